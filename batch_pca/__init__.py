@@ -1,0 +1,1 @@
+"""From the features table to a fresh StandardScaler and PCA of it."""

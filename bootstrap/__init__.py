@@ -1,0 +1,1 @@
+"""From an empty AWS account to a cluster that ingests (to come)."""

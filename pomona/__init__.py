@@ -1,0 +1,1 @@
+"""What people type: the command `pomona`, and the demonstration."""

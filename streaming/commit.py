@@ -1,0 +1,109 @@
+"""Writing to the lake's tables: upserts by path that a replay cannot double, each commit telling what it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from streaming import __version__
+
+_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+# Commits of one batch lie close together; a replay looks no further back than this.
+_RECENT = 20
+
+
+@dataclass(frozen=True)
+class BatchId:
+    """A micro-batch: the streaming query (its id changes with the checkpoint), the number, and whether an earlier
+    run may have committed a part of it."""
+
+    query: str | None
+    number: int
+    replay: bool = False
+
+
+#: Files that the stream does not deliver are taken outside of it; comparing with the tables makes that repeatable.
+SWEEP = BatchId(None, -1)
+
+
+def parse_metadata(text: str | None) -> dict[str, Any]:
+    """What a commit told of itself; empty for commits that Pomona did not make."""
+    try:
+        told = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Commits to one table for one micro-batch; the remarks are kept with each commit."""
+
+    spark: SparkSession
+    location: str
+    remarks: Mapping[str, Any]
+    batch: BatchId = SWEEP
+
+    def upsert(self, rows: DataFrame, *, known: bool) -> None:
+        """Append rows, or merge them by path where some are known already."""
+        key = self._idempotency_key()
+        if known:
+            session = {f"spark.databricks.delta.write.{name}": value for name, value in key.items()}
+            with self._set(session):
+                (
+                    DeltaTable.forPath(self.spark, self.location)
+                    .alias("old")
+                    .merge(rows.alias("new"), "old.path = new.path")
+                    .whenMatchedUpdateAll()
+                    .whenNotMatchedInsertAll()
+                    .execute()
+                )
+            return
+        writer = rows.write.format("delta").mode("append").option("userMetadata", self._metadata)
+        writer.options(**key).save(self.location)
+
+    def delete(self, paths: list[str]) -> None:
+        """Delete the rows of some paths: the second half of a move. It repeats without harm."""
+        with self._set({}):
+            DeltaTable.forPath(self.spark, self.location).delete(F.col("path").isin(paths))
+
+    def _idempotency_key(self) -> dict[str, str]:
+        """Delta ignores a commit whose app id has reached its version: a repetition, or a writer that was replaced.
+
+        On a replay only rows that no earlier attempt committed are written, and those must not be taken for a
+        repetition: each attempt that follows a commit has an app id of its own.
+        """
+        if self.batch.query is None:
+            return {}
+        earlier = 0
+        if self.batch.replay:
+            history = DeltaTable.forPath(self.spark, self.location).history(_RECENT)
+            for row in history.select("userMetadata").collect():
+                told = parse_metadata(row.userMetadata)
+                earlier += told.get("query") == self.batch.query and told.get("batch") == self.batch.number
+        app_id = f"pomona/{self.batch.query}" + (f"/{earlier}" if earlier else "")
+        return {"txnAppId": app_id, "txnVersion": str(self.batch.number)}
+
+    @property
+    def _metadata(self) -> str:
+        told = {"pomona": __version__, "query": self.batch.query, "batch": self.batch.number}
+        return json.dumps(told | dict(self.remarks))
+
+    @contextmanager
+    def _set(self, settings: Mapping[str, str]) -> Iterator[None]:
+        """Key and remarks of a merge go through the session, and must not outlive it there."""
+        settings = {_METADATA: self._metadata, **settings}
+        for key, value in settings.items():
+            self.spark.conf.set(key, value)
+        try:
+            yield
+        finally:
+            for key in settings:
+                self.spark.conf.unset(key)

@@ -1,0 +1,197 @@
+"""Image bytes to the float32 RGB array that the network takes; plain Python, without Spark.
+
+An image is taken as a viewer would show it: EXIF orientation applied, palette, grey, 16-bit, CMYK
+and alpha turned into RGB (alpha over white), the first frame of an animation; embedded colour
+profiles are not applied. Then Pillow's bicubic filter resizes it, straight to a square.
+All of this may be called from several threads, and changes no setting of Pillow.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+
+from streaming.colours import to_rgb, upright
+
+DECODER_REVISION = 1
+"""Part of the model id: raise it with every change after which some image gives other pixels."""
+
+# JPEG covers MPO. Left out: formats that start other programs (EPS), documents (PSD, PDF), what
+# decodes before its size is known (ICO) and what has no signature (TGA, a DIB without its header).
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+"""The only formats that Pillow is asked to read, by its names."""
+
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "tif", "tiff", "bmp", "dib"),
+    *("gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "jpf", "jpx", "j2c", "jpc", "avif", "avifs"),
+)
+"""Suffixes of `FORMATS`, lower case, without the dot: what counts as an image in a listing."""
+
+_END_MARKS = {b"\xff\xd8": (b"\xff\xd9", 512), b"GIF8": (b";", 1)}  # JPEG, GIF: sought in the tail
+_READ_PAST_THE_END = re.compile(
+    r"truncated|unpack|EOF|not enough|out of range|incomplete|expected to read|chunk b'\w{0,3}'",
+    re.IGNORECASE,
+)
+Image.init()  # registers the plugins now, not in whichever thread decodes first
+
+
+class Reason(enum.StrEnum):
+    """Why an image is in quarantine; the closed set."""
+
+    #: The file has no bytes: an upload that never began, or a placeholder.
+    EMPTY = "empty"
+    #: The bytes begin like no known image format: a text or an error page with an image's name.
+    UNIDENTIFIED = "unidentified"
+    #: A known format that stops before its end: an upload that was cut short; send it again.
+    TRUNCATED = "truncated"
+    #: A known format whose content contradicts itself, or a variant that Pillow does not read.
+    CORRUPT = "corrupt"
+    #: Width times height is over the limit: a decompression bomb, or a scan to be scaled down.
+    TOO_MANY_PIXELS = "too_many_pixels"
+    #: The file is longer than the limit; it was not looked into.
+    TOO_MANY_BYTES = "too_many_bytes"
+    #: The storage refuses to hand the file out: permissions, an archived object (reader only).
+    ACCESS_DENIED = "access_denied"
+
+
+class UndecodableImage(Exception):
+    """This content gives no pixels, however often it is tried; `detail` names the cause."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        """Keep the detail as one line of at most 500 characters, without addresses in memory."""
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = " ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", detail).split())[:500]
+
+    def __str__(self) -> str:
+        """The reason, then the cause."""
+        return f"{self.reason}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """What the network takes, and what is refused.
+
+    A value is ``pixel / divisor + offset`` in float32: bit for bit what Keras's
+    `mobilenet_v2.preprocess_input` gives. `size` is the side in pixels, `max_pixels` the greatest
+    width times height of a file, `max_bytes` its greatest length.
+    """
+
+    size: int = 224
+    divisor: float = 127.5
+    offset: float = -1.0
+    max_pixels: int = 100_000_000
+    max_bytes: int = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """Pixels for the network, and what is worth knowing of the file.
+
+    `pixels` is float32 RGB of shape (size, size, 3); `width` and `height` are the whole image's as
+    displayed, in pixels; `format` is Pillow's name, such as ``JPEG``.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    width: int
+    height: int
+    format: str
+
+
+def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
+    """Decode one image.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    settings : DecodeSettings
+        Size, scaling and limits.
+
+    Returns
+    -------
+    DecodedImage
+        Pixels of shape (size, size, 3), and the size and format of the file.
+
+    Raises
+    ------
+    UndecodableImage
+        For whatever is wrong with the content; bad content raises nothing else.
+    """
+    if not content:
+        raise UndecodableImage(Reason.EMPTY, "the file has 0 bytes")
+    if len(content) > settings.max_bytes:
+        text = f"{len(content):,} bytes, more than the limit of {settings.max_bytes:,}"
+        raise UndecodableImage(Reason.TOO_MANY_BYTES, text)
+    image: ImageFile.ImageFile | None = None
+    try:
+        image = _open(content)
+        if (count := image.width * image.height) > settings.max_pixels:
+            text = f"{image.width:,} x {image.height:,} = {count:,} pixels, more than the limit of "
+            raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
+        rgb = upright(image, to_rgb(image))
+        square = rgb.resize((settings.size, settings.size), Image.Resampling.BICUBIC)
+        pixels = np.asarray(square, dtype=np.float32)
+        name = image.format or "unknown"
+    except UndecodableImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # WebP, GIF and the tiles of a TIFF ask Pillow's own limit before ours can be asked.
+        raise UndecodableImage(Reason.TOO_MANY_PIXELS, str(error)) from error
+    except Exception as error:  # Pillow raises nearly anything for bad content, MemoryError too
+        raise _verdict(error, content, image is not None) from error
+    finally:
+        if image is not None:
+            image.close()
+    pixels /= settings.divisor
+    pixels += settings.offset
+    return DecodedImage(pixels, *rgb.size, name)
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    """Read the header and no pixels, with the plugin that knows the signature.
+
+    `Image.open` would apply the limit of pixels that belongs to the whole process, warn beside it,
+    and forget why a header could not be read.
+    """
+    for name in FORMATS:
+        factory, accept = Image.OPEN[name]
+        if accept is not None and accept(content[:16]) is True:
+            return factory(io.BytesIO(content), "")
+    text = f"begins with {content[:16]!r}, as none of {', '.join(FORMATS)} does"
+    raise UndecodableImage(Reason.UNIDENTIFIED, text)
+
+
+def _verdict(error: Exception, content: bytes, opened: bool) -> UndecodableImage:
+    """Tell a file that was cut short from one that is broken."""
+    detail = f"{type(error).__name__}: {error}"
+    if not opened and content.startswith((b"BM", b"P")):  # so short a signature that texts have it
+        return UndecodableImage(Reason.UNIDENTIFIED, detail)
+    cut = _READ_PAST_THE_END.search(str(error)) or _ends_early(content)
+    return UndecodableImage(Reason.TRUNCATED if cut else Reason.CORRUPT, detail)
+
+
+def _ends_early(content: bytes) -> bool:
+    """Whether a file ends before the length its header declares, or lacks its format's end mark."""
+    if content.startswith(b"RIFF"):
+        return len(content) < 8 + int.from_bytes(content[4:8], "little")
+    if content.startswith((b"II", b"MM")):
+        order: Literal["little", "big"] = "little" if content.startswith(b"II") else "big"
+        directory = int.from_bytes(content[4:8], order)
+        entries = int.from_bytes(content[directory : directory + 2], order)
+        return len(content) < directory + 2 + 12 * entries
+    if content[4:8] in (b"ftyp", b"jP  "):  # AVIF, JPEG 2000: a chain of boxes
+        position, size = 0, 8
+        while size >= 8 and position < len(content):
+            size = int.from_bytes(content[position : position + 4], "big")
+            position += size
+        return position > len(content)
+    marks = (mark for start, mark in _END_MARKS.items() if content.startswith(start))
+    return any(end not in content[-window:] for end, window in marks)

@@ -1,0 +1,43 @@
+"""The exceptions that reach a user, one tree:
+
+PomonaError            one line: what was wrong, the value, the remedy (exit status 1)
+├── UsageError         the words of the command contradict each other or name nothing (exit status 2)
+├── SourceError        the prefix of images cannot be read
+├── LakeError          the lake is not there, is not a lake, or does not fit
+├── ModelError         weights, exported model or engine cannot be used
+├── SnapshotError      no such version of a table, or too few rows in it
+├── FaultError         something outside failed for longer than the patience lasts; run the same command again
+└── PlatformError      Java, jars or Spark are missing or broken on this machine
+"""
+
+
+class PomonaError(Exception):
+    """A mistake or a fault that a user can mend; its text is one line that says how."""
+
+
+class UsageError(PomonaError):
+    """The options given contradict each other, or are out of their range."""
+
+
+class SourceError(PomonaError):
+    """The source does not exist, is empty, or may not be read."""
+
+
+class LakeError(PomonaError):
+    """The lake does not exist, is not a lake, or does not fit what is asked of it."""
+
+
+class ModelError(PomonaError):
+    """The weights or the exported model are missing, broken, or of another network."""
+
+
+class SnapshotError(PomonaError):
+    """The version asked for does not exist, or holds too little to be fitted."""
+
+
+class FaultError(PomonaError):
+    """A fault from outside ended the run: storage, network, a full disk."""
+
+
+class PlatformError(PomonaError):
+    """Java, a jar or Spark itself is missing or does not start."""

@@ -1,0 +1,31 @@
+"""Spark's exceptions, which quote a JVM's and a worker's stack, as one line."""
+
+from __future__ import annotations
+
+import re
+
+from streaming.errors import FaultError, PomonaError
+
+# The cause stands last: in a worker's traceback, or behind the last "Caused by:".
+_OURS = re.compile(r"streaming\.(?:errors|storage)\.\w+: ([^\n]+)")
+_PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
+_JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
+
+
+def explain(error: BaseException) -> PomonaError:
+    """Find the cause in whatever ended a run.
+
+    Returns
+    -------
+    PomonaError
+        The error itself if it is one; else a FaultError of one line.
+    """
+    if isinstance(error, PomonaError):
+        return error
+    text = str(error)
+    for pattern in (_OURS, _PYTHON, _JAVA):
+        found = pattern.findall(text)
+        if found:
+            return FaultError(f"{found[-1].strip()} (nothing is lost: the same command goes on)")
+    line = (text.strip().splitlines() or [type(error).__name__])[0]
+    return FaultError(f"{line} (nothing is lost: the same command goes on)")

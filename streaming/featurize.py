@@ -1,0 +1,138 @@
+"""What a Python worker does: names of images in, rows of both tables out, as Arrow batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streaming.decode import DecodedImage, DecodeSettings, Reason, UndecodableImage, decode
+from streaming.engines import Engine, create_engine
+from streaming.extractor import Extractor
+from streaming.fetch import Fetched, Outcome, fetch_ahead
+from streaming.source import label_of
+from streaming.storage import StoredFile
+
+INPUT_DDL = "path string, length long, modified_ms long, attempts int"
+OUTPUT_DDL = (
+    "path string, label string, length long, modified_ms long, outcome string, content_hash string, "
+    "width int, height int, format string, features array<float>, reason string, detail string, "
+    "attempts int"
+)
+_TYPES = {"string": pa.string(), "long": pa.int64(), "int": pa.int32(), "array<float>": pa.list_(pa.float32())}
+OUTPUT = pa.schema([(n, _TYPES[t]) for n, t in (c.split() for c in OUTPUT_DDL.split(", "))])
+
+
+class Shared(Protocol):
+    """A Spark broadcast: `value` is fetched once a worker."""
+
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Featurizer:
+    """All that a worker needs; pickled with each task, so the model travels as a broadcast.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        Which model, and how it takes its pixels.
+    engine : str
+        What runs it.
+    model : Shared
+        The model's bytes, as the engine reads them.
+    decoding : DecodeSettings
+        Size, scaling and limits.
+    batch : int
+        Images a call of the engine.
+    """
+
+    extractor: Extractor
+    engine: str
+    model: Shared
+    decoding: DecodeSettings
+    batch: int = 16
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Featurize the images that the batches name (columns of `INPUT_DDL`), in their order.
+
+        Yields
+        ------
+        pyarrow.RecordBatch
+            `OUTPUT`: a row an image, with its features, its reason, or neither where it is to be taken later.
+        """
+        engine = _engine(self)
+        rows = self._decoded(batches)
+        while chunk := list(islice(rows, self.batch)):
+            decoded = [row for row in chunk if row.image]
+            if decoded:
+                images = np.stack([row.image.pixels for row in decoded if row.image])
+                for row, vector in zip(decoded, engine.run(images), strict=True):
+                    row.features = vector
+            yield pa.RecordBatch.from_pylist([row.as_dict() for row in chunk], schema=OUTPUT)
+
+    def _decoded(self, batches: Iterable[pa.RecordBatch]) -> Iterator[_Row]:
+        for batch in batches:
+            columns = [batch.column(i).to_pylist() for i in range(4)]
+            attempts = dict(zip(columns[0], columns[3], strict=True))
+            files = [StoredFile(*values) for values in zip(*columns[:3], strict=True)]
+            for fetched in fetch_ahead(files, self.decoding.max_bytes):
+                yield self._row(fetched, attempts[fetched.file.path])
+
+    def _row(self, fetched: Fetched, attempts: int) -> _Row:
+        row = _Row(fetched.file, fetched.outcome, attempts, fetched.reason, fetched.detail)
+        if fetched.outcome is Outcome.FEATURES:
+            row.content_hash = hashlib.sha256(fetched.content).hexdigest()
+            try:
+                row.image = decode(fetched.content, self.decoding)
+            except UndecodableImage as error:
+                row.outcome, row.reason, row.detail = Outcome.QUARANTINE, error.reason, error.detail
+        return row
+
+
+# The engine of this worker: made once, kept from task to task.
+_engines: dict[tuple[str, str], Engine] = {}
+
+
+def _engine(featurizer: Featurizer) -> Engine:
+    key = (featurizer.extractor.model_id, featurizer.engine)
+    if key not in _engines:
+        _engines[key] = create_engine(featurizer.engine, featurizer.extractor, featurizer.model.value)
+    return _engines[key]
+
+
+@dataclass
+class _Row:
+    file: StoredFile
+    outcome: Outcome
+    attempts: int
+    reason: Reason | None = None
+    detail: str = ""
+    content_hash: str | None = None
+    image: DecodedImage | None = None
+    features: NDArray[np.float32] | None = field(default=None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values of `OUTPUT`."""
+        image = self.image
+        return {
+            "path": self.file.path,
+            "label": label_of(self.file.path),
+            "length": self.file.length,
+            "modified_ms": self.file.modified_ms,
+            "outcome": self.outcome.value,
+            "content_hash": self.content_hash,
+            "width": image and image.width,
+            "height": image and image.height,
+            "format": image and image.format,
+            "features": self.features,
+            "reason": self.reason and self.reason.value,
+            "detail": self.detail,
+            "attempts": self.attempts,
+        }

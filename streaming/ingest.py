@@ -1,0 +1,88 @@
+"""The pipeline: a stream of images' names, micro-batches that featurize them, and a sweep for what it passes over."""
+
+from __future__ import annotations
+
+import threading
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from streaming.decode import DecodeSettings
+from streaming.errors import LakeError
+from streaming.faults import explain
+from streaming.featurize import Featurizer
+from streaming.lake import QUARANTINE, REFITS, Lake, create_table, features_table
+from streaming.microbatch import MicroBatch
+from streaming.model_store import ensure_model, read_model
+from streaming.run import Run
+from streaming.session import start_session
+from streaming.settings import IngestSettings, IngestSummary, Watcher
+from streaming.source import Source
+from streaming.stopping import stop_requested
+from streaming.storage import TransientFault, is_s3
+from streaming.sweep import finish_moves
+
+
+def ingest(
+    source: str,
+    lake: str,
+    settings: IngestSettings | None = None,
+    watch: Watcher = lambda result, summary: None,
+    stop: threading.Event | None = None,
+) -> IngestSummary:
+    """Turn the images below a prefix into rows of a lake, once or until asked to stop.
+
+    Parameters
+    ----------
+    source, lake : str
+        Folders or ``s3a://`` URIs, in any mix.
+    settings : IngestSettings, optional
+    watch : callable, optional
+        Called after each micro-batch with its result and the sum so far.
+    stop : threading.Event, optional
+        Set it to stop after the micro-batch under way, as SIGINT and SIGTERM do.
+
+    Returns
+    -------
+    IngestSummary
+
+    Raises
+    ------
+    PomonaError
+        In one line, with the remedy; the lake is left consistent, and the same command takes up where it ended.
+    """
+    settings = settings or IngestSettings()
+    from_, to = Source.at(source), Lake.at(lake)
+    check_apart(from_, to)
+    from_.require(images=settings.once)
+    to.require_room()
+    extractor = ensure_model(to.models, settings.weights)  # TensorFlow, if at all, before Spark
+    model = read_model(to.models, extractor, settings.engine)
+
+    spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
+    try:
+        create_table(spark, to.features, features_table(extractor.width))
+        create_table(spark, to.quarantine, QUARANTINE)
+        create_table(spark, to.refits, REFITS)
+        finish_moves(spark, to)
+        decoding = DecodeSettings(
+            extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
+        )
+        shared_model = spark.sparkContext.broadcast(model)
+        featurizer = Featurizer(extractor, settings.engine, shared_model, decoding)
+        remarks = {"source": from_.root, "engine": settings.engine}
+        batch = MicroBatch(spark, to, featurizer, remarks)
+        with stop_requested() as signalled:
+            return Run(from_, batch, settings, watch).until(stop or signalled)
+    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+        raise explain(error) from error
+
+
+def check_apart(source: Source, lake: Lake) -> None:
+    """Raise LakeError where one of the two lies in the other: the lake's own files would count as arrivals."""
+    for inner, outer, text in ((lake.root, source.root, "lake"), (source.root, lake.root, "source")):
+        if f"{inner}/".startswith(f"{outer}/"):
+            other = "source" if text == "lake" else "lake"
+            raise LakeError(
+                f"the {text} {inner} lies inside the {other} {outer}: name a folder outside of it"
+            )

@@ -1,0 +1,122 @@
+"""The Spark session: local and self-contained on a laptop, the cluster's own under ``spark-submit``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+import streaming
+from streaming.errors import PlatformError
+from streaming.jars import jar_files, java_home
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a local session is sized; a cluster's session takes its own settings.
+
+    Parameters
+    ----------
+    cores : str
+        Threads of the local master: a number, or ``*`` for all.
+    driver_memory : str
+        Java heap of the driver, which on a laptop is the executor too.
+    shuffle_partitions : int
+        Partitions after a join or an aggregation.
+    """
+
+    cores: str = "*"
+    driver_memory: str = "2g"
+    shuffle_partitions: int = 4
+
+
+# Each has a reason that a default of Spark or Delta does not know: many small files, small tables, one writer.
+_COMMON = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    # A micro-batch's files are listed on the driver, not by one task a file.
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000000",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+    # The default of 50 partitions costs seconds a commit on logs of this size.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # Arrow batches carry file names on the way in and 1280 floats a row on the way out.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
+}
+_LOCAL = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+}
+
+
+def start_session(settings: SessionSettings | None = None, *, s3: bool = False) -> SparkSession:
+    """Start Spark, or take the session that runs.
+
+    Parameters
+    ----------
+    settings : SessionSettings, optional
+        Size of a local session.
+    s3 : bool
+        Whether anything is on S3; a session of local folders then needs no AWS settings.
+
+    Returns
+    -------
+    SparkSession
+        With Delta Lake, in UTC, ANSI SQL.
+
+    Raises
+    ------
+    PlatformError
+        When Java, the jars or this package itself are not what they must be.
+    """
+    check_package()
+    settings = settings or SessionSettings()
+    conf = dict(_COMMON)
+    builder = SparkSession.builder.appName("pomona")
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
+        os.environ["JAVA_HOME"] = str(java_home())
+        os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+        # The loopback is enough for a local master, and saves a look-up of the host's name.
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+        builder = builder.master(f"local[{settings.cores}]")
+        log_settings = Path(__file__).with_name("log4j2.properties").as_uri()
+        conf |= _LOCAL | {
+            "spark.driver.memory": settings.driver_memory,
+            "spark.driver.extraClassPath": os.pathsep.join(map(str, jar_files())),
+            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log_settings}",
+            "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+        }
+    if s3:
+        from streaming.s3 import hadoop_conf
+
+        conf |= {f"spark.hadoop.{key}": value for key, value in hadoop_conf().items()}
+    for key, value in conf.items():
+        builder = builder.config(key, value)
+    try:
+        return builder.getOrCreate()
+    except (RuntimeError, OSError) as error:
+        raise PlatformError(f"Spark did not start ({error}): check JAVA_HOME and free memory") from error
+
+
+def check_package() -> None:
+    """Make sure that the `streaming` imported here is Pomona's: mosaicml-streaming installs one of that name.
+
+    Raises
+    ------
+    PlatformError
+        When another package of that name stands first on the path.
+    """
+    found = Path(streaming.__file__ or "").parent
+    if found != Path(__file__).parent:
+        raise PlatformError(
+            f"the package `streaming` of {found} hides Pomona's: uninstall mosaicml-streaming"
+        )

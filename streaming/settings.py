@@ -1,0 +1,106 @@
+"""What can be set about an ingestion, and what one run did: two plain dataclasses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streaming.decode import DecodeSettings
+from streaming.engines import ENGINES
+from streaming.errors import UsageError
+from streaming.microbatch import BatchResult
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """Everything that can be set about an ingestion, and its defaults.
+
+    Parameters
+    ----------
+    once : bool
+        Take what is there and stop, instead of waiting for more.
+    trigger : float
+        Seconds between two listings by the stream.
+    max_files_per_trigger : int
+        Images in one micro-batch.
+    weights : str, optional
+        ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model, or is ``imagenet`` in a new lake.
+    engine : str
+        What runs the model.
+    settle : float
+        Seconds for which a file in a folder must not have changed; objects of S3 appear whole.
+    sweep_every : float
+        Seconds between two comparisons of the listing with the tables.
+    max_pixels : int
+        Greatest width times height that is decoded.
+
+    Raises
+    ------
+    UsageError
+        For a value out of its range.
+    """
+
+    once: bool = False
+    trigger: float = 5.0
+    max_files_per_trigger: int = 1000
+    weights: str | None = None
+    engine: str = ENGINES[0]
+    settle: float = 2.0
+    sweep_every: float = 600.0
+    max_pixels: int = DecodeSettings.max_pixels
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"engine {self.engine!r} is not known: choose {' or '.join(ENGINES)}")
+        for name, least in (
+            ("max_files_per_trigger", 1),
+            ("max_pixels", 1),
+            ("sweep_every", 1),
+            ("trigger", 0),
+            ("settle", 0),
+        ):
+            if getattr(self, name) < least:
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} is {getattr(self, name)}: it must be {least} or more")
+
+
+@dataclass
+class IngestSummary:
+    """What one run did, all its micro-batches together.
+
+    Attributes
+    ----------
+    outcomes, reasons : Counter
+        Images by outcome, and those in quarantine by reason.
+    replaced : int
+        Images whose earlier row was replaced.
+    batches : int
+        Micro-batches that wrote something.
+    waiting : int
+        Images that were listed and are in no table yet.
+    ignored : int
+        Files that are no images by their name.
+    seconds : float
+        From the first trigger to the end.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    replaced: int = 0
+    batches: int = 0
+    waiting: int = 0
+    ignored: int = 0
+    seconds: float = 0.0
+
+    def add(self, result: BatchResult) -> None:
+        """Count one micro-batch in."""
+        self.outcomes += result.outcomes
+        self.reasons += result.reasons
+        self.replaced += result.replaced
+        self.batches += result.written > 0
+        self.waiting = max(0, self.waiting - result.written)
+
+
+#: Called after each micro-batch with its result and the sum so far.
+Watcher = Callable[[BatchResult, IngestSummary], None]

@@ -1,0 +1,132 @@
+"""The prefix of images: what counts as one, the stream over it, and its listing."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from streaming.decode import IMAGE_SUFFIXES
+from streaming.errors import SourceError
+from streaming.storage import StoredFile, is_s3, local_path, normalize, storage_of
+
+_FILES = "path string, modificationTime timestamp, length long, content binary"
+# Far above any file's age: by default Spark passes over what is a week older than the newest file it has seen.
+_MAX_FILE_AGE = "100000d"
+
+
+@dataclass
+class Ignored:
+    """How many files below the source are no images, and why."""
+
+    not_an_image_suffix: int = 0
+    hidden: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.not_an_image_suffix + self.hidden
+
+
+@dataclass(frozen=True)
+class Source:
+    """A prefix that holds images, in folders named after their label."""
+
+    root: str
+    ignored: Ignored = field(default_factory=Ignored, compare=False)
+
+    @classmethod
+    def at(cls, location: str) -> Source:
+        """The source at a folder or URI as a person types it."""
+        return cls(normalize(location))
+
+    def images(self) -> Iterator[StoredFile]:
+        """List the images; what is passed over is counted in `ignored`.
+
+        Yields
+        ------
+        StoredFile
+            In no particular order.
+        """
+        self.ignored.not_an_image_suffix = self.ignored.hidden = 0
+        for found in storage_of(self.root).list(self.root):
+            below = found.path[len(self.root) :].lstrip("/")
+            if any(part.startswith(("_", ".")) for part in below.split("/")):
+                self.ignored.hidden += 1
+            elif not below.lower().endswith(_SUFFIXES):
+                self.ignored.not_an_image_suffix += 1
+            else:
+                yield found
+
+    def require(self, *, images: bool) -> None:
+        """Check that the source can be listed, and holds an image where one is needed.
+
+        Raises
+        ------
+        SourceError
+            When it does not exist, may not be listed, or is empty.
+        """
+        if not is_s3(self.root):
+            folder = local_path(self.root)
+            if not folder.exists():
+                raise SourceError(f"source {folder} does not exist: name a folder that holds images")
+            if not folder.is_dir():
+                raise SourceError(f"source {folder} is a file: name the folder that holds it")
+        try:
+            first = next(self.images(), None)
+        except FileNotFoundError as error:
+            raise SourceError(f"{error}: check the name and the region of the source") from error
+        except PermissionError as error:
+            raise SourceError(
+                f"{error}: it needs leave to list and read (s3:ListBucket, s3:GetObject)"
+            ) from error
+        if images and first is None:
+            raise SourceError(
+                f"source {self.root} holds no image ({self.ignored.total} other files): "
+                f"known suffixes are {', '.join(IMAGE_SUFFIXES)}"
+            )
+
+    def stream(self, spark: SparkSession, max_files: int) -> DataFrame:
+        """Stream the images' names, lengths and times as they arrive.
+
+        The column `content` is left out, and so never read by the JVM: the Python workers read the bytes
+        themselves, each image with its own outcome, and nothing crosses from one process to the other.
+
+        Returns
+        -------
+        DataFrame
+            ``path``, ``length`` (bytes), ``modified_ms`` (since 1970).
+        """
+        return (
+            spark.readStream.format("binaryFile")
+            .schema(_FILES)
+            .option("recursiveFileLookup", "true")
+            .option("pathGlobFilter", _GLOB)
+            .option("maxFileAge", _MAX_FILE_AGE)
+            .option("maxFilesPerTrigger", max_files)
+            .load(re.sub(r"([\\*?\[\]{}])", r"\\\1", self.root))
+            .select("path", "length", F.unix_millis("modificationTime").alias("modified_ms"))
+        )
+
+
+def label_of(path: str) -> str:
+    """Name of the folder that an image lies in."""
+    return path.rsplit("/", 2)[-2]
+
+
+def _any_case(suffix: str) -> str:
+    return "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in suffix)
+
+
+_SUFFIXES = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
+_GLOB = "*.{" + ",".join(map(_any_case, IMAGE_SUFFIXES)) + "}"
+
+
+def chunked(files: Iterator[StoredFile], size: int) -> Iterator[list[StoredFile]]:
+    """Cut a listing into lists of at most `size` files."""
+    while chunk := list(itertools.islice(files, size)):
+        yield chunk

@@ -1,0 +1,161 @@
+"""Small files and listings on local folders and on S3, behind one interface.
+
+Tables belong to Spark; this is for what is not a table: the source's listing, an image's bytes, the exported
+model, the CSV. A location is a URI as Spark writes it, not percent-encoded: ``file:/tmp/My fruit/a.jpg`` or
+``s3a://bucket/My fruit/a.jpg``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlparse
+
+from streaming.errors import UsageError
+
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
+
+
+class TransientFault(Exception):
+    """A read that may work later: throttling, a timeout, a lost connection, a full file table."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a listing: URI, length in bytes, modification time in milliseconds since 1970."""
+
+    path: str
+    length: int
+    modified_ms: int
+
+
+class Storage(Protocol):
+    """What both kinds of storage can do; every location is a URI as `normalize` returns it."""
+
+    def list(self, prefix: str) -> Iterator[StoredFile]:
+        """All files below a prefix, in any order; nothing where the prefix does not exist."""
+
+    def stat(self, path: str) -> StoredFile:
+        """Length and time of one file; FileNotFoundError where it is gone."""
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file; FileNotFoundError, PermissionError or TransientFault."""
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file in place whole, its folders included."""
+
+    def upload(self, local: Path, path: str) -> None:
+        """Put a local file in place, whatever its size."""
+
+    def delete_tree(self, prefix: str) -> None:
+        """Delete all below a prefix."""
+
+
+def normalize(location: str) -> str:
+    """Turn what a person types into the URI that Spark writes.
+
+    Parameters
+    ----------
+    location : str
+        A folder (relative, absolute, with ``~``), a ``file:`` URI, or ``s3://`` / ``s3a://``.
+
+    Returns
+    -------
+    str
+        ``file:/absolute/folder`` or ``s3a://bucket/prefix``, without a trailing slash.
+
+    Raises
+    ------
+    UsageError
+        For another scheme, or a bucket without a name.
+    """
+    match = _SCHEME.match(location)
+    if not match:
+        return "file:" + os.path.abspath(os.path.expanduser(location))
+    scheme = match.group(1).lower()
+    if scheme == "file":
+        return "file:" + os.path.abspath(unquote(urlparse(location).path))
+    if scheme not in ("s3", "s3a"):
+        raise UsageError(f"{location}: only local folders, s3:// and s3a:// are known, not {scheme}:")
+    bucket, _, key = location.split(":", 1)[1].lstrip("/").partition("/")
+    if not bucket:
+        raise UsageError(f"{location}: names no bucket; write s3://BUCKET/PREFIX")
+    return f"s3a://{bucket}/{key.strip('/')}".rstrip("/")
+
+
+def is_s3(uri: str) -> bool:
+    """Whether a normalized URI is on S3."""
+    return uri.startswith("s3a://")
+
+
+def local_path(uri: str) -> Path:
+    """Folder or file of a ``file:`` URI."""
+    return Path(uri.removeprefix("file:"))
+
+
+class LocalStorage:
+    """Folders of this machine, or of a network drive that looks like one."""
+
+    def list(self, prefix: str) -> Iterator[StoredFile]:
+        """Walk the folder; links to files count as files, links to folders are followed."""
+        for folder, _, names in os.walk(local_path(prefix), followlinks=True):
+            for name in names:
+                try:
+                    yield self.stat(f"file:{folder.rstrip('/')}/{name}")
+                except FileNotFoundError:
+                    continue
+
+    def stat(self, path: str) -> StoredFile:
+        """Length and time of one file, the time cut to milliseconds as Hadoop does."""
+        status = os.stat(local_path(path))
+        return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def read(self, path: str) -> bytes:
+        """All bytes of one file."""
+        try:
+            return local_path(path).read_bytes()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError as error:
+            raise TransientFault(f"{path}: {error}") from error
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write beside and rename, so that no reader sees half a file."""
+        target = local_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        beside.write_bytes(content)
+        os.replace(beside, target)
+
+    def upload(self, local: Path, path: str) -> None:
+        """Move a local file into place."""
+        target = local_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(local, target)
+
+    def delete_tree(self, prefix: str) -> None:
+        """Delete a folder and all in it."""
+        shutil.rmtree(local_path(prefix), ignore_errors=True)
+
+
+def storage_of(uri: str) -> Storage:
+    """The storage that serves a normalized URI.
+
+    boto3 is imported only where S3 is used: it costs each worker a third of a second.
+    """
+    if is_s3(uri):
+        return _s3()
+    return LocalStorage()
+
+
+@cache
+def _s3() -> Any:
+    from streaming.s3 import S3Storage
+
+    return S3Storage()

@@ -1,0 +1,67 @@
+"""Fixtures shared by all layers of the tests; nothing here starts Spark unless a test asks for it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA_VARIABLE = "POMONA_TEST_DATA"
+WEIGHTS = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with `weights/` and `data/`: real photographs and real weights, never committed."""
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder or not Path(folder, "weights").is_dir():
+        pytest.skip(f"{DATA_VARIABLE} does not name a folder with weights/ and data/")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[dict[str, str]]:
+    """A stand-in for AWS over HTTP on a free port of the loopback, and the environment that leads to it."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_REGION": "eu-west-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield variables
+    server.stop()
+
+
+@pytest.fixture
+def bucket(aws: dict[str, str]) -> str:
+    """Name of a new, empty bucket."""
+    from streaming.s3 import s3_client
+
+    name = f"fruits-{uuid.uuid4().hex[:12]}"
+    s3_client().create_bucket(
+        Bucket=name, CreateBucketConfiguration={"LocationConstraint": aws["AWS_REGION"]}
+    )
+    return name
+
+
+@pytest.fixture(scope="session")
+def spark(aws: dict[str, str]) -> Iterator[Any]:
+    """One Spark session for all tests of a process, started when the first asks for it; it reaches `aws` too."""
+    from streaming.session import start_session
+
+    session = start_session(s3=True)
+    yield session
+    session.stop()

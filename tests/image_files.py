@@ -1,0 +1,82 @@
+"""Image files that the tests of the decoder draw, and what they ask of it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from streaming.decode import DecodeSettings, Reason, UndecodableImage, decode
+
+Pixels = npt.NDArray[np.uint8]
+EVERY_FORMAT = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "PPM"]
+SIDE = 64
+RAW = DecodeSettings(size=SIDE, divisor=1.0, offset=0.0)
+
+
+@cache
+def photo(width: int = SIDE, height: int = SIDE) -> Image.Image:
+    """An RGB image with gradients and noise; not to be changed."""
+    y, x = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(7).integers(0, 40, (height, width, 3))
+    return Image.fromarray((np.stack([2 * x, y, x + y], 2) + noise).clip(0, 255).astype(np.uint8))
+
+
+def saved(image: Image.Image, name: str, **options: object) -> bytes:
+    """The image as a file, written by Pillow."""
+    buffer = io.BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def png(size: tuple[int, int], depth: int, colour: int, rows: Pixels, key: bytes = b"") -> bytes:
+    """A PNG of a depth that Pillow does not write, or of another size than its pixels have."""
+    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in ((b"IHDR", header), (b"tRNS", key), (b"IDAT", data), (b"IEND", b"")):
+        if body or kind != b"tRNS":
+            crc = struct.pack(">I", zlib.crc32(kind + body))
+            parts += [struct.pack(">I", len(body)), kind, body, crc]
+    return b"".join(parts)
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A small PNG whose header claims a size."""
+    return png((width, height), 8, 2, np.zeros((3, 30), np.uint8))
+
+
+def shown(content: bytes) -> Pixels:
+    """What the decoder makes of a file of SIDE x SIDE pixels, neither resized nor scaled."""
+    return decode(content, RAW).pixels.astype(np.uint8)
+
+
+def reason_of(content: bytes, settings: DecodeSettings = RAW) -> Reason | None:
+    """None where it decodes; anything but the one exception fails the test."""
+    try:
+        decoded = decode(content, settings)
+    except UndecodableImage as error:
+        reason, detail = error.reason, error.detail
+    else:
+        assert decoded.pixels.shape == (settings.size, settings.size, 3)
+        return None
+    assert detail.strip()
+    assert "\n" not in detail
+    assert " at 0x" not in detail
+    return reason
+
+
+def over_white(rgba: Pixels) -> npt.NDArray[np.float64]:
+    """The textbook formula of compositing, on an array of shape (height, width, 4)."""
+    alpha = rgba[..., 3:] / 255.0
+    return rgba[..., :3] * alpha + 255.0 * (1 - alpha)
+
+
+def as_rgb(grey: npt.NDArray[np.float64]) -> Pixels:
+    """Grey values from 0 to 255, rounded, in three equal channels."""
+    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,0 +1,199 @@
+"""The fit against scikit-learn's StandardScaler and PCA(svd_solver="full") of the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from batch_pca.fit import FitOptions, Reduction, components_reaching, fit
+from batch_pca.moments import Moments
+from streaming.errors import SnapshotError, UsageError
+
+Rows = NDArray[np.float64]
+
+
+def clustered(count: int, width: int, seed: int = 0) -> Rows:
+    """Rows around 10 centres along directions of falling weight: eigenvalues well apart."""
+    random = np.random.default_rng(seed)
+    directions = np.linalg.qr(np.random.default_rng(99).normal(size=(width, 10)))[0]
+    scores = random.normal(size=(count, 10)) * 20 * 0.7 ** np.arange(10)
+    return np.asarray(scores @ directions.T + random.normal(0, 0.1, (count, width)))
+
+
+PLAIN = clustered(600, 40)
+SHORT = clustered(20, 100)
+WITH_CONSTANTS = PLAIN[:300].copy()
+WITH_CONSTANTS[:, [7, 20]] = [0.0, 0.1]
+AFTER_RELU6 = np.clip(clustered(500, 60) * 2, 0, 6).astype(np.float32).astype(np.float64)
+CASES = {
+    "plain": PLAIN,
+    "few rows": clustered(20, 1280),
+    "constant columns": WITH_CONSTANTS,
+    "huge mean, small spread": 1e6 + 1e-3 * clustered(400, 30),
+    "after ReLU6": AFTER_RELU6,
+}
+
+
+def fitted(rows: Rows, components: int = 5) -> Reduction:
+    return fit(Moments.of(rows, rows[:10].mean(axis=0)), FitOptions(components=components))
+
+
+@dataclass
+class Case:
+    """Rows, our fit of them, and scikit-learn's."""
+
+    rows: Rows
+    ours: Reduction
+    scaler: StandardScaler
+    pca: PCA
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    rows = CASES[request.param]
+    scaler = StandardScaler().fit(rows)
+    pca = PCA(svd_solver="full").fit(scaler.transform(rows))
+    return Case(rows, fitted(rows), scaler, pca)
+
+
+def test_ratios_and_rank_are_those_of_scikit_learn(case: Case) -> None:
+    ratio = case.ours.explained_variance_ratio
+    varying = int((case.scaler.var_ > 1e-20).sum())
+    assert len(ratio) == min(len(case.rows) - 1, varying)
+    np.testing.assert_allclose(ratio, case.pca.explained_variance_ratio_[: len(ratio)], atol=1e-6)
+    assert case.ours.explained_variance.sum() == pytest.approx(varying, rel=1e-10)
+    assert case.ours.cumulative[-1] == pytest.approx(1.0)
+
+
+def test_components_are_those_of_scikit_learn_up_to_sign(case: Case) -> None:
+    components, expected = case.ours.components, case.pca.components_[:5]
+    signs = np.sign((components * expected).sum(axis=1))[:, np.newaxis]
+    np.testing.assert_allclose(components, signs * expected, atol=1e-4)
+    np.testing.assert_allclose(components @ components.T, np.eye(5), atol=1e-12)
+
+
+def test_scores_are_those_of_scikit_learn_but_for_its_divisor_n(case: Case) -> None:
+    scores = case.ours.transform(case.rows)
+    expected = case.pca.transform(case.scaler.transform(case.rows))[:, :5]
+    signs = np.sign((scores * expected).sum(axis=0))
+    factor = np.sqrt(1 - 1 / len(case.rows))
+    np.testing.assert_allclose(scores, expected * signs * factor, atol=1e-4)
+    variance = scores.var(axis=0, ddof=1)
+    np.testing.assert_allclose(variance, case.ours.explained_variance[:5], rtol=1e-6)
+
+
+def test_the_scaler_has_the_sample_deviation_and_exactly_0_for_constant_columns() -> None:
+    rows = WITH_CONSTANTS
+    result = fit(Moments.of(rows, np.full(40, 7.3)), FitOptions(components=5))
+    np.testing.assert_allclose(result.mean, rows.mean(axis=0), atol=1e-12)
+    varying = np.delete(np.arange(40), [7, 20])
+    np.testing.assert_allclose(result.std[varying], rows[:, varying].std(axis=0, ddof=1))
+    assert np.flatnonzero(result.std == 0.0).tolist() == [7, 20]
+    assert result.constant_columns == 2
+
+
+def test_a_constant_column_adds_nothing_to_a_score_even_where_a_new_row_differs() -> None:
+    result = fitted(WITH_CONSTANTS)
+    changed = WITH_CONSTANTS + 5.0 * np.isin(np.arange(40), [7, 20])
+    np.testing.assert_array_equal(result.transform(changed), result.transform(WITH_CONSTANTS))
+
+
+def test_n_minus_1_is_the_limit_only_where_rows_are_few() -> None:
+    assert [fitted(clustered(count, 40)).limited_by_rows for count in (40, 41)] == [True, False]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_a_share_of_the_variance_keeps_as_many_as_scikit_learn(share: float) -> None:
+    rows = AFTER_RELU6
+    result = fit(Moments.of(rows, rows[0]), FitOptions(variance=share))
+    expected = PCA(n_components=share, svd_solver="full").fit(StandardScaler().fit_transform(rows))
+    assert result.k == result.components_for(share) == expected.n_components_
+
+
+def test_the_whole_variance_is_reached_and_keeps_the_whole_rank() -> None:
+    assert fit(Moments.of(SHORT, SHORT[0]), FitOptions(variance=1.0)).k == 19
+
+
+def test_a_share_that_is_met_exactly_takes_no_component_more() -> None:
+    tenths = np.full(10, 0.1)  # ten of them sum to a little less than 1
+    assert [components_reaching(tenths, share) for share in (0.05, 0.3, 0.8, 1.0)] == [1, 3, 8, 10]
+
+
+def test_the_largest_loading_is_positive() -> None:
+    components = fitted(PLAIN).components
+    assert (components[np.arange(5), np.abs(components).argmax(axis=1)] > 0).all()
+
+
+def test_loadings_of_equal_size_do_not_leave_the_sign_to_the_last_digit() -> None:
+    half = fitted(np.hstack([PLAIN, -PLAIN])).components[:, :40]
+    assert (half[np.arange(5), np.abs(half).argmax(axis=1)] > 0).all()
+
+
+def test_signs_stay_when_one_row_in_a_hundred_is_new() -> None:
+    rows = clustered(1000, 40)
+    previous = fitted(rows).components * np.array([1, -1, 1, -1, -1])[:, np.newaxis]
+    grown = np.vstack([rows, clustered(10, 40, seed=5)])
+    after = fit(Moments.of(grown, rows[0]), FitOptions(components=5), previous)
+    assert ((after.components * previous).sum(axis=1) > 0.99).all()
+
+
+def test_signs_follow_a_component_that_has_moved_to_another_place() -> None:
+    rows = clustered(1000, 40)
+    previous = -fitted(rows).components[[1, 0, 3]]
+    after = fit(Moments.of(rows, rows[0]), FitOptions(components=4), previous).components
+    dots = [after[0] @ previous[1], after[1] @ previous[0], after[3] @ previous[2]]
+    np.testing.assert_allclose(dots, 1.0)
+    assert after[2][np.abs(after[2]).argmax()] > 0  # none before it: as in a first fit
+
+
+def test_components_that_resemble_nothing_before_keep_their_own_sign() -> None:
+    rows = clustered(1000, 40)
+    own = fitted(rows).components
+    # Orthogonal to all but for a trace of each, negative.
+    strangers = np.linalg.svd(own)[2][5:8] - 0.2 * own[:3]
+    after = fit(Moments.of(rows, rows[0]), FitOptions(components=5), strangers)
+    np.testing.assert_allclose(after.components, own, atol=1e-8)
+
+
+def test_previous_components_of_another_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="width 7, not 40"):
+        fit(Moments.of(PLAIN, PLAIN[0]), FitOptions(components=2), np.ones((2, 7)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "components", "said"),
+    [
+        (SHORT, 20, "components=20 is more than the 19 that 20 rows .one less. allow: .*19"),
+        (WITH_CONSTANTS, 39, "=39 is more than the 38 that 38 columns that vary allow"),
+        (PLAIN[[0] * 30], 1, "all 40 columns are constant over 30 rows"),
+        (PLAIN[:0], 1, "^0 rows to fit, at least 2 .*ingest more"),
+        (PLAIN[:1], 1, "^1 rows to fit"),
+    ],
+)
+def test_what_the_rows_do_not_allow_is_refused(rows: Rows, components: int, said: str) -> None:
+    with pytest.raises(SnapshotError, match=said) as caught:
+        fit(Moments.of(rows, np.zeros(rows.shape[1])), FitOptions(components))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("components", "variance", "said"),
+    [
+        (None, None, "components=None and variance=None: give exactly one"),
+        (3, 0.9, "components=3 and variance=0.9: give exactly one"),
+        (-2, None, "components=-2 is below 1"),
+        (None, 0.0, r"variance=0.0 is outside \(0, 1\]"),
+        (None, 95.0, r"variance=95.0 is outside \(0, 1\].*0.95 for 95 %"),
+        (None, float("nan"), "variance=nan is outside"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(
+    components: int | None, variance: float | None, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        FitOptions(components, variance)

@@ -1,0 +1,127 @@
+"""Promises of `streaming.model`: TensorFlow, started late and kept quiet."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from real_model import features, pixels, weights_file
+
+from streaming.model import convert
+from streaming.weights import parse_weights, read_weights
+
+ROOT = Path(__file__).parents[1]
+
+
+def _python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
+    clean = {k: v for k, v in clean.items() if k.lower() != "no_proxy"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_importing_it_starts_neither_tensorflow_nor_keras() -> None:
+    done = _python(
+        "import sys, streaming.model\nprint(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.slow
+def test_imagenet_out_of_reach_is_one_line_with_a_remedy_and_no_noise(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    done = _python(
+        "from streaming.export import export\nfrom streaming.weights import WeightsUnavailable\n"
+        "try:\n    export('imagenet')\nexcept WeightsUnavailable as error:\n    print(error)",
+        KERAS_HOME=str(tmp_path),
+        https_proxy=nobody,
+        HTTPS_PROXY=nobody,
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("imagenet: Keras cannot fetch the weights (")
+    assert "--weights PATH" in done.stdout and "--weights random" in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnxruntime", "tensorflow"])
+def test_features_are_those_of_keras_with_the_same_file(shared: Path, name: str) -> None:
+    import keras
+
+    network = keras.applications.MobileNetV2(
+        weights=str(weights_file(shared)),
+        include_top=False,
+        pooling="avg",
+        input_shape=(224, 224, 3),
+    )
+    files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
+    assert len(files) == 20
+    expected = network.predict(np.stack([pixels(file) for file in files]), verbose=0)
+    found = features(name, str(weights_file(shared)), files)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_files_that_keras_saves_in_other_layouts_give_the_same_tensors(
+    shared: Path, tmp_path: Path
+) -> None:
+    import keras
+
+    network = keras.applications.MobileNetV2(weights=None, input_shape=(224, 224, 3))
+    trained = read_weights(str(weights_file(shared))).tensors
+    for name, values in trained.items():
+        network.get_layer(name).set_weights(list(values))
+    network.save(tmp_path / "whole.h5")
+    network.save_weights(tmp_path / "new.weights.h5")
+    for file in ("whole.h5", "new.weights.h5"):
+        found = parse_weights((tmp_path / file).read_bytes(), file)
+        assert list(found) == list(trained)
+        for name, values in trained.items():
+            for one, other in zip(found[name], values, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_a_setting_of_keras_at_home_does_not_change_the_network(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float16", "epsilon": 1e-07, "backend": "jax", '
+        '"image_data_format": "channels_first"}'
+    )
+    done = _python(
+        "from streaming.model import _build\nfrom streaming.mobilenet import random_tensors\n"
+        "n = _build(random_tensors())\nprint(n.input_shape, n.output_shape, n.compute_dtype)",
+        KERAS_HOME=str(tmp_path),
+    )
+    assert done.stdout == "(None, 224, 224, 3) (None, 1280) float32\n", done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_conversion_is_self_contained(shared: Path) -> None:
+    import onnx
+
+    converted = convert(read_weights(str(weights_file(shared))).tensors)
+    model = onnx.load_from_string(converted.onnx)
+    onnx.checker.check_model(model)
+    assert [opset.version for opset in model.opset_import if not opset.domain] == [17]
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    assert set(converted.versions) == {"tensorflow", "keras", "tf2onnx", "onnx", "opset"}
+    again = parse_weights(converted.keras, "again")
+    np.testing.assert_array_equal(
+        again["Conv_1"][0], read_weights(str(weights_file(shared))).tensors["Conv_1"][0]
+    )

@@ -1,0 +1,174 @@
+"""Moments against NumPy's own two-pass statistics of the same rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from batch_pca.moments import BLOCK_ROWS, Moments, MomentsBuilder
+from streaming.errors import SnapshotError
+
+Rows = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    """3,000 rows of 12 features as after ReLU6: many zeros, none below 0, none above 6."""
+    draws = np.random.default_rng(1).normal(0.3, 1.5, (3000, 12))
+    return np.clip(draws, 0, 6).astype(np.float32)
+
+
+def assert_statistics_of(moments: Moments, rows: NDArray[np.floating], tolerance: float) -> None:
+    exact = rows.astype(np.float64)
+    assert moments.count == len(exact)
+    np.testing.assert_allclose(moments.mean(), exact.mean(axis=0), rtol=tolerance)
+    expected = np.cov(exact, rowvar=False)
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(moments.covariance(), expected, rtol=0, atol=tolerance * largest)
+    np.testing.assert_allclose(moments.variance(), expected.diagonal(), rtol=tolerance)
+
+
+def test_statistics_are_those_of_the_rows_with_the_divisor_n_minus_1(rows: Rows) -> None:
+    assert_statistics_of(Moments.of(rows, rows[:50].mean(axis=0)), rows, 1e-12)
+
+
+def test_float32_rows_are_summed_in_float64(rows: Rows) -> None:
+    shift = np.zeros(12)
+    wide = Moments.of(rows.astype(np.float64), shift)
+    np.testing.assert_array_equal(Moments.of(rows, shift).cross, wide.cross)
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK_ROWS, BLOCK_ROWS + 1])
+def test_no_row_is_lost_at_the_edge_of_a_block(rows: Rows, size: int) -> None:
+    moments = Moments.of(rows[:size], np.full(12, 0.5))
+    assert moments.count == size
+    np.testing.assert_allclose(moments.total, (rows[:size].astype(float) - 0.5).sum(axis=0))
+
+
+def test_merging_any_split_in_any_order_equals_the_whole(rows: Rows) -> None:
+    random = np.random.default_rng(2)
+    shift = rows[:20].mean(axis=0)
+    for parts in (2, 3, 17):
+        cuts = np.sort(random.integers(0, len(rows), parts - 1))
+        pieces = [Moments.of(piece, shift) for piece in np.split(rows, cuts)]
+        merged = Moments.zero(shift)
+        for index in random.permutation(parts):
+            merged = pieces[index] + merged
+        assert_statistics_of(merged, rows, 1e-10)
+
+
+def test_rows_taken_away_leave_the_statistics_of_the_rest(rows: Rows) -> None:
+    shift = rows.mean(axis=0)
+    rest = Moments.of(rows, shift) - Moments.of(rows[700:900], shift)
+    assert_statistics_of(rest, np.delete(rows, slice(700, 900), axis=0), 1e-10)
+
+
+def test_taking_all_rows_away_leaves_nothing_at_all(rows: Rows) -> None:
+    shift = rows[0]
+    parts = Moments.of(rows[:999], shift) + Moments.of(rows[999:], shift)
+    nothing = parts - Moments.of(rows, shift)
+    assert nothing.count == 0
+    assert not nothing.cross.any()
+    assert not nothing.total.any()
+
+
+def test_a_shift_far_from_the_mean_is_still_accurate(rows: Rows) -> None:
+    assert_statistics_of(Moments.of(rows, np.full(12, 1000.0)), rows, 1e-7)
+
+
+def test_a_huge_mean_beside_a_small_spread_keeps_its_digits(rows: Rows) -> None:
+    distant = rows.astype(np.float64) * 1e-3 + 1e8
+    moments = Moments.of(distant, distant[:10].mean(axis=0))
+    near = distant - 1e8  # exact, where NumPy on `distant` itself is not
+    np.testing.assert_allclose(moments.covariance(), np.cov(near, rowvar=False), atol=1e-16)
+    assert not moments.constant().any()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 1.0, 250.0])
+def test_a_constant_column_is_constant_wherever_the_shift_is(rows: Rows, shift: float) -> None:
+    rows = rows.copy()
+    rows[:, 3] = 0.1
+    rows[:, 4] = 5.7
+    constant = Moments.of(rows, np.full(12, shift)).constant()
+    assert np.flatnonzero(constant).tolist() == [3, 4]
+
+
+def test_a_column_is_constant_once_the_rows_that_varied_are_taken_away(rows: Rows) -> None:
+    rows = rows.copy()
+    rows[:, 5] = 0.0
+    rows[:10, 5] = np.linspace(3, 6, 10)
+    whole = Moments.of(rows, shift := np.full(12, 0.01))
+    assert not whole.constant().any()
+    rest = whole - Moments.of(rows[:4], shift) - Moments.of(rows[4:10], shift)
+    assert np.flatnonzero(rest.constant()).tolist() == [5]
+    assert np.flatnonzero(Moments.from_bytes(rest.to_bytes()).constant()).tolist() == [5]
+
+
+def test_one_row_in_a_million_that_differs_is_not_constant() -> None:
+    builder = MomentsBuilder(np.zeros(2))
+    block = np.zeros((50_000, 2), np.float32)
+    for _ in range(20):
+        builder.add(block)
+    builder.add(np.array([[0.01, 0.0]], np.float32))
+    assert builder.build().constant().tolist() == [False, True]
+
+
+def test_a_builder_equals_one_sum_and_what_it_built_stays(rows: Rows) -> None:
+    builder = MomentsBuilder(rows[0])
+    builder.add(rows[:1500])
+    first = builder.build()
+    builder.add(rows[1500:])
+    assert_statistics_of(first, rows[:1500], 1e-10)
+    assert_statistics_of(builder.build(), rows, 1e-10)
+
+
+def test_bytes_bring_back_every_bit(rows: Rows) -> None:
+    moments = Moments.of(rows, rows[0])
+    back = Moments.from_bytes(moments.to_bytes())
+    assert back.count == moments.count
+    for name in ("shift", "total", "cross", "rounding"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(moments, name))
+
+
+@pytest.mark.parametrize("cut", [0, 10, 2000, -1])
+def test_bytes_cut_short_are_refused_in_one_line(rows: Rows, cut: int) -> None:
+    content = Moments.of(rows, rows[0]).to_bytes()[:cut]
+    with pytest.raises(SnapshotError, match=f"of {len(content)} bytes .*refit from all rows") as it:
+        Moments.from_bytes(content)
+    assert "\n" not in str(it.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite_are_counted_and_none_is_added(rows: Rows, value: float) -> None:
+    broken = rows.copy()
+    broken[[5, 2500], 2] = value
+    builder = MomentsBuilder(rows[0])
+    with pytest.raises(SnapshotError, match="2 of 3000 rows hold NaN or infinity"):
+        builder.add(broken)
+    assert builder.build().count == 0
+
+
+def test_moments_of_different_shifts_do_not_mix(rows: Rows) -> None:
+    one, other = Moments.of(rows, rows[0]), Moments.of(rows, rows[1])
+    with pytest.raises(ValueError, match="different shifts"):
+        _ = one + other
+    with pytest.raises(ValueError, match="different shifts"):
+        _ = one - other
+
+
+def test_no_more_rows_are_taken_away_than_there_are(rows: Rows) -> None:
+    with pytest.raises(ValueError, match="3000 rows away from 10"):
+        _ = Moments.of(rows[:10], rows[0]) - Moments.of(rows, rows[0])
+
+
+def test_rows_of_another_width_are_refused(rows: Rows) -> None:
+    with pytest.raises(ValueError, match=r"\(n, 5\)"):
+        Moments.of(rows, np.zeros(5))
+
+
+def test_statistics_of_too_few_rows_are_refused(rows: Rows) -> None:
+    with pytest.raises(ValueError, match="0 rows where 1"):
+        Moments.zero(rows[0]).mean()
+    with pytest.raises(ValueError, match="1 rows where 2"):
+        Moments.of(rows[:1], rows[0]).covariance()
