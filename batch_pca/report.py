@@ -133,10 +133,9 @@ def _scatter(data: ReportData) -> bytes:
 def _legend(figure: Figure, names: Sequence[str]) -> None:
     marks = [_mark(place) for place in range(len(names))]
     handles = [Line2D([], [], color=c, marker=m, linestyle="", markersize=6) for c, m in marks]
-    blank = ["-"] * len(names)  # Matplotlib would leave out names that begin with "_"
-    below = figure.legend(handles, blank, loc="outside lower center", ncols=_ACROSS, fontsize=8)
-    for text, name in zip(below.get_texts(), names, strict=True):
-        text.set(text=name, parse_math=False)
+    below = figure.legend(handles, names, loc="outside lower center", ncols=_ACROSS, fontsize=8)
+    for text in below.get_texts():
+        text.set_parse_math(False)  # a "$" in a label is a dollar
 
 
 def _variance(reduction: Reduction) -> bytes:

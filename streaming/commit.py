@@ -87,7 +87,9 @@ class Writer:
             history = DeltaTable.forPath(self.spark, self.location).history(_RECENT)
             for row in history.select("userMetadata").collect():
                 told = parse_metadata(row.userMetadata)
-                earlier += told.get("query") == self.batch.query and told.get("batch") == self.batch.number
+                earlier += (
+                    told.get("query") == self.batch.query and told.get("batch") == self.batch.number
+                )
         app_id = f"pomona/{self.batch.query}" + (f"/{earlier}" if earlier else "")
         return {"txnAppId": app_id, "txnVersion": str(self.batch.number)}
 

@@ -25,14 +25,21 @@ OUTPUT_DDL = (
     "width int, height int, format string, features array<float>, reason string, detail string, "
     "attempts int"
 )
-_TYPES = {"string": pa.string(), "long": pa.int64(), "int": pa.int32(), "array<float>": pa.list_(pa.float32())}
+_TYPES = {
+    "string": pa.string(),
+    "long": pa.int64(),
+    "int": pa.int32(),
+    "array<float>": pa.list_(pa.float32()),
+}
 OUTPUT = pa.schema([(n, _TYPES[t]) for n, t in (c.split() for c in OUTPUT_DDL.split(", "))])
 
 
 class Shared(Protocol):
     """A Spark broadcast: `value` is fetched once a worker."""
 
-    value: bytes
+    @property
+    def value(self) -> bytes:
+        """The bytes."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,9 @@ _engines: dict[tuple[str, str], Engine] = {}
 def _engine(featurizer: Featurizer) -> Engine:
     key = (featurizer.extractor.model_id, featurizer.engine)
     if key not in _engines:
-        _engines[key] = create_engine(featurizer.engine, featurizer.extractor, featurizer.model.value)
+        _engines[key] = create_engine(
+            featurizer.engine, featurizer.extractor, featurizer.model.value
+        )
     return _engines[key]
 
 

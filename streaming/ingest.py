@@ -54,13 +54,13 @@ def ingest(
     settings = settings or IngestSettings()
     from_, to = Source.at(source), Lake.at(lake)
     check_apart(from_, to)
-    from_.require(images=settings.once)
-    to.require_room()
-    extractor = ensure_model(to.models, settings.weights)  # TensorFlow, if at all, before Spark
-    model = read_model(to.models, extractor, settings.engine)
-
-    spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
     try:
+        from_.require(images=settings.once)
+        to.require_room()
+        extractor = ensure_model(to.models, settings.weights)  # TensorFlow, if at all, before Spark
+        model = read_model(to.models, extractor, settings.engine)
+
+        spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
         create_table(spark, to.features, features_table(extractor.width))
         create_table(spark, to.quarantine, QUARANTINE)
         create_table(spark, to.refits, REFITS)
@@ -72,15 +72,18 @@ def ingest(
         featurizer = Featurizer(extractor, settings.engine, shared_model, decoding)
         remarks = {"source": from_.root, "engine": settings.engine}
         batch = MicroBatch(spark, to, featurizer, remarks)
-        with stop_requested() as signalled:
-            return Run(from_, batch, settings, watch).until(stop or signalled)
+        with stop_requested(stop) as event:
+            return Run(from_, batch, settings, watch).until(event)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
         raise explain(error) from error
 
 
 def check_apart(source: Source, lake: Lake) -> None:
     """Raise LakeError where one of the two lies in the other: the lake's own files would count as arrivals."""
-    for inner, outer, text in ((lake.root, source.root, "lake"), (source.root, lake.root, "source")):
+    for inner, outer, text in (
+        (lake.root, source.root, "lake"),
+        (source.root, lake.root, "source"),
+    ):
         if f"{inner}/".startswith(f"{outer}/"):
             other = "source" if text == "lake" else "lake"
             raise LakeError(

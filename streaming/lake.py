@@ -8,7 +8,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming.errors import LakeError
-from streaming.storage import is_s3, local_path, normalize, storage_of
+from streaming.storage import is_s3, local_path, normalize, reach, storage_of
 
 RETENTION = "interval 3650 days"
 
@@ -68,7 +68,9 @@ def features_table(width: int) -> Table:
             Column("height", "int", "Height in pixels, as displayed"),
             Column("format", "string", "Format of the file, as Pillow names it"),
             Column("features", "array<float>", "Penultimate layer of the network"),
-            Column("model_id", "string", "Weights, layer, decoder and precision that made the features"),
+            Column(
+                "model_id", "string", "Weights, layer, decoder and precision that made the features"
+            ),
             *_ARRIVAL,
         ),
         {
@@ -85,7 +87,12 @@ QUARANTINE = Table(
     "One row an image that could not be featurized",
     (
         *_CONTENT,
-        Column("content_hash", "string", "SHA-256 of the bytes; null where they could not be read", True),
+        Column(
+            "content_hash",
+            "string",
+            "SHA-256 of the bytes; null where they could not be read",
+            True,
+        ),
         Column("reason", "string", "One of a closed set of words"),
         Column("detail", "string", "What was wrong, in a sentence"),
         Column("attempts", "int", "How often the image has been tried"),
@@ -105,7 +112,11 @@ REFITS = Table(
         Column("rows", "long", "Rows transformed"),
         Column("rows_fitted", "long", "Rows fitted: those below fit_on, or all"),
         Column("components", "int", "Number of components kept"),
-        Column("explained_variance_ratio", "array<double>", "Share of the variance of each component kept"),
+        Column(
+            "explained_variance_ratio",
+            "array<double>",
+            "Share of the variance of each component kept",
+        ),
         Column("seconds", "double", "Duration of the refit"),
         Column("created_at", "timestamp", "When the refit was published"),
         Column("pomona_version", "string", "Version of Pomona"),
@@ -160,6 +171,7 @@ class Lake:
 
     def require(self) -> None:
         """Raise LakeError unless there is a features table here."""
+        self._reach()
         if not self.exists():
             raise LakeError(
                 f"{self.root} is not a lake (no features/ in it): name the LAKE of `pomona ingest`"
@@ -168,7 +180,7 @@ class Lake:
     def require_room(self) -> None:
         """Raise LakeError where the lake would be mixed with files that are not Pomona's."""
         if is_s3(self.root):
-            next(storage_of(self.root).list(self.root), None)  # bucket and credentials, in one request
+            self._reach()
             return
         folder = local_path(self.root)
         if folder.exists() and not folder.is_dir():
@@ -179,6 +191,17 @@ class Lake:
             raise LakeError(
                 f"{folder} holds other files ({min(names)}, …) and is not a lake: name a new or empty folder"
             )
+
+    def _reach(self) -> None:
+        try:
+            reach(self.root)
+        except FileNotFoundError as error:
+            raise LakeError(f"{error}: create the bucket of the lake, or check its name") from error
+        except PermissionError as error:
+            raise LakeError(
+                f"{error}: a lake needs leave to list, read, write and delete "
+                "(s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject)"
+            ) from error
 
 
 def create_table(spark: SparkSession, location: str, table: Table) -> None:
@@ -196,7 +219,7 @@ def create_table(spark: SparkSession, location: str, table: Table) -> None:
         builder = builder.property(key, value)
     builder.execute()
     if table.constraints:
-        present = DeltaTable.forPath(spark, location).detail().first()["properties"]
+        present = DeltaTable.forPath(spark, location).detail().collect()[0].properties
         for name, check in table.constraints.items():
             if f"delta.constraints.{name}" not in present:
                 spark.sql(f"ALTER TABLE delta.`{location}` ADD CONSTRAINT {name} CHECK ({check})")

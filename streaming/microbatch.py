@@ -90,7 +90,7 @@ class MicroBatch:
             paths: dict[str, set[str]] = defaultdict(set)
             for row in rows:
                 paths[row.outcome].add(row.path)
-            self._write(computed, paths, held, batch)
+            self._write(computed, paths, held, batch, time.monotonic() - started)
         finally:
             computed.unpersist()
         written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
@@ -130,12 +130,14 @@ class MicroBatch:
         paths: Mapping[str, set[str]],
         held: Mapping[str, set[str]],
         batch: BatchId,
+        seconds: float,
     ) -> None:
         """Quarantine first, features second; an image that changes tables is inserted, then deleted."""
         remarks = {
             **self.remarks,
             "images": len(paths[Outcome.FEATURES]),
             "quarantined": len(paths[Outcome.QUARANTINE]),
+            "seconds": round(seconds, 3),
         }
         good, bad = paths[Outcome.FEATURES], paths[Outcome.QUARANTINE]
         quarantine = Writer(self.spark, self.lake.quarantine, remarks, batch)

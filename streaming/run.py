@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.commit import SWEEP, BatchId
 from streaming.errors import PomonaError
@@ -86,13 +86,14 @@ class Run:
             if self._stopping.is_set():
                 raise _Stopped
             try:
-                files = [StoredFile(*row) for row in names.collect()]
+                listed = [StoredFile(*row) for row in names.collect()]
+                files = [file for file in listed if self._source.is_image(file.path)]
                 # Only the first micro-batch of a run can be one that an earlier run began.
                 self._take(files, BatchId(self._query_id, number, replay=self._delivered is None))
             except (PomonaError, TransientFault, PySparkException, Py4JError, OSError) as error:
                 self._fault = error  # Spark hands on a text with every stack in it
                 raise
-            self._delivered = len(files)
+            self._delivered = len(listed)
 
     def _take(self, files: Iterable[StoredFile], batch: BatchId = SWEEP) -> None:
         """Featurize the files that hold still; the others wait."""

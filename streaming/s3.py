@@ -1,9 +1,8 @@
-"""S3 through boto3, and the settings that make Spark's S3A reach the same place with the same credentials."""
+"""S3 through boto3, and the settings with which Spark's S3A reaches the same place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -11,31 +10,25 @@ from urllib.parse import urlparse
 import boto3
 import botocore.exceptions as faults
 from botocore.config import Config
-from urllib3.exceptions import HTTPError
 
-from streaming.errors import SourceError
+from streaming.errors import FaultError, SourceError
+from streaming.s3_faults import first_line, translated
 from streaming.storage import StoredFile, TransientFault
 
-_GONE = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
-_DENIED = {"403", "AccessDenied", "Forbidden", "AllAccessDisabled"}
-_BAD_CREDENTIALS = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-}
-_REMEDY = "check `aws sts get-caller-identity`, AWS_PROFILE and the region"
+_PATIENT = Config(
+    retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=60
+)
+_BRISK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=10)
 
 
 class S3Storage:
-    """Objects of S3, or of a stand-in named by AWS_ENDPOINT_URL (or by the profile's ``endpoint_url``)."""
+    """Objects of S3, or of a stand-in named by AWS_ENDPOINT_URL or a profile's ``endpoint_url``."""
 
     def __init__(self) -> None:
         self._client = s3_client()
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
-        """All objects below a prefix, in the order of their keys; FileNotFoundError without the bucket."""
+        """All objects below a prefix, ordered by key; FileNotFoundError without the bucket."""
         bucket, key = split(prefix)
         pages = self._client.get_paginator("list_objects_v2")
         with translated(prefix):
@@ -67,19 +60,49 @@ class S3Storage:
     def upload(self, local: Path, path: str) -> None:
         """Put a local file, in parts where it is large."""
         bucket, key = split(path)
+        with local.open("rb") as content, translated(path):
+            self._client.upload_fileobj(content, bucket, key)
+
+    def delete(self, path: str) -> None:
+        """Delete one object, if it is there."""
+        bucket, key = split(path)
         with translated(path):
-            self._client.upload_file(str(local), bucket, key)
+            self._client.delete_object(Bucket=bucket, Key=key)
 
     def delete_tree(self, prefix: str) -> None:
         """Delete all objects below a prefix."""
-        bucket, _ = split(prefix)
         for found in self.list(prefix):
-            with translated(found.path):
-                self._client.delete_object(Bucket=bucket, Key=split(found.path)[1])
+            self.delete(found.path)
 
 
-def s3_client() -> Any:
-    """boto3's client for S3, patient with throttling.
+def reach(uri: str) -> None:
+    """Ask a location for one name, with little patience: what is mistyped shows in seconds.
+
+    Raises
+    ------
+    FaultError
+        When nothing answers.
+    SourceError
+        When there are no credentials, or S3 refuses them.
+    FileNotFoundError, PermissionError
+        When there is no such bucket, or it may not be listed.
+    """
+    bucket, key = split(uri)
+    client = s3_client(_BRISK)
+    try:
+        with translated(uri):
+            client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
+    except TransientFault as fault:
+        raise FaultError(f"{fault}: check the network and AWS_ENDPOINT_URL") from fault
+
+
+def s3_client(config: Config = _PATIENT) -> Any:
+    """boto3's client for S3.
+
+    Parameters
+    ----------
+    config : botocore.config.Config, optional
+        How patient it is: with throttling, by default, very.
 
     Returns
     -------
@@ -89,15 +112,16 @@ def s3_client() -> Any:
     Raises
     ------
     SourceError
-        When the profile that is named does not exist.
+        When the profile that is named does not exist, or boto3 cannot use what is set.
     """
-    config = Config(
-        retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=60
-    )
     try:
         return boto3.session.Session().client("s3", config=config)
     except faults.ProfileNotFound as error:
         raise SourceError(f"{error}: set AWS_PROFILE to one of ~/.aws/config") from error
+    except (faults.BotoCoreError, ValueError) as error:
+        raise SourceError(
+            f"AWS is not set up ({first_line(error)}): check the variables AWS_… and ~/.aws/config"
+        ) from error
 
 
 def hadoop_conf() -> dict[str, str]:
@@ -106,7 +130,8 @@ def hadoop_conf() -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        A credentials provider that knows profiles and SSO as boto3 does; endpoint and region where boto3 has them.
+        A credentials provider that knows profiles and SSO as boto3 does; endpoint and region where
+        boto3 has them.
     """
     meta = s3_client().meta
     provider = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
@@ -114,7 +139,9 @@ def hadoop_conf() -> dict[str, str]:
     if meta.region_name and meta.region_name != "aws-global":
         conf["fs.s3a.endpoint.region"] = meta.region_name
     endpoint = urlparse(meta.endpoint_url)
-    if not (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+    host = endpoint.hostname or ""
+    # S3A finds the public endpoints of AWS by itself, and those inside a private network not.
+    if ".vpce." in host or not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         conf |= {
             "fs.s3a.endpoint": meta.endpoint_url,
             "fs.s3a.endpoint.region": meta.region_name or "us-east-1",
@@ -132,23 +159,3 @@ def split(uri: str) -> tuple[str, str]:
 
 def _stored(path: str, entry: dict[str, Any], size: int) -> StoredFile:
     return StoredFile(path, size, int(entry["LastModified"].timestamp() * 1000))
-
-
-@contextmanager
-def translated(uri: str) -> Iterator[None]:
-    """Turn boto3's exceptions about one location into the few that `streaming.storage` promises."""
-    try:
-        yield
-    except faults.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in _GONE:
-            raise FileNotFoundError(f"{uri}: no such bucket or object") from error
-        if code in _DENIED:
-            raise PermissionError(f"{uri}: access denied") from error
-        if code in _BAD_CREDENTIALS:
-            raise SourceError(f"{uri}: AWS refuses the credentials ({code}): {_REMEDY}") from error
-        raise TransientFault(f"{uri}: {error}") from error
-    except (faults.NoCredentialsError, faults.PartialCredentialsError, faults.TokenRetrievalError) as error:
-        raise SourceError(f"{uri}: no AWS credentials ({error}): {_REMEDY}") from error
-    except (faults.BotoCoreError, HTTPError, OSError) as error:
-        raise TransientFault(f"{uri}: {error}") from error

@@ -104,7 +104,9 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     try:
         return builder.getOrCreate()
     except (RuntimeError, OSError) as error:
-        raise PlatformError(f"Spark did not start ({error}): check JAVA_HOME and free memory") from error
+        raise PlatformError(
+            f"Spark did not start ({error}): check JAVA_HOME and free memory"
+        ) from error
 
 
 def check_package() -> None:

@@ -83,6 +83,8 @@ class IngestSummary:
         Files that are no images by their name.
     seconds : float
         From the first trigger to the end.
+    busy : float
+        Seconds of that in which micro-batches were under way.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -92,6 +94,7 @@ class IngestSummary:
     waiting: int = 0
     ignored: int = 0
     seconds: float = 0.0
+    busy: float = 0.0
 
     def add(self, result: BatchResult) -> None:
         """Count one micro-batch in."""
@@ -99,6 +102,7 @@ class IngestSummary:
         self.reasons += result.reasons
         self.replaced += result.replaced
         self.batches += result.written > 0
+        self.busy += result.seconds
         self.waiting = max(0, self.waiting - result.written)
 
 

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
-from streaming.storage import StoredFile, is_s3, local_path, normalize, storage_of
+from streaming.storage import StoredFile, is_s3, local_path, normalize, reach, storage_of
 
 _FILES = "path string, modificationTime timestamp, length long, content binary"
 # Far above any file's age: by default Spark passes over what is a week older than the newest file it has seen.
@@ -54,13 +54,20 @@ class Source:
         """
         self.ignored.not_an_image_suffix = self.ignored.hidden = 0
         for found in storage_of(self.root).list(self.root):
-            below = found.path[len(self.root) :].lstrip("/")
-            if any(part.startswith(("_", ".")) for part in below.split("/")):
+            if self._hides(found.path):
                 self.ignored.hidden += 1
-            elif not below.lower().endswith(_SUFFIXES):
+            elif not self.is_image(found.path):
                 self.ignored.not_an_image_suffix += 1
             else:
                 yield found
+
+    def is_image(self, path: str) -> bool:
+        """Whether a file below the root counts, by its name; Spark's own idea of hidden names is another."""
+        return not self._hides(path) and path.lower().endswith(_SUFFIXES)
+
+    def _hides(self, path: str) -> bool:
+        below = path[len(self.root) :].lstrip("/")
+        return any(part.startswith(("_", ".")) for part in below.split("/"))
 
     def require(self, *, images: bool) -> None:
         """Check that the source can be listed, and holds an image where one is needed.
@@ -73,10 +80,13 @@ class Source:
         if not is_s3(self.root):
             folder = local_path(self.root)
             if not folder.exists():
-                raise SourceError(f"source {folder} does not exist: name a folder that holds images")
+                raise SourceError(
+                    f"source {folder} does not exist: name a folder that holds images"
+                )
             if not folder.is_dir():
                 raise SourceError(f"source {folder} is a file: name the folder that holds it")
         try:
+            reach(self.root)
             first = next(self.images(), None)
         except FileNotFoundError as error:
             raise SourceError(f"{error}: check the name and the region of the source") from error

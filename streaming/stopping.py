@@ -10,8 +10,8 @@ from types import FrameType
 
 
 @contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """Collect SIGINT and SIGTERM in an event while the block runs.
+def stop_requested(stop: threading.Event | None = None) -> Iterator[threading.Event]:
+    """Collect SIGINT and SIGTERM in an event, a new one or the caller's, while the block runs.
 
     Enter it after Spark has started: PySpark puts a handler of its own, which cancels running jobs, in place.
     Outside the main thread, where Python takes no signals, the event is only the caller's to set.
@@ -20,7 +20,7 @@ def stop_requested() -> Iterator[threading.Event]:
     ------
     threading.Event
     """
-    event = threading.Event()
+    event = stop or threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from streaming.errors import UsageError
@@ -53,6 +53,9 @@ class Storage(Protocol):
     def upload(self, local: Path, path: str) -> None:
         """Put a local file in place, whatever its size."""
 
+    def delete(self, path: str) -> None:
+        """Delete one file, if it is there."""
+
     def delete_tree(self, prefix: str) -> None:
         """Delete all below a prefix."""
 
@@ -63,7 +66,8 @@ def normalize(location: str) -> str:
     Parameters
     ----------
     location : str
-        A folder (relative, absolute, with ``~``), a ``file:`` URI, or ``s3://`` / ``s3a://``.
+        A folder (relative, absolute, with ``~``), ``s3://`` / ``s3a://``, or a ``file:`` URI: percent-encoded
+        after ``file://``, as browsers show it, and plain after ``file:/``, as this function returns it.
 
     Returns
     -------
@@ -80,10 +84,15 @@ def normalize(location: str) -> str:
         return "file:" + os.path.abspath(os.path.expanduser(location))
     scheme = match.group(1).lower()
     if scheme == "file":
-        return "file:" + os.path.abspath(unquote(urlparse(location).path))
+        path = location.split(":", 1)[1]
+        return "file:" + os.path.abspath(
+            unquote(urlparse(location).path) if path.startswith("//") else path
+        )
     if scheme not in ("s3", "s3a"):
-        raise UsageError(f"{location}: only local folders, s3:// and s3a:// are known, not {scheme}:")
-    bucket, _, key = location.split(":", 1)[1].lstrip("/").partition("/")
+        raise UsageError(
+            f"{location}: only local folders, s3:// and s3a:// are known, not {scheme}:"
+        )
+    bucket, _, key = location.split(":", 1)[1].removeprefix("//").partition("/")
     if not bucket:
         raise UsageError(f"{location}: names no bucket; write s3://BUCKET/PREFIX")
     return f"s3a://{bucket}/{key.strip('/')}".rstrip("/")
@@ -139,6 +148,10 @@ class LocalStorage:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(local, target)
 
+    def delete(self, path: str) -> None:
+        """Delete one file, if it is there."""
+        local_path(path).unlink(missing_ok=True)
+
     def delete_tree(self, prefix: str) -> None:
         """Delete a folder and all in it."""
         shutil.rmtree(local_path(prefix), ignore_errors=True)
@@ -154,8 +167,16 @@ def storage_of(uri: str) -> Storage:
     return LocalStorage()
 
 
+def reach(uri: str) -> None:
+    """Fail early where a location on S3 does not answer, see `streaming.s3.reach`; nothing for a folder."""
+    if is_s3(uri):
+        from streaming.s3 import reach as reach_s3
+
+        reach_s3(uri)
+
+
 @cache
-def _s3() -> Any:
+def _s3() -> Storage:
     from streaming.s3 import S3Storage
 
     return S3Storage()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,47 @@ def spark(aws: dict[str, str]) -> Iterator[Any]:
     session = start_session(s3=True)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake's `models/` with the seeded network in it: copied into a lake, it saves the export."""
+    from real_model import exported
+
+    extractor, files = exported("random")
+    models = tmp_path_factory.mktemp("models")
+    folder = models / extractor.model_id
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return models
+
+
+@pytest.fixture(scope="session")
+def tables(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake without rows: the model with random weights, and its tables. To be copied, not to be used."""
+    from real_model import exported
+
+    from streaming.lake import QUARANTINE, REFITS, Lake, create_table, features_table
+
+    folder = tmp_path_factory.mktemp("template") / "lake"
+    extractor, files = exported("random")
+    for name, content in files.items():
+        file = folder / "models" / extractor.model_id / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    lake = Lake.at(str(folder))
+    create_table(spark, lake.features, features_table(extractor.width))
+    create_table(spark, lake.quarantine, QUARANTINE)
+    create_table(spark, lake.refits, REFITS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def new_lake(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Make a new lake without rows at each call."""
+
+    def copy() -> Path:
+        return shutil.copytree(tables, tmp_path_factory.mktemp("lakes") / "My lake")
+
+    return copy

@@ -68,7 +68,7 @@ def test_a_transparent_colour_is_white_whatever_the_depth() -> None:
     np.testing.assert_array_equal(
         shown(content), as_rgb(np.where(two_bits == 2, 255, two_bits * 85.0))
     )
-    deep = np.asarray(photo()).astype(">u2") * 256 + 7
+    deep = (np.asarray(photo()).astype(np.uint16) * 256 + 7).astype(">u2")
     key = deep[9, 5].tobytes()
     content = png(
         (SIDE, SIDE), depth=16, colour=2, key=key, rows=deep.view(np.uint8).reshape(SIDE, -1)

@@ -71,10 +71,14 @@ def test_a_field_of_the_wrong_kind_is_named(extractor: Extractor, name: str, val
 
 
 def test_the_id_is_readable_and_names_all_that_features_depend_on() -> None:
-    arguments = (SHA, 224, "global_average_pooling2d", 1, "float32")
-    assert make_model_id(*arguments) == "mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32"
-    changed = [("0" * 64), 192, "out_relu", 2, "bfloat16"]
+    layer = "global_average_pooling2d"
+    model_id = make_model_id(SHA, 224, layer, 1, "float32")
     others = {
-        make_model_id(*arguments[:i], value, *arguments[i + 1 :]) for i, value in enumerate(changed)
+        make_model_id("0" * 64, 224, layer, 1, "float32"),
+        make_model_id(SHA, 192, layer, 1, "float32"),
+        make_model_id(SHA, 224, "out_relu", 1, "float32"),
+        make_model_id(SHA, 224, layer, 2, "float32"),
+        make_model_id(SHA, 224, layer, 1, "bfloat16"),
     }
-    assert len(others | {make_model_id(*arguments)}) == 6
+    assert model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32"
+    assert len(others | {model_id}) == 6

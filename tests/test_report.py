@@ -165,7 +165,7 @@ def test_labels_of_any_script_are_drawn_without_a_warning(columns: int) -> None:
         "яблоко",
         "🍎",
         "_hidden",
-        "$a_b$",
+        "$\\bad{$",
         "$broken",
         "tab\tnewline\n",
         "x" * 200,

@@ -1,0 +1,153 @@
+"""The table of contents of the refits: what was published, of which rows, and whether it still is the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from batch_pca.publish import Folder
+from streaming.commit import Writer
+from streaming.lake import REFITS, Lake, read_table
+from streaming.storage import storage_of
+
+
+@dataclass(frozen=True)
+class PublishedRefit:
+    """One row of ``refits/``; the columns are described in `streaming.lake.REFITS`.
+
+    Attributes
+    ----------
+    is_new : bool
+        Whether this call made it.
+    limited_by_rows : bool
+        Whether the number of rows, not the data, limits the components; known where it is new.
+    """
+
+    refit_id: str
+    lake: Lake
+    features_version: int
+    features_timestamp: datetime
+    model_id: str
+    options: str
+    rows: int
+    rows_fitted: int
+    explained_variance_ratio: tuple[float, ...]
+    created_at: datetime
+    pomona_version: str
+    seconds: float = 0.0
+    is_new: bool = True
+    limited_by_rows: bool = False
+
+    @property
+    def components(self) -> int:
+        """Number of components kept."""
+        return len(self.explained_variance_ratio)
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance that the components kept explain, 0 to 1."""
+        return sum(self.explained_variance_ratio)
+
+    @property
+    def folder(self) -> Folder:
+        """Where its files are."""
+        return Folder(f"{self.lake.reduced}/{self.refit_id}")
+
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """Lineage, for people."""
+        asked = {key: value for key, value in json.loads(self.options).items() if value is not None}
+        return (
+            (
+                "Features",
+                f"version {self.features_version} of {self.features_timestamp:%Y-%m-%d %H:%M:%S} UTC",
+            ),
+            ("Rows", f"{self.rows:,} transformed, {self.rows_fitted:,} fitted"),
+            ("Model", self.model_id),
+            ("Asked for", ", ".join(f"{key} {value}" for key, value in asked.items())),
+            ("Made", f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC by Pomona {self.pomona_version}"),
+        )
+
+    def took(self, seconds: float) -> PublishedRefit:
+        """The same, with its duration."""
+        return replace(self, seconds=seconds)
+
+
+def published(spark: SparkSession, lake: Lake) -> list[PublishedRefit]:
+    """All refits of a lake, oldest first."""
+    if not any(storage_of(lake.root).list(f"{lake.refits}/_delta_log")):
+        return []
+    rows = read_table(spark, lake.refits).withColumns(
+        {name: F.unix_millis(name) for name in ("features_timestamp", "created_at")}
+    )
+    return [
+        PublishedRefit(
+            row.refit_id,
+            lake,
+            row.features_version,
+            datetime.fromtimestamp(row.features_timestamp / 1000, UTC),
+            row.model_id,
+            row.options,
+            row.rows,
+            row.rows_fitted,
+            tuple(row.explained_variance_ratio),
+            datetime.fromtimestamp(row.created_at / 1000, UTC),
+            row.pomona_version,
+            row.seconds,
+            is_new=False,
+        )
+        for row in rows.orderBy("created_at").collect()
+    ]
+
+
+def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
+    """Append the row: from here on the refit counts."""
+    values = {
+        **{name: getattr(made, name) for name in REFITS.names},
+        "explained_variance_ratio": list(made.explained_variance_ratio),
+    }
+    rows = spark.createDataFrame([tuple(values[name] for name in REFITS.names)], REFITS.ddl)
+    remarks = {"refit": made.refit_id, "features_version": made.features_version}
+    Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
+
+
+def find_unchanged(
+    spark: SparkSession, earlier: list[PublishedRefit], version: int, options: str
+) -> PublishedRefit | None:
+    """The latest refit with these options, if the rows it saw are still those of `version`."""
+    same = [made for made in earlier if made.options == options]
+    if same and same_rows(spark, same[-1].lake, same[-1].features_version, version):
+        return same[-1]
+    return None
+
+
+def same_rows(spark: SparkSession, lake: Lake, one: int, other: int) -> bool:
+    """Whether no row changed between two versions: an OPTIMIZE or a new property is no change."""
+    if one == other:
+        return True
+    feed = (
+        spark.read.format("delta")
+        .option("readChangeFeed", "true")
+        .option("startingVersion", min(one, other) + 1)
+        .option("endingVersion", max(one, other))
+        .load(lake.features)
+    )
+    try:
+        return feed.isEmpty()
+    except PySparkException:  # its files are vacuumed away: nobody can tell any more
+        return False
+
+
+def aligned_with(
+    earlier: list[PublishedRefit], model_id: str, version: int
+) -> PublishedRefit | None:
+    """The refit whose signs a new one takes over: the latest of the same model on this version or before."""
+    candidates = [
+        made for made in earlier if made.model_id == model_id and made.features_version <= version
+    ]
+    return candidates[-1] if candidates else None

@@ -1,0 +1,162 @@
+"""The periodic refit: a pinned version of the features in, a published StandardScaler and PCA out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, find_unchanged, published
+from batch_pca.fit import FitOptions, Reduction, fit
+from batch_pca.publish import (
+    Folder,
+    begin,
+    end,
+    read_components,
+    remove_abandoned,
+    write_fit,
+    write_vectors,
+)
+from batch_pca.report import ReportData, render
+from batch_pca.snapshot import Snapshot, find_version, take_snapshot, versions
+from batch_pca.summing import sum_moments
+from streaming import __version__
+from streaming.errors import SnapshotError
+from streaming.faults import explain
+from streaming.lake import REFITS, Lake, create_table
+from streaming.session import start_session
+from streaming.storage import TransientFault, is_s3, normalize
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RefitOptions:
+    """What to fit, and how much of it to keep.
+
+    Parameters
+    ----------
+    fit : FitOptions
+        Number of components, or share of the variance.
+    as_of : str, optional
+        Version or time of the features; None is the latest.
+    fit_on : str, optional
+        Fit on the rows below this prefix only, and transform all.
+    """
+
+    fit: FitOptions = field(default_factory=lambda: FitOptions(variance=0.95))
+    as_of: str | None = None
+    fit_on: str | None = None
+
+    def as_json(self) -> str:
+        """What two refits must share to be the same work; the version is told beside it."""
+        fit_on = self.fit_on and normalize(self.fit_on)
+        return json.dumps(
+            {"components": self.fit.components, "variance": self.fit.variance, "fit_on": fit_on}
+        )
+
+
+def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
+    """Fit the scaler and the PCA on a version of the features, and publish the reduced rows.
+
+    Parameters
+    ----------
+    lake : str
+        Folder or ``s3a://`` URI of a lake.
+    options : RefitOptions, optional
+
+    Returns
+    -------
+    PublishedRefit
+        The new one; or, with `is_new` False, the last one where the same options would give the same.
+
+    Raises
+    ------
+    PomonaError
+        In one line; nothing is published then.
+    """
+    options = options or RefitOptions()
+    at = Lake.at(lake)
+    at.require()
+    spark = start_session(s3=is_s3(at.root))
+    try:
+        return _refit(spark, at, options)
+    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+        raise explain(error) from error
+
+
+def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedRefit:
+    started = time.monotonic()
+    create_table(spark, lake.refits, REFITS)
+    remove_abandoned(lake)
+    version = find_version(versions(spark, lake.features), options.as_of)
+    earlier = published(spark, lake)
+    unchanged = find_unchanged(spark, earlier, version.number, options.as_json())
+    if unchanged:
+        return unchanged
+
+    snapshot = take_snapshot(spark, lake, version)
+    moments = sum_moments(_rows_to_fit(snapshot, options))
+    previous = aligned_with(earlier, snapshot.model_id, version.number)
+    components = read_components(previous.folder) if previous else None
+    reduction = fit(moments, options.fit, components)
+
+    made = PublishedRefit(
+        refit_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-v{version.number}-{uuid.uuid4().hex[:4]}",
+        lake=lake,
+        features_version=version.number,
+        features_timestamp=version.committed,
+        model_id=snapshot.model_id,
+        options=options.as_json(),
+        rows=snapshot.count,
+        rows_fitted=reduction.count,
+        explained_variance_ratio=tuple(reduction.explained_variance_ratio[: reduction.k].tolist()),
+        created_at=datetime.now(UTC),
+        pomona_version=__version__,
+        limited_by_rows=reduction.limited_by_rows,
+    )
+    folder = begin(lake, made.refit_id)
+    write_fit(folder, snapshot.rows, reduction, moments)
+    _write_report(folder, made, snapshot, reduction)
+    made = made.took(time.monotonic() - started)
+    commit_refit(spark, made)
+    end(folder)
+    return made
+
+
+def _rows_to_fit(snapshot: Snapshot, options: RefitOptions) -> DataFrame:
+    if not options.fit_on:
+        return snapshot.rows
+    prefix = normalize(options.fit_on)
+    rows = snapshot.rows.where(F.col("path").startswith(f"{prefix}/"))
+    if rows.isEmpty():
+        raise SnapshotError(f"--fit-on {prefix}: no row of the lake lies below it")
+    return rows
+
+
+def _write_report(
+    folder: Folder, made: PublishedRefit, snapshot: Snapshot, reduction: Reduction
+) -> None:
+    sample = write_vectors(folder, snapshot.rows, reduction)
+    report = render(
+        ReportData(
+            made.refit_id,
+            made.lake.root,
+            made.facts,
+            sample.labels,
+            sample.points,
+            snapshot.count,
+            reduction,
+        )
+    )
+    folder.write("report.html", report.html.encode())
+    for name, png in report.plots.items():
+        folder.write(name, png)

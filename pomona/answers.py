@@ -1,0 +1,74 @@
+"""`pomona status`, `quarantine` and `history`: the answers of `pomona.questions`, for people or as JSON."""
+
+from __future__ import annotations
+
+from pomona import questions
+from pomona.screen import Screen
+
+
+def tell_status(lake: str, *, as_json: bool) -> None:
+    """Tell how a lake stands."""
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        answer = questions.status(lake)
+    if as_json:
+        screen.show(answer)
+        return
+    reasons = answer["quarantine"]
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
+    screen.line(f"rows         {answer['rows']:,} in {answer['labels']} labels")
+    screen.line(f"model        {answer['model_id'] or 'none yet'}")
+    screen.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({told})" if told else ""))
+    screen.line(f"source       {answer['source'] or 'none yet'}")
+    screen.line(
+        f"backlog      {'unknown: the source is out of reach' if backlog is None else f'{backlog:,} images'}"
+    )
+    if batch:
+        screen.line(
+            f"last batch   {batch['at']} ({_ago(batch['seconds_ago'])}): "
+            f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
+        )
+    if refit:
+        stale = f"stale, {refit['new_rows_since']:+,} rows since" if refit["stale"] else "fresh"
+        screen.line(
+            f"last refit   {refit['refit_id']} at {refit['at']}, features version "
+            f"{refit['features_version']}, {refit['components']} components: {stale}"
+        )
+    else:
+        screen.line(f"last refit   none yet: pomona refit {lake}")
+
+
+def tell_quarantine(lake: str, reason: str | None, *, as_json: bool) -> None:
+    """List the images in quarantine."""
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        rows = questions.quarantine(lake, reason)
+    if as_json:
+        screen.show(rows)
+    elif rows:
+        columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
+        screen.table(columns, rows)
+    else:
+        screen.line("no image is in quarantine" + (f" for the reason {reason}" if reason else ""))
+
+
+def tell_history(lake: str, *, as_json: bool) -> None:
+    """List the versions of the features."""
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        rows = questions.history(lake)
+    if as_json:
+        screen.show(rows)
+        return
+    keys = ("version", "committed", "operation", "added", "replaced", "removed", "total")
+    screen.table(
+        {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}, rows
+    )
+
+
+def _ago(seconds: int) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"

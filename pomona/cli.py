@@ -1,0 +1,203 @@
+"""The command `pomona`: words in, a few lines out, and an exit status that a script can trust.
+
+0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from streaming import __version__
+from streaming.errors import PomonaError, UsageError
+
+app = typer.Typer(
+    help="Images that keep arriving become a Delta table of features, and a fresh PCA of it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+LakeArgument = Annotated[str, typer.Argument(help="Folder or s3:// URI of the lake.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"pomona {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="Folder or s3:// URI of the images.")],
+    lake: LakeArgument,
+    once: Annotated[bool, typer.Option("--once", help="Take what is there, and stop.")] = False,
+    trigger: Annotated[float, typer.Option(help="Seconds between two looks at the source.")] = 5.0,
+    max_files_per_trigger: Annotated[int, typer.Option(help="Images in one micro-batch.")] = 1000,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="imagenet (default), random, or a Keras .h5 as path or URI."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="onnxruntime or tensorflow.")] = "onnxruntime",
+    settle: Annotated[float, typer.Option(help="Seconds a file must not have changed.")] = 2.0,
+    sweep_every: Annotated[
+        float, typer.Option(help="Seconds between two searches for what the stream passes over.")
+    ] = 600.0,
+    max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
+        100_000_000
+    ),
+    as_json: Json = False,
+) -> None:
+    """Turn the images below SOURCE into rows of LAKE, as they arrive; Ctrl-C stops it cleanly.
+
+    Example: pomona ingest ~/Pictures/fruits ./lake --once
+    """
+    from pomona.screen import Screen, summary_json, summary_lines
+    from streaming.ingest import ingest as run
+    from streaming.settings import IngestSettings
+
+    settings = IngestSettings(
+        once=once,
+        trigger=trigger,
+        max_files_per_trigger=max_files_per_trigger,
+        weights=weights,
+        engine=engine,
+        settle=settle,
+        sweep_every=sweep_every,
+        max_pixels=max_pixels,
+    )
+    screen = Screen(as_json=as_json)
+    with screen.working("starting"):
+        summary = run(source, lake, settings, screen.batch)
+    if as_json:
+        screen.show(summary_json(summary))
+        return
+    for line in summary_lines(summary):
+        screen.line(line)
+    if summary.reasons:
+        screen.line(f"why: pomona quarantine {lake}")
+
+
+@app.command()
+def refit(
+    lake: LakeArgument,
+    components: Annotated[int | None, typer.Option(help="Number of components to keep.")] = None,
+    variance: Annotated[
+        float | None, typer.Option(help="Share of the variance to explain (0.95 unless set).")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Version of the features, or a time (UTC unless it says).")
+    ] = None,
+    fit_on: Annotated[
+        str | None, typer.Option(help="Fit on the rows below this prefix; transform all.")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(help="Again and again, such as 30m, 1h or 1d apart.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit StandardScaler and PCA on all rows of LAKE, and publish the reduced vectors.
+
+    Example: pomona refit ./lake --components 50
+    """
+    from batch_pca.fit import FitOptions
+    from batch_pca.refit import RefitOptions
+    from pomona.refitting import refit_and_tell, refit_every
+
+    if every and as_of:
+        raise UsageError(
+            "--every with --as-of would fit the same version again and again: drop one"
+        )
+    fit = FitOptions(components, variance if components or variance is not None else 0.95)
+    options = RefitOptions(fit, as_of, fit_on)
+    if every:
+        refit_every(lake, options, every, as_json=as_json)
+    else:
+        refit_and_tell(lake, options, as_json=as_json)
+
+
+@app.command()
+def status(lake: LakeArgument, as_json: Json = False) -> None:
+    """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
+
+    Example: pomona status ./lake --json
+    """
+    from pomona.answers import tell_status
+
+    tell_status(lake, as_json=as_json)
+
+
+@app.command()
+def quarantine(
+    lake: LakeArgument,
+    reason: Annotated[str | None, typer.Option(help="Only images with this reason.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the images of LAKE that could not be featurized, and why.
+
+    Example: pomona quarantine ./lake --reason truncated
+    """
+    from pomona.answers import tell_quarantine
+
+    tell_quarantine(lake, reason, as_json=as_json)
+
+
+@app.command()
+def history(lake: LakeArgument, as_json: Json = False) -> None:
+    """List the versions of LAKE's features: when, how many rows, the refits made of each.
+
+    Example: pomona history ./lake
+    """
+    from pomona.answers import tell_history
+
+    tell_history(lake, as_json=as_json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        str, typer.Option(help="Where to put images and lake; a number is added if it is taken.")
+    ] = "pomona-demo",
+    weights: Annotated[
+        str | None, typer.Option(help="As of `ingest`; imagenet falls back to random offline.")
+    ] = None,
+) -> None:
+    """Show all of it in two minutes, on images that it draws itself.
+
+    Example: pomona demo
+    """
+    from pomona.demo import run
+
+    run(folder, weights)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's is one line, never a traceback."""
+    from pomona.screen import fail
+
+    try:
+        app()
+    except PomonaError as error:
+        fail(str(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:  # `pomona history LAKE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""`pomona demo`: the whole pipeline in two minutes, on images that it draws itself."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.fit import FitOptions
+from batch_pca.refit import RefitOptions, refit
+from pomona import questions
+from pomona.answers import tell_history, tell_quarantine
+from pomona.refitting import refit_lines
+from pomona.samples import SAMPLE_LABELS, write_broken, write_samples
+from pomona.screen import Screen, summary_lines
+from streaming.errors import PomonaError
+from streaming.fetch import Outcome
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.microbatch import BatchResult
+from streaming.model_store import ensure_model
+from streaming.settings import IngestSettings, IngestSummary
+from streaming.weights import RANDOM, WeightsUnavailable
+
+PER_LABEL = 20  # in each of the two deliveries
+REFIT = RefitOptions(FitOptions(variance=0.95))
+
+
+def run(folder: str, weights: str | None = None) -> None:
+    """Draw images, ingest them as a stream while more arrive, refit twice, and show what came of it.
+
+    Parameters
+    ----------
+    folder : str
+        For images and lake; where it is taken, a number is added.
+    weights : str, optional
+        As of `ingest`; without any, ImageNet's, or random ones where those cannot be fetched.
+    """
+    screen = Screen()
+    place = _free(Path(folder))
+    show = Demonstration(screen, place / "images", place / "lake")
+    show.draw()
+    show.export(weights)
+    summary = show.stream()
+    if summary:
+        _tell(screen, show, summary)
+
+
+class Demonstration:
+    """The steps, in order; each says what it does."""
+
+    def __init__(self, screen: Screen, source: Path, lake: Path) -> None:
+        self.source, self.lake = str(source), str(lake)
+        self.first_refit: PublishedRefit | None = None
+        self.last_refit: PublishedRefit | None = None
+        self._screen = screen
+        self._expected = 0
+        self._first_delivery_is_in = threading.Event()
+        self._stop = threading.Event()
+        self._fault: PomonaError | None = None
+
+    def draw(self) -> None:
+        """Deliver the first images, some of them broken."""
+        good = write_samples(Path(self.source), PER_LABEL)
+        broken = write_broken(Path(self.source))
+        self._expected = good + broken
+        self._screen.line(
+            f"1. Drew {good} images of {len(SAMPLE_LABELS)} fruits, and {broken} broken ones, into {self.source}"
+        )
+
+    def export(self, weights: str | None) -> None:
+        """Export the network into the lake, with the weights there are."""
+        self._screen.line(
+            "2. Exporting MobileNetV2 to ONNX, once for this lake (Keras takes some 15 seconds)"
+        )
+        models = Lake.at(self.lake).models
+        try:
+            with self._screen.working("exporting"):
+                model = ensure_model(models, weights)
+        except WeightsUnavailable:
+            if weights is not None:
+                raise
+            self._screen.line(
+                "   !! NO IMAGENET WEIGHTS: the network is out of reach. This demonstration goes on with RANDOM\n"
+                "   !! weights: all of it works, but the features are those of an untrained network."
+            )
+            model = ensure_model(models, RANDOM)
+        self._screen.line(f"   model {model.model_id}")
+
+    def stream(self) -> IngestSummary | None:
+        """Ingest, refit and deliver more, all at the same time; None where somebody stopped it."""
+        self._screen.line(
+            "3. Starting the stream: each image that lies or arrives in the folder becomes a row"
+        )
+        helper = threading.Thread(target=self._refit_and_deliver, daemon=True)
+        helper.start()
+        with self._screen.working("starting Spark"):
+            summary = ingest(
+                self.source, self.lake, IngestSettings(trigger=1.0), self._watch, self._stop
+            )
+        if _done(summary) < self._expected and not self._fault:
+            self._screen.line("stopped")
+            return None
+        helper.join()
+        if self._fault:
+            raise self._fault
+        self._screen.line("5. Refitting on all rows, with the signs of the first refit")
+        with self._screen.working("refitting"):
+            self.last_refit = refit(self.lake, REFIT)
+        return summary
+
+    def _watch(self, result: BatchResult, summary: IngestSummary) -> None:
+        self._screen.batch(result, summary)
+        if _done(summary) < self._expected:
+            return
+        if self._first_delivery_is_in.is_set():
+            self._stop.set()
+        self._first_delivery_is_in.set()
+
+    def _refit_and_deliver(self) -> None:
+        while not self._first_delivery_is_in.wait(0.2):
+            if self._stop.is_set():
+                return
+        self._screen.line("4. Refitting while the stream runs; then more images arrive")
+        try:
+            self.first_refit = made = refit(self.lake, REFIT)
+        except PomonaError as error:
+            self._fault = error
+            self._stop.set()
+            return
+        self._screen.line(f"   {refit_lines(made)[0]}")
+        self._expected += PER_LABEL * len(SAMPLE_LABELS)
+        write_samples(Path(self.source), PER_LABEL, start=PER_LABEL)
+
+
+def _done(summary: IngestSummary) -> int:
+    return summary.outcomes[Outcome.FEATURES] + summary.outcomes[Outcome.QUARANTINE]
+
+
+def _tell(screen: Screen, show: Demonstration, summary: IngestSummary) -> None:
+    assert show.first_refit
+    assert show.last_refit
+    lake = shlex.quote(show.lake)
+    command = _command()
+    screen.line()
+    screen.line("What came of it")
+    rows = questions.status(show.lake)["rows"]
+    screen.line(f"{rows} rows in {show.lake}/features")
+    for line in (*summary_lines(summary), *refit_lines(show.last_refit)):
+        screen.line(line)
+    screen.line()
+    tell_quarantine(show.lake, None, as_json=False)
+    screen.line()
+    tell_history(show.lake, as_json=False)
+    screen.line()
+    screen.line(
+        "Next, with your own images (a folder or s3://bucket/prefix, in folders named after their label):"
+    )
+    screen.line(f"  {command} ingest YOUR_IMAGES ./lake --once")
+    screen.line(f"  {command} refit ./lake --components 50")
+    screen.line("or look at this lake:")
+    screen.line(f"  {command} status {lake}")
+    screen.line(
+        f"  {command} refit {lake} --as-of {show.first_refit.features_version} --components 2"
+    )
+
+
+def _command() -> str:
+    """How to call Pomona from here: by its name where that is on PATH, else by its path."""
+    called = Path(sys.argv[0])
+    if called.name != "pomona" or shutil.which("pomona"):
+        return "pomona"
+    return os.path.relpath(called)
+
+
+def _free(folder: Path) -> Path:
+    number, free = 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free

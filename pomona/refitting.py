@@ -1,0 +1,111 @@
+"""`pomona refit`: once, or on a schedule that skips what has not changed."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.refit import RefitOptions, refit
+from pomona.screen import Screen
+from streaming.errors import FaultError, SnapshotError, UsageError
+from streaming.stopping import stop_requested
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``45s``, ``30m``, ``1h`` or ``1d``; UsageError for another text."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if not match or float(match[1]) == 0:
+        raise UsageError(f"--every {text}: give a number and a unit, such as 45s, 30m, 1h or 1d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def refit_and_tell(lake: str, options: RefitOptions, *, as_json: bool) -> PublishedRefit:
+    """Refit once, and say what came of it."""
+    screen = Screen(as_json=as_json)
+    with screen.working("refitting"):
+        made = refit(lake, options)
+    if as_json:
+        screen.show(refit_json(made))
+    else:
+        for line in refit_lines(made):
+            screen.line(line)
+    return made
+
+
+def refit_every(lake: str, options: RefitOptions, every: str, *, as_json: bool) -> None:
+    """Refit on a schedule until SIGINT or SIGTERM.
+
+    A lake that has too few rows yet, or a fault that may pass, is told and tried again next time.
+    """
+    seconds = parse_duration(every)
+    screen = Screen(as_json=as_json)
+    from streaming.lake import Lake
+    from streaming.session import start_session
+    from streaming.storage import is_s3
+
+    at = Lake.at(lake)
+    at.require()
+    start_session(s3=is_s3(at.root))  # its own handlers of signals come before ours
+    with stop_requested() as stop:
+        while not stop.is_set():
+            due = time.monotonic() + seconds
+            try:
+                refit_and_tell(lake, options, as_json=as_json)
+            except (FaultError, SnapshotError) as error:
+                screen.line(f"no refit this time: {error}")
+            while time.monotonic() < due and not stop.wait(0.2):
+                pass
+
+
+def refit_lines(made: PublishedRefit) -> list[str]:
+    """What a refit did, for people."""
+    kept = f"{made.components} components explain {made.explained:.1%} of the variance"
+    if not made.is_new:
+        return [
+            f"nothing has changed since refit {made.refit_id} "
+            f"(features version {made.features_version}): {kept}",
+            f"report: {_place(made.folder.report)}",
+        ]
+    lines = [
+        f"refit {made.refit_id}: {made.rows:,} rows of features version {made.features_version} "
+        f"in {made.seconds:.1f} s",
+        kept,
+    ]
+    if made.limited_by_rows:
+        lines.append(
+            f"the number of rows ({made.rows_fitted:,}), not the data, limits the components"
+        )
+    return [
+        *lines,
+        f"CSV:     {_place(made.folder.csv)}",
+        f"Parquet: {_place(made.folder.parquet)}",
+        f"report:  {_place(made.folder.report)}",
+    ]
+
+
+def refit_json(made: PublishedRefit) -> dict[str, Any]:
+    """The same, for a script."""
+    return {
+        "refit_id": made.refit_id,
+        "is_new": made.is_new,
+        "features_version": made.features_version,
+        "model_id": made.model_id,
+        "rows": made.rows,
+        "rows_fitted": made.rows_fitted,
+        "components": made.components,
+        "explained_variance": made.explained,
+        "explained_variance_ratio": list(made.explained_variance_ratio),
+        "seconds": round(made.seconds, 3),
+        "csv": made.folder.csv,
+        "parquet": made.folder.parquet,
+        "pipeline": made.folder.pipeline,
+        "report": made.folder.report,
+    }
+
+
+def _place(uri: str) -> str:
+    return uri.removeprefix("file:")

@@ -1,0 +1,88 @@
+"""Small images and lakes for the tests of the stream, and delta-rs to read what Spark wrote."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import numpy as np
+from PIL import Image
+
+from streaming.lake import Lake
+from streaming.settings import IngestSettings
+from streaming.storage import LocalStorage, StoredFile
+
+#: Everything that is there, and no waiting for files that the tests have just written.
+ONCE = IngestSettings(once=True, settle=0)
+GARBAGE = b"\xff\xd8\xff\xe0 a JPEG in name alone"
+
+
+@cache
+def jpeg(seed: int = 0) -> bytes:
+    """A JPEG of 48 x 32 pixels, another for each seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
+    image = Image.fromarray(pixels).resize((48, 32))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def put(file: Path, content: bytes, written: float | None = None) -> StoredFile:
+    """Put a file in place whole; `written` in seconds since 1970, else a minute ago."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}")
+    beside.write_bytes(content)
+    at = time.time() - 60 if written is None else written
+    os.utime(beside, (at, at))
+    beside.replace(file)
+    return LocalStorage().stat(f"file:{file}")
+
+
+def put_all(root: Path, contents: Mapping[str, bytes]) -> list[StoredFile]:
+    """Put files in place by their names below a folder."""
+    return [put(root / name, content) for name, content in contents.items()]
+
+
+def photos(label: str, numbers: Iterable[int]) -> dict[str, bytes]:
+    """Good images of one label."""
+    return {f"{label}/{number}.jpg": jpeg(number) for number in numbers}
+
+
+def rows(location: str) -> list[dict[str, Any]]:
+    """The rows of a table as delta-rs reads them, in the order of their paths."""
+    table = deltalake.DeltaTable(location.removeprefix("file:")).to_pyarrow_table()
+    return sorted(table.to_pylist(), key=lambda row: str(row["path"]))
+
+
+def below(root: Path, location: str) -> list[str]:
+    """The paths of a table's rows, relative to the source; with those twice that are there twice."""
+    return [row["path"].removeprefix(f"file:{root}/") for row in rows(location)]
+
+
+def version(location: str) -> int:
+    """A table's newest version."""
+    return deltalake.DeltaTable(location.removeprefix("file:")).version()
+
+
+def versions(lake: Lake) -> tuple[int, int]:
+    """The newest versions of features and quarantine."""
+    return version(lake.features), version(lake.quarantine)
+
+
+def told(location: str) -> list[dict[str, Any]]:
+    """What each commit of a table told of itself, the newest first."""
+    history = deltalake.DeltaTable(location.removeprefix("file:")).history()
+    return [json.loads(commit["userMetadata"]) for commit in history if "userMetadata" in commit]
+
+
+def actions(location: str, number: int) -> list[dict[str, Any]]:
+    """The lines of one commit as they stand in the table's log."""
+    log = Path(location.removeprefix("file:"), "_delta_log", f"{number:020}.json")
+    return [json.loads(line) for line in log.read_text().splitlines()]

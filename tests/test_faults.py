@@ -1,0 +1,69 @@
+"""Promises of `streaming.faults`: whatever ended a run, one line that names its cause."""
+
+from __future__ import annotations
+
+import pytest
+
+from streaming.errors import FaultError, ModelError
+from streaming.faults import explain
+
+# What Spark 4.2 hands on when a Python worker raises, when the disk is full, when Delta refuses.
+FROM_A_WORKER = """An exception was thrown from the Python worker. Please see the stack trace below.
+Traceback (most recent call last):
+  File "/app/streaming/fetch.py", line 85, in with_patience
+    return read()
+           ^^^^^^
+  File "/app/streaming/s3.py", line 153, in translated
+    raise TransientFault(f"{uri}: {error}") from error
+streaming.storage.TransientFault: s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL
+
+JVM stacktrace:
+org.apache.spark.api.python.PythonException: Traceback (most recent call last):
+\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator.handlePythonException(PythonRunner.scala:1)
+\tat java.base/java.lang.Thread.run(Thread.java:840)
+"""
+FROM_PYTHON = """An exception was thrown from the Python worker. Please see the stack trace below.
+Traceback (most recent call last):
+  File "/app/streaming/engines.py", line 80, in run
+    vectors = self._session.run(None, {self._name: images})
+MemoryError: Unable to allocate 1.50 GiB for an array with shape (2048, 1280)
+"""
+FROM_JAVA = """An error occurred while calling o412.save.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 3.0 failed
+\tat org.apache.spark.scheduler.DAGScheduler.abortStage(DAGScheduler.scala:1)
+Caused by: org.apache.hadoop.fs.FSError: java.io.IOException: No space left on device
+\tat org.apache.hadoop.fs.RawLocalFileSystem.write(RawLocalFileSystem.java:1)
+Caused by: java.io.IOException: No space left on device
+\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (FROM_A_WORKER, "s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL"),
+        (FROM_PYTHON, "MemoryError: Unable to allocate 1.50 GiB"),
+        (FROM_JAVA, "java.io.IOException: No space left on device"),
+        ("[DELTA_PATH_DOES_NOT_EXIST] file:/lake doesn't exist\nmore", "file:/lake doesn't exist"),
+    ],
+)
+def test_the_cause_is_found_below_the_stacks(text: str, cause: str) -> None:
+    found = explain(RuntimeError(text))
+    assert isinstance(found, FaultError)
+    assert str(found).startswith(cause) or cause in str(found)
+    assert "\n" not in str(found)
+    assert "\tat " not in str(found)
+
+
+def test_it_says_that_the_same_command_goes_on() -> None:
+    assert "the same command goes on" in str(explain(OSError(28, "No space left on device")))
+    assert "No space left on device" in str(explain(OSError(28, "No space left on device")))
+
+
+def test_a_message_that_was_made_for_users_stays_as_it_is() -> None:
+    error = ModelError("model.onnx: damaged; restore it")
+    assert explain(error) is error
+
+
+def test_an_exception_without_a_text_is_named() -> None:
+    assert "TimeoutError" in str(explain(TimeoutError()))

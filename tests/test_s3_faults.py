@@ -1,0 +1,205 @@
+"""Promises of `streaming.s3_faults` and of first contact: whatever S3 refuses is one line, in seconds."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from streaming.errors import FaultError, LakeError, PomonaError, SourceError
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.s3 import S3Storage, reach, s3_client
+from streaming.settings import IngestSettings
+from streaming.source import Source
+from streaming.storage import TransientFault
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def reader(aws: dict[str, str], bucket: str) -> Iterator[dict[str, str]]:
+    """A user who may list and read `bucket` alone, while the stand-in asks everyone who they are."""
+    import urllib.request
+
+    iam, name = boto3.client("iam"), f"reader-{bucket}"
+    iam.create_user(UserName=name)
+    on = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    allow = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": on}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    boto3.client("s3").create_bucket(
+        Bucket=f"private-{bucket}",
+        CreateBucketConfiguration={"LocationConstraint": aws["AWS_REGION"]},
+    )
+
+    def free_calls(number: str) -> None:
+        url = f"{aws['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+        urllib.request.urlopen(urllib.request.Request(url, number.encode(), method="POST")).close()
+
+    free_calls("0")
+    yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    free_calls("inf")
+
+
+def one_line(error: BaseException, *words: str) -> None:
+    text = str(error)
+    assert "\n" not in text
+    assert not [word for word in words if word not in text], text
+
+
+def become(monkeypatch: pytest.MonkeyPatch, user: dict[str, str]) -> None:
+    for name, value in user.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("question", ["stat", "read"])
+def test_an_object_that_is_gone_is_a_file_not_found(bucket: str, question: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"{bucket}/gone.jpg"):
+        getattr(S3Storage(), question)(f"s3a://{bucket}/gone.jpg")
+
+
+def test_an_archived_object_may_not_be_read(bucket: str) -> None:
+    boto3.client("s3").put_object(Bucket=bucket, Key="a.jpg", Body=b"1", StorageClass="GLACIER")
+    with pytest.raises(PermissionError, match="InvalidObjectState"):
+        S3Storage().read(f"s3a://{bucket}/a.jpg")
+
+
+def test_a_source_in_a_missing_bucket_is_named(aws: dict[str, str]) -> None:
+    with pytest.raises(SourceError) as caught:
+        Source.at("s3://no-such-bucket/fruits").require(images=True)
+    one_line(caught.value, "s3a://no-such-bucket/fruits", "no such bucket", "check the name")
+
+
+@pytest.mark.parametrize("check", [Lake.require, Lake.require_room])
+def test_a_lake_in_a_missing_bucket_is_named(aws: dict[str, str], check: Any) -> None:
+    with pytest.raises(LakeError) as caught:
+        check(Lake.at("s3://no-such-bucket/lake"))
+    one_line(caught.value, "s3a://no-such-bucket/lake", "create the bucket")
+
+
+def test_a_prefix_without_tables_is_no_lake(bucket: str) -> None:
+    with pytest.raises(LakeError, match="is not a lake"):
+        Lake.at(f"s3://{bucket}/fruits").require()
+
+
+def test_an_empty_source_is_named(bucket: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        Source.at(f"s3://{bucket}/fruits").require(images=True)
+    one_line(caught.value, f"s3a://{bucket}/fruits", "holds no image")
+
+
+def test_a_name_that_no_bucket_can_have(aws: dict[str, str]) -> None:
+    with pytest.raises(SourceError) as caught:
+        reach("s3a://My Bucket!/fruits")
+    one_line(caught.value, "My Bucket!", "no valid name")
+
+
+def test_who_may_read_reads(reader: dict[str, str], bucket: str, monkeypatch: Any) -> None:
+    become(monkeypatch, reader)
+    reach(f"s3a://{bucket}/fruits")
+    assert not list(S3Storage().list(f"s3a://{bucket}"))
+
+
+def test_wrong_credentials(reader: dict[str, str], bucket: str, monkeypatch: Any) -> None:
+    become(monkeypatch, reader | {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"})
+    with pytest.raises(SourceError) as caught:
+        Source.at(f"s3://{bucket}").require(images=False)
+    one_line(caught.value, bucket, "InvalidAccessKeyId", "AWS_PROFILE")
+    assert reader["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
+
+
+def test_what_may_not_be_listed_or_written(
+    reader: dict[str, str], bucket: str, monkeypatch: Any
+) -> None:
+    become(monkeypatch, reader)
+    with pytest.raises(PermissionError, match="AccessDenied"):
+        S3Storage().write(f"s3a://{bucket}/a.jpg", b"1")
+    with pytest.raises(SourceError) as source:
+        Source.at(f"s3://private-{bucket}").require(images=False)
+    one_line(source.value, f"private-{bucket}", "access denied", "s3:ListBucket")
+    with pytest.raises(LakeError) as lake:
+        Lake.at(f"s3://private-{bucket}/lake").require_room()
+    one_line(lake.value, f"private-{bucket}", "access denied", "s3:PutObject")
+
+
+def test_no_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    with pytest.raises(SourceError) as caught:
+        ingest(f"s3://{bucket}/fruits", str(tmp_path / "lake"), IngestSettings(once=True))
+    one_line(caught.value, "Unable to locate credentials", "AWS_PROFILE")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("AWS_PROFILE", "absent", "absent"),
+        ("AWS_ENDPOINT_URL", "localhost:9000", "localhost:9000"),
+        ("AWS_SECRET_ACCESS_KEY", None, "AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_settings_that_boto3_cannot_use(
+    aws: dict[str, str], monkeypatch: Any, name: str, value: str | None, word: str
+) -> None:
+    if value:
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.delenv(name)
+    with pytest.raises(SourceError) as caught:
+        s3_client()
+    one_line(caught.value, word, "config")
+
+
+@pytest.mark.parametrize("local", ["source", "lake"])
+def test_an_endpoint_where_nothing_listens_shows_in_seconds(
+    aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, local: str
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    ends = {"source": "s3://fruits/images", "lake": "s3://fruits/lake"}
+    ends[local] = str(tmp_path / local)
+    if local == "source":
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source" / "a.jpg").write_bytes(b"1")
+    started = time.monotonic()
+    with pytest.raises(PomonaError) as caught:
+        ingest(ends["source"], ends["lake"], IngestSettings(once=True))
+    assert time.monotonic() - started < 15
+    one_line(caught.value, "s3a://fruits/", endpoint, "AWS_ENDPOINT_URL")
+    assert isinstance(caught.value, FaultError)
+
+
+def test_a_connection_lost_halfway_is_a_fault_that_may_pass(
+    aws: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Halfway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"only this")
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Halfway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(TransientFault) as caught:
+            S3Storage().read("s3a://fruits/a.jpg")
+        server.shutdown()
+    one_line(caught.value, "s3a://fruits/a.jpg")

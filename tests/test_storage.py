@@ -1,0 +1,152 @@
+"""Promises of `streaming.storage` about folders: names as people write them, files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from streaming.errors import UsageError
+from streaming.storage import (
+    LocalStorage,
+    StoredFile,
+    TransientFault,
+    is_s3,
+    local_path,
+    normalize,
+    storage_of,
+)
+
+# Each of these means something to a URI, a glob or a shell.
+NAMES = ("My fruit", "été", "50% off", "a%20b", "a+b", "a#b", "a?b", "[x] {a} *", "10:30", "a\\b")
+
+
+@pytest.mark.parametrize(
+    ("typed", "uri"),
+    [
+        ("/data/My fruit/", "file:/data/My fruit"),
+        ("/data/a/../b//c", "file:/data/b/c"),
+        ("file:///data/My%20fruit", "file:/data/My fruit"),
+        ("file:/data/My fruit", "file:/data/My fruit"),
+        ("s3://bucket/My fruit/", "s3a://bucket/My fruit"),
+        ("S3A://bucket", "s3a://bucket"),
+        ("s3a://bucket/50% off/a+b", "s3a://bucket/50% off/a+b"),
+    ],
+)
+def test_what_people_type_becomes_the_uri_that_spark_writes(typed: str, uri: str) -> None:
+    assert normalize(typed) == uri
+
+
+def test_relative_folders_and_the_home_folder_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/anna")
+    assert normalize("fruits") == f"file:{tmp_path}/fruits"
+    assert normalize("~/fruits") == "file:/home/anna/fruits"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("root", ["/data", "s3://bucket"])
+def test_a_normalized_uri_stays_as_it_is(root: str, name: str) -> None:
+    uri = normalize(f"{root}/{name}")
+    assert uri.endswith(f"/{name}")
+    assert normalize(uri) == uri
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_percent_encoded_uri_of_a_folder_names_that_folder(name: str) -> None:
+    assert local_path(normalize(Path("/data", name).as_uri())) == Path("/data", name)
+
+
+@pytest.mark.parametrize("typed", ["hdfs://host/data", "gs://bucket/x", "s3://", "s3a:///key"])
+def test_other_places_are_refused_in_one_line_that_quotes_them(typed: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        normalize(typed)
+    assert str(refused.value).startswith(typed)
+    assert "\n" not in str(refused.value)
+
+
+def test_folders_and_buckets_are_told_apart() -> None:
+    assert is_s3(normalize("s3://bucket/x"))
+    assert not is_s3(normalize("/s3a/x"))
+    assert isinstance(storage_of("file:/x"), LocalStorage)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_listing_gives_uri_length_and_milliseconds(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name / f"{name}.jpg"
+    file.parent.mkdir()
+    file.write_bytes(b"12345")
+    os.utime(file, ns=(0, 1_700_000_000_123_999_999))
+    expected = StoredFile(f"file:{file}", 5, 1_700_000_000_123)
+    storage = storage_of(expected.path)
+    assert list(storage.list(f"file:{tmp_path}")) == [expected]
+    assert storage.stat(expected.path) == expected
+    assert storage.read(expected.path) == b"12345"
+
+
+def test_a_folder_that_does_not_exist_lists_nothing(tmp_path: Path) -> None:
+    assert list(LocalStorage().list(f"file:{tmp_path}/none")) == []
+
+
+def test_links_count_as_what_they_lead_to_and_dead_links_as_nothing(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"123")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "folder").symlink_to(tmp_path / "elsewhere")
+    (source / "dead.jpg").symlink_to(tmp_path / "none.jpg")
+    (source / "b.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
+    found = {file.path: file.length for file in LocalStorage().list(f"file:{source}")}
+    assert found == {f"file:{source}/folder/a.jpg": 3, f"file:{source}/b.jpg": 3}
+
+
+def test_what_is_gone_and_what_cannot_be_read_now_are_two_things(tmp_path: Path) -> None:
+    storage = LocalStorage()
+    with pytest.raises(FileNotFoundError):
+        storage.read(f"file:{tmp_path}/gone.jpg")
+    with pytest.raises(FileNotFoundError):
+        storage.stat(f"file:{tmp_path}/gone.jpg")
+    with pytest.raises(TransientFault, match=str(tmp_path)):
+        storage.read(f"file:{tmp_path}")
+
+
+def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = f"file:{tmp_path}/new folder/model.json"
+    storage = LocalStorage()
+    old, new = b"o" * 2_000_000, b"n" * 2_000_000
+    storage.write(path, old)
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.add(storage.read(path))
+
+    reader = threading.Thread(target=watch)
+    reader.start()
+    for content in [new, old] * 10:
+        storage.write(path, content)
+    done.set()
+    reader.join()
+    assert seen <= {old, new}
+    assert os.listdir(tmp_path / "new folder") == ["model.json"]
+
+
+def test_an_upload_puts_a_local_file_in_place(tmp_path: Path) -> None:
+    (tmp_path / "made.csv").write_bytes(b"1,2\n")
+    path = f"file:{tmp_path}/reduced/1/reduced.csv"
+    LocalStorage().upload(tmp_path / "made.csv", path)
+    assert LocalStorage().read(path) == b"1,2\n"
+
+
+def test_deleting_a_tree_spares_what_lies_beside_it_and_can_be_repeated(tmp_path: Path) -> None:
+    storage = LocalStorage()
+    for name in ("1/a/b", "1/c", "10/d"):
+        storage.write(f"file:{tmp_path}/{name}", b"")
+    for _ in range(2):
+        storage.delete_tree(f"file:{tmp_path}/1")
+        assert [file.path for file in storage.list(f"file:{tmp_path}")] == [f"file:{tmp_path}/10/d"]
