@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-LakeArgument = Annotated[str, typer.Argument(help="Folder or s3:// URI of the lake.")]
+LakeArgument = Annotated[
+    str, typer.Argument(metavar="LAKE", help="Folder or s3:// URI of the lake.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -43,7 +45,9 @@ def _options(
 
 @app.command()
 def ingest(
-    source: Annotated[str, typer.Argument(help="Folder or s3:// URI of the images.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder or s3:// URI of the images.")
+    ],
     lake: LakeArgument,
     once: Annotated[bool, typer.Option("--once", help="Take what is there, and stop.")] = False,
     trigger: Annotated[float, typer.Option(help="Seconds between two looks at the source.")] = 5.0,
@@ -122,7 +126,8 @@ def refit(
         raise UsageError(
             "--every with --as-of would fit the same version again and again: drop one"
         )
-    fit = FitOptions(components, variance if components or variance is not None else 0.95)
+    unset = components is None and variance is None
+    fit = FitOptions(components, 0.95 if unset else variance)
     options = RefitOptions(fit, as_of, fit_on)
     if every:
         refit_every(lake, options, every, as_json=as_json)

@@ -8,7 +8,8 @@ from typing import Any
 import boto3
 import pytest
 
-from streaming.s3 import S3Storage, hadoop_conf, s3_client, split
+from streaming.errors import SourceError
+from streaming.s3 import S3Storage, hadoop_conf, s3_client
 from streaming.storage import StoredFile, storage_of
 
 pytestmark = pytest.mark.s3
@@ -123,8 +124,6 @@ def test_a_missing_local_file_is_not_taken_for_a_fault_of_s3(bucket: str, tmp_pa
 
 def test_one_storage_serves_all_of_s3_in_a_process(aws: dict[str, str]) -> None:
     assert storage_of("s3a://fruits/a") is storage_of("s3a://other")
-    assert split("s3a://fruits/a b/c%.jpg") == ("fruits", "a b/c%.jpg")
-    assert split("s3a://fruits") == ("fruits", "")
 
 
 PROVIDER = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
@@ -179,3 +178,24 @@ def test_an_endpoint_inside_a_private_network_of_aws_is_kept(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
     assert s3_client().meta.endpoint_url == endpoint
     assert hadoop_conf()["fs.s3a.endpoint"] == endpoint
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("AWS_PROFILE", "absent", "absent"),
+        ("AWS_ENDPOINT_URL", "localhost:9000", "localhost:9000"),
+        ("AWS_SECRET_ACCESS_KEY", None, "AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_settings_that_boto3_cannot_use(
+    aws: dict[str, str], monkeypatch: Any, name: str, value: str | None, word: str
+) -> None:
+    if value:
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.delenv(name)
+    with pytest.raises(SourceError) as caught:
+        s3_client()
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)

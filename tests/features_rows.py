@@ -1,0 +1,139 @@
+"""Lakes of made-up features, without the stream and the network, and what scikit-learn and delta-rs make of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from streaming.commit import Writer
+from streaming.lake import Lake, create_table, features_table
+
+WIDTH = 64
+CONSTANT = {1: 0.0, 5: 0.1, 9: 6.0}
+LABELS = ("Apple Red 1", "Crème, brûlée", 'The "best" kiwi', "two\nlines", "Ananas")
+WRITTEN = datetime(2026, 3, 3, 8, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Rows of a features table: paths, labels and vectors (n, width), of one model."""
+
+    paths: list[str]
+    labels: list[str]
+    vectors: NDArray[np.float32]
+    model_id: str = "made-up"
+
+    def table(self) -> pa.Table:
+        """All columns of the table."""
+        count = len(self.paths)
+        return pa.table(
+            {
+                "path": self.paths,
+                "label": self.labels,
+                "length": pa.array([4711] * count, pa.int64()),
+                "modification_time": pa.array([WRITTEN] * count, pa.timestamp("us", "UTC")),
+                "content_hash": [f"{i:064x}" for i in range(count)],
+                "width": pa.array([100] * count, pa.int32()),
+                "height": pa.array([100] * count, pa.int32()),
+                "format": ["JPEG"] * count,
+                "features": pa.array(list(self.vectors), pa.list_(pa.float32())),
+                "model_id": [self.model_id] * count,
+                "ingested_at": pa.array([WRITTEN] * count, pa.timestamp("us", "UTC")),
+                "batch_id": pa.array([-1] * count, pa.int64()),
+            }
+        )
+
+
+def images(
+    count: int, seed: int, below: str = "file:/photos", width: int = WIDTH, model_id: str = "made-up"
+) -> Images:
+    """Features as ReLU6 leaves them, a cluster a label, three columns constant."""
+    directions = np.linalg.qr(np.random.default_rng(99).normal(size=(width, 8)))[0]
+    centres = np.random.default_rng(7).normal(size=(len(LABELS), 8)) * 2
+    random = np.random.default_rng(seed)
+    scores = (centres[np.arange(count) % len(LABELS)] + random.normal(size=(count, 8))) * 0.7 ** (
+        np.arange(8)
+    )
+    rows = 1 + scores @ directions.T * np.sqrt(width) / 4 + random.normal(0, 0.3, (count, width))
+    vectors = np.clip(rows, 0, 6).astype(np.float32)
+    vectors[:, list(CONSTANT)] = list(CONSTANT.values())
+    labels = [LABELS[i % len(LABELS)] for i in range(count)]
+    paths = [f"{below}/{labels[i]}/{seed}-{i}.jpg" for i in range(count)]
+    return Images(paths, labels, vectors, model_id)
+
+
+def new_lake(spark: Any, folder: Path | str, width: int = WIDTH) -> Lake:
+    """A lake with an empty features table."""
+    lake = Lake.at(str(folder))
+    create_table(spark, lake.features, features_table(width))
+    return lake
+
+
+def commit(spark: Any, lake: Lake, rows: Images, *, known: bool = False) -> None:
+    """Append rows, or merge them by path."""
+    writer = Writer(spark, lake.features, {"source": "file:/photos"})
+    writer.upsert(spark.createDataFrame(rows.table()), known=known)
+
+
+def delete(spark: Any, lake: Lake, paths: list[str]) -> None:
+    """Delete rows by path."""
+    Writer(spark, lake.features, {"source": "file:/photos"}).delete(paths)
+
+
+def delta(location: str, version: int | None = None) -> deltalake.DeltaTable:
+    """A table of a local lake as delta-rs opens it."""
+    return deltalake.DeltaTable(location.removeprefix("file:"), version=version)
+
+
+def vectors_of(lake: Lake, version: int | None = None, below: str = "") -> NDArray[np.float64]:
+    """The features (n, width) of a version in the order of their paths, read by delta-rs."""
+    rows = delta(lake.features, version).to_pyarrow_table(columns=["path", "features"]).to_pylist()
+    chosen = sorted((row for row in rows if row["path"].startswith(below)), key=lambda r: r["path"])
+    return np.array([row["features"] for row in chosen])
+
+
+def refit_rows(lake: Lake) -> dict[str, dict[str, Any]]:
+    """The rows of ``refits/`` by their ids, read by delta-rs."""
+    rows = delta(lake.refits).to_pyarrow_table().to_pylist()
+    return {row["refit_id"]: row for row in rows}
+
+
+def refit_folders(lake: Lake) -> set[str]:
+    """The names below ``reduced/``."""
+    folder = Path(lake.reduced.removeprefix("file:"))
+    return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+
+
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """scikit-learn's StandardScaler and full PCA of some rows."""
+
+    scaler: StandardScaler
+    pca: PCA
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float64]) -> Oracle:
+        scaler = StandardScaler().fit(rows)
+        return cls(scaler, PCA(svd_solver="full").fit(scaler.transform(rows)))
+
+    def scores(self, rows: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+        """Scores (n, k) as one who divides by the sample deviation gets them."""
+        factor = np.sqrt(1 - 1 / self.scaler.n_samples_seen_)
+        return np.asarray(self.pca.transform(self.scaler.transform(rows))[:, :k] * factor)
+
+
+def same_up_to_sign(
+    ours: NDArray[np.float64], expected: NDArray[np.float64], axis: int, atol: float
+) -> None:
+    """Fail unless the rows (axis 1) or columns (axis 0) of two matrices agree but for their signs."""
+    signs = np.sign((ours * expected).sum(axis=axis, keepdims=True))
+    np.testing.assert_allclose(ours, expected * signs, atol=atol, rtol=0)

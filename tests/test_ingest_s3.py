@@ -1,0 +1,184 @@
+"""Promises of `streaming.ingest` from bucket to bucket; delta-rs reads what Spark wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import deltalake
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, ONCE, put_all
+from small_lakes import rows as local_rows
+
+from pomona.samples import SAMPLE_LABELS, draw
+from streaming.fetch import Outcome
+from streaming.ingest import ingest
+from streaming.settings import IngestSummary
+
+pytestmark = pytest.mark.s3
+
+RANDOM = dataclasses.replace(ONCE, weights="random")
+# Each of these means something to a URI, a query, a glob or Hadoop.
+LABELS = {
+    "Été/Crème brûlée 50%/a+b c.jpg": "Crème brûlée 50%",
+    "Été/Crème brûlée 50%/2.JPG": "Crème brûlée 50%",
+    "x%20y/%41.jpg": "x%20y",
+    "x%20y/x y+z.png": "x%20y",
+    "x y/1.jpg": "x y",
+    "a+b/1=1&2.jpg": "a+b",
+    "[x] {a} *?/q#1.jpg": "[x] {a} *?",
+    "10:30/1:2.jpg": "10:30",
+    "a\\b/c\\d.jpg": "a\\b",
+    "双/👍.webp": "双",
+    "'single' \"double\"/`.jpg": "'single' \"double\"",
+    "~/100%.jpg": "~",
+}
+REPLACED, ADDED = "x%20y/%41.jpg", "x y/2.jpg"
+
+
+def photograph(seed: int, name: str = "a.jpg") -> bytes:
+    image = draw(SAMPLE_LABELS[seed % len(SAMPLE_LABELS)], np.random.default_rng(seed))
+    buffer = io.BytesIO()
+    suffix = name.rsplit(".", 1)[1].lower()
+    image.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix))
+    return buffer.getvalue()
+
+
+def put_objects(bucket: str, prefix: str, contents: Mapping[str, bytes]) -> None:
+    for name, content in contents.items():
+        boto3.client("s3").put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=content)
+
+
+def put_model(bucket: str, lake: str, models: Path) -> None:
+    files = [file for file in models.rglob("*") if file.is_file()]
+    names = {f"models/{file.relative_to(models)}": file.read_bytes() for file in files}
+    put_objects(bucket, lake, names)
+
+
+def rows(uri: str, aws: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows of a table on S3 as delta-rs reads them, in the order of their paths."""
+    table = deltalake.DeltaTable(uri, storage_options={**aws, "AWS_ALLOW_HTTP": "true"})
+    return sorted(table.to_pyarrow_table().to_pylist(), key=lambda row: str(row["path"]))
+
+
+@dataclasses.dataclass
+class Story:
+    """What three runs from one bucket to another did."""
+
+    root: str
+    summaries: list[IngestSummary]
+    features: list[list[dict[str, Any]]]
+    quarantine: list[list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def story(spark: SparkSession, aws: dict[str, str], random_model: Path) -> Story:
+    from_, to = "fruits-of-the-story", "lake-of-the-story"
+    for name in (from_, to):
+        where = {"LocationConstraint": aws["AWS_REGION"]}
+        boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=where)
+    source, lake = "Marché 100%+ [x]", "Mon lac 50%"
+    put_model(to, lake, random_model)
+    good = {key: photograph(seed, key) for seed, key in enumerate(LABELS)}
+    others = {"Fig/": b"", "Fig/notes.txt": b"1", "_tmp/a.jpg": photograph(0), "Fig/.b.jpg": b"1"}
+    put_objects(from_, source, good | others | {"Fig/empty.jpg": b"", "Fig/bad.jpg": GARBAGE})
+    story = Story(f"s3a://{from_}/{source}", [], [], [])
+
+    def run() -> None:
+        story.summaries.append(ingest(f"s3a://{from_}/{source}/", f"s3a://{to}/{lake}", RANDOM))
+        story.features.append(rows(f"s3://{to}/{lake}/features", aws))
+        story.quarantine.append(rows(f"s3://{to}/{lake}/quarantine", aws))
+
+    run()
+    run()
+    put_objects(from_, source, {REPLACED: photograph(99), ADDED: photograph(98)})
+    run()
+    return story
+
+
+def test_paths_and_labels_are_what_people_wrote(story: Story) -> None:
+    found = {row["path"]: row["label"] for row in story.features[0]}
+    assert found == {f"{story.root}/{key}": label for key, label in LABELS.items()}
+    assert len(story.features[0]) == len(LABELS)
+
+
+def test_lengths_and_times_are_those_of_the_objects(story: Story) -> None:
+    bucket, _, prefix = story.root.removeprefix("s3a://").partition("/")
+    for row in [row for row in story.features[2] if row["path"].endswith((REPLACED, ADDED))]:
+        key = row["path"].removeprefix(f"s3a://{bucket}/")
+        told = boto3.client("s3").head_object(Bucket=bucket, Key=key)
+        assert row["length"] == told["ContentLength"]
+        assert row["modification_time"] == told["LastModified"]
+        assert key.startswith(prefix)
+
+
+def test_an_empty_and_a_broken_object_are_in_quarantine(story: Story) -> None:
+    assert [row["path"] for row in story.quarantine[0]] == [
+        f"{story.root}/Fig/bad.jpg",
+        f"{story.root}/Fig/empty.jpg",
+    ]
+    assert {row["label"] for row in story.quarantine[0]} == {"Fig"}
+
+
+def test_what_is_no_image_is_counted_and_passed_over(story: Story) -> None:
+    summary = story.summaries[0]
+    assert summary.outcomes == {Outcome.FEATURES: len(LABELS), Outcome.QUARANTINE: 2}
+    assert summary.ignored == 3
+
+
+def test_a_second_run_adds_nothing(story: Story) -> None:
+    assert story.summaries[1].batches == 0
+    assert story.features[1] == story.features[0]
+    assert story.quarantine[1] == story.quarantine[0]
+
+
+def test_an_object_that_was_overwritten_replaces_its_row(story: Story) -> None:
+    before, after = ({row["path"]: row for row in rows} for rows in story.features[1:])
+    replaced, added = f"{story.root}/{REPLACED}", f"{story.root}/{ADDED}"
+    assert after.keys() == before.keys() | {added}
+    assert len(story.features[2]) == len(LABELS) + 1
+    assert [path for path in before if after[path] != before[path]] == [replaced]
+    assert after[replaced]["length"] == len(photograph(99))
+    assert story.summaries[2].replaced == 1
+
+
+def test_from_s3_into_a_folder(
+    spark: SparkSession, bucket: str, random_model: Path, tmp_path: Path
+) -> None:
+    put_objects(bucket, "My fruit", {"Fig/1.jpg": photograph(1), "Fig/2.jpg": photograph(2)})
+    shutil.copytree(random_model, tmp_path / "lake" / "models")
+    ingest(f"s3://{bucket}/My fruit", str(tmp_path / "lake"), RANDOM)
+    found = [row["path"] for row in local_rows(str(tmp_path / "lake" / "features"))]
+    assert found == [f"s3a://{bucket}/My fruit/Fig/{number}.jpg" for number in (1, 2)]
+
+
+def test_from_a_folder_into_s3(
+    spark: SparkSession, aws: dict[str, str], bucket: str, random_model: Path, tmp_path: Path
+) -> None:
+    put_all(tmp_path, {"My fruit/1.jpg": photograph(1), "My fruit/2.jpg": photograph(2)})
+    put_model(bucket, "lake", random_model)
+    ingest(str(tmp_path), f"s3://{bucket}/lake", RANDOM)
+    found = {row["path"]: row["label"] for row in rows(f"s3://{bucket}/lake/features", aws)}
+    assert found == {f"file:{tmp_path}/My fruit/{number}.jpg": "My fruit" for number in (1, 2)}
+
+
+def test_a_whole_bucket_can_be_the_source_and_another_the_lake(
+    spark: SparkSession, aws: dict[str, str], bucket: str, random_model: Path
+) -> None:
+    boto3.client("s3").put_object(Bucket=bucket, Key="Fig/1.jpg", Body=photograph(1))
+    boto3.client("s3").put_object(Bucket=bucket, Key="2.jpg", Body=photograph(2))
+    where = {"LocationConstraint": aws["AWS_REGION"]}
+    boto3.client("s3").create_bucket(Bucket=f"{bucket}-lake", CreateBucketConfiguration=where)
+    for file in (file for file in random_model.rglob("*") if file.is_file()):
+        key = f"models/{file.relative_to(random_model)}"
+        boto3.client("s3").upload_file(str(file), f"{bucket}-lake", key)
+    ingest(f"s3a://{bucket}", f"s3a://{bucket}-lake/", RANDOM)
+    found = {row["path"]: row["label"] for row in rows(f"s3://{bucket}-lake/features", aws)}
+    assert found == {f"s3a://{bucket}/Fig/1.jpg": "Fig", f"s3a://{bucket}/2.jpg": bucket}
