@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -119,11 +120,16 @@ def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
 def find_unchanged(
     spark: SparkSession, earlier: list[PublishedRefit], version: int, options: str
 ) -> PublishedRefit | None:
-    """The latest refit with these options, if the rows it saw are still those of `version`."""
-    same = [made for made in earlier if made.options == options]
-    if same and same_rows(spark, same[-1].lake, same[-1].features_version, version):
-        return same[-1]
-    return None
+    """The refit with these options of the version nearest to `version`, if the rows it saw are the same.
+
+    One whose folder somebody has removed does not count.
+    """
+    same = [made for made in reversed(earlier) if made.options == options]
+    nearest = min(same, key=lambda made: abs(made.features_version - version), default=None)
+    if nearest is None or not nearest.folder.exists():
+        return None
+    unchanged = same_rows(spark, nearest.lake, nearest.features_version, version)
+    return nearest if unchanged else None
 
 
 def same_rows(spark: SparkSession, lake: Lake, one: int, other: int) -> bool:
@@ -135,19 +141,19 @@ def same_rows(spark: SparkSession, lake: Lake, one: int, other: int) -> bool:
         .option("readChangeFeed", "true")
         .option("startingVersion", min(one, other) + 1)
         .option("endingVersion", max(one, other))
-        .load(lake.features)
     )
     try:
-        return feed.isEmpty()
-    except PySparkException:  # its files are vacuumed away: nobody can tell any more
+        return feed.load(lake.features).isEmpty()
+    except (PySparkException, Py4JError):  # its files are vacuumed away: nobody can tell any more
         return False
 
 
 def aligned_with(
     earlier: list[PublishedRefit], model_id: str, version: int
 ) -> PublishedRefit | None:
-    """The refit whose signs a new one takes over: the latest of the same model on this version or before."""
+    """The refit whose signs a new one takes over: of the same model, on the latest version up to this one."""
     candidates = [
         made for made in earlier if made.model_id == model_id and made.features_version <= version
     ]
-    return candidates[-1] if candidates else None
+    # A look back (--as-of) made meanwhile must not flip the plot of the night.
+    return max(reversed(candidates), key=lambda made: made.features_version, default=None)

@@ -8,7 +8,7 @@ import math
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,6 +59,10 @@ class Folder:
         """The page."""
         return f"{self.uri}/report.html"
 
+    def exists(self) -> bool:
+        """Whether it is still there."""
+        return any(storage_of(self.uri).list(self.uri))
+
     def write(self, name: str, content: bytes) -> None:
         """Put one small file."""
         storage_of(self.uri).write(f"{self.uri}/{name}", content)
@@ -89,23 +93,35 @@ def end(folder: Folder) -> None:
     storage_of(folder.uri).delete(f"{folder.uri}/{_MARK}")
 
 
-def remove_abandoned(lake: Lake) -> list[str]:
-    """Delete what refits that were killed left behind; published ones bear no mark.
-
-    Returns
-    -------
-    list of str
-        Their ids.
-    """
+def find_abandoned(lake: Lake) -> list[Folder]:
+    """Find the folders whose refit has ended without taking its mark away: killed, before or after its row."""
     storage = storage_of(lake.root)
     marks = [file.path for file in storage.list(lake.reduced) if file.path.endswith(f"/{_MARK}")]
-    removed = []
+    found = []
     for mark in marks:
-        owner = json.loads(storage.read(mark))
+        try:
+            owner = json.loads(storage.read(mark))
+        except FileNotFoundError:  # published meanwhile
+            continue
         if _is_over(owner):
-            storage.delete_tree(mark.removesuffix(f"/{_MARK}"))
-            removed.append(mark.split("/")[-2])
-    return removed
+            found.append(Folder(mark.removesuffix(f"/{_MARK}")))
+    return found
+
+
+def remove_abandoned(abandoned: list[Folder], published: Collection[str]) -> None:
+    """Delete what killed refits left behind; of one that is published, the mark alone.
+
+    Parameters
+    ----------
+    abandoned : list of Folder
+    published : collection of str
+        Ids in ``refits/``, read after `abandoned` was found: nothing can be added for those since.
+    """
+    for folder in abandoned:
+        if folder.uri.rpartition("/")[2] in published:
+            end(folder)
+        else:
+            storage_of(folder.uri).delete_tree(folder.uri)
 
 
 def _is_over(owner: dict[str, Any]) -> bool:
@@ -168,8 +184,12 @@ def write_fit(folder: Folder, rows: DataFrame, reduction: Reduction, moments: Mo
     folder.write("components.npz", arrays.getvalue())
 
 
-def read_components(folder: Folder) -> NDArray[np.float64]:
-    """Components of a published refit, (k, d)."""
-    with np.load(io.BytesIO(folder.read("components.npz")), allow_pickle=False) as arrays:
+def read_components(folder: Folder) -> NDArray[np.float64] | None:
+    """Components of a published refit, (k, d); None where somebody has removed its folder."""
+    try:
+        content = folder.read("components.npz")
+    except FileNotFoundError:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         components: NDArray[np.float64] = arrays["components"]
     return components

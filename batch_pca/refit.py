@@ -20,6 +20,7 @@ from batch_pca.publish import (
     Folder,
     begin,
     end,
+    find_abandoned,
     read_components,
     remove_abandoned,
     write_fit,
@@ -96,9 +97,10 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
 def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedRefit:
     started = time.monotonic()
     create_table(spark, lake.refits, REFITS)
-    remove_abandoned(lake)
-    version = find_version(versions(spark, lake.features), options.as_of)
+    abandoned = find_abandoned(lake)
     earlier = published(spark, lake)
+    remove_abandoned(abandoned, {made.refit_id for made in earlier})
+    version = find_version(versions(spark, lake.features), options.as_of)
     unchanged = find_unchanged(spark, earlier, version.number, options.as_json())
     if unchanged:
         return unchanged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,9 @@ def find_version(known: list[Version], as_of: str | None) -> Version:
     moment = _moment(as_of)
     if moment > datetime.now(UTC):
         raise SnapshotError(f"{as_of} is in the future (times are UTC unless they say): {between}")
+    # Versions are shown to the second: a time taken from there means the version that shows it.
+    if not moment.microsecond:
+        moment += timedelta(microseconds=999_999)
     before = [version for version in known if version.committed <= moment]
     if not before:
         raise SnapshotError(f"{as_of} (UTC unless it says) is before the first version: {between}")

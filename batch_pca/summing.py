@@ -40,7 +40,9 @@ def sum_moments(rows: DataFrame) -> Moments:
     some = [row.features for row in vectors.limit(_PROVISIONAL).collect()]
     if not some:
         raise SnapshotError("there are no rows to fit: check --fit-on, or ingest images first")
-    summer = Summer(np.asarray(some, dtype=np.float64).mean(axis=0))
+    shift = np.asarray(some, dtype=np.float64).mean(axis=0)
+    # What is not finite is refused, and counted, where the rows are summed.
+    summer = Summer(np.where(np.isfinite(shift), shift, 0.0))
     # One matrix of 13 MB a partition comes to the driver: no more of them than there are cores.
     parts = vectors.coalesce(vectors.sparkSession.sparkContext.defaultParallelism)
     partial = parts.mapInArrow(summer, "moments binary").toLocalIterator()

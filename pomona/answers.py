@@ -62,9 +62,9 @@ def tell_history(lake: str, *, as_json: bool) -> None:
         screen.show(rows)
         return
     keys = ("version", "committed", "operation", "added", "replaced", "removed", "total")
-    screen.table(
-        {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}, rows
-    )
+    columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
+    # As --as-of takes it: without a comma in it.
+    screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
 
 
 def _ago(seconds: int) -> str:

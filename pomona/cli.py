@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -192,11 +193,15 @@ def demo(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
-    from pomona.screen import fail
-
+    warnings = logging.StreamHandler()
+    # Py4J tells of every Ctrl-C with its stack.
+    warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
+    logging.basicConfig(handlers=[warnings], format="pomona: %(message)s")
     try:
         app()
     except PomonaError as error:
+        from pomona.screen import fail
+
         fail(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:  # `pomona history LAKE | head`

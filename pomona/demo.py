@@ -18,6 +18,7 @@ from pomona.refitting import refit_lines
 from pomona.samples import SAMPLE_LABELS, write_broken, write_samples
 from pomona.screen import Screen, summary_lines
 from streaming.errors import PomonaError
+from streaming.faults import explain
 from streaming.fetch import Outcome
 from streaming.ingest import ingest
 from streaming.lake import Lake
@@ -43,9 +44,12 @@ def run(folder: str, weights: str | None = None) -> None:
     screen = Screen()
     place = _free(Path(folder))
     show = Demonstration(screen, place / "images", place / "lake")
-    show.draw()
-    show.export(weights)
-    summary = show.stream()
+    try:
+        show.draw()
+        show.export(weights)
+        summary = show.stream()
+    except OSError as error:  # the folder cannot be written to, or the disk is full
+        raise explain(error) from error
     if summary:
         _tell(screen, show, summary)
 
@@ -128,13 +132,12 @@ class Demonstration:
         self._screen.line("4. Refitting while the stream runs; then more images arrive")
         try:
             self.first_refit = made = refit(self.lake, REFIT)
-        except PomonaError as error:
-            self._fault = error
+            self._screen.line(f"   {refit_lines(made)[0]}")
+            self._expected += PER_LABEL * len(SAMPLE_LABELS)
+            write_samples(Path(self.source), PER_LABEL, start=PER_LABEL)
+        except (PomonaError, OSError) as error:
+            self._fault = explain(error)
             self._stop.set()
-            return
-        self._screen.line(f"   {refit_lines(made)[0]}")
-        self._expected += PER_LABEL * len(SAMPLE_LABELS)
-        write_samples(Path(self.source), PER_LABEL, start=PER_LABEL)
 
 
 def _done(summary: IngestSummary) -> int:

@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from batch_pca.catalog import PublishedRefit, published, same_rows
 from batch_pca.snapshot import versions
-from streaming.errors import PomonaError
+from streaming.decode import Reason
+from streaming.errors import PomonaError, UsageError
 from streaming.faults import explain
 from streaming.lake import Lake, read_table
 from streaming.session import start_session
@@ -95,7 +96,14 @@ def quarantine(location: str, reason: str | None = None) -> list[Answer]:
     -------
     list of dict
         The columns of the table, in the order of reason and path; times in ISO 8601.
+
+    Raises
+    ------
+    UsageError
+        For a word that is no reason.
     """
+    if reason is not None and reason not in set(Reason):
+        raise UsageError(f"--reason {reason}: choose one of {', '.join(Reason)}")
     lake = _lake(location)
     try:
         rows = read_table(_session(lake), lake.quarantine)

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from streaming.fetch import Outcome
 from streaming.microbatch import BatchResult
@@ -30,7 +31,7 @@ class Screen:
         self.as_json = as_json
         self._out = Console(highlight=False, soft_wrap=True)
         if not self._out.is_terminal:
-            self._out.width = 240  # a file has no width; do not fold what a script may read
+            self._out.width = 2000  # a file has no width; do not fold what a script may read
         self._progress = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._started = time.monotonic()
@@ -49,7 +50,7 @@ class Screen:
         for heading in columns.values():
             table.add_column(heading, overflow="fold")
         for row in rows:
-            table.add_row(*(_cell(row[key]) for key in columns))
+            table.add_row(*(Text(_cell(row[key])) for key in columns))  # [x] is no markup here
         self._out.print(table)
 
     @contextmanager

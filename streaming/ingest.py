@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from py4j.protocol import Py4JError
@@ -19,7 +20,7 @@ from streaming.session import start_session
 from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
 from streaming.stopping import stop_requested
-from streaming.storage import TransientFault, is_s3
+from streaming.storage import TransientFault, is_s3, local_path
 from streaming.sweep import finish_moves
 
 
@@ -84,8 +85,12 @@ def check_apart(source: Source, lake: Lake) -> None:
         (lake.root, source.root, "lake"),
         (source.root, lake.root, "source"),
     ):
-        if f"{inner}/".startswith(f"{outer}/"):
+        if f"{_behind_links(inner)}/".startswith(f"{_behind_links(outer)}/"):
             other = "source" if text == "lake" else "lake"
             raise LakeError(
                 f"the {text} {inner} lies inside the {other} {outer}: name a folder outside of it"
             )
+
+
+def _behind_links(root: str) -> str:
+    return root if is_s3(root) else os.path.realpath(local_path(root))

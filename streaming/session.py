@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 import streaming
 from streaming.errors import PlatformError
 from streaming.jars import jar_files, java_home
+from streaming.stopping import signals_held
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,8 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     for key, value in conf.items():
         builder = builder.config(key, value)
     try:
-        return builder.getOrCreate()
+        with signals_held():
+            return builder.getOrCreate()
     except (RuntimeError, OSError) as error:
         raise PlatformError(
             f"Spark did not start ({error}): check JAVA_HOME and free memory"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class IngestSettings:
             ("trigger", 0),
             ("settle", 0),
         ):
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < math.inf:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} is {getattr(self, name)}: it must be {least} or more")
 

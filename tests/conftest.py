@@ -83,20 +83,15 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tables(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake without rows: the model with random weights, and its tables. To be copied, not to be used."""
-    from real_model import exported
-
     from streaming.lake import QUARANTINE, REFITS, Lake, create_table, features_table
+    from streaming.mobilenet import WIDTH
 
     folder = tmp_path_factory.mktemp("template") / "lake"
-    extractor, files = exported("random")
-    for name, content in files.items():
-        file = folder / "models" / extractor.model_id / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+    shutil.copytree(random_model, folder / "models")
     lake = Lake.at(str(folder))
-    create_table(spark, lake.features, features_table(extractor.width))
+    create_table(spark, lake.features, features_table(WIDTH))
     create_table(spark, lake.quarantine, QUARANTINE)
     create_table(spark, lake.refits, REFITS)
     return folder

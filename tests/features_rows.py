@@ -54,7 +54,11 @@ class Images:
 
 
 def images(
-    count: int, seed: int, below: str = "file:/photos", width: int = WIDTH, model_id: str = "made-up"
+    count: int,
+    seed: int,
+    below: str = "file:/photos",
+    width: int = WIDTH,
+    model_id: str = "made-up",
 ) -> Images:
     """Features as ReLU6 leaves them, a cluster a label, three columns constant."""
     directions = np.linalg.qr(np.random.default_rng(99).normal(size=(width, 8)))[0]

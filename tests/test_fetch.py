@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ _real_sleep = time.sleep
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that would have been slept."""
     asked: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", asked.append)
+    monkeypatch.setattr(time, "sleep", asked.append)
     return asked
 
 
@@ -74,7 +75,7 @@ def test_waits_grow_and_are_never_the_same_for_all_workers(
         fetch(image, LIMIT)
     by_try = [waits[attempt :: TRIES - 1] for attempt in range(TRIES - 1)]
     means = [sum(seconds) / len(seconds) for seconds in by_try]
-    assert all(later > 1.4 * earlier for earlier, later in zip(means, means[1:], strict=False))
+    assert all(later > 1.4 * earlier for earlier, later in pairwise(means))
     assert all(len(set(seconds)) > 10 for seconds in by_try)
     assert 1 < sum(means) < 10
 

@@ -1,8 +1,8 @@
-"""Promises of `streaming.ingest`: every image in exactly one table, once, as it is now. One lake, a story of five runs."""
+"""Promises of `streaming.ingest`: every image in exactly one table, once, as it is now. A story of five runs."""
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,3 +82,67 @@ def test_each_image_is_in_exactly_one_table_once(story: Story) -> None:
 
 def test_labels_are_what_people_wrote(story: Story) -> None:
     assert {row["label"] for row in rows(story.lake.features)} == {*LABELS, "Fig", "Late"}
+
+
+def test_an_empty_file_is_found_by_the_sweep_and_named_so(story: Story) -> None:
+    assert story.summaries[FIRST].reasons["empty"] == 1
+    assert set(story.summaries[FIRST].reasons) <= set(Reason)
+    sweeps = [commit for commit in told(story.lake.quarantine) if commit["query"] is None]
+    assert sweeps[-1]["quarantined"] == 1  # the oldest: of the two, the stream delivered the other
+
+
+def test_other_and_hidden_files_are_counted_and_never_taken(story: Story) -> None:
+    assert [summary.ignored for summary in story.summaries] == [len(IGNORED)] * 5
+    for features, quarantine in story.tables:
+        assert not {*features, *quarantine} & set(IGNORED)
+
+
+def test_a_second_run_adds_nothing_not_even_a_version(story: Story) -> None:
+    assert story.versions[AGAIN] == story.versions[FIRST]
+    assert story.tables[AGAIN] == story.tables[FIRST]
+    assert story.summaries[AGAIN].batches == 0
+    assert not story.summaries[AGAIN].outcomes
+
+
+def test_later_files_are_added_and_nothing_else_even_where_their_date_is_old(story: Story) -> None:
+    added = [*photos("Late", range(3)), "Late/old.jpg"]
+    assert story.tables[MORE] == (sorted(story.tables[AGAIN][0] + added), story.tables[AGAIN][1])
+    assert story.summaries[MORE].outcomes == {"features": 4}
+    assert story.summaries[MORE].replaced == 0
+
+
+def test_a_replaced_file_has_one_row_that_tells_of_the_new_content(story: Story) -> None:
+    assert story.tables[REPLACED][0].count("a+b/0.jpg") == 1
+    (row,) = (row for row in rows(story.lake.features) if row["path"].endswith("/a+b/0.jpg"))
+    assert row["content_hash"] == hashlib.sha256(jpeg(77)).hexdigest()
+    assert row["length"] == len(jpeg(77))
+    written = (story.source / "a+b" / "0.jpg").stat().st_mtime_ns // 1_000_000
+    assert row["modification_time"].timestamp() * 1000 == pytest.approx(written, abs=0.5)
+
+
+def test_a_file_that_turns_bad_or_good_changes_tables_by_itself_and_back(story: Story) -> None:
+    features, quarantine = (set(names) for names in story.tables[REPLACED])
+    assert {"Fig/bad.jpg", "Fig/empty.jpg"} <= features
+    assert quarantine == {"a+b/1.jpg"}
+    features, quarantine = (set(names) for names in story.tables[BACK])
+    assert {"a+b/1.jpg", "Fig/empty.jpg"} <= features
+    assert quarantine == {"Fig/bad.jpg"}
+    assert story.summaries[REPLACED].outcomes == {"features": 3, "quarantine": 1}
+    assert story.summaries[REPLACED].replaced == 4
+    assert story.summaries[BACK].replaced == 2
+
+
+def test_nothing_is_left_waiting(story: Story) -> None:
+    assert [summary.waiting for summary in story.summaries] == [0] * 5
+
+
+def test_every_commit_tells_where_its_rows_came_from(story: Story) -> None:
+    commits = [*told(story.lake.features), *told(story.lake.quarantine)]
+    for commit in commits:
+        assert {"pomona", "query", "batch", "images", "quarantined"} <= set(commit)
+        assert commit["source"] == f"file:{story.source}"
+        assert commit["engine"] == "onnxruntime"
+        assert (commit["query"] is None) == (commit["batch"] == -1)
+    assert len({commit["query"] for commit in commits if commit["query"]}) == 1
+    streamed = [commit for commit in told(story.lake.features) if commit["query"]]
+    assert [(commit["batch"], commit["images"]) for commit in streamed] == [(1, 4), (0, 16)]

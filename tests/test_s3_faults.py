@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from stand_in import create_user, everyone_is_asked
 
 from streaming.errors import FaultError, LakeError, PomonaError, SourceError
 from streaming.ingest import ingest
@@ -29,26 +28,13 @@ pytestmark = pytest.mark.s3
 @pytest.fixture
 def reader(aws: dict[str, str], bucket: str) -> Iterator[dict[str, str]]:
     """A user who may read `bucket` alone, while the stand-in asks everyone who they are."""
-    iam, name = boto3.client("iam"), f"reader-{bucket}"
-    iam.create_user(UserName=name)
-    on = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
-    allow = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": on}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
-    key = iam.create_access_key(UserName=name)["AccessKey"]
+    user = create_user(f"reader-{bucket}", ["s3:ListBucket", "s3:GetObject"], [bucket])
     boto3.client("s3").create_bucket(
         Bucket=f"private-{bucket}",
         CreateBucketConfiguration={"LocationConstraint": aws["AWS_REGION"]},
     )
-
-    def free_calls(number: str) -> None:
-        url = f"{aws['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
-        text = {"Content-Type": "text/plain"}
-        urllib.request.urlopen(urllib.request.Request(url, number.encode(), text)).close()
-
-    free_calls("0")
-    yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    free_calls("inf")
+    with everyone_is_asked(aws["AWS_ENDPOINT_URL"]):
+        yield user
 
 
 def one_line(error: BaseException, *words: str) -> None:

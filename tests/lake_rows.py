@@ -1,0 +1,62 @@
+"""Rows for a lake's tables, written without featurizing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pyspark.sql import SparkSession
+
+from streaming.lake import QUARANTINE, Lake, features_table
+from streaming.mobilenet import WIDTH
+from streaming.storage import StoredFile
+
+FEATURES = features_table(WIDTH)
+
+
+def features_row(file: StoredFile, at: datetime, width: int = WIDTH) -> dict[str, object]:
+    """One row of `features`."""
+    return _row(file, at) | {
+        "width": 100,
+        "height": 80,
+        "format": "JPEG",
+        "features": [float(number) for number in range(width)],
+        "model_id": "seeded",
+    }
+
+
+def quarantine_row(file: StoredFile, at: datetime) -> dict[str, object]:
+    """One row of `quarantine`."""
+    return _row(file, at) | {"reason": "corrupt", "detail": "it is broken", "attempts": 1}
+
+
+def _row(file: StoredFile, at: datetime) -> dict[str, object]:
+    return {
+        "path": file.path,
+        "label": "Fig",
+        "length": file.length,
+        "modification_time": datetime.fromtimestamp(file.modified_ms / 1000, UTC),
+        "content_hash": "0" * 64,
+        "ingested_at": at,
+        "batch_id": 0,
+    }
+
+
+def add_features(
+    spark: SparkSession, lake: Lake, files: Sequence[StoredFile], at: datetime
+) -> None:
+    """Append rows to `features`."""
+    append(spark, lake.features, FEATURES.ddl, [features_row(file, at) for file in files])
+
+
+def add_quarantine(
+    spark: SparkSession, lake: Lake, files: Sequence[StoredFile], at: datetime
+) -> None:
+    """Append rows to `quarantine`."""
+    append(spark, lake.quarantine, QUARANTINE.ddl, [quarantine_row(file, at) for file in files])
+
+
+def append(spark: SparkSession, location: str, ddl: str, rows: Sequence[dict[str, object]]) -> None:
+    """Append rows to a table with plain Spark."""
+    frame = spark.createDataFrame(list(rows), ddl)
+    frame.coalesce(1).write.format("delta").mode("append").save(location)

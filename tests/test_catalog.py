@@ -1,0 +1,158 @@
+"""Which refits there are, which of them would come out the same, and whose signs a new one takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from features_rows import commit, delete, delta, images, new_lake
+
+from batch_pca.catalog import (
+    PublishedRefit,
+    aligned_with,
+    commit_refit,
+    find_unchanged,
+    published,
+    same_rows,
+)
+from streaming.lake import REFITS, Lake, create_table
+
+MADE = PublishedRefit(
+    refit_id="20260303T083000Z-v2-abcd",
+    lake=Lake("file:/no/such lake"),
+    features_version=2,
+    features_timestamp=datetime(2026, 3, 3, 8, 30, 0, 123_000, tzinfo=UTC),
+    model_id="made-up",
+    options='{"components": 2, "variance": null, "fit_on": null}',
+    rows=30,
+    rows_fitted=20,
+    explained_variance_ratio=(0.5, 0.25),
+    created_at=datetime(2026, 3, 4, 0, 0, 1, 456_000, tzinfo=UTC),
+    pomona_version="0.1",
+    seconds=12.5,
+)
+
+
+def made(version: int, model_id: str = "made-up", **changes: Any) -> PublishedRefit:
+    return replace(MADE, features_version=version, model_id=model_id, **changes)
+
+
+def test_signs_are_those_of_the_same_model_on_the_latest_version_up_to_the_one_fitted() -> None:
+    earlier = [made(5), made(3), made(9), made(6, "another")]
+    assert aligned_with(earlier, "made-up", 8) is earlier[0]  # not the look back at 3 made since
+    assert aligned_with(earlier, "made-up", 9) is earlier[2]
+    assert aligned_with(earlier, "made-up", 4) is earlier[1]
+    assert aligned_with(earlier, "another", 6) is earlier[3]
+    assert aligned_with(earlier, "made-up", 2) is None
+    assert aligned_with([], "made-up", 2) is None
+
+
+def test_of_two_refits_of_one_version_the_later_gives_the_signs() -> None:
+    earlier = [made(5, rows=1), made(5, rows=2)]
+    assert aligned_with(earlier, "made-up", 5) is earlier[1]
+
+
+def test_the_facts_of_a_refit_name_only_what_was_asked() -> None:
+    facts = dict(MADE.facts)
+    assert facts["Asked for"] == "components 2"
+    assert facts["Features"] == "version 2 of 2026-03-03 08:30:00 UTC"
+    assert facts["Rows"] == "30 transformed, 20 fitted"
+    assert (MADE.components, MADE.explained) == (2, 0.75)
+
+
+@pytest.fixture(scope="module")
+def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Versions: 2 rows, 3 a property, 4 more rows, 5 OPTIMIZE, 6 a delete, 7 the same rows again."""
+    lake = new_lake(spark, Path(tmp_path_factory.mktemp("catalog"), "My lake"))
+    table = f"delta.`{lake.features}`"
+    commit(spark, lake, images(6, seed=1))
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('team' = 'fruits')")
+    commit(spark, lake, images(4, seed=2))
+    spark.sql(f"OPTIMIZE {table}")
+    delete(spark, lake, images(1, seed=2).paths)
+    commit(spark, lake, images(1, seed=1), known=True)
+    assert [row["operation"] for row in delta(lake.features).history()[:6]] == [
+        *("MERGE", "DELETE", "OPTIMIZE", "WRITE", "SET TBLPROPERTIES", "WRITE")
+    ]
+    return lake
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1, 2, False),  # the first rows
+        (2, 2, True),
+        (2, 3, True),  # a property
+        (3, 4, False),  # an append
+        (4, 5, True),  # OPTIMIZE
+        (5, 6, False),  # a delete
+        (6, 7, False),  # a merge
+        (3, 2, True),
+        (5, 2, False),  # a look back
+    ],
+)
+def test_only_rows_make_a_version_another(
+    spark: Any, lake: Lake, one: int, other: int, same: bool
+) -> None:
+    assert same_rows(spark, lake, one, other) is same
+
+
+@pytest.mark.spark
+def test_a_refit_is_unchanged_if_options_rows_and_folder_are_those_of_an_earlier_one(
+    spark: Any, lake: Lake
+) -> None:
+    old, last = (made(number, lake=lake, refit_id=f"made-of-{number}") for number in (2, 4))
+    for refit in (old, last):
+        refit.folder.write("report.html", b"")
+    find = [find_unchanged(spark, [last, old], number, MADE.options) for number in (2, 3, 4, 5, 6)]
+    assert find == [old, old, last, last, None]  # whichever was made first
+    assert find_unchanged(spark, [old, last], 4, MADE.options.replace("2", "3")) is None
+    assert find_unchanged(spark, [old, replace(last, refit_id="gone")], 4, MADE.options) is None
+
+
+@pytest.mark.spark
+def test_where_vacuum_took_what_could_tell_a_version_counts_as_another(
+    spark: Any, tmp_path: Path
+) -> None:
+    lake = new_lake(spark, tmp_path)
+    commit(spark, lake, images(2, seed=1))
+    commit(spark, lake, images(2, seed=2))
+    for file in Path(tmp_path, "features").glob("*.parquet"):
+        file.unlink()
+    assert not same_rows(spark, lake, 2, 3)
+
+
+@pytest.mark.spark
+def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
+    spark: Any, tmp_path: Path
+) -> None:
+    lake = Lake.at(str(tmp_path))
+    assert published(spark, lake) == []
+    create_table(spark, lake.refits, REFITS)
+    assert published(spark, lake) == []
+    refits = [
+        made(3, lake=lake),
+        replace(MADE, lake=lake, created_at=datetime(2026, 3, 1, tzinfo=UTC)),
+    ]
+    for refit in refits:
+        commit_refit(spark, refit)
+    assert published(spark, lake) == [replace(refit, is_new=False) for refit in refits[::-1]]
+    row = delta(lake.refits).to_pyarrow_table().sort_by("created_at").to_pylist()[1]
+    assert row == {
+        "refit_id": MADE.refit_id,
+        "features_version": 3,
+        "features_timestamp": MADE.features_timestamp,
+        "model_id": "made-up",
+        "options": MADE.options,
+        "rows": 30,
+        "rows_fitted": 20,
+        "components": 2,
+        "explained_variance_ratio": [0.5, 0.25],
+        "seconds": 12.5,
+        "created_at": MADE.created_at,
+        "pomona_version": "0.1",
+    }

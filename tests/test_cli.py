@@ -1,0 +1,176 @@
+"""Promises of the command: help with examples, wrong words, exit statuses, interrupts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from command_line import (
+    PROGRAM,
+    Command,
+    commands,
+    environment,
+    forbid_spark,
+    make_place,
+    needs_program,
+    parse,
+)
+
+from pomona import cli
+from streaming import __version__
+
+
+@pytest.fixture(autouse=True)
+def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_spark(monkeypatch)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return make_place(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_help_ends_with_an_example_that_the_command_understands(pomona: Command, name: str) -> None:
+    done = pomona(name, "--help")
+    assert (done.status, done.err) == (0, "")
+    found = re.search(r"^ *Example: pomona (.+)$", done.out, re.MULTILINE)
+    assert found
+    words = shlex.split(found[1])
+    assert words[0] == name
+    parse(words)
+
+
+def test_help_lists_every_command_of_the_design(pomona: Command) -> None:
+    assert {"demo", "ingest", "refit", "status", "history", "quarantine"} <= set(commands())
+    listed = pomona("--help").out
+    assert all(f"  {name} " in listed for name in commands())
+    assert pomona().status == 2
+
+
+def test_the_version_is_that_of_the_package(pomona: Command) -> None:
+    assert pomona("--version").out == f"pomona {__version__}\n"
+
+
+WRONG_WORDS = [
+    ("nonsense", "nonsense"),
+    ("ingest", "SOURCE"),
+    ("ingest photos", "LAKE"),
+    ("ingest photos lake more", "more"),
+    ("ingest photos lake --bogus", "--bogus"),
+    ("ingest photos lake --trigger soon", "'--trigger': Input should be a valid number"),
+    ("ingest photos lake --trigger -1", "--trigger"),
+    ("ingest photos lake --trigger nan", "--trigger"),
+    ("ingest photos lake --trigger inf", "--trigger"),
+    ("ingest photos lake --settle -1", "--settle"),
+    ("ingest photos lake --sweep-every 0", "--sweep-every"),
+    ("ingest photos lake --max-files-per-trigger 0", "--max-files-per-trigger"),
+    ("ingest photos lake --max-pixels 0", "--max-pixels"),
+    ("ingest photos lake --engine nonsense", "onnxruntime or tensorflow"),
+    ("ingest gs://fruits lake", "gs:"),
+    ("ingest photos hdfs://lake", "hdfs:"),
+    ("ingest s3:// lake", "bucket"),
+    ("ingest photos s3:///lake", "bucket"),
+    ("ingest photos lake --once --weights gs://fruits/w.h5", "gs:"),
+    ("refit", "LAKE"),
+    ("refit lake --components 2 --variance 0.9", "exactly one"),
+    ("refit lake --components 0", "components=0 is below 1"),
+    ("refit lake --components -3", "components=-3 is below 1"),
+    ("refit lake --components many", "'--components': Input should be a valid integer"),
+    ("refit lake --variance 0", "variance=0.0 is outside (0, 1]"),
+    ("refit lake --variance 1.5", "variance=1.5 is outside (0, 1]"),
+    ("refit lake --variance nan", "variance=nan is outside (0, 1]"),
+    ("refit lake --components 0 --variance 0.5", "exactly one"),
+    ("refit lake --every nonsense", "nonsense"),
+    ("refit lake --every 0h", "0h"),
+    ("refit lake --every 1h --as-of 3", "--as-of"),
+    ("refit gs://fruits", "gs:"),
+    ("status gs://fruits", "gs:"),
+    ("quarantine s3://", "bucket"),
+    ("quarantine photos --reason nonsense", "choose one of empty, unidentified, truncated"),
+    ("history s3a://", "bucket"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), WRONG_WORDS)
+def test_wrong_words_are_named_and_exit_with_2(
+    pomona: Command, place: Path, line: str, told: str
+) -> None:
+    done = pomona(*line.split())
+    assert done.status == 2
+    assert told in done.err
+    assert "Traceback" not in done.err
+    assert not (place / "lake").exists()
+
+
+@needs_program
+def test_a_mistake_reaches_the_shell_as_a_status_and_a_line(place: Path) -> None:
+    for line, status in (("status photos", 1), ("refit lake --variance 7", 2)):
+        done = subprocess.run(
+            [PROGRAM, *line.split()], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == status
+        assert done.stdout == ""
+        assert done.stderr.startswith("pomona: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(place: Path) -> None:
+    program = "import sys; sys.argv = ['pomona', '--help']; from pomona.cli import main; main()"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert writer.stdout
+    assert writer.stderr
+    writer.stdout.close()
+    assert writer.stderr.read() == b""
+    writer.wait(60)
+
+
+def test_an_interrupt_before_anything_runs_is_no_traceback(
+    pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> NoReturn:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the interrupt was swallowed")
+
+    monkeypatch.setattr("streaming.ingest.ensure_model", interrupted)
+    done = pomona("ingest", "photos", "lake")
+    assert done.status == 130
+    assert "Traceback" not in done.err
+    assert not (place / "lake").exists()
+
+
+def test_what_py4j_says_of_an_interrupt_is_kept_from_the_terminal() -> None:
+    program = (
+        "import logging, sys; sys.argv = ['pomona', '--version']\n"
+        "from pomona.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "say = compile('logging.error(words)', '/x/py4j/java_gateway.py', 'exec')\n"
+        "exec(say, {'logging': logging, 'words': 'KeyboardInterrupt while sending command.'})\n"
+        "logging.getLogger('streaming').warning('this one counts')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    assert done.stderr == "pomona: this one counts\n"
+
+
+def test_the_module_is_the_command_too() -> None:
+    assert cli.main.__module__ == "pomona.cli"

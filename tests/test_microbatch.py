@@ -1,0 +1,196 @@
+"""Promises of `streaming.microbatch` and `streaming.commit`: whatever is repeated, each image in one table, once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from small_lakes import GARBAGE, actions, below, jpeg, photos, put, put_all, rows, version, versions
+
+from streaming.commit import BatchId, Writer, parse_metadata
+from streaming.decode import DecodeSettings
+from streaming.faults import explain
+from streaming.featurize import Featurizer
+from streaming.lake import QUARANTINE, Lake
+from streaming.microbatch import MicroBatch
+from streaming.model_store import find_model, read_model
+from streaming.storage import StoredFile
+
+pytestmark = pytest.mark.spark
+
+SETTINGS = ("write.txnAppId", "write.txnVersion", "commitInfo.userMetadata")
+
+
+@pytest.fixture(scope="module")
+def micro(spark: SparkSession, new_lake: Callable[[], Path]) -> MicroBatch:
+    lake = Lake.at(str(new_lake()))
+    extractor = find_model(lake.models)
+    assert extractor
+    model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
+    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
+    featurizer = Featurizer(extractor, "onnxruntime", model, decoding)
+    return MicroBatch(spark, lake, featurizer, {"engine": "onnxruntime"})
+
+
+def tables(micro: MicroBatch, root: Path) -> tuple[list[str], list[str]]:
+    """The images below one folder in features and in quarantine; the tests share a lake."""
+    return (
+        [name for name in below(root, micro.lake.features) if not name.startswith("file:")],
+        [name for name in below(root, micro.lake.quarantine) if not name.startswith("file:")],
+    )
+
+
+def txn(location: str) -> dict[str, Any] | None:
+    """The transaction id of a table's newest commit."""
+    found = [line["txn"] for line in actions(location, version(location)) if "txn" in line]
+    return {"id": found[0]["appId"], "version": found[0]["version"]} if found else None
+
+
+def test_a_replay_of_a_finished_batch_changes_nothing(micro: MicroBatch, tmp_path: Path) -> None:
+    files = put_all(tmp_path, {**photos("Fig", range(3)), "Fig/bad.jpg": GARBAGE})
+    first = micro.process(files, BatchId("query-1", 0))
+    assert (first.written, first.skipped) == (4, 0)
+    before = versions(micro.lake)
+    replay = micro.process(files, BatchId("query-1", 0, replay=True))
+    assert (replay.written, replay.skipped) == (0, 4)
+    assert versions(micro.lake) == before
+    assert tables(micro, tmp_path) == (sorted(photos("Fig", range(3))), ["Fig/bad.jpg"])
+
+
+def test_another_checkpoint_doubles_nothing_and_none_of_its_batches_is_ignored(
+    micro: MicroBatch, tmp_path: Path
+) -> None:
+    files = put_all(tmp_path, photos("Fig", range(2)))
+    micro.process(files, BatchId("query-2", 0))
+    files += put_all(tmp_path, {"Fig/new.jpg": jpeg(5), "Fig/bad.jpg": GARBAGE})
+    result = micro.process(files, BatchId("query-3", 0))
+    assert (result.written, result.skipped) == (2, 2)
+    names = sorted([*photos("Fig", range(2)), "Fig/new.jpg"])
+    assert tables(micro, tmp_path) == (names, ["Fig/bad.jpg"])
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def killed_before_features(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    upsert = Writer.upsert
+
+    def die(writer: Writer, new: DataFrame, *, known: bool) -> None:
+        if writer.location.endswith("/features"):
+            raise Killed
+        upsert(writer, new, known=known)
+
+    monkeypatch.setattr(Writer, "upsert", die)
+    return monkeypatch
+
+
+def test_an_image_whose_verdict_changes_between_two_attempts_is_in_one_table(
+    micro: MicroBatch, tmp_path: Path, killed_before_features: pytest.MonkeyPatch
+) -> None:
+    names = {"Fig/bad.jpg": GARBAGE, "Fig/good.jpg": jpeg(1), "Fig/turns.jpg": jpeg(2)}
+    with pytest.raises(Killed):
+        micro.process(put_all(tmp_path, names), BatchId("query-4", 5))
+    killed_before_features.undo()
+    assert tables(micro, tmp_path) == ([], ["Fig/bad.jpg"])
+    assert txn(micro.lake.quarantine) == {"id": "pomona/query-4", "version": 5}
+
+    files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/turns.jpg": GARBAGE})
+    files.append(StoredFile(*listed(micro, tmp_path / "Fig" / "bad.jpg")))
+    result = micro.process(files, BatchId("query-4", 5, replay=True))
+    assert (result.written, result.skipped) == (2, 1)
+    assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg", "Fig/turns.jpg"])
+
+
+def listed(micro: MicroBatch, file: Path) -> tuple[str, int, int]:
+    """An image as the quarantine has it."""
+    (row,) = (row for row in rows(micro.lake.quarantine) if row["path"] == f"file:{file}")
+    return row["path"], row["length"], round(row["modification_time"].timestamp() * 1000)
+
+
+def test_a_replaced_image_is_merged_under_the_batchs_key_with_its_attempts_counted(
+    micro: MicroBatch, tmp_path: Path
+) -> None:
+    micro.process(put_all(tmp_path, {"Fig/a.jpg": jpeg(1), "Fig/b.jpg": GARBAGE}))
+    files = [put(tmp_path / "Fig" / "a.jpg", jpeg(2), 1e9), put(tmp_path / "Fig" / "c.jpg", jpeg())]
+    files.append(put(tmp_path / "Fig" / "b.jpg", GARBAGE + b"!", 1e9))
+    result = micro.process(files, BatchId("query-5", 3))
+    assert result.replaced == 2
+    assert tables(micro, tmp_path) == (["Fig/a.jpg", "Fig/c.jpg"], ["Fig/b.jpg"])
+    for location in (micro.lake.features, micro.lake.quarantine):
+        assert txn(location) == {"id": "pomona/query-5", "version": 3}
+        info = actions(location, version(location))[0]["commitInfo"]
+        assert info["operation"] == "MERGE"
+        told = parse_metadata(info["userMetadata"])
+        assert (told["query"], told["batch"], told["images"]) == ("query-5", 3, 2)
+        assert told["quarantined"] == 1
+    (row,) = (row for row in rows(micro.lake.quarantine) if row["path"] == files[-1].path)
+    assert row["attempts"] == 2
+
+
+def quarantine_rows(spark: SparkSession, path: str, detail: str) -> DataFrame:
+    """One row for `quarantine`; a detail of no letters is null, and not to be accepted."""
+    now = datetime.now(UTC)
+    row = (path, "Fig", 1, now, "", "corrupt", detail or None, 1, now, 7)
+    return spark.createDataFrame([row], QUARANTINE.ddl)
+
+
+def left_behind(spark: SparkSession) -> list[str]:
+    """Those of Delta's settings for one commit that are still set."""
+    names = [f"spark.databricks.delta.{name}" for name in SETTINGS]
+    return [name for name in names if spark.conf.get(name, None) is not None]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_delta_ignores_the_repetition_of_a_commit_that_it_has(
+    micro: MicroBatch, spark: SparkSession, known: bool
+) -> None:
+    path = f"file:/repeated/{known}.jpg"
+    writer = Writer(spark, micro.lake.quarantine, {}, BatchId(f"query-6-{known}", 7))
+    for detail in ("first", "second"):
+        writer.upsert(quarantine_rows(spark, path, detail), known=known)
+    found = [row["detail"] for row in rows(micro.lake.quarantine) if row["path"] == path]
+    assert found == ["first"]
+
+
+def test_neither_key_nor_remarks_outlive_a_merge_even_one_that_fails(
+    micro: MicroBatch, spark: SparkSession
+) -> None:
+    writer = Writer(spark, micro.lake.quarantine, {}, BatchId("query-7", 0))
+    writer.upsert(quarantine_rows(spark, "file:/merged.jpg", "merged"), known=True)
+    assert left_behind(spark) == []
+    writer = dataclasses.replace(writer, batch=BatchId("query-7", 1))
+    with pytest.raises(Exception, match="NULL"):
+        writer.upsert(quarantine_rows(spark, "file:/refused.jpg", ""), known=True)
+    assert left_behind(spark) == []
+
+
+def test_what_is_gone_or_changing_leaves_no_trace_in_the_lake(
+    micro: MicroBatch, tmp_path: Path
+) -> None:
+    before = versions(micro.lake)
+    changing = put(tmp_path / "Fig" / "a.jpg", jpeg())
+    changing = StoredFile(changing.path, changing.length - 1, changing.modified_ms)
+    gone = StoredFile(f"file:{tmp_path}/Fig/gone.jpg", 5, 0)
+    result = micro.process([changing, gone], BatchId("query-8", 0))
+    assert result.outcomes == {"changing": 1, "gone": 1}
+    assert result.changing == (changing.path,)
+    assert versions(micro.lake) == before
+
+
+def test_a_fault_that_stays_fails_the_batch_in_one_line_and_is_no_verdict(
+    micro: MicroBatch, tmp_path: Path
+) -> None:
+    before = versions(micro.lake)
+    (tmp_path / "folder.jpg").mkdir()  # reading it fails, as a broken disk does
+    unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
+    with pytest.raises(Exception, match="Is a directory") as failed:
+        micro.process([put(tmp_path / "Fig" / "a.jpg", jpeg()), unreadable])
+    assert str(explain(failed.value)).startswith(unreadable.path)
+    assert versions(micro.lake) == before

@@ -1,0 +1,89 @@
+"""The published pipeline in a Spark program that knows nothing of Pomona, and beside Spark's own fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from features_rows import CONSTANT, WIDTH, Oracle, commit, images, new_lake, same_up_to_sign
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.feature import PCA, StandardScaler
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import functions as F
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.fit import FitOptions
+from batch_pca.refit import RefitOptions, refit
+
+pytestmark = pytest.mark.spark
+IMAGES = images(90, seed=1)
+K = 4
+
+
+@pytest.fixture(scope="module")
+def made(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> PublishedRefit:
+    lake = new_lake(spark, Path(tmp_path_factory.mktemp("pipeline"), "My lake"))
+    commit(spark, lake, IMAGES)
+    return refit(lake.root, RefitOptions(FitOptions(components=K)))
+
+
+@pytest.fixture(scope="module")
+def vectors(spark: Any, made: PublishedRefit) -> Any:
+    """The features as Spark ML wants them."""
+    rows = spark.read.format("delta").load(made.lake.features)
+    return (
+        rows.select("path", array_to_vector(F.col("features")).alias("features"))
+        .orderBy("path")
+        .cache()
+    )
+
+
+def scores_of(model: Any, vectors: Any) -> np.ndarray:
+    """Scores (n, k) in the order of the paths."""
+    rows = model.transform(vectors).select(
+        "path", vector_to_array(F.col("reduced")).alias("reduced")
+    )
+    return np.array([row.reduced for row in sorted(rows.collect(), key=lambda row: row.path)])
+
+
+@pytest.fixture(scope="module")
+def loaded(made: PublishedRefit, vectors: Any) -> np.ndarray:
+    return scores_of(PipelineModel.load(made.folder.pipeline), vectors)
+
+
+def test_the_pipeline_loaded_by_spark_gives_the_published_parquet(
+    spark: Any, made: PublishedRefit, loaded: np.ndarray
+) -> None:
+    rows = sorted(spark.read.parquet(made.folder.parquet).collect(), key=lambda row: row.path)
+    assert [row.path for row in rows] == sorted(IMAGES.paths)
+    published = np.array([row.reduced for row in rows])
+    assert published.shape == (90, K)
+    np.testing.assert_allclose(loaded, published, atol=1e-9, rtol=0)
+
+
+def test_the_pipeline_gives_the_scores_of_scikit_learn(loaded: np.ndarray) -> None:
+    rows = IMAGES.vectors[np.argsort(IMAGES.paths)].astype(np.float64)
+    same_up_to_sign(loaded, Oracle.of(rows).scores(rows, K), axis=0, atol=1e-6)
+
+
+def test_the_pipeline_is_the_one_that_spark_itself_would_fit(
+    made: PublishedRefit, vectors: Any, loaded: np.ndarray
+) -> None:
+    scaler = StandardScaler(
+        inputCol="features", outputCol="standardized", withMean=True, withStd=True
+    )
+    pca = PCA(k=K, inputCol="standardized", outputCol="reduced")
+    expected = Pipeline(stages=[scaler, pca]).fit(vectors)
+    same_up_to_sign(loaded, scores_of(expected, vectors), axis=0, atol=1e-6)
+    ours: Any = PipelineModel.load(made.folder.pipeline).stages
+    theirs: Any = expected.stages
+    np.testing.assert_allclose(ours[0].mean.toArray(), theirs[0].mean.toArray(), atol=1e-9)
+    np.testing.assert_allclose(ours[0].std.toArray(), theirs[0].std.toArray(), atol=1e-7)
+    assert ours[0].std.toArray()[list(CONSTANT)].tolist() == [0.0] * len(CONSTANT)
+    same_up_to_sign(ours[1].pc.toArray(), theirs[1].pc.toArray(), axis=0, atol=1e-6)
+    np.testing.assert_allclose(
+        ours[1].explainedVariance.toArray(), theirs[1].explainedVariance.toArray(), atol=1e-9
+    )
+    assert ours[1].pc.toArray().shape == (WIDTH, K)

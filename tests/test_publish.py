@@ -1,0 +1,115 @@
+"""What a refit leaves for those who train, plot or audit: read by the csv module, PyArrow and an HTML parser."""
+
+from __future__ import annotations
+
+import csv
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from features_rows import LABELS, commit, images, new_lake
+
+from batch_pca import publish
+from batch_pca.catalog import PublishedRefit
+from batch_pca.fit import FitOptions
+from batch_pca.moments import Moments
+from batch_pca.publish import Sample, begin, write_vectors
+from batch_pca.refit import RefitOptions, refit
+from batch_pca.snapshot import take_snapshot, versions
+from streaming.lake import Lake
+
+pytestmark = pytest.mark.spark
+# Spark writes each commit's file by itself, and neither in the order of the paths.
+COMMITS = (images(30, seed=5, below="file:/z"), images(21, seed=4, below="file:/Été 50%/a+b"))
+PATHS = sorted(COMMITS[0].paths + COMMITS[1].paths, key=str.encode)
+
+
+@pytest.fixture(scope="module")
+def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    lake = new_lake(spark, Path(tmp_path_factory.mktemp("publish"), "My lake, 50%"))
+    for rows in COMMITS:
+        commit(spark, lake, rows)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def made(lake: Lake) -> PublishedRefit:
+    return refit(lake.root, RefitOptions(FitOptions(components=3)))
+
+
+def folder_of(made: PublishedRefit) -> Path:
+    return Path(made.lake.root.removeprefix("file:"), "reduced", made.refit_id)
+
+
+@pytest.fixture(scope="module")
+def lines(made: PublishedRefit) -> list[list[str]]:
+    with Path(folder_of(made), "reduced.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, strict=True))
+
+
+def test_a_refit_is_one_folder_of_six_things_and_two_plots(made: PublishedRefit) -> None:
+    names = {entry.name for entry in folder_of(made).iterdir() if not entry.name.endswith(".crc")}
+    assert names == {
+        *("parquet", "reduced.csv", "pipeline", "moments.npz", "components.npz", "report.html"),
+        *("scatter.png", "variance.png"),
+    }
+
+
+def test_the_csv_has_a_header_and_a_line_a_row_in_the_order_of_the_paths(
+    lines: list[list[str]],
+) -> None:
+    assert lines[0] == ["path", "label", "pc1", "pc2", "pc3"]
+    assert [line[0] for line in lines[1:]] == PATHS
+    assert {len(line) for line in lines} == {5}
+
+
+def test_commas_quotes_accents_and_newlines_survive_in_the_csv(lines: list[list[str]]) -> None:
+    label = {
+        path: name for rows in COMMITS for path, name in zip(rows.paths, rows.labels, strict=True)
+    }
+    assert [line[1] for line in lines[1:]] == [label[path] for path in PATHS]
+    assert {line[1] for line in lines[1:]} == set(LABELS)
+
+
+def test_parquet_and_csv_hold_the_same_to_the_last_digit(
+    made: PublishedRefit, lines: list[list[str]]
+) -> None:
+    rows = pyarrow.parquet.read_table(folder_of(made) / "parquet").to_pylist()
+    assert [(row["path"], row["label"]) for row in rows] == [
+        (line[0], line[1]) for line in lines[1:]
+    ]
+    assert [row["reduced"] for row in rows] == [list(map(float, line[2:])) for line in lines[1:]]
+
+
+def test_the_report_names_the_refit_and_all_labels(made: PublishedRefit) -> None:
+    said: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = said.append  # type: ignore[assignment, method-assign]
+    parser.feed(Path(folder_of(made), "report.html").read_text(encoding="utf-8"))
+    text = " ".join(" ".join(said).split())
+    for part in (made.refit_id, "51 transformed, 51 fitted", "components 3", "made-up"):
+        assert part in text
+    assert all(" ".join(label.split()) in text for label in LABELS)
+    for plot in ("scatter.png", "variance.png"):
+        assert Path(folder_of(made), plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
+    spark: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batch_pca.fit import fit
+
+    vectors = np.concatenate([rows.vectors for rows in COMMITS])
+    reduction = fit(Moments.of(vectors, vectors.mean(axis=0)), FitOptions(components=1))
+    rows = take_snapshot(spark, lake, versions(spark, lake.features)[-1]).rows
+    monkeypatch.setattr(publish, "POINTS", 13)  # every fourth of 51
+    folder = begin(lake, "sample")
+    sample: Sample = write_vectors(folder, rows, reduction)
+    by_path = {path: i for i, path in enumerate(COMMITS[0].paths + COMMITS[1].paths)}
+    order = [by_path[path] for path in PATHS][::4]
+    np.testing.assert_allclose(sample.points, reduction.transform(vectors[order]), atol=1e-9)
+    names = COMMITS[0].labels + COMMITS[1].labels
+    assert sample.labels == [names[i] for i in order]

@@ -1,0 +1,211 @@
+"""Promises of `status`, `quarantine` and `history`: a lake's life in numbers, as delta-rs finds them too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pytest
+from command_line import Command
+from pyspark.sql import SparkSession
+from small_lakes import ONCE, photos, put, put_all, rows
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.fit import FitOptions
+from batch_pca.refit import RefitOptions, refit
+from pomona import questions
+from streaming.ingest import ingest
+from streaming.lake import Lake
+
+pytestmark = pytest.mark.spark
+
+REFIT = RefitOptions(FitOptions(components=2))
+
+
+@dataclass
+class Story:
+    """A lake after three deliveries and a refit, and what `status` said on the way."""
+
+    source: Path
+    lake: Lake
+    statuses: dict[str, dict[str, Any]]
+    made: PublishedRefit | None = None
+
+    def deliver(self) -> None:
+        """`ingest --once`."""
+        ingest(str(self.source), self.lake.root, ONCE)
+
+    def look(self, when: str) -> None:
+        """Keep what `status` says."""
+        self.statuses[when] = questions.status(self.lake.root)
+
+
+@pytest.fixture(scope="module")
+def story(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Story:
+    source = tmp_path_factory.mktemp("source") / "Crème [x]"
+    put_all(source, photos("Apple Red 1", range(4)) | photos("Kiwi", range(2)))
+    put_all(
+        source, {"Kiwi/garbage.jpg": b"no image", "Kiwi/empty.jpg": b"", "Kiwi/notes.txt": b"1"}
+    )
+    told = Story(source, Lake.at(str(new_lake())), {})
+    told.look("empty")
+    told.deliver()
+    told.made = refit(told.lake.root, REFIT)
+    put_all(source, photos("Fig", range(3)))
+    told.look("waiting")
+    told.deliver()
+    put(source / "Fig" / "0.jpg", photos("", [77])["/77.jpg"])  # replaced by another picture
+    put(source / "Fig" / "1.jpg", b"no image")  # no longer an image
+    told.deliver()
+    told.look("end")
+    return told
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def test_a_lake_without_rows_has_a_status(story: Story) -> None:
+    told = story.statuses["empty"]
+    assert (told["rows"], told["labels"], told["quarantine"]) == (0, 0, {})
+    assert [told[key] for key in ("model_id", "source", "backlog")] == [None] * 3
+    assert told["last_batch"] is None
+    assert told["last_refit"] is None
+
+
+def test_rows_labels_and_quarantine_are_counted(story: Story) -> None:
+    told = story.statuses["waiting"]
+    assert (told["rows"], told["labels"]) == (6, 2)
+    assert told["quarantine"] == {"unidentified": 1, "empty": 1}
+    assert told["source"] == f"file:{story.source}"
+    assert told["lake"] == story.lake.root
+    assert {row["model_id"] for row in rows(story.lake.features)} == {told["model_id"]}
+
+
+def test_the_last_batch_is_told_with_its_age(story: Story) -> None:
+    batch = story.statuses["waiting"]["last_batch"]
+    at = datetime.fromisoformat(batch["at"])
+    assert timedelta() <= datetime.now(UTC) - at < timedelta(minutes=10)
+    assert 0 <= batch["seconds_ago"] < 600
+    assert batch["engine"] == "onnxruntime"
+
+
+def test_the_backlog_is_what_the_next_run_would_take(story: Story) -> None:
+    backlogs = {when: told["backlog"] for when, told in story.statuses.items()}
+    assert backlogs == {
+        "empty": None,
+        "waiting": 3,
+        "end": 0,
+    }
+
+
+def test_a_refit_is_fresh_until_the_rows_change(story: Story) -> None:
+    assert story.made
+    fresh = story.statuses["waiting"]["last_refit"]  # files alone change no rows
+    assert fresh["refit_id"] == story.made.refit_id
+    assert fresh["components"] == 2
+    assert (fresh["rows"], fresh["new_rows_since"], fresh["stale"]) == (6, 0, False)
+    stale = story.statuses["end"]["last_refit"]
+    assert (stale["rows"], stale["new_rows_since"], stale["stale"]) == (6, 2, True)
+
+
+def test_status_as_the_command_prints_it(story: Story, pomona: Command) -> None:
+    told = pomona("status", story.lake.root.removeprefix("file:"), "--json").json
+    end = story.statuses["end"]
+    assert told["last_batch"].pop("seconds_ago") >= end["last_batch"].pop("seconds_ago")
+    assert told == end
+    lines = pomona("status", story.lake.root).out
+    assert re.search(r"^rows +8 in 3 labels$", lines, re.MULTILINE)
+    assert re.search(r"^quarantine +3 \(1 empty, 2 unidentified\)$", lines, re.MULTILINE)
+    assert re.search(r"^backlog +0 images$", lines, re.MULTILINE)
+    assert re.search(r"^last refit .* 2 components: stale, \+2 rows since$", lines, re.MULTILINE)
+
+
+def test_a_source_out_of_reach_is_no_fault_of_the_lake(story: Story, pomona: Command) -> None:
+    away = story.source.with_name("away")
+    story.source.rename(away)
+    try:
+        assert questions.status(story.lake.root)["backlog"] is None
+        assert "unknown: the source is out of reach" in pomona("status", story.lake.root).out
+    finally:
+        away.rename(story.source)
+
+
+def test_the_quarantine_is_listed_in_the_order_of_reason_and_path(
+    story: Story, pomona: Command
+) -> None:
+    told = pomona("quarantine", story.lake.root, "--json").json
+    below = [(row["reason"], row["path"].removeprefix(f"file:{story.source}/")) for row in told]
+    assert below == [
+        ("empty", "Kiwi/empty.jpg"),
+        ("unidentified", "Fig/1.jpg"),
+        ("unidentified", "Kiwi/garbage.jpg"),
+    ]
+    assert {row["path"] for row in rows(story.lake.quarantine)} == {row["path"] for row in told}
+    written = (story.source / "Fig" / "1.jpg").stat().st_mtime
+    at = datetime.fromisoformat(told[1]["modification_time"])
+    assert at == datetime.fromtimestamp(int(written), UTC)
+
+
+def test_the_quarantine_can_be_narrowed_to_one_reason(story: Story, pomona: Command) -> None:
+    told = pomona("quarantine", story.lake.root, "--reason", "empty", "--json").json
+    assert [row["path"] for row in told] == [f"file:{story.source}/Kiwi/empty.jpg"]
+    assert pomona("quarantine", story.lake.root, "--reason", "corrupt", "--json").json == []
+    words = pomona("quarantine", story.lake.root, "--reason", "corrupt").out
+    assert words == "no image is in quarantine for the reason corrupt\n"
+
+
+def test_the_quarantine_names_paths_as_they_are(story: Story, pomona: Command) -> None:
+    lines = pomona("quarantine", story.lake.root).out.splitlines()
+    assert len(lines) == 4
+    assert f"file:{story.source}/Kiwi/empty.jpg" in lines[1]  # brackets, accents and all
+
+
+def test_history_counts_rows_as_delta_rs_finds_them_at_each_version(
+    story: Story, pomona: Command
+) -> None:
+    told = pomona("history", story.lake.root, "--json").json
+    table = deltalake.DeltaTable(story.lake.features.removeprefix("file:"))
+    assert [row["version"] for row in told] == list(range(table.version() + 1))
+    for row in told:
+        table.load_as_version(row["version"])
+        assert row["total"] == table.to_pyarrow_table(columns=["path"]).num_rows, row
+    assert sum(row["added"] - row["removed"] for row in told) == told[-1]["total"] == 8
+    assert sum(row["replaced"] for row in told) == 1
+    assert sum(row["removed"] for row in told) == 1
+
+
+def test_history_names_the_refits_of_each_version(story: Story, pomona: Command) -> None:
+    assert story.made
+    told = pomona("history", story.lake.root, "--json").json
+    made = {row["version"]: row["refits"] for row in told if row["refits"]}
+    assert made == {story.made.features_version: [story.made.refit_id]}
+    lines = pomona("history", story.lake.root).out.splitlines()
+    assert len(lines) == 1 + len(told)
+    assert story.made.refit_id in lines[1 + story.made.features_version]
+
+
+def test_history_tells_when_and_how_fast(story: Story) -> None:
+    told = questions.history(story.lake.root)
+    times = [datetime.fromisoformat(row["committed"]) for row in told]
+    assert times == sorted(times)
+    assert all(row["images_per_second"] > 0 for row in told if row["added"])
+
+
+def test_questions_change_nothing(story: Story) -> None:
+    def files() -> set[Path]:
+        return set(Path(story.lake.root.removeprefix("file:")).rglob("*.json"))
+
+    before = files()
+    questions.status(story.lake.root)
+    questions.quarantine(story.lake.root)
+    questions.history(story.lake.root)
+    assert files() == before

@@ -1,0 +1,64 @@
+"""A refit after another: nothing to do, or the same signs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from features_rows import commit, delete, delta, images, new_lake, refit_folders, refit_rows
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.fit import FitOptions
+from batch_pca.refit import RefitOptions, refit
+
+pytestmark = pytest.mark.spark
+TWO = RefitOptions(FitOptions(components=2))
+
+
+def test_only_other_rows_or_other_options_are_fitted_again(spark: Any, tmp_path: Path) -> None:
+    lake = new_lake(spark, tmp_path)
+    commit(spark, lake, images(20, seed=1))
+    first = refit(lake.root, TWO)
+    spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ('team' = 'fruits')")
+    spark.sql(f"OPTIMIZE delta.`{lake.features}`")
+    again = refit(lake.root, TWO)
+    assert (first.is_new, again.is_new, again.refit_id) == (True, False, first.refit_id)
+    assert refit_folders(lake) == {first.refit_id}
+    other = refit(lake.root, RefitOptions(FitOptions(components=1)))
+    commit(spark, lake, images(5, seed=2))
+    grown = refit(lake.root, TWO)
+    delete(spark, lake, images(2, seed=2).paths)
+    shrunk = refit(lake.root, TWO)
+    assert [(made.is_new, made.rows) for made in (other, grown, shrunk)] == [
+        *((True, 20), (True, 25), (True, 23))
+    ]
+    look_back = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
+    assert (look_back.is_new, look_back.refit_id) == (False, first.refit_id)
+    published = {made.refit_id for made in (first, other, grown, shrunk)}
+    assert refit_folders(lake) == published == set(refit_rows(lake))
+
+
+def test_signs_follow_the_refit_before_on_the_same_version_or_an_earlier_one(
+    spark: Any, tmp_path: Path
+) -> None:
+    lake = new_lake(spark, tmp_path)
+    commit(spark, lake, images(60, seed=1))
+    commit(spark, lake, images(2, seed=2))
+
+    def components(made: PublishedRefit) -> np.ndarray:
+        with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
+            return np.asarray(arrays["components"])
+
+    of_3 = refit(lake.root, TWO)
+    assert of_3.features_version == delta(lake.features).version() == 3
+    turned = io.BytesIO()
+    np.savez(turned, components=-components(of_3))
+    of_3.folder.write("components.npz", turned.getvalue())
+    own = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
+    assert (np.sum(components(own) * components(of_3), axis=1) < -0.9).all()
+    commit(spark, lake, images(2, seed=3))
+    of_4 = refit(lake.root, TWO)  # after a look back, which is no reason to flip
+    assert (np.sum(components(of_4) * components(of_3), axis=1) > 0.9).all()

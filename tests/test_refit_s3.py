@@ -1,0 +1,60 @@
+"""A refit of a lake in a bucket, looked at with boto3."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import boto3
+import numpy as np
+import pyarrow.parquet
+import pytest
+from features_rows import Oracle, commit, images, new_lake, same_up_to_sign
+
+from batch_pca.catalog import published
+from batch_pca.fit import FitOptions
+from batch_pca.publish import begin
+from batch_pca.refit import RefitOptions, refit
+
+pytestmark = [pytest.mark.spark, pytest.mark.s3]
+
+
+def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
+    spark: Any, bucket: str
+) -> None:
+    root = f"s3a://{bucket}/My lake"
+    lake = new_lake(spark, root, width=16)
+    rows = images(20, seed=1, below="s3a://photos", width=16)
+    commit(spark, lake, rows)
+    begin(lake, "failed").write("moments.npz", b"half of it")
+    made = refit(f"s3://{bucket}/My lake/", RefitOptions(FitOptions(components=2)))
+
+    client = boto3.client("s3")
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    prefix = f"My lake/reduced/{made.refit_id}/"
+    names = {key.removeprefix(prefix) for key in keys if key.startswith("My lake/reduced/")}
+    parts = {name for name in names if name.startswith("parquet/part-")}
+    assert {name for name in names if "/" not in name} == {
+        *("reduced.csv", "moments.npz", "components.npz", "report.html"),
+        *("scatter.png", "variance.png"),
+    }
+    assert {"pipeline/metadata/_SUCCESS", "parquet/_SUCCESS"} <= names
+
+    def content(name: str) -> bytes:
+        return bytes(client.get_object(Bucket=bucket, Key=prefix + name)["Body"].read())
+
+    lines = list(csv.reader(io.StringIO(content("reduced.csv").decode(), newline=""), strict=True))
+    assert lines[0] == ["path", "label", "pc1", "pc2"]
+    assert [line[0] for line in lines[1:]] == sorted(rows.paths, key=str.encode)
+    order = np.argsort(rows.paths)
+    exact = rows.vectors[order].astype(np.float64)
+    scores = np.array([line[2:] for line in lines[1:]], float)
+    same_up_to_sign(scores, Oracle.of(exact).scores(exact, 2), axis=0, atol=1e-6)
+    tables = [pyarrow.parquet.read_table(io.BytesIO(content(name))) for name in sorted(parts)]
+    assert [row["path"] for table in tables for row in table.to_pylist()] == [
+        line[0] for line in lines[1:]
+    ]
+    assert [refit.refit_id for refit in published(spark, lake)] == [made.refit_id]
+    again = refit(root, RefitOptions(FitOptions(components=2)))
+    assert (again.is_new, again.refit_id) == (False, made.refit_id)

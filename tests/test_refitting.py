@@ -1,0 +1,164 @@
+"""Promises of `pomona.refitting`: durations as people write them, what a refit says, and the schedule."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.refit import RefitOptions
+from pomona import refitting
+from pomona.refitting import parse_duration, refit_every, refit_json, refit_lines
+from streaming.errors import FaultError, LakeError, SnapshotError, UsageError
+from streaming.lake import Lake
+from streaming.stopping import stop_requested
+
+
+def made(**changes: object) -> PublishedRefit:
+    """A refit of 1,200 rows that keeps three components."""
+    moment = datetime(2026, 3, 3, 12, tzinfo=UTC)
+    refit = PublishedRefit(
+        refit_id="20260303T120000Z-v4-ab12",
+        lake=Lake("file:/data/My lake"),
+        features_version=4,
+        features_timestamp=moment,
+        model_id="mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32",
+        options="{}",
+        rows=1200,
+        rows_fitted=1100,
+        explained_variance_ratio=(0.5, 0.25, 0.125),
+        created_at=moment,
+        pomona_version="0.1.0",
+        seconds=7.04,
+    )
+    return replace(refit, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("45s", 45), ("30m", 1800), ("1h", 3600), ("1.5h", 5400), ("1d", 86400), (" 2h ", 7200)],
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "h", "1 hour", "0h", "0.0s", "-1h", "1h30m", "1H", "infh", "1e3s"]
+)
+def test_anything_else_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(UsageError, match="such as 45s, 30m, 1h or 1d") as refused:
+        parse_duration(text)
+    assert str(refused.value).startswith(f"--every {text}: ")
+
+
+def test_a_new_refit_tells_its_numbers_and_its_places() -> None:
+    text = "\n".join(refit_lines(made()))
+    assert "refit 20260303T120000Z-v4-ab12: 1,200 rows of features version 4 in 7.0 s" in text
+    assert "3 components explain 87.5% of the variance" in text
+    folder = "/data/My lake/reduced/20260303T120000Z-v4-ab12"
+    for kind, name in (("CSV", "reduced.csv"), ("Parquet", "parquet"), ("report", "report.html")):
+        assert f"{kind}:" in text
+        assert f"{folder}/{name}" in text  # a path to paste, not a URI
+    assert "file:" not in text
+    assert "limits" not in text
+
+
+def test_a_refit_with_few_rows_says_that_they_are_the_limit() -> None:
+    lines = refit_lines(made(limited_by_rows=True, rows_fitted=12))
+    assert "the number of rows (12), not the data, limits the components" in lines
+
+
+def test_what_has_not_changed_is_said_to_be_the_earlier_refit() -> None:
+    text = "\n".join(refit_lines(made(is_new=False)))
+    assert "nothing has changed since refit 20260303T120000Z-v4-ab12 (features version 4)" in text
+    assert "report.html" in text
+
+
+def test_a_place_on_s3_is_its_uri() -> None:
+    assert "s3a://fruits/lake/reduced/" in refit_lines(made(lake=Lake("s3a://fruits/lake")))[-1]
+
+
+def test_a_script_gets_the_same_as_json() -> None:
+    told = json.loads(json.dumps(refit_json(made())))
+    assert told["refit_id"] == "20260303T120000Z-v4-ab12"
+    assert (told["rows"], told["rows_fitted"], told["components"]) == (1200, 1100, 3)
+    assert told["explained_variance"] == 0.875
+    assert told["explained_variance_ratio"] == [0.5, 0.25, 0.125]
+    assert told["csv"].endswith("/reduced.csv")
+    assert told["is_new"] is True
+    assert told["seconds"] == 7.04
+
+
+# The schedule, with a refit that answers at once.
+
+Answer = PublishedRefit | Exception
+
+
+@pytest.fixture
+def schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
+    """Runs `refit_every` with these answers, one a call; the last brings a signal with it."""
+    (tmp_path / "features" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "features" / "_delta_log" / "0.json").touch()
+    monkeypatch.setattr("streaming.session.start_session", lambda **_: None)
+
+    def run(*answers: Answer, number: signal.Signals = signal.SIGINT) -> list[float]:
+        left = list(answers)
+        calls: list[float] = []
+
+        def refit(lake: str, options: RefitOptions) -> PublishedRefit:
+            calls.append(len(calls))
+            answer = left.pop(0)
+            if not left:
+                signal.raise_signal(number)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(refitting, "refit", refit)
+        refit_every(str(tmp_path), RefitOptions(), "0.1s", as_json=False)
+        return calls
+
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_goes_on_until_a_signal_and_finishes_the_refit_under_way(
+    schedule: Callable[..., list[float]],
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    before = signal.getsignal(number)
+    calls = schedule(made(), made(is_new=False), made(rows=7), number=number)
+    assert len(calls) == 3
+    said = capsys.readouterr().out
+    assert said.index("1,200 rows") < said.index("nothing has changed") < said.index("7 rows")
+    assert signal.getsignal(number) is before
+
+
+def test_too_few_rows_and_faults_that_pass_are_told_and_tried_again(
+    schedule: Callable[..., list[float]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = schedule(SnapshotError("1 rows"), FaultError("the network"), made())
+    assert len(calls) == 3
+    said = capsys.readouterr().out
+    assert "no refit this time: 1 rows" in said
+    assert "no refit this time: the network" in said
+    assert "1,200 rows" in said
+
+
+def test_what_no_waiting_mends_ends_it(schedule: Callable[..., list[float]]) -> None:
+    with stop_requested(), pytest.raises(LakeError, match="gone"):
+        schedule(LakeError("gone"))
+
+
+def test_the_text_is_looked_at_before_the_lake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="soon"):
+        refit_every(str(tmp_path / "none"), RefitOptions(), "soon", as_json=False)
+    with pytest.raises(LakeError, match="is not a lake"):
+        refit_every(str(tmp_path / "none"), RefitOptions(), "1h", as_json=False)

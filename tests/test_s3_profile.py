@@ -1,0 +1,86 @@
+"""Promise: a profile alone, as `aws configure` leaves it, is enough; and what is secret stays there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import boto3
+import deltalake
+import pytest
+from small_lakes import jpeg
+from stand_in import create_user, everyone_is_asked
+
+from streaming.jars import cache_folder, jar_files
+
+pytestmark = pytest.mark.end_to_end
+
+RUN = """
+import sys
+from pyspark.sql import SparkSession
+from streaming.ingest import ingest
+from streaming.settings import IngestSettings
+
+summary = ingest(sys.argv[1], sys.argv[2], IngestSettings(once=True))
+print(dict(summary.outcomes))
+context = SparkSession.getActiveSession().sparkContext
+print("SPARK", context.getConf().getAll())
+hadoop = context._jsc.hadoopConfiguration()
+print("HADOOP", [str(entry) for entry in hadoop.iterator()])
+context.stop()
+"""
+
+
+@pytest.fixture
+def user(bucket: str) -> dict[str, str]:
+    return create_user(f"fruits-{bucket}", ["s3:*"], [bucket])
+
+
+@pytest.fixture
+def only_a_profile(
+    aws: Mapping[str, str], user: Mapping[str, str], tmp_path: Path
+) -> dict[str, str]:
+    """An environment that leads to S3 through files in the home folder alone."""
+    folder = tmp_path / "home" / ".aws"
+    folder.mkdir(parents=True)
+    (folder / "config").write_text(
+        f"[profile fruits]\nregion = eu-west-3\nendpoint_url = {aws['AWS_ENDPOINT_URL']}\n"
+    )
+    (folder / "credentials").write_text(
+        f"[fruits]\naws_access_key_id = {user['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {user['AWS_SECRET_ACCESS_KEY']}\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    home = {"HOME": str(folder.parent), "XDG_CACHE_HOME": str(cache_folder().parent)}
+    return kept | home | {"AWS_PROFILE": "fruits", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def test_a_profile_alone_is_enough_and_no_secret_leaves_it(
+    aws: dict[str, str],
+    bucket: str,
+    user: dict[str, str],
+    only_a_profile: dict[str, str],
+    random_model: Path,
+) -> None:
+    jar_files()
+    s3 = boto3.client("s3")
+    for number in range(3):
+        s3.put_object(Bucket=bucket, Key=f"fruits/Fig/{number}.jpg", Body=jpeg(number))
+    for file in (file for file in random_model.rglob("*") if file.is_file()):
+        s3.upload_file(str(file), bucket, f"lake/models/{file.relative_to(random_model)}")
+    command = [sys.executable, "-c", RUN, f"s3://{bucket}/fruits", f"s3://{bucket}/lake"]
+    with everyone_is_asked(aws["AWS_ENDPOINT_URL"]):
+        done = subprocess.run(
+            command, env=only_a_profile, capture_output=True, text=True, check=False, timeout=300
+        )
+    assert done.returncode == 0, done.stderr
+    options = {**aws, "AWS_ALLOW_HTTP": "true"}
+    features = deltalake.DeltaTable(f"s3://{bucket}/lake/features", storage_options=options)
+    paths = features.to_pyarrow_table(columns=["path"])["path"].to_pylist()
+    assert sorted(paths) == [f"s3a://{bucket}/fruits/Fig/{number}.jpg" for number in range(3)]
+    assert f"'spark.hadoop.fs.s3a.endpoint', '{aws['AWS_ENDPOINT_URL']}'" in done.stdout
+    assert "fs.s3a.endpoint.region=eu-west-3" in done.stdout
+    assert not [secret for secret in user.values() if secret in done.stdout + done.stderr]

@@ -1,0 +1,146 @@
+"""Promises of `pomona.screen`: results on standard output, progress beside them, numbers as people write them."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from pomona.answers import _ago
+from pomona.screen import Screen, fail, summary_json, summary_lines
+from streaming.commit import SWEEP, BatchId
+from streaming.fetch import Outcome
+from streaming.microbatch import BatchResult
+from streaming.settings import IngestSummary
+
+Capture = pytest.CaptureFixture[str]
+
+
+def summary() -> IngestSummary:
+    """1,195 images featurized and five quarantined, in 20 s of work."""
+    return IngestSummary(
+        outcomes=Counter({Outcome.FEATURES: 1195, Outcome.QUARANTINE: 5}),
+        reasons=Counter({"truncated": 3, "empty": 2}),
+        batches=2,
+        seconds=30.0,
+        busy=20.0,
+    )
+
+
+def batch(number: int | None = 4, good: int = 1000, seconds: float = 10.0) -> BatchResult:
+    which = SWEEP if number is None else BatchId("query", number)
+    return BatchResult(which, seconds, Counter({Outcome.FEATURES: good}))
+
+
+def test_an_ingestion_is_told_in_a_few_lines() -> None:
+    assert summary_lines(summary()) == [
+        "1,195 images featurized, 5 quarantined in 20.0 s (60.0 a second)",
+        "quarantined: 2 empty, 3 truncated",
+    ]
+
+
+def test_what_is_out_of_the_ordinary_has_a_line_of_its_own() -> None:
+    told = summary()
+    told.replaced, told.ignored, told.waiting = 1234, 17, 2
+    told.outcomes[Outcome.GONE] = 3
+    lines = summary_lines(told)
+    assert lines[0].endswith("1,234 of them replaced")
+    assert "3 images were deleted before they were read" in lines
+    assert "17 files ignored: no image by their name" in lines
+    assert "2 images wait for the next run" in lines
+
+
+def test_nothing_done_is_said_without_a_rate() -> None:
+    assert summary_lines(IngestSummary()) == ["0 images featurized, 0 quarantined in 0.0 s"]
+
+
+def test_a_script_gets_numbers_not_texts() -> None:
+    told = json.loads(json.dumps(summary_json(summary())))
+    assert told["featurized"] == 1195
+    assert told["quarantined"] == 5
+    assert told["reasons"] == {"truncated": 3, "empty": 2}
+    assert told["batches"] == 2
+    assert (told["seconds"], told["busy_seconds"]) == (30.0, 20.0)
+    assert set(told) >= {"replaced", "gone", "ignored", "waiting"}
+
+
+def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Capture) -> None:
+    screen = Screen()
+    with screen.working("starting"):
+        screen.batch(batch(), summary())
+        screen.batch(batch(None, 1), summary())
+        screen.batch(batch(5, good=0), summary())  # nothing written, nothing to say
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "micro-batch 4: 1,000 images in 10.0 s; 1,200 images done, 100.0 a second, 0 waiting",
+        "sweep: 1 images in 10.0 s; 1,200 images done, 0.1 a second, 0 waiting",
+    ]
+
+
+def test_with_json_standard_output_holds_the_result_alone(capsys: Capture) -> None:
+    screen = Screen(as_json=True)
+    with screen.working("starting"):
+        screen.batch(batch(), summary())
+    screen.line("by the way")
+    screen.show({"label": "Crème brûlée", "at": datetime(2026, 3, 3, tzinfo=UTC), "none": None})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["label"] == "Crème brûlée"
+    assert "Crème brûlée" in captured.out  # not escaped
+    assert captured.err.splitlines()[-1] == "by the way"
+    assert captured.err.startswith("micro-batch 4: ")
+
+
+def test_progress_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    screen = Screen()
+    monkeypatch.setattr(screen, "_progress", Console(file=terminal, force_terminal=True, width=100))
+    with screen.working("starting"):
+        time.sleep(0.2)
+        screen.batch(batch(), summary())
+        told = summary()
+        told.waiting = 12345
+        screen.batch(batch(), told)
+        assert screen._status
+        assert screen._status.status == "1,200 images done, 100.0 a second, 12,345 waiting"
+    assert "starting" in terminal.getvalue()
+    assert screen._status is None
+
+
+def test_words_are_never_taken_for_markup_or_folded(capsys: Capture) -> None:
+    text = "[bold]not markup[/] " + "/a/very/long/folder" * 20
+    Screen().line(text)
+    assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_a_table_shows_numbers_lists_and_what_is_not_there(capsys: Capture) -> None:
+    rows = [
+        {"version": 12345, "refits": ["one", "two"], "rate": None, "path": "file:/a/[x] {y}.jpg"},
+        {"version": 2, "refits": [], "rate": 6.5, "path": "s3a://b/c d" + "e" * 900},
+    ]
+    Screen().table(
+        {"version": "version", "refits": "refits", "rate": "a second", "path": "path"}, rows
+    )
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["version", "refits", "a", "second", "path"]
+    assert first.split() == ["12,345", "one,", "two", "file:/a/[x]", "{y}.jpg"]
+    assert second.split() == ["2", "6.5", "s3a://b/c", "d" + "e" * 900]
+
+
+def test_a_failure_is_one_line_on_standard_error(capsys: Capture) -> None:
+    fail("lake: \n  is not\ta lake")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "pomona: lake: is not a lake\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (200_000, "2 d ago")],
+)
+def test_ages_are_told_in_their_largest_unit(seconds: int, words: str) -> None:
+    assert _ago(seconds) == words

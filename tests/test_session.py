@@ -1,0 +1,117 @@
+"""Promises of `streaming.session`: one local session that needs no set-up, and one line where it cannot start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from pyspark.errors import ArithmeticException
+from pyspark.sql import SparkSession
+
+import streaming
+from streaming import session
+from streaming.errors import PlatformError
+from streaming.session import SessionSettings, check_package, start_session
+
+
+def test_the_package_of_this_name_is_pomonas() -> None:
+    check_package()
+
+
+def test_another_package_of_this_name_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = ModuleType("streaming")
+    other.__file__ = str(tmp_path / "streaming" / "__init__.py")
+    monkeypatch.setattr(session, "streaming", other)
+    with pytest.raises(PlatformError) as caught:
+        start_session()
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert "uninstall mosaicml-streaming" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_java_that_does_not_run_is_one_line(tmp_path: Path) -> None:
+    java = tmp_path / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(
+        '#!/bin/bash\n[ "$1" = -version ] && echo \'openjdk version "21"\' >&2\nexit 1\n'
+    )
+    java.chmod(0o755)
+    (tmp_path / "cache" / "pomona").mkdir(parents=True)
+    program = (
+        "from streaming import session\n"
+        "session.jar_files = lambda: []\n"
+        "try:\n    session.start_session()\n"
+        "except session.PlatformError as error:\n    print(error)\n"
+    )
+    variables = {"JAVA_HOME": str(tmp_path / "java"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | variables,
+        cwd=Path(streaming.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("Spark did not start")
+    assert "JAVA_HOME" in said[0]
+
+
+@pytest.mark.spark
+def test_the_session_that_runs_is_taken(spark: SparkSession) -> None:
+    assert start_session(s3=True) is spark
+
+
+@pytest.mark.spark
+def test_a_clusters_session_keeps_its_own_java_and_size(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")  # as spark-submit sets it
+    for name in ("java_home", "jar_files"):
+        monkeypatch.setattr(session, name, lambda: pytest.fail("a cluster has its own"))
+    memory = spark.conf.get("spark.driver.memory")
+    assert start_session(SessionSettings(driver_memory="3g")) is spark
+    assert spark.conf.get("spark.driver.memory") == memory
+
+
+@pytest.mark.spark
+def test_times_are_utc_and_an_overflow_is_no_null(spark: SparkSession) -> None:
+    row = spark.sql("SELECT timestamp_millis(0) = timestamp'1970-01-01 00:00:00' AS utc").first()
+    assert row is not None
+    assert row.utc
+    with pytest.raises(ArithmeticException):
+        spark.sql("SELECT 2147483647 + 1").collect()
+
+
+@pytest.mark.spark
+def test_workers_run_this_python_with_this_pomona(spark: SparkSession) -> None:
+    def look(_: object) -> tuple[str, str]:
+        import sys
+
+        import streaming
+
+        return sys.executable, str(streaming.__file__)
+
+    seen = spark.sparkContext.parallelize([0], 1).map(look).collect()
+    assert seen == [(sys.executable, str(streaming.__file__))]
+
+
+@pytest.mark.spark
+def test_nothing_listens_beyond_this_machine(spark: SparkSession) -> None:
+    assert spark.sparkContext.uiWebUrl is None
+    assert spark.conf.get("spark.driver.host") == "127.0.0.1"
+    assert spark.conf.get("spark.driver.bindAddress") == "127.0.0.1"
+
+
+@pytest.mark.spark
+def test_a_table_of_delta_is_written_and_read(spark: SparkSession, tmp_path: Path) -> None:
+    spark.range(3).write.format("delta").save(str(tmp_path / "table"))
+    assert spark.sql(f"SELECT count(*) AS n FROM delta.`{tmp_path}/table`").first() == (3,)

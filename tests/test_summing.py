@@ -1,0 +1,46 @@
+"""The sums of a table's vectors against NumPy's of the same rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from batch_pca.summing import sum_moments
+from streaming.errors import SnapshotError
+from streaming.faults import explain
+
+pytestmark = pytest.mark.spark
+
+
+def frame(spark: Any, vectors: np.ndarray) -> Any:
+    """Rows in more partitions than there are cores."""
+    table = pa.table({"features": pa.array(list(vectors), pa.list_(pa.float32()))})
+    return spark.createDataFrame(table).repartition(7)
+
+
+def test_the_sums_of_all_partitions_are_those_of_the_rows(spark: Any) -> None:
+    vectors = np.random.default_rng(1).normal(1000, 0.5, (300, 5)).astype(np.float32)
+    vectors[:, 2] = 0.1
+    moments = sum_moments(frame(spark, vectors))
+    exact = vectors.astype(np.float64)
+    assert moments.count == 300
+    np.testing.assert_allclose(moments.mean(), exact.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(moments.covariance(), np.cov(exact.T), rtol=1e-10, atol=1e-12)
+    assert moments.constant().tolist() == [False, False, True, False, False]
+
+
+def test_no_rows_are_refused(spark: Any) -> None:
+    with pytest.raises(SnapshotError, match="no rows to fit: check --fit-on"):
+        sum_moments(frame(spark, np.zeros((3, 2))).limit(0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_number_is_refused_in_one_line(spark: Any, value: float) -> None:
+    vectors = np.ones((10, 2), np.float32)
+    vectors[4, 1] = value
+    with pytest.raises(Exception, match="NaN or infinity") as caught:
+        sum_moments(frame(spark, vectors))
+    assert "rows hold NaN or infinity: ingest their images again" in str(explain(caught.value))
