@@ -13,13 +13,14 @@ from pyspark.sql import functions as F
 
 from batch_pca.publish import Folder
 from streaming.commit import Writer
-from streaming.lake import REFITS, Lake, read_table
+from streaming.lake import Lake, read_table
+from streaming.schemas import REFITS
 from streaming.storage import storage_of
 
 
 @dataclass(frozen=True)
 class PublishedRefit:
-    """One row of ``refits/``; the columns are described in `streaming.lake.REFITS`.
+    """One row of ``refits/``; the columns are described in `streaming.schemas.REFITS`.
 
     Attributes
     ----------

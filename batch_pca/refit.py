@@ -26,13 +26,13 @@ from batch_pca.publish import (
     write_fit,
     write_vectors,
 )
-from batch_pca.report import ReportData, render
 from batch_pca.snapshot import Snapshot, find_version, take_snapshot, versions
 from batch_pca.summing import sum_moments
 from streaming import __version__
 from streaming.errors import SnapshotError
 from streaming.faults import explain
-from streaming.lake import REFITS, Lake, create_table
+from streaming.lake import Lake, create_table
+from streaming.schemas import REFITS
 from streaming.session import start_session
 from streaming.storage import TransientFault, is_s3, normalize
 
@@ -147,6 +147,9 @@ def _rows_to_fit(snapshot: Snapshot, options: RefitOptions) -> DataFrame:
 def _write_report(
     folder: Folder, made: PublishedRefit, snapshot: Snapshot, reduction: Reduction
 ) -> None:
+    # matplotlib takes a second to import, and each Python worker imports this package.
+    from batch_pca.report import ReportData, render
+
     sample = write_vectors(folder, snapshot.rows, reduction)
     report = render(
         ReportData(

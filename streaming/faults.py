@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from streaming import errors
 from streaming.errors import FaultError, PomonaError
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
-_OURS = re.compile(r"streaming\.(?:errors|storage)\.\w+: ([^\n]+)")
+_FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
+_TRANSIENT = re.compile(r"streaming\.storage\.TransientFault: ([^\n]+)")
 _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
 
@@ -18,12 +20,15 @@ def explain(error: BaseException) -> PomonaError:
     Returns
     -------
     PomonaError
-        The error itself if it is one; else a FaultError of one line.
+        The error itself, or the one that a worker raised; else a FaultError of one line.
     """
     if isinstance(error, PomonaError):
         return error
     text = str(error)
-    for pattern in (_OURS, _PYTHON, _JAVA):
+    for name, message in _FOR_USERS.findall(text)[-1:]:
+        kind: type[PomonaError] = getattr(errors, name)
+        return kind(message.strip())
+    for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)
         if found:
             return FaultError(f"{found[-1].strip()} (nothing is lost: the same command goes on)")

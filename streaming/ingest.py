@@ -12,10 +12,11 @@ from streaming.decode import DecodeSettings
 from streaming.errors import LakeError
 from streaming.faults import explain
 from streaming.featurize import Featurizer
-from streaming.lake import QUARANTINE, REFITS, Lake, create_table, features_table
+from streaming.lake import Lake, create_table
 from streaming.microbatch import MicroBatch
 from streaming.model_store import ensure_model, read_model
 from streaming.run import Run
+from streaming.schemas import QUARANTINE, REFITS, features_table
 from streaming.session import start_session
 from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.source import Source

@@ -24,19 +24,11 @@ log = logging.getLogger(__name__)
 OLDEST_JAVA = 17
 
 _SDK_VERSION = "2.35.5"
-_SDK_MODULES = (
-    "s3",
-    "s3-transfer-manager",
-    "sts",
-    "sso",
-    "ssooidc",
-    "apache-client",
-    "netty-nio-client",
-)
+_SDK = ("s3", "s3-transfer-manager", "sts", "sso", "ssooidc", "apache-client", "netty-nio-client")
 PACKAGES = (
     "io.delta:delta-spark_4.2_2.13:4.4.0",
     "org.apache.hadoop:hadoop-aws:3.5.0",
-    *(f"software.amazon.awssdk:{module}:{_SDK_VERSION}" for module in _SDK_MODULES),
+    *(f"software.amazon.awssdk:{module}:{_SDK_VERSION}" for module in _SDK),
 )
 # Spark ships these itself, or (the SDK's bundle) the modules above stand for 700 MB of it.
 EXCLUDES = (
@@ -186,6 +178,7 @@ def _without_vector_module(home: Path) -> Path:
     java.parent.mkdir(parents=True, exist_ok=True)
     script = (
         "#!/bin/bash\n"
+        "trap '' TERM\n"  # `timeout` and systemd end the whole group: Python ends Java, after the micro-batch
         'for a do shift; [ "$a" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$a"; done\n'
         f'exec {shlex.quote(str(home / "bin" / "java"))} "$@"\n'
     )

@@ -1,127 +1,17 @@
-"""The lake's contract: where everything lies, and the schemas of its tables, written once, as data."""
+"""The lake: where everything lies, and tables that keep their contract (`streaming.schemas`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming.errors import LakeError
+from streaming.schemas import Table
 from streaming.storage import is_s3, local_path, normalize, reach, storage_of
 
 RETENTION = "interval 3650 days"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: name, SQL type, what it holds, and whether it may be null."""
-
-    name: str
-    type: str
-    comment: str
-    nullable: bool = False
-
-
-_CONTENT = (
-    Column("path", "string", "Full URI of the image as a person would write it; the key"),
-    Column("label", "string", "Name of the image's folder: its class"),
-    Column("length", "long", "Size of the image in bytes"),
-    Column("modification_time", "timestamp", "When the storage says the image was last written"),
-)
-_ARRIVAL = (
-    Column("ingested_at", "timestamp", "When Pomona computed this row"),
-    Column("batch_id", "long", "Micro-batch of the stream that wrote this row; -1 for a sweep"),
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A Delta table: columns, properties and CHECK constraints by name."""
-
-    name: str
-    comment: str
-    columns: tuple[Column, ...]
-    properties: dict[str, str] = field(default_factory=dict)
-    constraints: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Column names in order."""
-        return tuple(column.name for column in self.columns)
-
-    @property
-    def ddl(self) -> str:
-        """The columns as Spark's DDL, for `createDataFrame`."""
-        return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
-
-
-def features_table(width: int) -> Table:
-    """Contract of `features/`, for vectors of `width` values."""
-    return Table(
-        "features",
-        "One row an image: the features of the current content of each path",
-        (
-            *_CONTENT,
-            Column("content_hash", "string", "SHA-256 of the bytes, in hexadecimal"),
-            Column("width", "int", "Width in pixels, as displayed"),
-            Column("height", "int", "Height in pixels, as displayed"),
-            Column("format", "string", "Format of the file, as Pillow names it"),
-            Column("features", "array<float>", "Penultimate layer of the network"),
-            Column(
-                "model_id", "string", "Weights, layer, decoder and precision that made the features"
-            ),
-            *_ARRIVAL,
-        ),
-        {
-            "delta.enableChangeDataFeed": "true",
-            # Statistics on 1280 floats a row would cost time and skip nothing.
-            "delta.dataSkippingStatsColumns": "path,label,modification_time,ingested_at,batch_id",
-        },
-        {"features_width": f"size(features) = {width}"},
-    )
-
-
-QUARANTINE = Table(
-    "quarantine",
-    "One row an image that could not be featurized",
-    (
-        *_CONTENT,
-        Column(
-            "content_hash",
-            "string",
-            "SHA-256 of the bytes; null where they could not be read",
-            True,
-        ),
-        Column("reason", "string", "One of a closed set of words"),
-        Column("detail", "string", "What was wrong, in a sentence"),
-        Column("attempts", "int", "How often the image has been tried"),
-        *_ARRIVAL,
-    ),
-)
-
-REFITS = Table(
-    "refits",
-    "One row a published refit: the table of contents of reduced/",
-    (
-        Column("refit_id", "string", "Name of the folder below reduced/"),
-        Column("features_version", "long", "Version of features that was transformed and fitted"),
-        Column("features_timestamp", "timestamp", "When that version was committed"),
-        Column("model_id", "string", "Model of all rows fitted"),
-        Column("options", "string", "What was asked, as JSON: components or variance, fit_on"),
-        Column("rows", "long", "Rows transformed"),
-        Column("rows_fitted", "long", "Rows fitted: those below fit_on, or all"),
-        Column("components", "int", "Number of components kept"),
-        Column(
-            "explained_variance_ratio",
-            "array<double>",
-            "Share of the variance of each component kept",
-        ),
-        Column("seconds", "double", "Duration of the refit"),
-        Column("created_at", "timestamp", "When the refit was published"),
-        Column("pomona_version", "string", "Version of Pomona"),
-    ),
-)
 
 
 @dataclass(frozen=True)

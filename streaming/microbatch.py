@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 from streaming.commit import SWEEP, BatchId, Writer
 from streaming.featurize import INPUT_DDL, OUTPUT_DDL, Featurizer
 from streaming.fetch import Outcome
-from streaming.lake import QUARANTINE, Lake, features_table, read_table
+from streaming.lake import Lake, read_table
+from streaming.schemas import QUARANTINE, features_table
 from streaming.storage import StoredFile
 
 

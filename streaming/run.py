@@ -22,7 +22,9 @@ from streaming.storage import StoredFile, TransientFault, is_s3, storage_of
 from streaming.sweep import missing_or_changed
 
 _POLL = 0.1  # seconds between two looks at the flag
-_PATIENCE = 30.0  # seconds for which --once waits for files that are being written
+_PATIENCE = (
+    30.0  # seconds, beyond the time to settle, for which --once waits for files being written
+)
 
 
 class _Stopped(Exception):
@@ -146,7 +148,7 @@ class Run:
             pass
         if not self._fault and not stop.is_set():
             self._sweep(stop)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + self._settings.settle + _PATIENCE
         while self._later and not self._fault and time.monotonic() < until and not stop.wait(_POLL):
             self._take_ripe()
 

@@ -102,6 +102,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         conf |= {f"spark.hadoop.{key}": value for key, value in hadoop_conf().items()}
     for key, value in conf.items():
         builder = builder.config(key, value)
+    _quiet_query_loggers()
     try:
         with signals_held():
             return builder.getOrCreate()
@@ -109,6 +110,16 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         raise PlatformError(
             f"Spark did not start ({error}): check JAVA_HOME and free memory"
         ) from error
+
+
+def _quiet_query_loggers() -> None:
+    """PySpark 4 logs each query that fails, stacks included, beside the exception that says the same."""
+    try:
+        from pyspark.logger import PySparkLogger
+    except ImportError:  # Spark 3.5 has none
+        return
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def check_package() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -134,9 +133,3 @@ def _any_case(suffix: str) -> str:
 
 _SUFFIXES = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
 _GLOB = "*.{" + ",".join(map(_any_case, IMAGE_SUFFIXES)) + "}"
-
-
-def chunked(files: Iterator[StoredFile], size: int) -> Iterator[list[StoredFile]]:
-    """Cut a listing into lists of at most `size` files."""
-    while chunk := list(itertools.islice(files, size)):
-        yield chunk

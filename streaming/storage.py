@@ -7,6 +7,7 @@ model, the CSV. A location is a URI as Spark writes it, not percent-encoded: ``f
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from streaming.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
 
@@ -113,7 +116,8 @@ class LocalStorage:
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Walk the folder; links to files count as files, links to folders are followed."""
-        for folder, _, names in os.walk(local_path(prefix), followlinks=True):
+        walk = os.walk(local_path(prefix), onerror=_unreadable, followlinks=True)
+        for folder, _, names in walk:
             for name in names:
                 try:
                     yield self.stat(f"file:{folder.rstrip('/')}/{name}")
@@ -155,6 +159,12 @@ class LocalStorage:
     def delete_tree(self, prefix: str) -> None:
         """Delete a folder and all in it."""
         shutil.rmtree(local_path(prefix), ignore_errors=True)
+
+
+def _unreadable(error: OSError) -> None:
+    """A folder that may not be listed hides its images: say so, and go on with the others."""
+    if not isinstance(error, FileNotFoundError):
+        log.warning("%s cannot be listed: %s", error.filename, error.strerror)
 
 
 def storage_of(uri: str) -> Storage:

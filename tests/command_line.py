@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -87,6 +88,11 @@ def program(*words: object, env: Mapping[str, str] | None = None, cwd: Path | No
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def slowness() -> float:
+    """How many times as long as on an idle machine a thing may take, others being at work too."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def commands() -> dict[str, Any]:
     """The commands by name."""
     group: Any = typer.main.get_command(cli.app)
@@ -120,8 +126,9 @@ def forbid_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: Any, **_options: Any) -> NoReturn:
         raise SparkStarted
 
-    for module in ("streaming.session", "streaming.ingest", "batch_pca.refit", "pomona.questions"):
-        monkeypatch.setattr(f"{module}.start_session", refuse)
+    for name in ("streaming.session", "streaming.ingest", "batch_pca.refit", "pomona.questions"):
+        # `batch_pca.refit` is a function too, which stands before the module in the package.
+        monkeypatch.setattr(importlib.import_module(name), "start_session", refuse)
     monkeypatch.setattr("streaming.export.convert", refuse)
     monkeypatch.setattr("streaming.export.fetch_imagenet", refuse)
 

@@ -85,8 +85,9 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake without rows: the model with random weights, and its tables. To be copied, not to be used."""
-    from streaming.lake import QUARANTINE, REFITS, Lake, create_table, features_table
+    from streaming.lake import Lake, create_table
     from streaming.mobilenet import WIDTH
+    from streaming.schemas import QUARANTINE, REFITS, features_table
 
     folder = tmp_path_factory.mktemp("template") / "lake"
     shutil.copytree(random_model, folder / "models")

@@ -15,7 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from streaming.commit import Writer
-from streaming.lake import Lake, create_table, features_table
+from streaming.lake import Lake, create_table
+from streaming.schemas import features_table
 
 WIDTH = 64
 CONSTANT = {1: 0.0, 5: 0.1, 9: 6.0}

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
-from streaming.lake import QUARANTINE, Lake, features_table
+from streaming.lake import Lake
 from streaming.mobilenet import WIDTH
+from streaming.schemas import QUARANTINE, features_table
 from streaming.storage import StoredFile
 
 FEATURES = features_table(WIDTH)

@@ -18,7 +18,8 @@ from batch_pca.catalog import (
     published,
     same_rows,
 )
-from streaming.lake import REFITS, Lake, create_table
+from streaming.lake import Lake, create_table
+from streaming.schemas import REFITS
 
 MADE = PublishedRefit(
     refit_id="20260303T083000Z-v2-abcd",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streaming.errors import FaultError, ModelError
+from streaming.errors import FaultError, ModelError, SnapshotError
 from streaming.faults import explain
 
 # What Spark 4.2 hands on when a Python worker raises, when the disk is full, when Delta refuses.
@@ -58,6 +58,13 @@ def test_the_cause_is_found_below_the_stacks(text: str, cause: str) -> None:
 def test_it_says_that_the_same_command_goes_on() -> None:
     assert "the same command goes on" in str(explain(OSError(28, "No space left on device")))
     assert "No space left on device" in str(explain(OSError(28, "No space left on device")))
+
+
+def test_an_error_that_a_worker_made_for_users_keeps_its_kind_and_its_words() -> None:
+    text = FROM_A_WORKER.replace("storage.TransientFault", "errors.SnapshotError")
+    found = explain(RuntimeError(text))
+    assert type(found) is SnapshotError
+    assert str(found) == "s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL"
 
 
 def test_a_message_that_was_made_for_users_stays_as_it_is() -> None:

@@ -83,7 +83,7 @@ def story(spark: SparkSession, aws: dict[str, str], random_model: Path) -> Story
     for name in (from_, to):
         where = {"LocationConstraint": aws["AWS_REGION"]}
         boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=where)
-    source, lake = "Marché 100%+ [x]", "Mon lac 50%"
+    source, lake = "Marché 100%+", "Mon lac 50%"
     put_objects(to, contents_of(random_model, f"{lake}/models"))
     good = {key: photograph(seed, key) for seed, key in enumerate(LABELS)}
     others = {"Fig/": b"", "Fig/notes.txt": b"1", "_tmp/a.jpg": photograph(0), "Fig/.b.jpg": b"1"}

@@ -16,9 +16,10 @@ from streaming.commit import BatchId, Writer, parse_metadata
 from streaming.decode import DecodeSettings
 from streaming.faults import explain
 from streaming.featurize import Featurizer
-from streaming.lake import QUARANTINE, Lake
+from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
+from streaming.schemas import QUARANTINE
 from streaming.storage import StoredFile
 
 pytestmark = pytest.mark.spark

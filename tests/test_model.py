@@ -53,7 +53,8 @@ def test_imagenet_out_of_reach_is_one_line_with_a_remedy_and_no_noise(tmp_path: 
     )
     assert done.stderr == ""
     assert done.stdout.startswith("imagenet: Keras cannot fetch the weights (")
-    assert "--weights PATH" in done.stdout and "--weights random" in done.stdout
+    assert "--weights PATH" in done.stdout
+    assert "--weights random" in done.stdout
     assert done.stdout.count("\n") == 1
 
 

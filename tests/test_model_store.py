@@ -109,8 +109,11 @@ def test_other_weights_are_refused_with_both_names_and_the_remedy(
         with pytest.raises(LakeError) as caught:
             ensure_model(models, asked)
         line = str(caught.value)
-        assert extractor.model_id in line and "a.h5" in line and f"not with {asked}" in line
-        assert line.endswith("or start a new lake") and "\n" not in line
+        assert extractor.model_id in line
+        assert "a.h5" in line
+        assert f"not with {asked}" in line
+        assert line.endswith("or start a new lake")
+        assert "\n" not in line
 
 
 def test_the_same_file_under_another_name_is_accepted(models: str, tmp_path: Path) -> None:

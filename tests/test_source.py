@@ -14,28 +14,23 @@ from streaming.source import Source, label_of
 from streaming.storage import StoredFile
 
 ODD_NAMES = (
-    *(
-        "My fruit/a b.jpg",
-        "Crème brûlée/é.PNG",
-        "100% ripe/50%.Jpeg",
-        "a%20b/%41.gif",
-        "a+b/c+d.webp",
-    ),
-    *(
-        "[x] {a}/[1].tif",
-        "{b,c}/*?.jpg",
-        "10:30/12:00.jpg",
-        "a#b/c?d.jpg",
-        "a\\b/c\\d.jpg",
-        "in root.jpg",
-    ),
-    *(
-        "deep/er/and deeper/x.y.z.bmp",
-        "a_b/c.d_.JPG",
-        "日本/りんご.avif",
-        "a=b/c=d.jpg",
-        "'quoted'/\"e\".jpg",
-    ),
+    "My fruit/a b.jpg",
+    "Crème brûlée/é.PNG",
+    "100% ripe/50%.Jpeg",
+    "a%20b/%41.gif",
+    "a+b/c+d.webp",
+    "[x] {a}/[1].tif",
+    "{b,c}/*?.jpg",
+    "10:30/12:00.jpg",
+    "a#b/c?d.jpg",
+    "a\\b/c\\d.jpg",
+    "in root.jpg",
+    "deep/er/and deeper/x.y.z.bmp",
+    "a_b/c.d_.JPG",
+    "日本/りんご.avif",
+    "a=b/c=d.jpg",
+    "label.jpg/a.jpg",
+    "'quoted'/\"e\".jpg",
 )
 HIDDEN = (
     ".git/a.jpg",

@@ -1,0 +1,148 @@
+"""Promises of the documents: every command, option, file and name in them exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import commands, parse
+
+import pomona.samples
+from streaming import __version__
+from streaming.decode import Reason
+from streaming.lake import Lake
+from streaming.schemas import QUARANTINE, REFITS, features_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+DOCUMENTS = {"README.md": README, "ARCHITECTURE.md": ARCHITECTURE, "CHANGELOG.md": CHANGELOG}
+PACKAGES = ("streaming", "batch_pca", "bootstrap", "pomona")
+
+
+def blocks(text: str) -> Iterator[str]:
+    """Blocks of code, fenced or indented, in their order."""
+    pattern = r"^```\w*\n(?P<fenced>.*?)^```$|(?P<indented>(?:^    .*\n|^\n(?=    ))+)"
+    for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
+        yield found["fenced"] or found["indented"]
+
+
+def typed(text: str) -> Iterator[str]:
+    """Lines that call Pomona, in blocks and in backticks, without a prompt, a comment or a pipe."""
+    lines = [line for block in blocks(text) for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", text)
+    for line in lines:
+        found = re.match(r"\s*(?:\$ )?(?:\.venv/bin/)?pomona( [^#|>;&]+)", line)
+        if found:
+            yield found[1].strip()
+
+
+COMMANDS = sorted({line for text in DOCUMENTS.values() for line in typed(text)})
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(COMMANDS) > 8
+    assert {line.split()[0] for line in COMMANDS} >= set(commands())
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_that_is_shown_means_something(line: str) -> None:
+    words = shlex.split(line)
+    if len(words) == 1:  # named, not called
+        assert words[0] in commands()
+    else:
+        parse(words)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_the_readme_shows_every_command(name: str) -> None:
+    assert f"pomona {name}" in README
+
+
+@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
+def test_every_option_that_is_named_exists(name: str, text: str) -> None:
+    options = {
+        word for command in commands().values() for param in command.params for word in param.opts
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w.=-])", text))
+    assert named - options - {"--help", "--version"} == set()
+
+
+def test_the_readme_starts_with_the_two_commands() -> None:
+    first = next(blocks(README))
+    assert re.findall(r"^\s*(?:\$ )?make (\w+)", first, re.MULTILINE) == ["run", "test"]
+    assert len(README[: README.index(first)].splitlines()) < 5
+
+
+@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
+def test_every_target_of_make_that_is_named_exists(name: str, text: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = re.findall(r"`make (\w+)`", text) + re.findall(r"^    make (\w+)", text, re.MULTILINE)
+    assert set(named) <= targets
+    assert {"run", "test", "check"} <= targets
+
+
+def test_the_readme_explains_every_reason_and_column() -> None:
+    for reason in Reason:
+        assert f"| `{reason}` |" in README
+    for column in features_table(1).names:
+        assert f"`{column}`" in README
+    for column in set(QUARANTINE.names) - set(features_table(1).names):
+        assert f"`{column}`" in README
+    lake = Lake("root")
+    for part in (lake.features, lake.quarantine, lake.refits, lake.reduced, lake.models):
+        assert f"`{part.removeprefix('root/')}/" in README
+    assert REFITS.names
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    headings = re.findall(r"^## (\d+\.\d+\.\d+)", CHANGELOG, re.MULTILINE)
+    assert headings[0] == __version__
+    assert headings == sorted(set(headings), key=lambda v: [*map(int, v.split("."))], reverse=True)
+
+
+def test_the_architecture_names_every_package() -> None:
+    for package in PACKAGES:
+        assert f"{package}/" in ARCHITECTURE
+
+
+@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
+def test_every_file_that_is_named_exists(name: str, text: str) -> None:
+    named = set(re.findall(r"[\w/]+\.(?:py|md|toml|lock)\b", text))
+    missing = {
+        path for path in named if not (ROOT / path).exists() and not any(ROOT.glob(f"*/{path}"))
+    }
+    assert missing == set()
+
+
+@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
+def test_every_function_that_is_named_can_be_called(name: str, text: str) -> None:
+    for dotted in re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)\(", text):
+        module, _, function = dotted.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function)), dotted
+
+
+def test_python_in_the_readme_is_python() -> None:
+    programs = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert programs
+    for program in programs:
+        ast.parse(program)
+
+
+def test_every_count_of_the_demo_in_the_readme_holds() -> None:
+    from pomona.demo import PER_LABEL
+
+    images = 2 * PER_LABEL * len(pomona.samples.SAMPLE_LABELS)
+    assert f"{images} rows in" in README
+
+
+def test_the_documents_name_no_one_and_no_place() -> None:
+    for text in DOCUMENTS.values():
+        assert not re.search(r"/work/|/home/\w|/root/|/tmp/", text)
