@@ -16,7 +16,7 @@ import pomona.samples
 from streaming import __version__
 from streaming.decode import Reason
 from streaming.lake import Lake
-from streaming.schemas import QUARANTINE, REFITS, features_table
+from streaming.schemas import QUARANTINE, features_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -99,7 +99,6 @@ def test_the_readme_explains_every_reason_and_column() -> None:
     lake = Lake("root")
     for part in (lake.features, lake.quarantine, lake.refits, lake.reduced, lake.models):
         assert f"`{part.removeprefix('root/')}/" in README
-    assert REFITS.names
 
 
 def test_the_changelog_tells_of_this_version() -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
 import sys
-import termios
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +17,7 @@ import deltalake
 import numpy as np
 import pytest
 from command_line import PROGRAM, Done, environment, needs_program, program, slowness
+from long_running import end, on_terminal, wait_for
 from real_model import weights_file
 
 pytestmark = [pytest.mark.end_to_end, needs_program]
@@ -155,18 +150,6 @@ def test_status_knows_all_of_it(story: Story) -> None:
     assert told["last_refit"]["stale"] is False
 
 
-def wait_for(
-    condition: Callable[[], bool], seconds: float, running: subprocess.Popen[str]
-) -> float:
-    """Seconds until a condition holds; the test fails where it does not, or the program ends."""
-    started = time.monotonic()
-    while not condition():
-        assert running.poll() is None, "it ended too early"
-        assert time.monotonic() - started < seconds, "it took too long"
-        time.sleep(0.2)
-    return time.monotonic() - started
-
-
 def test_a_stream_takes_what_arrives_and_ends_cleanly(story: Story, tmp_path: Path) -> None:
     arrived = f"file:{story.deliver()}"
     said = tmp_path / "said"
@@ -198,55 +181,18 @@ def test_a_stream_takes_what_arrives_and_ends_cleanly(story: Story, tmp_path: Pa
 
 def test_on_a_terminal_progress_shows_and_ctrl_c_ends_it_cleanly(story: Story) -> None:
     arrived = f"file:{story.deliver()}"
-    ours, theirs = pty.openpty()
-
-    def take_terminal() -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    running = subprocess.Popen(
-        [PROGRAM, "ingest", str(story.source), str(story.lake), "--trigger", "1"],
-        env=story.env | {"TERM": "xterm-256color"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        text=True,
-        start_new_session=True,
-        preexec_fn=take_terminal,
-    )
-    os.close(theirs)
-    shown = b""
-
-    def look() -> bool:
-        nonlocal shown
-        with contextlib.suppress(OSError):  # the other side has closed
-            while select.select([ours], [], [], 0)[0]:
-                shown += os.read(ours, 65536)
-        return b"images done" in shown
-
+    words = ["ingest", str(story.source), str(story.lake), "--trigger", "1"]
+    running, terminal = on_terminal(words, story.env)
     try:
-        wait_for(look, PATIENCE, running)
-        os.write(ours, b"\x03")
-        until = time.monotonic() + PATIENCE
-        while running.poll() is None and time.monotonic() < until:
-            look()
-            time.sleep(0.1)
-        look()
-        assert running.wait(1) == 0
+        wait_for(lambda: b"images done" in terminal.look(), PATIENCE, running)
+        terminal.press(b"\x03")
+        assert terminal.until_end(running, PATIENCE) == 0
     finally:
         end(running)
-        os.close(ours)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    text = terminal.text
     assert "starting" in text
     assert re.search(r"1 images done, \d+\.\d a second, 0 waiting", text)
     assert "1 images featurized, 0 quarantined" in text.strip().splitlines()[-1]
     assert "Traceback" not in text
     assert "ERROR" not in text
     assert arrived in story.paths()
-
-
-def end(running: subprocess.Popen[str]) -> None:
-    """Leave no program behind, whatever a test found."""
-    if running.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait()

@@ -112,7 +112,7 @@ def test_progress_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_words_are_never_taken_for_markup_or_folded(capsys: Capture) -> None:
-    text = "[bold]not markup[/] " + "/a/very/long/folder" * 20
+    text = "[bold]not markup[/] " + "/a/very/long/folder" * 200
     Screen().line(text)
     assert capsys.readouterr().out == f"{text}\n"
 

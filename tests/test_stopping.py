@@ -63,14 +63,20 @@ def test_where_nothing_was_held_nothing_arrives(heard: list[int]) -> None:
 
 def test_an_interrupt_that_is_held_interrupts_after_the_block() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    done = False
-    try:
-        with pytest.raises(KeyboardInterrupt), signals_held():
+    done = []
+
+    def start() -> None:
+        with signals_held():
             signal.raise_signal(signal.SIGINT)
-            done = True
+            done.append("the block")
+        done.append("what follows")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert done
+    assert done == ["the block"]
 
 
 def test_other_threads_take_no_signals_and_need_none() -> None:
