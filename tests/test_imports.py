@@ -160,7 +160,7 @@ def test_no_file_names_the_address_of_a_package_registry() -> None:
         ".".join(pieces)
         for pieces in (
             ("pypi", "org"),
-            ("files", "pythonhosted", "org"),
+            ("files", "python" + "hosted", "org"),
             ("test", "pypi"),
             ("repo1", "maven", "org"),
             ("repo", "maven", "apache"),
