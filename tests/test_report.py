@@ -14,6 +14,8 @@ from batch_pca.fit import FitOptions, Reduction, fit
 from batch_pca.moments import Moments
 from batch_pca.report import COLOURS, SHAPES, Report, ReportData, render
 
+pytestmark = pytest.mark.slow  # matplotlib draws for ten seconds in all
+
 VOID = {"img", "meta"}
 
 
