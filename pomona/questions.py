@@ -15,11 +15,11 @@ from batch_pca.snapshot import versions
 from streaming.decode import Reason
 from streaming.errors import PomonaError, UsageError
 from streaming.faults import explain
+from streaming.known import KnownImages
 from streaming.lake import Lake, read_table
 from streaming.session import start_session
 from streaming.source import Source
 from streaming.storage import TransientFault, is_s3
-from streaming.sweep import missing_or_changed
 
 Answer = dict[str, Any]
 
@@ -176,7 +176,8 @@ def _backlog(spark: SparkSession, source: str | None, lake: Lake) -> int | None:
     try:
         where = Source(source)
         where.require(images=False)
-        return len(missing_or_changed(spark, where, lake))
+        known = KnownImages.load(lake)
+        return sum(1 for _ in known.missing_or_changed(where.images()))
     except (PomonaError, TransientFault, OSError):
         return None
 

@@ -8,7 +8,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming.errors import LakeError
-from streaming.schemas import Table
+from streaming.schemas import QUARANTINE, REFITS, Table, features_table
 from streaming.storage import is_s3, local_path, normalize, reach, storage_of
 
 RETENTION = "interval 3650 days"
@@ -57,7 +57,7 @@ class Lake:
 
     def exists(self) -> bool:
         """Whether there is a features table."""
-        return any(storage_of(self.root).list(f"{self.features}/_delta_log"))
+        return is_table(self.features)
 
     def require(self) -> None:
         """Raise LakeError unless there is a features table here."""
@@ -94,8 +94,17 @@ class Lake:
             ) from error
 
 
+def create_tables(spark: SparkSession, lake: Lake, width: int) -> None:
+    """Create the three tables of a lake where they are missing, for features of `width` values."""
+    create_table(spark, lake.features, features_table(width))
+    create_table(spark, lake.quarantine, QUARANTINE)
+    create_table(spark, lake.refits, REFITS)
+
+
 def create_table(spark: SparkSession, location: str, table: Table) -> None:
-    """Create a table where there is none, or finish what an interrupted creation left out."""
+    """Create a table where there is none; one commit, so that no half of a contract is ever there."""
+    if is_table(location):
+        return
     builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
     for column in table.columns:
         builder = builder.addColumn(
@@ -104,15 +113,17 @@ def create_table(spark: SparkSession, location: str, table: Table) -> None:
     properties = table.properties | {
         "delta.logRetentionDuration": RETENTION,
         "delta.deletedFileRetentionDuration": RETENTION,
+        **{f"delta.constraints.{name}": check for name, check in table.constraints.items()},
     }
     for key, value in properties.items():
         builder = builder.property(key, value)
     builder.execute()
-    if table.constraints:
-        present = DeltaTable.forPath(spark, location).detail().collect()[0].properties
-        for name, check in table.constraints.items():
-            if f"delta.constraints.{name}" not in present:
-                spark.sql(f"ALTER TABLE delta.`{location}` ADD CONSTRAINT {name} CHECK ({check})")
+
+
+def is_table(location: str) -> bool:
+    """Whether there is a Delta table, told by its log alone."""
+    log = storage_of(location).list(f"{location}/_delta_log")
+    return any(file.path.endswith((".json", ".parquet")) for file in log)
 
 
 def read_table(spark: SparkSession, location: str, version: int | None = None) -> DataFrame:

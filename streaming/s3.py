@@ -151,6 +151,30 @@ def hadoop_conf() -> dict[str, str]:
     return conf
 
 
+def delta_rs_options() -> dict[str, str]:
+    """Settings of delta-rs, with the credentials that boto3 finds: it knows neither profiles nor SSO by itself.
+
+    Returns
+    -------
+    dict of str to str
+        For one opening of a table; credentials of a role run out.
+    """
+    session = boto3.session.Session()
+    meta = session.client("s3", config=_PATIENT).meta
+    options = {"AWS_ENDPOINT_URL": meta.endpoint_url, "AWS_REGION": meta.region_name or "us-east-1"}
+    options["AWS_ALLOW_HTTP"] = str(meta.endpoint_url.startswith("http:")).lower()
+    found = session.get_credentials()
+    if found:
+        frozen = found.get_frozen_credentials()
+        options |= {
+            "AWS_ACCESS_KEY_ID": frozen.access_key,
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+        }
+        if frozen.token:
+            options["AWS_SESSION_TOKEN"] = frozen.token
+    return options
+
+
 def split(uri: str) -> tuple[str, str]:
     """Bucket and key of a normalized ``s3a://`` URI."""
     bucket, _, key = uri.removeprefix("s3a://").partition("/")

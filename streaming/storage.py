@@ -185,6 +185,15 @@ def reach(uri: str) -> None:
         reach_s3(uri)
 
 
+def delta_rs_options(uri: str) -> dict[str, str]:
+    """What delta-rs needs to open a table there, see `streaming.s3.delta_rs_options`; nothing for a folder."""
+    if not is_s3(uri):
+        return {}
+    from streaming.s3 import delta_rs_options as options
+
+    return options()
+
+
 @cache
 def _s3() -> Storage:
     from streaming.s3 import S3Storage

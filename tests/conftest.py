@@ -85,16 +85,13 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake without rows: the model with random weights, and its tables. To be copied, not to be used."""
-    from streaming.lake import Lake, create_table
+    from streaming.lake import Lake, create_tables
     from streaming.mobilenet import WIDTH
-    from streaming.schemas import QUARANTINE, REFITS, features_table
 
     folder = tmp_path_factory.mktemp("template") / "lake"
     shutil.copytree(random_model, folder / "models")
     lake = Lake.at(str(folder))
-    create_table(spark, lake.features, features_table(WIDTH))
-    create_table(spark, lake.quarantine, QUARANTINE)
-    create_table(spark, lake.refits, REFITS)
+    create_tables(spark, lake, WIDTH)
     return folder
 
 

@@ -106,11 +106,9 @@ def test_creating_a_table_again_changes_nothing(spark: SparkSession, lake: Lake)
 
 
 @pytest.mark.spark
-def test_a_creation_that_was_interrupted_is_finished(spark: SparkSession, tmp_path: Path) -> None:
-    location = f"file:{tmp_path}/lac d'été 50%/features"
-    create_table(spark, location, Table(FEATURES.name, FEATURES.comment, FEATURES.columns))
-    create_table(spark, location, FEATURES)
-    assert "delta.constraints.features_width" in delta(location).metadata().configuration
+def test_a_table_is_created_whole_in_one_commit(lake: Lake) -> None:
+    first = deltalake.DeltaTable(lake.features.removeprefix("file:"), version=0)
+    assert "delta.constraints.features_width" in first.metadata().configuration
 
 
 @pytest.mark.spark

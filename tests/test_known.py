@@ -1,0 +1,100 @@
+"""Promises of `streaming.known`: what a lake holds is told from what it does not, without a look into its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lake_rows import add_features, add_quarantine
+from pyspark.sql import SparkSession
+from small_lakes import put, put_all
+
+from streaming import known as module
+from streaming.known import KnownImages
+from streaming.lake import Lake
+from streaming.source import Source
+from streaming.storage import StoredFile
+
+AT = datetime(2026, 3, 3, tzinfo=UTC)
+
+
+def nothing() -> KnownImages:
+    none = np.empty(0, np.uint64)
+    return KnownImages(none, none)
+
+
+def files(*names: str, length: int = 5, modified_ms: int = 1_700_000_000_123) -> list[StoredFile]:
+    return [StoredFile(f"file:/x/{name}.jpg", length, modified_ms) for name in names]
+
+
+@pytest.mark.spark
+def test_what_is_missing_or_differs_in_length_or_time_is_found_and_nothing_else(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    lake = Lake.at(str(new_lake()))
+    names = ("good", "bad", "longer", "later", "Crème brûlée")
+    contents = {f"Fig 50% +/{name}.jpg": b"12345" for name in names}
+    good, bad, longer, later, accents = put_all(tmp_path, contents)
+    add_features(spark, lake, [good, longer, accents], AT)
+    add_quarantine(spark, lake, [bad, later], AT)
+    new = put(tmp_path / "Fig 50% +" / "new.jpg", b"")
+    put(tmp_path / "Fig 50% +" / ".hidden.jpg", b"12345")
+    at = longer.modified_ms / 1000
+    longer = put(tmp_path / "Fig 50% +" / "longer.jpg", b"123456", written=at)
+    later = put(tmp_path / "Fig 50% +" / "later.jpg", b"12345", written=at + 1)
+
+    known = KnownImages.load(lake)
+    found = known.missing_or_changed(Source.at(str(tmp_path)).images())
+    assert sorted(found, key=lambda file: file.path) == [later, longer, new]
+    everything = [good, bad, longer, later, accents, new]
+    assert known.held(everything) == everything[:-1]
+    assert not known.repeats
+    add_features(spark, lake, [bad], AT)
+    assert KnownImages.load(lake).repeats
+
+
+def test_there_is_nothing_where_there_is_no_lake(tmp_path: Path) -> None:
+    known = KnownImages.load(Lake.at(str(tmp_path)))
+    one = files("a")
+    assert list(known.missing_or_changed(one)) == one
+    assert known.held(one) == []
+    assert list(known.missing_or_changed([])) == known.held([]) == []
+
+
+def test_a_row_that_was_written_is_known_from_then_on_in_its_last_state() -> None:
+    known = nothing()
+    known.add(files("a", "b"))
+    assert known.held(files("a", "b", "c")) == files("a", "b")
+    changed = files("a", length=6)
+    assert list(known.missing_or_changed([*changed, *files("b")])) == changed
+    known.add(changed)
+    assert list(known.missing_or_changed([*changed, *files("a")])) == files("a")
+
+
+def test_many_rows_are_known_as_well_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECENT", 10)
+    known = nothing()
+    for start in range(0, 100, 7):
+        known.add(files(*map(str, range(start, min(start + 7, 100)))))
+    for number in (3, 50, 98):
+        known.add(files(str(number), length=number + 100))
+    everything = files(*map(str, range(110)))
+    missing = [file.path for file in known.missing_or_changed(everything)]
+    assert missing == [f"file:/x/{i}.jpg" for i in (3, 50, 98, *range(100, 110))]
+
+
+def test_length_and_time_do_not_stand_for_each_other() -> None:
+    known = nothing()
+    known.add(files("a", length=5, modified_ms=7))
+    other = files("a", length=7, modified_ms=5)
+    assert list(known.missing_or_changed(other)) == other
+
+
+def test_a_name_need_not_be_utf_8() -> None:
+    broken = files("\udcff", "\udcfe")
+    known = nothing()
+    known.add(broken[:1])
+    assert list(known.missing_or_changed(broken)) == broken[1:]

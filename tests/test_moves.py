@@ -1,0 +1,43 @@
+"""Promises of `streaming.moves`: an image that a killed run left in both tables ends in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from lake_rows import add_features, add_quarantine
+from pyspark.sql import SparkSession
+from small_lakes import rows, versions
+
+from streaming.lake import Lake
+from streaming.moves import finish_moves
+from streaming.storage import StoredFile
+
+pytestmark = pytest.mark.spark
+
+EARLY, LATE = datetime(2026, 3, 3, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC)
+
+
+def paths(location: str) -> list[str]:
+    return [row["path"] for row in rows(location)]
+
+
+def test_an_image_in_both_tables_keeps_the_row_that_was_made_last(
+    spark: SparkSession, new_lake: Callable[[], Path]
+) -> None:
+    lake = Lake.at(str(new_lake()))
+    names = ("became bad", "became good", "both at once", "good")
+    files = {name: StoredFile(f"file:/x/{name}.jpg", 5, 0) for name in names}
+    for name, at in zip(names, (EARLY, LATE, EARLY, EARLY), strict=True):
+        add_features(spark, lake, [files[name]], at)
+    for name, at in zip(names[:3], (LATE, EARLY, EARLY), strict=True):
+        add_quarantine(spark, lake, [files[name]], at)
+    assert finish_moves(spark, lake) == 3
+    assert paths(lake.quarantine) == [files["became bad"].path]
+    assert paths(lake.features) == [files[name].path for name in names[1:]]
+
+    before = versions(lake)
+    assert finish_moves(spark, lake) == 0
+    assert versions(lake) == before
