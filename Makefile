@@ -21,7 +21,7 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m streaming.jars
+	$(BIN)/python -m streaming.rehearsal
 	touch $@
 
 # Needs uv. No index is written into the file: hashes tell what is meant, wherever it comes from.

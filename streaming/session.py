@@ -11,6 +11,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import streaming
+from streaming.class_archive import archive_file, dumping_options, sharing_options
 from streaming.errors import PlatformError
 from streaming.jars import jar_files, java_home
 from streaming.stopping import signals_held
@@ -30,27 +31,40 @@ class SessionSettings:
         Java heap of the driver, which on a laptop is the executor too.
     shuffle_partitions : int
         Partitions after a join or an aggregation.
+    dump_classes : Path, optional
+        Where Java writes the archive of its classes as it ends; None uses the one that is there.
     """
 
     cores: str = "*"
     driver_memory: str = "2g"
     shuffle_partitions: int = 4
+    dump_classes: Path | None = None
 
 
 # Each has a reason that a default of Spark or Delta does not know: many small files, small tables, one writer.
 _COMMON = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # A commit's small jobs go between the long tasks of what is computed meanwhile, not after them.
+    "spark.scheduler.mode": "FAIR",
+    "spark.hadoop.parquet.enable.dictionary#features.list.element": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     # A micro-batch's files are listed on the driver, not by one task a file.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000000",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+    # Small files are dealt out by their sizes; by default each counts as 4 MB, and 1,000 images are 38 tasks.
+    "spark.sql.files.openCostInBytes": "0",
     # The default of 50 partitions costs seconds a commit on logs of this size.
-    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
     # Arrow batches carry file names on the way in and 1280 floats a row on the way out.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
+# The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
+# to give them back.
+# The cache of compiled code is small then, and Spark fills it, unless it is told not to be.
+_QUICK_JAVA = "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 _LOCAL = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -84,16 +98,19 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     conf = dict(_COMMON)
     builder = SparkSession.builder.appName("pomona")
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
-        os.environ["JAVA_HOME"] = str(java_home())
+        java, jars = java_home(), jar_files()
+        os.environ["JAVA_HOME"] = str(java)
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
         # The loopback is enough for a local master, and saves a look-up of the host's name.
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
         builder = builder.master(f"local[{settings.cores}]")
+        dump = settings.dump_classes
+        classes = dumping_options(dump) if dump else sharing_options(archive_file(java, jars))
         log_settings = Path(__file__).with_name("log4j2.properties").as_uri()
         conf |= _LOCAL | {
             "spark.driver.memory": settings.driver_memory,
-            "spark.driver.extraClassPath": os.pathsep.join(map(str, jar_files())),
-            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log_settings}",
+            "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
+            "spark.driver.extraJavaOptions": f"{_QUICK_JAVA} {classes} -Dlog4j2.configurationFile={log_settings}",
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         }
     if s3:

@@ -1,0 +1,108 @@
+"""A small stream with made-up features, run once a machine: Java notes down the classes that it loads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from streaming.class_archive import archive_file
+from streaming.decode import DecodeSettings
+from streaming.extractor import Extractor
+from streaming.featurize import OUTPUT, Featurizer, Task, start_workers
+from streaming.fetch import Outcome
+from streaming.jars import jar_files, java_home
+from streaming.known import KnownImages
+from streaming.lake import Lake, create_tables
+from streaming.microbatch import MicroBatch
+from streaming.run import Run
+from streaming.session import SessionSettings, start_session
+from streaming.settings import IngestSettings
+from streaming.source import Source
+
+log = logging.getLogger(__name__)
+
+_ENOUGH = 50 * 2**20  # bytes; a dump that failed leaves less
+_VALUES: dict[str, Any] = {"model_id": "none", "width": 2, "versions": {}}
+
+
+class MadeUp(Featurizer):
+    """Features of no image: no network is needed to have Java do its part."""
+
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
+        """A row for each image."""
+        rows = [
+            {
+                **{"path": file.path, "length": file.length, "modified_ms": file.modified_ms},
+                **{
+                    "label": "",
+                    "outcome": Outcome.FEATURES.value,
+                    "content_hash": "",
+                    "format": "",
+                },
+                **{"width": 1, "height": 1, "features": [0.0, 1.0], "attempts": attempts},
+            }
+            for file, attempts in tasks
+        ]
+        yield pa.RecordBatch.from_pylist(rows, schema=OUTPUT)
+
+    def load(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """There is no engine."""
+        yield from batches
+
+
+def make_archive() -> None:
+    """Make the archive of classes, where there is none for this Java and these jars; about 30 s."""
+    archive = archive_file(java_home(), jar_files())
+    if archive.exists():
+        return
+    log.info("noting down Java's classes, once, so that Spark starts faster")
+    dump = archive.with_suffix(f".{os.getpid()}")
+    spark = start_session(SessionSettings(dump_classes=dump))
+    java = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+    with tempfile.TemporaryDirectory() as folder:
+        rehearse(spark, Path(folder))
+    spark.stop()
+    java.stdin.close()  # the sign for Java to end
+    java.wait()
+    if dump.exists() and dump.stat().st_size > _ENOUGH:
+        dump.replace(archive)
+    else:
+        dump.unlink(missing_ok=True)
+        log.info("this Java keeps no archive of classes: Spark starts as it does without")
+
+
+def rehearse(spark: SparkSession, folder: Path) -> None:
+    """Run a stream over a file into a new lake, then over the next, with the first replaced."""
+    lake, source = Lake.at(str(folder / "lake")), Source.at(str(folder / "images"))
+    extractor = Extractor(
+        **{field.name: _VALUES.get(field.name, "") for field in fields(Extractor)}
+    )
+    create_tables(spark, lake, extractor.width)
+    featurizer = MadeUp(extractor, "none", spark.sparkContext.broadcast(b""), DecodeSettings())
+    start_workers(spark, featurizer)
+    image = folder / "images" / "label" / "0.jpg"
+    image.parent.mkdir(parents=True)
+    for content in (b"1", b"22"):
+        image.write_bytes(content)
+        image.with_name(f"{len(content)}.jpg").write_bytes(content)
+        batch = MicroBatch(spark, lake, featurizer, KnownImages.load(lake), {})
+        settings = IngestSettings(once=True, settle=0)
+        Run(source, batch, settings, lambda result, summary: None).until(threading.Event())
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("streaming").setLevel(logging.INFO)
+    # Not as __main__, which the workers could not import.
+    from streaming import rehearsal
+
+    rehearsal.make_archive()
