@@ -52,7 +52,9 @@ def ingest(
     lake: LakeArgument,
     once: Annotated[bool, typer.Option("--once", help="Take what is there, and stop.")] = False,
     trigger: Annotated[float, typer.Option(help="Seconds between two looks at the source.")] = 5.0,
-    max_files_per_trigger: Annotated[int, typer.Option(help="Images in one micro-batch.")] = 1000,
+    max_files_per_trigger: Annotated[
+        int | None, typer.Option(help="Images in one micro-batch (10,000 a core unless set).")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="imagenet (default), random, or a Keras .h5 as path or URI."),

@@ -121,4 +121,6 @@ def summary_json(summary: IngestSummary) -> dict[str, Any]:
         "batches": summary.batches,
         "seconds": round(summary.seconds, 3),
         "busy_seconds": round(summary.busy, 3),
+        "first_trigger_at": round(summary.first_trigger_at, 3),
+        "last_row_at": round(summary.last_row_at, 3),
     }

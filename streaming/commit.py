@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -21,12 +22,13 @@ _RECENT = 20
 
 @dataclass(frozen=True)
 class BatchId:
-    """A micro-batch: the streaming query (its id changes with the checkpoint), the number, and whether an earlier
-    run may have committed a part of it."""
+    """A part of a micro-batch: the streaming query (its id changes with the checkpoint), the number, whether an
+    earlier run may have committed a part of it, and which part this is."""
 
     query: str | None
     number: int
     replay: bool = False
+    part: int = 0
 
 
 #: Files that the stream does not deliver are taken outside of it; comparing with the tables makes that repeatable.
@@ -77,25 +79,39 @@ class Writer:
     def _idempotency_key(self) -> dict[str, str]:
         """Delta ignores a commit whose app id has reached its version: a repetition, or a writer that was replaced.
 
-        On a replay only rows that no earlier attempt committed are written, and those must not be taken for a
-        repetition: each attempt that follows a commit has an app id of its own.
+        Each part of a batch has an app id of its own. On a replay only rows that no earlier attempt committed are
+        written, and those must not be taken for a repetition: their parts are counted on from those committed.
         """
         if self.batch.query is None:
             return {}
-        earlier = 0
-        if self.batch.replay:
-            history = DeltaTable.forPath(self.spark, self.location).history(_RECENT)
-            for row in history.select("userMetadata").collect():
-                told = parse_metadata(row.userMetadata)
-                earlier += (
-                    told.get("query") == self.batch.query and told.get("batch") == self.batch.number
-                )
-        app_id = f"pomona/{self.batch.query}" + (f"/{earlier}" if earlier else "")
+        app_id = f"pomona/{self.batch.query}" + (f"/{self._part}" if self._part else "")
         return {"txnAppId": app_id, "txnVersion": str(self.batch.number)}
+
+    @cached_property
+    def _part(self) -> int:
+        if not self.batch.replay:
+            return self.batch.part
+        history = DeltaTable.forPath(self.spark, self.location).history(_RECENT)
+        commits = [
+            parse_metadata(row.userMetadata) for row in history.select("userMetadata").collect()
+        ]
+        return 1 + max(
+            (
+                told.get("part", 0)
+                for told in commits
+                if (told.get("query"), told.get("batch")) == (self.batch.query, self.batch.number)
+            ),
+            default=-1,
+        )
 
     @property
     def _metadata(self) -> str:
-        told = {"pomona": __version__, "query": self.batch.query, "batch": self.batch.number}
+        told = {
+            "pomona": __version__,
+            "query": self.batch.query,
+            "batch": self.batch.number,
+            "part": self._part,
+        }
         return json.dumps(told | dict(self.remarks))
 
     @contextmanager

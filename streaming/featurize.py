@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
 
 from streaming.decode import DecodedImage, DecodeSettings, Reason, UndecodableImage, decode
 from streaming.engines import Engine, create_engine
@@ -19,7 +20,6 @@ from streaming.fetch import Fetched, Outcome, fetch_ahead
 from streaming.source import label_of
 from streaming.storage import StoredFile
 
-INPUT_DDL = "path string, length long, modified_ms long, attempts int"
 OUTPUT_DDL = (
     "path string, label string, length long, modified_ms long, outcome string, content_hash string, "
     "width int, height int, format string, features array<float>, reason string, detail string, "
@@ -32,6 +32,10 @@ _TYPES = {
     "array<float>": pa.list_(pa.float32()),
 }
 OUTPUT = pa.schema([(n, _TYPES[t]) for n, t in (c.split() for c in OUTPUT_DDL.split(", "))])
+
+
+#: An image to take, and which attempt at it this is.
+Task = tuple[StoredFile, int]
 
 
 class Shared(Protocol):
@@ -64,10 +68,10 @@ class Featurizer:
     engine: str
     model: Shared
     decoding: DecodeSettings
-    batch: int = 16
+    batch: int = 4
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Featurize the images that the batches name (columns of `INPUT_DDL`), in their order.
+    def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
+        """Featurize images, in their order.
 
         Yields
         ------
@@ -75,7 +79,7 @@ class Featurizer:
             `OUTPUT`: a row an image, with its features, its reason, or neither where it is to be taken later.
         """
         engine = _engine(self)
-        rows = self._decoded(batches)
+        rows = self._decoded(tasks)
         while chunk := list(islice(rows, self.batch)):
             decoded = [row for row in chunk if row.image]
             if decoded:
@@ -84,13 +88,15 @@ class Featurizer:
                     row.features = vector
             yield pa.RecordBatch.from_pylist([row.as_dict() for row in chunk], schema=OUTPUT)
 
-    def _decoded(self, batches: Iterable[pa.RecordBatch]) -> Iterator[_Row]:
-        for batch in batches:
-            columns = [batch.column(i).to_pylist() for i in range(4)]
-            attempts = dict(zip(columns[0], columns[3], strict=True))
-            files = [StoredFile(*values) for values in zip(*columns[:3], strict=True)]
-            for fetched in fetch_ahead(files, self.decoding.max_bytes):
-                yield self._row(fetched, attempts[fetched.file.path])
+    def load(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Load the engine, and do nothing else."""
+        _engine(self)
+        yield from batches
+
+    def _decoded(self, tasks: Sequence[Task]) -> Iterator[_Row]:
+        attempts = {file.path: number for file, number in tasks}
+        for fetched in fetch_ahead((file for file, _ in tasks), self.decoding.max_bytes):
+            yield self._row(fetched, attempts[fetched.file.path])
 
     def _row(self, fetched: Fetched, attempts: int) -> _Row:
         row = _Row(fetched.file, fetched.outcome, attempts, fetched.reason, fetched.detail)
@@ -101,6 +107,40 @@ class Featurizer:
             except UndecodableImage as error:
                 row.outcome, row.reason, row.detail = Outcome.QUARANTINE, error.reason, error.detail
         return row
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Images dealt out to a stage's tasks: number i of its rows stands for the i-th share.
+
+    The names travel with the function. Rows of them would have to be dealt out by a shuffle, for a second of the
+    cores' time in each micro-batch.
+    """
+
+    featurizer: Featurizer
+    shares: Sequence[Sequence[Task]]
+
+    @classmethod
+    def deal(cls, featurizer: Featurizer, tasks: Sequence[Task], count: int) -> Shares:
+        """Deal images out to `count` shares, like cards: a folder's images cost alike."""
+        return cls(featurizer, [tasks[i::count] for i in range(count)])
+
+    def featurized(self, spark: SparkSession) -> DataFrame:
+        """The images' rows (`OUTPUT_DDL`), one partition a share, not computed yet."""
+        count = len(self.shares)
+        return spark.range(0, count, 1, count).mapInArrow(self, OUTPUT_DDL)
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Featurize the shares whose numbers come."""
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                yield from self.featurizer(self.shares[number])
+
+
+def start_workers(spark: SparkSession, featurizer: Featurizer) -> None:
+    """Start a Python worker for each core, with its engine, so that the first images do not wait for that."""
+    cores = spark.sparkContext.defaultParallelism
+    spark.range(0, cores, 1, cores).mapInArrow(featurizer.load, "id long").collect()
 
 
 # The engine of this worker: made once, kept from task to task.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -11,18 +12,18 @@ from pyspark.errors import PySparkException
 from streaming.decode import DecodeSettings
 from streaming.errors import LakeError
 from streaming.faults import explain
-from streaming.featurize import Featurizer
-from streaming.lake import Lake, create_table
+from streaming.featurize import Featurizer, start_workers
+from streaming.known import KnownImages
+from streaming.lake import Lake, create_tables
 from streaming.microbatch import MicroBatch
 from streaming.model_store import ensure_model, read_model
+from streaming.moves import finish_moves
 from streaming.run import Run
-from streaming.schemas import QUARANTINE, REFITS, features_table
 from streaming.session import start_session
 from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
 from streaming.stopping import stop_requested
 from streaming.storage import TransientFault, is_s3, local_path
-from streaming.sweep import finish_moves
 
 
 def ingest(
@@ -62,18 +63,23 @@ def ingest(
         extractor = ensure_model(to.models, settings.weights)  # TensorFlow, if at all, before Spark
         model = read_model(to.models, extractor, settings.engine)
 
-        spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
-        create_table(spark, to.features, features_table(extractor.width))
-        create_table(spark, to.quarantine, QUARANTINE)
-        create_table(spark, to.refits, REFITS)
-        finish_moves(spark, to)
-        decoding = DecodeSettings(
-            extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
-        )
-        shared_model = spark.sparkContext.broadcast(model)
-        featurizer = Featurizer(extractor, settings.engine, shared_model, decoding)
+        with ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(KnownImages.load, to)
+            spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
+            decoding = DecodeSettings(
+                extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
+            )
+            shared_model = spark.sparkContext.broadcast(model)
+            featurizer = Featurizer(extractor, settings.engine, shared_model, decoding)
+            starting = beside.submit(start_workers, spark, featurizer)
+            create_tables(spark, to, extractor.width)
+            known = loading.result()
+            if known.repeats:
+                finish_moves(spark, to)
+                known = KnownImages.load(to)
+            starting.result()
         remarks = {"source": from_.root, "engine": settings.engine}
-        batch = MicroBatch(spark, to, featurizer, remarks)
+        batch = MicroBatch(spark, to, featurizer, known, remarks)
         with stop_requested(stop) as event:
             return Run(from_, batch, settings, watch).until(event)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:

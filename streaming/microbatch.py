@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+import pandas as pd
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.commit import SWEEP, BatchId, Writer
-from streaming.featurize import INPUT_DDL, OUTPUT_DDL, Featurizer
+from streaming.featurize import Featurizer, Shares
 from streaming.fetch import Outcome
+from streaming.known import KnownImages
 from streaming.lake import Lake, read_table
 from streaming.schemas import QUARANTINE, features_table
 from streaming.storage import StoredFile
+
+_SHARES_A_CORE = 2
+_LEAST_SHARE = 64  # images: below that, a task costs more than its evenness saves
+_ROWS_A_FILE = 8192  # 32 MB
 
 
 @dataclass(frozen=True)
@@ -40,23 +47,32 @@ class BatchResult:
         return self.outcomes[Outcome.FEATURES] + self.outcomes[Outcome.QUARANTINE]
 
 
-def known_images(spark: SparkSession, lake: Lake) -> DataFrame:
-    """Every image in the lake.
+@dataclass
+class Computed:
+    """Images that have been featurized and not yet written.
 
-    Returns
-    -------
-    DataFrame
-        ``path``, ``length``, ``modified_ms``, ``attempts`` and ``table``; two rows where an image is under way
-        from one table to the other.
+    Attributes
+    ----------
+    files : list of StoredFile
+        What was featurized.
+    held : dict
+        Paths that a table holds, in an earlier state, by table; ``current``: files that it holds as they are.
+    skipped : int
+        Images that the lake holds as they are.
+    frame : DataFrame, optional
+        Rows of `featurize.OUTPUT_DDL`, cached; None where there was nothing to do.
+    verdicts : list of Row
+        ``path``, ``outcome`` and ``reason`` of each.
+    seconds : float
+        What it took.
     """
-    columns = ("path", "length", F.unix_millis("modification_time").alias("modified_ms"))
-    features = read_table(spark, lake.features).select(
-        *columns, F.lit(0).alias("attempts"), F.lit("features").alias("table")
-    )
-    quarantine = read_table(spark, lake.quarantine).select(
-        *columns, "attempts", F.lit("quarantine").alias("table")
-    )
-    return features.unionByName(quarantine)
+
+    files: list[StoredFile]
+    held: dict[str, set[Any]]
+    skipped: int
+    frame: DataFrame | None = None
+    verdicts: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,80 +82,112 @@ class MicroBatch:
     spark: SparkSession
     lake: Lake
     featurizer: Featurizer
+    known: KnownImages
     remarks: Mapping[str, Any]
 
     def process(self, files: Sequence[StoredFile], batch: BatchId = SWEEP) -> BatchResult:
-        """Bring every file into exactly one table; what the lake holds already, unchanged, is left alone.
+        """Bring every file into exactly one table; see `compute` and `commit`."""
+        return self.commit(self.compute(files), batch)
 
-        That rule is also what makes a replay exact: an earlier attempt's rows are read back, and stand.
+    def compute(self, files: Sequence[StoredFile]) -> Computed:
+        """Featurize the files that the lake does not hold as they are.
+
+        What it holds unchanged is left alone. That is also what makes a replay exact: an earlier attempt's rows
+        are read back, and stand.
 
         Parameters
         ----------
         files : sequence of StoredFile
             As listed.
+        """
+        started = time.monotonic()
+        held, attempts = self._held(self.known.held(files))
+        todo = [file for file in files if file not in held["current"]]
+        computed = Computed(todo, held, skipped=len(files) - len(todo))
+        if todo:
+            tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
+            shares = Shares.deal(self.featurizer, tasks, self._shares(len(tasks)))
+            frame = shares.featurized(self.spark).persist()
+            computed.frame = frame
+            try:
+                computed.verdicts = frame.select("path", "outcome", "reason").collect()
+            except BaseException:
+                frame.unpersist()
+                raise
+        computed.seconds = time.monotonic() - started
+        return computed
+
+    def commit(self, computed: Computed, batch: BatchId = SWEEP) -> BatchResult:
+        """Write what was computed to both tables.
+
+        Parameters
+        ----------
+        computed : Computed
         batch : BatchId
             The stream's micro-batch, or `SWEEP`.
         """
         started = time.monotonic()
-        held, attempts = self._held(files)
-        todo = [file for file in files if file not in held["current"]]
-        if not todo:
-            return BatchResult(batch, time.monotonic() - started, skipped=len(files))
-        computed = self._compute(todo, attempts).persist()
-        try:
-            rows = computed.select("path", "outcome", "reason").collect()
-            paths: dict[str, set[str]] = defaultdict(set)
-            for row in rows:
-                paths[row.outcome].add(row.path)
-            self._write(computed, paths, held, batch, time.monotonic() - started)
-        finally:
-            computed.unpersist()
+        self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", "commits")
+        paths: dict[str, set[str]] = defaultdict(set)
+        for row in computed.verdicts:
+            paths[row.outcome].add(row.path)
+        if computed.frame is not None:
+            try:
+                self._write(computed, paths, batch)
+            finally:
+                computed.frame.unpersist()
         written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
+        self.known.add([file for file in computed.files if file.path in written])
         return BatchResult(
             batch,
-            time.monotonic() - started,
-            Counter(row.outcome for row in rows),
-            Counter(row.reason for row in rows if row.reason),
+            computed.seconds + time.monotonic() - started,
+            Counter(row.outcome for row in computed.verdicts),
+            Counter(row.reason for row in computed.verdicts if row.reason),
             changing=tuple(paths[Outcome.CHANGING]),
-            skipped=len(files) - len(todo),
-            replaced=len(written & (held["features"] | held["quarantine"])),
+            skipped=computed.skipped,
+            replaced=len(written & (computed.held["features"] | computed.held["quarantine"])),
         )
 
     def _held(self, files: Sequence[StoredFile]) -> tuple[dict[str, set[Any]], dict[str, int]]:
         """What the lake holds of these paths: by table, the files that are unchanged, and earlier attempts."""
-        asked = self.spark.createDataFrame([(file.path,) for file in files], "path string")
         held: dict[str, set[Any]] = defaultdict(set)
         attempts: dict[str, int] = {}
-        for row in known_images(self.spark, self.lake).join(F.broadcast(asked), "path").collect():
-            held[row.table].add(row.path)
-            held["current"].add(StoredFile(row.path, row.length, row.modified_ms))
-            attempts[row.path] = max(row.attempts, attempts.get(row.path, 0))
+        if not files:
+            return held, attempts
+        # Through Arrow: no Python worker has to start for these rows.
+        names = pd.DataFrame({"path": [file.path for file in files]})
+        asked = F.broadcast(self.spark.createDataFrame(names, "path string"))
+        columns = ("path", "length", F.unix_millis("modification_time").alias("modified_ms"))
+        for name, location, tries in (
+            ("features", self.lake.features, F.lit(0)),
+            ("quarantine", self.lake.quarantine, F.col("attempts")),
+        ):
+            table = read_table(self.spark, location).select(*columns, tries.alias("attempts"))
+            for row in table.join(asked, "path").collect():
+                held[name].add(row.path)
+                held["current"].add(StoredFile(row.path, row.length, row.modified_ms))
+                attempts[row.path] = max(row.attempts, attempts.get(row.path, 0))
         return held, attempts
 
-    def _compute(self, files: Sequence[StoredFile], attempts: Mapping[str, int]) -> DataFrame:
-        # Even shares, one a core: images cost about the same, and a worker starts only once.
-        shares = min(len(files), self.spark.sparkContext.defaultParallelism)
-        rows = [(f.path, f.length, f.modified_ms, attempts.get(f.path, 0) + 1) for f in files]
-        named = self.spark.createDataFrame(
-            self.spark.sparkContext.parallelize(rows, shares), INPUT_DDL, verifySchema=False
-        )
-        return named.mapInArrow(self.featurizer, OUTPUT_DDL)
+    def _shares(self, images: int) -> int:
+        """How many tasks; several a core even out what one costs more than another."""
+        cores = self.spark.sparkContext.defaultParallelism
+        return min(images, max(cores, min(_SHARES_A_CORE * cores, images // _LEAST_SHARE)))
 
     def _write(
         self,
-        computed: DataFrame,
+        computed: Computed,
         paths: Mapping[str, set[str]],
-        held: Mapping[str, set[str]],
         batch: BatchId,
-        seconds: float,
     ) -> None:
         """Quarantine first, features second; an image that changes tables is inserted, then deleted."""
         remarks = {
             **self.remarks,
             "images": len(paths[Outcome.FEATURES]),
             "quarantined": len(paths[Outcome.QUARANTINE]),
-            "seconds": round(seconds, 3),
+            "seconds": round(computed.seconds, 3),
         }
+        held = computed.held
         good, bad = paths[Outcome.FEATURES], paths[Outcome.QUARANTINE]
         quarantine = Writer(self.spark, self.lake.quarantine, remarks, batch)
         features = Writer(self.spark, self.lake.features, remarks, batch)
@@ -149,12 +197,14 @@ class MicroBatch:
             "ingested_at": F.current_timestamp(),
             "batch_id": F.lit(batch.number).cast("long"),
         }
-        complete = computed.withColumns(arrival)
+        assert computed.frame is not None
+        complete = computed.frame.withColumns(arrival)
         if bad:
-            rows = complete.where(F.col("outcome") == Outcome.QUARANTINE.value)
+            rows = complete.where(F.col("outcome") == Outcome.QUARANTINE.value).coalesce(1)
             quarantine.upsert(rows.select(*QUARANTINE.names), known=bool(bad & held["quarantine"]))
         if good:
             rows = complete.where(F.col("outcome") == Outcome.FEATURES.value)
+            rows = rows.coalesce(math.ceil(len(good) / _ROWS_A_FILE))
             names = features_table(self.featurizer.extractor.width).names
             features.upsert(rows.select(*names), known=bool(good & held["features"]))
         if good & held["quarantine"]:

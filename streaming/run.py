@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -15,20 +16,16 @@ from streaming.commit import SWEEP, BatchId
 from streaming.errors import PomonaError
 from streaming.faults import explain
 from streaming.fetch import Outcome
-from streaming.microbatch import MicroBatch
-from streaming.settings import IngestSettings, IngestSummary, Watcher
+from streaming.microbatch import BatchResult, MicroBatch
+from streaming.overlap import Overlap, Stopped
+from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault, is_s3, storage_of
-from streaming.sweep import missing_or_changed
 
 _POLL = 0.1  # seconds between two looks at the flag
 _PATIENCE = (
     30.0  # seconds, beyond the time to settle, for which --once waits for files being written
 )
-
-
-class _Stopped(Exception):
-    """Ends the query where a micro-batch would begin after a stop was asked for; its files come again."""
 
 
 class Run:
@@ -39,8 +36,11 @@ class Run:
     ) -> None:
         self.summary = IngestSummary()
         self._source, self._batch, self._settings, self._watch = source, batch, settings, watch
-        self._stopping = threading.Event()
+        self._stop, self._ending = threading.Event(), False
         self._one_at_a_time = threading.Lock()
+        cores = batch.spark.sparkContext.defaultParallelism
+        self._size = settings.max_files_per_trigger or FILES_A_CORE * cores
+        self._overlap = Overlap(batch, min(self._size, PART_A_CORE * cores), self._stopped)
         self._later: dict[str, float] = {}  # path: when to look again
         self._query_id = ""
         self._delivered: int | None = None  # files in the stream's last micro-batch
@@ -55,9 +55,12 @@ class Run:
             When a micro-batch failed; what it had committed stands.
         """
         started = time.monotonic()
+        self._stop = stop
+        new = self._batch.known.missing_or_changed(self._source.images())
+        self.summary.waiting = sum(1 for _ in new)
+        self.summary.first_trigger_at = time.time()
         query = self._start()
         try:
-            self._count_waiting()
             if self._settings.once:
                 self._drain(query, stop)
             else:
@@ -70,7 +73,7 @@ class Run:
         return self.summary
 
     def _start(self) -> StreamingQuery:
-        stream = self._source.stream(self._batch.spark, self._settings.max_files_per_trigger)
+        stream = self._source.stream(self._batch.spark, self._size)
         writer = stream.writeStream.foreachBatch(self._on_micro_batch).option(
             "checkpointLocation", self._batch.lake.checkpoint
         )
@@ -85,13 +88,15 @@ class Run:
 
     def _on_micro_batch(self, names: DataFrame, number: int) -> None:
         with self._one_at_a_time:
-            if self._stopping.is_set():
-                raise _Stopped
+            if self._stopped():
+                raise Stopped
             try:
                 listed = [StoredFile(*row) for row in names.collect()]
                 files = [file for file in listed if self._source.is_image(file.path)]
-                # Only the first micro-batch of a run can be one that an earlier run began.
-                self._take(files, BatchId(self._query_id, number, replay=self._delivered is None))
+                # Only the first micro-batch of a run can be one that an earlier run began; where that has
+                # committed anything, images of it are known.
+                replay = self._delivered is None and bool(self._batch.known.held(files))
+                self._take(files, BatchId(self._query_id, number, replay))
             except (PomonaError, TransientFault, PySparkException, Py4JError, OSError) as error:
                 self._fault = error  # Spark hands on a text with every stack in it
                 raise
@@ -99,6 +104,14 @@ class Run:
 
     def _take(self, files: Iterable[StoredFile], batch: BatchId = SWEEP) -> None:
         """Featurize the files that hold still; the others wait."""
+        ripe = self._ripe(files)
+        for result in self._overlap.take(ripe, batch):
+            self._account(result)
+
+    def _stopped(self) -> bool:
+        return self._stop.is_set() or self._ending
+
+    def _ripe(self, files: Iterable[StoredFile]) -> list[StoredFile]:
         now = time.time()
         ripe = []
         for file in files:
@@ -107,10 +120,11 @@ class Run:
                 self._later[file.path] = now + self._settings.settle - age
             else:
                 ripe.append(file)
-        if not ripe:
-            return
-        result = self._batch.process(ripe, batch)
-        self._later |= dict.fromkeys(result.changing, now + self._settings.settle)
+        return ripe
+
+    def _account(self, result: BatchResult) -> None:
+        again = time.time() + self._settings.settle
+        self._later |= dict.fromkeys(result.changing, again)
         self.summary.add(result)
         self._watch(result, self.summary)
 
@@ -124,30 +138,24 @@ class Run:
                     files.append(storage_of(path).stat(path))
                 except FileNotFoundError:
                     self.summary.outcomes[Outcome.GONE] += 1
-            self._take(files)
+            with suppress(Stopped):
+                self._take(files)
 
-    def _sweep(self, stop: threading.Event) -> None:
+    def _sweep(self) -> None:
         """Take what the stream passes over: empty, replaced and long-dated files."""
         with self._one_at_a_time:
-            found = missing_or_changed(self._batch.spark, self._source, self._batch.lake)
+            found = list(self._batch.known.missing_or_changed(self._source.images()))
             self.summary.waiting = len(found)
             self.summary.ignored = self._source.ignored.total
-            size = self._settings.max_files_per_trigger
-            for start in range(0, len(found), size):
-                if stop.is_set():
-                    return
-                self._take(found[start : start + size])
-
-    def _count_waiting(self) -> None:
-        found = missing_or_changed(self._batch.spark, self._source, self._batch.lake)
-        self.summary.waiting = len(found)
+            with suppress(Stopped):
+                self._take(found)
 
     def _drain(self, query: StreamingQuery, stop: threading.Event) -> None:
         """Let the stream run out, then sweep, then wait for files that are being written."""
         while query.isActive and not stop.wait(_POLL):
             pass
         if not self._fault and not stop.is_set():
-            self._sweep(stop)
+            self._sweep()
         until = time.monotonic() + self._settings.settle + _PATIENCE
         while self._later and not self._fault and time.monotonic() < until and not stop.wait(_POLL):
             self._take_ripe()
@@ -159,17 +167,17 @@ class Run:
             if self._later:
                 self._take_ripe()
             if time.monotonic() >= sweep_at and self._caught_up(query):
-                self._sweep(stop)
+                self._sweep()
                 sweep_at = time.monotonic() + self._settings.sweep_every
 
     def _caught_up(self, query: StreamingQuery) -> bool:
         if self._delivered is None:
             return str(query.status["message"]).startswith("Waiting for")
-        return self._delivered < self._settings.max_files_per_trigger
+        return self._delivered < self._size
 
     def _end(self, query: StreamingQuery) -> None:
         """Stop after the micro-batch under way, its commit included: `query.stop()` alone would interrupt it."""
-        self._stopping.set()
+        self._ending = True
         with self._one_at_a_time:
             pass
         until = time.monotonic() + _PATIENCE
@@ -177,6 +185,6 @@ class Run:
             time.sleep(_POLL)
         query.stop()
         error = query.exception()
-        if error and not self._fault and "_Stopped" not in str(error):
+        if error and not self._fault and Stopped.__name__ not in str(error):
             self._fault = error
         self.summary.waiting = max(self.summary.waiting, len(self._later))

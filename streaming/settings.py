@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,12 @@ from streaming.decode import DecodeSettings
 from streaming.engines import ENGINES
 from streaming.errors import UsageError
 from streaming.microbatch import BatchResult
+
+#: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
+#: costs by itself, short to wait for and to do again.
+PART_A_CORE = 2000
+#: Images in one micro-batch of the stream, for each core; what Spark does for a micro-batch is not overlapped.
+FILES_A_CORE = 5 * PART_A_CORE
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,8 @@ class IngestSettings:
         Take what is there and stop, instead of waiting for more.
     trigger : float
         Seconds between two listings by the stream.
-    max_files_per_trigger : int
-        Images in one micro-batch.
+    max_files_per_trigger : int, optional
+        Images in one micro-batch; None is `FILES_A_CORE` for each core.
     weights : str, optional
         ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model, or is ``imagenet`` in a new lake.
     engine : str
@@ -44,7 +51,7 @@ class IngestSettings:
 
     once: bool = False
     trigger: float = 5.0
-    max_files_per_trigger: int = 1000
+    max_files_per_trigger: int | None = None
     weights: str | None = None
     engine: str = ENGINES[0]
     settle: float = 2.0
@@ -61,9 +68,10 @@ class IngestSettings:
             ("trigger", 0),
             ("settle", 0),
         ):
-            if not least <= getattr(self, name) < math.inf:
+            value = getattr(self, name)
+            if value is not None and not least <= value < math.inf:
                 option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option} is {getattr(self, name)}: it must be {least} or more")
+                raise UsageError(f"{option} is {value}: it must be {least} or more")
 
 
 @dataclass
@@ -86,6 +94,8 @@ class IngestSummary:
         From the first trigger to the end.
     busy : float
         Seconds of that in which micro-batches were under way.
+    first_trigger_at, last_row_at : float
+        When the stream began, and when the last rows were committed; seconds since 1970.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -96,6 +106,8 @@ class IngestSummary:
     ignored: int = 0
     seconds: float = 0.0
     busy: float = 0.0
+    first_trigger_at: float = 0.0
+    last_row_at: float = 0.0
 
     def add(self, result: BatchResult) -> None:
         """Count one micro-batch in."""
@@ -103,6 +115,8 @@ class IngestSummary:
         self.reasons += result.reasons
         self.replaced += result.replaced
         self.batches += result.written > 0
+        if result.written:
+            self.last_row_at = time.time()
         self.busy += result.seconds
         self.waiting = max(0, self.waiting - result.written)
 

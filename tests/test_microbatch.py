@@ -16,6 +16,7 @@ from streaming.commit import BatchId, Writer, parse_metadata
 from streaming.decode import DecodeSettings
 from streaming.faults import explain
 from streaming.featurize import Featurizer
+from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
@@ -35,7 +36,8 @@ def micro(spark: SparkSession, new_lake: Callable[[], Path]) -> MicroBatch:
     model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
     decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
     featurizer = Featurizer(extractor, "onnxruntime", model, decoding)
-    return MicroBatch(spark, lake, featurizer, {"engine": "onnxruntime"})
+    known = KnownImages.load(lake)
+    return MicroBatch(spark, lake, featurizer, known, {"engine": "onnxruntime"})
 
 
 def tables(micro: MicroBatch, root: Path) -> tuple[list[str], list[str]]:
@@ -104,7 +106,8 @@ def test_an_image_whose_verdict_changes_between_two_attempts_is_in_one_table(
 
     files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/turns.jpg": GARBAGE})
     files.append(StoredFile(*listed(micro, tmp_path / "Fig" / "bad.jpg")))
-    result = micro.process(files, BatchId("query-4", 5, replay=True))
+    restarted = dataclasses.replace(micro, known=KnownImages.load(micro.lake))
+    result = restarted.process(files, BatchId("query-4", 5, replay=True))
     assert (result.written, result.skipped) == (2, 1)
     assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg", "Fig/turns.jpg"])
 

@@ -1,0 +1,103 @@
+"""A long list of images in parts: the next ones are computed while a finished one is committed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from itertools import islice
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from streaming.commit import BatchId
+from streaming.microbatch import BatchResult, Computed, MicroBatch
+from streaming.storage import StoredFile
+
+_COMPUTED_AT_ONCE = 2  # a core that has no more of one part to do begins with the next
+_POLL = 0.1  # seconds between two looks at the flag
+_JOBS = "pomona: featurizing"
+
+
+class Stopped(Exception):
+    """A stop was asked for before all was done; the rest comes again."""
+
+
+class Overlap:
+    """Brings lists of files into a lake part by part.
+
+    Parameters
+    ----------
+    batch : MicroBatch
+    size : int
+        Images of a part.
+    stopped : callable
+        Once it says yes, what is being computed is given up; what has been computed is committed.
+    """
+
+    def __init__(self, batch: MicroBatch, size: int, stopped: Callable[[], bool]) -> None:
+        self._batch, self._size, self._stopped = batch, size, stopped
+        self._computed_at = 0.0
+
+    def take(self, files: Sequence[StoredFile], key: BatchId) -> Iterator[BatchResult]:
+        """Take files, under the key of the micro-batch that they belong to; committed in their order.
+
+        Yields
+        ------
+        BatchResult
+            One a part, after its commit; its seconds are those since the part before.
+
+        Raises
+        ------
+        Stopped
+            After the commits under way, where something is left.
+        """
+        last = self._computed_at = time.monotonic()
+        left = False
+        with (
+            ThreadPoolExecutor(_COMPUTED_AT_ONCE) as computing,
+            ThreadPoolExecutor(1) as committing,
+        ):
+
+            def begin(part: int, start: int) -> Future[BatchResult]:
+                computed = computing.submit(self._compute, files[start : start + self._size])
+                return committing.submit(self._commit, computed, replace(key, part=part))
+
+            parts = enumerate(range(0, len(files), self._size))
+            under_way = deque(begin(*part) for part in islice(parts, _COMPUTED_AT_ONCE + 1))
+            while under_way:
+                try:
+                    result = self._patiently(under_way.popleft())
+                except Stopped:
+                    left = True
+                    continue
+                now = time.monotonic()
+                yield replace(result, seconds=now - last)
+                last = now
+                if not self._stopped():
+                    under_way.extend(begin(*part) for part in islice(parts, 1))
+            if left or next(parts, None):
+                raise Stopped
+
+    def _patiently(self, commit: Future[BatchResult]) -> BatchResult:
+        """Wait for a commit; once a stop is asked for, have Spark give up what is being computed."""
+        while not wait([commit], timeout=_POLL).done:
+            if self._stopped():
+                self._batch.spark.sparkContext.cancelJobGroup(_JOBS)
+        return commit.result()
+
+    def _compute(self, files: Sequence[StoredFile]) -> Computed:
+        self._batch.spark.sparkContext.setJobGroup(_JOBS, "featurize images")
+        return self._batch.compute(files)
+
+    def _commit(self, computing: Future[Computed], key: BatchId) -> BatchResult:
+        try:
+            computed = computing.result()
+        except (PySparkException, Py4JError) as error:
+            raise (Stopped() if self._stopped() else error) from error
+        now = time.monotonic()
+        computed.seconds = now - self._computed_at  # not what it took beside another part
+        self._computed_at = now
+        return self._batch.commit(computed, key)

@@ -1,0 +1,139 @@
+"""Promises of `streaming.overlap`: parts are computed beside each other, committed in order, given up on a stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from pyspark.errors import PySparkException
+
+from streaming.commit import BatchId
+from streaming.microbatch import BatchResult, Computed
+from streaming.overlap import Overlap, Stopped
+from streaming.storage import StoredFile
+
+FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]
+KEY = BatchId("query", 3)
+
+
+class Context:
+    """Spark's context, as far as it is asked: which group of jobs is cancelled."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
+    def setJobGroup(self, group: str, description: str) -> None:
+        self.group = group
+
+    def cancelJobGroup(self, group: str) -> None:
+        assert group == self.group
+        self.cancelled.set()
+
+
+class Recorder:
+    """In place of a MicroBatch: remembers what begins and ends, and waits or fails where it is told to."""
+
+    def __init__(self, computing: Callable[[int], None] = lambda first: None) -> None:
+        self.events: list[str] = []
+        self.keys: list[BatchId] = []
+        self._computing = computing
+        self.context = Context()
+
+    @property
+    def spark(self) -> Any:
+        return self
+
+    @property
+    def sparkContext(self) -> Context:
+        return self.context
+
+    def compute(self, files: Sequence[StoredFile]) -> Computed:
+        first = FILES.index(files[0])
+        self.events.append(f"compute {first}")
+        self._computing(first)
+        return Computed(list(files), {}, 0)
+
+    def commit(self, computed: Computed, key: BatchId) -> BatchResult:
+        self.events.append(f"commit {FILES.index(computed.files[0])}")
+        self.keys.append(key)
+        return BatchResult(key, 0.0, skipped=len(computed.files))
+
+
+def overlap(batch: Recorder, stopped: Callable[[], bool] = lambda: False, size: int = 2) -> Overlap:
+    return Overlap(batch, size, stopped)  # type: ignore[arg-type]
+
+
+def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:
+    batch = Recorder(lambda first: time.sleep(0.02 if first % 4 else 0))
+    results = list(overlap(batch, size=3).take(FILES, KEY))
+    assert [event for event in batch.events if "commit" in event] == [
+        f"commit {first}" for first in (0, 3, 6, 9)
+    ]
+    assert [(key.query, key.number, key.part) for key in batch.keys] == [
+        ("query", 3, part) for part in range(4)
+    ]
+    assert [result.skipped for result in results] == [3, 3, 3, 1]
+    assert list(overlap(batch).take([], KEY)) == []
+
+
+def test_a_part_is_computed_while_the_one_before_still_is() -> None:
+    together = threading.Barrier(2, timeout=10)
+    batch = Recorder(lambda first: together.wait() and None if first < 4 else None)
+    assert len(list(overlap(batch).take(FILES, KEY))) == 5
+
+
+def test_no_more_than_two_parts_run_ahead_of_the_commits() -> None:
+    batch = Recorder()
+    for number, _ in enumerate(overlap(batch).take(FILES, KEY)):
+        begun = sum("compute" in event for event in batch.events)
+        assert begun <= number + 3
+
+
+def test_seconds_tell_how_long_all_took_not_how_long_each_took_beside_the_others() -> None:
+    batch = Recorder(lambda first: time.sleep(0.2))
+    started = time.monotonic()
+    results = list(overlap(batch).take(FILES, KEY))
+    passed = time.monotonic() - started
+    assert sum(result.seconds for result in results) == pytest.approx(passed, abs=0.05)
+
+
+def test_a_stop_gives_up_what_is_being_computed_and_leaves_the_rest() -> None:
+    stop = threading.Event()
+
+    def computing(first: int) -> None:
+        if first:
+            assert batch.context.cancelled.wait(10)
+            raise PySparkException("cancelled")
+
+    batch = Recorder(computing)
+    done = []
+    with pytest.raises(Stopped):
+        for result in overlap(batch, stop.is_set).take(FILES, KEY):
+            done.append(result)
+            stop.set()
+    assert [event for event in batch.events if "commit" in event] == ["commit 0"]
+    assert len(done) == 1
+
+
+def test_a_stop_after_the_last_part_is_no_interruption() -> None:
+    stop = threading.Event()
+    results = []
+    for result in overlap(Recorder(), stop.is_set, size=10).take(FILES, KEY):
+        results.append(result)
+        stop.set()
+    assert len(results) == 1
+
+
+def test_a_fault_ends_it_and_what_was_computed_before_is_committed() -> None:
+    def computing(first: int) -> None:
+        if first == 2:
+            raise PySparkException("broken")
+
+    batch = Recorder(computing)
+    with pytest.raises(PySparkException, match="broken"):
+        list(overlap(batch).take(FILES, KEY))
+    assert "commit 0" in batch.events
+    assert "commit 2" not in batch.events
