@@ -40,6 +40,14 @@ class Overlap:
     def __init__(self, batch: MicroBatch, size: int, stopped: Callable[[], bool]) -> None:
         self._batch, self._size, self._stopped = batch, size, stopped
         self._computed_at = 0.0
+        # Kept from one micro-batch to the next: each thread has a connection and a thread of its own in the JVM.
+        self._computing = ThreadPoolExecutor(_COMPUTED_AT_ONCE, "computing")
+        self._committing = ThreadPoolExecutor(1, "committing")
+
+    def close(self) -> None:
+        """Wait for what is under way, and end the threads."""
+        self._computing.shutdown()
+        self._committing.shutdown()
 
     def take(self, files: Sequence[StoredFile], key: BatchId) -> Iterator[BatchResult]:
         """Take files, under the key of the micro-batch that they belong to; committed in their order.
@@ -56,17 +64,14 @@ class Overlap:
         """
         last = self._computed_at = time.monotonic()
         left = False
-        with (
-            ThreadPoolExecutor(_COMPUTED_AT_ONCE) as computing,
-            ThreadPoolExecutor(1) as committing,
-        ):
 
-            def begin(part: int, start: int) -> Future[BatchResult]:
-                computed = computing.submit(self._compute, files[start : start + self._size])
-                return committing.submit(self._commit, computed, replace(key, part=part))
+        def begin(part: int, start: int) -> Future[BatchResult]:
+            computed = self._computing.submit(self._compute, files[start : start + self._size])
+            return self._committing.submit(self._commit, computed, replace(key, part=part))
 
-            parts = enumerate(range(0, len(files), self._size))
-            under_way = deque(begin(*part) for part in islice(parts, _COMPUTED_AT_ONCE + 1))
+        parts = enumerate(range(0, len(files), self._size))
+        under_way = deque(begin(*part) for part in islice(parts, _COMPUTED_AT_ONCE + 1))
+        try:
             while under_way:
                 try:
                     result = self._patiently(under_way.popleft())
@@ -78,8 +83,10 @@ class Overlap:
                 last = now
                 if not self._stopped():
                     under_way.extend(begin(*part) for part in islice(parts, 1))
-            if left or next(parts, None):
-                raise Stopped
+        finally:
+            wait(under_way)  # after a fault, too, nothing goes on behind the caller's back
+        if left or next(parts, None):
+            raise Stopped
 
     def _patiently(self, commit: Future[BatchResult]) -> BatchResult:
         """Wait for a commit; once a stop is asked for, have Spark give up what is being computed."""

@@ -67,6 +67,7 @@ class Run:
                 self._follow(query, stop)
         finally:
             self._end(query)
+            self._overlap.close()
         if self._fault:
             raise explain(self._fault) from self._fault
         self.summary.seconds = time.monotonic() - started
