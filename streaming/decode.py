@@ -2,7 +2,8 @@
 
 An image is taken as a viewer would show it: EXIF orientation applied, palette, grey, 16-bit, CMYK
 and alpha turned into RGB (alpha over white), the first frame of an animation; embedded colour
-profiles are not applied. Then Pillow's bicubic filter resizes it, straight to a square.
+profiles are not applied. Pillow's bicubic filter resizes it, straight to a square; of large JPEGs
+no more is decoded than that takes (`streaming.square`).
 All of this may be called from several threads, and changes no setting of Pillow.
 """
 
@@ -12,15 +13,15 @@ import enum
 import io
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, JpegImagePlugin
 
-from streaming.colours import to_rgb, upright
+from streaming.damage import was_cut_short
+from streaming.square import Square, to_square
 
-DECODER_REVISION = 1
+DECODER_REVISION = 2
 """Part of the model id: raise it with every change after which some image gives other pixels."""
 
 # JPEG covers MPO. Left out: formats that start other programs (EPS), documents (PSD, PDF), what
@@ -34,11 +35,6 @@ IMAGE_SUFFIXES: tuple[str, ...] = (
 )
 """Suffixes of `FORMATS`, lower case, without the dot: what counts as an image in a listing."""
 
-_END_MARKS = {b"\xff\xd8": (b"\xff\xd9", 512), b"GIF8": (b";", 1)}  # JPEG, GIF: sought in the tail
-_READ_PAST_THE_END = re.compile(
-    r"truncated|unpack|EOF|not enough|out of range|incomplete|expected to read|chunk b'\w{0,3}'",
-    re.IGNORECASE,
-)
 Image.init()  # registers the plugins now, not in whichever thread decodes first
 
 
@@ -136,9 +132,8 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
         if (count := image.width * image.height) > settings.max_pixels:
             text = f"{image.width:,} x {image.height:,} = {count:,} pixels, more than the limit of "
             raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
-        rgb = upright(image, to_rgb(image))
-        square = rgb.resize((settings.size, settings.size), Image.Resampling.BICUBIC)
-        pixels = np.asarray(square, dtype=np.float32)
+        square = _square(image, content, settings.size)
+        pixels = np.asarray(square.image, dtype=np.float32)
         name = image.format or "unknown"
     except UndecodableImage:
         raise
@@ -152,7 +147,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
             image.close()
     pixels /= settings.divisor
     pixels += settings.offset
-    return DecodedImage(pixels, *rgb.size, name)
+    return DecodedImage(pixels, square.width, square.height, name)
 
 
 def _open(content: bytes) -> ImageFile.ImageFile:
@@ -169,29 +164,21 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     raise UndecodableImage(Reason.UNIDENTIFIED, text)
 
 
+def _square(image: ImageFile.ImageFile, content: bytes, size: int) -> Square:
+    """The pixels; what cannot be reduced is read in full, and the verdict on it is that of its whole."""
+    try:
+        return to_square(image, size)
+    except OSError:
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            raise
+    with _open(content) as again:
+        return to_square(again, size, in_full=True)
+
+
 def _verdict(error: Exception, content: bytes, opened: bool) -> UndecodableImage:
     """Tell a file that was cut short from one that is broken."""
     detail = f"{type(error).__name__}: {error}"
     if not opened and content.startswith((b"BM", b"P")):  # so short a signature that texts have it
         return UndecodableImage(Reason.UNIDENTIFIED, detail)
-    cut = _READ_PAST_THE_END.search(str(error)) or _ends_early(content)
+    cut = was_cut_short(error, content)
     return UndecodableImage(Reason.TRUNCATED if cut else Reason.CORRUPT, detail)
-
-
-def _ends_early(content: bytes) -> bool:
-    """Whether a file ends before the length its header declares, or lacks its format's end mark."""
-    if content.startswith(b"RIFF"):
-        return len(content) < 8 + int.from_bytes(content[4:8], "little")
-    if content.startswith((b"II", b"MM")):
-        order: Literal["little", "big"] = "little" if content.startswith(b"II") else "big"
-        directory = int.from_bytes(content[4:8], order)
-        entries = int.from_bytes(content[directory : directory + 2], order)
-        return len(content) < directory + 2 + 12 * entries
-    if content[4:8] in (b"ftyp", b"jP  "):  # AVIF, JPEG 2000: a chain of boxes
-        position, size = 0, 8
-        while size >= 8 and position < len(content):
-            size = int.from_bytes(content[position : position + 4], "big")
-            position += size
-        return position > len(content)
-    marks = (mark for start, mark in _END_MARKS.items() if content.startswith(start))
-    return any(end not in content[-window:] for end, window in marks)

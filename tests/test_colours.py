@@ -13,9 +13,16 @@ import pytest
 from image_files import RAW, SIDE, as_rgb, photo, saved, shown
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from streaming import colours
 from streaming.decode import decode
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata
+
+
+@pytest.fixture(autouse=True, params=[colours.STRIP_PIXELS, 500], ids=["whole", "in strips"])
+def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small images are turned into RGB at once, large ones in strips; here both ways are tried."""
+    monkeypatch.setattr(colours, "STRIP_PIXELS", request.param)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,14 @@ import pytest
 from image_files import SIDE, as_rgb, over_white, photo, png, saved, shown
 from PIL import Image
 
+from streaming import colours
+
+
+@pytest.fixture(autouse=True, params=[colours.STRIP_PIXELS, 500], ids=["whole", "in strips"])
+def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small images are turned into RGB at once, large ones in strips; here both ways are tried."""
+    monkeypatch.setattr(colours, "STRIP_PIXELS", request.param)
+
 
 def test_a_transparent_16_bit_grey_is_white() -> None:
     ramp = np.linspace(0, 65535, SIDE * SIDE).round().astype(np.uint16).reshape(SIDE, SIDE)

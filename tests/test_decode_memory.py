@@ -1,0 +1,96 @@
+"""What a worker needs for images of 20 megapixels: a bound for each kind, measured in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import photo, saved
+from PIL import ExifTags, Image
+
+WIDTH, HEIGHT = 5472, 3648
+MB = 2**20
+STATUS = Path(
+    "/proc/self/status"
+)  # its VmHWM begins anew with a program, unlike getrusage's maximum
+PROGRAM = """
+import sys
+from pathlib import Path
+from streaming.decode import DecodeSettings, decode
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+content, thumbnail = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_bytes()
+for _ in range(16):
+    decode(thumbnail, DecodeSettings())
+before = peak()
+decode(content, DecodeSettings())
+decode(thumbnail, DecodeSettings())
+print(peak() - before)
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not STATUS.exists(), reason="asks Linux for the peak of a process"),
+]
+
+
+@pytest.fixture(scope="module")
+def scan() -> Image.Image:
+    """20 megapixels in RGB."""
+    tile = np.asarray(photo(912, 608))
+    return Image.fromarray(np.tile(tile, (HEIGHT // 608, WIDTH // 912, 1)))
+
+
+def deep(scan: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(scan.convert("L")).astype(np.uint16) * 257)
+
+
+def with_alpha(scan: Image.Image) -> Image.Image:
+    image = scan.copy()
+    image.putalpha(scan.getchannel("G"))
+    return image
+
+
+def rotated() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return exif
+
+
+FILES: dict[str, tuple[Callable[[Image.Image], bytes], int]] = {
+    "JPEG": (lambda scan: saved(scan, "JPEG"), 20),
+    "JPEG, rotated": (lambda scan: saved(scan, "JPEG", exif=rotated()), 20),
+    "JPEG, progressive": (lambda scan: saved(scan, "JPEG", progressive=True), 90),
+    "JPEG, CMYK": (lambda scan: saved(scan.convert("CMYK"), "JPEG"), 30),
+    "PNG": (lambda scan: saved(scan, "PNG", compress_level=0), 100),
+    "PNG with alpha": (lambda scan: saved(with_alpha(scan), "PNG", compress_level=0), 200),
+    "16-bit TIFF": (lambda scan: saved(deep(scan), "TIFF"), 160),
+    "float TIFF": (
+        lambda scan: saved(Image.fromarray(np.asarray(deep(scan)).astype(np.float32)), "TIFF"),
+        240,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_twenty_megapixels_beside_thumbnails_take_no_more_than(
+    kind: str, scan: Image.Image, tmp_path: Path
+) -> None:
+    draw, megabytes = FILES[kind]
+    large, small = tmp_path / "large", tmp_path / "small"
+    large.write_bytes(draw(scan))
+    small.write_bytes(saved(photo(100, 100), "JPEG"))
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(large), str(small)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert int(run.stdout) < megabytes * MB

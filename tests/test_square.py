@@ -1,0 +1,199 @@
+"""Promises of `streaming.square`: large JPEGs are decoded in part, and look as if decoded whole.
+
+The oracle is Pillow's own full decoding. The files are larger than the decoder's tests have them.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import real_model
+from image_files import photo, reason_of, saved
+from PIL import ExifTags, Image, ImageDraw, ImageOps
+from sklearn.datasets import load_sample_images
+
+from streaming.decode import DecodeSettings, Reason, decode
+from streaming.square import AMPLE, to_square
+
+SIDE = 96  # in place of 224: a fifth of the pixels
+RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)
+SMALL = DecodeSettings(16, divisor=1.0, offset=0.0)
+LEAST = 2 * AMPLE * SIDE  # the least side of what is reduced
+PHOTOS = ["china", "flower"]
+KINDS: dict[str, dict[str, object]] = {
+    "4:4:4": {"subsampling": 0},
+    "4:2:0": {"subsampling": 2},
+    "progressive": {"subsampling": 1, "progressive": True},
+    "grey": {"mode": "L"},
+    "CMYK": {"mode": "CMYK"},
+}
+
+
+@cache
+def large(name: str, width: int, height: int) -> Image.Image:
+    """A photograph laid side by side and mirrored, at its own sharpness, until it fills the size."""
+    sample = Image.fromarray(load_sample_images().images[PHOTOS.index(name)])
+    row = np.hstack([np.asarray(sample), np.asarray(ImageOps.mirror(sample))])
+    tile = np.vstack([row, row[::-1]])
+    times = (height // tile.shape[0] + 1, width // tile.shape[1] + 1, 1)
+    return Image.fromarray(np.tile(tile, times)[:height, :width])
+
+
+def jpeg(image: Image.Image, mode: str = "RGB", **options: object) -> bytes:
+    return saved(image.convert(mode), "JPEG", **{"quality": 90, **options})
+
+
+def whole(content: bytes, side: int = SIDE) -> npt.NDArray[np.int16]:
+    """What Pillow makes of all pixels."""
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    return np.asarray(upright.resize((side, side), Image.Resampling.BICUBIC)).astype(np.int16)
+
+
+def difference(content: bytes, settings: DecodeSettings = RAW) -> npt.NDArray[np.float32]:
+    """Absolute, of 255, of each value."""
+    return np.abs(decode(content, settings).pixels - whole(content, settings.size))
+
+
+def loaded(content: bytes, side: int) -> tuple[int, int]:
+    """The size at which the file is decoded."""
+    image = Image.open(io.BytesIO(content))
+    to_square(image, side)
+    return image.size
+
+
+@pytest.mark.parametrize(
+    ("size", "reduced"),
+    [
+        ((127, 400), (127, 400)),
+        ((400, 127), (400, 127)),
+        ((128, 400), (64, 200)),
+        ((255, 401), (128, 201)),
+        ((256, 256), (64, 64)),
+        ((513, 700), (65, 88)),
+        ((1030, 530), (129, 67)),
+    ],
+)
+def test_a_jpeg_is_reduced_as_far_as_four_times_the_side_is_left(
+    size: tuple[int, int], reduced: tuple[int, int]
+) -> None:
+    assert loaded(jpeg(photo(*size)), SMALL.size) == reduced
+
+
+def test_what_is_not_reduced_is_pillows_resize_to_the_bit() -> None:
+    for size in ((LEAST - 1, 900), (900, LEAST - 1)):
+        assert difference(jpeg(large("china", *size))).max() == 0
+    for name in ("PNG", "WEBP", "TIFF"):
+        assert difference(saved(photo(300, 200), name), SMALL).max() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", PHOTOS)
+@pytest.mark.parametrize("size", [(LEAST, LEAST), (1029, 775), (2 * LEAST + 3, 2 * LEAST)])
+def test_a_photograph_looks_as_if_decoded_whole(
+    name: str, size: tuple[int, int], kind: str
+) -> None:
+    content = jpeg(large(name, *size), **KINDS[kind])
+    assert loaded(content, SIDE)[0] < size[0]
+    found = difference(content)
+    assert found.mean() < 0.5
+    assert found.max() <= 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_edges_lie_where_they_lay(orientation: int) -> None:
+    """Waves, in sizes that no reduction divides: a shift by a tenth of a pixel would show."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for width, height in ((391, 801), (801, 391), (257, 257)):
+        y, x = np.mgrid[0:height, 0:width]
+        waves = 127 + 120 * np.sin(40 * x / width) * np.cos(40 * y / height)
+        content = jpeg(Image.fromarray(waves.astype(np.uint8)), "L", quality=95, exif=exif)
+        assert loaded(content, 32)[0] < width
+        assert difference(content, DecodeSettings(32, divisor=1.0, offset=0.0)).max() <= 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_told_is_the_whole_images_as_displayed(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    decoded = decode(jpeg(photo(301, 150), exif=exif), SMALL)
+    assert (decoded.width, decoded.height) == ((301, 150) if orientation < 5 else (150, 301))
+
+
+def chequers(pitch: int, one: str, other: str) -> Image.Image:
+    image = Image.new("RGB", (LEAST + 7, LEAST), one)
+    y, x = np.mgrid[0:LEAST, 0 : LEAST + 7]
+    image.paste(other, mask=Image.fromarray(((x // pitch + y // pitch) % 2 * 255).astype(np.uint8)))
+    return image
+
+
+def text() -> Image.Image:
+    image = Image.new("L", (LEAST, LEAST), 255)
+    line = "".join(map(chr, range(33, 127))) * 4
+    for y in range(0, LEAST, 14):
+        ImageDraw.Draw(image).text((-y, y), line * 2, fill=0)
+    return image.convert("RGB")
+
+
+@pytest.mark.parametrize(
+    "hard",
+    [
+        *(lambda pitch=pitch: chequers(pitch, "black", "white") for pitch in (1, 2, 3, 5, 8, 11)),
+        *(lambda pitch=pitch: chequers(pitch, "red", "blue") for pitch in (1, 3, 8)),
+        lambda: Image.effect_noise((LEAST, LEAST), 200).convert("RGB"),
+        text,
+    ],
+)
+def test_patterns_made_to_be_hard_stay_within_a_wider_bound(hard: object) -> None:
+    assert callable(hard)
+    for subsampling in (0, 2):
+        found = difference(jpeg(hard(), subsampling=subsampling))
+        assert found.mean() < 5
+        assert found.max() <= 16
+
+
+def lossless(width: int, height: int) -> bytes:
+    """A lossless JPEG of middle grey: every value is as predicted, which costs a bit that is 0."""
+    frame = struct.pack(">HHBHHBBBB", 0xFFC3, 11, 8, height, width, 1, 1, 0x11, 0)
+    table = struct.pack(">HHB16sB", 0xFFC4, 20, 0, bytes([1] + 15 * [0]), 0)
+    scan = struct.pack(">HHBBBBBB", 0xFFDA, 8, 1, 1, 0, 1, 0, 0)
+    return b"\xff\xd8" + frame + table + scan + bytes(width * height // 8) + b"\xff\xd9"
+
+
+def test_a_jpeg_that_cannot_be_reduced_is_read_in_full() -> None:
+    content = lossless(160, 128)
+    np.testing.assert_array_equal(np.unique(whole(content)), [128])
+    decoded = decode(content, SMALL)
+    np.testing.assert_array_equal(np.unique(decoded.pixels), [128])
+    assert (decoded.width, decoded.height) == (160, 128)
+
+
+def test_a_large_jpeg_that_was_cut_says_so_as_a_small_one_does() -> None:
+    for options in ({}, {"progressive": True}):
+        content = jpeg(photo(400, 300), **options)
+        for cut in range(700, len(content) - 2, len(content) // 30):
+            assert reason_of(content[:cut], SMALL) is Reason.TRUNCATED
+
+
+def test_a_large_mpo_shows_its_first_picture() -> None:
+    content = saved(photo(300, 200), "MPO", save_all=True, append_images=[photo(200, 200)])
+    assert loaded(content, SMALL.size) == (150, 100)
+    assert difference(content, SMALL).mean() < 0.5
+
+
+@pytest.mark.slow
+def test_features_of_a_reduced_photograph_are_those_of_the_whole(shared: Path) -> None:
+    network = real_model.engine("onnxruntime", str(real_model.weights_file(shared)))
+    settings = DecodeSettings(divisor=1.0, offset=0.0)
+    for name in PHOTOS:
+        content = jpeg(large(name, 2001, 1799))
+        scaled = np.stack([whole(content, 224), decode(content, settings).pixels]) / 127.5 - 1
+        full, reduced = network.run(scaled.astype(np.float32)).astype(np.float64)
+        cosine = full @ reduced / np.linalg.norm(full) / np.linalg.norm(reduced)
+        assert cosine >= 0.999
