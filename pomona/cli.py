@@ -67,6 +67,9 @@ def ingest(
     max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
         100_000_000
     ),
+    one_by_one_above: Annotated[
+        int, typer.Option(help="Bytes above which a file is read alone, none ahead (32 MB).")
+    ] = 33_554_432,
     as_json: Json = False,
 ) -> None:
     """Turn the images below SOURCE into rows of LAKE, as they arrive; Ctrl-C stops it cleanly.
@@ -86,6 +89,7 @@ def ingest(
         settle=settle,
         sweep_every=sweep_every,
         max_pixels=max_pixels,
+        one_by_one_above=one_by_one_above,
     )
     screen = Screen(as_json=as_json)
     with screen.working("starting"):

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from streaming.decode import DecodedImage, DecodeSettings, Reason, UndecodableImage, decode
 from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
-from streaming.fetch import Fetched, Outcome, fetch_ahead
+from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, Outcome, fetch_ahead
 from streaming.source import label_of
 from streaming.storage import StoredFile
 
@@ -62,6 +62,8 @@ class Featurizer:
         Size, scaling and limits.
     batch : int
         Images a call of the engine.
+    one_by_one_above : int
+        Bytes of files that are held at a time; a longer file is held alone.
     """
 
     extractor: Extractor
@@ -69,6 +71,7 @@ class Featurizer:
     model: Shared
     decoding: DecodeSettings
     batch: int = 4
+    one_by_one_above: int = ONE_BY_ONE_ABOVE
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -95,8 +98,11 @@ class Featurizer:
 
     def _decoded(self, tasks: Sequence[Task]) -> Iterator[_Row]:
         attempts = {file.path: number for file, number in tasks}
-        for fetched in fetch_ahead((file for file, _ in tasks), self.decoding.max_bytes):
-            yield self._row(fetched, attempts[fetched.file.path])
+        limits = self.decoding.max_bytes, self.one_by_one_above
+        for fetched in fetch_ahead((file for file, _ in tasks), *limits):
+            row = self._row(fetched, attempts[fetched.file.path])
+            del fetched  # its bytes, before others take their place
+            yield row
 
     def _row(self, fetched: Fetched, attempts: int) -> _Row:
         row = _Row(fetched.file, fetched.outcome, attempts, fetched.reason, fetched.detail)

@@ -17,6 +17,8 @@ TRIES = 5
 FIRST_WAIT = 0.2  # seconds, doubled with each try
 # Reads of a disk are over at once; on S3 a worker waits for answers, and asks ahead.
 THREADS_LOCAL, THREADS_S3 = 1, 8
+#: Bytes that a worker holds of files at a time, unless one alone is longer: such a one is read with no other beside it.
+ONE_BY_ONE_ABOVE = 32 * 2**20
 
 
 class Outcome(StrEnum):
@@ -63,16 +65,44 @@ def fetch(file: StoredFile, max_bytes: int) -> Fetched:
     return Fetched(file, Outcome.FEATURES, content)
 
 
-def fetch_ahead(files: Iterable[StoredFile], max_bytes: int) -> Iterator[Fetched]:
-    """Read files in their order, a few ahead of the one that is asked for."""
-    waiting: deque[Future[Fetched]] = deque()
+def fetch_ahead(
+    files: Iterable[StoredFile], max_bytes: int, one_by_one_above: int = ONE_BY_ONE_ABOVE
+) -> Iterator[Fetched]:
+    """Read files in their order, a few ahead of the one that is asked for.
+
+    Parameters
+    ----------
+    files : iterable of StoredFile
+        As listed.
+    max_bytes : int
+        What is longer is not read.
+    one_by_one_above : int
+        Bytes that are held at a time, the file that was handed out last included. A longer file is read when
+        the one before it has been used, and the next one when it has.
+
+    Yields
+    ------
+    Fetched
+        To be let go of before the next one is asked for, or both are held.
+
+    Raises
+    ------
+    TransientFault
+        As of `fetch`.
+    """
+    waiting: deque[tuple[int, Future[Fetched]]] = deque()
+    held = 0
     with ThreadPoolExecutor(THREADS_S3) as pool:
         for file in files:
-            waiting.append(pool.submit(fetch, file, max_bytes))
-            if len(waiting) > (THREADS_S3 if is_s3(file.path) else THREADS_LOCAL):
-                yield waiting.popleft().result()
+            ahead = THREADS_S3 if is_s3(file.path) else THREADS_LOCAL
+            length = file.length if file.length <= max_bytes else 0
+            while waiting and (len(waiting) > ahead or held + length > one_by_one_above):
+                yield waiting[0][1].result()
+                held -= waiting.popleft()[0]
+            waiting.append((length, pool.submit(fetch, file, max_bytes)))
+            held += length
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[1].result()
 
 
 def with_patience(read: Callable[[], bytes]) -> bytes:

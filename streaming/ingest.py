@@ -70,7 +70,10 @@ def ingest(
                 extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
             )
             shared_model = spark.sparkContext.broadcast(model)
-            featurizer = Featurizer(extractor, settings.engine, shared_model, decoding)
+            above = settings.one_by_one_above
+            featurizer = Featurizer(
+                extractor, settings.engine, shared_model, decoding, one_by_one_above=above
+            )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)
             known = loading.result()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from streaming.decode import DecodeSettings
 from streaming.engines import ENGINES
 from streaming.errors import UsageError
+from streaming.fetch import ONE_BY_ONE_ABOVE
 from streaming.microbatch import BatchResult
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
@@ -42,6 +43,8 @@ class IngestSettings:
         Seconds between two comparisons of the listing with the tables.
     max_pixels : int
         Greatest width times height that is decoded.
+    one_by_one_above : int
+        Length in bytes above which a worker holds a file alone, without reading others ahead.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class IngestSettings:
     settle: float = 2.0
     sweep_every: float = 600.0
     max_pixels: int = DecodeSettings.max_pixels
+    one_by_one_above: int = ONE_BY_ONE_ABOVE
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -64,6 +68,7 @@ class IngestSettings:
         for name, least in (
             ("max_files_per_trigger", 1),
             ("max_pixels", 1),
+            ("one_by_one_above", 1),
             ("sweep_every", 1),
             ("trigger", 0),
             ("settle", 0),
