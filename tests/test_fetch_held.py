@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import pyarrow as pa
 import pytest
 from image_files import photo, saved
 
@@ -131,12 +130,6 @@ def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
     held = Held({f"s3a://fruits/Fig/{n}.jpg": content for n in range(5)})
     monkeypatch.setattr(module, "storage_of", lambda uri: held)
     monkeypatch.setattr(featurize, "_engine", lambda featurizer: Engine())
-    names = pa.RecordBatch.from_pylist(
-        [
-            {"path": f.path, "length": f.length, "modified_ms": 0, "attempts": 1}
-            for f in held.files()
-        ]
-    )
     worker = featurize.Featurizer(
         None,
         "",
@@ -144,6 +137,6 @@ def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
         DecodeSettings(),
         one_by_one_above=len(content) - 1,  # type: ignore[arg-type]
     )
-    assert sum(batch.num_rows for batch in worker([names])) == 5
+    assert sum(batch.num_rows for batch in worker([(file, 1) for file in held.files()])) == 5
     assert held.peak == len(content)
     assert held.now == 0
