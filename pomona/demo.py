@@ -22,8 +22,8 @@ from streaming.faults import explain
 from streaming.fetch import Outcome
 from streaming.ingest import ingest
 from streaming.lake import Lake
-from streaming.microbatch import BatchResult
 from streaming.model_store import ensure_model
+from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
 from streaming.weights import RANDOM, WeightsUnavailable
 

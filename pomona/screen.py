@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streaming.fetch import Outcome
-from streaming.microbatch import BatchResult
+from streaming.results import BatchResult
 from streaming.settings import IngestSummary
 
 

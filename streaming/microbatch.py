@@ -6,11 +6,11 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.commit import SWEEP, BatchId, Writer
@@ -18,61 +18,13 @@ from streaming.featurize import Featurizer, Shares
 from streaming.fetch import Outcome
 from streaming.known import KnownImages
 from streaming.lake import Lake, read_table
+from streaming.results import BatchResult, Computed
 from streaming.schemas import QUARANTINE, features_table
 from streaming.storage import StoredFile
 
 _SHARES_A_CORE = 2
 _LEAST_SHARE = 64  # images: below that, a task costs more than its evenness saves
 _ROWS_A_FILE = 8192  # 32 MB
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """What became of the images of one micro-batch."""
-
-    batch: BatchId
-    seconds: float
-    outcomes: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    #: Paths that were still being written, to be taken later.
-    changing: tuple[str, ...] = ()
-    #: Images that the lake held already, unchanged.
-    skipped: int = 0
-    #: Images whose earlier row was replaced.
-    replaced: int = 0
-
-    @property
-    def written(self) -> int:
-        """Rows written to either table."""
-        return self.outcomes[Outcome.FEATURES] + self.outcomes[Outcome.QUARANTINE]
-
-
-@dataclass
-class Computed:
-    """Images that have been featurized and not yet written.
-
-    Attributes
-    ----------
-    files : list of StoredFile
-        What was featurized.
-    held : dict
-        Paths that a table holds, in an earlier state, by table; ``current``: files that it holds as they are.
-    skipped : int
-        Images that the lake holds as they are.
-    frame : DataFrame, optional
-        Rows of `featurize.OUTPUT_DDL`, cached; None where there was nothing to do.
-    verdicts : list of Row
-        ``path``, ``outcome`` and ``reason`` of each.
-    seconds : float
-        What it took.
-    """
-
-    files: list[StoredFile]
-    held: dict[str, set[Any]]
-    skipped: int
-    frame: DataFrame | None = None
-    verdicts: list[Row] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

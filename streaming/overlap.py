@@ -13,7 +13,8 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming.commit import BatchId
-from streaming.microbatch import BatchResult, Computed, MicroBatch
+from streaming.microbatch import MicroBatch
+from streaming.results import BatchResult, Computed
 from streaming.storage import StoredFile
 
 _COMPUTED_AT_ONCE = 2  # a core that has no more of one part to do begins with the next

@@ -16,8 +16,9 @@ from streaming.commit import SWEEP, BatchId
 from streaming.errors import PomonaError
 from streaming.faults import explain
 from streaming.fetch import Outcome
-from streaming.microbatch import BatchResult, MicroBatch
+from streaming.microbatch import MicroBatch
 from streaming.overlap import Overlap, Stopped
+from streaming.results import BatchResult
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault, is_s3, storage_of

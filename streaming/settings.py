@@ -12,7 +12,7 @@ from streaming.decode import DecodeSettings
 from streaming.engines import ENGINES
 from streaming.errors import UsageError
 from streaming.fetch import ONE_BY_ONE_ABOVE
-from streaming.microbatch import BatchResult
+from streaming.results import BatchResult
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
 #: costs by itself, short to wait for and to do again.

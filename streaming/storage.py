@@ -187,11 +187,11 @@ def reach(uri: str) -> None:
 
 def delta_rs_options(uri: str) -> dict[str, str]:
     """What delta-rs needs to open a table there, see `streaming.s3.delta_rs_options`; nothing for a folder."""
-    if not is_s3(uri):
-        return {}
-    from streaming.s3 import delta_rs_options as options
+    if is_s3(uri):
+        from streaming import s3
 
-    return options()
+        return s3.delta_rs_options()
+    return {}
 
 
 @cache

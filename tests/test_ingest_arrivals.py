@@ -20,7 +20,7 @@ from small_lakes import GARBAGE, ONCE, below, jpeg, put, rows
 from streaming.decode import Reason
 from streaming.ingest import ingest
 from streaming.lake import Lake
-from streaming.microbatch import BatchResult
+from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
 
 pytestmark = pytest.mark.spark

@@ -11,8 +11,8 @@ import pytest
 from pyspark.errors import PySparkException
 
 from streaming.commit import BatchId
-from streaming.microbatch import BatchResult, Computed
 from streaming.overlap import Overlap, Stopped
+from streaming.results import BatchResult, Computed
 from streaming.storage import StoredFile
 
 FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]

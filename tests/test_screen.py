@@ -15,7 +15,7 @@ from pomona.answers import _ago
 from pomona.screen import Screen, fail, summary_json, summary_lines
 from streaming.commit import SWEEP, BatchId
 from streaming.fetch import Outcome
-from streaming.microbatch import BatchResult
+from streaming.results import BatchResult
 from streaming.settings import IngestSummary
 
 Capture = pytest.CaptureFixture[str]

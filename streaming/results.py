@@ -1,0 +1,62 @@
+"""What came of a micro-batch: featurized, not written yet; and written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import DataFrame, Row
+
+from streaming.commit import BatchId
+from streaming.fetch import Outcome
+from streaming.storage import StoredFile
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of the images of one micro-batch."""
+
+    batch: BatchId
+    seconds: float
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    #: Paths that were still being written, to be taken later.
+    changing: tuple[str, ...] = ()
+    #: Images that the lake held already, unchanged.
+    skipped: int = 0
+    #: Images whose earlier row was replaced.
+    replaced: int = 0
+
+    @property
+    def written(self) -> int:
+        """Rows written to either table."""
+        return self.outcomes[Outcome.FEATURES] + self.outcomes[Outcome.QUARANTINE]
+
+
+@dataclass
+class Computed:
+    """Images that have been featurized and not yet written.
+
+    Attributes
+    ----------
+    files : list of StoredFile
+        What was featurized.
+    held : dict
+        Paths that a table holds, in an earlier state, by table; ``current``: files that it holds as they are.
+    skipped : int
+        Images that the lake holds as they are.
+    frame : DataFrame, optional
+        Rows of `featurize.OUTPUT_DDL`, cached; None where there was nothing to do.
+    verdicts : list of Row
+        ``path``, ``outcome`` and ``reason`` of each.
+    seconds : float
+        What it took.
+    """
+
+    files: list[StoredFile]
+    held: dict[str, set[Any]]
+    skipped: int
+    frame: DataFrame | None = None
+    verdicts: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
