@@ -1,0 +1,87 @@
+"""A promise of the whole stream: after a hundred micro-batches it holds no more memory than after ten."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from small_lakes import jpeg, put
+
+from streaming.ingest import ingest
+from streaming.results import BatchResult
+from streaming.settings import IngestSettings, IngestSummary
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+MICRO_BATCHES, FIRST = 100, 10
+MB = 2**20
+
+
+def live_heap(spark: SparkSession) -> float:
+    """MB that Java's heap holds after a collection."""
+    jvm: Any = spark._jvm
+    for _ in range(3):
+        jvm.java.lang.System.gc()
+        time.sleep(0.2)
+    runtime = jvm.java.lang.Runtime.getRuntime()
+    return float(runtime.totalMemory() - runtime.freeMemory()) / MB
+
+
+def resident_workers() -> float:
+    """MB of all Python workers of this machine's Spark that belong to this process."""
+    parents, sizes = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            fields = dict(
+                line.split(":\t", 1) for line in (folder / "status").read_text().splitlines()
+            )
+        except OSError:
+            continue
+        parents[folder.name] = fields["PPid"]
+        if b"pyspark.daemon" in command and "VmRSS" in fields:
+            sizes[folder.name] = int(fields["VmRSS"].split()[0]) / 1024
+    me = str(os.getpid())
+
+    def is_mine(process: str) -> bool:
+        while process in parents and process != me:
+            process = parents[process]
+        return process == me
+
+    return sum(size for process, size in sizes.items() if is_mine(process))
+
+
+def test_a_hundred_micro_batches_hold_no_more_than_ten(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    held: dict[int, tuple[float, float]] = {}
+    seen = 0
+
+    def arrive() -> None:
+        for number in range(2):
+            put(tmp_path / "Fig" / f"{seen}-{number}.jpg", jpeg(number))
+
+    def watch(result: BatchResult, summary: IngestSummary) -> None:
+        nonlocal seen
+        if not result.written:
+            return
+        seen += 1
+        if seen in (FIRST, MICRO_BATCHES):
+            held[seen] = (live_heap(spark), resident_workers())
+        if seen == MICRO_BATCHES:
+            stop.set()
+        arrive()
+
+    arrive()
+    ingest(str(tmp_path), str(new_lake()), IngestSettings(trigger=0, settle=0), watch, stop)
+    assert set(held) == {FIRST, MICRO_BATCHES}
+    for first, last in zip(held[FIRST], held[MICRO_BATCHES], strict=True):
+        assert first > 10, held
+        assert last < 1.1 * first, held
