@@ -60,8 +60,6 @@ class Featurizer:
         The model's bytes, as the engine reads them.
     decoding : DecodeSettings
         Size, scaling and limits.
-    batch : int
-        Images a call of the engine.
     one_by_one_above : int
         Bytes of files that are held at a time; a longer file is held alone.
     """
@@ -70,7 +68,6 @@ class Featurizer:
     engine: str
     model: Shared
     decoding: DecodeSettings
-    batch: int = 4
     one_by_one_above: int = ONE_BY_ONE_ABOVE
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
@@ -83,7 +80,7 @@ class Featurizer:
         """
         engine = _engine(self)
         rows = self._decoded(tasks)
-        while chunk := list(islice(rows, self.batch)):
+        while chunk := list(islice(rows, engine.batch)):
             decoded = [row for row in chunk if row.image]
             if decoded:
                 images = np.stack([row.image.pixels for row in decoded if row.image])

@@ -67,9 +67,9 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(shared: Path, name: str)
 
 def test_onnx_runtime_needs_no_tensorflow() -> None:
     code = (
-        "import sys, streaming.engines as e\n"
+        "import sys, streaming.engines as e, streaming.errors as f\n"
         "try:\n    e.create_engine('onnxruntime', type('X', (), {'model_id': 'x'}), b'abc')\n"
-        "except e.ModelError:\n    pass\n"
+        "except f.ModelError:\n    pass\n"
         "print(sorted({'tensorflow', 'keras', 'h5py', 'pyspark'} & set(sys.modules)))"
     )
     done = subprocess.run(
