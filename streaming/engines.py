@@ -33,7 +33,9 @@ class Engine(Protocol):
         """Features (n, width) of images (n, size, size, 3), scaled by the extractor; float32."""
 
 
-def create_engine(name: str, extractor: Extractor, model: bytes, threads: int = 1) -> Engine:
+def create_engine(
+    name: str, extractor: Extractor, model: bytes, threads: int = 1, gpu: int | None = None
+) -> Engine:
     """Load a network into an engine.
 
     Parameters
@@ -46,16 +48,18 @@ def create_engine(name: str, extractor: Extractor, model: bytes, threads: int = 
         The file that `streaming.model_store.read_model` gives for this engine.
     threads : int
         Threads of one operation.
+    gpu : int, optional
+        Number of the GPU to run on, instead of the processor; ONNX Runtime only.
 
     Raises
     ------
     UsageError
         For an unknown engine.
     ModelError
-        Where the engine cannot load the file.
+        Where the engine cannot load the file, or this machine cannot run it.
     """
     if name == OnnxRuntimeEngine.name:
-        return OnnxRuntimeEngine(extractor, model, threads)
+        return OnnxRuntimeEngine(extractor, model, threads, gpu)
     if name == TensorFlowEngine.name:
         return TensorFlowEngine(extractor, model, threads)
     raise UsageError(f"engine {name}: unknown; use one of {', '.join(ENGINES)}")

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
 
+from streaming import gpu
 from streaming.decode import DecodedImage, DecodeSettings, Reason, UndecodableImage, decode
 from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
@@ -62,6 +62,8 @@ class Featurizer:
         Size, scaling and limits.
     one_by_one_above : int
         Bytes of files that are held at a time; a longer file is held alone.
+    device : str
+        ``cpu``, or ``cuda`` for the GPU that the task gets.
     """
 
     extractor: Extractor
@@ -69,6 +71,7 @@ class Featurizer:
     model: Shared
     decoding: DecodeSettings
     one_by_one_above: int = ONE_BY_ONE_ABOVE
+    device: str = "cpu"
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -112,49 +115,16 @@ class Featurizer:
         return row
 
 
-@dataclass(frozen=True)
-class Shares:
-    """Images dealt out to a stage's tasks: number i of its rows stands for the i-th share.
-
-    The names travel with the function. Rows of them would have to be dealt out by a shuffle, for a second of the
-    cores' time in each micro-batch.
-    """
-
-    featurizer: Featurizer
-    shares: Sequence[Sequence[Task]]
-
-    @classmethod
-    def deal(cls, featurizer: Featurizer, tasks: Sequence[Task], count: int) -> Shares:
-        """Deal images out to `count` shares, like cards: a folder's images cost alike."""
-        return cls(featurizer, [tasks[i::count] for i in range(count)])
-
-    def featurized(self, spark: SparkSession) -> DataFrame:
-        """The images' rows (`OUTPUT_DDL`), one partition a share, not computed yet."""
-        count = len(self.shares)
-        return spark.range(0, count, 1, count).mapInArrow(self, OUTPUT_DDL)
-
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Featurize the shares whose numbers come."""
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                yield from self.featurizer(self.shares[number])
-
-
-def start_workers(spark: SparkSession, featurizer: Featurizer) -> None:
-    """Start a Python worker for each core, with its engine, so that the first images do not wait for that."""
-    cores = spark.sparkContext.defaultParallelism
-    spark.range(0, cores, 1, cores).mapInArrow(featurizer.load, "id long").collect()
-
-
-# The engine of this worker: made once, kept from task to task.
-_engines: dict[tuple[str, str], Engine] = {}
+# The engines of this worker: made once, kept from task to task.
+_engines: dict[tuple[str, str, int | None], Engine] = {}
 
 
 def _engine(featurizer: Featurizer) -> Engine:
-    key = (featurizer.extractor.model_id, featurizer.engine)
+    number = gpu.assigned() if featurizer.device == "cuda" else None
+    key = (featurizer.extractor.model_id, featurizer.engine, number)
     if key not in _engines:
         _engines[key] = create_engine(
-            featurizer.engine, featurizer.extractor, featurizer.model.value
+            featurizer.engine, featurizer.extractor, featurizer.model.value, gpu=number
         )
     return _engines[key]
 

@@ -12,7 +12,7 @@ from pyspark.errors import PySparkException
 from streaming.decode import DecodeSettings
 from streaming.errors import LakeError
 from streaming.faults import explain
-from streaming.featurize import Featurizer, start_workers
+from streaming.featurize import Featurizer
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.microbatch import MicroBatch
@@ -21,6 +21,7 @@ from streaming.moves import finish_moves
 from streaming.run import Run
 from streaming.session import start_session
 from streaming.settings import IngestSettings, IngestSummary, Watcher
+from streaming.shares import start_workers
 from streaming.source import Source
 from streaming.stopping import stop_requested
 from streaming.storage import TransientFault, is_s3, local_path

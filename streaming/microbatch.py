@@ -14,12 +14,13 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.commit import SWEEP, BatchId, Writer
-from streaming.featurize import Featurizer, Shares
+from streaming.featurize import Featurizer
 from streaming.fetch import Outcome
 from streaming.known import KnownImages
 from streaming.lake import Lake, read_table
 from streaming.results import BatchResult, Computed
 from streaming.schemas import QUARANTINE, features_table
+from streaming.shares import Shares, tasks_at_once
 from streaming.storage import StoredFile
 
 _SHARES_A_CORE = 2
@@ -122,9 +123,10 @@ class MicroBatch:
         return held, attempts
 
     def _shares(self, images: int) -> int:
-        """How many tasks; several a core even out what one costs more than another."""
-        cores = self.spark.sparkContext.defaultParallelism
-        return min(images, max(cores, min(_SHARES_A_CORE * cores, images // _LEAST_SHARE)))
+        """How many tasks; several a core even out what one costs more than another. A GPU takes all it gets."""
+        at_once = tasks_at_once(self.spark, self.featurizer)
+        most = at_once * (_SHARES_A_CORE if self.featurizer.device == "cpu" else 1)
+        return min(images, max(at_once, min(most, images // _LEAST_SHARE)))
 
     def _write(
         self,

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from streaming.class_archive import archive_file
 from streaming.decode import DecodeSettings
 from streaming.extractor import Extractor
-from streaming.featurize import OUTPUT, Featurizer, Task, start_workers
+from streaming.featurize import OUTPUT, Featurizer, Task
 from streaming.fetch import Outcome
 from streaming.jars import jar_files, java_home
 from streaming.known import KnownImages
@@ -26,6 +26,7 @@ from streaming.microbatch import MicroBatch
 from streaming.run import Run
 from streaming.session import SessionSettings, start_session
 from streaming.settings import IngestSettings
+from streaming.shares import start_workers
 from streaming.source import Source
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,71 @@
+"""Images dealt out to Spark's tasks, and how many tasks may run the network at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from streaming import gpu
+from streaming.errors import PlatformError
+from streaming.featurize import OUTPUT_DDL, Featurizer, Task
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Images dealt out to a stage's tasks: number i of its rows stands for the i-th share.
+
+    The names travel with the function. Rows of them would have to be dealt out by a shuffle, for a second of the
+    cores' time in each micro-batch.
+    """
+
+    featurizer: Featurizer
+    shares: Sequence[Sequence[Task]]
+
+    @classmethod
+    def deal(cls, featurizer: Featurizer, tasks: Sequence[Task], count: int) -> Shares:
+        """Deal images out to `count` shares, like cards: a folder's images cost alike."""
+        return cls(featurizer, [tasks[i::count] for i in range(count)])
+
+    def featurized(self, spark: SparkSession) -> DataFrame:
+        """The images' rows (`OUTPUT_DDL`), one partition a share, not computed yet."""
+        count = len(self.shares)
+        return spark.range(0, count, 1, count).mapInArrow(self, OUTPUT_DDL)
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Featurize the shares whose numbers come."""
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                yield from self.featurizer(self.shares[number])
+
+
+def start_workers(spark: SparkSession, featurizer: Featurizer) -> None:
+    """Start the Python workers with their engines, so that the first images do not wait for that."""
+    tasks = tasks_at_once(spark, featurizer)
+    spark.range(0, tasks, 1, tasks).mapInArrow(featurizer.load, "id long").collect()
+
+
+def tasks_at_once(spark: SparkSession, featurizer: Featurizer) -> int:
+    """Tasks that may run the network at the same time: one a core, or one a GPU.
+
+    On a cluster Spark itself holds tasks back until a GPU is free, if it was told that they need one.
+
+    Raises
+    ------
+    PlatformError
+        Where a cluster was not told.
+    """
+    context = spark.sparkContext
+    cores = context.defaultParallelism
+    if featurizer.device != "cuda":
+        return cores
+    if str(context.master).startswith("local"):
+        return min(cores, max(1, gpu.count()))
+    if not context.getConf().get("spark.task.resource.gpu.amount"):
+        raise PlatformError(
+            "device cuda: this cluster gives its tasks no GPU; submit with spark.executor.resource.gpu.amount=1 "
+            "and spark.task.resource.gpu.amount=1, or use --device cpu"
+        )
+    return cores
