@@ -59,7 +59,14 @@ def ingest(
         str | None,
         typer.Option(help="imagenet (default), random, or a Keras .h5 as path or URI."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="onnxruntime or tensorflow.")] = "onnxruntime",
+    engine: Annotated[
+        str | None, typer.Option(help="onnxruntime, openvino or tensorflow (by the precision).")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32 or bfloat16 (the lake's; float32 in a new one)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda for the workers' GPUs.")] = "cpu",
     settle: Annotated[float, typer.Option(help="Seconds a file must not have changed.")] = 2.0,
     sweep_every: Annotated[
         float, typer.Option(help="Seconds between two searches for what the stream passes over.")
@@ -86,6 +93,8 @@ def ingest(
         max_files_per_trigger=max_files_per_trigger,
         weights=weights,
         engine=engine,
+        precision=precision,
+        device=device,
         settle=settle,
         sweep_every=sweep_every,
         max_pixels=max_pixels,

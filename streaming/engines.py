@@ -1,4 +1,4 @@
-"""What runs the network in a worker: ONNX Runtime, or TensorFlow as the reference."""
+"""What runs the network in a worker: chosen on the driver, where a mistake costs nothing, and made in the worker."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streaming import engine_onnxruntime, engine_openvino
 from streaming.engine_onnxruntime import OnnxRuntimeEngine
+from streaming.engine_openvino import OpenVinoEngine
 from streaming.engine_tensorflow import TensorFlowEngine
-from streaming.errors import UsageError
+from streaming.errors import ModelError, UsageError
 from streaming.extractor import Extractor
-
-ENGINES = ("onnxruntime", "tensorflow")
+from streaming.tolerances import ENGINES, Way, ways
 
 
 class Engine(Protocol):
@@ -21,7 +22,7 @@ class Engine(Protocol):
     Attributes
     ----------
     name : str
-        One of `ENGINES`.
+        One of `streaming.tolerances.ENGINES`.
     batch : int
         Images that are best handed to it at once.
     """
@@ -41,9 +42,9 @@ def create_engine(
     Parameters
     ----------
     name : str
-        One of `ENGINES`.
+        One of `streaming.tolerances.ENGINES`.
     extractor : Extractor
-        The description of the model.
+        The description of the model; its precision is the one that is used.
     model : bytes
         The file that `streaming.model_store.read_model` gives for this engine.
     threads : int
@@ -60,6 +61,50 @@ def create_engine(
     """
     if name == OnnxRuntimeEngine.name:
         return OnnxRuntimeEngine(extractor, model, threads, gpu)
+    if name == OpenVinoEngine.name:
+        return OpenVinoEngine(extractor, model, threads)
     if name == TensorFlowEngine.name:
         return TensorFlowEngine(extractor, model, threads)
     raise UsageError(f"engine {name}: unknown; use one of {', '.join(ENGINES)}")
+
+
+def choose_engine(asked: str | None, precision: str, device: str) -> str:
+    """The engine for a precision, and whether it will run; called before anything is written or started.
+
+    A GPU is left to the workers to find: the driver of a cluster need not have one.
+
+    Parameters
+    ----------
+    asked : str or None
+        The user's choice; None: the first that fits in `streaming.tolerances.TOLERANCES`.
+    precision : str
+        The lake's.
+    device : str
+        One of `streaming.tolerances.DEVICES`.
+
+    Raises
+    ------
+    ModelError
+        Where no such engine has this precision, or this machine cannot run it.
+    """
+    fitting = ways(asked, device, precision)
+    if not fitting:
+        able = " or ".join(
+            f"--engine {w.engine} --device {w.device}" for w in ways(None, None, precision)
+        )
+        words = f"--engine {asked} --device {device}" if asked else f"--device {device}"
+        raise ModelError(
+            f"precision {precision}: {words} does not have it; use {able}, or start a new lake in another precision"
+        )
+    if device == "cpu" and (why := obstacle(fitting[0])):
+        raise ModelError(why)
+    return fitting[0].engine
+
+
+def obstacle(way: Way) -> str | None:
+    """Why this machine cannot run the network in a way, with the remedy; None where it can."""
+    if way.engine == OpenVinoEngine.name:
+        return engine_openvino.obstacle(way.precision)
+    if way.engine == OnnxRuntimeEngine.name:
+        return engine_onnxruntime.obstacle(way.device)
+    return None

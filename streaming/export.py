@@ -11,12 +11,12 @@ from streaming.errors import UsageError
 from streaming.extractor import Extractor, make_model_id
 from streaming.mobilenet import ARCHITECTURE, INPUT_SIZE, LAYER, WIDTH
 from streaming.model import Converted, convert, fetch_imagenet
+from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET, Weights, cached_imagenet, read_weights
 
 ONNX_FILE = "model.onnx"
 KERAS_FILE = "model.weights.h5"
 JSON_FILE = "model.json"
-PRECISIONS = ("float32",)
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[Extractor, dic
     weights : str
         ``imagenet``, ``random``, or a path or URI of a Keras HDF5 file.
     precision : str
-        One of `PRECISIONS`.
+        One of `streaming.tolerances.PRECISIONS`: it is part of the id; the files hold float32 all the same.
 
     Returns
     -------

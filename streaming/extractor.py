@@ -51,7 +51,7 @@ class Extractor:
     decoder_revision : int
         Revision of `streaming.decode` that the features belong to.
     precision : str
-        Type of the network's arithmetic, ``float32``.
+        Type of the network's arithmetic, ``float32`` or ``bfloat16``; the files hold float32.
     onnx_sha256, keras_sha256 : str
         SHA-256 of `model.onnx` and of `model.weights.h5`.
     versions : dict of str to str

@@ -10,13 +10,14 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming.decode import DecodeSettings
+from streaming.engines import choose_engine
 from streaming.errors import LakeError
 from streaming.faults import explain
 from streaming.featurize import Featurizer
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.microbatch import MicroBatch
-from streaming.model_store import ensure_model, read_model
+from streaming.model_store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves
 from streaming.run import Run
 from streaming.session import start_session
@@ -61,8 +62,11 @@ def ingest(
     try:
         from_.require(images=settings.once)
         to.require_room()
-        extractor = ensure_model(to.models, settings.weights)  # TensorFlow, if at all, before Spark
-        model = read_model(to.models, extractor, settings.engine)
+        precision = keep_precision(to.models, settings.precision)
+        engine = choose_engine(settings.engine, precision, settings.device)
+        # TensorFlow, if at all, before Spark
+        extractor = ensure_model(to.models, settings.weights, precision)
+        model = read_model(to.models, extractor, engine)
 
         with ThreadPoolExecutor(1) as beside:
             loading = beside.submit(KnownImages.load, to)
@@ -73,7 +77,7 @@ def ingest(
             shared_model = spark.sparkContext.broadcast(model)
             above = settings.one_by_one_above
             featurizer = Featurizer(
-                extractor, settings.engine, shared_model, decoding, one_by_one_above=above
+                extractor, engine, shared_model, decoding, above, settings.device
             )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)
@@ -82,7 +86,7 @@ def ingest(
                 finish_moves(spark, to)
                 known = KnownImages.load(to)
             starting.result()
-        remarks = {"source": from_.root, "engine": settings.engine}
+        remarks = {"source": from_.root, "engine": engine, "device": settings.device}
         batch = MicroBatch(spark, to, featurizer, known, remarks)
         with stop_requested(stop) as event:
             return Run(from_, batch, settings, watch).until(event)

@@ -14,6 +14,7 @@ from streaming.errors import LakeError, ModelError
 from streaming.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
 from streaming.extractor import Extractor
 from streaming.storage import storage_of
+from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET, weights_sha256
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,33 @@ def find_model(models_uri: str) -> Extractor | None:
     return Extractor.from_json(storage.read(paths[0]), paths[0]) if paths else None
 
 
-def ensure_model(models_uri: str, weights: str | None) -> Extractor:
+def keep_precision(models_uri: str, asked: str | None) -> str:
+    """The precision that a lake has, or is to have.
+
+    Parameters
+    ----------
+    models_uri : str
+        Normalized URI of the lake's folder of models; it need not exist.
+    asked : str or None
+        One of `streaming.tolerances.PRECISIONS`; None: whatever the lake has, or else the first of them.
+
+    Raises
+    ------
+    LakeError
+        Where the lake has another.
+    """
+    found = find_model(models_uri)
+    if found is None:
+        return asked or PRECISIONS[0]
+    if asked not in (None, found.precision):
+        raise LakeError(
+            f"{models_uri}: its model {found.model_id} computes in {found.precision}, not {asked}; "
+            "leave out --precision to keep it, or start a new lake"
+        )
+    return found.precision
+
+
+def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIONS[0]) -> Extractor:
     """The lake's model, exported first where there is none; TensorFlow starts only then.
 
     Parameters
@@ -57,6 +84,8 @@ def ensure_model(models_uri: str, weights: str | None) -> Extractor:
     weights : str or None
         ``imagenet``, ``random``, a path or a URI. None: whatever the lake has, or else
         ``imagenet``.
+    precision : str
+        Of a model that is made, see `keep_precision`.
 
     Raises
     ------
@@ -67,7 +96,7 @@ def ensure_model(models_uri: str, weights: str | None) -> Extractor:
     """
     found = find_model(models_uri)
     if found is None:
-        extractor, files = export(IMAGENET if weights is None else weights)
+        extractor, files = export(IMAGENET if weights is None else weights, precision)
         for name, content in files.items():
             storage_of(models_uri).write(f"{models_uri}/{extractor.model_id}/{name}", content)
         _log.info("stored the model %s", extractor.model_id)

@@ -17,7 +17,8 @@ from streaming.microbatch import MicroBatch
 from streaming.results import BatchResult, Computed
 from streaming.storage import StoredFile
 
-_COMPUTED_AT_ONCE = 2  # a core that has no more of one part to do begins with the next
+# A core that has no more of one part to do begins with the next; a GPU belongs to one process.
+_COMPUTED_AT_ONCE = {"cpu": 2, "cuda": 1}
 _POLL = 0.1  # seconds between two looks at the flag
 _JOBS = "pomona: featurizing"
 
@@ -42,7 +43,8 @@ class Overlap:
         self._batch, self._size, self._stopped = batch, size, stopped
         self._computed_at = 0.0
         # Kept from one micro-batch to the next: each thread has a connection and a thread of its own in the JVM.
-        self._computing = ThreadPoolExecutor(_COMPUTED_AT_ONCE, "computing")
+        self._at_once = _COMPUTED_AT_ONCE[batch.featurizer.device]
+        self._computing = ThreadPoolExecutor(self._at_once, "computing")
         self._committing = ThreadPoolExecutor(1, "committing")
 
     def close(self) -> None:
@@ -71,7 +73,7 @@ class Overlap:
             return self._committing.submit(self._commit, computed, replace(key, part=part))
 
         parts = enumerate(range(0, len(files), self._size))
-        under_way = deque(begin(*part) for part in islice(parts, _COMPUTED_AT_ONCE + 1))
+        under_way = deque(begin(*part) for part in islice(parts, self._at_once + 1))
         try:
             while under_way:
                 try:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from streaming.decode import DecodeSettings
-from streaming.engines import ENGINES
 from streaming.errors import UsageError
 from streaming.fetch import ONE_BY_ONE_ABOVE
 from streaming.results import BatchResult
+from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
 #: costs by itself, short to wait for and to do again.
@@ -35,8 +35,12 @@ class IngestSettings:
         Images in one micro-batch; None is `FILES_A_CORE` for each core.
     weights : str, optional
         ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model, or is ``imagenet`` in a new lake.
-    engine : str
-        What runs the model.
+    engine : str, optional
+        What runs the model, one of `streaming.tolerances.ENGINES`; None is the first that has the precision.
+    precision : str, optional
+        ``float32`` or ``bfloat16``; None keeps the lake's, or is ``float32`` in a new lake.
+    device : str
+        ``cpu``, or ``cuda`` for the GPUs of the workers.
     settle : float
         Seconds for which a file in a folder must not have changed; objects of S3 appear whole.
     sweep_every : float
@@ -56,15 +60,16 @@ class IngestSettings:
     trigger: float = 5.0
     max_files_per_trigger: int | None = None
     weights: str | None = None
-    engine: str = ENGINES[0]
+    engine: str | None = None
+    precision: str | None = None
+    device: str = DEVICES[0]
     settle: float = 2.0
     sweep_every: float = 600.0
     max_pixels: int = DecodeSettings.max_pixels
     one_by_one_above: int = ONE_BY_ONE_ABOVE
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise UsageError(f"engine {self.engine!r} is not known: choose {' or '.join(ENGINES)}")
+        self._check_way()
         for name, least in (
             ("max_files_per_trigger", 1),
             ("max_pixels", 1),
@@ -77,6 +82,18 @@ class IngestSettings:
             if value is not None and not least <= value < math.inf:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} is {value}: it must be {least} or more")
+
+    def _check_way(self) -> None:
+        for name, known in (("engine", ENGINES), ("precision", PRECISIONS), ("device", DEVICES)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                choices = " or ".join((", ".join(known[:-1]), known[-1]))
+                raise UsageError(f"{name} {value!r} is not known: choose {choices}")
+        if not ways(self.engine, self.device, self.precision):
+            asked = {"engine": self.engine, "device": self.device, "precision": self.precision}
+            words = " ".join(f"--{name} {word}" for name, word in asked.items() if word)
+            there = "; ".join(" ".join(way) for way in TOLERANCES)
+            raise UsageError(f"{words}: these do not go together; what there is: {there}")
 
 
 @dataclass

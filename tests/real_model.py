@@ -1,18 +1,26 @@
-"""The real network, exported once for all tests that need it."""
+"""The real network, exported once for all tests that need it, in each of the ways that run it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from streaming.engines import Engine, create_engine
+from streaming.engines import Engine, create_engine, obstacle
 from streaming.export import KERAS_FILE, ONNX_FILE, export
 from streaming.extractor import Extractor
+from streaming.tolerances import TOLERANCES, Way, ways
 from streaming.weights import IMAGENET_FILE
+
+FLOAT32 = ways(None, None, "float32")
+BFLOAT16 = ways(None, None, "bfloat16")
+#: The way that everything takes unless asked for another.
+DEFAULT = next(iter(TOLERANCES))
 
 
 def weights_file(shared: Path) -> Path:
@@ -26,12 +34,19 @@ def exported(weights: str) -> tuple[Extractor, dict[str, bytes]]:
     return export(weights)
 
 
+def engine(way: Way, weights: str) -> Engine:
+    """An engine with two threads that holds the network with these weights; skips where the machine has none."""
+    if why := obstacle(way):
+        pytest.skip(why)
+    return _engine(way, weights)
+
+
 @cache
-def engine(name: str, weights: str) -> Engine:
-    """An engine with two threads that holds the network with these weights."""
+def _engine(way: Way, weights: str) -> Engine:
     extractor, files = exported(weights)
-    model = files[KERAS_FILE if name == "tensorflow" else ONNX_FILE]
-    return create_engine(name, extractor, model, threads=2)
+    model = files[KERAS_FILE if way.engine == "tensorflow" else ONNX_FILE]
+    gpu = 0 if way.device == "cuda" else None
+    return create_engine(way.engine, replace(extractor, precision=way.precision), model, 2, gpu)
 
 
 def pixels(file: Path) -> NDArray[np.float32]:
@@ -41,8 +56,17 @@ def pixels(file: Path) -> NDArray[np.float32]:
     return np.asarray(resized, np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def features(name: str, weights: str, files: list[Path]) -> NDArray[np.float32]:
+def features(way: Way, weights: str, files: list[Path]) -> NDArray[np.float32]:
     """Features (n, 1280) of image files, in batches of 32."""
     batches = [files[i : i + 32] for i in range(0, len(files), 32)]
-    run = engine(name, weights).run
+    run = engine(way, weights).run
     return np.concatenate([run(np.stack([pixels(f) for f in batch])) for batch in batches])
+
+
+def neighbours_score(found: NDArray[np.float32], files: list[Path]) -> float:
+    """Share of the rotated images (``r_…``) whose nearest image of the plain series, by cosine, has their label."""
+    labels = np.array([file.parent.name for file in files])
+    rotated = np.array([file.name.startswith("r_") for file in files])
+    found = found / np.linalg.norm(found, axis=1, keepdims=True)
+    nearest = (found[rotated] @ found[~rotated].T).argmax(axis=1)
+    return float((labels[~rotated][nearest] == labels[rotated]).mean())

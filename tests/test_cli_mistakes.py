@@ -136,7 +136,7 @@ def test_a_place_where_no_lake_can_be_made(
 ) -> None:
     folder = write_model(place / "elsewhere")
     model = Extractor.from_json((folder / "model.json").read_bytes())
-    monkeypatch.setattr("streaming.model_store.export", lambda _: (model, {"model.onnx": b"1"}))
+    monkeypatch.setattr("streaming.model_store.export", lambda *_: (model, {"model.onnx": b"1"}))
     told = pomona("ingest", "photos", "/proc/lake").complaint
     assert "/proc/lake" in told
 
@@ -144,3 +144,44 @@ def test_a_place_where_no_lake_can_be_made(
 def test_a_lake_of_another_decoder_is_refused(pomona: Command, place: Path) -> None:
     write_model(place / "lake", decoder_revision=DECODER_REVISION + 1)
     assert "start a new lake" in pomona("ingest", "photos", "lake").complaint
+
+
+HALF = "mobilenetv2-224-random-bfloat16"
+
+
+def test_a_precision_that_this_machine_lacks_is_told_before_anything_is_written(
+    pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(place / "half", model_id=HALF, precision="bfloat16")
+    before = sorted(place.rglob("*"))
+    half = ("ingest", "photos", "half", "--weights", "random")
+    new = ("ingest", "photos", "new", "--weights", "random", "--precision", "bfloat16")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("streaming.engine_openvino.has_bfloat16", lambda: False)
+    for words in (half, new):
+        assert "does not have it" in pomona(*words).complaint
+        assert pomona(*words).status == 1
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for words in (half, new, (*half[:3], "--engine", "openvino")):
+        assert "pip install 'pomona[openvino]'" in pomona(*words).complaint
+        assert pomona(*words).status == 1
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_lake_of_another_precision_is_kept(pomona: Command, place: Path) -> None:
+    write_model(place / "lake")
+    write_model(place / "half", model_id=HALF, precision="bfloat16")
+    told = pomona("ingest", "photos", "lake", "--precision", "bfloat16")
+    assert (told.status, "computes in float32, not bfloat16" in told.complaint) == (1, True)
+    told = pomona("ingest", "photos", "half", "--precision", "float32")
+    assert (told.status, f"{HALF} computes in bfloat16, not float32" in told.complaint) == (1, True)
+
+
+def test_an_engine_that_lacks_the_precision_of_the_lake_is_refused(
+    pomona: Command, place: Path
+) -> None:
+    write_model(place / "half", model_id=HALF, precision="bfloat16")
+    for words in (("--engine", "onnxruntime"), ("--engine", "tensorflow"), ("--device", "cuda")):
+        told = pomona("ingest", "photos", "half", *words)
+        assert told.status == 1
+        assert "use --engine openvino --device cpu, or start a new lake" in told.complaint

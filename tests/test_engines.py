@@ -1,4 +1,4 @@
-"""Promises of `streaming.engines`: the same features, whoever runs the network."""
+"""Promises of `streaming.engines`: the same features, whoever runs the network, and a choice made before all else."""
 
 from __future__ import annotations
 
@@ -8,32 +8,44 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_model import engine, exported, features, weights_file
+from real_model import (
+    BFLOAT16,
+    DEFAULT,
+    FLOAT32,
+    engine,
+    exported,
+    features,
+    neighbours_score,
+    weights_file,
+)
 
-from streaming.engines import ENGINES, create_engine
+from streaming.engines import choose_engine, create_engine
 from streaming.errors import ModelError, UsageError
+from streaming.tolerances import ENGINES, TOLERANCES, Way
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ENGINES)
-def test_the_fingerprint_of_the_trained_weights(shared: Path, name: str) -> None:
+@pytest.mark.parametrize("way", FLOAT32, ids="-".join)
+def test_the_fingerprint_of_the_trained_weights(shared: Path, way: Way) -> None:
+    bound = TOLERANCES[way].difference
     zeros = np.zeros((1, 224, 224, 3), np.float32)
-    (found,) = engine(name, str(weights_file(shared))).run(zeros)
+    (found,) = engine(way, str(weights_file(shared))).run(zeros)
     assert found.sum() == pytest.approx(412.7478, abs=1e-3)
-    assert np.linalg.norm(found) == pytest.approx(24.0531, abs=1e-4)
-    assert (found.argmax(), found.max()) == (1060, pytest.approx(4.4317, abs=1e-4))
+    assert np.linalg.norm(found) == pytest.approx(24.0531, abs=bound)
+    assert (found.argmax(), found.max()) == (1060, pytest.approx(4.4317, abs=bound))
     assert (found > 0).sum() == 909
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("way", FLOAT32, ids="-".join)
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_any_number_of_images(shared: Path, name: str, count: int) -> None:
+def test_any_number_of_images(shared: Path, way: Way, count: int) -> None:
     images = np.random.default_rng(0).random((count, 224, 224, 3), np.float32)
-    running = engine(name, str(weights_file(shared)))
+    running = engine(way, str(weights_file(shared)))
     found = running.run(images)
-    assert (running.name, found.shape) == (name, (count, 1280))
+    assert (running.name, found.shape) == (way.engine, (count, 1280))
     assert found.dtype == np.float32
+    assert running.batch >= 1
     for image, row in zip(images, found, strict=True):
         np.testing.assert_allclose(running.run(image[None])[0], row, rtol=0, atol=1e-4)
 
@@ -41,17 +53,35 @@ def test_any_number_of_images(shared: Path, name: str, count: int) -> None:
 @pytest.mark.slow
 def test_trained_features_know_a_fruit_from_another_side(shared: Path) -> None:
     files = sorted((shared / "data/fruits/many").rglob("*.jpg"))
-    labels = np.array([file.parent.name for file in files])
-    rotated = np.array([file.name.startswith("r_") for file in files])
-    assert (len(files), len(set(labels))) == (1200, 24)
-    found = features("onnxruntime", str(weights_file(shared)), files)
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    nearest = (found[rotated] @ found[~rotated].T).argmax(axis=1)
-    assert (labels[~rotated][nearest] == labels[rotated]).mean() >= 0.75
+    assert (len(files), len({file.parent for file in files})) == (1200, 24)
+    found = features(DEFAULT, str(weights_file(shared)), files)
+    assert neighbours_score(found, files) >= 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", BFLOAT16, ids="-".join)
+def test_half_the_bits_point_the_same_way_for_every_image(shared: Path, way: Way) -> None:
+    files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
+    half = features(way, str(weights_file(shared)), files)
+    full = features(Way("tensorflow", "cpu", "float32"), str(weights_file(shared)), files)
+    lengths = np.linalg.norm(half, axis=1) * np.linalg.norm(full, axis=1)
+    least = TOLERANCES[way].cosine
+    assert least is not None
+    assert ((half * full).sum(axis=1) / lengths).min() >= least
+    assert np.abs(half - full).max() > 1e-4  # or it was float32 after all
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", BFLOAT16, ids="-".join)
+def test_half_the_bits_know_as_many_fruits(shared: Path, way: Way) -> None:
+    files = sorted((shared / "data/fruits/many").rglob("*.jpg"))
+    half = neighbours_score(features(way, str(weights_file(shared)), files), files)
+    full = neighbours_score(features(DEFAULT, str(weights_file(shared)), files), files)
+    assert half == pytest.approx(full, abs=TOLERANCES[way].neighbours)
 
 
 def test_an_unknown_engine_names_those_known() -> None:
-    with pytest.raises(UsageError, match="engine torch: unknown; use one of onnxruntime, tens"):
+    with pytest.raises(UsageError, match="engine torch: unknown; use one of onnxruntime, openv"):
         create_engine("torch", None, b"")  # type: ignore[arg-type]
 
 
@@ -59,6 +89,7 @@ def test_an_unknown_engine_names_those_known() -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_file_that_is_no_model_is_refused_in_one_line(shared: Path, name: str) -> None:
     extractor, files = exported(str(weights_file(shared)))
+    engine(Way(name, "cpu", "float32"), str(weights_file(shared)))  # skips where it is missing
     for content in (b"", b"abc", files["model.onnx"][:1000]):
         with pytest.raises(ModelError, match=extractor.model_id) as caught:
             create_engine(name, extractor, content)
@@ -70,7 +101,8 @@ def test_onnx_runtime_needs_no_tensorflow() -> None:
         "import sys, streaming.engines as e, streaming.errors as f\n"
         "try:\n    e.create_engine('onnxruntime', type('X', (), {'model_id': 'x'}), b'abc')\n"
         "except f.ModelError:\n    pass\n"
-        "print(sorted({'tensorflow', 'keras', 'h5py', 'pyspark'} & set(sys.modules)))"
+        "slow = {'tensorflow', 'keras', 'h5py', 'pyspark', 'openvino'}\n"
+        "print(sorted(slow & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -80,3 +112,41 @@ def test_onnx_runtime_needs_no_tensorflow() -> None:
         check=True,
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "precision", "device", "chosen"),
+    [
+        (None, "float32", "cpu", "onnxruntime"),
+        (None, "float32", "cuda", "onnxruntime"),
+        (None, "bfloat16", "cpu", "openvino"),
+        ("openvino", "float32", "cpu", "openvino"),
+        ("tensorflow", "float32", "cpu", "tensorflow"),
+    ],
+)
+def test_the_precision_chooses_where_no_one_did(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, precision: str, device: str, chosen: str
+) -> None:
+    monkeypatch.setattr("streaming.engine_openvino.obstacle", lambda precision: None)
+    assert choose_engine(asked, precision, device) == chosen
+
+
+@pytest.mark.parametrize(
+    ("asked", "device"), [("onnxruntime", "cpu"), ("tensorflow", "cpu"), (None, "cuda")]
+)
+def test_what_cannot_do_a_precision_is_refused_with_what_can(
+    asked: str | None, device: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        choose_engine(asked, "bfloat16", device)
+    line = str(caught.value)
+    assert line.startswith("precision bfloat16: --")
+    assert f"--device {device} does not have it; use --engine openvino --device cpu" in line
+    assert line.endswith("or start a new lake in another precision")
+
+
+def test_what_this_machine_lacks_is_told_when_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    for asked, precision in (("openvino", "float32"), (None, "bfloat16")):
+        with pytest.raises(ModelError, match=r"pip install 'pomona\[openvino\]' there"):
+            choose_engine(asked, precision, "cpu")

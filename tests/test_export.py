@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_model import exported, features, weights_file
+from real_model import DEFAULT, exported, features, weights_file
 
 from streaming.errors import UsageError
 from streaming.export import export
@@ -36,7 +36,7 @@ def test_the_description_says_what_mobilenet_needs(shared: Path) -> None:
 @pytest.mark.slow
 def test_random_weights_tell_images_apart(shared: Path) -> None:
     files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
-    found = features("onnxruntime", "random", files)
+    found = features(DEFAULT, "random", files)
     assert found.std(axis=0).min() > 1e-3
     assert found.std(axis=0).mean() > 0.03
     distances = np.linalg.norm(found[:, None] - found[None], axis=2)[~np.eye(20, dtype=bool)]
@@ -51,5 +51,5 @@ def test_random_weights_always_give_the_same_id_and_features() -> None:
 
 
 def test_an_unknown_precision_names_those_known() -> None:
-    with pytest.raises(UsageError, match="precision int4: unknown; use one of float32"):
+    with pytest.raises(UsageError, match="precision int4: unknown; use one of float32, bfloat16"):
         export("random", "int4")

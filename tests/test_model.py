@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_model import features, pixels, weights_file
+from real_model import FLOAT32, features, pixels, weights_file
 
 from streaming.model import convert
+from streaming.tolerances import TOLERANCES, Way
 from streaming.weights import parse_weights, read_weights
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +60,8 @@ def test_imagenet_out_of_reach_is_one_line_with_a_remedy_and_no_noise(tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["onnxruntime", "tensorflow"])
-def test_features_are_those_of_keras_with_the_same_file(shared: Path, name: str) -> None:
+@pytest.mark.parametrize("way", FLOAT32, ids="-".join)
+def test_features_are_those_of_keras_with_the_same_file(shared: Path, way: Way) -> None:
     import keras
 
     network = keras.applications.MobileNetV2(
@@ -72,9 +73,9 @@ def test_features_are_those_of_keras_with_the_same_file(shared: Path, name: str)
     files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
     assert len(files) == 20
     expected = network.predict(np.stack([pixels(file) for file in files]), verbose=0)
-    found = features(name, str(weights_file(shared)), files)
+    found = features(way, str(weights_file(shared)), files)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCES[way].difference)
 
 
 @pytest.mark.slow

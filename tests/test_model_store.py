@@ -16,8 +16,10 @@ from streaming.decode import DECODER_REVISION
 from streaming.errors import LakeError, ModelError
 from streaming.extractor import Extractor, make_model_id
 from streaming.mobilenet import LAYER, random_tensors, tensors_sha256
-from streaming.model_store import ensure_model, find_model, read_model
+from streaming.model import Converted
+from streaming.model_store import ensure_model, find_model, keep_precision, read_model
 from streaming.storage import LocalStorage
+from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET_FILE
 
 ONNX, KERAS = b"as if ONNX", b"as if Keras"
@@ -35,10 +37,10 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "keras" / "models"
 
 
-def stored(models: str, weights: str, weights_sha256: str) -> Extractor:
+def stored(models: str, weights: str, weights_sha256: str, precision: str = "float32") -> Extractor:
     """A lake whose model says it has these weights; enough for all but running it."""
     extractor = Extractor(
-        model_id=make_model_id(weights_sha256, 224, LAYER, DECODER_REVISION, "float32"),
+        model_id=make_model_id(weights_sha256, 224, LAYER, DECODER_REVISION, precision),
         architecture="MobileNetV2",
         weights=weights,
         weights_sha256=weights_sha256,
@@ -48,7 +50,7 @@ def stored(models: str, weights: str, weights_sha256: str) -> Extractor:
         divisor=127.5,
         offset=-1.0,
         decoder_revision=DECODER_REVISION,
-        precision="float32",
+        precision=precision,
         onnx_sha256=hashlib.sha256(ONNX).hexdigest(),
         keras_sha256=hashlib.sha256(KERAS).hexdigest(),
         versions={},
@@ -139,9 +141,43 @@ def test_imagenet_is_compared_by_hash_where_keras_has_it_and_by_name_where_not(
         ensure_model(models, "imagenet")
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_lake_keeps_its_precision(models: str, precision: str) -> None:
+    stored(models, "a.h5", "1" * 64, precision)
+    assert keep_precision(models, None) == precision
+    assert keep_precision(models, precision) == precision
+
+
+def test_a_new_lake_gets_what_is_asked_for_and_float32_otherwise(models: str) -> None:
+    assert keep_precision(models, None) == "float32"
+    assert keep_precision(models, "bfloat16") == "bfloat16"
+
+
+def test_another_precision_is_refused_with_both_and_the_remedy(models: str) -> None:
+    extractor = stored(models, "a.h5", "1" * 64)
+    with pytest.raises(LakeError) as caught:
+        keep_precision(models, "bfloat16")
+    line = str(caught.value)
+    assert f"its model {extractor.model_id} computes in float32, not bfloat16; " in line
+    assert line.endswith("leave out --precision to keep it, or start a new lake")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_id_of_a_new_model_ends_with_its_precision(
+    models: str, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    converted = Converted(ONNX, KERAS, {})
+    monkeypatch.setattr("streaming.export.convert", lambda tensors: converted)
+    made = ensure_model(models, "random", precision)
+    assert made.model_id.endswith(f"-{precision}")
+    assert find_model(models) == made
+    assert keep_precision(models, None) == precision
+
+
 def test_each_engine_gets_its_file(models: str) -> None:
     extractor = stored(models, "a.h5", "1" * 64)
     assert read_model(models, extractor, "onnxruntime") == ONNX
+    assert read_model(models, extractor, "openvino") == ONNX
     assert read_model(models, extractor, "tensorflow") == KERAS
 
 

@@ -36,6 +36,8 @@ class Context:
 class Recorder:
     """In place of a MicroBatch: remembers what begins and ends, and waits or fails where it is told to."""
 
+    device = "cpu"
+
     def __init__(self, computing: Callable[[int], None] = lambda first: None) -> None:
         self.events: list[str] = []
         self.keys: list[BatchId] = []
@@ -44,6 +46,10 @@ class Recorder:
 
     @property
     def spark(self) -> Any:
+        return self
+
+    @property
+    def featurizer(self) -> Any:
         return self
 
     @property
@@ -82,6 +88,20 @@ def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:
 def test_a_part_is_computed_while_the_one_before_still_is() -> None:
     together = threading.Barrier(2, timeout=10)
     batch = Recorder(lambda first: together.wait() and None if first < 4 else None)
+    assert len(list(overlap(batch).take(FILES, KEY))) == 5
+
+
+def test_a_gpu_computes_one_part_at_a_time() -> None:
+    running: list[int] = []
+
+    def computing(first: int) -> None:
+        running.append(first)
+        time.sleep(0.02)
+        assert running == [first]
+        running.remove(first)
+
+    batch = Recorder(computing)
+    batch.device = "cuda"
     assert len(list(overlap(batch).take(FILES, KEY))) == 5
 
 

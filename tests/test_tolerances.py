@@ -1,0 +1,39 @@
+"""Promises of `streaming.tolerances`: one table, and rows of different programs may meet by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, Way, ways
+
+
+def test_all_that_share_a_model_id_have_the_bound_of_the_design() -> None:
+    assert {TOLERANCES[way].difference for way in ways(None, None, "float32")} == {1e-4}
+
+
+def test_half_the_bits_are_held_to_direction_and_neighbours() -> None:
+    (way,) = ways(None, None, "bfloat16")
+    assert (TOLERANCES[way].cosine, TOLERANCES[way].neighbours) == (0.999, 0.01)
+
+
+def test_the_words_are_those_of_the_table_and_the_first_are_the_defaults() -> None:
+    assert ENGINES == ("onnxruntime", "openvino", "tensorflow")
+    assert DEVICES == ("cpu", "cuda")
+    assert PRECISIONS == ("float32", "bfloat16")
+    assert next(iter(TOLERANCES)) == Way(ENGINES[0], DEVICES[0], PRECISIONS[0])
+
+
+def test_words_left_open_find_all_that_fit() -> None:
+    assert ways(None, None, None) == list(TOLERANCES)
+    assert ways("openvino", None, "bfloat16") == [Way("openvino", "cpu", "bfloat16")]
+    assert ways("tensorflow", "cuda", None) == []
+
+
+def test_the_readme_tells_of_every_way_and_its_bound() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    table = [line.split(" | ") for line in readme.splitlines() if line.count("|") == 6]
+    told = {Way(*(cell.strip("| `") for cell in cells[:3])): cells[3] for cells in table[2:]}
+    assert set(told) == set(TOLERANCES)
+    for way, bound in TOLERANCES.items():
+        for number in (bound.difference, bound.cosine, bound.neighbours):
+            assert number is None or f"{number:f}".rstrip("0") in told[way]
