@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import platform
 from typing import Any
@@ -50,7 +52,8 @@ class OnnxRuntimeEngine:
         if gpu is not None:
             # What it would say of libraries that are missing is said below, in one line.
             onnxruntime.set_default_logger_severity(_SEVERITY_FATAL)
-            onnxruntime.preload_dlls()
+            with contextlib.redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls()
             self.batch = gpus.images_a_call(gpus.free_bytes(gpu))
             providers = [(_CUDA, cuda_options(gpu))]
         try:

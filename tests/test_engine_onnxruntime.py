@@ -56,19 +56,22 @@ def test_a_gpu_with_its_package_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_session_that_fell_back_to_the_processor_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_session_that_fell_back_to_the_processor_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if not obstacle("cuda"):
         pytest.skip("this machine has a GPU: nothing falls back")
-    pretend(monkeypatch, CUDA, 1)
     extractor, files = exported("random")
+    pretend(monkeypatch, CUDA, 1)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublas"))
+    capfd.readouterr()
     with pytest.raises(ModelError) as caught:
         OnnxRuntimeEngine(extractor, files["model.onnx"], 1, gpu=0)
     line = str(caught.value)
     assert line.startswith("device cuda: ONNX Runtime finds no CUDA or cuDNN that fits it on ")
     assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in line
     assert "\n" not in line
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_gpu_computes_in_full_float32() -> None:
