@@ -124,6 +124,8 @@ def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
     content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Engine:
+        batch = 16
+
         def run(self, images: object) -> list[list[float]]:
             return [[0.0]] * len(images)  # type: ignore[arg-type]
 

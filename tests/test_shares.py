@@ -1,0 +1,81 @@
+"""Promises of `streaming.shares`: images dealt out evenly, to as many tasks as cores or GPUs can run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streaming import gpu
+from streaming.decode import DecodeSettings
+from streaming.errors import PlatformError
+from streaming.featurize import Featurizer
+from streaming.microbatch import MicroBatch
+from streaming.shares import Shares, tasks_at_once
+from streaming.storage import StoredFile
+
+CLUSTER = {"spark.task.resource.gpu.amount": "1"}
+
+
+def featurizer(device: str = "cpu") -> Featurizer:
+    extractor: Any = SimpleNamespace(model_id="made-up")
+    nothing: Any = SimpleNamespace(value=b"")
+    return Featurizer(extractor, "counting", nothing, DecodeSettings(), device=device)
+
+
+def spark(master: str, cores: int = 8, **settings: str) -> Any:
+    context = SimpleNamespace(master=master, defaultParallelism=cores, getConf=lambda: settings)
+    return SimpleNamespace(sparkContext=context)
+
+
+@pytest.mark.parametrize(
+    ("device", "master", "gpus", "tasks"),
+    [
+        ("cpu", "local[8]", 1, 8),
+        ("cuda", "local[8]", 1, 1),
+        ("cuda", "local[*]", 2, 2),
+        ("cuda", "local[8]", 0, 1),
+        ("cuda", "local[8]", 16, 8),
+        ("cuda", "yarn", 0, 8),  # Spark counts the GPUs of a cluster
+    ],
+)
+def test_one_process_a_core_or_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, master: str, gpus: int, tasks: int
+) -> None:
+    monkeypatch.setattr(gpu, "count", lambda: gpus)
+    assert tasks_at_once(spark(master, **CLUSTER), featurizer(device)) == tasks
+
+
+def test_a_cluster_that_gives_tasks_no_gpu_is_told_how() -> None:
+    with pytest.raises(PlatformError, match=r"submit with spark\.executor\.resource\.gpu\.amount"):
+        tasks_at_once(spark("yarn"), featurizer("cuda"))
+    assert tasks_at_once(spark("yarn"), featurizer()) == 8
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "shares"),
+    [
+        ("cpu", 10_000, 16),
+        ("cpu", 800, 12),
+        ("cpu", 100, 8),
+        ("cpu", 3, 3),
+        ("cuda", 10_000, 2),
+        ("cuda", 1, 1),
+    ],
+)
+def test_there_are_as_many_shares_as_keep_cores_or_gpus_busy(
+    monkeypatch: pytest.MonkeyPatch, device: str, count: int, shares: int
+) -> None:
+    monkeypatch.setattr(gpu, "count", lambda: 2)
+    unused: Any = None
+    batch = MicroBatch(spark("local[8]"), unused, featurizer(device), unused, {})
+    assert batch._shares(count) == shares
+
+
+def test_every_image_is_in_one_share_and_each_share_has_some_of_all() -> None:
+    tasks = [(StoredFile(f"file:/x/{number}.jpg", 1, 0), 1) for number in range(10)]
+    dealt = Shares.deal(featurizer(), tasks, 3).shares
+    assert [len(share) for share in dealt] == [4, 3, 3]
+    assert {task for share in dealt for task in share} == set(tasks)
+    assert list(dealt[1]) == tasks[1::3]
