@@ -1,0 +1,131 @@
+"""Running a contestant: a fresh process, its words, its memory, and what becomes of one that cannot run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stopwatch import STARTED_AT
+
+#: Seconds after which a contestant is given up.
+PATIENCE = 1800.0
+
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way of doing the work.
+
+    Parameters
+    ----------
+    key : str
+        Its name among the results.
+    title : str
+        Its name in the table.
+    words : callable
+        From an empty folder of its own to what follows `python -m`.
+    needs : sequence of str
+        Packages without which it cannot run.
+    read : callable, optional
+        From what it printed, its start (seconds since 1970) and its folder to a result; `Stopwatch`'s line unless given.
+    """
+
+    key: str
+    title: str
+    words: Callable[[Path], Sequence[str]]
+    needs: Sequence[str] = ()
+    read: Callable[[str, float, Path], Run] = lambda out, _started, _folder: last_line(out)
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot run here, or nothing."""
+        absent = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        return f"not installed: {', '.join(absent)}" if absent else ""
+
+
+def run(contestant: Contestant, work: Path) -> Run:
+    """Run a contestant once.
+
+    Returns
+    -------
+    dict
+        ``count``, ``seconds``, ``startup``, the peaks of memory; or ``skipped``, with the reason.
+    """
+    if contestant.missing:
+        return {"skipped": contestant.missing}
+    from benchmarks.memory import MemoryWatch, is_worker
+
+    work.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=work, prefix=f"{contestant.key}-"))
+    try:
+        command = [sys.executable, "-m", *contestant.words(folder)]
+        with open(folder / "stderr", "w+") as said:
+            started = time.time()
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                env=environment() | {STARTED_AT: repr(started)},
+            )
+            memory = MemoryWatch(process.pid, is_worker)
+            memory.start()
+            try:
+                out, _ = process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, _ = process.communicate()
+            peaks = memory.stop()
+            said.seek(0)
+            if process.returncode:
+                return {"skipped": complaint(said.read()) or f"exit status {process.returncode}"}
+        return contestant.read(out, started, folder) | peaks
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment() -> dict[str, str]:
+    """What contestants share: this Python for workers, the loopback alone, and nobody is told of it."""
+    env = os.environ | {
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "DAFT_ANALYTICS_ENABLED": "0",
+        "SCARF_NO_ANALYTICS": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    if "JAVA_HOME" not in env and not shutil.which("java"):
+        from streaming.jars import java_home
+
+        env["JAVA_HOME"] = str(java_home())
+    return env
+
+
+def last_line(out: str) -> Run:
+    """The line of JSON that a contestant prints at its end."""
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    found: Run = json.loads(lines[-1])
+    return found
+
+
+def complaint(said: str) -> str:
+    """The line of a standard error that says most."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if line.startswith("pomona: ") or "Error" in line.split(":")[0]:
+            return line[:200]
+    return lines[-1][:200] if lines else ""

@@ -1,0 +1,50 @@
+"""Daft with ONNX Runtime: a glob of paths, `download`, one instance of a class a core, Parquet out.
+
+`python -m benchmarks.peers.daft_peer IMAGES MODEL OUT`
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pyarrow.dataset
+
+from benchmarks.peers.network import features, onnx_session
+from benchmarks.stopwatch import Stopwatch
+
+
+class Featurizer:
+    """An instance keeps its session from batch to batch."""
+
+    def __init__(self, model: str) -> None:
+        self.session = onnx_session(f"{model}/model.onnx")
+
+    def features(self, contents: Any) -> Any:
+        """Features of a batch of files."""
+        return list(features(self.session, contents.to_pylist()))
+
+
+def main() -> None:
+    """Featurize a folder."""
+    watch = Stopwatch()
+    images, model, out = sys.argv[1:4]
+    os.environ["DAFT_ANALYTICS_ENABLED"] = "0"
+    import daft
+    from daft.functions import download
+
+    vector = daft.DataType.list(daft.DataType.float32())
+    # What `@daft.method.batch` and `@daft.cls` do above a class, where Daft is there to be imported.
+    Featurizer.features = daft.method.batch(return_dtype=vector, batch_size=32)(Featurizer.features)  # type: ignore[method-assign]
+    network = daft.cls(Featurizer, max_concurrency=os.cpu_count(), use_process=True)(model)
+
+    watch.start()
+    path = daft.col("path")
+    found = daft.from_glob_path(f"{images}/**/*")
+    found.select(path, network.features(download(path)).alias("features")).write_parquet(out)
+    watch.stop(pyarrow.dataset.dataset(out).count_rows())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The notebook that Pomona replaces: binaryFile, a scalar-iterator pandas UDF, Keras's `predict`, Parquet out.
+
+`python -m benchmarks.peers.notebook IMAGES MODEL OUT`; written as the notebook writes it, `repartition(20)` included.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from benchmarks.stopwatch import Stopwatch
+
+
+def build_model() -> Any:
+    """MobileNetV2 up to its global average pool, without weights."""
+    from keras.applications import MobileNetV2
+
+    return MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+
+
+def preprocess(content: bytes) -> Any:
+    """The pixels of one image, as the network takes them."""
+    from keras.applications.mobilenet_v2 import preprocess_input
+    from keras.utils import img_to_array
+
+    image = Image.open(io.BytesIO(content)).convert("RGB").resize((224, 224))
+    return preprocess_input(img_to_array(image))
+
+
+def main() -> None:
+    """Featurize a folder."""
+    watch = Stopwatch()
+    images, model, out = sys.argv[1:4]
+    from pyspark.sql import SparkSession
+    from pyspark.sql import functions as F
+
+    spark = (
+        SparkSession.builder.appName("notebook")
+        .master("local[*]")
+        .config("spark.driver.memory", "4g")
+        .config("spark.sql.parquet.writeLegacyFormat", "true")
+        .config("spark.ui.enabled", "false")
+        .getOrCreate()
+    )
+    network = build_model()
+    network.load_weights(f"{model}/model.weights.h5")
+    weights = spark.sparkContext.broadcast(network.get_weights())
+
+    def featurize_series(network: Any, contents: pd.Series) -> pd.Series:
+        predicted = network.predict(np.stack(contents.map(preprocess)))
+        return pd.Series([vector.flatten() for vector in predicted])
+
+    def featurize(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        network = build_model()
+        network.set_weights(weights.value)
+        for contents in batches:
+            yield featurize_series(network, contents)
+
+    # Called, not used as a decorator: annotations as text would not reach Spark.
+    featurize_udf: Any = F.pandas_udf(featurize, "array<float>", F.PandasUDFType.SCALAR_ITER)
+
+    watch.start()
+    read = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(images)
+    labelled = read.withColumn("label", F.element_at(F.split(read["path"], "/"), -2))
+    features = labelled.repartition(20).select(
+        "path", "label", featurize_udf("content").alias("features")
+    )
+    features.write.mode("overwrite").parquet(out)
+    watch.stop(spark.read.parquet(out).count())
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The practical limit: two plain processes of one thread read, decode and run the network; no Spark, no table.
+
+`python -m benchmarks.peers.plain_processes IMAGES MODEL OUT [ENGINE]`; one process a core, each writes one Parquet
+file at its end.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from benchmarks.peers.network import files_below
+from benchmarks.stopwatch import Stopwatch
+from streaming.decode import DecodeSettings, decode
+from streaming.engines import Engine, create_engine
+from streaming.extractor import Extractor
+
+BATCH = 16
+
+
+def load(model: str, engine: str) -> tuple[Engine, DecodeSettings]:
+    """The engine with one thread, and how it takes its pixels."""
+    extractor = Extractor.from_json(Path(model, "model.json").read_bytes())
+    name = "model.weights.h5" if engine == "tensorflow" else "model.onnx"
+    settings = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
+    return create_engine(engine, extractor, Path(model, name).read_bytes(), threads=1), settings
+
+
+def featurize(engine: Engine, settings: DecodeSettings, files: list[str]) -> NDArray[np.float32]:
+    """Features (n, width) of n files."""
+    found = []
+    for start in range(0, len(files), BATCH):
+        contents = [Path(file).read_bytes() for file in files[start : start + BATCH]]
+        found.append(engine.run(np.stack([decode(c, settings).pixels for c in contents])))
+    return np.concatenate(found)
+
+
+def work(files: list[str], model: str, engine: str, out: str, barrier: Barrier) -> None:
+    """What one process does: start, wait for the others, featurize, write, wait again."""
+    loaded, settings = load(model, engine)
+    barrier.wait()
+    features = featurize(loaded, settings, files)
+    flat = pa.array(features.reshape(-1))
+    offsets = np.arange(len(files) + 1, dtype=np.int32) * features.shape[1]
+    rows = pa.table({"path": files, "features": pa.ListArray.from_arrays(offsets, flat)})
+    pq.write_table(rows, Path(out, f"part-{os.getpid()}.parquet"))
+    barrier.wait()
+
+
+def main() -> None:
+    """Featurize a folder."""
+    watch = Stopwatch()
+    images, model, out = sys.argv[1:4]
+    engine = sys.argv[4] if len(sys.argv) > 4 else "onnxruntime"
+    Path(out).mkdir(parents=True, exist_ok=True)
+    files = files_below(images)
+    cores = min(os.cpu_count() or 1, len(files))
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(cores + 1)
+    processes = [
+        context.Process(target=work, args=(files[i::cores], model, engine, out, barrier))
+        for i in range(cores)
+    ]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    watch.start()
+    barrier.wait()
+    watch.stop(len(files), engine=engine)
+    for process in processes:
+        process.join()
+
+
+if __name__ == "__main__":
+    main()

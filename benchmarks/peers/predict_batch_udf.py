@@ -1,0 +1,53 @@
+"""Spark's `predict_batch_udf` in its best case: the bytes go in as they are, ONNX Runtime does the work.
+
+`python -m benchmarks.peers.predict_batch_udf IMAGES MODEL OUT`. Its documentation feeds arrays of pixels from a
+column; 600 kB an image through Arrow would cost more than the network does, so decoding is a part of `predict`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.network import features, onnx_session
+from benchmarks.stopwatch import Stopwatch
+
+
+def main() -> None:
+    """Featurize a folder."""
+    watch = Stopwatch()
+    images, model, out = sys.argv[1:4]
+    from pyspark.ml.functions import predict_batch_udf
+    from pyspark.sql import SparkSession
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import ArrayType, FloatType
+
+    spark = (
+        SparkSession.builder.appName("predict_batch_udf")
+        .master("local[*]")
+        .config("spark.driver.memory", "4g")
+        .config("spark.ui.enabled", "false")
+        .getOrCreate()
+    )
+    shared = spark.sparkContext.broadcast(Path(model, "model.onnx").read_bytes())
+
+    def make_predict() -> Callable[[Any], Any]:
+        session = onnx_session(shared.value)
+        return lambda contents: features(session, [bytes(content) for content in contents])
+
+    predict: Any = predict_batch_udf(
+        make_predict, return_type=ArrayType(FloatType()), batch_size=32
+    )
+
+    watch.start()
+    read = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(images)
+    labelled = read.withColumn("label", F.element_at(F.split(read["path"], "/"), -2))
+    labelled.select("path", "label", predict("content").alias("features")).write.parquet(out)
+    watch.stop(spark.read.parquet(out).count())
+    spark.stop()
+
+
+if __name__ == "__main__":
+    main()
