@@ -1,5 +1,5 @@
 # The commands that a person types; each sets up what it needs.
-.PHONY: run test check setup lock clean
+.PHONY: run test check setup bench lock clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
@@ -15,6 +15,11 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow and not spark and not s3 and not end_to_end"
 
+# SIZE=full takes the numbers that the targets ask for; IMAGES=folder takes your own, in folders named after their label.
+SIZE := quick
+bench: setup .venv/.bench
+	$(BIN)/python -m benchmarks --size $(SIZE) $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
 setup: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -24,10 +29,18 @@ setup: .venv/.ready
 	$(BIN)/python -m streaming.rehearsal
 	touch $@
 
+# The same pins as in requirements.lock, and the peers' packages beside them.
+.venv/.bench: requirements-bench.lock .venv/.ready
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-bench.lock
+	touch $@
+
 # Needs uv. No index is written into the file: hashes tell what is meant, wherever it comes from.
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --upgrade --output-file requirements.lock
+	uv pip compile pyproject.toml --extra bench --extra openvino --constraint requirements.lock --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
+		--output-file requirements-bench.lock
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -38,7 +38,8 @@ class Contestant:
     needs : sequence of str
         Packages without which it cannot run.
     read : callable, optional
-        From what it printed, its start (seconds since 1970) and its folder to a result; `Stopwatch`'s line unless given.
+        From what it printed, its start (seconds since 1970) and its folder to a result. Unless given, it is
+        the line of `Stopwatch`.
     """
 
     key: str
@@ -86,11 +87,14 @@ def run(contestant: Contestant, work: Path) -> Run:
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, _ = process.communicate()
+            wall = time.time() - started
             peaks = memory.stop()
             said.seek(0)
             if process.returncode:
                 return {"skipped": complaint(said.read()) or f"exit status {process.returncode}"}
-        return contestant.read(out, started, folder) | peaks
+        found = contestant.read(out, started, folder) | peaks
+        # Who tells nothing of its start needed all else for it.
+        return {"startup": wall - (found.get("whole") or found["seconds"]), "wall": wall} | found
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

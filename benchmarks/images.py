@@ -50,7 +50,9 @@ class Images:
         shutil.rmtree(unfinished, ignore_errors=True)
         files = image_files(self.folder)
         for number in range(count):
-            file = files[number * len(files) // count if count < len(files) else number % len(files)]
+            file = files[
+                number * len(files) // count if count < len(files) else number % len(files)
+            ]
             link(file, unfinished / file.parent.name / f"{number // len(files)}_{file.name}")
         unfinished.rename(target)
         return target

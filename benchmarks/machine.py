@@ -12,7 +12,17 @@ from pathlib import Path
 from benchmarks.contestants import environment
 
 _PACKAGES = (
-    *("pyspark", "delta-spark", "tensorflow", "keras", "onnxruntime", "openvino", "numpy", "pyarrow", "pillow"),
+    *(
+        "pyspark",
+        "delta-spark",
+        "tensorflow",
+        "keras",
+        "onnxruntime",
+        "openvino",
+        "numpy",
+        "pyarrow",
+        "pillow",
+    ),
     *("scikit-learn", "ray", "daft"),
 )
 

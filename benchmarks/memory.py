@@ -78,5 +78,5 @@ class MemoryWatch(threading.Thread):
 
 def _command(process: psutil.Process) -> list[str]:
     with suppress(psutil.Error):
-        return process.cmdline()
+        return list(process.cmdline())
     return []

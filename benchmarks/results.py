@@ -1,4 +1,4 @@
-"""What was measured, as JSON: sections by name, each with its own size and date, so that a part can be measured anew."""
+"""What was measured, as JSON: sections by name, each with its size and date, so that parts can be measured anew."""
 
 from __future__ import annotations
 

@@ -30,12 +30,15 @@ class Workplace:
     size : Size
     asked_images, asked_weights : str, optional
         As given on the command line.
+    reuse : bool
+        Whether a lake that an earlier run has prepared will do.
     """
 
     work: Path
     size: Size
     asked_images: str | None = None
     asked_weights: str | None = None
+    reuse: bool = False
     _lakes: dict[tuple[str, ...], Path | str] = field(default_factory=dict)
 
     @cached_property
@@ -93,7 +96,10 @@ class Workplace:
         return folder
 
     def _first_ingest(self, engine: Sequence[str]) -> Path | str:
-        lake = self.scratch("-".join(("model", *(word.strip("-") for word in engine))))
+        name = "-".join(("model", *(word.strip("-") for word in engine)))
+        if self.reuse and (self.work / name / "lake" / "features").is_dir():
+            return self.work / name / "lake" / "models"
+        lake = self.scratch(name)
         words = [str(self.folder_of(8)), str(lake / "lake"), "--once", "--weights", self.weights]
         done = subprocess.run(
             [sys.executable, "-m", _POMONA, "ingest", *words, *engine],

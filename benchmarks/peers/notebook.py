@@ -37,9 +37,9 @@ def main() -> None:
     """Featurize a folder."""
     watch = Stopwatch()
     images, model, out = sys.argv[1:4]
-    from pyspark.sql import SparkSession
-    from pyspark.sql import functions as F
+    from pyspark.sql import SparkSession, functions
 
+    F: Any = functions  # what is used of it has no types
     spark = (
         SparkSession.builder.appName("notebook")
         .master("local[*]")
@@ -63,7 +63,7 @@ def main() -> None:
             yield featurize_series(network, contents)
 
     # Called, not used as a decorator: annotations as text would not reach Spark.
-    featurize_udf: Any = F.pandas_udf(featurize, "array<float>", F.PandasUDFType.SCALAR_ITER)
+    featurize_udf = F.pandas_udf(featurize, "array<float>", F.PandasUDFType.SCALAR_ITER)
 
     watch.start()
     read = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(images)

@@ -44,7 +44,9 @@ def main() -> None:
     cores = os.cpu_count() or 1
 
     watch.start()
-    done = ray.data.read_binary_files(images, include_paths=True).map_batches(
+    done = ray.data.read_binary_files(
+        images, include_paths=True
+    ).map_batches(
         Featurizer,
         fn_constructor_args=(model,),
         batch_size=32,
