@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.memory import MemoryWatch
 from benchmarks.stopwatch import STARTED_AT
 
 #: Seconds after which a contestant is given up.
@@ -65,8 +66,6 @@ def run(contestant: Contestant, work: Path) -> Run:
     """
     if contestant.missing:
         return {"skipped": contestant.missing}
-    from benchmarks.memory import MemoryWatch, is_worker
-
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=work, prefix=f"{contestant.key}-"))
     try:
@@ -80,7 +79,7 @@ def run(contestant: Contestant, work: Path) -> Run:
                 text=True,
                 env=environment() | {STARTED_AT: repr(started)},
             )
-            memory = MemoryWatch(process.pid, is_worker)
+            memory = MemoryWatch(process.pid)
             memory.start()
             try:
                 out, _ = process.communicate(timeout=PATIENCE)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import psutil
-
+try:
+    import psutil
+except ImportError:  # of the extra `bench`: without it, memory is not told
+    psutil = None
 #: Seconds between two looks: each costs milliseconds, also to those who are measured.
 INTERVAL = 1.0
 MB = 2**20
-
-IsWorker = Callable[[list[str], list[str]], bool]
 
 
 def is_worker(words: list[str], parent: list[str]) -> bool:
@@ -36,19 +35,17 @@ class MemoryWatch(threading.Thread):
     ----------
     pid : int
         The tree's root.
-    is_worker : callable
-        From the command lines of a process and of its parent.
     """
 
-    def __init__(self, pid: int, is_worker: IsWorker) -> None:
+    def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self._root, self._is_worker = psutil.Process(pid), is_worker
+        self._root = psutil and psutil.Process(pid)
         self._stopped = threading.Event()
         self.peaks = {"worker_rss": 0.0, "worker_pss": 0.0, "worker_uss": 0.0, "all_pss": 0.0}
 
     def run(self) -> None:
         """Look, and wait."""
-        while not self._stopped.wait(INTERVAL):
+        while self._root and not self._stopped.wait(INTERVAL):
             with suppress(psutil.Error):
                 self._look()
 
@@ -67,7 +64,7 @@ class MemoryWatch(threading.Thread):
                 memory: Any = process.memory_full_info()
                 shared = getattr(memory, "pss", 0) or memory.uss  # macOS knows no PSS
                 total += shared / MB
-                if self._is_worker(told[process.pid], told.get(process.ppid(), [])):
+                if is_worker(told[process.pid], told.get(process.ppid(), [])):
                     for name, value in (("rss", memory.rss), ("pss", shared), ("uss", memory.uss)):
                         self._raise(f"worker_{name}", value / MB)
         self._raise("all_pss", total)

@@ -8,10 +8,10 @@ from statistics import median
 
 from benchmarks import ten_million
 from benchmarks.results import Section, middle, rate
-from benchmarks.targets import targets
+from benchmarks.targets import ABSENT, targets
 
 _TEMPLATE = Path(__file__).with_name("template.md")
-_ABSENT = "Not measured yet."
+_NOTHING = "Not measured yet."
 Sections = Mapping[str, Section]
 
 
@@ -46,7 +46,7 @@ def _about(sections: Sections) -> str:
         told = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}"
         rows.append((name, section["size"], section["measured_at"], told))
     if not rows:
-        return _ABSENT
+        return _NOTHING
     parts = [table(("section", "size", "measured at (UTC)", "machine"), rows)]
     used = max(sections.values(), key=lambda section: str(section["measured_at"]))["versions"]
     parts.append(
@@ -66,7 +66,7 @@ def _targets(sections: Sections) -> str:
 
 def _featurize(section: Section | None) -> str:
     if not section:
-        return _ABSENT
+        return _NOTHING
     rows = []
     ours = rate(section, "pomona_onnxruntime")
     for key, contestant in section["contestants"].items():
@@ -80,9 +80,9 @@ def _featurize(section: Section | None) -> str:
                 contestant["title"],
                 f"{middle(section, key, 'count'):,.0f}",
                 f"{one:.1f}",
-                f"{one / ours:.2f}" if ours else "–",
+                f"{one / ours:.2f}" if ours else ABSENT,
                 _seconds(middle(section, key, "startup")),
-                *(f"{value:,.0f}" if value else "–" for value in memory),
+                *(f"{value:,.0f}" if value else ABSENT for value in memory),
             )
         )
     heading = ("contestant", "images", "images a second", "of Pomona's", "start-up")
@@ -93,7 +93,7 @@ def _featurize(section: Section | None) -> str:
 
 def _refit(section: Section | None) -> str:
     if not section:
-        return _ABSENT
+        return _NOTHING
     rows = []
     ours = middle(section, "pomona", "seconds")
     for key, contestant in section["contestants"].items():
@@ -107,7 +107,7 @@ def _refit(section: Section | None) -> str:
                 contestant["title"] + (f" ({last['statistics']})" if "statistics" in last else ""),
                 f"{middle(section, key, 'count'):,.0f}",
                 f"{one:.2f} s",
-                f"{one / ours:.2f}" if ours else "–",
+                f"{one / ours:.2f}" if ours else ABSENT,
                 _seconds(middle(section, key, "whole")),
                 _seconds(middle(section, key, "startup")),
                 f"{last['explained']:.4f}",
@@ -131,7 +131,7 @@ def _refit(section: Section | None) -> str:
 
 def _first_row(section: Section) -> str:
     if not section:
-        return _ABSENT
+        return _NOTHING
     rows = []
     for key in ("pomona", "plain"):
         found = section["contestants"].get(key)
@@ -148,7 +148,7 @@ def _first_row(section: Section) -> str:
 
 def _latency(section: Section | None) -> str:
     if not section:
-        return _ABSENT
+        return _NOTHING
     rows: list[tuple[str, ...]] = []
     for key, title in (
         ("warm", f"soon after the start (`{section['words']}`)"),
@@ -166,7 +166,7 @@ def _latency(section: Section | None) -> str:
 
 def _growth(section: Section | None) -> str:
     if not section:
-        return _ABSENT
+        return _NOTHING
     heading = ("files there already", f"seconds for {section['arrivals']} new images")
     batches = [
         (f"{int(n):,}", f"{seconds:.2f} s") for n, seconds in section["micro_batches"].items()
@@ -186,7 +186,7 @@ def _growth(section: Section | None) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} s"
+    return ABSENT if value is None else f"{value:.2f} s"
 
 
 def _rounds(section: Section) -> str:

@@ -9,6 +9,8 @@ from statistics import median
 from benchmarks.results import Section, middle, rate
 
 Sections = Mapping[str, Section]
+#: What stands for a figure that was not measured.
+ABSENT = "–"
 
 
 @dataclass(frozen=True)
@@ -136,4 +138,4 @@ def _latency(section: Section | None) -> list[Target]:
 
 
 def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    return ABSENT if value is None else f"{value:.3g}"

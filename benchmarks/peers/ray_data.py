@@ -50,7 +50,7 @@ def main() -> None:
         Featurizer,
         fn_constructor_args=(model,),
         batch_size=32,
-        num_cpus=0.9,  # with whole cores, the actors would leave none to the tasks that read and write
+        num_cpus=0.5,  # with whole cores, the actors would leave none to the tasks that read and write
         compute=ray.data.ActorPoolStrategy(size=cores),
     )
     done.write_parquet(out)

@@ -1,0 +1,153 @@
+"""Promises of the benchmarks: contestants that say why they cannot run, images and rows that are what they seem.
+
+Nothing here is timed.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset
+import pytest
+from small_lakes import jpeg
+
+from benchmarks import results
+from benchmarks.__main__ import SECTIONS, parse
+from benchmarks.contestants import Contestant, complaint, last_line, run
+from benchmarks.delta_log import commits, last_version
+from benchmarks.drawn import ROWS_A_FILE, add_rows, clone, made_up, vectors
+from benchmarks.images import Images, image_files
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "benchmarks").rglob("*.py"))
+PEERS = sorted(file.stem for file in (ROOT / "benchmarks" / "peers").glob("[a-z]*.py"))
+
+
+def test_a_section_measured_anew_leaves_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "results.json"
+    assert results.load(file) == {}
+    results.keep(file, "refit", {"size": "quick"})
+    results.keep(file, "growth", {"size": "quick"})
+    results.keep(file, "refit", {"size": "full"})
+    assert results.load(file) == {"refit": {"size": "full"}, "growth": {"size": "quick"}}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_imports_without_what_is_heavy(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for heavy in ("ray", "daft", "sklearn", "tensorflow", "keras", "onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, heavy, None)
+    monkeypatch.delitem(sys.modules, f"benchmarks.peers.{name}", raising=False)
+    module = importlib.import_module(f"benchmarks.peers.{name}")
+    assert name == "network" or callable(module.main)
+
+
+def test_every_section_can_be_measured() -> None:
+    for name in SECTIONS:
+        assert callable(importlib.import_module(f"benchmarks.{name}").measure)
+    assert parse(["--only", "refit,growth"]).only == ["refit", "growth"]
+    with pytest.raises(SystemExit):
+        parse(["--only", "lunch"])
+
+
+def test_a_package_that_is_missing_becomes_a_reason(tmp_path: Path) -> None:
+    contestant = Contestant("x", "X", lambda _: ["nothing"], ("no_such_package", "json"))
+    assert run(contestant, tmp_path) == {"skipped": "not installed: no_such_package"}
+
+
+def test_a_contestant_that_fails_becomes_a_reason(tmp_path: Path) -> None:
+    found = run(Contestant("x", "X", lambda _: ["no_such_module"]), tmp_path)
+    assert "no_such_module" in found["skipped"]
+
+
+def test_the_line_that_says_most() -> None:
+    said = "Traceback (most recent call last):\n  x\nValueError: no\n  at java\n"
+    assert complaint(said) == "ValueError: no"
+    assert complaint("pomona: it is broken\nlater") == "pomona: it is broken"
+    assert complaint("") == ""
+    assert last_line('chatter\n{"count": 1}\n') == {"count": 1}
+
+
+def test_images_are_repeated_under_new_names_in_their_folders(tmp_path: Path) -> None:
+    for label in ("Kiwi", "Plum"):
+        (tmp_path / "few" / label).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "few" / label / f"{number}.jpg").write_bytes(b"x")
+    images = Images(tmp_path / "few", "")
+    many = image_files(images.repeat(10, tmp_path / "many"))
+    assert len(many) == 10
+    assert {file.parent.name for file in many} == {"Kiwi", "Plum"}
+    two = image_files(images.repeat(2, tmp_path / "two"))
+    assert [file.parent.name for file in two] == ["Kiwi", "Plum"]
+
+
+def test_drawn_rows_are_seen_in_the_log_and_a_clone_is_apart(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    (lake / "models" / "a-model").mkdir(parents=True)
+    (lake / "models" / "a-model" / "model.json").write_text("{}")
+    (lake / "features" / "_delta_log").mkdir(parents=True)
+    assert last_version(lake / "features") == -1
+    add_rows(lake, made_up(ROWS_A_FILE + 3))
+    add_rows(clone(lake, tmp_path / "clone"), made_up(5))
+    assert [commit.rows for commit in commits(lake / "features")] == [ROWS_A_FILE + 3]
+    assert [commit.rows for commit in commits(tmp_path / "clone" / "features", 1)] == [5]
+    rows = pyarrow.dataset.dataset(lake / "features", format="parquet").to_table()
+    assert rows.num_rows == ROWS_A_FILE + 3
+    from streaming.schemas import features_table
+
+    assert tuple(rows.column_names) == features_table(1280).names
+
+
+def test_drawn_features_look_like_features() -> None:
+    drawn = vectors(500, np.random.default_rng(0))
+    assert drawn.shape == (500, 1280)
+    assert drawn.dtype == np.float32
+    assert drawn.min() == 0
+    assert 0 < drawn.max() <= 6
+    assert 0.3 < (drawn == 0).mean() < 0.7
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_files_keep_to_the_house_rules(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    assert ast.get_docstring(tree)
+    assert file.stem.strip("_") == "main" or file.stem not in sys.stdlib_module_names
+    assert len(file.read_text().splitlines()) <= 200
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+            assert len([arg for arg in node.args.args if arg.arg not in ("self", "cls")]) <= 5
+
+
+@pytest.mark.slow
+def test_plain_processes_give_the_features_of_the_reference(
+    random_model: Path, tmp_path: Path
+) -> None:
+    from real_model import features
+
+    for number in range(8):
+        file = tmp_path / "images" / "Kiwi" / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(jpeg(number))
+    model = next(file.parent for file in random_model.rglob("model.json"))
+    words = ["benchmarks.peers.plain_processes", str(tmp_path / "images"), str(model)]
+    found = run(
+        Contestant(
+            "x",
+            "X",
+            lambda _: [*words, str(tmp_path / "out")],
+            read=lambda out, *_: json.loads(out),
+        ),
+        tmp_path,
+    )
+    assert found["count"] == 8
+    rows = pyarrow.dataset.dataset(tmp_path / "out", format="parquet").to_table().to_pylist()
+    rows.sort(key=lambda row: str(row["path"]))
+    expected = features("tensorflow", "random", [Path(row["path"]) for row in rows])
+    np.testing.assert_allclose([row["features"] for row in rows], expected, atol=1e-4)
