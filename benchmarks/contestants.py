@@ -41,6 +41,8 @@ class Contestant:
     read : callable, optional
         From what it printed, its start (seconds since 1970) and its folder to a result. Unless given, it is
         the line of `Stopwatch`.
+    aside : bool
+        Whether it takes part in fewer rounds: no target is about it, or its figure is steady.
     """
 
     key: str
@@ -48,6 +50,7 @@ class Contestant:
     words: Callable[[Path], Sequence[str]]
     needs: Sequence[str] = ()
     read: Callable[[str, float, Path], Run] = lambda out, _started, _folder: last_line(out)
+    aside: bool = False
 
     @property
     def missing(self) -> str:

@@ -45,4 +45,4 @@ def last_version(table: Path) -> int:
 
 def _rows_added(file: Path) -> int:
     adds = [json.loads(line).get("add") for line in file.read_text().splitlines()]
-    return sum(json.loads(add["stats"])["numRecords"] for add in adds if add)
+    return sum(json.loads(a["stats"])["numRecords"] for a in adds if a and a["dataChange"])

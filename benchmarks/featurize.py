@@ -31,14 +31,11 @@ def contestants(place: Workplace) -> Iterator[Contestant]:
     """All of them, Pomona first."""
     size = place.size
     for name in ENGINES:
-        yield pomona(place, name)
+        yield pomona(place, name, aside=name in ("openvino", "cuda"))
+    yield plain_processes(place, "plain_processes", "onnxruntime")
+    limit = plain_processes(place, "plain_processes_bfloat16", "openvino_bfloat16")
+    yield replace(limit, aside=True)
     everything, model = str(place.folder_of(size.images)), str(place.model())
-    yield Contestant(
-        "plain_processes",
-        "decode + ONNX Runtime, one plain process a core",
-        lambda out: ("benchmarks.peers.plain_processes", everything, model, str(out)),
-        ("onnxruntime",),
-    )
     yield Contestant(
         "bare_engine",
         "ONNX Runtime alone, images decoded in memory",
@@ -51,12 +48,14 @@ def contestants(place: Workplace) -> Iterator[Contestant]:
         ("ray_data", "Ray Data, ONNX Runtime", ("ray",)),
         ("daft_peer", "Daft, ONNX Runtime", ("daft",)),
     ):
-        yield _peer(key, title, needs, (some, model))
+        yield replace(_peer(key, title, needs, (some, model)), aside=True)
     for count in size.notebook_images:
         given = (str(place.folder_of(count)), model)
         peer = _peer("notebook", "the notebook's way, Keras `predict`", ("tensorflow",), given)
-        last = count == size.notebook_images[-1]
-        yield peer if last else replace(peer, key=f"notebook_{count}", title=f"… {count} images")
+        if count < size.notebook_images[-1]:
+            key, title = f"notebook_{count}", f"… {count} images"
+            peer = replace(peer, key=key, title=title, aside=True)
+        yield peer
 
 
 def _peer(key: str, title: str, needs: Sequence[str], given: tuple[str, str]) -> Contestant:
@@ -64,7 +63,19 @@ def _peer(key: str, title: str, needs: Sequence[str], given: tuple[str, str]) ->
     return Contestant(key, title, lambda folder: (*words, str(folder / "out")), needs)
 
 
-def pomona(place: Workplace, engine: str) -> Contestant:
+def plain_processes(place: Workplace, key: str, engine: str) -> Contestant:
+    """Decoder and engine without Spark, on the model that Pomona runs."""
+    source, name = str(place.folder_of(place.size.images)), engine.partition("_")[0]
+
+    def words(folder: Path) -> Sequence[str]:
+        model = place.model(ENGINES[engine])
+        return ("benchmarks.peers.plain_processes", source, str(model), str(folder), name)
+
+    title = _TITLES[engine].replace("Pomona, ", "decode + ")
+    return Contestant(key, f"{title}, one plain process a core", words, (name,))
+
+
+def pomona(place: Workplace, engine: str, *, aside: bool = False) -> Contestant:
     """`pomona ingest --once` into a lake that has its model and no rows."""
     source = str(place.folder_of(place.size.images))
 
@@ -73,7 +84,7 @@ def pomona(place: Workplace, engine: str) -> Contestant:
         return ("pomona.cli", "ingest", source, str(lake), "--once", "--json", *ENGINES[engine])
 
     needs = ("openvino",) if engine.startswith("openvino") else ()
-    return Contestant(f"pomona_{engine}", _TITLES[engine], words, needs, read_ingest)
+    return Contestant(f"pomona_{engine}", _TITLES[engine], words, needs, read_ingest, aside)
 
 
 def read_ingest(out: str, started: float, folder: Path) -> Run:

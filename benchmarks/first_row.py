@@ -17,8 +17,6 @@ from benchmarks.workplace import Workplace
 
 #: Rows that the lake holds already.
 _ROWS = 200
-#: Each takes some 20 s, and they scatter.
-_ROUNDS = 3
 
 
 def measure(place: Workplace) -> Section:
@@ -29,7 +27,7 @@ def measure(place: Workplace) -> Section:
     table, appended = Table(), folder / "bare"
     plain = bare_append(appended, 0)
     table.run(plain, place, -1)  # makes its table; not counted
-    for number in range(_ROUNDS if place.size.name != "smoke" else 1):
+    for number in range(place.size.rounds):
         table.run(pomona(source, lake), place, number)
         table.run(
             Contestant("plain", plain.title, plain.words, plain.needs, read_append), place, number

@@ -10,7 +10,7 @@ from benchmarks.contestants import run
 from benchmarks.delta_log import last_version
 from benchmarks.images import image_files
 from benchmarks.prefix import lake_that_knows
-from benchmarks.refit import drawn_lake, grown_lake, pomona
+from benchmarks.refit import drawn_lake, grow, in_place
 from benchmarks.results import Section, header
 from benchmarks.stream import running
 from benchmarks.workplace import Workplace
@@ -30,7 +30,7 @@ def measure(place: Workplace) -> Section:
     refits = {}
     for rows in place.size.growing_rows:
         free = shutil.disk_usage(place.work).free
-        if free < 2 * rows * _ROW_BYTES:
+        if free < rows * _ROW_BYTES:
             left_out.append(f"{rows:,} rows: {free / 2**30:.0f} GiB of disk are too few")
             continue
         refits[str(rows)] = refit(place, rows)
@@ -57,11 +57,10 @@ def micro_batch(place: Workplace, count: int) -> float:
 
 def refit(place: Workplace, rows: int) -> dict[str, dict[str, float]]:
     """Seconds of a refit of all rows, and of another after 1 % new ones."""
-    folder = place.scratch("growth")
-    full = drawn_lake(place, folder / "full", rows)
-    found = {"full": run(pomona("full", "", full), place.work)}
-    grown = grown_lake(full, folder / "grown", rows)
-    found["again"] = run(pomona("again", "", grown), place.work)
+    lake = drawn_lake(place, place.scratch("growth") / "lake", rows)
+    found = {"full": run(in_place("full", lake), place.work)}
+    grow(lake, rows)
+    found["again"] = run(in_place("again", lake), place.work)
     for name, told in found.items():
         log.info(
             "%s rows, %s: %s",

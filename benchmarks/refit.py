@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.contestants import Contestant, Run, complaint, environment
+from benchmarks.contestants import Contestant, Run, run
 from benchmarks.drawn import add_rows, clone, empty_lake, made_up
 from benchmarks.results import Section, Table
 from benchmarks.workplace import Workplace
@@ -22,7 +20,7 @@ def measure(place: Workplace) -> Section:
     """Run all contestants on the same drawn rows, in turn, round after round."""
     lakes = place.scratch("refit")
     full = drawn_lake(place, lakes / "full", place.size.rows)
-    grown = grown_lake(full, lakes / "grown", place.size.rows)
+    grown = grown_lake(place, full, lakes / "grown")
     table = Table()
     for number in range(place.size.rounds):
         for contestant in contestants(full, grown):
@@ -64,7 +62,11 @@ def scikit_learn(features: str, solver: str) -> Contestant:
     name = "IncrementalPCA" if solver == "incremental" else f"PCA({solver})"
     words = ("benchmarks.peers.sklearn_pca", features, COMPONENTS, solver)
     return Contestant(
-        f"sklearn_{solver}", f"scikit-learn: StandardScaler + {name}", lambda _: words, ("sklearn",)
+        f"sklearn_{solver}",
+        f"scikit-learn: StandardScaler + {name}",
+        lambda _: words,
+        ("sklearn",),
+        aside=True,
     )
 
 
@@ -107,7 +109,17 @@ def drawn_lake(place: Workplace, folder: Path, rows: int) -> Path:
     return lake
 
 
-def grown_lake(full: Path, folder: Path, rows: int) -> Path:
+def in_place(key: str, lake: Path) -> Contestant:
+    """`pomona refit` on a lake itself."""
+    return Contestant(key, key, lambda _: command(lake), ("pyspark",), read_refit)
+
+
+def grow(lake: Path, rows: int) -> None:
+    """Append 1 % new rows to a lake that has so many."""
+    add_rows(lake, made_up(max(1, rows // SHARE), start=rows), seed=rows + 1)
+
+
+def grown_lake(place: Workplace, full: Path, folder: Path) -> Path:
     """A copy that has been fitted once, and has 1 % new rows since.
 
     Raises
@@ -116,14 +128,8 @@ def grown_lake(full: Path, folder: Path, rows: int) -> Path:
         Where Pomona refuses to fit, with its line.
     """
     lake = clone(full, folder)
-    done = subprocess.run(
-        [sys.executable, "-m", *command(lake)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(complaint(done.stderr))
-    add_rows(lake, made_up(max(1, rows // SHARE), start=rows), seed=-1 % 2**32)
+    done = run(in_place("first", lake), place.work)
+    if "skipped" in done:
+        raise RuntimeError(done["skipped"])
+    grow(lake, place.size.rows)
     return lake

@@ -30,6 +30,8 @@ class Table:
     def run(self, contestant: Contestant, place: Workplace, number: int) -> Run:
         """Run one of them in round `number`; one that could not run is not tried again."""
         key = contestant.key
+        if contestant.aside and number >= place.size.rounds_aside:
+            return {}
         self._titles[key] = contestant.title
         if key in self._skipped:
             return {"skipped": self._skipped[key]}

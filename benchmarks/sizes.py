@@ -19,7 +19,8 @@ class Size:
     notebook_images : tuple of int
         Featurized the notebook's way, which takes longest: two numbers tell its fixed cost from its rate.
     rounds : int
-        In each, every contestant runs once.
+        In each, every contestant runs once; those who run aside only in the first `rounds_aside`.
+    rounds_aside : int
     rows : int
         Rows of features for a refit.
     samples : int
@@ -38,6 +39,7 @@ class Size:
     peer_images: int
     notebook_images: tuple[int, ...]
     rounds: int
+    rounds_aside: int
     rows: int
     samples: int
     warm_batches: int
@@ -49,10 +51,10 @@ class Size:
 SIZES = {
     size.name: size
     for size in (
-        Size("smoke", 40, 40, (10, 20), 1, 500, 2, 2, (50, 100), 10, (200, 500)),
-        Size("quick", 600, 300, (40, 120), 2, 10_000, 20, 20, (200, 1_000), 50, (2_000, 10_000)),
+        Size("smoke", 40, 40, (10,), 1, 1, 500, 2, 2, (50, 100), 10, (200, 500)),
+        Size("quick", 600, 300, (60,), 2, 1, 10_000, 10, 10, (200, 2_000), 50, (2_000, 10_000)),
         Size(
-            *("full", 12_000, 2_400, (400, 1_200), 3, 100_000, 20, 20),
+            *("full", 12_000, 2_400, (400, 1_200), 3, 1, 100_000, 20, 20),
             (1_000, 10_000, 100_000),
             100,
             (10_000, 100_000, 1_000_000),

@@ -78,9 +78,9 @@ class Workplace:
             raise RuntimeError(found)
         return found
 
-    def model(self) -> Path:
-        """The folder that holds `model.onnx`, `model.weights.h5` and `model.json`."""
-        return next(file.parent for file in self.models().rglob("model.json"))
+    def model(self, engine: Sequence[str] = ()) -> Path:
+        """The folder that holds `model.onnx`, `model.weights.h5` and `model.json`; RuntimeError as of `models`."""
+        return next(file.parent for file in self.models(engine).rglob("model.json"))
 
     def new_lake(self, folder: Path, engine: Sequence[str] = ()) -> Path:
         """A lake that holds a model and nothing else."""
