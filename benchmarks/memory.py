@@ -18,11 +18,12 @@ MB = 2**20
 def is_worker(words: list[str], parent: list[str]) -> bool:
     """Whether a process does the work of one core, by its command line and its parent's.
 
-    A fork of PySpark's daemon, a process that Python's `multiprocessing` spawned, or an actor of Ray.
+    A fork of PySpark's daemon, a process that Python's `multiprocessing` spawned, an actor of Ray, a worker of Daft.
     """
     if "pyspark.daemon" in words:
         return "pyspark.daemon" in parent
-    return any("spawn_main" in word or word.startswith("ray::") for word in words)
+    marks = ("spawn_main", "ray::MapWorker", "daft.execution.udf_worker")
+    return any(mark in word for word in words for mark in marks)
 
 
 class MemoryWatch(threading.Thread):
