@@ -19,6 +19,8 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "openvino_bfloat16": ("--engine", "openvino", "--precision", "bfloat16"),
     "cuda": ("--device", "cuda"),
 }
+#: Which of them need a model of their own, as their precision is a part of its id.
+_OWN_MODEL = ("openvino_bfloat16",)
 _TITLES = {
     "onnxruntime": "Pomona, ONNX Runtime float32",
     "openvino": "Pomona, OpenVINO float32",
@@ -68,7 +70,7 @@ def plain_processes(place: Workplace, key: str, engine: str) -> Contestant:
     source, name = str(place.folder_of(place.size.images)), engine.partition("_")[0]
 
     def words(folder: Path) -> Sequence[str]:
-        model = place.model(ENGINES[engine])
+        model = place.model(_model_words(engine))
         return ("benchmarks.peers.plain_processes", source, str(model), str(folder), name)
 
     title = _TITLES[engine].replace("Pomona, ", "decode + ")
@@ -80,11 +82,25 @@ def pomona(place: Workplace, engine: str, *, aside: bool = False) -> Contestant:
     source = str(place.folder_of(place.size.images))
 
     def words(folder: Path) -> Sequence[str]:
-        lake = place.new_lake(folder, ENGINES[engine])
+        if engine == "cuda":
+            _require_cuda()
+        lake = place.new_lake(folder, _model_words(engine))
         return ("pomona.cli", "ingest", source, str(lake), "--once", "--json", *ENGINES[engine])
 
     needs = ("openvino",) if engine.startswith("openvino") else ()
     return Contestant(f"pomona_{engine}", _TITLES[engine], words, needs, read_ingest, aside)
+
+
+def _model_words(engine: str) -> tuple[str, ...]:
+    return ENGINES[engine] if engine in _OWN_MODEL else ()
+
+
+def _require_cuda() -> None:
+    """Raise RuntimeError where there is no GPU for ONNX Runtime, or not the package that drives one."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise RuntimeError("ONNX Runtime sees no CUDAExecutionProvider here")
 
 
 def read_ingest(out: str, started: float, folder: Path) -> Run:

@@ -151,3 +151,21 @@ def test_plain_processes_give_the_features_of_the_reference(
     rows.sort(key=lambda row: str(row["path"]))
     expected = features("tensorflow", "random", [Path(row["path"]) for row in rows])
     np.testing.assert_allclose([row["features"] for row in rows], expected, atol=1e-4)
+
+
+def test_both_locks_pin_the_same_versions_by_hash() -> None:
+    pins = {}
+    for name in ("requirements.lock", "requirements-bench.lock"):
+        lines = (ROOT / name).read_text().replace("\\\n", " ").splitlines()
+        pinned = [line for line in lines if line and not line.lstrip().startswith("#")]
+        assert all("--hash=sha256:" in line for line in pinned)
+        pins[name] = {line.split(" --hash")[0].strip() for line in pinned}
+    names = [{pin.split("==")[0] for pin in found} for found in pins.values()]
+    shared = {
+        pin
+        for found in pins.values()
+        for pin in found
+        if pin.split("==")[0] in set.intersection(*names)
+    }
+    assert shared <= pins["requirements.lock"]
+    assert {"ray", "daft", "psutil", "openvino"} <= names[1]
