@@ -37,7 +37,7 @@ def draw(growth: Section, folder: Path) -> list[str]:
 
 
 def _plot(curves: Mapping[str, Mapping[float, float]], words: tuple[str, str], file: Path) -> None:
-    """Curves over a logarithmic axis, seconds from 0; `words` are the title and what is counted."""
+    """Seconds of each curve; `words` are the title and what is counted."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -47,7 +47,7 @@ def _plot(curves: Mapping[str, Mapping[float, float]], words: tuple[str, str], f
     for name, points in curves.items():
         axes.plot(list(points), list(points.values()), marker="o", label=name)
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")  # what grows in proportion is a straight line, and looks it
     axes.set_title(words[0])
     axes.set_xlabel(words[1])
     axes.set_ylabel("seconds")
