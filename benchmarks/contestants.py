@@ -101,6 +101,20 @@ def run(contestant: Contestant, work: Path) -> Run:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def prepare(*words: str) -> None:
+    """Run the command `pomona`, not timed.
+
+    Raises
+    ------
+    RuntimeError
+        Where it fails, with its line.
+    """
+    command = [sys.executable, "-m", "pomona.cli", *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(complaint(done.stderr) or f"exit status {done.returncode}")
+
+
 def environment() -> dict[str, str]:
     """What contestants share: this Python for workers, the loopback alone, and nobody is told of it."""
     env = os.environ | {

@@ -26,8 +26,12 @@ _ROW_BYTES = 10_000
 def measure(place: Workplace) -> Section:
     """Both curves; a size for which there is no room is left out, and said to be."""
     left_out: list[str] = []
-    batches = {str(count): micro_batch(place, count) for count in place.size.prefixes}
-    refits = {}
+    batches, refits = {}, {}
+    for count in place.size.prefixes:
+        try:
+            batches[str(count)] = micro_batch(place, count)
+        except RuntimeError as error:
+            left_out.append(f"{count:,} files: {error}")
     for rows in place.size.growing_rows:
         free = shutil.disk_usage(place.work).free
         if free < rows * _ROW_BYTES:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from benchmarks.contestants import complaint, environment
+from benchmarks.contestants import prepare
 from benchmarks.drawn import add_rows, empty_lake, known
 from benchmarks.images import image_files, link
 from benchmarks.workplace import Workplace
@@ -34,19 +32,5 @@ def lake_that_knows(place: Workplace, folder: Path, count: int) -> tuple[Path, P
         link(file, source / f"fruit-{number // _A_FOLDER}" / f"{number}{file.suffix}")
     lake = empty_lake(place.models().parent, folder / "lake")
     add_rows(lake, known(image_files(source)))
-    ingest(source, lake)
+    prepare("ingest", str(source), str(lake), "--once")
     return source, lake
-
-
-def ingest(source: Path, lake: Path) -> None:
-    """`pomona ingest --once`.
-
-    Raises
-    ------
-    RuntimeError
-        Where it fails, with its line.
-    """
-    command = [sys.executable, "-m", "pomona.cli", "ingest", str(source), str(lake), "--once"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(complaint(done.stderr))

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.contestants import complaint, environment
+from benchmarks.contestants import prepare
 from benchmarks.images import TEST_DATA, Images, find_images
 from benchmarks.sizes import Size
 from streaming.weights import IMAGENET_FILE
-
-_POMONA = "pomona.cli"
 
 
 @dataclass
@@ -101,13 +97,8 @@ class Workplace:
             return self.work / name / "lake" / "models"
         lake = self.scratch(name)
         words = [str(self.folder_of(8)), str(lake / "lake"), "--once", "--weights", self.weights]
-        done = subprocess.run(
-            [sys.executable, "-m", _POMONA, "ingest", *words, *engine],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            return complaint(done.stderr) or f"exit status {done.returncode}"
+        try:
+            prepare("ingest", *words, *engine)
+        except RuntimeError as error:
+            return str(error)
         return lake / "lake" / "models"
