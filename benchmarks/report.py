@@ -134,15 +134,12 @@ def _first_row(section: Section) -> str:
         return _NOTHING
     rows = []
     for key in ("pomona", "plain"):
-        found = section["contestants"].get(key)
-        if found:
-            seconds = _seconds(middle(section, key, "seconds"))
-            rows.append(
-                (found["title"], seconds if found["runs"] else f"skipped: {found['skipped']}")
-            )
-    runs = section["contestants"].get("pomona", {}).get("runs", [])
-    for name in runs[0].get("breakdown", {}) if runs else ():
-        rows.append((f"… {name}", _seconds(median(run["breakdown"][name] for run in runs))))
+        found = section["contestants"].get(key, {"runs": [], "title": key, "skipped": "not run"})
+        runs = found["runs"]
+        seconds = _seconds(middle(section, key, "seconds"))
+        rows.append((found["title"], seconds if runs else f"skipped: {found['skipped']}"))
+        for name in runs[0].get("breakdown", {}) if runs else ():
+            rows.append((f"… {name}", _seconds(median(run["breakdown"][name] for run in runs))))
     return table(("what", "seconds"), rows)
 
 
