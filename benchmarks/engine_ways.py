@@ -91,8 +91,9 @@ def main() -> None:
     """Print a line of JSON for each way and number of images a call."""
     images, models, *batches = sys.argv[1:]
     models = f"file:{Path(models).resolve()}"
+    sizes: list[int | None] = [*map(int, batches)] or [None]
     for way in TOLERANCES:
-        for batch in [*map(int, batches)] or [None]:
+        for batch in sizes:
             print(json.dumps(report(way, batch, (images, models))), flush=True)
 
 

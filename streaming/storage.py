@@ -1,7 +1,7 @@
 """Small files and listings on local folders and on S3, behind one interface.
 
-Tables belong to Spark; this is for the source's listing, an image's bytes, the exported model, the CSV. A location is a URI as Spark writes it, not percent-encoded: ``file:/tmp/My fruit/a.jpg`` or
-``s3a://bucket/My fruit/a.jpg``.
+Tables belong to Spark; this is for the source's listing, an image's bytes, the exported model, the CSV. A location
+is a URI as Spark writes it, not percent-encoded: ``file:/My fruit/a.jpg`` or ``s3a://bucket/My fruit/a.jpg``.
 """
 
 from __future__ import annotations
