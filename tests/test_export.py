@@ -27,7 +27,7 @@ def test_three_files_and_the_description_last(shared: Path) -> None:
 @pytest.mark.slow
 def test_the_description_says_what_mobilenet_needs(shared: Path) -> None:
     extractor, _ = exported(str(weights_file(shared)))
-    assert extractor.model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32"
+    assert extractor.model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d2-float32"
     assert (extractor.width, extractor.input_size) == (1280, 224)
     assert [v / extractor.divisor + extractor.offset for v in (0, 255)] == [-1, 1]
     assert datetime.fromisoformat(extractor.created_at).utcoffset() == timedelta(0)
@@ -46,7 +46,7 @@ def test_random_weights_tell_images_apart(shared: Path) -> None:
 @pytest.mark.slow
 def test_random_weights_always_give_the_same_id_and_features() -> None:
     extractor, _ = exported("random")
-    assert extractor.model_id == "mobilenetv2-224-bdb95ec7f92e-gap-d1-float32"
+    assert extractor.model_id == "mobilenetv2-224-bdb95ec7f92e-gap-d2-float32"
     assert extractor.weights == "random"
 
 

@@ -23,8 +23,6 @@ from streaming.decode import DecodeSettings, decode
 from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
 
-BATCH = 16
-
 
 def load(model: str, engine: str) -> tuple[Engine, DecodeSettings]:
     """The engine with one thread, and how it takes its pixels."""
@@ -37,8 +35,8 @@ def load(model: str, engine: str) -> tuple[Engine, DecodeSettings]:
 def featurize(engine: Engine, settings: DecodeSettings, files: list[str]) -> NDArray[np.float32]:
     """Features (n, width) of n files."""
     found = []
-    for start in range(0, len(files), BATCH):
-        contents = [Path(file).read_bytes() for file in files[start : start + BATCH]]
+    for start in range(0, len(files), engine.batch):
+        contents = [Path(file).read_bytes() for file in files[start : start + engine.batch]]
         found.append(engine.run(np.stack([decode(c, settings).pixels for c in contents])))
     return np.concatenate(found)
 
