@@ -67,7 +67,9 @@ def ingest(
         typer.Option(help="float32 or bfloat16 (the lake's; float32 in a new one)."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda for the workers' GPUs.")] = "cpu",
-    settle: Annotated[float, typer.Option(help="Seconds a file must not have changed.")] = 2.0,
+    settle: Annotated[
+        float, typer.Option(help="Seconds unchanged before a file is called broken.")
+    ] = 2.0,
     sweep_every: Annotated[
         float, typer.Option(help="Seconds between two searches for what the stream passes over.")
     ] = 600.0,

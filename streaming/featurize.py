@@ -16,7 +16,7 @@ from streaming import gpu
 from streaming.decode import DecodedImage, DecodeSettings, Reason, UndecodableImage, decode
 from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
-from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, Outcome, fetch_ahead
+from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, Outcome, fetch_ahead, is_young
 from streaming.source import label_of
 from streaming.storage import StoredFile
 
@@ -64,6 +64,8 @@ class Featurizer:
         Bytes of files that are held at a time; a longer file is held alone.
     device : str
         ``cpu``, or ``cuda`` for the GPU that the task gets.
+    settle : float
+        Seconds for which a file in a folder must not have changed before it is said to be broken.
     """
 
     extractor: Extractor
@@ -72,6 +74,7 @@ class Featurizer:
     decoding: DecodeSettings
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     device: str = "cpu"
+    settle: float = 0.0
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -111,7 +114,11 @@ class Featurizer:
             try:
                 row.image = decode(fetched.content, self.decoding)
             except UndecodableImage as error:
-                row.outcome, row.reason, row.detail = Outcome.QUARANTINE, error.reason, error.detail
+                if is_young(fetched.file, self.settle):
+                    row.outcome = Outcome.CHANGING
+                else:
+                    row.outcome, row.reason = Outcome.QUARANTINE, error.reason
+                    row.detail = error.detail
         return row
 
 

@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
     FEATURES = "features"
     QUARANTINE = "quarantine"
-    #: Its size is not the listed one: still being written; taken at a later trigger.
+    #: Its size is not the listed one, or it is broken and young: still being written; taken later.
     CHANGING = "changing"
     #: Deleted between listing and reading: reported, and no failure.
     GONE = "gone"
@@ -103,6 +103,11 @@ def fetch_ahead(
             held += length
         while waiting:
             yield waiting.popleft()[1].result()
+
+
+def is_young(file: StoredFile, settle: float) -> bool:
+    """Whether a file in a folder changed less than `settle` seconds ago; objects of S3 appear whole."""
+    return not is_s3(file.path) and 0 <= time.time() - file.modified_ms / 1000 < settle
 
 
 def with_patience(read: Callable[[], bytes]) -> bytes:

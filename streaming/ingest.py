@@ -77,7 +77,7 @@ def ingest(
             shared_model = spark.sparkContext.broadcast(model)
             above = settings.one_by_one_above
             featurizer = Featurizer(
-                extractor, engine, shared_model, decoding, above, settings.device
+                extractor, engine, shared_model, decoding, above, settings.device, settings.settle
             )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 
 from py4j.protocol import Py4JError
@@ -15,13 +15,13 @@ from pyspark.sql.streaming.query import StreamingQuery
 from streaming.commit import SWEEP, BatchId
 from streaming.errors import PomonaError
 from streaming.faults import explain
-from streaming.fetch import Outcome
+from streaming.fetch import Outcome, is_young
 from streaming.microbatch import MicroBatch
 from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
-from streaming.storage import StoredFile, TransientFault, is_s3, storage_of
+from streaming.storage import StoredFile, TransientFault, storage_of
 
 _POLL = 0.1  # seconds between two looks at the flag
 _PATIENCE = (
@@ -43,6 +43,7 @@ class Run:
         self._size = settings.max_files_per_trigger or FILES_A_CORE * cores
         self._overlap = Overlap(batch, min(self._size, PART_A_CORE * cores), self._stopped)
         self._later: dict[str, float] = {}  # path: when to look again
+        self._changing: set[str] = set()  # those of them that have no row yet
         self._query_id = ""
         self._delivered: int | None = None  # files in the stream's last micro-batch
         self._fault: BaseException | None = None
@@ -104,44 +105,38 @@ class Run:
                 raise
             self._delivered = len(listed)
 
-    def _take(self, files: Iterable[StoredFile], batch: BatchId = SWEEP) -> None:
-        """Featurize the files that hold still; the others wait."""
-        ripe = self._ripe(files)
-        for result in self._overlap.take(ripe, batch):
+    def _take(self, files: Sequence[StoredFile], batch: BatchId = SWEEP) -> None:
+        """Featurize the files; those that may still be written to are looked at again."""
+        settle = self._settings.settle
+        for file in files:
+            if is_young(file, settle):
+                self._later[file.path] = file.modified_ms / 1000 + settle
+        for result in self._overlap.take(files, batch):
             self._account(result)
 
     def _stopped(self) -> bool:
         return self._stop.is_set() or self._ending
 
-    def _ripe(self, files: Iterable[StoredFile]) -> list[StoredFile]:
-        now = time.time()
-        ripe = []
-        for file in files:
-            age = now - file.modified_ms / 1000
-            if not is_s3(file.path) and 0 <= age < self._settings.settle:
-                self._later[file.path] = now + self._settings.settle - age
-            else:
-                ripe.append(file)
-        return ripe
-
     def _account(self, result: BatchResult) -> None:
         again = time.time() + self._settings.settle
         self._later |= dict.fromkeys(result.changing, again)
+        self._changing |= set(result.changing)
         self.summary.add(result)
         self._watch(result, self.summary)
 
     def _take_ripe(self) -> None:
-        """Look again at files that were too young or were changing."""
+        """Look again at files that were young or changing, and take those that are not as they were."""
         with self._one_at_a_time:
             files = []
             for path in [path for path, at in self._later.items() if at <= time.time()]:
                 del self._later[path]
+                self._changing.discard(path)
                 try:
                     files.append(storage_of(path).stat(path))
                 except FileNotFoundError:
                     self.summary.outcomes[Outcome.GONE] += 1
             with suppress(Stopped):
-                self._take(files)
+                self._take(list(self._batch.known.missing_or_changed(files)))
 
     def _sweep(self) -> None:
         """Take what the stream passes over: empty, replaced and long-dated files."""
@@ -189,4 +184,4 @@ class Run:
         error = query.exception()
         if error and not self._fault and Stopped.__name__ not in str(error):
             self._fault = error
-        self.summary.waiting = max(self.summary.waiting, len(self._later))
+        self.summary.waiting = max(self.summary.waiting, len(self._changing))

@@ -42,7 +42,8 @@ class IngestSettings:
     device : str
         ``cpu``, or ``cuda`` for the GPUs of the workers.
     settle : float
-        Seconds for which a file in a folder must not have changed; objects of S3 appear whole.
+        Seconds for which a file in a folder must not have changed before it is said to be broken; objects of S3
+        appear whole.
     sweep_every : float
         Seconds between two comparisons of the listing with the tables.
     max_pixels : int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import shutil
 import threading
 import time
@@ -58,57 +57,79 @@ def test_odd_images_end_where_their_manifest_says(
 
 
 class Copying:
-    """A program that touches and lengthens files until the watcher has seen what it should."""
+    """Programs that lengthen a file, whole or cut short at each moment, until the watcher has seen it half done."""
 
-    def __init__(self, young: Path, growing: Path) -> None:
-        self.young, self.growing = young, growing
-        self.results: list[BatchResult] = []
-        self.end_of_young = 0.0
-        self._done = {young: threading.Event(), growing: threading.Event()}
+    def __init__(self, growing: Path, cut: Path) -> None:
+        self.growing, self.cut = growing, cut
+        self.seen = {growing: threading.Event(), cut: threading.Event()}
 
     def __call__(self, result: BatchResult, summary: IngestSummary) -> None:
-        self.results.append(result)
         if result.outcomes["features"]:
-            self._done[self.young].set()
-        if f"file:{self.growing}" in result.changing:
-            self._done[self.growing].set()
+            self.seen[self.growing].set()
+        if f"file:{self.cut}" in result.changing:
+            self.seen[self.cut].set()
 
-    def keep_young(self) -> None:
-        while not self._done[self.young].wait(0.05):
-            os.utime(self.young)
-        self.end_of_young = self.young.stat().st_mtime
-
-    def keep_growing(self) -> None:
-        content = jpeg(3)
-        while not self._done[self.growing].wait(0.02):
+    def lengthen(self, file: Path, first: bytes, last: bytes) -> None:
+        """Write a byte more of nothing each time, and what is meant at the end."""
+        content = first
+        while not self.seen[file].wait(0.02):
             content += b"\0"
-            put(self.growing, content)
-        put(self.growing, jpeg(4))
+            put(file, content, written=time.time())
+        put(file, last, written=time.time())
 
 
-def test_files_that_are_being_written_are_taken_when_they_are_whole(
+def test_files_that_are_being_written_end_as_they_were_meant(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
-    names = ("Fig/growing.jpg", "Fig/still.jpg", "Fig/young.jpg")
-    growing, still, young = (tmp_path / "images" / name for name in names)
+    names = ("Fig/cut.jpg", "Fig/growing.jpg", "Fig/still.jpg")
+    cut, growing, still = (tmp_path / "images" / name for name in names)
     put(still, jpeg(1))
-    put(young, jpeg(2), written=time.time())
-    put(growing, jpeg(3))
-    copying = Copying(young, growing)
+    put(growing, jpeg(2), written=time.time())
+    put(cut, jpeg(3)[:300], written=time.time())
+    copying = Copying(growing, cut)
     lake = Lake.at(str(new_lake()))
     with ThreadPoolExecutor(2) as pool:
-        pool.submit(copying.keep_young)
-        pool.submit(copying.keep_growing)
+        pool.submit(copying.lengthen, growing, jpeg(2), jpeg(4))
+        pool.submit(copying.lengthen, cut, jpeg(3)[:300], jpeg(5))
         summary = ingest(
             str(tmp_path / "images"), lake.root, IngestSettings(once=True, settle=1), copying
         )
     assert below(tmp_path / "images", lake.features) == list(names)
     assert below(tmp_path / "images", lake.quarantine) == []
     assert summary.outcomes["changing"] >= 1
-    assert copying.results[0].outcomes["features"] == 1
-    found = {row["path"].rsplit("/", 1)[1]: row for row in rows(lake.features)}
-    assert found["young.jpg"]["ingested_at"].timestamp() >= copying.end_of_young + 1
-    assert found["growing.jpg"]["content_hash"] == hashlib.sha256(jpeg(4)).hexdigest()
+    hashes = [row["content_hash"] for row in rows(lake.features)]
+    assert hashes == [hashlib.sha256(jpeg(seed)).hexdigest() for seed in (5, 4, 1)]
+
+
+def test_a_young_file_that_is_whole_does_not_wait(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    put(tmp_path / "Fig" / "whole.jpg", jpeg(1), written=time.time())
+    taken: list[float] = []
+    settings = IngestSettings(once=True, settle=30)
+    lake, stop = Lake.at(str(new_lake())), threading.Event()
+
+    def watch(result: BatchResult, summary: IngestSummary) -> None:
+        taken.append(time.time())
+        stop.set()
+
+    started = time.time()
+    summary = ingest(str(tmp_path), lake.root, settings, watch, stop)
+    assert below(tmp_path, lake.features) == ["Fig/whole.jpg"]
+    assert taken[0] < started + 30
+    assert summary.waiting == 0
+
+
+def test_a_young_file_that_is_broken_is_not_called_so_yet(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    put(tmp_path / "Fig" / "cut.jpg", jpeg(1)[:300], written=time.time() + 10)
+    put(tmp_path / "Fig" / "young.jpg", jpeg(1)[:300], written=time.time())
+    lake, stop = Lake.at(str(new_lake())), threading.Event()
+    settings = IngestSettings(once=True, settle=60)
+    summary = ingest(str(tmp_path), lake.root, settings, lambda result, _: stop.set(), stop)
+    assert below(tmp_path, lake.quarantine) == ["Fig/cut.jpg"]  # from the future: no wait helps
+    assert summary.waiting == 1
 
 
 @dataclass
