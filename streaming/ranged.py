@@ -1,0 +1,71 @@
+"""Files of which only a part is read: a column of a Parquet file, or its footer."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from streaming.storage import is_s3, local_path
+
+
+def open_ranges(uri: str) -> Path | io.RawIOBase:
+    """What PyArrow reads ranges of a file from.
+
+    Returns
+    -------
+    pathlib.Path or io.RawIOBase
+        The path of a local file; of an object on S3 a seekable file, which keeps nothing in memory.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError, TransientFault
+        Of an object on S3, here and when it is read; a local file is opened by whoever reads it.
+    """
+    return S3Ranges(uri) if is_s3(uri) else local_path(uri)
+
+
+class S3Ranges(io.RawIOBase):
+    """One object of S3, each read of it one request for a range."""
+
+    def __init__(self, uri: str) -> None:
+        from streaming.s3 import S3Storage, s3_client, split  # boto3 only where S3 is used
+
+        self._uri = uri
+        self._bucket, self._key = split(uri)
+        self._client = s3_client()
+        self._length = S3Storage().stat(uri).length
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position, in bytes from the start, from here, or from the end."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as the object goes; how many bytes that were."""
+        from streaming.s3_faults import translated
+
+        end = min(self._position + len(buffer), self._length)
+        count = end - self._position
+        if count <= 0:
+            return 0
+        span = f"bytes={self._position}-{end - 1}"
+        with translated(self._uri):
+            found = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=span)
+            buffer[:count] = found["Body"].read()
+        self._position = end
+        return count
