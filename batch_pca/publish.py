@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import socket
-import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import SparkSession
 
 from batch_pca.fit import Reduction
 from batch_pca.moments import Moments
-from batch_pca.pipeline import pipeline_model, project
+from batch_pca.pipeline import pipeline_model
 from streaming.lake import Lake
-from streaming.storage import is_s3, local_path, storage_of
+from streaming.storage import storage_of
 
-POINTS = 20_000
 _MARK = "_unpublished.json"
 # Another machine's refit that has not ended by then never will.
 _ABANDONED = timedelta(days=1)
@@ -70,14 +63,6 @@ class Folder:
     def read(self, name: str) -> bytes:
         """One small file."""
         return storage_of(self.uri).read(f"{self.uri}/{name}")
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Scores on the first two components of an even sample of the rows, with their labels."""
-
-    labels: list[str]
-    points: NDArray[np.float64]
 
 
 def begin(lake: Lake, refit_id: str) -> Folder:
@@ -138,46 +123,9 @@ def _is_over(owner: dict[str, Any]) -> bool:
     return False
 
 
-def write_vectors(folder: Folder, rows: DataFrame, reduction: Reduction) -> Sample:
-    """Write the reduced rows as Parquet, then the same as one CSV, in the order of their paths."""
-    project(rows, reduction).write.parquet(folder.parquet)
-    step = math.ceil(rows.count() / POINTS)
-    labels: list[str] = []
-    points: list[NDArray[np.float64]] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch, "reduced.csv")
-        schema = [("path", pa.string()), ("label", pa.string())]
-        schema += [(f"pc{i + 1}", pa.float64()) for i in range(reduction.k)]
-        seen = 0
-        with pyarrow.csv.CSVWriter(local, pa.schema(schema)) as writer:
-            for batch in _read_back(folder.parquet):
-                scores = batch.column(2).flatten().to_numpy().reshape(batch.num_rows, -1)
-                columns = [batch.column(0), batch.column(1), *map(pa.array, scores.T)]
-                writer.write(pa.record_batch(columns, schema=pa.schema(schema)))
-                chosen = np.arange(-seen % step, batch.num_rows, step)
-                labels += batch.column(1).take(pa.array(chosen)).to_pylist()
-                points.append(scores[chosen, :2])
-                seen += batch.num_rows
-        storage_of(folder.uri).upload(local, folder.csv)
-    return Sample(labels, np.concatenate(points))
-
-
-def _read_back(parquet: str) -> Iterator[pa.RecordBatch]:
-    """The rows of the Parquet files, in the order in which Spark numbered them."""
-    storage = storage_of(parquet)
-    for file in sorted(storage.list(parquet), key=lambda file: file.path):
-        if file.path.endswith(".parquet"):
-            content = (
-                io.BytesIO(storage.read(file.path)) if is_s3(file.path) else local_path(file.path)
-            )
-            yield from pyarrow.parquet.ParquetFile(content).iter_batches(
-                4096, columns=["path", "label", "reduced"]
-            )
-
-
-def write_fit(folder: Folder, rows: DataFrame, reduction: Reduction, moments: Moments) -> None:
+def write_fit(spark: SparkSession, folder: Folder, reduction: Reduction, moments: Moments) -> None:
     """Write the PipelineModel, the statistics it was fitted from, and its arrays for the next refit."""
-    pipeline_model(rows.sparkSession, reduction).write().save(folder.pipeline)
+    pipeline_model(spark, reduction).write().save(folder.pipeline)
     folder.write("moments.npz", moments.to_bytes())
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, components=reduction.components)

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, find_unchanged, published
 from batch_pca.fit import FitOptions, Reduction, fit
@@ -24,12 +23,12 @@ from batch_pca.publish import (
     read_components,
     remove_abandoned,
     write_fit,
-    write_vectors,
 )
-from batch_pca.snapshot import Snapshot, find_version, take_snapshot, versions
-from batch_pca.summing import sum_moments
+from batch_pca.snapshot import Snapshot, take_snapshot
+from batch_pca.summing import sum_moments, sum_parts
+from batch_pca.vectors import write_vectors
+from batch_pca.versions import find_version, versions
 from streaming import __version__
-from streaming.errors import SnapshotError
 from streaming.faults import explain
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
@@ -105,8 +104,11 @@ def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedR
     if unchanged:
         return unchanged
 
-    snapshot = take_snapshot(spark, lake, version)
-    moments = sum_moments(_rows_to_fit(snapshot, options))
+    snapshot = take_snapshot(spark, lake, version, options.fit_on)
+    if snapshot.parts is None:
+        moments = sum_moments(snapshot.rows_to_fit)
+    else:
+        moments = sum_parts(snapshot.rows, snapshot.parts, snapshot.prefix)
     previous = aligned_with(earlier, snapshot.model_id, version.number)
     components = read_components(previous.folder) if previous else None
     reduction = fit(moments, options.fit, components)
@@ -126,22 +128,12 @@ def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedR
         limited_by_rows=reduction.limited_by_rows,
     )
     folder = begin(lake, made.refit_id)
-    write_fit(folder, snapshot.rows, reduction, moments)
+    write_fit(spark, folder, reduction, moments)
     _write_report(folder, made, snapshot, reduction)
     made = made.took(time.monotonic() - started)
     commit_refit(spark, made)
     end(folder)
     return made
-
-
-def _rows_to_fit(snapshot: Snapshot, options: RefitOptions) -> DataFrame:
-    if not options.fit_on:
-        return snapshot.rows
-    prefix = normalize(options.fit_on)
-    rows = snapshot.rows.where(F.col("path").startswith(f"{prefix}/"))
-    if rows.isEmpty():
-        raise SnapshotError(f"--fit-on {prefix}: no row of the lake lies below it")
-    return rows
 
 
 def _write_report(
@@ -150,7 +142,7 @@ def _write_report(
     # matplotlib takes a second to import, and each Python worker imports this package.
     from batch_pca.report import ReportData, render
 
-    sample = write_vectors(folder, snapshot.rows, reduction)
+    sample = write_vectors(folder, snapshot, reduction)
     report = render(
         ReportData(
             made.refit_id,

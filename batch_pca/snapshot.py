@@ -1,187 +1,98 @@
-"""A pinned version of the features table: which versions there are, and the one that was meant."""
+"""A pinned version of the features table: its rows, and those of them to fit."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cached_property
 
-import numpy as np
-import pyarrow as pa
-from delta.tables import DeltaTable
-from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from streaming.commit import parse_metadata
-from streaming.errors import SnapshotError, UsageError
+from batch_pca.reading import Part, plan_parts
+from batch_pca.versions import Version
+from streaming.errors import SnapshotError
 from streaming.lake import Lake, read_table
-
-
-@dataclass(frozen=True)
-class Version:
-    """One commit of a table: what it changed, and what it told of itself.
-
-    Attributes
-    ----------
-    number : int
-    committed : datetime
-        In UTC.
-    operation : str
-        As Delta names it.
-    added, removed, replaced : int
-        Rows.
-    told : dict
-        The commit's metadata: micro-batch, source, engine, counts.
-    """
-
-    number: int
-    committed: datetime
-    operation: str
-    added: int
-    removed: int
-    replaced: int
-    told: dict[str, Any]
+from streaming.storage import normalize
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Rows of the features table at one version, of one model."""
+    """Rows of the features table at one version, of one model.
 
+    Attributes
+    ----------
+    lake : Lake
+    version : Version
+    rows : DataFrame
+        All of them.
+    count : int
+        How many these are.
+    model_id : str
+    prefix : str or None
+        The rows to fit are those below this normalized URI, or all.
+    count_to_fit : int
+        How many those are.
+    """
+
+    lake: Lake
     version: Version
     rows: DataFrame
     count: int
     model_id: str
+    prefix: str | None
+    count_to_fit: int
+
+    @cached_property
+    def parts(self) -> list[Part] | None:
+        """What the workers read of its files, all rows; None where only Spark can read them."""
+        return plan_parts(self.rows, self.lake.features, self.count)
+
+    @property
+    def rows_to_fit(self) -> DataFrame:
+        """Those below the prefix."""
+        if self.prefix is None:
+            return self.rows
+        return self.rows.where(F.col("path").startswith(f"{self.prefix}/"))
 
 
-def versions(spark: SparkSession, location: str) -> list[Version]:
-    """List the commits of a table, oldest first."""
-    history = DeltaTable.forPath(spark, location).history()
-    rows = history.select(
-        "version",
-        F.unix_millis("timestamp").alias("ms"),
-        "operation",
-        "operationMetrics",
-        "userMetadata",
-    ).collect()
-    return sorted(map(_version, rows), key=lambda version: version.number)
-
-
-def _version(row: Any) -> Version:
-    metrics = {
-        key: int(value) for key, value in (row.operationMetrics or {}).items() if value.isdigit()
-    }
-    added = removed = replaced = 0
-    if row.operation == "MERGE":
-        added = metrics.get("numTargetRowsInserted", 0)
-        replaced = metrics.get("numTargetRowsUpdated", 0)
-        removed = metrics.get("numTargetRowsDeleted", 0)
-    elif row.operation in ("WRITE", "STREAMING UPDATE"):
-        added = metrics.get("numOutputRows", 0)
-    elif row.operation == "DELETE":
-        removed = metrics.get("numDeletedRows", 0)
-    return Version(
-        row.version,
-        datetime.fromtimestamp(row.ms / 1000, UTC),
-        row.operation,
-        added,
-        removed,
-        replaced,
-        parse_metadata(row.userMetadata),
-    )
-
-
-def find_version(known: list[Version], as_of: str | None) -> Version:
-    """Find the version that a person means.
+def take_snapshot(
+    spark: SparkSession, lake: Lake, version: Version, fit_on: str | None = None
+) -> Snapshot:
+    """Pin a version of the features, and make sure that one model made all of them.
 
     Parameters
     ----------
-    known : list of Version
-        Oldest first.
-    as_of : str, optional
-        A version number, or a date or time in ISO 8601, in UTC unless it names a zone; None is the latest.
-
-    Raises
-    ------
-    UsageError
-        When the text is neither.
-    SnapshotError
-        When it lies before the first version or after the last.
-    """
-    first, last = known[0], known[-1]
-    between = (
-        f"there are {first.number} ({first.committed:%Y-%m-%dT%H:%M:%SZ}) "
-        f"to {last.number} ({last.committed:%Y-%m-%dT%H:%M:%SZ})"
-    )
-    if as_of is None:
-        return last
-    if re.fullmatch(r"\d+", as_of):
-        for version in known:
-            if version.number == int(as_of):
-                return version
-        raise SnapshotError(f"no version {as_of} of the features: {between}")
-    moment = _moment(as_of)
-    if moment > datetime.now(UTC):
-        raise SnapshotError(f"{as_of} is in the future (times are UTC unless they say): {between}")
-    # Versions are shown to the second: a time taken from there means the version that shows it.
-    if not moment.microsecond:
-        moment += timedelta(microseconds=999_999)
-    before = [version for version in known if version.committed <= moment]
-    if not before:
-        raise SnapshotError(f"{as_of} (UTC unless it says) is before the first version: {between}")
-    return before[-1]
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"--as-of {text}: give a version number, or a time such as 2026-11-01T08:00Z"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def take_snapshot(spark: SparkSession, lake: Lake, version: Version) -> Snapshot:
-    """Pin a version of the features, and make sure that one model made all of them.
+    spark : SparkSession
+    lake : Lake
+    version : Version
+    fit_on : str, optional
+        Folder or URI below which the rows to fit lie.
 
     Raises
     ------
     SnapshotError
-        Fewer than 2 rows, or rows of two models.
+        Fewer than 2 rows, rows of two models, or none to fit.
     """
     rows = read_table(spark, lake.features, version.number)
-    counts = {row.model_id: row["count"] for row in rows.groupBy("model_id").count().collect()}
-    total = sum(counts.values())
+    prefix = normalize(fit_on) if fit_on else None
+    fitted = F.col("path").startswith(f"{prefix}/") if prefix else F.lit(True)
+    counts = (
+        rows.groupBy("model_id")
+        .agg(F.count("*").alias("rows"), F.count(F.when(fitted, 1)).alias("fitted"))
+        .collect()
+    )
+    total = sum(row.rows for row in counts)
+    of = f"version {version.number} of {lake.features}"
     if len(counts) > 1:
+        models = ", ".join(sorted(row.model_id for row in counts))
         raise SnapshotError(
-            f"version {version.number} of {lake.features} mixes the models {', '.join(sorted(counts))}: "
+            f"{of} mixes the models {models}: "
             "features of different models cannot be fitted together; use a lake for each"
         )
     if total < 2:
         raise SnapshotError(
-            f"version {version.number} of {lake.features} has {total} rows, and a fit needs 2 or more: "
-            "ingest more images first"
+            f"{of} has {total} rows, and a fit needs 2 or more: ingest more images first"
         )
-    return Snapshot(version, rows, total, next(iter(counts)))
-
-
-def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
-    """The vectors of an Arrow batch.
-
-    Returns
-    -------
-    ndarray of shape (rows, width), float32
-        Without a copy.
-    """
-    values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), -1)
-
-
-def matrices(batches: Iterator[pa.RecordBatch], column: int) -> Iterator[NDArray[np.float32]]:
-    """The vectors of each batch that has rows."""
-    for batch in batches:
-        if batch.num_rows:
-            yield feature_matrix(batch.column(column))
+    if not counts[0].fitted:
+        raise SnapshotError(f"--fit-on {prefix}: no row of the lake lies below it")
+    return Snapshot(lake, version, rows, total, counts[0].model_id, prefix, counts[0].fitted)

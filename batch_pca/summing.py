@@ -1,26 +1,31 @@
-"""The one pass over the features: each partition's sufficient statistics, merged on the driver."""
+"""The one pass over the features: each worker's sufficient statistics, merged on the driver."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from batch_pca.moments import Moments, MomentsBuilder, Vector
-from batch_pca.snapshot import matrices
+from batch_pca.reading import Part, below, matrices, run_parts
 from streaming.errors import SnapshotError
 
+_EPSILON = float(np.finfo(np.float64).eps)
 # Rows whose mean is taken off the others: near enough to the mean of all, for the sums to stay exact.
 _PROVISIONAL = 256
+# Each part brings a matrix of 13 MB to the driver: on larger clusters than this, no more of them.
+_MOST_PARTS = 64
 
 
 def sum_moments(rows: DataFrame) -> Moments:
-    """Sum the sufficient statistics of the column ``features``.
+    """Sum the sufficient statistics of the column ``features``, as Spark reads it.
 
     Parameters
     ----------
@@ -37,27 +42,99 @@ def sum_moments(rows: DataFrame) -> Moments:
         When there are no rows, or a vector holds what is not a number.
     """
     vectors = rows.select("features")
-    some = [row.features for row in vectors.limit(_PROVISIONAL).collect()]
-    if not some:
+    parts = min(vectors.sparkSession.sparkContext.defaultParallelism, _MOST_PARTS)
+    return _merge(vectors.coalesce(parts).mapInArrow(Summer(), "moments binary"))
+
+
+def sum_parts(rows: DataFrame, parts: Sequence[Part], prefix: str | None = None) -> Moments:
+    """Sum the same of Parquet files that the workers read themselves.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of the session to run in.
+    parts : sequence of Part
+    prefix : str, optional
+        Only rows whose ``path`` lies below this.
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    SnapshotError
+        As `sum_moments`.
+    """
+    work = PartSummer(tuple(parts), prefix)
+    return _merge(run_parts(rows, work, "moments binary", len(parts)))
+
+
+def _merge(partial: DataFrame) -> Moments:
+    parts = [Moments.from_bytes(bytes(row.moments)) for row in partial.collect()]
+    if not parts:
         raise SnapshotError("there are no rows to fit: check --fit-on, or ingest images first")
-    shift = np.asarray(some, dtype=np.float64).mean(axis=0)
-    # What is not finite is refused, and counted, where the rows are summed.
-    summer = Summer(np.where(np.isfinite(shift), shift, 0.0))
-    # One matrix of 13 MB a partition comes to the driver: no more of them than there are cores.
-    parts = vectors.coalesce(vectors.sparkSession.sparkContext.defaultParallelism)
-    partial = parts.mapInArrow(summer, "moments binary").toLocalIterator()
-    return reduce(add, (Moments.from_bytes(bytes(row.moments)) for row in partial))
+    # The part with most rows has the shift that is nearest to the mean of all, by and large.
+    shift = max(parts, key=lambda part: part.count).shift
+    return reduce(add, (moved(part, shift) for part in parts))
 
 
-@dataclass(frozen=True, eq=False)
+def moved(moments: Moments, shift: Vector) -> Moments:
+    """The same statistics, as if another shift, shape (d,), had been taken off the rows."""
+    off = moments.shift - shift
+    if not off.any():
+        return replace(moments, shift=shift)
+    product = np.outer(moments.total, off)
+    square = np.outer(off, off * moments.count)
+    cross = moments.cross + (product + product.T) + square
+    terms = moments.cross.diagonal() + 2 * np.abs(product.diagonal()) + square.diagonal()
+    return Moments(
+        count=moments.count,
+        shift=shift,
+        total=moments.total + moments.count * off,
+        cross=cross,
+        rounding=moments.rounding + 4 * _EPSILON * terms,
+    )
+
+
+def summed(found: Iterable[NDArray[Any]]) -> Moments | None:
+    """Sum matrices (n, d) around the mean of the first rows; None where there are none."""
+    builder: MomentsBuilder | None = None
+    for matrix in found:
+        if not len(matrix):
+            continue
+        if builder is None:
+            shift = matrix[:_PROVISIONAL].mean(axis=0, dtype=np.float64)
+            # What is not finite is refused, and counted, where the rows are summed.
+            builder = MomentsBuilder(np.where(np.isfinite(shift), shift, 0.0))
+        builder.add(matrix)
+    return builder.build() if builder else None
+
+
+def _answer(moments: Moments | None) -> Iterator[pa.RecordBatch]:
+    if moments is not None:
+        yield pa.RecordBatch.from_pydict({"moments": [moments.to_bytes()]})
+
+
 class Summer:
     """What a Python worker does: Arrow batches of one column of vectors in, one row of moments out."""
 
-    shift: Vector
-
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Sum one partition."""
-        builder = MomentsBuilder(self.shift)
-        for matrix in matrices(batches, 0):
-            builder.add(matrix)
-        yield pa.RecordBatch.from_pydict({"moments": [builder.build().to_bytes()]})
+        yield from _answer(summed(matrices(batches, 0)))
+
+
+@dataclass(frozen=True)
+class PartSummer:
+    """The same for parts of the files, by their numbers."""
+
+    parts: tuple[Part, ...]
+    prefix: str | None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Sum the parts with these numbers."""
+        columns = ["features", "path"] if self.prefix else ["features"]
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                rows = (below(read, self.prefix) for read in self.parts[number].batches(columns))
+                yield from _answer(summed(matrices(rows, 0)))

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from batch_pca.catalog import PublishedRefit, published, same_rows
-from batch_pca.snapshot import versions
+from batch_pca.versions import versions
 from streaming.decode import Reason
 from streaming.errors import PomonaError, UsageError
 from streaming.faults import explain

@@ -77,9 +77,10 @@ def images(
 
 
 def new_lake(spark: Any, folder: Path | str, width: int = WIDTH) -> Lake:
-    """A lake with an empty features table."""
+    """A lake with an empty features table, at version 1."""
     lake = Lake.at(str(folder))
     create_table(spark, lake.features, features_table(width))
+    spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ('drawn' = 'yes')")
     return lake
 
 

@@ -12,13 +12,15 @@ import pyarrow.parquet
 import pytest
 from features_rows import LABELS, commit, images, new_lake
 
-from batch_pca import publish
+from batch_pca import vectors as vectors_module
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.moments import Moments
-from batch_pca.publish import Sample, begin, write_vectors
+from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.snapshot import take_snapshot, versions
+from batch_pca.snapshot import take_snapshot
+from batch_pca.vectors import Sample, write_vectors
+from batch_pca.versions import versions
 from streaming.lake import Lake
 
 pytestmark = pytest.mark.spark
@@ -104,10 +106,10 @@ def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
 
     vectors = np.concatenate([rows.vectors for rows in COMMITS])
     reduction = fit(Moments.of(vectors, vectors.mean(axis=0)), FitOptions(components=1))
-    rows = take_snapshot(spark, lake, versions(spark, lake.features)[-1]).rows
-    monkeypatch.setattr(publish, "POINTS", 13)  # every fourth of 51
+    snapshot = take_snapshot(spark, lake, versions(spark, lake.features)[-1])
+    monkeypatch.setattr(vectors_module, "POINTS", 13)  # every fourth of 51
     folder = begin(lake, "sample")
-    sample: Sample = write_vectors(folder, rows, reduction)
+    sample: Sample = write_vectors(folder, snapshot, reduction)
     by_path = {path: i for i, path in enumerate(COMMITS[0].paths + COMMITS[1].paths)}
     order = [by_path[path] for path in PATHS][::4]
     np.testing.assert_allclose(sample.points, reduction.transform(vectors[order]), atol=1e-9)

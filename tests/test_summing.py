@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_pca.summing import sum_moments
+from batch_pca.moments import Moments
+from batch_pca.summing import moved, sum_moments
 from streaming.errors import SnapshotError
 from streaming.faults import explain
 
@@ -30,6 +31,20 @@ def test_the_sums_of_all_partitions_are_those_of_the_rows(spark: Any) -> None:
     np.testing.assert_allclose(moments.mean(), exact.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(moments.covariance(), np.cov(exact.T), rtol=1e-10, atol=1e-12)
     assert moments.constant().tolist() == [False, False, True, False, False]
+
+
+def test_moving_the_shift_changes_no_statistic() -> None:
+    rows = np.random.default_rng(1).normal(3, 0.5, (400, 6))
+    rows[:, 2] = 0.1
+    near, far = rows[:20].mean(axis=0), np.full(6, 2.5)
+    expected = Moments.of(rows, near)
+    found = moved(Moments.of(rows, far), near)
+    np.testing.assert_array_equal(found.shift, near)
+    np.testing.assert_allclose(found.mean(), expected.mean(), rtol=1e-12)
+    np.testing.assert_allclose(found.covariance(), expected.covariance(), atol=1e-13)
+    assert found.constant().tolist() == expected.constant().tolist()
+    assert (found.rounding >= Moments.of(rows, far).rounding).all()
+    assert (moved(expected, near).cross == expected.cross).all()
 
 
 def test_no_rows_are_refused(spark: Any) -> None:

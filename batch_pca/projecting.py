@@ -1,0 +1,75 @@
+"""The projection of all rows, in the Python workers, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from batch_pca.fit import Reduction
+from batch_pca.reading import COLUMNS, Part, feature_matrix, run_parts
+from batch_pca.snapshot import Snapshot
+
+REDUCED_DDL = "path string, label string, reduced array<double>"
+_REDUCED = pa.schema(
+    [("path", pa.string()), ("label", pa.string()), ("reduced", pa.list_(pa.float64()))]
+)
+
+
+class Broadcast(Protocol):
+    """A Spark broadcast of a fit."""
+
+    @property
+    def value(self) -> Reduction:
+        """The fit."""
+
+
+class Projector:
+    """What a Python worker does: path, label and features in, path, label and reduced vector out."""
+
+    def __init__(self, reduction: Broadcast) -> None:
+        self._reduction = reduction
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Project the batches of a partition."""
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            scores = self._reduction.value.transform(feature_matrix(batch.column(2)))
+            offsets = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
+            reduced = pa.ListArray.from_arrays(offsets, scores.ravel())
+            yield pa.RecordBatch.from_arrays(
+                [batch.column(0), batch.column(1), reduced], schema=_REDUCED
+            )
+
+
+class PartProjector:
+    """The same for parts of the files, by their numbers."""
+
+    def __init__(self, parts: list[Part], reduction: Broadcast) -> None:
+        self._parts = parts
+        self._projector = Projector(reduction)
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Project the parts with these numbers."""
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                yield from self._projector(self._parts[number].batches(list(COLUMNS)))
+
+
+def project(snapshot: Snapshot, reduction: Reduction) -> DataFrame:
+    """Reduce every row's features.
+
+    Returns
+    -------
+    DataFrame
+        ``path``, ``label`` and ``reduced`` (array of k doubles), in no order.
+    """
+    shared = snapshot.rows.sparkSession.sparkContext.broadcast(reduction)
+    if snapshot.parts is None:
+        return snapshot.rows.select(*COLUMNS).mapInArrow(Projector(shared), REDUCED_DDL)
+    work = PartProjector(snapshot.parts, shared)
+    return run_parts(snapshot.rows, work, REDUCED_DDL, len(snapshot.parts))

@@ -1,0 +1,180 @@
+"""Reading a pinned version's Parquet files in the Python workers: only names cross, no vector passes the JVM.
+
+Spark's own reader makes rows of every vector and Arrow of the rows again, which takes longer than summing them. It
+still reads where the files alone do not tell the table: with deletion vectors, with mapped columns, with files outside
+of the table's folder, as a shallow clone has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+
+from streaming.ranged import open_ranges
+
+#: What every file of the features must have, for its rows to be read without Spark.
+COLUMNS = ("path", "label", "features")
+_BATCH_ROWS = 1024
+# Footers are small, and on S3 each is two requests: many at once.
+_FOOTERS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows `start` to `stop` of one row group of one file."""
+
+    uri: str
+    group: int
+    start: int
+    stop: int
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of the rows, 1,024 at a time."""
+        file = pa.parquet.ParquetFile(open_ranges(self.uri), pre_buffer=True)
+        read = file.iter_batches(
+            _BATCH_ROWS, row_groups=[self.group], columns=columns, use_threads=False
+        )
+        at = 0
+        for batch in read:
+            first, last = max(self.start - at, 0), min(self.stop - at, batch.num_rows)
+            if first < last:
+                yield batch.slice(first, last - first).select(columns)
+            at += batch.num_rows
+            if at >= self.stop:
+                return
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one worker reads."""
+
+    slices: tuple[Slice, ...]
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of the rows, in the order given, at most 1,024 rows at a time."""
+        for piece in self.slices:
+            yield from piece.batches(columns)
+
+
+def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
+    """The vectors of an Arrow batch.
+
+    Returns
+    -------
+    ndarray of shape (rows, width), float32
+        Without a copy.
+    """
+    values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), -1)
+
+
+def matrices(batches: Iterator[pa.RecordBatch], column: int) -> Iterator[NDArray[np.float32]]:
+    """The vectors of each batch that has rows."""
+    for batch in batches:
+        if batch.num_rows:
+            yield feature_matrix(batch.column(column))
+
+
+def below(batch: pa.RecordBatch, prefix: str | None) -> pa.RecordBatch:
+    """The rows of a batch whose ``path`` lies below a prefix; all of them without one."""
+    if prefix is None:
+        return batch
+    return batch.filter(pa.compute.starts_with(batch.column("path"), f"{prefix}/"))
+
+
+def plan_parts(rows: DataFrame, location: str, count: int) -> list[Part] | None:
+    """Deal the rows of a pinned version out to workers, evenly.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        All rows of the version, of which Spark knows the files.
+    location : str
+        The table, a normalized URI.
+    count : int
+        Rows that Spark counts in it.
+
+    Returns
+    -------
+    list of Part, or None
+        One for each core at most. None where the files alone do not tell the table: a file lies outside, lacks a
+        column, or the rows in the files are not `count` (deletion vectors). Spark must read it then.
+    """
+    files = [_below_table(name, location) for name in rows.inputFiles()]
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        groups = list(pool.map(_row_groups, filter(None, files)))
+    if None in files or None in groups or sum(map(sum, filter(None, groups))) != count:
+        return None
+    found = [
+        Slice(str(uri), group, 0, size)
+        for uri, sizes in sorted(zip(files, groups, strict=True), key=str)
+        for group, size in enumerate(sizes or ())
+    ]
+    return deal(found, rows.sparkSession.sparkContext.defaultParallelism)
+
+
+def _below_table(name: str, location: str) -> str | None:
+    """A file's URI as this project writes it; Delta percent-encodes it, and has three slashes, in some versions."""
+    for uri in (name, unquote(name)):
+        plain = "file:/" + uri.removeprefix("file:").lstrip("/") if uri.startswith("file:") else uri
+        if plain.startswith(f"{location}/"):
+            return plain
+    return None
+
+
+def _row_groups(uri: str) -> list[int] | None:
+    """Rows of each row group; None where the file cannot be read as it is."""
+    try:
+        footer = pa.parquet.read_metadata(open_ranges(uri))
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    if not set(COLUMNS) <= set(footer.schema.to_arrow_schema().names):
+        return None
+    return [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
+
+
+def deal(found: list[Slice], count: int) -> list[Part]:
+    """Cut slices into at most `count` parts of as many rows each, one row more or less.
+
+    Where a row group is cut, both sides decode its beginning; that is short beside what is done with the rows.
+    """
+    total = sum(piece.stop - piece.start for piece in found)
+    ends = [total * (i + 1) // count for i in range(count)]
+    hands: list[list[Slice]] = [[] for _ in ends]
+    place = at = 0
+    for piece in found:
+        start = piece.start
+        while start < piece.stop:
+            while ends[place] <= at:
+                place += 1
+            taken = min(piece.stop - start, ends[place] - at)
+            hands[place].append(replace(piece, start=start, stop=start + taken))
+            start, at = start + taken, at + taken
+    return [Part(tuple(hand)) for hand in hands if hand]
+
+
+def run_parts(rows: DataFrame, work: Any, ddl: str, count: int) -> DataFrame:
+    """Call `work` once for each of `count` parts, in a Python worker.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of the session to run in.
+    work : callable
+        Takes batches of one row with the number of a part; gives batches of `ddl`.
+    ddl : str
+        What comes out.
+    count : int
+        How many parts there are, each a task.
+    """
+    return rows.sparkSession.range(0, count, 1, count).mapInArrow(work, ddl)

@@ -1,0 +1,117 @@
+"""The reduced vectors of a refit, as Parquet and as one CSV, in the order of their paths."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+from pyspark import StorageLevel
+
+from batch_pca.fit import Reduction
+from batch_pca.projecting import project
+from batch_pca.publish import Folder
+from batch_pca.snapshot import Snapshot
+from streaming.storage import is_s3, local_path, storage_of
+
+POINTS = 20_000
+_CSV_ROWS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Scores on the first two components of an even sample of the rows, with their labels."""
+
+    labels: list[str]
+    points: NDArray[np.float64]
+
+
+def write_vectors(folder: Folder, snapshot: Snapshot, reduction: Reduction) -> Sample:
+    """Write the reduced rows as Parquet, then the same as one CSV, in the order of their paths."""
+    # A sort reads its input twice, first to sample it: the projection is kept in between.
+    reduced = project(snapshot, reduction).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        # The numbers of a column are all different: a dictionary of them would only be thrown away again.
+        writer = reduced.orderBy("path").write
+        writer.option("parquet.enable.dictionary#reduced.list.element", "false").parquet(
+            folder.parquet
+        )
+    finally:
+        reduced.unpersist()
+    return _write_csv(folder, reduction.k, math.ceil(snapshot.count / POINTS))
+
+
+def _write_csv(folder: Folder, k: int, step: int) -> Sample:
+    """Write the CSV of the Parquet files; every so many rows, one is kept for the plot."""
+    labels: list[str] = []
+    points: list[NDArray[np.float64]] = []
+    seen = 0
+    names = ["path", "label", *(f"pc{i + 1}" for i in range(k))]
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch, "reduced.csv")
+        with local.open("wb") as file:
+            file.write(_lines(pa.table({name: [] for name in names}), header=True))
+            for batch, lines in _with_lines(_read_back(folder.parquet), names):
+                file.write(lines)
+                chosen = np.arange(-seen % step, batch.num_rows, step)
+                labels += batch.column(1).take(pa.array(chosen)).to_pylist()
+                points.append(_scores(batch)[chosen, :2])
+                seen += batch.num_rows
+        storage_of(folder.uri).upload(local, folder.csv)
+    return Sample(labels, np.concatenate(points))
+
+
+def _with_lines(
+    batches: Iterator[pa.RecordBatch], names: list[str]
+) -> Iterator[tuple[pa.RecordBatch, bytes]]:
+    """Each batch with its lines of the CSV, in order; numbers are turned into text on all cores, a few ahead."""
+
+    def text(batch: pa.RecordBatch) -> bytes:
+        columns = [batch.column(0), batch.column(1), *map(pa.array, _scores(batch).T)]
+        return _lines(pa.record_batch(columns, names=names), header=False)
+
+    cores = os.cpu_count() or 1
+    waiting: deque[tuple[pa.RecordBatch, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for batch in batches:
+            waiting.append((batch, pool.submit(text, batch)))
+            if len(waiting) > 2 * cores:
+                ready, lines = waiting.popleft()
+                yield ready, lines.result()
+        for ready, lines in waiting:
+            yield ready, lines.result()
+
+
+def _lines(rows: pa.Table | pa.RecordBatch, *, header: bool) -> bytes:
+    buffer = io.BytesIO()
+    pa.csv.write_csv(rows, buffer, pa.csv.WriteOptions(include_header=header))
+    return buffer.getvalue()
+
+
+def _scores(batch: pa.RecordBatch) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = batch.column(2).flatten().to_numpy()
+    return scores.reshape(batch.num_rows, -1)
+
+
+def _read_back(parquet: str) -> Iterator[pa.RecordBatch]:
+    """The rows of the Parquet files, in the order in which Spark numbered them."""
+    storage = storage_of(parquet)
+    for file in sorted(storage.list(parquet), key=lambda file: file.path):
+        if file.path.endswith(".parquet"):
+            content = (
+                io.BytesIO(storage.read(file.path)) if is_s3(file.path) else local_path(file.path)
+            )
+            yield from pyarrow.parquet.ParquetFile(content).iter_batches(
+                _CSV_ROWS, columns=["path", "label", "reduced"]
+            )

@@ -1,0 +1,93 @@
+"""Reading a version's Parquet files without Spark, and what only Spark can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from features_rows import commit, images, new_lake, vectors_of
+
+from batch_pca.fit import FitOptions
+from batch_pca.reading import Slice, deal, feature_matrix, matrices, plan_parts
+from batch_pca.refit import RefitOptions, refit
+from batch_pca.summing import sum_parts
+from streaming.lake import Lake, read_table
+
+
+def test_the_matrix_of_a_slice_of_an_arrow_batch_is_that_of_its_rows() -> None:
+    vectors = np.arange(24, dtype=np.float32).reshape(6, 4)
+    column = pa.array(list(vectors), pa.list_(pa.float32()))
+    np.testing.assert_array_equal(feature_matrix(column.slice(2, 3)), vectors[2:5])
+    batch = pa.record_batch({"features": column})
+    found = list(matrices(iter([batch.slice(0, 0), batch.slice(4)]), 0))
+    assert [matrix.tolist() for matrix in found] == [vectors[4:].tolist()]
+
+
+@pytest.mark.parametrize("sizes", [[1], [5, 0, 1], [1000, 3], [7] * 13, [0]])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_every_row_is_dealt_to_one_part_and_the_parts_are_even(
+    sizes: list[int], count: int
+) -> None:
+    groups = [Slice("file:/a", group, 0, size) for group, size in enumerate(sizes)]
+    parts = deal(groups, count)
+    dealt = [
+        (s.group, row) for part in parts for s in part.slices for row in range(s.start, s.stop)
+    ]
+    assert dealt == [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+    rows = [sum(s.stop - s.start for s in part.slices) for part in parts]
+    assert len(parts) <= count
+    assert not rows or max(rows) - min(rows) <= 1
+
+
+@pytest.fixture
+def lake(spark: Any, tmp_path: Path) -> Lake:
+    """Two files of 2,500 and 40 rows, below a name that Delta percent-encodes."""
+    lake = new_lake(spark, tmp_path / "My lake, 50%25 é+b", width=16)
+    commit(spark, lake, images(2500, seed=1, width=16))
+    spark.sql(f"OPTIMIZE delta.`{lake.features}`")
+    commit(spark, lake, images(40, seed=2, width=16))
+    return lake
+
+
+@pytest.mark.spark
+def test_the_sums_of_the_parts_are_those_of_the_rows(spark: Any, lake: Lake) -> None:
+    parts = plan_parts(read_table(spark, lake.features), lake.features, 2540)
+    assert parts is not None
+    assert len(parts) == spark.sparkContext.defaultParallelism
+    exact = vectors_of(lake)
+    moments = sum_parts(read_table(spark, lake.features), parts)
+    assert moments.count == 2540
+    np.testing.assert_allclose(moments.covariance(), np.cov(exact.T), atol=1e-12)
+    below = sum_parts(read_table(spark, lake.features), parts, "file:/photos/Ananas")
+    some = vectors_of(lake, below="file:/photos/Ananas/")
+    assert below.count == len(some) > 100
+    np.testing.assert_allclose(below.covariance(), np.cov(some.T), atol=1e-12)
+
+
+@pytest.mark.spark
+def test_other_rows_in_the_files_than_in_the_table_are_left_to_spark(
+    spark: Any, lake: Lake
+) -> None:
+    assert plan_parts(read_table(spark, lake.features), lake.features, 2539) is None
+    assert plan_parts(read_table(spark, lake.features), f"{lake.root}/elsewhere", 2540) is None
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    "properties",
+    ["'delta.enableDeletionVectors' = 'true'", "'delta.columnMapping.mode' = 'name'"],
+)
+def test_a_table_with_deletion_vectors_or_mapped_columns_is_refitted_right(
+    spark: Any, lake: Lake, properties: str
+) -> None:
+    spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ({properties})")
+    gone = images(5, seed=2).paths
+    spark.sql(f"DELETE FROM delta.`{lake.features}` WHERE path = '{gone[0]}' OR path = '{gone[1]}'")
+    made = refit(lake.root, RefitOptions(FitOptions(components=2)))
+    assert (made.rows, made.rows_fitted) == (2538, 2538)
+    lines = made.folder.read("reduced.csv")
+    assert gone[0].encode() not in lines
+    assert gone[4].encode() in lines
