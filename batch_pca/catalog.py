@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from py4j.protocol import Py4JError
@@ -11,7 +12,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from batch_pca.changes import change_feed
 from batch_pca.publish import Folder
+from batch_pca.versions import Version
 from streaming.commit import Writer
 from streaming.lake import Lake, read_table
 from streaming.schemas import REFITS
@@ -28,6 +31,10 @@ class PublishedRefit:
         Whether this call made it.
     limited_by_rows : bool
         Whether the number of rows, not the data, limits the components; known where it is new.
+    statistics_remark : str
+        What was read for the statistics, and why, for people; known where it is new.
+    phases : dict of str to float
+        Seconds of ``statistics``, ``decomposition`` and ``publishing``; known where it is new.
     """
 
     refit_id: str
@@ -44,6 +51,10 @@ class PublishedRefit:
     seconds: float = 0.0
     is_new: bool = True
     limited_by_rows: bool = False
+    statistics: str | None = None
+    statistics_from: str | None = None
+    statistics_remark: str = ""
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def components(self) -> int:
@@ -75,10 +86,6 @@ class PublishedRefit:
             ("Made", f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC by Pomona {self.pomona_version}"),
         )
 
-    def took(self, seconds: float) -> PublishedRefit:
-        """The same, with its duration."""
-        return replace(self, seconds=seconds)
-
 
 def published(spark: SparkSession, lake: Lake) -> list[PublishedRefit]:
     """All refits of a lake, oldest first."""
@@ -87,23 +94,28 @@ def published(spark: SparkSession, lake: Lake) -> list[PublishedRefit]:
     rows = read_table(spark, lake.refits).withColumns(
         {name: F.unix_millis(name) for name in ("features_timestamp", "created_at")}
     )
+    # Sorted here: in Spark, a sort is two jobs more.
+    found = sorted((row.asDict() for row in rows.collect()), key=lambda row: row["created_at"])
     return [
         PublishedRefit(
-            row.refit_id,
+            row["refit_id"],
             lake,
-            row.features_version,
-            datetime.fromtimestamp(row.features_timestamp / 1000, UTC),
-            row.model_id,
-            row.options,
-            row.rows,
-            row.rows_fitted,
-            tuple(row.explained_variance_ratio),
-            datetime.fromtimestamp(row.created_at / 1000, UTC),
-            row.pomona_version,
-            row.seconds,
+            row["features_version"],
+            datetime.fromtimestamp(row["features_timestamp"] / 1000, UTC),
+            row["model_id"],
+            row["options"],
+            row["rows"],
+            row["rows_fitted"],
+            tuple(row["explained_variance_ratio"]),
+            datetime.fromtimestamp(row["created_at"] / 1000, UTC),
+            row["pomona_version"],
+            row["seconds"],
             is_new=False,
+            # Lakes of earlier versions of Pomona lack these columns.
+            statistics=row.get("statistics"),
+            statistics_from=row.get("statistics_from"),
         )
-        for row in rows.orderBy("created_at").collect()
+        for row in found
     ]
 
 
@@ -113,38 +125,55 @@ def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
         **{name: getattr(made, name) for name in REFITS.names},
         "explained_variance_ratio": list(made.explained_variance_ratio),
     }
+    _add_missing_columns(spark, made.lake.refits)
     rows = spark.createDataFrame([tuple(values[name] for name in REFITS.names)], REFITS.ddl)
     remarks = {"refit": made.refit_id, "features_version": made.features_version}
     Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
 
 
+def _add_missing_columns(spark: SparkSession, location: str) -> None:
+    """Give a table that an earlier version of Pomona made the columns that have come since."""
+    there = set(read_table(spark, location).columns)
+    missing = [column for column in REFITS.columns if column.name not in there]
+    if missing:
+        columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment}'" for c in missing)
+        spark.sql(f"ALTER TABLE delta.`{location}` ADD COLUMNS ({columns})")
+
+
 def find_unchanged(
-    spark: SparkSession, earlier: list[PublishedRefit], version: int, options: str
+    spark: SparkSession,
+    earlier: list[PublishedRefit],
+    version: int,
+    options: str,
+    commits: Sequence[Version] = (),
 ) -> PublishedRefit | None:
     """The refit with these options of the version nearest to `version`, if the rows it saw are the same.
 
-    One whose folder somebody has removed does not count.
+    One whose folder somebody has removed does not count. `commits` are the last of the table, see `same_rows`.
     """
     same = [made for made in reversed(earlier) if made.options == options]
     nearest = min(same, key=lambda made: abs(made.features_version - version), default=None)
     if nearest is None or not nearest.folder.exists():
         return None
-    unchanged = same_rows(spark, nearest.lake, nearest.features_version, version)
+    unchanged = same_rows(spark, nearest.lake, nearest.features_version, version, commits)
     return nearest if unchanged else None
 
 
-def same_rows(spark: SparkSession, lake: Lake, one: int, other: int) -> bool:
-    """Whether no row changed between two versions: an OPTIMIZE or a new property is no change."""
+def same_rows(
+    spark: SparkSession, lake: Lake, one: int, other: int, commits: Sequence[Version] = ()
+) -> bool:
+    """Whether no row changed between two versions: an OPTIMIZE or a new property is no change.
+
+    Where a commit of Pomona's among `commits` says that it changed rows, the change feed need not be asked.
+    """
     if one == other:
         return True
-    feed = (
-        spark.read.format("delta")
-        .option("readChangeFeed", "true")
-        .option("startingVersion", min(one, other) + 1)
-        .option("endingVersion", max(one, other))
-    )
+    low, high = sorted((one, other))
+    between = (commit for commit in commits if low < commit.number <= high)
+    if any(c.told.get("pomona") and (c.added or c.removed or c.replaced) for c in between):
+        return False
     try:
-        return feed.load(lake.features).isEmpty()
+        return change_feed(spark, lake, one, other).isEmpty()
     except (PySparkException, Py4JError):  # its files are vacuumed away: nobody can tell any more
         return False
 

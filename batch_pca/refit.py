@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from py4j.protocol import Py4JError
@@ -24,8 +24,8 @@ from batch_pca.publish import (
     remove_abandoned,
     write_fit,
 )
+from batch_pca.reuse import statistics_of
 from batch_pca.snapshot import Snapshot, take_snapshot
-from batch_pca.summing import sum_moments, sum_parts
 from batch_pca.vectors import write_vectors
 from batch_pca.versions import find_version, versions
 from streaming import __version__
@@ -36,6 +36,9 @@ from streaming.session import start_session
 from streaming.storage import TransientFault, is_s3, normalize
 
 log = logging.getLogger(__name__)
+
+# Commits that are looked at, the last so many: they only save questions to the change feed.
+_RECENT = 64
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,14 @@ class RefitOptions:
         Version or time of the features; None is the latest.
     fit_on : str, optional
         Fit on the rows below this prefix only, and transform all.
+    full : bool
+        Read all rows and fit again, whatever an earlier refit left and whether anything has changed.
     """
 
     fit: FitOptions = field(default_factory=lambda: FitOptions(variance=0.95))
     as_of: str | None = None
     fit_on: str | None = None
+    full: bool = False
 
     def as_json(self) -> str:
         """What two refits must share to be the same work; the version is told beside it."""
@@ -99,19 +105,21 @@ def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedR
     abandoned = find_abandoned(lake)
     earlier = published(spark, lake)
     remove_abandoned(abandoned, {made.refit_id for made in earlier})
-    version = find_version(versions(spark, lake.features), options.as_of)
-    unchanged = find_unchanged(spark, earlier, version.number, options.as_json())
-    if unchanged:
-        return unchanged
+    commits = versions(spark, lake.features, None if options.as_of else _RECENT)
+    version = find_version(commits, options.as_of)
+    if not options.full:
+        unchanged = find_unchanged(spark, earlier, version.number, options.as_json(), commits)
+        if unchanged:
+            return unchanged
 
+    clock = Clock()
     snapshot = take_snapshot(spark, lake, version, options.fit_on)
-    if snapshot.parts is None:
-        moments = sum_moments(snapshot.rows_to_fit)
-    else:
-        moments = sum_parts(snapshot.rows, snapshot.parts, snapshot.prefix)
+    statistics = statistics_of(spark, snapshot, earlier, commits, full=options.full)
+    clock.ends("statistics")
     previous = aligned_with(earlier, snapshot.model_id, version.number)
     components = read_components(previous.folder) if previous else None
-    reduction = fit(moments, options.fit, components)
+    reduction = fit(statistics.moments, options.fit, components)
+    clock.ends("decomposition")
 
     made = PublishedRefit(
         refit_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-v{version.number}-{uuid.uuid4().hex[:4]}",
@@ -126,14 +134,32 @@ def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedR
         created_at=datetime.now(UTC),
         pomona_version=__version__,
         limited_by_rows=reduction.limited_by_rows,
+        statistics=statistics.kind,
+        statistics_from=statistics.source,
+        statistics_remark=statistics.remark,
     )
     folder = begin(lake, made.refit_id)
-    write_fit(spark, folder, reduction, moments)
+    write_fit(spark, folder, reduction, statistics.moments)
     _write_report(folder, made, snapshot, reduction)
-    made = made.took(time.monotonic() - started)
+    made = replace(made, seconds=time.monotonic() - started)
     commit_refit(spark, made)
     end(folder)
-    return made
+    clock.ends("publishing")
+    return replace(made, phases=clock.phases)
+
+
+class Clock:
+    """Seconds of the phases of a refit, each from the end of the one before."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def ends(self, phase: str) -> None:
+        """A phase is over."""
+        now = time.monotonic()
+        self.phases[phase] = now - self._since
+        self._since = now
 
 
 def _write_report(

@@ -130,6 +130,9 @@ def refit(
     every: Annotated[
         str | None, typer.Option(help="Again and again, such as 30m, 1h or 1d apart.")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read all rows, and fit even what has not changed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fit StandardScaler and PCA on all rows of LAKE, and publish the reduced vectors.
@@ -146,7 +149,7 @@ def refit(
         )
     unset = components is None and variance is None
     fit = FitOptions(components, 0.95 if unset else variance)
-    options = RefitOptions(fit, as_of, fit_on)
+    options = RefitOptions(fit, as_of, fit_on, full)
     if every:
         refit_every(lake, options, every, as_json=as_json)
     else:

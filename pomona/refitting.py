@@ -74,6 +74,8 @@ def refit_lines(made: PublishedRefit) -> list[str]:
         f"refit {made.refit_id}: {made.rows:,} rows of features version {made.features_version} "
         f"in {made.seconds:.1f} s",
         kept,
+        f"statistics: {made.statistics_remark}",
+        "seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in made.phases.items()),
     ]
     if made.limited_by_rows:
         lines.append(
@@ -100,6 +102,10 @@ def refit_json(made: PublishedRefit) -> dict[str, Any]:
         "explained_variance": made.explained,
         "explained_variance_ratio": list(made.explained_variance_ratio),
         "seconds": round(made.seconds, 3),
+        "phases": {name: round(took, 3) for name, took in made.phases.items()},
+        "statistics": made.statistics,
+        "statistics_from": made.statistics_from,
+        "statistics_remark": made.statistics_remark,
         "csv": made.folder.csv,
         "parquet": made.folder.parquet,
         "pipeline": made.folder.pipeline,

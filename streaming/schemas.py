@@ -112,5 +112,12 @@ REFITS = Table(
         Column("seconds", "double", "Duration of the refit"),
         Column("created_at", "timestamp", "When the refit was published"),
         Column("pomona_version", "string", "Version of Pomona"),
+        Column(
+            "statistics",
+            "string",
+            "full: all rows to fit were read; incremental: only what has changed since another refit",
+            True,
+        ),
+        Column("statistics_from", "string", "That other refit, for incremental statistics", True),
     ),
 )

@@ -34,6 +34,8 @@ MADE = PublishedRefit(
     created_at=datetime(2026, 3, 4, 0, 0, 1, 456_000, tzinfo=UTC),
     pomona_version="0.1",
     seconds=12.5,
+    statistics="incremental",
+    statistics_from="20260302T083000Z-v1-abcd",
 )
 
 
@@ -157,4 +159,26 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
         "seconds": 12.5,
         "created_at": MADE.created_at,
         "pomona_version": "0.1",
+        "statistics": "incremental",
+        "statistics_from": "20260302T083000Z-v1-abcd",
     }
+
+
+@pytest.mark.spark
+def test_a_table_of_an_earlier_version_is_read_and_gets_the_columns_it_lacks(
+    spark: Any, tmp_path: Path
+) -> None:
+    lake = Lake.at(str(tmp_path))
+    create_table(spark, lake.refits, replace(REFITS, columns=REFITS.columns[:-2]))
+    values = {name: getattr(MADE, name) for name in REFITS.names[:-2]}
+    values["explained_variance_ratio"] = [0.5, 0.25]
+    old = replace(REFITS, columns=REFITS.columns[:-2])
+    rows = spark.createDataFrame([tuple(values.values())], old.ddl)
+    rows.write.format("delta").mode("append").save(lake.refits)
+    before = replace(MADE, lake=lake, is_new=False, statistics=None, statistics_from=None)
+    assert published(spark, lake) == [before]
+    later = made(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
+    commit_refit(spark, later)
+    assert published(spark, lake) == [before, replace(later, is_new=False)]
+    fields = {field.name: field for field in delta(lake.refits).schema().fields}
+    assert fields["statistics"].metadata["comment"] == REFITS.columns[-2].comment

@@ -36,6 +36,10 @@ def made(**changes: object) -> PublishedRefit:
         created_at=moment,
         pomona_version="0.1.0",
         seconds=7.04,
+        statistics="incremental",
+        statistics_from="20260302T120000Z-v3-cd34",
+        statistics_remark="12 rows added, 0 taken away since refit 20260302T120000Z-v3-cd34",
+        phases={"statistics": 0.4, "decomposition": 0.9004, "publishing": 3.25},
     )
     return replace(refit, **changes)  # type: ignore[arg-type]
 
@@ -61,6 +65,8 @@ def test_a_new_refit_tells_its_numbers_and_its_places() -> None:
     text = "\n".join(refit_lines(made()))
     assert "refit 20260303T120000Z-v4-ab12: 1,200 rows of features version 4 in 7.0 s" in text
     assert "3 components explain 87.5% of the variance" in text
+    assert "statistics: 12 rows added, 0 taken away since refit 20260302T120000Z-v3-cd34" in text
+    assert "seconds: statistics 0.4, decomposition 0.9, publishing 3.2" in text
     folder = "/data/My lake/reduced/20260303T120000Z-v4-ab12"
     for kind, name in (("CSV", "reduced.csv"), ("Parquet", "parquet"), ("report", "report.html")):
         assert f"{kind}:" in text
@@ -93,6 +99,10 @@ def test_a_script_gets_the_same_as_json() -> None:
     assert told["csv"].endswith("/reduced.csv")
     assert told["is_new"] is True
     assert told["seconds"] == 7.04
+    assert told["phases"] == {"statistics": 0.4, "decomposition": 0.9, "publishing": 3.25}
+    assert told["statistics"] == "incremental"
+    assert told["statistics_from"] == "20260302T120000Z-v3-cd34"
+    assert told["statistics_remark"].startswith("12 rows added")
 
 
 # The schedule, with a refit that answers at once.

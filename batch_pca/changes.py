@@ -1,0 +1,96 @@
+"""What the Change Data Feed says has changed between two versions of the features, summed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from batch_pca.moments import Moments, MomentsBuilder, Vector
+from batch_pca.reading import feature_matrix
+from streaming.lake import Lake
+
+# A replaced row has gone as it was before, and come as it is after.
+_COMES = ("insert", "update_postimage")
+# Fewer are summed before two workers' matrices of 13 MB have reached the driver.
+_ROWS_A_TASK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """Statistics of the rows that came, and of those that went."""
+
+    added: Moments
+    removed: Moments
+
+
+def change_feed(spark: SparkSession, lake: Lake, one: int, other: int) -> DataFrame:
+    """The changes of the features after one version, up to another, whichever is the earlier.
+
+    Whoever reads it meets an error of Spark where the feed was not on yet, or its files are vacuumed away; some of
+    them even where it is loaded.
+    """
+    return (
+        spark.read.format("delta")
+        .option("readChangeFeed", "true")
+        .option("startingVersion", min(one, other) + 1)
+        .option("endingVersion", max(one, other))
+        .load(lake.features)
+    )
+
+
+def sum_changes(feed: DataFrame, shift: Vector, prefix: str | None, expected: int) -> Changes:
+    """Sum the rows of a change feed.
+
+    Parameters
+    ----------
+    feed : DataFrame
+    shift : ndarray of shape (d,), float64
+        What is taken off each row.
+    prefix : str or None
+        Only rows whose ``path`` lies below this.
+    expected : int
+        About how many rows there will be: for few, one task is the fastest.
+    """
+    rows = feed if prefix is None else feed.where(F.col("path").startswith(f"{prefix}/"))
+    tasks = min(
+        feed.sparkSession.sparkContext.defaultParallelism, math.ceil((expected + 1) / _ROWS_A_TASK)
+    )
+    comes = F.col("_change_type").isin(*_COMES)
+    summed = (
+        rows.select("features", comes.alias("comes"))
+        .coalesce(tasks)
+        .mapInArrow(ChangeSummer(shift), "comes boolean, moments binary")
+        .collect()
+    )
+    sums = {True: Moments.zero(shift), False: Moments.zero(shift)}
+    for row in summed:
+        sums[row.comes] += Moments.from_bytes(bytes(row.moments))
+    return Changes(sums[True], sums[False])
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeSummer:
+    """What a Python worker does: vectors and whether they come, in; two rows of moments at most, out."""
+
+    shift: Vector
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Sum one partition."""
+        builders: dict[bool, MomentsBuilder] = {}
+        for batch in batches:
+            for comes in (True, False):
+                mask = batch.column(1) if comes else pa.compute.invert(batch.column(1))
+                chosen = batch.filter(mask)
+                if chosen.num_rows:
+                    builder = builders.setdefault(comes, MomentsBuilder(self.shift))
+                    builder.add(feature_matrix(chosen.column(0)))
+        for comes, builder in builders.items():
+            yield pa.RecordBatch.from_pydict(
+                {"comes": [comes], "moments": [builder.build().to_bytes()]}
+            )

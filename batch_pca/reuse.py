@@ -1,0 +1,163 @@
+"""The statistics of a snapshot: those of an earlier refit and what has changed since, or one pass over all rows."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.changes import change_feed, sum_changes
+from batch_pca.drift import has_drifted
+from batch_pca.moments import Moments
+from batch_pca.snapshot import Snapshot
+from batch_pca.summing import sum_moments, sum_parts
+from batch_pca.versions import Version
+from streaming.errors import SnapshotError
+
+log = logging.getLogger(__name__)
+
+FULL, INCREMENTAL = "full", "incremental"
+# The feed passes Spark, all rows do not: from here on, reading all of them is faster.
+_MOST_CHANGED = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Moments of a snapshot's rows to fit, and how they came about.
+
+    Attributes
+    ----------
+    moments : Moments
+    kind : str
+        ``full`` or ``incremental``.
+    source : str or None
+        The refit whose moments were taken, for ``incremental``.
+    remark : str
+        For people: what was read, and why.
+    """
+
+    moments: Moments
+    kind: str
+    source: str | None
+    remark: str
+
+
+class _Unusable(Exception):
+    """Why all rows must be read."""
+
+
+def statistics_of(
+    spark: SparkSession,
+    snapshot: Snapshot,
+    earlier: list[PublishedRefit],
+    commits: list[Version],
+    *,
+    full: bool,
+) -> Statistics:
+    """Find a snapshot's statistics in the least time.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    snapshot : Snapshot
+    earlier : list of PublishedRefit
+        Whose statistics may be taken.
+    commits : list of Version
+        The last of the table; they tell about how much has changed.
+    full : bool
+        Whether to read all rows in any case.
+
+    Raises
+    ------
+    SnapshotError
+        When a vector holds what is not a number.
+    """
+    try:
+        if full:
+            raise _Unusable("as asked")
+        refit, moments = _nearest(snapshot, earlier)
+        return _increment(spark, snapshot, refit, moments, commits)
+    except _Unusable as unusable:
+        log.info("all rows are read: %s", unusable)
+        if snapshot.parts is None:
+            moments = sum_moments(snapshot.rows_to_fit)
+        else:
+            moments = sum_parts(snapshot.rows, snapshot.parts, snapshot.prefix)
+        remark = f"all {moments.count:,} rows read ({unusable})"
+        return Statistics(moments, FULL, None, remark)
+
+
+def _nearest(snapshot: Snapshot, earlier: list[PublishedRefit]) -> tuple[PublishedRefit, Moments]:
+    """The refit of the same rows to fit on the latest version up to this one, with its statistics."""
+    candidates = [
+        made
+        for made in earlier
+        if made.model_id == snapshot.model_id
+        and made.features_version <= snapshot.version.number
+        and json.loads(made.options).get("fit_on") == snapshot.prefix
+    ]
+    for made in sorted(candidates, key=lambda made: made.features_version, reverse=True):
+        moments = _stored(made)
+        if moments is not None:
+            return made, moments
+    if candidates:
+        raise _Unusable(f"the statistics of refit {candidates[-1].refit_id} are gone or damaged")
+    raise _Unusable("no earlier refit of these rows")
+
+
+def _stored(made: PublishedRefit) -> Moments | None:
+    """Its statistics; None where somebody has removed or damaged them."""
+    try:
+        moments = Moments.from_bytes(made.folder.read("moments.npz"))
+    except (FileNotFoundError, SnapshotError):
+        return None
+    width = (moments.shift.size,)
+    shapes = (moments.total.shape, moments.rounding.shape, moments.cross.shape)
+    arrays = (moments.shift, moments.total, moments.cross, moments.rounding)
+    sound = shapes == (width, width, width * 2) and all(np.isfinite(a).all() for a in arrays)
+    return moments if sound and moments.count == made.rows_fitted else None
+
+
+def _increment(
+    spark: SparkSession,
+    snapshot: Snapshot,
+    refit: PublishedRefit,
+    moments: Moments,
+    commits: list[Version],
+) -> Statistics:
+    since = [
+        commit
+        for commit in commits
+        if refit.features_version < commit.number <= snapshot.version.number
+    ]
+    expected = sum(commit.added + commit.removed + 2 * commit.replaced for commit in since)
+    if expected > _MOST_CHANGED * snapshot.count:
+        raise _Unusable(f"most of them have changed since refit {refit.refit_id}")
+    added = removed = 0
+    if refit.features_version != snapshot.version.number:
+        try:
+            feed = change_feed(
+                spark, snapshot.lake, refit.features_version, snapshot.version.number
+            )
+            changes = sum_changes(feed, moments.shift, snapshot.prefix, expected)
+        # Spark's versions word it differently, and NaN among the rows is told by the full pass.
+        except (PySparkException, Py4JError, SnapshotError):
+            raise _Unusable(
+                f"the change feed since refit {refit.refit_id} is not available"
+            ) from None
+        added, removed = changes.added.count, changes.removed.count
+        if moments.count + added - removed != snapshot.count_to_fit:
+            raise _Unusable(f"the change feed since refit {refit.refit_id} does not add up")
+        moments = moments + changes.added - changes.removed
+        if moments.count > 1 and has_drifted(moments):
+            raise _Unusable(f"rounding has added up since refit {refit.refit_id}")
+    elif moments.count != snapshot.count_to_fit:
+        raise _Unusable(f"refit {refit.refit_id} counted other rows")
+    remark = f"{added:,} rows added, {removed:,} taken away since refit {refit.refit_id}"
+    return Statistics(moments, INCREMENTAL, refit.refit_id, remark)
