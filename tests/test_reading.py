@@ -44,8 +44,8 @@ def test_every_row_is_dealt_to_one_part_and_the_parts_are_even(
 
 @pytest.fixture
 def lake(spark: Any, tmp_path: Path) -> Lake:
-    """Two files of 2,500 and 40 rows, below a name that Delta percent-encodes."""
-    lake = new_lake(spark, tmp_path / "My lake, 50%25 é+b", width=16)
+    """Two files of 2,500 and 40 rows, below a name that URIs percent-encode."""
+    lake = new_lake(spark, tmp_path / "My lake, 50% é+b", width=16)
     commit(spark, lake, images(2500, seed=1, width=16))
     spark.sql(f"OPTIMIZE delta.`{lake.features}`")
     commit(spark, lake, images(40, seed=2, width=16))
