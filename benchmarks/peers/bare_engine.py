@@ -14,24 +14,23 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.network import files_below
-from benchmarks.peers.plain_processes import BATCH, load
+from benchmarks.peers.plain_processes import load
 from benchmarks.stopwatch import Stopwatch
 from streaming.decode import decode
 
-#: Batches that a process holds in memory, 10 MB each.
-HELD = 8
+#: Images that a process holds in memory, 0.6 MB each.
+HELD = 128
 
 
-def work(files: list[str], model: str, engine: str, batches: int, barrier: Barrier) -> None:
+def work(files: list[str], model: str, engine: str, count: int, barrier: Barrier) -> None:
     """What one process does: decode, wait for the others, run the network, wait again."""
     loaded, settings = load(model, engine)
-    contents = [Path(files[i % len(files)]).read_bytes() for i in range(BATCH * HELD)]
-    decoded = np.stack([decode(content, settings).pixels for content in contents])
-    held = np.split(decoded, HELD)
-    loaded.run(held[0])
+    contents = [Path(files[i % len(files)]).read_bytes() for i in range(HELD)]
+    held = np.stack([decode(content, settings).pixels for content in contents])
+    loaded.run(held[: loaded.batch])
     barrier.wait()
-    for batch in range(batches):
-        loaded.run(held[batch % HELD])
+    for start in range(0, count, loaded.batch):
+        loaded.run(held[start % HELD :][: min(loaded.batch, count - start)])
     barrier.wait()
 
 
@@ -41,18 +40,18 @@ def main() -> None:
     images, model, count = sys.argv[1:4]
     engine = sys.argv[4] if len(sys.argv) > 4 else "onnxruntime"
     cores = os.cpu_count() or 1
-    batches = max(1, round(int(count) / BATCH / cores))
+    each = max(1, int(count) // cores)
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(cores + 1)
     files = files_below(images)
-    words = (files, model, engine, batches, barrier)
+    words = (files, model, engine, each, barrier)
     processes = [context.Process(target=work, args=words) for _ in range(cores)]
     for process in processes:
         process.start()
     barrier.wait()
     watch.start()
     barrier.wait()
-    watch.stop(batches * BATCH * cores, engine=engine)
+    watch.stop(each * cores, engine=engine)
     for process in processes:
         process.join()
 
