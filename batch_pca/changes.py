@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch_pca.moments import Moments, MomentsBuilder, Vector
-from batch_pca.reading import feature_matrix
+from batch_pca.reading import below, feature_matrix
+from streaming.delta_rs import changes, open_table
 from streaming.lake import Lake
 
 # A replaced row has gone as it was before, and come as it is after.
@@ -42,6 +43,21 @@ def change_feed(spark: SparkSession, lake: Lake, one: int, other: int) -> DataFr
         .option("endingVersion", max(one, other))
         .load(lake.features)
     )
+
+
+def sum_few_changes(lake: Lake, one: int, other: int, shift: Vector, prefix: str | None) -> Changes:
+    """Sum the changes after version `one` up to `other` in this process, without Spark: a few thousand rows at most.
+
+    Parameters are those of `change_feed` and `sum_changes`; whoever calls it meets an error of delta-rs where the
+    feed cannot be read.
+    """
+    summer = ChangeSums(shift)
+    table = open_table(lake.features, other)
+    for batch in changes(table, one, ["path", "features", "_change_type"]):
+        rows = below(batch, prefix)
+        comes = pyarrow.compute.is_in(rows.column(2), value_set=pa.array(_COMES))
+        summer.add(rows.column(1), comes)
+    return summer.build()
 
 
 def sum_changes(feed: DataFrame, shift: Vector, prefix: str | None, expected: int) -> Changes:
@@ -74,23 +90,39 @@ def sum_changes(feed: DataFrame, shift: Vector, prefix: str | None, expected: in
     return Changes(sums[True], sums[False])
 
 
+class ChangeSums:
+    """The sums of rows that come and of rows that go; `shift` is taken off each."""
+
+    def __init__(self, shift: Vector) -> None:
+        self._shift = shift
+        self._builders: dict[bool, MomentsBuilder] = {}
+
+    def add(self, features: pa.ListArray, comes: pa.BooleanArray) -> None:
+        """Add vectors; `comes` tells of each whether it is there since, or has gone."""
+        for side, mask in ((True, comes), (False, pyarrow.compute.invert(comes))):
+            chosen = features.filter(mask)
+            if len(chosen):
+                builder = self._builders.setdefault(side, MomentsBuilder(self._shift))
+                builder.add(feature_matrix(chosen))
+
+    def build(self) -> Changes:
+        """What has been added up."""
+        none = Moments.zero(self._shift)
+        built = {side: builder.build() for side, builder in self._builders.items()}
+        return Changes(built.get(True, none), built.get(False, none))
+
+
 @dataclass(frozen=True, eq=False)
 class ChangeSummer:
-    """What a Python worker does: vectors and whether they come, in; two rows of moments at most, out."""
+    """What a Python worker does: vectors and whether they come, in; two rows of moments, out."""
 
     shift: Vector
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Sum one partition."""
-        builders: dict[bool, MomentsBuilder] = {}
+        sums = ChangeSums(self.shift)
         for batch in batches:
-            for comes in (True, False):
-                mask = batch.column(1) if comes else pa.compute.invert(batch.column(1))
-                chosen = batch.filter(mask)
-                if chosen.num_rows:
-                    builder = builders.setdefault(comes, MomentsBuilder(self.shift))
-                    builder.add(feature_matrix(chosen.column(0)))
-        for comes, builder in builders.items():
-            yield pa.RecordBatch.from_pydict(
-                {"comes": [comes], "moments": [builder.build().to_bytes()]}
-            )
+            sums.add(batch.column(0), batch.column(1))
+        built = sums.build()
+        moments = [built.added.to_bytes(), built.removed.to_bytes()]
+        yield pa.RecordBatch.from_pydict({"comes": [True, False], "moments": moments})

@@ -114,7 +114,7 @@ def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedR
 
     clock = Clock()
     snapshot = take_snapshot(spark, lake, version, options.fit_on)
-    statistics = statistics_of(spark, snapshot, earlier, commits, full=options.full)
+    statistics = statistics_of(snapshot, earlier, commits, full=options.full)
     clock.ends("statistics")
     previous = aligned_with(earlier, snapshot.model_id, version.number)
     components = read_components(previous.folder) if previous else None

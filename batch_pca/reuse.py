@@ -7,14 +7,15 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.changes import change_feed, sum_changes
+from batch_pca.changes import Changes, change_feed, sum_changes, sum_few_changes
 from batch_pca.drift import has_drifted
-from batch_pca.moments import Moments
+from batch_pca.moments import Moments, Vector
 from batch_pca.snapshot import Snapshot
 from batch_pca.summing import sum_moments, sum_parts
 from batch_pca.versions import Version
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 FULL, INCREMENTAL = "full", "incremental"
 # The feed passes Spark, all rows do not: from here on, reading all of them is faster.
 _MOST_CHANGED = 0.5
+_UNREADABLE = (PySparkException, Py4JError, DeltaError, pa.ArrowException, OSError, SnapshotError)
+# Rows of the feed that are summed in this process, without a job of Spark: they take a second.
+_FEW = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,6 @@ class _Unusable(Exception):
 
 
 def statistics_of(
-    spark: SparkSession,
     snapshot: Snapshot,
     earlier: list[PublishedRefit],
     commits: list[Version],
@@ -64,7 +67,6 @@ def statistics_of(
 
     Parameters
     ----------
-    spark : SparkSession
     snapshot : Snapshot
     earlier : list of PublishedRefit
         Whose statistics may be taken.
@@ -82,7 +84,7 @@ def statistics_of(
         if full:
             raise _Unusable("as asked")
         refit, moments = _nearest(snapshot, earlier)
-        return _increment(spark, snapshot, refit, moments, commits)
+        return _increment(snapshot, refit, moments, commits)
     except _Unusable as unusable:
         log.info("all rows are read: %s", unusable)
         if snapshot.parts is None:
@@ -125,7 +127,6 @@ def _stored(made: PublishedRefit) -> Moments | None:
 
 
 def _increment(
-    spark: SparkSession,
     snapshot: Snapshot,
     refit: PublishedRefit,
     moments: Moments,
@@ -141,16 +142,7 @@ def _increment(
         raise _Unusable(f"most of them have changed since refit {refit.refit_id}")
     added = removed = 0
     if refit.features_version != snapshot.version.number:
-        try:
-            feed = change_feed(
-                spark, snapshot.lake, refit.features_version, snapshot.version.number
-            )
-            changes = sum_changes(feed, moments.shift, snapshot.prefix, expected)
-        # Spark's versions word it differently, and NaN among the rows is told by the full pass.
-        except (PySparkException, Py4JError, SnapshotError):
-            raise _Unusable(
-                f"the change feed since refit {refit.refit_id} is not available"
-            ) from None
+        changes = _changes_since(snapshot, refit, moments.shift, expected)
         added, removed = changes.added.count, changes.removed.count
         if moments.count + added - removed != snapshot.count_to_fit:
             raise _Unusable(f"the change feed since refit {refit.refit_id} does not add up")
@@ -161,3 +153,17 @@ def _increment(
         raise _Unusable(f"refit {refit.refit_id} counted other rows")
     remark = f"{added:,} rows added, {removed:,} taken away since refit {refit.refit_id}"
     return Statistics(moments, INCREMENTAL, refit.refit_id, remark)
+
+
+def _changes_since(
+    snapshot: Snapshot, refit: PublishedRefit, shift: Vector, expected: int
+) -> Changes:
+    one, other = refit.features_version, snapshot.version.number
+    try:
+        if expected <= _FEW:
+            return sum_few_changes(snapshot.lake, one, other, shift, snapshot.prefix)
+        feed = change_feed(snapshot.spark, snapshot.lake, one, other)
+        return sum_changes(feed, shift, snapshot.prefix, expected)
+    # Each version words it differently, and NaN among the rows is told by the full pass.
+    except _UNREADABLE:
+        raise _Unusable(f"the change feed since refit {refit.refit_id} is not available") from None

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from batch_pca.reading import Part, plan_parts
 from batch_pca.versions import Version
+from streaming.delta_rs import open_table, query, quoted
 from streaming.errors import SnapshotError
 from streaming.lake import Lake, read_table
 from streaming.storage import normalize
@@ -23,10 +24,8 @@ class Snapshot:
     ----------
     lake : Lake
     version : Version
-    rows : DataFrame
-        All of them.
     count : int
-        How many these are.
+        How many rows there are.
     model_id : str
     prefix : str or None
         The rows to fit are those below this normalized URI, or all.
@@ -34,13 +33,18 @@ class Snapshot:
         How many those are.
     """
 
+    spark: SparkSession
     lake: Lake
     version: Version
-    rows: DataFrame
     count: int
     model_id: str
     prefix: str | None
     count_to_fit: int
+
+    @cached_property
+    def rows(self) -> DataFrame:
+        """All rows, as Spark reads them."""
+        return read_table(self.spark, self.lake.features, self.version.number)
 
     @cached_property
     def parts(self) -> list[Part] | None:
@@ -73,18 +77,18 @@ def take_snapshot(
     SnapshotError
         Fewer than 2 rows, rows of two models, or none to fit.
     """
-    rows = read_table(spark, lake.features, version.number)
     prefix = normalize(fit_on) if fit_on else None
-    fitted = F.col("path").startswith(f"{prefix}/") if prefix else F.lit(True)
-    counts = (
-        rows.groupBy("model_id")
-        .agg(F.count("*").alias("rows"), F.count(F.when(fitted, 1)).alias("fitted"))
-        .collect()
+    fitted = f"starts_with(path, {quoted(prefix + '/')})" if prefix else "true"
+    counted = query(
+        open_table(lake.features, version.number),
+        f"model_id, count(*) AS rows, count(CASE WHEN {fitted} THEN 1 END) AS fitted",
+        "GROUP BY model_id",
     )
-    total = sum(row.rows for row in counts)
+    counts = [row for batch in counted for row in batch.to_pylist()]
+    total = sum(row["rows"] for row in counts)
     of = f"version {version.number} of {lake.features}"
     if len(counts) > 1:
-        models = ", ".join(sorted(row.model_id for row in counts))
+        models = ", ".join(sorted(row["model_id"] for row in counts))
         raise SnapshotError(
             f"{of} mixes the models {models}: "
             "features of different models cannot be fitted together; use a lake for each"
@@ -93,6 +97,7 @@ def take_snapshot(
         raise SnapshotError(
             f"{of} has {total} rows, and a fit needs 2 or more: ingest more images first"
         )
-    if not counts[0].fitted:
+    (found,) = counts
+    if not found["fitted"]:
         raise SnapshotError(f"--fit-on {prefix}: no row of the lake lies below it")
-    return Snapshot(lake, version, rows, total, counts[0].model_id, prefix, counts[0].fitted)
+    return Snapshot(spark, lake, version, total, found["model_id"], prefix, found["fitted"])

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streaming.delta_rs import open_table, query
 from streaming.lake import Lake, is_table
-from streaming.storage import StoredFile, delta_rs_options
+from streaming.storage import StoredFile
 
 _CHUNK = 10_000
 _RECENT = 200_000
@@ -97,11 +98,7 @@ def _read(location: str) -> Iterator[tuple[Hashes, Hashes]]:
     """The hashes of a table's rows, batch by batch; nothing where there is no table."""
     if not is_table(location):
         return
-    from deltalake import DeltaTable, QueryBuilder
-
-    table = DeltaTable(location.removeprefix("file:"), storage_options=delta_rs_options(location))
-    query = QueryBuilder().register("images", table).execute(f"SELECT {_COLUMNS} FROM images")
-    for batch in map(pa.record_batch, query):
+    for batch in query(open_table(location), _COLUMNS):
         path, length, modified_us = (batch.column(i) for i in range(3))
         yield _hash(
             path.cast(pa.binary()).to_numpy(zero_copy_only=False),

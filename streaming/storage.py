@@ -184,15 +184,6 @@ def reach(uri: str) -> None:
         reach_s3(uri)
 
 
-def delta_rs_options(uri: str) -> dict[str, str]:
-    """What delta-rs needs to open a table there, see `streaming.s3.delta_rs_options`; nothing for a folder."""
-    if is_s3(uri):
-        from streaming import s3
-
-        return s3.delta_rs_options()
-    return {}
-
-
 @cache
 def _s3() -> Storage:
     from streaming.s3 import S3Storage

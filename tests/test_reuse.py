@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from features_rows import CONSTANT, Images, Oracle, commit, delete, images, new_lake, vectors_of
 
+from batch_pca import reuse
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions, fit
 from batch_pca.moments import Moments
@@ -41,7 +42,7 @@ class Fitting:
     def again(self, *, full: bool = False) -> Statistics:
         commits = versions(self.spark, self.lake.features, 64)
         snapshot = take_snapshot(self.spark, self.lake, commits[-1], self.fit_on)
-        found = statistics_of(self.spark, snapshot, list(self.refits), commits, full=full)
+        found = statistics_of(snapshot, list(self.refits), commits, full=full)
         made = PublishedRefit(
             refit_id=f"refit-{len(self.refits)}",
             lake=self.lake,
@@ -124,6 +125,19 @@ def test_twenty_rounds_of_appends_replacements_and_deletions_leave_the_statistic
     assert (last.kind, last.source) == ("full", None)
     check(last, vectors_of(fitting.lake))
     assert set(CONSTANT) <= set(np.flatnonzero(found.moments.constant()))
+
+
+def test_a_feed_of_many_rows_is_summed_by_the_workers_as_well(
+    spark: Any, fitting: Fitting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(spark, fitting.lake, draw(10, seed=1))
+    commit(spark, fitting.lake, replace(draw(4, seed=2), paths=draw(4, seed=0).paths), known=True)
+    delete(spark, fitting.lake, draw(3, seed=1).paths)
+    monkeypatch.setattr(reuse, "_FEW", 20)
+    monkeypatch.setattr(reuse, "sum_few_changes", None)
+    found = fitting.again()
+    assert found.remark == "14 rows added, 7 taken away since refit refit-0"
+    check(found, vectors_of(fitting.lake))
 
 
 def test_several_commits_at_once_and_none(spark: Any, fitting: Fitting) -> None:
