@@ -23,8 +23,8 @@ from streaming.schemas import QUARANTINE, features_table
 from streaming.shares import Shares, tasks_at_once
 from streaming.storage import StoredFile
 
-_SHARES_A_CORE = 2
-_LEAST_SHARE = 64  # images: below that, a task costs more than its evenness saves
+# Images of a task: a second of work. The jobs of a commit wait for a task to end, one after the other.
+_SHARE = 100
 _ROWS_A_FILE = 8192  # 32 MB
 
 
@@ -123,10 +123,10 @@ class MicroBatch:
         return held, attempts
 
     def _shares(self, images: int) -> int:
-        """How many tasks; several a core even out what one costs more than another. A GPU takes all it gets."""
+        """How many tasks: short ones for the processor, one for each GPU."""
         at_once = tasks_at_once(self.spark, self.featurizer)
-        most = at_once * (_SHARES_A_CORE if self.featurizer.device == "cpu" else 1)
-        return min(images, max(at_once, min(most, images // _LEAST_SHARE)))
+        short = math.ceil(images / _SHARE) if self.featurizer.device == "cpu" else 1
+        return min(images, max(at_once, short))
 
     def _write(
         self,

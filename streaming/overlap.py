@@ -99,7 +99,10 @@ class Overlap:
         return commit.result()
 
     def _compute(self, files: Sequence[StoredFile]) -> Computed:
-        self._batch.spark.sparkContext.setJobGroup(_JOBS, "featurize images")
+        context = self._batch.spark.sparkContext
+        context.setJobGroup(_JOBS, "featurize images")
+        # A pool of their own takes jobs in their order; Spark's default one would finish all parts at the end.
+        context.setLocalProperty("spark.scheduler.pool", "computing")
         return self._batch.compute(files)
 
     def _commit(self, computing: Future[Computed], key: BatchId) -> BatchResult:

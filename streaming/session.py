@@ -66,6 +66,8 @@ _COMMON = {
 # The cache of compiled code is small then, and Spark fills it, unless it is told not to be.
 _QUICK_JAVA = "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 _LOCAL = {
+    # It cuts each query into jobs that wait for cores one by one; tables of one machine have nothing to adapt.
+    "spark.sql.adaptive.enabled": "false",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # Spark remembers a thousand of each for its pages, plans included: tens of MB in a stream.

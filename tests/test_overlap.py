@@ -28,6 +28,9 @@ class Context:
     def setJobGroup(self, group: str, description: str) -> None:
         self.group = group
 
+    def setLocalProperty(self, key: str, value: str) -> None:
+        self.pool = value
+
     def cancelJobGroup(self, group: str) -> None:
         assert group == self.group
         self.cancelled.set()
