@@ -33,7 +33,7 @@ COLUMNS = {
     "batch_id int64",
     "refits": "refit_id string, features_version int64, features_timestamp timestamp, "
     "model_id string, options string, rows int64, rows_fitted int64, components int32, "
-    "explained_variance_ratio list, seconds double, created_at timestamp, pomona_version string",
+    "explained_variance_ratio list, seconds double, created_at timestamp, pomona_version string, statistics string, statistics_from string",
 }
 TABLES = (FEATURES, QUARANTINE, REFITS)
 

@@ -20,6 +20,7 @@ from sklearn.datasets import load_sample_images
 
 from streaming.decode import DecodeSettings, Reason, decode
 from streaming.square import AMPLE, to_square
+from streaming.tolerances import Way
 
 SIDE = 96  # in place of 224: a fifth of the pixels
 RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)
@@ -189,7 +190,9 @@ def test_a_large_mpo_shows_its_first_picture() -> None:
 
 @pytest.mark.slow
 def test_features_of_a_reduced_photograph_are_those_of_the_whole(shared: Path) -> None:
-    network = real_model.engine("onnxruntime", str(real_model.weights_file(shared)))
+    network = real_model.engine(
+        Way("onnxruntime", "cpu", "float32"), str(real_model.weights_file(shared))
+    )
     settings = DecodeSettings(divisor=1.0, offset=0.0)
     for name in PHOTOS:
         content = jpeg(large(name, 2001, 1799))
