@@ -33,8 +33,10 @@ COLUMNS = {
     "batch_id int64",
     "refits": "refit_id string, features_version int64, features_timestamp timestamp, "
     "model_id string, options string, rows int64, rows_fitted int64, components int32, "
-    "explained_variance_ratio list, seconds double, created_at timestamp, pomona_version string, statistics string, statistics_from string",
+    "explained_variance_ratio list, seconds double, created_at timestamp, pomona_version string, "
+    "statistics string, statistics_from string",
 }
+NULLABLE = {"quarantine": {"content_hash"}, "refits": {"statistics", "statistics_from"}}
 TABLES = (FEATURES, QUARANTINE, REFITS)
 
 
@@ -84,9 +86,7 @@ def test_tables_have_the_columns_of_the_design_each_with_a_comment(
     found = ", ".join(f"{f.name} {str(f.type).split('[')[0].split('<')[0]}" for f in fields)
     assert found == COLUMNS[table.name]
     assert all(len(field.metadata["comment"]) > 10 for field in stored.schema().fields)
-    assert {f.name for f in fields if f.nullable} == (
-        {"content_hash"} if table is QUARANTINE else set()
-    )
+    assert {f.name for f in fields if f.nullable} == NULLABLE.get(table.name, set())
     assert stored.metadata().description == table.comment
 
 
