@@ -16,8 +16,8 @@ from benchmarks.contestants import complaint, environment
 from benchmarks.delta_log import Commit, commits
 from benchmarks.images import link
 
-#: What a stream that is measured is told: look each second; names appear whole, so nothing has to settle.
-WORDS = ("--trigger", "1", "--settle", "0")
+#: What a stream that is measured is told: look each second.
+WORDS = ("--trigger", "1")
 _POLL = 0.05
 _PATIENCE = 600.0
 

@@ -61,6 +61,11 @@ _COMMON = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
+# Each new file costs requests there, and waits for their answers: all cores ask, not the driver alone.
+_REMOTE = {
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "32",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "64",
+}
 # The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
 # to give them back.
 # The cache of compiled code is small then, and Spark fills it, unless it is told not to be.
@@ -123,6 +128,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     if s3:
         from streaming.s3 import hadoop_conf
 
+        conf |= _REMOTE
         conf |= {f"spark.hadoop.{key}": value for key, value in hadoop_conf().items()}
     for key, value in conf.items():
         builder = builder.config(key, value)
