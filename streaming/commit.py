@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from functools import cached_property
 from typing import Any
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import __version__
+
+log = logging.getLogger(__name__)
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 # Commits of one batch lie close together; a replay looks no further back than this.
@@ -42,6 +46,20 @@ def parse_metadata(text: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def prepare_commit(spark: SparkSession, location: str) -> None:
+    """Have Delta rebuild a table's state now, which the next commit asks for its transaction ids.
+
+    That takes most of a second, and is free while nothing waits for it. Without it, or where a version of Delta
+    names things otherwise, the commit does it.
+    """
+    jvm: Any = spark._jvm
+    try:
+        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, location)
+        delta_log.unsafeVolatileSnapshot().setTransactions()
+    except Py4JError as error:
+        log.debug("%s: its state was not prepared (%s)", location, error)
 
 
 @dataclass(frozen=True)

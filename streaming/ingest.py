@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
+from streaming.commit import prepare_commit
 from streaming.decode import DecodeSettings
 from streaming.engines import choose_engine
 from streaming.errors import LakeError
@@ -85,6 +86,7 @@ def ingest(
             if known.repeats:
                 finish_moves(spark, to)
                 known = KnownImages.load(to)
+            prepare_commit(spark, to.features)
             starting.result()
         remarks = {"source": from_.root, "engine": engine, "device": settings.device}
         batch = MicroBatch(spark, to, featurizer, known, remarks)

@@ -113,4 +113,6 @@ class Overlap:
         now = time.monotonic()
         computed.seconds = now - self._computed_at  # not what it took beside another part
         self._computed_at = now
-        return self._batch.commit(computed, key)
+        result = self._batch.commit(computed, key)
+        self._committing.submit(self._batch.prepare)  # after this one has been told of
+        return result

@@ -65,6 +65,9 @@ class Recorder:
         self._computing(first)
         return Computed(list(files), {}, 0)
 
+    def prepare(self) -> None:
+        self.events.append("prepare")
+
     def commit(self, computed: Computed, key: BatchId) -> BatchResult:
         self.events.append(f"commit {FILES.index(computed.files[0])}")
         self.keys.append(key)
