@@ -25,7 +25,7 @@ from streaming.storage import StoredFile
 
 # Images of a task: a second of work. The jobs of a commit wait for a task to end, one after the other.
 _SHARE = 100
-_ROWS_A_FILE = 8192  # 32 MB
+_ROWS_A_FILE = 2048  # 8 MB: two cores write a part of 4,000 at once
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from py4j.protocol import Py4JError
@@ -19,12 +21,23 @@ from streaming.storage import StoredFile
 
 # A core that has no more of one part to do begins with the next; a GPU belongs to one process.
 _COMPUTED_AT_ONCE = {"cpu": 2, "cuda": 1}
+# A long list ends in ever smaller parts, down to a fourth: when its last image is computed, few are left to commit.
+_SMALLEST = 4
 _POLL = 0.1  # seconds between two looks at the flag
-_JOBS = "pomona: featurizing"
+_TAG = "pomona-featurizing"  # of all jobs that compute
 
 
 class Stopped(Exception):
     """A stop was asked for before all was done; the rest comes again."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Images that are being computed, and the name of the group of Spark's jobs that do it."""
+
+    files: Sequence[StoredFile]
+    jobs: str
+    computed: Future[Computed]
 
 
 class Overlap:
@@ -42,15 +55,25 @@ class Overlap:
     def __init__(self, batch: MicroBatch, size: int, stopped: Callable[[], bool]) -> None:
         self._batch, self._size, self._stopped = batch, size, stopped
         self._computed_at = 0.0
+        self._ahead: _Part | None = None
+        self._latest: _Part | None = None
+        self._numbers = itertools.count()
         # Kept from one micro-batch to the next: each thread has a connection and a thread of its own in the JVM.
         self._at_once = _COMPUTED_AT_ONCE[batch.featurizer.device]
         self._computing = ThreadPoolExecutor(self._at_once, "computing")
         self._committing = ThreadPoolExecutor(1, "committing")
 
     def close(self) -> None:
-        """Wait for what is under way, and end the threads."""
+        """Give up what was computed ahead, wait for what is under way, and end the threads."""
+        self._give_up_ahead()
         self._computing.shutdown()
         self._committing.shutdown()
+
+    def ahead(self, files: Sequence[StoredFile]) -> None:
+        """Begin with files of which the next list is expected to hold as many as make a part."""
+        if files:
+            self._computed_at = time.monotonic()
+            self._ahead = self._begin(files[: self._size])
 
     def take(self, files: Sequence[StoredFile], key: BatchId) -> Iterator[BatchResult]:
         """Take files, under the key of the micro-batch that they belong to; committed in their order.
@@ -65,15 +88,21 @@ class Overlap:
         Stopped
             After the commits under way, where something is left.
         """
-        last = self._computed_at = time.monotonic()
+        last = time.monotonic()
         left = False
+        first, rest = self._taken_ahead(files)
+        if not first:
+            self._computed_at = last
+        cut = self._cut(rest)
+        parts = itertools.chain(first, map(self._begin, cut))
+        numbers = itertools.count()
 
-        def begin(part: int, start: int) -> Future[BatchResult]:
-            computed = self._computing.submit(self._compute, files[start : start + self._size])
-            return self._committing.submit(self._commit, computed, replace(key, part=part))
+        def commits(most: int) -> Iterator[Future[BatchResult]]:
+            for part in islice(parts, most):
+                numbered = replace(key, part=next(numbers))
+                yield self._committing.submit(self._commit, part, numbered)
 
-        parts = enumerate(range(0, len(files), self._size))
-        under_way = deque(begin(*part) for part in islice(parts, self._at_once + 1))
+        under_way = deque(commits(self._at_once + 1))
         try:
             while under_way:
                 try:
@@ -85,29 +114,70 @@ class Overlap:
                 yield replace(result, seconds=now - last)
                 last = now
                 if not self._stopped():
-                    under_way.extend(begin(*part) for part in islice(parts, 1))
+                    under_way.extend(commits(1))
         finally:
             wait(under_way)  # after a fault, too, nothing goes on behind the caller's back
-        if left or next(parts, None):
+        if left or next(cut, None):
             raise Stopped
+
+    def _cut(self, files: Sequence[StoredFile]) -> Iterator[Sequence[StoredFile]]:
+        start, smallest = 0, math.ceil(self._size / _SMALLEST)
+        if len(files) <= self._size:
+            smallest = self._size
+        while start < len(files):
+            size = min(self._size, max(smallest, math.ceil((len(files) - start) / 2)))
+            yield files[start : start + size]
+            start += size
+
+    def _taken_ahead(self, files: Sequence[StoredFile]) -> tuple[list[_Part], Sequence[StoredFile]]:
+        """The part that has been begun, where it belongs to the files, and what is left of them."""
+        ahead = self._ahead
+        if not ahead or not files:
+            return [], files
+        begun = set(ahead.files)
+        if not begun.issubset(files):
+            self._give_up_ahead()
+            return [], files
+        self._ahead = None
+        return [ahead], [file for file in files if file not in begun]
+
+    def _begin(self, files: Sequence[StoredFile]) -> _Part:
+        jobs = f"{_TAG}-{next(self._numbers)}"
+        computed = self._computing.submit(self._compute, files, jobs, self._latest)
+        self._latest = _Part(files, jobs, computed)
+        return self._latest
+
+    def _give_up_ahead(self) -> None:
+        if not self._ahead:
+            return
+        part, self._ahead = self._ahead, None
+        self._batch.spark.sparkContext.cancelJobGroup(part.jobs)
+        part.computed.add_done_callback(_release)
 
     def _patiently(self, commit: Future[BatchResult]) -> BatchResult:
         """Wait for a commit; once a stop is asked for, have Spark give up what is being computed."""
         while not wait([commit], timeout=_POLL).done:
             if self._stopped():
-                self._batch.spark.sparkContext.cancelJobGroup(_JOBS)
+                self._batch.spark.sparkContext.cancelJobsWithTag(_TAG)
         return commit.result()
 
-    def _compute(self, files: Sequence[StoredFile]) -> Computed:
+    def _compute(self, files: Sequence[StoredFile], jobs: str, before: _Part | None) -> Computed:
         context = self._batch.spark.sparkContext
-        context.setJobGroup(_JOBS, "featurize images")
+        context.addJobTag(_TAG)
+        context.setJobGroup(jobs, "featurize images")
         # A pool of their own takes jobs in their order; Spark's default one would finish all parts at the end.
         context.setLocalProperty("spark.scheduler.pool", "computing")
+        # That order is the one in which they reach Spark, where two threads would race.
+        while before and not before.computed.done() and not self._has_reached_spark(before):
+            time.sleep(_POLL)
         return self._batch.compute(files)
 
-    def _commit(self, computing: Future[Computed], key: BatchId) -> BatchResult:
+    def _has_reached_spark(self, part: _Part) -> bool:
+        return bool(self._batch.spark.sparkContext.statusTracker().getJobIdsForGroup(part.jobs))
+
+    def _commit(self, part: _Part, key: BatchId) -> BatchResult:
         try:
-            computed = computing.result()
+            computed = part.computed.result()
         except (PySparkException, Py4JError) as error:
             raise (Stopped() if self._stopped() else error) from error
         now = time.monotonic()
@@ -116,3 +186,9 @@ class Overlap:
         result = self._batch.commit(computed, key)
         self._committing.submit(self._batch.prepare)  # after this one has been told of
         return result
+
+
+def _release(computing: Future[Computed]) -> None:
+    """Give back the memory of what nobody will commit."""
+    if computing.exception() is None and (frame := computing.result().frame) is not None:
+        frame.unpersist()

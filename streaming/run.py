@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from py4j.protocol import Py4JError
@@ -59,8 +60,11 @@ class Run:
         started = time.monotonic()
         self._stop = stop
         new = self._batch.known.missing_or_changed(self._source.images())
-        self.summary.waiting = sum(1 for _ in new)
+        first = self._count_waiting(new)
         self.summary.first_trigger_at = time.time()
+        self._overlap.ahead(
+            first
+        )  # beside the seconds in which Spark starts the stream and names them
         query = self._start()
         try:
             if self._settings.once:
@@ -74,6 +78,11 @@ class Run:
             raise explain(self._fault) from self._fault
         self.summary.seconds = time.monotonic() - started
         return self.summary
+
+    def _count_waiting(self, files: Iterable[StoredFile]) -> list[StoredFile]:
+        """Count them all; keep those with which the stream will begin, the oldest."""
+        counted = (file for self.summary.waiting, file in enumerate(files, 1))
+        return heapq.nsmallest(self._size, counted, key=lambda file: file.modified_ms)
 
     def _start(self) -> StreamingQuery:
         stream = self._source.stream(self._batch.spark, self._size)

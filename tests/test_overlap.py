@@ -24,16 +24,35 @@ class Context:
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
+        self.given_up: list[str] = []
+        self.groups: list[str] = []
+        self._thread = threading.local()
+
+    def addJobTag(self, tag: str) -> None:
+        self.tag = tag
 
     def setJobGroup(self, group: str, description: str) -> None:
-        self.group = group
+        self._thread.group = group
 
     def setLocalProperty(self, key: str, value: str) -> None:
         self.pool = value
 
-    def cancelJobGroup(self, group: str) -> None:
-        assert group == self.group
+    def cancelJobsWithTag(self, tag: str) -> None:
+        assert tag == self.tag
         self.cancelled.set()
+
+    def cancelJobGroup(self, group: str) -> None:
+        self.given_up.append(group)
+        self.cancelled.set()
+
+    def statusTracker(self) -> Context:
+        return self
+
+    def getJobIdsForGroup(self, group: str) -> list[int]:
+        return [1] if group in self.groups else []
+
+    def run_job(self) -> None:
+        self.groups.append(self._thread.group)
 
 
 class Recorder:
@@ -62,6 +81,7 @@ class Recorder:
     def compute(self, files: Sequence[StoredFile]) -> Computed:
         first = FILES.index(files[0])
         self.events.append(f"compute {first}")
+        self.context.run_job()
         self._computing(first)
         return Computed(list(files), {}, 0)
 
@@ -82,19 +102,59 @@ def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:
     batch = Recorder(lambda first: time.sleep(0.02 if first % 4 else 0))
     results = list(overlap(batch, size=3).take(FILES, KEY))
     assert [event for event in batch.events if "commit" in event] == [
-        f"commit {first}" for first in (0, 3, 6, 9)
+        f"commit {first}" for first in (0, 3, 6, 8, 9)
     ]
     assert [(key.query, key.number, key.part) for key in batch.keys] == [
-        ("query", 3, part) for part in range(4)
+        ("query", 3, part) for part in range(5)
     ]
-    assert [result.skipped for result in results] == [3, 3, 3, 1]
+    assert [result.skipped for result in results] == [3, 3, 2, 1, 1]  # little is left at the end
+    assert [result.skipped for result in overlap(batch, size=100).take(FILES, KEY)] == [10]
     assert list(overlap(batch).take([], KEY)) == []
 
 
 def test_a_part_is_computed_while_the_one_before_still_is() -> None:
     together = threading.Barrier(2, timeout=10)
-    batch = Recorder(lambda first: together.wait() and None if first < 4 else None)
-    assert len(list(overlap(batch).take(FILES, KEY))) == 5
+    batch = Recorder(lambda first: together.wait() and None if first in (0, 2) else None)
+    assert len(list(overlap(batch).take(FILES[:4], KEY))) == 3
+
+
+def test_spark_is_given_the_parts_in_their_order() -> None:
+    batch = Recorder()
+    slow = batch.context.addJobTag
+
+    def hesitate(tag: str) -> None:
+        slow(tag)
+        if not batch.events:
+            time.sleep(0.2)  # the first part's thread; the second's would overtake it
+
+    batch.context.addJobTag = hesitate  # type: ignore[method-assign]
+    assert len(list(overlap(batch).take(FILES[:4], KEY))) == 3
+    assert [event for event in batch.events if "compute" in event][:2] == ["compute 0", "compute 2"]
+
+
+def test_files_that_are_expected_are_begun_with_before_they_come() -> None:
+    begun = threading.Event()
+    batch = Recorder(lambda first: begun.set())
+    ahead = overlap(batch, size=4)
+    ahead.ahead(FILES[3:9])
+    assert begun.wait(10)
+    results = list(ahead.take(FILES[1:], KEY))
+    assert [result.skipped for result in results] == [4, 3, 1, 1]
+    assert [event for event in batch.events if "compute" in event][:2] == ["compute 3", "compute 1"]
+    assert batch.keys[0].part == 0
+    assert not batch.context.given_up
+
+
+def test_what_was_begun_and_does_not_come_is_given_up() -> None:
+    batch = Recorder(lambda first: None)
+    for end in ("another list", "the end"):
+        ahead = overlap(batch, size=4)
+        ahead.ahead(FILES[:3])
+        if end == "another list":
+            assert [result.skipped for result in ahead.take(FILES[1:5], KEY)] == [4]
+        ahead.close()
+    assert len(batch.context.given_up) == 2
+    assert "commit 0" not in batch.events
 
 
 def test_a_gpu_computes_one_part_at_a_time() -> None:
@@ -108,7 +168,7 @@ def test_a_gpu_computes_one_part_at_a_time() -> None:
 
     batch = Recorder(computing)
     batch.device = "cuda"
-    assert len(list(overlap(batch).take(FILES, KEY))) == 5
+    assert len(list(overlap(batch).take(FILES, KEY))) == 6
 
 
 def test_no_more_than_two_parts_run_ahead_of_the_commits() -> None:
