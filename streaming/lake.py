@@ -55,6 +55,11 @@ class Lake:
         """What the refits publish."""
         return f"{self.root}/reduced"
 
+    @property
+    def requests(self) -> str:
+        """What commands ask of the process that holds the lake."""
+        return f"{self.root}/requests"
+
     def exists(self) -> bool:
         """Whether there is a features table."""
         return is_table(self.features)

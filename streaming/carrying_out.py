@@ -1,0 +1,53 @@
+"""What the process that holds a lake can be asked to do, and with what it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pyspark.sql import SparkSession
+
+from streaming.lake import Lake
+from streaming.microbatch import MicroBatch
+from streaming.requests import JSON
+from streaming.results import BatchResult
+from streaming.source import Source
+from streaming.storage import StoredFile
+
+
+@dataclass
+class RunContext:
+    """With what a request is carried out: in a stream what that has, elsewhere what is opened for it.
+
+    Parameters
+    ----------
+    lake : Lake
+        Held by this process.
+    spark : SparkSession
+    source : Source, optional
+        Where the lake's images come from; None where it has none yet.
+    open_batch : callable
+        Gives the stream's `MicroBatch`, or opens one.
+    take_files : callable
+        Takes files as the sweep does, and tells what came of each part; the stream counts them in.
+    """
+
+    lake: Lake
+    spark: SparkSession
+    source: Source | None
+    open_batch: Callable[[], MicroBatch]
+    take_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
+
+    @cached_property
+    def batch(self) -> MicroBatch:
+        """The pipeline; where no stream runs, the network is loaded at the first use."""
+        return self.open_batch()
+
+    def take(self, files: Sequence[StoredFile]) -> Sequence[BatchResult]:
+        """Bring files into exactly one table each."""
+        return self.take_files(self.batch, files)
+
+
+#: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.
+KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {}

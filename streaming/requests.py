@@ -1,0 +1,148 @@
+"""Requests to the process that holds a lake: small files in ``requests/``, taken up between two micro-batches.
+
+A request stays until it has been answered: whoever is killed while carrying one out leaves it to the next stream. So
+what is carried out must be repeatable.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from streaming import errors
+from streaming.errors import FaultError, PomonaError
+from streaming.lake import Lake
+from streaming.storage import storage_of
+
+log = logging.getLogger(__name__)
+
+JSON = Any  # what `json` writes and reads
+
+_ANSWERS = "answers"
+_POLL = 0.5  # seconds between two looks for an answer
+
+
+def _new_id() -> str:
+    """Random, and in the order of the clock where times of files are too coarse for one."""
+    return f"{time.time_ns():020}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Something to be done with a lake by the process that holds it.
+
+    Parameters
+    ----------
+    kind : str
+        One of `streaming.carrying_out.KINDS`.
+    arguments : dict of str to JSON
+    id : str
+        Random unless it is given.
+    """
+
+    kind: str
+    arguments: dict[str, JSON] = field(default_factory=dict)
+    id: str = field(default_factory=_new_id)
+
+
+def leave(lake: Lake, request: Request) -> None:
+    """Put a request into the lake, whole or not at all."""
+    content = {"kind": request.kind, "arguments": request.arguments}
+    storage_of(lake.root).write(_path(lake, request.id), json.dumps(content).encode())
+
+
+def pending(lake: Lake) -> list[Request]:
+    """The requests that nobody has answered, the oldest first: one listing, and a read for each."""
+    storage = storage_of(lake.root)
+    listed = sorted((file.modified_ms, file.path) for file in storage.list(lake.requests))
+    found = []
+    for _, path in listed:
+        name = path.removeprefix(f"{lake.requests}/")
+        if "/" in name or name.startswith(".") or not name.endswith(".json"):
+            continue
+        try:
+            told = json.loads(storage.read(path))
+            found.append(Request(told["kind"], told["arguments"], name.removesuffix(".json")))
+        except FileNotFoundError:  # withdrawn or answered meanwhile
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s is no request of Pomona's (%s): delete it", path, error)
+    return found
+
+
+def answer(lake: Lake, request: Request, result: dict[str, JSON]) -> None:
+    """Write what came of a request, then take the request away."""
+    content = json.dumps(result).encode()
+    storage_of(lake.root).write(_path(lake, f"{_ANSWERS}/{request.id}"), content)
+    withdraw(lake, request)
+
+
+def answer_with_error(lake: Lake, request: Request, error: PomonaError) -> None:
+    """Have `await_answer` raise the error where the request came from."""
+    answer(lake, request, {"error": str(error), "error_type": type(error).__name__})
+
+
+def withdraw(lake: Lake, request: Request) -> None:
+    """Take a request back; one that is being carried out is not stopped by it."""
+    storage_of(lake.root).delete(_path(lake, request.id))
+
+
+def find_answer(lake: Lake, request: Request) -> dict[str, JSON] | None:
+    """The answer to a request, which is taken away; None where there is none yet.
+
+    Raises
+    ------
+    PomonaError
+        Where carrying it out ended in one.
+    """
+    storage, path = storage_of(lake.root), _path(lake, f"{_ANSWERS}/{request.id}")
+    try:
+        result: dict[str, JSON] = json.loads(storage.read(path))
+    except FileNotFoundError:
+        return None
+    storage.delete(path)
+    if "error" in result:
+        kind = getattr(errors, str(result.get("error_type")), FaultError)
+        raise kind(result["error"])
+    return result
+
+
+def await_answer(lake: Lake, request: Request, timeout: float) -> dict[str, JSON]:
+    """Wait for the answer to a request.
+
+    Parameters
+    ----------
+    lake : Lake
+    request : Request
+        As it was left.
+    timeout : float
+        Seconds.
+
+    Returns
+    -------
+    dict of str to JSON
+
+    Raises
+    ------
+    FaultError
+        When nobody has answered by then; the request stays.
+    PomonaError
+        Where carrying it out ended in one.
+    """
+    until = time.monotonic() + timeout
+    while (result := find_answer(lake, request)) is None:
+        if time.monotonic() > until:
+            raise FaultError(
+                f"no answer to {request.kind} from the stream of {lake.root} within {timeout:.0f} s: "
+                "it carries it out once it comes to it"
+            )
+        time.sleep(_POLL)
+    return result
+
+
+def _path(lake: Lake, name: str) -> str:
+    return f"{lake.requests}/{name}.json"
