@@ -19,6 +19,7 @@ from streaming.commit import Writer
 from streaming.lake import Lake, read_table
 from streaming.schemas import REFITS
 from streaming.storage import storage_of
+from streaming.turns import turn
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,11 @@ def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
         **{name: getattr(made, name) for name in REFITS.names},
         "explained_variance_ratio": list(made.explained_variance_ratio),
     }
-    _add_missing_columns(spark, made.lake.refits)
     rows = spark.createDataFrame([tuple(values[name] for name in REFITS.names)], REFITS.ddl)
     remarks = {"refit": made.refit_id, "features_version": made.features_version}
-    Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
+    with turn(made.lake.refits):
+        _add_missing_columns(spark, made.lake.refits)
+        Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
 
 
 def _add_missing_columns(spark: SparkSession, location: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -10,15 +10,17 @@ from pyspark.sql import DataFrame, SparkSession
 from streaming.errors import LakeError
 from streaming.schemas import QUARANTINE, REFITS, Table, features_table
 from streaming.storage import is_s3, local_path, normalize, reach, storage_of
+from streaming.turns import turn
 
 RETENTION = "interval 3650 days"
 
 
 @dataclass(frozen=True)
 class Lake:
-    """The paths below one root, itself a normalized URI."""
+    """The paths below one root, itself a normalized URI; `term` names the streaming query's checkpoint."""
 
     root: str
+    term: str = field(default="ingest", compare=False)
 
     @classmethod
     def at(cls, location: str) -> Lake:
@@ -43,7 +45,7 @@ class Lake:
     @property
     def checkpoint(self) -> str:
         """State of the streaming query."""
-        return f"{self.root}/checkpoints/ingest"
+        return f"{self.root}/checkpoints/{self.term}"
 
     @property
     def models(self) -> str:
@@ -81,6 +83,7 @@ class Lake:
         if folder.exists() and not folder.is_dir():
             raise LakeError(f"{folder} is a file: name a folder for the lake")
         own = {"features", "quarantine", "refits", "checkpoints", "models", "reduced"}
+        own |= {"requests", "lease.json", "lease-java"}
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         if names and not names & own:
             raise LakeError(
@@ -109,6 +112,13 @@ def create_tables(spark: SparkSession, lake: Lake, width: int) -> None:
 def create_table(spark: SparkSession, location: str, table: Table) -> None:
     """Create a table where there is none; one commit, so that no half of a contract is ever there."""
     if is_table(location):
+        return
+    with turn(location):
+        _create_table(spark, location, table)
+
+
+def _create_table(spark: SparkSession, location: str, table: Table) -> None:
+    if is_table(location):  # while this one waited
         return
     builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
     for column in table.columns:

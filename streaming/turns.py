@@ -1,0 +1,42 @@
+"""Several processes that commit to one table, as refits do, take turns where the lake is a folder.
+
+There Delta looks whether a version's name is free and then renames a file to it: of two that do so at once, one would
+replace the other's commit. On S3 a name is put once (`java/pomona/delta/FencedLogStore.java`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from streaming.storage import is_s3, local_path
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def turn(location: str) -> Iterator[None]:
+    """Wait until no other process commits to a table of this lake in its turn; the lock is on the lake's folder.
+
+    Parameters
+    ----------
+    location : str
+        Of the table.
+    """
+    if is_s3(location):
+        yield
+        return
+    folder = local_path(location).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            log.debug("%s: no turns, for the file system knows no such lock (%s)", folder, error)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,56 @@
+"""Promises of `streaming.turns`: of two processes that commit to a folder's table, the second waits for the first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from streaming.turns import turn
+
+IN_TURN = """
+import sys
+from streaming.turns import turn
+with turn(sys.argv[1]):
+    print("mine", flush=True)
+    sys.stdin.read(1)
+    print("done", flush=True)
+"""
+
+
+def test_the_second_waits_for_the_end_of_the_first_or_for_its_death(tmp_path: Path) -> None:
+    table = f"file:{tmp_path}/My lake/refits"
+    for killed in (False, True):
+        command = [sys.executable, "-c", IN_TURN, table]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as first:
+            assert first.stdin
+            assert first.stdout
+            assert first.stdout.readline() == "mine\n"
+            took = threading.Event()
+
+            def wait(took: threading.Event = took) -> None:
+                with turn(table):
+                    took.set()
+
+            second = threading.Thread(target=wait)
+            second.start()
+            assert not took.wait(0.3)
+            if killed:
+                first.kill()
+            else:
+                first.stdin.write("x")
+                first.stdin.flush()
+                assert first.stdout.readline() == "done\n"
+            assert took.wait(30)
+            second.join()
+
+
+def test_objects_need_no_turns() -> None:
+    with turn("s3a://no-such-bucket/lake/refits"):
+        pass
+    with pytest.raises(FileNotFoundError), turn("file:/proc/none/lake/refits"):
+        pass
