@@ -1,5 +1,5 @@
 # The commands that a person types; each sets up what it needs.
-.PHONY: run test check setup bench lock clean
+.PHONY: run test check setup bench jar lock clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
@@ -19,6 +19,10 @@ check: setup
 SIZE := quick
 bench: setup .venv/.bench
 	$(BIN)/python -m benchmarks --size $(SIZE) $(if $(IMAGES),--images "$(IMAGES)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+# Delta's log store for S3, built from java/ with a JDK: needed only after a change there.
+jar: setup
+	$(BIN)/python java/build.py
 
 setup: .venv/.ready
 

@@ -6,14 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from streaming import __version__
+from streaming.errors import LeaseError, PomonaError, UsageError
+from streaming.faults import explain
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
-from streaming.requests import JSON
+from streaming.requests import JSON, Request, answer, answer_with_error
 from streaming.results import BatchResult
 from streaming.source import Source
-from streaming.storage import StoredFile
+from streaming.storage import StoredFile, TransientFault
 
 
 @dataclass
@@ -50,4 +55,42 @@ class RunContext:
 
 
 #: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.
+#: A stop is none of them: it does not wait for the micro-batch under way (`streaming.errands`).
 KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {}
+
+
+def perform(context: RunContext, request: Request) -> dict[str, JSON]:
+    """Do what is asked for.
+
+    Raises
+    ------
+    PomonaError
+        In one line, also for what Spark or the storage raised.
+    """
+    if request.kind not in KINDS:
+        raise UsageError(
+            f"{request.kind}: Pomona {__version__}, which holds the lake, knows no such request: "
+            "use the same version for both"
+        )
+    try:
+        return KINDS[request.kind](context, request.arguments)
+    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+        raise explain(error) from error
+
+
+def perform_and_answer(context: RunContext, request: Request) -> None:
+    """Do what is asked for, and answer; an error is the asker's, and the stream goes on.
+
+    Raises
+    ------
+    LeaseError
+        Where another process has taken the lake over, which then does it.
+    """
+    try:
+        result = perform(context, request)
+    except LeaseError:
+        raise
+    except PomonaError as error:
+        answer_with_error(context.lake, request, error)
+    else:
+        answer(context.lake, request, result)

@@ -4,6 +4,7 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 ├── UsageError         the words of the command contradict each other or name nothing (exit status 2)
 ├── SourceError        the prefix of images cannot be read
 ├── LakeError          the lake is not there, is not a lake, or does not fit
+├── LeaseError         another process writes the lake
 ├── ModelError         weights, exported model or engine cannot be used
 ├── SnapshotError      no such version of a table, or too few rows in it
 ├── FaultError         something outside failed for longer than the patience lasts; run the same command again
@@ -25,6 +26,10 @@ class SourceError(PomonaError):
 
 class LakeError(PomonaError):
     """The lake does not exist, is not a lake, or does not fit what is asked of it."""
+
+
+class LeaseError(PomonaError):
+    """Another process holds the lake, or has taken it over."""
 
 
 class ModelError(PomonaError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from streaming import errors
-from streaming.errors import FaultError, PomonaError
+from streaming.errors import FaultError, LeaseError, PomonaError
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
 _FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
 _TRANSIENT = re.compile(r"streaming\.storage\.TransientFault: ([^\n]+)")
+_LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
 
@@ -28,6 +29,8 @@ def explain(error: BaseException) -> PomonaError:
     for name, message in _FOR_USERS.findall(text)[-1:]:
         kind: type[PomonaError] = getattr(errors, name)
         return kind(message.strip())
+    for message in _LEASE_LOST.findall(text)[-1:]:
+        return LeaseError(f"{message.strip()}: what was not committed is taken there")
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)
         if found:

@@ -17,6 +17,7 @@ from streaming.faults import explain
 from streaming.featurize import Featurizer
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
+from streaming.lease import Lease, hold
 from streaming.microbatch import MicroBatch
 from streaming.model_store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves
@@ -63,37 +64,50 @@ def ingest(
     try:
         from_.require(images=settings.once)
         to.require_room()
-        precision = keep_precision(to.models, settings.precision)
-        engine = choose_engine(settings.engine, precision, settings.device)
-        # TensorFlow, if at all, before Spark
-        extractor = ensure_model(to.models, settings.weights, precision)
-        model = read_model(to.models, extractor, engine)
-
-        with ThreadPoolExecutor(1) as beside:
-            loading = beside.submit(KnownImages.load, to)
-            spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
-            decoding = DecodeSettings(
-                extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
-            )
-            shared_model = spark.sparkContext.broadcast(model)
-            above = settings.one_by_one_above
-            featurizer = Featurizer(
-                extractor, engine, shared_model, decoding, above, settings.device, settings.settle
-            )
-            starting = beside.submit(start_workers, spark, featurizer)
-            create_tables(spark, to, extractor.width)
-            known = loading.result()
-            if known.repeats:
-                finish_moves(spark, to)
-                known = KnownImages.load(to)
-            prepare_commit(spark, to.features)
-            starting.result()
-        remarks = {"source": from_.root, "engine": engine, "device": settings.device}
-        batch = MicroBatch(spark, to, featurizer, known, remarks)
-        with stop_requested(stop) as event:
-            return Run(from_, batch, settings, watch).until(event)
+        with hold(to) as lease:
+            batch = open_batch(from_, settings, lease)
+            with stop_requested(stop) as event:
+                return Run(from_, batch, settings, watch, lease).until(event)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
         raise explain(error) from error
+
+
+def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
+    """Prepare all that a micro-batch needs: the network, Spark and its workers, the tables, what they hold.
+
+    Raises
+    ------
+    PomonaError, PySparkException, Py4JError, TransientFault, OSError
+    """
+    to = lease.lake
+    precision = keep_precision(to.models, settings.precision)
+    engine = choose_engine(settings.engine, precision, settings.device)
+    # TensorFlow, if at all, before Spark
+    extractor = ensure_model(to.models, settings.weights, precision)
+    model = read_model(to.models, extractor, engine)
+
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(KnownImages.load, to)
+        spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
+        lease.guard(spark)
+        decoding = DecodeSettings(
+            extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
+        )
+        shared_model = spark.sparkContext.broadcast(model)
+        above = settings.one_by_one_above
+        featurizer = Featurizer(
+            extractor, engine, shared_model, decoding, above, settings.device, settings.settle
+        )
+        starting = beside.submit(start_workers, spark, featurizer)
+        create_tables(spark, to, extractor.width)
+        known = loading.result()
+        if known.repeats:
+            finish_moves(spark, to)
+            known = KnownImages.load(to)
+        prepare_commit(spark, to.features)
+        starting.result()
+    remarks = {"source": from_.root, "engine": engine, "device": settings.device}
+    return MicroBatch(spark, to, featurizer, known, remarks)
 
 
 def check_apart(source: Source, lake: Lake) -> None:

@@ -22,6 +22,8 @@ from streaming.errors import PlatformError
 log = logging.getLogger(__name__)
 
 OLDEST_JAVA = 17
+#: Delta's log on S3 for writers that may be paused; built by `make jar`, and only S3 needs it.
+FENCED_LOG_STORE = Path(__file__).with_name("fenced-log-store.jar")
 
 _SDK_VERSION = "2.35.5"
 _SDK = ("s3", "s3-transfer-manager", "sts", "sso", "ssooidc", "apache-client", "netty-nio-client")

@@ -13,10 +13,13 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
+from streaming.carrying_out import RunContext
 from streaming.commit import SWEEP, BatchId
+from streaming.errands import Errands
 from streaming.errors import PomonaError
 from streaming.faults import explain
 from streaming.fetch import Outcome, is_young
+from streaming.lease import Lease
 from streaming.microbatch import MicroBatch
 from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult
@@ -34,10 +37,19 @@ class Run:
     """The stream delivers new files, the main thread takes what the stream does not deliver, never both at once."""
 
     def __init__(
-        self, source: Source, batch: MicroBatch, settings: IngestSettings, watch: Watcher
+        self,
+        source: Source,
+        batch: MicroBatch,
+        settings: IngestSettings,
+        watch: Watcher,
+        lease: Lease | None = None,
     ) -> None:
         self.summary = IngestSummary()
         self._source, self._batch, self._settings, self._watch = source, batch, settings, watch
+        context = RunContext(
+            batch.lake, batch.spark, source, lambda: batch, lambda _, files: self._take(files)
+        )
+        self._lease, self._errands = lease, Errands(context, lease)
         self._stop, self._ending = threading.Event(), False
         self._one_at_a_time = threading.Lock()
         cores = batch.spark.sparkContext.defaultParallelism
@@ -67,13 +79,16 @@ class Run:
         )  # beside the seconds in which Spark starts the stream and names them
         query = self._start()
         try:
-            if self._settings.once:
-                self._drain(query, stop)
-            else:
-                self._follow(query, stop)
+            with self._errands.watched(stop):
+                if self._settings.once:
+                    self._drain(query, stop)
+                else:
+                    self._follow(query, stop)
         finally:
             self._end(query)
             self._overlap.close()
+        if self._lease and self._lease.lost:
+            raise self._lease.lost
         if self._fault:
             raise explain(self._fault) from self._fault
         self.summary.seconds = time.monotonic() - started
@@ -114,14 +129,17 @@ class Run:
                 raise
             self._delivered = len(listed)
 
-    def _take(self, files: Sequence[StoredFile], batch: BatchId = SWEEP) -> None:
+    def _take(self, files: Sequence[StoredFile], batch: BatchId = SWEEP) -> list[BatchResult]:
         """Featurize the files; those that may still be written to are looked at again."""
         settle = self._settings.settle
         for file in files:
             if is_young(file, settle):
                 self._later[file.path] = file.modified_ms / 1000 + settle
+        results = []
         for result in self._overlap.take(files, batch):
             self._account(result)
+            results.append(result)
+        return results
 
     def _stopped(self) -> bool:
         return self._stop.is_set() or self._ending
@@ -159,7 +177,7 @@ class Run:
     def _drain(self, query: StreamingQuery, stop: threading.Event) -> None:
         """Let the stream run out, then sweep, then wait for files that are being written."""
         while query.isActive and not stop.wait(_POLL):
-            pass
+            self._errands.carry_out(self._one_at_a_time)
         if not self._fault and not stop.is_set():
             self._sweep()
         until = time.monotonic() + self._settings.settle + _PATIENCE
@@ -170,6 +188,7 @@ class Run:
         """Sweep when it is time and the stream has caught up; take what was too young; until asked to stop."""
         sweep_at = time.monotonic()
         while query.isActive and not stop.wait(_POLL):
+            self._errands.carry_out(self._one_at_a_time)
             if self._later:
                 self._take_ripe()
             if time.monotonic() >= sweep_at and self._caught_up(query):

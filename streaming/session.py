@@ -13,10 +13,13 @@ from pyspark.sql import SparkSession
 import streaming
 from streaming.class_archive import archive_file, dumping_options, sharing_options
 from streaming.errors import PlatformError
-from streaming.jars import jar_files, java_home
+from streaming.jars import FENCED_LOG_STORE, jar_files, java_home
 from streaming.stopping import signals_held
 
 log = logging.getLogger(__name__)
+
+#: Delta's log store for S3, see `streaming.fence`; a cluster's session has it where it was submitted with it.
+LOG_STORE_SETTING, LOG_STORE = "spark.delta.logStore.s3a.impl", "pomona.delta.FencedLogStore"
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
             "spark.driver.extraJavaOptions": f"{_QUICK_JAVA} {classes} -Dlog4j2.configurationFile={log_settings}",
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         }
+        if s3:  # not among the jars above, which the archive of classes knows
+            conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
     if s3:
         from streaming.s3 import hadoop_conf
 

@@ -1,0 +1,49 @@
+"""Builds `streaming/fenced-log-store.jar` from the source beside this file, with the `javac` on PATH (JDK 17 or newer).
+
+`make jar` calls it. The same sources and compiler give the same bytes; the manifest names the sources by their hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pyspark
+
+from streaming.jars import FENCED_LOG_STORE, OLDEST_JAVA, jar_files
+
+HERE = Path(__file__).parent
+SOURCES = sorted(HERE.rglob("*.java"))
+
+
+def manifest() -> str:
+    """What stands in the jar about itself."""
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in SOURCES)).hexdigest()
+    return f"Manifest-Version: 1.0\nSources-SHA-256: {digest[:32]}\n {digest[32:]}\n\n"
+
+
+def build(target: Path) -> None:
+    """Compile the sources against Spark's jars and ours, and pack them."""
+    beside = (*jar_files(), *Path(pyspark.__file__).parent.glob("jars/*.jar"))
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--release", str(OLDEST_JAVA), "-d", folder, "-nowarn"]
+        class_path = ["-cp", os.pathsep.join(map(str, beside))]
+        subprocess.run(["javac", *options, *class_path, *map(str, SOURCES)], check=True)
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as jar:
+            _add(jar, "META-INF/MANIFEST.MF", manifest().encode())
+            for file in sorted(Path(folder).rglob("*.class")):
+                _add(jar, str(file.relative_to(folder)), file.read_bytes())
+
+
+def _add(jar: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    jar.writestr(entry, content)
+
+
+if __name__ == "__main__":
+    build(FENCED_LOG_STORE)

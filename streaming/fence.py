@@ -1,0 +1,112 @@
+"""Shutting a former holder out of a lake on S3: it may have been paused in the middle of a commit.
+
+Its log store (`java/pomona/delta/FencedLogStore.java`) looks at the lease before each commit. A commit that it had
+checked and not put yet meets an empty commit of the new holder's, under the number that it had prepared.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from py4j.protocol import Py4JError
+
+from streaming import __version__
+from streaming.lease import Holder
+from streaming.s3 import s3_client, split
+from streaming.s3_faults import translated
+from streaming.session import LOG_STORE, LOG_STORE_SETTING
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from streaming.lake import Lake
+
+log = logging.getLogger(__name__)
+
+_COMMIT = re.compile(r"/(\d{20})\.(?:json|checkpoint)")
+
+
+def fence(lake: Lake, holder: Holder) -> None:
+    """Make an empty commit in each table that only the lake's holder writes; before the tables are read."""
+    for table in (lake.features, lake.quarantine):
+        number = _empty_commit(table, holder)
+        log.debug("%s: version %s is an empty commit, against a paused writer", table, number)
+
+
+def guard_commits(spark: SparkSession, lake: Lake, lease: str, holder: Holder) -> bool:
+    """Have Spark's commits look at the lease; False where it has another log store, which cannot."""
+    if spark.conf.get(LOG_STORE_SETTING, None) != LOG_STORE:
+        return False
+    store: Any = spark._jvm.pomona.delta.FencedLogStore  # type: ignore[union-attr]
+    try:
+        if not store.works():
+            return False
+        for table in (lake.features, lake.quarantine):
+            store.hold(table, lease, holder.id)
+    except (TypeError, Py4JError) as error:  # a session that was started without the jar
+        log.debug("no fenced log store: %s", error)
+        return False
+    return True
+
+
+def release_commits(spark: SparkSession, lake: Lake) -> None:
+    """The lake is let go of: what Spark commits from now on is not the holder's."""
+    with suppress(Exception):  # Java may have ended before
+        for table in (lake.features, lake.quarantine):
+            spark._jvm.pomona.delta.FencedLogStore.release(table)  # type: ignore[union-attr]
+
+
+def _empty_commit(table: str, holder: Holder) -> int | None:
+    """Put an empty commit at the end of a table's log, whoever else is doing so; None where there is no table."""
+    bucket, log_folder = split(f"{table}/_delta_log")
+    client = s3_client()
+    with translated(table):
+        while True:
+            last = _last_version(client, bucket, log_folder)
+            if last is None:
+                return None
+            key = f"{log_folder}/{last + 1:020}.json"
+            try:
+                client.put_object(Bucket=bucket, Key=key, Body=_content(holder), IfNoneMatch="*")
+            except client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in ("PreconditionFailed", "412"):
+                    continue  # an earlier holder's commit came first, or this one did at a try before
+                raise
+            return last + 1
+
+
+def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:
+    start = f"{log_folder}/"
+    try:
+        hint = client.get_object(Bucket=bucket, Key=f"{log_folder}/_last_checkpoint")
+        start = f"{log_folder}/{int(json.loads(hint['Body'].read())['version']):020}"
+    except (client.exceptions.NoSuchKey, ValueError, KeyError):
+        pass
+    last = None
+    pages = client.get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket=bucket, Prefix=f"{log_folder}/0", StartAfter=start):
+        for entry in page.get("Contents", ()):
+            found = _COMMIT.search(entry["Key"])
+            if found:
+                last = max(int(found[1]), last or 0)
+    return last
+
+
+def _content(holder: Holder) -> bytes:
+    """One commit without an action, as Delta tells of its own."""
+    told = {
+        "timestamp": int(time.time() * 1000),
+        "operation": "POMONA TAKEOVER",
+        "operationParameters": {},
+        "isBlindAppend": True,
+        "engineInfo": f"Pomona/{__version__}",
+        "txnId": str(uuid.uuid4()),
+        "userMetadata": json.dumps({"pomona": __version__, "lease": holder.id}),
+    }
+    return json.dumps({"commitInfo": told}).encode() + b"\n"

@@ -1,0 +1,41 @@
+"""The streaming checkpoint of a term: a lake on S3 that was taken over goes on with a copy of the one before.
+
+Spark's checkpoint has no fence: a former holder that wakes up goes on writing to its own. The copy has another query
+id, as any new checkpoint has, so Delta cannot take a commit of the one for a repetition of the other's.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from streaming.s3 import s3_client, split
+from streaming.s3_faults import translated
+from streaming.storage import storage_of
+
+# In the reverse of the order in which Spark writes them: each file that is copied has those that it needs.
+_PARTS = ("commits", "offsets", "sources")
+_AT_ONCE = 16
+
+
+def next_checkpoint(before: str, after: str) -> None:
+    """Copy a checkpoint on S3 whose writer may be writing to it still; nothing where there is none."""
+    storage, client = storage_of(before), s3_client()
+
+    def copy(path: str) -> None:
+        (bucket, key), (to, target) = split(path), split(after + path.removeprefix(before))
+        try:
+            with translated(path):
+                client.copy({"Bucket": bucket, "Key": key}, to, target)
+        except FileNotFoundError:
+            pass  # Spark removes what a newer file stands for
+
+    try:
+        storage.read(f"{before}/metadata")
+    except FileNotFoundError:
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for part in _PARTS:
+            list(threads.map(copy, [file.path for file in storage.list(f"{before}/{part}")]))
+    storage.write(f"{after}/metadata", json.dumps({"id": str(uuid.uuid4())}).encode())

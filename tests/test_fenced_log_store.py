@@ -1,0 +1,174 @@
+"""Promises of the log store in `java/`: a commit's file is put once, and only by the holder of the lake."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import deltalake
+import pytest
+from holding_proxy import HoldingProxy, holding_proxy
+from lake_rows import add_quarantine
+from py4j.java_gateway import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from streaming.errors import LeaseError
+from streaming.faults import explain
+from streaming.jars import FENCED_LOG_STORE
+from streaming.lake import Lake, create_table
+from streaming.lease import Holder, hold
+from streaming.lease_s3 import TERM_VARIABLE, S3Lease
+from streaming.schemas import QUARANTINE
+from streaming.storage import StoredFile, storage_of
+
+pytestmark = pytest.mark.s3
+
+JAVA = Path(__file__).parents[1] / "java"
+
+
+@pytest.fixture
+def lake(spark: SparkSession, bucket: str, proxy: HoldingProxy) -> Lake:
+    """A lake on S3 with one table, which Java reaches through the proxy."""
+    lake = Lake.at(f"s3://{bucket}/Mon lac 50%")
+    create_table(spark, lake.quarantine, QUARANTINE)
+    return lake
+
+
+@pytest.fixture
+def proxy(spark: SparkSession, aws: dict[str, str], bucket: str) -> Iterator[HoldingProxy]:
+    """What stands between Java and one bucket; Python goes past it."""
+    with holding_proxy(aws["AWS_ENDPOINT_URL"]) as proxy:
+        hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        hadoop.set(f"fs.s3a.bucket.{bucket}.endpoint", proxy.endpoint)
+        yield proxy
+
+
+def add(spark: SparkSession, lake: Lake, name: str) -> None:
+    add_quarantine(spark, lake, [StoredFile(f"s3a://x/Fig/{name}.jpg", 5, 0)], datetime.now(UTC))
+
+
+def names(lake: Lake, aws: dict[str, str]) -> list[str]:
+    place, options = lake.quarantine.replace("s3a:", "s3:"), {**aws, "AWS_ALLOW_HTTP": "true"}
+    table = deltalake.DeltaTable(place, storage_options=options).to_pyarrow_table()
+    return sorted(Path(row["path"]).stem for row in table.to_pylist())
+
+
+def commits(lake: Lake) -> int:
+    return sum(file.path.endswith(".json") for file in storage_of(lake.root).list(lake.quarantine))
+
+
+def test_the_jar_was_built_from_the_sources_that_lie_there() -> None:
+    sources = sorted(JAVA.rglob("*.java"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
+    with zipfile.ZipFile(FENCED_LOG_STORE) as jar:
+        told = jar.read("META-INF/MANIFEST.MF").decode().replace("\n ", "")
+        assert f"Sources-SHA-256: {digest}" in told, "make jar"
+        assert {f"pomona/delta/{file.stem}.class" for file in sources} <= set(jar.namelist())
+    spec = importlib.util.spec_from_file_location("build", JAVA / "build.py")
+    assert spec
+    assert spec.loader
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    assert digest in build.manifest().replace("\n ", "")
+
+
+def test_a_name_is_taken_once_and_an_answer_that_was_lost_is_no_loss(
+    spark: SparkSession, bucket: str
+) -> None:
+    jvm: Any = spark._jvm
+    conf = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+    store = jvm.pomona.delta.FencedLogStore(conf)
+    path = jvm.org.apache.hadoop.fs.Path(f"s3a://{bucket}/a b/_delta_log/{0:020}.json")
+
+    def write(*lines: str) -> None:
+        store.write(path, jvm.java.util.ArrayList(list(lines)).iterator(), False, conf)
+
+    write("1", "2")
+    write("1", "2")  # what the SDK repeats where no answer came
+    with pytest.raises(Py4JJavaError, match="FileAlreadyExistsException"):
+        write("3")
+    content = boto3.client("s3").get_object(Bucket=bucket, Key=f"a b/_delta_log/{0:020}.json")
+    assert content["Body"].read() == b"1\n2\n"
+
+
+def test_only_the_holder_commits_and_whoever_lost_the_lake_is_told(
+    spark: SparkSession, lake: Lake, aws: dict[str, str]
+) -> None:
+    add(spark, lake, "before")
+    with hold(lake) as lease:
+        lease.guard(spark)
+        add(spark, lake, "held")
+        before = commits(lake)
+        content = Holder(pid=0).as_json(term=30, released=False, checkpoint="ingest")
+        storage_of(lake.root).write(f"{lake.root}/lease.json", content)
+        with pytest.raises((PySparkException, Py4JJavaError)) as refused:
+            add(spark, lake, "lost")
+        told = explain(refused.value)
+        assert isinstance(told, LeaseError)
+        assert "another process has taken the lake over, as" in str(told)
+        assert "\n" not in str(told)
+        assert commits(lake) == before
+    add(spark, lake, "after")  # not the holder's, and none of the lake's: a refit's, say
+    assert names(lake, aws) == ["after", "before", "held"]
+
+
+def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothing(
+    spark: SparkSession,
+    lake: Lake,
+    proxy: HoldingProxy,
+    aws: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(TERM_VARIABLE, "1")
+    with hold(lake) as paused, ThreadPoolExecutor(1) as thread:
+        paused.guard(spark)
+        add(spark, lake, "first")
+        assert isinstance(paused, S3Lease)
+        paused._ended.set()  # it renews no more, as if it were paused
+        proxy.held = f"{commits(lake):020}.json"
+        writing = thread.submit(add, spark, lake, "late")
+        assert proxy.holds.wait(60)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                second = S3Lease(lake)
+                break
+            except LeaseError:
+                assert time.monotonic() < until
+                threading.Event().wait(0.2)
+        second.begin()
+        before = commits(lake)
+        proxy.let_go.set()
+        error = writing.exception(timeout=60)
+        assert isinstance(error, (PySparkException, Py4JJavaError))
+        assert isinstance(explain(error), LeaseError)
+        assert commits(lake) == before
+        second.release()
+        last = json.loads(storage_of(lake.root).read(f"{lake.root}/lease.json"))
+        assert last["id"] == second.holder.id
+    assert names(lake, aws) == ["first"]
+
+
+def test_two_writers_without_a_lease_lose_nothing(
+    spark: SparkSession, lake: Lake, proxy: HoldingProxy, aws: dict[str, str]
+) -> None:
+    proxy.held = f"{commits(lake):020}.json"
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(add, spark, lake, "second")
+        assert proxy.holds.wait(60)
+        place, options = lake.quarantine.replace("s3a:", "s3:"), {**aws, "AWS_ALLOW_HTTP": "true"}
+        deltalake.DeltaTable(place, storage_options=options).alter.set_table_description("first")
+        proxy.let_go.set()
+        writing.result(timeout=60)
+    assert names(lake, aws) == ["second"]
