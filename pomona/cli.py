@@ -194,6 +194,17 @@ def history(lake: LakeArgument, as_json: Json = False) -> None:
 
 
 @app.command()
+def stop(lake: LakeArgument, as_json: Json = False) -> None:
+    """End the process that writes LAKE, in order, and wait for its end.
+
+    Example: pomona stop ./lake
+    """
+    from pomona.ending import stop_and_tell
+
+    stop_and_tell(lake, as_json=as_json)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         str, typer.Option(help="Where to put images and lake; a number is added if it is taken.")

@@ -1,0 +1,31 @@
+"""`pomona stop`: has the process that writes a lake end, and tells which that was."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from pomona.screen import Screen
+from streaming.ending import stop
+from streaming.faults import explain
+from streaming.lake import Lake
+from streaming.storage import TransientFault
+
+
+def stop_and_tell(lake: str, *, as_json: bool) -> None:
+    """End the process that writes a lake, and wait for that."""
+    screen, at, started = Screen(as_json=as_json), Lake.at(lake), time.monotonic()
+    at.require_room()
+    try:
+        with screen.working("waiting for its end"):
+            holder = stop(at)
+    except (TransientFault, OSError) as error:
+        raise explain(error) from error
+    seconds = time.monotonic() - started
+    if as_json:
+        told = asdict(holder) if holder else {}
+        screen.show({"stopped": bool(holder), "seconds": round(seconds, 3)} | told)
+    elif holder:
+        screen.line(f"stopped after {seconds:.1f} s: {holder}")
+    else:
+        screen.line(f"nothing to stop: no process writes {lake}")

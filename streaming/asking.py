@@ -1,0 +1,142 @@
+"""Asking for something to be done with a lake: by the stream that holds it, or here where none does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from streaming.carrying_out import RunContext, perform
+from streaming.commit import SWEEP, parse_metadata
+from streaming.errors import FaultError, LeaseError
+from streaming.ingest import open_batch
+from streaming.lake import Lake
+from streaming.lease import Lease, hold, holder_of
+from streaming.microbatch import MicroBatch
+from streaming.overlap import Overlap
+from streaming.requests import JSON, Request, find_answer, leave, withdraw
+from streaming.results import BatchResult
+from streaming.session import start_session
+from streaming.settings import PART_A_CORE, IngestSettings
+from streaming.source import Source
+from streaming.storage import StoredFile, is_s3, storage_of
+
+_POLL = 0.5  # seconds
+_RECENT = 100  # commits
+_PATIENCE = 3600.0  # seconds: a request waits for the micro-batch under way
+
+
+def ask(
+    lake: Lake,
+    request: Request,
+    settings: IngestSettings | None = None,
+    timeout: float = _PATIENCE,
+) -> dict[str, JSON]:
+    """Have a request carried out.
+
+    The stream that holds the lake does it; should that end before it answers, or where there is none, this process
+    takes the lake and does it itself.
+
+    Parameters
+    ----------
+    lake : Lake
+    request : Request
+        Its argument ``source``, where it has one, names the source; else it is the one that the last commit names.
+    settings : IngestSettings, optional
+        With which images are taken here.
+    timeout : float
+        Seconds to wait for a stream's answer.
+
+    Returns
+    -------
+    dict of str to JSON
+        As the function of `streaming.carrying_out.KINDS` returns it.
+
+    Raises
+    ------
+    FaultError
+        When the stream has not answered in time; the request stays.
+    PomonaError
+        Where carrying it out ended in one.
+    """
+    until = time.monotonic() + timeout
+    left = False
+    while True:
+        with ExitStack() as stack:
+            try:
+                lease = stack.enter_context(hold(lake)) if holder_of(lake) is None else None
+            except LeaseError:  # somebody was first
+                lease = None
+            if lease:
+                if left:
+                    withdraw(lake, request)
+                    found = find_answer(lake, request)
+                    if found is not None:
+                        return found
+                return carry_out_now(lake, request, lease, settings or IngestSettings())
+        if not left:
+            leave(lake, request)
+            left = True
+        found = _look(lake, request)
+        if found is not None:
+            return found
+        if time.monotonic() > until:
+            raise FaultError(
+                f"no answer to {request.kind} from the stream of {lake.root} within {timeout:.0f} s: "
+                "it does it when it comes to it"
+            )
+
+
+def _look(lake: Lake, request: Request) -> dict[str, JSON] | None:
+    """Wait a little for the answer; Ctrl-C takes the request back."""
+    try:
+        time.sleep(_POLL)
+        return find_answer(lake, request)
+    except KeyboardInterrupt:
+        withdraw(lake, request)
+        raise
+
+
+def carry_out_now(
+    lake: Lake, request: Request, lease: Lease, settings: IngestSettings
+) -> dict[str, JSON]:
+    """Carry a request out in this process, which holds the lake.
+
+    Raises
+    ------
+    PomonaError
+        In one line.
+    """
+    location = request.arguments.get("source") or last_source(lake)
+    source = Source.at(location) if location else None
+    spark = start_session(s3=is_s3(lake.root) or bool(source and is_s3(source.root)))
+    lease.guard(spark)
+
+    def take(batch: MicroBatch, files: Sequence[StoredFile]) -> list[BatchResult]:
+        part = PART_A_CORE * spark.sparkContext.defaultParallelism
+        overlap = Overlap(batch, part, lambda: False)
+        try:
+            return list(overlap.take(files, SWEEP))
+        finally:
+            overlap.close()
+
+    def open_here() -> MicroBatch:
+        return open_batch(source or Source(""), settings, lease)
+
+    return perform(RunContext(lease.lake, spark, source, open_here, take), request)
+
+
+def last_source(lake: Lake) -> str | None:
+    """The source that the latest commits of a lake's tables name; None where none does."""
+    storage = storage_of(lake.root)
+    for table in (lake.features, lake.quarantine):
+        log = (file.path for file in storage.list(f"{table}/_delta_log"))
+        for path in sorted((path for path in log if path.endswith(".json")), reverse=True)[
+            :_RECENT
+        ]:
+            for line in storage.read(path).splitlines():
+                told = parse_metadata(json.loads(line).get("commitInfo", {}).get("userMetadata"))
+                if "source" in told:
+                    return str(told["source"])
+    return None

@@ -1,0 +1,126 @@
+"""Promises about a running stream: it holds the lake, does what it is asked to, and ends when it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Command
+from pyspark.sql import SparkSession
+from small_lakes import ONCE, below, photos, put_all
+
+from streaming import carrying_out
+from streaming.asking import ask
+from streaming.carrying_out import RunContext
+from streaming.errors import LeaseError, UsageError
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.lease import holder_of
+from streaming.requests import Request, leave, pending
+
+pytestmark = pytest.mark.end_to_end
+
+PROGRAM = """
+import os, sys
+from streaming import carrying_out
+from streaming.ingest import ingest
+from streaming.settings import IngestSettings
+
+def look(context, arguments):
+    took = context.take(list(context.source.images()))
+    return {"pid": os.getpid(), "skipped": sum(result.skipped for result in took), **arguments}
+
+def fail(context, arguments):
+    raise OSError("no such thing")
+
+carrying_out.KINDS |= {"look": look, "fail": fail}
+ingest(sys.argv[1], sys.argv[2], IngestSettings(trigger=0.5, settle=0), lambda *_: print("batch", flush=True))
+print("ended", flush=True)
+"""
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def lines(running: subprocess.Popen[str]) -> Sequence[str]:
+    """The rest of what it prints."""
+    return running.communicate(timeout=120)[0].split()
+
+
+def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
+    new_lake: Callable[[], Path], tmp_path: Path, pomona: Command
+) -> None:
+    lake, source = Lake.at(str(new_lake())), tmp_path / "images"
+    put_all(source, photos("Fig", range(3)))
+    command = [sys.executable, "-c", PROGRAM, str(source), lake.root]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "batch\n"
+        who = f"process {running.pid} on {socket.gethostname()} since"
+        with pytest.raises(LeaseError, match=who):
+            ingest(str(source), lake.root, ONCE)
+
+        found = ask(lake, Request("look", {"Été": [1]}), timeout=120)
+        assert found == {"pid": running.pid, "skipped": 3, "Été": [1]}
+        with pytest.raises(UsageError, match="knows no such request"):
+            ask(lake, Request("dance"), timeout=120)
+        with pytest.raises(Exception, match="no such thing"):
+            ask(lake, Request("fail"), timeout=120)
+
+        leave(lake, Request("stop", {"holder": "an earlier one"}))  # is not meant
+        until = time.monotonic() + 60
+        while pending(lake):
+            assert time.monotonic() < until
+        assert running.poll() is None
+
+        told = pomona("stop", lake.root)
+        assert (told.status, told.err) == (0, "")
+        assert told.out.startswith("stopped after ")
+        assert who in told.out
+        assert lines(running)[-1] == "ended"
+        assert running.wait() == 0
+    assert below(source, lake.features) == [f"Fig/{number}.jpg" for number in range(3)]
+    assert pending(lake) == []
+    assert holder_of(lake) is None
+    assert pomona("stop", lake.root).out == f"nothing to stop: no process writes {lake.root}\n"
+    assert pomona("stop", lake.root, "--json").json["stopped"] is False
+
+
+@pytest.mark.spark
+def test_without_a_stream_whoever_asks_does_it(
+    spark: SparkSession,
+    new_lake: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake, source = Lake.at(str(new_lake())), tmp_path / "images"
+    put_all(source, photos("Fig", range(2)))
+    ingest(str(source), lake.root, ONCE)
+    put_all(source, photos("Pear", range(2)))
+
+    def take_all(context: RunContext, arguments: dict[str, Any]) -> dict[str, Any]:
+        assert context.source
+        assert holder_of(lake).pid == os.getpid()  # type: ignore[union-attr]
+        took = context.take(list(context.source.images()))
+        return {"written": sum(result.written for result in took), **arguments}
+
+    monkeypatch.setitem(carrying_out.KINDS, "take all", take_all)
+    assert ask(lake, Request("take all")) == {"written": 2}
+    assert len(below(source, lake.features)) == 4
+    assert holder_of(lake) is None
+    assert pending(lake) == []
+
+
+def test_stop_wants_a_lake(pomona: Command, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert "is not a lake" in pomona("stop", tmp_path).complaint
+    assert pomona("stop", tmp_path / "none").status == 0
