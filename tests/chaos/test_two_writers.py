@@ -1,0 +1,198 @@
+"""Real streams on one lake, paused at any moment and replaced: nothing lost, nothing twice, nothing overwritten.
+
+`POMONA_CHAOS_PAUSES` (8) says how often, `POMONA_CHAOS_SEED` (1) at which moments.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import deltalake
+import pytest
+from command_line import PROGRAM, Done, environment, program
+from families import kill, pause, wake
+from small_lakes import GARBAGE, below, jpeg, photos, put_all
+
+from streaming.lake import Lake
+from streaming.lease import holder_of
+from streaming.lease_s3 import TERM_VARIABLE
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
+
+PAUSES = int(os.environ.get("POMONA_CHAOS_PAUSES", "8"))
+SEED = int(os.environ.get("POMONA_CHAOS_SEED", "1"))
+TERM = "3"
+IMAGES, LAKE = "images-of-two-writers", "lake-of-two-writers"
+
+
+class Stream:
+    """A `pomona ingest` that follows its source."""
+
+    def __init__(self, source: object, lake: object, folder: Path) -> None:
+        self._errors = folder / f"stderr-{time.monotonic_ns()}"
+        options = ["--trigger", "0.5", "--settle", "0", "--sweep-every", "5"]
+        with self._errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [PROGRAM, "ingest", str(source), str(lake), *options],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=environment(),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def end(self, seconds: float = 300) -> Done:
+        """How it ended."""
+        return Done(self.process.wait(timeout=seconds), "", self._errors.read_text())
+
+
+@contextmanager
+def cleaned_up(streams: list[Stream]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for stream in streams:
+            if stream.process.poll() is None:
+                kill(stream.pid)
+                stream.process.wait()
+
+
+def wait_until_held(lake: Lake, stream: Stream, seconds: float = 300) -> None:
+    until = time.monotonic() + seconds
+    while (holder := holder_of(lake)) is None or holder.pid != stream.pid:
+        assert stream.process.poll() is None, stream.end()
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+class Arrivals(threading.Thread):
+    """Images that keep arriving in a bucket, one in seven of them broken."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.names: list[str] = []
+        self._ended, self._client = threading.Event(), boto3.client("s3")
+
+    def run(self) -> None:
+        while not self._ended.wait(0.3):
+            number = len(self.names)
+            content = GARBAGE + bytes([number % 256]) if number % 7 == 6 else jpeg(number % 50)
+            key = f"Fig {number % 3}/{number}.jpg"
+            self._client.put_object(Bucket=IMAGES, Key=key, Body=content)
+            self.names.append(key)
+
+    def end(self) -> list[str]:
+        self._ended.set()
+        self.join()
+        return self.names
+
+
+@pytest.fixture
+def lake(aws: dict[str, str], random_model: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake whose bucket keeps every version of an object, so that nothing is overwritten unseen."""
+    monkeypatch.setenv(TERM_VARIABLE, TERM)
+    client = boto3.client("s3")
+    where = {"LocationConstraint": aws["AWS_REGION"]}
+    for name in (IMAGES, LAKE):
+        client.create_bucket(Bucket=name, CreateBucketConfiguration=where)
+    for file in random_model.rglob("*.*"):
+        key = f"lake/models/{file.relative_to(random_model)}"
+        client.put_object(Bucket=LAKE, Key=key, Body=file.read_bytes())
+    client.put_bucket_versioning(Bucket=LAKE, VersioningConfiguration={"Status": "Enabled"})
+    return Lake.at(f"s3://{LAKE}/lake")
+
+
+def overwritten_commits() -> list[str]:
+    """Names of Delta's commits that were put more than once, or deleted."""
+    times: Counter[str] = Counter()
+    for page in boto3.client("s3").get_paginator("list_object_versions").paginate(Bucket=LAKE):
+        for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+            if "/_delta_log/0" in entry["Key"] and entry["Key"].endswith(".json"):
+                times[entry["Key"]] += 1
+    assert times
+    return [key for key, count in times.items() if count > 1]
+
+
+def paths(location: str, aws: dict[str, str]) -> list[str]:
+    options = {**aws, "AWS_ALLOW_HTTP": "true"}
+    table = deltalake.DeltaTable(location.replace("s3a:", "s3:"), storage_options=options)
+    return sorted(
+        row["path"].removeprefix(f"s3a://{IMAGES}/") for row in table.to_pyarrow_table().to_pylist()
+    )
+
+
+def test_a_paused_stream_on_s3_is_replaced_and_writes_nothing_when_it_wakes(
+    lake: Lake, aws: dict[str, str], tmp_path: Path
+) -> None:
+    chance, started = random.Random(SEED), time.monotonic()
+    source, arrivals, streams = f"s3://{IMAGES}", Arrivals(), []
+    arrivals.start()
+    with cleaned_up(streams):
+        streams.append(Stream(source, lake.root, tmp_path))
+        wait_until_held(lake, streams[0])
+        for _ in range(PAUSES):
+            paused = streams[-1]
+            time.sleep(chance.uniform(0, 20))  # starting, idle, featurizing or committing
+            pause(paused.pid)
+            refused = Stream(source, lake.root, tmp_path).end()
+            assert refused.status == 1
+            assert f"process {paused.pid} on" in refused.complaint
+            until = time.monotonic() + 60
+            while holder_of(lake):
+                assert time.monotonic() < until
+            streams.append(Stream(source, lake.root, tmp_path))
+            wait_until_held(lake, streams[-1])
+            time.sleep(chance.uniform(0, 15))
+            wake(paused.pid)
+            lost = paused.end()
+            assert lost.status == 1
+            assert "taken" in lost.complaint
+        names = arrivals.end()
+        stopped = program("stop", lake.root)
+        assert f"process {streams[-1].pid} on" in stopped.out
+        assert streams[-1].end().status == 0
+    assert program("ingest", source, lake.root, "--once").status == 0
+    broken = [name for number, name in enumerate(names) if number % 7 == 6]
+    assert paths(lake.quarantine, aws) == sorted(broken)
+    assert paths(lake.features, aws) == sorted(set(names) - set(broken))
+    assert overwritten_commits() == []
+    seconds = time.monotonic() - started
+    print(f"{PAUSES} pauses, {len(streams)} streams, {len(names)} images, {seconds:.0f} s")
+
+
+def test_a_paused_stream_on_a_folder_keeps_the_lake_and_a_killed_one_frees_it_at_once(
+    random_model: Path, tmp_path: Path
+) -> None:
+    source, root = tmp_path / "images", tmp_path / "lake"
+    shutil.copytree(random_model, root / "models")
+    lake, streams = Lake.at(str(root)), []
+    put_all(source, photos("Fig", range(5)))
+    with cleaned_up(streams):
+        streams.append(Stream(source, root, tmp_path))
+        wait_until_held(lake, streams[0])
+        while len(list((root / "features" / "_delta_log").glob("*.json"))) < 2:
+            time.sleep(0.1)
+        pause(streams[0].pid)
+        for _ in range(2):
+            refused = program("ingest", source, root, "--once")
+            assert refused.status == 1
+            assert f"process {streams[0].pid} on" in refused.complaint
+        put_all(source, photos("Pear", range(5)))
+        kill(streams[0].pid)
+        streams[0].process.wait()
+        assert program("ingest", source, root, "--once").status == 0
+    everything = [f"{label}/{n}.jpg" for label in ("Fig", "Pear") for n in range(5)]
+    assert below(source, lake.features) == everything
