@@ -77,37 +77,41 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
 
     Raises
     ------
-    PomonaError, PySparkException, Py4JError, TransientFault, OSError
+    PomonaError
+        In one line.
     """
     to = lease.lake
-    precision = keep_precision(to.models, settings.precision)
-    engine = choose_engine(settings.engine, precision, settings.device)
-    # TensorFlow, if at all, before Spark
-    extractor = ensure_model(to.models, settings.weights, precision)
-    model = read_model(to.models, extractor, engine)
+    try:
+        precision = keep_precision(to.models, settings.precision)
+        engine = choose_engine(settings.engine, precision, settings.device)
+        # TensorFlow, if at all, before Spark
+        extractor = ensure_model(to.models, settings.weights, precision)
+        model = read_model(to.models, extractor, engine)
 
-    with ThreadPoolExecutor(1) as beside:
-        loading = beside.submit(KnownImages.load, to)
-        spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
-        lease.guard(spark)
-        decoding = DecodeSettings(
-            extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
-        )
-        shared_model = spark.sparkContext.broadcast(model)
-        above = settings.one_by_one_above
-        featurizer = Featurizer(
-            extractor, engine, shared_model, decoding, above, settings.device, settings.settle
-        )
-        starting = beside.submit(start_workers, spark, featurizer)
-        create_tables(spark, to, extractor.width)
-        known = loading.result()
-        if known.repeats:
-            finish_moves(spark, to)
-            known = KnownImages.load(to)
-        prepare_commit(spark, to.features)
-        starting.result()
-    remarks = {"source": from_.root, "engine": engine, "device": settings.device}
-    return MicroBatch(spark, to, featurizer, known, remarks)
+        with ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(KnownImages.load, to)
+            spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
+            lease.guard(spark)
+            decoding = DecodeSettings(
+                extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
+            )
+            shared_model = spark.sparkContext.broadcast(model)
+            above = settings.one_by_one_above
+            featurizer = Featurizer(
+                extractor, engine, shared_model, decoding, above, settings.device, settings.settle
+            )
+            starting = beside.submit(start_workers, spark, featurizer)
+            create_tables(spark, to, extractor.width)
+            known = loading.result()
+            if known.repeats:
+                finish_moves(spark, to)
+                known = KnownImages.load(to)
+            prepare_commit(spark, to.features)
+            starting.result()
+        remarks = {"source": from_.root, "engine": engine, "device": settings.device}
+        return MicroBatch(spark, to, featurizer, known, remarks)
+    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+        raise explain(error) from error
 
 
 def check_apart(source: Source, lake: Lake) -> None:
