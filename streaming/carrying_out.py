@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from streaming import __version__
 from streaming.errors import LeaseError, PomonaError, UsageError
 from streaming.faults import explain
+from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
 from streaming.requests import JSON, Request, answer, answer_with_error
@@ -36,6 +37,8 @@ class RunContext:
         Gives the stream's `MicroBatch`, or opens one.
     take_files : callable
         Takes files as the sweep does, and tells what came of each part; the stream counts them in.
+    known : KnownImages, optional
+        What a stream holds in memory of the lake; None where no stream runs.
     """
 
     lake: Lake
@@ -43,6 +46,7 @@ class RunContext:
     source: Source | None
     open_batch: Callable[[], MicroBatch]
     take_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
+    known: KnownImages | None = None
 
     @cached_property
     def batch(self) -> MicroBatch:

@@ -47,7 +47,12 @@ class Run:
         self.summary = IngestSummary()
         self._source, self._batch, self._settings, self._watch = source, batch, settings, watch
         context = RunContext(
-            batch.lake, batch.spark, source, lambda: batch, lambda _, files: self._take(files)
+            batch.lake,
+            batch.spark,
+            source,
+            lambda: batch,
+            lambda _, files: self._take(files),
+            batch.known,
         )
         self._lease, self._errands = lease, Errands(context, lease)
         self._stop, self._ending = threading.Event(), False
