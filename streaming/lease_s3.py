@@ -52,7 +52,7 @@ class S3Lease:
         self.lost: LeaseError | None = None
         self.lake, self._term = lake, lease_term()
         self._spark: SparkSession | None = None
-        self._held = False
+        self._held, self._renewals = False, 0
         self._object = LeaseObject(lake)
         before = self._object.find()
         if before and not before.is_over:
@@ -74,8 +74,15 @@ class S3Lease:
         return f"wait for its end (if it was killed, until its term ends in {left:.0f} s)"
 
     def _put(self, etag: str | None, *, released: bool = False) -> str:
-        more = {"term": self._term, "checkpoint": self.lake.term, "released": released}
-        content = self.holder.as_json(**more)
+        self._renewals += (
+            1  # another ETag each time, so that a renewal and a takeover exclude each other
+        )
+        content = self.holder.as_json(
+            term=self._term,
+            checkpoint=self.lake.term,
+            released=released,
+            renewals=self._renewals,
+        )
         put = self._object.put(content, etag)
         if put:
             return put
