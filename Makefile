@@ -7,7 +7,7 @@ run: setup
 	$(BIN)/pomona demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
