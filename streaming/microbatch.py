@@ -61,11 +61,11 @@ class MicroBatch:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
             shares = Shares.deal(self.featurizer, tasks, self._shares(len(tasks)))
             frame = shares.featurized(self.spark).persist()
-            computed.frame = frame
+            computed.frame, computed.cached = frame, [frame]
             try:
                 computed.verdicts = frame.select("path", "outcome", "reason").collect()
             except BaseException:
-                frame.unpersist()
+                computed.release()
                 raise
         computed.seconds = time.monotonic() - started
         return computed
@@ -88,7 +88,7 @@ class MicroBatch:
             try:
                 self._write(computed, paths, batch)
             finally:
-                computed.frame.unpersist()
+                computed.release()
         written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
         self.known.add([file for file in computed.files if file.path in written])
         return BatchResult(

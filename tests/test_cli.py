@@ -78,6 +78,8 @@ WRONG_WORDS = [
     ("ingest photos lake --max-files-per-trigger 0", "--max-files-per-trigger"),
     ("ingest photos lake --max-pixels 0", "--max-pixels"),
     ("ingest photos lake --one-by-one-above 0", "--one-by-one-above"),
+    ("ingest photos lake --max-failure-rate 1.5", "it must be 0 to 1"),
+    ("ingest photos lake --max-failure-rate nan", "it must be 0 to 1"),
     ("ingest photos lake --engine nonsense", "onnxruntime, openvino or tensorflow"),
     ("ingest photos lake --precision int4", "float32 or bfloat16"),
     ("ingest photos lake --device tpu", "cpu or cuda"),
