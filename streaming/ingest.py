@@ -93,7 +93,7 @@ def ingest(
         with stop_requested(stop) as event:
             return Run(from_, batch, settings, watch).until(event)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
-        raise explain(error) from error
+        raise explain(error, to.root) from error
 
 
 def check_apart(source: Source, lake: Lake) -> None:

@@ -73,7 +73,7 @@ class Run:
             self._end(query)
             self._overlap.close()
         if self._fault:
-            raise explain(self._fault) from self._fault
+            raise explain(self._fault, self._batch.lake.root) from self._fault
         self.summary.seconds = time.monotonic() - started
         return self.summary
 
