@@ -78,6 +78,7 @@ WRONG_WORDS = [
     ("ingest photos lake --max-files-per-trigger 0", "--max-files-per-trigger"),
     ("ingest photos lake --max-pixels 0", "--max-pixels"),
     ("ingest photos lake --one-by-one-above 0", "--one-by-one-above"),
+    ("ingest photos lake --max-cpu-seconds 0", "--max-cpu-seconds"),
     ("ingest photos lake --max-failure-rate 1.5", "it must be 0 to 1"),
     ("ingest photos lake --max-failure-rate nan", "it must be 0 to 1"),
     ("ingest photos lake --engine nonsense", "onnxruntime, openvino or tensorflow"),
