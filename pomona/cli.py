@@ -79,6 +79,12 @@ def ingest(
     one_by_one_above: Annotated[
         int, typer.Option(help="Bytes above which a file is read alone, none ahead (32 MB).")
     ] = 33_554_432,
+    max_cpu_seconds: Annotated[
+        float, typer.Option(help="Of the processor's time that decoding one image may take.")
+    ] = 60.0,
+    max_failure_rate: Annotated[
+        float, typer.Option(help="Share of the last 200 images or more that may fail, 0 to 1.")
+    ] = 0.5,
     as_json: Json = False,
 ) -> None:
     """Turn the images below SOURCE into rows of LAKE, as they arrive; Ctrl-C stops it cleanly.
@@ -101,6 +107,8 @@ def ingest(
         sweep_every=sweep_every,
         max_pixels=max_pixels,
         one_by_one_above=one_by_one_above,
+        max_cpu_seconds=max_cpu_seconds,
+        max_failure_rate=max_failure_rate,
     )
     screen = Screen(as_json=as_json)
     with screen.working("starting"):

@@ -6,6 +6,7 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 ├── LakeError          the lake is not there, is not a lake, or does not fit
 ├── ModelError         weights, exported model or engine cannot be used
 ├── SnapshotError      no such version of a table, or too few rows in it
+├── DeliveryError      most of the images that came cannot be decoded; nothing of them was written
 ├── FaultError         something outside failed for longer than the patience lasts; run the same command again
 └── PlatformError      Java, jars or Spark are missing or broken on this machine
 """
@@ -33,6 +34,10 @@ class ModelError(PomonaError):
 
 class SnapshotError(PomonaError):
     """The version asked for does not exist, or holds too little to be fitted."""
+
+
+class DeliveryError(PomonaError):
+    """More of the images that came are broken than the user allows."""
 
 
 class FaultError(PomonaError):

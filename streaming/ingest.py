@@ -17,6 +17,7 @@ from streaming.faults import explain
 from streaming.featurize import Featurizer
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
+from streaming.limits import MEMORY_BESIDE
 from streaming.microbatch import MicroBatch
 from streaming.model_store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves
@@ -73,12 +74,14 @@ def ingest(
             loading = beside.submit(KnownImages.load, to)
             spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
             decoding = DecodeSettings(
-                extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
+                *(extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels),
+                memory_beside=MEMORY_BESIDE + settings.one_by_one_above,
             )
             shared_model = spark.sparkContext.broadcast(model)
             above = settings.one_by_one_above
             featurizer = Featurizer(
-                extractor, engine, shared_model, decoding, above, settings.device, settings.settle
+                *(extractor, engine, shared_model, decoding, above),
+                *(settings.device, settings.settle, settings.max_cpu_seconds),
             )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)
@@ -93,7 +96,7 @@ def ingest(
         with stop_requested(stop) as event:
             return Run(from_, batch, settings, watch).until(event)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
-        raise explain(error) from error
+        raise explain(error, to.root) from error
 
 
 def check_apart(source: Source, lake: Lake) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -124,8 +125,10 @@ class LocalStorage:
                     continue
 
     def stat(self, path: str) -> StoredFile:
-        """Length and time of one file, the time cut to milliseconds as Hadoop does."""
+        """Length and time of one file, the time cut to milliseconds as Hadoop does; a pipe is none."""
         status = os.stat(local_path(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(f"{path} is no regular file")
         return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def read(self, path: str) -> bytes:
