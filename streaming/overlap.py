@@ -203,5 +203,5 @@ class Overlap:
 
 def _release(computing: Future[Computed]) -> None:
     """Give back the memory of what nobody will commit."""
-    if computing.exception() is None and (frame := computing.result().frame) is not None:
-        frame.unpersist()
+    if computing.exception() is None:
+        computing.result().release()
