@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from streaming.extractor import INPUT_NAME, OUTPUT_NAME
 from streaming.mobilenet import INPUT_SIZE, Tensors
-from streaming.weights import IMAGENET, RANDOM, WeightsUnavailable, cached_imagenet
+from streaming.weights import IMAGENET, IMAGENET_SHA256, RANDOM, WeightsUnavailable, cached_imagenet
 
 OPSET = 17
 
 _SHAPE = (INPUT_SIZE, INPUT_SIZE, 3)
+_WHERE = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
 _FETCH_SECONDS = 20  # of silence on the line, not in all
 
 _log = logging.getLogger(__name__)
@@ -58,13 +59,24 @@ def fetch_imagenet() -> None:
     Raises
     ------
     WeightsUnavailable
-        Where the network does not give them.
+        Where the network does not give them, or gives something else.
     """
     _, keras = _tensorflow()
+    address = _WHERE + cached_imagenet().name
     with _Fetching():
-        keras.applications.MobileNetV2(
-            weights=IMAGENET, include_top=False, pooling="avg", input_shape=_SHAPE
-        )
+        # As keras.applications does it, but for the hash.
+        try:
+            keras.utils.get_file(
+                origin=address,
+                file_hash=IMAGENET_SHA256,
+                hash_algorithm="sha256",
+                cache_subdir="models",
+            )
+        except ValueError as error:
+            raise WeightsUnavailable(
+                f"{IMAGENET}: what {address} gives has another SHA-256 than {IMAGENET_SHA256}; "
+                f"give --weights PATH or --weights {RANDOM}"
+            ) from error
 
 
 def convert(tensors: Tensors) -> Converted:

@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,6 +32,10 @@ IMAGENET = "imagenet"
 RANDOM = "random"
 IMAGENET_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 
+#: Keras fetches the file without one of its own.
+IMAGENET_SHA256 = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
+
+_LARGEST = 2**24  # values of one tensor; the largest of this network has a twelfth of them
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _EXPECTED = f"give a Keras .h5 of {ARCHITECTURE} (alpha 1.0), or --weights {RANDOM}"
 
@@ -81,7 +86,8 @@ def read_weights(asked: str) -> Weights:
     WeightsUnavailable
         For ``imagenet`` where Keras has not fetched it yet.
     ModelError
-        Where the file is missing, cannot be read, is no HDF5, or holds another network.
+        Where the file is missing, cannot be read, is no HDF5, holds another network, or is named
+        ``imagenet`` and is not the file that Keras publishes.
     """
     if asked == RANDOM:
         tensors = random_tensors()
@@ -90,7 +96,10 @@ def read_weights(asked: str) -> Weights:
     word, name = normalize(asked).rpartition("/")[2], asked
     if asked == IMAGENET:
         word, name = IMAGENET, f"{cached_imagenet()} (Keras's cache: delete it to fetch it again)"
-    return Weights(word, hashlib.sha256(content).hexdigest(), parse_weights(content, name))
+    sha256 = hashlib.sha256(content).hexdigest()
+    if asked == IMAGENET and sha256 != IMAGENET_SHA256:
+        raise ModelError(f"{name}: its SHA-256 is {sha256}, not {IMAGENET_SHA256}")
+    return Weights(word, sha256, parse_weights(content, name))
 
 
 def weights_sha256(asked: str) -> str | None:
@@ -119,13 +128,14 @@ def parse_weights(content: bytes, name: str) -> Tensors:
     Raises
     ------
     ModelError
-        In one line that names the file: not HDF5, truncated, another network, or values that are
-        not finite.
+        In one line that names the file: not HDF5, truncated, another network, values that are not
+        finite, or a file that leads to others.
     """
     if not content.startswith(_HDF5_SIGNATURE):
         raise ModelError(f"{name}: is not an HDF5 file; {_EXPECTED}")
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
+            _require_self_contained(file)
             found = _keras3_group(file) if "layers" in file else _legacy_group(file)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
@@ -150,6 +160,28 @@ def _read_file(asked: str) -> bytes:
         raise ModelError(f"{asked}: no such file of weights; {_EXPECTED}") from error
     except (PermissionError, TransientFault) as error:
         raise ModelError(f"{asked}: cannot be read ({error}); {_EXPECTED}") from error
+
+
+def _require_self_contained(file: h5py.File) -> None:
+    """Refuse what makes HDF5 open other files of this machine, or claims more than a network of this kind has.
+
+    Arrays are all that is read; Keras itself, which could run code out of a model's file, never sees it.
+    """
+
+    def wrong(name: str, link: Any) -> str | None:
+        if not isinstance(link, h5py.HardLink):
+            return f"{name!r} is a link to elsewhere"
+        found = file[name]
+        if isinstance(found, h5py.Dataset):
+            if found.external or found.is_virtual:
+                return f"{name!r} lies in another file"
+            if found.size is not None and found.size > _LARGEST:
+                return f"{name!r} claims {found.size} values"
+        return None
+
+    complaint = file.visititems_links(wrong)
+    if complaint:
+        raise ValueError(complaint)
 
 
 def _legacy_group(file: h5py.File) -> Group:
