@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from batch_pca.fit import Reduction
+from streaming.visible import visible
 
 SHARES = (0.90, 0.95, 0.99)
 # 12 colours in 11 shapes: 132 marks, no two alike, for the 131 classes of the fruit photographs.
@@ -30,6 +31,8 @@ COLOURS = (
 )
 SHAPES, SIGNS = "o^sPDXv*<h>", "●▲■✚◆✖▼★◀⬢▶"  # in the plots, and the same in the page
 _ACROSS = 5  # columns of the legend
+# Whatever a label may smuggle in: nothing is run, and nothing is loaded.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CSS = """:root{color-scheme:light dark;--dim:#5c636a;--line:#d5d9dd;--page:#fff;--warn:#fff3bf}
 @media(prefers-color-scheme:dark){:root{--dim:#a0a7ae;--line:#3d4349;--page:#16191c;--warn:#453b12}}
 body{font:16px/1.5 system-ui,sans-serif;background:var(--page);max-width:62rem;margin:2rem auto;
@@ -86,7 +89,8 @@ def _mark(place: int, shapes: str = SHAPES) -> tuple[str, str]:
 def _names(labels: Sequence[str]) -> list[str]:
     """Return the labels as the plots write them: by number where their font lacks a letter."""
     font = get_font(findfont(FontProperties()))
-    short = [label if len(label) <= 26 else label[:25] + "…" for label in labels]
+    shown = [visible(label) for label in labels]
+    short = [label if len(label) <= 26 else label[:25] + "…" for label in shown]
     drawn = [all(font.get_char_index(ord(letter)) for letter in name) for name in short]
     return [short[i] if drawn[i] else f"label {i + 1}" for i in range(len(labels))]
 
@@ -171,12 +175,13 @@ def _page(data: ReportData, plots: dict[str, bytes]) -> str:
 the numbers for 90, 95 and 99 % would grow.</p>"""
     marks = "".join(
         '<li><b style="color:{}">{}</b> '.format(*_mark(place, SIGNS))
-        + f"{escape(label)} <small>{counts[label]:,}</small></li>"
+        + f"<bdi>{_text(label)}</bdi> <small>{counts[label]:,}</small></li>"
         for place, label in enumerate(sorted(counts))
     )
-    title = escape(f"Reduction {data.refit_id}")
+    title = _text(f"Reduction {data.refit_id}")
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{_CSS}</style></head><body>
 <h1>{title}</h1>{_table((("lake", data.lake), *data.facts, *own))}
 <h2>How many components</h2>{note if fit.limited_by_rows else ""}
@@ -189,8 +194,13 @@ the numbers for 90, 95 and 99 % would grow.</p>"""
 """
 
 
+def _text(text: str) -> str:
+    """Text of the page: no markup in it, and no mark that turns what stands beside it around."""
+    return escape(visible(text))
+
+
 def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+    cells = (f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in rows)
     return f"<table>{''.join(cells)}</table>"
 
 

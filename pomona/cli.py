@@ -213,10 +213,18 @@ def demo(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
-    warnings = logging.StreamHandler()
-    # Py4J tells of every Ctrl-C with its stack.
-    warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
-    logging.basicConfig(handlers=[warnings], format="pomona: %(message)s")
+    from pomona.discretion import OneLine, discreetly
+
+    with discreetly():
+        warnings = logging.StreamHandler()
+        warnings.setFormatter(OneLine("pomona: %(message)s"))
+        # Py4J tells of every Ctrl-C with its stack.
+        warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
+        logging.basicConfig(handlers=[warnings])
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except PomonaError as error:
