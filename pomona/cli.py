@@ -206,6 +206,17 @@ def demo(
 
     Example: pomona demo
     """
+@app.command()
+def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
+    """Bring a LAKE that an older Pomona made to this one's format, in place; no row or version is lost.
+
+    Example: pomona upgrade ./lake
+    """
+    from pomona.upgrading import upgrade_and_tell
+
+    upgrade_and_tell(lake, as_json=as_json)
+
+
     from pomona.demo import run
 
     run(folder, weights)
