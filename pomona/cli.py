@@ -1,6 +1,6 @@
 """The command `pomona`: words in, a few lines out, and an exit status that a script can trust.
 
-0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong.
+0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong · 3 a limit was passed.
 """
 
 from __future__ import annotations
@@ -157,14 +157,27 @@ def refit(
 
 
 @app.command()
-def status(lake: LakeArgument, as_json: Json = False) -> None:
+def status(
+    lake: LakeArgument,
+    max_age: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Exit with 3 where the last row, batch or refit is older: 10m for all of them, "
+            "refit=25h for one; may be repeated."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
 
-    Example: pomona status ./lake --json
+    Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
-    from pomona.answers import tell_status
+    from pomona.answers import sound_alarm, tell_status
 
-    tell_status(lake, as_json=as_json)
+    if max_age:
+        sound_alarm(lake, max_age, as_json=as_json)
+    else:
+        tell_status(lake, as_json=as_json)
 
 
 @app.command()
@@ -194,6 +207,17 @@ def history(lake: LakeArgument, as_json: Json = False) -> None:
 
 
 @app.command()
+def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
+    """Bring a LAKE that an older Pomona made to this one's format, in place; no row or version is lost.
+
+    Example: pomona upgrade ./lake
+    """
+    from pomona.upgrading import upgrade_and_tell
+
+    upgrade_and_tell(lake, as_json=as_json)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         str, typer.Option(help="Where to put images and lake; a number is added if it is taken.")
@@ -206,17 +230,6 @@ def demo(
 
     Example: pomona demo
     """
-@app.command()
-def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
-    """Bring a LAKE that an older Pomona made to this one's format, in place; no row or version is lost.
-
-    Example: pomona upgrade ./lake
-    """
-    from pomona.upgrading import upgrade_and_tell
-
-    upgrade_and_tell(lake, as_json=as_json)
-
-
     from pomona.demo import run
 
     run(folder, weights)
@@ -242,7 +255,7 @@ def _run() -> None:
         from pomona.screen import fail
 
         fail(str(error))
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(error.exit_status)
     except BrokenPipeError:  # `pomona history LAKE | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

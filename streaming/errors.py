@@ -7,6 +7,7 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 ├── ModelError         weights, exported model or engine cannot be used
 ├── SnapshotError      no such version of a table, or too few rows in it
 ├── FaultError         something outside failed for longer than the patience lasts; run the same command again
+├── LimitPassed        a limit that was to be watched was passed (exit status 3)
 └── PlatformError      Java, jars or Spark are missing or broken on this machine
 """
 
@@ -14,9 +15,13 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 class PomonaError(Exception):
     """A mistake or a fault that a user can mend; its text is one line that says how."""
 
+    exit_status = 1
+
 
 class UsageError(PomonaError):
     """The options given contradict each other, or are out of their range."""
+
+    exit_status = 2
 
 
 class SourceError(PomonaError):
@@ -37,6 +42,12 @@ class SnapshotError(PomonaError):
 
 class FaultError(PomonaError):
     """A fault from outside ended the run: storage, network, a full disk."""
+
+
+class LimitPassed(PomonaError):
+    """A limit that was to be watched was passed; the command itself has worked."""
+
+    exit_status = 3
 
 
 class PlatformError(PomonaError):

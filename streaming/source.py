@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from typing import TYPE_CHECKING
 
 from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
 from streaming.storage import StoredFile, is_s3, local_path, normalize, reach, storage_of
+
+if TYPE_CHECKING:  # `pomona status` lists a source without Spark
+    from pyspark.sql import DataFrame, SparkSession
 
 _FILES = "path string, modificationTime timestamp, length long, content binary"
 # Far above any file's age: by default Spark passes over what is a week older than the newest file it has seen.
@@ -110,6 +111,8 @@ class Source:
         DataFrame
             ``path``, ``length`` (bytes), ``modified_ms`` (since 1970).
         """
+        from pyspark.sql import functions as F
+
         return (
             spark.readStream.format("binaryFile")
             .schema(_FILES)
