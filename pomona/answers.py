@@ -13,14 +13,15 @@ from pomona.screen import Screen
 from streaming.errors import LimitPassed
 
 
-def tell_status(lake: str, *, as_json: bool) -> None:
-    """Tell how a lake stands."""
+def tell_status(lake: str, max_age: Sequence[str] = (), *, as_json: bool) -> None:
+    """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.alarm`."""
+    if max_age:
+        return sound_alarm(lake, max_age, as_json=as_json)
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
         answer = questions.status(lake)
     if as_json:
-        screen.show(answer)
-        return
+        return screen.show(answer)
     reasons = answer["quarantine"]
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]

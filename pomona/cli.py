@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Annotated
@@ -161,10 +160,7 @@ def status(
     lake: LakeArgument,
     max_age: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Exit with 3 where the last row, batch or refit is older: 10m for all of them, "
-            "refit=25h for one; may be repeated."
-        ),
+        typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -172,12 +168,9 @@ def status(
 
     Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
-    from pomona.answers import sound_alarm, tell_status
+    from pomona.answers import tell_status
 
-    if max_age:
-        sound_alarm(lake, max_age, as_json=as_json)
-    else:
-        tell_status(lake, as_json=as_json)
+    tell_status(lake, max_age or (), as_json=as_json)
 
 
 @app.command()
@@ -237,28 +230,19 @@ def demo(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
-    from pomona.discretion import OneLine, discreetly
+    from pomona.discretion import discreetly
 
     with discreetly():
-        warnings = logging.StreamHandler()
-        warnings.setFormatter(OneLine("pomona: %(message)s"))
-        # Py4J tells of every Ctrl-C with its stack.
-        warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
-        logging.basicConfig(handlers=[warnings])
-        _run()
+        try:
+            app()
+        except PomonaError as error:
+            from pomona.screen import fail
 
-
-def _run() -> None:
-    try:
-        app()
-    except PomonaError as error:
-        from pomona.screen import fail
-
-        fail(str(error))
-        sys.exit(error.exit_status)
-    except BrokenPipeError:  # `pomona history LAKE | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+            fail(str(error))
+            sys.exit(error.exit_status)
+        except BrokenPipeError:  # `pomona history LAKE | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
 
 if __name__ == "__main__":

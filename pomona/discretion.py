@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -45,6 +46,11 @@ def discreetly() -> Iterator[None]:
     )  # a script reads it: names stay as they are
     err: Any = Discreet(sys.stderr, redacted)
     with redirect_stdout(out), redirect_stderr(err):
+        warnings = logging.StreamHandler()
+        warnings.setFormatter(OneLine("pomona: %(message)s"))
+        # Py4J tells of every Ctrl-C with its stack.
+        warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
+        logging.basicConfig(handlers=[warnings])
         yield
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pomona.questions import Answer, explained, iso, last_batch, open_lake, rows_of
+from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from pomona.questions import last_batch
 from streaming.delta_rs import open_tables
 from streaming.lake import is_table
 from streaming.table_log import read_back

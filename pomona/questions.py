@@ -1,28 +1,23 @@
 """What people ask of a lake, answered as plain dictionaries that print as JSON: status, quarantine, history.
 
-All of it is read with delta-rs, without a JVM, so that `pomona status` can be asked every minute.
+All of it is read without a JVM.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
+from pomona.asking import Answer, explained, iso, open_lake, rows_of
 from streaming.decode import Reason
-from streaming.delta_rs import changes, open_table, open_tables, query, quoted
-from streaming.errors import FaultError, PomonaError, UsageError
+from streaming.delta_rs import changes, open_table, open_tables, quoted
+from streaming.errors import PomonaError, UsageError
 from streaming.lake import Lake, is_table
 from streaming.storage import TransientFault
 from streaming.table_log import Version, read_back, read_commits
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
-
-Answer = dict[str, Any]
 
 _COUNTS = "count(*) AS rows, count(DISTINCT label) AS labels, max(model_id) AS model_id"
 
@@ -142,43 +137,6 @@ def _told(version: Version, total: int, refits: list[str]) -> Answer:
     }
 
 
-def open_lake(location: str) -> Lake:
-    """The lake at a location, of this format or an older one; LakeError where there is none."""
-    lake = Lake.at(location)
-    lake.require(older_too=True)
-    return lake
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turn what delta-rs and the storage raise into one line."""
-    from deltalake.exceptions import DeltaError
-
-    try:
-        yield
-    except (DeltaError, TransientFault, OSError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FaultError(f"{line} (nothing was changed: the same command asks again)") from error
-
-
-def rows_of(table: DeltaTable, columns: str, rest: str = "") -> list[Answer]:
-    """What a table answers; Arrow alone would import pandas, for half a second, to make times of its numbers."""
-    rows: list[Answer] = []
-    for batch in query(table, columns, rest):
-        times = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
-        for name in times:
-            micros = batch.column(name).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-            batch = batch.set_column(batch.schema.get_field_index(name), name, micros)
-        for row in batch.to_pylist():
-            made = {name: _moment(row[name]) for name in times if row[name] is not None}
-            rows.append(row | made)
-    return rows
-
-
-def _moment(micros: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
-
-
 def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:
     return rows_of(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
 
@@ -244,8 +202,3 @@ def _same_rows(lake: Lake, features: DeltaTable, since: int) -> bool:
         return not any(batch.num_rows for batch in changes(features, since, ["path"]))
     except (DeltaError, ArrowException, OSError):  # its files are gone: nobody can tell any more
         return False
-
-
-def iso(moment: datetime) -> str:
-    """A time as ISO 8601, to the second."""
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
