@@ -1,6 +1,6 @@
 """The page that goes with a refit: where the labels lie, and how many components the data need.
 
-One HTML file that opens offline: its plots and styles are in it, and it may load nothing else.
+One HTML file that opens offline: its plots and styles are in it, and it may load and run nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from batch_pca.fit import Reduction
-from streaming.visible import visible
+from streaming.visible import visible, visible_html
 
 SHARES = (0.90, 0.95, 0.99)
 # 12 colours in 11 shapes: 132 marks, no two alike, for the 131 classes of the fruit photographs.
@@ -31,8 +30,6 @@ COLOURS = (
 )
 SHAPES, SIGNS = "o^sPDXv*<h>", "●▲■✚◆✖▼★◀⬢▶"  # in the plots, and the same in the page
 _ACROSS = 5  # columns of the legend
-# Whatever a label may smuggle in: nothing is run, and nothing is loaded.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CSS = """:root{color-scheme:light dark;--dim:#5c636a;--line:#d5d9dd;--page:#fff;--warn:#fff3bf}
 @media(prefers-color-scheme:dark){:root{--dim:#a0a7ae;--line:#3d4349;--page:#16191c;--warn:#453b12}}
 body{font:16px/1.5 system-ui,sans-serif;background:var(--page);max-width:62rem;margin:2rem auto;
@@ -175,13 +172,14 @@ def _page(data: ReportData, plots: dict[str, bytes]) -> str:
 the numbers for 90, 95 and 99 % would grow.</p>"""
     marks = "".join(
         '<li><b style="color:{}">{}</b> '.format(*_mark(place, SIGNS))
-        + f"<bdi>{_text(label)}</bdi> <small>{counts[label]:,}</small></li>"
+        + f"<bdi>{visible_html(label)}</bdi> <small>{counts[label]:,}</small></li>"
         for place, label in enumerate(sorted(counts))
     )
-    title = _text(f"Reduction {data.refit_id}")
+    title = visible_html(f"Reduction {data.refit_id}")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{title}</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{_CSS}</style></head><body>
 <h1>{title}</h1>{_table((("lake", data.lake), *data.facts, *own))}
 <h2>How many components</h2>{note if fit.limited_by_rows else ""}
@@ -194,13 +192,11 @@ the numbers for 90, 95 and 99 % would grow.</p>"""
 """
 
 
-def _text(text: str) -> str:
-    """Text of the page: no markup in it, and no mark that turns what stands beside it around."""
-    return escape(visible(text))
-
-
 def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = (f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in rows)
+    cells = (
+        f"<tr><th>{visible_html(name)}</th><td>{visible_html(value)}</td></tr>"
+        for name, value in rows
+    )
     return f"<table>{''.join(cells)}</table>"
 
 

@@ -63,20 +63,8 @@ def fetch_imagenet() -> None:
     """
     _, keras = _tensorflow()
     address = _WHERE + cached_imagenet().name
-    with _Fetching():
-        # As keras.applications does it, but for the hash.
-        try:
-            keras.utils.get_file(
-                origin=address,
-                file_hash=IMAGENET_SHA256,
-                hash_algorithm="sha256",
-                cache_subdir="models",
-            )
-        except ValueError as error:
-            raise WeightsUnavailable(
-                f"{IMAGENET}: what {address} gives has another SHA-256 than {IMAGENET_SHA256}; "
-                f"give --weights PATH or --weights {RANDOM}"
-            ) from error
+    with _Fetching():  # as keras.applications does it, but for the hash
+        keras.utils.get_file(origin=address, file_hash=IMAGENET_SHA256, cache_subdir="models")
 
 
 def convert(tensors: Tensors) -> Converted:
@@ -189,7 +177,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 class _Fetching:
-    """While Keras fetches: no endless wait, and a fault of the network said in one line.
+    """While Keras fetches: no endless wait, and a fault of the network, or another file, said in one line.
 
     Keras wraps such a fault in a bare `Exception`, so it is told by its cause; all else passes.
     """
@@ -202,9 +190,9 @@ class _Fetching:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         socket.setdefaulttimeout(self._before)
-        cause = error if isinstance(error, OSError) else error and error.__context__
-        if isinstance(cause, OSError):
-            reason = getattr(cause, "reason", None) or cause
+        cause = error if isinstance(error, OSError | ValueError) else error and error.__context__
+        if isinstance(cause, OSError | ValueError):  # the latter: another hash
+            reason = " ".join(str(getattr(cause, "reason", None) or cause).split())
             raise WeightsUnavailable(
                 f"{IMAGENET}: Keras cannot fetch the weights ({reason}); give --weights PATH, "
                 f"put the file at {cached_imagenet()}, or give --weights {RANDOM}"

@@ -63,7 +63,9 @@ class Source:
 
     def is_image(self, path: str) -> bool:
         """Whether a file below the root counts, by its name; Spark's own idea of hidden names is another."""
-        return not self._hides(path) and path.lower().endswith(_SUFFIXES)
+        # Hadoop takes the ".." of a key for a way up: what it then lists lies elsewhere.
+        below = path.startswith(f"{self.root.rstrip('/')}/")
+        return below and not self._hides(path) and path.lower().endswith(_SUFFIXES)
 
     def _hides(self, path: str) -> bool:
         below = path[len(self.root) :].lstrip("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 # Controls (a terminal obeys them, and a line break forges a line), marks that turn the direction of the text around
 # them, separators that count as line breaks, tags that nobody sees, halves of characters that no encoding takes.
@@ -18,6 +19,11 @@ _BUT_LINE_BREAKS = re.compile(f"(?!\n)[{_HIDDEN}]")
 def visible(text: str) -> str:
     """Write what a terminal or a page would obey, or hide, as Python writes it: ``\\n``, ``\\x1b``, ``\\u202e``."""
     return _ANY.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_html(text: str) -> str:
+    """The same as text of a page, with no markup in it."""
+    return escape(visible(text))
 
 
 def visible_json(document: str) -> str:

@@ -51,7 +51,7 @@ def content(lake: Lake, name: str, version: int) -> list[dict[str, Any]]:
 def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
 ) -> None:
-    old = make_old_lake(spark, tmp_path / "My `old` lake")
+    old = make_old_lake(spark, tmp_path / "My 'old' lake")
     versions = {name: table(old, name).version() for name in TABLES}
     before = {(n, v): content(old, n, v) for n in TABLES for v in range(versions[n] + 1)}
 
