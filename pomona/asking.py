@@ -34,9 +34,11 @@ def explained() -> Iterator[None]:
 
     try:
         yield
-    except (DeltaError, TransientFault, OSError) as error:
+    except (DeltaError, pa.ArrowException, TransientFault, OSError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FaultError(f"{line} (nothing was changed: the same command asks again)") from error
+        raise FaultError(
+            f"{line} (nothing was changed; if it says so again, a file of the lake is gone or damaged)"
+        ) from error
 
 
 def rows_of(table: DeltaTable, columns: str, rest: str = "") -> list[Answer]:

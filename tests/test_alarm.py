@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,6 +143,18 @@ def loaded(words: list[str]) -> set[str]:
 )
 def test_a_lake_is_read_without_spark(lake: Lake, words: list[str]) -> None:
     assert not loaded([*words, lake.root]) & (SLOW | {"boto3"})
+
+
+@pytest.mark.spark
+def test_a_damaged_table_is_told_in_one_line(lake: Lake, tmp_path: Path, pomona: Command) -> None:
+    copy = Path(shutil.copytree(lake.root.removeprefix("file:"), tmp_path / "lake"))
+    for file in copy.glob("features/*.parquet"):
+        file.unlink()
+    assert "not found" in pomona("status", copy).complaint
+    assert pomona("status", copy, "--max-age", "3h").status == 0  # it needs the log alone
+    shutil.rmtree(copy / "quarantine")
+    assert pomona("quarantine", copy).complaint
+    assert pomona("status", copy, "--max-age", "3h").complaint
 
 
 @pytest.mark.spark
