@@ -44,6 +44,7 @@ TYPES: dict[str, pa.DataType] = {
     "time": pa.timestamp("us", "UTC"),
     "list": pa.list_(pa.float32()),
 }
+NULLS = [{name: None} for name in (FEATURE | BAD) if name not in ("path", "reason")]
 NAN, INFINITE = float("nan"), float("inf")
 WRONG: list[tuple[str, dict[str, Any]]] = [
     *(("features", {name: None}) for name in FEATURE),
@@ -83,8 +84,9 @@ def test_wrong_rows_are_refused_whoever_appends_them(
 ) -> None:
     row = (FEATURE if name == "features" else BAD) | wrong
     before = version(f"{lake.root}/{name}")
-    with pytest.raises(Exception, match=r"DELTA_(VIOLATE|NOT_NULL)"):
-        by_spark(spark, lake, name, row)
+    if wrong not in NULLS:  # Spark takes half a second each, and knows one way to refuse a null
+        with pytest.raises(Exception, match=r"DELTA_(VIOLATE|NOT_NULL)"):
+            by_spark(spark, lake, name, row)
     with pytest.raises(Exception, match=r"failed validation|[Nn]ull"):
         by_delta_rs(lake, name, row)
     assert version(f"{lake.root}/{name}") == before
