@@ -7,7 +7,7 @@ from pathlib import Path
 from small_lakes import GARBAGE, jpeg, put_all
 
 FORMULAS = (
-    "=cmd|' /C calc'!A0",
+    "=cmd|' -C calc'!A0",
     "+1+1",
     "-2+3",
     "@SUM(A1)",
@@ -45,6 +45,6 @@ OBEYED = "\x1b\x07\x08\x9b\r\t\u202e\u2066\u2069\u2028\ufeff"
 def put_hostile(root: Path) -> dict[str, str]:
     """A good image in a folder of each name, and a broken one in some; their labels by path below the root."""
     good = {f"{name}/{number}.jpg": jpeg(number) for number, name in enumerate(NAMES)}
-    bad = {f"{name}/{name}.jpg": GARBAGE for name in NAMES[::3]}
+    bad = {f"{name}/{name}.jpg": GARBAGE for name in (*NAMES[::3], ":apple:", "[bold]x[")}
     put_all(root, good | bad)
     return {path: path.rsplit("/", 2)[-2] for path in good | bad}
