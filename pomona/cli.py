@@ -1,11 +1,10 @@
 """The command `pomona`: words in, a few lines out, and an exit status that a script can trust.
 
-0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong.
+0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong · 3 a limit was passed.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Annotated
@@ -165,14 +164,21 @@ def refit(
 
 
 @app.command()
-def status(lake: LakeArgument, as_json: Json = False) -> None:
+def status(
+    lake: LakeArgument,
+    max_age: Annotated[
+        list[str] | None,
+        typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
 
-    Example: pomona status ./lake --json
+    Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
     from pomona.answers import tell_status
 
-    tell_status(lake, as_json=as_json)
+    tell_status(lake, max_age or (), as_json=as_json)
 
 
 @app.command()
@@ -202,6 +208,17 @@ def history(lake: LakeArgument, as_json: Json = False) -> None:
 
 
 @app.command()
+def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
+    """Bring a LAKE that an older Pomona made to this one's format, in place; no row or version is lost.
+
+    Example: pomona upgrade ./lake
+    """
+    from pomona.upgrading import upgrade_and_tell
+
+    upgrade_and_tell(lake, as_json=as_json)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         str, typer.Option(help="Where to put images and lake; a number is added if it is taken.")
@@ -221,20 +238,19 @@ def demo(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
-    warnings = logging.StreamHandler()
-    # Py4J tells of every Ctrl-C with its stack.
-    warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
-    logging.basicConfig(handlers=[warnings], format="pomona: %(message)s")
-    try:
-        app()
-    except PomonaError as error:
-        from pomona.screen import fail
+    from pomona.discretion import discreetly
 
-        fail(str(error))
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except BrokenPipeError:  # `pomona history LAKE | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    with discreetly():
+        try:
+            app()
+        except PomonaError as error:
+            from pomona.screen import fail
+
+            fail(str(error))
+            sys.exit(error.exit_status)
+        except BrokenPipeError:  # `pomona history LAKE | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def ingest(
     try:
         from_.require(images=settings.once)
         to.require_room()
+        to.check_format()
         precision = keep_precision(to.models, settings.precision)
         engine = choose_engine(settings.engine, precision, settings.device)
         # TensorFlow, if at all, before Spark
