@@ -1,5 +1,5 @@
 # The commands that a person types; each sets up what it needs.
-.PHONY: run test check setup bench jar lock clean
+.PHONY: run test check audit setup bench jar lock clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
@@ -7,7 +7,7 @@ run: setup
 	$(BIN)/pomona demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
@@ -24,6 +24,12 @@ bench: setup .venv/.bench
 jar: setup
 	$(BIN)/python java/build.py
 
+# Asks the package index for the advisories of each pin: it needs the network, and a pin that is not known there fails too.
+LOCKS := requirements.lock requirements-bench.lock requirements-audit.lock
+EXCEPTIONS = $(shell sed -n 's/^\([A-Z][A-Za-z0-9-]*\) .*/--ignore-vuln \1/p' audit-exceptions.txt)
+audit: setup .venv/.audit
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off $(EXCEPTIONS) $(LOCKS:%=-r %)
+
 setup: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml
@@ -38,6 +44,10 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-bench.lock
 	touch $@
 
+.venv/.audit: requirements-audit.lock .venv/.ready
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-audit.lock
+	touch $@
+
 # Needs uv. No index is written into the file: hashes tell what is meant, wherever it comes from.
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
@@ -45,6 +55,8 @@ lock:
 	uv pip compile pyproject.toml --extra bench --extra openvino --constraint requirements.lock --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
 		--output-file requirements-bench.lock
+	echo 'pip-audit>=2.10' | uv pip compile - --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade --output-file requirements-audit.lock
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info

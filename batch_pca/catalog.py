@@ -129,17 +129,7 @@ def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
     rows = spark.createDataFrame([tuple(values[name] for name in REFITS.names)], REFITS.ddl)
     remarks = {"refit": made.refit_id, "features_version": made.features_version}
     with turn(made.lake.refits):
-        _add_missing_columns(spark, made.lake.refits)
         Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
-
-
-def _add_missing_columns(spark: SparkSession, location: str) -> None:
-    """Give a table that an earlier version of Pomona made the columns that have come since."""
-    there = set(read_table(spark, location).columns)
-    missing = [column for column in REFITS.columns if column.name not in there]
-    if missing:
-        columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment}'" for c in missing)
-        spark.sql(f"ALTER TABLE delta.`{location}` ADD COLUMNS ({columns})")
 
 
 def find_unchanged(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import socket
+import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,8 @@ from batch_pca.moments import Moments
 from batch_pca.pipeline import pipeline_model
 from streaming.lake import Lake
 from streaming.storage import storage_of
+
+log = logging.getLogger(__name__)
 
 _MARK = "_unpublished.json"
 # Another machine's refit that has not ended by then never will.
@@ -81,7 +85,13 @@ def end(folder: Folder) -> None:
 def find_abandoned(lake: Lake) -> list[Folder]:
     """Find the folders whose refit has ended without taking its mark away: killed, before or after its row."""
     storage = storage_of(lake.root)
-    marks = [file.path for file in storage.list(lake.reduced) if file.path.endswith(f"/{_MARK}")]
+    listed = (file.path for file in storage.list(lake.reduced))
+    # Only what `begin` has written: a folder's link may lead out of the lake, and what is abandoned is deleted.
+    marks = [
+        path
+        for path in listed
+        if path.count("/") == lake.reduced.count("/") + 2 and path.endswith(f"/{_MARK}")
+    ]
     found = []
     for mark in marks:
         try:
@@ -133,11 +143,14 @@ def write_fit(spark: SparkSession, folder: Folder, reduction: Reduction, moments
 
 
 def read_components(folder: Folder) -> NDArray[np.float64] | None:
-    """Components of a published refit, (k, d); None where somebody has removed its folder."""
+    """Components of a published refit, (k, d); None where somebody has removed or damaged them."""
     try:
         content = folder.read("components.npz")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            components: NDArray[np.float64] = arrays["components"]
     except FileNotFoundError:
         return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        components: NDArray[np.float64] = arrays["components"]
-    return components
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("%s/components.npz cannot be read (%s): signs start anew", folder.uri, error)
+        return None
+    return components if components.ndim == 2 and components.dtype == np.float64 else None

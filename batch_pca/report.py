@@ -1,6 +1,6 @@
 """The page that goes with a refit: where the labels lie, and how many components the data need.
 
-One HTML file that opens offline: its plots and styles are in it, and it may load nothing else.
+One HTML file that opens offline: its plots and styles are in it, and it may load and run nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from batch_pca.fit import Reduction
+from streaming.visible import visible, visible_html
 
 SHARES = (0.90, 0.95, 0.99)
 # 12 colours in 11 shapes: 132 marks, no two alike, for the 131 classes of the fruit photographs.
@@ -86,7 +86,8 @@ def _mark(place: int, shapes: str = SHAPES) -> tuple[str, str]:
 def _names(labels: Sequence[str]) -> list[str]:
     """Return the labels as the plots write them: by number where their font lacks a letter."""
     font = get_font(findfont(FontProperties()))
-    short = [label if len(label) <= 26 else label[:25] + "…" for label in labels]
+    shown = [visible(label) for label in labels]
+    short = [label if len(label) <= 26 else label[:25] + "…" for label in shown]
     drawn = [all(font.get_char_index(ord(letter)) for letter in name) for name in short]
     return [short[i] if drawn[i] else f"label {i + 1}" for i in range(len(labels))]
 
@@ -171,12 +172,14 @@ def _page(data: ReportData, plots: dict[str, bytes]) -> str:
 the numbers for 90, 95 and 99 % would grow.</p>"""
     marks = "".join(
         '<li><b style="color:{}">{}</b> '.format(*_mark(place, SIGNS))
-        + f"{escape(label)} <small>{counts[label]:,}</small></li>"
+        + f"<bdi>{visible_html(label)}</bdi> <small>{counts[label]:,}</small></li>"
         for place, label in enumerate(sorted(counts))
     )
-    title = escape(f"Reduction {data.refit_id}")
+    title = visible_html(f"Reduction {data.refit_id}")
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{_CSS}</style></head><body>
 <h1>{title}</h1>{_table((("lake", data.lake), *data.facts, *own))}
 <h2>How many components</h2>{note if fit.limited_by_rows else ""}
@@ -190,7 +193,10 @@ the numbers for 90, 95 and 99 % would grow.</p>"""
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+    cells = (
+        f"<tr><th>{visible_html(name)}</th><td>{visible_html(value)}</td></tr>"
+        for name, value in rows
+    )
     return f"<table>{''.join(cells)}</table>"
 
 

@@ -23,6 +23,7 @@ from batch_pca.fit import Reduction
 from batch_pca.projecting import project
 from batch_pca.publish import Folder
 from batch_pca.snapshot import Snapshot
+from batch_pca.spreadsheets import harmless
 from streaming.storage import is_s3, local_path, storage_of
 
 POINTS = 20_000
@@ -78,7 +79,8 @@ def _with_lines(
     """Each batch with its lines of the CSV, in order; numbers are turned into text on all cores, a few ahead."""
 
     def text(batch: pa.RecordBatch) -> bytes:
-        columns = [batch.column(0), batch.column(1), *map(pa.array, _scores(batch).T)]
+        texts = harmless(batch.column(0)), harmless(batch.column(1))
+        columns = [*texts, *map(pa.array, _scores(batch).T)]
         return _lines(pa.record_batch(columns, names=names), header=False)
 
     cores = os.cpu_count() or 1

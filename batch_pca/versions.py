@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from streaming.commit import parse_metadata
 from streaming.errors import SnapshotError, UsageError
+from streaming.table_log import Version, version_of
 
-
-@dataclass(frozen=True)
-class Version:
-    """One commit of a table: what it changed, and what it told of itself.
-
-    Attributes
-    ----------
-    number : int
-    committed : datetime
-        In UTC.
-    operation : str
-        As Delta names it.
-    added, removed, replaced : int
-        Rows.
-    told : dict
-        The commit's metadata: micro-batch, source, engine, counts.
-    """
-
-    number: int
-    committed: datetime
-    operation: str
-    added: int
-    removed: int
-    replaced: int
-    told: dict[str, Any]
+__all__ = ["Version", "find_version", "versions"]
 
 
 def versions(spark: SparkSession, location: str, last: int | None = None) -> list[Version]:
@@ -51,31 +25,8 @@ def versions(spark: SparkSession, location: str, last: int | None = None) -> lis
         "operationMetrics",
         "userMetadata",
     ).collect()
-    return sorted(map(_version, rows), key=lambda version: version.number)
-
-
-def _version(row: Any) -> Version:
-    metrics = {
-        key: int(value) for key, value in (row.operationMetrics or {}).items() if value.isdigit()
-    }
-    added = removed = replaced = 0
-    if row.operation == "MERGE":
-        added = metrics.get("numTargetRowsInserted", 0)
-        replaced = metrics.get("numTargetRowsUpdated", 0)
-        removed = metrics.get("numTargetRowsDeleted", 0)
-    elif row.operation in ("WRITE", "STREAMING UPDATE"):
-        added = metrics.get("numOutputRows", 0)
-    elif row.operation == "DELETE":
-        removed = metrics.get("numDeletedRows", 0)
-    return Version(
-        row.version,
-        datetime.fromtimestamp(row.ms / 1000, UTC),
-        row.operation,
-        added,
-        removed,
-        replaced,
-        parse_metadata(row.userMetadata),
-    )
+    found = (version_of(row.version, row.ms, row.asDict()) for row in rows)
+    return sorted(found, key=lambda version: version.number)
 
 
 def find_version(known: list[Version], as_of: str | None) -> Version:

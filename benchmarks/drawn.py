@@ -46,6 +46,7 @@ def empty_lake(ready: Path, folder: Path) -> Path:
         The new lake.
     """
     shutil.copytree(ready / "models", folder / "models")
+    shutil.copyfile(ready / "lake.json", folder / "lake.json")
     for table in ("features", "quarantine", "refits"):
         (folder / table / "_delta_log").mkdir(parents=True)
         shutil.copyfile(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 from pomona import questions
+from pomona.alarm import WATCHED, overdue, parse_limits
+from pomona.durations import ago
+from pomona.pulse import pulse
 from pomona.screen import Screen
+from streaming.errors import LimitPassed
 
 
-def tell_status(lake: str, *, as_json: bool) -> None:
-    """Tell how a lake stands."""
+def tell_status(lake: str, max_age: Sequence[str] = (), *, as_json: bool) -> None:
+    """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.alarm`."""
+    if max_age:
+        return sound_alarm(lake, max_age, as_json=as_json)
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
         answer = questions.status(lake)
     if as_json:
-        screen.show(answer)
-        return
+        return screen.show(answer)
     reasons = answer["quarantine"]
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
@@ -26,7 +34,7 @@ def tell_status(lake: str, *, as_json: bool) -> None:
     )
     if batch:
         screen.line(
-            f"last batch   {batch['at']} ({_ago(batch['seconds_ago'])}): "
+            f"last batch   {batch['at']} ({ago(batch['seconds_ago'])}): "
             f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
         )
     if refit:
@@ -37,6 +45,28 @@ def tell_status(lake: str, *, as_json: bool) -> None:
         )
     else:
         screen.line(f"last refit   none yet: pomona refit {lake}")
+
+
+def sound_alarm(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
+    """Tell when a lake has last seen anything; LimitPassed where something is older than its `max_age`."""
+    limits = parse_limits(max_age)
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        answer = pulse(lake)
+    late = overdue(answer, limits)
+    if as_json:
+        screen.show(answer | {"overdue": late})
+    else:
+        screen.line(f"rows         {answer['rows']:,}")
+        for what in WATCHED:
+            at = answer[f"last_{what}"]
+            told = (
+                at
+                and f"{at} ({ago((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())})"
+            )
+            screen.line(f"{f'last {what}':<12} {told or 'none yet'}")
+    if late:
+        raise LimitPassed(f"{answer['lake']}: {'; '.join(item['told'] for item in late)}")
 
 
 def tell_quarantine(lake: str, reason: str | None, *, as_json: bool) -> None:
@@ -65,10 +95,3 @@ def tell_history(lake: str, *, as_json: bool) -> None:
     columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
     # As --as-of takes it: without a comma in it.
     screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
-
-
-def _ago(seconds: int) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"

@@ -1,17 +1,18 @@
 """The command `pomona`: words in, a few lines out, and an exit status that a script can trust.
 
-0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong.
+0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong · 3 a limit was passed.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Annotated
 
 import typer
 
+from pomona.arguments import Json, LakeArgument
+from pomona.keeping_commands import app as keeping_commands
 from streaming import __version__
 from streaming.errors import PomonaError, UsageError
 
@@ -22,11 +23,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-
-LakeArgument = Annotated[
-    str, typer.Argument(metavar="LAKE", help="Folder or s3:// URI of the lake.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+app.add_typer(keeping_commands)
 
 
 def _version(asked: bool) -> None:
@@ -79,6 +76,12 @@ def ingest(
     one_by_one_above: Annotated[
         int, typer.Option(help="Bytes above which a file is read alone, none ahead (32 MB).")
     ] = 33_554_432,
+    max_cpu_seconds: Annotated[
+        float, typer.Option(help="Of the processor's time that decoding one image may take.")
+    ] = 60.0,
+    max_failure_rate: Annotated[
+        float, typer.Option(help="Share of the last 200 images or more that may fail, 0 to 1.")
+    ] = 0.5,
     as_json: Json = False,
 ) -> None:
     """Turn the images below SOURCE into rows of LAKE, as they arrive; Ctrl-C stops it cleanly.
@@ -101,6 +104,8 @@ def ingest(
         sweep_every=sweep_every,
         max_pixels=max_pixels,
         one_by_one_above=one_by_one_above,
+        max_cpu_seconds=max_cpu_seconds,
+        max_failure_rate=max_failure_rate,
     )
     screen = Screen(as_json=as_json)
     with screen.working("starting"):
@@ -157,14 +162,21 @@ def refit(
 
 
 @app.command()
-def status(lake: LakeArgument, as_json: Json = False) -> None:
+def status(
+    lake: LakeArgument,
+    max_age: Annotated[
+        list[str] | None,
+        typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
 
-    Example: pomona status ./lake --json
+    Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
     from pomona.answers import tell_status
 
-    tell_status(lake, as_json=as_json)
+    tell_status(lake, max_age or (), as_json=as_json)
 
 
 @app.command()
@@ -194,17 +206,6 @@ def history(lake: LakeArgument, as_json: Json = False) -> None:
 
 
 @app.command()
-def stop(lake: LakeArgument, as_json: Json = False) -> None:
-    """End the process that writes LAKE, in order, and wait for its end.
-
-    Example: pomona stop ./lake
-    """
-    from pomona.ending import stop_and_tell
-
-    stop_and_tell(lake, as_json=as_json)
-
-
-@app.command()
 def demo(
     folder: Annotated[
         str, typer.Option(help="Where to put images and lake; a number is added if it is taken.")
@@ -224,20 +225,19 @@ def demo(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
-    warnings = logging.StreamHandler()
-    # Py4J tells of every Ctrl-C with its stack.
-    warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
-    logging.basicConfig(handlers=[warnings], format="pomona: %(message)s")
-    try:
-        app()
-    except PomonaError as error:
-        from pomona.screen import fail
+    from pomona.discretion import discreetly
 
-        fail(str(error))
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except BrokenPipeError:  # `pomona history LAKE | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    with discreetly():
+        try:
+            app()
+        except PomonaError as error:
+            from pomona.screen import fail
+
+            fail(str(error))
+            sys.exit(error.exit_status)
+        except BrokenPipeError:  # `pomona history LAKE | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
 
 if __name__ == "__main__":

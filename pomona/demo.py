@@ -89,7 +89,9 @@ class Demonstration:
             if weights is not None:
                 raise
             self._screen.line(
-                "   !! NO IMAGENET WEIGHTS: the network is out of reach. This demonstration goes on with RANDOM\n"
+                "   !! NO IMAGENET WEIGHTS: the network is out of reach. This demonstration goes on with RANDOM"
+            )
+            self._screen.line(
                 "   !! weights: all of it works, but the features are those of an untrained network."
             )
             model = ensure_model(models, RANDOM)

@@ -1,27 +1,25 @@
-"""What people ask of a lake, answered as plain dictionaries that print as JSON: status, quarantine, history."""
+"""What people ask of a lake, answered as plain dictionaries that print as JSON: status, quarantine, history.
+
+All of it is read without a JVM.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-
-from batch_pca.catalog import PublishedRefit, published, same_rows
-from batch_pca.versions import versions
+from pomona.asking import Answer, explained, iso, open_lake, rows_of
 from streaming.decode import Reason
+from streaming.delta_rs import changes, open_table, open_tables, quoted
 from streaming.errors import PomonaError, UsageError
-from streaming.faults import explain
-from streaming.known import KnownImages
-from streaming.lake import Lake, read_table
-from streaming.session import start_session
-from streaming.source import Source
-from streaming.storage import TransientFault, is_s3
+from streaming.lake import Lake, is_table
+from streaming.storage import TransientFault
+from streaming.table_log import Version, read_back, read_commits
 
-Answer = dict[str, Any]
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_COUNTS = "count(*) AS rows, count(DISTINCT label) AS labels, max(model_id) AS model_id"
 
 
 def status(location: str) -> Answer:
@@ -39,47 +37,31 @@ def status(location: str) -> Answer:
         (images of the source in neither table, or changed since; None where the source cannot be listed),
         ``last_batch``, ``last_refit``.
     """
-    lake = _lake(location)
-    try:
-        spark = _session(lake)
-        features = read_table(spark, lake.features)
-        counts = features.agg(
-            F.count("*").alias("rows"),
-            F.countDistinct("label").alias("labels"),
-            F.max("model_id").alias("model_id"),
-        ).collect()[0]
-        reasons = read_table(spark, lake.quarantine).groupBy("reason").count().collect()
-        commits = sorted(
-            (
-                v
-                for at in (lake.features, lake.quarantine)
-                for v in versions(spark, at)
-                if "source" in v.told
-            ),
-            key=lambda version: version.committed,
-        )
-        last = commits[-1] if commits else None
+    lake = open_lake(location)
+    with explained():
+        features, quarantined = open_tables(lake.features, lake.quarantine)
+        counts = rows_of(features, _COUNTS)[0]
+        reasons = rows_of(quarantined, "reason, count(*) AS images", "GROUP BY reason")
+        last = last_batch(lake, features, quarantined)
         source = last.told["source"] if last else None
         return {
             "lake": lake.root,
             "source": source,
-            "rows": counts.rows,
-            "labels": counts.labels,
-            "model_id": counts.model_id,
-            "quarantine": {row.reason: row["count"] for row in reasons},
-            "backlog": _backlog(spark, source, lake),
+            "rows": counts["rows"],
+            "labels": counts["labels"],
+            "model_id": counts["model_id"],
+            "quarantine": {row["reason"]: row["images"] for row in reasons},
+            "backlog": _backlog(source, lake),
             "last_batch": last
             and {
-                "at": _iso(last.committed),
+                "at": iso(last.committed),
                 "seconds_ago": round((datetime.now(UTC) - last.committed).total_seconds()),
                 "images": last.told.get("images", 0),
                 "quarantined": last.told.get("quarantined", 0),
                 "engine": last.told.get("engine"),
             },
-            "last_refit": _last_refit(spark, lake, counts.rows),
+            "last_refit": _last_refit(lake, features, counts["rows"]),
         }
-    except (PySparkException, Py4JError, TransientFault, OSError) as error:
-        raise explain(error) from error
 
 
 def quarantine(location: str, reason: str | None = None) -> list[Answer]:
@@ -104,18 +86,14 @@ def quarantine(location: str, reason: str | None = None) -> list[Answer]:
     """
     if reason is not None and reason not in set(Reason):
         raise UsageError(f"--reason {reason}: choose one of {', '.join(Reason)}")
-    lake = _lake(location)
-    try:
-        rows = read_table(_session(lake), lake.quarantine)
-        if reason:
-            rows = rows.where(F.col("reason") == reason)
-        times = {
-            name: F.date_format(name, "yyyy-MM-dd'T'HH:mm:ss'Z'")
-            for name in ("modification_time", "ingested_at")
-        }
-        return [row.asDict() for row in rows.withColumns(times).orderBy("reason", "path").collect()]
-    except (PySparkException, Py4JError) as error:
-        raise explain(error) from error
+    lake = open_lake(location)
+    with explained():
+        only = f"WHERE reason = {quoted(reason)} " if reason else ""
+        rows = rows_of(open_table(lake.quarantine), "*", f"{only}ORDER BY reason, path")
+    return [
+        {name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()}
+        for row in rows
+    ]
 
 
 def history(location: str) -> list[Answer]:
@@ -127,52 +105,58 @@ def history(location: str) -> list[Answer]:
         Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
         ``total`` (rows after it), ``images_per_second`` and ``refits`` (the ids of those made of it).
     """
-    lake = _lake(location)
-    try:
-        spark = _session(lake)
+    lake = open_lake(location)
+    with explained():
         made: dict[int, list[str]] = {}
-        for refit in published(spark, lake):
-            made.setdefault(refit.features_version, []).append(refit.refit_id)
+        for refit in _refits(lake, "refit_id, features_version", "ORDER BY created_at"):
+            made.setdefault(refit["features_version"], []).append(refit["refit_id"])
+        features = open_table(lake.features)
         # Told backwards from what there is now, since the oldest commits may be gone from the log.
-        total = read_table(spark, lake.features).count()
+        total = rows_of(features, "count(*) AS rows")[0]["rows"]
         told = []
-        for version in reversed(versions(spark, lake.features)):
-            seconds = version.told.get("seconds")
-            told.append(
-                {
-                    "version": version.number,
-                    "committed": _iso(version.committed),
-                    "operation": version.operation,
-                    "added": version.added,
-                    "replaced": version.replaced,
-                    "removed": version.removed,
-                    "total": total,
-                    "images_per_second": (
-                        round(version.told.get("images", 0) / seconds, 1) if seconds else None
-                    ),
-                    "refits": made.get(version.number, []),
-                }
-            )
+        for version in reversed(read_commits(lake.features)):
+            if version.number > features.version():  # committed meanwhile
+                continue
+            told.append(_told(version, total, made.get(version.number, [])))
             total += version.removed - version.added
         return told[::-1]
-    except (PySparkException, Py4JError) as error:
-        raise explain(error) from error
 
 
-def _lake(location: str) -> Lake:
-    lake = Lake.at(location)
-    lake.require()
-    return lake
+def _told(version: Version, total: int, refits: list[str]) -> Answer:
+    seconds = version.told.get("seconds")
+    return {
+        "version": version.number,
+        "committed": iso(version.committed),
+        "operation": version.operation,
+        "added": version.added,
+        "replaced": version.replaced,
+        "removed": version.removed,
+        "total": total,
+        "images_per_second": round(version.told.get("images", 0) / seconds, 1) if seconds else None,
+        "refits": refits,
+    }
 
 
-def _session(lake: Lake) -> SparkSession:
-    return start_session(s3=is_s3(lake.root))
+def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:
+    return rows_of(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
 
 
-def _backlog(spark: SparkSession, source: str | None, lake: Lake) -> int | None:
+def last_batch(lake: Lake, features: DeltaTable, quarantined: DeltaTable) -> Version | None:
+    """The last commit of a micro-batch in either table; a refit or an upgrade is none."""
+    last = [
+        next((v for v in read_back(location, table.version()) if "source" in v.told), None)
+        for location, table in ((lake.features, features), (lake.quarantine, quarantined))
+    ]
+    return max((v for v in last if v), key=lambda version: version.committed, default=None)
+
+
+def _backlog(source: str | None, lake: Lake) -> int | None:
     """Images that the next run would take; None where the source is out of reach from here."""
     if not source:
         return None
+    from streaming.known import KnownImages
+    from streaming.source import Source
+
     try:
         where = Source(source)
         where.require(images=False)
@@ -182,24 +166,39 @@ def _backlog(spark: SparkSession, source: str | None, lake: Lake) -> int | None:
         return None
 
 
-def _last_refit(spark: SparkSession, lake: Lake, rows: int) -> Answer | None:
-    refits = published(spark, lake)
+def _last_refit(lake: Lake, features: DeltaTable, rows: int) -> Answer | None:
+    refits = _refits(
+        lake,
+        "refit_id, created_at, features_version, components, explained_variance_ratio, rows",
+        "ORDER BY created_at DESC LIMIT 1",
+    )
     if not refits:
         return None
-    last: PublishedRefit = refits[-1]
-    latest = versions(spark, lake.features)[-1].number
+    last = refits[0]
     return {
-        "refit_id": last.refit_id,
-        "at": _iso(last.created_at),
-        "features_version": last.features_version,
-        "components": last.components,
-        "explained_variance": round(last.explained, 6),
-        "rows": last.rows,
-        "new_rows_since": rows - last.rows,
-        "stale": not same_rows(spark, lake, last.features_version, latest),
-        "folder": last.folder.uri,
+        "refit_id": last["refit_id"],
+        "at": iso(last["created_at"]),
+        "features_version": last["features_version"],
+        "components": last["components"],
+        "explained_variance": round(sum(last["explained_variance_ratio"]), 6),
+        "rows": last["rows"],
+        "new_rows_since": rows - last["rows"],
+        "stale": not _same_rows(lake, features, last["features_version"]),
+        "folder": f"{lake.reduced}/{last['refit_id']}",
     }
 
 
-def _iso(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+def _same_rows(lake: Lake, features: DeltaTable, since: int) -> bool:
+    """Whether no row has changed since a version; an OPTIMIZE or a new property is no change."""
+    if features.version() == since:
+        return True
+    for version in read_back(lake.features, features.version(), since + 1):
+        if version.changed_rows and version.told.get("pomona"):
+            return False
+    from deltalake.exceptions import DeltaError
+    from pyarrow import ArrowException
+
+    try:
+        return not any(batch.num_rows for batch in changes(features, since, ["path"]))
+    except (DeltaError, ArrowException, OSError):  # its files are gone: nobody can tell any more
+        return False

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.refit import RefitOptions, refit
+from pomona.durations import parse_duration
 from pomona.screen import Screen
-from streaming.errors import FaultError, SnapshotError, UsageError
+from streaming.errors import FaultError, SnapshotError
 from streaming.stopping import stop_requested
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as ``45s``, ``30m``, ``1h`` or ``1d``; UsageError for another text."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if not match or float(match[1]) == 0:
-        raise UsageError(f"--every {text}: give a number and a unit, such as 45s, 30m, 1h or 1d")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def refit_and_tell(lake: str, options: RefitOptions, *, as_json: bool) -> PublishedRefit:

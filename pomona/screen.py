@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.status import Status
@@ -15,8 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from streaming.fetch import Outcome
-from streaming.results import BatchResult
-from streaming.settings import IngestSummary
+from streaming.visible import visible, visible_json
+
+if TYPE_CHECKING:  # these bring Spark with them, and some commands do without
+    from streaming.results import BatchResult
+    from streaming.settings import IngestSummary
 
 
 class Screen:
@@ -29,20 +32,20 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._out = Console(highlight=False, soft_wrap=True)
+        self._out = Console(highlight=False, soft_wrap=True, emoji=False)  # :apple: is a name
         if not self._out.is_terminal:
             self._out.width = 2000  # a file has no width; do not fold what a script may read
-        self._progress = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._progress = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._status: Status | None = None
         self._started = time.monotonic()
 
     def line(self, text: str = "") -> None:
-        """Say something that is no result."""
-        (self._progress if self.as_json else self._out).print(text, markup=False)
+        """Say something that is no result, in one line."""
+        (self._progress if self.as_json else self._out).print(visible(text), markup=False)
 
     def show(self, answer: Any) -> None:
         """Print a result as JSON."""
-        print(json.dumps(answer, indent=2, ensure_ascii=False, default=str))
+        print(visible_json(json.dumps(answer, indent=2, ensure_ascii=False, default=str)))
 
     def table(self, columns: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
         """Print rows; `columns` are heading by key."""
@@ -50,7 +53,9 @@ class Screen:
         for heading in columns.values():
             table.add_column(heading, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(_cell(row[key])) for key in columns))  # [x] is no markup here
+            table.add_row(
+                *(Text(visible(_cell(row[key]))) for key in columns)
+            )  # [x] is no markup here
         self._out.print(table)
 
     @contextmanager
@@ -87,7 +92,7 @@ def _cell(value: Any) -> str:
 
 def fail(message: str) -> None:
     """Say in one line what went wrong."""
-    print(f"pomona: {' '.join(message.split())}", file=sys.stderr)
+    print(f"pomona: {visible(' '.join(message.split()))}", file=sys.stderr)
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from streaming.carrying_out import RunContext, perform
-from streaming.commit import SWEEP, parse_metadata
+from streaming.commit import SWEEP
 from streaming.errors import FaultError, LeaseError
+from streaming.failure_rate import FailureRate
 from streaming.ingest import open_batch
 from streaming.lake import Lake
 from streaming.lease import Lease, hold, holder_of
@@ -21,6 +22,7 @@ from streaming.session import start_session
 from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.source import Source
 from streaming.storage import StoredFile, is_s3, storage_of
+from streaming.table_log import parse_metadata
 
 _POLL = 0.5  # seconds
 _RECENT = 100  # commits
@@ -115,7 +117,7 @@ def carry_out_now(
 
     def take(batch: MicroBatch, files: Sequence[StoredFile]) -> list[BatchResult]:
         part = PART_A_CORE * spark.sparkContext.defaultParallelism
-        overlap = Overlap(batch, part, lambda: False)
+        overlap = Overlap(batch, part, lambda: False, FailureRate(settings.max_failure_rate))
         try:
             return list(overlap.take(files, SWEEP))
         finally:

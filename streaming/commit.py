@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import __version__
+from streaming.table_log import parse_metadata
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +38,6 @@ class BatchId:
 
 #: Files that the stream does not deliver are taken outside of it; comparing with the tables makes that repeatable.
 SWEEP = BatchId(None, -1)
-
-
-def parse_metadata(text: str | None) -> dict[str, Any]:
-    """What a commit told of itself; empty for commits that Pomona did not make."""
-    try:
-        told = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def prepare_commit(spark: SparkSession, location: str) -> None:

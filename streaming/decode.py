@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 import io
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from streaming.damage import was_cut_short
+from streaming.limits import MachineFull, memory_limited
 from streaming.square import Square, to_square
 
 DECODER_REVISION = 2
@@ -34,6 +36,8 @@ IMAGE_SUFFIXES: tuple[str, ...] = (
     *("gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "jpf", "jpx", "j2c", "jpc", "avif", "avifs"),
 )
 """Suffixes of `FORMATS`, lower case, without the dot: what counts as an image in a listing."""
+
+_BYTES_A_PIXEL = 48  # that its pixels explain: Pillow takes 29 at most, for JPEG 2000 with alpha
 
 Image.init()  # registers the plugins now, not in whichever thread decodes first
 
@@ -55,6 +59,8 @@ class Reason(enum.StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: The storage refuses to hand the file out: permissions, an archived object (reader only).
     ACCESS_DENIED = "access_denied"
+    #: It ended the process that decoded it, twice, alone there: a hang, a crash, no memory (`streaming.rescue`).
+    CRASHED_WORKER = "crashed_worker"
 
 
 class UndecodableImage(Exception):
@@ -77,7 +83,8 @@ class DecodeSettings:
 
     A value is ``pixel / divisor + offset`` in float32: bit for bit what Keras's
     `mobilenet_v2.preprocess_input` gives. `size` is the side in pixels, `max_pixels` the greatest
-    width times height of a file, `max_bytes` its greatest length.
+    width times height of a file, `max_bytes` its greatest length. `memory_beside`, for a process that does
+    nothing else, makes allocations fail that its pixels and so many bytes do not explain; 0 sets no bound.
     """
 
     size: int = 224
@@ -85,6 +92,7 @@ class DecodeSettings:
     offset: float = -1.0
     max_pixels: int = 100_000_000
     max_bytes: int = 256 * 2**20
+    memory_beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,8 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
     ------
     UndecodableImage
         For whatever is wrong with the content; bad content raises nothing else.
+    MachineFull
+        Under `memory_beside`, where the machine has less memory than the image may take.
     """
     if not content:
         raise UndecodableImage(Reason.EMPTY, "the file has 0 bytes")
@@ -132,10 +142,12 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
         if (count := image.width * image.height) > settings.max_pixels:
             text = f"{image.width:,} x {image.height:,} = {count:,} pixels, more than the limit of "
             raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
-        square = _square(image, content, settings.size)
+        room = settings.memory_beside + _BYTES_A_PIXEL * count + 2 * len(content)
+        with memory_limited(room) if settings.memory_beside else nullcontext():
+            square = _square(image, content, settings.size)
         pixels = np.asarray(square.image, dtype=np.float32)
         name = image.format or "unknown"
-    except UndecodableImage:
+    except (UndecodableImage, MachineFull):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # WebP, GIF and the tiles of a TIFF ask Pillow's own limit before ours can be asked.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -24,12 +25,32 @@ def open_table(location: str, version: int | None = None) -> DeltaTable:
     """
     from deltalake import DeltaTable
 
-    options = {}
-    if is_s3(location):
-        from streaming.s3 import delta_rs_options
-
-        options = delta_rs_options()
+    options = _options(location)
     return DeltaTable(location.removeprefix("file:"), version=version, storage_options=options)
+
+
+def open_tables(*locations: str) -> list[DeltaTable]:
+    """Open tables of one lake at the same time, with one look for credentials."""
+    from deltalake import DeltaTable
+
+    options = _options(locations[0])
+    with ThreadPoolExecutor(len(locations)) as pool:
+        return list(
+            pool.map(
+                lambda location: DeltaTable(
+                    location.removeprefix("file:"), storage_options=options
+                ),
+                locations,
+            )
+        )
+
+
+def _options(location: str) -> dict[str, str]:
+    if not is_s3(location):
+        return {}
+    from streaming.s3 import delta_rs_options
+
+    return delta_rs_options()
 
 
 def query(table: DeltaTable, columns: str, rest: str = "") -> Iterator[pa.RecordBatch]:

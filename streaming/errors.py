@@ -7,7 +7,9 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 ├── LeaseError         another process writes the lake
 ├── ModelError         weights, exported model or engine cannot be used
 ├── SnapshotError      no such version of a table, or too few rows in it
+├── DeliveryError      most of the images that came cannot be decoded; nothing of them was written
 ├── FaultError         something outside failed for longer than the patience lasts; run the same command again
+├── LimitPassed        a limit that was to be watched was passed (exit status 3)
 └── PlatformError      Java, jars or Spark are missing or broken on this machine
 """
 
@@ -15,9 +17,13 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 class PomonaError(Exception):
     """A mistake or a fault that a user can mend; its text is one line that says how."""
 
+    exit_status = 1
+
 
 class UsageError(PomonaError):
     """The options given contradict each other, or are out of their range."""
+
+    exit_status = 2
 
 
 class SourceError(PomonaError):
@@ -40,8 +46,18 @@ class SnapshotError(PomonaError):
     """The version asked for does not exist, or holds too little to be fitted."""
 
 
+class DeliveryError(PomonaError):
+    """More of the images that came are broken than the user allows."""
+
+
 class FaultError(PomonaError):
     """A fault from outside ended the run: storage, network, a full disk."""
+
+
+class LimitPassed(PomonaError):
+    """A limit that was to be watched was passed; the command itself has worked."""
+
+    exit_status = 3
 
 
 class PlatformError(PomonaError):

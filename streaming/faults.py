@@ -6,6 +6,7 @@ import re
 
 from streaming import errors
 from streaming.errors import FaultError, LeaseError, PomonaError
+from streaming.exhausted import explain_exhaustion
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
 _FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
@@ -15,8 +16,14 @@ _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILIN
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
 
 
-def explain(error: BaseException) -> PomonaError:
+def explain(error: BaseException, lake: str = "") -> PomonaError:
     """Find the cause in whatever ended a run.
+
+    Parameters
+    ----------
+    error : BaseException
+    lake : str
+        Root of the lake, as a normalized URI: where to look for a full disk.
 
     Returns
     -------
@@ -25,6 +32,8 @@ def explain(error: BaseException) -> PomonaError:
     """
     if isinstance(error, PomonaError):
         return error
+    if exhausted := explain_exhaustion(error, lake):
+        return exhausted
     text = str(error)
     for name, message in _FOR_USERS.findall(text)[-1:]:
         kind: type[PomonaError] = getattr(errors, name)

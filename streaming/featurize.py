@@ -17,6 +17,7 @@ from streaming.decode import DecodedImage, DecodeSettings, Reason, UndecodableIm
 from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
 from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, Outcome, fetch_ahead, is_young
+from streaming.limits import MAX_CPU_SECONDS, cpu_limited
 from streaming.source import label_of
 from streaming.storage import StoredFile
 
@@ -66,6 +67,8 @@ class Featurizer:
         ``cpu``, or ``cuda`` for the GPU that the task gets.
     settle : float
         Seconds for which a file in a folder must not have changed before it is said to be broken.
+    max_cpu_seconds : float
+        Of the processor's time for the decoding of one image; more ends the worker.
     """
 
     extractor: Extractor
@@ -75,6 +78,7 @@ class Featurizer:
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     device: str = "cpu"
     settle: float = 0.0
+    max_cpu_seconds: float = MAX_CPU_SECONDS
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -112,14 +116,21 @@ class Featurizer:
         if fetched.outcome is Outcome.FEATURES:
             row.content_hash = hashlib.sha256(fetched.content).hexdigest()
             try:
-                row.image = decode(fetched.content, self.decoding)
+                with cpu_limited(self.max_cpu_seconds):
+                    row.image = decode(fetched.content, self.decoding)
             except UndecodableImage as error:
-                if is_young(fetched.file, self.settle):
-                    row.outcome = Outcome.CHANGING
-                else:
-                    row.outcome, row.reason = Outcome.QUARANTINE, error.reason
-                    row.detail = error.detail
+                row.fail(error.reason, error.detail, self.settle)
         return row
+
+    def failed(self, task: Task, reason: Reason, detail: str) -> pa.RecordBatch:
+        """The row of an image that this worker has not decoded itself, and that cannot be."""
+        row = _Row(task[0], Outcome.QUARANTINE, task[1])
+        row.fail(reason, detail, self.settle)
+        return row.as_batch()
+
+    def suspected(self, task: Task) -> pa.RecordBatch:
+        """The row of an image that has ended a process, and is to be judged alone."""
+        return _Row(task[0], Outcome.CRASHED, task[1]).as_batch()
 
 
 # The engines of this worker: made once, kept from task to task.
@@ -146,6 +157,17 @@ class _Row:
     content_hash: str | None = None
     image: DecodedImage | None = None
     features: NDArray[np.float32] | None = field(default=None)
+
+    def fail(self, reason: Reason, detail: str, settle: float) -> None:
+        """Broken; but a young file may still be written to."""
+        if is_young(self.file, settle):
+            self.outcome = Outcome.CHANGING
+        else:
+            self.outcome, self.reason, self.detail = Outcome.QUARANTINE, reason, detail
+
+    def as_batch(self) -> pa.RecordBatch:
+        """One row of `OUTPUT`."""
+        return pa.RecordBatch.from_pylist([self.as_dict()], schema=OUTPUT)
 
     def as_dict(self) -> dict[str, Any]:
         """The values of `OUTPUT`."""

@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     CHANGING = "changing"
     #: Deleted between listing and reading: reported, and no failure.
     GONE = "gone"
+    #: Ended the process that decoded it: to be taken once more, alone; never what becomes of an image in the end.
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True)

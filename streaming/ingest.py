@@ -18,6 +18,7 @@ from streaming.featurize import Featurizer
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.lease import Lease, hold
+from streaming.limits import MEMORY_BESIDE
 from streaming.microbatch import MicroBatch
 from streaming.model_store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves
@@ -64,12 +65,13 @@ def ingest(
     try:
         from_.require(images=settings.once)
         to.require_room()
+        to.check_format()
         with hold(to) as lease:
             batch = open_batch(from_, settings, lease)
             with stop_requested(stop) as event:
                 return Run(from_, batch, settings, watch, lease).until(event)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
-        raise explain(error) from error
+        raise explain(error, to.root) from error
 
 
 def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
@@ -93,12 +95,14 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
             spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
             lease.guard(spark)
             decoding = DecodeSettings(
-                extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels
+                *(extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels),
+                memory_beside=MEMORY_BESIDE + settings.one_by_one_above,
             )
             shared_model = spark.sparkContext.broadcast(model)
             above = settings.one_by_one_above
             featurizer = Featurizer(
-                extractor, engine, shared_model, decoding, above, settings.device, settings.settle
+                *(extractor, engine, shared_model, decoding, above),
+                *(settings.device, settings.settle, settings.max_cpu_seconds),
             )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)
@@ -111,7 +115,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
         remarks = {"source": from_.root, "engine": engine, "device": settings.device}
         return MicroBatch(spark, to, featurizer, known, remarks)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
-        raise explain(error) from error
+        raise explain(error, to.root) from error
 
 
 def check_apart(source: Source, lake: Lake) -> None:

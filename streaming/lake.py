@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from typing import TYPE_CHECKING
 
 from streaming.errors import LakeError
+from streaming.lake_format import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.schemas import QUARANTINE, REFITS, Table, features_table
 from streaming.storage import is_s3, local_path, normalize, reach, storage_of
 from streaming.turns import turn
+
+if TYPE_CHECKING:  # `pomona status` answers before Spark is imported
+    from pyspark.sql import DataFrame, SparkSession
 
 RETENTION = "interval 3650 days"
 
@@ -66,10 +68,23 @@ class Lake:
         """Whether there is a features table."""
         return is_table(self.features)
 
-    def require(self) -> None:
-        """Raise LakeError unless there is a features table here."""
+    def format(self) -> LakeFormat | None:
+        """The format that this lake has; None where there is no lake yet."""
+        return read_format(self.root) or (LakeFormat(1) if self.exists() else None)
+
+    def check_format(self, *, older_too: bool = False) -> None:
+        """Raise LakeError for a newer format, and for an older one unless that will do."""
+        found = self.format()
+        if found:
+            check_format(self.root, found, older_too=older_too)
+
+    def require(self, *, older_too: bool = False) -> None:
+        """Raise LakeError unless there is a features table here, in a format that will do."""
         self._reach()
-        if not self.exists():
+        found, exists = read_format(self.root), self.exists()
+        if found or exists:
+            check_format(self.root, found or LakeFormat(1), older_too=older_too)
+        if not exists:
             raise LakeError(
                 f"{self.root} is not a lake (no features/ in it): name the LAKE of `pomona ingest`"
             )
@@ -82,7 +97,7 @@ class Lake:
         folder = local_path(self.root)
         if folder.exists() and not folder.is_dir():
             raise LakeError(f"{folder} is a file: name a folder for the lake")
-        own = {"features", "quarantine", "refits", "checkpoints", "models", "reduced"}
+        own = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
         own |= {"requests", "lease.json", "lease-java"}
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         if names and not names & own:
@@ -104,6 +119,8 @@ class Lake:
 
 def create_tables(spark: SparkSession, lake: Lake, width: int) -> None:
     """Create the three tables of a lake where they are missing, for features of `width` values."""
+    if lake.format() is None:
+        write_format(lake.root)  # first: tables without it would pass for those of format 1
     create_table(spark, lake.features, features_table(width))
     create_table(spark, lake.quarantine, QUARANTINE)
     create_table(spark, lake.refits, REFITS)
@@ -118,6 +135,8 @@ def create_table(spark: SparkSession, location: str, table: Table) -> None:
 
 
 def _create_table(spark: SparkSession, location: str, table: Table) -> None:
+    from delta.tables import DeltaTable
+
     if is_table(location):  # while this one waited
         return
     builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
@@ -125,14 +144,18 @@ def _create_table(spark: SparkSession, location: str, table: Table) -> None:
         builder = builder.addColumn(
             column.name, column.type, nullable=column.nullable, comment=column.comment
         )
-    properties = table.properties | {
-        "delta.logRetentionDuration": RETENTION,
-        "delta.deletedFileRetentionDuration": RETENTION,
-        **{f"delta.constraints.{name}": check for name, check in table.constraints.items()},
-    }
-    for key, value in properties.items():
+    checks = {f"delta.constraints.{name}": check for name, check in table.constraints.items()}
+    for key, value in (contract_properties(table) | checks).items():
         builder = builder.property(key, value)
     builder.execute()
+
+
+def contract_properties(table: Table) -> dict[str, str]:
+    """Delta's properties of a table, without its constraints."""
+    return table.properties | {
+        "delta.logRetentionDuration": RETENTION,
+        "delta.deletedFileRetentionDuration": RETENTION,
+    }
 
 
 def is_table(location: str) -> bool:

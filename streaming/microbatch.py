@@ -18,9 +18,10 @@ from streaming.featurize import Featurizer
 from streaming.fetch import Outcome
 from streaming.known import KnownImages
 from streaming.lake import Lake, read_table
+from streaming.rescue import featurize_whatever_ends
 from streaming.results import BatchResult, Computed
 from streaming.schemas import QUARANTINE, features_table
-from streaming.shares import Shares, tasks_at_once
+from streaming.shares import tasks_at_once
 from streaming.storage import StoredFile
 
 # Images of a task: a second of work. The jobs of a commit wait for a task to end, one after the other.
@@ -59,14 +60,8 @@ class MicroBatch:
         computed = Computed(todo, held, skipped=len(files) - len(todo))
         if todo:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
-            shares = Shares.deal(self.featurizer, tasks, self._shares(len(tasks)))
-            frame = shares.featurized(self.spark).persist()
-            computed.frame = frame
-            try:
-                computed.verdicts = frame.select("path", "outcome", "reason").collect()
-            except BaseException:
-                frame.unpersist()
-                raise
+            shares = self._shares(len(tasks))
+            featurize_whatever_ends(computed, self.spark, self.featurizer, tasks, shares)
         computed.seconds = time.monotonic() - started
         return computed
 
@@ -88,7 +83,7 @@ class MicroBatch:
             try:
                 self._write(computed, paths, batch)
             finally:
-                computed.frame.unpersist()
+                computed.release()
         written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
         self.known.add([file for file in computed.files if file.path in written])
         return BatchResult(

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from streaming.extractor import INPUT_NAME, OUTPUT_NAME
 from streaming.mobilenet import INPUT_SIZE, Tensors
-from streaming.weights import IMAGENET, RANDOM, WeightsUnavailable, cached_imagenet
+from streaming.weights import IMAGENET, IMAGENET_SHA256, RANDOM, WeightsUnavailable, cached_imagenet
 
 OPSET = 17
 
 _SHAPE = (INPUT_SIZE, INPUT_SIZE, 3)
+_WHERE = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
 _FETCH_SECONDS = 20  # of silence on the line, not in all
 
 _log = logging.getLogger(__name__)
@@ -58,13 +59,12 @@ def fetch_imagenet() -> None:
     Raises
     ------
     WeightsUnavailable
-        Where the network does not give them.
+        Where the network does not give them, or gives something else.
     """
     _, keras = _tensorflow()
-    with _Fetching():
-        keras.applications.MobileNetV2(
-            weights=IMAGENET, include_top=False, pooling="avg", input_shape=_SHAPE
-        )
+    address = _WHERE + cached_imagenet().name
+    with _Fetching():  # as keras.applications does it, but for the hash
+        keras.utils.get_file(origin=address, file_hash=IMAGENET_SHA256, cache_subdir="models")
 
 
 def convert(tensors: Tensors) -> Converted:
@@ -177,7 +177,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 class _Fetching:
-    """While Keras fetches: no endless wait, and a fault of the network said in one line.
+    """While Keras fetches: no endless wait, and a fault of the network, or another file, said in one line.
 
     Keras wraps such a fault in a bare `Exception`, so it is told by its cause; all else passes.
     """
@@ -190,9 +190,9 @@ class _Fetching:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         socket.setdefaulttimeout(self._before)
-        cause = error if isinstance(error, OSError) else error and error.__context__
-        if isinstance(cause, OSError):
-            reason = getattr(cause, "reason", None) or cause
+        cause = error if isinstance(error, OSError | ValueError) else error and error.__context__
+        if isinstance(cause, OSError | ValueError):  # the latter: another hash
+            reason = " ".join(str(getattr(cause, "reason", None) or cause).split())
             raise WeightsUnavailable(
                 f"{IMAGENET}: Keras cannot fetch the weights ({reason}); give --weights PATH, "
                 f"put the file at {cached_imagenet()}, or give --weights {RANDOM}"

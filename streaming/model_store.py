@@ -38,14 +38,21 @@ def find_model(models_uri: str) -> Extractor | None:
     LakeError
         Where there are several.
     ModelError
-        Where its `model.json` is broken.
+        Where its `model.json` is broken, or that of another model.
     """
     storage = storage_of(models_uri)
     paths = sorted(f.path for f in storage.list(models_uri) if f.path.endswith(f"/{JSON_FILE}"))
     if len(paths) > 1:
         names = ", ".join(path.split("/")[-2] for path in paths)
         raise LakeError(f"{models_uri}: holds {names}, but a lake has one model; remove the others")
-    return Extractor.from_json(storage.read(paths[0]), paths[0]) if paths else None
+    if not paths:
+        return None
+    found = Extractor.from_json(storage.read(paths[0]), paths[0])
+    if found.model_id != paths[0].split("/")[-2]:  # its files are found by this name
+        raise ModelError(
+            f"{paths[0]}: describes {found.model_id!r}, which is not the name of its folder; restore it"
+        )
+    return found
 
 
 def keep_precision(models_uri: str, asked: str | None) -> str:

@@ -15,6 +15,8 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming.commit import BatchId
+from streaming.errors import DeliveryError
+from streaming.failure_rate import FailureRate
 from streaming.microbatch import MicroBatch
 from streaming.results import BatchResult, Computed
 from streaming.storage import StoredFile
@@ -50,10 +52,14 @@ class Overlap:
         Images of a part.
     stopped : callable
         Once it says yes, what is being computed is given up; what has been computed is committed.
+    rate : FailureRate
+        Judges each part before its commit.
     """
 
-    def __init__(self, batch: MicroBatch, size: int, stopped: Callable[[], bool]) -> None:
-        self._batch, self._size, self._stopped = batch, size, stopped
+    def __init__(
+        self, batch: MicroBatch, size: int, stopped: Callable[[], bool], rate: FailureRate
+    ) -> None:
+        self._batch, self._size, self._stopped, self._rate = batch, size, stopped, rate
         self._computed_at = 0.0
         self._ahead: _Part | None = None
         self._latest: _Part | None = None
@@ -87,6 +93,8 @@ class Overlap:
         ------
         Stopped
             After the commits under way, where something is left.
+        DeliveryError
+            Too many images of a part, and of those before it, have failed.
         """
         last = time.monotonic()
         left = False
@@ -183,6 +191,11 @@ class Overlap:
         now = time.monotonic()
         computed.seconds = now - self._computed_at  # not what it took beside another part
         self._computed_at = now
+        try:
+            self._rate.judge(computed)
+        except DeliveryError:
+            computed.release()
+            raise
         result = self._batch.commit(computed, key)
         self._committing.submit(self._batch.prepare)  # after this one has been told of
         return result
@@ -190,5 +203,5 @@ class Overlap:
 
 def _release(computing: Future[Computed]) -> None:
     """Give back the memory of what nobody will commit."""
-    if computing.exception() is None and (frame := computing.result().frame) is not None:
-        frame.unpersist()
+    if computing.exception() is None:
+        computing.result().release()

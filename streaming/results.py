@@ -47,7 +47,9 @@ class Computed:
     skipped : int
         Images that the lake holds as they are.
     frame : DataFrame, optional
-        Rows of `featurize.OUTPUT_DDL`, cached; None where there was nothing to do.
+        Rows of `featurize.OUTPUT_DDL`; None where there was nothing to do.
+    cached : list of DataFrame
+        What it is made of, to be let go of by `release`.
     verdicts : list of Row
         ``path``, ``outcome`` and ``reason`` of each.
     seconds : float
@@ -58,5 +60,12 @@ class Computed:
     held: dict[str, set[Any]]
     skipped: int
     frame: DataFrame | None = None
+    cached: list[DataFrame] = field(default_factory=list)
     verdicts: list[Row] = field(default_factory=list)
     seconds: float = 0.0
+
+    def release(self) -> None:
+        """Let go of the rows, written or not."""
+        for frame in self.cached:
+            frame.unpersist()
+        self.cached = []

@@ -17,6 +17,7 @@ from streaming.carrying_out import RunContext
 from streaming.commit import SWEEP, BatchId
 from streaming.errands import Errands
 from streaming.errors import PomonaError
+from streaming.failure_rate import FailureRate
 from streaming.faults import explain
 from streaming.fetch import Outcome, is_young
 from streaming.lease import Lease
@@ -59,7 +60,8 @@ class Run:
         self._one_at_a_time = threading.Lock()
         cores = batch.spark.sparkContext.defaultParallelism
         self._size = settings.max_files_per_trigger or FILES_A_CORE * cores
-        self._overlap = Overlap(batch, min(self._size, PART_A_CORE * cores), self._stopped)
+        size, rate = min(self._size, PART_A_CORE * cores), FailureRate(settings.max_failure_rate)
+        self._overlap = Overlap(batch, size, self._stopped, rate)
         self._later: dict[str, float] = {}  # path: when to look again
         self._changing: set[str] = set()  # those of them that have no row yet
         self._query_id = ""
@@ -95,7 +97,7 @@ class Run:
         if self._lease and self._lease.lost:
             raise self._lease.lost
         if self._fault:
-            raise explain(self._fault) from self._fault
+            raise explain(self._fault, self._batch.lake.root) from self._fault
         self.summary.seconds = time.monotonic() - started
         return self.summary
 

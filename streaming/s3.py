@@ -132,6 +132,11 @@ def hadoop_conf() -> dict[str, str]:
     dict of str to str
         A credentials provider that knows profiles and SSO as boto3 does; endpoint and region where
         boto3 has them.
+
+    Raises
+    ------
+    SourceError
+        Where a password stands in the endpoint.
     """
     meta = s3_client().meta
     provider = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
@@ -139,6 +144,11 @@ def hadoop_conf() -> dict[str, str]:
     if meta.region_name and meta.region_name != "aws-global":
         conf["fs.s3a.endpoint.region"] = meta.region_name
     endpoint = urlparse(meta.endpoint_url)
+    if endpoint.username or endpoint.password:
+        raise SourceError(
+            "the endpoint of S3 holds a user or a password, which Spark would write into its logs: "
+            "take them out of AWS_ENDPOINT_URL, or of the profile's endpoint_url"
+        )
     host = endpoint.hostname or ""
     # S3A finds the public endpoints of AWS by itself, and those inside a private network not.
     if ".vpce." in host or not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):

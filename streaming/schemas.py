@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from streaming.decode import Reason
+
 
 @dataclass(frozen=True)
 class Column:
@@ -70,7 +72,11 @@ def features_table(width: int) -> Table:
             # Statistics on 1280 floats a row would cost time and skip nothing.
             "delta.dataSkippingStatsColumns": "path,label,modification_time,ingested_at,batch_id",
         },
-        {"features_width": f"size(features) = {width}"},
+        {
+            # Functions that Spark and delta-rs both know: one that a writer does not know refuses every row of its.
+            "features_width": f"cardinality(features) = {width}",
+            "features_finite": "array_max(features) < 1e38",  # NaN counts as greater than any number
+        },
     )
 
 
@@ -90,6 +96,10 @@ QUARANTINE = Table(
         Column("attempts", "int", "How often the image has been tried"),
         *_ARRIVAL,
     ),
+    constraints={
+        "known_reason": f"reason IN ({', '.join(repr(str(reason)) for reason in Reason)})",
+        "counted_attempts": "attempts > 0",
+    },
 )
 
 REFITS = Table(

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 #: Delta's log store for S3, see `streaming.fence`; a cluster's session has it where it was submitted with it.
 LOG_STORE_SETTING, LOG_STORE = "spark.delta.logStore.s3a.impl", "pomona.delta.FencedLogStore"
+MEMORY_VARIABLE = "SPARK_DRIVER_MEMORY"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class SessionSettings:
     ----------
     cores : str
         Threads of the local master: a number, or ``*`` for all.
-    driver_memory : str
-        Java heap of the driver, which on a laptop is the executor too.
+    driver_memory : str, optional
+        Java heap of the driver, which on a laptop is the executor too; None is what `driver_memory` says.
     shuffle_partitions : int
         Partitions after a join or an aggregation.
     dump_classes : Path, optional
@@ -39,7 +40,7 @@ class SessionSettings:
     """
 
     cores: str = "*"
-    driver_memory: str = "2g"
+    driver_memory: str | None = None
     shuffle_partitions: int = 4
     dump_classes: Path | None = None
 
@@ -72,7 +73,11 @@ _REMOTE = {
 # The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
 # to give them back.
 # The cache of compiled code is small then, and Spark fills it, unless it is told not to be.
-_QUICK_JAVA = "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+# A Java without memory is ended: what is left of it would wait for threads that are gone.
+_QUICK_JAVA = (
+    "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
+    "-XX:+ExitOnOutOfMemoryError"
+)
 _LOCAL = {
     # It cuts each query into jobs that wait for cores one by one; tables of one machine have nothing to adapt.
     "spark.sql.adaptive.enabled": "false",
@@ -123,7 +128,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         classes = dumping_options(dump) if dump else sharing_options(archive_file(java, jars))
         log_settings = Path(__file__).with_name("log4j2.properties").as_uri()
         conf |= _LOCAL | {
-            "spark.driver.memory": settings.driver_memory,
+            "spark.driver.memory": settings.driver_memory or driver_memory(),
             "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
             "spark.driver.extraJavaOptions": f"{_QUICK_JAVA} {classes} -Dlog4j2.configurationFile={log_settings}",
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
@@ -145,6 +150,11 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         raise PlatformError(
             f"Spark did not start ({error}): check JAVA_HOME and free memory"
         ) from error
+
+
+def driver_memory() -> str:
+    """Java's heap, unless the caller says: Spark's own variable tells, as it does without Pomona."""
+    return os.environ.get(MEMORY_VARIABLE) or "2g"
 
 
 def _quiet_query_loggers() -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 from streaming.decode import DecodeSettings
 from streaming.errors import UsageError
+from streaming.failure_rate import MAX_FAILURE_RATE
 from streaming.fetch import ONE_BY_ONE_ABOVE
+from streaming.limits import MAX_CPU_SECONDS
 from streaming.results import BatchResult
 from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 
@@ -50,6 +52,10 @@ class IngestSettings:
         Greatest width times height that is decoded.
     one_by_one_above : int
         Length in bytes above which a worker holds a file alone, without reading others ahead.
+    max_cpu_seconds : float
+        Of the processor's time for the decoding of one image; more ends the worker, and the image is quarantined.
+    max_failure_rate : float
+        Share of the last 200 images or more that may fail, 0 to 1; more ends the run before they are written.
 
     Raises
     ------
@@ -68,6 +74,8 @@ class IngestSettings:
     sweep_every: float = 600.0
     max_pixels: int = DecodeSettings.max_pixels
     one_by_one_above: int = ONE_BY_ONE_ABOVE
+    max_cpu_seconds: float = MAX_CPU_SECONDS
+    max_failure_rate: float = MAX_FAILURE_RATE
 
     def __post_init__(self) -> None:
         self._check_way()
@@ -78,11 +86,14 @@ class IngestSettings:
             ("sweep_every", 1),
             ("trigger", 0),
             ("settle", 0),
+            ("max_cpu_seconds", 0.1),
         ):
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} is {value}: it must be {least} or more")
+        if not 0 <= self.max_failure_rate <= 1:
+            raise UsageError(f"--max-failure-rate is {self.max_failure_rate}: it must be 0 to 1")
 
     def _check_way(self) -> None:
         for name, known in (("engine", ENGINES), ("precision", PRECISIONS), ("device", DEVICES)):

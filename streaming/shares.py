@@ -9,8 +9,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming import gpu
+from streaming.apart import Apart
 from streaming.errors import PlatformError
 from streaming.featurize import OUTPUT_DDL, Featurizer, Task
+from streaming.limits import volunteer
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,11 @@ class Shares:
     cores' time in each micro-batch.
     """
 
-    featurizer: Featurizer
+    featurizer: Featurizer | Apart
     shares: Sequence[Sequence[Task]]
 
     @classmethod
-    def deal(cls, featurizer: Featurizer, tasks: Sequence[Task], count: int) -> Shares:
+    def deal(cls, featurizer: Featurizer | Apart, tasks: Sequence[Task], count: int) -> Shares:
         """Deal images out to `count` shares, like cards: a folder's images cost alike."""
         return cls(featurizer, [tasks[i::count] for i in range(count)])
 
@@ -36,6 +38,7 @@ class Shares:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Featurize the shares whose numbers come."""
+        volunteer()
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 yield from self.featurizer(self.shares[number])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from typing import TYPE_CHECKING
 
 from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
 from streaming.storage import StoredFile, is_s3, local_path, normalize, reach, storage_of
+
+if TYPE_CHECKING:  # `pomona status` lists a source without Spark
+    from pyspark.sql import DataFrame, SparkSession
 
 _FILES = "path string, modificationTime timestamp, length long, content binary"
 # Far above any file's age: by default Spark passes over what is a week older than the newest file it has seen.
@@ -62,7 +63,9 @@ class Source:
 
     def is_image(self, path: str) -> bool:
         """Whether a file below the root counts, by its name; Spark's own idea of hidden names is another."""
-        return not self._hides(path) and path.lower().endswith(_SUFFIXES)
+        # Hadoop takes the ".." of a key for a way up: what it then lists lies elsewhere.
+        below = path.startswith(f"{self.root.rstrip('/')}/")
+        return below and not self._hides(path) and path.lower().endswith(_SUFFIXES)
 
     def _hides(self, path: str) -> bool:
         below = path[len(self.root) :].lstrip("/")
@@ -110,6 +113,8 @@ class Source:
         DataFrame
             ``path``, ``length`` (bytes), ``modified_ms`` (since 1970).
         """
+        from pyspark.sql import functions as F
+
         return (
             spark.readStream.format("binaryFile")
             .schema(_FILES)

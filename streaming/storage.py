@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from streaming.errors import UsageError
+from streaming.redaction import redacted
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ def normalize(location: str) -> str:
     Raises
     ------
     UsageError
-        For another scheme, or a bucket without a name.
+        For another scheme, a bucket without a name, or credentials in the location.
     """
     match = _SCHEME.match(location)
     if not match:
@@ -92,9 +94,15 @@ def normalize(location: str) -> str:
         )
     if scheme not in ("s3", "s3a"):
         raise UsageError(
-            f"{location}: only local folders, s3:// and s3a:// are known, not {scheme}:"
+            f"{redacted(location)}: only local folders, s3:// and s3a:// are known, not {scheme}:"
         )
     bucket, _, key = location.split(":", 1)[1].removeprefix("//").partition("/")
+    if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
+        # Told without the location: what follows the colon may be a secret, and ends in tables and logs.
+        raise UsageError(
+            f"a location on S3 holds no credentials: write {scheme}://BUCKET/PREFIX, and set AWS_PROFILE, or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     if not bucket:
         raise UsageError(f"{location}: names no bucket; write s3://BUCKET/PREFIX")
     return f"s3a://{bucket}/{key.strip('/')}".rstrip("/")
@@ -124,8 +132,10 @@ class LocalStorage:
                     continue
 
     def stat(self, path: str) -> StoredFile:
-        """Length and time of one file, the time cut to milliseconds as Hadoop does."""
+        """Length and time of one file, the time cut to milliseconds as Hadoop does; a pipe is none."""
         status = os.stat(local_path(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(f"{path} is no regular file")
         return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def read(self, path: str) -> bytes:

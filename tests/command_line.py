@@ -126,7 +126,7 @@ def forbid_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: Any, **_options: Any) -> NoReturn:
         raise SparkStarted
 
-    for name in ("streaming.session", "streaming.ingest", "batch_pca.refit", "pomona.questions"):
+    for name in ("streaming.session", "streaming.ingest", "batch_pca.refit"):
         # `batch_pca.refit` is a function too, which stands before the module in the package.
         monkeypatch.setattr(importlib.import_module(name), "start_session", refuse)
     monkeypatch.setattr("streaming.export.convert", refuse)

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from streaming.commit import Writer
 from streaming.lake import Lake, create_table
+from streaming.lake_format import write_format
 from streaming.schemas import features_table
 
 WIDTH = 64
@@ -79,6 +80,7 @@ def images(
 def new_lake(spark: Any, folder: Path | str, width: int = WIDTH) -> Lake:
     """A lake with an empty features table, at version 1."""
     lake = Lake.at(str(folder))
+    write_format(lake.root)
     create_table(spark, lake.features, features_table(width))
     spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ('drawn' = 'yes')")
     return lake

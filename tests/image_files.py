@@ -51,6 +51,26 @@ def claiming(width: int, height: int) -> bytes:
     return png((width, height), 8, 2, np.zeros((3, 30), np.uint8))
 
 
+@cache
+def scan_bomb(side: int, scans: int) -> bytes:
+    """A small JPEG that repeats its last, nearly empty scan: each goes over all of the picture again."""
+    content = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    end = content.rindex(b"\xff\xd9")
+    last = content.rindex(b"\xff\xda", 0, end)
+    return content[:end] + content[last:end] * scans + content[end:]
+
+
+def tile_bomb(side: int) -> bytes:
+    """A TIFF of 8 x 8 pixels in one tile of `side` x `side`, which is all zeros and well compressed."""
+    data = zlib.compress(bytes(3 * side * side), 9)
+    tags = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 2), (277, 3), (322, side), (323, side)]
+    tags += [(324, 8), (325, len(data))]
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(data) + len(data) % 2)
+    directory = struct.pack("<H", len(tags)) + fields + bytes(4)
+    return start + data + bytes(len(data) % 2) + directory
+
+
 def shown(content: bytes) -> Pixels:
     """What the decoder makes of a file of SIDE x SIDE pixels, neither resized nor scaled."""
     return decode(content, RAW).pixels.astype(np.uint8)

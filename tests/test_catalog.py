@@ -20,6 +20,7 @@ from batch_pca.catalog import (
 )
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
+from streaming.upgrade import bring
 
 MADE = PublishedRefit(
     refit_id="20260303T083000Z-v2-abcd",
@@ -164,7 +165,7 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
 
 
 @pytest.mark.spark
-def test_a_table_of_an_earlier_version_is_read_and_gets_the_columns_it_lacks(
+def test_a_table_of_an_earlier_version_is_read_and_an_upgrade_gives_it_the_columns_it_lacks(
     spark: Any, tmp_path: Path
 ) -> None:
     lake = Lake.at(str(tmp_path))
@@ -176,6 +177,10 @@ def test_a_table_of_an_earlier_version_is_read_and_gets_the_columns_it_lacks(
     rows.write.format("delta").mode("append").save(lake.refits)
     before = replace(MADE, lake=lake, is_new=False, statistics=None, statistics_from=None)
     assert published(spark, lake) == [before]
+    assert bring(spark, lake.refits, REFITS)[:2] == [
+        "refits: column statistics",
+        "refits: column statistics_from",
+    ]
     later = made(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
     commit_refit(spark, later)
     assert published(spark, lake) == [before, replace(later, is_new=False)]

@@ -43,7 +43,7 @@ Caused by: java.io.IOException: No space left on device
     [
         (FROM_A_WORKER, "s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL"),
         (FROM_PYTHON, "MemoryError: Unable to allocate 1.50 GiB"),
-        (FROM_JAVA, "java.io.IOException: No space left on device"),
+        (FROM_JAVA, "No space left on device: the disk of /"),
         ("[DELTA_PATH_DOES_NOT_EXIST] file:/lake doesn't exist\nmore", "file:/lake doesn't exist"),
     ],
 )

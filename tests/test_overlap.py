@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pyspark.errors import PySparkException
 
 from streaming.commit import BatchId
+from streaming.failure_rate import FailureRate
 from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult, Computed
 from streaming.storage import StoredFile
@@ -83,7 +85,7 @@ class Recorder:
         self.events.append(f"compute {first}")
         self.context.run_job()
         self._computing(first)
-        return Computed(list(files), {}, 0)
+        return Computed(list(files), defaultdict(set), 0)
 
     def prepare(self) -> None:
         self.events.append("prepare")
@@ -95,7 +97,7 @@ class Recorder:
 
 
 def overlap(batch: Recorder, stopped: Callable[[], bool] = lambda: False, size: int = 2) -> Overlap:
-    return Overlap(batch, size, stopped)  # type: ignore[arg-type]
+    return Overlap(batch, size, stopped, FailureRate(0.5))  # type: ignore[arg-type]
 
 
 def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:

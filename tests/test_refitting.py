@@ -17,6 +17,7 @@ from pomona import refitting
 from pomona.refitting import parse_duration, refit_every, refit_json, refit_lines
 from streaming.errors import FaultError, LakeError, SnapshotError, UsageError
 from streaming.lake import Lake
+from streaming.lake_format import write_format
 from streaming.stopping import stop_requested
 
 
@@ -115,6 +116,7 @@ def schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
     """Runs `refit_every` with these answers, one a call; the last brings a signal with it."""
     (tmp_path / "features" / "_delta_log").mkdir(parents=True)
     (tmp_path / "features" / "_delta_log" / "0.json").touch()
+    write_format(str(tmp_path))
     monkeypatch.setattr("streaming.session.start_session", lambda **_: None)
 
     def run(*answers: Answer, number: signal.Signals = signal.SIGINT) -> list[float]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from pomona.answers import _ago
+from pomona.durations import ago
 from pomona.screen import Screen, fail, summary_json, summary_lines
 from streaming.commit import SWEEP, BatchId
 from streaming.fetch import Outcome
@@ -143,4 +143,4 @@ def test_a_failure_is_one_line_on_standard_error(capsys: Capture) -> None:
     [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (200_000, "2 d ago")],
 )
 def test_ages_are_told_in_their_largest_unit(seconds: int, words: str) -> None:
-    assert _ago(seconds) == words
+    assert ago(seconds) == words

@@ -92,6 +92,15 @@ def test_a_folder_that_does_not_exist_lists_nothing(tmp_path: Path) -> None:
     assert list(LocalStorage().list(f"file:{tmp_path}/none")) == []
 
 
+def test_a_pipe_is_no_file_and_nobody_waits_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    root = f"file:{tmp_path}"
+    assert [file.path for file in LocalStorage().list(root)] == [f"{root}/a.jpg"]
+    with pytest.raises(FileNotFoundError, match="no regular file"):
+        LocalStorage().stat(f"{root}/pipe.jpg")
+
+
 def test_links_count_as_what_they_lead_to_and_dead_links_as_nothing(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"123")

@@ -1,0 +1,30 @@
+"""Text of a CSV that a spreadsheet does not take for a formula.
+
+Excel, LibreOffice and others compute a cell that begins with ``=``, ``+``, ``-`` or ``@``, quoted or not, and a
+formula can start programs or send data away. The name of a folder may be anything, so a label may be a formula. The
+remedy that spreadsheets know is an apostrophe before it, which they do not show; any other reader sees it.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# Where another character than the comma parts the cells (most of Europe: the semicolon), a cell may begin in the midst
+# of ours, even within quotes. The wide forms are taken for the narrow ones where Japanese or Chinese is set.
+_BEGINS = r"(^|[;|\t\r\n])([\s\x00-\x20\x{00A0}\x{FEFF}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])"
+
+
+def harmless(texts: pa.Array) -> pa.Array:
+    """Put an apostrophe where a spreadsheet would see the beginning of a formula.
+
+    Parameters
+    ----------
+    texts : pyarrow.Array of string
+
+    Returns
+    -------
+    pyarrow.Array of string
+        The same, but for such texts.
+    """
+    return pc.replace_substring_regex(texts, _BEGINS, r"\1'\2")

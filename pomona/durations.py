@@ -1,0 +1,25 @@
+"""Durations as people type them."""
+
+from __future__ import annotations
+
+import re
+
+from streaming.errors import UsageError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str, option: str = "--every") -> float:
+    """Seconds of a duration such as ``45s``, ``30m``, ``1h`` or ``1d``; UsageError for another text."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if not match or float(match[1]) == 0:
+        raise UsageError(f"{option} {text}: give a number and a unit, such as 45s, 30m, 1h or 1d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def ago(seconds: float) -> str:
+    """How long ago, in the largest unit that fits."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{int(seconds)} s ago"

@@ -1,0 +1,24 @@
+"""`pomona upgrade`: an older lake brought to this version's format, and what was done to it."""
+
+from __future__ import annotations
+
+from pomona.screen import Screen
+from streaming.lake import Lake
+from streaming.lake_format import FORMAT
+from streaming.upgrade import upgrade
+
+
+def upgrade_and_tell(location: str, *, as_json: bool) -> None:
+    """Upgrade, and say what that was."""
+    screen = Screen(as_json=as_json)
+    root = Lake.at(location).root
+    with screen.working("upgrading"):
+        done = upgrade(location)
+    if as_json:
+        screen.show({"lake": root, "format": FORMAT, "done": done})
+    elif done:
+        for step in done:
+            screen.line(f"added {step}")
+        screen.line(f"{root} has format {FORMAT}; no row was changed")
+    else:
+        screen.line(f"{root} has format {FORMAT} already: nothing to do")

@@ -1,0 +1,90 @@
+"""What has run out, where that ended a run: room on a disk, Java's memory, a worker's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from streaming.errors import FaultError
+from streaming.storage import is_s3, local_path
+
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
+_JAVA_FULL = re.compile(r"java\.lang\.OutOfMemoryError|System memory \d+ must be at least")
+_JAVA_SILENT = re.compile(r"Py4JNetworkError|Answer from Java|Connection(?:Refused|Reset)Error")
+_WORKER_ENDED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
+_GOES_ON = "nothing is lost: the same command goes on"
+_FULL, _KILLED = 3, -9  # Java's exit status: of -XX:+ExitOnOutOfMemoryError; of SIGKILL
+_PATIENCE = 5.0  # seconds between Java's last word and its exit status
+
+
+def explain_exhaustion(error: BaseException, lake: str = "") -> FaultError | None:
+    """Find what ran out, and say how to go on.
+
+    Parameters
+    ----------
+    error : BaseException
+        Of Spark, Py4J or the system; its text with stacks and causes in it.
+    lake : str
+        Root of the lake, as a normalized URI.
+
+    Returns
+    -------
+    FaultError or None
+        None where something else ended the run.
+    """
+    text = f"{type(error).__name__}: {error}"
+    if _NO_ROOM.search(text):
+        return FaultError(
+            f"No space left on device: {_fullest(lake)}; make room there ({_GOES_ON})"
+        )
+    ended = _java_ended(_PATIENCE if _JAVA_SILENT.search(text) else 0)
+    if _JAVA_FULL.search(text) or ended == _FULL:
+        return FaultError(f"{_more_memory()} ({_GOES_ON})")
+    if ended is not None:
+        how = "was killed, as where memory runs out" if ended == _KILLED else f"ended ({ended})"
+        return FaultError(f"Java {how}: look at this machine's free memory ({_GOES_ON})")
+    if _WORKER_ENDED.search(text):
+        return FaultError(
+            f"the workers' processes end again and again: free memory on their machine ({_GOES_ON})"
+        )
+    return None
+
+
+def _fullest(lake: str) -> str:
+    """Of the folders that a run writes to, the one whose disk has the least room."""
+    places = [Path(os.environ.get("SPARK_LOCAL_DIRS") or tempfile.gettempdir())]
+    if lake and not is_s3(lake):
+        root = local_path(lake)
+        places += [root, *(root.iterdir() if root.is_dir() else ())]
+    free = {place: shutil.disk_usage(_existing(place)).free for place in places}
+    fullest = min(places, key=lambda place: (free[place], -len(place.parts)))
+    return f"the disk of {fullest} has {free[fullest] / 2**20:,.0f} MB left"
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def _java_ended(seconds: float) -> int | None:
+    """Exit status of the Java that this process has started; None where it runs, or is not ours."""
+    context = getattr(sys.modules.get("pyspark"), "SparkContext", None)
+    java = getattr(getattr(context, "_gateway", None), "proc", None)
+    if java is None:
+        return None
+    with suppress(subprocess.TimeoutExpired):
+        java.wait(seconds)
+    return java.poll()  # type: ignore[no-any-return]
+
+
+def _more_memory() -> str:
+    from streaming.session import MEMORY_VARIABLE, driver_memory  # imports Spark
+
+    memory = driver_memory()
+    twice = re.sub(r"^\d+", lambda number: str(2 * int(number[0])), memory)
+    return f"Java's memory of {memory} is too little: set {MEMORY_VARIABLE}={twice} or more"

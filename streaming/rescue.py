@@ -1,0 +1,92 @@
+"""What to do when a worker has ended over its images: whichever ended it is found, and judged alone.
+
+Spark loses the rows of all tasks where one worker ends, and does not say over what. So the images are taken once
+more in processes of their own (`streaming.apart`), one for each core, whose ends the workers survive: what ended
+one is known then. Those are taken a last time, one by one with no other beside them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from threading import Lock
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from streaming.apart import Apart
+from streaming.featurize import Featurizer, Task
+from streaming.fetch import Outcome
+from streaming.results import Computed
+from streaming.shares import Shares, tasks_at_once
+
+log = logging.getLogger(__name__)
+
+# Spark's words for a Python worker or, on a cluster, a whole executor that is gone; and a worker without memory.
+_ENDED = re.compile(
+    r"Python worker exited unexpectedly|ExecutorLostFailure|^MemoryError|MachineFull", re.MULTILINE
+)
+_one_at_a_time = Lock()  # parts are computed beside each other
+
+
+def featurize_whatever_ends(
+    computed: Computed,
+    spark: SparkSession,
+    featurizer: Featurizer,
+    tasks: Sequence[Task],
+    shares: int,
+) -> None:
+    """Featurize images into `computed`, and find those that end a worker.
+
+    Parameters
+    ----------
+    computed : Computed
+        Gets the rows, and their verdicts.
+    spark : SparkSession
+    featurizer : Featurizer
+    tasks : sequence of Task
+    shares : int
+        In how many tasks, where nothing happens.
+
+    Raises
+    ------
+    PySparkException, Py4JError
+        For any other fault; nothing is left cached then.
+    """
+    try:
+        try:
+            _take(computed, spark, Shares.deal(featurizer, tasks, shares))
+        except (PySparkException, Py4JError) as error:
+            if not _ENDED.search(str(error)):
+                raise
+            log.warning(
+                "a worker ended over one of %s images: they are taken again one by one",
+                f"{len(tasks):,}",
+            )
+            _take_apart(computed, spark, featurizer, tasks)
+    except BaseException:
+        computed.release()
+        raise
+
+
+def _take_apart(
+    computed: Computed, spark: SparkSession, featurizer: Featurizer, tasks: Sequence[Task]
+) -> None:
+    computed.release()
+    with _one_at_a_time:
+        count = min(len(tasks), tasks_at_once(spark, featurizer))
+        _take(computed, spark, Shares.deal(Apart(featurizer), tasks, count))
+        crashed = {row.path for row in computed.verdicts if row.outcome == Outcome.CRASHED}
+        if crashed:
+            computed.verdicts = [row for row in computed.verdicts if row.path not in crashed]
+            suspects = [task for task in tasks if task[0].path in crashed]
+            _take(computed, spark, Shares.deal(Apart(featurizer, alone=True), suspects, 1))
+
+
+def _take(computed: Computed, spark: SparkSession, shares: Shares) -> None:
+    frame = shares.featurized(spark).persist()
+    computed.cached.append(frame)
+    computed.verdicts += frame.select("path", "outcome", "reason").collect()
+    computed.frame = computed.frame.unionAll(frame) if computed.frame else frame

@@ -1,0 +1,143 @@
+"""The commits of a Delta table, read from its log: what each changed, and what it told of itself. No Spark."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from streaming.storage import StoredFile, storage_of
+
+_COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
+# On S3 each commit is a request, and waits for its answer.
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Version:
+    """One commit of a table: what it changed, and what it told of itself.
+
+    Attributes
+    ----------
+    number : int
+    committed : datetime
+        In UTC.
+    operation : str
+        As Delta names it; empty where the writer did not say.
+    added, removed, replaced : int
+        Rows.
+    told : dict
+        The commit's metadata: micro-batch, source, engine, counts.
+    """
+
+    number: int
+    committed: datetime
+    operation: str
+    added: int
+    removed: int
+    replaced: int
+    told: dict[str, Any]
+
+    @property
+    def changed_rows(self) -> bool:
+        """Whether it is known to have changed any row."""
+        return bool(self.added or self.removed or self.replaced)
+
+
+def version_of(number: int, committed_ms: int, info: Mapping[str, Any]) -> Version:
+    """Make a version of what a commit says.
+
+    Parameters
+    ----------
+    number : int
+    committed_ms : int
+        Milliseconds since 1970.
+    info : mapping
+        Delta's ``commitInfo``: ``operation``, ``operationMetrics``, ``userMetadata``.
+    """
+    metrics = {
+        key: int(value)
+        for key, value in (info.get("operationMetrics") or {}).items()
+        if str(value).isdigit()
+    }
+    operation = info.get("operation") or ""
+    added = removed = replaced = 0
+    if operation == "MERGE":
+        added = metrics.get("numTargetRowsInserted", 0)
+        replaced = metrics.get("numTargetRowsUpdated", 0)
+        removed = metrics.get("numTargetRowsDeleted", 0)
+    elif operation in ("WRITE", "STREAMING UPDATE"):
+        added = metrics.get("numOutputRows", metrics.get("num_added_rows", 0))  # Spark, delta-rs
+    elif operation == "DELETE":
+        removed = metrics.get("numDeletedRows", metrics.get("num_deleted_rows", 0))
+    committed = datetime.fromtimestamp(committed_ms / 1000, UTC)
+    told = parse_metadata(info.get("userMetadata"))
+    return Version(number, committed, operation, added, removed, replaced, told)
+
+
+def parse_metadata(text: str | None) -> dict[str, Any]:
+    """What a commit told of itself; empty for commits that Pomona did not make."""
+    try:
+        told = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def read_commits(location: str) -> list[Version]:
+    """All commits that a table's log still holds, oldest first, dated as Spark dates them.
+
+    Parameters
+    ----------
+    location : str
+        Normalized URI of the table.
+    """
+    listed = storage_of(location).list(f"{location}/_delta_log")
+    files = {int(found[1]): file for file in listed if (found := _COMMIT.search(file.path))}
+    numbers = sorted(files)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        infos = pool.map(lambda number: _info(files[number].path), numbers)
+    versions, latest = [], 0
+    for number, info in zip(numbers, infos, strict=True):
+        # Two commits of a millisecond, or clocks that differ: time must not run backwards.
+        latest = max(_committed_ms(files[number], info), latest + 1)
+        versions.append(version_of(number, latest, info))
+    return versions
+
+
+def read_back(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
+    """Commits from the newest back to an oldest, read one by one, for whoever needs few of them.
+
+    Parameters
+    ----------
+    location : str
+    newest : int
+        Number of a commit that is there.
+    oldest : int
+        Where to end; the log may end before.
+    """
+    storage = storage_of(location)
+    for number in range(newest, oldest - 1, -1):
+        path = f"{location}/_delta_log/{number:020}.json"
+        try:
+            info = _info(path)
+            yield version_of(number, _committed_ms(storage.stat(path), info), info)
+        except FileNotFoundError:  # cleaned away behind a checkpoint
+            return
+
+
+def _info(path: str) -> dict[str, Any]:
+    for line in storage_of(path).read(path).splitlines():
+        if b'"commitInfo"' in line:
+            info = json.loads(line).get("commitInfo")
+            if isinstance(info, dict):
+                return info
+    return {}
+
+
+def _committed_ms(file: StoredFile, info: Mapping[str, Any]) -> int:
+    return int(info.get("inCommitTimestamp") or file.modified_ms)

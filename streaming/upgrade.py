@@ -1,0 +1,130 @@
+"""Bringing an older lake to this version's format, in place: commits that add to a contract, and no row less."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from streaming.delta_rs import open_table
+from streaming.errors import LakeError
+from streaming.faults import explain
+from streaming.lake import Lake, contract_properties, is_table, read_table
+from streaming.lake_format import FORMAT, write_format
+from streaming.lease import hold
+from streaming.model_store import find_model
+from streaming.schemas import QUARANTINE, REFITS, Table, features_table
+from streaming.session import start_session
+from streaming.storage import TransientFault, is_s3
+
+_WIDTH = re.compile(r"\bfeatures\s*\)\s*=\s*(\d+)")
+_CONSTRAINT = "delta.constraints."
+
+
+def upgrade(location: str) -> list[str]:
+    """Bring a lake to the format of this version of Pomona.
+
+    Killed at any point, it goes on when it is called again: what a table has already is left alone, and the
+    format is written last.
+
+    Parameters
+    ----------
+    location : str
+        Folder or URI of the lake.
+
+    Returns
+    -------
+    list of str
+        What was done, in the order in which it was; empty where nothing was missing.
+
+    Raises
+    ------
+    LakeError
+        Where there is no lake, or a newer one, or rows that break the contract.
+    LeaseError
+        While another process writes it.
+    """
+    lake = Lake.at(location)
+    lake.require(older_too=True)
+    found = lake.format()
+    if found and found.number == FORMAT:
+        return []
+    try:
+        with hold(lake) as lease:
+            spark = start_session(s3=is_s3(lake.root))
+            lease.guard(spark)
+            done = []
+            for table in (features_table(_width(lake)), QUARANTINE, REFITS):
+                done += bring(spark, f"{lake.root}/{table.name}", table)
+            write_format(lake.root)
+        return [*done, f"format {FORMAT}"]
+    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+        raise explain(error) from error
+
+
+def bring(spark: SparkSession, location: str, table: Table) -> list[str]:
+    """Give a table the columns, constraints and properties of its contract that it lacks.
+
+    A property that it has stays as it is: somebody may have set it.
+    """
+    if not is_table(location):
+        return []
+    done = []
+    name = f"delta.`{location.replace('`', '``')}`"
+    missing = add_missing_columns(spark, location, table)
+    done += [f"{table.name}: column {column}" for column in missing]
+    has = open_table(location).metadata().configuration
+    properties = {k: v for k, v in contract_properties(table).items() if k not in has}
+    if properties:
+        told = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({told})")
+        done += [f"{table.name}: property {key}" for key in properties]
+    for constraint, check in table.constraints.items():
+        if _bare(has.get(_CONSTRAINT + constraint, "")) != _bare(check):
+            _constrain(spark, name, constraint, check)
+            done.append(f"{table.name}: constraint {constraint}")
+    return done
+
+
+def add_missing_columns(spark: SparkSession, location: str, table: Table) -> list[str]:
+    """Give a table that an earlier version of Pomona made the columns that have come since; return their names."""
+    there = set(read_table(spark, location).columns)
+    missing = [column for column in table.columns if column.name not in there]
+    if missing:
+        columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment}'" for c in missing)
+        name = f"delta.`{location.replace('`', '``')}`"
+        spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({columns})")
+    return [column.name for column in missing]
+
+
+def _bare(check: str) -> str:
+    """An expression without its spaces: ``ADD CONSTRAINT`` puts some between all of its words."""
+    return "".join(check.split())
+
+
+def _constrain(spark: SparkSession, name: str, constraint: str, check: str) -> None:
+    spark.sql(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {constraint}")
+    try:
+        spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT {constraint} CHECK ({check})")
+    except (PySparkException, Py4JError) as error:
+        if "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION" not in str(error):
+            raise
+        raise LakeError(
+            f"{name}: rows in it break the constraint {constraint} ({check}): correct or delete them "
+            "(earlier versions keep them), and upgrade again"
+        ) from error
+
+
+def _width(lake: Lake) -> int:
+    """How many values a vector of this lake has: its model says it, or the constraint that it has."""
+    model = find_model(lake.models)
+    if model:
+        return model.width
+    configuration: Mapping[str, str] = open_table(lake.features).metadata().configuration
+    found = _WIDTH.search(configuration.get(f"{_CONSTRAINT}features_width", ""))
+    if not found:
+        raise LakeError(f"{lake.models}: holds no model, and {lake.features} names no width")
+    return int(found[1])

@@ -1,0 +1,56 @@
+"""What Keras fetches in place of ImageNet's weights is not used where it is another file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+PROGRAM = """
+import sys
+import streaming.model
+from streaming.export import export
+from streaming.weights import WeightsUnavailable
+streaming.model._WHERE = sys.argv[1]
+try:
+    export("imagenet")
+except WeightsUnavailable as error:
+    print(error)
+"""
+
+
+class Another(BaseHTTPRequestHandler):
+    """Answers every request with the same few bytes."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "9")
+        self.end_headers()
+        self.wfile.write(b"\x89HDF\r\n\x1a\n!")
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+def test_weights_with_another_hash_are_refused_in_one_line(tmp_path: Path) -> None:
+    server = HTTPServer(("127.0.0.1", 0), Another)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, f"http://127.0.0.1:{server.server_port}/"],
+            env=os.environ | {"KERAS_HOME": str(tmp_path)},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "hash does not match" in done.stdout
+    assert "give --weights PATH" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""

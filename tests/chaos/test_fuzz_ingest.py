@@ -1,0 +1,72 @@
+"""Five thousand mutated images through the command: each in exactly one table, no worker above a bound."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import PROGRAM, environment
+from image_files import scan_bomb
+from mutants import mutants
+from processes import workers
+from small_lakes import below, put, rows
+
+from streaming.lake import Lake
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
+
+COUNT = int(os.environ.get("POMONA_FUZZ", "5000"))
+HANGING = 2
+# What a worker always takes, and what the pixels of the largest bomb that decodes explain.
+MEGABYTES = 260 + 128 + 48 * 10
+
+
+def watch(running: subprocess.Popen[str], peaks: dict[int, int]) -> None:
+    """Note the greatest memory of each worker, and of each process that it starts, while the command runs."""
+    while running.poll() is None:
+        for worker, peak in workers(running.pid).items():
+            peaks[worker] = max(peak, peaks.get(worker, 0))
+        threading.Event().wait(0.2)
+
+
+def test_every_mutant_is_in_one_table(new_lake: Callable[[], Path], tmp_path: Path) -> None:
+    source, lake = tmp_path / "images", Lake.at(str(new_lake()))
+    names = []
+    for name, content in mutants(2, COUNT):
+        put(source / name, content)
+        names.append(name)
+    for number in range(HANGING):
+        names.append(f"hang/{number}.jpg")
+        put(
+            source / names[-1], scan_bomb(2048, 20_000 + number)
+        )  # a minute of the processor's time
+    options = ["--once", "--max-failure-rate", "1", "--max-pixels", "10000000"]
+    peaks: dict[int, int] = {}
+    running = subprocess.Popen(
+        [PROGRAM, "ingest", source, lake.root, *options, "--max-cpu-seconds", "10"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watching = threading.Thread(target=watch, args=(running, peaks))
+    watching.start()
+    output, errors = running.communicate()
+    watching.join()
+    assert running.returncode == 0, errors
+
+    good, bad = below(source, lake.features), below(source, lake.quarantine)
+    assert sorted(good + bad) == sorted(names)
+    reasons = Counter(row["reason"] for row in rows(lake.quarantine))
+    print(f"{len(names)} mutants: {len(good)} decode; {dict(reasons)}")
+    print(f"memory of {len(peaks)} processes: {max(peaks.values()) / 2**20:.0f} MB at most")
+    print(output)
+    crashed = [row["path"] for row in rows(lake.quarantine) if row["reason"] == "crashed_worker"]
+    assert len(crashed) == HANGING
+    assert all("/hang/" in path for path in crashed)
+    assert max(peaks.values()) < MEGABYTES * 2**20

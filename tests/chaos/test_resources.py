@@ -1,0 +1,108 @@
+"""A disk that is full at whatever moment, and a Java with too little memory: one line, nothing broken, it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import PROGRAM, Done, environment, program
+from pyspark.sql import SparkSession
+from small_disk import small_disk
+from small_lakes import GARBAGE, ONCE, below, photos, put_all
+
+from pomona.samples import write_samples
+from streaming.errors import FaultError
+from streaming.ingest import ingest
+from streaming.lake import Lake
+
+pytestmark = [pytest.mark.timeout(3600)]
+
+PHOTOS = photos("Fig", range(60))
+# Bytes that are left: for nothing, for a part of the first commit, for some commits.
+ROOM = {
+    "": [0, 40_000, 120_000, 250_000, 400_000, 600_000],
+    "features": [0, 20_000, 80_000, 200_000],
+    "quarantine": [0, 8_000, 30_000],
+    "checkpoints": [0, 4_096, 8_192, 16_384, 32_768, 65_536],
+}
+CASES = [(where, room) for where, rooms in ROOM.items() for room in rooms]
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(("where", "room"), CASES)
+def test_a_disk_that_fills_up_at_some_moment(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path, where: str, room: int
+) -> None:
+    folder = new_lake()
+    lake, source = Lake.at(str(folder)), tmp_path / "images"
+    put_all(source, PHOTOS | {f"Fig/bad{number}.jpg": GARBAGE for number in range(6)})
+    settings = dataclasses.replace(ONCE, max_files_per_trigger=11)
+    with small_disk(folder / where if where else folder, 32) as disk:
+        disk.fill(leave=room)
+        told = ""
+        try:
+            ingest(str(source), lake.root, settings)
+        except FaultError as error:
+            told = str(error)
+        print(f"{where or 'lake'}, {room:,} bytes left: {told or 'enough'}")
+        assert not told or f"the disk of {disk.folder}" in told
+        disk.empty()
+        ingest(str(source), lake.root, settings)
+        assert below(source, lake.features) == sorted(PHOTOS)
+        assert below(source, lake.quarantine) == [f"Fig/bad{number}.jpg" for number in range(6)]
+        assert ingest(str(source), lake.root, settings).outcomes == {}
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("megabytes", [64, 80, 100, 120])
+def test_java_without_memory_is_one_line_and_the_next_run_goes_on(
+    new_lake: Callable[[], Path], tmp_path: Path, megabytes: int
+) -> None:
+    """Spark asks for 450 MB before it starts; told that it has them, it starts with less."""
+    lake, source = Lake.at(str(new_lake())), tmp_path / "images"
+    count = write_samples(source, per_label=10)
+    pretend = "--conf spark.testing.memory=500000000 pyspark-shell"
+    memory = f"{megabytes}m"
+    env = environment(SPARK_DRIVER_MEMORY=memory) | {"PYSPARK_SUBMIT_ARGS": pretend}
+    started = time.monotonic()
+    first = program("ingest", source, lake.root, "--once", "--settle", "0", env=env)
+    print(f"{memory}, {time.monotonic() - started:.0f} s: exit {first.status}; {first.err}")
+    if first.status:
+        assert first.complaint.startswith(f"pomona: Java's memory of {memory} is too little")
+        assert f"SPARK_DRIVER_MEMORY={2 * megabytes}m" in first.complaint
+    second: Done = program("ingest", source, lake.root, "--once", "--settle", "0")
+    assert second.status == 0, second.err
+    names = below(source, lake.features)
+    assert len(names) == len(set(names)) == count
+
+
+@pytest.mark.end_to_end
+def test_a_killed_java_is_one_line_and_the_next_run_goes_on(
+    new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    lake, source = Lake.at(str(new_lake())), tmp_path / "images"
+    put_all(source, PHOTOS)
+    running = subprocess.Popen(
+        [PROGRAM, "ingest", source, lake.root, "--trigger", "1"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout
+    assert "micro-batch 0" in running.stdout.readline()
+    (java,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    os.kill(int(java), signal.SIGKILL)
+    _, errors = running.communicate(timeout=100)
+    assert running.returncode == 1
+    assert errors.splitlines()[-1].startswith("pomona: Java was killed, as where memory runs out")
+    print(errors)
+    put_all(source, {"Plum/1.jpg": next(iter(PHOTOS.values()))})
+    assert program("ingest", source, lake.root, "--once").status == 0
+    assert below(source, lake.features) == sorted([*PHOTOS, "Plum/1.jpg"])

@@ -1,0 +1,29 @@
+"""A lake on S3 that an older version made is upgraded like one in a folder: its commits are many, and slow there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from command_line import Command
+from old_lake import make_old_lake
+from pyspark.sql import SparkSession
+
+from streaming.lake_format import FORMAT
+from streaming.storage import storage_of
+
+
+@pytest.mark.s3
+def test_a_lake_on_s3_is_upgraded_too(
+    spark: SparkSession,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pomona = Command(monkeypatch, capsys)
+    lake = make_old_lake(spark, f"s3://{bucket}/lake")
+    assert "has format 1" in pomona("refit", lake.root).complaint
+    assert pomona("upgrade", lake.root).status == 0
+    told = json.loads(storage_of(lake.root).read(f"{lake.root}/lake.json"))
+    assert told["format"] == FORMAT
+    assert pomona("status", lake.root, "--json").json["rows"] == 1

@@ -1,0 +1,109 @@
+"""A lake of format 1, made with the words of the code that made them: without lake.json, with fewer constraints."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from delta.tables import DeltaTable
+from lake_rows import add_features, add_quarantine, append
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from streaming.lake import Lake, create_table
+from streaming.schemas import Column, Table
+from streaming.storage import StoredFile
+
+WHEN = datetime(2026, 3, 3, 8, tzinfo=UTC)
+
+_CONTENT = (
+    Column("path", "string", "Full URI of the image as a person would write it; the key"),
+    Column("label", "string", "Name of the image's folder: its class"),
+    Column("length", "long", "Size of the image in bytes"),
+    Column("modification_time", "timestamp", "When the storage says the image was last written"),
+)
+_ARRIVAL = (
+    Column("ingested_at", "timestamp", "When Pomona computed this row"),
+    Column("batch_id", "long", "Micro-batch of the stream that wrote this row; -1 for a sweep"),
+)
+_FEATURES = Table(
+    "features",
+    "One row an image: the features of the current content of each path",
+    (
+        *_CONTENT,
+        Column("content_hash", "string", "SHA-256 of the bytes, in hexadecimal"),
+        Column("width", "int", "Width in pixels, as displayed"),
+        Column("height", "int", "Height in pixels, as displayed"),
+        Column("format", "string", "Format of the file, as Pillow names it"),
+        Column("features", "array<float>", "Penultimate layer of the network"),
+        Column(
+            "model_id", "string", "Weights, layer, decoder and precision that made the features"
+        ),
+        *_ARRIVAL,
+    ),
+    {
+        "delta.enableChangeDataFeed": "true",
+        "delta.dataSkippingStatsColumns": "path,label,modification_time,ingested_at,batch_id",
+    },
+    {"features_width": "size(features) = 1280"},
+)
+_QUARANTINE = Table(
+    "quarantine",
+    "One row an image that could not be featurized",
+    (
+        *_CONTENT,
+        Column(
+            "content_hash",
+            "string",
+            "SHA-256 of the bytes; null where they could not be read",
+            True,
+        ),
+        Column("reason", "string", "One of a closed set of words"),
+        Column("detail", "string", "What was wrong, in a sentence"),
+        Column("attempts", "int", "How often the image has been tried"),
+        *_ARRIVAL,
+    ),
+)
+_REFITS = Table(
+    "refits",
+    "One row a published refit: the table of contents of reduced/",
+    (
+        Column("refit_id", "string", "Name of the folder below reduced/"),
+        Column("features_version", "long", "Version of features that was transformed and fitted"),
+        Column("features_timestamp", "timestamp", "When that version was committed"),
+        Column("model_id", "string", "Model of all rows fitted"),
+        Column("options", "string", "What was asked, as JSON: components or variance, fit_on"),
+        Column("rows", "long", "Rows transformed"),
+        Column("rows_fitted", "long", "Rows fitted: those below fit_on, or all"),
+        Column("components", "int", "Number of components kept"),
+        Column(
+            "explained_variance_ratio",
+            "array<double>",
+            "Share of the variance of each component kept",
+        ),
+        Column("seconds", "double", "Duration of the refit"),
+        Column("created_at", "timestamp", "When the refit was published"),
+        Column("pomona_version", "string", "Version of Pomona"),
+    ),
+)
+
+
+def image(name: str) -> StoredFile:
+    """A file that is nowhere."""
+    return StoredFile(f"file:/images/Fig/{name}.jpg", 5, 1_700_000_000_123)
+
+
+def make_old_lake(spark: SparkSession, folder: Path | str) -> Lake:
+    """Two features, one of them since deleted, a quarantined image and a refit of version 2."""
+    lake = Lake.at(str(folder))
+    for table in (_FEATURES, _QUARANTINE, _REFITS):
+        create_table(spark, f"{lake.root}/{table.name}", table)
+    for name in ("a", "b"):
+        add_features(spark, lake, [image(name)], WHEN)
+    add_quarantine(spark, lake, [image("bad")], WHEN)
+    row = {"refit_id": "r", "features_version": 2, "features_timestamp": WHEN, "model_id": "seeded"}
+    row |= {"options": "{}", "rows": 2, "rows_fitted": 2, "components": 1, "seconds": 1.0}
+    row |= {"explained_variance_ratio": [1.0], "created_at": WHEN, "pomona_version": "0.1.0"}
+    append(spark, lake.refits, _REFITS.ddl, [row])
+    DeltaTable.forPath(spark, lake.features).delete(F.col("path") == image("b").path)
+    return lake

@@ -1,0 +1,45 @@
+"""The Python workers of a process's Spark, seen from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def workers(of: int | None = None) -> dict[int, int]:
+    """Peak of memory in bytes of each worker, and of what it has started, by process id.
+
+    `of` is the process whose Spark it is, if not this one.
+    """
+    parents, peaks = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "status").read_text()
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        number = int(folder.name)
+        parents[number] = int(fields["PPid"])
+        if "VmHWM" in fields and b"java" not in command.split(b"\0")[0]:
+            peaks[number] = int(fields["VmHWM"].split()[0]) * 1024
+
+    def ancestors(number: int) -> Iterator[int]:
+        while number := parents.get(number, 0):
+            yield number
+
+    # Spark's daemon, a child of Java, has the workers as children; all bear its command line.
+    java = {parents[number] for number in parents if _is_daemon(number)} - set(peaks)
+    return {
+        number: peak
+        for number, peak in peaks.items()
+        if (of or os.getpid()) in ancestors(number) and java & set(list(ancestors(number))[1:])
+    }
+
+
+def _is_daemon(number: int) -> bool:
+    try:
+        return b"pyspark.daemon" in Path(f"/proc/{number}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -1,0 +1,58 @@
+"""A disk of a few megabytes for the tests, in memory, that can be filled and emptied."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A folder that is a disk of its own."""
+
+    folder: Path
+
+    def fill(self, leave: int) -> None:
+        """Take all room but so many bytes."""
+        with self._filler.open("wb", buffering=0) as filler:
+            try:
+                while filler.write(bytes(2**16)):
+                    pass
+            except OSError:
+                pass
+            filler.truncate(max(0, filler.tell() - leave))
+
+    def empty(self) -> None:
+        """Give the room back."""
+        self._filler.unlink(missing_ok=True)
+
+    @property
+    def _filler(self) -> Path:
+        return self.folder / ".filler"
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
+    """Mount one at a folder, with what is in the folder on it; the test is skipped where that is not allowed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = folder.rename(folder.with_name(f"{folder.name}.before"))
+    folder.mkdir()
+    size = f"size={megabytes}m"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk needs leave to mount one: {mounted.stderr.strip()}")
+    try:
+        subprocess.run(["cp", "-a", f"{before}/.", str(folder)], check=True)
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,0 +1,116 @@
+"""Promises of `streaming.apart`: what ends a process is found and judged alone, all else is featurized."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from image_files import scan_bomb
+from small_lakes import GARBAGE, jpeg, put_all
+
+from streaming.apart import Apart, Held
+from streaming.decode import DecodeSettings
+from streaming.errors import FaultError
+from streaming.featurize import Featurizer
+from streaming.model_store import find_model, read_model
+from streaming.storage import StoredFile, TransientFault
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 0.5  # of the processor's time; the bomb takes 4
+NAMES = {"a.jpg": jpeg(1), "bad.jpg": GARBAGE, "hang.jpg": scan_bomb(1600, 2000), "z.jpg": jpeg(2)}
+
+
+@pytest.fixture(scope="module")
+def featurizer(random_model: Path) -> Featurizer:
+    models = f"file:{random_model}"
+    extractor = find_model(models)
+    assert extractor
+    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
+    model = Held(read_model(models, extractor, "onnxruntime"))
+    return Featurizer(extractor, "onnxruntime", model, decoding, max_cpu_seconds=SECONDS)
+
+
+def verdicts(apart: Apart, files: Sequence[StoredFile]) -> dict[str, Any]:
+    found = [row for batch in apart([(file, 3) for file in files]) for row in batch.to_pylist()]
+    assert [row["path"] for row in found] == [file.path for file in files]
+    assert {row["attempts"] for row in found} == {3}
+    return {row["path"].rsplit("/", 1)[1]: row for row in found}
+
+
+def test_what_ends_it_is_marked_and_the_rest_goes_on(
+    featurizer: Featurizer, tmp_path: Path
+) -> None:
+    found = verdicts(Apart(featurizer), put_all(tmp_path, NAMES))
+    outcomes = [found[name]["outcome"] for name in NAMES]
+    assert outcomes == ["features", "quarantine", "crashed", "features"]
+    assert len(found["z.jpg"]["features"]) == 1280
+
+
+def test_alone_and_ended_twice_it_is_quarantined(featurizer: Featurizer, tmp_path: Path) -> None:
+    names = {name: NAMES[name] for name in ("hang.jpg", "z.jpg")}
+    found = verdicts(Apart(featurizer, alone=True), put_all(tmp_path, names))
+    assert found["hang.jpg"]["reason"] == "crashed_worker"
+    assert "more than 0.5 s" in found["hang.jpg"]["detail"]
+    assert found["z.jpg"]["outcome"] == "features"
+
+
+@dataclass(frozen=True)
+class OnceDeadly(Featurizer):
+    """Ends the process at the first image, as the kernel does where memory runs out; not the next time."""
+
+    mark: str = ""
+
+    def __call__(self, tasks: Any) -> Any:
+        import os
+
+        if not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(tasks)
+
+
+def variant(featurizer: Featurizer, kind: type[Featurizer], **more: Any) -> Featurizer:
+    return kind(**{**vars(featurizer), **more})
+
+
+def test_ended_once_it_is_tried_again(featurizer: Featurizer, tmp_path: Path) -> None:
+    deadly = variant(featurizer, OnceDeadly, mark=str(tmp_path / "mark"))
+    found = verdicts(Apart(deadly, alone=True), put_all(tmp_path, {"a.jpg": jpeg(1)}))
+    assert found["a.jpg"]["outcome"] == "features"
+
+
+class Unready(Featurizer):
+    """Cannot load its engine."""
+
+    def load(self, batches: Any) -> Any:
+        import os
+
+        os._exit(9)
+
+
+def test_what_ends_before_it_begins_is_no_images_fault(
+    featurizer: Featurizer, tmp_path: Path
+) -> None:
+    files = put_all(tmp_path, {"a.jpg": jpeg(1)})
+    with pytest.raises(FaultError, match="exit status 9"):
+        verdicts(Apart(variant(featurizer, Unready)), files)
+
+
+def test_a_fault_that_may_pass_is_raised_as_it_is(featurizer: Featurizer, tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
+    with pytest.raises(TransientFault, match="Is a directory"):
+        verdicts(Apart(featurizer, alone=True), [unreadable])
+
+
+def test_an_engine_of_another_kind_fails_with_its_own_words(
+    featurizer: Featurizer, tmp_path: Path
+) -> None:
+    other = variant(featurizer, Featurizer, engine="nonsense")
+    with pytest.raises(Exception, match="nonsense"):
+        verdicts(Apart(other), put_all(tmp_path, {"a.jpg": jpeg(1)}))

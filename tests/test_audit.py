@@ -1,0 +1,43 @@
+"""Promises of `make audit`: it looks at every lock file, in one environment, and every exception says why."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text()
+LOCKS = sorted(file.name for file in ROOT.glob("requirements*.lock"))
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Versions by package."""
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / lock).read_text(), re.M))
+
+
+def test_every_lock_file_is_audited() -> None:
+    found = re.search(r"^LOCKS := (.+)$", MAKEFILE, re.M)
+    assert found
+    assert sorted(found[1].split()) == LOCKS
+    assert "--strict" in MAKEFILE  # what could not be looked up has not passed
+
+
+def test_the_tool_fits_into_the_environment_that_it_audits() -> None:
+    ours, tool = pins("requirements.lock"), pins("requirements-audit.lock")
+    assert tool["pip-audit"]
+    shared = ours.keys() & tool.keys()
+    assert {name: tool[name] for name in shared} == {name: ours[name] for name in shared}
+
+
+def test_every_exception_says_why_and_reaches_the_tool() -> None:
+    lines = (ROOT / "audit-exceptions.txt").read_text().splitlines()
+    for line in lines:
+        assert re.match(r"#|$|(PYSEC|GHSA|CVE)-[A-Za-z0-9-]+ .{20,}", line), line
+    found = re.search(r"^EXCEPTIONS = \$\(shell (sed .+) audit-exceptions\.txt\)$", MAKEFILE, re.M)
+    assert found
+    example = "# a remark\nGHSA-ab12-cd34-ef56 it is never called here\n"
+    done = subprocess.run(
+        found[1], shell=True, input=example, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "--ignore-vuln GHSA-ab12-cd34-ef56\n"

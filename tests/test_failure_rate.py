@@ -1,0 +1,126 @@
+"""Promises of `streaming.failure_rate`: mostly rubbish is refused before it is written, a few broken images are not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pyspark.sql import Row, SparkSession
+from small_lakes import GARBAGE, ONCE, below, photos, put_all, versions
+
+from streaming.errors import DeliveryError
+from streaming.failure_rate import FailureRate
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.results import Computed
+
+
+def part(good: int, bad: int, again: int = 0, gone: int = 0) -> Computed:
+    """Verdicts on images; `again` of them failed that were in quarantine before."""
+    outcomes = ["features"] * good + ["quarantine"] * (bad + again) + ["gone"] * gone
+    names = [f"file:/x/{number}.jpg" for number in range(len(outcomes))]
+    rows = [
+        Row(path=name, outcome=outcome, reason="truncated" if outcome == "quarantine" else None)
+        for name, outcome in zip(names, outcomes, strict=True)
+    ]
+    held: dict[str, set[str]] = defaultdict(set)
+    held["quarantine"] = set(names[good + bad : good + bad + again])
+    return Computed([], held, 0, verdicts=rows)
+
+
+def passes(rate: FailureRate, computed: Computed) -> bool:
+    try:
+        rate.judge(computed)
+    except DeliveryError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "limit", "well"),
+    [
+        (100, 100, 0.5, True),
+        (99, 101, 0.5, False),
+        (0, 199, 0.5, True),  # too few to say
+        (0, 200, 0.5, False),
+        (0, 5000, 1.0, True),
+        (5000, 1, 0.0, False),
+        (5000, 0, 0.0, True),
+    ],
+)
+def test_a_part_that_is_large_enough_is_judged_by_itself(
+    good: int, bad: int, limit: float, well: bool
+) -> None:
+    assert passes(FailureRate(limit), part(good, bad)) is well
+
+
+def test_small_parts_are_judged_with_those_before_them() -> None:
+    rate = FailureRate(0.5)
+    assert [passes(rate, part(0, 60)) for _ in range(4)] == [True, True, True, False]
+    rate = FailureRate(0.5)
+    assert passes(rate, part(1000, 0))
+    assert [passes(rate, part(0, 60)) for _ in range(2)] == [True, True]  # 1,000 good ones are near
+    rate = FailureRate(0.5)
+    assert passes(rate, part(150, 0))
+    # 60 of 210, 120 of 270, 180 of 330: the bad ones alone are too few, so the good ones are looked at too
+    assert [passes(rate, part(0, 60)) for _ in range(3)] == [True, True, False]
+
+
+def test_what_is_long_past_counts_no_more() -> None:
+    rate = FailureRate(0.5)
+    assert passes(rate, part(5000, 0))
+    assert passes(rate, part(200, 0))
+    assert passes(rate, part(0, 150))
+    assert not passes(rate, part(0, 150))
+
+
+def test_a_good_part_never_pays_for_those_before_it() -> None:
+    rate = FailureRate(0.5)
+    assert passes(rate, part(0, 199))
+    assert passes(rate, part(10, 2))
+
+
+def test_images_that_are_tried_again_and_those_that_are_gone_do_not_count() -> None:
+    assert passes(FailureRate(0.5), part(0, 0, again=500))
+    assert passes(FailureRate(0.5), part(10, 0, gone=500))
+    assert not passes(FailureRate(0.5), part(10, 300, again=500))
+
+
+def test_nothing_is_accepted_after_a_refusal() -> None:
+    rate = FailureRate(0.5)
+    assert not passes(rate, part(0, 300))
+    assert not passes(rate, part(300, 0))
+
+
+def test_the_line_tells_how_many_of_how_many_and_why_and_how_to_go_on() -> None:
+    with pytest.raises(DeliveryError) as told:
+        FailureRate(0.25).judge(part(100, 300))
+    line = str(told.value)
+    for words in ("300 of the last 400", "--max-failure-rate 0.25", "300 truncated", "/399.jpg"):
+        assert words in line
+    assert "--max-failure-rate 1" in line
+
+
+@pytest.mark.spark
+def test_a_delivery_of_rubbish_is_not_written_and_is_taken_whole_when_it_may_be(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    lake, source = Lake.at(str(new_lake())), tmp_path / "images"
+    put_all(source, photos("Fig", range(5)))
+    ingest(str(source), lake.root, ONCE)
+    before = versions(lake)
+    put_all(source, photos("Plum", range(20)))
+    put_all(source, {f"Plum/{number}.png": GARBAGE for number in range(220)})
+    with pytest.raises(DeliveryError, match="220 of the last 240 images"):
+        ingest(str(source), lake.root, ONCE)
+    assert versions(lake) == before
+    with pytest.raises(DeliveryError):  # it stays as it is until someone decides
+        ingest(str(source), lake.root, ONCE)
+    summary = ingest(str(source), lake.root, replace(ONCE, max_failure_rate=0.95))
+    assert summary.outcomes == {"features": 20, "quarantine": 220}
+    assert len(set(below(source, lake.features))) == len(below(source, lake.features)) == 25
+    assert len(set(below(source, lake.quarantine))) == len(below(source, lake.quarantine)) == 220
+    assert ingest(str(source), lake.root, ONCE).outcomes == {}

@@ -1,0 +1,67 @@
+"""Whatever has happened to an image, it decodes or has a reason: no crash, no hang, no memory above a bound."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutants import KINDS, mutants
+
+from streaming.decode import Reason
+
+COUNT = 600
+MEGABYTES = 800  # 128 and 48 bytes a pixel for what the largest bombs decode to
+PROGRAM = f"""
+import collections, json, sys
+from pathlib import Path
+from mutants import mutants
+from streaming.decode import DecodeSettings, UndecodableImage, decode
+from streaming.limits import MEMORY_BESIDE, cpu_limited
+
+def peak():
+    status = Path("/proc/self/status")
+    return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024 if status.exists() else 0
+
+settings = DecodeSettings(max_pixels=10_000_000, memory_beside=MEMORY_BESIDE)
+seen, before = collections.Counter(), peak()
+for name, content in mutants(int(sys.argv[1]), {COUNT}):
+    print(name, file=sys.stderr, flush=True)
+    with cpu_limited(20):
+        try:
+            pixels = decode(content, settings).pixels
+            assert pixels.shape == (224, 224, 3) and abs(pixels).max() <= 1
+            seen["decodes"] += 1
+        except UndecodableImage as error:
+            seen[error.reason] += 1
+print(json.dumps([seen, peak() - before]))
+"""
+
+
+@pytest.mark.slow
+def test_mutated_images_decode_or_have_a_reason() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, "1"],
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.splitlines()[-1]  # the image that it ended at
+    seen, megabytes = json.loads(done.stdout)
+    assert sum(seen.values()) == COUNT
+    assert seen["decodes"] > COUNT / 20
+    assert {Reason.EMPTY, Reason.UNIDENTIFIED, Reason.TRUNCATED, Reason.CORRUPT} < set(seen)
+    assert seen[Reason.TOO_MANY_PIXELS] > 0
+    assert megabytes < MEGABYTES
+
+
+def test_the_same_seed_draws_the_same_images() -> None:
+    first, again, other = (list(mutants(seed, 40)) for seed in (3, 3, 4))
+    assert first == again != other
+    assert {name.split("/")[0] for name, _ in mutants(3, 40)} <= set(KINDS)

@@ -1,0 +1,77 @@
+"""Promises of `streaming.rescue`: a worker that ends takes nothing with it, and no innocent image is blamed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from image_files import scan_bomb
+from processes import workers
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
+
+from streaming.decode import DecodeSettings
+from streaming.featurize import Featurizer
+from streaming.ingest import ingest
+from streaming.known import KnownImages
+from streaming.lake import Lake
+from streaming.microbatch import MicroBatch
+from streaming.model_store import find_model, read_model
+from streaming.settings import IngestSettings
+from streaming.storage import StoredFile
+
+pytestmark = pytest.mark.spark
+
+
+def test_an_image_that_hangs_its_decoder_is_quarantined_and_all_others_are_featurized(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    lake, source = Lake.at(str(new_lake())), tmp_path / "images"
+    hanging = {"Fig/hang.jpg": scan_bomb(1600, 2000)}  # 4 s where no one stops it
+    put_all(source, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE, **hanging})
+    settings = IngestSettings(once=True, settle=0, max_cpu_seconds=0.5)
+    summary = ingest(str(source), lake.root, settings)
+    assert summary.outcomes == {"features": 8, "quarantine": 2}
+    assert summary.reasons["crashed_worker"] == 1
+    assert below(source, lake.features) == sorted(photos("Fig", range(8)))
+    row = rows(lake.quarantine)[1]
+    assert row["path"].endswith("/hang.jpg")
+    assert (row["reason"], row["attempts"]) == ("crashed_worker", 1)
+    assert "--max-cpu-seconds" in row["detail"]
+    assert ingest(str(source), lake.root, ONCE).outcomes == {}
+
+
+def test_a_worker_killed_by_the_system_costs_no_image(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    lake = Lake.at(str(new_lake()))
+    extractor = find_model(lake.models)
+    assert extractor
+    model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
+    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
+    featurizer = Featurizer(extractor, "onnxruntime", model, decoding)
+    batch = MicroBatch(spark, lake, featurizer, KnownImages.load(lake), {})
+    files = put_all(tmp_path, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE})
+    # A reader of a named pipe waits for a writer: so the worker is known to be at work.
+    pipe = tmp_path / "Fig" / "pipe.jpg"
+    os.mkfifo(pipe)
+    files.append(StoredFile(f"file:{pipe}", len(jpeg(9)), files[0].modified_ms))
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(batch.process, files)
+        with pipe.open("wb"):
+            killed = set(workers())
+            for worker in killed:
+                os.kill(worker, signal.SIGKILL)
+            while any(Path(f"/proc/{worker}").exists() for worker in killed):
+                # a dying one would take what is written next
+                time.sleep(0.01)
+        pipe.write_bytes(jpeg(9))
+        written = result.result(timeout=120)
+    assert written.outcomes == {"features": 9, "quarantine": 1}
+    assert below(tmp_path, lake.quarantine) == ["Fig/bad.jpg"]
+    assert below(tmp_path, lake.features) == sorted([*photos("Fig", range(8)), "Fig/pipe.jpg"])

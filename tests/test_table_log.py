@@ -1,0 +1,65 @@
+"""Promises of `streaming.table_log`: a table's commits as Spark tells them, without Spark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pytest
+from features_rows import commit, delete, images, new_lake
+
+from batch_pca.versions import versions
+from streaming.lake import Lake
+from streaming.table_log import parse_metadata, read_back, read_commits, version_of
+
+
+@pytest.fixture(scope="module")
+def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Created, given a property, appended to, merged into, deleted from, compacted, appended to by delta-rs."""
+    lake = new_lake(spark, tmp_path_factory.mktemp("log") / "lake", 16)
+    rows = images(4, 1, width=16)
+    commit(spark, lake, rows)
+    commit(spark, lake, images(6, 1, width=16), known=True)
+    delete(spark, lake, rows.paths[:1])
+    spark.sql(f"OPTIMIZE delta.`{lake.features}`")
+    return lake
+
+
+@pytest.mark.spark
+def test_commits_are_those_that_spark_tells(spark: Any, lake: Lake) -> None:
+    found = read_commits(lake.features)
+    assert found == versions(spark, lake.features)
+    counts = [(v.added, v.replaced, v.removed) for v in found if v.changed_rows]
+    assert counts == [(4, 0, 0), (2, 4, 0), (0, 0, 1)]
+    assert found[2].told["source"] == "file:/photos"
+
+
+@pytest.mark.spark
+def test_few_commits_are_read_from_the_newest_back(lake: Lake) -> None:
+    found = read_commits(lake.features)
+    newest = found[-1].number
+    assert list(read_back(lake.features, newest, newest - 2)) == found[:-4:-1]
+
+
+@pytest.mark.spark
+def test_a_log_whose_beginning_is_gone_is_told_from_what_is_left(
+    spark: Any, tmp_path: Path
+) -> None:
+    lake = new_lake(spark, tmp_path / "lake", 16)
+    for seed in range(3):
+        commit(spark, lake, images(2, seed, width=16))
+    table = deltalake.DeltaTable(lake.features.removeprefix("file:"))
+    table.create_checkpoint()
+    for number in range(3):
+        Path(table.table_uri.removeprefix("file://"), "_delta_log", f"{number:020}.json").unlink()
+    assert [version.number for version in read_commits(lake.features)] == [3, 4]
+    assert [version.number for version in read_back(lake.features, 4)] == [4, 3]
+
+
+def test_what_another_program_left_unsaid_is_no_fault() -> None:
+    bare = version_of(3, 0, {})
+    assert (bare.operation, bare.changed_rows, bare.told) == ("", False, {})
+    info = {"operation": "WRITE", "operationMetrics": {"num_added_rows": 7, "predicate": "x"}}
+    assert version_of(3, 0, info).added == 7
+    assert parse_metadata("[1]") == parse_metadata("not JSON") == parse_metadata(None) == {}

@@ -1,0 +1,153 @@
+"""Promises about weights and models from elsewhere: checked before they are loaded, and nothing in them is run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from batch_pca.moments import Moments
+from batch_pca.publish import Folder, read_components
+from streaming.errors import ModelError, SnapshotError
+from streaming.extractor import Extractor
+from streaming.model_store import find_model, read_model
+from streaming.weights import IMAGENET_FILE, IMAGENET_SHA256, parse_weights, read_weights
+
+
+class Bomb:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self._place),)
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> Bomb:
+    place = tmp_path / "gotcha"
+    pickle.loads(pickle.dumps(Bomb(place)))
+    place.rmdir()  # it works
+    return Bomb(place)
+
+
+def test_a_pickle_and_an_archive_of_keras_are_no_weights(tmp_path: Path, bomb: Bomb) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        layer = {"class_name": "Lambda", "config": {"function": "gotcha"}}
+        file.writestr("config.json", json.dumps({"class_name": "Sequential", "config": [layer]}))
+    for name, content in (
+        ("a.pkl", pickle.dumps(bomb)),
+        ("a.h5", pickle.dumps(bomb)),
+        ("a.keras", archive.getvalue()),
+        ("a.h5", archive.getvalue()),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match="is not an HDF5 file"):
+            read_weights(str(tmp_path / name))
+    assert not (tmp_path / "gotcha").exists()
+
+
+def hdf5(path: Path, kernel: str) -> bytes:
+    """A file of weights whose one tensor is elsewhere, in the way that is asked for."""
+    with h5py.File(path.with_name("other.h5"), "w") as other:
+        other["kernel"] = np.zeros((3, 3, 3, 32), np.float32)
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["Conv1"]
+        layer = file.create_group("Conv1")
+        layer.attrs["weight_names"] = ["kernel"]
+        if kernel == "a link to a file":
+            layer["kernel"] = h5py.ExternalLink("other.h5", "kernel")
+        elif kernel == "a soft link":
+            layer["kernel"] = h5py.SoftLink("/elsewhere")
+        elif kernel == "raw bytes of a file":
+            raw = [("/etc/passwd", 0, 400)]
+            layer.create_dataset("kernel", (100,), "float32", external=raw)
+        elif kernel == "a view of a file":
+            layout = h5py.VirtualLayout((3, 3, 3, 32), "float32")
+            layout[:] = h5py.VirtualSource("other.h5", "kernel", (3, 3, 3, 32))
+            layer.create_virtual_dataset("kernel", layout)
+        else:
+            layer.create_dataset("kernel", (2**40,), "float32", chunks=(2**10,))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "told"),
+    [
+        ("a link to a file", "'Conv1/kernel' is a link to elsewhere"),
+        ("a soft link", "'Conv1/kernel' is a link to elsewhere"),
+        ("raw bytes of a file", "'Conv1/kernel' lies in another file"),
+        ("a view of a file", "'Conv1/kernel' lies in another file"),
+        ("four terabytes of nothing", f"'Conv1/kernel' claims {2**40} values"),
+    ],
+)
+def test_hdf5_that_leads_out_of_itself_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=told) as refused:
+        parse_weights(hdf5(tmp_path / "a.h5", kernel), "a.h5")
+    assert "\n" not in str(refused.value)
+
+
+def test_imagenet_is_the_published_file_or_nothing(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    content = bytearray((shared / "weights" / IMAGENET_FILE).read_bytes())
+    content[-100] ^= 1  # in a tensor: Keras would load it
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / IMAGENET_FILE).write_bytes(content)
+    with pytest.raises(ModelError, match=f"its SHA-256 is [0-9a-f]{{64}}, not {IMAGENET_SHA256}"):
+        read_weights("imagenet")
+    read_weights(str(tmp_path / "models" / IMAGENET_FILE))  # as what it is, it may be used
+
+
+def write_model(models: Path, folder: str, model_id: str) -> Extractor:
+    values = {name: "" for name in Extractor.__annotations__}
+    numbers = {"width": 1, "input_size": 1, "divisor": 1.0, "offset": 0.0, "decoder_revision": 1}
+    found = values | numbers | {"model_id": model_id, "versions": {}, "onnx_sha256": "0" * 64}
+    (models / folder).mkdir(parents=True)
+    (models / folder / "model.json").write_text(json.dumps(found))
+    (models / folder / "model.onnx").write_bytes(b"another network")
+    return Extractor.from_json(json.dumps(found))
+
+
+def test_a_network_of_another_hash_is_not_loaded(tmp_path: Path) -> None:
+    extractor = write_model(tmp_path / "models", "m", "m")
+    with pytest.raises(ModelError, match="damaged, its SHA-256 is not 000"):
+        read_model(f"file:{tmp_path}/models", extractor, "onnxruntime")
+
+
+def test_a_model_that_points_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "m", "../../elsewhere")
+    with pytest.raises(
+        ModelError, match=r"'\.\./\.\./elsewhere', which is not the name of its folder"
+    ):
+        find_model(f"file:{tmp_path}/models")
+
+
+def test_arrays_of_a_refit_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> None:
+    hostile = io.BytesIO()
+    arrays = dict.fromkeys(("components", "count", "shift", "total", "cross", "rounding"), bomb)
+    np.savez(hostile, **{name: np.array([bomb], object) for name in arrays})
+    (tmp_path / "components.npz").write_bytes(hostile.getvalue())
+    assert read_components(Folder(f"file:{tmp_path}")) is None
+    with pytest.raises(SnapshotError, match="cannot be read"):
+        Moments.from_bytes(hostile.getvalue())
+    assert not (tmp_path / "gotcha").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"hello"])
+def test_damaged_components_are_as_good_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "components.npz").write_bytes(content)
+    assert read_components(Folder(f"file:{tmp_path}")) is None

@@ -1,0 +1,124 @@
+"""Promises of `pomona upgrade`: an old lake gets the contract of a new one, and nothing of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pytest
+from command_line import Command
+from lake_rows import FEATURES
+from old_lake import image, make_old_lake
+from pyspark.sql import SparkSession
+from small_lakes import rows
+
+from streaming.errors import LakeError
+from streaming.lake import Lake
+from streaming.lake_format import FORMAT
+from streaming.schemas import QUARANTINE, REFITS
+from streaming.upgrade import bring, upgrade
+
+pytestmark = pytest.mark.spark
+TABLES = ("features", "quarantine", "refits")
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def table(lake: Lake, name: str, version: int | None = None) -> deltalake.DeltaTable:
+    return deltalake.DeltaTable(f"{lake.root}/{name}".removeprefix("file:"), version=version)
+
+
+def contract(lake: Lake, name: str) -> tuple[Any, ...]:
+    """Columns with their comments, and properties."""
+    found = table(lake, name)
+    fields = sorted(
+        (f.name, str(f.type), f.nullable, str(f.metadata)) for f in found.schema().fields
+    )
+    kept = {key: value.replace(" ", "") for key, value in found.metadata().configuration.items()}
+    return fields, kept, found.metadata().description
+
+
+def content(lake: Lake, name: str, version: int) -> list[dict[str, Any]]:
+    found = table(lake, name, version).to_pyarrow_table().to_pylist()
+    return sorted(found, key=str)
+
+
+def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
+    spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
+) -> None:
+    old = make_old_lake(spark, tmp_path / "My 'old' lake")
+    versions = {name: table(old, name).version() for name in TABLES}
+    before = {(n, v): content(old, n, v) for n in TABLES for v in range(versions[n] + 1)}
+
+    assert pomona("status", old.root, "--json").json["rows"] == 1  # reading does with the old one
+    for words in (("refit", old.root), ("ingest", str(tmp_path / "images"), old.root)):
+        told = pomona(*words)
+        assert told.status == 1
+        assert f"has format 1, and Pomona 0.1.0 writes format {FORMAT}" in told.complaint
+        assert f"`pomona upgrade {old.root}`" in told.complaint
+    assert versions == {name: table(old, name).version() for name in TABLES}
+
+    done = pomona("upgrade", old.root)
+    assert done.status == 0, done.err
+    assert "added quarantine: constraint known_reason" in done.out
+    new = Lake.at(str(new_lake()))
+    for name in TABLES:
+        assert contract(old, name) == contract(new, name)
+    after = {key: content(old, *key) for key in before}
+    assert after == before  # time travel
+    now = {name: content(old, name, table(old, name).version()) for name in TABLES}
+    since = {"statistics": None, "statistics_from": None}
+    assert now["features"] == before["features", versions["features"]]
+    assert now["quarantine"] == before["quarantine", versions["quarantine"]]
+    assert now["refits"] == [row | since for row in before["refits", versions["refits"]]]
+
+    versions = {name: table(old, name).version() for name in TABLES}
+    assert "already: nothing to do" in pomona("upgrade", old.root).out
+    assert pomona("upgrade", old.root, "--json").json["done"] == []
+    assert versions == {name: table(old, name).version() for name in TABLES}
+    status = pomona("status", old.root, "--json").json
+    assert (status["last_refit"]["refit_id"], status["rows"]) == ("r", 1)
+
+
+def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path) -> None:
+    lake = make_old_lake(spark, tmp_path / "lake")
+    bring(spark, lake.quarantine, QUARANTINE)
+    spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
+    bring(spark, lake.features, FEATURES)
+    with pytest.raises(LakeError, match="has format 1"):
+        lake.require()
+    assert [step.split(":")[0] for step in upgrade(lake.root)] == [
+        "refits",
+        "refits",
+        f"format {FORMAT}",
+    ]
+    lake.require()
+    assert table(lake, "features").metadata().configuration["delta.constraints.features_width"]
+
+
+def test_rows_that_break_the_contract_are_told_before_the_format_is_raised(
+    spark: SparkSession, tmp_path: Path, pomona: Command
+) -> None:
+    lake = make_old_lake(spark, tmp_path / "lake")
+    spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'felt like it'")
+    told = pomona("upgrade", lake.root)
+    assert told.status == 1
+    assert "break the constraint known_reason" in told.complaint
+    assert lake.format().number == 1  # type: ignore[union-attr]
+    spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'corrupt'")
+    assert pomona("upgrade", lake.root).status == 0
+    assert [row["path"] for row in rows(lake.quarantine)] == [image("bad").path]
+
+
+def test_a_property_that_somebody_has_set_stays(spark: SparkSession, tmp_path: Path) -> None:
+    lake = make_old_lake(spark, tmp_path / "lake")
+    kept = "'delta.logRetentionDuration' = 'interval 9999 days'"
+    spark.sql(f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ({kept})")
+    bring(spark, lake.refits, REFITS)
+    found = table(lake, "refits").metadata().configuration
+    assert found["delta.logRetentionDuration"] == "interval 9999 days"

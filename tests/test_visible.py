@@ -1,0 +1,58 @@
+"""Promises of `streaming.visible` and `batch_pca.spreadsheets`: what is shown obeys nobody, and stays readable."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+from hostile import NAMES, OBEYED
+
+from batch_pca.spreadsheets import harmless
+from streaming.visible import visible, visible_json
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Crème [x] 苹果 👩‍🌾", "Crème [x] 苹果 👩‍🌾"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\u202egpj", "\\u202egpj"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0041", "\\U000e0041"),
+        ("", ""),
+    ],
+)
+def test_only_what_would_be_obeyed_or_hidden_is_written_out(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_a_json_document_stays_the_same_document() -> None:
+    told = {"path": [*NAMES, "\ud800", "\U000e0041"], "rows": 3}
+    document = visible_json(json.dumps(told, indent=2, ensure_ascii=False))
+    assert json.loads(document) == told
+    assert not set(document) & set(OBEYED)
+    assert document.splitlines()[0] == "{"
+    document.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("  =1", "'  =1"),
+        ("\t@SUM(A1)", "'\t@SUM(A1)"),
+        ("\uff1d1", "'\uff1d1"),
+        ("\ufeff=1", "'\ufeff=1"),
+        ("file:/a;=1+1/0.jpg", "file:/a;'=1+1/0.jpg"),
+        ("a\n=1", "a\n'=1"),
+        *(
+            (text, text)
+            for text in ("Apple-Red", "a=b", "a, b", "c++", "'", "", "file:/x/=b/0.jpg")
+        ),
+    ],
+)
+def test_a_formula_gets_an_apostrophe_and_nothing_else_does(text: str, cell: str) -> None:
+    assert harmless(pa.array([text])).to_pylist() == [cell]
