@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,18 @@ def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return Command(monkeypatch, capsys)
 
 
+@contextmanager
+def killed(running: subprocess.Popen[str]) -> Iterator[None]:
+    """Leave no program behind, whatever a test found."""
+    try:
+        yield
+    finally:
+        running.kill()
+
+
 def lines(running: subprocess.Popen[str]) -> Sequence[str]:
     """The rest of what it prints."""
-    return running.communicate(timeout=120)[0].split()
+    return running.communicate(timeout=400)[0].split()
 
 
 def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
@@ -62,19 +72,19 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"
     put_all(source, photos("Fig", range(3)))
     command = [sys.executable, "-c", PROGRAM, str(source), lake.root]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running, killed(running):
         assert running.stdout
         assert running.stdout.readline() == "batch\n"
         who = f"process {running.pid} on {socket.gethostname()} since"
         with pytest.raises(LeaseError, match=who):
             ingest(str(source), lake.root, ONCE)
 
-        found = ask(lake, Request("look", {"Été": [1]}), timeout=120)
+        found = ask(lake, Request("look", {"Été": [1]}), timeout=400)
         assert found == {"pid": running.pid, "skipped": 3, "Été": [1]}
         with pytest.raises(UsageError, match="knows no such request"):
-            ask(lake, Request("dance"), timeout=120)
+            ask(lake, Request("dance"), timeout=400)
         with pytest.raises(Exception, match="no such thing"):
-            ask(lake, Request("fail"), timeout=120)
+            ask(lake, Request("fail"), timeout=400)
 
         leave(lake, Request("stop", {"holder": "an earlier one"}))  # is not meant
         until = time.monotonic() + 60
