@@ -52,11 +52,13 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
 ) -> None:
     old = make_old_lake(spark, tmp_path / "My 'old' lake")
+    images = tmp_path / "images"
+    images.mkdir()
     versions = {name: table(old, name).version() for name in TABLES}
     before = {(n, v): content(old, n, v) for n in TABLES for v in range(versions[n] + 1)}
 
     assert pomona("status", old.root, "--json").json["rows"] == 1  # reading does with the old one
-    for words in (("refit", old.root), ("ingest", str(tmp_path / "images"), old.root)):
+    for words in (("refit", old.root), ("ingest", str(images), old.root)):
         told = pomona(*words)
         assert told.status == 1
         assert f"has format 1, and Pomona 0.1.0 writes format {FORMAT}" in told.complaint
