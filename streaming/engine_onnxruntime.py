@@ -19,6 +19,9 @@ from streaming.extractor import INPUT_NAME, OUTPUT_NAME, Extractor
 #: 250 MB instead of 115.
 BATCH = 4
 
+# From 1.32 on, importing it would note down the machine, and report to its maker.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 _CUDA = "CUDAExecutionProvider"
 _SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
 

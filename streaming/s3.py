@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import boto3
 import botocore.exceptions as faults
 from botocore.config import Config
 
 from streaming.errors import FaultError, SourceError
 from streaming.s3_faults import first_line, translated
+from streaming.s3_session import new_session
 from streaming.storage import StoredFile, TransientFault
 
 _PATIENT = Config(
@@ -115,7 +115,7 @@ def s3_client(config: Config = _PATIENT) -> Any:
         When the profile that is named does not exist, or boto3 cannot use what is set.
     """
     try:
-        return boto3.session.Session().client("s3", config=config)
+        return new_session().client("s3", config=config)
     except faults.ProfileNotFound as error:
         raise SourceError(f"{error}: set AWS_PROFILE to one of ~/.aws/config") from error
     except (faults.BotoCoreError, ValueError) as error:
@@ -169,7 +169,7 @@ def delta_rs_options() -> dict[str, str]:
     dict of str to str
         For one opening of a table; credentials of a role run out.
     """
-    session = boto3.session.Session()
+    session = new_session()
     meta = session.client("s3", config=_PATIENT).meta
     options = {"AWS_ENDPOINT_URL": meta.endpoint_url, "AWS_REGION": meta.region_name or "us-east-1"}
     options["AWS_ALLOW_HTTP"] = str(meta.endpoint_url.startswith("http:")).lower()

@@ -73,10 +73,11 @@ _REMOTE = {
 # The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
 # to give them back.
 # The cache of compiled code is small then, and Spark fills it, unless it is told not to be.
-# A Java without memory is ended: what is left of it would wait for threads that are gone.
+# A Java without memory is ended: what is left of it would wait for threads that are gone. It says so, and must not
+# say it among our results.
 _QUICK_JAVA = (
     "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
-    "-XX:+ExitOnOutOfMemoryError"
+    "-XX:+ExitOnOutOfMemoryError -XX:+DisplayVMOutputToStderr"
 )
 _LOCAL = {
     # It cuts each query into jobs that wait for cores one by one; tables of one machine have nothing to adapt.

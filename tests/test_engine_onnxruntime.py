@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
@@ -21,6 +25,15 @@ def pretend(monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int) ->
 
 
 CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_it_notes_down_nothing_for_its_maker(tmp_path: Path) -> None:
+    program = "from streaming.engine_onnxruntime import obstacle; print(bool(obstacle('cuda')))"
+    env = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    env.pop("ORT_DISABLE_TELEMETRY", None)
+    env.pop("XDG_CACHE_HOME", None)
+    subprocess.run([sys.executable, "-c", program], env=env, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_the_processor_is_no_obstacle() -> None:

@@ -24,7 +24,7 @@ from streaming.jars import cache_folder
 pytestmark = pytest.mark.s3
 
 SECRETS = ("wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0", "FwoGPlantedToken/abc+def==XYZ0123456789")
-GOOD = ("Fig/0.jpg", "Fig/1.jpg", "=cmd()/two\nlines.jpg", "Fig//double.jpg", 'a"b;c/%2e%2e.jpg')
+GOOD = ("Fig/0.jpg", "Fig/1.jpg", "=cmd()/<b>.jpg", "Fig//double.jpg", 'a"b;c/%2e%2e.jpg')
 BAD = ("Fig/bad.jpg",)
 # Hidden, as all that has a part that begins with a dot; to Hadoop, the way to the keys behind them.
 UPWARD = ("../outside/up.jpg", "Fig/../../lake/features/Fig/up.jpg", "./Fig/dot.jpg")

@@ -9,16 +9,13 @@ from typing import Any
 import deltalake
 import pytest
 from command_line import Command
-from lake_rows import FEATURES
-from old_lake import image, make_old_lake
+from old_lake import make_old_lake
 from pyspark.sql import SparkSession
-from small_lakes import rows
 
-from streaming.errors import LakeError
 from streaming.lake import Lake
 from streaming.lake_format import FORMAT
-from streaming.schemas import QUARANTINE, REFITS
-from streaming.upgrade import bring, upgrade
+from streaming.schemas import REFITS
+from streaming.upgrade import bring
 
 pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")
@@ -52,11 +49,13 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
 ) -> None:
     old = make_old_lake(spark, tmp_path / "My 'old' lake")
+    images = tmp_path / "images"
+    images.mkdir()
     versions = {name: table(old, name).version() for name in TABLES}
     before = {(n, v): content(old, n, v) for n in TABLES for v in range(versions[n] + 1)}
 
     assert pomona("status", old.root, "--json").json["rows"] == 1  # reading does with the old one
-    for words in (("refit", old.root), ("ingest", str(tmp_path / "images"), old.root)):
+    for words in (("refit", old.root), ("ingest", str(images), old.root)):
         told = pomona(*words)
         assert told.status == 1
         assert f"has format 1, and Pomona 0.1.0 writes format {FORMAT}" in told.complaint
@@ -83,36 +82,6 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     assert versions == {name: table(old, name).version() for name in TABLES}
     status = pomona("status", old.root, "--json").json
     assert (status["last_refit"]["refit_id"], status["rows"]) == ("r", 1)
-
-
-def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path) -> None:
-    lake = make_old_lake(spark, tmp_path / "lake")
-    bring(spark, lake.quarantine, QUARANTINE)
-    spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
-    bring(spark, lake.features, FEATURES)
-    with pytest.raises(LakeError, match="has format 1"):
-        lake.require()
-    assert [step.split(":")[0] for step in upgrade(lake.root)] == [
-        "refits",
-        "refits",
-        f"format {FORMAT}",
-    ]
-    lake.require()
-    assert table(lake, "features").metadata().configuration["delta.constraints.features_width"]
-
-
-def test_rows_that_break_the_contract_are_told_before_the_format_is_raised(
-    spark: SparkSession, tmp_path: Path, pomona: Command
-) -> None:
-    lake = make_old_lake(spark, tmp_path / "lake")
-    spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'felt like it'")
-    told = pomona("upgrade", lake.root)
-    assert told.status == 1
-    assert "break the constraint known_reason" in told.complaint
-    assert lake.format().number == 1  # type: ignore[union-attr]
-    spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'corrupt'")
-    assert pomona("upgrade", lake.root).status == 0
-    assert [row["path"] for row in rows(lake.quarantine)] == [image("bad").path]
 
 
 def test_a_property_that_somebody_has_set_stays(spark: SparkSession, tmp_path: Path) -> None:

@@ -74,8 +74,9 @@ def test_java_without_memory_is_one_line_and_the_next_run_goes_on(
     first = program("ingest", source, lake.root, "--once", "--settle", "0", env=env)
     print(f"{memory}, {time.monotonic() - started:.0f} s: exit {first.status}; {first.err}")
     if first.status:
-        assert first.complaint.startswith(f"pomona: Java's memory of {memory} is too little")
-        assert f"SPARK_DRIVER_MEMORY={2 * megabytes}m" in first.complaint
+        complaint = first.err.splitlines()[-1]
+        assert complaint.startswith(f"pomona: Java's memory of {memory} is too little")
+        assert f"SPARK_DRIVER_MEMORY={2 * megabytes}m" in complaint
     second: Done = program("ingest", source, lake.root, "--once", "--settle", "0")
     assert second.status == 0, second.err
     names = below(source, lake.features)

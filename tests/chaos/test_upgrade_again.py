@@ -1,0 +1,60 @@
+"""An upgrade that was killed, or met rows that break the contract, is simply called again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import deltalake
+import pytest
+from command_line import Command
+from lake_rows import FEATURES
+from old_lake import image, make_old_lake
+from pyspark.sql import SparkSession
+from small_lakes import rows
+
+from streaming.errors import LakeError
+from streaming.lake import Lake
+from streaming.lake_format import FORMAT
+from streaming.schemas import QUARANTINE
+from streaming.upgrade import bring, upgrade
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def table(lake: Lake, name: str) -> deltalake.DeltaTable:
+    return deltalake.DeltaTable(f"{lake.root}/{name}".removeprefix("file:"))
+
+
+def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path) -> None:
+    lake = make_old_lake(spark, tmp_path / "lake")
+    bring(spark, lake.quarantine, QUARANTINE)
+    spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
+    bring(spark, lake.features, FEATURES)
+    with pytest.raises(LakeError, match="has format 1"):
+        lake.require()
+    assert [step.split(":")[0] for step in upgrade(lake.root)] == [
+        "refits",
+        "refits",
+        f"format {FORMAT}",
+    ]
+    lake.require()
+    assert table(lake, "features").metadata().configuration["delta.constraints.features_width"]
+
+
+def test_rows_that_break_the_contract_are_told_before_the_format_is_raised(
+    spark: SparkSession, tmp_path: Path, pomona: Command
+) -> None:
+    lake = make_old_lake(spark, tmp_path / "lake")
+    spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'felt like it'")
+    told = pomona("upgrade", lake.root)
+    assert told.status == 1
+    assert "break the constraint known_reason" in told.complaint
+    assert lake.format().number == 1  # type: ignore[union-attr]
+    spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'corrupt'")
+    assert pomona("upgrade", lake.root).status == 0
+    assert [row["path"] for row in rows(lake.quarantine)] == [image("bad").path]

@@ -1,0 +1,85 @@
+"""Every path that an ingestion and a refit open for writing, make, rename or delete, as the kernel sees it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import environment
+from hostile import put_hostile
+
+from streaming.jars import cache_folder
+
+PROGRAM = """
+import sys
+from pomona.cli import main
+for words in {commands!r}:
+    sys.argv = ["pomona", *words]
+    main()
+"""
+_CHANGES = "creat,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,symlink,symlinkat"
+_CHANGES += ",link,linkat,truncate,chmod,fchmodat,mknod,mknodat"
+_WRITES = re.compile(r"O_(WRONLY|RDWR|CREAT|TRUNC)")
+# `openat(5</folder>, "name", …`: a folder that a name is relative to, or a name alone.
+_NAME = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
+
+
+def written(trace: str) -> set[str]:
+    """The paths that calls of a trace which succeeded have changed."""
+    found = set()
+    for line in trace.splitlines():
+        call = re.match(r"\d+ +(\w+)\((.*)\) += \d", line)
+        if not call or (call[1].startswith("open") and not _WRITES.search(call[2])):
+            continue
+        for folder, name in _NAME.findall(call[2]):
+            plain = (
+                name.encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")
+            )
+            found.add(os.path.normpath(os.path.join(folder or "/", plain)))
+    return found
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_nothing_but_the_lake_temporary_files_and_the_cache_is_written(
+    tmp_path: Path, random_model: Path
+) -> None:
+    place = tmp_path.resolve()
+    for folder in ("home", "tmp", "lake"):
+        (place / folder).mkdir()
+    put_hostile(place / "photos")
+    shutil.copytree(random_model, place / "lake" / "models")
+    lake = str(place / "lake")
+    commands = [
+        ["ingest", str(place / "photos"), lake, "--once", "--settle", "0"],
+        ["refit", lake, "--components", "2"],
+        ["status", lake],
+    ]
+    tracing = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", "signal=none"]
+    tracing += ["-e", f"trace=open,openat,{_CHANGES}", "-o", str(place / "trace")]
+    subprocess.run(
+        [*tracing, sys.executable, "-c", PROGRAM.format(commands=commands)],
+        cwd=place / "home",
+        env=environment(
+            HOME=str(place / "home"),
+            TMPDIR=str(place / "tmp"),
+            XDG_CACHE_HOME=str(cache_folder().parent),
+            PYTHONPATH=os.pathsep.join(sys.path),
+            PYTHONDONTWRITEBYTECODE="1",
+        ),
+        check=True,
+        timeout=580,
+    )
+    paths = written((place / "trace").read_text(errors="replace"))
+    inside = {path for path in paths if path.startswith(f"{lake}/")}
+    assert any(path.endswith("report.html") for path in inside)
+    own = (f"{lake}/", f"{place}/tmp/", f"{cache_folder()}/", "/dev/", "/proc/")
+    strange = {path for path in paths - inside if not path.startswith(own)}
+    # Java and Spark know no TMPDIR, and put theirs beside the folder of this test.
+    theirs = {p for p in strange if p.startswith("/tmp/") and not p.startswith(f"{place}/")}
+    assert strange - theirs == set()
+    assert not [path for path in theirs if Path(path).suffix in (".json", ".parquet", ".csv")]
