@@ -105,6 +105,8 @@ def create_table(spark: SparkSession, location: str, table: Table) -> None:
     """Create a table where there is none; one commit, so that no half of a contract is ever there."""
     if is_table(location):
         return
+    # What a creation leaves that is killed before its commit; Delta takes the folder for a table, and finds none.
+    storage_of(location).delete_tree(f"{location}/_delta_log")
     builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
     for column in table.columns:
         builder = builder.addColumn(
