@@ -10,7 +10,7 @@ from killing import Aim
 
 _LOG = r"(features|quarantine)/_delta_log"
 _LATER = r"\d*[1-9]\d*\.json"  # not the first one, which creates the table
-_BATCH = r"checkpoints/ingest"
+_BATCH = r"checkpoints/[^/]+"  # on S3 each term of the lease has its own
 
 #: In a new lake.
 BEGINNING = {

@@ -89,6 +89,10 @@ class Killing:
     watch : callable
         Starts the watchers, by name.
     chance : random.Random
+    env : mapping, optional
+        The commands' environment, in place of this process's.
+    pause : float
+        Seconds before each start: on S3, what a killed command held is free once its term has run out.
     """
 
     folder: Path
@@ -99,6 +103,7 @@ class Killing:
     watch: Callable[[], Mapping[str, Watcher]]
     chance: random.Random
     env: Mapping[str, str] | None = None
+    pause: float = 0.0
     kills: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     processes: int = 0
@@ -137,6 +142,7 @@ class Killing:
 
     def start(self, command: str) -> Victim:
         """The command, in a hurry."""
+        time.sleep(self.pause)
         words: list[object] = ["refit", self.lake, "--components", 2, "--full"]
         if command != "refit":
             words = ["ingest", self.source, self.lake, "--trigger", 1, "--settle", 0]

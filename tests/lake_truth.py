@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import deltalake
 
 from streaming.lake import Lake
-from streaming.storage import LocalStorage, Storage
+from streaming.storage import LocalStorage, Storage, StoredFile
 
 _COLUMNS = ["path", "content_hash"]
 
@@ -67,7 +67,7 @@ class Witness:
     def checkpoint_is_whole(self) -> None:
         """All that the stream planned it has noted as done; each of its files says what it should."""
         batches: dict[str, set[int]] = {"offsets": set(), "commits": set()}
-        for file in self.storage.list(self.lake.checkpoint):
+        for file in self._newest_checkpoint():
             of, _, name = file.path.rpartition("/")
             if re.fullmatch(r"\d+(\.compact)?", name):
                 version, *lines = self.storage.read(file.path).decode().splitlines()
@@ -79,6 +79,14 @@ class Witness:
         # Spark deletes what is a hundred batches old, one by one.
         recent = set(range(max(0, max(commits) - 50), max(commits) + 1))
         assert offsets & recent == commits & recent == recent
+
+    def _newest_checkpoint(self) -> list[StoredFile]:
+        """The files of the checkpoint that was written to last; on S3 each term of the lease has its own."""
+        root = f"{self.lake.root}/checkpoints/"
+        files: dict[str, list[StoredFile]] = defaultdict(list)
+        for file in self.storage.list(root.rstrip("/")):
+            files[file.path.removeprefix(root).split("/")[0]].append(file)
+        return max(files.values(), key=lambda of: max(file.modified_ms for file in of))
 
     def refits_are_whole(self) -> int:
         """Every folder below ``reduced/`` is published, and every published one is there; how many."""
