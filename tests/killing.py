@@ -92,7 +92,7 @@ class Killing:
     env : mapping, optional
         The commands' environment, in place of this process's.
     pause : float
-        Seconds before each start: on S3, what a killed command held is free once its term has run out.
+        Seconds after each kill: on S3, what a killed command held is free once its term has run out.
     """
 
     folder: Path
@@ -138,11 +138,11 @@ class Killing:
                 watcher.close()
         assert status is None or aim.command == "refit", victim.said
         self.witness.look()
+        time.sleep(self.pause)
         return in_time and status is None
 
     def start(self, command: str) -> Victim:
         """The command, in a hurry."""
-        time.sleep(self.pause)
         words: list[object] = ["refit", self.lake, "--components", 2, "--full"]
         if command != "refit":
             words = ["ingest", self.source, self.lake, "--trigger", 1, "--settle", 0]

@@ -16,11 +16,11 @@ from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.storage import local_path
 
-BATCHES = 3
+BATCHES = 2
 
 
 class Story:
-    """A source and a lake that has taken it in three micro-batches."""
+    """A source and a lake that has taken it in two micro-batches."""
 
     def __init__(self, source: Path, lake: Lake) -> None:
         self.source, self.lake = source, lake
@@ -35,9 +35,9 @@ class Story:
         return ingest(str(self.source), self.lake.root, ONCE).outcomes.total()
 
     def takes_what_comes(self, name: str) -> None:
-        """Two images more, and nothing else, is what a run writes; the next one nothing."""
+        """Two images more, and nothing else, is what a run writes."""
         put_all(self.source, {f"{name}/good.jpg": jpeg(9), f"{name}/bad.jpg": GARBAGE})
-        assert (self.run(), self.run()) == (2, 0)
+        assert self.run() == 2
         found = below(self.source, self.lake.features), below(self.source, self.lake.quarantine)
         names = sorted(str(file.relative_to(self.source)) for file in self.source.rglob("*.jpg"))
         assert found == (

@@ -121,7 +121,6 @@ def test_the_same_on_s3(
     )
     killing.go_through(S3, ["rows are being written"])
     assert killing.kills.total() == 1
-    time.sleep(killing.pause)
     ingest(killing.source, to, ONCE)
     arrivals = killing.arrivals
     killing.witness.expect(arrivals.hashes(good=True), arrivals.hashes(good=False))

@@ -79,6 +79,6 @@ class Victim:
         self._popen.send_signal(signal.SIGTERM)
         return self.wait()
 
-    def wait(self, seconds: float = 600) -> int:
+    def wait(self, seconds: float = 3600) -> int:
         """Its exit status."""
         return self._popen.wait(seconds)
