@@ -1,5 +1,5 @@
 # The commands that a person types; each sets up what it needs.
-.PHONY: run test check audit setup bench jar lock clean
+.PHONY: run test chaos check audit setup bench jar lock clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
@@ -8,6 +8,10 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Kills, rubbish, faults and full disks for an hour or more; `make test` has a short form of each.
+chaos: setup
+	$(BIN)/python -m pytest -s tests/chaos
 
 check: setup
 	$(BIN)/ruff check .

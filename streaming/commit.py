@@ -16,23 +16,20 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import __version__
-from streaming.table_log import parse_metadata
+from streaming.delta_rs import open_table
 
 log = logging.getLogger(__name__)
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-# Commits of one batch lie close together; a replay looks no further back than this.
-_RECENT = 20
 
 
 @dataclass(frozen=True)
 class BatchId:
-    """A part of a micro-batch: the streaming query (its id changes with the checkpoint), the number, whether an
-    earlier run may have committed a part of it, and which part this is."""
+    """A part of a micro-batch: the streaming query (its id changes with the checkpoint), the number, and which
+    part this is."""
 
     query: str | None
     number: int
-    replay: bool = False
     part: int = 0
 
 
@@ -52,6 +49,23 @@ def prepare_commit(spark: SparkSession, location: str) -> None:
         delta_log.unsafeVolatileSnapshot().setTransactions()
     except Py4JError as error:
         log.debug("%s: its state was not prepared (%s)", location, error)
+
+
+def committed_number(spark: SparkSession, location: str, app_id: str) -> int | None:
+    """The number up to which a table ignores the commits of an app id; None where it knows none of them.
+
+    Delta has it at hand, since its next commit asks the same; where a version of Delta names things otherwise,
+    delta-rs reads it from the log.
+    """
+    jvm: Any = spark._jvm
+    try:
+        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, location)
+        found = delta_log.unsafeVolatileSnapshot().transactions().get(app_id)
+        number: int | None = found.get() if found.isDefined() else None
+    except Py4JError as error:
+        log.debug("%s: its transactions are read by delta-rs (%s)", location, error)
+        number = open_table(location).transaction_version(app_id)
+    return number
 
 
 @dataclass(frozen=True)
@@ -87,32 +101,32 @@ class Writer:
             DeltaTable.forPath(self.spark, self.location).delete(F.col("path").isin(paths))
 
     def _idempotency_key(self) -> dict[str, str]:
-        """Delta ignores a commit whose app id has reached its version: a repetition, or a writer that was replaced.
+        """Delta ignores a commit whose app id has reached its number: a repetition, or a writer that was replaced.
 
-        Each part of a batch has an app id of its own. On a replay only rows that no earlier attempt committed are
-        written, and those must not be taken for a repetition: their parts are counted on from those committed.
+        Each part of a batch has an app id of its own.
         """
         if self.batch.query is None:
             return {}
-        app_id = f"pomona/{self.batch.query}" + (f"/{self._part}" if self._part else "")
-        return {"txnAppId": app_id, "txnVersion": str(self.batch.number)}
+        return {"txnAppId": self._app_id(self._part), "txnVersion": str(self.batch.number)}
+
+    def _app_id(self, part: int) -> str:
+        return f"pomona/{self.batch.query}" + (f"/{part}" if part else "")
 
     @cached_property
     def _part(self) -> int:
-        if not self.batch.replay:
-            return self.batch.part
-        history = DeltaTable.forPath(self.spark, self.location).history(_RECENT)
-        commits = [
-            parse_metadata(row.userMetadata) for row in history.select("userMetadata").collect()
-        ]
-        return 1 + max(
-            (
-                told.get("part", 0)
-                for told in commits
-                if (told.get("query"), told.get("batch")) == (self.batch.query, self.batch.number)
-            ),
-            default=-1,
-        )
+        """The first part, from this one on, that the table does not take for a repetition.
+
+        What is written here is in neither table, whatever was committed under this number: by an earlier attempt
+        at the batch, or before the checkpoint lost its last batches and counted them again.
+        """
+        part = self.batch.part
+        while self.batch.query is not None and self._has(part):
+            part += 1
+        return part
+
+    def _has(self, part: int) -> bool:
+        number = committed_number(self.spark, self.location, self._app_id(part))
+        return number is not None and number >= self.batch.number
 
     @property
     def _metadata(self) -> str:

@@ -139,6 +139,8 @@ def _create_table(spark: SparkSession, location: str, table: Table) -> None:
 
     if is_table(location):  # while this one waited
         return
+    # What a creation leaves that is killed before its commit; Delta takes the folder for a table, and finds none.
+    storage_of(location).delete_tree(f"{location}/_delta_log")
     builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
     for column in table.columns:
         builder = builder.addColumn(

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.carrying_out import RunContext
+from streaming.checkpoint import set_aside_if_damaged
 from streaming.commit import SWEEP, BatchId
 from streaming.errands import Errands
 from streaming.errors import PomonaError
@@ -29,9 +30,8 @@ from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault, storage_of
 
 _POLL = 0.1  # seconds between two looks at the flag
-_PATIENCE = (
-    30.0  # seconds, beyond the time to settle, for which --once waits for files being written
-)
+# Seconds, beyond the time to settle, for which --once waits for files being written.
+_PATIENCE = 30.0
 
 
 class Run:
@@ -81,21 +81,19 @@ class Run:
         new = self._batch.known.missing_or_changed(self._source.images())
         first = self._count_waiting(new)
         self.summary.first_trigger_at = time.time()
-        self._overlap.ahead(
-            first
-        )  # beside the seconds in which Spark starts the stream and names them
-        query = self._start()
+        # Beside the seconds in which Spark starts the stream and names them.
+        self._overlap.ahead(first)
         try:
             with self._errands.watched(stop):
-                if self._settings.once:
-                    self._drain(query, stop)
-                else:
-                    self._follow(query, stop)
+                error = self._stream(stop)
+                if error and set_aside_if_damaged(self._batch.lake, error):
+                    self._ending = False
+                    error = self._stream(stop)
         finally:
-            self._end(query)
             self._overlap.close()
         if self._lease and self._lease.lost:
             raise self._lease.lost
+        self._fault = self._fault or error
         if self._fault:
             raise explain(self._fault, self._batch.lake.root) from self._fault
         self.summary.seconds = time.monotonic() - started
@@ -105,6 +103,19 @@ class Run:
         """Count them all; keep those with which the stream will begin, the oldest."""
         counted = (file for self.summary.waiting, file in enumerate(files, 1))
         return heapq.nsmallest(self._size, counted, key=lambda file: file.modified_ms)
+
+    def _stream(self, stop: threading.Event) -> BaseException | None:
+        """Run the query to its end, and tell what ended it, if not we did."""
+        try:
+            query = self._start()
+        except (PySparkException, Py4JError) as fault:
+            return fault
+        try:
+            (self._drain if self._settings.once else self._follow)(query, stop)
+        finally:
+            self._end(query)
+        error: BaseException | None = query.exception()
+        return None if self._fault or Stopped.__name__ in str(error) else error
 
     def _start(self) -> StreamingQuery:
         stream = self._source.stream(self._batch.spark, self._size)
@@ -127,10 +138,7 @@ class Run:
             try:
                 listed = [StoredFile(*row) for row in names.collect()]
                 files = [file for file in listed if self._source.is_image(file.path)]
-                # Only the first micro-batch of a run can be one that an earlier run began; where that has
-                # committed anything, images of it are known.
-                replay = self._delivered is None and bool(self._batch.known.held(files))
-                self._take(files, BatchId(self._query_id, number, replay))
+                self._take(files, BatchId(self._query_id, number))
             except (PomonaError, TransientFault, PySparkException, Py4JError, OSError) as error:
                 self._fault = error  # Spark hands on a text with every stack in it
                 raise
@@ -216,7 +224,4 @@ class Run:
         while query.isActive and query.status["isTriggerActive"] and time.monotonic() < until:
             time.sleep(_POLL)
         query.stop()
-        error = query.exception()
-        if error and not self._fault and Stopped.__name__ not in str(error):
-            self._fault = error
         self.summary.waiting = max(self.summary.waiting, len(self._changing))

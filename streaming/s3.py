@@ -70,8 +70,17 @@ class S3Storage:
             self._client.delete_object(Bucket=bucket, Key=key)
 
     def delete_tree(self, prefix: str) -> None:
-        """Delete all objects below a prefix."""
+        """Delete all objects below a prefix, and the one that S3A puts for an empty folder."""
         for found in self.list(prefix):
+            self.delete(found.path)
+        self.delete(f"{prefix}/")
+
+    def move_tree(self, prefix: str, to: str) -> None:
+        """Copy each object, within S3, and delete it."""
+        for found in list(self.list(prefix)):
+            (bucket, key), copy = split(found.path), to + found.path[len(prefix) :]
+            with translated(found.path):
+                self._client.copy({"Bucket": bucket, "Key": key}, *split(copy))
             self.delete(found.path)
 
 

@@ -63,6 +63,9 @@ class Storage(Protocol):
     def delete_tree(self, prefix: str) -> None:
         """Delete all below a prefix."""
 
+    def move_tree(self, prefix: str, to: str) -> None:
+        """Move all below a prefix to another of the same storage."""
+
 
 def normalize(location: str) -> str:
     """Turn what a person types into the URI that Spark writes.
@@ -168,6 +171,10 @@ class LocalStorage:
     def delete_tree(self, prefix: str) -> None:
         """Delete a folder and all in it."""
         shutil.rmtree(local_path(prefix), ignore_errors=True)
+
+    def move_tree(self, prefix: str, to: str) -> None:
+        """Rename a folder."""
+        os.rename(local_path(prefix), local_path(to))
 
 
 def _unreadable(error: OSError) -> None:

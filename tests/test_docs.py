@@ -22,7 +22,13 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
-DOCUMENTS = {"README.md": README, "ARCHITECTURE.md": ARCHITECTURE, "CHANGELOG.md": CHANGELOG}
+RELIABILITY = (ROOT / "RELIABILITY.md").read_text()
+DOCUMENTS = {
+    "README.md": README,
+    "ARCHITECTURE.md": ARCHITECTURE,
+    "CHANGELOG.md": CHANGELOG,
+    "RELIABILITY.md": RELIABILITY,
+}
 PACKAGES = ("streaming", "batch_pca", "bootstrap", "pomona")
 
 
@@ -145,3 +151,14 @@ def test_every_count_of_the_demo_in_the_readme_holds() -> None:
 def test_the_documents_name_no_one_and_no_place() -> None:
     for text in DOCUMENTS.values():
         assert not re.search(r"/(?:home/\w|root|tmp|work)/", text)
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    tests = {file.stem: file.read_text() for file in (ROOT / "tests").rglob("test_*.py")}
+    promises = re.findall(r"^\| \d.*\|$", RELIABILITY, re.MULTILINE)
+    assert promises
+    for promise in promises:
+        named = re.findall(r"`(?:chaos/)?(test_\w+)(?:::(test_\w+))?`", promise)
+        assert named, promise
+        for file, test in named:
+            assert f"def {test or 'test_'}" in tests[file], promise

@@ -106,6 +106,19 @@ def test_creating_a_table_again_changes_nothing(spark: SparkSession, lake: Lake)
 
 
 @pytest.mark.spark
+def test_what_a_killed_creation_left_is_no_table_and_in_nobodys_way(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lake.at(str(tmp_path))
+    log = tmp_path / "quarantine" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / ".00000000000000000000.json.b0a8.tmp").write_text("half of a comm")
+    create_table(spark, lake.quarantine, QUARANTINE)
+    assert version(lake.quarantine) == 0
+    assert rows(lake.quarantine) == []
+
+
+@pytest.mark.spark
 def test_a_table_is_created_whole_in_one_commit(lake: Lake) -> None:
     first = deltalake.DeltaTable(lake.features.removeprefix("file:"), version=0)
     assert "delta.constraints.features_width" in first.metadata().configuration

@@ -59,7 +59,7 @@ def test_a_replay_of_a_finished_batch_changes_nothing(micro: MicroBatch, tmp_pat
     first = micro.process(files, BatchId("query-1", 0))
     assert (first.written, first.skipped) == (4, 0)
     before = versions(micro.lake)
-    replay = micro.process(files, BatchId("query-1", 0, replay=True))
+    replay = micro.process(files, BatchId("query-1", 0))
     assert (replay.written, replay.skipped) == (0, 4)
     assert versions(micro.lake) == before
     assert tables(micro, tmp_path) == (sorted(photos("Fig", range(3))), ["Fig/bad.jpg"])
@@ -107,7 +107,7 @@ def test_an_image_whose_verdict_changes_between_two_attempts_is_in_one_table(
     files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/turns.jpg": GARBAGE})
     files.append(StoredFile(*listed(micro, tmp_path / "Fig" / "bad.jpg")))
     restarted = dataclasses.replace(micro, known=KnownImages.load(micro.lake))
-    result = restarted.process(files, BatchId("query-4", 5, replay=True))
+    result = restarted.process(files, BatchId("query-4", 5))
     assert (result.written, result.skipped) == (2, 1)
     assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg", "Fig/turns.jpg"])
 

@@ -99,11 +99,20 @@ def test_a_listing_goes_on_past_the_first_page(
 
 
 def test_a_tree_is_deleted_and_its_neighbours_stay(bucket: str, plain: Any) -> None:
-    for key in ("old/a", "old/b/c d+e%", "older/a", "old.txt"):
+    for key in ("old/", "old/a", "old/b/c d+e%", "older/a", "old.txt"):
         plain.put_object(Bucket=bucket, Key=key, Body=b"")
     S3Storage().delete_tree(f"s3a://{bucket}/old")
     left = [entry["Key"] for entry in plain.list_objects_v2(Bucket=bucket)["Contents"]]
     assert left == ["old.txt", "older/a"]
+
+
+def test_a_tree_is_moved_and_its_neighbours_stay(bucket: str, plain: Any) -> None:
+    for key in ("old/a", "old/b/c d+e%", "older/a"):
+        plain.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    S3Storage().move_tree(f"s3a://{bucket}/old", f"s3a://{bucket}/new")
+    left = [entry["Key"] for entry in plain.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert left == ["new/a", "new/b/c d+e%", "older/a"]
+    assert S3Storage().read(f"s3a://{bucket}/new/b/c d+e%") == b"old/b/c d+e%"
 
 
 def test_a_local_file_is_uploaded_in_parts_where_it_is_large(

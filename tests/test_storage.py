@@ -159,3 +159,10 @@ def test_deleting_a_tree_spares_what_lies_beside_it_and_can_be_repeated(tmp_path
     for _ in range(2):
         storage.delete_tree(f"file:{tmp_path}/1")
         assert [file.path for file in storage.list(f"file:{tmp_path}")] == [f"file:{tmp_path}/10/d"]
+
+
+def test_a_tree_is_moved(tmp_path: Path) -> None:
+    storage = LocalStorage()
+    storage.write(f"file:{tmp_path}/1/a/b", b"c")
+    storage.move_tree(f"file:{tmp_path}/1", f"file:{tmp_path}/2")
+    assert [file.path for file in storage.list(f"file:{tmp_path}")] == [f"file:{tmp_path}/2/a/b"]

@@ -1,0 +1,118 @@
+"""A stream over images that keep arriving is killed again and again, its JVM and its workers with it.
+
+`POMONA_CHAOS_KILLS` (100) and `POMONA_CHAOS_KILLS_S3` (10) say how often, `POMONA_CHAOS_SEED` (1) at which moments.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aims import BEGINNING, FOLDER, REFIT, S3, plan
+from arrivals import Arrivals
+from command_line import environment
+from killing import Killing
+from lake_truth import Witness
+from small_lakes import put
+from stand_in_process import StandIn
+from watching import Watch
+
+from streaming.lake import Lake
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(4 * 3600)]
+
+KILLS = int(os.environ.get("POMONA_CHAOS_KILLS", "100"))
+KILLS_S3 = int(os.environ.get("POMONA_CHAOS_KILLS_S3", "10"))
+SEED = int(os.environ.get("POMONA_CHAOS_SEED", "1"))
+
+
+def tell(killing: Killing, started: float) -> None:
+    """The figures, for whoever runs this."""
+    print(f"{killing.kills.total()} kills of {killing.processes} processes", end=", ")
+    print(f"{len(killing.arrivals.content)} images, {time.monotonic() - started:.0f} s")
+    for name, times in sorted(killing.kills.items()):
+        print(f"{times:4} {name}")
+    print(f"missed: {dict(killing.missed)}", flush=True)
+
+
+def test_a_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
+    started, chance = time.monotonic(), random.Random(SEED)
+    source, lake = tmp_path / "images", tmp_path / "My lake"
+    shutil.copytree(random_model, lake / "models")
+    killing = Killing(
+        tmp_path,
+        str(source),
+        str(lake),
+        Arrivals(lambda name, content: put(source / name, content), SEED),
+        Witness(Lake.at(str(lake)), f"file:{source}"),
+        lambda: {
+            "lake": Watch(lake, "create", "moved"),
+            "source": Watch(source, "open", "closed"),
+        },
+        chance,
+    )
+    killing.go_through(BEGINNING, BEGINNING)
+    aims = FOLDER | REFIT
+    killing.go_through(aims, plan(aims, KILLS - len(BEGINNING), chance))
+    killing.finish()
+    refits = killing.finish_refits()
+    tell(killing, started)
+    expected = [len(killing.arrivals.hashes(good=good)) for good in (True, False)] + [refits]
+    found = killing.read_with_plain_spark()
+    assert list(found.values()) == [[number, number] for number in expected]
+    assert killing.kills.total() > KILLS * 0.9
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    running = StandIn()
+    for name, value in running.variables.items():
+        monkeypatch.setenv(name, value)
+    yield running
+    running.stop()
+
+
+@pytest.mark.s3
+def test_ten_kills_on_s3(stand_in: StandIn, random_model: Path, tmp_path: Path) -> None:
+    from streaming.s3 import S3Storage, s3_client
+
+    started, chance = time.monotonic(), random.Random(SEED)
+    client = s3_client()
+    client.create_bucket(
+        Bucket="fruit", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    for file in random_model.rglob("*.*"):
+        key = f"lake/models/{file.relative_to(random_model)}"
+        client.put_object(Bucket="fruit", Key=key, Body=file.read_bytes())
+
+    def put_object(name: str, content: bytes) -> None:
+        client.put_object(Bucket="fruit", Key=f"images/{name}", Body=content)
+
+    killing = Killing(
+        tmp_path,
+        "s3://fruit/images",
+        "s3://fruit/lake",
+        Arrivals(put_object, SEED),
+        Witness(
+            Lake.at("s3://fruit/lake"),
+            "s3a://fruit/images",
+            {**stand_in.variables, "AWS_ALLOW_HTTP": "true"},
+            S3Storage(),
+        ),
+        lambda: {"lake": stand_in},
+        chance,
+        environment(POMONA_LEASE_TERM="5"),
+        pause=6,
+    )
+    killing.go_through(S3, plan(S3, KILLS_S3, chance))
+    killing.finish()
+    refits = killing.finish_refits()
+    tell(killing, started)
+    expected = [len(killing.arrivals.hashes(good=good)) for good in (True, False)] + [refits]
+    assert list(killing.read_with_plain_spark().values()) == [[n, n] for n in expected]
+    assert killing.kills.total() > KILLS_S3 * 0.7

@@ -1,0 +1,84 @@
+"""The stand-in for AWS in a process of its own, which tells each request before it is carried out: method and path.
+
+Run as a program, it prints its port and then the requests; imported, it starts that program and reads them.
+"""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from watching import Event
+
+
+class StandIn:
+    """Runs until `stop`; it survives whatever becomes of its clients."""
+
+    def __init__(self) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, __file__], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self._popen.stdout
+        self.endpoint = f"http://127.0.0.1:{self._popen.stdout.readline().strip()}"
+        self._requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that leads to it."""
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        region = dict.fromkeys(("AWS_DEFAULT_REGION", "AWS_REGION"), "eu-west-1")
+        return {"AWS_ENDPOINT_URL": self.endpoint, **dict.fromkeys(names, "testing"), **region}
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """Tell the requests that come from now on, for so long; names are those of the objects in their bucket."""
+        until = time.monotonic() + seconds
+        while not self._requests.empty():
+            self._requests.get()
+        while time.monotonic() < until:
+            try:
+                method, path = self._requests.get(timeout=0.1).split(" ", 1)
+            except queue.Empty:
+                yield Event("nothing")
+            else:
+                yield Event(method, path.partition("/")[2])
+
+    def close(self) -> None:
+        """Nothing: it goes on."""
+
+    def stop(self) -> None:
+        """End it."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def _read(self) -> None:
+        assert self._popen.stdout
+        for line in self._popen.stdout:
+            self._requests.put(line.strip())
+
+
+def serve() -> None:
+    """Answer as AWS does, on a free port of the loopback."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.server import MotoRequestHandler
+    from werkzeug.serving import make_server
+
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def tell(environ: dict[str, str], start: object) -> object:
+        copies = "COPY" if "HTTP_X_AMZ_COPY_SOURCE" in environ else environ["REQUEST_METHOD"]
+        print(copies, unquote(environ["PATH_INFO"]).lstrip("/"), flush=True)
+        return moto(environ, start)
+
+    server = make_server("127.0.0.1", 0, tell, True, request_handler=MotoRequestHandler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    serve()

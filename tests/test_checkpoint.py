@@ -1,0 +1,138 @@
+"""Promises of `streaming.checkpoint`: lost, cut or emptied, a checkpoint costs no row, doubles none, stops nobody."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
+
+from streaming.checkpoint import find_damage
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.storage import local_path
+
+BATCHES = 2
+
+
+class Story:
+    """A source and a lake that has taken it in two micro-batches."""
+
+    def __init__(self, source: Path, lake: Lake) -> None:
+        self.source, self.lake = source, lake
+        self.checkpoint = local_path(lake.checkpoint)
+        for number in range(BATCHES):
+            put_all(source, photos(f"Fig {number}", range(2)))
+            put(source / f"Fig {number}" / "bad.jpg", GARBAGE)
+            self.run()
+
+    def run(self) -> int:
+        """`ingest --once`; how many images it wrote."""
+        return ingest(str(self.source), self.lake.root, ONCE).outcomes.total()
+
+    def takes_what_comes(self, name: str) -> None:
+        """Two images more, and nothing else, is what a run writes."""
+        put_all(self.source, {f"{name}/good.jpg": jpeg(9), f"{name}/bad.jpg": GARBAGE})
+        assert self.run() == 2
+        found = below(self.source, self.lake.features), below(self.source, self.lake.quarantine)
+        names = sorted(str(file.relative_to(self.source)) for file in self.source.rglob("*.jpg"))
+        assert found == (
+            [name for name in names if "bad" not in name],
+            [name for name in names if "bad" in name],
+        )
+
+    def kept(self) -> list[Path]:
+        """The checkpoints that could not be read."""
+        return sorted(self.checkpoint.parent.glob("ingest.damaged-*"))
+
+
+@pytest.fixture(scope="module")
+def story(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Story:
+    return Story(tmp_path_factory.mktemp("images"), Lake.at(str(new_lake())))
+
+
+def spoil(file: Path, content: bytes) -> None:
+    """Overwrite a file, with what Hadoop noted of it."""
+    file.write_bytes(content)
+    (file.parent / f".{file.name}.crc").unlink(missing_ok=True)
+
+
+@pytest.mark.spark
+def test_a_lake_without_its_checkpoint_goes_on(story: Story) -> None:
+    shutil.rmtree(story.checkpoint)
+    story.takes_what_comes("deleted")
+
+
+@pytest.mark.spark
+def test_batches_that_are_counted_from_0_again_are_not_ignored(story: Story) -> None:
+    """The query keeps its id, under which Delta has seen these numbers."""
+    for folder in ("offsets", "commits", "sources"):
+        shutil.rmtree(story.checkpoint / folder)
+    story.takes_what_comes("counted again")
+    assert not story.kept()
+
+
+@pytest.mark.spark
+def test_a_damaged_checkpoint_is_kept_and_begun_anew(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    (newest,) = sorted((story.checkpoint / "offsets").glob("[0-9]"))[-1:]
+    spoil(newest, b"")
+    with caplog.at_level(logging.WARNING):
+        story.takes_what_comes("spoilt")
+    (kept,) = story.kept()
+    assert (kept / "offsets" / newest.name).read_bytes() == b""
+    (line,) = [record.getMessage() for record in caplog.records if "kept as" in record.message]
+    assert story.lake.checkpoint in line
+    assert kept.name in line
+    assert "\n" not in line
+
+
+WHOLE = {
+    "metadata": b'{"id":"b0a8"}',
+    "offsets/0": b'v1\n{"batchWatermarkMs":0}\n{"logOffset":0}',
+    "offsets/1": b'v1\n{"batchWatermarkMs":0}\n-',
+    "commits/0": b'v1\n{"nextBatchWatermarkMs":0}',
+    "sources/0/9.compact": b'v1\n{"path":"file:///images/0.jpg"}\n{"path":"file:///images/1.jpg"}',
+    "sources/0/10": b"v1",
+    "sources/0/3": b'v1\n{"path":"file:///images/0.jpg"}',
+    "offsets/.2.b0a8.tmp": b"v",
+    "commits/.0.crc": b"crc",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "damage"),
+    [
+        ({}, None),
+        ({"commits/0": b'v1\n{"next'}, "commits/0 is not whole"),
+        ({"offsets/1": b""}, "offsets/1 is not whole"),
+        ({"offsets/1": b"v1"}, "offsets/1 is not whole"),
+        ({"metadata": b""}, "metadata is not whole"),
+        ({"metadata": None}, "its metadata is missing"),
+        ({"offsets/1": None, "commits/1": b"v1\n{}"}, "offsets/1 is missing"),
+        ({"offsets/0": None, "offsets/1": None}, "offsets/0 is missing"),
+        ({"sources/0/11": b"v1", "sources/0/10": None}, "sources/0/10 is missing"),
+        ({"commits/0": None}, "commits/0 is missing"),
+    ],
+)
+def test_damage_is_found_and_named(
+    changes: dict[str, bytes | None], damage: str | None, tmp_path: Path
+) -> None:
+    lake = Lake.at(str(tmp_path))
+    for name, content in (WHOLE | changes).items():
+        if content is not None:
+            put(local_path(lake.checkpoint) / name, content)
+    assert find_damage(lake, RuntimeError("Read timed out")) == damage
+
+
+def test_what_hadoop_says_of_a_checksum_is_heard(tmp_path: Path) -> None:
+    error = RuntimeError("Checksum error: file:/lake/checkpoints/ingest/offsets/3 at 0")
+    damage = "/lake/checkpoints/ingest/offsets/3 is not as it was written"
+    assert find_damage(Lake.at(str(tmp_path)), error) == damage

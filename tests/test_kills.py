@@ -1,0 +1,127 @@
+"""Promises for whoever kills it: no image is lost, none is doubled. `make chaos` does this a hundred times."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aims import FOLDER, S3
+from arrivals import Arrivals
+from command_line import environment
+from killing import Killing
+from lake_truth import Witness
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, ONCE, jpeg, put, version
+from watching import Event, Watch
+
+from streaming.ingest import ingest
+from streaming.lake import Lake
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.spark]
+
+
+def replace_in_place(file: Path, content: bytes) -> bytes:
+    """Other bytes for which the listing is the same: length and time are kept."""
+    before = file.stat()
+    content = content.ljust(before.st_size, b"\0")
+    assert len(content) == before.st_size
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return content
+
+
+def test_a_stream_is_killed_with_its_jvm_and_its_workers_and_verdicts_change_meanwhile(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    source, folder = tmp_path / "images", new_lake()
+    lake = Lake.at(str(folder))
+    arrivals = Arrivals(lambda name, content: put(source / name, content))
+    arrivals.put("Fig/stands.jpg", GARBAGE.ljust(3000, b"!"))
+    arrivals.put("Fig/turns.jpg", jpeg(1))
+    killing = Killing(
+        tmp_path,
+        str(source),
+        str(folder),
+        arrivals,
+        Witness(lake, f"file:{source}"),
+        lambda: {"lake": Watch(folder, "create", "moved")},
+        random.Random(1),
+    )
+    killing.go_through(FOLDER, ["between the two table writes"])
+    assert (version(lake.features), version(lake.quarantine)) == (0, 1)
+    # What had a row keeps it; what had none is judged as it is now.
+    assert "Fig/stands.jpg" in killing.witness.look()[1]
+    replace_in_place(source / "Fig" / "stands.jpg", jpeg(2))
+    turned = replace_in_place(source / "Fig" / "turns.jpg", GARBAGE)
+    arrivals.content["Fig/turns.jpg"] = turned
+
+    killing.go_through(FOLDER, ["inside the checkpoint's commit"])
+    assert killing.kills.total() == 2
+    assert killing.processes > 4
+    ingest(str(source), str(folder), ONCE)
+    killing.witness.expect(arrivals.hashes(good=True), arrivals.hashes(good=False))
+    killing.witness.checkpoint_is_whole()
+
+
+class Listing:
+    """New objects of a bucket, by asking for them again and again."""
+
+    def __init__(self, bucket: str) -> None:
+        self._bucket = bucket
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """Tell what has come, for so long."""
+        from streaming.s3 import s3_client
+
+        client, until, known = s3_client(), time.monotonic() + seconds, set[str]()
+        while time.monotonic() < until:
+            listed = client.list_objects_v2(Bucket=self._bucket, Prefix="lake/features/")
+            names = {entry["Key"] for entry in listed.get("Contents", ())}
+            yield from (Event("PUT", name) for name in names - known)
+            yield Event("nothing")
+            known = names
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.s3
+def test_the_same_on_s3(
+    spark: SparkSession, aws: dict[str, str], bucket: str, tables: Path, tmp_path: Path
+) -> None:
+    from streaming.s3 import S3Storage, s3_client
+
+    client, to = s3_client(), f"s3a://{bucket}/lake"
+    for file in (file for file in tables.rglob("*") if file.is_file()):
+        key = f"lake/{file.relative_to(tables)}"
+        client.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+
+    def put_object(name: str, content: bytes) -> None:
+        client.put_object(Bucket=bucket, Key=f"images/{name}", Body=content)
+
+    killing = Killing(
+        tmp_path,
+        f"s3://{bucket}/images",
+        to,
+        Arrivals(put_object),
+        Witness(
+            Lake.at(to),
+            f"s3a://{bucket}/images",
+            {**aws, "AWS_ALLOW_HTTP": "true"},
+            S3Storage(),
+        ),
+        lambda: {"lake": Listing(bucket)},
+        random.Random(1),
+        environment(POMONA_LEASE_TERM="5"),
+        pause=6,
+    )
+    killing.go_through(S3, ["rows are being written"])
+    assert killing.kills.total() == 1
+    ingest(killing.source, to, ONCE)
+    arrivals = killing.arrivals
+    killing.witness.expect(arrivals.hashes(good=True), arrivals.hashes(good=False))
+    killing.witness.checkpoint_is_whole()
