@@ -73,6 +73,7 @@ def test_nothing_but_the_lake_temporary_files_and_the_cache_is_written(
             XDG_CACHE_HOME=str(cache_folder().parent),
             PYTHONPATH=os.pathsep.join(sys.path),
             PYTHONDONTWRITEBYTECODE="1",
+            ORT_DISABLE_TELEMETRY=None,
         ),
         check=True,
         timeout=580,
