@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from streaming.lake import Lake
 from streaming.lake_format import FORMAT
+from streaming.lease import hold
 from streaming.schemas import REFITS
 from streaming.upgrade import bring
 
@@ -62,6 +63,8 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
         assert f"`pomona upgrade {old.root}`" in told.complaint
     assert versions == {name: table(old, name).version() for name in TABLES}
 
+    with hold(old):  # as an older stream would
+        assert "is being written by process" in pomona("upgrade", old.root).complaint
     done = pomona("upgrade", old.root)
     assert done.status == 0, done.err
     assert "added quarantine: constraint known_reason" in done.out
