@@ -70,6 +70,9 @@ def ingest(
     sweep_every: Annotated[
         float, typer.Option(help="Seconds between two searches for what the stream passes over.")
     ] = 600.0,
+    patience: Annotated[
+        float, typer.Option(help="Seconds for which a read that fails is tried again.")
+    ] = 120.0,
     max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
         100_000_000
     ),
@@ -102,6 +105,7 @@ def ingest(
         device=device,
         settle=settle,
         sweep_every=sweep_every,
+        patience=patience,
         max_pixels=max_pixels,
         one_by_one_above=one_by_one_above,
         max_cpu_seconds=max_cpu_seconds,

@@ -103,6 +103,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
             featurizer = Featurizer(
                 *(extractor, engine, shared_model, decoding, above),
                 *(settings.device, settings.settle, settings.max_cpu_seconds),
+                settings.patience,
             )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)

@@ -94,6 +94,10 @@ class MicroBatch:
             changing=tuple(paths[Outcome.CHANGING]),
             skipped=computed.skipped,
             replaced=len(written & (computed.held["features"] | computed.held["quarantine"])),
+            retries=sum(row.retries for row in computed.verdicts),
+            unread=tuple(
+                row.detail for row in computed.verdicts if row.outcome == Outcome.UNREAD.value
+            ),
         )
 
     def prepare(self) -> None:

@@ -146,6 +146,10 @@ class Run:
         for result in self._overlap.take(files, batch):
             self._account(result)
             results.append(result)
+        unread = [why for result in results for why in result.unread]
+        if unread:  # the others have their rows
+            more = f" (and {len(unread) - 1:,} other images)" if unread[1:] else ""
+            raise TransientFault(unread[0] + more)
         return results
 
     def _stopped(self) -> bool:

@@ -13,6 +13,7 @@ from streaming.errors import UsageError
 from streaming.failure_rate import MAX_FAILURE_RATE
 from streaming.fetch import ONE_BY_ONE_ABOVE
 from streaming.limits import MAX_CPU_SECONDS
+from streaming.patience import PATIENCE
 from streaming.results import BatchResult
 from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 
@@ -48,6 +49,8 @@ class IngestSettings:
         appear whole.
     sweep_every : float
         Seconds between two comparisons of the listing with the tables.
+    patience : float
+        Seconds for which a read that fails is tried again; then the micro-batch fails.
     max_pixels : int
         Greatest width times height that is decoded.
     one_by_one_above : int
@@ -72,6 +75,7 @@ class IngestSettings:
     device: str = DEVICES[0]
     settle: float = 2.0
     sweep_every: float = 600.0
+    patience: float = PATIENCE
     max_pixels: int = DecodeSettings.max_pixels
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     max_cpu_seconds: float = MAX_CPU_SECONDS
@@ -87,6 +91,7 @@ class IngestSettings:
             ("trigger", 0),
             ("settle", 0),
             ("max_cpu_seconds", 0.1),
+            ("patience", 0),
         ):
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
@@ -120,6 +125,9 @@ class IngestSummary:
         Images whose earlier row was replaced.
     batches : int
         Micro-batches that wrote something.
+    retries : Counter
+        What had failed and was tried again: ``reads`` of images, ``listings`` and other requests of the driver,
+        ``tables`` (Spark's requests to S3).
     waiting : int
         Images that were listed and are in no table yet.
     ignored : int
@@ -136,6 +144,7 @@ class IngestSummary:
     reasons: Counter[str] = field(default_factory=Counter)
     replaced: int = 0
     batches: int = 0
+    retries: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     ignored: int = 0
     seconds: float = 0.0
@@ -148,6 +157,7 @@ class IngestSummary:
         self.outcomes += result.outcomes
         self.reasons += result.reasons
         self.replaced += result.replaced
+        self.retries["reads"] += result.retries
         self.batches += result.written > 0
         if result.written:
             self.last_row_at = time.time()

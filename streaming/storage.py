@@ -48,6 +48,9 @@ class Storage(Protocol):
     def stat(self, path: str) -> StoredFile:
         """Length and time of one file; FileNotFoundError where it is gone."""
 
+    def exists(self, path: str) -> bool:
+        """Whether a file is there, told by its folder: that holds for one, too, that may not be looked at."""
+
     def read(self, path: str) -> bytes:
         """The bytes of one file; FileNotFoundError, PermissionError or TransientFault."""
 
@@ -137,6 +140,10 @@ class LocalStorage:
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(f"{path} is no regular file")
         return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a name, a broken link included."""
+        return os.path.lexists(local_path(path))
 
     def read(self, path: str) -> bytes:
         """All bytes of one file."""
