@@ -64,6 +64,7 @@ def ingest(
     check_apart(from_, to)
     try:
         from_.require(images=settings.once)
+        from_.require_readable()
         to.require_room()
         to.check_format()
         with hold(to) as lease:

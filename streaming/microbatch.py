@@ -56,7 +56,8 @@ class MicroBatch:
         """
         started = time.monotonic()
         held, attempts = self._held(self.known.held(files))
-        todo = [file for file in files if file not in held["current"]]
+        doubted = self.known.doubted
+        todo = [file for file in files if file not in held["current"] or file.path in doubted]
         computed = Computed(todo, held, skipped=len(files) - len(todo))
         if todo:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]

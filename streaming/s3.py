@@ -63,6 +63,11 @@ class S3Storage:
         page = _ask(path, lambda: self._client.list_objects_v2(**asked))
         return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
+    def probe(self, path: str) -> None:
+        """Ask for an object, and read nothing of it."""
+        bucket, key = split(path)
+        _ask(path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close())
+
     def read(self, path: str) -> bytes:
         """All bytes of one object; who asks is patient, as `streaming.fetch` is."""
         bucket, key = split(path)
