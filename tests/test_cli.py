@@ -53,7 +53,9 @@ def test_help_ends_with_an_example_that_the_command_understands(pomona: Command,
 
 
 def test_help_lists_every_command_of_the_design(pomona: Command) -> None:
-    assert {"demo", "ingest", "refit", "status", "history", "quarantine"} <= set(commands())
+    assert {"demo", "ingest", "refit", "status", "history", "quarantine", "forget"} <= set(
+        commands()
+    )
     listed = pomona("--help").out
     assert all(f"  {name} " in listed for name in commands())
     assert pomona().status == 2
@@ -109,6 +111,13 @@ WRONG_WORDS = [
     ("status gs://fruits", "gs:"),
     ("quarantine s3://", "bucket"),
     ("quarantine photos --reason nonsense", "choose one of empty, unidentified, truncated"),
+    ("quarantine photos --retry --reason nonsense", "choose one of empty, unidentified, truncated"),
+    ("forget lake", "PATH..."),
+    ("forget lake gs://fruits/a.jpg", "gs:"),
+    ("reconcile photos", "LAKE"),
+    ("reconcile photos lake --remove-limit 2", "--remove-limit is 2.0"),
+    ("ingest photos lake --remove-limit 1.5", "--remove-limit is 1.5"),
+    ("ingest photos lake --remove-limit -1", "--remove-limit"),
     ("history s3a://", "bucket"),
 ]
 
