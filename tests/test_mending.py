@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from contexts import open_context, take_all
 from pyspark.sql import SparkSession
 from small_lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
 
+from streaming.ingest import ingest
 from streaming.lake import Lake
+from streaming.settings import IngestSettings
 
 pytestmark = pytest.mark.spark
 
@@ -83,3 +87,38 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     done = pomona("forget", "lake", "x.jpg")
     assert done.status == 1
     assert "x.jpg is in no table of lake" in done.complaint
+
+
+def test_a_running_stream_does_it_between_its_micro_batches(place: Lake, pomona: Command) -> None:
+    fruits, stop, swept = Path("fruits").absolute(), threading.Event(), threading.Event()
+    settings = IngestSettings(trigger=0.5, settle=0, sweep_every=1000)
+    put(fruits / "Fig" / "empty.jpg", jpeg(8))  # replaced: the first sweep takes it
+    with ThreadPoolExecutor(1) as pool:
+        end = pool.submit(
+            ingest, str(fruits), place.root, settings, lambda result, _: swept.set(), stop
+        )
+        try:
+            while not swept.wait(0.1):
+                assert not end.done(), end.result()
+            put(fruits / "Fig" / "bad.jpg", jpeg(9))
+            told = pomona("quarantine", "lake", "--retry", "--json").json
+            assert (told["tried"], told["featurized"]) == (1, 1)
+            assert below(fruits, place.quarantine) == []
+            (fruits / "Fig" / "1.jpg").unlink()
+            found = pomona("forget", "lake", "fruits/Fig/1.jpg", "fruits/Fig/2.jpg", "--json").json
+            assert found["existing"] == [f"file:{fruits}/Fig/2.jpg"]
+            names = ["Fig/0.jpg", "Fig/bad.jpg", "Fig/empty.jpg"]
+            assert below(fruits, place.features) == names
+            found = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
+            assert (found["featurized"], found["removed"]) == (1, 0)  # it still existed
+            assert not end.done()  # it has held the lake all the time
+        finally:
+            stop.set()
+        summary = end.result(timeout=60)
+    assert below(fruits, place.features) == [
+        "Fig/0.jpg",
+        "Fig/2.jpg",
+        "Fig/bad.jpg",
+        "Fig/empty.jpg",
+    ]
+    assert summary.outcomes["features"] == 3
