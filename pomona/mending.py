@@ -85,12 +85,14 @@ def reconcile_and_tell(
     hashes, fix = how
     screen, from_ = Screen(as_json=as_json), Source.at(source)
     from_.require(images=False)
+    found: dict[str, Any] = {}
+    if hashes or not fix:
+        found = _compared(screen, from_, location, hashes, limit)
     if fix:
         check_apart(from_, Lake.at(location))
-        arguments = {"source": from_.root, "hash": hashes, "limit": limit}
-        found = _asked(screen, location, "reconcile", arguments)
-    else:
-        found = _compared(screen, from_, location, hashes, limit)
+        arguments = {"source": from_.root, "limit": limit, "rewritten": found.get("rewritten", [])}
+        mended = _asked(screen, location, "reconcile", arguments)
+        found = mended | {"unread": found.get("unread", [])}
     if as_json:
         screen.show(found)
         return

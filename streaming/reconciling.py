@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from streaming.gone import REMOVED_AT_MOST, Gone, Seen, find_gone
 from streaming.known import Hashes, KnownImages, hash_states
 from streaming.lake import Lake, is_table
 from streaming.requests import JSON
+from streaming.retrying import look_at
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault
 
@@ -111,7 +112,8 @@ def mend(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     ----------
     context : RunContext
     arguments : dict
-        ``source``: its URI; ``hash``: whether to read every image; ``limit``: share of the rows that may be removed.
+        ``source``: its URI; ``rewritten``: paths that `compare` found to be, where it was asked (reading every image
+        would hold a stream up, so who asks does that); ``limit``: share of the rows that may be removed.
 
     Returns
     -------
@@ -126,11 +128,12 @@ def mend(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     """
     source, batch = Source(arguments["source"]), context.batch
     limit = arguments.get("limit", REMOVED_AT_MOST)
-    found = compare(
-        context.lake, source, batch.known, hashes=bool(arguments.get("hash")), limit=limit
-    )
+    found = compare(context.lake, source, batch.known, hashes=False, limit=limit)
+    new = found.missing + found.changed
+    others = set(arguments.get("rewritten", ())) - {file.path for file in new}
+    found = replace(found, rewritten=look_at(StoredFile(path, 0, 0) for path in sorted(others)))
     outcomes = Counter[str]()
-    files = found.missing + found.changed + found.rewritten
+    files = new + found.rewritten
     if files:
         with batch.known.doubting(found.rewritten):
             results = context.take(files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,7 @@ def retry(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
         Where one could not be read for longer than patience lasts; the others are done.
     """
     rows = in_quarantine(context.lake, arguments.get("reason"))
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        files = [file for file in pool.map(_as_it_is, rows) if file]
+    files = look_at(rows)
     outcomes, reasons = Counter[str](), Counter[str]()
     if files:
         with context.batch.known.doubting(files):
@@ -69,6 +69,12 @@ def in_quarantine(lake: Lake, reason: str | None = None) -> list[StoredFile]:
         for batch in query(open_table(lake.quarantine), _COLUMNS, where)
         for row in batch.to_pylist()
     ]
+
+
+def look_at(files: Iterable[StoredFile]) -> list[StoredFile]:
+    """Files as the storage has them now, without those that are gone."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [file for file in pool.map(_as_it_is, files) if file]
 
 
 def _as_it_is(file: StoredFile) -> StoredFile | None:
