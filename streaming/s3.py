@@ -12,7 +12,7 @@ from botocore.config import Config
 
 from streaming.errors import FaultError, SourceError
 from streaming.patience import count_retry, with_patience
-from streaming.s3_faults import first_line, translated
+from streaming.s3_faults import first_line, is_busy, translated
 from streaming.s3_session import new_session
 from streaming.storage import StoredFile, TransientFault
 
@@ -21,12 +21,6 @@ T = TypeVar("T")
 # Beyond its own tries, which end early once its quota of them is used up, `with_patience` asks again.
 _PATIENT = Config(
     retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=30
-)
-_NOBODY = (
-    faults.ConnectTimeoutError,
-    faults.EndpointConnectionError,
-    faults.ReadTimeoutError,
-    faults.SSLError,
 )
 _BRISK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=10)
 
@@ -130,17 +124,10 @@ def reach(uri: str) -> None:
         with translated(uri):
             s3_client(_BRISK).list_objects_v2(**wanted)
     except TransientFault as fault:
-        if _is_busy(fault.__cause__):
+        if is_busy(fault.__cause__):
             _ask(uri, lambda: s3_client().list_objects_v2(**wanted))
             return
         raise FaultError(f"{fault}: check the network and AWS_ENDPOINT_URL") from fault
-
-
-def _is_busy(error: BaseException | None) -> bool:
-    """Whether somebody is there who may answer later."""
-    if isinstance(error, faults.ClientError):
-        return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) >= 500
-    return not isinstance(error, _NOBODY)
 
 
 def s3_client(config: Config = _PATIENT) -> Any:

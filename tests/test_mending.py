@@ -15,6 +15,7 @@ from small_lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
 
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from streaming.results import BatchResult
 from streaming.settings import IngestSettings
 
 pytestmark = pytest.mark.spark
@@ -92,33 +93,32 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
 def test_a_running_stream_does_it_between_its_micro_batches(place: Lake, pomona: Command) -> None:
     fruits, stop, swept = Path("fruits").absolute(), threading.Event(), threading.Event()
     settings = IngestSettings(trigger=0.5, settle=0, sweep_every=1000)
-    put(fruits / "Fig" / "empty.jpg", jpeg(8))  # replaced: the first sweep takes it
+    put(fruits / "Fig" / "none.jpg", b"")  # which the first sweep alone finds
+
+    def told_of(result: BatchResult) -> None:
+        if result.batch.query is None:
+            swept.set()
+
     with ThreadPoolExecutor(1) as pool:
         end = pool.submit(
-            ingest, str(fruits), place.root, settings, lambda result, _: swept.set(), stop
+            ingest, str(fruits), place.root, settings, lambda result, _: told_of(result), stop
         )
         try:
             while not swept.wait(0.1):
                 assert not end.done(), end.result()
             put(fruits / "Fig" / "bad.jpg", jpeg(9))
             told = pomona("quarantine", "lake", "--retry", "--json").json
-            assert (told["tried"], told["featurized"]) == (1, 1)
-            assert below(fruits, place.quarantine) == []
+            assert (told["tried"], told["featurized"], told["quarantined"]) == (3, 1, 2)
+            assert below(fruits, place.quarantine) == ["Fig/empty.jpg", "Fig/none.jpg"]
             (fruits / "Fig" / "1.jpg").unlink()
             found = pomona("forget", "lake", "fruits/Fig/1.jpg", "fruits/Fig/2.jpg", "--json").json
             assert found["existing"] == [f"file:{fruits}/Fig/2.jpg"]
-            names = ["Fig/0.jpg", "Fig/bad.jpg", "Fig/empty.jpg"]
-            assert below(fruits, place.features) == names
+            assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/bad.jpg"]
             found = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
             assert (found["featurized"], found["removed"]) == (1, 0)  # it still existed
             assert not end.done()  # it has held the lake all the time
         finally:
             stop.set()
         summary = end.result(timeout=60)
-    assert below(fruits, place.features) == [
-        "Fig/0.jpg",
-        "Fig/2.jpg",
-        "Fig/bad.jpg",
-        "Fig/empty.jpg",
-    ]
-    assert summary.outcomes["features"] == 3
+    assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/2.jpg", "Fig/bad.jpg"]
+    assert summary.outcomes["features"] == 2
