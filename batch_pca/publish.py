@@ -21,6 +21,7 @@ from batch_pca.fit import Reduction
 from batch_pca.moments import Moments
 from batch_pca.pipeline import pipeline_model
 from streaming.lake import Lake
+from streaming.patience import read_patiently
 from streaming.storage import storage_of
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """One small file."""
-        return storage_of(self.uri).read(f"{self.uri}/{name}")
+        return read_patiently(f"{self.uri}/{name}")
 
 
 def begin(lake: Lake, refit_id: str) -> Folder:
@@ -95,7 +96,7 @@ def find_abandoned(lake: Lake) -> list[Folder]:
     found = []
     for mark in marks:
         try:
-            owner = json.loads(storage.read(mark))
+            owner = json.loads(read_patiently(mark))
         except FileNotFoundError:  # published meanwhile
             continue
         if _is_over(owner):

@@ -20,13 +20,17 @@ from batch_pca.snapshot import Snapshot
 from batch_pca.summing import sum_moments, sum_parts
 from batch_pca.versions import Version
 from streaming.errors import SnapshotError
+from streaming.storage import TransientFault
 
 log = logging.getLogger(__name__)
 
 FULL, INCREMENTAL = "full", "incremental"
 # The feed passes Spark, all rows do not: from here on, reading all of them is faster.
 _MOST_CHANGED = 0.5
-_UNREADABLE = (PySparkException, Py4JError, DeltaError, pa.ArrowException, OSError, SnapshotError)
+_UNREADABLE = (
+    *(PySparkException, Py4JError, DeltaError, pa.ArrowException),
+    *(OSError, TransientFault, SnapshotError),
+)
 # Rows of the feed that are summed in this process, without a job of Spark: they take a second.
 _FEW = 20_000
 

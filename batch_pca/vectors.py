@@ -24,6 +24,7 @@ from batch_pca.projecting import project
 from batch_pca.publish import Folder
 from batch_pca.snapshot import Snapshot
 from batch_pca.spreadsheets import harmless
+from streaming.patience import read_patiently
 from streaming.storage import is_s3, local_path, storage_of
 
 POINTS = 20_000
@@ -112,7 +113,7 @@ def _read_back(parquet: str) -> Iterator[pa.RecordBatch]:
     for file in sorted(storage.list(parquet), key=lambda file: file.path):
         if file.path.endswith(".parquet"):
             content = (
-                io.BytesIO(storage.read(file.path)) if is_s3(file.path) else local_path(file.path)
+                io.BytesIO(read_patiently(file.path)) if is_s3(file.path) else local_path(file.path)
             )
             yield from pyarrow.parquet.ParquetFile(content).iter_batches(
                 _CSV_ROWS, columns=["path", "label", "reduced"]

@@ -9,4 +9,11 @@ import typer
 LakeArgument = Annotated[
     str, typer.Argument(metavar="LAKE", help="Folder or s3:// URI of the lake.")
 ]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Folder or s3:// URI of the images.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+RemoveLimit = Annotated[
+    float,
+    typer.Option(help="Share of the source's rows that may be removed at once (0.5); else none."),
+]

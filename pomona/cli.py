@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from pomona.arguments import Json, LakeArgument
+from pomona.arguments import Json, LakeArgument, RemoveLimit, SourceArgument
 from pomona.keeping_commands import app as keeping_commands
+from pomona.mending_commands import app as mending_commands
 from streaming import __version__
 from streaming.errors import PomonaError, UsageError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keeping_commands)
+app.add_typer(mending_commands)
 
 
 def _version(asked: bool) -> None:
@@ -43,9 +45,7 @@ def _options(
 
 @app.command()
 def ingest(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Folder or s3:// URI of the images.")
-    ],
+    source: SourceArgument,
     lake: LakeArgument,
     once: Annotated[bool, typer.Option("--once", help="Take what is there, and stop.")] = False,
     trigger: Annotated[float, typer.Option(help="Seconds between two looks at the source.")] = 5.0,
@@ -70,6 +70,13 @@ def ingest(
     sweep_every: Annotated[
         float, typer.Option(help="Seconds between two searches for what the stream passes over.")
     ] = 600.0,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Remove the rows of images that are removed.")
+    ] = False,
+    remove_limit: RemoveLimit = 0.5,
+    patience: Annotated[
+        float, typer.Option(help="Seconds for which a read that fails is tried again.")
+    ] = 120.0,
     max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
         100_000_000
     ),
@@ -102,6 +109,9 @@ def ingest(
         device=device,
         settle=settle,
         sweep_every=sweep_every,
+        mirror=mirror,
+        remove_limit=remove_limit,
+        patience=patience,
         max_pixels=max_pixels,
         one_by_one_above=one_by_one_above,
         max_cpu_seconds=max_cpu_seconds,
@@ -177,21 +187,6 @@ def status(
     from pomona.answers import tell_status
 
     tell_status(lake, max_age or (), as_json=as_json)
-
-
-@app.command()
-def quarantine(
-    lake: LakeArgument,
-    reason: Annotated[str | None, typer.Option(help="Only images with this reason.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List the images of LAKE that could not be featurized, and why.
-
-    Example: pomona quarantine ./lake --reason truncated
-    """
-    from pomona.answers import tell_quarantine
-
-    tell_quarantine(lake, reason, as_json=as_json)
 
 
 @app.command()

@@ -104,8 +104,16 @@ def summary_lines(summary: IngestSummary) -> list[str]:
     if summary.reasons:
         told = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.reasons.items()))
         lines.append(f"quarantined: {told}")
+    if summary.removed:
+        lines.append(f"{summary.removed:,} rows removed: their images are gone")
+    if summary.withheld:
+        lines.append(f"{summary.withheld:,} rows kept, though their images are gone")
     if summary.outcomes[Outcome.GONE]:
         lines.append(f"{summary.outcomes[Outcome.GONE]} images were deleted before they were read")
+    retries = {name: count for name, count in sorted(summary.retries.items()) if count}
+    if retries:
+        told = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
+        lines.append(f"tried again after a fault: {told}")
     if summary.ignored:
         lines.append(f"{summary.ignored:,} files ignored: no image by their name")
     if summary.waiting:
@@ -120,9 +128,12 @@ def summary_json(summary: IngestSummary) -> dict[str, Any]:
         "quarantined": summary.outcomes[Outcome.QUARANTINE],
         "reasons": dict(summary.reasons),
         "replaced": summary.replaced,
+        "removed": summary.removed,
+        "withheld": summary.withheld,
         "gone": summary.outcomes[Outcome.GONE],
         "ignored": summary.ignored,
         "waiting": summary.waiting,
+        "retries": {name: summary.retries[name] for name in ("reads", "listings", "tables")},
         "batches": summary.batches,
         "seconds": round(summary.seconds, 3),
         "busy_seconds": round(summary.busy, 3),

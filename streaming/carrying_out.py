@@ -13,11 +13,14 @@ from pyspark.sql import SparkSession
 from streaming import __version__
 from streaming.errors import LeaseError, PomonaError, UsageError
 from streaming.faults import explain
+from streaming.forgetting import forget
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
+from streaming.reconciling import mend
 from streaming.requests import JSON, Request, answer, answer_with_error
 from streaming.results import BatchResult
+from streaming.retrying import retry
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault
 
@@ -60,7 +63,11 @@ class RunContext:
 
 #: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.
 #: A stop is none of them: it does not wait for the micro-batch under way (`streaming.errands`).
-KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {}
+KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {
+    "retry": retry,
+    "forget": forget,
+    "reconcile": mend,
+}
 
 
 def perform(context: RunContext, request: Request) -> dict[str, JSON]:

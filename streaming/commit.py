@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import pandas as pd
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.sql import DataFrame, SparkSession
@@ -21,6 +22,8 @@ from streaming.delta_rs import open_table
 log = logging.getLogger(__name__)
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+# Paths that a condition names; of more, a table is made.
+_NAMED_AT_MOST = 1000
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,15 @@ class Writer:
         writer.options(**key).save(self.location)
 
     def delete(self, paths: list[str]) -> None:
-        """Delete the rows of some paths: the second half of a move. It repeats without harm."""
+        """Delete the rows of some paths, in one commit. It repeats without harm."""
         with self._set({}):
-            DeltaTable.forPath(self.spark, self.location).delete(F.col("path").isin(paths))
+            table = DeltaTable.forPath(self.spark, self.location)
+            if len(paths) <= _NAMED_AT_MOST:
+                table.delete(F.col("path").isin(paths))
+                return
+            names = self.spark.createDataFrame(pd.DataFrame({"path": paths}), "path string")
+            merge = table.alias("old").merge(names.alias("gone"), "old.path = gone.path")
+            merge.whenMatchedDelete().execute()
 
     def _idempotency_key(self) -> dict[str, str]:
         """Delta ignores a commit whose app id has reached its number: a repetition, or a writer that was replaced.

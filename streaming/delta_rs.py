@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from streaming.storage import is_s3
+from streaming.patience import with_patience
+from streaming.storage import TransientFault, is_s3
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -22,27 +25,45 @@ def open_table(location: str, version: int | None = None) -> DeltaTable:
     location : str
         Normalized URI; on S3, credentials are found as boto3 finds them.
     version : int, optional
+
+    Raises
+    ------
+    TransientFault
+        When S3 did not hand it out for longer than patience lasts.
     """
+    return _open(location, _options(location), version)
+
+
+def _open(location: str, options: dict[str, str], version: int | None = None) -> DeltaTable:
     from deltalake import DeltaTable
 
-    options = _options(location)
-    return DeltaTable(location.removeprefix("file:"), version=version, storage_options=options)
+    def open_() -> DeltaTable:
+        with _may_pass(location):
+            path = location.removeprefix("file:")
+            return DeltaTable(path, version=version, storage_options=options)
+
+    return with_patience(open_)
+
+
+@contextmanager
+def _may_pass(location: str) -> Iterator[None]:
+    """What delta-rs cannot read of S3, after tries of its own, as the fault that it is."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except OSError as error:
+        if not is_s3(location):
+            raise
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # it colours its messages
+        raise TransientFault(f"{location}: {' '.join(text.split())}") from error
 
 
 def open_tables(*locations: str) -> list[DeltaTable]:
     """Open tables of one lake at the same time, with one look for credentials."""
-    from deltalake import DeltaTable
-
     options = _options(locations[0])
     with ThreadPoolExecutor(len(locations)) as pool:
-        return list(
-            pool.map(
-                lambda location: DeltaTable(
-                    location.removeprefix("file:"), storage_options=options
-                ),
-                locations,
-            )
-        )
+        return list(pool.map(lambda location: _open(location, options), locations))
 
 
 def _options(location: str) -> dict[str, str]:
@@ -54,12 +75,13 @@ def _options(location: str) -> dict[str, str]:
 
 
 def query(table: DeltaTable, columns: str, rest: str = "") -> Iterator[pa.RecordBatch]:
-    """Ask a table in SQL: ``SELECT columns FROM it rest``, batch by batch."""
+    """Ask a table in SQL: ``SELECT columns FROM it rest``, batch by batch; as of `open_table`, it may be in vain."""
     from deltalake import QueryBuilder
 
     asked = f"SELECT {columns} FROM the_table {rest}"
-    found = QueryBuilder().register("the_table", table).execute(asked)
-    yield from pa.RecordBatchReader.from_stream(found)
+    with _may_pass(table.table_uri.replace("s3://", "s3a://", 1)):
+        found = QueryBuilder().register("the_table", table).execute(asked)
+        yield from pa.RecordBatchReader.from_stream(found)
 
 
 def changes(table: DeltaTable, after: int, columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -18,13 +18,14 @@ from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
 from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, Outcome, fetch_ahead, is_young
 from streaming.limits import MAX_CPU_SECONDS, cpu_limited
+from streaming.patience import PATIENCE
 from streaming.source import label_of
 from streaming.storage import StoredFile
 
 OUTPUT_DDL = (
     "path string, label string, length long, modified_ms long, outcome string, content_hash string, "
     "width int, height int, format string, features array<float>, reason string, detail string, "
-    "attempts int"
+    "attempts int, retries int"
 )
 _TYPES = {
     "string": pa.string(),
@@ -69,6 +70,8 @@ class Featurizer:
         Seconds for which a file in a folder must not have changed before it is said to be broken.
     max_cpu_seconds : float
         Of the processor's time for the decoding of one image; more ends the worker.
+    patience : float
+        Seconds for which a read that fails is tried again.
     """
 
     extractor: Extractor
@@ -79,6 +82,7 @@ class Featurizer:
     device: str = "cpu"
     settle: float = 0.0
     max_cpu_seconds: float = MAX_CPU_SECONDS
+    patience: float = PATIENCE
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -105,7 +109,7 @@ class Featurizer:
 
     def _decoded(self, tasks: Sequence[Task]) -> Iterator[_Row]:
         attempts = {file.path: number for file, number in tasks}
-        limits = self.decoding.max_bytes, self.one_by_one_above
+        limits = self.decoding.max_bytes, self.one_by_one_above, self.patience
         for fetched in fetch_ahead((file for file, _ in tasks), *limits):
             row = self._row(fetched, attempts[fetched.file.path])
             del fetched  # its bytes, before others take their place
@@ -113,6 +117,7 @@ class Featurizer:
 
     def _row(self, fetched: Fetched, attempts: int) -> _Row:
         row = _Row(fetched.file, fetched.outcome, attempts, fetched.reason, fetched.detail)
+        row.retries = fetched.retries
         if fetched.outcome is Outcome.FEATURES:
             row.content_hash = hashlib.sha256(fetched.content).hexdigest()
             try:
@@ -157,6 +162,7 @@ class _Row:
     content_hash: str | None = None
     image: DecodedImage | None = None
     features: NDArray[np.float32] | None = field(default=None)
+    retries: int = 0
 
     def fail(self, reason: Reason, detail: str, settle: float) -> None:
         """Broken; but a young file may still be written to."""
@@ -186,4 +192,5 @@ class _Row:
             "reason": self.reason and self.reason.value,
             "detail": self.detail,
             "attempts": self.attempts,
+            "retries": self.retries,
         }

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from streaming.decode import Reason
+from streaming.patience import PATIENCE, retries_of_thread, with_patience
 from streaming.storage import StoredFile, TransientFault, is_s3, storage_of
 
-TRIES = 5
-FIRST_WAIT = 0.2  # seconds, doubled with each try
+#: Patience in seconds once a file of the same task could not be read: where all of the storage is out of order, the
+#: micro-batch is to fail soon.
+LITTLE_PATIENCE = 5.0
+# Files in a row that cannot be read: then it is not the one file.
+_UNREAD_AT_MOST = 3
 # Reads of a disk are over at once; on S3 a worker waits for answers, and asks ahead.
 THREADS_LOCAL, THREADS_S3 = 1, 8
 #: Bytes that a worker holds of files at a time, unless one alone is longer: such a one is read with no other beside it.
@@ -32,6 +35,8 @@ class Outcome(StrEnum):
     GONE = "gone"
     #: Ended the process that decoded it: to be taken once more, alone; never what becomes of an image in the end.
     CRASHED = "crashed"
+    #: A fault that stayed: no verdict on the image; the micro-batch fails when the others have been written.
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True)
@@ -43,32 +48,65 @@ class Fetched:
     content: bytes = b""
     reason: Reason | None = None
     detail: str = ""
+    #: Tries at reading it after the first one.
+    retries: int = 0
 
 
-def fetch(file: StoredFile, max_bytes: int) -> Fetched:
-    """Read one file, patiently where the fault may pass.
+def fetch(file: StoredFile, max_bytes: int, patience: float = PATIENCE) -> Fetched:
+    """Read one file, for `patience` seconds where the fault may pass."""
+    before = retries_of_thread()
+    fetched = _fetch(file, max_bytes, patience)
+    return replace(fetched, retries=retries_of_thread() - before)
 
-    Raises
-    ------
-    TransientFault
-        When it still cannot be read after `TRIES` tries; the micro-batch then fails and is run again.
-    """
+
+def _fetch(file: StoredFile, max_bytes: int, patience: float) -> Fetched:
     if file.length > max_bytes:
         detail = f"{file.length:,} bytes, more than the limit of {max_bytes:,}"
         return Fetched(file, Outcome.QUARANTINE, reason=Reason.TOO_MANY_BYTES, detail=detail)
     try:
-        content = with_patience(lambda: storage_of(file.path).read(file.path))
+        content = with_patience(lambda: _read_whole(file), patience)
     except FileNotFoundError:
         return Fetched(file, Outcome.GONE)
     except PermissionError as error:
         return Fetched(file, Outcome.QUARANTINE, reason=Reason.ACCESS_DENIED, detail=str(error))
+    except TransientFault as error:
+        return Fetched(file, Outcome.UNREAD, detail=str(error))
     if len(content) != file.length:
         return Fetched(file, Outcome.CHANGING)
     return Fetched(file, Outcome.FEATURES, content)
 
 
+def _read_whole(file: StoredFile) -> bytes:
+    """Read a file; a TransientFault where it is shorter than listed, and yet the one that was listed.
+
+    S3 refuses who asks for an object that is not there, unless he may list the bucket in any way, in which case it
+    says so; a leave to list that is bound to a prefix does not count. So the listing has the last word.
+    """
+    storage = storage_of(file.path)
+    try:
+        content = storage.read(file.path)
+    except PermissionError:
+        if is_s3(file.path) and not _is_listed(file.path):
+            raise FileNotFoundError(file.path) from None
+        raise
+    if len(content) < file.length and storage.stat(file.path) == file:
+        raise TransientFault(f"{file.path}: only {len(content):,} of {file.length:,} bytes came")
+    return content
+
+
+def _is_listed(path: str) -> bool:
+    """Whether an object of S3 is there, or nobody says that it is not."""
+    try:
+        return storage_of(path).exists(path)
+    except PermissionError:
+        return True
+
+
 def fetch_ahead(
-    files: Iterable[StoredFile], max_bytes: int, one_by_one_above: int = ONE_BY_ONE_ABOVE
+    files: Iterable[StoredFile],
+    max_bytes: int,
+    one_by_one_above: int = ONE_BY_ONE_ABOVE,
+    patience: float = PATIENCE,
 ) -> Iterator[Fetched]:
     """Read files in their order, a few ahead of the one that is asked for.
 
@@ -81,6 +119,8 @@ def fetch_ahead(
     one_by_one_above : int
         Bytes that are held at a time, the file that was handed out last included. A longer file is read when
         the one before it has been used, and the next one when it has.
+    patience : float
+        Seconds for which a fault is waited out; `LITTLE_PATIENCE` from a file that could not be read to one that could.
 
     Yields
     ------
@@ -90,8 +130,19 @@ def fetch_ahead(
     Raises
     ------
     TransientFault
-        As of `fetch`.
+        When several files in a row could not be read.
     """
+    unread = 0
+
+    def judged(fetched: Fetched) -> Fetched:
+        nonlocal unread, patience
+        unread = unread + 1 if fetched.outcome is Outcome.UNREAD else 0
+        if unread >= _UNREAD_AT_MOST:
+            raise TransientFault(fetched.detail)
+        patience = min(full, LITTLE_PATIENCE) if unread else full
+        return fetched
+
+    full = patience
     waiting: deque[tuple[int, Future[Fetched]]] = deque()
     held = 0
     with ThreadPoolExecutor(THREADS_S3) as pool:
@@ -99,24 +150,14 @@ def fetch_ahead(
             ahead = THREADS_S3 if is_s3(file.path) else THREADS_LOCAL
             length = file.length if file.length <= max_bytes else 0
             while waiting and (len(waiting) > ahead or held + length > one_by_one_above):
-                yield waiting[0][1].result()
+                yield judged(waiting[0][1].result())
                 held -= waiting.popleft()[0]
-            waiting.append((length, pool.submit(fetch, file, max_bytes)))
+            waiting.append((length, pool.submit(fetch, file, max_bytes, patience)))
             held += length
         while waiting:
-            yield waiting.popleft()[1].result()
+            yield judged(waiting.popleft()[1].result())
 
 
 def is_young(file: StoredFile, settle: float) -> bool:
     """Whether a file in a folder changed less than `settle` seconds ago; objects of S3 appear whole."""
     return not is_s3(file.path) and 0 <= time.time() - file.modified_ms / 1000 < settle
-
-
-def with_patience(read: Callable[[], bytes]) -> bytes:
-    """Call `read` again after a TransientFault, with exponential waits and jitter between the tries."""
-    for attempt in range(TRIES - 1):
-        try:
-            return read()
-        except TransientFault:
-            time.sleep(FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5))
-    return read()

@@ -64,6 +64,7 @@ def ingest(
     check_apart(from_, to)
     try:
         from_.require(images=settings.once)
+        from_.require_readable()
         to.require_room()
         to.check_format()
         with hold(to) as lease:
@@ -103,6 +104,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
             featurizer = Featurizer(
                 *(extractor, engine, shared_model, decoding, above),
                 *(settings.device, settings.settle, settings.max_cpu_seconds),
+                settings.patience,
             )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from streaming.delta_rs import open_table, query
 from streaming.lake import Lake, is_table
+from streaming.patience import with_patience
 from streaming.storage import StoredFile
 
 _CHUNK = 10_000
@@ -35,11 +37,22 @@ class KnownImages:
 
     def __init__(self, paths: Hashes, states: Hashes) -> None:
         self._keep(paths, states)
-        self._recent: dict[int, int] = {}
+        self._recent: dict[int, int | None] = {}  # None: it has no row any more
+        self.doubted: set[str] = set()
 
     @classmethod
     def load(cls, lake: Lake) -> KnownImages:
-        """Read both tables, with delta-rs: this goes on while Spark starts, and takes no time of its tasks."""
+        """Read both tables, with delta-rs: this goes on while Spark starts, and takes no time of its tasks.
+
+        Raises
+        ------
+        TransientFault
+            When S3 did not hand them out for longer than patience lasts.
+        """
+        return with_patience(lambda: cls._load(lake))
+
+    @classmethod
+    def _load(cls, lake: Lake) -> KnownImages:
         parts = [part for table in (lake.features, lake.quarantine) for part in _read(table)]
         paths, states = zip(*parts, strict=True) if parts else ([], [])
         none = np.empty(0, np.uint64)
@@ -70,13 +83,27 @@ class KnownImages:
         paths, states = _hash_files(files)
         self._recent.update(zip(paths.tolist(), states.tolist(), strict=True))
         if len(self._recent) > _RECENT:
-            recent = np.array(list(self._recent.items()), dtype=np.uint64)
-            kept = ~np.isin(self._paths, recent[:, 0])
+            recent = [pair for pair in self._recent.items() if pair[1] is not None]
+            paths, states = np.array(recent, np.uint64).reshape(-1, 2).T
+            kept = ~np.isin(self._paths, np.array(list(self._recent), np.uint64))
             self._keep(
-                np.concatenate([self._paths[kept], recent[:, 0]]),
-                np.concatenate([self._known_states[kept], recent[:, 1]]),
+                np.concatenate([self._paths[kept], paths]),
+                np.concatenate([self._known_states[kept], states]),
             )
             self._recent = {}
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Paths whose rows have been deleted: such an image counts as new."""
+        self._recent.update(dict.fromkeys(hash_paths(paths).tolist()))
+
+    @contextmanager
+    def doubting(self, files: Iterable[StoredFile]) -> Iterator[None]:
+        """While the block runs, what the tables say of these files is not believed: they are taken once more."""
+        self.doubted = {file.path for file in files}
+        try:
+            yield
+        finally:
+            self.doubted = set()
 
     def _keep(self, paths: Hashes, states: Hashes) -> None:
         order = np.argsort(paths)
@@ -105,6 +132,16 @@ def _read(location: str) -> Iterator[tuple[Hashes, Hashes]]:
             length.to_numpy(),
             modified_us.to_numpy() // 1000,
         )
+
+
+def hash_paths(paths: Sequence[str]) -> Hashes:
+    """Hashes of paths as `KnownImages` has them, of shape (n,)."""
+    return _hash_files([StoredFile(path, 0, 0) for path in paths])[0]
+
+
+def hash_states(files: Sequence[StoredFile]) -> Hashes:
+    """Hashes of paths, lengths and times, of shape (n,)."""
+    return _hash_files(files)[1]
 
 
 def _hash_files(files: Sequence[StoredFile]) -> tuple[Hashes, Hashes]:

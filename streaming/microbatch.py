@@ -56,7 +56,8 @@ class MicroBatch:
         """
         started = time.monotonic()
         held, attempts = self._held(self.known.held(files))
-        todo = [file for file in files if file not in held["current"]]
+        doubted = self.known.doubted
+        todo = [file for file in files if file not in held["current"] or file.path in doubted]
         computed = Computed(todo, held, skipped=len(files) - len(todo))
         if todo:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
@@ -94,6 +95,10 @@ class MicroBatch:
             changing=tuple(paths[Outcome.CHANGING]),
             skipped=computed.skipped,
             replaced=len(written & (computed.held["features"] | computed.held["quarantine"])),
+            retries=sum(row.retries for row in computed.verdicts),
+            unread=tuple(
+                row.detail for row in computed.verdicts if row.outcome == Outcome.UNREAD.value
+            ),
         )
 
     def prepare(self) -> None:

@@ -57,6 +57,7 @@ class S3Ranges(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer as far as the object goes; how many bytes that were."""
+        from streaming.patience import with_patience
         from streaming.s3_faults import translated
 
         end = min(self._position + len(buffer), self._length)
@@ -64,8 +65,13 @@ class S3Ranges(io.RawIOBase):
         if count <= 0:
             return 0
         span = f"bytes={self._position}-{end - 1}"
-        with translated(self._uri):
-            found = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=span)
-            buffer[:count] = found["Body"].read()
+
+        def read() -> bytes:
+            with translated(self._uri):
+                found = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=span)
+                content: bytes = found["Body"].read()
+                return content
+
+        buffer[:count] = with_patience(read)
         self._position = end
         return count

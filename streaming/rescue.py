@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from streaming.apart import Apart
 from streaming.featurize import Featurizer, Task
 from streaming.fetch import Outcome
-from streaming.results import Computed
+from streaming.results import VERDICT, Computed
 from streaming.shares import Shares, tasks_at_once
 
 log = logging.getLogger(__name__)
@@ -88,5 +88,5 @@ def _take_apart(
 def _take(computed: Computed, spark: SparkSession, shares: Shares) -> None:
     frame = shares.featurized(spark).persist()
     computed.cached.append(frame)
-    computed.verdicts += frame.select("path", "outcome", "reason").collect()
+    computed.verdicts += frame.select(*VERDICT).collect()
     computed.frame = computed.frame.unionAll(frame) if computed.frame else frame

@@ -12,6 +12,9 @@ from streaming.commit import BatchId
 from streaming.fetch import Outcome
 from streaming.storage import StoredFile
 
+#: Columns of a featurized image that the driver reads at once.
+VERDICT = ("path", "outcome", "reason", "detail", "retries")
+
 
 @dataclass(frozen=True)
 class BatchResult:
@@ -27,6 +30,10 @@ class BatchResult:
     skipped: int = 0
     #: Images whose earlier row was replaced.
     replaced: int = 0
+    #: Tries at reading images after the first ones.
+    retries: int = 0
+    #: Why images could not be read, though it was tried for long: they are in no table.
+    unread: tuple[str, ...] = ()
 
     @property
     def written(self) -> int:
@@ -51,7 +58,7 @@ class Computed:
     cached : list of DataFrame
         What it is made of, to be let go of by `release`.
     verdicts : list of Row
-        ``path``, ``outcome`` and ``reason`` of each.
+        ``path``, ``outcome``, ``reason``, ``detail`` and ``retries`` of each.
     seconds : float
         What it took.
     """

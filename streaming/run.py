@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -21,10 +22,14 @@ from streaming.errors import PomonaError
 from streaming.failure_rate import FailureRate
 from streaming.faults import explain
 from streaming.fetch import Outcome, is_young
+from streaming.gone import Seen
 from streaming.lease import Lease
 from streaming.microbatch import MicroBatch
+from streaming.mirroring import mirror
 from streaming.overlap import Overlap, Stopped
+from streaming.patience import retries_of_process
 from streaming.results import BatchResult
+from streaming.s3a import s3a_retries
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault, storage_of
@@ -78,6 +83,7 @@ class Run:
         """
         started = time.monotonic()
         self._stop = stop
+        before = self._retries_elsewhere()
         new = self._batch.known.missing_or_changed(self._source.images())
         first = self._count_waiting(new)
         self.summary.first_trigger_at = time.time()
@@ -97,6 +103,7 @@ class Run:
         if self._fault:
             raise explain(self._fault, self._batch.lake.root) from self._fault
         self.summary.seconds = time.monotonic() - started
+        self.summary.retries += self._retries_elsewhere() - before
         return self.summary
 
     def _count_waiting(self, files: Iterable[StoredFile]) -> list[StoredFile]:
@@ -116,6 +123,12 @@ class Run:
             self._end(query)
         error: BaseException | None = query.exception()
         return None if self._fault or Stopped.__name__ in str(error) else error
+
+    def _retries_elsewhere(self) -> Counter[str]:
+        """What was tried again beside the workers, since this process has started."""
+        roots = self._source.root, self._batch.lake.root
+        tables = s3a_retries(self._batch.spark, roots)
+        return Counter(listings=retries_of_process(), tables=tables)
 
     def _start(self) -> StreamingQuery:
         stream = self._source.stream(self._batch.spark, self._size)
@@ -154,6 +167,10 @@ class Run:
         for result in self._overlap.take(files, batch):
             self._account(result)
             results.append(result)
+        unread = [why for result in results for why in result.unread]
+        if unread:  # the others have their rows
+            more = f" (and {len(unread) - 1:,} other images)" if unread[1:] else ""
+            raise TransientFault(unread[0] + more)
         return results
 
     def _stopped(self) -> bool:
@@ -183,11 +200,19 @@ class Run:
     def _sweep(self) -> None:
         """Take what the stream passes over: empty, replaced and long-dated files."""
         with self._one_at_a_time:
-            found = list(self._batch.known.missing_or_changed(self._source.images()))
+            seen, listing = Seen(), self._source.images()
+            if self._settings.mirror:
+                listing = seen.watch(listing)
+            found = list(self._batch.known.missing_or_changed(listing))
             self.summary.waiting = len(found)
             self.summary.ignored = self._source.ignored.total
             with suppress(Stopped):
                 self._take(found)
+                if self._settings.mirror:
+                    limit = self._settings.remove_limit
+                    removed, kept = mirror(self._batch, self._source, seen, limit)
+                    self.summary.removed += removed
+                    self.summary.withheld = kept
 
     def _drain(self, query: StreamingQuery, stop: threading.Event) -> None:
         """Let the stream run out, then sweep, then wait for files that are being written."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import botocore.exceptions as faults
 from botocore.config import Config
 
 from streaming.errors import FaultError, SourceError
-from streaming.s3_faults import first_line, translated
+from streaming.patience import count_retry, with_patience
+from streaming.s3_faults import first_line, is_busy, translated
 from streaming.s3_session import new_session
 from streaming.storage import StoredFile, TransientFault
 
+T = TypeVar("T")
+
+# Beyond its own tries, which end early once its quota of them is used up, `with_patience` asks again.
 _PATIENT = Config(
-    retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=60
+    retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=30
 )
 _BRISK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=10)
 
@@ -30,22 +34,36 @@ class S3Storage:
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """All objects below a prefix, ordered by key; FileNotFoundError without the bucket."""
         bucket, key = split(prefix)
-        pages = self._client.get_paginator("list_objects_v2")
-        with translated(prefix):
-            for page in pages.paginate(Bucket=bucket, Prefix=f"{key}/" if key else ""):
-                for entry in page.get("Contents", ()):
-                    if not entry["Key"].endswith("/"):
-                        yield _stored(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
+        wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
+        while True:
+            page = _ask(prefix, lambda: self._client.list_objects_v2(**wanted))
+            for entry in page.get("Contents", ()):
+                if not entry["Key"].endswith("/"):
+                    yield _stored(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
 
     def stat(self, path: str) -> StoredFile:
         """Length and time of one object."""
         bucket, key = split(path)
-        with translated(path):
-            found = self._client.head_object(Bucket=bucket, Key=key)
+        found = _ask(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
         return _stored(path, found, found["ContentLength"])
 
+    def exists(self, path: str) -> bool:
+        """Whether the listing has this very key."""
+        bucket, key = split(path)
+        asked = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
+        page = _ask(path, lambda: self._client.list_objects_v2(**asked))
+        return any(entry["Key"] == key for entry in page.get("Contents", ()))
+
+    def probe(self, path: str) -> None:
+        """Ask for an object, and read nothing of it."""
+        bucket, key = split(path)
+        _ask(path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close())
+
     def read(self, path: str) -> bytes:
-        """All bytes of one object."""
+        """All bytes of one object; who asks is patient, as `streaming.fetch` is."""
         bucket, key = split(path)
         with translated(path):
             content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -54,20 +72,23 @@ class S3Storage:
     def write(self, path: str, content: bytes) -> None:
         """Put an object."""
         bucket, key = split(path)
-        with translated(path):
-            self._client.put_object(Bucket=bucket, Key=key, Body=content)
+        _ask(path, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=content))
 
     def upload(self, local: Path, path: str) -> None:
         """Put a local file, in parts where it is large."""
         bucket, key = split(path)
-        with local.open("rb") as content, translated(path):
-            self._client.upload_fileobj(content, bucket, key)
+
+        def send() -> None:
+            with local.open("rb") as content:
+                self._client.upload_fileobj(content, bucket, key)
+
+        local.open("rb").close()  # what is missing here is no fault of S3
+        _ask(path, send)
 
     def delete(self, path: str) -> None:
         """Delete one object, if it is there."""
         bucket, key = split(path)
-        with translated(path):
-            self._client.delete_object(Bucket=bucket, Key=key)
+        _ask(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
     def delete_tree(self, prefix: str) -> None:
         """Delete all objects below a prefix, and the one that S3A puts for an empty folder."""
@@ -84,8 +105,18 @@ class S3Storage:
             self.delete(found.path)
 
 
+def _ask(uri: str, request: Callable[[], T]) -> T:
+    """Send a request about one location that may be repeated, as often as patience lasts."""
+
+    def ask() -> T:
+        with translated(uri):
+            return request()
+
+    return with_patience(ask)
+
+
 def reach(uri: str) -> None:
-    """Ask a location for one name, with little patience: what is mistyped shows in seconds.
+    """Ask a location for one name, with little patience where nobody answers: what is mistyped shows in seconds.
 
     Raises
     ------
@@ -97,11 +128,14 @@ def reach(uri: str) -> None:
         When there is no such bucket, or it may not be listed.
     """
     bucket, key = split(uri)
-    client = s3_client(_BRISK)
+    wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", "MaxKeys": 1}
     try:
         with translated(uri):
-            client.list_objects_v2(Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=1)
+            s3_client(_BRISK).list_objects_v2(**wanted)
     except TransientFault as fault:
+        if is_busy(fault.__cause__):
+            _ask(uri, lambda: s3_client().list_objects_v2(**wanted))
+            return
         raise FaultError(f"{fault}: check the network and AWS_ENDPOINT_URL") from fault
 
 
@@ -124,13 +158,22 @@ def s3_client(config: Config = _PATIENT) -> Any:
         When the profile that is named does not exist, or boto3 cannot use what is set.
     """
     try:
-        return new_session().client("s3", config=config)
+        client = new_session().client("s3", config=config)
+        client.meta.events.register("before-send.s3", _count_repetition)
+        return client
     except faults.ProfileNotFound as error:
         raise SourceError(f"{error}: set AWS_PROFILE to one of ~/.aws/config") from error
     except (faults.BotoCoreError, ValueError) as error:
         raise SourceError(
             f"AWS is not set up ({first_line(error)}): check the variables AWS_… and ~/.aws/config"
         ) from error
+
+
+def _count_repetition(request: Any, **_: Any) -> None:
+    """Count what boto3 sends a second time by itself; it numbers its attempts."""
+    sent = str(request.headers.get("amz-sdk-request", b""))
+    if "attempt=" in sent and "attempt=1;" not in sent:
+        count_retry()
 
 
 def hadoop_conf() -> dict[str, str]:

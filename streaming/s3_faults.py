@@ -36,6 +36,13 @@ _UNSET = (
     faults.SSOError,
     faults.TokenRetrievalError,
 )
+# Nobody is there, or nobody who speaks the same language.
+_NOBODY = (
+    faults.ConnectTimeoutError,
+    faults.EndpointConnectionError,
+    faults.ReadTimeoutError,
+    faults.SSLError,
+)
 
 
 @contextmanager
@@ -68,6 +75,13 @@ def translated(uri: str) -> Iterator[None]:
         raise SourceError(f"{uri}: no valid name of a bucket or object: correct it") from error
     except (faults.BotoCoreError, HTTPError, OSError) as error:
         raise TransientFault(f"{uri}: {first_line(error)}") from error
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether somebody is there who may answer later."""
+    if isinstance(error, faults.ClientError):
+        return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) >= 500
+    return not isinstance(error, _NOBODY)
 
 
 def first_line(error: BaseException) -> str:

@@ -69,6 +69,8 @@ _COMMON = {
 _REMOTE = {
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "32",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "64",
+    # Each of S3A's own tries consists of so many, with growing waits; what only they repeat is to get through as well.
+    "spark.hadoop.fs.s3a.attempts.maximum": "8",
 }
 # The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
 # to give them back.

@@ -12,7 +12,9 @@ from streaming.decode import DecodeSettings
 from streaming.errors import UsageError
 from streaming.failure_rate import MAX_FAILURE_RATE
 from streaming.fetch import ONE_BY_ONE_ABOVE
+from streaming.gone import REMOVED_AT_MOST
 from streaming.limits import MAX_CPU_SECONDS
+from streaming.patience import PATIENCE
 from streaming.results import BatchResult
 from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 
@@ -48,6 +50,12 @@ class IngestSettings:
         appear whole.
     sweep_every : float
         Seconds between two comparisons of the listing with the tables.
+    mirror : bool
+        Remove the rows of images that the source has no longer.
+    remove_limit : float
+        Share of the source's rows that this may remove at once; where it would be more, it removes none.
+    patience : float
+        Seconds for which a read that fails is tried again; then the micro-batch fails.
     max_pixels : int
         Greatest width times height that is decoded.
     one_by_one_above : int
@@ -72,6 +80,9 @@ class IngestSettings:
     device: str = DEVICES[0]
     settle: float = 2.0
     sweep_every: float = 600.0
+    mirror: bool = False
+    remove_limit: float = REMOVED_AT_MOST
+    patience: float = PATIENCE
     max_pixels: int = DecodeSettings.max_pixels
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     max_cpu_seconds: float = MAX_CPU_SECONDS
@@ -87,6 +98,8 @@ class IngestSettings:
             ("trigger", 0),
             ("settle", 0),
             ("max_cpu_seconds", 0.1),
+            ("patience", 0),
+            ("remove_limit", 0),
         ):
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
@@ -94,6 +107,8 @@ class IngestSettings:
                 raise UsageError(f"{option} is {value}: it must be {least} or more")
         if not 0 <= self.max_failure_rate <= 1:
             raise UsageError(f"--max-failure-rate is {self.max_failure_rate}: it must be 0 to 1")
+        if self.remove_limit > 1:
+            raise UsageError(f"--remove-limit is {self.remove_limit}: it must be 0 to 1")
 
     def _check_way(self) -> None:
         for name, known in (("engine", ENGINES), ("precision", PRECISIONS), ("device", DEVICES)):
@@ -118,8 +133,13 @@ class IngestSummary:
         Images by outcome, and those in quarantine by reason.
     replaced : int
         Images whose earlier row was replaced.
+    removed, withheld : int
+        Rows that were removed because their images are gone, and such as were kept for safety.
     batches : int
         Micro-batches that wrote something.
+    retries : Counter
+        What had failed and was tried again: ``reads`` of images, ``listings`` and other requests of the driver,
+        ``tables`` (Spark's requests to S3).
     waiting : int
         Images that were listed and are in no table yet.
     ignored : int
@@ -135,7 +155,10 @@ class IngestSummary:
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     replaced: int = 0
+    removed: int = 0
+    withheld: int = 0
     batches: int = 0
+    retries: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     ignored: int = 0
     seconds: float = 0.0
@@ -148,6 +171,7 @@ class IngestSummary:
         self.outcomes += result.outcomes
         self.reasons += result.reasons
         self.replaced += result.replaced
+        self.retries["reads"] += result.retries
         self.batches += result.written > 0
         if result.written:
             self.last_row_at = time.time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from streaming.decode import IMAGE_SUFFIXES
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # `pomona status` lists a source without Spark
 _FILES = "path string, modificationTime timestamp, length long, content binary"
 # Far above any file's age: by default Spark passes over what is a week older than the newest file it has seen.
 _MAX_FILE_AGE = "100000d"
+# Images of which one at least must be readable.
+_LOOKED_AT = 5
 
 
 @dataclass
@@ -100,6 +103,30 @@ class Source:
             raise SourceError(
                 f"source {self.root} holds no image ({self.ignored.total} other files): "
                 f"known suffixes are {', '.join(IMAGE_SUFFIXES)}"
+            )
+
+    def require_readable(self) -> None:
+        """Check that images may be read, by the first few: one of them may be locked away, not each.
+
+        Raises
+        ------
+        SourceError
+            When none of them may.
+        """
+        listed = [file.path for file in islice(self.images(), _LOOKED_AT)]
+        refused = ""
+        for path in listed:
+            try:
+                storage_of(path).probe(path)
+                return
+            except FileNotFoundError:
+                return
+            except PermissionError as error:
+                refused = str(error)
+        if len(listed) > 1:
+            raise SourceError(
+                f"{refused}, and so for the first {len(listed)} images of {self.root}: "
+                "it needs leave to read them (s3:GetObject)"
             )
 
     def stream(self, spark: SparkSession, max_files: int) -> DataFrame:

@@ -48,6 +48,15 @@ class Storage(Protocol):
     def stat(self, path: str) -> StoredFile:
         """Length and time of one file; FileNotFoundError where it is gone."""
 
+    def exists(self, path: str) -> bool:
+        """Whether a file is there, told by its folder: that holds for one, too, that may not be read.
+
+        PermissionError or TransientFault where that cannot be told.
+        """
+
+    def probe(self, path: str) -> None:
+        """Begin to read a file: PermissionError where that is not allowed."""
+
     def read(self, path: str) -> bytes:
         """The bytes of one file; FileNotFoundError, PermissionError or TransientFault."""
 
@@ -140,6 +149,22 @@ class LocalStorage:
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(f"{path} is no regular file")
         return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a name, a broken link included; what cannot be told is an exception."""
+        try:
+            os.lstat(local_path(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise TransientFault(f"{path}: {error}") from error
+        return True
+
+    def probe(self, path: str) -> None:
+        """Open a file, and close it."""
+        local_path(path).open("rb").close()
 
     def read(self, path: str) -> bytes:
         """All bytes of one file."""

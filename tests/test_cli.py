@@ -53,7 +53,9 @@ def test_help_ends_with_an_example_that_the_command_understands(pomona: Command,
 
 
 def test_help_lists_every_command_of_the_design(pomona: Command) -> None:
-    assert {"demo", "ingest", "refit", "status", "history", "quarantine"} <= set(commands())
+    assert {"demo", "ingest", "refit", "status", "history", "quarantine", "forget"} <= set(
+        commands()
+    )
     listed = pomona("--help").out
     assert all(f"  {name} " in listed for name in commands())
     assert pomona().status == 2
@@ -76,6 +78,7 @@ WRONG_WORDS = [
     ("ingest photos lake --settle -1", "--settle"),
     ("ingest photos lake --sweep-every 0", "--sweep-every"),
     ("ingest photos lake --max-files-per-trigger 0", "--max-files-per-trigger"),
+    ("ingest photos lake --patience -1", "--patience"),
     ("ingest photos lake --max-pixels 0", "--max-pixels"),
     ("ingest photos lake --one-by-one-above 0", "--one-by-one-above"),
     ("ingest photos lake --max-cpu-seconds 0", "--max-cpu-seconds"),
@@ -108,6 +111,13 @@ WRONG_WORDS = [
     ("status gs://fruits", "gs:"),
     ("quarantine s3://", "bucket"),
     ("quarantine photos --reason nonsense", "choose one of empty, unidentified, truncated"),
+    ("quarantine photos --retry --reason nonsense", "choose one of empty, unidentified, truncated"),
+    ("forget lake", "PATH..."),
+    ("forget lake gs://fruits/a.jpg", "gs:"),
+    ("reconcile photos", "LAKE"),
+    ("reconcile photos lake --remove-limit 2", "--remove-limit is 2.0"),
+    ("ingest photos lake --remove-limit 1.5", "--remove-limit is 1.5"),
+    ("ingest photos lake --remove-limit -1", "--remove-limit"),
     ("history s3a://", "bucket"),
 ]
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fake_clock import Clock, clock
 
 from streaming import fetch as module
 from streaming.decode import Reason
-from streaming.fetch import TRIES, Fetched, Outcome, fetch, fetch_ahead
+from streaming.fetch import LITTLE_PATIENCE, Fetched, Outcome, fetch, fetch_ahead
 from streaming.storage import LocalStorage, StoredFile, TransientFault
 
 LIMIT = 1000
-_real_sleep = time.sleep
 
 
-@pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that would have been slept."""
-    asked: list[float] = []
-    monkeypatch.setattr(time, "sleep", asked.append)
-    return asked
+__all__ = ["clock"]  # a fixture
 
 
 @pytest.fixture
@@ -40,18 +34,32 @@ def written(file: Path, content: bytes) -> StoredFile:
 
 
 @dataclass
-class Faulty:
-    """A storage whose reads fail a few times, as those of a throttled bucket do."""
+class Faulty(LocalStorage):
+    """A storage whose reads fail a few times, as those of a throttled bucket do, or end early."""
 
     faults: list[Exception] = field(default_factory=list)
+    cut: int = 0
 
     def read(self, path: str) -> bytes:
         if self.faults:
             raise self.faults.pop()
-        return LocalStorage().read(path)
+        self.cut -= 1
+        return super().read(path)[: 2 if self.cut >= 0 else None]
 
 
-def use(monkeypatch: pytest.MonkeyPatch, storage: Faulty) -> None:
+@dataclass
+class Broken(LocalStorage):
+    """A storage that never hands out some of its files."""
+
+    paths: list[str]
+
+    def read(self, path: str) -> bytes:
+        if path in self.paths:
+            raise TransientFault(f"{path}: out of order")
+        return super().read(path)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, storage: LocalStorage) -> None:
     monkeypatch.setattr(module, "storage_of", lambda uri: storage)
 
 
@@ -59,43 +67,61 @@ def test_the_bytes_come_with_the_file_they_belong_to(image: StoredFile) -> None:
     assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345")
 
 
-def test_a_fault_that_passes_leaves_no_trace(
-    image: StoredFile, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+def test_a_fault_that_passes_leaves_no_trace_but_a_count(
+    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    use(monkeypatch, Faulty([TransientFault("503 Slow Down")] * (TRIES - 1)))
-    assert fetch(image, LIMIT).content == b"12345"
-    assert len(waits) == TRIES - 1
+    use(monkeypatch, Faulty([TransientFault("503 Slow Down")] * 4))
+    assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345", retries=4)
+    assert len(clock.waits) == 4
 
 
-def test_waits_grow_and_are_never_the_same_for_all_workers(
-    image: StoredFile, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+def test_a_fault_that_stays_is_no_verdict_on_the_image(
+    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    for _ in range(20):
-        use(monkeypatch, Faulty([TransientFault("503 Slow Down")] * (TRIES - 1)))
-        fetch(image, LIMIT)
-    by_try = [waits[attempt :: TRIES - 1] for attempt in range(TRIES - 1)]
-    means = [sum(seconds) / len(seconds) for seconds in by_try]
-    assert all(later > 1.4 * earlier for earlier, later in pairwise(means))
-    assert all(len(set(seconds)) > 10 for seconds in by_try)
-    assert 1 < sum(means) < 10
+    use(monkeypatch, Faulty([TransientFault("503 Slow Down")] * 1000))
+    fetched = fetch(image, LIMIT, patience=60)
+    assert (fetched.outcome, fetched.reason) == (Outcome.UNREAD, None)
+    assert "Slow Down" in fetched.detail
+    assert sum(clock.waits) <= 60
 
 
-def test_a_fault_that_stays_fails_the_micro_batch_and_is_no_verdict_on_the_image(
-    image: StoredFile, monkeypatch: pytest.MonkeyPatch
+def test_fewer_bytes_than_listed_of_an_unchanged_file_are_asked_for_again(
+    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    storage = Faulty([TransientFault("503 Slow Down")] * (TRIES + 1))
-    use(monkeypatch, storage)
-    with pytest.raises(TransientFault, match="Slow Down"):
-        fetch(image, LIMIT)
-    assert len(storage.faults) == 1
+    use(monkeypatch, Faulty(cut=2))
+    assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345", retries=2)
+    use(monkeypatch, Faulty(cut=1000))
+    fetched = fetch(image, LIMIT, patience=60)
+    assert fetched.outcome is Outcome.UNREAD
+    assert "only 2 of 5 bytes" in fetched.detail
+
+
+def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(6)]
+    use(monkeypatch, Broken([files[1].path, files[2].path, files[4].path]))
+    found = [fetched.outcome for fetched in fetch_ahead(files, LIMIT, patience=60)]
+    good, bad = Outcome.FEATURES, Outcome.UNREAD
+    assert found == [good, bad, bad, good, bad, good]
+
+
+def test_a_storage_that_is_out_of_order_ends_the_task_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(100)]
+    use(monkeypatch, Broken([file.path for file in files]))
+    with pytest.raises(TransientFault, match="out of order"):
+        list(fetch_ahead(files, LIMIT, patience=60))
+    assert sum(clock.waits) < 60 * 3 + 3 * LITTLE_PATIENCE
 
 
 def test_a_file_deleted_since_the_listing_is_gone_and_not_asked_for_twice(
-    tmp_path: Path, waits: list[float]
+    tmp_path: Path, clock: Clock
 ) -> None:
     listed = StoredFile(f"file:{tmp_path}/a.jpg", 5, 0)
     assert fetch(listed, LIMIT) == Fetched(listed, Outcome.GONE)
-    assert waits == []
+    assert clock.waits == []
 
 
 def test_a_file_that_may_not_be_read_goes_to_quarantine_with_the_cause(
@@ -133,7 +159,7 @@ def test_files_come_in_their_order_however_long_each_takes(
 ) -> None:
     class Uneven:
         def read(self, path: str) -> bytes:
-            _real_sleep(0.02 if path.endswith(("0", "3")) else 0)
+            time.sleep(0.02 if path.endswith(("0", "3")) else 0)
             return path[-1].encode()
 
     monkeypatch.setattr(module, "storage_of", lambda uri: Uneven())

@@ -35,7 +35,7 @@ def micro(spark: SparkSession, new_lake: Callable[[], Path]) -> MicroBatch:
     assert extractor
     model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
     decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    featurizer = Featurizer(extractor, "onnxruntime", model, decoding)
+    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, patience=0.5)
     known = KnownImages.load(lake)
     return MicroBatch(spark, lake, featurizer, known, {"engine": "onnxruntime"})
 
@@ -188,13 +188,30 @@ def test_what_is_gone_or_changing_leaves_no_trace_in_the_lake(
     assert versions(micro.lake) == before
 
 
-def test_a_fault_that_stays_fails_the_batch_in_one_line_and_is_no_verdict(
+def unreadable(folder: Path) -> StoredFile:
+    """A name of which reading fails, as on a broken disk."""
+    folder.mkdir()
+    return StoredFile(f"file:{folder}", 5, 0)
+
+
+def test_a_fault_that_stays_is_no_verdict_and_does_not_keep_the_others_out(
+    micro: MicroBatch, tmp_path: Path
+) -> None:
+    broken = unreadable(tmp_path / "folder.jpg")
+    result = micro.process([put(tmp_path / "Fig" / "a.jpg", jpeg()), broken])
+    assert result.unread[0].startswith(broken.path)
+    assert "Is a directory" in result.unread[0]
+    assert result.retries > 0
+    assert tables(micro, tmp_path) == (["Fig/a.jpg"], [])
+    assert not micro.known.held([broken])
+
+
+def test_a_storage_that_is_out_of_order_fails_the_batch_in_one_line(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
     before = versions(micro.lake)
-    (tmp_path / "folder.jpg").mkdir()  # reading it fails, as a broken disk does
-    unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
+    files = [unreadable(tmp_path / f"{number}.jpg") for number in range(20)]
     with pytest.raises(Exception, match="Is a directory") as failed:
-        micro.process([put(tmp_path / "Fig" / "a.jpg", jpeg()), unreadable])
-    assert str(explain(failed.value)).startswith(unreadable.path)
+        micro.process(files)
+    assert str(explain(failed.value)).startswith(f"file:{tmp_path}/")
     assert versions(micro.lake) == before

@@ -27,6 +27,7 @@ def summary() -> IngestSummary:
         outcomes=Counter({Outcome.FEATURES: 1195, Outcome.QUARANTINE: 5}),
         reasons=Counter({"truncated": 3, "empty": 2}),
         batches=2,
+        retries=Counter(reads=12, tables=3),
         seconds=30.0,
         busy=20.0,
     )
@@ -41,6 +42,7 @@ def test_an_ingestion_is_told_in_a_few_lines() -> None:
     assert summary_lines(summary()) == [
         "1,195 images featurized, 5 quarantined in 20.0 s (60.0 a second)",
         "quarantined: 2 empty, 3 truncated",
+        "tried again after a fault: 12 of reads, 3 of tables",
     ]
 
 
@@ -67,6 +69,7 @@ def test_a_script_gets_numbers_not_texts() -> None:
     assert told["batches"] == 2
     assert (told["seconds"], told["busy_seconds"]) == (30.0, 20.0)
     assert set(told) >= {"replaced", "gone", "ignored", "waiting"}
+    assert told["retries"] == {"reads": 12, "listings": 0, "tables": 3}
 
 
 def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Capture) -> None:

@@ -1,0 +1,41 @@
+"""`--mirror`: rows whose image has been removed from the source are removed as well."""
+
+from __future__ import annotations
+
+import logging
+
+from streaming.forgetting import drop_rows
+from streaming.gone import Seen, find_gone
+from streaming.microbatch import MicroBatch
+from streaming.source import Source
+
+log = logging.getLogger(__name__)
+
+
+def mirror(batch: MicroBatch, source: Source, seen: Seen, limit: float) -> tuple[int, int]:
+    """Remove the rows of images that are gone, unless something speaks against it.
+
+    Parameters
+    ----------
+    batch : MicroBatch
+    source : Source
+    seen : Seen
+        Of a listing that came to its end.
+    limit : float
+        As of `streaming.gone.find_gone`.
+
+    Returns
+    -------
+    removed, withheld : int
+        Rows removed, and rows kept though their images are gone.
+    """
+    gone = find_gone(batch.lake, source.root, seen, limit)
+    if gone.why_kept:
+        log.warning(
+            "%d rows are kept though their images are gone, because %s; --remove-limit 1 removes them",
+            len(gone.paths),
+            gone.why_kept,
+        )
+        return 0, len(gone.paths)
+    drop_rows(batch.spark, batch.lake, batch.known, gone.paths, "removed")
+    return len(gone.paths), 0

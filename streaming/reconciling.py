@@ -1,0 +1,190 @@
+"""A source compared with the tables, and the differences mended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streaming.decode import DecodeSettings
+from streaming.delta_rs import open_table, query
+from streaming.fetch import THREADS_S3, Outcome, fetch
+from streaming.forgetting import drop_rows
+from streaming.gone import REMOVED_AT_MOST, Gone, Seen, find_gone
+from streaming.known import Hashes, KnownImages, hash_states
+from streaming.lake import Lake, is_table
+from streaming.requests import JSON
+from streaming.retrying import look_at
+from streaming.source import Source
+from streaming.storage import StoredFile, TransientFault
+
+if TYPE_CHECKING:
+    from streaming.carrying_out import RunContext
+
+_COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us, content_hash"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a source and a lake do not agree on.
+
+    Parameters
+    ----------
+    listed : int
+        Images of the source.
+    missing : list of StoredFile
+        Images in neither table.
+    changed : list of StoredFile
+        Images whose row tells of another length or time.
+    rewritten : list of StoredFile
+        Images with other bytes under the same length and time; looked for on request alone.
+    unread : list of str
+        Why images could not be read for that.
+    gone : Gone
+        Rows without an image.
+    """
+
+    listed: int
+    missing: list[StoredFile]
+    changed: list[StoredFile]
+    rewritten: list[StoredFile]
+    unread: list[str]
+    gone: Gone
+
+    def as_json(self) -> dict[str, JSON]:
+        """Counts and paths."""
+        return {
+            "listed": self.listed,
+            "held": self.gone.held,
+            "missing": [file.path for file in self.missing],
+            "changed": [file.path for file in self.changed],
+            "rewritten": [file.path for file in self.rewritten],
+            "gone": self.gone.paths,
+            "unread": self.unread,
+        }
+
+
+def compare(
+    lake: Lake, source: Source, known: KnownImages, *, hashes: bool, limit: float
+) -> Comparison:
+    """Compare a listing with the tables, and the images' bytes with their hashes where asked.
+
+    Parameters
+    ----------
+    lake : Lake
+    source : Source
+    known : KnownImages
+        Of the lake, as it is now.
+    hashes : bool
+        Whether to read every image.
+    limit : float
+        As of `streaming.gone.find_gone`.
+
+    Raises
+    ------
+    TransientFault, FileNotFoundError, PermissionError
+        When the source cannot be listed to its end.
+    """
+    seen = Seen()
+    new = list(known.missing_or_changed(seen.watch(source.images())))
+    changed = known.held(new)
+    paths = {file.path for file in changed}
+    rewritten, unread = _rewritten(lake, seen) if hashes else ([], [])
+    return Comparison(
+        seen.count,
+        [file for file in new if file.path not in paths],
+        changed,
+        rewritten,
+        unread,
+        find_gone(lake, source.root, seen, limit),
+    )
+
+
+def mend(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
+    """Compare, take what is missing or changed, and remove the rows of what is gone.
+
+    Parameters
+    ----------
+    context : RunContext
+    arguments : dict
+        ``source``: its URI; ``rewritten``: paths that `compare` found to be, where it was asked (reading every image
+        would hold a stream up, so who asks does that); ``limit``: share of the rows that may be removed.
+
+    Returns
+    -------
+    dict
+        That of `Comparison.as_json`, with ``featurized``, ``quarantined``, ``changing``, ``removed`` and
+        ``why_kept``.
+
+    Raises
+    ------
+    TransientFault
+        Where an image could not be read for longer than patience lasts; the others are done.
+    """
+    source, batch = Source(arguments["source"]), context.batch
+    limit = arguments.get("limit", REMOVED_AT_MOST)
+    found = compare(context.lake, source, batch.known, hashes=False, limit=limit)
+    new = found.missing + found.changed
+    others = set(arguments.get("rewritten", ())) - {file.path for file in new}
+    found = replace(found, rewritten=look_at(StoredFile(path, 0, 0) for path in sorted(others)))
+    outcomes = Counter[str]()
+    files = new + found.rewritten
+    if files:
+        with batch.known.doubting(found.rewritten):
+            results = context.take(files)
+        for result in results:
+            outcomes += result.outcomes
+            if result.unread:
+                raise TransientFault(result.unread[0])
+    removed = [] if found.gone.why_kept else found.gone.paths
+    drop_rows(context.spark, context.lake, batch.known, removed, "removed")
+    return found.as_json() | {
+        "featurized": outcomes[Outcome.FEATURES],
+        "quarantined": outcomes[Outcome.QUARANTINE],
+        "changing": outcomes[Outcome.CHANGING],
+        "removed": len(removed),
+        "why_kept": found.gone.why_kept,
+    }
+
+
+def _rewritten(lake: Lake, seen: Seen) -> tuple[list[StoredFile], list[str]]:
+    """Images whose bytes have another hash than their row tells, and why others could not be read."""
+    most = DecodeSettings.max_bytes
+    rewritten, unread = list[StoredFile](), list[str]()
+    with ThreadPoolExecutor(THREADS_S3) as pool:
+        for rows in _unchanged(lake, np.sort(seen.states)):
+            hashes = pool.map(lambda row: _hash(row[0], most), rows)
+            for (file, expected), (found, why) in zip(rows, hashes, strict=True):
+                if why:
+                    unread.append(why)
+                elif found and found != expected:
+                    rewritten.append(file)
+    return rewritten, unread
+
+
+def _unchanged(lake: Lake, states: Hashes) -> Iterator[list[tuple[StoredFile, str]]]:
+    """Rows that have a hash, and of which the listing tells the same as they, batch by batch."""
+    for table in (lake.features, lake.quarantine):
+        if not is_table(table):
+            continue
+        for batch in query(open_table(table), _COLUMNS, "WHERE content_hash IS NOT NULL"):
+            rows = [
+                (StoredFile(row["path"], row["length"], row["modified_us"] // 1000), row)
+                for row in batch.to_pylist()
+            ]
+            same = np.isin(hash_states([file for file, _ in rows]), states)
+            yield [(rows[i][0], rows[i][1]["content_hash"]) for i in np.flatnonzero(same)]
+
+
+def _hash(file: StoredFile, most: int) -> tuple[str, str]:
+    """The hash of a file's bytes, or why it has none; neither where it has gone or changed meanwhile."""
+    fetched = fetch(file, most)
+    if fetched.outcome is Outcome.FEATURES:
+        return hashlib.sha256(fetched.content).hexdigest(), ""
+    why = fetched.outcome in (Outcome.UNREAD, Outcome.QUARANTINE)
+    return "", fetched.detail if why else ""

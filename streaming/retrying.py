@@ -1,0 +1,87 @@
+"""Images in quarantine, taken again: those that now work move to the features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from streaming.delta_rs import open_table, query, quoted
+from streaming.fetch import Outcome
+from streaming.lake import Lake
+from streaming.requests import JSON
+from streaming.storage import StoredFile, TransientFault, storage_of
+
+if TYPE_CHECKING:
+    from streaming.carrying_out import RunContext
+
+_COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us"
+_AT_ONCE = 16  # files that are looked at
+
+
+def retry(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
+    """Take images of the quarantine again, as they are now, whether they have changed or not.
+
+    Parameters
+    ----------
+    context : RunContext
+    arguments : dict
+        ``reason``: only those with this one; None for all.
+
+    Returns
+    -------
+    dict
+        ``tried``, ``featurized``, ``quarantined``, ``reasons`` (of those that stay, with one more attempt),
+        ``changing`` (still being written) and ``gone``: how many; the rows of what is gone stay.
+
+    Raises
+    ------
+    TransientFault
+        Where one could not be read for longer than patience lasts; the others are done.
+    """
+    rows = in_quarantine(context.lake, arguments.get("reason"))
+    files = look_at(rows)
+    outcomes, reasons = Counter[str](), Counter[str]()
+    if files:
+        with context.batch.known.doubting(files):
+            results = context.take(files)
+        for result in results:
+            outcomes += result.outcomes
+            reasons += result.reasons
+            if result.unread:
+                raise TransientFault(result.unread[0])
+    return {
+        "tried": len(files) - outcomes[Outcome.GONE],
+        "featurized": outcomes[Outcome.FEATURES],
+        "quarantined": outcomes[Outcome.QUARANTINE],
+        "reasons": dict(reasons),
+        "changing": outcomes[Outcome.CHANGING],
+        "gone": len(rows) - len(files) + outcomes[Outcome.GONE],
+    }
+
+
+def in_quarantine(lake: Lake, reason: str | None = None) -> list[StoredFile]:
+    """The images in quarantine as its rows tell of them."""
+    where = f"WHERE reason = {quoted(reason)}" if reason else ""
+    return [
+        StoredFile(row["path"], row["length"], row["modified_us"] // 1000)
+        for batch in query(open_table(lake.quarantine), _COLUMNS, where)
+        for row in batch.to_pylist()
+    ]
+
+
+def look_at(files: Iterable[StoredFile]) -> list[StoredFile]:
+    """Files as the storage has them now, without those that are gone."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [file for file in pool.map(_as_it_is, files) if file]
+
+
+def _as_it_is(file: StoredFile) -> StoredFile | None:
+    """A file as the storage has it now; as it was where that may not be asked, and None where it is gone."""
+    try:
+        return storage_of(file.path).stat(file.path)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        return file

@@ -1,0 +1,47 @@
+"""What S3A, through which Spark reaches S3, says of itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from py4j.protocol import Py4JError
+from pyspark.sql import SparkSession
+
+from streaming.storage import is_s3
+
+log = logging.getLogger(__name__)
+
+_RETRIES = "store_io_retry"
+
+
+def s3a_retries(spark: SparkSession, uris: Iterable[str]) -> int:
+    """Requests that S3A and the SDK below it have repeated since this process's Java started, as they count them.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    uris : iterable of str
+        Each bucket among them counts once; folders not at all.
+
+    Returns
+    -------
+    int
+        0 where this version of Hadoop does not tell.
+    """
+    buckets = {uri.removeprefix("s3a://").partition("/")[0] for uri in uris if is_s3(uri)}
+    return sum(_retries_of(spark, bucket) for bucket in buckets)
+
+
+def _retries_of(spark: SparkSession, bucket: str) -> int:
+    jvm: Any = spark._jvm
+    try:
+        uri = jvm.java.net.URI(f"s3a://{quote(bucket)}/")
+        conf = spark._jsc.hadoopConfiguration()
+        statistics = jvm.org.apache.hadoop.fs.FileSystem.get(uri, conf).getStorageStatistics()
+        return int(statistics.getLong(_RETRIES) or 0)
+    except (Py4JError, TypeError) as error:
+        log.debug("%s: S3A does not tell of its retries (%s)", bucket, error)
+        return 0

@@ -1,0 +1,43 @@
+"""What a request is carried out with, opened in this process on a lake of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from streaming.carrying_out import RunContext
+from streaming.decode import DecodeSettings
+from streaming.featurize import Featurizer
+from streaming.known import KnownImages
+from streaming.lake import Lake
+from streaming.microbatch import MicroBatch
+from streaming.model_store import find_model, read_model
+from streaming.source import Source
+
+
+def open_context(spark: SparkSession, lake: Path, source: str, patience: float = 1) -> RunContext:
+    """A context without a stream; files are taken as one micro-batch."""
+    at = Lake.at(str(lake))
+    extractor = find_model(at.models)
+    assert extractor
+    model = spark.sparkContext.broadcast(read_model(at.models, extractor, "onnxruntime"))
+    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
+    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, patience=patience)
+    known = KnownImages.load(at)
+    batch = MicroBatch(spark, at, featurizer, known, {"source": source, "engine": "onnxruntime"})
+    return RunContext(
+        at,
+        spark,
+        Source.at(source),
+        open_batch=lambda: batch,
+        take_files=lambda batch, files: [batch.process(files)],
+        known=known,
+    )
+
+
+def take_all(context: RunContext) -> None:
+    """Bring every image of the source into the lake."""
+    assert context.source
+    files = list(context.batch.known.missing_or_changed(context.source.images()))
+    context.batch.process(files)

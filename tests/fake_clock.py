@@ -1,0 +1,30 @@
+"""A clock that only sleeping moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+
+@dataclass
+class Clock:
+    """Seconds that would have been slept."""
+
+    waits: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def monotonic(self) -> float:
+        return sum(self.waits)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of `streaming.patience` in place of the real one."""
+    from streaming import patience
+
+    moved = Clock()
+    monkeypatch.setattr(patience, "time", moved)
+    return moved

@@ -1,0 +1,134 @@
+"""The proxy of the tests does what it says, and what `streaming` reads through it is what lies behind it."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlparse
+
+import boto3
+import pytest
+from faulty_proxy import KINDS, FaultyProxy
+
+from streaming.fetch import Outcome, fetch, fetch_ahead
+from streaming.patience import retries_of_process
+from streaming.ranged import open_ranges
+from streaming.s3 import S3Storage, reach
+from streaming.storage import StoredFile
+
+pytestmark = pytest.mark.s3
+
+Through = Callable[..., FaultyProxy]
+
+
+@pytest.fixture
+def through(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Through]:
+    """Put a proxy between this process and the stand-in, for the rest of the test."""
+    started: list[FaultyProxy] = []
+
+    def start(share: float, **options: Any) -> FaultyProxy:
+        proxy = FaultyProxy(aws["AWS_ENDPOINT_URL"], share, **options).__enter__()
+        started.append(proxy)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        storage = S3Storage()
+        monkeypatch.setattr("streaming.storage._s3", lambda: storage)
+        return proxy
+
+    yield start
+    for proxy in started:
+        proxy.__exit__()
+
+
+@pytest.fixture
+def objects(bucket: str) -> dict[str, bytes]:
+    contents = {f"s3a://{bucket}/Été/{n}.jpg": bytes([n]) * 1000 for n in range(40)}
+    storage = S3Storage()
+    for path, content in contents.items():
+        storage.write(path, content)
+    return contents
+
+
+def get(proxy: FaultyProxy, path: str) -> tuple[int, bytes]:
+    """Status and content of one plain request, without patience."""
+    where = urlparse(proxy.url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_each_kind_of_fault_is_what_its_name_says(
+    through: Through, bucket: str, aws: dict[str, str]
+) -> None:
+    direct = boto3.client("s3")
+    direct.put_object(Bucket=bucket, Key="a.jpg", Body=b"1" * 1000)
+    asked = {"Bucket": bucket, "Key": "a.jpg"}
+    signed = direct.generate_presigned_url("get_object", asked)
+    path = signed.removeprefix(aws["AWS_ENDPOINT_URL"])
+    expected: dict[str, Any] = {"slow_down": 503, "error": 500, "delay": 200}
+    for kind in KINDS:
+        proxy = FaultyProxy(aws["AWS_ENDPOINT_URL"], 1.0, kinds=[kind])
+        with proxy:
+            if kind in expected:
+                assert get(proxy, path)[0] == expected[kind]
+            else:
+                with pytest.raises((http.client.HTTPException, ConnectionError)):
+                    get(proxy, path)
+        assert proxy.faults == {kind: 1}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_all_bytes_arrive_and_the_retries_are_counted(
+    through: Through, objects: dict[str, bytes], share: float
+) -> None:
+    proxy = through(share, seed=1)
+    files = [StoredFile(path, len(content), 0) for path, content in objects.items()]
+    found = list(fetch_ahead(files, 10_000))
+    assert {one.file.path: one.content for one in found} == objects
+    faults = proxy.faults.total() - proxy.faults["delay"]
+    assert sum(one.retries for one in found) == faults > 0
+
+
+def test_listings_writes_and_ranges_pass_through_it(
+    through: Through, objects: dict[str, bytes], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
+    proxy, before = through(0.3, seed=2), retries_of_process()
+    reach(f"s3a://{bucket}/Été")
+    storage, paths = S3Storage(), sorted(objects)
+    assert [file.path for file in storage.list(f"s3a://{bucket}")] == paths
+    for path in paths[:20]:
+        storage.write(path, b"another")
+    for path in paths[:3]:
+        assert open_ranges(path).read(4) == b"anot"
+    for path in paths[:20]:
+        storage.delete(path)
+    assert [file.path for file in storage.list(f"s3a://{bucket}")] == paths[20:]
+    assert not storage.exists(paths[0])
+    assert storage.exists(paths[20])
+    assert retries_of_process() - before == proxy.faults.total() - proxy.faults["delay"] > 10
+
+
+def test_where_all_bodies_are_cut_nothing_is_taken_for_an_image(
+    through: Through, objects: dict[str, bytes]
+) -> None:
+    through(1.0, kinds=["cut"], only=lambda method, path: method == "GET" and ".jpg" in path)
+    path = min(objects)
+    fetched = fetch(StoredFile(path, 1000, 0), 10_000, patience=1)
+    assert (fetched.outcome, fetched.content) == (Outcome.UNREAD, b"")
+
+
+def test_an_object_that_vanishes_before_it_is_read_is_gone(
+    through: Through, objects: dict[str, bytes], bucket: str
+) -> None:
+    path = min(objects)
+    key = path.removeprefix(f"s3a://{bucket}/")
+
+    def remove(method: str, asked: str) -> None:
+        if method == "GET" and asked.endswith("/0.jpg"):
+            direct.delete_object(Bucket=bucket, Key=key)
+
+    direct = boto3.client("s3")
+    through(0.0, before=remove)
+    assert fetch(StoredFile(path, 1000, 0), 10_000).outcome is Outcome.GONE

@@ -1,0 +1,89 @@
+"""Promises of `streaming.forgetting`: rows go when they are named, and stay in the tables' earlier versions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from contexts import open_context, take_all
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
+
+from streaming.commit import Writer
+from streaming.forgetting import forget
+from streaming.lake import Lake, read_table
+
+pytestmark = pytest.mark.spark
+
+NEW_LAKE = Callable[[], Path]
+
+
+def vector(spark: SparkSession, lake: Lake, name: str, at: int) -> list[float]:
+    """The features of an image in a version of the table."""
+    table = read_table(spark, lake.features, at)
+    (row,) = table.where(table.path.endswith(name)).select("features").collect()
+    return list(row.features)
+
+
+def test_a_forgotten_image_loses_its_row_and_comes_back_if_it_is_still_there(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    put_all(tmp_path, photos("It's a fig", range(3)) | {"It's a fig/bad.jpg": GARBAGE})
+    context = open_context(spark, new_lake(), str(tmp_path))
+    take_all(context)
+    lake, before = context.lake, version(context.lake.features)
+    kept, gone, bad, never = (
+        f"file:{tmp_path}/It's a fig/{name}.jpg" for name in ("0", "1", "bad", "never")
+    )
+    os.unlink(gone.removeprefix("file:"))
+    found = forget(context, {"paths": [kept, gone, bad, never, kept]})
+    assert found == {
+        "features": [kept, gone],
+        "quarantine": [bad],
+        "unknown": [never],
+        "existing": [kept, bad],
+    }
+    assert below(tmp_path, lake.features) == ["It's a fig/2.jpg"]
+    assert below(tmp_path, lake.quarantine) == []
+    assert read_table(spark, lake.features, before).count() == 3
+
+    assert context.source
+    swept = context.batch.known.missing_or_changed(context.source.images())
+    assert sorted(file.path for file in swept) == [kept, bad]
+    before_nothing = versions(lake)
+    assert forget(context, {"paths": [never]})["features"] == []
+    assert versions(lake) == before_nothing
+    take_all(context)
+    assert below(tmp_path, lake.features) == ["It's a fig/0.jpg", "It's a fig/2.jpg"]
+    assert below(tmp_path, lake.quarantine) == ["It's a fig/bad.jpg"]
+
+
+def test_the_vector_of_a_replaced_image_stays_reachable_by_time_travel(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    put(tmp_path / "Fig" / "a.jpg", jpeg(1))
+    context = open_context(spark, new_lake(), str(tmp_path))
+    take_all(context)
+    lake, first = context.lake, version(context.lake.features)
+    old = vector(spark, lake, "a.jpg", first)
+    put(tmp_path / "Fig" / "a.jpg", jpeg(2), written=1e9)
+    take_all(context)
+    new = vector(spark, lake, "a.jpg", version(lake.features))
+    assert new != old
+    assert vector(spark, lake, "a.jpg", first) == old
+    assert below(tmp_path, lake.features) == ["Fig/a.jpg"]
+
+
+def test_thousands_of_rows_go_in_one_commit(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    put_all(tmp_path, photos("Fig", range(3)))
+    context = open_context(spark, new_lake(), str(tmp_path))
+    take_all(context)
+    before = version(context.lake.features)
+    gone = [f"file:{tmp_path}/Fig/{number}.jpg" for number in range(1, 5000)]
+    Writer(spark, context.lake.features, {"removed": 5}).delete(gone)
+    assert below(tmp_path, context.lake.features) == ["Fig/0.jpg"]
+    assert version(context.lake.features) == before + 1

@@ -1,0 +1,124 @@
+"""Promises of `pomona quarantine --retry`, `forget` and `reconcile`: what they do, and what they say of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from command_line import Command
+from contexts import open_context, take_all
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
+
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.results import BatchResult
+from streaming.settings import IngestSettings
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def place(
+    spark: SparkSession,
+    new_lake: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Lake:
+    """A current folder with `fruits/` and the lake made of it: three rows, and two in quarantine."""
+    source = tmp_path / "fruits"
+    put_all(source, photos("Fig", range(3)) | {"Fig/bad.jpg": GARBAGE, "Fig/empty.jpg": b""})
+    lake = new_lake()
+    lake.rename(tmp_path / "lake")
+    context = open_context(spark, tmp_path / "lake", str(source))
+    take_all(context)
+    monkeypatch.chdir(tmp_path)
+    return context.lake
+
+
+def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona: Command) -> None:
+    fruits = Path("fruits").absolute()
+    agreed = pomona("reconcile", "fruits", "lake", "--hash").out
+    assert agreed.splitlines() == [
+        f"5 images of file:{fruits}, 5 of them in the lake",
+        "source and lake agree",
+    ]
+    put(fruits / "Fig" / "new.jpg", jpeg(7))
+    (fruits / "Fig" / "0.jpg").unlink()
+    before = versions(place)
+    told = pomona("reconcile", "fruits", "lake").out.splitlines()
+    assert told[1:5] == [
+        "1 missing: in neither table",
+        f"    file:{fruits}/Fig/new.jpg",
+        "1 gone: a row without an image",
+        f"    file:{fruits}/Fig/0.jpg",
+    ]
+    assert versions(place) == before
+    found = pomona("reconcile", "fruits", "lake", "--fix", "--hash", "--json").json
+    assert (found["featurized"], found["removed"], found["why_kept"]) == (1, 1, "")
+    assert below(fruits, place.features) == ["Fig/1.jpg", "Fig/2.jpg", "Fig/new.jpg"]
+
+    put(fruits / "Fig" / "empty.jpg", jpeg(8))
+    told = pomona("quarantine", "lake", "--retry").out.splitlines()
+    assert told == ["2 images taken again: 1 featurized, 1 still in quarantine (1 truncated)"]
+    assert below(fruits, place.quarantine) == ["Fig/bad.jpg"]
+    told = pomona("quarantine", "lake", "--retry", "--reason", "empty").out.splitlines()
+    assert told == ["no image is in quarantine for the reason empty"]
+
+    (fruits / "Fig" / "bad.jpg").unlink()
+    told = pomona(
+        "forget", "lake", "fruits/Fig/bad.jpg", "fruits/Fig/1.jpg", "x.jpg"
+    ).out.splitlines()
+    assert told == [
+        "2 images forgotten: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
+        "in no table:",
+        f"    file:{Path('x.jpg').absolute()}",
+        "still there, so that the next sweep takes them again:",
+        f"    file:{fruits}/Fig/1.jpg",
+    ]
+    assert below(fruits, place.features) == ["Fig/2.jpg", "Fig/empty.jpg", "Fig/new.jpg"]
+    done = pomona("forget", "lake", "x.jpg")
+    assert done.status == 1
+    assert "x.jpg is in no table of lake" in done.complaint
+
+
+def test_a_running_stream_does_it_between_its_micro_batches(place: Lake, pomona: Command) -> None:
+    fruits, stop, swept = Path("fruits").absolute(), threading.Event(), threading.Event()
+    settings = IngestSettings(trigger=0.5, settle=0, sweep_every=1000)
+    put(fruits / "Fig" / "none.jpg", b"")  # which the first sweep alone finds
+
+    def told_of(result: BatchResult) -> None:
+        if result.batch.query is None:
+            swept.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        end = pool.submit(
+            ingest, str(fruits), place.root, settings, lambda result, _: told_of(result), stop
+        )
+        try:
+            while not swept.wait(0.1):
+                assert not end.done(), end.result()
+            put(fruits / "Fig" / "bad.jpg", jpeg(9))
+            told = pomona("quarantine", "lake", "--retry", "--json").json
+            assert (told["tried"], told["featurized"], told["quarantined"]) == (3, 1, 2)
+            assert below(fruits, place.quarantine) == ["Fig/empty.jpg", "Fig/none.jpg"]
+            (fruits / "Fig" / "1.jpg").unlink()
+            found = pomona("forget", "lake", "fruits/Fig/1.jpg", "fruits/Fig/2.jpg", "--json").json
+            assert found["existing"] == [f"file:{fruits}/Fig/2.jpg"]
+            assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/bad.jpg"]
+            found = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
+            assert (found["featurized"], found["removed"]) == (1, 0)  # it still existed
+            assert not end.done()  # it has held the lake all the time
+        finally:
+            stop.set()
+        summary = end.result(timeout=60)
+    assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/2.jpg", "Fig/bad.jpg"]
+    assert summary.outcomes["features"] == 2

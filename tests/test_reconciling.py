@@ -1,0 +1,164 @@
+"""Promises of `streaming.reconciling`, `streaming.gone` and `--mirror`: what differs is found, and mended with care."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from contexts import open_context, take_all
+from lake_rows import add_features
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
+from stand_in import create_user, everyone_is_asked
+
+from streaming.carrying_out import RunContext
+from streaming.gone import Seen, find_gone
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.reconciling import compare, mend
+from streaming.s3 import S3Storage
+from streaming.settings import IngestSummary
+from streaming.source import Source
+
+pytestmark = pytest.mark.spark
+
+NEW_LAKE = Callable[[], Path]
+
+
+def compared(context: RunContext, **options: Any) -> dict[str, Any]:
+    """What `compare` finds, by the files' names."""
+    assert context.source
+    options = {"hashes": False, "limit": 0.5} | options
+    found = compare(context.lake, context.source, context.batch.known, **options).as_json()
+    return {
+        key: [path.rsplit("/", 1)[1] for path in value] if isinstance(value, list) else value
+        for key, value in found.items()
+    }
+
+
+def test_missing_changed_rewritten_and_gone_are_found_and_mended(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    source, elsewhere = tmp_path / "It's mine", tmp_path / "It's mine too"
+    put_all(source, photos("Fig", range(6)) | {"Fig/bad.jpg": GARBAGE})
+    put_all(elsewhere, photos("Fig", range(2)))
+    lake = new_lake()
+    take_all(open_context(spark, lake, str(elsewhere)))
+    context = open_context(spark, lake, str(source))
+    take_all(context)
+    agreed = {"listed": 7, "held": 7, "missing": [], "changed": [], "gone": [], "rewritten": []}
+    assert compared(context, hashes=True).items() >= agreed.items()
+
+    put(source / "Fig" / "new.jpg", jpeg(10))
+    put(source / "Fig" / "0.jpg", jpeg(11), written=1e9)
+    same = os.stat(source / "Fig" / "1.jpg")
+    other = jpeg(1)[:-2] + b"\xff\xd8"  # as long, and no image any more
+    put(source / "Fig" / "1.jpg", other, written=same.st_mtime)
+    for name in ("2.jpg", "bad.jpg"):
+        (source / "Fig" / name).unlink()
+    found = {"missing": ["new.jpg"], "changed": ["0.jpg"], "gone": ["2.jpg", "bad.jpg"]}
+    before = versions(context.lake)
+    assert compared(context).items() >= found.items()
+    assert compared(context)["rewritten"] == []
+    assert compared(context, hashes=True)["rewritten"] == ["1.jpg"]
+    assert versions(context.lake) == before
+
+    rewritten = [f"file:{source}/Fig/1.jpg", f"file:{source}/Fig/2.jpg"]  # one of them is gone
+    arguments = {"source": f"file:{source}", "rewritten": rewritten}
+    mended = mend(context, arguments)
+    assert mended["rewritten"] == rewritten[:1]
+    assert (mended["featurized"] + mended["quarantined"], mended["removed"]) == (3, 2)
+    agreed = agreed | {"listed": 6, "held": 6}
+    assert compared(context, hashes=True).items() >= agreed.items()
+    everywhere = rows(context.lake.features) + rows(context.lake.quarantine)
+    assert len({row["path"] for row in everywhere}) == len(everywhere) == 8
+    again = mend(context, {"source": f"file:{source}"})
+    assert again.items() >= (agreed | {"removed": 0}).items()
+
+
+def test_a_listing_that_is_empty_or_would_remove_most_removes_nothing(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    source = tmp_path / "mounted"
+    put_all(source, photos("Fig", range(4)))
+    context = open_context(spark, new_lake(), str(source))
+    take_all(context)
+    arguments = {"source": f"file:{source}"}
+    for name in ("0.jpg", "1.jpg", "2.jpg"):
+        (source / "Fig" / name).unlink()
+    told = mend(context, arguments)
+    assert (told["removed"], len(told["gone"])) == (0, 3)
+    assert "more than 50% of the 4 images" in told["why_kept"]
+    source.rename(tmp_path / "not mounted")
+    told = mend(context, arguments | {"limit": 1})
+    assert told["removed"] == 0
+    assert "is empty: is it mounted?" in told["why_kept"]
+    (tmp_path / "not mounted").rename(source)
+    assert mend(context, arguments | {"limit": 0.75})["removed"] == 3
+    assert below(source, context.lake.features) == ["Fig/3.jpg"]
+
+
+def test_what_a_listing_does_not_show_and_yet_is_there_is_not_gone(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    put_all(tmp_path, photos("Fig", range(4)))
+    context = open_context(spark, new_lake(), str(tmp_path))
+    take_all(context)
+    seen = Seen()
+    assert list(seen.watch([*Source.at(str(tmp_path)).images()][:2]))
+    assert find_gone(context.lake, f"file:{tmp_path}", seen, 0.5).paths == []
+
+
+def test_rows_stay_unless_the_source_is_to_be_mirrored(
+    spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
+) -> None:
+    put_all(tmp_path, photos("Fig", range(3)) | {"Fig/bad.jpg": GARBAGE})
+    lake = Lake.at(str(new_lake()))
+
+    def run(**options: Any) -> IngestSummary:
+        return ingest(str(tmp_path), lake.root, dataclasses.replace(ONCE, **options))
+
+    run(mirror=True)
+    for name in ("1.jpg", "bad.jpg"):
+        (tmp_path / "Fig" / name).unlink()
+    assert run().removed == 0
+    assert below(tmp_path, lake.features) == ["Fig/0.jpg", "Fig/1.jpg", "Fig/2.jpg"]
+    held_back = run(mirror=True, remove_limit=0.25)
+    assert (held_back.removed, held_back.withheld) == (0, 2)
+    assert run(mirror=True).removed == 2
+    assert below(tmp_path, lake.features) == ["Fig/0.jpg", "Fig/2.jpg"]
+    assert below(tmp_path, lake.quarantine) == []
+
+
+@pytest.mark.s3
+def test_objects_that_may_not_be_looked_for_are_not_gone(
+    spark: SparkSession,
+    new_lake: NEW_LAKE,
+    aws: dict[str, str],
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = f"s3a://{bucket}"
+    for number in range(3):
+        boto3.client("s3").put_object(Bucket=bucket, Key=f"{number}.jpg", Body=jpeg(number))
+    lake, images = Lake.at(str(new_lake())), list(Source(root).images())
+    add_features(spark, lake, images, datetime.now(UTC))
+    boto3.client("s3").delete_object(Bucket=bucket, Key="2.jpg")
+    seen = Seen()
+    list(seen.watch(images[:2]))
+    user = create_user(f"blind-{bucket}", ["s3:GetObject"], [bucket])
+    with everyone_is_asked(aws["AWS_ENDPOINT_URL"]), monkeypatch.context() as patch:
+        for name, value in user.items():
+            patch.setenv(name, value)
+        blind = S3Storage()
+        patch.setattr("streaming.storage._s3", lambda: blind)
+        assert find_gone(lake, root, seen, 0.5).paths == []
+        with pytest.raises(PermissionError):
+            list(Source(root).images())
+    assert find_gone(lake, root, seen, 0.5).paths == [f"{root}/2.jpg"]

@@ -1,0 +1,82 @@
+"""Promises about faults that pass: nothing of them is in any table, all images are, and the summary counts them.
+
+`tests/chaos/test_faults.py` is the long form, with the lake behind the same proxy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+from command_line import environment, needs_program, program
+from faulty_proxy import FaultyProxy
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
+
+from streaming.errors import FaultError
+from streaming.ingest import ingest
+
+pytestmark = pytest.mark.s3
+
+IMAGES = 40
+
+
+@pytest.mark.end_to_end
+@needs_program
+def test_a_third_of_all_requests_may_fail(
+    aws: dict[str, str], bucket: str, random_model: Path, tmp_path: Path
+) -> None:
+    s3 = boto3.client("s3")
+    for number in range(IMAGES):
+        s3.put_object(
+            Bucket=bucket, Key=f"My fruit/Fig {number % 3}/{number}.jpg", Body=jpeg(number)
+        )
+    for name, content in (("bad", GARBAGE), ("cut", jpeg(1)[:300]), ("empty", b"")):
+        s3.put_object(Bucket=bucket, Key=f"My fruit/Fig/{name}.jpg", Body=content)
+    lake = tmp_path / "lake"
+    shutil.copytree(random_model, lake / "models")
+    with FaultyProxy(aws["AWS_ENDPOINT_URL"], 0.3, seed=6) as proxy:
+        env = environment(AWS_ENDPOINT_URL=proxy.url)
+        words = (
+            "ingest",
+            f"s3://{bucket}/My fruit",
+            lake,
+            "--once",
+            "--json",
+            "--weights",
+            "random",
+        )
+        done = program(*words, env=env)
+    assert done.status == 0, done.err
+    assert len({row["path"] for row in rows(f"{lake}/features")}) == IMAGES
+    assert len(rows(f"{lake}/features")) == IMAGES
+    reasons = {row["path"].rsplit("/")[-1]: row["reason"] for row in rows(f"{lake}/quarantine")}
+    assert reasons == {"bad.jpg": "truncated", "cut.jpg": "truncated", "empty.jpg": "empty"}
+    retries = done.json["retries"]
+    assert retries["reads"] > IMAGES / 10
+    assert retries["tables"] > 0
+    told = proxy.faults.total() - proxy.faults["delay"]
+    assert retries["reads"] + retries["listings"] <= told
+
+
+def test_a_fault_that_stays_ends_the_run_in_one_line_after_the_others_have_their_rows(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    source, lake = tmp_path / "images", new_lake()
+    put_all(source, photos("Fig", range(3)))
+    broken = source / "Fig" / "broken.jpg"
+    broken.symlink_to("/proc/self/mem")  # of which the first byte cannot be read
+    settings = dataclasses.replace(ONCE, patience=1)
+    with pytest.raises(FaultError) as failed:
+        ingest(str(source), str(lake), settings)
+    assert str(failed.value).startswith(f"file:{broken}: ")
+    assert "\n" not in str(failed.value)
+    assert below(source, f"{lake}/features") == sorted(photos("Fig", range(3)))
+    assert rows(f"{lake}/quarantine") == []
+    broken.unlink()
+    put_all(source, {"Fig/broken.jpg": jpeg(3)})
+    assert ingest(str(source), str(lake), settings).outcomes == {"features": 1}
