@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -27,9 +26,8 @@ from streaming.lease import Lease
 from streaming.microbatch import MicroBatch
 from streaming.mirroring import mirror
 from streaming.overlap import Overlap, Stopped
-from streaming.patience import retries_of_process
 from streaming.results import BatchResult
-from streaming.s3a import s3a_retries
+from streaming.s3a import retries_on_driver
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault, storage_of
@@ -83,7 +81,8 @@ class Run:
         """
         started = time.monotonic()
         self._stop = stop
-        before = self._retries_elsewhere()
+        spark, roots = self._batch.spark, (self._source.root, self._batch.lake.root)
+        before = retries_on_driver(spark, roots)
         new = self._batch.known.missing_or_changed(self._source.images())
         first = self._count_waiting(new)
         self.summary.first_trigger_at = time.time()
@@ -103,7 +102,7 @@ class Run:
         if self._fault:
             raise explain(self._fault, self._batch.lake.root) from self._fault
         self.summary.seconds = time.monotonic() - started
-        self.summary.retries += self._retries_elsewhere() - before
+        self.summary.retries += retries_on_driver(spark, roots) - before
         return self.summary
 
     def _count_waiting(self, files: Iterable[StoredFile]) -> list[StoredFile]:
@@ -123,12 +122,6 @@ class Run:
             self._end(query)
         error: BaseException | None = query.exception()
         return None if self._fault or Stopped.__name__ in str(error) else error
-
-    def _retries_elsewhere(self) -> Counter[str]:
-        """What was tried again beside the workers, since this process has started."""
-        roots = self._source.root, self._batch.lake.root
-        tables = s3a_retries(self._batch.spark, roots)
-        return Counter(listings=retries_of_process(), tables=tables)
 
     def _start(self) -> StreamingQuery:
         stream = self._source.stream(self._batch.spark, self._size)

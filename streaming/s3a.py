@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
+from streaming.patience import retries_of_process
 from streaming.storage import is_s3
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,11 @@ def s3a_retries(spark: SparkSession, uris: Iterable[str]) -> int:
     """
     buckets = {uri.removeprefix("s3a://").partition("/")[0] for uri in uris if is_s3(uri)}
     return sum(_retries_of(spark, bucket) for bucket in buckets)
+
+
+def retries_on_driver(spark: SparkSession, uris: Iterable[str]) -> Counter[str]:
+    """What was tried again beside the workers, since this process has started: listings, and tables' files."""
+    return Counter(listings=retries_of_process(), tables=s3a_retries(spark, uris))
 
 
 def _retries_of(spark: SparkSession, bucket: str) -> int:

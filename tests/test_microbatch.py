@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from small_lakes import GARBAGE, actions, below, jpeg, photos, put, put_all, rows, version, versions
 
-from streaming.commit import BatchId, Writer, parse_metadata
+from streaming.commit import BatchId, Writer
 from streaming.decode import DecodeSettings
 from streaming.faults import explain
 from streaming.featurize import Featurizer
@@ -22,6 +22,7 @@ from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
 from streaming.schemas import QUARANTINE
 from streaming.storage import StoredFile
+from streaming.table_log import parse_metadata
 
 pytestmark = pytest.mark.spark
 
