@@ -49,7 +49,13 @@ class MadeUp(Featurizer):
                     "content_hash": "",
                     "format": "",
                 },
-                **{"width": 1, "height": 1, "features": [0.0, 1.0], "attempts": attempts},
+                **{
+                    "width": 1,
+                    "height": 1,
+                    "features": [0.0, 1.0],
+                    "attempts": attempts,
+                    "retries": 0,
+                },
             }
             for file, attempts in tasks
         ]
