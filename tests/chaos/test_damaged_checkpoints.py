@@ -1,0 +1,94 @@
+"""Every file of a checkpoint, damaged in every way: the next run takes what is new, and no row is lost or doubled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
+
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.storage import local_path
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+FILES = (
+    "metadata",
+    "offsets/1",
+    "offsets/2",
+    "commits/1",
+    "commits/2",
+    "sources/0/0",
+    "sources/0/2",
+)
+FOLDERS = ("offsets", "commits", "sources", "")
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def overwrite(file: Path) -> None:
+    file.write_bytes(b'v1\n{"a')
+
+
+def delete(file: Path) -> None:
+    file.unlink()
+
+
+WAYS = (cut, empty, overwrite, delete)
+
+
+@pytest.fixture(scope="module")
+def taken(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A source, and a lake that has taken it in three micro-batches. To be copied, not to be used."""
+    source, lake = tmp_path_factory.mktemp("images"), new_lake()
+    for number in range(3):
+        put_all(source, photos(f"Fig {number}", range(2)))
+        put(source / f"Fig {number}" / "bad.jpg", GARBAGE)
+        ingest(str(source), str(lake), ONCE)
+    return source, lake
+
+
+@pytest.fixture
+def story(taken: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Lake]:
+    """A copy of the lake, and the source with an image more."""
+    source, lake = taken
+    put(source / "New" / f"{len(list(source.rglob('*.jpg')))}.jpg", jpeg(9))
+    return source, Lake.at(str(shutil.copytree(lake, tmp_path / "lake")))
+
+
+def takes_the_rest(source: Path, lake: Lake) -> None:
+    ingest(str(source), lake.root, ONCE)
+    names = sorted(str(file.relative_to(source)) for file in source.rglob("*.jpg"))
+    assert below(source, lake.features) == [name for name in names if "bad" not in name]
+    assert below(source, lake.quarantine) == [name for name in names if "bad" in name]
+
+
+@pytest.mark.parametrize("checksum", ["stays", "goes"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is(
+    story: tuple[Path, Lake], name: str, way: Callable[[Path], None], checksum: str
+) -> None:
+    file = local_path(story[1].checkpoint) / name
+    way(file)
+    if checksum == "goes":
+        (file.parent / f".{file.name}.crc").unlink()
+    takes_the_rest(*story)
+
+
+@pytest.mark.parametrize("name", FOLDERS, ids=lambda name: name or "all of it")
+def test_a_folder_is_gone(story: tuple[Path, Lake], name: str) -> None:
+    shutil.rmtree(local_path(story[1].checkpoint) / name)
+    takes_the_rest(*story)
