@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from streaming.apart import Apart, Held
 from streaming.decode import DecodeSettings
 from streaming.errors import FaultError
 from streaming.featurize import Featurizer
+from streaming.fetch import Outcome
 from streaming.model_store import find_model, read_model
-from streaming.storage import StoredFile, TransientFault
+from streaming.storage import StoredFile
 
 pytestmark = pytest.mark.slow
 
@@ -101,11 +102,14 @@ def test_what_ends_before_it_begins_is_no_images_fault(
         verdicts(Apart(variant(featurizer, Unready)), files)
 
 
-def test_a_fault_that_may_pass_is_raised_as_it_is(featurizer: Featurizer, tmp_path: Path) -> None:
+def test_a_fault_that_may_pass_is_no_verdict_on_the_image(
+    featurizer: Featurizer, tmp_path: Path
+) -> None:
     (tmp_path / "folder.jpg").mkdir()
     unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
-    with pytest.raises(TransientFault, match="Is a directory"):
-        verdicts(Apart(featurizer, alone=True), [unreadable])
+    row = verdicts(Apart(replace(featurizer, patience=0.0), alone=True), [unreadable])["folder.jpg"]
+    assert row["outcome"] == Outcome.UNREAD
+    assert "Is a directory" in row["detail"]
 
 
 def test_an_engine_of_another_kind_fails_with_its_own_words(

@@ -87,7 +87,8 @@ def test_all_bytes_arrive_and_the_retries_are_counted(
     found = list(fetch_ahead(files, 10_000))
     assert {one.file.path: one.content for one in found} == objects
     faults = proxy.faults.total() - proxy.faults["delay"]
-    assert sum(one.retries for one in found) == faults > 0
+    assert sum(one.retries for one in found) == faults
+    assert faults or share < 0.1  # of a few requests, none may be chosen
 
 
 def test_listings_writes_and_ranges_pass_through_it(

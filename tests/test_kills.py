@@ -117,7 +117,7 @@ def test_the_same_on_s3(
         lambda: {"lake": Listing(bucket)},
         random.Random(1),
         environment(POMONA_LEASE_TERM="5"),
-        pause=6,
+        pause=10,
     )
     killing.go_through(S3, ["rows are being written"])
     assert killing.kills.total() == 1

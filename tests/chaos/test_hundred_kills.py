@@ -107,7 +107,7 @@ def test_ten_kills_on_s3(stand_in: StandIn, random_model: Path, tmp_path: Path) 
         lambda: {"lake": stand_in},
         chance,
         environment(POMONA_LEASE_TERM="5"),
-        pause=6,
+        pause=10,
     )
     killing.go_through(S3, plan(S3, KILLS_S3, chance))
     killing.finish()

@@ -1,0 +1,15 @@
+"""The long form of `tests/test_memory.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from test_memory import micro_batches_hold_no_more_than_ten
+
+
+def test_a_hundred_micro_batches_hold_no_more_than_ten(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    micro_batches_hold_no_more_than_ten(spark, new_lake(), tmp_path, 100)
