@@ -50,7 +50,7 @@ fits() { # does this node have what the archive was made for?
         fail "the environment is for $machine, and this node is $(uname -m): build it on such a machine"
     fi
     if [ "$(printf '%s\n' "$glibc" "$there" | sort -V | tail -n 1)" != "$there" ]; then
-        fail "the environment needs glibc $glibc, and this node has $there: build it in the image of Dockerfile"
+        fail "the environment needs glibc $glibc, and this node has $there: make it with Dockerfile"
     fi
 }
 

@@ -71,7 +71,7 @@ def build_environment(target: Path) -> Path:
         if glibc > NODES:
             raise CloudError(
                 f"{file} of this machine needs glibc {_dotted(glibc)}, and EMR's nodes have {_dotted(NODES)}: "
-                "build the environment in the image of Dockerfile"
+                "make it with `docker build --target environment --output . .`"
             )
         told = [f"machine {platform.machine()}", f"python {platform.python_version()}"]
         told += [f"glibc {_dotted(glibc)}"]
@@ -140,7 +140,9 @@ def _compile_and_try(root: Path) -> None:
     python = root / "bin" / "python"
     clean = {"PATH": os.defpath, "LANG": "C.UTF-8"}
     how = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(root)]
-    subprocess.run([python, "-I", "-m", "compileall", *how, root / "lib"], env=clean, check=False)
+    subprocess.run(
+        [python, "-I", "-m", "compileall", *how, *root.glob("lib*")], env=clean, check=False
+    )
     tried = subprocess.run(
         [python, "-I", "-c", _TRIAL], env=clean, capture_output=True, text=True, check=False
     )

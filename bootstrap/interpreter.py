@@ -46,7 +46,8 @@ def copy_interpreter(root: Path) -> Path:
     """
     if sys.platform != "linux":
         raise CloudError(
-            f"an environment for Linux cannot be made on {sys.platform}: use Linux, or the image of Dockerfile"
+            f"an environment for Linux cannot be made on {sys.platform}: "
+            "make it with `docker build --target environment --output . .`"
         )
     executable = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -54,17 +55,18 @@ def copy_interpreter(root: Path) -> Path:
     python = shutil.copy(executable, root / "bin" / name)
     for link in ("python", "python3"):
         (root / "bin" / link).symlink_to(name)
-    library, ours = Path(sysconfig.get_path("stdlib")), root / "lib" / name
+    library, ours = Path(sysconfig.get_path("stdlib")), root / sys.platlibdir / name
     shutil.copytree(library, ours, ignore=_unwanted)
     modules = ours / "lib-dynload"
     modules.mkdir()
     for file in (library / "lib-dynload").glob("*.so"):
         if not _UNUSED.match(file.name):
             shutil.copy(file, modules)
+    (root / "lib").mkdir(exist_ok=True)  # where the distribution says lib64
     _bring_libraries(root, [executable, *map(Path, (library / "lib-dynload").glob("*.so"))])
     _find_from(Path(python), "$ORIGIN/../lib")
     for file in modules.iterdir():
-        _find_from(file, "$ORIGIN/../..")
+        _find_from(file, "$ORIGIN/../../../lib")
     for file in (root / "lib").glob("*.so*"):
         _find_from(file, "$ORIGIN")
     return _packages_folder(executable, root)
