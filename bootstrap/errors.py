@@ -1,0 +1,19 @@
+"""What goes wrong on the way to AWS, as one line that a user can act on."""
+
+from __future__ import annotations
+
+
+class CloudError(Exception):
+    """A file, an account or an answer of AWS that does not fit; the text says what to do."""
+
+
+class DescriptionError(CloudError):
+    """`cluster.toml` is missing, is no TOML, or holds a wrong key or value."""
+
+
+class RefusedError(CloudError):
+    """AWS does not let the caller do this."""
+
+
+class UnknownYetError(CloudError):
+    """What is asked for hangs on something that is not there yet."""
