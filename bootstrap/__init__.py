@@ -1,1 +1,1 @@
-"""From an empty AWS account to a cluster that ingests (to come)."""
+"""From an empty AWS account to a running pipeline: requests as plain dicts first, boto3 last."""

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pomona.arguments import Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.cloud_commands import app as cloud_commands
 from pomona.keeping_commands import app as keeping_commands
 from pomona.mending_commands import app as mending_commands
 from streaming import __version__
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(keeping_commands)
 app.add_typer(mending_commands)
+app.add_typer(cloud_commands, name="cloud")
 
 
 def _version(asked: bool) -> None:

@@ -9,6 +9,7 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 ├── SnapshotError      no such version of a table, or too few rows in it
 ├── DeliveryError      most of the images that came cannot be decoded; nothing of them was written
 ├── FaultError         something outside failed for longer than the patience lasts; run the same command again
+├── AccountError       the description of what is to run on AWS, or the account, does not allow it
 ├── LimitPassed        a limit that was to be watched was passed (exit status 3)
 └── PlatformError      Java, jars or Spark are missing or broken on this machine
 """
@@ -52,6 +53,10 @@ class DeliveryError(PomonaError):
 
 class FaultError(PomonaError):
     """A fault from outside ended the run: storage, network, a full disk."""
+
+
+class AccountError(PomonaError):
+    """The description of what is to run on AWS is wrong, or AWS refuses it."""
 
 
 class LimitPassed(PomonaError):

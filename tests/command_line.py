@@ -107,8 +107,22 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
         return {}
     if "--help" in rest:
         return {"help": name} if name in commands() else pytest.fail(f"no command {name}")
-    parsed: dict[str, Any] = commands()[name].make_context(name, rest).params
+    command = commands()[name]
+    while hasattr(command, "commands") and rest:  # `cloud plan`
+        name, *rest = rest
+        command = command.commands[name]
+    parsed: dict[str, Any] = command.make_context(name, rest).params
     return parsed
+
+
+def options() -> set[str]:
+    """Every option of every command, and of the commands below it."""
+    found, left = set[str](), [*commands().values()]
+    while left:
+        command = left.pop()
+        left += getattr(command, "commands", {}).values()
+        found |= {word for param in command.params for word in param.opts}
+    return found
 
 
 needs_program = pytest.mark.skipif(

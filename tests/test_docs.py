@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import commands, parse
+from command_line import commands, options, parse
 
 import pomona.samples
 from streaming import __version__
@@ -73,11 +73,8 @@ def test_the_readme_shows_every_command(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
 def test_every_option_that_is_named_exists(name: str, text: str) -> None:
-    options = {
-        word for command in commands().values() for param in command.params for word in param.opts
-    }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w.=-])", text))
-    assert named - options - {"--help", "--version"} == set()
+    assert named - options() - {"--help", "--version"} == set()
 
 
 def test_the_readme_starts_with_the_two_commands() -> None:
@@ -124,7 +121,7 @@ def test_every_file_that_is_named_exists(name: str, text: str) -> None:
     missing = {
         path for path in named if not (ROOT / path).exists() and not any(ROOT.glob(f"*/{path}"))
     }
-    assert missing == set()
+    assert missing - {"cluster.toml"} == set()  # which is the reader's own
 
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))

@@ -38,7 +38,13 @@ def imported(tree: ast.AST) -> set[str]:
 
 def imported_at_once(tree: ast.Module) -> set[str]:
     """The same without what stands in a function, and is imported when that runs."""
-    outside = [node for node in tree.body if not isinstance(node, ast.FunctionDef)]
+    types_alone = "TYPE_CHECKING"  # what stands below it is never imported
+    outside = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.FunctionDef)
+        and not (isinstance(node, ast.If) and ast.unparse(node.test) == types_alone)
+    ]
     return set().union(*map(imported, outside))
 
 
@@ -105,6 +111,13 @@ def test_what_needs_no_spark_does_not_import_it() -> None:
         "report",
     ):  # the package itself imports Spark, these do not use it
         assert not imported(parse(ROOT / "batch_pca" / f"{stem}.py")) & {"pyspark", "delta", "py4j"}
+
+
+def test_what_speaks_to_aws_does_without_spark_and_tensorflow() -> None:
+    program = "import sys, pomona.cloud, bootstrap.plan; print(*sys.modules)"
+    loaded = first_names(loaded_by(program))
+    assert "boto3" in loaded
+    assert not loaded & {"pyspark", "delta", "py4j", "tensorflow", "keras", "onnxruntime"}
 
 
 def test_the_command_answers_without_spark_and_tensorflow() -> None:

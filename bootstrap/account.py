@@ -1,0 +1,189 @@
+"""The account behind the caller's credentials: what it has is asked for, what it lacks is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import botocore.exceptions as faults
+from botocore.config import Config
+from botocore.model import ServiceModel
+
+from bootstrap.errors import CloudError, RefusedError, UnknownYetError
+from bootstrap.request import LocalFile, Parameters, is_reading, resolved, unresolved
+
+_REFUSED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+#: Seconds for which a request is tried again that is refused because something new is not known everywhere yet.
+PATIENCE = 90.0
+
+
+class Account:
+    """One account in one region.
+
+    Parameters
+    ----------
+    region : str
+
+    Raises
+    ------
+    CloudError
+        Where there are no credentials, they are not valid, or AWS cannot be reached.
+    """
+
+    def __init__(self, region: str) -> None:
+        self._session = boto3.Session(region_name=region)
+        self._clients: dict[str, Any] = {}
+        #: What earlier requests have answered, for ``${…}``.
+        self.values: dict[str, str] = {}
+        with _told("sts", "get_caller_identity"):
+            self.caller: Parameters = self._client("sts").get_caller_identity()
+        self.number: str = self.caller["Account"]
+        self.partition: str = self._session.get_partition_for_region(region)
+
+    @staticmethod
+    def has_credentials() -> bool:
+        """Whether boto3 finds any, wherever it looks."""
+        with _told("sts", "get_caller_identity"):
+            return boto3.Session().get_credentials() is not None
+
+    def ask(
+        self, service: str, operation: str, parameters: Parameters, absent: tuple[str, ...] = ()
+    ) -> Parameters | None:
+        """Send a request that changes nothing, page by page; None where the error is one of `absent`.
+
+        Raises
+        ------
+        UnknownYetError
+            Where a parameter hangs on what is not there yet.
+        RefusedError, CloudError
+        """
+        if not is_reading(operation):
+            raise AssertionError(f"{operation} does not only read")
+        filled = resolved(parameters, self.values)
+        if unresolved(filled):
+            raise UnknownYetError(operation)
+        client = self._client(service)
+        try:
+            with _told(service, operation):
+                if client.can_paginate(operation):
+                    pages = client.get_paginator(operation).paginate(**filled)
+                    answer: Parameters = pages.build_full_result()
+                else:
+                    answer = getattr(client, operation)(**filled)
+        except CloudError as error:
+            if _code(error.__cause__) in absent:
+                return None
+            raise
+        return answer
+
+    def send(
+        self, service: str, operation: str, parameters: Parameters, patient: tuple[str, ...] = ()
+    ) -> Parameters:
+        """Send a request that changes something.
+
+        Parameters
+        ----------
+        service, operation : str
+        parameters : dict
+            A `LocalFile` in it is opened and read.
+        patient : tuple of str
+            Codes of errors after which it is sent again, for `PATIENCE`.
+
+        Raises
+        ------
+        RefusedError, CloudError
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with _told(service, operation), _opened(parameters) as filled:
+                    answer: Parameters = getattr(self._client(service), operation)(**filled)
+                return answer
+            except CloudError as error:
+                if _code(error.__cause__) not in patient or time.monotonic() > until:
+                    raise
+            time.sleep(5)
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            config = Config(
+                retries={"mode": "standard", "max_attempts": 5},
+                connect_timeout=10,
+                read_timeout=60,
+                s3={"addressing_style": "path" if "AWS_ENDPOINT_URL" in os.environ else "auto"},
+            )
+            self._clients[service] = self._session.client(service, config=config)
+        return self._clients[service]
+
+
+def api_name(service: str, operation: str) -> str:
+    """Name of an operation as AWS documents it, such as ``RunJobFlow``."""
+    return f"{service} {operation_model(service, operation).name}"
+
+
+def operation_model(service: str, operation: str) -> Any:
+    """botocore's model of an operation that boto3 calls by this name."""
+    model = service_model(service)
+    for name in model.operation_names:
+        if boto3_name(name) == operation:
+            return model.operation_model(name)
+    raise AssertionError(f"{service} has no operation {operation}")
+
+
+def boto3_name(operation: str) -> str:
+    """``RunJobFlow`` as boto3 calls it."""
+    from botocore import xform_name
+
+    return str(xform_name(operation))
+
+
+def service_model(service: str) -> ServiceModel:
+    """botocore's model of a service; needs neither credentials nor network."""
+    if service not in _MODELS:
+        import botocore.session
+
+        _MODELS[service] = botocore.session.get_session().get_service_model(service)
+    return _MODELS[service]
+
+
+_MODELS: dict[str, ServiceModel] = {}
+
+
+@contextlib.contextmanager
+def _opened(parameters: Parameters) -> Iterator[Parameters]:
+    """The parameters with their local files opened."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            key: stack.enter_context(value.path.open("rb"))
+            if isinstance(value, LocalFile)
+            else value
+            for key, value in parameters.items()
+        }
+
+
+@contextlib.contextmanager
+def _told(service: str, operation: str) -> Iterator[None]:
+    """Turn botocore's errors into one line that names the request."""
+    try:
+        yield
+    except faults.ClientError as error:
+        told = f"{service} {operation}: {error.response['Error'].get('Message') or _code(error)}"
+        if _code(error) in _REFUSED:
+            raise RefusedError(f"{told}; ask for the right to do it") from error
+        raise CloudError(told) from error
+    except (faults.NoCredentialsError, faults.PartialCredentialsError) as error:
+        raise CloudError(
+            "no credentials: set them as `aws configure` does, or AWS_PROFILE"
+        ) from error
+    except faults.BotoCoreError as error:
+        raise CloudError(f"{service} {operation}: {error}") from error
+
+
+def _code(error: BaseException | None) -> str:
+    if not isinstance(error, faults.ClientError):
+        return ""
+    return str(error.response["Error"].get("Code", ""))

@@ -1,0 +1,243 @@
+"""The cluster as `run_job_flow` takes it: plain dicts from pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from bootstrap.names import Names
+from bootstrap.policies import FOR_EMR
+from bootstrap.request import Ask, Found, Parameters, Request
+from bootstrap.steps import PYTHON, ingest_step, refit_step
+from bootstrap.uploads import Places
+
+#: States of a cluster that is not about to end.
+LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+#: Tag that holds the hash of the request by which a cluster was made.
+MADE_BY = "pomona:request"
+_JUPYTER = {"emr-7.13.0": ("JupyterHub",), "emr-spark-8.0.0": ("JupyterEnterpriseGateway",)}
+IMDS = {
+    "InstanceMetadataServiceConfiguration": {
+        "MinimumInstanceMetadataServiceVersion": 2,
+        "HttpPutResponseHopLimit": 1,
+    }
+}
+
+
+def run_job_flow(names: Names, places: Places) -> Parameters:
+    """The request that makes the cluster, without its steps.
+
+    Parameters
+    ----------
+    names : Names
+    places : Places
+
+    Returns
+    -------
+    dict
+        For `run_job_flow`; subnet and security groups are filled in when they are known.
+    """
+    d = names.description
+    request: Parameters = {
+        "Name": d.name,
+        "ReleaseLabel": d.release,
+        "Applications": [
+            {"Name": name} for name in ("Hadoop", "Spark", "Livy", *_JUPYTER[d.release])
+        ],
+        "LogUri": names.log_uri,
+        "ServiceRole": names.of("service"),
+        "JobFlowRole": names.of("nodes"),
+        "SecurityConfiguration": names.of("imdsv2"),
+        "Instances": _instances(names),
+        "ManagedScalingPolicy": _scaling(names),
+        "Configurations": _configurations(names),
+        "BootstrapActions": [
+            {
+                "Name": "environment",
+                "ScriptBootstrapAction": {
+                    "Path": places.uri("bootstrap_emr.sh"),
+                    "Args": [places.uri("environment.tar.gz")],
+                },
+            }
+        ],
+        # An endless step takes one place for good: a refit needs another.
+        "StepConcurrencyLevel": 2 if d.endless else 1,
+        "EbsRootVolumeSize": 32,
+        "VisibleToAllUsers": True,
+    }
+    if not d.endless:  # a cluster with an endless step is never idle
+        request["AutoTerminationPolicy"] = {"IdleTimeout": 60 * d.limits.idle_minutes}
+    request["Tags"] = [
+        FOR_EMR,
+        {"Key": "pomona", "Value": d.name},
+        {"Key": MADE_BY, "Value": request_hash(request)},
+    ]
+    return request
+
+
+def request_hash(request: Parameters) -> str:
+    """Hash of a request, its tags left out: what AWS tells of a cluster is not all that was asked for."""
+    told = json.dumps(
+        {key: value for key, value in request.items() if key != "Tags"}, sort_keys=True
+    )
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def cluster_requests(names: Names, places: Places) -> list[Request]:
+    """Requests for the metadata service's version, the cluster and its steps."""
+    steps = [ingest_step(names, places)]
+    if not names.description.endless:
+        steps.append(refit_step(names, places))
+    return [
+        _metadata_service(names),
+        _cluster(names, run_job_flow(names, places)),
+        *(_add_step(names, step) for step in steps),
+    ]
+
+
+def _instances(names: Names) -> Parameters:
+    d = names.description
+    made: Parameters = {
+        "InstanceGroups": [
+            _group(names, "primary", "MASTER", 1, "ON_DEMAND"),
+            _group(names, "core", "CORE", d.instances.core, "ON_DEMAND"),
+            _group(names, "task", "TASK", d.instances.task, "SPOT"),
+        ],
+        "KeepJobFlowAliveWhenNoSteps": True,
+        "TerminationProtected": False,
+        "Ec2SubnetId": "${subnet.SubnetId}",
+        "EmrManagedMasterSecurityGroup": "${primary.GroupId}",
+        "EmrManagedSlaveSecurityGroup": "${workers.GroupId}",
+        "AdditionalMasterSecurityGroups": ["${tunnel.GroupId}"],
+    }
+    if d.network.private:
+        made["ServiceAccessSecurityGroup"] = "${service.GroupId}"
+    if d.network.ssh_key:
+        made["Ec2KeyName"] = d.network.ssh_key
+    return made
+
+
+def _group(names: Names, name: str, role: str, count: int, market: str) -> Parameters:
+    instances = names.description.instances
+    disk = {"VolumeType": "gp3", "SizeInGB": instances.disk_gb}
+    volumes = [{"VolumeSpecification": disk, "VolumesPerInstance": 1}]
+    return {
+        "Name": name,
+        "InstanceRole": role,
+        "InstanceType": instances.type,
+        "InstanceCount": count,
+        "Market": market,
+        "EbsConfiguration": {"EbsBlockDeviceConfigs": volumes},
+    }
+
+
+def _scaling(names: Names) -> Parameters:
+    """Grows with what waits in YARN: core nodes up to their limit, and Spot beyond that."""
+    d = names.description
+    return {
+        "ComputeLimits": {
+            "UnitType": "Instances",
+            "MinimumCapacityUnits": d.instances.core,
+            "MaximumCapacityUnits": d.limits.nodes,
+            "MaximumOnDemandCapacityUnits": d.limits.core,
+            "MaximumCoreCapacityUnits": d.limits.core,
+        }
+    }
+
+
+def _configurations(names: Names) -> list[Parameters]:
+    d = names.description
+
+    made = [
+        {"Classification": "delta-defaults", "Properties": {"delta.enabled": "true"}},
+        {"Classification": "spark-defaults", "Properties": {"spark.pyspark.python": PYTHON}},
+        {
+            "Classification": "yarn-site",
+            "Properties": {
+                # YARN grants no more attempts than this, whatever an application asks for.
+                "yarn.resourcemanager.am.max-attempts": str(d.ingest.restarts_an_hour),
+                # The driver stays off Spot nodes, which may go at any time.
+                "yarn.node-labels.enabled": "true",
+                "yarn.node-labels.am.default-node-label-expression": "CORE",
+            },
+        },
+    ]
+    if "JupyterHub" in _JUPYTER[d.release]:
+        persistence = {"s3.persistence.enabled": "true", "s3.persistence.bucket": names.data}
+        made.append({"Classification": "jupyter-s3-conf", "Properties": persistence})
+    return made
+
+
+def _metadata_service(names: Names) -> Request:
+    name = names.of("imdsv2")
+
+    def look(ask: Ask) -> Found | None:
+        asked, gone = {"Name": name}, ("InvalidRequestException",)
+        answer = ask("emr", "describe_security_configuration", asked, gone)
+        return Found(json.loads(answer["SecurityConfiguration"])) if answer else None
+
+    return Request(
+        name=f"security configuration {name}",
+        service="emr",
+        operation="create_security_configuration",
+        parameters={"Name": name, "SecurityConfiguration": json.dumps(IMDS)},
+        why="nodes answer for their role by version 2 of the metadata service alone",
+        look=look,
+        wanted=IMDS,
+    )
+
+
+def _cluster(names: Names, request: Parameters) -> Request:
+    def look(ask: Ask) -> Found | None:
+        found = find_cluster(ask, names.description.name)
+        if found is None:
+            return None
+        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags") or ()}
+        return Found({MADE_BY: tags.get(MADE_BY)}, {"cluster.JobFlowId": found["Id"]})
+
+    return Request(
+        name="cluster",
+        service="emr",
+        operation="run_job_flow",
+        parameters=request,
+        why="one primary node, core nodes on demand, Spot beyond that",
+        look=look,
+        wanted={MADE_BY: request_hash(request)},
+        made=lambda answer: {"cluster.JobFlowId": answer["JobFlowId"]},
+        patient=("ValidationException",),
+    )
+
+
+def find_cluster(ask: Ask, name: str) -> Parameters | None:
+    """The live cluster of this name or id, as `describe_cluster` tells of it; of several the newest."""
+    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE}) or {}
+    found = [one for one in answer["Clusters"] if name in (one["Name"], one["Id"])]
+    if not found:
+        return None
+    newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
+    described: Any = ask("emr", "describe_cluster", {"ClusterId": newest["Id"]})
+    cluster: Parameters = described["Cluster"]
+    return cluster
+
+
+def _add_step(names: Names, step: Parameters) -> Request:
+    endless = names.description.endless
+    states = ["PENDING", "RUNNING"] + ([] if endless else ["COMPLETED"])
+
+    def look(ask: Ask) -> Found | None:
+        asked = {"ClusterId": "${cluster.JobFlowId}", "StepStates": states}
+        answer = ask("emr", "list_steps", asked) or {}
+        found = [one for one in answer["Steps"] if one["Name"] == step["Name"]]
+        return Found(list(found[0]["Config"]["Args"])) if found else None
+
+    again = "YARN starts it again when it fails" if endless else "takes what is there, and ends"
+    return Request(
+        name=f"step {step['Name']}",
+        service="emr",
+        operation="add_job_flow_steps",
+        parameters={"JobFlowId": "${cluster.JobFlowId}", "Steps": [step]},
+        why=again if step["Name"].endswith("ingest") else "after the ingestion",
+        look=look,
+        wanted=step["HadoopJarStep"]["Args"],
+    )

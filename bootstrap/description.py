@@ -1,0 +1,187 @@
+"""`cluster.toml` read into a `Description`; what is wrong in it is told with its line."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from bootstrap.errors import DescriptionError
+from bootstrap.schema import REQUIRED, Description
+
+
+def read_description(path: str) -> Description:
+    """Read and check a description.
+
+    Parameters
+    ----------
+    path : str
+        File of TOML, see `cluster.example.toml`.
+
+    Raises
+    ------
+    DescriptionError
+        For the first thing that is wrong: its line, its value, and what is allowed.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DescriptionError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; "
+            "-f names the description, and `pomona cloud example` prints one"
+        ) from error
+    return parse_description(content, path)
+
+
+def parse_description(content: bytes, path: str = "cluster.toml") -> Description:
+    """The same from the file's bytes; `path` is what errors call it."""
+    try:
+        words = content.decode()
+        values = tomllib.loads(words)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DescriptionError(f"{path}: no TOML: {error}") from error
+    where = _Lines(path, words)
+    for name in REQUIRED:
+        if name not in values:
+            raise DescriptionError(
+                f"{path}: {name} is missing; it must be {_allowed(Description, name)}"
+            )
+    description: Description = _table(Description, values, "", where)
+    _check_together(description, where)
+    return description
+
+
+def changed(description: Description, settings: dict[str, str], told: str) -> Description:
+    """A description with keys set anew, as `--set instances.core=4` does.
+
+    Parameters
+    ----------
+    description : Description
+    settings : dict of str
+        From dotted keys to values as TOML or, where that is none, as plain text.
+    told : str
+        How an error calls the place, such as ``--set``.
+    """
+    plain = _plain(description)
+    for dotted, value in settings.items():
+        *tables, name = dotted.split(".")
+        inner = plain
+        for table in tables:
+            inner = inner.setdefault(table, {})
+            if not isinstance(inner, dict):
+                raise DescriptionError(f"{told} {dotted}: {table} is no table")
+        try:
+            inner[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            inner[name] = value
+    where = _Lines(told, "")
+    made: Description = _table(Description, plain, "", where)
+    _check_together(made, where)
+    return made
+
+
+class _Lines:
+    """Where each key stands: `tomllib` does not tell."""
+
+    def __init__(self, path: str, words: str) -> None:
+        self._path, self._at = path, dict(reversed([*_keys(words)]))
+
+    def __call__(self, dotted: str) -> str:
+        while dotted and dotted not in self._at:
+            dotted = dotted.rpartition(".")[0]
+        return f"{self._path}, line {self._at[dotted]}" if dotted else self._path
+
+
+def _keys(words: str) -> Iterator[tuple[str, int]]:
+    table = ""
+    for number, line in enumerate(words.splitlines(), 1):
+        if heading := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            table = _unquoted(heading[1]) + "."
+            yield table[:-1], number
+        elif found := re.match(r"\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line):
+            yield table + _unquoted(found[1]), number
+
+
+def _unquoted(dotted: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _table(kind: Any, values: dict[str, Any], prefix: str, where: _Lines) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    types = get_type_hints(kind)
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        dotted = prefix + name
+        if name not in fields:
+            told = f"[{prefix[:-1]}] " if prefix else ""
+            raise DescriptionError(
+                f"{where(dotted)}: {dotted} is no key; {told}allowed: {', '.join(fields)}"
+            )
+        if dataclasses.is_dataclass(types[name]):
+            if not isinstance(value, dict):
+                raise DescriptionError(f"{where(dotted)}: {dotted} must be a table, [{dotted}]")
+            made[name] = _table(types[name], value, f"{dotted}.", where)
+            continue
+        if not fields[name].metadata["check"](value):
+            raise DescriptionError(
+                f"{where(dotted)}: {dotted} is {value!r}; it must be {_allowed(kind, name)}"
+            )
+        made[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**made)
+
+
+def _allowed(kind: Any, name: str) -> str:
+    field = next(field for field in dataclasses.fields(kind) if field.name == name)
+    return str(field.metadata["allowed"])
+
+
+def _plain(table: Any) -> dict[str, Any]:
+    """A description as TOML has it: what is not set is not there."""
+    return {
+        name: _plain(value)
+        if dataclasses.is_dataclass(value)
+        else [*value]
+        if isinstance(value, tuple)
+        else value
+        for name, value in vars(table).items()
+        if value is not None
+    }
+
+
+def _check_together(description: Description, where: _Lines) -> None:
+    instances, limits, storage = description.instances, description.limits, description.storage
+    nodes, images = instances.core + instances.task, storage.images
+    data = storage.data_bucket
+    for key, wrong, told in (
+        (
+            "limits.nodes",
+            limits.nodes < nodes,
+            f"limits.nodes is {limits.nodes}; it must be {nodes} or more, the nodes to start with",
+        ),
+        (
+            "limits.core",
+            not instances.core <= limits.core <= limits.nodes,
+            f"limits.core is {limits.core}; it must be {instances.core} to {limits.nodes}, "
+            "from instances.core to limits.nodes",
+        ),
+        (
+            "storage.images",
+            images.startswith(storage.lake) or storage.lake.startswith(images),
+            f"storage.images is {images!r}; it must not lie in the lake, {storage.lake!r}, or around it",
+        ),
+        (
+            "storage.log_bucket",
+            data is not None and storage.log_bucket == data,
+            f"storage.log_bucket is {data!r}; it must be another than storage.data_bucket",
+        ),
+        (
+            "network.ssh_key",
+            bool(description.network.ssh_from) and description.network.ssh_key is None,
+            "network.ssh_from opens SSH; it must come with network.ssh_key, the name of an EC2 key pair",
+        ),
+    ):
+        if wrong:
+            raise DescriptionError(f"{where(key)}: {told}")

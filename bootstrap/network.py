@@ -1,0 +1,169 @@
+"""Where the nodes stand: a subnet, and groups that let in nothing but the tunnel."""
+
+from __future__ import annotations
+
+from bootstrap.errors import CloudError, UnknownYetError
+from bootstrap.names import Names
+from bootstrap.policies import FOR_EMR
+from bootstrap.request import Ask, Found, Parameters, Request
+
+
+def network_requests(names: Names) -> list[Request]:
+    """Requests for the subnet and the security groups of a cluster."""
+    network = names.description.network
+    requests = [_subnet(names), _tagged(names)]
+    groups = {
+        "primary": "the primary node; EMR adds what it needs itself",
+        "workers": "core and task nodes; EMR adds what it needs itself",
+        "tunnel": "who may open the tunnel",
+    }
+    if network.private:
+        groups["service"] = "how EMR reaches nodes without public addresses"
+    requests += [_group(names, what, why) for what, why in groups.items()]
+    requests += [_open(cidr) for cidr in network.ssh_from]
+    return [*requests, _closed(names)]
+
+
+def _subnet(names: Names) -> Request:
+    subnet = names.description.network.subnet
+    asked: Parameters = {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
+    if subnet:
+        asked = {"Filters": [{"Name": "subnet-id", "Values": [subnet]}]}
+
+    def look(ask: Ask) -> Found:
+        answer = ask("ec2", "describe_subnets", asked)
+        subnets = sorted((answer or {})["Subnets"], key=lambda one: str(one["AvailabilityZone"]))
+        if not subnets:
+            told = f"no subnet {subnet}" if subnet else "no default VPC"
+            raise CloudError(
+                f"{told} in {names.description.region}: name one of yours in [network] subnet"
+            )
+        found = subnets[0]
+        return Found(True, {"subnet.SubnetId": found["SubnetId"], "subnet.VpcId": found["VpcId"]})
+
+    return Request(
+        name="subnet",
+        service="ec2",
+        operation="describe_subnets",
+        parameters=asked,
+        why="the nodes stand in it; unless one is named, the default VPC's first",
+        look=look,
+    )
+
+
+def _tagged(names: Names) -> Request:
+    def look(ask: Ask) -> Found | None:
+        filters = [
+            {"Name": "resource-id", "Values": ["${subnet.SubnetId}"]},
+            {"Name": "key", "Values": [FOR_EMR["Key"]]},
+        ]
+        answer = ask("ec2", "describe_tags", {"Filters": filters})
+        tags = answer["Tags"] if answer else []
+        return Found(True) if any(tag["Value"] == FOR_EMR["Value"] for tag in tags) else None
+
+    return Request(
+        name="subnet: tag",
+        service="ec2",
+        operation="create_tags",
+        parameters={"Resources": ["${subnet.SubnetId}"], "Tags": [FOR_EMR]},
+        why="EMR's service role may start nodes only in subnets that carry it",
+        look=look,
+    )
+
+
+def _group(names: Names, what: str, why: str) -> Request:
+    name = names.of(what)
+
+    def look(ask: Ask) -> Found | None:
+        filters = [
+            {"Name": "group-name", "Values": [name]},
+            {"Name": "vpc-id", "Values": ["${subnet.VpcId}"]},
+        ]
+        answer = ask("ec2", "describe_security_groups", {"Filters": filters})
+        groups = answer["SecurityGroups"] if answer else []
+        return Found(True, {f"{what}.GroupId": groups[0]["GroupId"]}) if groups else None
+
+    tags = [FOR_EMR, {"Key": "pomona", "Value": names.description.name}]
+    return Request(
+        name=f"security group {name}",
+        service="ec2",
+        operation="create_security_group",
+        parameters={
+            "GroupName": name,
+            "Description": f"Pomona - {why}",
+            "VpcId": "${subnet.VpcId}",
+            "TagSpecifications": [{"ResourceType": "security-group", "Tags": tags}],
+        },
+        why=why,
+        look=look,
+        made=lambda answer: {f"{what}.GroupId": answer["GroupId"]},
+    )
+
+
+def _open(cidr: str) -> Request:
+    def look(ask: Ask) -> Found | None:
+        return Found(True) if cidr in _sources(_rules(ask)) else None
+
+    return Request(
+        name=f"tunnel: from {cidr}",
+        service="ec2",
+        operation="authorize_security_group_ingress",
+        parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": [_ssh(cidr)]},
+        why="SSH to the primary node, from there alone",
+        look=look,
+    )
+
+
+def _closed(names: Names) -> Request:
+    """Takes away what the description does not name, or no longer."""
+    wanted = set(names.description.network.ssh_from)
+
+    def others(rules: list[Parameters]) -> list[Parameters]:
+        return [rule for rule in rules if not (_is_ssh(rule) and _sources([rule]) <= wanted)]
+
+    def look(ask: Ask) -> Found:
+        return Found(others(_rules(ask)))
+
+    def revoke(parameters: Parameters, found: Found) -> tuple[str, Parameters]:
+        return "revoke_security_group_ingress", parameters | {"IpPermissions": found.current}
+
+    return Request(
+        name="tunnel: from nowhere else",
+        service="ec2",
+        operation="revoke_security_group_ingress",
+        parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": []},
+        why="rules that the description does not name are taken away",
+        look=look,
+        wanted=[],
+        change=revoke,
+    )
+
+
+def _rules(ask: Ask) -> list[Parameters]:
+    """The rules by which the tunnel's group lets in, one source each."""
+    asked = {"GroupIds": ["${tunnel.GroupId}"]}
+    try:
+        answer = ask("ec2", "describe_security_groups", asked, ("InvalidGroup.NotFound",))
+    except UnknownYetError:  # a group that is still to be made has no rules
+        return []
+    rules = []
+    for rule in answer["SecurityGroups"][0]["IpPermissions"] if answer else []:
+        ports = {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in rule}
+        for kind in ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs"):
+            rules += [ports | {kind: [source]} for source in rule.get(kind) or ()]
+    return rules
+
+
+def _is_ssh(rule: Parameters) -> bool:
+    return (rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort")) == ("tcp", 22, 22)
+
+
+def _sources(rules: list[Parameters]) -> set[str]:
+    """Addresses from which rules let in; what is no IPv4 address counts as one that nobody names."""
+    ranges = [rule.get("IpRanges", [{"CidrIp": "other"}])[0]["CidrIp"] for rule in rules]
+    return set(ranges)
+
+
+def _ssh(cidr: str) -> Parameters:
+    source = {"CidrIp": cidr, "Description": "Pomona - tunnel"}
+    return {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [source]}

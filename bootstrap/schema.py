@@ -1,0 +1,178 @@
+"""What may stand in `cluster.toml`: one dataclass a table, one field a key, with its default and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Releases of EMR whose Spark and Delta Pomona is tested on.
+RELEASES = ("emr-7.13.0", "emr-spark-8.0.0")
+
+
+def key(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
+    """Make a field of a table: its default (None: it may be left out), what is allowed in words and as a check."""
+    return field(default=default, metadata={"allowed": allowed, "check": check})
+
+
+def text(default: str | None, pattern: str, allowed: str) -> Any:
+    """Make a field that holds a text of this form."""
+    return key(
+        default, allowed, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None
+    )
+
+
+def choice(default: str, *words: str) -> Any:
+    """Make a field that holds one of these words."""
+    return key(default, "one of " + ", ".join(words), lambda v: v in words)
+
+
+def number(default: int | None, low: int, high: int) -> Any:
+    """Make a field that holds a whole number."""
+    return key(default, f"a whole number, {low} to {high}", lambda v: _is_int(v, low, high))
+
+
+def flag(default: bool) -> Any:
+    """Make a field that is true or false."""
+    return key(default, "true or false", lambda v: isinstance(v, bool))
+
+
+def _is_int(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
+FOLDER = r"(?!pomona/)(?:[\w.-]+/)+"
+ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"
+EXPRESSION = (
+    r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)|cron\([^()]+\)|never"
+)
+CIDR = r"\d{1,3}(?:\.\d{1,3}){3}/(?:[12]?\d|3[0-2])"
+CIDRS_TOLD = "addresses such as 203.0.113.7/32 (none is open to all)"
+
+
+def _closed(value: Any) -> bool:
+    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return texts and all(re.fullmatch(CIDR, v) and not v.endswith("/0") for v in value)
+
+
+def _principals(value: Any) -> bool:
+    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return texts and all(re.fullmatch(ARN, item) for item in value)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The buckets, and where things lie in them."""
+
+    data_bucket: str | None = text(None, BUCKET, "3 to 63 of a-z, 0-9 and -")
+    log_bucket: str | None = text(None, BUCKET, "3 to 63 of a-z, 0-9 and -")
+    images: str = text(
+        "images/",
+        rf"{FOLDER}|s3://{BUCKET}/(?:[\w.-]+/)*",
+        "a folder of the data bucket such as images/ (pomona/ is taken), or s3://bucket/folder/",
+    )
+    lake: str = text(
+        "lake/", FOLDER, "a folder of the data bucket such as lake/ (pomona/ is taken)"
+    )
+    log_days: int = number(90, 1, 3650)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is uploaded; folders and files are looked for beside `cluster.toml`."""
+
+    weights: str = text("imagenet", r"[^\x00-\x1f]+", "imagenet, random, or a Keras .h5")
+    environment: str = text("environment.tar.gz", r"[^\x00-\x1f]+\.tar\.gz", "a .tar.gz archive")
+    notebooks: str | None = text(None, r"[^\x00-\x1f]+", "a folder of notebooks")
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """How images are taken in."""
+
+    mode: str = choice("stream", "stream", "once")
+    restarts_an_hour: int = number(5, 1, 10)
+
+
+@dataclass(frozen=True)
+class Refit:
+    """When the PCA is fitted again; unless it is said, hourly beside a stream, and else never."""
+
+    schedule: str | None = text(
+        None, EXPRESSION, "never, or such as rate(1 hour), rate(6 hours) or cron(0 2 * * ? *)"
+    )
+    variance: float = key(
+        0.95, "a share, over 0 and below 1", lambda v: isinstance(v, float) and 0 < v < 1
+    )
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The nodes: one primary, `core` on demand, `task` of Spot, all of one type."""
+
+    type: str = text("m5.xlarge", r"[a-z][a-z0-9-]*\.[a-z0-9]+", "an EC2 type such as m5.xlarge")
+    core: int = number(2, 1, 1000)
+    task: int = number(0, 0, 1000)
+    disk_gb: int = number(64, 32, 16384)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of what scales by itself."""
+
+    nodes: int = number(8, 1, 2000)
+    core: int = number(2, 1, 1000)
+    idle_minutes: int = number(60, 1, 10080)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where the nodes stand, and who may come in."""
+
+    subnet: str | None = text(None, r"subnet-[0-9a-f]{8,17}", "the id of a subnet")
+    private: bool = flag(False)
+    ssh_key: str | None = text(None, r"[\x21-\x7e][\x20-\x7e]*", "the name of an EC2 key pair")
+    ssh_from: tuple[str, ...] = key((), CIDRS_TOLD, _closed)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Who may take the role that reads results and nothing else; nobody named: users of the account."""
+
+    principals: tuple[str, ...] = key((), "ARNs of users, roles or accounts", _principals)
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of `cluster.toml`."""
+
+    name: str = text(None, r"[a-z][a-z0-9-]{1,29}", "2 to 30 of a-z, 0-9 and -, a letter first")
+    region: str = text(None, r"[a-z]{2}(?:-[a-z]+)+-\d", "a region such as eu-west-1")
+    account: str | None = text(None, r"\d{12}", 'the 12 digits of an account, in "quotes"')
+    mode: str = choice("cluster", "cluster", "serverless")
+    release: str = choice(RELEASES[0], *RELEASES)
+    storage: Storage = field(default_factory=Storage)
+    files: Files = field(default_factory=Files)
+    ingest: Ingest = field(default_factory=Ingest)
+    refit: Refit = field(default_factory=Refit)
+    instances: Instances = field(default_factory=Instances)
+    limits: Limits = field(default_factory=Limits)
+    network: Network = field(default_factory=Network)
+    evaluator: Evaluator = field(default_factory=Evaluator)
+
+    @property
+    def endless(self) -> bool:
+        """Whether ingestion goes on until it is stopped."""
+        return self.ingest.mode == "stream"
+
+    @property
+    def schedule(self) -> str | None:
+        """When refits start by themselves."""
+        asked = self.refit.schedule or ("rate(1 hour)" if self.endless else "never")
+        return None if asked == "never" else asked
+
+
+#: Keys of the first table without which there is nothing to do.
+REQUIRED = ("name", "region")

@@ -1,0 +1,113 @@
+"""The same pipeline without nodes: an application of EMR Serverless, and a job that takes images in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bootstrap.names import Names
+from bootstrap.request import Ask, Found, Parameters, Request
+from bootstrap.steps import ingest_words, serverless_driver
+from bootstrap.uploads import Places
+
+_LIVE = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
+
+
+def create_application(names: Names) -> Parameters:
+    """The request that makes the application; its limits are those of as many nodes of 4 vCPU and 16 GB."""
+    d = names.description
+    return {
+        "name": d.name,
+        "releaseLabel": d.release,
+        "type": "SPARK",
+        "architecture": "X86_64",
+        "maximumCapacity": {
+            "cpu": f"{4 * d.limits.nodes} vCPU",
+            "memory": f"{16 * d.limits.nodes} GB",
+        },
+        "autoStartConfiguration": {"enabled": True},
+        "autoStopConfiguration": {"enabled": True, "idleTimeoutMinutes": d.limits.idle_minutes},
+        "tags": {"pomona": d.name},
+    }
+
+
+def start_job_run(names: Names, places: Places, what: str, words: list[str]) -> Parameters:
+    """The request that starts a job.
+
+    Parameters
+    ----------
+    names : Names
+    places : Places
+    what : str
+        Name of the job, after the description's.
+    words : list of str
+        What follows `pomona`.
+    """
+    return {
+        "applicationId": "${application.applicationId}",
+        "name": names.of(what),
+        "executionRoleArn": names.role("job"),
+        "jobDriver": serverless_driver(names, places, words),
+        "configurationOverrides": {
+            "monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": names.log_uri}}
+        },
+        "tags": {"pomona": names.description.name},
+    }
+
+
+def ingest_job(names: Names, places: Places) -> Parameters:
+    """The job that takes images in: a stream is started again after a failure, without an end."""
+    job = start_job_run(names, places, "ingest", ingest_words(names))
+    if names.description.endless:
+        retries = {"maxFailedAttemptsPerHour": names.description.ingest.restarts_an_hour}
+        return job | {"mode": "STREAMING", "retryPolicy": retries, "executionTimeoutMinutes": 0}
+    return job | {"mode": "BATCH", "retryPolicy": {"maxAttempts": 3}}
+
+
+def serverless_requests(names: Names, places: Places) -> list[Request]:
+    """Requests for the application and the job of the ingestion."""
+    application, job = create_application(names), ingest_job(names, places)
+
+    def look(ask: Ask) -> Found | None:
+        asked = {"states": ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]}
+        answer = ask("emr-serverless", "list_applications", asked) or {}
+        found = [one for one in answer["applications"] if one["name"] == application["name"]]
+        if not found:
+            return None
+        told = {key: found[0].get(key) for key in ("name", "releaseLabel")}
+        return Found(told, {"application.applicationId": found[0]["id"]})
+
+    states = _LIVE + ([] if names.description.endless else ["SUCCESS"])
+
+    def look_job(ask: Ask) -> Found | None:
+        where = {"applicationId": "${application.applicationId}"}
+        gone = ("ResourceNotFoundException",)
+        answer = ask("emr-serverless", "list_job_runs", where | {"states": states}, gone) or {}
+        found = [one for one in answer.get("jobRuns", ()) if one.get("name") == job["name"]]
+        if not found:
+            return None
+        asked = where | {"jobRunId": found[0]["id"]}
+        run: Any = ask("emr-serverless", "get_job_run", asked)
+        return Found(run["jobRun"]["jobDriver"])
+
+    return [
+        Request(
+            name="application",
+            service="emr-serverless",
+            operation="create_application",
+            parameters=application,
+            why="starts with its first job, and stops when it has none",
+            look=look,
+            wanted={key: application[key] for key in ("name", "releaseLabel")},
+            made=lambda answer: {"application.applicationId": answer["applicationId"]},
+        ),
+        Request(
+            name=f"job {job['name']}",
+            service="emr-serverless",
+            operation="start_job_run",
+            parameters=job,
+            why="started again after a failure" if names.description.endless else "ends by itself",
+            look=look_job,
+            wanted=job["jobDriver"],
+            patient=("ValidationException", "AccessDeniedException"),
+        ),
+    ]

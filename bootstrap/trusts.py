@@ -1,0 +1,56 @@
+"""Who may take which role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bootstrap.names import Names
+from bootstrap.policies import ec2
+from bootstrap.request import Parameters
+
+
+def trust(service: str, names: Names, source: str) -> Parameters:
+    """Who may take a role: one service of AWS, and only on behalf of this account."""
+    condition: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": names.account}}
+    if source:
+        condition["ArnLike"] = {"aws:SourceArn": source}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": service},
+                "Action": "sts:AssumeRole",
+                "Condition": condition,
+            }
+        ],
+    }
+
+
+def ec2_trust(names: Names) -> Parameters:
+    """The nodes take their role through EC2, which passes no condition on."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": ec2(names)},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+
+
+def evaluator_trust(names: Names) -> Parameters:
+    """Those named in the description; nobody named: whom the account's own policies let."""
+    own = f"arn:{names.partition}:iam::{names.account}:root"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": list(names.description.evaluator.principals) or [own]},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }

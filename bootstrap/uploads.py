@@ -1,0 +1,152 @@
+"""What is uploaded, and under which keys: a version of its own for whatever differs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bootstrap.errors import CloudError
+from bootstrap.names import Names
+from bootstrap.request import Ask, Found, LocalFile, Request
+
+#: Stands for the version while the environment is not built.
+NO_VERSION = "${version}"
+#: Written last: a model without it is none.
+LAST = "model.json"
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Files of the caller's machine.
+
+    Parameters
+    ----------
+    environment : LocalFile
+        Archive of Python and Pomona for the nodes.
+    code : dict of LocalFile
+        By name: `bootstrap_emr.sh`, `submit.py`, `fenced-log-store.jar`.
+    model : dict of LocalFile
+        By ``<model id>/<file>``; empty while it is not exported.
+    notebooks : dict of LocalFile
+        By their path.
+    """
+
+    environment: LocalFile
+    code: Mapping[str, LocalFile]
+    model: Mapping[str, LocalFile] = field(default_factory=dict)
+    notebooks: Mapping[str, LocalFile] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """Hash of environment and code, 12 digits; `NO_VERSION` where one is missing."""
+        files = [("environment.tar.gz", self.environment), *sorted(self.code.items())]
+        if any(file.size is None for _, file in files):
+            return NO_VERSION
+        told = "\n".join(f"{name} {file.sha256}" for name, file in files)
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+    def missing(self) -> list[str]:
+        """Files that are still to be made."""
+        files = [self.environment, *self.code.values(), *self.model.values()]
+        return [str(file.path) for file in files if file.size is None]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where uploads lie in the data bucket, as steps and bootstrap actions name them."""
+
+    names: Names
+    version: str
+
+    def uri(self, name: str) -> str:
+        """``s3://`` URI of one of the versioned files."""
+        return f"s3://{self.names.data}/{self.key(name)}"
+
+    def key(self, name: str) -> str:
+        """Its key."""
+        return f"pomona/{self.version}/{name}"
+
+
+def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
+    """Requests that upload what is not there yet."""
+    places = Places(names, uploads.version)
+    files = {"environment.tar.gz": uploads.environment, **uploads.code}
+    made = [
+        _put(names, places.key(name), file, _WHY.get(name, "for the nodes"))
+        for name, file in files.items()
+        if names.description.mode == "cluster" or name != "bootstrap_emr.sh"
+    ]
+    if names.description.release == "emr-7.13.0":  # whose JupyterHub looks there
+        made += [
+            _put(names, f"jupyter/jovyan/{name}", file, "a notebook", overwrite=False)
+            for name, file in sorted(uploads.notebooks.items())
+        ]
+    return [*made, *_model(names, uploads)]
+
+
+_WHY = {
+    "environment.tar.gz": "Python 3.11, Pomona and what it needs, for each node",
+    "bootstrap_emr.sh": "unpacks the environment on each node",
+    "submit.py": "what spark-submit runs",
+    "fenced-log-store.jar": "Delta's log store with a fence: of two writers, one stops",
+}
+
+
+def _model(names: Names, uploads: Uploads) -> list[Request]:
+    """The model goes straight into the lake, where ingestion looks for it; `model.json` last."""
+    prefix = f"{names.description.storage.lake}models/"
+    ids = sorted({name.partition("/")[0] for name in uploads.model})
+
+    def look(ask: Ask) -> Found:
+        asked = {"Bucket": names.data, "Prefix": prefix}
+        answer = ask("s3", "list_objects_v2", asked, ("NoSuchBucket",)) or {}
+        keys = [item["Key"] for item in answer.get("Contents") or ()]
+        there = sorted({key.split("/")[-2] for key in keys if key.endswith(f"/{LAST}")})
+        if ids and set(there) - set(ids):
+            raise CloudError(
+                f"{names.lake_uri}: holds the model {', '.join(there)}, and [files] weights would "
+                f"add {', '.join(ids)}: a lake has one; set the weights as they were, or another "
+                "[storage] lake"
+            )
+        return Found(True, {"model.Id": ids[0] if ids else "".join(there)})
+
+    find = Request(
+        name="model",
+        service="s3",
+        operation="list_objects_v2",
+        parameters={"Bucket": names.data, "Prefix": prefix},
+        why="a lake has one model: no second one is put beside it",
+        look=look,
+    )
+    files = sorted(uploads.model.items(), key=lambda item: (item[0].endswith(LAST), item[0]))
+    why = "the network, exported on this machine: the nodes have no TensorFlow"
+    return [find, *(_put(names, prefix + name, file, why) for name, file in files)]
+
+
+def _put(names: Names, key: str, file: LocalFile, why: str, *, overwrite: bool = True) -> Request:
+    def look(ask: Ask) -> Found | None:
+        asked = {"Bucket": names.data, "Key": key}
+        answer = ask("s3", "head_object", asked, ("404", "NoSuchBucket", "NoSuchKey"))
+        if answer is None:
+            return None
+        if not overwrite:  # people write in notebooks
+            return Found({"bytes": file.size, "sha256": file.sha256})
+        sha256 = answer.get("Metadata", {}).get("sha256")
+        return Found({"bytes": answer["ContentLength"], "sha256": sha256})
+
+    return Request(
+        name=f"file {key}",
+        service="s3",
+        operation="put_object",
+        parameters={
+            "Bucket": names.data,
+            "Key": key,
+            "Body": file,
+            "Metadata": {"sha256": file.sha256},
+        },
+        why=why,
+        look=look,
+        wanted={"bytes": file.size, "sha256": file.sha256},
+        change=lambda parameters, _found: ("put_object", parameters),
+    )

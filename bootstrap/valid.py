@@ -1,0 +1,51 @@
+"""Requests held against botocore's own models of the services, before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.validate import ParamValidator
+
+from bootstrap.account import operation_model
+from bootstrap.errors import CloudError
+from bootstrap.request import LocalFile, Parameters, Request
+
+
+def require_valid(request: Request) -> None:
+    """Check the parameters of a request: names, types, lengths and ranges, and words where there is a closed set.
+
+    Raises
+    ------
+    CloudError
+        With what does not fit.
+    """
+    complaint = complaints(request.service, request.operation, request.parameters)
+    if complaint:
+        raise CloudError(f"{request.name}: {complaint}")
+
+
+def complaints(service: str, operation: str, parameters: Parameters) -> str:
+    """What does not fit the service's model, in one line; nothing where all does."""
+    model = operation_model(service, operation)
+    shape = model.input_shape
+    plain = {key: b"" if isinstance(v, LocalFile) else v for key, v in parameters.items()}
+    for name in model.idempotent_members:  # boto3 fills them in
+        plain.setdefault(name, "token")
+    report = ParamValidator().validate(plain, shape)
+    if report.has_errors():
+        return "; ".join(str(report.generate_report()).splitlines())
+    return "; ".join(_strange_words(plain, shape, ""))
+
+
+def _strange_words(value: Any, shape: Any, place: str) -> list[str]:
+    """Words that are none of an enumeration: botocore leaves these to the service."""
+    if shape.type_name == "structure" and isinstance(value, dict):
+        inner = [(value[key], shape.members[key], f"{place}.{key}") for key in value]
+    elif shape.type_name == "list" and isinstance(value, list):
+        inner = [(item, shape.member, f"{place}[{n}]") for n, item in enumerate(value)]
+    elif shape.type_name == "map" and isinstance(value, dict):
+        inner = [(item, shape.value, f"{place}.{key}") for key, item in value.items()]
+    else:
+        words = getattr(shape, "enum", None) or [value]
+        return [] if value in words else [f"{place[1:]} is {value!r}, none of {', '.join(words)}"]
+    return [line for one in inner for line in _strange_words(*one)]

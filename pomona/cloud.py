@@ -1,0 +1,146 @@
+"""`pomona cloud`: what would be sent to AWS, and sending it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pomona.cloud_files import find_uploads
+from pomona.cloud_telling import planned_json, planned_lines, summary_line
+from pomona.screen import Screen
+from streaming.errors import AccountError
+
+if TYPE_CHECKING:
+    from bootstrap.account import Account
+    from bootstrap.plan import Planned
+    from bootstrap.schema import Description
+
+
+def tell_example(screen: Screen) -> None:
+    """Print a description to begin with."""
+    import bootstrap
+
+    example = Path(bootstrap.__file__).with_name("cluster.example.toml").read_text()
+    for line in example.splitlines():
+        screen.line(line)
+
+
+def tell_plan(file: str, *, as_json: bool) -> None:
+    """Tell every request that `up` would send, and send none of them."""
+    with told():
+        from bootstrap.account import Account
+        from bootstrap.description import read_description
+        from bootstrap.names import Names
+        from bootstrap.plan import all_requests, plan, remarks
+
+        screen, description = Screen(as_json=as_json), read_description(file)
+        account = open_account(description) if Account.has_credentials() else None
+        names = (
+            Names(description, account.number, account.partition)
+            if account
+            else _nobody(description)
+        )
+        with screen.working("reading"):
+            uploads = find_uploads(description, Path(file).parent, export=False)
+            planned = list(plan(all_requests(names, uploads), account))
+        notes = [
+            *remarks(description),
+            *(f"{name}: still to be made" for name in uploads.missing()),
+        ]
+        if not uploads.model:
+            notes.append(f"model: `up` exports the weights {description.files.weights} first")
+        if account is None:
+            notes.insert(0, f"no credentials: planned for an empty account, called {names.account}")
+    if as_json:
+        screen.show(
+            {
+                "account": names.account if account else None,
+                "region": description.region,
+                "notes": notes,
+                "requests": [planned_json(n, one) for n, one in enumerate(planned, 1)],
+            }
+        )
+        return
+    for number, one in enumerate(planned, 1):
+        for line in planned_lines(number, one):
+            screen.line(line)
+    for note in notes:
+        screen.line(f"note: {note}")
+    screen.line(summary_line(planned, names.account if account else None, description.region))
+
+
+def up_and_tell(file: str, *, as_json: bool) -> None:
+    """Send what is not there yet, each request told as it is sent."""
+    with told():
+        from bootstrap.description import read_description
+        from bootstrap.names import Names
+        from bootstrap.plan import all_requests, remarks, up
+
+        screen, description = Screen(as_json=as_json), read_description(file)
+        account = open_account(description)
+        names = Names(description, account.number, account.partition)
+        with screen.working("exporting the model"):
+            uploads = find_uploads(description, Path(file).parent, export=True)
+        if uploads.missing():
+            raise AccountError(f"{uploads.missing()[0]}: not there; build it before `up`")
+        done: list[Planned] = []
+        for number, one in enumerate(up(all_requests(names, uploads), account), 1):
+            done.append(one)
+            for line in planned_lines(number, one, brief=True):
+                screen.line(line)
+    if as_json:
+        requests = [planned_json(n, one) for n, one in enumerate(done, 1)]
+        screen.show(
+            {"account": account.number, "region": description.region, "requests": requests}
+            | _made(account)
+        )
+        return
+    for note in remarks(description):
+        screen.line(f"note: {note}")
+    screen.line(summary_line(done, account.number, description.region, done=True))
+    for name, value in _made(account).items():
+        screen.line(f"{name}: {value}")
+
+
+def open_account(description: Description) -> Account:
+    """The account of the caller's credentials; it must be the one that the description names, if it names one.
+
+    Raises
+    ------
+    AccountError
+        Where it is another one.
+    """
+    from bootstrap.account import Account
+
+    account = Account(description.region)
+    if description.account not in (None, account.number):
+        raise AccountError(
+            f"the credentials are of account {account.number}, and the description is for "
+            f"{description.account}: set AWS_PROFILE, or change `account`"
+        )
+    return account
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Have what `bootstrap` raises reach the user as one line."""
+    from bootstrap.errors import CloudError
+
+    try:
+        yield
+    except CloudError as error:
+        raise AccountError(str(error)) from error
+
+
+def _nobody(description: Description) -> Any:
+    from bootstrap.names import NO_ACCOUNT, Names
+
+    return Names(description, description.account or NO_ACCOUNT)
+
+
+def _made(account: Account) -> dict[str, str]:
+    """What the user may want to name later on."""
+    told = {"cluster.JobFlowId": "cluster", "application.applicationId": "application"}
+    return {name: account.values[key] for key, name in told.items() if key in account.values}

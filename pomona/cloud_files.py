@@ -1,0 +1,87 @@
+"""What `pomona cloud` uploads from this machine: environment, code, the exported model, notebooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streaming
+from streaming.errors import UsageError
+from streaming.export import JSON_FILE
+from streaming.jars import cache_folder
+from streaming.model_store import ensure_model, find_model
+from streaming.storage import normalize
+from streaming.weights import IMAGENET, RANDOM, weights_sha256
+
+if TYPE_CHECKING:
+    from bootstrap.schema import Description
+    from bootstrap.uploads import Uploads
+
+_FENCE = "fenced-log-store.jar"
+
+
+def code_files() -> dict[str, Path]:
+    """The scripts and the jar that the nodes need, by name."""
+    import bootstrap
+
+    ours = Path(bootstrap.__file__).parent
+    jar = Path(streaming.__file__).with_name(_FENCE)
+    return {
+        "bootstrap_emr.sh": ours / "bootstrap_emr.sh",
+        "submit.py": ours / "submit.py",
+        _FENCE: jar,
+    }
+
+
+def find_uploads(description: Description, beside: Path, *, export: bool) -> Uploads:
+    """The files that a description names.
+
+    Parameters
+    ----------
+    description : Description
+    beside : pathlib.Path
+        Folder against which its paths are taken.
+    export : bool
+        Whether to export the model where it is not yet; TensorFlow starts then.
+
+    Raises
+    ------
+    UsageError
+        Where the folder of notebooks is none.
+    ModelError, WeightsUnavailable
+        Where the weights cannot be used.
+    """
+    from bootstrap.request import LocalFile
+    from bootstrap.uploads import Uploads
+
+    notebooks: dict[str, LocalFile] = {}
+    if description.files.notebooks:
+        folder = beside / description.files.notebooks
+        if not folder.is_dir():
+            raise UsageError(
+                f"{folder}: no folder; [files] notebooks must name one, or be left out"
+            )
+        for path in sorted(folder.rglob("*.ipynb")):
+            notebooks[path.relative_to(folder).as_posix()] = LocalFile.at(path)
+    model = _model_folder(description.files.weights, beside, export=export)
+    files = sorted(model.iterdir()) if model else []
+    return Uploads(
+        environment=LocalFile.at(beside / description.files.environment),
+        code={name: LocalFile.at(path) for name, path in code_files().items()},
+        model={f"{file.parent.name}/{file.name}": LocalFile.at(file) for file in files},
+        notebooks=notebooks,
+    )
+
+
+def _model_folder(weights: str, beside: Path, *, export: bool) -> Path | None:
+    """Where the exported model lies on this machine; it is exported once."""
+    named = weights
+    if weights not in (IMAGENET, RANDOM):
+        weights = weights if "://" in weights else str(beside / weights)
+        named = str(weights_sha256(weights))[:12]
+    models = normalize(str(cache_folder() / "models" / named))
+    found = ensure_model(models, weights) if export else find_model(models)
+    if found is None:
+        return None
+    folder = Path(models.removeprefix("file:")) / found.model_id
+    return folder if (folder / JSON_FILE).is_file() else None

@@ -1,0 +1,60 @@
+"""A folder as `pomona cloud` needs it: a description, an exported model, small files in place of the large ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from described import CODE, LEAST
+
+from streaming.decode import DECODER_REVISION
+from streaming.extractor import Extractor
+from streaming.weights import weights_sha256
+
+#: Weights that need no network; what was exported of them is a small file here: it is uploaded, and no more.
+WEIGHTS = 'files.weights = "random"\n'
+
+
+def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") -> Path:
+    """Make it, make it the current folder, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    code = folder / "code"
+    code.mkdir(exist_ok=True)
+    for name in CODE:
+        (code / name).write_text(f"stands in for {name}")
+    (folder / "environment.tar.gz").write_bytes(b"stands in for an environment")
+    describe(folder, more)
+    models = folder / "cache" / "pomona" / "models" / "random" / "mobilenet-1"
+    models.mkdir(parents=True, exist_ok=True)
+    (models / "model.onnx").write_bytes(b"stands in for a network")
+    (models / "model.json").write_text(extractor().to_json())
+    patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    patch.setattr("pomona.cloud_files.code_files", lambda: {name: code / name for name in CODE})
+    patch.chdir(folder)
+    return folder
+
+
+def describe(folder: Path, more: str = "") -> None:
+    """Write the description, with these lines more."""
+    (folder / "cluster.toml").write_text(LEAST + WEIGHTS + more)
+
+
+def extractor() -> Extractor:
+    """What is known of a network that was exported from the seeded weights."""
+    return Extractor(
+        model_id="mobilenet-1",
+        architecture="MobileNetV2",
+        weights="random",
+        weights_sha256=str(weights_sha256("random")),
+        layer="global_average_pooling2d",
+        width=1280,
+        input_size=224,
+        divisor=127.5,
+        offset=-1.0,
+        decoder_revision=DECODER_REVISION,
+        precision="float32",
+        onnx_sha256="0" * 64,
+        keras_sha256="0" * 64,
+        versions={},
+        created_at="2026-11-01T00:00:00+00:00",
+    )

@@ -1,0 +1,49 @@
+"""Descriptions, names and small files for the tests of what runs on AWS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloud_account import ACCOUNT
+
+from bootstrap.description import parse_description
+from bootstrap.names import Names
+from bootstrap.request import LocalFile, Parameters, Request
+from bootstrap.uploads import Uploads
+
+LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
+CODE = ("bootstrap_emr.sh", "submit.py", "fenced-log-store.jar")
+#: Descriptions that between them take every way through the requests.
+KINDS = {
+    "stream": "",
+    "once": 'ingest.mode = "once"\nrefit.schedule = "rate(1 day)"\n',
+    "private": (
+        'storage.images = "s3://pictures/fruits/"\ninstances.task = 1\nrelease = "emr-spark-8.0.0"\n'
+        'network = {private = true, ssh_key = "mine", ssh_from = ["192.0.2.1/32"]}\n'
+    ),
+    "serverless": 'mode = "serverless"\n',
+    "serverless once": 'mode = "serverless"\ningest.mode = "once"\nrefit.schedule = "cron(0 2 * * ? *)"\n',
+}
+
+
+def names(more: str = "") -> Names:
+    """Names of a description with these lines more."""
+    return Names(parse_description((LEAST + more).encode()), ACCOUNT)
+
+
+def uploads(folder: Path) -> Uploads:
+    """Small files in place of environment, code and model; what is in them does not matter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("environment.tar.gz", *CODE, "model.json", "model.onnx"):
+        (folder / name).write_text(f"stands in for {name}")
+    return Uploads(
+        environment=LocalFile.at(folder / "environment.tar.gz"),
+        code={name: LocalFile.at(folder / name) for name in CODE},
+        model={f"mobilenet-1/{n}": LocalFile.at(folder / n) for n in ("model.json", "model.onnx")},
+    )
+
+
+def parameters(requests: list[Request], operation: str) -> Parameters:
+    """Parameters of the one request with this operation."""
+    (found,) = [request for request in requests if request.operation == operation]
+    return found.parameters

@@ -1,0 +1,142 @@
+"""Promises of `cluster.toml`: what is wrong in it is one line with its line's number and what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from bootstrap.description import changed, parse_description, read_description
+from bootstrap.errors import DescriptionError
+from bootstrap.schema import REQUIRED, Description
+
+EXAMPLE = Path(__file__).parents[1] / "bootstrap" / "cluster.example.toml"
+LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
+
+
+def keys(kind: Any = Description, prefix: str = "") -> dict[str, Any]:
+    """Defaults of all keys by their dotted names."""
+    found: dict[str, Any] = {}
+    types = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(types[field.name]):
+            found |= keys(types[field.name], f"{prefix}{field.name}.")
+        else:
+            found[prefix + field.name] = field.default
+    return found
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return found
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(DescriptionError) as caught:
+        parse_description((LEAST + text).encode())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_example_is_a_description_of_defaults() -> None:
+    assert read_description(str(EXAMPLE)) == dataclasses.replace(
+        parse_description(LEAST.encode()),
+        refit=dataclasses.replace(parse_description(LEAST.encode()).refit, schedule="rate(1 hour)"),
+    )
+
+
+def test_the_example_shows_every_key_and_no_other() -> None:
+    text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    shown = flat(tomllib.loads(text))
+    assert set(shown) == set(keys())
+    parse_description(text.encode())  # what is commented out is allowed too
+    for key, default in keys().items():
+        if default not in (None, ()) and key not in REQUIRED:
+            assert shown[key] == default, key
+
+
+def test_the_example_explains_every_key() -> None:
+    for line in EXAMPLE.read_text().splitlines():
+        if " = " in line:
+            assert re.search(r".#\s*\S", line), line
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[instances]\ncores = 4", "line 4: instances.cores is no key; [instances] allowed: type, core,"),
+        ("colour = 1", "line 3: colour is no key; allowed: name, region,"),
+        ("\n\n[instances]\n# of them\ncore = 0", "line 7: instances.core is 0; it must be a whole number, 1 to"),
+        ('[instances]\ncore = "2"', "line 4: instances.core is '2'; it must be a whole number"),
+        ("[instances]\ncore = true", "line 4: instances.core is True; it must be a whole number"),
+        ("instances.core = 2.5", "line 3: instances.core is 2.5; it must be a whole number"),
+        ("instances = { core = -1 }", "line 3: instances.core is -1; it must be a whole number"),
+        ('[instances]\ntype = "large"', "line 4: instances.type is 'large'; it must be an EC2 type"),
+        ("instances = 3", "line 3: instances must be a table"),
+        ('release = "emr-6.0.0"', "it must be one of emr-7.13.0, emr-spark-8.0.0"),
+        ('mode = "fast"', "line 3: mode is 'fast'; it must be one of cluster, serverless"),
+        ("account = 123456789012", "line 3: account is 123456789012; it must be the 12 digits"),
+        ('[network]\nssh_from = ["0.0.0.0/0"]', "line 4: network.ssh_from is ['0.0.0.0/0']; it must be addr"),
+        ('[network]\nssh_from = "1.2.3.4/32"', "line 4: network.ssh_from is '1.2.3.4/32'; it must be addr"),
+        ('[storage]\nimages = "pomona/"', "line 4: storage.images is 'pomona/'; it must be a folder"),
+        ('[storage]\ndata_bucket = "Fruits"', "line 4: storage.data_bucket is 'Fruits'; it must be 3 to 63"),
+        ('[refit]\nschedule = "hourly"', "line 4: refit.schedule is 'hourly'; it must be never, or such as"),
+        ("[refit]\nvariance = 1.5", "line 4: refit.variance is 1.5; it must be a share"),
+        ("[limits]\nnodes = 1", "line 4: limits.nodes is 1; it must be 2 or more"),
+        ("[instances]\ncore = 3", "limits.core is 2; it must be 3 to 8"),
+        ('[storage]\nlake = "images/lake/"', "must not lie in the lake"),
+        ('[storage]\ndata_bucket = "one"\nlog_bucket = "one"', "line 5: storage.log_bucket is 'one'; it must be"),
+        ('[network]\nssh_from = ["1.2.3.4/32"]', "network.ssh_from opens SSH; it must come with network.ssh_key"),
+        ('[evaluator]\nprincipals = ["alice"]', "line 4: evaluator.principals is ['alice']; it must be ARNs"),
+        ("[instances", "no TOML: "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_one_line(text: str, told: str) -> None:
+    said = complaint(text)
+    assert said.startswith("cluster.toml")
+    assert told in said
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_name_and_a_region_are_needed(name: str) -> None:
+    text = "".join(line for line in LEAST.splitlines(True) if not line.startswith(name))
+    with pytest.raises(DescriptionError, match=f"{name} is missing; it must be "):
+        parse_description(text.encode())
+
+
+def test_a_file_that_is_not_there_is_told_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DescriptionError, match=r"no such file.*`pomona cloud example` prints one"):
+        read_description(str(tmp_path / "cluster.toml"))
+
+
+def test_keys_set_on_the_command_line_are_checked_as_those_of_the_file() -> None:
+    description = parse_description(LEAST.encode())
+    made = changed(description, {"instances.core": "1", "instances.type": "m6i.xlarge"}, "--set")
+    assert (made.instances.core, made.instances.type) == (1, "m6i.xlarge")
+    assert dataclasses.replace(made, instances=description.instances) == description
+    for key, value, told in (
+        ("instances.core", "many", "--set: instances.core is 'many'; it must be a whole number"),
+        ("instances.cores", "1", "--set: instances.cores is no key"),
+        ("name.x", "1", "--set name.x: name is no table"),
+        ("instances.core", "5", "limits.core is 2; it must be 5 to 8"),
+    ):
+        with pytest.raises(DescriptionError, match=re.escape(told)):
+            changed(description, {key: value}, "--set")
+
+
+def test_refits_are_hourly_beside_a_stream_and_else_only_when_asked_for() -> None:
+    for text, schedule in (
+        ("", "rate(1 hour)"),
+        ('ingest.mode = "once"', None),
+        ('refit.schedule = "never"', None),
+        ('ingest.mode = "once"\nrefit.schedule = "rate(1 day)"', "rate(1 day)"),
+    ):
+        assert parse_description((LEAST + text).encode()).schedule == schedule

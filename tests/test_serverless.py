@@ -1,0 +1,57 @@
+"""Promises of the way without nodes: application, endless job, limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from described import KINDS, names
+
+from bootstrap.serverless import create_application, ingest_job
+from bootstrap.uploads import Places
+
+
+def job(kind: str, more: str = "") -> dict[str, Any]:
+    found = names(KINDS[kind] + more)
+    return ingest_job(found, Places(found, "v1"))
+
+
+def settings(job: dict[str, Any]) -> dict[str, str]:
+    words = job["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].split()
+    assert words[::2] == ["--conf"] * (len(words) // 2)
+    return dict(word.split("=", 1) for word in words[1::2])
+
+
+def test_a_stream_is_started_again_and_has_no_end() -> None:
+    made = job("serverless", "ingest.restarts_an_hour = 3")
+    assert made["mode"] == "STREAMING"
+    assert made["retryPolicy"] == {"maxFailedAttemptsPerHour": 3}
+    assert made["executionTimeoutMinutes"] == 0  # none: the default ends a job after 12 hours
+    once = job("serverless once")
+    assert once["mode"] == "BATCH"
+    assert once["jobDriver"]["sparkSubmit"]["entryPointArguments"][-1] == "--once"
+
+
+def test_the_environment_comes_along_as_an_archive() -> None:
+    told = settings(job("serverless"))
+    folder = "s3://fruits-data-123456789012/pomona/v1"
+    assert told["spark.archives"] == f"{folder}/environment.tar.gz#environment"
+    assert {value for key, value in told.items() if key.lower().endswith("python")} == {
+        "./environment/bin/python"
+    }
+    assert told["spark.jars"].endswith(f"{folder}/fenced-log-store.jar")
+    assert job("serverless")["jobDriver"]["sparkSubmit"]["entryPoint"] == f"{folder}/submit.py"
+
+
+def test_its_limits_are_those_of_as_many_nodes() -> None:
+    made = create_application(
+        names(KINDS["serverless"] + "limits = {nodes = 5, idle_minutes = 20}")
+    )
+    assert made["maximumCapacity"] == {"cpu": "20 vCPU", "memory": "80 GB"}
+    assert made["autoStopConfiguration"] == {"enabled": True, "idleTimeoutMinutes": 20}
+    told = settings(job("serverless", "limits.nodes = 5"))
+    assert told["spark.dynamicAllocation.maxExecutors"] == "4"  # the fifth is for a refit
+
+
+def test_logs_go_to_the_log_bucket() -> None:
+    monitoring = job("serverless")["configurationOverrides"]["monitoringConfiguration"]
+    assert monitoring["s3MonitoringConfiguration"]["logUri"] == "s3://fruits-log-123456789012/emr/"
