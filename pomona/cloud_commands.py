@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from pomona.arguments import Json
+from pomona.cloud_running_commands import app as running_commands
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(running_commands)
 
 File = Annotated[str, typer.Option("--file", "-f", help="The description (cluster.toml).")]
 
