@@ -127,7 +127,9 @@ def _cluster_hour(nodes: int, d: Description, prices: Prices, steps: list[Step])
     disk = (d.instances.disk_gb + _ROOT_GB) * prices.of("storage", "ebs_gb_month") / MONTH_HOURS
     value = (1 + nodes) * (ec2 + emr + disk)
     how = f"(1 primary + {nodes}) * ({ec2:g} EC2 + {emr:g} EMR + {disk:.4f} for {d.instances.disk_gb + _ROOT_GB} GB)"
-    steps.append(Step(f"an hour of {nodes} nodes {kind} on demand", how, f"{value:,.4f} {prices.currency}"))
+    steps.append(
+        Step(f"an hour of {nodes} nodes {kind} on demand", how, f"{value:,.4f} {prices.currency}")
+    )
     return value
 
 

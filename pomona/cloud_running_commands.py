@@ -54,3 +54,29 @@ def prices() -> None:
     from pomona.screen import Screen
 
     tell_prices(Screen())
+
+
+@app.command()
+def status(file: File = "cluster.toml", as_json: Json = False) -> None:
+    """Tell how cluster, steps, jobs and schedule stand.
+
+    Example: pomona cloud status -f cluster.toml
+    """
+    from pomona.cloud_running import tell_state
+
+    tell_state(file, as_json=as_json)
+
+
+@app.command()
+def down(
+    file: File = "cluster.toml",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """End what costs by the hour: schedule, cluster, application. The data bucket stays.
+
+    Example: pomona cloud down -f cluster.toml
+    """
+    from pomona.cloud_running import down_and_tell
+
+    down_and_tell(file, yes=yes, as_json=as_json)
