@@ -1,0 +1,209 @@
+"""Promises of the policies: `ARCHITECTURE.md` shows each statement as it is sent; none allows more than is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from described import KINDS, names
+
+from bootstrap.access import access_requests, scheduler_requests
+from bootstrap.names import Names
+from bootstrap.policies import (
+    Statement,
+    document,
+    evaluator_statements,
+    scheduler_statements,
+    service_statements,
+)
+from bootstrap.schema import Description, Ingest
+from bootstrap.working import job_statements, node_statements
+
+ARCHITECTURE = (Path(__file__).parents[1] / "ARCHITECTURE.md").read_text()
+
+#: As `ARCHITECTURE.md` writes them.
+PLAIN = Names(Description(name="NAME", region="REGION"), account="ACCOUNT")
+ONCE = Names(Description(name="NAME", region="REGION", ingest=Ingest("once")), account="ACCOUNT")
+SERVERLESS = Names(Description(name="NAME", region="REGION", mode="serverless"), account="ACCOUNT")
+ROLES: dict[str, list[Statement]] = {
+    "NAME-service": service_statements(PLAIN),
+    "NAME-nodes": node_statements(PLAIN),
+    "NAME-job": job_statements(SERVERLESS),
+    "NAME-scheduler": scheduler_statements(PLAIN),
+    "NAME-scheduler, ingest.mode once": scheduler_statements(ONCE),
+    "NAME-scheduler, serverless": scheduler_statements(SERVERLESS),
+    "NAME-evaluator": evaluator_statements(PLAIN),
+}
+
+
+def row(statement: Statement) -> str:
+    """A statement as a row of the document's table."""
+    condition = "".join(
+        f"; if {key} {'is' if operator == 'StringEquals' else 'is like'} "
+        + " or ".join(f"`{value}`" for value in ([values] if isinstance(values, str) else values))
+        for operator, inner in statement.condition.items()
+        for key, values in inner.items()
+    )
+    may = ", ".join(f"`{action}`" for action in statement.actions)
+    on = ", ".join(f"`{resource}`" for resource in statement.resources)
+    return f"| {statement.sid} | {may} | {on}{condition} | {statement.why} |"
+
+
+def tables() -> Iterator[str]:
+    for role, statements in ROLES.items():
+        rows = "\n".join(map(row, statements))
+        yield f"**`{role}`**\n\n| statement | may | on | why |\n| --- | --- | --- | --- |\n{rows}\n"
+
+
+@pytest.mark.parametrize("table", [*tables()], ids=list(ROLES))
+def test_the_document_shows_each_statement_as_it_is_sent(table: str) -> None:
+    assert table in ARCHITECTURE
+
+
+def test_the_document_shows_no_other_role() -> None:
+    assert re.findall(r"^\*\*`(NAME-.*)`\*\*$", ARCHITECTURE, re.MULTILINE) == list(ROLES)
+
+
+def sent(kind: str) -> dict[str, Any]:
+    """Documents by the names of their roles, as they are sent."""
+    found = names(KINDS[kind])
+    return {
+        one.parameters["RoleName"]: json.loads(one.parameters["PolicyDocument"])
+        for one in [*access_requests(found), *scheduler_requests(found)]
+        if one.operation == "put_role_policy"
+    }
+
+
+def test_what_is_sent_is_what_the_statements_say() -> None:
+    found = names()
+    assert sent("stream") == {
+        "fruits-service": document(service_statements(found)),
+        "fruits-nodes": document(node_statements(found)),
+        "fruits-evaluator": document(evaluator_statements(found)),
+        "fruits-scheduler": document(scheduler_statements(found)),
+    }
+    assert set(sent("serverless")) == {"fruits-job", "fruits-evaluator", "fruits-scheduler"}
+
+
+def statements(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for role, policy in sent(kind).items():
+        for statement in policy["Statement"]:
+            yield role, statement
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_statement_allows_whole_services_or_everything(kind: str) -> None:
+    for role, one in statements(kind):
+        assert one["Effect"] == "Allow"
+        assert not [action for action in one["Action"] if "*" in action]
+        if "*" in one["Resource"]:  # where the actions know no narrower resource
+            assert one["Sid"] in ("SessionManager", "StartCluster"), (role, one)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_role_is_passed_only_to_the_service_it_is_for(kind: str) -> None:
+    for _, one in statements(kind):
+        if "iam:PassRole" in one["Action"]:
+            assert "iam:PassedToService" in one["Condition"]["StringEquals"]
+            assert all(":role/fruits-" in arn for arn in one["Resource"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_evaluator_only_lists_and_reads(kind: str) -> None:
+    allowed = {
+        action
+        for role, one in statements(kind)
+        if role == "fruits-evaluator"
+        for action in one["Action"]
+    }
+    assert allowed == {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_may_read_or_delete_logs(kind: str) -> None:
+    for role, one in statements(kind):
+        if any("fruits-log-" in arn for arn in one["Resource"]):
+            assert role in ("fruits-nodes", "fruits-job")
+            assert one["Action"] == ["s3:PutObject"]
+
+
+def test_the_evaluator_sees_only_images_and_lake_in_a_listing() -> None:
+    """A condition, which moto ignores: so it is looked at as data."""
+    (listing,) = [
+        one
+        for role, one in statements("stream")
+        if role == "fruits-evaluator" and "s3:ListBucket" in one["Action"]
+    ]
+    assert listing["Condition"] == {
+        "StringLike": {"s3:prefix": ["images", "images/*", "lake", "lake/*"]}
+    }
+    apart = [
+        one
+        for role, one in statements("private")
+        if role == "fruits-evaluator" and "s3:ListBucket" in one["Action"]
+    ]
+    assert {one["Resource"][0]: one["Condition"]["StringLike"]["s3:prefix"] for one in apart} == {
+        "arn:aws:s3:::fruits-data-123456789012": ["lake", "lake/*"],
+        "arn:aws:s3:::pictures": ["fruits", "fruits/*"],
+    }
+
+
+def test_images_in_a_bucket_of_their_own_are_read_and_nothing_else_there() -> None:
+    there = [
+        (role, one)
+        for role, one in statements("private")
+        if any("::pictures" in arn for arn in one["Resource"])
+    ]
+    assert {role for role, _ in there} == {"fruits-nodes", "fruits-evaluator"}
+    for _, one in there:
+        assert set(one["Action"]) <= {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
+
+
+def trusts(kind: str, more: str = "") -> dict[str, Any]:
+    found = names(KINDS[kind] + more)
+    return {
+        one.parameters["RoleName"]: json.loads(one.parameters["AssumeRolePolicyDocument"])[
+            "Statement"
+        ]
+        for one in [*access_requests(found), *scheduler_requests(found)]
+        if one.operation == "create_role"
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_services_take_their_roles_on_behalf_of_this_account_alone(kind: str) -> None:
+    for role, (statement,) in trusts(kind).items():
+        if role in ("fruits-nodes", "fruits-evaluator"):
+            continue
+        condition = statement["Condition"]
+        assert condition["StringEquals"] == {"aws:SourceAccount": "123456789012"}
+        assert ":eu-west-1:123456789012:" in condition["ArnLike"]["aws:SourceArn"]
+    services = {role: one[0]["Principal"].get("Service") for role, one in trusts(kind).items()}
+    expected = {
+        "fruits-service": "elasticmapreduce.amazonaws.com",
+        "fruits-nodes": "ec2.amazonaws.com",
+        "fruits-job": "emr-serverless.amazonaws.com",
+        "fruits-scheduler": "scheduler.amazonaws.com",
+        "fruits-evaluator": None,
+    }
+    assert services.items() <= expected.items()
+
+
+def test_the_evaluators_role_is_for_those_named_or_for_the_account() -> None:
+    (statement,) = trusts("stream")["fruits-evaluator"]
+    assert statement["Principal"] == {"AWS": ["arn:aws:iam::123456789012:root"]}
+    alice = "arn:aws:iam::123456789012:user/alice"
+    (statement,) = trusts("stream", f'evaluator.principals = ["{alice}"]')["fruits-evaluator"]
+    assert statement["Principal"] == {"AWS": [alice]}
+    assert statement["Action"] == "sts:AssumeRole"
+
+
+def test_china_has_its_own_arns_and_its_own_ec2() -> None:
+    found = Names(names().description, "123456789012", "aws-cn")
+    told = json.dumps([one.parameters for one in access_requests(found)])
+    assert "arn:aws:" not in told
+    assert "ec2.amazonaws.com.cn" in told
