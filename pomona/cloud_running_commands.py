@@ -80,3 +80,41 @@ def down(
     from pomona.cloud_running import down_and_tell
 
     down_and_tell(file, yes=yes, as_json=as_json)
+
+
+@app.command()
+def tunnel(
+    cluster: Annotated[
+        str | None,
+        typer.Argument(metavar="[CLUSTER]", help="Name or id (as in the description)."),
+    ] = None,
+    file: File = "cluster.toml",
+    via: Annotated[str, typer.Option(help="ssh or session-manager.")] = "ssh",
+    key: Annotated[
+        str | None, typer.Option(help="Private key (~/.ssh/, by the name of the key pair).")
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="Address in place of the node's public name: host or host:port."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of this machine for Jupyter.")] = 9443,
+    spark_port: Annotated[int, typer.Option(help="Port of this machine for Spark's UI.")] = 18080,
+    gateway_port: Annotated[
+        int | None, typer.Option(help="The node's port of Jupyter Enterprise Gateway (18888).")
+    ] = None,
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Print the command, and open nothing.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Open, check, and close again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Open a tunnel to JupyterHub (or its gateway) and to the Spark UI of a cluster, until Ctrl-C.
+
+    Example: pomona cloud tunnel --key ~/.ssh/my-key.pem
+    """
+    from pomona.cloud_tunnel import TunnelOptions, open_and_tell
+
+    options = TunnelOptions(
+        cluster, via, key, to, port, spark_port, gateway_port, print_only, check
+    )
+    open_and_tell(file, options, as_json=as_json)

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_account import ACCOUNT, MAKER, READING, CloudAccount, serve
-from cloud_place import describe, make_cloud_place
+from cloud_account import ACCOUNT, MAKER, READING, CloudAccount
+from cloud_place import describe
 from command_line import Command
 
 import bootstrap.down
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
-    with serve(tmp_path_factory.mktemp("tls")) as account:
-        yield account
-
-
-@pytest.fixture
-def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccount:
-    served.reset()
-    for name, value in (served.variables | MAKER).items():
-        monkeypatch.setenv(name, value)
-    return served
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return make_cloud_place(tmp_path / "place", monkeypatch)
-
-
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
+pytest_plugins = ["cloud_fixtures"]
 
 
 def only_reading(account: CloudAccount, patch: pytest.MonkeyPatch) -> None:
