@@ -118,3 +118,25 @@ def tunnel(
         cluster, via, key, to, port, spark_port, gateway_port, print_only, check
     )
     open_and_tell(file, options, as_json=as_json)
+
+
+@app.command()
+def logs(
+    name: Annotated[
+        str, typer.Argument(help="ingest, refit, or the id of a step or job.")
+    ] = "ingest",
+    file: File = "cluster.toml",
+    part: Annotated[str, typer.Option(help="step, driver or all.")] = "all",
+    lines: Annotated[int, typer.Option(help="Last lines of each file; 0: all.")] = 100,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until it is over, or Ctrl-C.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print what a step or job and its driver have logged.
+
+    Example: pomona cloud logs ingest --follow
+    """
+    from pomona.cloud_logs import tell_logs
+
+    tell_logs(file, name, part, lines, follow=follow, as_json=as_json)
