@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
+from bootstrap.described import comparable, described_request, find_cluster
 from bootstrap.names import Names
 from bootstrap.policies import FOR_EMR
 from bootstrap.request import Ask, Found, Parameters, Request
 from bootstrap.steps import PYTHON, ingest_step, refit_step
 from bootstrap.uploads import Places
 
-#: States of a cluster that is not about to end.
-LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 #: Tag that holds the hash of the request by which a cluster was made.
 MADE_BY = "pomona:request"
 _JUPYTER = {"emr-7.13.0": ("JupyterHub",), "emr-spark-8.0.0": ("JupyterEnterpriseGateway",)}
@@ -77,7 +75,7 @@ def run_job_flow(names: Names, places: Places) -> Parameters:
 
 
 def request_hash(request: Parameters) -> str:
-    """Hash of a request, its tags left out: what AWS tells of a cluster is not all that was asked for."""
+    """Hash of a request, its tags left out: a cluster that carries it need not be compared with the request."""
     told = json.dumps(
         {key: value for key, value in request.items() if key != "Tags"}, sort_keys=True
     )
@@ -194,7 +192,9 @@ def _cluster(names: Names, request: Parameters) -> Request:
         if found is None:
             return None
         tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags") or ()}
-        return Found({MADE_BY: tags.get(MADE_BY)}, {"cluster.JobFlowId": found["Id"]})
+        same = tags.get(MADE_BY) == request_hash(request)
+        standing = request if same else described_request(ask, found)
+        return Found(comparable(standing), {"cluster.JobFlowId": found["Id"]})
 
     return Request(
         name="cluster",
@@ -203,22 +203,10 @@ def _cluster(names: Names, request: Parameters) -> Request:
         parameters=request,
         why="one primary node, core nodes on demand, Spot beyond that",
         look=look,
-        wanted={MADE_BY: request_hash(request)},
+        wanted=comparable(request),
         made=lambda answer: {"cluster.JobFlowId": answer["JobFlowId"]},
         patient=("ValidationException",),
     )
-
-
-def find_cluster(ask: Ask, name: str) -> Parameters | None:
-    """The live cluster of this name or id, as `describe_cluster` tells of it; of several the newest."""
-    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE}) or {}
-    found = [one for one in answer["Clusters"] if name in (one["Name"], one["Id"])]
-    if not found:
-        return None
-    newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
-    described: Any = ask("emr", "describe_cluster", {"ClusterId": newest["Id"]})
-    cluster: Parameters = described["Cluster"]
-    return cluster
 
 
 def _add_step(names: Names, step: Parameters) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -54,32 +54,35 @@ def parse_description(content: bytes, path: str = "cluster.toml") -> Description
     return description
 
 
-def changed(description: Description, settings: dict[str, str], told: str) -> Description:
-    """A description with keys set anew, as `--set instances.core=4` does.
+def checked(settings: Mapping[str, str], allowed: Sequence[str]) -> dict[str, Any]:
+    """The values of single keys, as `--set instances.core=4` gives them.
 
     Parameters
     ----------
-    description : Description
     settings : dict of str
         From dotted keys to values as TOML or, where that is none, as plain text.
-    told : str
-        How an error calls the place, such as ``--set``.
+    allowed : list of str
+        Keys that may be set.
+
+    Raises
+    ------
+    DescriptionError
+        For another key, or a value that the schema does not allow.
     """
-    plain = _plain(description)
-    for dotted, value in settings.items():
-        *tables, name = dotted.split(".")
-        inner = plain
-        for table in tables:
-            inner = inner.setdefault(table, {})
-            if not isinstance(inner, dict):
-                raise DescriptionError(f"{told} {dotted}: {table} is no table")
+    made: dict[str, Any] = {}
+    for dotted, told in settings.items():
+        if dotted not in allowed:
+            raise DescriptionError(f"{dotted}: cannot be set here; allowed: {', '.join(allowed)}")
         try:
-            inner[name] = tomllib.loads(f"value = {value}")["value"]
+            value = tomllib.loads(f"value = {told}")["value"]
         except tomllib.TOMLDecodeError:
-            inner[name] = value
-    where = _Lines(told, "")
-    made: Description = _table(Description, plain, "", where)
-    _check_together(made, where)
+            value = told
+        table, _, name = dotted.rpartition(".")
+        kind = get_type_hints(Description)[table] if table else Description
+        field = {field.name: field for field in dataclasses.fields(kind)}[name]
+        if not field.metadata["check"](value):
+            raise DescriptionError(f"{dotted} is {value!r}; it must be {field.metadata['allowed']}")
+        made[dotted] = value
     return made
 
 
@@ -136,19 +139,6 @@ def _table(kind: Any, values: dict[str, Any], prefix: str, where: _Lines) -> Any
 def _allowed(kind: Any, name: str) -> str:
     field = next(field for field in dataclasses.fields(kind) if field.name == name)
     return str(field.metadata["allowed"])
-
-
-def _plain(table: Any) -> dict[str, Any]:
-    """A description as TOML has it: what is not set is not there."""
-    return {
-        name: _plain(value)
-        if dataclasses.is_dataclass(value)
-        else [*value]
-        if isinstance(value, tuple)
-        else value
-        for name, value in vars(table).items()
-        if value is not None
-    }
 
 
 def _check_together(description: Description, where: _Lines) -> None:

@@ -13,7 +13,7 @@ from bootstrap.cluster import cluster_requests
 from bootstrap.errors import CloudError, UnknownYetError
 from bootstrap.names import Names
 from bootstrap.network import network_requests
-from bootstrap.request import Found, Parameters, Request, differences, resolved, unresolved
+from bootstrap.request import Parameters, Request, differences, resolved, unresolved
 from bootstrap.schedule import schedule_requests
 from bootstrap.schema import Description
 from bootstrap.serverless import serverless_requests
@@ -128,22 +128,14 @@ def look(request: Request, account: Account) -> Planned:
     account.values.update(found.values)
     if request.reads:
         return Planned(request, Action.READ, request.operation, parameters)
-    return _compare(request, found, parameters, resolved(request.wanted, account.values))
-
-
-def _compare(request: Request, found: Found, parameters: Parameters, wanted: object) -> Planned:
-    lines = differences(_by_values(found.current), _by_values(wanted))
+    current = resolved(found.current, account.values)
+    lines = differences(current, resolved(request.wanted, account.values))
     if not lines:
         return Planned(request, Action.KEEP, request.operation, parameters)
     if request.change is None:
         return Planned(request, Action.DIFFERS, request.operation, parameters, lines)
     operation, changed = request.change(parameters, found)
     return Planned(request, Action.CHANGE, operation, changed, lines)
-
-
-def _by_values(value: object) -> object:
-    """Lists for tuples, so that what was written as data compares with what was read."""
-    return resolved(value, {})
 
 
 def up(requests: list[Request], account: Account) -> Iterator[Planned]:

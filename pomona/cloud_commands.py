@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from pomona.arguments import Json
+from pomona.cloud_running_commands import app as running_commands
+from streaming.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(running_commands)
 
 File = Annotated[str, typer.Option("--file", "-f", help="The description (cluster.toml).")]
 
@@ -53,3 +56,60 @@ def up(file: File = "cluster.toml", as_json: Json = False) -> None:
     from pomona.cloud import up_and_tell
 
     up_and_tell(file, as_json=as_json)
+
+
+Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or id of a live cluster.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show it, and send nothing.")]
+
+
+@app.command()
+def clone(
+    cluster: Cluster,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of cluster.toml; repeat it.")
+    ] = None,
+    with_steps: Annotated[
+        bool, typer.Option("--with-steps", help="Begin with its steps that are not over.")
+    ] = False,
+    dry_run: DryRun = False,
+    file: File = "cluster.toml",
+    as_json: Json = False,
+) -> None:
+    """Make a new cluster like CLUSTER, with changes, and show the difference.
+
+    Example: pomona cloud clone fruits --set instances.core=4 --set instances.type=m5.2xlarge
+    """
+    from pomona.cloud_changing import clone_and_tell, parse_settings
+
+    changes = parse_settings(settings or ())
+    clone_and_tell(file, cluster, changes, (dry_run, with_steps), as_json=as_json)
+
+
+@app.command()
+def resize(
+    cluster: Cluster,
+    core: Annotated[int | None, typer.Option(help="Core nodes, on demand.")] = None,
+    task: Annotated[int | None, typer.Option(help="Task nodes, of Spot.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Core and task nodes at most.")] = None,
+    instance_type: Annotated[
+        str | None, typer.Option(help="Another type of node, by a clone.")
+    ] = None,
+    dry_run: DryRun = False,
+    file: File = "cluster.toml",
+    as_json: Json = False,
+) -> None:
+    """Give CLUSTER more or fewer nodes where it stands, or larger ones by a clone.
+
+    Example: pomona cloud resize fruits --core 4
+    """
+    from pomona.cloud_changing import clone_and_tell, resize_and_tell
+
+    counts = {"instances.core": core, "instances.task": task, "limits.nodes": nodes}
+    changes = {key: str(count) for key, count in counts.items() if count is not None}
+    if instance_type is not None:
+        changes |= {"instances.type": instance_type}
+        clone_and_tell(file, cluster, changes, (dry_run, False), as_json=as_json)
+    elif changes:
+        resize_and_tell(file, cluster, changes, dry=dry_run, as_json=as_json)
+    else:
+        raise UsageError("give --core, --task, --nodes or --instance-type")

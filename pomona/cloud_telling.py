@@ -44,6 +44,15 @@ def planned_lines(number: int, planned: Planned, *, brief: bool = False) -> Iter
             yield f"        {line}"
 
 
+def request_lines(service: str, operation: str, parameters: Any) -> Iterator[str]:
+    """A request that stands by itself, in lines."""
+    from bootstrap.account import api_name
+
+    yield f"+ {api_name(service, operation)}"
+    for line in _lines(readable(parameters)):
+        yield f"    {line}"
+
+
 def planned_json(number: int, planned: Planned) -> dict[str, Any]:
     """The same for a script; policies in it are objects, and files are named."""
     from bootstrap.account import operation_model

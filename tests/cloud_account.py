@@ -91,6 +91,39 @@ def take_signatures(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(IAMRequest, "check_signature", checked)
 
 
+def keep_scaling(patch: pytest.MonkeyPatch) -> None:
+    """Have moto keep two policies of a cluster, which it drops, and tell of them."""
+    from moto.core.responses import ActionResult, EmptyResult
+    from moto.emr.responses import ElasticMapReduceResponse as Emr
+
+    kept: dict[str, dict[str, Any]] = {}
+    names = ("ManagedScalingPolicy", "AutoTerminationPolicy")
+    run = Emr.run_job_flow
+
+    def run_job_flow(response: Any) -> Any:
+        answer = run(response)
+        told = json.loads(response.body)
+        kept[answer.result["JobFlowId"]] = {key: told[key] for key in names if key in told}
+        return answer
+
+    def get(key: str) -> Any:
+        def told(response: Any) -> Any:
+            policies = kept[response._get_param("ClusterId")]
+            return ActionResult({key: policies[key]} if key in policies else {})
+
+        return told
+
+    def put_managed_scaling_policy(response: Any) -> Any:
+        told = json.loads(response.body)
+        kept[told["ClusterId"]]["ManagedScalingPolicy"] = told["ManagedScalingPolicy"]
+        return EmptyResult()
+
+    patch.setattr(Emr, "run_job_flow", run_job_flow)
+    patch.setattr(Emr, "put_managed_scaling_policy", put_managed_scaling_policy, raising=False)
+    patch.setattr(Emr, "get_managed_scaling_policy", get(names[0]), raising=False)
+    patch.setattr(Emr, "get_auto_termination_policy", get(names[1]), raising=False)
+
+
 def share_models(patch: pytest.MonkeyPatch) -> None:
     """Have all sessions read botocore's models once: they are most of what a short command takes."""
     import botocore.session
@@ -208,6 +241,8 @@ def _contents(account: CloudAccount) -> Iterator[tuple[str, Any]]:
     assert len(clusters) < 2  # they would be told as one
     for cluster in clusters:
         yield "cluster", emr.describe_cluster(ClusterId=cluster["Id"])
+        yield "scaling", emr.get_managed_scaling_policy(ClusterId=cluster["Id"])
+        yield "nodes", emr.list_instance_groups(ClusterId=cluster["Id"])["InstanceGroups"]
         yield "steps", emr.list_steps(ClusterId=cluster["Id"])
     yield "schedules", scheduler.list_schedules()["Schedules"]
     for schedule in scheduler.list_schedules()["Schedules"]:
@@ -276,6 +311,7 @@ def serve(folder: Path) -> Iterator[CloudAccount]:
         judge_by_transport(patch)
         take_signatures(patch)
         keep_running(patch)
+        keep_scaling(patch)
         share_models(patch)
         yield account
     account.reset()  # others in this process have what moto keeps in common

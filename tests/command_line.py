@@ -115,6 +115,16 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
+def is_name(words: Sequence[str]) -> bool:
+    """Whether words name a command, and no more."""
+    inner: Any = commands()
+    for word in words:
+        if word not in inner:
+            return False
+        inner = getattr(inner[word], "commands", {})
+    return True
+
+
 def options() -> set[str]:
     """Every option of every command, and of the commands below it."""
     found, left = set[str](), [*commands().values()]

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from bootstrap.description import changed, parse_description, read_description
+from bootstrap.description import checked, parse_description, read_description
 from bootstrap.errors import DescriptionError
 from bootstrap.schema import REQUIRED, Description
 
@@ -118,18 +118,20 @@ def test_a_file_that_is_not_there_is_told_with_the_remedy(tmp_path: Path) -> Non
 
 
 def test_keys_set_on_the_command_line_are_checked_as_those_of_the_file() -> None:
-    description = parse_description(LEAST.encode())
-    made = changed(description, {"instances.core": "1", "instances.type": "m6i.xlarge"}, "--set")
-    assert (made.instances.core, made.instances.type) == (1, "m6i.xlarge")
-    assert dataclasses.replace(made, instances=description.instances) == description
-    for key, value, told in (
-        ("instances.core", "many", "--set: instances.core is 'many'; it must be a whole number"),
-        ("instances.cores", "1", "--set: instances.cores is no key"),
-        ("name.x", "1", "--set name.x: name is no table"),
-        ("instances.core", "5", "limits.core is 2; it must be 5 to 8"),
+    allowed = ["name", "instances.core", "instances.type"]
+    told = {"instances.core": "1", "instances.type": "m6i.xlarge", "name": '"two"'}
+    assert checked(told, allowed) == {**told, "instances.core": 1, "name": "two"}
+    for key, value, complaint in (
+        (
+            "instances.core",
+            "many",
+            "instances.core is 'many'; it must be a whole number, 1 to 1000",
+        ),
+        ("instances.cores", "1", "instances.cores: cannot be set here; allowed: name, instances.c"),
+        ("instances.task", "1", "instances.task: cannot be set here"),
     ):
-        with pytest.raises(DescriptionError, match=re.escape(told)):
-            changed(description, {key: value}, "--set")
+        with pytest.raises(DescriptionError, match=re.escape(complaint)):
+            checked({key: value}, allowed)
 
 
 def test_refits_are_hourly_beside_a_stream_and_else_only_when_asked_for() -> None:

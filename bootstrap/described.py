@@ -1,0 +1,164 @@
+"""The request that would make a cluster again, from what AWS tells of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from bootstrap.errors import CloudError
+from bootstrap.request import Ask, Parameters
+
+#: States of a cluster that is not about to end.
+LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+_ROLES = {"MASTER": 0, "CORE": 1, "TASK": 2}
+
+
+def find_cluster(ask: Ask, name: str) -> Parameters | None:
+    """The live cluster of this name or id, as `describe_cluster` tells of it; of several the newest."""
+    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE}) or {}
+    found = [one for one in answer["Clusters"] if name in (one["Name"], one["Id"])]
+    if not found:
+        return None
+    newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
+    described: Any = ask("emr", "describe_cluster", {"ClusterId": newest["Id"]})
+    cluster: Parameters = described["Cluster"]
+    return cluster
+
+
+def described_request(ask: Ask, cluster: Parameters) -> Parameters:
+    """What `run_job_flow` would be asked for.
+
+    Parameters
+    ----------
+    ask : callable
+        Asks the account.
+    cluster : dict
+        As `describe_cluster` tells of it.
+
+    Returns
+    -------
+    dict
+        Without steps; see `described_steps`.
+
+    Raises
+    ------
+    CloudError
+        For a cluster of instance fleets, which Pomona makes none of.
+    """
+    if cluster.get("InstanceCollectionType") == "INSTANCE_FLEET":
+        raise CloudError(
+            f"{cluster['Id']}: is made of instance fleets; Pomona knows clusters of groups"
+        )
+    where = {"ClusterId": cluster["Id"]}
+    actions: Any = ask("emr", "list_bootstrap_actions", where)
+    scaling: Any = ask("emr", "get_managed_scaling_policy", where)
+    termination: Any = ask("emr", "get_auto_termination_policy", where)
+    told = {
+        "Name": cluster["Name"],
+        "ReleaseLabel": cluster.get("ReleaseLabel"),
+        "Applications": [{"Name": one["Name"]} for one in cluster.get("Applications") or ()],
+        # EMR tells of s3:// as s3n://.
+        "LogUri": (cluster.get("LogUri") or "").replace("s3n://", "s3://", 1),
+        "ServiceRole": cluster.get("ServiceRole"),
+        "JobFlowRole": cluster["Ec2InstanceAttributes"].get("IamInstanceProfile"),
+        "SecurityConfiguration": cluster.get("SecurityConfiguration"),
+        "Instances": _instances(ask, cluster),
+        "ManagedScalingPolicy": scaling.get("ManagedScalingPolicy"),
+        "AutoTerminationPolicy": termination.get("AutoTerminationPolicy"),
+        "Configurations": [_configuration(one) for one in cluster.get("Configurations") or ()],
+        "BootstrapActions": [
+            {
+                "Name": one["Name"],
+                "ScriptBootstrapAction": {"Path": one["ScriptPath"], "Args": one.get("Args") or []},
+            }
+            for one in actions["BootstrapActions"]
+        ],
+        "StepConcurrencyLevel": cluster.get("StepConcurrencyLevel"),
+        "EbsRootVolumeSize": cluster.get("EbsRootVolumeSize"),
+        "VisibleToAllUsers": cluster.get("VisibleToAllUsers"),
+        "Tags": [{"Key": one["Key"], "Value": one["Value"]} for one in cluster.get("Tags") or ()],
+    }
+    return {key: value for key, value in told.items() if value not in (None, "", {})}
+
+
+def described_steps(ask: Ask, cluster: Parameters) -> list[Parameters]:
+    """The steps of a cluster that are not over, in the order in which they were added."""
+    asked = {"ClusterId": cluster["Id"], "StepStates": ["PENDING", "RUNNING"]}
+    answer: Any = ask("emr", "list_steps", asked)
+    steps = []
+    for one in reversed(answer["Steps"]):  # EMR tells the newest first
+        config = one["Config"]
+        jar: Parameters = {"Jar": config["Jar"], "Args": list(config.get("Args") or ())}
+        if config.get("MainClass"):
+            jar["MainClass"] = config["MainClass"]
+        if config.get("Properties"):
+            jar["Properties"] = [
+                {"Key": key, "Value": value} for key, value in config["Properties"].items()
+            ]
+        step = {"Name": one["Name"], "ActionOnFailure": one["ActionOnFailure"]}
+        steps.append({**step, "HadoopJarStep": jar})
+    return steps
+
+
+def comparable(request: Parameters) -> Parameters:
+    """A request without what tells nothing of the cluster: tags, and the paths that roles are told with."""
+    plain = {key: value for key, value in request.items() if key != "Tags"}
+    for key in ("ServiceRole", "JobFlowRole"):
+        if key in plain:
+            plain[key] = str(plain[key]).rpartition("/")[2]
+    plain["AutoTerminationPolicy"] = request.get("AutoTerminationPolicy")
+    return plain
+
+
+def _instances(ask: Ask, cluster: Parameters) -> Parameters:
+    attributes = cluster["Ec2InstanceAttributes"]
+    groups: Any = ask("emr", "list_instance_groups", {"ClusterId": cluster["Id"]})
+    ordered = sorted(groups["InstanceGroups"], key=lambda one: _ROLES[one["InstanceGroupType"]])
+    told = {
+        "InstanceGroups": [_group(one) for one in ordered],
+        "KeepJobFlowAliveWhenNoSteps": not cluster.get("AutoTerminate"),
+        "TerminationProtected": cluster.get("TerminationProtected"),
+        **{
+            key: attributes.get(key)
+            for key in (
+                "Ec2KeyName",
+                "Ec2SubnetId",
+                "EmrManagedMasterSecurityGroup",
+                "EmrManagedSlaveSecurityGroup",
+                "ServiceAccessSecurityGroup",
+                "AdditionalMasterSecurityGroups",
+                "AdditionalSlaveSecurityGroups",
+            )
+        },
+    }
+    return {key: value for key, value in told.items() if value not in (None, "", [])}
+
+
+def _group(group: Parameters) -> Parameters:
+    volumes = Counter(
+        tuple(sorted((k, v) for k, v in one["VolumeSpecification"].items() if v is not None))
+        for one in group.get("EbsBlockDevices") or ()
+    )
+    told = {
+        "Name": group.get("Name"),
+        "InstanceRole": group["InstanceGroupType"],
+        "InstanceType": group["InstanceType"],
+        "InstanceCount": group["RequestedInstanceCount"],
+        "Market": group["Market"],
+        "BidPrice": group.get("BidPrice"),
+        "Configurations": [_configuration(one) for one in group.get("Configurations") or ()],
+        "EbsConfiguration": volumes
+        and {
+            "EbsBlockDeviceConfigs": [
+                {"VolumeSpecification": dict(volume), "VolumesPerInstance": count}
+                for volume, count in volumes.items()
+            ]
+        },
+    }
+    return {key: value for key, value in told.items() if value not in (None, "", [], {})}
+
+
+def _configuration(told: Parameters) -> Parameters:
+    made = {"Classification": told["Classification"], "Properties": told.get("Properties") or {}}
+    inner = [_configuration(one) for one in told.get("Configurations") or ()]
+    return made | ({"Configurations": inner} if inner else {})

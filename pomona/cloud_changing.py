@@ -1,0 +1,94 @@
+"""`pomona cloud clone` and `resize`: another cluster like one that there is, or that one with more or fewer nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pomona.cloud import open_account, told
+from pomona.cloud_telling import readable, request_lines
+from pomona.screen import Screen
+from streaming.errors import UsageError
+
+
+def parse_settings(words: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` words as they are typed.
+
+    Raises
+    ------
+    UsageError
+        For a word without both.
+    """
+    made = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise UsageError(f"--set {word}: write KEY=VALUE, such as instances.core=4")
+        made[key.strip()] = value.strip()
+    return made
+
+
+def clone_and_tell(
+    file: str, cluster: str, settings: Mapping[str, str], how: tuple[bool, bool], *, as_json: bool
+) -> None:
+    """Make a cluster like another, with changes; tell the difference first.
+
+    Parameters
+    ----------
+    file : str
+        The description, which says in which account and region the cluster is.
+    cluster : str
+        Name or id.
+    settings : dict of str
+    how : (bool, bool)
+        Whether to send nothing, and whether to begin with the steps that are not over in the other.
+    as_json : bool
+    """
+    dry, with_steps = how
+    with told():
+        from bootstrap.clone import clone
+        from bootstrap.description import read_description
+
+        screen, account = Screen(as_json=as_json), open_account(read_description(file))
+        made = clone(account.ask, cluster, settings, with_steps=with_steps)
+        old = made.cluster["Id"]
+        screen.line(f"{old} ({made.cluster['Name']}) -> a new cluster:")
+        for line in made.differences or ["nothing else is different"]:
+            screen.line(f"    {line}")
+        new = None
+        if not dry:
+            answer = account.send("emr", "run_job_flow", made.request)
+            new = str(answer["JobFlowId"])
+    if as_json:
+        answer = {"cluster": old, "differences": made.differences, "made": new}
+        screen.show(answer | {"request": readable(made.request)})
+    elif new:
+        screen.line(f"cluster: {new}")
+        screen.line(f"{old} runs on; `pomona cloud up` gives {new} its ingestion and its schedule")
+        if with_steps:
+            screen.line("a lake has one writer: the new one's ingestion waits for the other's end")
+    else:
+        screen.line("nothing was sent")
+
+
+def resize_and_tell(
+    file: str, cluster: str, settings: Mapping[str, str], *, dry: bool, as_json: bool
+) -> None:
+    """Give a cluster other numbers of nodes where it stands."""
+    with told():
+        from bootstrap.clone import resize
+        from bootstrap.description import read_description
+
+        screen, account = Screen(as_json=as_json), open_account(read_description(file))
+        operations = resize(account.ask, cluster, settings)
+        for operation, parameters in operations:
+            for line in request_lines("emr", operation, parameters):
+                screen.line(line)
+            if not dry:
+                account.send("emr", operation, parameters)
+    if as_json:
+        told_ = [{"operation": name, "parameters": words} for name, words in operations]
+        screen.show({"cluster": cluster, "sent": not dry, "requests": told_})
+    elif not operations:
+        screen.line(f"{cluster}: is of that size already")
+    elif dry:
+        screen.line("nothing was sent")

@@ -1,0 +1,131 @@
+"""Promises of the account: what only reads cannot change anything, and errors are one line with the request's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cloud_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
+
+from bootstrap.account import Account, api_name
+from bootstrap.errors import CloudError, RefusedError, UnknownYetError
+from bootstrap.request import LocalFile, differences, is_reading, resolved, unresolved
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
+    with serve(tmp_path_factory.mktemp("tls")) as account:
+        account.reset()
+        yield account
+
+
+@pytest.fixture
+def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
+    for name, value in (served.variables | MAKER).items():
+        monkeypatch.setenv(name, value)
+    served.relax()
+    return Account(REGION)
+
+
+def test_it_says_whose_it_is(account: Account) -> None:
+    assert (account.number, account.partition) == (ACCOUNT, "aws")
+
+
+def test_asking_never_changes_anything(account: Account) -> None:
+    for operation in ("create_bucket", "delete_bucket", "put_object", "copy_object"):
+        assert not is_reading(operation)
+        with pytest.raises(AssertionError, match="does not only read"):
+            account.ask("s3", operation, {})
+
+
+def test_an_answer_in_pages_is_read_to_its_end(account: Account, tmp_path: Path) -> None:
+    where = {"LocationConstraint": REGION}
+    account.send("s3", "create_bucket", {"Bucket": "pages", "CreateBucketConfiguration": where})
+    (tmp_path / "file").write_bytes(b"content")
+    body = LocalFile.at(tmp_path / "file")
+    for number in range(7):
+        account.send("s3", "put_object", {"Bucket": "pages", "Key": str(number), "Body": body})
+    asked = {"Bucket": "pages", "PaginationConfig": {"PageSize": 3}}
+    answer = account.ask("s3", "list_objects_v2", asked)
+    assert answer is not None
+    assert [(one["Key"], one["Size"]) for one in answer["Contents"]] == [
+        (str(n), 7) for n in range(7)
+    ]
+
+
+def test_what_hangs_on_something_that_is_not_there_is_not_asked(account: Account) -> None:
+    asked = {"ClusterId": "${cluster.JobFlowId}"}
+    with pytest.raises(UnknownYetError):
+        account.ask("emr", "describe_cluster", asked)
+    account.values["cluster.JobFlowId"] = "j-NONE"
+    with pytest.raises(CloudError, match=r"^emr describe_cluster: "):
+        account.ask("emr", "describe_cluster", asked)
+
+
+def test_what_is_not_there_is_none_and_what_is_refused_is_told(
+    account: Account, served: CloudAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert account.ask("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",)) is None
+    with pytest.raises(CloudError, match=r"^iam get_role: .*nobody"):
+        account.ask("iam", "get_role", {"RoleName": "nobody"})
+    for name, value in served.caller("poor", "s3:GetObject").items():
+        monkeypatch.setenv(name, value)
+    served.enforce()
+    with pytest.raises(RefusedError, match=r"^iam get_role: .*ask for the right to do it$"):
+        Account(REGION).ask("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",))
+
+
+def test_what_is_not_known_everywhere_yet_is_sent_again(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {"InstanceProfileName": "late", "RoleName": "late"}
+    account.send("iam", "create_role", {"RoleName": "late", "AssumeRolePolicyDocument": "{}"})
+    waits = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        account.send("iam", "create_instance_profile", {"InstanceProfileName": "late"})
+
+    monkeypatch.setattr("bootstrap.account.time.sleep", wait)
+    with pytest.raises(CloudError, match="^iam add_role_to_instance_profile"):
+        account.send("iam", "add_role_to_instance_profile", words)  # not patient with it
+    assert waits == []
+    account.send("iam", "add_role_to_instance_profile", words, ("NoSuchEntity",))
+    assert len(waits) == 1
+
+
+def test_nobody_answering_is_one_line(
+    served: CloudAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (served.variables | MAKER).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(CloudError, match=r"^sts get_caller_identity: Could not connect"):
+        Account(REGION)
+
+
+def test_operations_are_told_by_the_names_that_aws_documents() -> None:
+    assert api_name("emr", "run_job_flow") == "emr RunJobFlow"
+    assert api_name("s3", "list_objects_v2") == "s3 ListObjectsV2"
+
+
+def test_only_what_is_wanted_is_compared() -> None:
+    current = {"a": {"b": 1, "more": 2}, "c": [{"d": 1}, {"d": 2}]}
+    assert differences(current, {"a": {"b": 1}, "c": [{"d": 1}, {"d": 2}]}) == []
+    assert differences(current, {"a": {"b": 2}, "c": [{"d": 1}, {"d": 3}], "e": "x"}) == [
+        "a.b: 1 -> 2",
+        "c[1].d: 2 -> 3",
+        "e: none -> x",
+    ]
+    assert differences([1], [1, 2], "list") == ["list: [1] -> [1, 2]"]
+
+
+def test_answers_are_filled_in_wherever_they_are_named() -> None:
+    told = {"a": "${x.Id}", "b": ["in ${x.Id} and ${y.Id}"], "c": 1}
+    assert resolved(told, {"x.Id": "1"}) == {"a": "1", "b": ["in 1 and ${y.Id}"], "c": 1}
+    assert unresolved(told)
+    assert not unresolved(resolved(told, {"x.Id": "1", "y.Id": "2"}))

@@ -1,0 +1,215 @@
+"""Promises of `pomona cloud clone` and `resize`, in an account of moto's, through the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud_account import MAKER, READING, CloudAccount, serve
+from cloud_place import describe, make_cloud_place
+from command_line import Command
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
+    with serve(tmp_path_factory.mktemp("tls")) as account:
+        yield account
+
+
+@pytest.fixture
+def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccount:
+    served.reset()
+    for name, value in (served.variables | served.caller("maker", "*")).items():
+        monkeypatch.setenv(name, value)
+    served.enforce()
+    return served
+
+
+@pytest.fixture
+def pomona(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    account: CloudAccount,
+) -> Command:
+    make_cloud_place(tmp_path, monkeypatch)
+    command = Command(monkeypatch, capsys)
+    assert command("cloud", "up").status == 0
+    return command
+
+
+KEPT = ("Name", "ReleaseLabel", "Applications", "LogUri", "ServiceRole", "SecurityConfiguration")
+KEPT += ("Configurations", "StepConcurrencyLevel")
+
+
+def clusters(account: CloudAccount) -> dict[str, Any]:
+    """Request-like facts of each cluster by id, told by EMR itself."""
+    account.relax()
+    emr, told = account.client("emr", MAKER), {}
+    for one in emr.list_clusters()["Clusters"]:
+        where = {"ClusterId": one["Id"]}
+        groups = emr.list_instance_groups(**where)["InstanceGroups"]
+        told[one["Id"]] = {
+            "cluster": emr.describe_cluster(**where)["Cluster"],
+            "counts": {g["InstanceGroupType"]: g["RequestedInstanceCount"] for g in groups},
+            "types": {g["InstanceType"] for g in groups},
+            "limits": emr.get_managed_scaling_policy(**where)["ManagedScalingPolicy"][
+                "ComputeLimits"
+            ],
+            "actions": emr.list_bootstrap_actions(**where)["BootstrapActions"],
+            "steps": [step["Name"] for step in emr.list_steps(**where)["Steps"]],
+        }
+    account.enforce()
+    return told
+
+
+def test_a_clone_is_the_same_but_for_what_is_set(pomona: Command, account: CloudAccount) -> None:
+    ((old, before),) = clusters(account).items()
+    done = pomona(
+        "cloud",
+        "clone",
+        "fruits",
+        "--set",
+        "instances.core=4",
+        "--set",
+        "instances.type=m6i.2xlarge",
+    )
+    assert (done.status, done.err) == (0, "")
+    assert f"{old} (fruits) -> a new cluster:" in done.out
+    told = {line.strip() for line in done.out.splitlines() if " -> " in line and "(" not in line}
+    assert told == {
+        *(f"Instances.InstanceGroups[{n}].InstanceType: m5.xlarge -> m6i.2xlarge" for n in range(3)),
+        "Instances.InstanceGroups[1].InstanceCount: 2 -> 4",
+        "ManagedScalingPolicy.ComputeLimits.MinimumCapacityUnits: 2 -> 4",
+        "ManagedScalingPolicy.ComputeLimits.MaximumOnDemandCapacityUnits: 2 -> 4",
+        "ManagedScalingPolicy.ComputeLimits.MaximumCoreCapacityUnits: 2 -> 4",
+    }  # fmt: skip
+    after = clusters(account)
+    assert after.pop(old) == before
+    ((new, made),) = after.items()
+    assert f"cluster: {new}" in done.out
+    assert made["counts"] == {"MASTER": 1, "CORE": 4, "TASK": 0}
+    assert made["types"] == {"m6i.2xlarge"}
+    assert made["actions"] == before["actions"]
+    for key in KEPT:
+        assert made["cluster"][key] == before["cluster"][key], key
+    for key in (
+        "IamInstanceProfile",
+        "EmrManagedMasterSecurityGroup",
+        "EmrManagedSlaveSecurityGroup",
+    ):
+        attributes = made["cluster"]["Ec2InstanceAttributes"]
+        assert attributes[key] == before["cluster"]["Ec2InstanceAttributes"][key]
+    assert (before["steps"], made["steps"]) == (["fruits-ingest"], [])
+
+
+def test_a_clone_takes_over_the_steps_where_it_is_asked_to(
+    pomona: Command, account: CloudAccount
+) -> None:
+    ((old, _),) = clusters(account).items()
+    assert pomona("cloud", "clone", old, "--with-steps").status == 0
+    assert [one["steps"] for one in clusters(account).values()] == [["fruits-ingest"]] * 2
+
+
+def test_shown_only_it_sends_nothing(
+    pomona: Command, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clusters(account)
+    for name, value in account.caller("reader", *READING).items():
+        monkeypatch.setenv(name, value)
+    account.enforce()
+    answer = pomona(
+        "cloud", "clone", "fruits", "--set", "instances.core=4", "--dry-run", "--json"
+    ).json
+    assert answer["made"] is None
+    assert "Instances.InstanceGroups[1].InstanceCount: 2 -> 4" in answer["differences"]
+    assert answer["request"]["Instances"]["InstanceGroups"][1]["InstanceCount"] == 4
+    done = pomona("cloud", "resize", "fruits", "--core", "4", "--dry-run")
+    assert "+ emr ModifyInstanceGroups" in done.out
+    assert done.out.endswith("nothing was sent\n")
+    assert clusters(account) == before
+
+
+def test_a_description_that_says_the_same_finds_the_clone_as_wanted(
+    pomona: Command, account: CloudAccount
+) -> None:
+    ((old, _),) = clusters(account).items()
+    assert pomona("cloud", "clone", "fruits", "--set", "instances.disk_gb=100").status == 0
+    account.relax()
+    account.client("emr", MAKER).terminate_job_flows(JobFlowIds=[old])
+    account.enforce()
+    describe(Path(), "instances.disk_gb = 100\n")
+    told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
+    assert told["cluster"]["action"] == "keep"
+    assert told["step fruits-ingest"]["action"] == "send"  # the new one has none yet
+    assert told["schedule fruits-refit"]["action"] == "change"  # it starts refits there from now on
+
+
+def test_what_a_cluster_has_other_than_the_description_is_told(
+    pomona: Command, account: CloudAccount
+) -> None:
+    describe(Path(), 'instances = {core = 1, type = "m6i.xlarge"}\n')
+    told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
+    assert told["cluster"]["differences"] == [
+        "Instances.InstanceGroups[0].InstanceType: m5.xlarge -> m6i.xlarge",
+        "Instances.InstanceGroups[1].InstanceType: m5.xlarge -> m6i.xlarge",
+        "Instances.InstanceGroups[1].InstanceCount: 2 -> 1",
+        "Instances.InstanceGroups[2].InstanceType: m5.xlarge -> m6i.xlarge",
+        "ManagedScalingPolicy.ComputeLimits.MinimumCapacityUnits: 2 -> 1",
+    ]  # fmt: skip
+
+
+def test_a_cluster_is_resized_where_it_stands_and_its_limits_follow(
+    pomona: Command, account: CloudAccount
+) -> None:
+    ((cluster, before),) = clusters(account).items()
+    done = pomona("cloud", "resize", "fruits", "--core", 9, "--task", 3)
+    assert (done.status, done.err) == (0, "")
+    ((same, after),) = clusters(account).items()
+    assert same == cluster
+    assert after["counts"] == {"MASTER": 1, "CORE": 9, "TASK": 3}
+    assert after["limits"] == {
+        "UnitType": "Instances",
+        "MinimumCapacityUnits": 9,
+        "MaximumCapacityUnits": 12,
+        "MaximumOnDemandCapacityUnits": 9,
+        "MaximumCoreCapacityUnits": 9,
+    }
+    assert after["types"] == before["types"]
+    done = pomona("cloud", "resize", "fruits", "--core", 9)
+    assert done.out == "fruits: is of that size already\n"
+    assert pomona("cloud", "resize", "fruits", "--nodes", 20, "--json").json["requests"][0]["parameters"][
+        "ManagedScalingPolicy"
+    ]["ComputeLimits"]["MaximumCapacityUnits"] == 20  # fmt: skip
+
+
+def test_larger_nodes_come_by_a_clone(pomona: Command, account: CloudAccount) -> None:
+    ((old, before),) = clusters(account).items()
+    assert pomona("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge").status == 0
+    after = clusters(account)
+    assert after.pop(old) == before
+    (made,) = after.values()
+    assert (made["types"], made["counts"]) == ({"m5.2xlarge"}, before["counts"])
+
+
+MISTAKES = {
+    "clone nobody": (1, "nobody: no such cluster is running; `pomona cloud up` makes one"),
+    "clone fruits --set core": (2, "--set core: write KEY=VALUE, such as instances.core=4"),
+    "clone fruits --set region=us-east-1": (1, "region: cannot be set here; allowed: name, instan"),
+    "clone fruits --set instances.core=many": (1, "instances.core is 'many'; it must be a whole"),
+    "resize fruits": (2, "give --core, --task, --nodes or --instance-type"),
+    "resize fruits --core 0": (1, "instances.core is 0; it must be a whole number, 1 to 1000"),
+}
+
+
+def test_mistakes_are_one_line(pomona: Command, account: CloudAccount) -> None:
+    before = clusters(account)
+    for words, (status, told) in MISTAKES.items():
+        done = pomona("cloud", *words.split())
+        assert done.status == status, words
+        assert told in done.complaint
+    assert clusters(account) == before
