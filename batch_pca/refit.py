@@ -27,13 +27,14 @@ from batch_pca.publish import (
 from batch_pca.reuse import statistics_of
 from batch_pca.snapshot import Snapshot, take_snapshot
 from batch_pca.vectors import write_vectors
-from batch_pca.versions import find_version, versions
 from streaming import __version__
+from streaming.as_of import Pinned, resolve
 from streaming.faults import explain
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
 from streaming.session import start_session
 from streaming.storage import TransientFault, is_s3, normalize
+from streaming.table_log import read_commits
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class RefitOptions:
     fit : FitOptions
         Number of components, or share of the variance.
     as_of : str, optional
-        Version or time of the features; None is the latest.
+        Version of the features as `streaming.as_of.resolve` takes it; None is the latest.
     fit_on : str, optional
         Fit on the rows below this prefix only, and transform all.
     full : bool
@@ -92,21 +93,25 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
     options = options or RefitOptions()
     at = Lake.at(lake)
     at.require()
-    spark = start_session(s3=is_s3(at.root))
     try:
-        return _refit(spark, at, options)
+        # A mistake is told before Spark starts.
+        version = resolve(at, options.as_of) if options.as_of is not None else None
+        spark = start_session(s3=is_s3(at.root))
+        return _refit(spark, at, options, version)
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
         raise explain(error) from error
 
 
-def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedRefit:
+def _refit(
+    spark: SparkSession, lake: Lake, options: RefitOptions, version: Pinned | None
+) -> PublishedRefit:
     started = time.monotonic()
     create_table(spark, lake.refits, REFITS)
     abandoned = find_abandoned(lake)
-    earlier = published(spark, lake)
+    earlier = published(lake)
     remove_abandoned(abandoned, {made.refit_id for made in earlier})
-    commits = versions(spark, lake.features, None if options.as_of else _RECENT)
-    version = find_version(commits, options.as_of)
+    version = version or resolve(lake, None)
+    commits = read_commits(lake.features, None if options.as_of else _RECENT)
     if not options.full:
         unchanged = find_unchanged(spark, earlier, version.number, options.as_json(), commits)
         if unchanged:
