@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from batch_pca.changes import change_feed
 from batch_pca.publish import Folder
-from batch_pca.versions import Version
 from streaming.commit import Writer
-from streaming.lake import Lake, read_table
+from streaming.delta_rs import open_table, rows_of
+from streaming.lake import Lake, is_table
 from streaming.schemas import REFITS
-from streaming.storage import storage_of
+from streaming.table_log import Version
 from streaming.turns import turn
+
+#: Columns that are attributes of a refit as they are.
+_PLAIN = [name for name in REFITS.names if name not in ("components", "explained_variance_ratio")]
 
 
 @dataclass(frozen=True)
@@ -88,36 +90,22 @@ class PublishedRefit:
         )
 
 
-def published(spark: SparkSession, lake: Lake) -> list[PublishedRefit]:
-    """All refits of a lake, oldest first."""
-    if not any(storage_of(lake.root).list(f"{lake.refits}/_delta_log")):
+def published(lake: Lake) -> list[PublishedRefit]:
+    """All refits of a lake, oldest first; read without Spark."""
+    if not is_table(lake.refits):
         return []
-    rows = read_table(spark, lake.refits).withColumns(
-        {name: F.unix_millis(name) for name in ("features_timestamp", "created_at")}
-    )
-    # Sorted here: in Spark, a sort is two jobs more.
-    found = sorted((row.asDict() for row in rows.collect()), key=lambda row: row["created_at"])
-    return [
+    rows = rows_of(open_table(lake.refits), "*")
+    found = [
         PublishedRefit(
-            row["refit_id"],
-            lake,
-            row["features_version"],
-            datetime.fromtimestamp(row["features_timestamp"] / 1000, UTC),
-            row["model_id"],
-            row["options"],
-            row["rows"],
-            row["rows_fitted"],
-            tuple(row["explained_variance_ratio"]),
-            datetime.fromtimestamp(row["created_at"] / 1000, UTC),
-            row["pomona_version"],
-            row["seconds"],
+            lake=lake,
             is_new=False,
-            # Lakes of earlier versions of Pomona lack these columns.
-            statistics=row.get("statistics"),
-            statistics_from=row.get("statistics_from"),
+            explained_variance_ratio=tuple(row["explained_variance_ratio"]),
+            # Lakes of earlier versions of Pomona lack some columns.
+            **{name: row[name] for name in _PLAIN if name in row},
         )
-        for row in found
+        for row in rows
     ]
+    return sorted(found, key=lambda made: made.created_at)
 
 
 def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from pomona.arguments import Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.arguments import AsOf, Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.asking_commands import app as asking_commands
 from pomona.keeping_commands import app as keeping_commands
 from pomona.mending_commands import app as mending_commands
 from streaming import __version__
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.add_typer(asking_commands)
 app.add_typer(keeping_commands)
 app.add_typer(mending_commands)
 
@@ -136,9 +138,7 @@ def refit(
     variance: Annotated[
         float | None, typer.Option(help="Share of the variance to explain (0.95 unless set).")
     ] = None,
-    as_of: Annotated[
-        str | None, typer.Option(help="Version of the features, or a time (UTC unless it says).")
-    ] = None,
+    as_of: AsOf = None,
     fit_on: Annotated[
         str | None, typer.Option(help="Fit on the rows below this prefix; transform all.")
     ] = None,
@@ -169,35 +169,6 @@ def refit(
         refit_every(lake, options, every, as_json=as_json)
     else:
         refit_and_tell(lake, options, as_json=as_json)
-
-
-@app.command()
-def status(
-    lake: LakeArgument,
-    max_age: Annotated[
-        list[str] | None,
-        typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
-
-    Example: pomona status ./lake --max-age 10m --max-age refit=25h
-    """
-    from pomona.answers import tell_status
-
-    tell_status(lake, max_age or (), as_json=as_json)
-
-
-@app.command()
-def history(lake: LakeArgument, as_json: Json = False) -> None:
-    """List the versions of LAKE's features: when, how many rows, the refits made of each.
-
-    Example: pomona history ./lake
-    """
-    from pomona.answers import tell_history
-
-    tell_history(lake, as_json=as_json)
 
 
 @app.command()

@@ -135,16 +135,16 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
     spark: Any, tmp_path: Path
 ) -> None:
     lake = Lake.at(str(tmp_path))
-    assert published(spark, lake) == []
+    assert published(lake) == []
     create_table(spark, lake.refits, REFITS)
-    assert published(spark, lake) == []
+    assert published(lake) == []
     refits = [
         made(3, lake=lake),
         replace(MADE, lake=lake, created_at=datetime(2026, 3, 1, tzinfo=UTC)),
     ]
     for refit in refits:
         commit_refit(spark, refit)
-    assert published(spark, lake) == [replace(refit, is_new=False) for refit in refits[::-1]]
+    assert published(lake) == [replace(refit, is_new=False) for refit in refits[::-1]]
     row = delta(lake.refits).to_pyarrow_table().sort_by("created_at").to_pylist()[1]
     assert row == {
         "refit_id": MADE.refit_id,
@@ -176,13 +176,13 @@ def test_a_table_of_an_earlier_version_is_read_and_an_upgrade_gives_it_the_colum
     rows = spark.createDataFrame([tuple(values.values())], old.ddl)
     rows.write.format("delta").mode("append").save(lake.refits)
     before = replace(MADE, lake=lake, is_new=False, statistics=None, statistics_from=None)
-    assert published(spark, lake) == [before]
+    assert published(lake) == [before]
     assert bring(spark, lake.refits, REFITS)[:2] == [
         "refits: column statistics",
         "refits: column statistics_from",
     ]
     later = made(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
     commit_refit(spark, later)
-    assert published(spark, lake) == [before, replace(later, is_new=False)]
+    assert published(lake) == [before, replace(later, is_new=False)]
     fields = {field.name: field for field in delta(lake.refits).schema().fields}
     assert fields["statistics"].metadata["comment"] == REFITS.columns[-2].comment
