@@ -15,6 +15,7 @@ from pomona.arguments import AsOf, Json, LakeArgument, RemoveLimit, SourceArgume
 from pomona.asking_commands import app as asking_commands
 from pomona.keeping_commands import app as keeping_commands
 from pomona.mending_commands import app as mending_commands
+from pomona.question_commands import app as question_commands
 from streaming import __version__
 from streaming.errors import PomonaError, UsageError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(asking_commands)
 app.add_typer(keeping_commands)
 app.add_typer(mending_commands)
+app.add_typer(question_commands)
 
 
 def _version(asked: bool) -> None:

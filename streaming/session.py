@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 import streaming
 from streaming.class_archive import archive_file, dumping_options, sharing_options
 from streaming.errors import PlatformError
-from streaming.jars import FENCED_LOG_STORE, jar_files, java_home
+from streaming.jars import FENCED_LOG_STORE, cache_folder, jar_files, java_home
 from streaming.stopping import signals_held
 
 log = logging.getLogger(__name__)
@@ -135,6 +135,8 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
             "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
             "spark.driver.extraJavaOptions": f"{_QUICK_JAVA} {classes} -Dlog4j2.configurationFile={log_settings}",
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+            # Spark makes this folder, wherever it is called from, for tables without a place of their own.
+            "spark.sql.warehouse.dir": str(cache_folder() / "warehouse"),
         }
         if s3:  # not among the jars above, which the archive of classes knows
             conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
