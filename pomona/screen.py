@@ -48,7 +48,9 @@ class Screen:
         print(visible_json(json.dumps(answer, indent=2, ensure_ascii=False, default=str)))
 
     def write(self, text: str) -> None:
-        """Print a piece of a result as it is."""
+        """Print lines of a result as they are; on a terminal, without what it would obey."""
+        if self._out.is_terminal:
+            text = "\n".join(map(visible, text.split("\n")))
         print(text, end="")
 
     def table(self, columns: Mapping[str, str], rows: list[dict[str, Any]]) -> None:

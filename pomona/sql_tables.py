@@ -24,6 +24,9 @@ _SETTINGS = {
     # Nothing by its path, and nothing of the environment put into the text: '${env:HOME}'.
     "spark.sql.runSQLOnFiles": "false",
     "spark.sql.variable.substitute": "false",
+    # A cluster's new session has its own defaults, not ours.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
 }
 
 

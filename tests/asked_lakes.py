@@ -33,9 +33,9 @@ class AskedLake:
         return {str(file): file.stat().st_mtime_ns for file in self.folder.rglob("*")}
 
 
-def asked_lake(spark: Any, folder: Path) -> AskedLake:
+def asked_lake(spark: Any, folder: Path | str) -> AskedLake:
     """Make one; the name of its folder has whatever SQL and URIs could trip over."""
-    lake = new_lake(spark, folder / "My 100% 'lake'")
+    lake = new_lake(spark, f"{folder}/My 100% 'lake'")
     create_tables(spark, lake, WIDTH)
     first, second = images(40, 1), images(20, 2)
     made = []

@@ -68,7 +68,8 @@ def test_it_tells_apart_what_float32_cannot(tmp_path: Path) -> None:
 def test_equals_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
     rows = scattered(50, WIDTH)
     rows.vectors[[3, 40, 20, 7]] = rows.vectors[3] * np.array([[1], [2], [0.5], [3]], "f4")
-    told = found(opened(tmp_path, rows), rows.vectors[3], 3)
+    backwards = Images(rows.paths[::-1], rows.labels[::-1], rows.vectors[::-1])
+    told = found(opened(tmp_path, backwards), rows.vectors[3], 3)
     assert [path for path, _ in told] == [rows.paths[i] for i in (3, 7, 20)]
     assert {cosine for _, cosine in told} == {1.0}
 

@@ -10,17 +10,12 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from asked_lakes import AskedLake, asked_lake
+from asked_lakes import AskedLake
 from command_line import Command
 from features_rows import LABELS, WRITTEN, delta
 from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
-
-
-@pytest.fixture(scope="module")
-def asked(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> AskedLake:
-    return asked_lake(spark, tmp_path_factory.mktemp("lakes"))
 
 
 @pytest.fixture

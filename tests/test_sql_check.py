@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asked_lakes import AskedLake, asked_lake
+from asked_lakes import AskedLake
 from pyspark.sql import SparkSession
 from sql_queries import BAD, GOOD
 
@@ -14,11 +14,6 @@ from pomona.sql_tables import TABLES, lake_session, register
 from streaming.errors import UsageError
 
 pytestmark = pytest.mark.spark
-
-
-@pytest.fixture(scope="module")
-def asked(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> AskedLake:
-    return asked_lake(spark, tmp_path_factory.mktemp("lakes"))
 
 
 @pytest.fixture(scope="module")
