@@ -60,7 +60,7 @@ def duplicates(
     lake: LakeArgument,
     at_least: Annotated[
         float, typer.Option(help="Cosine from which two images are near duplicates.")
-    ] = 0.99,
+    ] = 0.98,
     label: Annotated[
         str | None, typer.Option(help="Compare the features of this label's images alone.")
     ] = None,

@@ -164,7 +164,7 @@ def test_duplicates_are_told_by_bytes_and_by_features(tmp_path: Path, pomona: Co
     assert (told["near_count"], told["version"]) == (1, 0)
     text = pomona("duplicates", lake.root).out
     assert "same bytes: 2 images, 1 contents" in text
-    assert "near duplicates: 1 pairs with a cosine of 0.99 or more" in text
+    assert "near duplicates: 1 pairs with a cosine of 0.98 or more" in text
     assert {"version", "same_bytes"} == set(
         pomona("duplicates", lake.root, "--same-bytes", "--json").json
     )
