@@ -16,6 +16,7 @@ from pomona.asking_commands import app as asking_commands
 from pomona.cloud_commands import app as cloud_commands
 from pomona.keeping_commands import app as keeping_commands
 from pomona.mending_commands import app as mending_commands
+from pomona.question_commands import app as question_commands
 from pomona.refit_commands import app as refit_commands
 from streaming import __version__
 from streaming.errors import PomonaError
@@ -31,6 +32,7 @@ app.add_typer(asking_commands)
 app.add_typer(keeping_commands)
 app.add_typer(mending_commands)
 app.add_typer(cloud_commands, name="cloud")
+app.add_typer(question_commands)
 app.add_typer(refit_commands)
 
 

@@ -77,12 +77,32 @@ def _options(location: str) -> dict[str, str]:
 
 def query(table: DeltaTable, columns: str, rest: str = "") -> Iterator[pa.RecordBatch]:
     """Ask a table in SQL: ``SELECT columns FROM it rest``, batch by batch; as of `open_table`, it may be in vain."""
+    with _asked(table, columns, rest) as found:
+        yield from found
+
+
+def arrow_of(table: DeltaTable, columns: str, rest: str = "") -> pa.Table:
+    """The same as one Arrow table, with text as plain strings, which all readers know."""
+    with _asked(table, columns, rest) as found:
+        answer = found.read_all()
+    return answer.cast(_plain(answer.schema))
+
+
+@contextmanager
+def _asked(table: DeltaTable, columns: str, rest: str) -> Iterator[pa.RecordBatchReader]:
     from deltalake import QueryBuilder
 
     asked = f"SELECT {columns} FROM the_table {rest}"
     with _may_pass(table.table_uri.replace("s3://", "s3a://", 1)):
         found = QueryBuilder().register("the_table", table).execute(asked)
-        yield from pa.RecordBatchReader.from_stream(found)
+        yield pa.RecordBatchReader.from_stream(found)
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema(
+        field.with_type(pa.string()) if field.type == pa.string_view() else field
+        for field in schema
+    )
 
 
 def rows_of(table: DeltaTable, columns: str, rest: str = "") -> list[dict[str, Any]]:
@@ -132,11 +152,7 @@ def changes(
     """
     feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=only)
     for batch in pa.RecordBatchReader.from_stream(feed):
-        plain = [
-            field.with_type(pa.string()) if field.type == pa.string_view() else field
-            for field in batch.schema
-        ]
-        yield batch.cast(pa.schema(plain))
+        yield batch.cast(_plain(batch.schema))
 
 
 def quoted(text: str) -> str:

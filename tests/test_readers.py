@@ -1,0 +1,106 @@
+"""Promises to readers without Spark: tables and outputs open with delta-rs, DuckDB, Polars and pandas."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import deltalake
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from asked_lakes import AskedLake
+from features_rows import WIDTH, Images
+from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def offline() -> duckdb.DuckDBPyConnection:
+    """DuckDB that downloads no extension."""
+    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    return duckdb.connect(config=settings)
+
+
+def expected(*deliveries: Images) -> dict[str, tuple[str, tuple[float, ...]]]:
+    return {
+        path: (label, tuple(vector.tolist()))
+        for rows in deliveries
+        for path, label, vector in zip(rows.paths, rows.labels, rows.vectors, strict=True)
+    }
+
+
+def scores(asked: AskedLake, spark: SparkSession) -> dict[str, list[float]]:
+    """The reduced rows of the latest refit as Spark reads them."""
+    rows = spark.read.parquet(asked.refits[1].folder.parquet).collect()
+    return {row.path: list(row.reduced) for row in rows}
+
+
+def test_delta_rs_reads_every_version(asked: AskedLake) -> None:
+    for version, deliveries in ((2, (asked.first,)), (3, (asked.first, asked.second))):
+        table = deltalake.DeltaTable(asked.folder / "features", version=version)
+        rows = table.to_pyarrow_table().to_pylist()
+        found = {row["path"]: (row["label"], tuple(row["features"])) for row in rows}
+        assert found == expected(*deliveries)
+    refits = deltalake.DeltaTable(asked.folder / "refits").to_pyarrow_table()
+    assert set(refits["refit_id"].to_pylist()) == {made.refit_id for made in asked.refits}
+    assert deltalake.DeltaTable(asked.folder / "quarantine").to_pyarrow_table().num_rows == 0
+
+
+def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
+    asked: AskedLake, spark: SparkSession, offline: duckdb.DuckDBPyConnection
+) -> None:
+    features = deltalake.DeltaTable(asked.folder / "features").to_pyarrow_dataset()
+    offline.register("features", features)
+    counted = offline.sql("SELECT label, count(*) FROM features GROUP BY label").fetchall()
+    assert dict(counted) == Counter(asked.first.labels + asked.second.labels)
+    found = offline.sql("SELECT path, label, features FROM features").fetchall()
+    told = {path: (label, tuple(vector)) for path, label, vector in found}
+    assert told == expected(asked.first, asked.second)
+    refits = deltalake.DeltaTable(asked.folder / "refits").to_pyarrow_dataset()
+    assert offline.from_arrow(refits).count("refit_id").fetchone() == (2,)
+    folder = asked.refits[1].folder
+    parquet = offline.read_parquet(f"{folder.parquet.removeprefix('file:')}/*.parquet")
+    assert dict(parquet.project("path, reduced").fetchall()) == scores(asked, spark)
+    lines = offline.read_csv(folder.csv.removeprefix("file:")).project("path, pc1, pc2, pc3")
+    assert {row[0]: list(row[1:]) for row in lines.fetchall()} == pytest.approx(
+        scores(asked, spark)
+    )
+
+
+def test_polars_reads_tables_and_outputs(asked: AskedLake, spark: SparkSession) -> None:
+    features = pl.read_delta(str(asked.folder / "features"))
+    told = {
+        row["path"]: (row["label"], tuple(row["features"]))
+        for row in features.iter_rows(named=True)
+    }
+    assert told == expected(asked.first, asked.second)
+    earlier = pl.scan_delta(str(asked.folder / "features"), version=2).select("path").collect()
+    assert set(earlier["path"]) == set(asked.first.paths)
+    assert pl.read_delta(str(asked.folder / "refits")).height == 2
+    folder = asked.refits[1].folder
+    parquet = pl.read_parquet(f"{folder.parquet.removeprefix('file:')}/*.parquet")
+    assert dict(zip(parquet["path"], parquet["reduced"].to_list(), strict=True)) == scores(
+        asked, spark
+    )
+    lines = pl.read_csv(folder.csv.removeprefix("file:"))
+    assert lines.columns == ["path", "label", "pc1", "pc2", "pc3"]
+    assert lines["path"].to_list() == sorted(asked.first.paths + asked.second.paths)
+
+
+def test_pandas_reads_tables_and_outputs(asked: AskedLake, spark: SparkSession) -> None:
+    features = deltalake.DeltaTable(asked.folder / "features").to_pandas()
+    assert features["label"].value_counts().to_dict() == Counter(
+        asked.first.labels + asked.second.labels
+    )
+    assert np.stack(list(features["features"])).shape == (len(features), WIDTH)
+    folder = asked.refits[1].folder
+    parquet = pd.read_parquet(folder.parquet.removeprefix("file:"))
+    oracle = scores(asked, spark)
+    assert {row.path: list(row.reduced) for row in parquet.itertuples()} == oracle
+    lines = pd.read_csv(Path(folder.csv.removeprefix("file:")), index_col="path")
+    for path, values in oracle.items():
+        np.testing.assert_allclose(lines.loc[path, ["pc1", "pc2", "pc3"]].astype(float), values)
