@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bootstrap.account import Account
-from bootstrap.cluster import LIVE
+from bootstrap.described import LIVE
 from bootstrap.errors import CloudError
 from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters

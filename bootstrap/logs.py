@@ -224,13 +224,17 @@ class Reader:
 
     def _added(self, file: LogFile, content: bytes) -> list[str]:
         """Whole lines that were not told: behind those that were, here or in what this file was rotated from."""
-        before = self._told.get(file.key)
-        known = [before] if before else [*self._told.values()]
-        start = max((told.end for told in known if told.begins(content)), default=0)
+        before = self._told.get(file.key) or self._told.get(_rotated_from(file.key))
+        start = before.end if before and before.begins(content) else 0
         end = content.rfind(b"\n") + 1
         digest = hashlib.sha256(content[:end]).digest()
         self._told[file.key] = _Told(file.version, end, digest, content[end:])
         return content[start:end].decode(errors="replace").splitlines()
+
+
+def _rotated_from(key: str) -> str:
+    """Where what lies in the archive of EMR Serverless was before: ``stderr.gz`` for ``archived/stderr_3.gz``."""
+    return re.sub(r"archived/([a-z]+)_\d+\.gz$", r"\1.gz", key)
 
 
 def unpacked(content: bytes) -> bytes:
