@@ -41,7 +41,8 @@ def tell_logs(
         raise UsageError("--follow has no end that --json could wait for: drop one")
     screen = Screen(as_json=as_json)
     with told():
-        from bootstrap.logs import Reader, find_run
+        from bootstrap.logs import Reader
+        from bootstrap.runs import find_run
 
         with screen.working("asking"):
             names, account = open_names(file)
