@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from pomona.arguments import Json
+from pomona.cloud_running_commands import app as running_commands
 from streaming.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(running_commands)
 
 File = Annotated[str, typer.Option("--file", "-f", help="The description (cluster.toml).")]
 

@@ -1,0 +1,218 @@
+"""What a load of images comes to: nodes, hours and storage, each step of the arithmetic told."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bootstrap.errors import CloudError
+from bootstrap.schema import Description
+
+#: Images a second of one core, as measured: `BENCHMARKS.md`, Pomona with ONNX Runtime in float32.
+RATE = 63.9
+#: Bytes of a row of `features`: 1280 numbers of 4 bytes, about half of them 0, as Parquet.
+ROW_BYTES = 4_000
+#: Bytes of a number in a refit's vectors: 8 in the Parquet, about 20 in the CSV.
+NUMBER_BYTES = 28
+#: Cores of an executor, as the step asks for them.
+EXECUTOR_CORES = 2
+MONTH_DAYS, MONTH_HOURS, DAY_SECONDS = 30, 730, 86_400
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is to be taken in.
+
+    Parameters
+    ----------
+    images : int
+        Those that are there already.
+    a_day : int
+        Those that arrive.
+    rate : float
+        Images a second of one core.
+    components : int
+        Columns of the vectors that a refit publishes.
+    image_kb : float or None
+        Mean size of an image in kB; None: images are not counted.
+    """
+
+    images: int
+    a_day: int
+    rate: float = RATE
+    components: int = 50
+    image_kb: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, wrong in (
+            ("rate", self.rate, not 0 < self.rate < math.inf),
+            ("components", self.components, self.components < 1),
+            ("kB an image", self.image_kb, not 0 < (self.image_kb or 1) < math.inf),
+        ):
+            if wrong:
+                raise CloudError(f"{name} is {value}: it must be a number above 0")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what, how it is computed, and what comes out."""
+
+    what: str
+    how: str
+    result: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The steps, and what later ones and a script take from them.
+
+    Parameters
+    ----------
+    steps : list of Step
+    nodes : int
+        That run all the time; in a cluster, one primary node more.
+    most_nodes : int
+        That work on the images that are there.
+    hours : float
+        Until these are taken in.
+    busy_hours_a_day : float
+        For what arrives.
+    storage_gb : float
+        Once all that is there is taken in, with one refit.
+    storage_gb_a_day : float
+        That it grows by, with one refit a day.
+    """
+
+    steps: list[Step]
+    nodes: int
+    most_nodes: int
+    hours: float
+    busy_hours_a_day: float
+    storage_gb: float
+    storage_gb_a_day: float
+    notes: list[str] = field(default_factory=list)
+
+
+def cores_of(instance_type: str) -> int:
+    """Virtual cores of an EC2 type, by its name: ``xlarge`` has 4, ``2xlarge`` 8, ``large`` 2.
+
+    Raises
+    ------
+    CloudError
+        For a size that does not say, such as ``metal``.
+    """
+    size = instance_type.partition(".")[2]
+    if size == "large":
+        return 2
+    found = re.fullmatch(r"(\d*)xlarge", size)
+    if not found:
+        raise CloudError(f"{instance_type}: its name does not say how many cores it has: --cores")
+    return 4 * int(found[1] or 1)
+
+
+def executors(nodes: int, cores: int) -> int:
+    """Executors that ingest: as many as fit, less one node's, which driver and refits have."""
+    a_node = max(1, cores // EXECUTOR_CORES)
+    return max(1, a_node * (nodes - 1))
+
+
+def estimate(load: Load, description: Description, cores: int | None = None) -> Estimate:
+    """Compute what a load needs on what a description describes.
+
+    Parameters
+    ----------
+    load : Load
+    description : Description
+        Its nodes, limits and mode count.
+    cores : int or None
+        Of a node; None: by the name of the instance type, or 4 without nodes.
+
+    Raises
+    ------
+    CloudError
+        Where the numbers say nothing.
+    """
+    serverless = description.mode == "serverless"
+    a_node = cores or (4 if serverless else cores_of(description.instances.type))
+    start, most = description.instances.core, description.limits.nodes
+    needed = _needed(load, a_node)
+    nodes = max(needed, 2 if serverless else start)
+    work = _work(load, most, a_node, nodes)
+    steps = [*work.steps]
+    stored, a_day = _storage(load, steps)
+    notes = [
+        "cores of a node as if they were the measured machine's, and twice the cores twice as fast"
+    ]
+    if nodes > most:
+        notes.append(f"limits.nodes is {most}: what arrives needs {nodes}")
+    if load.image_kb is None:
+        notes.append("the images themselves are not counted: --image-kb says how large one is")
+    return Estimate(steps, nodes, most, work.hours, work.busy, stored, a_day, notes)
+
+
+def _needed(load: Load, cores: int) -> int:
+    """The fewest nodes that keep up with what arrives."""
+    each = load.rate * EXECUTOR_CORES * DAY_SECONDS
+    wanted = math.ceil(load.a_day / each)
+    return 1 if wanted <= 1 else 1 + math.ceil(wanted / max(1, cores // EXECUTOR_CORES))
+
+
+@dataclass(frozen=True)
+class _Work:
+    steps: list[Step]
+    hours: float
+    busy: float
+
+
+def _work(load: Load, most: int, cores: int, nodes: int) -> _Work:
+    all_, steady = (EXECUTOR_CORES * executors(n, cores) for n in (most, nodes))
+    fast, slow = load.rate * all_, load.rate * steady
+    hours, busy = load.images / fast / 3600, load.a_day / slow / 3600
+    less = f"* {cores} cores, less one node's for driver and refits"
+    share = load.a_day / (slow * DAY_SECONDS)
+    steps = [
+        Step("images a second of a core", "as measured, or --rate", f"{load.rate:g}"),
+        Step("cores that ingest, at most", f"{most} nodes {less}", f"{all_}"),
+        Step("images a second, at most", f"{load.rate:g} * {all_}", f"{fast:,.0f}"),
+        Step("all that is there", f"{load.images:,} / {fast:,.0f} / 3,600", f"{hours:,.1f} hours"),
+        Step("what arrives a second", f"{load.a_day:,} / 86,400", f"{load.a_day / DAY_SECONDS:,.1f}"),
+        Step("nodes that stay", "the description's, or as many as keep up", f"{nodes}"),
+        Step("cores that ingest", f"{nodes} nodes {less}", f"{steady}"),
+        Step("what arrives a day", f"{load.a_day:,} / ({load.rate:g} * {steady}) / 3,600", f"{busy:,.1f} hours"),
+        Step("share of these cores", f"{load.a_day:,} / ({load.rate:g} * {steady} * 86,400)", f"{share:.0%}"),
+    ]  # fmt: skip
+    return _Work(steps, hours, busy)
+
+
+def _storage(load: Load, steps: list[Step]) -> tuple[float, float]:
+    """GB when all is taken in, and those that a day adds; the steps are appended."""
+    vector = load.components * NUMBER_BYTES
+    kinds = [("features", ROW_BYTES)]
+    if load.image_kb is not None:
+        kinds.insert(0, ("images", int(load.image_kb * 1000)))
+    stored = a_day = 0.0
+    sums: list[str] = []
+    for what, size in kinds:
+        there, more = load.images * size / 1e9, load.a_day * size / 1e9
+        steps.append(Step(what, f"{load.images:,} * {size:,} / 1e9", f"{there:,.1f} GB"))
+        steps.append(Step(f"{what}, a day more", f"{load.a_day:,} * {size:,} / 1e9", f"{more:,.1f} GB"))  # fmt: skip
+        sums.append(f"{there:,.1f}")
+        stored, a_day = stored + there, a_day + more
+    refit = load.images * vector / 1e9
+    how = f"{load.images:,} * {load.components} * {NUMBER_BYTES} / 1e9"
+    steps.append(
+        Step("vectors of one refit, as Parquet and CSV; each is kept", how, f"{refit:,.1f} GB")
+    )
+    told = " + ".join([*sums, f"{refit:,.1f}"])
+    steps.append(Step("all of it", told, f"{stored + refit:,.1f} GB"))
+    grown = f"{a_day:,.1f} + {refit:,.1f}"
+    steps.append(Step("a day more, with one refit", grown, f"{a_day + refit:,.1f} GB"))
+    return stored + refit, a_day + refit
+
+
+def lines(steps: list[Step]) -> Iterator[str]:
+    """The steps as a person reads them."""
+    for step in steps:
+        yield f"{step.what}: {step.how} = {step.result}"

@@ -1,0 +1,86 @@
+"""`pomona cloud logs`: what a step or job and its driver have logged, and what they go on to log."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from time import sleep
+
+from pomona.cloud import told
+from pomona.cloud_running import open_names
+from pomona.screen import Screen
+from streaming.errors import AccountError, UsageError
+
+#: Seconds between two looks: EMR Serverless replaces its logs every 15, EMR on nodes every few minutes.
+PAUSE = 15.0
+
+
+def tell_logs(
+    file: str, wanted: str, part: str, last: int, *, follow: bool, as_json: bool = False
+) -> None:
+    """Tell the logs of a step or job.
+
+    Parameters
+    ----------
+    file : str
+    wanted : str
+        ``ingest``, ``refit`` or an id.
+    part : str
+        ``step``, ``driver`` or ``all``.
+    last : int
+        Lines of each file at first; 0: all.
+    follow : bool
+        Go on until it is over, or Ctrl-C.
+    as_json : bool
+    """
+    if part not in ("step", "driver", "all"):
+        raise UsageError(f"--part {part}: it must be step, driver or all")
+    if last < 0:
+        raise UsageError(f"--lines {last}: it must be 0, for all, or more")
+    if follow and as_json:
+        raise UsageError("--follow has no end that --json could wait for: drop one")
+    screen = Screen(as_json=as_json)
+    with told():
+        from bootstrap.logs import Reader, find_run
+
+        with screen.working("asking"):
+            names, account = open_names(file)
+            run = find_run(names, account.ask, wanted)
+        reader = Reader(names, account.ask, run, part)
+        found = [(uri, [*deque(lines, last or None)]) for uri, lines in reader.new()]
+        if not follow:
+            found = _with_rest(found, reader.rest())
+        if as_json:
+            logs = [{"uri": uri, "lines": lines} for uri, lines in found]
+            return screen.show({"name": run.name, "id": run.id, "state": run.state, "logs": logs})
+        screen.line(f"{run.name} {run.id} {run.state}")
+        _print(screen, found)
+        if not found and not follow:
+            raise AccountError(
+                f"no logs of {run.name} below s3://{names.log}/{run.prefix} yet: "
+                "they come minutes after the start; --follow waits for them"
+            )
+        while follow:
+            over = run.over(account.ask)
+            sleep(PAUSE)
+            _print(screen, reader.new())  # once more after its end: the last lines come late
+            if over:
+                _print(screen, reader.rest())
+                return screen.line(f"{run.name} {run.id} is over")
+
+
+def _with_rest(
+    found: list[tuple[str, list[str]]], rest: Iterable[tuple[str, list[str]]]
+) -> list[tuple[str, list[str]]]:
+    """The same with last lines that have no end, each behind those of its file."""
+    made = dict(found)
+    for uri, lines in rest:
+        made[uri] = made.get(uri, []) + lines
+    return [*made.items()]
+
+
+def _print(screen: Screen, found: Iterable[tuple[str, list[str]]]) -> None:
+    for uri, lines in found:
+        screen.line(f"== {uri}")
+        for line in lines:
+            screen.line(line)

@@ -1,0 +1,168 @@
+"""`pomona cloud tunnel`: to JupyterHub and the Spark UI of a cluster, checked before and after it is opened."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pomona.cloud import told
+from pomona.cloud_running import open_names
+from pomona.screen import Screen
+from streaming.errors import AccountError, UsageError
+from streaming.jars import cache_folder
+
+if TYPE_CHECKING:
+    from bootstrap.account import Account
+    from bootstrap.names import Names
+    from bootstrap.tunnel import Door, Node
+
+SSH, SESSION_MANAGER = "ssh", "session-manager"
+
+
+@dataclass(frozen=True)
+class TunnelOptions:
+    """What `pomona cloud tunnel` was asked for.
+
+    Parameters
+    ----------
+    cluster : str or None
+        Name or id; None: the description's.
+    via : str
+        ``ssh`` or ``session-manager``.
+    key : str or None
+    to : str or None
+        Host, or host:port, in place of the node's public name.
+    port, spark_port : int
+        Of this machine.
+    gateway_port : int or None
+        Of the node.
+    print_only, check : bool
+        Only print the command; or close the tunnel when it was checked.
+    """
+
+    cluster: str | None
+    via: str
+    key: str | None
+    to: str | None
+    port: int
+    spark_port: int
+    gateway_port: int | None
+    print_only: bool
+    check: bool
+
+
+def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
+    """Open a tunnel, tell what is behind it, and hold it until Ctrl-C."""
+    _require_sense(options)
+    with told():
+        from bootstrap.tunnel import GATEWAY, doors
+        from bootstrap.tunnel_opening import opened
+
+        screen = Screen(as_json=as_json)
+        with screen.working("asking"):
+            names, account = open_names(file)
+            node = _node(names, account, options)
+            gateway = options.gateway_port or GATEWAY
+            found = doors(node.release, options.port, options.spark_port, gateway)
+            known = cache_folder() / "known_hosts" / node.cluster
+            commands = _commands(found, node, options, names.description.region, known)
+        lines = [shlex.join(command) for command in commands]
+        if options.print_only:
+            for line in lines:
+                screen.line(line)
+            return
+        known.parent.mkdir(parents=True, exist_ok=True)
+        with opened(commands, found, str(known)) as tunnel:
+            with screen.working("opening the tunnel"):
+                silent = tunnel.wait_until_open()
+            answer = {
+                "cluster": node.cluster,
+                "commands": commands,
+                "doors": [
+                    {"name": one.name, "url": one.url, "answers": one not in silent}
+                    for one in found
+                ],
+            }
+            if as_json:
+                screen.show(answer)
+            else:
+                for line in lines:
+                    screen.line(line)
+                for one in found:
+                    screen.line(f"{one.name}: {one.url}{_silence(one, silent)}")
+            if options.check:
+                return
+            screen.line("open until Ctrl-C")
+            tunnel.hold()
+
+
+def _silence(door: Door, silent: list[Door]) -> str:
+    if door not in silent:
+        return ""
+    return f" does not answer: port {door.remote} of the node is silent; it may need minutes after the start"
+
+
+def _require_sense(options: TunnelOptions) -> None:
+    if options.via not in (SSH, SESSION_MANAGER):
+        raise UsageError(f"--via {options.via}: it must be {SSH} or {SESSION_MANAGER}")
+    for name in ("port", "spark_port", "gateway_port"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < 65536:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: it must be 1 to 65535")
+    if options.port == options.spark_port:
+        raise UsageError(f"--port and --spark-port are both {options.port}: they must differ")
+    if options.to is not None:
+        _address(options.to)
+    if options.via == SESSION_MANAGER and (options.key or options.to):
+        raise UsageError("--key and --to are for --via ssh: Session Manager needs neither")
+
+
+def _node(names: Names, account: Account, options: TunnelOptions) -> Node:
+    from bootstrap.running import newest_cluster
+    from bootstrap.tunnel import primary_node
+
+    name = options.cluster or names.description.name
+    cluster = newest_cluster(account.ask, name)
+    if cluster is None and names.description.mode == "serverless":
+        raise AccountError(
+            "EMR Serverless has no node that a tunnel could lead to: EMR Studio shows the Spark UI of its jobs"
+        )
+    if cluster is None:
+        raise AccountError(f"no cluster {name}: `pomona cloud up` makes one")
+    return primary_node(cluster, account.ask)
+
+
+def _commands(
+    found: list[Door], node: Node, options: TunnelOptions, region: str, known: Path
+) -> list[list[str]]:
+    """The commands that open the doors, after what can be checked before."""
+    from bootstrap.tunnel import session_commands, ssh_command
+    from bootstrap.tunnel_checks import find_key, require_free, require_program, require_reachable
+
+    if options.via == SSH:
+        require_program("ssh", "install OpenSSH's client, or take --via session-manager")
+        key, address = find_key(options.key, node), _address(options.to or node.host)
+        commands = [ssh_command(found, address, key, known)]
+    else:
+        require_program("aws", "install the AWS CLI, or take --via ssh")
+        require_program("session-manager-plugin", "install AWS's Session Manager plugin")
+        commands = session_commands(found, node.instance, region)
+    if not options.print_only:
+        for door, option in zip(found, ("--port", "--spark-port"), strict=True):
+            require_free(door, option)
+        if options.via == SSH:
+            require_reachable(*address)
+    return commands
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Host and port of ``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 address."""
+    if text.count(":") > 1 and not text.startswith("["):
+        return text, 22
+    found = re.fullmatch(r"\[?([^\[\]]+?)\]?(?::(\d{1,5}))?", text)
+    if not found or text.startswith("-"):
+        raise UsageError(f"--to {text}: give a host, or host:port")
+    return found[1], int(found[2] or 22)

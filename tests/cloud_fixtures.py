@@ -1,0 +1,35 @@
+"""What the tests of `pomona cloud` about a running account begin with: the account, a folder, the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cloud_account import MAKER, CloudAccount, serve
+from cloud_place import make_cloud_place
+from command_line import Command
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
+    with serve(tmp_path_factory.mktemp("tls")) as account:
+        yield account
+
+
+@pytest.fixture
+def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccount:
+    served.reset()
+    for name, value in (served.variables | MAKER).items():
+        monkeypatch.setenv(name, value)
+    return served
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return make_cloud_place(tmp_path / "place", monkeypatch)
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)

@@ -1,0 +1,219 @@
+"""Promises of `pomona cloud estimate`: measured figures, arithmetic that can be followed, and no price of ours."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from command_line import Command
+from described import LEAST, names, uploads
+
+import bootstrap
+from bootstrap.cluster import run_job_flow
+from bootstrap.errors import CloudError
+from bootstrap.estimate import NUMBER_BYTES, RATE, ROW_BYTES, Load, cores_of, estimate, executors
+from bootstrap.steps import ingest_step
+from bootstrap.uploads import Places
+
+BENCHMARKS = (Path(__file__).parents[1] / "BENCHMARKS.md").read_text()
+PRICES = """
+currency = "USD"
+[instances."m5.xlarge"]
+ec2_hour = 2
+emr_hour = 0.5
+[storage]
+s3_gb_month = 0.25
+ebs_gb_month = 0
+[requests]
+get_1000 = 0.001
+[serverless]
+vcpu_hour = 0.5
+gb_hour = 0.25
+"""
+EXAMPLE = Path(bootstrap.__file__).with_name("prices.example.toml").read_text()
+
+
+@pytest.fixture
+def pomona(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return Command(monkeypatch, capsys)
+
+
+def test_the_rate_is_the_one_that_was_measured() -> None:
+    machine = re.search(r"^\| featurize \|.*?(\d+) cores", BENCHMARKS, re.MULTILINE)
+    measured = re.search(
+        r"^\| Pomona, ONNX Runtime float32 \| [\d,]+ \| ([\d.]+) \|", BENCHMARKS, re.MULTILINE
+    )
+    assert machine
+    assert measured
+    assert round(float(measured[1]) / int(machine[1]), 1) == RATE
+    row = re.search(r"^\| the features table \| [\d,]+ . ([\d,]+) bytes", BENCHMARKS, re.MULTILINE)
+    assert row
+    assert int(row[1].replace(",", "")) == ROW_BYTES
+
+
+def test_a_number_of_the_vectors_takes_what_its_files_do(tmp_path: Path) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    drawn = np.random.default_rng(1).normal(size=(2000, 50))
+    table = pa.table({f"pc{n}": column for n, column in enumerate(drawn.T)})
+    pyarrow.csv.write_csv(table, tmp_path / "reduced.csv")
+    pyarrow.parquet.write_table(table, tmp_path / "reduced.parquet", use_dictionary=False)
+    whole = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert whole / drawn.size == pytest.approx(NUMBER_BYTES, rel=0.1)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 8, 100])
+def test_the_executors_are_those_that_the_step_asks_for(nodes: int, tmp_path: Path) -> None:
+    described = names(f"limits = {{nodes = {nodes}, core = 1}}\ninstances.core = 1\n")
+    places = Places(described, uploads(tmp_path).version)
+    arguments = ingest_step(described, places)["HadoopJarStep"]["Args"]
+    assert f"spark.dynamicAllocation.maxExecutors={executors(nodes, 4)}" in arguments
+    assert "spark.executor.cores=2" in arguments
+    (disk,) = {
+        volume["VolumeSpecification"]["SizeInGB"]
+        for group in run_job_flow(described, places)["Instances"]["InstanceGroups"]
+        for volume in group["EbsConfiguration"]["EbsBlockDeviceConfigs"]
+    }
+    assert disk == described.description.instances.disk_gb
+
+
+def test_the_type_says_how_many_cores_it_has() -> None:
+    # As EC2's documentation lists them.
+    known = {"m5.large": 2, "m5.xlarge": 4, "m5.4xlarge": 16, "c6i.32xlarge": 128, "r7g.xlarge": 4}
+    assert {name: cores_of(name) for name in known} == known
+    for name in ("m5.metal", "t3.micro"):
+        with pytest.raises(CloudError, match="--cores"):
+            cores_of(name)
+
+
+def test_every_step_of_the_arithmetic_comes_to_what_it_says(pomona: Command) -> None:
+    Path("prices.toml").write_text(PRICES)
+    words = ("--images", "10e6", "--a-day", "1e6", "--image-kb", "40", "--prices", "prices.toml")
+    answer = pomona("cloud", "estimate", *words, "--json").json
+    checked = 0
+    for step in answer["steps"]:
+        plain = step["how"].replace(",", "")
+        plain = re.sub(
+            r" (?:hours|bytes|GB|EC2|EMR|vCPU|USD)\b| for \d+ GB|1 primary", _blank, plain
+        )
+        if not re.fullmatch(r"[\d.e\s()+*/-]+", plain):
+            continue
+        said = float(re.sub(r"[^\d.]", "", step["result"]))
+        value = eval(plain) * (100 if step["result"].endswith("%") else 1)
+        assert said == pytest.approx(
+            value, rel=0.005, abs=0.06 if "." in step["result"] else 0.51
+        ), step
+        checked += 1
+    assert checked > 15
+
+
+def _blank(found: re.Match[str]) -> str:
+    return "1" if "primary" in found[0] else ""
+
+
+def test_ten_million_images_by_hand() -> None:
+    found = estimate(Load(10_000_000, 1_000_000, rate=50.0), names("limits.nodes = 11").description)
+    assert found.hours == pytest.approx(
+        10_000_000 / (50 * 40) / 3600
+    )  # ten nodes of four cores work
+    assert found.busy_hours_a_day == pytest.approx(1_000_000 / (50 * 4) / 3600)  # one of two
+    assert found.nodes == 2
+    assert found.storage_gb == pytest.approx(40 + 14)
+    assert found.storage_gb_a_day == pytest.approx(4 + 14)
+
+
+def test_as_many_nodes_stay_as_keep_up_with_what_arrives() -> None:
+    a_day = 86_400 * 100 * 4 * 3  # three nodes of four cores, all day
+    found = estimate(Load(0, a_day, rate=100.0), names().description)
+    assert found.nodes == 4
+    assert found.busy_hours_a_day == pytest.approx(24)
+    more = estimate(Load(0, 10 * a_day, rate=100.0), names().description)
+    assert "limits.nodes is 8: what arrives needs 31" in more.notes
+
+
+def test_without_a_table_of_prices_there_is_no_money(pomona: Command) -> None:
+    done = pomona("cloud", "estimate", "--images", "10e6", "--a-day", "1e6")
+    assert (done.status, done.err) == (0, "")
+    assert "no money: --prices names a table of prices" in done.out
+    assert "a month" not in done.out
+    assert "money" not in pomona("cloud", "estimate", "--images", "5", "--json").json
+
+
+def test_money_is_what_the_table_says(pomona: Command) -> None:
+    Path("prices.toml").write_text(PRICES)
+    words = ("--images", "1e6", "--rate", "100", "--prices", "prices.toml", "--json")
+    money = pomona("cloud", "estimate", *words).json["money"]
+    hours = 1_000_000 / (100 * 4 * 7) / 3600
+    assert money["currency"] == "USD"
+    assert money["once"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
+    stored = 4.0 + 31 * 1.4  # the features, and a refit at once and on each of 30 days
+    assert money["month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
+    Path("cluster.toml").write_text(LEAST + 'mode = "serverless"\n')
+    money = pomona("cloud", "estimate", *words).json["money"]
+    driver_and_7 = 30 * 0.5 + 91 * 0.25
+    assert money["once"] == pytest.approx(hours * driver_and_7 + 1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            ("ec2_hour = 2", 'ec2_hour = ""'),
+            """instances."m5.xlarge".ec2_hour is ''; write a price""",
+        ),
+        (("ec2_hour = 2", "ec2_hour = -1"), "ec2_hour is -1; write a price"),
+        (("ec2_hour = 2", "ec2_hour = true"), "ec2_hour is True; write a price"),
+        (('"m5.xlarge"', '"m5.large"'), "ec2_hour is missing; write a price"),
+        (('"USD"', '""'), "currency is ''"),
+        (("[storage]", "[storage"), "prices.toml: no TOML: "),
+    ],
+)
+def test_a_price_that_is_not_there_is_asked_for(
+    change: tuple[str, str], told: str, pomona: Command
+) -> None:
+    Path("prices.toml").write_text(PRICES.replace(*change))
+    words = ("--images", "10", "--prices", "prices.toml")
+    assert told in pomona("cloud", "estimate", *words).complaint
+
+
+def test_the_example_of_a_table_holds_no_price(pomona: Command) -> None:
+    def values(table: dict[str, object]) -> list[object]:
+        return [
+            v for one in table.values() for v in (values(one) if isinstance(one, dict) else [one])
+        ]
+
+    assert set(values(tomllib.loads(EXAMPLE))) == {""}
+    done = pomona("cloud", "prices")
+    assert done.out == EXAMPLE
+    Path("prices.toml").write_text(done.out)
+    words = ("--images", "10", "--prices", "prices.toml")
+    assert "currency is ''" in pomona("cloud", "estimate", *words).complaint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--images", "many"),
+        ("--images", "1.5"),
+        ("--images", "nan"),
+        ("--images", "-3"),
+        ("--images", "1", "--rate", "0"),
+        ("--images", "1", "--rate", "nan"),
+        ("--images", "1", "--cores", "0"),
+        ("--images", "1", "--image-kb", "-1"),
+        ("--images", "1", "--prices", "none.toml"),
+        ("--images", "1", "-f", "none.toml"),
+    ],
+)
+def test_numbers_that_are_none_are_one_line(words: tuple[str, ...], pomona: Command) -> None:
+    done = pomona("cloud", "estimate", *words)
+    assert done.status in (1, 2)
+    assert words[-1] in done.complaint or words[-1] + ".0" in done.complaint
