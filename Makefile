@@ -1,5 +1,5 @@
 # The commands that a person types; each sets up what it needs.
-.PHONY: run test chaos check audit setup bench jar lock clean
+.PHONY: run test chaos compat check audit setup bench jar lock clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
@@ -12,6 +12,23 @@ test: setup
 # Kills, rubbish, faults and full disks for an hour or more; `make test` has a short form of each.
 chaos: setup
 	$(BIN)/python -m pytest -s tests/chaos
+
+# The tests of what a cluster runs, against the Spark and Delta Lake of EMR's releases. PAIRS=3.5 takes one of them,
+# TESTS=tests/test_refit.py some of the tests.
+PAIRS := 4.0 3.5
+compat: $(PAIRS:%=.venv-compat-%/.ready)
+	set -e; for pair in $(PAIRS); do .venv-compat-$$pair/bin/python -m pytest -n 2 --dist loadfile \
+		$(or $(TESTS),$(shell sed 's/ *#.*//' compat-tests.txt)); done
+
+# Only PySpark, Py4J and Delta Lake are its own: all else is that of .venv, as a cluster has it too.
+.venv-compat-%/.ready: requirements-compat-%.lock .venv/.ready
+	$(PYTHON) -m venv --without-pip --clear $(@D)
+	$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" \
+		> $$($(@D)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(@D)/bin/python -m streaming.rehearsal
+	touch $@
 
 check: setup
 	$(BIN)/ruff check .
@@ -61,6 +78,11 @@ lock:
 		--output-file requirements-bench.lock
 	echo 'pip-audit>=2.10' | uv pip compile - --constraint requirements.lock --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade --output-file requirements-audit.lock
+	set -e; for pair in "4.0 4.0.2 4.0.0" "3.5 3.5.6 3.3.2"; do set -- $$pair; \
+		grep -v -e '^pyspark==' -e '^py4j==' -e '^delta-spark==' -e '^ ' requirements.lock | sed 's/ \\$$//' > .compat.in; \
+		printf 'pyspark==%s\ndelta-spark==%s\n' $$2 $$3 | uv pip compile - --constraint .compat.in --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade \
+		--output-file requirements-compat-$$1.lock; rm .compat.in; done
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-compat-* .mypy_cache .pytest_cache .ruff_cache build *.egg-info

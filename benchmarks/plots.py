@@ -43,7 +43,7 @@ def _plot(curves: Mapping[str, Mapping[float, float]], words: tuple[str, str], f
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=_SIZE, dpi=_DPI)
+    figure, axes = pyplot.subplots(figsize=_SIZE, dpi=_DPI, layout="constrained")
     for name, points in curves.items():
         axes.plot(list(points), list(points.values()), marker="o", label=name)
     axes.set_xscale("log")
@@ -53,8 +53,7 @@ def _plot(curves: Mapping[str, Mapping[float, float]], words: tuple[str, str], f
     axes.set_ylabel("seconds")
     axes.grid(alpha=0.3)
     if curves:
-        axes.legend(fontsize="small")
-    figure.tight_layout()
+        figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     # Without the time and the version in it, the same figures give the same file.
     figure.savefig(file, metadata={"Software": None})
     pyplot.close(figure)

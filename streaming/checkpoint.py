@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 _ENTRY = re.compile(r"(?P<log>offsets|commits|sources/\d+)/(?P<number>\d+)(?P<compact>\.compact)?")
 # What Hadoop says where a file is not what was noted of it.
 _CHECKSUM = re.compile(r"Checksum error: (?:file:)?(\S+)")
+# Spark's name for a log that holds no entry, only a part of its first: it would refuse every later run.
+_FIRST_ENTRY_CUT = "CHECKPOINT_LOCATION_NOT_EMPTY"
 
 
 def find_damage(lake: Lake, error: BaseException) -> str | None:
@@ -48,6 +50,8 @@ def find_damage(lake: Lake, error: BaseException) -> str | None:
     missing = _missing(entries.values(), names)
     if missing:
         return f"{missing} is missing"
+    if _FIRST_ENTRY_CUT in str(error):
+        return "its first entry was not finished"
     checksum = _CHECKSUM.search(str(error))
     return f"{checksum[1]} is not as it was written" if checksum else None
 

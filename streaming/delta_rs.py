@@ -69,7 +69,7 @@ def open_tables(*locations: str) -> list[DeltaTable]:
 def _options(location: str) -> dict[str, str]:
     if not is_s3(location):
         return {}
-    from streaming.s3 import delta_rs_options
+    from streaming.s3_access import delta_rs_options
 
     return delta_rs_options()
 

@@ -63,7 +63,7 @@ def _fullest(lake: str) -> str:
         root = local_path(lake)
         places += [root, *(root.iterdir() if root.is_dir() else ())]
     free = {place: shutil.disk_usage(_existing(place)).free for place in places}
-    fullest = min(places, key=lambda place: (free[place], -len(place.parts)))
+    fullest = min(places, key=lambda place: (free[place], len(place.parts)))  # the outermost
     return f"the disk of {fullest} has {free[fullest] / 2**20:,.0f} MB left"
 
 

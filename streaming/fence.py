@@ -18,7 +18,7 @@ from py4j.protocol import Py4JError
 
 from streaming import __version__
 from streaming.lease import Holder
-from streaming.s3 import s3_client, split
+from streaming.s3_access import s3_client, split
 from streaming.s3_faults import translated
 from streaming.session import LOG_STORE, LOG_STORE_SETTING
 

@@ -15,9 +15,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from streaming.errors import PlatformError
+from streaming.jar_sets import JarSet, jar_set
 
 log = logging.getLogger(__name__)
 
@@ -25,38 +27,6 @@ OLDEST_JAVA = 17
 #: Delta's log on S3 for writers that may be paused; built by `make jar`, and only S3 needs it.
 FENCED_LOG_STORE = Path(__file__).with_name("fenced-log-store.jar")
 
-_SDK_VERSION = "2.35.5"
-_SDK = ("s3", "s3-transfer-manager", "sts", "sso", "ssooidc", "apache-client", "netty-nio-client")
-PACKAGES = (
-    "io.delta:delta-spark_4.2_2.13:4.4.0",
-    "org.apache.hadoop:hadoop-aws:3.5.0",
-    *(f"software.amazon.awssdk:{module}:{_SDK_VERSION}" for module in _SDK),
-)
-# Spark ships these itself, or (the SDK's bundle) the modules above stand for 700 MB of it.
-EXCLUDES = (
-    "com.fasterxml.jackson.core:*",
-    "com.fasterxml.jackson.datatype:*",
-    "com.github.luben:*",
-    "com.google.code.findbugs:*",
-    "commons-codec:*",
-    "commons-logging:*",
-    "commons-pool:*",
-    "io.airlift:*",
-    "io.netty:*",
-    "javax.annotation:*",
-    "org.antlr:*",
-    "org.apache.hadoop:hadoop-client-api",
-    "org.apache.hadoop:hadoop-client-runtime",
-    "org.apache.httpcomponents:*",
-    "org.apache.logging.log4j:*",
-    "org.apache.parquet:*",
-    "org.locationtech.jts:*",
-    "org.roaringbitmap:*",
-    "org.slf4j:*",
-    "org.wildfly.openssl:*",
-    "org.xerial.snappy:*",
-    "software.amazon.awssdk:bundle",
-)
 # One resolver: Ivy's default chain also looks into Maven's local cache, whose entries may lack their jars.
 _IVY_SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
@@ -71,21 +41,22 @@ def cache_folder() -> Path:
 
 
 def jar_files() -> list[Path]:
-    """The jars of `PACKAGES` and what they depend on, fetched at the first call.
+    """The jars for the Spark that is installed and what they depend on, fetched at the first call.
 
     Raises
     ------
     PlatformError
         When they are not in the cache and cannot be fetched.
     """
-    digest = hashlib.sha256("\n".join((*PACKAGES, "-", *EXCLUDES)).encode()).hexdigest()[:12]
-    folder = cache_folder() / f"jars-{digest}"
+    wanted = jar_set(version("pyspark"))
+    names = "\n".join((*wanted.packages, "-", *wanted.excludes))
+    folder = cache_folder() / f"jars-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
     if not folder.is_dir():
-        _fetch(folder)
+        _fetch(wanted, folder)
     return sorted(folder.glob("*.jar"))
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(wanted: JarSet, folder: Path) -> None:
     log.info("fetching the jars of Delta Lake and S3A, once, into %s", folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -94,8 +65,8 @@ def _fetch(folder: Path) -> None:
         nothing = Path(scratch, "nothing.py")
         nothing.touch()
         conf = {
-            "spark.jars.packages": ",".join(PACKAGES),
-            "spark.jars.excludes": ",".join(EXCLUDES),
+            "spark.jars.packages": ",".join(wanted.packages),
+            "spark.jars.excludes": ",".join(wanted.excludes),
             "spark.jars.ivy": f"{scratch}/ivy",
             "spark.jars.ivySettings": str(settings),
         }

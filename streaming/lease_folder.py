@@ -45,8 +45,12 @@ class FolderLease:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = _file(lake)
         self._descriptor = self._lock()
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, self.holder.as_json(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, self.holder.as_json(), 0)
+        except OSError:  # a full disk: nobody else would let go of the lock
+            self.release()
+            raise
 
     def _lock(self) -> int:
         for _ in range(_LOOKS):

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from streaming.errors import LeaseError
 from streaming.lease import Holder
-from streaming.s3 import s3_client, split
+from streaming.s3_access import s3_client, split
 from streaming.s3_faults import translated
 from streaming.storage import TransientFault
 

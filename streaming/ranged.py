@@ -29,7 +29,8 @@ class S3Ranges(io.RawIOBase):
     """One object of S3, each read of it one request for a range."""
 
     def __init__(self, uri: str) -> None:
-        from streaming.s3 import S3Storage, s3_client, split  # boto3 only where S3 is used
+        from streaming.s3 import S3Storage  # boto3 only where S3 is used
+        from streaming.s3_access import s3_client, split
 
         self._uri = uri
         self._bucket, self._key = split(uri)

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 import streaming
 from streaming.class_archive import archive_file, dumping_options, sharing_options
 from streaming.errors import PlatformError
-from streaming.jars import FENCED_LOG_STORE, jar_files, java_home
+from streaming.jars import FENCED_LOG_STORE, cache_folder, jar_files, java_home
 from streaming.stopping import signals_held
 
 log = logging.getLogger(__name__)
@@ -135,11 +135,13 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
             "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
             "spark.driver.extraJavaOptions": f"{_QUICK_JAVA} {classes} -Dlog4j2.configurationFile={log_settings}",
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+            # Spark makes an empty folder of it: not where the command is typed.
+            "spark.sql.warehouse.dir": (cache_folder() / "spark-warehouse").as_uri(),
         }
         if s3:  # not among the jars above, which the archive of classes knows
             conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
     if s3:
-        from streaming.s3 import hadoop_conf
+        from streaming.s3_access import hadoop_conf
 
         conf |= _REMOTE
         conf |= {f"spark.hadoop.{key}": value for key, value in hadoop_conf().items()}

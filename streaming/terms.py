@@ -10,7 +10,7 @@ import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-from streaming.s3 import s3_client, split
+from streaming.s3_access import s3_client, split
 from streaming.s3_faults import translated
 from streaming.storage import storage_of
 

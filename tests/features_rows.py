@@ -10,6 +10,7 @@ from typing import Any
 import deltalake
 import numpy as np
 import pyarrow as pa
+from lake_rows import frame_of
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -89,7 +90,7 @@ def new_lake(spark: Any, folder: Path | str, width: int = WIDTH) -> Lake:
 def commit(spark: Any, lake: Lake, rows: Images, *, known: bool = False) -> None:
     """Append rows, or merge them by path."""
     writer = Writer(spark, lake.features, {"source": "file:/photos"})
-    writer.upsert(spark.createDataFrame(rows.table()), known=known)
+    writer.upsert(frame_of(spark, rows.table()), known=known)
 
 
 def delete(spark: Any, lake: Lake, paths: list[str]) -> None:

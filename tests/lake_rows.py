@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pyspark.sql import SparkSession
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from streaming.lake import Lake
 from streaming.mobilenet import WIDTH
@@ -61,3 +63,8 @@ def append(spark: SparkSession, location: str, ddl: str, rows: Sequence[dict[str
     """Append rows to a table with plain Spark."""
     frame = spark.createDataFrame(list(rows), ddl)
     frame.coalesce(1).write.format("delta").mode("append").save(location)
+
+
+def frame_of(spark: SparkSession, table: pa.Table) -> DataFrame:
+    """The rows of an Arrow table; Spark 3.5 takes them from pandas only."""
+    return spark.createDataFrame(table.to_pandas(), from_arrow_schema(table.schema))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import deltalake
 
 from streaming.lake import Lake
-from streaming.storage import LocalStorage, Storage, StoredFile
+from streaming.local_storage import LocalStorage
+from streaming.storage import Storage, StoredFile
 
 _COLUMNS = ["path", "content_hash"]
 

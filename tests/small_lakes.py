@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 
 from streaming.lake import Lake
+from streaming.local_storage import LocalStorage
 from streaming.settings import IngestSettings
-from streaming.storage import LocalStorage, StoredFile
+from streaming.storage import StoredFile
 
 #: Everything that is there, and no waiting for files that the tests have just written.
 ONCE = IngestSettings(once=True, settle=0)

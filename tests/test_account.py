@@ -90,7 +90,7 @@ def test_what_is_not_known_everywhere_yet_is_sent_again(
         account.send("iam", "create_instance_profile", {"InstanceProfileName": "late"})
 
     monkeypatch.setattr("bootstrap.account.time.sleep", wait)
-    with pytest.raises(CloudError, match="^iam add_role_to_instance_profile"):
+    with pytest.raises(CloudError, match=r"^iam add_role_to_instance_profile"):
         account.send("iam", "add_role_to_instance_profile", words)  # not patient with it
     assert waits == []
     account.send("iam", "add_role_to_instance_profile", words, ("NoSuchEntity",))

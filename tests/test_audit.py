@@ -19,7 +19,8 @@ def pins(lock: str) -> dict[str, str]:
 def test_every_lock_file_is_audited() -> None:
     found = re.search(r"^LOCKS := (.+)$", MAKEFILE, re.M)
     assert found
-    assert sorted(found[1].split()) == LOCKS
+    # What EMR's releases run is AWS's to mend, and is only tested against.
+    assert sorted(found[1].split()) == [lock for lock in LOCKS if "compat" not in lock]
     assert "--strict" in MAKEFILE  # what could not be looked up has not passed
 
 

@@ -94,6 +94,17 @@ def test_a_damaged_checkpoint_is_kept_and_begun_anew(
     assert "\n" not in line
 
 
+@pytest.mark.spark
+def test_a_run_that_ended_inside_its_first_entry_is_no_end_of_the_lake(story: Story) -> None:
+    """Spark refuses a log that is empty but for what was being written."""
+    for folder in ("offsets", "commits"):
+        shutil.rmtree(story.checkpoint / folder)
+    put(story.checkpoint / "offsets" / ".0.b0a8.tmp", b"v1")
+    before = len(story.kept())
+    story.takes_what_comes("first entry")
+    assert len(story.kept()) == before + 1
+
+
 WHOLE = {
     "metadata": b'{"id":"b0a8"}',
     "offsets/0": b'v1\n{"batchWatermarkMs":0}\n{"logOffset":0}',

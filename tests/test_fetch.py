@@ -13,7 +13,8 @@ from fake_clock import Clock, clock
 from streaming import fetch as module
 from streaming.decode import Reason
 from streaming.fetch import LITTLE_PATIENCE, Fetched, Outcome, fetch, fetch_ahead
-from streaming.storage import LocalStorage, StoredFile, TransientFault
+from streaming.local_storage import LocalStorage
+from streaming.storage import StoredFile, TransientFault
 
 LIMIT = 1000
 

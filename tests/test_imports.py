@@ -84,7 +84,9 @@ def test_there_is_something_to_look_at() -> None:
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_the_arrows_between_the_packages_point_in_one_direction(file: Path) -> None:
     package = file.relative_to(ROOT).parts[0]
-    assert imported(parse(file)) & set(PACKAGES) <= ALLOWED[package]
+    # `spark-submit` runs this one file, which lies beside the requests that name it; nothing imports it.
+    allowed = {"pomona"} if name(file) == "bootstrap/submit.py" else ALLOWED[package]
+    assert imported(parse(file)) & set(PACKAGES) <= allowed
     if package == "pomona":
         assert "bootstrap" not in imported_at_once(parse(file))
 
@@ -202,7 +204,7 @@ def test_no_file_names_the_address_of_a_package_registry() -> None:
 def test_a_lock_file_pins_everything_by_hash(lock: Path) -> None:
     lines = lock.read_text().replace("\\\n", " ").splitlines()
     pins = [line for line in lines if line and not line.lstrip().startswith("#")]
-    assert len(pins) > 20
+    assert len(pins) > (3 if "compat" in lock.name else 20)  # three packages and what they need
     for line in pins:
         assert re.match(r"^[A-Za-z0-9._-]+==\S+", line), line
         assert "--hash=sha256:" in line, line

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from streaming import jars
 from streaming.errors import PlatformError
+from streaming.jar_sets import JAR_SETS, JarSet, jar_set
 from streaming.jars import cache_folder, jar_files, java_home
 
 NEW = 'openjdk version "21.0.4" 2024-07-16 LTS\nOpenJDK Runtime Environment'
 OLD = 'java version "1.8.0_392"\nJava(TM) SE Runtime Environment (build 1.8.0_392-b08)'
+ROOT = Path(__file__).parents[1]
 Install = Callable[[str, str], Path]
 
 
@@ -143,9 +147,10 @@ def test_the_cache_lies_where_the_user_keeps_caches(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_the_jars_hold_delta_s3a_and_a_slim_sdk() -> None:
     names = {file.stem.split("_", 1)[1].rsplit("-", 1)[0] for file in jar_files()}
-    assert {"delta-spark_4.2_2.13", "hadoop-aws", "s3", "sts", "sso", "ssooidc"} <= names
+    delta = jar_set(version("pyspark")).packages[0].split(":")[1]
+    assert {delta, "hadoop-aws", "s3", "sts", "sso", "ssooidc"} <= names
     assert "bundle" not in names
-    assert sum(file.stat().st_size for file in jar_files()) < 60e6
+    assert sum(file.stat().st_size for file in jar_files()) < 90e6
     for file in jar_files():
         assert zipfile.is_zipfile(file)
 
@@ -164,7 +169,7 @@ def test_jars_that_cannot_be_fetched_are_named_in_one_line_and_leave_nothing(
     nowhere = f'<ibiblio name="central" m2compatible="true" root="{tmp_path.as_uri()}/"/>'
     known = '<ibiblio name="central" m2compatible="true"/>'
     monkeypatch.setattr(jars, "_IVY_SETTINGS", jars._IVY_SETTINGS.replace(known, nowhere))
-    monkeypatch.setattr(jars, "PACKAGES", ("io.delta:no-such-jar:1.0",))
+    monkeypatch.setattr(jars, "jar_set", lambda _: JarSet(("io.delta:no-such-jar:1.0",), ()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(PlatformError) as caught:
         jar_files()
@@ -173,3 +178,25 @@ def test_jars_that_cannot_be_fetched_are_named_in_one_line_and_leave_nothing(
     assert "network" in str(caught.value)
     left = [name for name in os.listdir(cache_folder()) if not name.startswith("java-")]
     assert left == []
+
+
+def test_the_spark_that_is_locked_has_its_jars() -> None:
+    locked = re.search(r"^pyspark==(\S+)", (ROOT / "requirements.lock").read_text(), re.M)
+    assert locked
+    assert jar_set(locked[1]) is next(iter(JAR_SETS.values()))
+
+
+def test_another_spark_is_named_with_those_that_would_do() -> None:
+    with pytest.raises(PlatformError) as caught:
+        jar_set("4.1.1")
+    assert str(caught.value) == "pyspark 4.1.1 is not known to Pomona: install one of 4.2, 4.0, 3.5"
+
+
+@pytest.mark.parametrize("pair", sorted(set(JAR_SETS) - {"4.2"}))
+def test_each_pair_of_make_compat_is_locked(pair: str) -> None:
+    pins = (ROOT / f"requirements-compat-{pair}.lock").read_text()
+    assert re.search(rf"^pyspark=={re.escape(pair)}\.", pins, re.M)
+    delta = re.search(r"^delta-spark==(\S+)", pins, re.M)
+    assert delta
+    assert JAR_SETS[pair].packages[0].endswith(f":{delta[1]}")
+    assert "PAIRS := 4.0 3.5\n" in (ROOT / "Makefile").read_text()

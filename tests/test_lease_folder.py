@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from small_disk import small_disk
 
 from streaming.errors import LeaseError
 from streaming.lake import Lake
@@ -109,6 +110,16 @@ def test_the_next_holder_waits_for_the_java_process_of_a_killed_driver(lake: Lak
         threading.Timer(0.5, java.kill).start()
         with hold(lake):
             assert java.wait(timeout=1) == -signal.SIGKILL
+
+
+def test_a_lease_that_a_full_disk_refuses_holds_nothing(lake: Lake, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "My lake", 1) as disk:
+        disk.fill(leave=0)
+        with pytest.raises(OSError, match="No space left"), hold(lake):
+            pass
+        disk.empty()
+        with hold(lake):
+            assert holder_of(lake)
 
 
 @pytest.mark.spark

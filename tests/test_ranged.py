@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from streaming.ranged import open_ranges
-from streaming.s3 import s3_client
+from streaming.s3_access import s3_client
 
 
 def test_a_local_file_is_its_path() -> None:

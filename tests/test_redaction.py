@@ -11,7 +11,7 @@ from command_line import Command, environment, forbid_spark, make_place
 
 from streaming.errors import SourceError, UsageError
 from streaming.redaction import redacted, without_own_secrets
-from streaming.s3 import hadoop_conf
+from streaming.s3_access import hadoop_conf
 from streaming.storage import normalize
 
 SECRET = "wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0"

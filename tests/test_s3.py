@@ -9,7 +9,8 @@ import boto3
 import pytest
 
 from streaming.errors import SourceError
-from streaming.s3 import S3Storage, hadoop_conf, s3_client
+from streaming.s3 import S3Storage
+from streaming.s3_access import hadoop_conf, s3_client
 from streaming.storage import StoredFile, storage_of
 
 pytestmark = pytest.mark.s3

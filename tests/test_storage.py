@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import UsageError
-from streaming.storage import (
-    LocalStorage,
-    StoredFile,
-    TransientFault,
-    is_s3,
-    local_path,
-    normalize,
-    storage_of,
-)
+from streaming.local_storage import LocalStorage
+from streaming.storage import StoredFile, TransientFault, is_s3, local_path, normalize, storage_of
 
 # Each of these means something to a URI, a glob or a shell.
 NAMES = ("My fruit", "été", "50% off", "a%20b", "a+b", "a#b", "a?b", "[x] {a} *", "10:30", "a\\b")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from lake_rows import frame_of
 
 from batch_pca.moments import Moments
 from batch_pca.summing import moved, sum_moments
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.spark
 def frame(spark: Any, vectors: np.ndarray) -> Any:
     """Rows in more partitions than there are cores."""
     table = pa.table({"features": pa.array(list(vectors), pa.list_(pa.float32()))})
-    return spark.createDataFrame(table).repartition(7)
+    return frame_of(spark, table).repartition(7)
 
 
 def test_the_sums_of_all_partitions_are_those_of_the_rows(spark: Any) -> None:

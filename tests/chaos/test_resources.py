@@ -60,6 +60,22 @@ def test_a_disk_that_fills_up_at_some_moment(
 
 
 @pytest.mark.end_to_end
+def test_a_full_disk_is_one_line_of_the_command(
+    new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    folder, source = new_lake(), tmp_path / "images"
+    put_all(source, PHOTOS)
+    assert program("ingest", source, folder, "--once", "--settle", "0").status == 0
+    put_all(source, photos("Plum", range(60)))
+    with small_disk(folder / "features", 32) as disk:
+        disk.fill(leave=50_000)
+        done = program("ingest", source, folder, "--once", "--settle", "0")
+        assert done.status == 1
+        (line,) = done.err.splitlines()
+        assert line.startswith(f"pomona: No space left on device: the disk of {disk.folder}")
+
+
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("megabytes", [64, 80, 100, 120])
 def test_java_without_memory_is_one_line_and_the_next_run_goes_on(
     new_lake: Callable[[], Path], tmp_path: Path, megabytes: int

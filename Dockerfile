@@ -1,0 +1,37 @@
+# The command in an image, for `deploy/refit-cronjob.yaml`:
+#
+#     docker build --tag pomona:0.1.0 .
+#
+# and the archive for EMR's nodes, made on the Linux that they run:
+#
+#     docker build --target environment --output . .
+FROM amazonlinux:2023 AS installed
+# The distribution's own security updates are wanted: its packages are not pinned, Python's are, by hash.
+# hadolint ignore=DL3041
+RUN dnf install -y python3.11 python3.11-pip gzip tar && dnf clean all
+WORKDIR /pomona
+COPY requirements.lock ./
+RUN python3.11 -m venv .venv \
+    && .venv/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY LICENSE README.md pyproject.toml ./
+COPY batch_pca batch_pca
+COPY bootstrap bootstrap
+COPY pomona pomona
+COPY streaming streaming
+RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM installed AS packed
+RUN .venv/bin/python -c "import pathlib, bootstrap.environment as e; e.build_environment(pathlib.Path('/environment.tar.gz'))"
+
+FROM scratch AS environment
+COPY --from=packed /environment.tar.gz /
+
+FROM installed AS command
+# Jars and the archive of classes, so that a container fetches nothing.
+ENV XDG_CACHE_HOME=/var/cache
+RUN .venv/bin/python -m streaming.rehearsal && useradd --uid 10001 --create-home pomona \
+    && chown -R pomona /var/cache/pomona
+USER 10001
+WORKDIR /home/pomona
+ENTRYPOINT ["/pomona/.venv/bin/pomona"]
+CMD ["--help"]

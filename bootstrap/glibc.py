@@ -1,0 +1,135 @@
+"""Which version of the C library files ask for, and how one that is newer than the nodes' can be done without.
+
+A program that was linked on a new Linux asks for the newest version of each function, and does not start where the C
+library is older. With Python that can be one function alone: `hypot` got a version in glibc 2.35 that differs from the
+one before only in that it no longer calls an error handler, which no program of today sets.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Amazon Linux 2023, on which EMR 7 and 8 run.
+NODES = (2, 34)
+# By version: functions, and the version of theirs that does the same; x86-64's first one, which every glibc has.
+_SAME = {b"GLIBC_2.35": (frozenset({b"hypot"}), b"GLIBC_2.2.5")}
+_ELF64, _X86_64 = b"\x7fELF\x02\x01", 62
+_DYNSYM, _VERSYM, _VERNEED = 11, 0x6FFFFFFF, 0x6FFFFFFE
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """A version that a file asks of another: where that is written, its number in the file, and its name."""
+
+    at: int
+    number: int
+    name: bytes
+
+
+class _Elf:
+    """The sections of a program or library that tell of versions."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        (start,) = struct.unpack_from("<Q", data, 0x28)
+        size, count = struct.unpack_from("<HH", data, 0x3A)
+        headers = [struct.unpack_from("<IIQQQQIIQQ", data, start + size * i) for i in range(count)]
+        self._parts = {header[1]: (header[4], header[5], header[6]) for header in headers}
+        self._starts = [header[4] for header in headers]
+
+    def wishes(self) -> Iterator[_Wish]:
+        if _VERNEED not in self._parts:
+            return
+        at, _, strings = self._parts[_VERNEED]
+        while True:
+            _, count, _, first, following = struct.unpack_from("<HHIII", self.data, at)
+            place = at + first
+            for _ in range(count):
+                _, _, number, name, step = struct.unpack_from("<IHHII", self.data, place)
+                yield _Wish(place, number, self._text(strings, name))
+                place += step
+            if not following:
+                return
+            at += following
+
+    def functions(self, number: int) -> set[bytes]:
+        """Names that are asked for in the version of this number."""
+        start, size, strings = self._parts[_DYNSYM]
+        versions = self._parts[_VERSYM][0]
+        return {
+            self._text(strings, struct.unpack_from("<I", self.data, start + 24 * i)[0])
+            for i in range(size // 24)
+            if struct.unpack_from("<H", self.data, versions + 2 * i)[0] & 0x7FFF == number
+        }
+
+    def offset_of(self, name: bytes) -> int | None:
+        """Where a name stands among the strings that versions are named by."""
+        start, size = self._strings()
+        found = self.data.find(b"\0" + name + b"\0", start, start + size)
+        return None if found < 0 else found + 1 - start
+
+    def _strings(self) -> tuple[int, int]:
+        start = self._starts[self._parts[_VERNEED][2]]
+        later = [begin for begin in self._starts if begin > start]
+        return start, (min(later) if later else len(self.data)) - start
+
+    def _text(self, section: int, offset: int) -> bytes:
+        start = self._starts[section] + offset
+        return self.data[start : self.data.index(b"\0", start)]
+
+
+def newest_glibc(root: Path) -> tuple[tuple[int, int], str]:
+    """The newest version that any file below a folder asks for, and the name of such a file."""
+    newest = ((2, 0), "")
+    for file in _programs(root):
+        for wish in _Elf(file.read_bytes()).wishes():
+            found = re.fullmatch(rb"GLIBC_(2)\.(\d+)(?:\.\d+)?", wish.name)
+            if found:
+                newest = max(newest, ((int(found[1]), int(found[2])), file.name))
+    return newest
+
+
+def ask_for_older(root: Path) -> None:
+    """Have the files below a folder ask for an older version of a function where it does the same."""
+    for file in _programs(root):
+        data = file.read_bytes()
+        changed = _asking_for_older(data)
+        if changed != data:
+            file.write_bytes(changed)
+
+
+def _asking_for_older(data: bytes) -> bytes:
+    if struct.unpack_from("<H", data, 0x12)[0] != _X86_64:
+        return data
+    elf, changed = _Elf(data), bytearray(data)
+    for wish in elf.wishes():
+        same, older = _SAME.get(wish.name, (frozenset[bytes](), b""))
+        if not same or not elf.functions(wish.number) <= same:
+            continue
+        offset = elf.offset_of(older)
+        if offset is not None:
+            struct.pack_into("<I", changed, wish.at, _hash(older))
+            struct.pack_into("<I", changed, wish.at + 8, offset)
+    return bytes(changed)
+
+
+def _hash(name: bytes) -> int:
+    """The hash of a name by which the loader compares versions, as the ELF specification has it."""
+    value = 0
+    for byte in name:
+        value = (value << 4) + byte
+        high = value & 0xF0000000
+        value = (value ^ (high >> 24)) & ~high & 0xFFFFFFFF
+    return value
+
+
+def _programs(root: Path) -> Iterator[Path]:
+    for file in sorted(root.rglob("*")):
+        if file.is_file() and not file.is_symlink():
+            with file.open("rb") as opened:
+                if opened.read(6) == _ELF64:
+                    yield file

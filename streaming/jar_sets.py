@@ -1,0 +1,100 @@
+"""Which jars stand beside which Spark: Delta Lake, S3A and a slim AWS SDK, as data.
+
+The first is the locked default. The others are what EMR's releases run; there the cluster brings these jars itself,
+and `make compat` runs the tests against them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streaming.errors import PlatformError
+
+_MODULES = (
+    "s3",
+    "s3-transfer-manager",
+    "sts",
+    "sso",
+    "ssooidc",
+    "apache-client",
+    "netty-nio-client",
+)
+_CLIENTS = ("hadoop-client-api", "hadoop-client-runtime")
+# Spark ships these itself, or (the SDK's bundle) the modules above stand for 700 MB of it.
+_EXCLUDES = (
+    "com.fasterxml.jackson.core:*",
+    "com.fasterxml.jackson.datatype:*",
+    "com.github.luben:*",
+    "com.google.code.findbugs:*",
+    "commons-codec:*",
+    "commons-logging:*",
+    "commons-pool:*",
+    "io.airlift:*",
+    "io.netty:*",
+    "javax.annotation:*",
+    "org.antlr:*",
+    "org.apache.httpcomponents:*",
+    "org.apache.logging.log4j:*",
+    "org.apache.parquet:*",
+    "org.locationtech.jts:*",
+    "org.roaringbitmap:*",
+    "org.slf4j:*",
+    "org.wildfly.openssl:*",
+    "org.xerial.snappy:*",
+    "software.amazon.awssdk:bundle",
+)
+
+
+@dataclass(frozen=True)
+class JarSet:
+    """What Ivy is asked for.
+
+    Parameters
+    ----------
+    packages, excludes : tuple of str
+        Maven coordinates.
+    """
+
+    packages: tuple[str, ...]
+    excludes: tuple[str, ...]
+
+
+def _jar_set(delta: str, hadoop: str, sdk: str, own_clients: bool = True) -> JarSet:
+    """Name the jars; without `own_clients`, Hadoop's come too, and stand before those that Spark ships."""
+    clients = tuple(f"org.apache.hadoop:{name}" for name in _CLIENTS)
+    modules = (f"software.amazon.awssdk:{module}:{sdk}" for module in _MODULES)
+    packages = (delta, f"org.apache.hadoop:hadoop-aws:{hadoop}", *modules)
+    if own_clients:
+        return JarSet(packages, tuple(sorted((*_EXCLUDES, *clients))))
+    return JarSet((*packages, *(f"{client}:{hadoop}" for client in clients)), _EXCLUDES)
+
+
+#: By Spark's version, major and minor.
+JAR_SETS = {
+    "4.2": _jar_set("io.delta:delta-spark_4.2_2.13:4.4.0", "3.5.0", "2.35.5"),
+    # emr-spark-8.0.0
+    "4.0": _jar_set("io.delta:delta-spark_2.13:4.0.0", "3.4.1", "2.24.8"),
+    # emr-7.13.0, which has Hadoop 3.4 where Spark 3.5 ships 3.3: S3A needs the newer for the second AWS SDK.
+    "3.5": _jar_set("io.delta:delta-spark_2.12:3.3.2", "3.4.1", "2.24.8", own_clients=False),
+}
+
+
+def jar_set(spark_version: str) -> JarSet:
+    """The jars for a version of Spark.
+
+    Parameters
+    ----------
+    spark_version : str
+        Such as ``4.2.0``.
+
+    Raises
+    ------
+    PlatformError
+        When Pomona knows none.
+    """
+    minor = ".".join(spark_version.split(".")[:2])
+    if minor not in JAR_SETS:
+        raise PlatformError(
+            f"pyspark {spark_version} is not known to Pomona: install one of {', '.join(JAR_SETS)}"
+        )
+    return JAR_SETS[minor]

@@ -1,0 +1,92 @@
+"""Files of folders as `streaming.storage` has them: of this machine, or of a network drive that looks like one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from streaming.storage import StoredFile, TransientFault, local_path
+
+log = logging.getLogger(__name__)
+
+
+class LocalStorage:
+    """Folders of this machine, or of a network drive that looks like one."""
+
+    def list(self, prefix: str) -> Iterator[StoredFile]:
+        """Walk the folder; links to files count as files, links to folders are followed."""
+        walk = os.walk(local_path(prefix), onerror=_unreadable, followlinks=True)
+        for folder, _, names in walk:
+            for name in names:
+                try:
+                    yield self.stat(f"file:{folder.rstrip('/')}/{name}")
+                except FileNotFoundError:
+                    continue
+
+    def stat(self, path: str) -> StoredFile:
+        """Length and time of one file, the time cut to milliseconds as Hadoop does; a pipe is none."""
+        status = os.stat(local_path(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(f"{path} is no regular file")
+        return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a name, a broken link included; what cannot be told is an exception."""
+        try:
+            os.lstat(local_path(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise TransientFault(f"{path}: {error}") from error
+        return True
+
+    def probe(self, path: str) -> None:
+        """Open a file, and close it."""
+        local_path(path).open("rb").close()
+
+    def read(self, path: str) -> bytes:
+        """All bytes of one file."""
+        try:
+            return local_path(path).read_bytes()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError as error:
+            raise TransientFault(f"{path}: {error}") from error
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write beside and rename, so that no reader sees half a file."""
+        target = local_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        beside.write_bytes(content)
+        os.replace(beside, target)
+
+    def upload(self, local: Path, path: str) -> None:
+        """Move a local file into place."""
+        target = local_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(local, target)
+
+    def delete(self, path: str) -> None:
+        """Delete one file, if it is there."""
+        local_path(path).unlink(missing_ok=True)
+
+    def delete_tree(self, prefix: str) -> None:
+        """Delete a folder and all in it."""
+        shutil.rmtree(local_path(prefix), ignore_errors=True)
+
+    def move_tree(self, prefix: str, to: str) -> None:
+        """Rename a folder."""
+        os.rename(local_path(prefix), local_path(to))
+
+
+def _unreadable(error: OSError) -> None:
+    """A folder that may not be listed hides its images: say so, and go on with the others."""
+    if not isinstance(error, FileNotFoundError):
+        log.warning("%s cannot be listed: %s", error.filename, error.strerror)

@@ -1,0 +1,120 @@
+"""Promises of `Dockerfile` and `deploy/`: what they say is what Docker, systemd, Kubernetes and Pomona understand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from command_line import parse
+
+from streaming import __version__
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def value(file: str, key: str) -> str:
+    """A setting of a systemd unit."""
+    found = re.findall(rf"^{key}=(.*)$", (DEPLOY / file).read_text(), re.M)
+    assert len(found) == 1
+    return str(found[0])
+
+
+@pytest.fixture
+def cron_job() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "refit-cronjob.yaml").read_text())
+    return loaded
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [hadolint, "--failure-threshold", "style", ROOT / "Dockerfile"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_what_the_dockerfile_copies_is_there_and_reaches_docker() -> None:
+    sent = (ROOT / ".dockerignore").read_text().split()
+    assert sent[0] == "*"
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M)
+    names = {name for line in copied for name in line.split()}
+    assert {"requirements.lock", "streaming", "bootstrap"} <= names
+    for name in names:
+        assert (ROOT / name).exists(), name
+        assert f"!{name}" in sent, name
+
+
+def test_the_dockerfile_has_what_pyproject_names() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for package in project["tool"]["setuptools"]["packages"]:
+        assert f"COPY {package} {package}\n" in DOCKERFILE
+    for name in (project["project"]["readme"], *project["project"]["license-files"]):
+        assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, re.M), name
+
+
+def test_the_archive_is_made_in_the_stage_that_is_named() -> None:
+    assert "--target environment" in DOCKERFILE
+    assert re.search(r"^FROM scratch AS environment$", DOCKERFILE, re.M)
+    program = re.search(r'^RUN \.venv/bin/python -c "(.+)"$', DOCKERFILE, re.M)
+    assert program
+    compile(program[1], "Dockerfile", "exec")
+    assert re.search(r"^FROM amazonlinux:2023 AS installed$", DOCKERFILE, re.M)
+
+
+def test_kubernetes_knows_every_field_of_the_cron_job(cron_job: dict[str, Any]) -> None:
+    kubernetes_validate.validate(cron_job, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_a_wrong_field_would_be_found(cron_job: dict[str, Any]) -> None:
+    cron_job["spec"]["concurrency"] = "Forbid"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(cron_job, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_cron_job_runs_a_refit_with_the_image_of_this_version(cron_job: dict[str, Any]) -> None:
+    [container] = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0] == "refit"
+    assert parse(container["args"])["lake"].startswith("s3")
+    assert container["image"] == f"pomona:{__version__}"
+    assert f"--tag pomona:{__version__} " in DOCKERFILE
+
+
+def test_the_cron_jobs_user_is_the_images(cron_job: dict[str, Any]) -> None:
+    pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert f"USER {pod['securityContext']['runAsUser']}\n" in DOCKERFILE
+
+
+def test_the_service_runs_a_refit() -> None:
+    _, *words = shlex.split(value("pomona-refit.service", "ExecStart"))
+    assert words[0] == "refit"
+    parse(words)
+    assert value("pomona-refit.service", "Type") == "oneshot"
+
+
+def test_systemd_understands_both_units(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if not analyze:
+        pytest.skip("no systemd here")
+    for name in ("pomona-refit.service", "pomona-refit.timer"):
+        text = (DEPLOY / name).read_text()
+        # Pomona does not lie there on this machine.
+        there = text.replace("/srv/pomona/.venv/bin/pomona", shutil.which("true") or "")
+        (tmp_path / name).write_text(there)
+    units = [tmp_path / "pomona-refit.timer", tmp_path / "pomona-refit.service"]
+    done = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
