@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +78,7 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
                 screen.line(line)
             return
         known.parent.mkdir(parents=True, exist_ok=True)
-        with opened(commands, found, str(known)) as tunnel:
+        with _until_stopped(screen), opened(commands, found, str(known)) as tunnel:
             with screen.working("opening the tunnel"):
                 silent = tunnel.wait_until_open()
             answer = {
@@ -97,6 +100,22 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
                 return
             screen.line("open until Ctrl-C")
             tunnel.hold()
+
+
+@contextmanager
+def _until_stopped(screen: Screen) -> Iterator[None]:
+    """Take Ctrl-C and SIGTERM for what they are here, the ordinary end, so that `ssh` does not outlive the command."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.line("closed")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _silence(door: Door, silent: list[Door]) -> str:

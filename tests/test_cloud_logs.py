@@ -170,6 +170,18 @@ def test_followed_each_line_is_told_once(
     assert told[-1].endswith("is over")
 
 
+def test_following_ends_with_ctrl_c(
+    pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "so far\n")
+
+    def typed() -> None:
+        raise KeyboardInterrupt
+
+    assert follow(pomona, monkeypatch, typed) == ["so far"]
+
+
 def test_followed_from_before_there_is_anything(
     pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -85,8 +86,9 @@ def get(url: str) -> bytes:
         return bytes(answer.read())
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
-    place: Path, account: CloudAccount, node: PrimaryNode, cluster: str
+    end: int, place: Path, account: CloudAccount, node: PrimaryNode, cluster: str
 ) -> None:
     command = [sys.executable, "-c", "from pomona.cli import main; main()"]
     typed = [*command, *map(str, words(node, "--json"))]
@@ -102,8 +104,9 @@ def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
         assert [get(one["url"]) for one in answer["doors"]] == [b"hub", b"spark"]
         assert {("localhost", 9443), ("localhost", 18080)} == set(node.asked)
         assert set(node.users) == {"hadoop"}
-        running.send_signal(2)
+        running.send_signal(end)
         running.communicate(timeout=30)
+        assert running.returncode == 0
     for one in answer["doors"]:
         port = int(one["url"].rstrip("/").rpartition(":")[2])
         with pytest.raises(ConnectionRefusedError):
