@@ -69,11 +69,13 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
             names, account = open_names(file)
             node = _node(names, account, options)
             gateway = options.gateway_port or GATEWAY
-            found = doors(node.release, options.port, options.spark_port, gateway)
+            found = doors(node.applications, options.port, options.spark_port, gateway)
             known = cache_folder() / "known_hosts" / node.cluster
             commands = _commands(found, node, options, names.description.region, known)
         lines = [shlex.join(command) for command in commands]
         if options.print_only:
+            if as_json:
+                return screen.show({"cluster": node.cluster, "commands": commands})
             for line in lines:
                 screen.line(line)
             return
@@ -170,8 +172,8 @@ def _commands(
         require_program("session-manager-plugin", "install AWS's Session Manager plugin")
         commands = session_commands(found, node.instance, region)
     if not options.print_only:
-        for door, option in zip(found, ("--port", "--spark-port"), strict=True):
-            require_free(door, option)
+        for door in found:
+            require_free(door, "--spark-port" if door.local == options.spark_port else "--port")
         if options.via == SSH:
             require_reachable(*address)
     return commands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import ssl
@@ -26,6 +27,7 @@ from ssh_server import PrimaryNode, serve_node
 import bootstrap.tunnel_checks
 import bootstrap.tunnel_opening
 from bootstrap.cluster import run_job_flow
+from bootstrap.tunnel import doors
 from bootstrap.uploads import Places
 
 pytestmark = pytest.mark.slow
@@ -139,6 +141,11 @@ def test_release_8_has_a_gateway_in_its_place(
     assert ("localhost", 9547) in node.asked
 
 
+def test_a_cluster_without_notebooks_has_the_spark_ui_alone() -> None:
+    (door,) = doors(["Hadoop", "Spark"], 1, 2)
+    assert (door.name, door.local, door.remote) == ("Spark UI", 2, 18080)
+
+
 def test_the_command_is_printed_and_not_started(
     pomona: Command, node: PrimaryNode, cluster: str
 ) -> None:
@@ -147,6 +154,8 @@ def test_the_command_is_printed_and_not_started(
     assert done.out.startswith(f"ssh -N {forwards} -i {node.key} ")
     assert done.out.rstrip().endswith("-p 22 hadoop@" + host_of(done.out))
     assert host_of(done.out).endswith("amazonaws.com")
+    (command,) = pomona("cloud", "tunnel", "--key", node.key, "--print", "--json").json["commands"]
+    assert shlex.join(command) == done.out.rstrip()
     assert not node.asked
 
 
