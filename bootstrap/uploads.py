@@ -43,8 +43,7 @@ class Uploads:
         files = [("environment.tar.gz", self.environment), *sorted(self.code.items())]
         if any(file.size is None for _, file in files):
             return NO_VERSION
-        told = "\n".join(f"{name} {file.sha256}" for name, file in files)
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        return _version(dict(files))
 
     def missing(self) -> list[str]:
         """Files that are still to be made."""
@@ -78,8 +77,10 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
         if names.description.mode == "cluster" or name != "bootstrap_emr.sh"
     ]
     if names.description.release == "emr-7.13.0":  # whose JupyterHub looks there
+        # A folder for each version of them: what people have written in the others stays.
+        folder = f"jupyter/jovyan/pomona-{_version(uploads.notebooks)}"
         made += [
-            _put(names, f"jupyter/jovyan/{name}", file, "a notebook", overwrite=False)
+            _put(names, f"{folder}/{name}", file, "a notebook", overwrite=False)
             for name, file in sorted(uploads.notebooks.items())
         ]
     return [*made, *_model(names, uploads)]
@@ -122,6 +123,11 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
     files = sorted(uploads.model.items(), key=lambda item: (item[0].endswith(LAST), item[0]))
     why = "the network, exported on this machine: the nodes have no TensorFlow"
     return [find, *(_put(names, prefix + name, file, why) for name, file in files)]
+
+
+def _version(files: Mapping[str, LocalFile]) -> str:
+    told = "\n".join(f"{name} {file.sha256}" for name, file in files.items())
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _put(names: Names, key: str, file: LocalFile, why: str, *, overwrite: bool = True) -> Request:

@@ -242,7 +242,8 @@ def _contents(account: CloudAccount) -> Iterator[tuple[str, Any]]:
     for cluster in clusters:
         yield "cluster", emr.describe_cluster(ClusterId=cluster["Id"])
         yield "scaling", emr.get_managed_scaling_policy(ClusterId=cluster["Id"])
-        yield "nodes", emr.list_instance_groups(ClusterId=cluster["Id"])["InstanceGroups"]
+        nodes = emr.list_instance_groups(ClusterId=cluster["Id"])["InstanceGroups"]
+        yield "nodes", sorted(nodes, key=lambda one: str(one["InstanceGroupType"]))
         yield "steps", emr.list_steps(ClusterId=cluster["Id"])
     yield "schedules", scheduler.list_schedules()["Schedules"]
     for schedule in scheduler.list_schedules()["Schedules"]:
@@ -256,7 +257,7 @@ def _contents(account: CloudAccount) -> Iterator[tuple[str, Any]]:
 
 
 _IDS = (
-    r"\b(?:(?:sg|subnet|vpc|eni|ip|igw|acl|rtb|i|vol|sgr)-[0-9a-f]+|ip-[\d-]+|[js]-[A-Z0-9]{13})\b"
+    r"\b(?:(?:sg|subnet|vpc|eni|ip|igw|acl|rtb|i|vol|sgr)-[0-9a-f]+|ip-[\d-]+|[jsi]-[A-Z0-9]{13})\b"
 )
 
 

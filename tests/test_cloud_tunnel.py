@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import socket
 import ssl
 import subprocess
@@ -25,6 +27,7 @@ from ssh_server import PrimaryNode, serve_node
 import bootstrap.tunnel_checks
 import bootstrap.tunnel_opening
 from bootstrap.cluster import run_job_flow
+from bootstrap.tunnel import doors
 from bootstrap.uploads import Places
 
 pytestmark = pytest.mark.slow
@@ -85,8 +88,9 @@ def get(url: str) -> bytes:
         return bytes(answer.read())
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
-    place: Path, account: CloudAccount, node: PrimaryNode, cluster: str
+    end: int, place: Path, account: CloudAccount, node: PrimaryNode, cluster: str
 ) -> None:
     command = [sys.executable, "-c", "from pomona.cli import main; main()"]
     typed = [*command, *map(str, words(node, "--json"))]
@@ -102,8 +106,9 @@ def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
         assert [get(one["url"]) for one in answer["doors"]] == [b"hub", b"spark"]
         assert {("localhost", 9443), ("localhost", 18080)} == set(node.asked)
         assert set(node.users) == {"hadoop"}
-        running.send_signal(2)
+        running.send_signal(end)
         running.communicate(timeout=30)
+        assert running.returncode == 0
     for one in answer["doors"]:
         port = int(one["url"].rstrip("/").rpartition(":")[2])
         with pytest.raises(ConnectionRefusedError):
@@ -136,6 +141,11 @@ def test_release_8_has_a_gateway_in_its_place(
     assert ("localhost", 9547) in node.asked
 
 
+def test_a_cluster_without_notebooks_has_the_spark_ui_alone() -> None:
+    (door,) = doors(["Hadoop", "Spark"], 1, 2)
+    assert (door.name, door.local, door.remote) == ("Spark UI", 2, 18080)
+
+
 def test_the_command_is_printed_and_not_started(
     pomona: Command, node: PrimaryNode, cluster: str
 ) -> None:
@@ -144,6 +154,8 @@ def test_the_command_is_printed_and_not_started(
     assert done.out.startswith(f"ssh -N {forwards} -i {node.key} ")
     assert done.out.rstrip().endswith("-p 22 hadoop@" + host_of(done.out))
     assert host_of(done.out).endswith("amazonaws.com")
+    (command,) = pomona("cloud", "tunnel", "--key", node.key, "--print", "--json").json["commands"]
+    assert shlex.join(command) == done.out.rstrip()
     assert not node.asked
 
 

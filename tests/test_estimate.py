@@ -13,7 +13,8 @@ from described import LEAST, names, uploads
 import bootstrap
 from bootstrap.cluster import run_job_flow
 from bootstrap.errors import CloudError
-from bootstrap.estimate import NUMBER_BYTES, RATE, ROW_BYTES, Load, cores_of, estimate, executors
+from bootstrap.estimate import NUMBER_BYTES, ROW_BYTES, estimate
+from bootstrap.load import RATE, Load, cores_of, executors
 from bootstrap.steps import ingest_step
 from bootstrap.uploads import Places
 

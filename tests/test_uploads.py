@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from described import CODE, names, uploads
 
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Found, LocalFile
+from bootstrap.request import Ask, Found, LocalFile, Request
 from bootstrap.uploads import NO_VERSION, upload_requests
 
 
@@ -69,14 +70,19 @@ def test_a_lake_with_another_model_is_left_alone(tmp_path: Path) -> None:
         look(holding("other"))
 
 
-def test_notebooks_are_for_jupyterhub_and_are_never_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "a.ipynb").write_text("{}")
-    found = dataclasses.replace(
-        uploads(tmp_path), notebooks={"look/a.ipynb": LocalFile.at(tmp_path / "a.ipynb")}
-    )
-    told = [one for one in upload_requests(names(), found) if "a.ipynb" in one.name]
-    assert [one.parameters["Key"] for one in told] == ["jupyter/jovyan/look/a.ipynb"]
-    standing = told[0].look(lambda *_: {"ContentLength": 1, "Metadata": {"sha256": "changed"}})
-    assert standing == Found(told[0].wanted)
-    others = upload_requests(names('release = "emr-spark-8.0.0"'), found)
-    assert not [one for one in others if "a.ipynb" in one.name]
+def test_notebooks_get_a_folder_a_version_and_are_never_overwritten(tmp_path: Path) -> None:
+    def told(content: str, more: str = "") -> list[Request]:
+        (tmp_path / "a.ipynb").write_text(content)
+        found = {"look/a.ipynb": LocalFile.at(tmp_path / "a.ipynb")}
+        made = upload_requests(names(more), dataclasses.replace(uploads(tmp_path), notebooks=found))
+        return [one for one in made if "a.ipynb" in one.name]
+
+    (first,), (second,) = told("{}"), told("{ }")
+    for one in (first, second):
+        assert re.fullmatch(
+            r"jupyter/jovyan/pomona-[0-9a-f]{12}/look/a.ipynb", one.parameters["Key"]
+        )
+    assert first.parameters["Key"] != second.parameters["Key"]
+    standing = first.look(lambda *_: {"ContentLength": 1, "Metadata": {"sha256": "changed"}})
+    assert standing == Found(first.wanted)
+    assert told("{}", 'release = "emr-spark-8.0.0"') == []  # which has no JupyterHub
