@@ -49,10 +49,24 @@ def node(node_served: PrimaryNode, monkeypatch: pytest.MonkeyPatch) -> PrimaryNo
     return node_served
 
 
+@pytest.fixture(scope="module")
+def made() -> list[str]:
+    """Ids of clusters that `cluster` has made."""
+    return []
+
+
 @pytest.fixture
-def cluster(account: CloudAccount, place: Path) -> str:
-    """A cluster as `up` asks for it, with a key pair."""
-    return make_cluster(account)
+def cluster(
+    served: CloudAccount, made: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A cluster as `up` asks for it, with a key pair; made again where a test has emptied the account."""
+    for name, value in (served.variables | MAKER).items():
+        monkeypatch.setenv(name, value)
+    listed = served.client("emr", MAKER).list_clusters()["Clusters"]
+    if not made or [one["Id"] for one in listed] != made[-1:]:
+        served.reset()
+        made.append(make_cluster(served))
+    return made[-1]
 
 
 def make_cluster(account: CloudAccount, more: str = 'network.ssh_key = "mine"\n') -> str:
