@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -43,7 +44,7 @@ class Estimate:
     storage_gb : float
         Once all that is there is taken in, with one refit.
     storage_gb_a_day : float
-        That it grows by, with one refit a day.
+        That it grows by, with its refits.
     """
 
     steps: list[Step]
@@ -79,12 +80,14 @@ def estimate(load: Load, description: Description, cores: int | None = None) -> 
     nodes = max(needed, 2 if serverless else start)
     work = _work(load, most, a_node, nodes)
     steps = [*work.steps]
-    stored, a_day = _storage(load, steps)
+    stored, a_day = _storage(load, refits_a_day(load, description), steps)
     notes = [
         "cores of a node as if they were the measured machine's, and twice the cores twice as fast"
     ]
     if nodes > most:
         notes.append(f"limits.nodes is {most}: what arrives needs {nodes}")
+    if "cron" in (description.schedule or ""):
+        notes.append(f"{description.schedule} counts as one refit a day")
     if load.image_kb is None:
         notes.append("the images themselves are not counted: --image-kb says how large one is")
     return Estimate(steps, nodes, most, work.hours, work.busy, stored, a_day, notes)
@@ -124,7 +127,17 @@ def _work(load: Load, most: int, cores: int, nodes: int) -> _Work:
     return _Work(steps, hours, busy)
 
 
-def _storage(load: Load, steps: list[Step]) -> tuple[float, float]:
+def refits_a_day(load: Load, description: Description) -> float:
+    """Refits that are published a day: by the schedule, and none where nothing arrives; a ``cron`` counts as one."""
+    found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", description.schedule or "cron")
+    if description.schedule is None or not load.a_day:
+        return 0.0
+    if not found:
+        return 1.0
+    return {"minute": 1440.0, "hour": 24.0, "day": 1.0}[found[2]] / int(found[1])
+
+
+def _storage(load: Load, refits: float, steps: list[Step]) -> tuple[float, float]:
     """GB when all is taken in, and those that a day adds; the steps are appended."""
     vector = load.components * NUMBER_BYTES
     kinds = [("features", ROW_BYTES)]
@@ -145,9 +158,9 @@ def _storage(load: Load, steps: list[Step]) -> tuple[float, float]:
     )
     told = " + ".join([*sums, f"{refit:,.1f}"])
     steps.append(Step("all of it", told, f"{stored + refit:,.1f} GB"))
-    grown = f"{a_day:,.1f} + {refit:,.1f}"
-    steps.append(Step("a day more, with one refit", grown, f"{a_day + refit:,.1f} GB"))
-    return stored + refit, a_day + refit
+    grown = f"{a_day:,.1f} + {refits:g} * {refit:,.1f}"
+    steps.append(Step("a day more, with its refits", grown, f"{a_day + refits * refit:,.1f} GB"))
+    return stored + refit, a_day + refits * refit
 
 
 def lines(steps: list[Step]) -> Iterator[str]:

@@ -43,7 +43,7 @@ class Run:
         return (ask("emr", "describe_step", self.where) or {})["Step"]["Status"]["State"] in OVER
 
 
-def find_run(names: Names, ask: Ask, wanted: str) -> Run:
+def find_run(names: Names, ask: Ask, wanted: str, among: str | None = None) -> Run:
     """The newest step or job of this name or id.
 
     Parameters
@@ -52,20 +52,20 @@ def find_run(names: Names, ask: Ask, wanted: str) -> Run:
     ask : callable
     wanted : str
         ``ingest``, ``refit``, or an id.
+    among : str or None
+        Name or id of the cluster or application; None: the description's newest.
 
     Raises
     ------
     CloudError
         Where there is none; it says which there are.
     """
-    called = (wanted, names.of(wanted))
+    called, among = (wanted, names.of(wanted)), among or names.description.name
     root = names.log_uri.removeprefix(f"s3://{names.log}/")
     if names.description.mode == "serverless":
-        application = newest_application(ask, names.description.name)
+        application = newest_application(ask, among)
         if application is None:
-            raise CloudError(
-                f"no application {names.description.name}: `pomona cloud up` makes one"
-            )
+            raise CloudError(f"no application {among}: `pomona cloud up` makes one")
         where = {"applicationId": application["id"]}
         jobs = recent_jobs(ask, application["id"], most=None)
         for job in sorted(jobs, key=lambda one: str(one.get("createdAt")), reverse=True):
@@ -74,9 +74,9 @@ def find_run(names: Names, ask: Ask, wanted: str) -> Run:
                 asked = where | {"jobRunId": job["id"]}
                 return Run(str(job.get("name")), job["id"], job["state"], prefix, asked, True)
         raise CloudError(_none(wanted, [str(job.get("name") or job["id"]) for job in jobs]))
-    cluster = newest_cluster(ask, names.description.name)
+    cluster = newest_cluster(ask, among)
     if cluster is None:
-        raise CloudError(f"no cluster {names.description.name}: `pomona cloud up` makes one")
+        raise CloudError(f"no cluster {among}: `pomona cloud up` makes one")
     steps = recent_steps(ask, cluster["Id"], most=None)
     for step in steps:
         if step["Id"] in called or step["Name"] in called:

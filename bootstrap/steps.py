@@ -58,6 +58,7 @@ def _arguments(
     jars = [f"local://{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
+        "spark.submit.pyFiles": jars[0],  # which holds the Python package `delta`
         "spark.jars": ",".join([*jars, places.uri("fenced-log-store.jar")]),
         "spark.pyspark.python": PYTHON,
         "spark.yarn.maxAppAttempts": str(attempts),
@@ -81,6 +82,7 @@ def serverless_driver(names: Names, places: Places, words: list[str]) -> Paramet
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
+        "spark.submit.pyFiles": jars[0],
         "spark.jars": ",".join([*jars, places.uri("fenced-log-store.jar")]),
         "spark.archives": places.uri("environment.tar.gz") + "#environment",
         "spark.pyspark.python": python,

@@ -43,11 +43,11 @@ def tell_plan(file: str, *, as_json: bool) -> None:
             else _nobody(description)
         )
         with screen.working("reading"):
-            uploads = find_uploads(description, Path(file).parent, export=False)
+            uploads = find_uploads(description, Path(file).parent, make=False)
             planned = list(plan(all_requests(names, uploads), account))
         notes = [
             *remarks(description),
-            *(f"{name}: still to be made" for name in uploads.missing()),
+            *(f"{name}: `up` makes it first" for name in uploads.missing()),
         ]
         if not uploads.model:
             notes.append(f"model: `up` exports the weights {description.files.weights} first")
@@ -81,10 +81,10 @@ def up_and_tell(file: str, *, as_json: bool) -> None:
         screen, description = Screen(as_json=as_json), read_description(file)
         account = open_account(description)
         names = Names(description, account.number, account.partition)
-        with screen.working("exporting the model"):
-            uploads = find_uploads(description, Path(file).parent, export=True)
+        with screen.working("making what is uploaded"):
+            uploads = find_uploads(description, Path(file).parent, make=True)
         if uploads.missing():
-            raise AccountError(f"{uploads.missing()[0]}: not there; build it before `up`")
+            raise AccountError(f"{uploads.missing()[0]}: missing: install Pomona again")
         done: list[Planned] = []
         for number, one in enumerate(up(all_requests(names, uploads), account), 1):
             done.append(one)

@@ -33,7 +33,7 @@ def code_files() -> dict[str, Path]:
     }
 
 
-def find_uploads(description: Description, beside: Path, *, export: bool) -> Uploads:
+def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploads:
     """The files that a description names.
 
     Parameters
@@ -41,8 +41,8 @@ def find_uploads(description: Description, beside: Path, *, export: bool) -> Upl
     description : Description
     beside : pathlib.Path
         Folder against which its paths are taken.
-    export : bool
-        Whether to export the model where it is not yet; TensorFlow starts then.
+    make : bool
+        Whether to make what is not there yet: the model, for which TensorFlow starts, and the environment.
 
     Raises
     ------
@@ -50,6 +50,8 @@ def find_uploads(description: Description, beside: Path, *, export: bool) -> Upl
         Where the folder of notebooks is none.
     ModelError, WeightsUnavailable
         Where the weights cannot be used.
+    CloudError
+        Where the environment made here would not run on the nodes.
     """
     from bootstrap.request import LocalFile
     from bootstrap.uploads import Uploads
@@ -63,10 +65,15 @@ def find_uploads(description: Description, beside: Path, *, export: bool) -> Upl
             )
         for path in sorted(folder.rglob("*.ipynb")):
             notebooks[path.relative_to(folder).as_posix()] = LocalFile.at(path)
-    model = _model_folder(description.files.weights, beside, export=export)
+    environment = beside / description.files.environment
+    if make and not environment.exists():
+        from bootstrap.environment import build_environment
+
+        build_environment(environment)
+    model = _model_folder(description.files.weights, beside, export=make)
     files = sorted(model.iterdir()) if model else []
     return Uploads(
-        environment=LocalFile.at(beside / description.files.environment),
+        environment=LocalFile.at(environment),
         code={name: LocalFile.at(path) for name, path in code_files().items()},
         model={f"{file.parent.name}/{file.name}": LocalFile.at(file) for file in files},
         notebooks=notebooks,

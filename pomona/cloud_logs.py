@@ -22,15 +22,21 @@ PAUSE = 15.0
 
 
 def tell_logs(
-    file: str, wanted: str, part: str, last: int, *, follow: bool, as_json: bool = False
+    file: str,
+    wanted: tuple[str, str | None],
+    part: str,
+    last: int,
+    *,
+    follow: bool,
+    as_json: bool = False,
 ) -> None:
     """Tell the logs of a step or job.
 
     Parameters
     ----------
     file : str
-    wanted : str
-        ``ingest``, ``refit`` or an id.
+    wanted : tuple of str
+        ``ingest``, ``refit`` or an id, and the cluster's or application's name or id; None: the newest.
     part : str
         ``step``, ``driver`` or ``all``.
     last : int
@@ -52,7 +58,7 @@ def tell_logs(
 
         with screen.working("asking"):
             names, account = open_names(file)
-            run = find_run(names, account.ask, wanted)
+            run = find_run(names, account.ask, *wanted)
         reader = Reader(names, account.ask, run, part)
         found = [(uri, [*deque(lines, last or None)]) for uri, lines in reader.new()]
         if not follow:

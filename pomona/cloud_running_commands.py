@@ -126,6 +126,9 @@ def logs(
         str, typer.Argument(metavar="NAME", help="ingest, refit, or the id of a step or job.")
     ] = "ingest",
     file: File = "cluster.toml",
+    cluster: Annotated[
+        str | None, typer.Option(help="Of this cluster or application, in place of the newest.")
+    ] = None,
     part: Annotated[str, typer.Option(help="step, driver or all.")] = "all",
     lines: Annotated[int, typer.Option(help="Last lines of each file; 0: all.")] = 100,
     follow: Annotated[
@@ -139,4 +142,4 @@ def logs(
     """
     from pomona.cloud_logs import tell_logs
 
-    tell_logs(file, name, part, lines, follow=follow, as_json=as_json)
+    tell_logs(file, (name, cluster), part, lines, follow=follow, as_json=as_json)

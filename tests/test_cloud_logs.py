@@ -103,6 +103,11 @@ def test_the_logs_of_a_cluster_that_has_ended(pomona: Command, logged: Logs) -> 
     logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "the last words, without an end")
     logged.emr.terminate_job_flows(JobFlowIds=[cluster])
     assert "the last words, without an end" in pomona("cloud", "logs").out
+    newer, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{newer}/steps/{ingest}/stderr.gz", "of the newer one\n")
+    assert "of the newer one" in pomona("cloud", "logs").out
+    assert "the last words" in pomona("cloud", "logs", "--cluster", cluster).out
+    assert "no cluster j-NONE" in pomona("cloud", "logs", "--cluster", "j-NONE").complaint
 
 
 def test_the_logs_of_a_job_and_of_its_driver(pomona: Command, logged: Logs, place: Path) -> None:

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ from ssh_server import PrimaryNode, serve_node
 import bootstrap.tunnel_checks
 import bootstrap.tunnel_opening
 from bootstrap.cluster import run_job_flow
-from bootstrap.tunnel import doors
+from bootstrap.tunnel import Door, doors
+from bootstrap.tunnel_checks import answers
 from bootstrap.uploads import Places
 
 pytestmark = pytest.mark.slow
@@ -49,10 +51,24 @@ def node(node_served: PrimaryNode, monkeypatch: pytest.MonkeyPatch) -> PrimaryNo
     return node_served
 
 
+@pytest.fixture(scope="module")
+def made() -> list[str]:
+    """Ids of clusters that `cluster` has made."""
+    return []
+
+
 @pytest.fixture
-def cluster(account: CloudAccount, place: Path) -> str:
-    """A cluster as `up` asks for it, with a key pair."""
-    return make_cluster(account)
+def cluster(
+    served: CloudAccount, made: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A cluster as `up` asks for it, with a key pair; made again where a test has emptied the account."""
+    for name, value in (served.variables | MAKER).items():
+        monkeypatch.setenv(name, value)
+    listed = served.client("emr", MAKER).list_clusters()["Clusters"]
+    if not made or [one["Id"] for one in listed] != made[-1:]:
+        served.reset()
+        made.append(make_cluster(served))
+    return made[-1]
 
 
 def make_cluster(account: CloudAccount, more: str = 'network.ssh_key = "mine"\n') -> str:
@@ -173,6 +189,20 @@ def test_a_service_that_is_silent_is_told_and_the_other_stays_open(
     del node.services[18080]
     told = pomona(*words(node, "--check")).complaint
     assert "nothing speaks behind it (JupyterHub at port 9443, Spark UI at port 18080)" in told
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH\r\n", b""])
+def test_what_does_not_speak_http_does_not_answer(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak() -> None:
+            one = server.accept()[0]
+            one.recv(100)
+            one.sendall(said)
+            one.close()
+
+        threading.Thread(target=speak, daemon=True).start()
+        assert not answers(Door("Spark UI", server.getsockname()[1], 18080, "http"))
 
 
 def test_a_port_that_is_taken(pomona: Command, node: PrimaryNode, cluster: str) -> None:

@@ -289,13 +289,20 @@ def test_another_account_is_not_touched(
     assert account.contents() == before
 
 
-def test_what_is_not_built_stops_up_before_it_begins(
+def test_what_is_not_there_stops_up_before_it_begins(
+    pomona: Command, place: Path, account: CloudAccount
+) -> None:
+    (place / "code" / "submit.py").unlink()
+    before = account.contents()
+    account.enforce()
+    assert "submit.py: missing: install Pomona again" in pomona("cloud", "up").complaint
+    assert account.contents() == before
+
+
+def test_the_plan_says_what_up_makes_first(
     pomona: Command, place: Path, account: CloudAccount
 ) -> None:
     (place / "environment.tar.gz").unlink()
-    before = account.contents()
-    account.enforce()
-    assert "environment.tar.gz: not there; build it" in pomona("cloud", "up").complaint
-    assert account.contents() == before
-    account.enforce()
-    assert "environment.tar.gz: still to be made" in pomona("cloud", "plan").out
+    done = pomona("cloud", "plan")
+    assert "environment.tar.gz: `up` makes it first" in done.out
+    assert "/pomona/${version}/submit.py" in done.out

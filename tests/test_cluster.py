@@ -103,6 +103,7 @@ def test_the_step_runs_in_cluster_mode_with_the_environment_and_the_releases_own
     *delta, fence = told["spark.jars"].split(",")
     assert fence == f"{bucket}/pomona/v1/fenced-log-store.jar"
     assert all(jar.startswith("local:///usr/share/aws/delta/lib/") for jar in delta)
+    assert told["spark.submit.pyFiles"] == delta[0]
     assert properties(cluster(), "delta-defaults") == {"delta.enabled": "true"}
     for request in (cluster(), step()):
         assert "packages" not in json.dumps(request)

@@ -39,6 +39,7 @@ def test_the_environment_comes_along_as_an_archive() -> None:
         "./environment/bin/python"
     }
     assert told["spark.jars"].endswith(f"{folder}/fenced-log-store.jar")
+    assert told["spark.submit.pyFiles"] == told["spark.jars"].split(",")[0]
     assert job("serverless")["jobDriver"]["sparkSubmit"]["entryPoint"] == f"{folder}/submit.py"
 
 
