@@ -119,9 +119,8 @@ def retention_note(location: str) -> str | None:
     if not made:
         return None
     days = math.ceil(needed / timedelta(days=1))
-    note = (
-        f"VACUUM must keep what was removed for {days:,} days or longer, the age of the oldest tag"
-    )
+    unit = "day" if days == 1 else "days"
+    note = f"VACUUM must keep what was removed for {days:,} {unit} or longer, the age of the oldest tag"
     if promised is None or promised >= needed:
         return note
     return (
