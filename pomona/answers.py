@@ -10,6 +10,7 @@ from pomona.alarm import WATCHED, overdue, parse_limits
 from pomona.durations import ago
 from pomona.pulse import pulse
 from pomona.screen import Screen
+from pomona.travelling import meant
 from streaming.errors import LimitPassed
 
 
@@ -76,6 +77,8 @@ def tell_quarantine(
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
         rows = questions.quarantine(lake, reason, as_of)
+    if as_of is not None:
+        screen.line(f"as of     {meant(lake, as_of)}")
     if as_json:
         screen.show(rows)
     elif rows:

@@ -27,6 +27,8 @@ def tell_history(lake: str, as_of: str | None = None, *, as_json: bool) -> None:
     columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
     if any(row["tags"] for row in rows):
         columns["tags"] = "tags"
+    if as_of is not None:
+        screen.line(f"as of     {travelling.meant(lake, as_of)}")
     # As --as-of takes it: without a comma in it.
     screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
 
@@ -181,6 +183,8 @@ def tell_tags(
         columns = {key: key for key in ("tag", "version", "committed", "made_at")}
         screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
     else:
+        if as_of is not None:
+            screen.line(f"as of     {rows[0]['meant']}")
         does = "no longer names" if delete else "names"
         screen.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
     if note := travelling.retention_note(lake):

@@ -81,7 +81,7 @@ def tags(location: str) -> list[Answer]:
 
 
 def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
-    """Give a version a name.
+    """Give a version a name; the answer is that of `tags`, with ``meant``: which version it is, and what was assumed.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
         pinned = resolve(lake, as_of)
         made = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
         set_tag(lake, made, force=force)
-        return _tag(made)
+        return _tag(made) | {"meant": pinned.said}
 
 
 def untag(location: str, name: str) -> Answer:
@@ -119,9 +119,8 @@ def retention_note(location: str) -> str | None:
     if not made:
         return None
     days = math.ceil(needed / timedelta(days=1))
-    note = (
-        f"VACUUM must keep what was removed for {days:,} days or longer, the age of the oldest tag"
-    )
+    unit = "day" if days == 1 else "days"
+    note = f"VACUUM must keep what was removed for {days:,} {unit} or longer, the age of the oldest tag"
     if promised is None or promised >= needed:
         return note
     return (
@@ -138,6 +137,13 @@ def _tag(made: Tag) -> Answer:
         "committed": iso(made.committed),
         "made_at": iso(made.made_at),
     }
+
+
+def meant(location: str, as_of: str) -> str:
+    """Which version the words mean, and what was assumed, for people."""
+    lake = open_lake(location)
+    with explained():
+        return resolve(lake, as_of).said
 
 
 def pinned_json(pinned: Pinned) -> Answer:
