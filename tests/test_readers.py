@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -75,16 +76,21 @@ def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
         np.testing.assert_allclose(np.array(values, float), oracle[str(path)])
 
 
-def test_polars_reads_tables_and_outputs(asked: AskedLake, spark: SparkSession) -> None:
-    features = pl.read_delta(str(asked.folder / "features"))
-    told = {
-        row["path"]: (row["label"], tuple(row["features"]))
-        for row in features.iter_rows(named=True)
-    }
-    assert told == expected(asked.first, asked.second)
-    earlier = pl.scan_delta(str(asked.folder / "features"), version=2).select("path").collect()
+def test_polars_reads_tables_and_outputs(
+    asked: AskedLake, spark: SparkSession, tmp_path: Path
+) -> None:
+    # Its own reader looks for a folder with a % in its name in vain; through Arrow it finds it.
+    plain = shutil.copytree(asked.folder, tmp_path / "My lake")
+    everything = expected(asked.first, asked.second)
+    for features in (
+        pl.read_delta(str(plain / "features")),
+        pl.read_delta(str(asked.folder / "features"), use_pyarrow=True),
+    ):
+        rows = features.iter_rows(named=True)
+        assert {row["path"]: (row["label"], tuple(row["features"])) for row in rows} == everything
+    earlier = pl.scan_delta(str(plain / "features"), version=2).select("path").collect()
     assert set(earlier["path"]) == set(asked.first.paths)
-    assert pl.read_delta(str(asked.folder / "refits")).height == 2
+    assert pl.read_delta(str(plain / "refits")).height == 2
     folder = asked.refits[1].folder
     parquet = pl.read_parquet(f"{folder.parquet.removeprefix('file:')}/*.parquet")
     assert dict(zip(parquet["path"], parquet["reduced"].to_list(), strict=True)) == scores(
