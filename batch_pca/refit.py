@@ -171,18 +171,16 @@ def _write_report(
     folder: Folder, made: PublishedRefit, snapshot: Snapshot, reduction: Reduction
 ) -> None:
     # matplotlib takes a second to import, and each Python worker imports this package.
-    from batch_pca.report import ReportData, render
+    from batch_pca.report import Points, ReportData, render
 
     sample = write_vectors(folder, snapshot, reduction)
     report = render(
         ReportData(
             made.refit_id,
             made.lake.root,
-            made.facts,
-            sample.labels,
-            sample.points,
-            snapshot.count,
             reduction,
+            Points(sample.paths, sample.labels, sample.points, snapshot.count),
+            made.facts,
         )
     )
     folder.write("report.html", report.html.encode())
