@@ -16,7 +16,7 @@ from batch_pca.publish import Folder
 
 FILE = "labels.npz"
 #: A lake of more labels than this has none of their means: each is 10 KB, in every part and every refit.
-MOST_LABELS = 2000
+MOST_LABELS = 1000
 
 
 @dataclass

@@ -65,7 +65,8 @@ def write_vectors(folder: Folder, snapshot: Snapshot, reduction: Reduction) -> S
             folder.parquet
         )
         sums = LabelSums()
-        for row in reduced.where("sums IS NOT NULL").select("sums").collect():
+        # One by one: all of a large cluster's together would not fit.
+        for row in reduced.where("sums IS NOT NULL").select("sums").toLocalIterator():
             sums.merge(LabelSums.from_bytes(bytes(row.sums)))
     finally:
         reduced.unpersist()
