@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 
@@ -106,7 +105,7 @@ def _nearest(snapshot: Snapshot, earlier: list[PublishedRefit]) -> tuple[Publish
         for made in earlier
         if made.model_id == snapshot.model_id
         and made.features_version <= snapshot.version.number
-        and json.loads(made.options).get("fit_on") == snapshot.prefix
+        and made.fit_on == snapshot.prefix
     ]
     for made in sorted(candidates, key=lambda made: made.features_version, reverse=True):
         moments = _stored(made)

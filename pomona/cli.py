@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
-from pomona.arguments import AsOf, Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.arguments import Json, LakeArgument, RemoveLimit, SourceArgument
 from pomona.asking_commands import app as asking_commands
 from pomona.keeping_commands import app as keeping_commands
 from pomona.mending_commands import app as mending_commands
+from pomona.refit_commands import app as refit_commands
 from streaming import __version__
-from streaming.errors import PomonaError, UsageError
+from streaming.errors import PomonaError
 
 app = typer.Typer(
     help="Images that keep arriving become a Delta table of features, and a fresh PCA of it.",
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(asking_commands)
 app.add_typer(keeping_commands)
 app.add_typer(mending_commands)
+app.add_typer(refit_commands)
 
 
 def _version(asked: bool) -> None:
@@ -129,46 +131,6 @@ def ingest(
         screen.line(line)
     if summary.reasons:
         screen.line(f"why: pomona quarantine {lake}")
-
-
-@app.command()
-def refit(
-    lake: LakeArgument,
-    components: Annotated[int | None, typer.Option(help="Number of components to keep.")] = None,
-    variance: Annotated[
-        float | None, typer.Option(help="Share of the variance to explain (0.95 unless set).")
-    ] = None,
-    as_of: AsOf = None,
-    fit_on: Annotated[
-        str | None, typer.Option(help="Fit on the rows below this prefix; transform all.")
-    ] = None,
-    every: Annotated[
-        str | None, typer.Option(help="Again and again, such as 30m, 1h or 1d apart.")
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Read all rows, and fit even what has not changed.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Fit StandardScaler and PCA on all rows of LAKE, and publish the reduced vectors.
-
-    Example: pomona refit ./lake --components 50
-    """
-    from batch_pca.fit import FitOptions
-    from batch_pca.refit import RefitOptions
-    from pomona.refitting import refit_and_tell, refit_every
-
-    if every and as_of:
-        raise UsageError(
-            "--every with --as-of would fit the same version again and again: drop one"
-        )
-    unset = components is None and variance is None
-    fit = FitOptions(components, 0.95 if unset else variance)
-    options = RefitOptions(fit, as_of, fit_on, full)
-    if every:
-        refit_every(lake, options, every, as_json=as_json)
-    else:
-        refit_and_tell(lake, options, as_json=as_json)
 
 
 @app.command()

@@ -24,11 +24,14 @@ class Pinned:
         In UTC.
     said : str
         For people: which version the words mean, and what was assumed.
+    moment : datetime, optional
+        The time that was meant, where it was one.
     """
 
     number: int
     committed: datetime
     said: str = ""
+    moment: datetime | None = None
 
 
 def resolve(lake: Lake, words: str | None, now: datetime | None = None) -> Pinned:
@@ -67,7 +70,17 @@ def resolve(lake: Lake, words: str | None, now: datetime | None = None) -> Pinne
         raise SnapshotError(
             f"version {found} lacks files that nothing has removed: restore {lake.features}, or name another version"
         )
-    return Pinned(found, times[found], said)
+    return Pinned(found, times[found], said, meant.at if isinstance(meant, Moment) else None)
+
+
+def version_at(location: str, pinned: Pinned) -> int | None:
+    """The version that another table of the lake had then; None where it had none yet.
+
+    A micro-batch is committed to `quarantine` first: what belongs to a version of the features is there with it.
+    """
+    then = pinned.moment or pinned.committed
+    before = [number for number, at in commit_times(location).items() if at <= then]
+    return before[-1] if before else None
 
 
 def _find(

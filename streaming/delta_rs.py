@@ -86,16 +86,19 @@ def query(table: DeltaTable, columns: str, rest: str = "") -> Iterator[pa.Record
 
 
 def rows_of(table: DeltaTable, columns: str, rest: str = "") -> list[dict[str, Any]]:
-    """What a table answers; Arrow alone would import pandas, for half a second, to make times of its numbers."""
-    rows: list[dict[str, Any]] = []
-    for batch in query(table, columns, rest):
-        times = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
-        for name in times:
-            micros = batch.column(name).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-            batch = batch.set_column(batch.schema.get_field_index(name), name, micros)
-        for row in batch.to_pylist():
-            made = {name: _moment(row[name]) for name in times if row[name] is not None}
-            rows.append(row | made)
+    """What a table answers, as plain rows; see `query`."""
+    return [row for batch in query(table, columns, rest) for row in plain_rows(batch)]
+
+
+def plain_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows of a batch, times in UTC; Arrow alone would import pandas, for half a second, to make times of numbers."""
+    times = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
+    for name in times:
+        micros = batch.column(name).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        batch = batch.set_column(batch.schema.get_field_index(name), name, micros)
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    for row in rows:
+        row |= {name: _moment(row[name]) for name in times if row[name] is not None}
     return rows
 
 
@@ -103,7 +106,9 @@ def _moment(micros: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
-def changes(table: DeltaTable, after: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def changes(
+    table: DeltaTable, after: int, columns: list[str], only: str | None = None
+) -> Iterator[pa.RecordBatch]:
     """Read the Change Data Feed from behind a version up to the one that is open.
 
     Parameters
@@ -112,6 +117,8 @@ def changes(table: DeltaTable, after: int, columns: list[str]) -> Iterator[pa.Re
     after : int
     columns : list of str
         ``_change_type`` tells what became of a row.
+    only : str, optional
+        A condition in SQL on the rows.
 
     Yields
     ------
@@ -123,9 +130,7 @@ def changes(table: DeltaTable, after: int, columns: list[str]) -> Iterator[pa.Re
     DeltaError, pyarrow.ArrowException, OSError
         Where the feed was not on, or its files are vacuumed away.
     """
-    feed = table.load_cdf(
-        starting_version=after + 1, ending_version=table.version(), columns=columns
-    )
+    feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=only)
     for batch in pa.RecordBatchReader.from_stream(feed):
         plain = [
             field.with_type(pa.string()) if field.type == pa.string_view() else field

@@ -67,9 +67,10 @@ def version_of(number: int, committed_ms: int, info: Mapping[str, Any]) -> Versi
     operation = info.get("operation") or ""
     added = removed = replaced = 0
     if operation == "MERGE":
-        added = metrics.get("numTargetRowsInserted", 0)
-        replaced = metrics.get("numTargetRowsUpdated", 0)
-        removed = metrics.get("numTargetRowsDeleted", 0)
+        added, replaced, removed = (
+            metrics.get(f"numTargetRows{did}", metrics.get(f"num_target_rows_{did.lower()}", 0))
+            for did in ("Inserted", "Updated", "Deleted")
+        )
     elif operation in ("WRITE", "STREAMING UPDATE"):
         added = metrics.get("numOutputRows", metrics.get("num_added_rows", 0))  # Spark, delta-rs
     elif operation == "DELETE":

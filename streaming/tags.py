@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from streaming.delta_rs import open_table
 from streaming.errors import LakeError, UsageError
 from streaming.lake import Lake
 from streaming.patience import read_patiently
@@ -19,6 +20,8 @@ from streaming.storage import storage_of
 
 # Begins with a letter, so that no number and no date is a tag; a file's name on every system.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_RETENTION = "delta.deletedFileRetentionDuration"
+_INTERVAL = re.compile(r"(?:interval )?(\d+) (hour|day|week)s?", re.IGNORECASE)
 #: Words that mean a moment, here or to a person.
 RESERVED = {"latest", "now", "today", "yesterday"}
 
@@ -126,6 +129,13 @@ def least_retention(tags: list[Tag], now: datetime) -> timedelta:
     """
     oldest = min((tag.committed for tag in tags), default=None)
     return now - oldest + timedelta(hours=1) if oldest else timedelta()
+
+
+def promised_retention(lake: Lake) -> timedelta | None:
+    """For how long the features table tells VACUUM to keep what was removed; None where it says nothing readable."""
+    told = open_table(lake.features).metadata().configuration.get(_RETENTION, "interval 1 week")
+    found = _INTERVAL.fullmatch(told.strip())
+    return timedelta(**{f"{found[2].lower()}s": int(found[1])}) if found else None
 
 
 def _path(lake: Lake, name: str) -> str:

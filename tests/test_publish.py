@@ -53,10 +53,11 @@ def lines(made: PublishedRefit) -> list[list[str]]:
         return list(csv.reader(file, strict=True))
 
 
-def test_a_refit_is_one_folder_of_six_things_and_two_plots(made: PublishedRefit) -> None:
+def test_a_refit_is_one_folder_of_eight_things_and_two_plots(made: PublishedRefit) -> None:
     names = {entry.name for entry in folder_of(made).iterdir() if not entry.name.endswith(".crc")}
     assert names == {
         *("parquet", "reduced.csv", "pipeline", "moments.npz", "components.npz", "report.html"),
+        *("labels.npz", "refit.json"),
         *("scatter.png", "variance.png"),
     }
 

@@ -66,4 +66,7 @@ def test_what_another_program_left_unsaid_is_no_fault() -> None:
     assert (bare.operation, bare.changed_rows, bare.told) == ("", False, {})
     info = {"operation": "WRITE", "operationMetrics": {"num_added_rows": 7, "predicate": "x"}}
     assert version_of(3, 0, info).added == 7
+    metrics = {"num_target_rows_inserted": 1, "num_target_rows_updated": 2}
+    merged = version_of(3, 0, {"operation": "MERGE", "operationMetrics": metrics})
+    assert (merged.added, merged.replaced, merged.removed) == (1, 2, 0)
     assert parse_metadata("[1]") == parse_metadata("not JSON") == parse_metadata(None) == {}
