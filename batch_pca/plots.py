@@ -11,21 +11,15 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
 
 from batch_pca.fit import Reduction
-from batch_pca.marks import COLOURS, mark
-from streaming.visible import visible
+from batch_pca.marks import COLOURS
 
 SHARES = (0.90, 0.95, 0.99)
 # The page puts its own colours in place of these, which nothing else is drawn in.
 _INK, _DIM, _LINE, _PAGE = "#1d2125", "#59626a", "#d9dee2", "#fefefe"
 _VARIABLES = {_INK: "--ink", _DIM: "--dim", _LINE: "--line", _PAGE: "--page"}
-_ACROSS = 5  # columns of the legend
-_MOST_MARKED = 132
 
 
 @dataclass(frozen=True)
@@ -45,72 +39,6 @@ class Movement:
     shift: float
     furthest_label: float
     passed: bool
-
-
-def scatter(
-    labels: Sequence[str],
-    codes: NDArray[np.uint32],
-    points: NDArray[np.floating],
-    ratio: NDArray[np.float64],
-) -> bytes:
-    """Plot points by label, as PNG: two components, or where there is one, a strip for each label.
-
-    Parameters
-    ----------
-    labels : sequence of str
-        Each once.
-    codes : ndarray of shape (m,)
-        Place of each point's label among `labels`.
-    points : ndarray of shape (m, c)
-        Scores; the first two columns are drawn.
-    ratio : ndarray of shape (r,)
-        Shares of the variance.
-    """
-    strips = points.shape[1] == 1
-    names = _drawable(labels)[: len(labels) if strips else _MOST_MARKED]
-    height = 1.2 + 0.21 * len(names) if strips else 6.8 + 0.21 * len(names) / _ACROSS
-    figure = Figure(figsize=(10, float(np.clip(height, 3, 40))), dpi=130, layout="constrained")
-    axes = figure.add_subplot()
-    random = np.random.default_rng(0)
-    order = random.permutation(len(codes))  # so that no label lies on top of all others
-    y = codes + random.uniform(-0.3, 0.3, len(codes)) if strips else points[:, 1]
-    size = float(np.clip(25_000 / len(codes), 4, 36))
-    marks = [mark(place) for place in range(len(labels))]
-    colours = np.array([m.colour for m in marks])
-    markers = np.array([m.marker for m in marks])
-    for marker in np.unique(markers):
-        at = order[markers[codes[order]] == marker]
-        axes.scatter(
-            points[at, 0], y[at], size, colours[codes[at]], marker=marker, alpha=0.75, lw=0
-        )
-    axes.set_xlabel(f"component 1, {ratio[0]:.1%} of the variance")
-    if strips:
-        axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=8)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-    else:
-        axes.set_ylabel(f"component 2, {ratio[1]:.1%} of the variance")
-        axes.set_aspect("equal", adjustable="datalim")
-        _legend(figure, names)
-    return _saved(_styled(figure), "png")
-
-
-def _drawable(labels: Sequence[str]) -> list[str]:
-    """Return the labels as the plots write them: by number where their font lacks a letter."""
-    font = get_font(findfont(FontProperties()))
-    shown = [visible(label) for label in labels]
-    short = [label if len(label) <= 26 else label[:25] + "…" for label in shown]
-    drawn = [all(font.get_char_index(ord(letter)) for letter in name) for name in short]
-    return [short[i] if drawn[i] else f"label {i + 1}" for i in range(len(labels))]
-
-
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    marks = [mark(place) for place in range(len(names))]
-    handles = [
-        Line2D([], [], color=m.colour, marker=m.marker, linestyle="", markersize=6) for m in marks
-    ]
-    below = figure.legend(handles, names, loc="outside lower center", ncols=_ACROSS, fontsize=8)
-    for text in below.get_texts():
-        text.set_parse_math(False)  # a "$" in a label is a dollar
 
 
 def variance(reduction: Reduction) -> Plot:
@@ -172,7 +100,8 @@ def _explain(axes: Axes, where: str, title: str | None = None) -> None:
     box.get_title().set_color(_INK)
 
 
-def _styled(figure: Figure) -> Figure:
+def styled(figure: Figure) -> Figure:
+    """Give the axes of a figure the colours that the page knows."""
     for axes in figure.axes:
         axes.grid(color=_LINE, linewidth=0.7)
         axes.set_axisbelow(True)
@@ -184,12 +113,12 @@ def _styled(figure: Figure) -> Figure:
 
 
 def _plot(figure: Figure, name: str) -> Plot:
-    png = _saved(_styled(figure), "png")
+    png = saved(styled(figure), "png")
     for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
         patch.set_visible(False)
     # Ids in the page must not meet: matplotlib makes them of the salt.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        text = _saved(figure, "svg").decode()
+        text = saved(figure, "svg").decode()
     svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     used = set(re.findall(r"#(\w+)[)\"]", svg))
     svg = re.sub(r' id="([\w.]+)"', lambda found: found[0] if found[1] in used else "", svg)
@@ -198,7 +127,8 @@ def _plot(figure: Figure, name: str) -> Plot:
     return Plot(png, svg)
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
+def saved(figure: Figure, kind: str) -> bytes:
+    """Draw a figure as ``png`` or ``svg``."""
     buffer = io.BytesIO()
     # Without pyplot it needs no display.
     figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)

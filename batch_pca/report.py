@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from batch_pca import plots, sections
 from batch_pca.fit import Reduction
+from batch_pca.scatter import scatter as scatter_plot
 from streaming.visible import visible, visible_html
 
 Rows = Sequence[Sequence[object]]
@@ -108,7 +109,7 @@ def render(data: ReportData) -> Report:
     labels = sorted(set(points.labels))
     places = {label: place for place, label in enumerate(labels)}
     codes = np.array([places[label] for label in points.labels], dtype=np.uint32)
-    scatter = plots.scatter(labels, codes, points.scores, fit.explained_variance_ratio)
+    scatter = scatter_plot(labels, codes, points.scores, fit.explained_variance_ratio)
     variance = plots.variance(fit)
     drift = plots.drift(data.moves) if data.moves else None
     script = _part("report.js")

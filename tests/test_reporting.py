@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from features_rows import Images, images, new_lake, refit_rows
-from lake_rows import add_quarantine
+from features_rows import WRITTEN, Images, images, new_lake, refit_rows
+from lake_rows import append, quarantine_row
 from PIL import Image
 from test_report import Page, packed
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.spark
 
 def png(number: int) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (20, 10), (10 * number, 200, 30)).save(buffer, "PNG")
+    Image.new("RGB", (20, 10), (8 * number, 200, 30)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -77,8 +77,12 @@ def story(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Story:
     commit(spark, lake, first)
     one = refit(lake.root, options)
     commit(spark, lake, Images(more.paths, more.labels, more.vectors * np.float32(1.5)))
-    for number, reason in enumerate(["empty", "corrupt", "corrupt"]):
-        add_quarantine(lake, StoredFile(f"file:/photos/Fig/{number}.jpg", 5, 1), reason=reason)
+    broken = [
+        quarantine_row(StoredFile(f"file:/photos/Fig/{number}.jpg", 5, 1), WRITTEN)
+        | {"reason": reason}
+        for number, reason in enumerate(["empty", "corrupt", "corrupt"])
+    ]
+    append(spark, lake.quarantine, QUARANTINE.ddl, broken)
     return Story(lake, (one, refit(lake.root, options)), (first, more))
 
 
@@ -123,17 +127,15 @@ def test_the_lineage_leads_from_the_csv_to_the_version(story: Story) -> None:
 def test_every_image_is_a_point_under_its_path_with_its_picture(story: Story) -> None:
     data = packed(story.html(1))
     paths = data["paths"].decode().split("\n")
-    assert sorted(paths) == sorted(
-        p.replace("\n", "\\n") for p in sum((r.paths for r in story.rows), [])
-    )
+    number = {p.replace("\n", "\\n"): i for r in story.rows for i, p in enumerate(r.paths)}
+    assert sorted(paths) == sorted(number)
     rows = pyarrow.parquet.read_table(story.file(1, "parquet")).to_pylist()
     reduced = {row["path"].replace("\n", "\\n"): row["reduced"] for row in rows}
     scores = np.frombuffer(data["scores"], "<f4").reshape(3, 50).T
     np.testing.assert_allclose(scores, [reduced[path] for path in paths], rtol=1e-5)
-    number = {p.replace("\n", "\\n"): i for r in story.rows for i, p in enumerate(r.paths)}
     assert len(data["pictures"]) == 50
     for place, source in data["pictures"].items():
         content = base64.b64decode(source.removeprefix("data:image/jpeg;base64,"))
-        red, green, blue = Image.open(io.BytesIO(content)).getpixel((48, 48))
-        assert abs(red - 10 * number[paths[int(place)]]) < 8
+        red, green, _ = Image.open(io.BytesIO(content)).getpixel((48, 48))
+        assert abs(red - 8 * number[paths[int(place)]]) < 8
         assert abs(green - 200) < 8
