@@ -57,6 +57,10 @@ class Browser:
         """Move the pointer to a place in an element, from its upper left corner."""
         self._act({"type": "pointer", "id": "mouse", "actions": [self._move(selector, (x, y))]})
 
+    def click(self, selector: str, x: float, y: float) -> None:
+        """Click at a place in an element."""
+        self.drag(selector, (x, y), (x, y))
+
     def drag(self, selector: str, start: Place, end: Place) -> None:
         """Press the button at a place in an element, move, and let go."""
         down, up = ({"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp"))

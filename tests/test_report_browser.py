@@ -151,6 +151,19 @@ def test_pointing_at_a_mark_tells_which_image_it_is_and_shows_its_picture(browse
     assert browser.run("return document.getElementById('tip').hidden")
 
 
+def test_what_is_clicked_stays_until_it_is_closed_and_can_be_copied(browser: Browser) -> None:
+    browser.click("#plot", *see(browser, "north"))
+    browser.point("#plot", *see(browser, "east"))
+    assert "s3a://fruits/north/1.jpg" in tip(browser)
+    style = browser.run("return getComputedStyle(document.getElementById('tip')).pointerEvents")
+    assert style == "auto"
+    browser.press(ESCAPE)
+    assert browser.run("return document.getElementById('tip').hidden")
+    browser.click("#plot", *see(browser, "north"))
+    browser.click("#plot", 5, 5)
+    assert browser.run("return document.getElementById('tip').hidden")
+
+
 def test_pictures_are_drawn_in_the_plot_where_their_marks_are(browser: Browser) -> None:
     x, y = see(browser, "east")
     unsettle(browser)

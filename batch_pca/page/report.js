@@ -38,7 +38,7 @@
   const strips = new Float32Array(count);
   for (let i = 0; i < count; i++) strips[i] = -codes[i] + (((i * 0.6180339887) % 1) - 0.5) * 0.6;
   const view = { x: 0, y: 0, across: 1, up: 1 }; // the middle, and pixels a unit
-  let xs, ys, width, height, told = -1, frame = 0, rested = 0;
+  let xs, ys, width, height, told = -1, kept = false, frame = 0, rested = 0;
   let placed = []; // pictures as they were drawn last: x, y and whose
 
   const named = (c) => `component ${c + 1}, ${(100 * data.shares[c]).toFixed(1)} % of the variance`;
@@ -217,7 +217,14 @@
     }
   }
 
+  // What was clicked stays until it moves or is closed, so that its path can be copied.
+  function keep(on) {
+    kept = on;
+    at("tip").classList.toggle("kept", on);
+  }
+
   function forget() {
+    keep(false);
     tell(-1);
   }
 
@@ -225,17 +232,21 @@
 
   let held = null;
   canvas.addEventListener("pointerdown", (event) => {
-    held = event;
+    held = { x: event.offsetX, y: event.offsetY, moved: false };
     canvas.setPointerCapture(event.pointerId);
+    forget();
+    tell(nearest(held.x, held.y, 14));
+    keep(told >= 0);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (held) {
-      move(event.offsetX - held.offsetX, event.offsetY - held.offsetY);
-      held = event;
-    } else tell(nearest(event.offsetX, event.offsetY, 14));
+    const { offsetX: x, offsetY: y } = event;
+    if (held && (held.moved || Math.hypot(x - held.x, y - held.y) > 3)) {
+      move(x - held.x, y - held.y);
+      held = { x, y, moved: true };
+    } else if (!held && !kept) tell(nearest(x, y, 14));
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (held = null));
-  canvas.addEventListener("pointerleave", forget);
+  canvas.addEventListener("pointerleave", () => kept || forget());
   canvas.addEventListener("dblclick", (event) => zoom(2, event.offsetX, event.offsetY));
   canvas.addEventListener("wheel", (event) => {
     if (document.activeElement !== canvas && !event.ctrlKey) return; // until it is clicked, the page scrolls
