@@ -14,11 +14,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, published
-from batch_pca.fit import FitOptions, Reduction, fit
+from batch_pca.fit import FitOptions, fit
 from batch_pca.lineage import write_lineage
 from batch_pca.movement import DriftLimits, compared_with, measure
 from batch_pca.publish import (
-    Folder,
     begin,
     end,
     find_abandoned,
@@ -26,10 +25,11 @@ from batch_pca.publish import (
     remove_abandoned,
     write_fit,
 )
+from batch_pca.reporting import write_report
 from batch_pca.reuse import statistics_of
 from batch_pca.snapshot import take_snapshot
 from batch_pca.unchanged import find_unchanged
-from batch_pca.vectors import Sample, write_vectors
+from batch_pca.vectors import write_vectors
 from streaming import __version__
 from streaming.as_of import Pinned, resolve
 from streaming.faults import explain
@@ -159,7 +159,7 @@ def _refit(
     drift = measure(before, reduction, sample.sums.means()) if before else None
     made = replace(made, **drift.columns(options.drift)) if drift else made
     write_lineage(folder, made, sample.csv_sha256)
-    _write_report(folder, made, sample, reduction)
+    write_report(folder, made, sample, reduction, earlier)
     made = replace(made, seconds=time.monotonic() - started)
     commit_refit(spark, made)
     end(folder)
@@ -179,25 +179,3 @@ class Clock:
         now = time.monotonic()
         self.phases[phase] = now - self._since
         self._since = now
-
-
-def _write_report(
-    folder: Folder, made: PublishedRefit, sample: Sample, reduction: Reduction
-) -> None:
-    # matplotlib takes a second to import, and each Python worker imports this package.
-    from batch_pca.report import ReportData, render
-
-    report = render(
-        ReportData(
-            made.refit_id,
-            made.lake.root,
-            made.facts,
-            sample.labels,
-            sample.points,
-            made.rows,
-            reduction,
-        )
-    )
-    folder.write("report.html", report.html.encode())
-    for name, png in report.plots.items():
-        folder.write(name, png)

@@ -30,24 +30,28 @@ from batch_pca.spreadsheets import harmless
 from streaming.patience import read_patiently
 from streaming.storage import is_s3, local_path, storage_of
 
-POINTS = 20_000
+#: What the page of a refit shows: so many rows, on so many components.
+POINTS = 100_000
+PLOTTED = 8
 _CSV_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Scores on the first two components of an even sample of the rows, with their labels; and what else came of it.
+    """Scores of an even sample of the rows on the first components; and what else came of writing them.
 
     Attributes
     ----------
-    labels : list of str
-    points : ndarray of shape (m, 1) or (m, 2), float64
+    paths, labels : list of m str
+    points : ndarray of shape (m, c), float64
+        Scores on the first `PLOTTED` components, or as many as there are.
     csv_sha256 : str
         Of the CSV, in hexadecimal.
     sums : LabelSums
         Of all rows.
     """
 
+    paths: list[str]
     labels: list[str]
     points: NDArray[np.float64]
     csv_sha256: str
@@ -76,6 +80,7 @@ def write_vectors(folder: Folder, snapshot: Snapshot, reduction: Reduction) -> S
 
 def _write_csv(folder: Folder, k: int, step: int, sums: LabelSums) -> Sample:
     """Write the CSV of the Parquet files; every so many rows, one is kept for the plot."""
+    paths: list[str] = []
     labels: list[str] = []
     points: list[NDArray[np.float64]] = []
     seen = 0
@@ -87,13 +92,14 @@ def _write_csv(folder: Folder, k: int, step: int, sums: LabelSums) -> Sample:
             for batch, lines in _with_lines(_read_back(folder.parquet), names):
                 file.write(lines)
                 chosen = np.arange(-seen % step, batch.num_rows, step)
+                paths += batch.column(0).take(pa.array(chosen)).to_pylist()
                 labels += batch.column(1).take(pa.array(chosen)).to_pylist()
-                points.append(_scores(batch)[chosen, :2])
+                points.append(_scores(batch)[chosen, :PLOTTED])
                 seen += batch.num_rows
         with local.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         storage_of(folder.uri).upload(local, folder.csv)
-    return Sample(labels, np.concatenate(points), digest, sums)
+    return Sample(paths, labels, np.concatenate(points), digest, sums)
 
 
 def _with_lines(

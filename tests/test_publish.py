@@ -117,3 +117,4 @@ def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
     np.testing.assert_allclose(sample.points, reduction.transform(vectors[order]), atol=1e-9)
     names = COMMITS[0].labels + COMMITS[1].labels
     assert sample.labels == [names[i] for i in order]
+    assert sample.paths == PATHS[::4]
