@@ -1,0 +1,48 @@
+"""What a worker makes of the rows: scikit-learn's scores, and the sums of each label behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from features_rows import Oracle, images, same_up_to_sign
+
+from batch_pca.fit import FitOptions, Reduction, fit
+from batch_pca.labels import LabelSums
+from batch_pca.moments import Moments
+from batch_pca.projecting import Projector
+
+ROWS = images(60, seed=1)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A broadcast's value, without Spark."""
+
+    value: Reduction
+
+
+def test_rows_are_projected_and_summed_by_label_in_one_pass() -> None:
+    reduction = fit(Moments.of(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
+    table = ROWS.table().select(["path", "label", "features"])
+    batches = [*table.to_batches(max_chunksize=17), table.slice(0, 0).to_batches()]
+    found = list(Projector(Shared(reduction))(b for b in batches if isinstance(b, pa.RecordBatch)))
+    *rows, last = pa.Table.from_batches(found).to_pylist()
+    assert [row["path"] for row in rows] == ROWS.paths
+    assert {row["sums"] for row in rows} == {None}
+    vectors = ROWS.vectors.astype(np.float64)
+    expected = Oracle.of(vectors).scores(vectors, 3)
+    same_up_to_sign(np.array([row["reduced"] for row in rows]), expected, axis=0, atol=1e-4)
+    assert (last["path"], last["label"], last["reduced"]) == (None, None, None)
+    means = LabelSums.from_bytes(last["sums"]).means()
+    labels = np.array(ROWS.labels)
+    assert set(means) == set(ROWS.labels)
+    for label, mean in means.items():
+        np.testing.assert_allclose(mean, vectors[labels == label].mean(axis=0), rtol=1e-12)
+
+
+def test_a_part_without_rows_has_sums_of_nothing() -> None:
+    reduction = fit(Moments.of(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
+    (only,) = Projector(Shared(reduction))([])
+    assert LabelSums.from_bytes(only.column(3)[0].as_py()).means() == {}
