@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
-from batch_pca.changes import change_feed
 from batch_pca.publish import Folder
-from batch_pca.versions import Version
 from streaming.commit import Writer
-from streaming.lake import Lake, read_table
+from streaming.delta_rs import open_table, rows_of
+from streaming.lake import Lake, is_table
 from streaming.schemas import REFITS
-from streaming.storage import storage_of
 from streaming.turns import turn
+
+#: Columns that are attributes of a refit as they are.
+_PLAIN = [name for name in REFITS.names if name not in ("components", "explained_variance_ratio")]
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,8 @@ class PublishedRefit:
         Whether the number of rows, not the data, limits the components; known where it is new.
     statistics_remark : str
         What was read for the statistics, and why, for people; known where it is new.
+    as_of : str
+        Which version the words meant, for people; known where there were any.
     phases : dict of str to float
         Seconds of ``statistics``, ``decomposition`` and ``publishing``; known where it is new.
     """
@@ -55,7 +55,14 @@ class PublishedRefit:
     statistics: str | None = None
     statistics_from: str | None = None
     statistics_remark: str = ""
+    as_of: str = ""
     phases: Mapping[str, float] = field(default_factory=dict)
+    drift_from: str | None = None
+    drift_angle: float | None = None
+    drift_largest_angle: float | None = None
+    drift_shift: float | None = None
+    drift_labels: str | None = None
+    drift_passed: str | None = None
 
     @property
     def components(self) -> int:
@@ -66,6 +73,12 @@ class PublishedRefit:
     def explained(self) -> float:
         """Share of the variance that the components kept explain, 0 to 1."""
         return sum(self.explained_variance_ratio)
+
+    @property
+    def fit_on(self) -> str | None:
+        """The prefix below which the rows fitted lie; None where all were."""
+        asked: str | None = json.loads(self.options).get("fit_on")
+        return asked
 
     @property
     def folder(self) -> Folder:
@@ -84,40 +97,41 @@ class PublishedRefit:
             ("Rows", f"{self.rows:,} transformed, {self.rows_fitted:,} fitted"),
             ("Model", self.model_id),
             ("Asked for", ", ".join(f"{key} {value}" for key, value in asked.items())),
+            ("Drift", self.drift_told),
             ("Made", f"{self.created_at:%Y-%m-%d %H:%M:%S} UTC by Pomona {self.pomona_version}"),
         )
 
-
-def published(spark: SparkSession, lake: Lake) -> list[PublishedRefit]:
-    """All refits of a lake, oldest first."""
-    if not any(storage_of(lake.root).list(f"{lake.refits}/_delta_log")):
-        return []
-    rows = read_table(spark, lake.refits).withColumns(
-        {name: F.unix_millis(name) for name in ("features_timestamp", "created_at")}
-    )
-    # Sorted here: in Spark, a sort is two jobs more.
-    found = sorted((row.asDict() for row in rows.collect()), key=lambda row: row["created_at"])
-    return [
-        PublishedRefit(
-            row["refit_id"],
-            lake,
-            row["features_version"],
-            datetime.fromtimestamp(row["features_timestamp"] / 1000, UTC),
-            row["model_id"],
-            row["options"],
-            row["rows"],
-            row["rows_fitted"],
-            tuple(row["explained_variance_ratio"]),
-            datetime.fromtimestamp(row["created_at"] / 1000, UTC),
-            row["pomona_version"],
-            row["seconds"],
-            is_new=False,
-            # Lakes of earlier versions of Pomona lack these columns.
-            statistics=row.get("statistics"),
-            statistics_from=row.get("statistics_from"),
+    @property
+    def drift_told(self) -> str:
+        """What has moved since an earlier refit, for people."""
+        if self.drift_from is None:
+            return "no earlier refit to compare with"
+        told = (
+            f"since {self.drift_from}: the subspace turned by {self.drift_angle:.1f}° "
+            f"(largest principal angle {self.drift_largest_angle:.1f}°), "
+            f"the mean moved by {self.drift_shift:.2f} standard deviations"
         )
-        for row in found
+        labels: dict[str, float] = json.loads(self.drift_labels or "{}")
+        label, furthest = next(iter(labels.items()), ("", 0.0))
+        return f"{told}, that of {label} the furthest, by {furthest:.2f}" if labels else told
+
+
+def published(lake: Lake) -> list[PublishedRefit]:
+    """All refits of a lake, oldest first; read without Spark."""
+    if not is_table(lake.refits):
+        return []
+    rows = rows_of(open_table(lake.refits), "*")
+    found = [
+        PublishedRefit(
+            lake=lake,
+            is_new=False,
+            explained_variance_ratio=tuple(row["explained_variance_ratio"]),
+            # Lakes of earlier versions of Pomona lack some columns.
+            **{name: row[name] for name in _PLAIN if name in row},
+        )
+        for row in rows
     ]
+    return sorted(found, key=lambda made: made.created_at)
 
 
 def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
@@ -132,50 +146,35 @@ def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
         Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
 
 
-def find_unchanged(
-    spark: SparkSession,
-    earlier: list[PublishedRefit],
-    version: int,
-    options: str,
-    commits: Sequence[Version] = (),
-) -> PublishedRefit | None:
-    """The refit with these options of the version nearest to `version`, if the rows it saw are the same.
-
-    One whose folder somebody has removed does not count. `commits` are the last of the table, see `same_rows`.
-    """
-    same = [made for made in reversed(earlier) if made.options == options]
-    nearest = min(same, key=lambda made: abs(made.features_version - version), default=None)
-    if nearest is None or not nearest.folder.exists():
-        return None
-    unchanged = same_rows(spark, nearest.lake, nearest.features_version, version, commits)
-    return nearest if unchanged else None
-
-
-def same_rows(
-    spark: SparkSession, lake: Lake, one: int, other: int, commits: Sequence[Version] = ()
-) -> bool:
-    """Whether no row changed between two versions: an OPTIMIZE or a new property is no change.
-
-    Where a commit of Pomona's among `commits` says that it changed rows, the change feed need not be asked.
-    """
-    if one == other:
-        return True
-    low, high = sorted((one, other))
-    between = (commit for commit in commits if low < commit.number <= high)
-    if any(c.told.get("pomona") and (c.added or c.removed or c.replaced) for c in between):
-        return False
-    try:
-        return change_feed(spark, lake, one, other).isEmpty()
-    except (PySparkException, Py4JError):  # its files are vacuumed away: nobody can tell any more
-        return False
-
-
 def aligned_with(
-    earlier: list[PublishedRefit], model_id: str, version: int
+    earlier: list[PublishedRefit],
+    model_id: str,
+    version: int,
+    options: str = "",
+    until: datetime | None = None,
 ) -> PublishedRefit | None:
-    """The refit whose signs a new one takes over: of the same model, on the latest version up to this one."""
+    """The refit whose signs a new one takes over: of the same model, on the latest version up to this one.
+
+    Parameters
+    ----------
+    earlier : list of PublishedRefit
+        Oldest first.
+    model_id : str
+    version : int
+        Of the features, that is fitted.
+    options : str
+        What is asked. A refit of this very version with the same is the one to be had again.
+    until : datetime, optional
+        When the version after it was committed: refits made before that are those which a refit then would have
+        followed, so they go before those made since.
+    """
     candidates = [
         made for made in earlier if made.model_id == model_id and made.features_version <= version
     ]
-    # A look back (--as-of) made meanwhile must not flip the plot of the night.
-    return max(reversed(candidates), key=lambda made: made.features_version, default=None)
+
+    def order(made: PublishedRefit) -> tuple[bool, bool, int]:
+        again = made.features_version == version and made.options == options
+        # A look back (--as-of) made meanwhile must not flip the plot of the night.
+        return again, until is None or made.created_at < until, made.features_version
+
+    return max(reversed(candidates), key=order, default=None)

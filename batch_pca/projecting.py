@@ -10,12 +10,20 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from batch_pca.fit import Reduction
+from batch_pca.labels import LabelSums
 from batch_pca.reading import COLUMNS, Part, feature_matrix, run_parts
 from batch_pca.snapshot import Snapshot
 
 REDUCED_DDL = "path string, label string, reduced array<double>"
-_REDUCED = pa.schema(
-    [("path", pa.string()), ("label", pa.string()), ("reduced", pa.list_(pa.float64()))]
+# The last row of each part holds its sums by label, and nothing else.
+_DDL = f"{REDUCED_DDL}, sums binary"
+_ROWS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("reduced", pa.list_(pa.float64())),
+        ("sums", pa.binary()),
+    ]
 )
 
 
@@ -28,22 +36,28 @@ class Broadcast(Protocol):
 
 
 class Projector:
-    """What a Python worker does: path, label and features in, path, label and reduced vector out."""
+    """What a Python worker does: path, label and features in; path, label and reduced vector out, then the sums."""
 
     def __init__(self, reduction: Broadcast) -> None:
         self._reduction = reduction
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Project the batches of a partition."""
+        sums = LabelSums()
         for batch in batches:
             if not batch.num_rows:
                 continue
-            scores = self._reduction.value.transform(feature_matrix(batch.column(2)))
+            features = feature_matrix(batch.column(2))
+            sums.add(batch.column(1), features)
+            scores = self._reduction.value.transform(features)
             offsets = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
             reduced = pa.ListArray.from_arrays(offsets, scores.ravel())
+            none = pa.nulls(len(scores), pa.binary())
             yield pa.RecordBatch.from_arrays(
-                [batch.column(0), batch.column(1), reduced], schema=_REDUCED
+                [batch.column(0), batch.column(1), reduced, none], schema=_ROWS
             )
+        last = {"path": [None], "label": [None], "reduced": [None], "sums": [sums.to_bytes()]}
+        yield pa.RecordBatch.from_pydict(last, schema=_ROWS)
 
 
 class PartProjector:
@@ -61,15 +75,16 @@ class PartProjector:
 
 
 def project(snapshot: Snapshot, reduction: Reduction) -> DataFrame:
-    """Reduce every row's features.
+    """Reduce every row's features, and sum them by label.
 
     Returns
     -------
     DataFrame
-        ``path``, ``label`` and ``reduced`` (array of k doubles), in no order.
+        ``path``, ``label`` and ``reduced`` (array of k doubles), in no order, ``sums`` null; beside them rows in which
+        ``sums`` alone is not null: `batch_pca.labels.LabelSums` of some of the rows each.
     """
     shared = snapshot.rows.sparkSession.sparkContext.broadcast(reduction)
     if snapshot.parts is None:
-        return snapshot.rows.select(*COLUMNS).mapInArrow(Projector(shared), REDUCED_DDL)
+        return snapshot.rows.select(*COLUMNS).mapInArrow(Projector(shared), _DDL)
     work = PartProjector(snapshot.parts, shared)
-    return run_parts(snapshot.rows, work, REDUCED_DDL, len(snapshot.parts))
+    return run_parts(snapshot.rows, work, _DDL, len(snapshot.parts))

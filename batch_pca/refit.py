@@ -13,10 +13,11 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, find_unchanged, published
-from batch_pca.fit import FitOptions, Reduction, fit
+from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, published
+from batch_pca.fit import FitOptions, fit
+from batch_pca.lineage import write_lineage
+from batch_pca.movement import DriftLimits, compared_with, measure
 from batch_pca.publish import (
-    Folder,
     begin,
     end,
     find_abandoned,
@@ -24,16 +25,19 @@ from batch_pca.publish import (
     remove_abandoned,
     write_fit,
 )
+from batch_pca.reporting import write_report
 from batch_pca.reuse import statistics_of
-from batch_pca.snapshot import Snapshot, take_snapshot
+from batch_pca.snapshot import take_snapshot
+from batch_pca.unchanged import find_unchanged
 from batch_pca.vectors import write_vectors
-from batch_pca.versions import find_version, versions
 from streaming import __version__
+from streaming.as_of import Pinned, resolve
 from streaming.faults import explain
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
 from streaming.session import start_session
 from streaming.storage import TransientFault, is_s3, normalize
+from streaming.table_log import read_commits
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +54,20 @@ class RefitOptions:
     fit : FitOptions
         Number of components, or share of the variance.
     as_of : str, optional
-        Version or time of the features; None is the latest.
+        Version of the features as `streaming.as_of.resolve` takes it; None is the latest.
     fit_on : str, optional
         Fit on the rows below this prefix only, and transform all.
     full : bool
         Read all rows and fit again, whatever an earlier refit left and whether anything has changed.
+    drift : DriftLimits
+        What is called drift, in ``refits/`` and in what is said.
     """
 
     fit: FitOptions = field(default_factory=lambda: FitOptions(variance=0.95))
     as_of: str | None = None
     fit_on: str | None = None
     full: bool = False
+    drift: DriftLimits = field(default_factory=DriftLimits)
 
     def as_json(self) -> str:
         """What two refits must share to be the same work; the version is told beside it."""
@@ -92,21 +99,26 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
     options = options or RefitOptions()
     at = Lake.at(lake)
     at.require()
-    spark = start_session(s3=is_s3(at.root))
     try:
-        return _refit(spark, at, options)
+        # A mistake is told before Spark starts.
+        version = resolve(at, options.as_of) if options.as_of is not None else None
+        spark = start_session(s3=is_s3(at.root))
+        made = _refit(spark, at, options, version)
+        return replace(made, as_of=version.said) if version else made
     except (PySparkException, Py4JError, TransientFault, OSError) as error:
         raise explain(error) from error
 
 
-def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedRefit:
+def _refit(
+    spark: SparkSession, lake: Lake, options: RefitOptions, version: Pinned | None
+) -> PublishedRefit:
     started = time.monotonic()
     create_table(spark, lake.refits, REFITS)
     abandoned = find_abandoned(lake)
-    earlier = published(spark, lake)
+    earlier = published(lake)
     remove_abandoned(abandoned, {made.refit_id for made in earlier})
-    commits = versions(spark, lake.features, None if options.as_of else _RECENT)
-    version = find_version(commits, options.as_of)
+    version = version or resolve(lake, None)
+    commits = read_commits(lake.features, None if options.as_of else _RECENT)
     if not options.full:
         unchanged = find_unchanged(spark, earlier, version.number, options.as_json(), commits)
         if unchanged:
@@ -116,9 +128,11 @@ def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedR
     snapshot = take_snapshot(spark, lake, version, options.fit_on)
     statistics = statistics_of(snapshot, earlier, commits, full=options.full)
     clock.ends("statistics")
-    previous = aligned_with(earlier, snapshot.model_id, version.number)
-    components = read_components(previous.folder) if previous else None
-    reduction = fit(statistics.moments, options.fit, components)
+    until = next((c.committed for c in commits if c.number == version.number + 1), None)
+    followed = aligned_with(earlier, snapshot.model_id, version.number, options.as_json(), until)
+    reduction = fit(
+        statistics.moments, options.fit, read_components(followed.folder) if followed else None
+    )
     clock.ends("decomposition")
 
     made = PublishedRefit(
@@ -140,7 +154,12 @@ def _refit(spark: SparkSession, lake: Lake, options: RefitOptions) -> PublishedR
     )
     folder = begin(lake, made.refit_id)
     write_fit(spark, folder, reduction, statistics.moments)
-    _write_report(folder, made, snapshot, reduction)
+    sample = write_vectors(folder, snapshot, reduction)
+    before = compared_with(earlier, made.model_id, made.fit_on, version.number)
+    drift = measure(before, reduction, sample.sums.means()) if before else None
+    made = replace(made, **drift.columns(options.drift)) if drift else made
+    write_lineage(folder, made, sample.csv_sha256)
+    write_report(folder, made, sample, reduction, earlier)
     made = replace(made, seconds=time.monotonic() - started)
     commit_refit(spark, made)
     end(folder)
@@ -160,26 +179,3 @@ class Clock:
         now = time.monotonic()
         self.phases[phase] = now - self._since
         self._since = now
-
-
-def _write_report(
-    folder: Folder, made: PublishedRefit, snapshot: Snapshot, reduction: Reduction
-) -> None:
-    # matplotlib takes a second to import, and each Python worker imports this package.
-    from batch_pca.report import ReportData, render
-
-    sample = write_vectors(folder, snapshot, reduction)
-    report = render(
-        ReportData(
-            made.refit_id,
-            made.lake.root,
-            made.facts,
-            sample.labels,
-            sample.points,
-            snapshot.count,
-            reduction,
-        )
-    )
-    folder.write("report.html", report.html.encode())
-    for name, png in report.plots.items():
-        folder.write(name, png)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 
@@ -18,9 +17,9 @@ from batch_pca.drift import has_drifted
 from batch_pca.moments import Moments, Vector
 from batch_pca.snapshot import Snapshot
 from batch_pca.summing import sum_moments, sum_parts
-from batch_pca.versions import Version
 from streaming.errors import SnapshotError
 from streaming.storage import TransientFault
+from streaming.table_log import Version
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ def _nearest(snapshot: Snapshot, earlier: list[PublishedRefit]) -> tuple[Publish
         for made in earlier
         if made.model_id == snapshot.model_id
         and made.features_version <= snapshot.version.number
-        and json.loads(made.options).get("fit_on") == snapshot.prefix
+        and made.fit_on == snapshot.prefix
     ]
     for made in sorted(candidates, key=lambda made: made.features_version, reverse=True):
         moments = _stored(made)

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch_pca.reading import Part, plan_parts
-from batch_pca.versions import Version
+from streaming.as_of import Pinned
 from streaming.delta_rs import open_table, query, quoted
 from streaming.errors import SnapshotError
 from streaming.lake import Lake, read_table
@@ -23,7 +23,7 @@ class Snapshot:
     Attributes
     ----------
     lake : Lake
-    version : Version
+    version : Pinned
     count : int
         How many rows there are.
     model_id : str
@@ -35,7 +35,7 @@ class Snapshot:
 
     spark: SparkSession
     lake: Lake
-    version: Version
+    version: Pinned
     count: int
     model_id: str
     prefix: str | None
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def take_snapshot(
-    spark: SparkSession, lake: Lake, version: Version, fit_on: str | None = None
+    spark: SparkSession, lake: Lake, version: Pinned, fit_on: str | None = None
 ) -> Snapshot:
     """Pin a version of the features, and make sure that one model made all of them.
 
@@ -68,7 +68,7 @@ def take_snapshot(
     ----------
     spark : SparkSession
     lake : Lake
-    version : Version
+    version : Pinned
     fit_on : str, optional
         Folder or URI below which the rows to fit lie.
 

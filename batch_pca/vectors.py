@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from pyspark import StorageLevel
 
 from batch_pca.fit import Reduction
+from batch_pca.labels import FILE as LABELS_FILE
+from batch_pca.labels import LabelSums
 from batch_pca.projecting import project
 from batch_pca.publish import Folder
 from batch_pca.snapshot import Snapshot
@@ -27,16 +30,32 @@ from batch_pca.spreadsheets import harmless
 from streaming.patience import read_patiently
 from streaming.storage import is_s3, local_path, storage_of
 
-POINTS = 20_000
+#: What the page of a refit shows: so many rows, on so many components.
+POINTS = 100_000
+PLOTTED = 8
 _CSV_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Scores on the first two components of an even sample of the rows, with their labels."""
+    """Scores of an even sample of the rows on the first components; and what else came of writing them.
 
+    Attributes
+    ----------
+    paths, labels : list of m str
+    points : ndarray of shape (m, c), float64
+        Scores on the first `PLOTTED` components, or as many as there are.
+    csv_sha256 : str
+        Of the CSV, in hexadecimal.
+    sums : LabelSums
+        Of all rows.
+    """
+
+    paths: list[str]
     labels: list[str]
     points: NDArray[np.float64]
+    csv_sha256: str
+    sums: LabelSums
 
 
 def write_vectors(folder: Folder, snapshot: Snapshot, reduction: Reduction) -> Sample:
@@ -45,17 +64,23 @@ def write_vectors(folder: Folder, snapshot: Snapshot, reduction: Reduction) -> S
     reduced = project(snapshot, reduction).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         # The numbers of a column are all different: a dictionary of them would only be thrown away again.
-        writer = reduced.orderBy("path").write
+        writer = reduced.where("sums IS NULL").drop("sums").orderBy("path").write
         writer.option("parquet.enable.dictionary#reduced.list.element", "false").parquet(
             folder.parquet
         )
+        sums = LabelSums()
+        # One by one: all of a large cluster's together would not fit.
+        for row in reduced.where("sums IS NOT NULL").select("sums").toLocalIterator():
+            sums.merge(LabelSums.from_bytes(bytes(row.sums)))
     finally:
         reduced.unpersist()
-    return _write_csv(folder, reduction.k, math.ceil(snapshot.count / POINTS))
+    folder.write(LABELS_FILE, sums.to_bytes())
+    return _write_csv(folder, reduction.k, math.ceil(snapshot.count / POINTS), sums)
 
 
-def _write_csv(folder: Folder, k: int, step: int) -> Sample:
+def _write_csv(folder: Folder, k: int, step: int, sums: LabelSums) -> Sample:
     """Write the CSV of the Parquet files; every so many rows, one is kept for the plot."""
+    paths: list[str] = []
     labels: list[str] = []
     points: list[NDArray[np.float64]] = []
     seen = 0
@@ -67,11 +92,14 @@ def _write_csv(folder: Folder, k: int, step: int) -> Sample:
             for batch, lines in _with_lines(_read_back(folder.parquet), names):
                 file.write(lines)
                 chosen = np.arange(-seen % step, batch.num_rows, step)
+                paths += batch.column(0).take(pa.array(chosen)).to_pylist()
                 labels += batch.column(1).take(pa.array(chosen)).to_pylist()
-                points.append(_scores(batch)[chosen, :2])
+                points.append(_scores(batch)[chosen, :PLOTTED])
                 seen += batch.num_rows
+        with local.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         storage_of(folder.uri).upload(local, folder.csv)
-    return Sample(labels, np.concatenate(points))
+    return Sample(paths, labels, np.concatenate(points), digest, sums)
 
 
 def _with_lines(

@@ -7,52 +7,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bootstrap.errors import CloudError
+from bootstrap.load import EXECUTOR_CORES, Load, cores_of, executors
 from bootstrap.schema import Description
 
-#: Images a second of one core, as measured: `BENCHMARKS.md`, Pomona with ONNX Runtime in float32.
-RATE = 63.9
 #: Bytes of a row of `features`: 1280 numbers of 4 bytes, about half of them 0, as Parquet.
 ROW_BYTES = 4_000
 #: Bytes of a number in a refit's vectors: 8 in the Parquet, about 20 in the CSV.
 NUMBER_BYTES = 28
-#: Cores of an executor, as the step asks for them.
-EXECUTOR_CORES = 2
 MONTH_DAYS, MONTH_HOURS, DAY_SECONDS = 30, 730, 86_400
-
-
-@dataclass(frozen=True)
-class Load:
-    """What is to be taken in.
-
-    Parameters
-    ----------
-    images : int
-        Those that are there already.
-    a_day : int
-        Those that arrive.
-    rate : float
-        Images a second of one core.
-    components : int
-        Columns of the vectors that a refit publishes.
-    image_kb : float or None
-        Mean size of an image in kB; None: images are not counted.
-    """
-
-    images: int
-    a_day: int
-    rate: float = RATE
-    components: int = 50
-    image_kb: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, wrong in (
-            ("rate", self.rate, not 0 < self.rate < math.inf),
-            ("components", self.components, self.components < 1),
-            ("kB an image", self.image_kb, not 0 < (self.image_kb or 1) < math.inf),
-        ):
-            if wrong:
-                raise CloudError(f"{name} is {value}: it must be a number above 0")
 
 
 @dataclass(frozen=True)
@@ -82,7 +44,7 @@ class Estimate:
     storage_gb : float
         Once all that is there is taken in, with one refit.
     storage_gb_a_day : float
-        That it grows by, with one refit a day.
+        That it grows by, with its refits.
     """
 
     steps: list[Step]
@@ -93,29 +55,6 @@ class Estimate:
     storage_gb: float
     storage_gb_a_day: float
     notes: list[str] = field(default_factory=list)
-
-
-def cores_of(instance_type: str) -> int:
-    """Virtual cores of an EC2 type, by its name: ``xlarge`` has 4, ``2xlarge`` 8, ``large`` 2.
-
-    Raises
-    ------
-    CloudError
-        For a size that does not say, such as ``metal``.
-    """
-    size = instance_type.partition(".")[2]
-    if size == "large":
-        return 2
-    found = re.fullmatch(r"(\d*)xlarge", size)
-    if not found:
-        raise CloudError(f"{instance_type}: its name does not say how many cores it has: --cores")
-    return 4 * int(found[1] or 1)
-
-
-def executors(nodes: int, cores: int) -> int:
-    """Executors that ingest: as many as fit, less one node's, which driver and refits have."""
-    a_node = max(1, cores // EXECUTOR_CORES)
-    return max(1, a_node * (nodes - 1))
 
 
 def estimate(load: Load, description: Description, cores: int | None = None) -> Estimate:
@@ -141,12 +80,14 @@ def estimate(load: Load, description: Description, cores: int | None = None) -> 
     nodes = max(needed, 2 if serverless else start)
     work = _work(load, most, a_node, nodes)
     steps = [*work.steps]
-    stored, a_day = _storage(load, steps)
+    stored, a_day = _storage(load, refits_a_day(load, description), steps)
     notes = [
         "cores of a node as if they were the measured machine's, and twice the cores twice as fast"
     ]
     if nodes > most:
         notes.append(f"limits.nodes is {most}: what arrives needs {nodes}")
+    if "cron" in (description.schedule or ""):
+        notes.append(f"{description.schedule} counts as one refit a day")
     if load.image_kb is None:
         notes.append("the images themselves are not counted: --image-kb says how large one is")
     return Estimate(steps, nodes, most, work.hours, work.busy, stored, a_day, notes)
@@ -186,7 +127,17 @@ def _work(load: Load, most: int, cores: int, nodes: int) -> _Work:
     return _Work(steps, hours, busy)
 
 
-def _storage(load: Load, steps: list[Step]) -> tuple[float, float]:
+def refits_a_day(load: Load, description: Description) -> float:
+    """Refits that are published a day: by the schedule, and none where nothing arrives; a ``cron`` counts as one."""
+    found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", description.schedule or "cron")
+    if description.schedule is None or not load.a_day:
+        return 0.0
+    if not found:
+        return 1.0
+    return {"minute": 1440.0, "hour": 24.0, "day": 1.0}[found[2]] / int(found[1])
+
+
+def _storage(load: Load, refits: float, steps: list[Step]) -> tuple[float, float]:
     """GB when all is taken in, and those that a day adds; the steps are appended."""
     vector = load.components * NUMBER_BYTES
     kinds = [("features", ROW_BYTES)]
@@ -207,9 +158,9 @@ def _storage(load: Load, steps: list[Step]) -> tuple[float, float]:
     )
     told = " + ".join([*sums, f"{refit:,.1f}"])
     steps.append(Step("all of it", told, f"{stored + refit:,.1f} GB"))
-    grown = f"{a_day:,.1f} + {refit:,.1f}"
-    steps.append(Step("a day more, with one refit", grown, f"{a_day + refit:,.1f} GB"))
-    return stored + refit, a_day + refit
+    grown = f"{a_day:,.1f} + {refits:g} * {refit:,.1f}"
+    steps.append(Step("a day more, with its refits", grown, f"{a_day + refits * refit:,.1f} GB"))
+    return stored + refit, a_day + refits * refit
 
 
 def lines(steps: list[Step]) -> Iterator[str]:

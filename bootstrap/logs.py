@@ -9,45 +9,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bootstrap.errors import CloudError
 from bootstrap.names import Names
-from bootstrap.request import Ask, Parameters
-from bootstrap.running import newest_application, newest_cluster, recent_jobs, recent_steps
+from bootstrap.request import Ask
+from bootstrap.runs import Run
 
-#: States in which nothing more is logged.
-OVER = {"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED", "SUCCESS"}
 PARTS = ("step", "driver")
 _GONE = ("NoSuchKey", "NoSuchBucket", "404")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One step or job whose logs are asked for.
-
-    Parameters
-    ----------
-    name, id, state : str
-    prefix : str
-        In the log bucket, where all of its cluster or job lies.
-    where : dict
-        How its state is asked for: parameters of `describe_step` or `get_job_run`.
-    serverless : bool
-    """
-
-    name: str
-    id: str
-    state: str
-    prefix: str
-    where: Parameters
-    serverless: bool
-
-    def over(self, ask: Ask) -> bool:
-        """Whether it is over by now."""
-        if self.serverless:
-            return (ask("emr-serverless", "get_job_run", self.where) or {})["jobRun"][
-                "state"
-            ] in OVER
-        return (ask("emr", "describe_step", self.where) or {})["Step"]["Status"]["State"] in OVER
 
 
 @dataclass(frozen=True)
@@ -66,54 +33,6 @@ class LogFile:
     key: str
     part: str
     version: str
-
-
-def find_run(names: Names, ask: Ask, wanted: str) -> Run:
-    """The newest step or job of this name or id.
-
-    Parameters
-    ----------
-    names : Names
-    ask : callable
-    wanted : str
-        ``ingest``, ``refit``, or an id.
-
-    Raises
-    ------
-    CloudError
-        Where there is none; it says which there are.
-    """
-    called = (wanted, names.of(wanted))
-    root = names.log_uri.removeprefix(f"s3://{names.log}/")
-    if names.description.mode == "serverless":
-        application = newest_application(ask, names.description.name)
-        if application is None:
-            raise CloudError(
-                f"no application {names.description.name}: `pomona cloud up` makes one"
-            )
-        where = {"applicationId": application["id"]}
-        jobs = recent_jobs(ask, application["id"], most=None)
-        for job in sorted(jobs, key=lambda one: str(one.get("createdAt")), reverse=True):
-            if job["id"] in called or job.get("name") in called:
-                prefix = f"{root}applications/{application['id']}/jobs/{job['id']}/"
-                asked = where | {"jobRunId": job["id"]}
-                return Run(str(job.get("name")), job["id"], job["state"], prefix, asked, True)
-        raise CloudError(_none(wanted, [str(job.get("name") or job["id"]) for job in jobs]))
-    cluster = newest_cluster(ask, names.description.name)
-    if cluster is None:
-        raise CloudError(f"no cluster {names.description.name}: `pomona cloud up` makes one")
-    steps = recent_steps(ask, cluster["Id"], most=None)
-    for step in steps:
-        if step["Id"] in called or step["Name"] in called:
-            asked = {"ClusterId": cluster["Id"], "StepId": step["Id"]}
-            prefix = f"{root}{cluster['Id']}/"
-            return Run(step["Name"], step["Id"], step["Status"]["State"], prefix, asked, False)
-    raise CloudError(_none(wanted, [step["Name"] for step in steps]))
-
-
-def _none(wanted: str, there: list[str]) -> str:
-    told = ", ".join(sorted(set(there))) or "none"
-    return f"no step or job {wanted}; there are: {told}"
 
 
 @dataclass(frozen=True)
@@ -224,13 +143,17 @@ class Reader:
 
     def _added(self, file: LogFile, content: bytes) -> list[str]:
         """Whole lines that were not told: behind those that were, here or in what this file was rotated from."""
-        before = self._told.get(file.key)
-        known = [before] if before else [*self._told.values()]
-        start = max((told.end for told in known if told.begins(content)), default=0)
+        before = self._told.get(file.key) or self._told.get(_rotated_from(file.key))
+        start = before.end if before and before.begins(content) else 0
         end = content.rfind(b"\n") + 1
         digest = hashlib.sha256(content[:end]).digest()
         self._told[file.key] = _Told(file.version, end, digest, content[end:])
         return content[start:end].decode(errors="replace").splitlines()
+
+
+def _rotated_from(key: str) -> str:
+    """Where what lies in the archive of EMR Serverless was before: ``stderr.gz`` for ``archived/stderr_3.gz``."""
+    return re.sub(r"archived/([a-z]+)_\d+\.gz$", r"\1.gz", key)
 
 
 def unpacked(content: bytes) -> bytes:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.errors import CloudError
-from bootstrap.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Load, Step
+from bootstrap.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Step
+from bootstrap.load import Load
 from bootstrap.schema import Description
 
 #: GB of a node's root disk, as the cluster is asked for.

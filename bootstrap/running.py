@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from bootstrap.described import LIVE
 from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters
 
@@ -112,7 +113,15 @@ def _cluster(ask: Ask, name: str) -> Parameters | None:
         "primary": found.get("MasterPublicDnsName"),
         "nodes": [_group(one) for one in _in_order(groups.get("InstanceGroups", ()))],
         "steps": [_step(one) for one in recent_steps(ask, found["Id"])],
+        "others": _others(ask, found),
     }
+
+
+def _others(ask: Ask, newest: Parameters) -> list[str]:
+    """Ids of further live clusters of the same name: a clone and what it was made of both cost."""
+    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE}) or {}
+    same = [one["Id"] for one in answer.get("Clusters", ()) if one["Name"] == newest["Name"]]
+    return [one for one in same if one != newest["Id"]]
 
 
 def _in_order(groups: Iterable[Parameters]) -> list[Parameters]:

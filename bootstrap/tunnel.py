@@ -51,7 +51,8 @@ class Node:
     ----------
     cluster : str
         The cluster's id.
-    release : str
+    applications : tuple of str
+        What EMR has installed on it.
     host : str
         Its public name.
     key : str or None
@@ -61,7 +62,7 @@ class Node:
     """
 
     cluster: str
-    release: str
+    applications: tuple[str, ...]
     host: str
     key: str | None
     instance: str
@@ -86,30 +87,32 @@ def primary_node(cluster: Parameters, ask: Ask) -> Node:
     instances = (ask("emr", "list_instances", asked) or {}).get("Instances", [])
     return Node(
         cluster=called,
-        release=str(cluster.get("ReleaseLabel")),
+        applications=tuple(one["Name"] for one in cluster.get("Applications") or ()),
         host=str(cluster.get("MasterPublicDnsName") or ""),
         key=cluster.get("Ec2InstanceAttributes", {}).get("Ec2KeyName"),
         instance=instances[0]["Ec2InstanceId"] if instances else "",
     )
 
 
-def doors(release: str, local: int, spark: int, gateway: int = GATEWAY) -> list[Door]:
-    """What is behind the tunnel.
+def doors(
+    applications: Sequence[str], local: int, spark: int, gateway: int = GATEWAY
+) -> list[Door]:
+    """What is behind the tunnel: JupyterHub or what the cluster has in its place, and Spark's UI.
 
     Parameters
     ----------
-    release : str
+    applications : sequence of str
     local, spark : int
         Ports of this machine for Jupyter and for Spark's UI.
     gateway : int
-        The node's port of Jupyter Enterprise Gateway, for a release without JupyterHub.
+        The node's port of Jupyter Enterprise Gateway.
     """
-    jupyter = (
-        Door("JupyterHub", local, HUB, "https")
-        if release == "emr-7.13.0"
-        else Door("Jupyter Enterprise Gateway", local, gateway, "https")
-    )
-    return [jupyter, Door("Spark UI", spark, HISTORY, "http")]
+    found = [Door("Spark UI", spark, HISTORY, "http")]
+    if "JupyterHub" in applications:
+        found.insert(0, Door("JupyterHub", local, HUB, "https"))
+    elif "JupyterEnterpriseGateway" in applications:
+        found.insert(0, Door("Jupyter Enterprise Gateway", local, gateway, "https"))
+    return found
 
 
 def ssh_command(

@@ -1,4 +1,4 @@
-"""`pomona status`, `quarantine` and `history`: the answers of `pomona.questions`, for people or as JSON."""
+"""`pomona status` and `quarantine`: the answers of `pomona.questions`, for people or as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pomona.alarm import WATCHED, overdue, parse_limits
 from pomona.durations import ago
 from pomona.pulse import pulse
 from pomona.screen import Screen
+from pomona.travelling import meant
 from streaming.errors import LimitPassed
 
 
@@ -69,29 +70,20 @@ def sound_alarm(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
         raise LimitPassed(f"{answer['lake']}: {'; '.join(item['told'] for item in late)}")
 
 
-def tell_quarantine(lake: str, reason: str | None, *, as_json: bool) -> None:
+def tell_quarantine(
+    lake: str, reason: str | None, as_of: str | None = None, *, as_json: bool
+) -> None:
     """List the images in quarantine."""
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
-        rows = questions.quarantine(lake, reason)
+        rows = questions.quarantine(lake, reason, as_of)
+    if as_of is not None:
+        screen.line(f"as of     {meant(lake, as_of)}")
     if as_json:
         screen.show(rows)
     elif rows:
         columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
         screen.table(columns, rows)
     else:
-        screen.line("no image is in quarantine" + (f" for the reason {reason}" if reason else ""))
-
-
-def tell_history(lake: str, *, as_json: bool) -> None:
-    """List the versions of the features."""
-    screen = Screen(as_json=as_json)
-    with screen.working("reading the lake"):
-        rows = questions.history(lake)
-    if as_json:
-        screen.show(rows)
-        return
-    keys = ("version", "committed", "operation", "added", "replaced", "removed", "total")
-    columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
-    # As --as-of takes it: without a comma in it.
-    screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
+        of = f" for the reason {reason}" if reason else ""
+        screen.line(f"no image {'was' if as_of else 'is'} in quarantine{of}")

@@ -17,3 +17,9 @@ RemoveLimit = Annotated[
     float,
     typer.Option(help="Share of the source's rows that may be removed at once (0.5); else none."),
 ]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help='Version number, time or date (UTC unless it names a zone), "3 days ago", or a tag.'
+    ),
+]

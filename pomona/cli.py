@@ -12,11 +12,14 @@ from typing import Annotated
 import typer
 
 from pomona.arguments import Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.asking_commands import app as asking_commands
 from pomona.cloud_commands import app as cloud_commands
 from pomona.keeping_commands import app as keeping_commands
 from pomona.mending_commands import app as mending_commands
+from pomona.question_commands import app as question_commands
+from pomona.refit_commands import app as refit_commands
 from streaming import __version__
-from streaming.errors import PomonaError, UsageError
+from streaming.errors import PomonaError
 
 app = typer.Typer(
     help="Images that keep arriving become a Delta table of features, and a fresh PCA of it.",
@@ -25,9 +28,12 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.add_typer(asking_commands)
 app.add_typer(keeping_commands)
 app.add_typer(mending_commands)
 app.add_typer(cloud_commands, name="cloud")
+app.add_typer(question_commands)
+app.add_typer(refit_commands)
 
 
 def _version(asked: bool) -> None:
@@ -129,77 +135,6 @@ def ingest(
         screen.line(line)
     if summary.reasons:
         screen.line(f"why: pomona quarantine {lake}")
-
-
-@app.command()
-def refit(
-    lake: LakeArgument,
-    components: Annotated[int | None, typer.Option(help="Number of components to keep.")] = None,
-    variance: Annotated[
-        float | None, typer.Option(help="Share of the variance to explain (0.95 unless set).")
-    ] = None,
-    as_of: Annotated[
-        str | None, typer.Option(help="Version of the features, or a time (UTC unless it says).")
-    ] = None,
-    fit_on: Annotated[
-        str | None, typer.Option(help="Fit on the rows below this prefix; transform all.")
-    ] = None,
-    every: Annotated[
-        str | None, typer.Option(help="Again and again, such as 30m, 1h or 1d apart.")
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Read all rows, and fit even what has not changed.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Fit StandardScaler and PCA on all rows of LAKE, and publish the reduced vectors.
-
-    Example: pomona refit ./lake --components 50
-    """
-    from batch_pca.fit import FitOptions
-    from batch_pca.refit import RefitOptions
-    from pomona.refitting import refit_and_tell, refit_every
-
-    if every and as_of:
-        raise UsageError(
-            "--every with --as-of would fit the same version again and again: drop one"
-        )
-    unset = components is None and variance is None
-    fit = FitOptions(components, 0.95 if unset else variance)
-    options = RefitOptions(fit, as_of, fit_on, full)
-    if every:
-        refit_every(lake, options, every, as_json=as_json)
-    else:
-        refit_and_tell(lake, options, as_json=as_json)
-
-
-@app.command()
-def status(
-    lake: LakeArgument,
-    max_age: Annotated[
-        list[str] | None,
-        typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
-
-    Example: pomona status ./lake --max-age 10m --max-age refit=25h
-    """
-    from pomona.answers import tell_status
-
-    tell_status(lake, max_age or (), as_json=as_json)
-
-
-@app.command()
-def history(lake: LakeArgument, as_json: Json = False) -> None:
-    """List the versions of LAKE's features: when, how many rows, the refits made of each.
-
-    Example: pomona history ./lake
-    """
-    from pomona.answers import tell_history
-
-    tell_history(lake, as_json=as_json)
 
 
 @app.command()

@@ -55,7 +55,8 @@ def tell_estimate(
         raise UsageError(f"--cores {cores}: a node has 1 or more")
     with told():
         from bootstrap.description import parse_description, read_description
-        from bootstrap.estimate import RATE, Load, estimate, lines
+        from bootstrap.estimate import estimate, lines
+        from bootstrap.load import RATE, Load
         from bootstrap.prices import Prices, cost
 
         found_file = files[0] or ("cluster.toml" if Path("cluster.toml").is_file() else None)

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from time import sleep
+from typing import TYPE_CHECKING
 
 from pomona.cloud import told
 from pomona.cloud_running import open_names
 from pomona.screen import Screen
 from streaming.errors import AccountError, UsageError
 
+if TYPE_CHECKING:
+    from bootstrap.account import Account
+    from bootstrap.logs import Reader
+
 #: Seconds between two looks: EMR Serverless replaces its logs every 15, EMR on nodes every few minutes.
 PAUSE = 15.0
 
 
 def tell_logs(
-    file: str, wanted: str, part: str, last: int, *, follow: bool, as_json: bool = False
+    file: str,
+    wanted: tuple[str, str | None],
+    part: str,
+    last: int,
+    *,
+    follow: bool,
+    as_json: bool = False,
 ) -> None:
     """Tell the logs of a step or job.
 
     Parameters
     ----------
     file : str
-    wanted : str
-        ``ingest``, ``refit`` or an id.
+    wanted : tuple of str
+        ``ingest``, ``refit`` or an id, and the cluster's or application's name or id; None: the newest.
     part : str
         ``step``, ``driver`` or ``all``.
     last : int
@@ -41,11 +53,12 @@ def tell_logs(
         raise UsageError("--follow has no end that --json could wait for: drop one")
     screen = Screen(as_json=as_json)
     with told():
-        from bootstrap.logs import Reader, find_run
+        from bootstrap.logs import Reader
+        from bootstrap.runs import find_run
 
         with screen.working("asking"):
             names, account = open_names(file)
-            run = find_run(names, account.ask, wanted)
+            run = find_run(names, account.ask, *wanted)
         reader = Reader(names, account.ask, run, part)
         found = [(uri, [*deque(lines, last or None)]) for uri, lines in reader.new()]
         if not follow:
@@ -60,13 +73,20 @@ def tell_logs(
                 f"no logs of {run.name} below s3://{names.log}/{run.prefix} yet: "
                 "they come minutes after the start; --follow waits for them"
             )
-        while follow:
-            over = run.over(account.ask)
-            sleep(PAUSE)
-            _print(screen, reader.new())  # once more after its end: the last lines come late
-            if over:
-                _print(screen, reader.rest())
-                return screen.line(f"{run.name} {run.id} is over")
+        if follow:
+            with suppress(KeyboardInterrupt):  # the ordinary end of following what goes on
+                _follow(screen, reader, account)
+
+
+def _follow(screen: Screen, reader: Reader, account: Account) -> None:
+    """Print what comes until the run is over, and once more: the last lines come late."""
+    over = False
+    while not over:
+        over = reader.run.over(account.ask)
+        sleep(PAUSE)
+        _print(screen, reader.new())
+    _print(screen, reader.rest())
+    screen.line(f"{reader.run.name} {reader.run.id} is over")
 
 
 def _with_rest(

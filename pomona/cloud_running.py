@@ -59,6 +59,8 @@ def _cluster(screen: Screen, cluster: dict[str, Any] | None) -> None:
         screen.line(
             f"{one['role']:<12} {one['running']} of {one['wanted']} {one['type']}, {one['market']}"
         )
+    if cluster["others"]:
+        screen.line(f"also live    {', '.join(cluster['others'])}, of the same name")
     if not cluster["steps"]:
         screen.line("steps        none")
     for one in cluster["steps"]:

@@ -25,7 +25,7 @@ def estimate(
         str | None, typer.Option(help="A table of prices; without it no money is told.")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Images a second of one core (as measured: 63.9).")
+        float | None, typer.Option(help="Images a second of one core (as BENCHMARKS.md has it).")
     ] = None,
     cores: Annotated[
         int | None, typer.Option(help="Cores of a node (by the name of its type).")
@@ -86,7 +86,7 @@ def down(
 def tunnel(
     cluster: Annotated[
         str | None,
-        typer.Argument(metavar="[CLUSTER]", help="Name or id (as in the description)."),
+        typer.Argument(metavar="CLUSTER", help="Name or id (the description's)."),
     ] = None,
     file: File = "cluster.toml",
     via: Annotated[str, typer.Option(help="ssh or session-manager.")] = "ssh",
@@ -123,9 +123,12 @@ def tunnel(
 @app.command()
 def logs(
     name: Annotated[
-        str, typer.Argument(help="ingest, refit, or the id of a step or job.")
+        str, typer.Argument(metavar="NAME", help="ingest, refit, or the id of a step or job.")
     ] = "ingest",
     file: File = "cluster.toml",
+    cluster: Annotated[
+        str | None, typer.Option(help="Of this cluster or application, in place of the newest.")
+    ] = None,
     part: Annotated[str, typer.Option(help="step, driver or all.")] = "all",
     lines: Annotated[int, typer.Option(help="Last lines of each file; 0: all.")] = 100,
     follow: Annotated[
@@ -139,4 +142,4 @@ def logs(
     """
     from pomona.cloud_logs import tell_logs
 
-    tell_logs(file, name, part, lines, follow=follow, as_json=as_json)
+    tell_logs(file, (name, cluster), part, lines, follow=follow, as_json=as_json)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,16 +69,18 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
             names, account = open_names(file)
             node = _node(names, account, options)
             gateway = options.gateway_port or GATEWAY
-            found = doors(node.release, options.port, options.spark_port, gateway)
+            found = doors(node.applications, options.port, options.spark_port, gateway)
             known = cache_folder() / "known_hosts" / node.cluster
             commands = _commands(found, node, options, names.description.region, known)
         lines = [shlex.join(command) for command in commands]
         if options.print_only:
+            if as_json:
+                return screen.show({"cluster": node.cluster, "commands": commands})
             for line in lines:
                 screen.line(line)
             return
         known.parent.mkdir(parents=True, exist_ok=True)
-        with opened(commands, found, str(known)) as tunnel:
+        with _until_stopped(screen), opened(commands, found, str(known)) as tunnel:
             with screen.working("opening the tunnel"):
                 silent = tunnel.wait_until_open()
             answer = {
@@ -97,6 +102,22 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
                 return
             screen.line("open until Ctrl-C")
             tunnel.hold()
+
+
+@contextmanager
+def _until_stopped(screen: Screen) -> Iterator[None]:
+    """Take Ctrl-C and SIGTERM for what they are here, the ordinary end, so that `ssh` does not outlive the command."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.line("closed")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _silence(door: Door, silent: list[Door]) -> str:
@@ -151,8 +172,8 @@ def _commands(
         require_program("session-manager-plugin", "install AWS's Session Manager plugin")
         commands = session_commands(found, node.instance, region)
     if not options.print_only:
-        for door, option in zip(found, ("--port", "--spark-port"), strict=True):
-            require_free(door, option)
+        for door in found:
+            require_free(door, "--spark-port" if door.local == options.spark_port else "--port")
         if options.via == SSH:
             require_reachable(*address)
     return commands

@@ -13,10 +13,11 @@ from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from pomona import questions
-from pomona.answers import tell_history, tell_quarantine
+from pomona.answers import tell_quarantine
 from pomona.refitting import refit_lines
 from pomona.samples import SAMPLE_LABELS, write_broken, write_samples
 from pomona.screen import Screen, summary_lines
+from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
 from streaming.faults import explain
 from streaming.fetch import Outcome

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pomona.arguments import Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.arguments import AsOf, Json, LakeArgument, RemoveLimit, SourceArgument
 from streaming.errors import UsageError
 
 app = typer.Typer()
@@ -17,12 +17,15 @@ def quarantine(
     lake: LakeArgument,
     reason: Annotated[str | None, typer.Option(help="Only images with this reason.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Take these images again.")] = False,
+    as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
     """List the images of LAKE that could not be featurized, and why; or take them again.
 
     Example: pomona quarantine ./lake --retry --reason access_denied
     """
+    if retry and as_of:
+        raise UsageError("--retry takes what is in quarantine now: drop --as-of")
     if retry:
         from pomona.mending import retry_and_tell
 
@@ -30,7 +33,7 @@ def quarantine(
         return
     from pomona.answers import tell_quarantine
 
-    tell_quarantine(lake, reason, as_json=as_json)
+    tell_quarantine(lake, reason, as_of, as_json=as_json)
 
 
 @app.command()

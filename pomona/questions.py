@@ -1,4 +1,4 @@
-"""What people ask of a lake, answered as plain dictionaries that print as JSON: status, quarantine, history.
+"""What people ask of a lake, answered as plain dictionaries that print as JSON: status and quarantine.
 
 All of it is read without a JVM.
 """
@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from streaming.as_of import resolve, version_at
 from streaming.decode import Reason
 from streaming.delta_rs import changes, open_table, open_tables, quoted
 from streaming.errors import PomonaError, UsageError
 from streaming.lake import Lake, is_table
 from streaming.storage import TransientFault
-from streaming.table_log import Version, read_back, read_commits
+from streaming.table_log import Version, read_back
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -64,7 +65,7 @@ def status(location: str) -> Answer:
         }
 
 
-def quarantine(location: str, reason: str | None = None) -> list[Answer]:
+def quarantine(location: str, reason: str | None = None, as_of: str | None = None) -> list[Answer]:
     """Images that could not be featurized.
 
     Parameters
@@ -73,6 +74,8 @@ def quarantine(location: str, reason: str | None = None) -> list[Answer]:
         Folder or URI of the lake.
     reason : str, optional
         Only those with this one.
+    as_of : str, optional
+        Those that were there at a version of the features, or at a time.
 
     Returns
     -------
@@ -89,52 +92,16 @@ def quarantine(location: str, reason: str | None = None) -> list[Answer]:
     lake = open_lake(location)
     with explained():
         only = f"WHERE reason = {quoted(reason)} " if reason else ""
-        rows = rows_of(open_table(lake.quarantine), "*", f"{only}ORDER BY reason, path")
+        version = None
+        if as_of is not None:
+            version = version_at(lake.quarantine, resolve(lake, as_of))
+            if version is None:
+                return []
+        rows = rows_of(open_table(lake.quarantine, version), "*", f"{only}ORDER BY reason, path")
     return [
         {name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()}
         for row in rows
     ]
-
-
-def history(location: str) -> list[Answer]:
-    """Versions of the features table.
-
-    Returns
-    -------
-    list of dict
-        Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
-        ``total`` (rows after it), ``images_per_second`` and ``refits`` (the ids of those made of it).
-    """
-    lake = open_lake(location)
-    with explained():
-        made: dict[int, list[str]] = {}
-        for refit in _refits(lake, "refit_id, features_version", "ORDER BY created_at"):
-            made.setdefault(refit["features_version"], []).append(refit["refit_id"])
-        features = open_table(lake.features)
-        # Told backwards from what there is now, since the oldest commits may be gone from the log.
-        total = rows_of(features, "count(*) AS rows")[0]["rows"]
-        told = []
-        for version in reversed(read_commits(lake.features)):
-            if version.number > features.version():  # committed meanwhile
-                continue
-            told.append(_told(version, total, made.get(version.number, [])))
-            total += version.removed - version.added
-        return told[::-1]
-
-
-def _told(version: Version, total: int, refits: list[str]) -> Answer:
-    seconds = version.told.get("seconds")
-    return {
-        "version": version.number,
-        "committed": iso(version.committed),
-        "operation": version.operation,
-        "added": version.added,
-        "replaced": version.replaced,
-        "removed": version.removed,
-        "total": total,
-        "images_per_second": round(version.told.get("images", 0) / seconds, 1) if seconds else None,
-        "refits": refits,
-    }
 
 
 def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from batch_pca.catalog import PublishedRefit
+from batch_pca.lineage import drift_json
+from batch_pca.movement import DriftLimits
 from batch_pca.refit import RefitOptions, refit
 from pomona.durations import parse_duration
 from pomona.screen import Screen
-from streaming.errors import FaultError, SnapshotError
+from streaming.errors import FaultError, LimitPassed, SnapshotError, UsageError
 from streaming.stopping import stop_requested
 
 
-def refit_and_tell(lake: str, options: RefitOptions, *, as_json: bool) -> PublishedRefit:
-    """Refit once, and say what came of it."""
+def drift_limits(texts: Sequence[str]) -> DriftLimits:
+    """The limits of drift, of texts such as ``angle=15``; UsageError for another."""
+    limits: dict[str, float] = {}
+    for text in texts:
+        name, _, limit = text.partition("=")
+        try:
+            if name not in DriftLimits.names():
+                raise ValueError
+            limits[name] = float(limit)
+        except ValueError:
+            raise UsageError(
+                f"--max-drift {text}: give {', '.join(DriftLimits.names())} and a number, such as angle=15"
+            ) from None
+    return DriftLimits(**limits)
+
+
+def refit_and_tell(
+    lake: str, options: RefitOptions, *, fail_on_drift: bool = False, as_json: bool
+) -> PublishedRefit:
+    """Refit once, and say what came of it; LimitPassed where it has drifted and that is to be a failure."""
     screen = Screen(as_json=as_json)
     with screen.working("refitting"):
         made = refit(lake, options)
@@ -23,11 +44,15 @@ def refit_and_tell(lake: str, options: RefitOptions, *, as_json: bool) -> Publis
     else:
         for line in refit_lines(made):
             screen.line(line)
+    if fail_on_drift and made.drift_passed:
+        raise LimitPassed(f"refit {made.refit_id} has drifted: {made.drift_passed}")
     return made
 
 
-def refit_every(lake: str, options: RefitOptions, every: str, *, as_json: bool) -> None:
-    """Refit on a schedule until SIGINT or SIGTERM.
+def refit_every(
+    lake: str, options: RefitOptions, every: str, *, fail_on_drift: bool = False, as_json: bool
+) -> None:
+    """Refit on a schedule until SIGINT or SIGTERM, or until one has drifted and that is to be a failure.
 
     A lake that has too few rows yet, or a fault that may pass, is told and tried again next time.
     """
@@ -44,7 +69,7 @@ def refit_every(lake: str, options: RefitOptions, every: str, *, as_json: bool) 
         while not stop.is_set():
             due = time.monotonic() + seconds
             try:
-                refit_and_tell(lake, options, as_json=as_json)
+                refit_and_tell(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
             except (FaultError, SnapshotError) as error:
                 screen.line(f"no refit this time: {error}")
             while time.monotonic() < due and not stop.wait(0.2):
@@ -54,19 +79,25 @@ def refit_every(lake: str, options: RefitOptions, every: str, *, as_json: bool) 
 def refit_lines(made: PublishedRefit) -> list[str]:
     """What a refit did, for people."""
     kept = f"{made.components} components explain {made.explained:.1%} of the variance"
+    asked = [f"as of: {made.as_of}"] if made.as_of else []
     if not made.is_new:
         return [
+            *asked,
             f"nothing has changed since refit {made.refit_id} "
             f"(features version {made.features_version}): {kept}",
             f"report: {_place(made.folder.report)}",
         ]
     lines = [
+        *asked,
         f"refit {made.refit_id}: {made.rows:,} rows of features version {made.features_version} "
         f"in {made.seconds:.1f} s",
         kept,
         f"statistics: {made.statistics_remark}",
         "seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in made.phases.items()),
     ]
+    lines.append(f"drift: {made.drift_told}")
+    if made.drift_passed:
+        lines.append(f"the data have drifted: {made.drift_passed}")
     if made.limited_by_rows:
         lines.append(
             f"the number of rows ({made.rows_fitted:,}), not the data, limits the components"
@@ -84,6 +115,7 @@ def refit_json(made: PublishedRefit) -> dict[str, Any]:
     return {
         "refit_id": made.refit_id,
         "is_new": made.is_new,
+        "as_of": made.as_of or None,
         "features_version": made.features_version,
         "model_id": made.model_id,
         "rows": made.rows,
@@ -96,6 +128,7 @@ def refit_json(made: PublishedRefit) -> dict[str, Any]:
         "statistics": made.statistics,
         "statistics_from": made.statistics_from,
         "statistics_remark": made.statistics_remark,
+        "drift": drift_json(made),
         "csv": made.folder.csv,
         "parquet": made.folder.parquet,
         "pipeline": made.folder.pipeline,

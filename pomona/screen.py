@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,25 +47,29 @@ class Screen:
         """Print a result as JSON."""
         print(visible_json(json.dumps(answer, indent=2, ensure_ascii=False, default=str)))
 
+    def write(self, text: str) -> None:
+        """Print lines of a result as they are; on a terminal, without what it would obey."""
+        if self._out.is_terminal:
+            text = "\n".join(map(visible, text.split("\n")))
+        print(text, end="")
+
     def table(self, columns: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
         """Print rows; `columns` are heading by key."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in columns.values():
-            table.add_column(heading, overflow="fold")
+            table.add_column(Text(visible(heading)), overflow="fold")  # [x] is no markup here
         for row in rows:
-            table.add_row(
-                *(Text(visible(_cell(row[key]))) for key in columns)
-            )  # [x] is no markup here
+            table.add_row(*(Text(visible(_cell(row[key]))) for key in columns))
         self._out.print(table)
 
     @contextmanager
-    def working(self, text: str) -> Iterator[None]:
-        """Show on a terminal that something is under way."""
+    def working(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show on a terminal that something is under way; what is yielded says how far."""
         if not self._progress.is_terminal:
-            yield
+            yield lambda how_far: None
             return
         with self._progress.status(text) as self._status:
-            yield
+            yield self._status.update
         self._status = None
 
     def batch(self, result: BatchResult, summary: IngestSummary) -> None:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -76,15 +77,58 @@ def _options(location: str) -> dict[str, str]:
 
 def query(table: DeltaTable, columns: str, rest: str = "") -> Iterator[pa.RecordBatch]:
     """Ask a table in SQL: ``SELECT columns FROM it rest``, batch by batch; as of `open_table`, it may be in vain."""
+    with _asked(table, columns, rest) as found:
+        yield from found
+
+
+def arrow_of(table: DeltaTable, columns: str, rest: str = "") -> pa.Table:
+    """The same as one Arrow table, with text as plain strings, which all readers know."""
+    with _asked(table, columns, rest) as found:
+        answer = found.read_all()
+    return answer.cast(_plain(answer.schema))
+
+
+@contextmanager
+def _asked(table: DeltaTable, columns: str, rest: str) -> Iterator[pa.RecordBatchReader]:
     from deltalake import QueryBuilder
 
     asked = f"SELECT {columns} FROM the_table {rest}"
     with _may_pass(table.table_uri.replace("s3://", "s3a://", 1)):
         found = QueryBuilder().register("the_table", table).execute(asked)
-        yield from pa.RecordBatchReader.from_stream(found)
+        yield pa.RecordBatchReader.from_stream(found)
 
 
-def changes(table: DeltaTable, after: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema(
+        field.with_type(pa.string()) if field.type == pa.string_view() else field
+        for field in schema
+    )
+
+
+def rows_of(table: DeltaTable, columns: str, rest: str = "") -> list[dict[str, Any]]:
+    """What a table answers, as plain rows; see `query`."""
+    return [row for batch in query(table, columns, rest) for row in plain_rows(batch)]
+
+
+def plain_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows of a batch, times in UTC; Arrow alone would import pandas, for half a second, to make times of numbers."""
+    times = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
+    for name in times:
+        micros = batch.column(name).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        batch = batch.set_column(batch.schema.get_field_index(name), name, micros)
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    for row in rows:
+        row |= {name: _moment(row[name]) for name in times if row[name] is not None}
+    return rows
+
+
+def _moment(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
+def changes(
+    table: DeltaTable, after: int, columns: list[str], only: str | None = None
+) -> Iterator[pa.RecordBatch]:
     """Read the Change Data Feed from behind a version up to the one that is open.
 
     Parameters
@@ -93,6 +137,8 @@ def changes(table: DeltaTable, after: int, columns: list[str]) -> Iterator[pa.Re
     after : int
     columns : list of str
         ``_change_type`` tells what became of a row.
+    only : str, optional
+        A condition in SQL on the rows.
 
     Yields
     ------
@@ -104,15 +150,9 @@ def changes(table: DeltaTable, after: int, columns: list[str]) -> Iterator[pa.Re
     DeltaError, pyarrow.ArrowException, OSError
         Where the feed was not on, or its files are vacuumed away.
     """
-    feed = table.load_cdf(
-        starting_version=after + 1, ending_version=table.version(), columns=columns
-    )
+    feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=only)
     for batch in pa.RecordBatchReader.from_stream(feed):
-        plain = [
-            field.with_type(pa.string()) if field.type == pa.string_view() else field
-            for field in batch.schema
-        ]
-        yield batch.cast(pa.schema(plain))
+        yield batch.cast(_plain(batch.schema))
 
 
 def quoted(text: str) -> str:

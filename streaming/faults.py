@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from streaming import errors
-from streaming.errors import FaultError, LeaseError, PomonaError
+from streaming.errors import FaultError, LeaseError, PomonaError, SnapshotError
 from streaming.exhausted import explain_exhaustion
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
 _FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
 _TRANSIENT = re.compile(r"streaming\.storage\.TransientFault: ([^\n]+)")
 _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
+_TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
 _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
 
@@ -40,6 +41,12 @@ def explain(error: BaseException, lake: str = "") -> PomonaError:
         return kind(message.strip())
     for message in _LEASE_LOST.findall(text)[-1:]:
         return LeaseError(f"{message.strip()}: what was not committed is taken there")
+    if _TOO_OLD in text:
+        return SnapshotError(
+            "Delta reads no version older than the time for which a table promises its files: set its properties "
+            "delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once, to more "
+            "(Pomona sets 'interval 3650 days')"
+        )
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)
         if found:

@@ -64,6 +64,11 @@ class Lake:
         """What commands ask of the process that holds the lake."""
         return f"{self.root}/requests"
 
+    @property
+    def tags(self) -> str:
+        """Names for versions of the features."""
+        return f"{self.root}/tags"
+
     def exists(self) -> bool:
         """Whether there is a features table."""
         return is_table(self.features)
@@ -98,7 +103,7 @@ class Lake:
         if folder.exists() and not folder.is_dir():
             raise LakeError(f"{folder} is a file: name a folder for the lake")
         own = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
-        own |= {"requests", "lease.json", "lease-java"}
+        own |= {"requests", "tags", "lease.json", "lease-java"}
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         if names and not names & own:
             raise LakeError(

@@ -1,7 +1,8 @@
 """The format of a lake: a number in LAKE/lake.json, so that no version of Pomona misreads another's tables.
 
 1   no lake.json: tables as Pomona made them before there was one
-2   CHECK constraints that Spark and delta-rs both know, on `features` and on `quarantine`; all columns of `refits`
+2   CHECK constraints that Spark and delta-rs both know, on `features` and on `quarantine`; statistics in `refits`
+3   drift in `refits`
 
 A change of `streaming.schemas` raises `FORMAT`, and `streaming.upgrade` brings older lakes to it.
 """
@@ -15,7 +16,7 @@ from streaming import __version__
 from streaming.errors import FaultError, LakeError
 from streaming.storage import TransientFault, storage_of
 
-FORMAT = 2
+FORMAT = 3
 FILE = "lake.json"
 
 

@@ -102,6 +102,20 @@ QUARANTINE = Table(
     },
 )
 
+_DRIFT = (
+    Column("drift_from", "string", "Refit of an earlier version that the drift is since", True),
+    Column(
+        "drift_angle",
+        "double",
+        "Degrees by which the principal subspace turned, each component by its variance",
+        True,
+    ),
+    Column("drift_largest_angle", "double", "Largest principal angle, in degrees", True),
+    Column("drift_shift", "double", "How far the mean moved, in standard deviations of then", True),
+    Column("drift_labels", "string", "The same for each label, as JSON, the furthest first", True),
+    Column("drift_passed", "string", "The limits of drift that were passed; null if none", True),
+)
+
 REFITS = Table(
     "refits",
     "One row a published refit: the table of contents of reduced/",
@@ -129,5 +143,6 @@ REFITS = Table(
             True,
         ),
         Column("statistics_from", "string", "That other refit, for incremental statistics", True),
+        *_DRIFT,
     ),
 )

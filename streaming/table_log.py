@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from streaming.storage import StoredFile, storage_of
 
 _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
 # On S3 each commit is a request, and waits for its answer.
-_AT_ONCE = 16
+AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def version_of(number: int, committed_ms: int, info: Mapping[str, Any]) -> Versi
     operation = info.get("operation") or ""
     added = removed = replaced = 0
     if operation == "MERGE":
-        added = metrics.get("numTargetRowsInserted", 0)
-        replaced = metrics.get("numTargetRowsUpdated", 0)
-        removed = metrics.get("numTargetRowsDeleted", 0)
+        added, replaced, removed = (
+            metrics.get(f"numTargetRows{did}", metrics.get(f"num_target_rows_{did.lower()}", 0))
+            for did in ("Inserted", "Updated", "Deleted")
+        )
     elif operation in ("WRITE", "STREAMING UPDATE"):
         added = metrics.get("numOutputRows", metrics.get("num_added_rows", 0))  # Spark, delta-rs
     elif operation == "DELETE":
@@ -88,24 +89,44 @@ def parse_metadata(text: str | None) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def read_commits(location: str) -> list[Version]:
-    """All commits that a table's log still holds, oldest first, dated as Spark dates them.
+@dataclass(frozen=True)
+class Commit:
+    """One commit's file in the log."""
+
+    number: int
+    file: StoredFile
+
+    def info(self) -> dict[str, Any]:
+        """What it says of itself: Delta's ``commitInfo``; empty where its writer said nothing."""
+        return _info(self.file.path)
+
+
+def list_commits(files: Iterable[StoredFile]) -> list[Commit]:
+    """The commits among the files of a log, oldest first."""
+    found = ((_COMMIT.search(file.path), file) for file in files)
+    commits = (Commit(int(match[1]), file) for match, file in found if match)
+    return sorted(commits, key=lambda commit: commit.number)
+
+
+def read_commits(location: str, last: int | None = None) -> list[Version]:
+    """All commits that a table's log still holds, or the last so many, oldest first, dated as Spark dates them.
 
     Parameters
     ----------
     location : str
         Normalized URI of the table.
+    last : int, optional
     """
-    listed = storage_of(location).list(f"{location}/_delta_log")
-    files = {int(found[1]): file for file in listed if (found := _COMMIT.search(file.path))}
-    numbers = sorted(files)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        infos = pool.map(lambda number: _info(files[number].path), numbers)
+    commits = list_commits(storage_of(location).list(f"{location}/_delta_log"))
+    if last is not None:
+        commits = commits[-last:]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        infos = pool.map(Commit.info, commits)
     versions, latest = [], 0
-    for number, info in zip(numbers, infos, strict=True):
+    for commit, info in zip(commits, infos, strict=True):
         # Two commits of a millisecond, or clocks that differ: time must not run backwards.
-        latest = max(_committed_ms(files[number], info), latest + 1)
-        versions.append(version_of(number, latest, info))
+        latest = max(_committed_ms(commit.file, info), latest + 1)
+        versions.append(version_of(commit.number, latest, info))
     return versions
 
 

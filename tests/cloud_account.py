@@ -213,7 +213,7 @@ class CloudAccount:
     def _post(self, what: str, body: bytes = b"") -> None:
         told = {"Content-Type": "text/plain"}
         request = urllib.request.Request(f"{self.plain}/moto-api/{what}", body, told)
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=120).close()
 
 
 def _contents(account: CloudAccount) -> Iterator[tuple[str, Any]]:

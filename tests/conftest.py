@@ -95,6 +95,14 @@ def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
+@pytest.fixture(scope="session")
+def asked(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A lake of made-up features with two refits, see `asked_lakes`; to be read only."""
+    from asked_lakes import asked_lake
+
+    return asked_lake(spark, tmp_path_factory.mktemp("asked"))
+
+
 @pytest.fixture(scope="module")
 def new_lake(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """Make a new lake without rows at each call."""

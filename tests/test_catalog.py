@@ -14,10 +14,9 @@ from batch_pca.catalog import (
     PublishedRefit,
     aligned_with,
     commit_refit,
-    find_unchanged,
     published,
-    same_rows,
 )
+from batch_pca.unchanged import find_unchanged, same_rows
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
 from streaming.upgrade import bring
@@ -37,6 +36,21 @@ MADE = PublishedRefit(
     seconds=12.5,
     statistics="incremental",
     statistics_from="20260302T083000Z-v1-abcd",
+    drift_from="20260301T083000Z-v0-abcd",
+    drift_angle=12.5,
+    drift_largest_angle=80.25,
+    drift_shift=0.25,
+    drift_labels='{"Fig": 0.5, "Kiwi": 0.125}',
+    drift_passed="label Fig by 0.50 deviations (limit 0.4)",
+)
+LATER = ("statistics", "statistics_from")
+LATER += (
+    "drift_from",
+    "drift_angle",
+    "drift_largest_angle",
+    "drift_shift",
+    "drift_labels",
+    "drift_passed",
 )
 
 
@@ -57,6 +71,21 @@ def test_signs_are_those_of_the_same_model_on_the_latest_version_up_to_the_one_f
 def test_of_two_refits_of_one_version_the_later_gives_the_signs() -> None:
     earlier = [made(5, rows=1), made(5, rows=2)]
     assert aligned_with(earlier, "made-up", 5) is earlier[1]
+
+
+def test_a_refit_had_again_takes_the_signs_that_it_had_and_others_those_made_before_the_next_version() -> (
+    None
+):
+    day = datetime(2026, 3, 4, tzinfo=UTC)
+    night = made(3, created_at=day)
+    look_back = made(4, options="other", created_at=day.replace(month=6))
+    again = made(4, created_at=day.replace(month=5))
+    until = day.replace(month=4)
+    earlier = [night, again, look_back]
+    assert aligned_with(earlier, "made-up", 4, MADE.options, until) is again
+    assert aligned_with(earlier, "made-up", 4, "third", until) is night
+    assert aligned_with(earlier, "made-up", 4, "third") is look_back  # of the latest version
+    assert aligned_with([again, look_back], "made-up", 4, "third", until) is look_back
 
 
 def test_the_facts_of_a_refit_name_only_what_was_asked() -> None:
@@ -135,16 +164,16 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
     spark: Any, tmp_path: Path
 ) -> None:
     lake = Lake.at(str(tmp_path))
-    assert published(spark, lake) == []
+    assert published(lake) == []
     create_table(spark, lake.refits, REFITS)
-    assert published(spark, lake) == []
+    assert published(lake) == []
     refits = [
         made(3, lake=lake),
         replace(MADE, lake=lake, created_at=datetime(2026, 3, 1, tzinfo=UTC)),
     ]
     for refit in refits:
         commit_refit(spark, refit)
-    assert published(spark, lake) == [replace(refit, is_new=False) for refit in refits[::-1]]
+    assert published(lake) == [replace(refit, is_new=False) for refit in refits[::-1]]
     row = delta(lake.refits).to_pyarrow_table().sort_by("created_at").to_pylist()[1]
     assert row == {
         "refit_id": MADE.refit_id,
@@ -161,6 +190,12 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
         "pomona_version": "0.1",
         "statistics": "incremental",
         "statistics_from": "20260302T083000Z-v1-abcd",
+        "drift_from": "20260301T083000Z-v0-abcd",
+        "drift_angle": 12.5,
+        "drift_largest_angle": 80.25,
+        "drift_shift": 0.25,
+        "drift_labels": '{"Fig": 0.5, "Kiwi": 0.125}',
+        "drift_passed": "label Fig by 0.50 deviations (limit 0.4)",
     }
 
 
@@ -169,20 +204,21 @@ def test_a_table_of_an_earlier_version_is_read_and_an_upgrade_gives_it_the_colum
     spark: Any, tmp_path: Path
 ) -> None:
     lake = Lake.at(str(tmp_path))
-    create_table(spark, lake.refits, replace(REFITS, columns=REFITS.columns[:-2]))
-    values = {name: getattr(MADE, name) for name in REFITS.names[:-2]}
+    create_table(spark, lake.refits, replace(REFITS, columns=REFITS.columns[: -len(LATER)]))
+    values = {name: getattr(MADE, name) for name in REFITS.names[: -len(LATER)]}
     values["explained_variance_ratio"] = [0.5, 0.25]
-    old = replace(REFITS, columns=REFITS.columns[:-2])
+    old = replace(REFITS, columns=REFITS.columns[: -len(LATER)])
     rows = spark.createDataFrame([tuple(values.values())], old.ddl)
     rows.write.format("delta").mode("append").save(lake.refits)
-    before = replace(MADE, lake=lake, is_new=False, statistics=None, statistics_from=None)
-    assert published(spark, lake) == [before]
-    assert bring(spark, lake.refits, REFITS)[:2] == [
-        "refits: column statistics",
-        "refits: column statistics_from",
-    ]
+    before = replace(MADE, lake=lake, is_new=False, **dict.fromkeys(LATER))
+    assert published(lake) == [before]
+    added = bring(spark, lake.refits, REFITS)[: len(LATER)]
+    assert added == [f"refits: column {name}" for name in LATER]
     later = made(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
     commit_refit(spark, later)
-    assert published(spark, lake) == [before, replace(later, is_new=False)]
+    assert published(lake) == [before, replace(later, is_new=False)]
     fields = {field.name: field for field in delta(lake.refits).schema().fields}
-    assert fields["statistics"].metadata["comment"] == REFITS.columns[-2].comment
+    comments = {column.name: column.comment for column in REFITS.columns}
+    assert {fields[name].metadata["comment"] for name in LATER} == {
+        comments[name] for name in LATER
+    }

@@ -53,9 +53,18 @@ def test_help_ends_with_an_example_that_the_command_understands(pomona: Command,
 
 
 def test_help_lists_every_command_of_the_design(pomona: Command) -> None:
-    assert {"demo", "ingest", "refit", "status", "history", "quarantine", "forget"} <= set(
-        commands()
-    )
+    assert {
+        "demo",
+        "ingest",
+        "refit",
+        "status",
+        "history",
+        "diff",
+        "show",
+        "tag",
+        "quarantine",
+        "forget",
+    } <= set(commands())
     listed = pomona("--help").out
     assert all(f"  {name} " in listed for name in commands())
     assert pomona().status == 2
@@ -112,6 +121,15 @@ WRONG_WORDS = [
     ("quarantine s3://", "bucket"),
     ("quarantine photos --reason nonsense", "choose one of empty, unidentified, truncated"),
     ("quarantine photos --retry --reason nonsense", "choose one of empty, unidentified, truncated"),
+    ("quarantine photos --retry --as-of 3", "drop --as-of"),
+    ("refit lake --max-drift 30", "--max-drift 30: give angle, shift, label and a number"),
+    ("refit lake --max-drift angle=steep", "--max-drift angle=steep"),
+    ("refit lake --max-drift shift=-1", "--max-drift shift=-1.0"),
+    ("diff lake 3", "'B'"),
+    ("tag lake --as-of 3", "need the NAME of a tag"),
+    ("tag lake --force", "need the NAME of a tag"),
+    ("tag lake march --delete --force", "--delete goes with neither"),
+    ("show gs://fruits", "gs:"),
     ("forget lake", "PATH..."),
     ("forget lake gs://fruits/a.jpg", "gs:"),
     ("reconcile photos", "LAKE"),

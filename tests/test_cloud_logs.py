@@ -72,7 +72,7 @@ def test_the_logs_of_a_step_and_of_its_driver(pomona: Command, logged: Logs) -> 
     logged.put(f"{steps}{refit}/stderr.gz", "of the refit\n")
     for container, text in (
         ("container_1764000000000_0001_01_000001", "first attempt\n"),
-        ("container_e07_1764000000000_0001_02_000001", "second attempt\n"),
+        ("container_e07_1764000000000_0001_02_000001", "first attempt\nsecond attempt\n"),
         ("container_1764000000000_0001_01_000002", "an executor\n"),
     ):
         logged.put(f"{containers}{APPLICATION}/{container}/stdout.gz", text)
@@ -85,7 +85,7 @@ def test_the_logs_of_a_step_and_of_its_driver(pomona: Command, logged: Logs) -> 
         (ingest, ["started"]),
         (ingest, [f"INFO Submitted application {APPLICATION}"]),
         ("container_1764000000000_0001_01_000001", ["first attempt"]),
-        ("container_e07_1764000000000_0001_02_000001", ["second attempt"]),
+        ("container_e07_1764000000000_0001_02_000001", ["first attempt", "second attempt"]),
     ]
     assert answer["logs"][0]["uri"] == f"s3://{LOG}/{steps}{ingest}/controller.gz"
     driver = pomona("cloud", "logs", "--part", "driver").out
@@ -103,6 +103,11 @@ def test_the_logs_of_a_cluster_that_has_ended(pomona: Command, logged: Logs) -> 
     logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "the last words, without an end")
     logged.emr.terminate_job_flows(JobFlowIds=[cluster])
     assert "the last words, without an end" in pomona("cloud", "logs").out
+    newer, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{newer}/steps/{ingest}/stderr.gz", "of the newer one\n")
+    assert "of the newer one" in pomona("cloud", "logs").out
+    assert "the last words" in pomona("cloud", "logs", "--cluster", cluster).out
+    assert "no cluster j-NONE" in pomona("cloud", "logs", "--cluster", "j-NONE").complaint
 
 
 def test_the_logs_of_a_job_and_of_its_driver(pomona: Command, logged: Logs, place: Path) -> None:
@@ -168,6 +173,18 @@ def test_followed_each_line_is_told_once(
     )
     assert told[:-1] == ["one", "two", "three", "four", "five", "six", "seven", "last words"]
     assert told[-1].endswith("is over")
+
+
+def test_following_ends_with_ctrl_c(
+    pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "so far\n")
+
+    def typed() -> None:
+        raise KeyboardInterrupt
+
+    assert follow(pomona, monkeypatch, typed) == ["so far"]
 
 
 def test_followed_from_before_there_is_anything(

@@ -93,6 +93,25 @@ def test_the_state_of_jobs_is_what_aws_says(
     assert f"{job['id']} fruits-ingest RUNNING" in pomona("cloud", "status").out
 
 
+def test_of_two_clusters_of_one_name_both_are_told_and_ended(
+    pomona: Command, place: Path, account: CloudAccount
+) -> None:
+    small_cluster(account)
+    small_cluster(account)
+    emr = account.client("emr", MAKER)
+    listed = sorted(emr.list_clusters()["Clusters"], key=_created)
+    told = pomona("cloud", "status", "--json").json["cluster"]
+    assert [*told["others"], told["id"]] == [one["Id"] for one in listed]
+    assert f"also live    {listed[0]['Id']}, of the same name" in pomona("cloud", "status").out
+    assert pomona("cloud", "down", "--yes").status == 0
+    states = {one["Status"]["State"] for one in emr.list_clusters()["Clusters"]}
+    assert states == {"TERMINATED"}
+
+
+def _created(cluster: Any) -> Any:
+    return cluster["Status"]["Timeline"]["CreationDateTime"]
+
+
 @pytest.mark.parametrize("more", ["", 'mode = "serverless"\n'])
 def test_in_an_empty_account_nothing_runs(
     more: str, pomona: Command, place: Path, account: CloudAccount

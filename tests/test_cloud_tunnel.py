@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +28,8 @@ from ssh_server import PrimaryNode, serve_node
 import bootstrap.tunnel_checks
 import bootstrap.tunnel_opening
 from bootstrap.cluster import run_job_flow
+from bootstrap.tunnel import Door, doors
+from bootstrap.tunnel_checks import answers
 from bootstrap.uploads import Places
 
 pytestmark = pytest.mark.slow
@@ -46,10 +51,24 @@ def node(node_served: PrimaryNode, monkeypatch: pytest.MonkeyPatch) -> PrimaryNo
     return node_served
 
 
+@pytest.fixture(scope="module")
+def made() -> list[str]:
+    """Ids of clusters that `cluster` has made."""
+    return []
+
+
 @pytest.fixture
-def cluster(account: CloudAccount, place: Path) -> str:
-    """A cluster as `up` asks for it, with a key pair."""
-    return make_cluster(account)
+def cluster(
+    served: CloudAccount, made: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A cluster as `up` asks for it, with a key pair; made again where a test has emptied the account."""
+    for name, value in (served.variables | MAKER).items():
+        monkeypatch.setenv(name, value)
+    listed = served.client("emr", MAKER).list_clusters()["Clusters"]
+    if not made or [one["Id"] for one in listed] != made[-1:]:
+        served.reset()
+        made.append(make_cluster(served))
+    return made[-1]
 
 
 def make_cluster(account: CloudAccount, more: str = 'network.ssh_key = "mine"\n') -> str:
@@ -85,8 +104,9 @@ def get(url: str) -> bytes:
         return bytes(answer.read())
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
-    place: Path, account: CloudAccount, node: PrimaryNode, cluster: str
+    end: int, place: Path, account: CloudAccount, node: PrimaryNode, cluster: str
 ) -> None:
     command = [sys.executable, "-c", "from pomona.cli import main; main()"]
     typed = [*command, *map(str, words(node, "--json"))]
@@ -102,8 +122,9 @@ def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
         assert [get(one["url"]) for one in answer["doors"]] == [b"hub", b"spark"]
         assert {("localhost", 9443), ("localhost", 18080)} == set(node.asked)
         assert set(node.users) == {"hadoop"}
-        running.send_signal(2)
+        running.send_signal(end)
         running.communicate(timeout=30)
+        assert running.returncode == 0
     for one in answer["doors"]:
         port = int(one["url"].rstrip("/").rpartition(":")[2])
         with pytest.raises(ConnectionRefusedError):
@@ -136,6 +157,11 @@ def test_release_8_has_a_gateway_in_its_place(
     assert ("localhost", 9547) in node.asked
 
 
+def test_a_cluster_without_notebooks_has_the_spark_ui_alone() -> None:
+    (door,) = doors(["Hadoop", "Spark"], 1, 2)
+    assert (door.name, door.local, door.remote) == ("Spark UI", 2, 18080)
+
+
 def test_the_command_is_printed_and_not_started(
     pomona: Command, node: PrimaryNode, cluster: str
 ) -> None:
@@ -144,6 +170,8 @@ def test_the_command_is_printed_and_not_started(
     assert done.out.startswith(f"ssh -N {forwards} -i {node.key} ")
     assert done.out.rstrip().endswith("-p 22 hadoop@" + host_of(done.out))
     assert host_of(done.out).endswith("amazonaws.com")
+    (command,) = pomona("cloud", "tunnel", "--key", node.key, "--print", "--json").json["commands"]
+    assert shlex.join(command) == done.out.rstrip()
     assert not node.asked
 
 
@@ -161,6 +189,20 @@ def test_a_service_that_is_silent_is_told_and_the_other_stays_open(
     del node.services[18080]
     told = pomona(*words(node, "--check")).complaint
     assert "nothing speaks behind it (JupyterHub at port 9443, Spark UI at port 18080)" in told
+
+
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH\r\n", b""])
+def test_what_does_not_speak_http_does_not_answer(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak() -> None:
+            one = server.accept()[0]
+            one.recv(100)
+            one.sendall(said)
+            one.close()
+
+        threading.Thread(target=speak, daemon=True).start()
+        assert not answers(Door("Spark UI", server.getsockname()[1], 18080, "http"))
 
 
 def test_a_port_that_is_taken(pomona: Command, node: PrimaryNode, cluster: str) -> None:

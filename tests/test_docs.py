@@ -28,6 +28,7 @@ DOCUMENTS = {
     "ARCHITECTURE.md": ARCHITECTURE,
     "CHANGELOG.md": CHANGELOG,
     "RELIABILITY.md": RELIABILITY,
+    **{f"docs/{page.name}": page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))},
 }
 PACKAGES = ("streaming", "batch_pca", "bootstrap", "pomona")
 
@@ -115,7 +116,7 @@ def test_the_architecture_names_every_package() -> None:
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
 def test_every_file_that_is_named_exists(name: str, text: str) -> None:
-    named = set(re.findall(r"[\w/]+\.(?:py|md|toml|lock)\b", text))
+    named = set(re.findall(r"[\w/][\w/-]*\.(?:py|md|toml|lock)\b", text))
     missing = {
         path for path in named if not (ROOT / path).exists() and not any(ROOT.glob(f"*/{path}"))
     }

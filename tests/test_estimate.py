@@ -13,7 +13,8 @@ from described import LEAST, names, uploads
 import bootstrap
 from bootstrap.cluster import run_job_flow
 from bootstrap.errors import CloudError
-from bootstrap.estimate import NUMBER_BYTES, RATE, ROW_BYTES, Load, cores_of, estimate, executors
+from bootstrap.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_a_day
+from bootstrap.load import RATE, Load, cores_of, executors
 from bootstrap.steps import ingest_step
 from bootstrap.uploads import Places
 
@@ -127,7 +128,19 @@ def test_ten_million_images_by_hand() -> None:
     assert found.busy_hours_a_day == pytest.approx(1_000_000 / (50 * 4) / 3600)  # one of two
     assert found.nodes == 2
     assert found.storage_gb == pytest.approx(40 + 14)
-    assert found.storage_gb_a_day == pytest.approx(4 + 14)
+    assert found.storage_gb_a_day == pytest.approx(4 + 24 * 14)  # a refit an hour, each kept
+
+
+@pytest.mark.parametrize(
+    ("schedule", "refits"),
+    [("rate(1 hour)", 24), ("rate(30 minutes)", 48), ("rate(2 days)", 0.5), ("cron(0 2 * * ? *)", 1), ("never", 0)],
+)  # fmt: skip
+def test_refits_are_counted_by_the_schedule(schedule: str, refits: float) -> None:
+    described = names(f'refit.schedule = "{schedule}"').description
+    assert refits_a_day(Load(10, 1), described) == refits
+    assert refits_a_day(Load(10, 0), described) == 0
+    notes = estimate(Load(10, 1), described).notes
+    assert any("counts as one refit a day" in note for note in notes) == ("cron" in schedule)
 
 
 def test_as_many_nodes_stay_as_keep_up_with_what_arrives() -> None:
@@ -154,7 +167,7 @@ def test_money_is_what_the_table_says(pomona: Command) -> None:
     hours = 1_000_000 / (100 * 4 * 7) / 3600
     assert money["currency"] == "USD"
     assert money["once"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
-    stored = 4.0 + 31 * 1.4  # the features, and a refit at once and on each of 30 days
+    stored = 4.0 + 1.4  # the features and a refit: where nothing arrives, none is published again
     assert money["month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
     Path("cluster.toml").write_text(LEAST + 'mode = "serverless"\n')
     money = pomona("cloud", "estimate", *words).json["money"]

@@ -74,3 +74,12 @@ def test_a_message_that_was_made_for_users_stays_as_it_is() -> None:
 
 def test_an_exception_without_a_text_is_named() -> None:
     assert "TimeoutError" in str(explain(TimeoutError()))
+
+
+def test_a_version_that_delta_refuses_for_its_age_is_told_with_the_remedy() -> None:
+    code = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
+    found = explain(RuntimeError(f"[{code}] Cannot time travel beyond ...\n\tat org.apache.spark"))
+    assert isinstance(found, SnapshotError)
+    assert "delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once" in str(
+        found
+    )

@@ -15,8 +15,9 @@ from streaming.lake_format import FORMAT, read_format, write_format
 from streaming.schemas import QUARANTINE, REFITS, features_table
 
 COMMANDS = ["ingest photos lake", "refit lake", "status lake", "quarantine lake", "history lake"]
+COMMANDS += ["diff lake 1 2", "show lake", "show lake 1.jpg", "tag lake", "tag lake march"]
 #: Digests of the contracts of all formats since there are any; lakes of each have been released, or may be soon.
-CONTRACTS = {2: "b30a9240fdd3"}
+CONTRACTS = {2: "b30a9240fdd3", 3: "54fd9ca9a536"}
 
 
 @pytest.fixture

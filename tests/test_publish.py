@@ -20,8 +20,8 @@ from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.snapshot import take_snapshot
 from batch_pca.vectors import Sample, write_vectors
-from batch_pca.versions import versions
 from streaming.lake import Lake
+from streaming.table_log import read_commits
 from streaming.visible import visible
 
 pytestmark = pytest.mark.spark
@@ -53,10 +53,11 @@ def lines(made: PublishedRefit) -> list[list[str]]:
         return list(csv.reader(file, strict=True))
 
 
-def test_a_refit_is_one_folder_of_six_things_and_two_plots(made: PublishedRefit) -> None:
+def test_a_refit_is_one_folder_of_eight_things_and_two_plots(made: PublishedRefit) -> None:
     names = {entry.name for entry in folder_of(made).iterdir() if not entry.name.endswith(".crc")}
     assert names == {
         *("parquet", "reduced.csv", "pipeline", "moments.npz", "components.npz", "report.html"),
+        *("labels.npz", "refit.json"),
         *("scatter.png", "variance.png"),
     }
 
@@ -107,7 +108,7 @@ def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
 
     vectors = np.concatenate([rows.vectors for rows in COMMITS])
     reduction = fit(Moments.of(vectors, vectors.mean(axis=0)), FitOptions(components=1))
-    snapshot = take_snapshot(spark, lake, versions(spark, lake.features)[-1])
+    snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
     monkeypatch.setattr(vectors_module, "POINTS", 13)  # every fourth of 51
     folder = begin(lake, "sample")
     sample: Sample = write_vectors(folder, snapshot, reduction)
@@ -116,3 +117,4 @@ def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
     np.testing.assert_allclose(sample.points, reduction.transform(vectors[order]), atol=1e-9)
     names = COMMITS[0].labels + COMMITS[1].labels
     assert sample.labels == [names[i] for i in order]
+    assert sample.paths == PATHS[::4]

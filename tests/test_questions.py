@@ -18,7 +18,7 @@ from small_lakes import ONCE, photos, put, put_all, rows
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from pomona import questions
+from pomona import questions, travelling
 from streaming.ingest import ingest
 from streaming.lake import Lake
 
@@ -163,6 +163,17 @@ def test_the_quarantine_can_be_narrowed_to_one_reason(story: Story, pomona: Comm
     assert words == "no image is in quarantine for the reason corrupt\n"
 
 
+def test_the_quarantine_as_it_was_holds_what_came_until_then(story: Story, pomona: Command) -> None:
+    assert story.made
+    version = story.made.features_version
+    told = pomona("quarantine", story.lake.root, "--as-of", version, "--json").json
+    assert sorted(row["path"].rpartition("/")[2] for row in told) == ["empty.jpg", "garbage.jpg"]
+    assert pomona("quarantine", story.lake.root, "--as-of", 0, "--json").json == []
+    now = pomona("quarantine", story.lake.root, "--as-of", "0 seconds ago", "--json").json
+    assert now == pomona("quarantine", story.lake.root, "--json").json
+    assert "no image was in" in pomona("quarantine", story.lake.root, "--as-of", 0).out
+
+
 def test_the_quarantine_names_paths_as_they_are(story: Story, pomona: Command) -> None:
     lines = pomona("quarantine", story.lake.root).out.splitlines()
     assert len(lines) == 4
@@ -194,7 +205,7 @@ def test_history_names_the_refits_of_each_version(story: Story, pomona: Command)
 
 
 def test_history_tells_when_and_how_fast(story: Story) -> None:
-    told = questions.history(story.lake.root)
+    told = travelling.history(story.lake.root)
     times = [datetime.fromisoformat(row["committed"]) for row in told]
     assert times == sorted(times)
     assert all(row["images_per_second"] > 0 for row in told if row["added"])
@@ -207,5 +218,5 @@ def test_questions_change_nothing(story: Story) -> None:
     before = files()
     questions.status(story.lake.root)
     questions.quarantine(story.lake.root)
-    questions.history(story.lake.root)
+    travelling.history(story.lake.root)
     assert files() == before

@@ -55,6 +55,6 @@ def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
     assert [row["path"] for table in tables for row in table.to_pylist()] == [
         line[0] for line in lines[1:]
     ]
-    assert [refit.refit_id for refit in published(spark, lake)] == [made.refit_id]
+    assert [refit.refit_id for refit in published(lake)] == [made.refit_id]
     again = refit(root, RefitOptions(FitOptions(components=2)))
     assert (again.is_new, again.refit_id) == (False, made.refit_id)

@@ -53,7 +53,7 @@ def test_two_refits_at_once_beside_an_ingestion(spark: Any, tmp_path: Path) -> N
         told = [json.loads(process.communicate(timeout=300)[0]) for process in (first, second)]
     rows = refit_rows(lake)
     assert rows.keys() == {refit["id"] for refit in told} == refit_folders(lake)
-    assert len(published(spark, lake)) == 2
+    assert len(published(lake)) == 2
     for refit in told:
         # Version 2 is the first with rows; each that follows adds ten.
         assert refit["rows"] == 40 + 10 * (refit["version"] - 2)

@@ -12,9 +12,16 @@ from pathlib import Path
 import pytest
 
 from batch_pca.catalog import PublishedRefit
+from batch_pca.movement import DriftLimits
 from batch_pca.refit import RefitOptions
 from pomona import refitting
-from pomona.refitting import parse_duration, refit_every, refit_json, refit_lines
+from pomona.refitting import (
+    drift_limits,
+    parse_duration,
+    refit_every,
+    refit_json,
+    refit_lines,
+)
 from streaming.errors import FaultError, LakeError, SnapshotError, UsageError
 from streaming.lake import Lake
 from streaming.lake_format import write_format
@@ -79,6 +86,45 @@ def test_a_new_refit_tells_its_numbers_and_its_places() -> None:
 def test_a_refit_with_few_rows_says_that_they_are_the_limit() -> None:
     lines = refit_lines(made(limited_by_rows=True, rows_fitted=12))
     assert "the number of rows (12), not the data, limits the components" in lines
+
+
+def test_what_the_words_of_as_of_meant_is_said() -> None:
+    said = "2026-03-03 (its first moment, in UTC) is version 4 of 2026-03-02T12:00:00Z"
+    assert refit_lines(made(as_of=said))[0] == f"as of: {said}"
+    assert refit_lines(made(as_of=said, is_new=False))[0] == f"as of: {said}"
+    assert refit_json(made(as_of=said))["as_of"] == said
+    assert refit_json(made())["as_of"] is None
+
+
+def test_drift_is_said_and_its_limits_only_where_they_were_passed() -> None:
+    assert "drift: no earlier refit to compare with" in refit_lines(made())
+    moved = made(
+        drift_from="20260302T120000Z-v3-cd34",
+        drift_angle=12.34,
+        drift_largest_angle=80.0,
+        drift_shift=0.256,
+        drift_labels='{"Fig": 0.5, "Kiwi": 0.1}',
+    )
+    told = (
+        "drift: since 20260302T120000Z-v3-cd34: the subspace turned by 12.3° (largest principal angle 80.0°), "
+        "the mean moved by 0.26 standard deviations, that of Fig the furthest, by 0.50"
+    )
+    assert told in refit_lines(moved)
+    assert "drifted" not in "\n".join(refit_lines(moved))
+    passed = replace(moved, drift_passed="label Fig by 0.50 deviations (limit 0.4)")
+    assert f"the data have drifted: {passed.drift_passed}" in refit_lines(passed)
+    drift = refit_json(passed)["drift"]
+    assert (drift["angle"], drift["labels"]) == (12.34, {"Fig": 0.5, "Kiwi": 0.1})
+    assert drift["passed"] == passed.drift_passed
+    assert refit_json(made())["drift"] is None
+
+
+def test_limits_of_drift_are_names_and_numbers() -> None:
+    assert drift_limits([]) == DriftLimits()
+    assert drift_limits(["angle=12.5", "label=2"]) == DriftLimits(angle=12.5, label=2.0)
+    for text in ("angle", "30", "turn=3", "angle=", "shift=nan", "label=-1"):
+        with pytest.raises(UsageError, match="--max-drift"):
+            drift_limits([text])
 
 
 def test_what_has_not_changed_is_said_to_be_the_earlier_refit() -> None:

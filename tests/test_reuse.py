@@ -19,8 +19,8 @@ from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from batch_pca.reuse import Statistics, statistics_of
 from batch_pca.snapshot import take_snapshot
-from batch_pca.versions import versions
 from streaming.lake import Lake
+from streaming.table_log import read_commits
 
 pytestmark = pytest.mark.spark
 WIDTH = 24
@@ -40,7 +40,7 @@ class Fitting:
     refits: tuple[PublishedRefit, ...] = ()
 
     def again(self, *, full: bool = False) -> Statistics:
-        commits = versions(self.spark, self.lake.features, 64)
+        commits = read_commits(self.lake.features, 64)
         snapshot = take_snapshot(self.spark, self.lake, commits[-1], self.fit_on)
         found = statistics_of(snapshot, list(self.refits), commits, full=full)
         made = PublishedRefit(

@@ -9,9 +9,9 @@ import pytest
 from features_rows import commit, delete, images, new_lake
 
 from batch_pca.snapshot import take_snapshot
-from batch_pca.versions import versions
 from streaming.errors import SnapshotError
 from streaming.lake import Lake
+from streaming.table_log import read_commits
 
 pytestmark = pytest.mark.spark
 
@@ -30,12 +30,12 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 def test_a_snapshot_has_the_rows_of_its_version(spark: Any, lake: Lake) -> None:
-    snapshot = take_snapshot(spark, lake, versions(spark, lake.features)[3])
+    snapshot = take_snapshot(spark, lake, read_commits(lake.features)[3])
     assert (snapshot.count, snapshot.model_id, snapshot.rows.count()) == (12, "made-up", 12)
 
 
 def test_the_rows_to_fit_are_those_below_a_folder(spark: Any, lake: Lake) -> None:
-    known = versions(spark, lake.features)
+    known = read_commits(lake.features)
     every = take_snapshot(spark, lake, known[3])
     assert (every.prefix, every.count_to_fit, every.rows_to_fit.count()) == (None, 12, 12)
     some = take_snapshot(spark, lake, known[3], "/photos/Ananas/")
@@ -58,5 +58,5 @@ def test_too_few_rows_and_rows_of_two_models_are_refused(
     spark: Any, lake: Lake, number: int, said: str
 ) -> None:
     with pytest.raises(SnapshotError, match=f"^{said}") as caught:
-        take_snapshot(spark, lake, versions(spark, lake.features)[number])
+        take_snapshot(spark, lake, read_commits(lake.features)[number])
     assert "\n" not in str(caught.value)

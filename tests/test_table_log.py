@@ -7,9 +7,10 @@ from typing import Any
 
 import deltalake
 import pytest
+from delta.tables import DeltaTable
 from features_rows import commit, delete, images, new_lake
+from pyspark.sql import functions as F
 
-from batch_pca.versions import versions
 from streaming.lake import Lake
 from streaming.table_log import parse_metadata, read_back, read_commits, version_of
 
@@ -29,7 +30,10 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 @pytest.mark.spark
 def test_commits_are_those_that_spark_tells(spark: Any, lake: Lake) -> None:
     found = read_commits(lake.features)
-    assert found == versions(spark, lake.features)
+    history = DeltaTable.forPath(spark, lake.features).history()
+    told = history.withColumn("ms", F.unix_millis("timestamp")).orderBy("version").collect()
+    assert found == [version_of(row.version, row.ms, row.asDict()) for row in told]
+    assert read_commits(lake.features, 3) == found[-3:]
     counts = [(v.added, v.replaced, v.removed) for v in found if v.changed_rows]
     assert counts == [(4, 0, 0), (2, 4, 0), (0, 0, 1)]
     assert found[2].told["source"] == "file:/photos"
@@ -62,4 +66,7 @@ def test_what_another_program_left_unsaid_is_no_fault() -> None:
     assert (bare.operation, bare.changed_rows, bare.told) == ("", False, {})
     info = {"operation": "WRITE", "operationMetrics": {"num_added_rows": 7, "predicate": "x"}}
     assert version_of(3, 0, info).added == 7
+    metrics = {"num_target_rows_inserted": 1, "num_target_rows_updated": 2}
+    merged = version_of(3, 0, {"operation": "MERGE", "operationMetrics": metrics})
+    assert (merged.added, merged.replaced, merged.removed) == (1, 2, 0)
     assert parse_metadata("[1]") == parse_metadata("not JSON") == parse_metadata(None) == {}

@@ -74,7 +74,8 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     after = {key: content(old, *key) for key in before}
     assert after == before  # time travel
     now = {name: content(old, name, table(old, name).version()) for name in TABLES}
-    since = {"statistics": None, "statistics_from": None}
+    since = dict.fromkeys(set(REFITS.names) - set(before["refits", versions["refits"]][0]))
+    assert {"statistics", "drift_from", "drift_passed"} <= set(since)
     assert now["features"] == before["features", versions["features"]]
     assert now["quarantine"] == before["quarantine", versions["quarantine"]]
     assert now["refits"] == [row | since for row in before["refits", versions["refits"]]]

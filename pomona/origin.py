@@ -1,0 +1,100 @@
+"""Where what was published comes from: from a file of a refit back to the features, the model and its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pomona.asking import Answer, explained, open_lake
+from streaming.lake import Lake
+from streaming.storage import is_s3, local_path, normalize
+
+if TYPE_CHECKING:
+    from batch_pca.catalog import PublishedRefit
+
+
+def find_refit(location: str, word: str) -> str | None:
+    """The id of the refit that a person means.
+
+    Parameters
+    ----------
+    location : str
+        Folder or URI of the lake.
+    word : str
+        An id; a file or folder below ``reduced/<id>``; a file of this machine beside a copy of ``refit.json``, that
+        itself, or a copy of a ``reduced.csv`` alone.
+
+    Returns
+    -------
+    str or None
+        None where it is none of the lake's refits.
+    """
+    lake = open_lake(location)
+    with explained():
+        from batch_pca.catalog import published
+
+        refits = {made.refit_id: made for made in published(lake)}
+        if word in refits:
+            return word
+        named = normalize(word).removeprefix(f"{lake.reduced}/").partition("/")[0]
+        if named in refits:
+            return named
+        return _beside(word, refits) or _by_hash(word, refits)
+
+
+def _beside(word: str, refits: dict[str, PublishedRefit]) -> str | None:
+    """By the ``refit.json`` of a copied folder."""
+    from batch_pca.lineage import FILE
+
+    place = _local(word)
+    if place is None:
+        return None
+    beside = (place if place.is_dir() else place.parent) / FILE
+    try:
+        named = json.loads(beside.read_bytes())["refit_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return named if named in refits else None
+
+
+def _by_hash(word: str, refits: dict[str, PublishedRefit]) -> str | None:
+    """By the bytes of a CSV."""
+    from batch_pca.lineage import FILE
+
+    place = _local(word)
+    if place is None or place.suffix != ".csv" or not place.is_file():
+        return None
+    with place.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    for name, made in refits.items():
+        try:
+            if json.loads(made.folder.read(FILE))["csv_sha256"] == digest:
+                return name
+        except (FileNotFoundError, ValueError, KeyError):  # made by an earlier Pomona, or removed
+            continue
+    return None
+
+
+def _local(word: str) -> Path | None:
+    uri = normalize(word)
+    return None if is_s3(uri) or not local_path(uri).exists() else local_path(uri)
+
+
+def show_refit(location: str, refit_id: str) -> Answer:
+    """Where a refit comes from: `batch_pca.lineage.lineage`, with ``folder``, ``csv``, ``drift_told`` and ``tags``."""
+    from batch_pca.catalog import published
+    from batch_pca.lineage import lineage
+    from streaming.tags import read_tags
+
+    lake: Lake = open_lake(location)
+    with explained():
+        (made,) = (made for made in published(lake) if made.refit_id == refit_id)
+        return {
+            **lineage(made),
+            "folder": made.folder.uri,
+            "csv": made.folder.csv,
+            "drift_told": made.drift_told,
+            "tags": [tag.name for tag in read_tags(lake) if tag.version == made.features_version],
+        }

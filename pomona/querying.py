@@ -1,0 +1,133 @@
+"""`pomona query`: Spark SQL over a lake, read only, as a table, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import pyarrow as pa
+from py4j.protocol import Py4JError
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, MapType, NumericType, StructType
+
+from batch_pca.spreadsheets import harmless
+from pomona.asking import open_lake
+from pomona.screen import Screen
+from pomona.sql_check import check_query, first_line
+from pomona.sql_tables import TABLES, lake_session, register
+from streaming.errors import PomonaError, UsageError
+from streaming.faults import explain
+from streaming.session import start_session
+from streaming.storage import is_s3
+from streaming.visible import visible_json
+
+#: Rows that a table on the screen shows; CSV and JSON have all.
+SHOWN = 100
+_CELL = 60
+_CHUNK = 500
+
+
+@contextmanager
+def answered(location: str, text: str) -> Iterator[DataFrame]:
+    """The answer of a query, as a DataFrame that lives as long as the block.
+
+    Parameters
+    ----------
+    location : str
+        Folder or URI of the lake.
+    text : str
+        One SELECT over ``features``, ``quarantine``, ``refits`` and ``reduced``.
+
+    Raises
+    ------
+    UsageError
+        Where it is anything else; nothing has run then.
+    PomonaError
+        Where the query fails, or the lake.
+    """
+    lake = open_lake(location)
+    spark = start_session(s3=is_s3(lake.root))
+    try:
+        with lake_session(spark, lake) as session:
+            register(session, lake, check_query(session, text, TABLES))
+            yield session.sql(text)
+    except AnalysisException as error:  # no such column, no such version
+        raise UsageError(f"query: {first_line(error)}") from error
+    except (PySparkException, Py4JError) as error:
+        line = first_line(error)
+        raise (PomonaError(f"query: {line}") if line.startswith("[") else explain(error)) from error
+
+
+def query_and_tell(lake: str, text: str, *, as_csv: bool, as_json: bool) -> None:
+    """Run a query, and print its answer."""
+    screen = Screen(as_json=as_json or as_csv)
+    with screen.working("asking"), answered(lake, text) as frame:
+        if as_json:
+            _tell_json(screen, frame)
+        elif as_csv:
+            _tell_csv(screen, frame)
+        else:
+            _tell_table(screen, frame)
+
+
+def _tell_table(screen: Screen, frame: DataFrame) -> None:
+    found = list(islice(_as_text(frame), SHOWN + 1))
+    keys = {str(place): name for place, name in enumerate(frame.columns)}
+    screen.table(keys, [dict(zip(keys, map(_short, row), strict=True)) for row in found[:SHOWN]])
+    if len(found) > SHOWN:
+        screen.line(f"… the first {SHOWN} rows: --csv and --json print all, LIMIT fewer")
+
+
+def _short(cell: str | None) -> str | None:
+    return cell if cell is None or len(cell) <= _CELL else f"{cell[: _CELL - 1]}…"
+
+
+def _tell_csv(screen: Screen, frame: DataFrame) -> None:
+    rows = _as_text(frame)
+    numbers = [isinstance(field.dataType, NumericType) for field in frame.schema.fields]
+    screen.write(_csv([frame.columns]))
+    while chunk := list(islice(rows, _CHUNK)):
+        columns = [
+            column if number else harmless(pa.array(column, pa.string())).to_pylist()
+            for column, number in zip(zip(*chunk, strict=True), numbers, strict=True)
+        ]
+        screen.write(_csv(zip(*columns, strict=True)))
+
+
+def _csv(rows: Iterable[Iterable[str | None]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _tell_json(screen: Screen, frame: DataFrame) -> None:
+    twice = [name for name, count in Counter(frame.columns).items() if count > 1]
+    if twice:
+        raise UsageError(f"query: two columns are called {twice[0]}: name them apart with AS")
+    row = F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row")
+    before = "[\n"
+    for found in frame.select(row).toLocalIterator():
+        screen.write(before + visible_json(found.row))
+        before = ",\n"
+    screen.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+def _as_text(frame: DataFrame) -> Iterator[tuple[str | None, ...]]:
+    """The rows with all values as text, times in UTC; never more than a partition of them in memory."""
+    names = [f"c{place}" for place in range(len(frame.columns))]  # two of them may be the same
+    plain = frame.toDF(*names)
+    nested = (ArrayType, MapType, StructType)
+    columns = [
+        F.to_json(field.name)
+        if isinstance(field.dataType, nested)
+        else F.col(field.name).cast("string")
+        for field in plain.schema.fields
+    ]
+    for row in plain.select(*columns).toLocalIterator():
+        yield tuple(row)

@@ -1,0 +1,180 @@
+"""One image through time, and a lake as it was: from the tables and the refits, without Spark."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from pomona.travelling import names_of, pinned_json
+from streaming.as_of import Pinned, resolve
+from streaming.delta_rs import changes, open_table, plain_rows, quoted
+from streaming.errors import LakeError, SnapshotError
+from streaming.lake import Lake
+from streaming.reachable import commit_times, oldest_whole
+from streaming.storage import normalize
+
+if TYPE_CHECKING:
+    from batch_pca.catalog import PublishedRefit
+
+_OF_A_VERSION = ["content_hash", "length", "modification_time", "ingested_at", "model_id"]
+_COMES = ("insert", "update_postimage")
+
+
+def show_lake(location: str, as_of: str | None = None) -> Answer:
+    """What a lake held.
+
+    Returns
+    -------
+    dict
+        ``as_of`` (``version``, ``committed``, ``meant``), ``rows``, ``model_id``, ``labels`` (rows by label),
+        ``refits`` (ids of those made of this version), ``tags``.
+    """
+    lake = open_lake(location)
+    with explained():
+        pinned = resolve(lake, as_of)
+        features = open_table(lake.features, pinned.number)
+        counts = "label, count(*) AS rows, max(model_id) AS model_id"
+        found = rows_of(features, counts, "GROUP BY label ORDER BY label")
+        names = names_of(lake)
+    return {
+        "as_of": pinned_json(pinned),
+        "rows": sum(row["rows"] for row in found),
+        "model_id": max((row["model_id"] for row in found), default=None),
+        "labels": {row["label"]: row["rows"] for row in found},
+        **{kind: of.get(pinned.number, []) for kind, of in names.items()},
+    }
+
+
+def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
+    """One image: its row, its place on the components, its versions, the refits that it is in.
+
+    Parameters
+    ----------
+    location : str
+        Folder or URI of the lake.
+    path : str
+        As the tables name it, or as a person types it.
+    as_of : str, optional
+        The row is that of this version.
+
+    Returns
+    -------
+    dict
+        ``as_of``; ``row`` (all columns; None where there was none); ``quarantine`` (its row there today, or None);
+        ``place`` (``refit_id`` and ``scores``, see `_place`, or None); ``versions``, the oldest first: ``from`` and
+        ``until`` (the version of the features with which this content came, and that with which it went, or None),
+        ``committed`` (of ``from``), ``content_hash``, ``length``, ``modification_time``, ``ingested_at``,
+        ``model_id``; ``refits``: ``refit_id``, ``features_version``, ``content_hash`` (which content it saw),
+        ``fitted`` (or transformed alone).
+
+    Raises
+    ------
+    LakeError
+        Where the lake has never had it.
+    """
+    lake = open_lake(location)
+    path = normalize(path)
+    with explained():
+        pinned = resolve(lake, as_of)
+        where = f"WHERE path = {quoted(path)} LIMIT 1"
+        row = next(iter(rows_of(open_table(lake.features, pinned.number), "*", where)), None)
+        bad = next(iter(rows_of(open_table(lake.quarantine), "*", where)), None)
+        versions = _versions(lake, path, pinned.number)
+        if row is None and bad is None and not versions:
+            raise LakeError(
+                f"{path} is in no table of {lake.root}: name an image as the tables do, or a refit by its id"
+            )
+        refits = _refits(lake, pinned)
+        place = _place(refits, row) if row else None
+    return {
+        "as_of": pinned_json(pinned),
+        "path": path,
+        "row": row and _plain(row),
+        "quarantine": bad and _plain(bad),
+        "place": place,
+        "versions": versions,
+        "refits": [found for made in refits if (found := _seen(made, path, versions))],
+    }
+
+
+def _versions(lake: Lake, path: str, last: int) -> list[Answer]:
+    """The contents that a path had, as far back as files and Change Data Feed tell them."""
+    from deltalake.exceptions import DeltaError
+
+    times = {number: at for number, at in commit_times(lake.features).items() if number <= last}
+    try:
+        return _since(lake, path, times)
+    except (DeltaError, pa.ArrowException, OSError):  # VACUUM took the beginning
+        first = oldest_whole(lake.features, list(times))
+    try:
+        return _since(lake, path, {number: at for number, at in times.items() if number >= first})
+    except (DeltaError, pa.ArrowException, OSError):
+        return []
+
+
+def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
+    """The same from the first of some versions on; what is there already counts as having come with it."""
+    first, last = min(times), max(times)
+    only = f"path = {quoted(path)}"
+    there = rows_of(open_table(lake.features, first), ", ".join(_OF_A_VERSION), f"WHERE {only}")
+    found = [{"from": first, "until": None, "committed": times[first], **row} for row in there]
+    events: list[Answer] = []
+    if first < last:
+        columns = [*_OF_A_VERSION, "_change_type", "_commit_version"]
+        feed = changes(open_table(lake.features, last), first, columns, only)
+        events = [event for batch in feed for event in plain_rows(batch)]
+    # Of one commit, what goes comes before what comes.
+    events.sort(key=lambda event: (event["_commit_version"], event["_change_type"] in _COMES))
+    for event in events:
+        number = event["_commit_version"]
+        if event["_change_type"] in _COMES:
+            row = {name: event[name] for name in _OF_A_VERSION}
+            found.append({"from": number, "until": None, "committed": times.get(number), **row})
+        elif found and found[-1]["until"] is None:
+            found[-1]["until"] = number
+    return [_plain(version) for version in found]
+
+
+def _refits(lake: Lake, pinned: Pinned) -> list[PublishedRefit]:
+    from batch_pca.catalog import published
+
+    return [made for made in published(lake) if made.features_version <= pinned.number]
+
+
+def _place(refits: list[PublishedRefit], row: Answer) -> Answer | None:
+    """Where an image lies on the components of the latest refit of its model, whether that has seen it or not."""
+    from batch_pca.published_fit import read_fit
+
+    own = [made for made in refits if made.model_id == row["model_id"]]
+    for made in sorted(own, key=lambda made: made.features_version, reverse=True):
+        try:
+            scores = read_fit(made.folder).transform(np.array([row["features"]]))[0]
+        except SnapshotError:  # somebody has removed its folder
+            continue
+        return {"refit_id": made.refit_id, "scores": scores.tolist()}
+    return None
+
+
+def _seen(made: PublishedRefit, path: str, versions: list[Answer]) -> Answer | None:
+    """What a refit saw of a path; None where it saw nothing."""
+    at = made.features_version
+    for version in versions:
+        if version["from"] <= at and (version["until"] is None or at < version["until"]):
+            prefix = made.fit_on
+            return {
+                "refit_id": made.refit_id,
+                "features_version": at,
+                "content_hash": version["content_hash"],
+                "fitted": prefix is None or path.startswith(f"{prefix}/"),
+            }
+    return None
+
+
+def _plain(row: Answer) -> dict[str, Any]:
+    return {
+        name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()
+    }

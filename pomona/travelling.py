@@ -1,0 +1,151 @@
+"""The versions of a lake's features as answers: which there are, and what they are called."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from streaming.as_of import Pinned, resolve
+from streaming.delta_rs import open_table
+from streaming.errors import UsageError
+from streaming.lake import Lake, is_table
+from streaming.storage import storage_of
+from streaming.table_log import Version, read_commits
+from streaming.tags import (
+    Tag,
+    find_tag,
+    least_retention,
+    promised_retention,
+    read_tags,
+    set_tag,
+)
+
+
+def history(location: str, as_of: str | None = None) -> list[Answer]:
+    """Versions of the features table, up to one of them or all.
+
+    Returns
+    -------
+    list of dict
+        Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
+        ``total`` (rows after it), ``images_per_second``, ``refits`` (the ids of those made of it) and ``tags``.
+    """
+    lake = open_lake(location)
+    with explained():
+        names = names_of(lake)
+        last = resolve(lake, as_of).number
+        # Told backwards from what there was then, since the oldest commits may be gone from the log.
+        total = rows_of(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
+        told = []
+        for version in reversed(read_commits(lake.features)):
+            if version.number > last:
+                continue
+            of_it = {kind: of.get(version.number, []) for kind, of in names.items()}
+            told.append(_told(version, total) | of_it)
+            total += version.removed - version.added
+        return told[::-1]
+
+
+def _told(version: Version, total: int) -> Answer:
+    seconds = version.told.get("seconds")
+    return {
+        "version": version.number,
+        "committed": iso(version.committed),
+        "operation": version.operation,
+        "added": version.added,
+        "replaced": version.replaced,
+        "removed": version.removed,
+        "total": total,
+        "images_per_second": round(version.told.get("images", 0) / seconds, 1) if seconds else None,
+    }
+
+
+def names_of(lake: Lake) -> dict[str, dict[int, list[str]]]:
+    """By version, the ids of its ``refits``, oldest first, and its ``tags``."""
+    names: dict[str, dict[int, list[str]]] = {"refits": {}, "tags": {}}
+    if is_table(lake.refits):
+        columns = "refit_id, features_version"
+        for made in rows_of(open_table(lake.refits), columns, "ORDER BY created_at"):
+            names["refits"].setdefault(made["features_version"], []).append(made["refit_id"])
+    for tag in read_tags(lake):
+        names["tags"].setdefault(tag.version, []).append(tag.name)
+    return names
+
+
+def tags(location: str) -> list[Answer]:
+    """The tags of a lake, the oldest version first: ``tag``, ``version``, ``committed``, ``made_at``."""
+    lake = open_lake(location)
+    with explained():
+        return [_tag(tag) for tag in read_tags(lake)]
+
+
+def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
+    """Give a version a name; the answer is that of `tags`, with ``meant``: which version it is, and what was assumed.
+
+    Raises
+    ------
+    UsageError
+        For a name that is none, or is another version's and there is no force.
+    SnapshotError
+        Where there is no such version.
+    """
+    lake = open_lake(location)
+    with explained():
+        pinned = resolve(lake, as_of)
+        made = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
+        set_tag(lake, made, force=force)
+        return _tag(made) | {"meant": pinned.said}
+
+
+def untag(location: str, name: str) -> Answer:
+    """Take a name away; its version stays. UsageError where there is no such tag."""
+    lake = open_lake(location)
+    with explained():
+        found = find_tag(lake, name)
+        if found is None:
+            raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists those that it has")
+        storage_of(lake.root).delete(f"{lake.tags}/{name}.json")
+        return _tag(found)
+
+
+def retention_note(location: str) -> str | None:
+    """What lets the tagged versions outlive a VACUUM, which knows ages alone, for people; None without tags."""
+    lake = open_lake(location)
+    with explained():
+        made = read_tags(lake)
+        needed = least_retention(made, datetime.now(UTC))
+        promised = promised_retention(lake)
+    if not made:
+        return None
+    days = math.ceil(needed / timedelta(days=1))
+    unit = "day" if days == 1 else "days"
+    note = f"VACUUM must keep what was removed for {days:,} {unit} or longer, the age of the oldest tag"
+    if promised is None or promised >= needed:
+        return note
+    return (
+        f"{note}, and the features tell it {promised / timedelta(days=1):g}: set their properties "
+        "delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once, to more, "
+        "or the tagged version is lost"
+    )
+
+
+def _tag(made: Tag) -> Answer:
+    return {
+        "tag": made.name,
+        "version": made.version,
+        "committed": iso(made.committed),
+        "made_at": iso(made.made_at),
+    }
+
+
+def meant(location: str, as_of: str) -> str:
+    """Which version the words mean, and what was assumed, for people."""
+    lake = open_lake(location)
+    with explained():
+        return resolve(lake, as_of).said
+
+
+def pinned_json(pinned: Pinned) -> Answer:
+    """A version that was meant, as an answer."""
+    return {"version": pinned.number, "committed": iso(pinned.committed), "meant": pinned.said}

@@ -1,0 +1,123 @@
+"""Which version of a lake's features a person means: by its number, a time, an age or a tag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from streaming.as_of_words import EXAMPLES, Moment, TagName, parse
+from streaming.errors import SnapshotError, UsageError
+from streaming.lake import Lake
+from streaming.reachable import commit_times, is_whole, oldest_whole
+from streaming.tags import find_tag, read_tags
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """The version that was meant.
+
+    Attributes
+    ----------
+    number : int
+        Of the features.
+    committed : datetime
+        In UTC.
+    said : str
+        For people: which version the words mean, and what was assumed.
+    moment : datetime, optional
+        The time that was meant, where it was one.
+    """
+
+    number: int
+    committed: datetime
+    said: str = ""
+    moment: datetime | None = None
+
+
+def resolve(lake: Lake, words: str | None, now: datetime | None = None) -> Pinned:
+    """Find the version of the features that a person means, and make sure that it can be read.
+
+    Parameters
+    ----------
+    lake : Lake
+    words : str, optional
+        As `parse` takes them; None is the latest.
+    now : datetime, optional
+        With its zone; the clock's, unless it is given.
+
+    Raises
+    ------
+    UsageError
+        When the words mean nothing, or a tag that there is not.
+    SnapshotError
+        When they mean a time before the first version or in the future, a version that there is not, or one whose
+        files are vacuumed away; in one line, with the range that exists.
+    """
+    now = now or datetime.now(UTC)
+    meant = parse(words, now) if words is not None else None
+    times = commit_times(lake.features)
+    if not times:
+        raise SnapshotError(f"{lake.features}: its log tells no version")
+    if words is None or meant is None:
+        number = max(times)
+        return Pinned(number, times[number], _version(number, times))
+    found, said = _find(lake, words.strip(), meant, now, times)
+    if found != max(times) and not is_whole(lake.features, found):
+        first = oldest_whole(lake.features, list(times))
+        if first > found:
+            left = {number: moment for number, moment in times.items() if number >= first}
+            raise SnapshotError(f"version {found} is vacuumed away: {_range(left)}")
+        raise SnapshotError(
+            f"version {found} lacks files that nothing has removed: restore {lake.features}, or name another version"
+        )
+    return Pinned(found, times[found], said, meant.at if isinstance(meant, Moment) else None)
+
+
+def version_at(location: str, pinned: Pinned) -> int | None:
+    """The version that another table of the lake had then; None where it had none yet.
+
+    A micro-batch is committed to `quarantine` first: what belongs to a version of the features is there with it.
+    """
+    then = pinned.moment or pinned.committed
+    before = [number for number, at in commit_times(location).items() if at <= then]
+    return before[-1] if before else None
+
+
+def _find(
+    lake: Lake, words: str, meant: int | Moment | TagName, now: datetime, times: dict[int, datetime]
+) -> tuple[int, str]:
+    """The number of a version, and what the words mean."""
+    if isinstance(meant, TagName):
+        return _tagged(lake, meant.name, times)
+    if isinstance(meant, int):
+        if meant not in times:
+            raise SnapshotError(f"no version {meant} of the features: {_range(times)}")
+        return meant, _version(meant, times)
+    told = f"{words} ({meant.assumed})" if meant.assumed else words
+    if meant.at - timedelta(microseconds=999_999) > now:
+        raise SnapshotError(f"{told} is in the future: {_range(times)}")
+    before = [number for number, committed in times.items() if committed <= meant.at]
+    if not before:
+        raise SnapshotError(f"{told} is before the first version: {_range(times)}")
+    return before[-1], f"{told} is {_version(before[-1], times)}"
+
+
+def _tagged(lake: Lake, name: str, times: dict[int, datetime]) -> tuple[int, str]:
+    tag = find_tag(lake, name)
+    if tag is None:
+        there = ", ".join(tag.name for tag in read_tags(lake)) or "none yet"
+        raise UsageError(f"as of {name!r}: no such tag (there are: {there}); give {EXAMPLES}")
+    if tag.version not in times:
+        raise SnapshotError(
+            f"tag {name} names version {tag.version}, which is gone from the log: {_range(times)}"
+        )
+    return tag.version, f"tag {name} is {_version(tag.version, times)}"
+
+
+def _version(number: int, times: dict[int, datetime]) -> str:
+    return f"version {number} of {times[number]:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _range(times: dict[int, datetime]) -> str:
+    first, last = min(times), max(times)
+    return f"there are {first} ({times[first]:%Y-%m-%dT%H:%M:%SZ}) to {last} ({times[last]:%Y-%m-%dT%H:%M:%SZ})"

@@ -1,0 +1,74 @@
+"""A small file that is put only where there is none yet: of two who try, one learns that it came second."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+from streaming.patience import with_patience
+from streaming.storage import TransientFault, is_s3, local_path
+
+_TAKEN = {"PreconditionFailed", "412"}
+
+
+def put_once(path: str, content: bytes) -> bool:
+    """Put a file in place, whole, unless there is one of that name.
+
+    Parameters
+    ----------
+    path : str
+        Normalized URI.
+    content : bytes
+        Another for each call, as a random id in it makes it: a put whose answer was lost is told by it.
+
+    Returns
+    -------
+    bool
+        Whether it was put.
+
+    Raises
+    ------
+    TransientFault
+        When S3 did not take it for longer than patience lasts.
+    """
+    return _put_object(path, content) if is_s3(path) else _link(path, content)
+
+
+def _link(path: str, content: bytes) -> bool:
+    target = local_path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        beside.write_bytes(content)
+        try:
+            os.link(beside, target)
+        except FileExistsError:
+            return False
+        return True
+    except OSError as error:
+        raise TransientFault(f"{path}: {error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _put_object(path: str, content: bytes) -> bool:
+    from botocore.exceptions import ClientError
+
+    from streaming.s3_access import s3_client, split
+    from streaming.s3_faults import translated
+
+    client = s3_client()
+    where = dict(zip(("Bucket", "Key"), split(path), strict=True))
+
+    def put() -> bool:
+        with translated(path):
+            try:
+                client.put_object(**where, Body=content, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _TAKEN:
+                    raise
+                found: bytes = client.get_object(**where)["Body"].read()
+                return found == content
+        return True
+
+    return with_patience(put)

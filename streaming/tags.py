@@ -1,0 +1,142 @@
+"""Tags: names for versions of the features, one small file each in ``tags/``.
+
+A file a tag, so that two writers of different tags never meet; of two that give one name, `put_once` lets one win.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from streaming.delta_rs import open_table
+from streaming.errors import LakeError, UsageError
+from streaming.lake import Lake
+from streaming.patience import read_patiently
+from streaming.put_once import put_once
+from streaming.storage import storage_of
+
+# Begins with a letter, so that no number and no date is a tag; a file's name on every system.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_RETENTION = "delta.deletedFileRetentionDuration"
+_INTERVAL = re.compile(r"(?:interval )?(\d+) (hour|day|week)s?", re.IGNORECASE)
+#: Words that mean a moment, here or to a person.
+RESERVED = {"latest", "now", "today", "yesterday"}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A name for a version.
+
+    Attributes
+    ----------
+    name : str
+    version : int
+        Of the features.
+    committed : datetime
+        When that version was committed, in UTC.
+    made_at : datetime
+        When the name was given to it.
+    """
+
+    name: str
+    version: int
+    committed: datetime
+    made_at: datetime
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a tag: a letter, then letters, digits and ``. _ -``, up to 64 in all."""
+    return bool(_NAME.fullmatch(text)) and text.lower() not in RESERVED
+
+
+def read_tags(lake: Lake) -> list[Tag]:
+    """All tags, the oldest version first.
+
+    Raises
+    ------
+    LakeError
+        Where the file of one is broken.
+    """
+    below = f"{lake.tags}/"
+    names = (file.path.removeprefix(below) for file in storage_of(lake.root).list(lake.tags))
+    found = (
+        find_tag(lake, name.removesuffix(".json"))
+        for name in names
+        if name.endswith(".json") and is_name(name.removesuffix(".json"))
+    )
+    return sorted(filter(None, found), key=lambda tag: (tag.version, tag.name))
+
+
+def find_tag(lake: Lake, name: str) -> Tag | None:
+    """The tag of a name; None where there is none, LakeError where its file is broken."""
+    path = _path(lake, name)
+    try:
+        told = json.loads(read_patiently(path))
+        committed, made_at = (datetime.fromisoformat(told[key]) for key in ("committed", "made_at"))
+        return Tag(name, int(told["version"]), committed.astimezone(UTC), made_at.astimezone(UTC))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(
+            f"{path}: broken ({error}): give the tag again with `pomona tag LAKE {name} --force`"
+        ) from error
+
+
+def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
+    """Give a version a name.
+
+    Parameters
+    ----------
+    lake : Lake
+    tag : Tag
+    force : bool
+        Whether the name may be taken from another version.
+
+    Raises
+    ------
+    UsageError
+        Where the name cannot be one, or names another version and there is no force.
+    """
+    if not is_name(tag.name):
+        raise UsageError(
+            f"tag {tag.name!r}: a letter, then letters, digits, '.', '_' or '-', 64 at most, and none of "
+            f"{', '.join(sorted(RESERVED))}"
+        )
+    told = {
+        "version": tag.version,
+        "committed": tag.committed.isoformat(),
+        "made_at": tag.made_at.isoformat(),
+        "id": uuid.uuid4().hex,
+    }
+    content = (json.dumps(told) + "\n").encode()
+    if force:
+        storage_of(lake.root).write(_path(lake, tag.name), content)
+    elif not put_once(_path(lake, tag.name), content):
+        there = find_tag(lake, tag.name)
+        if there is None or there.version != tag.version:
+            of = f"names version {there.version} already" if there else "is being moved"
+            raise UsageError(f"tag {tag.name} {of}: --force moves it")
+
+
+def least_retention(tags: list[Tag], now: datetime) -> timedelta:
+    """For how long, at least, a VACUUM must keep what later versions have removed, for every tag to stay readable.
+
+    VACUUM knows an age, and a version's files may have been removed right after it: so it is the age of the oldest
+    tagged version. An hour more covers clocks that differ. Zero without tags.
+    """
+    oldest = min((tag.committed for tag in tags), default=None)
+    return now - oldest + timedelta(hours=1) if oldest else timedelta()
+
+
+def promised_retention(lake: Lake) -> timedelta | None:
+    """For how long the features table tells VACUUM to keep what was removed; None where it says nothing readable."""
+    told = open_table(lake.features).metadata().configuration.get(_RETENTION, "interval 1 week")
+    found = _INTERVAL.fullmatch(told.strip())
+    return timedelta(**{f"{found[2].lower()}s": int(found[1])}) if found else None
+
+
+def _path(lake: Lake, name: str) -> str:
+    return f"{lake.tags}/{name}.json"

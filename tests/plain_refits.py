@@ -1,0 +1,86 @@
+"""Refits made without Spark: the arrays, the row in a table of delta-rs, and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import deltalake
+import numpy as np
+import pyarrow as pa
+from features_rows import delta
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.fit import FitOptions, fit
+from batch_pca.labels import FILE, LabelSums
+from batch_pca.lineage import write_lineage
+from batch_pca.moments import Moments
+from batch_pca.refit import RefitOptions
+from streaming.as_of import resolve
+from streaming.lake import Lake
+from streaming.schemas import REFITS, Table
+
+_TYPES: dict[str, Any] = {
+    "string": pa.string(),
+    "long": pa.int64(),
+    "int": pa.int32(),
+    "double": pa.float64(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "array<double>": pa.list_(pa.float64()),
+}
+
+
+def append(location: str, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Append rows to a table that delta-rs makes where there is none."""
+    fields = [pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in table.columns]
+    content = pa.Table.from_pylist(rows, pa.schema(fields))
+    deltalake.write_deltalake(location.removeprefix("file:"), content, mode="append")
+
+
+def publish(lake: Lake, as_of: str, options: RefitOptions) -> PublishedRefit:
+    """What a refit of a version leaves, without its Parquet, pipeline and report."""
+    pinned = resolve(lake, as_of)
+    rows = delta(lake.features, pinned.number).to_pyarrow_table()
+    paths, labels = rows["path"].to_pylist(), rows["label"].to_pylist()
+    vectors = np.array(rows["features"].to_pylist())
+    below = json.loads(options.as_json())["fit_on"]
+    chosen = np.array([below is None or path.startswith(f"{below}/") for path in paths])
+    moments = Moments.of(vectors[chosen], vectors[0])
+    reduction = fit(moments, options.fit)
+    made = PublishedRefit(
+        refit_id=f"20260303T08300{pinned.number}Z-v{pinned.number}-abcd",
+        lake=lake,
+        features_version=pinned.number,
+        features_timestamp=pinned.committed,
+        model_id=rows["model_id"][0].as_py(),
+        options=options.as_json(),
+        rows=len(paths),
+        rows_fitted=int(chosen.sum()),
+        explained_variance_ratio=tuple(reduction.explained_variance_ratio[: reduction.k].tolist()),
+        created_at=datetime.now(UTC),
+        pomona_version="0.1",
+        seconds=1.0,
+    )
+    arrays = io.BytesIO()
+    np.savez(arrays, components=reduction.components)
+    made.folder.write("components.npz", arrays.getvalue())
+    made.folder.write("moments.npz", moments.to_bytes())
+    sums = LabelSums()
+    sums.add(pa.array(labels), vectors)
+    made.folder.write(FILE, sums.to_bytes())
+    csv = b"path,label,pc1\n" + made.refit_id.encode()
+    made.folder.write("reduced.csv", csv)
+    made.folder.write("report.html", b"<html>")
+    write_lineage(made.folder, made, hashlib.sha256(csv).hexdigest())
+    row = {name: getattr(made, name) for name in REFITS.names}
+    row["explained_variance_ratio"] = list(made.explained_variance_ratio)
+    append(lake.refits, REFITS, [row])
+    return made
+
+
+def options(components: int, fit_on: str | None = None) -> RefitOptions:
+    """What is asked of a refit."""
+    return RefitOptions(FitOptions(components=components), fit_on=fit_on)

@@ -1,0 +1,64 @@
+"""Promises of the notebooks: they run from end to end on real fruit, and what they conclude is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import deltalake
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+STUDY = EXAMPLES / "fruit_study.ipynb"
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda file: file.name)
+def test_a_notebook_is_kept_without_outputs_and_places(file: Path) -> None:
+    notebook = nbformat.read(file, 4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+    assert not re.search(r"/(?:home/\w|root|tmp|work)/", file.read_text())
+
+
+def cumulative(lake: Path, version: int, below: str) -> NDArray[np.float64]:
+    """What the first components of some rows explain, by scikit-learn of what delta-rs reads."""
+    table = deltalake.DeltaTable(lake / "features", version=version)
+    rows = table.to_pyarrow_table(columns=["path", "features"]).to_pylist()
+    vectors = np.array([row["features"] for row in rows if f"/{below}/" in row["path"]])
+    fitted = PCA(svd_solver="full").fit(StandardScaler().fit_transform(vectors.astype(np.float64)))
+    return np.cumsum(fitted.explained_variance_ratio_)
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_the_study_of_fruit_runs_and_its_numbers_hold(shared: Path, tmp_path: Path) -> None:
+    notebook = nbformat.read(STUDY, 4)
+    client = nbclient.NotebookClient(
+        notebook, timeout=500, resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    text = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    lake = tmp_path / "fruit-study" / "lake"
+    latest = deltalake.DeltaTable(lake / "features").version()
+
+    assert "19 components explain 100.0% of the variance" in text
+    assert "20 rows of noise have rank 19" in text
+    assert "the first study again: 19 components, refit True" in text
+    assert "24 kinds" in "".join(cell.source for cell in notebook.cells)
+    assert "26 kinds are in the lake now" in text
+    oracle = cumulative(lake, latest, "many")
+    for share in (0.90, 0.95, 0.99):
+        needed = int(np.argmax(oracle >= share)) + 1
+        assert f"{share:.0%} of the variance: {needed} components" in text
+    assert f"the first 20 components: {oracle[19]:.0%} of the variance" in text
+    for kind in ("Apricot", "Avocado"):
+        assert re.search(rf"^{kind}: \[\('{kind}', [345]\)", text, re.MULTILINE)

@@ -1,0 +1,63 @@
+"""Promises of `batch_pca.labels`: the means of pandas' groupby, however the rows are cut, within a bound of labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from batch_pca import labels as labels_module
+from batch_pca.labels import FILE, LabelSums, read_label_means
+from batch_pca.publish import Folder
+
+RANDOM = np.random.default_rng(1)
+NAMES = ["Apple Red 1", "Crème, brûlée", "two\nlines", "", "Ananas"]
+LABELS = [NAMES[i] for i in RANDOM.integers(0, len(NAMES), 200)]
+ROWS = RANDOM.normal(size=(200, 8)).astype(np.float32)
+
+
+def summed(start: int = 0, stop: int = 200) -> LabelSums:
+    sums = LabelSums()
+    for at in range(start, stop, 30):
+        end = min(at + 30, stop)
+        sums.add(pa.array(LABELS[at:end]), ROWS[at:end])
+    return sums
+
+
+def test_means_are_those_of_pandas() -> None:
+    expected = pd.DataFrame(ROWS.astype(np.float64)).groupby(np.array(LABELS)).mean()
+    means = summed().means()
+    assert list(means) == expected.index.tolist()
+    np.testing.assert_allclose(np.array(list(means.values())), expected.to_numpy(), rtol=1e-12)
+
+
+def test_parts_are_merged_and_come_back_from_bytes() -> None:
+    whole = LabelSums()
+    for start, stop in ((0, 70), (70, 70), (70, 200)):
+        whole.merge(LabelSums.from_bytes(summed(start, stop).to_bytes()))
+    assert whole.means().keys() == summed().means().keys()
+    for name, mean in summed().means().items():
+        np.testing.assert_allclose(whole.means()[name], mean, rtol=1e-12)
+
+
+def test_of_too_many_labels_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels_module, "MOST_LABELS", 4)
+    sums = summed()
+    assert (sums.means(), sums.full) == ({}, False)
+    sums.add(pa.array(["Fig"]), ROWS[:1])
+    few = LabelSums({"Fig": (1, np.zeros(8))})
+    few.merge(LabelSums.from_bytes(sums.to_bytes()))
+    assert few.means() == {}
+
+
+def test_what_is_gone_or_damaged_has_no_means(tmp_path_factory: pytest.TempPathFactory) -> None:
+    place = tmp_path_factory.mktemp("refit")
+    folder = Folder(f"file:{place}")
+    assert read_label_means(folder) == {}
+    whole = summed().to_bytes()
+    for content in (b"", b"PK", whole[:300], whole[:-30]):
+        (place / FILE).write_bytes(content)
+        assert read_label_means(folder) == {}
+    (place / FILE).write_bytes(whole)
+    assert len(read_label_means(folder)) == len(NAMES)

@@ -1,0 +1,216 @@
+"""Promises of `pomona similar` and `pomona duplicates`, without Spark: what they tell, and how they refuse."""
+
+from __future__ import annotations
+
+import html.parser
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Command, forbid_spark
+from features_rows import Images
+from plain_lakes import append, neighbours, own_cache, plain_lake, scattered
+from small_lakes import jpeg, put
+
+from pomona.likeness import Likeness, Neighbour, similar
+from pomona.likeness_page import page
+from streaming.storage import local_path
+
+WIDTH = 24
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    forbid_spark(monkeypatch)
+    return own_cache(monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def photos(folder: Path, count: int) -> Images:
+    """Images that are there, with made-up features."""
+    rows = scattered(count, WIDTH)
+    paths = []
+    for number in range(count):
+        file = folder / rows.labels[number] / f"{number}.jpg"
+        put(file, jpeg(number))
+        paths.append(f"file:{file}")
+    return Images(paths, rows.labels, rows.vectors)
+
+
+def test_the_nearest_are_told_with_their_labels_and_a_vote(tmp_path: Path, pomona: Command) -> None:
+    rows = photos(tmp_path / "photos", 60)
+    lake = plain_lake(tmp_path / "lake", rows)
+    oracle = neighbours(rows, rows.vectors[8], 6)[1:]
+    labels = dict(zip(rows.paths, rows.labels, strict=True))
+    asked = local_path(rows.paths[8])
+    told = pomona("similar", tmp_path / "lake", asked, "--top", 5, "--json").json
+    assert [one["path"] for one in told["neighbours"]] == [path for path, _ in oracle]
+    assert [one["cosine"] for one in told["neighbours"]] == pytest.approx([c for _, c in oracle])
+    assert [one["label"] for one in told["neighbours"]] == [labels[path] for path, _ in oracle]
+    assert (told["label"], told["rows"], told["version"]) == (rows.labels[8], 60, 0)
+    assert sum(told["vote"].values()) == 5
+    lines = pomona("similar", lake.root, rows.paths[8], "--top", 5).out.splitlines()
+    assert len(lines) == 7
+    assert lines[-1].startswith(f"vote: {next(iter(told['vote'].values()))} ")
+    assert lines[-1].endswith(f"(it is labelled {rows.labels[8]})")
+
+
+def test_earlier_versions_can_be_asked(tmp_path: Path) -> None:
+    one, two = scattered(30, WIDTH, 1), scattered(30, WIDTH, 2)
+    lake = plain_lake(tmp_path / "lake", one, two)
+    then = similar(lake.root, one.paths[0], 60, "0")
+    assert {found.path for found in then.neighbours} == set(one.paths[1:])
+    assert similar(lake.root, one.paths[0], 60).rows == 60
+
+
+def test_the_vote_of_equals_goes_to_the_nearer() -> None:
+    cosines = [("a", 0.9), ("b", 0.8), ("b", 0.7), ("a", 0.5), ("c", 0.4)]
+    found = [Neighbour("file:/x", label, "", cosine) for label, cosine in cosines]
+    assert Likeness("file:/y", None, "", 0, 5, found).votes == [("b", 2), ("a", 2), ("c", 1)]
+
+
+class Page(html.parser.HTMLParser):
+    """Tags and attributes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_page_shows_the_pictures_and_loads_nothing(tmp_path: Path, pomona: Command) -> None:
+    rows = photos(tmp_path / "<b>&amp; photos", 8)
+    plain_lake(tmp_path / "lake", rows)
+    local_path(rows.paths[5]).unlink()
+    report = tmp_path / "page.html"
+    words = ("similar", tmp_path / "lake", rows.paths[0], "--top", 7, "--report", report)
+    assert f"page: {report}" in pomona(*words).out
+    text = report.read_text()
+    shown = Page(text).tags
+    pictures = [attributes for tag, attributes in shown if tag == "img"]
+    assert len(pictures) == 7
+    assert all(str(one["src"]).startswith("data:image/jpeg;base64,") for one in pictures)
+    assert all(str(one["alt"]).startswith("The image file:/") for one in pictures)
+    assert "no picture: FileNotFoundError" in text
+    assert {tag for tag, _ in shown} & {"script", "link", "iframe", "b&amp;"} == set()
+    assert "default-src 'none'" in text
+    assert (
+        "has changed since it was ingested" in text
+    )  # their made-up hashes are not those of the files
+
+
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, pomona: Command) -> None:
+    plain_lake(tmp_path / "lake", scattered(3, WIDTH))
+    words = (
+        "similar",
+        tmp_path / "lake",
+        "/photos/0/000000.jpg",
+        "--report",
+        tmp_path / "no" / "x",
+    )
+    assert "name a file in a folder" in pomona(*words).complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        ("similar lake nowhere.jpg", 1, "nowhere.jpg: no image of version 0 of the lake"),
+        ("similar lake .", 1, "no picture that can be read"),
+        ("similar lake /photos/0/000000.jpg --top 0", 2, "--top 0: give 1 or more"),
+        ("similar lake /photos/0/000000.jpg --as-of 7", 1, "no version 7"),
+        ("similar lake picture.jpg", 1, "holds no model: ask about an image of the lake"),
+        ("similar nowhere picture.jpg", 1, "nowhere is not a lake"),
+        ("similar empty picture.jpg", 1, "has no rows"),
+        ("duplicates nowhere", 1, "nowhere is not a lake"),
+        ("duplicates lake --at-least 1.5", 2, "--at-least 1.5"),
+        ("duplicates lake --top 0", 2, "--top 0"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path,
+    pomona: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    status: int,
+    told: str,
+) -> None:
+    rows = scattered(3, WIDTH)
+    plain_lake(tmp_path / "lake", rows)
+    plain_lake(tmp_path / "empty", Images([], [], rows.vectors[:0]))
+    put(tmp_path / "picture.jpg", jpeg())
+    monkeypatch.chdir(tmp_path)
+    done = pomona(*words.split())
+    assert done.status == status
+    assert told in done.complaint
+
+
+def test_duplicates_are_told_by_bytes_and_by_features(tmp_path: Path, pomona: Command) -> None:
+    rows = scattered(6, WIDTH)
+    rows.vectors[1], rows.vectors[5] = rows.vectors[0], rows.vectors[4] * 2
+    lake = plain_lake(tmp_path / "lake")
+    append(lake, rows, ["a", "a", "c", "d", "e", "f"])
+    told = pomona("duplicates", lake.root, "--json").json
+    images = [[path, label] for path, label in zip(rows.paths, rows.labels, strict=True)]
+    assert told["same_bytes"] == [{"content_hash": "a", "images": images[:2]}]
+    assert told["near"] == [{"cosine": 1.0, "images": [images[4], images[5]]}]
+    assert (told["near_count"], told["version"]) == (1, 0)
+    text = pomona("duplicates", lake.root).out
+    assert "same bytes: 2 images, 1 contents" in text
+    assert "near duplicates: 1 pairs with a cosine of 0.98 or more" in text
+    assert {"version", "same_bytes"} == set(
+        pomona("duplicates", lake.root, "--same-bytes", "--json").json
+    )
+    label = rows.labels[4]
+    assert pomona("duplicates", lake.root, "--label", label, "--json").json["near"] == []
+
+
+def test_many_rows_are_compared_only_when_asked_again(
+    tmp_path: Path, pomona: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = scattered(20, WIDTH)
+    lake = plain_lake(tmp_path / "lake", rows)
+    monkeypatch.setattr("pomona.comparing.ROWS_AT_ONCE", 19)
+    done = pomona("duplicates", lake.root)
+    assert done.status == 3
+    assert "same bytes: 0 images" in done.out
+    assert "comparing all pairs of 20 images would take about 1 s here: give --yes" in done.err
+    assert set(pomona("duplicates", lake.root, "--json").json) == {"version", "same_bytes"}
+    for words in (("--yes",), ("--label", "label 1"), ("--same-bytes",)):
+        assert pomona("duplicates", lake.root, *words).status == 0
+
+
+def test_a_picture_that_is_not_in_the_lake_is_featurized(
+    tmp_path: Path, random_model: Path
+) -> None:
+    from streaming.mobilenet import WIDTH as NETWORK
+    from streaming.model_store import find_model
+
+    extractor = find_model(f"file:{random_model}")
+    assert extractor
+    rows = scattered(5, NETWORK)
+    lake = plain_lake(
+        tmp_path / "lake", Images(rows.paths, rows.labels, rows.vectors, extractor.model_id)
+    )
+    shutil.copytree(random_model, tmp_path / "lake" / "models")
+    picture = tmp_path / "kiwi.jpg"
+    put(picture, jpeg(3))
+    found = similar(lake.root, str(picture), 5)
+    assert (found.label, found.rows, found.image) == (None, 5, f"file:{picture}")
+    from real_model import DEFAULT, features
+
+    own = features(DEFAULT, "random", [picture])[0]
+    oracle = neighbours(rows, own, 5)
+    assert [one.path for one in found.neighbours] == [path for path, _ in oracle]
+    assert [one.cosine for one in found.neighbours] == pytest.approx(
+        [cosine for _, cosine in oracle], abs=1e-4
+    )
+    assert page(found).count("<img") == 1
+    np.testing.assert_array_equal(len(found.content_hash), 64)

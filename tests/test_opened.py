@@ -1,0 +1,106 @@
+"""Promises of `pomona.open_lake`: the rows that Spark and delta-rs read, and the scores of the published pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import deltalake
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from asked_lakes import AskedLake
+from features_rows import Images
+from plain_lakes import own_cache, plain_lake, scattered
+from pyspark.ml import PipelineModel
+from pyspark.sql import SparkSession
+
+import pomona
+from streaming.errors import LakeError, SnapshotError
+
+pytestmark = pytest.mark.spark
+
+
+def test_features_are_those_of_the_version_in_each_of_their_forms(
+    asked: AskedLake, spark: SparkSession
+) -> None:
+    lake = pomona.open_lake(str(asked.folder))
+    at = asked.refits[0].features_timestamp
+    for as_of, number in ((None, 3), (2, 2), ("2", 2), (f"{at.isoformat()}", 2)):
+        table = deltalake.DeltaTable(asked.folder / "features", version=number)
+        oracle = table.to_pyarrow_table().sort_by("path")
+        assert lake.version(as_of) == number
+        assert lake.features_arrow(as_of).sort_by("path").to_pylist() == oracle.to_pylist()
+        frame = lake.features_pandas(as_of, ["label", "path"]).sort_values("path")
+        assert frame["label"].tolist() == oracle["label"].to_pylist()
+        rows = lake.features(as_of).orderBy("path").collect()
+        assert [row.path for row in rows] == oracle["path"].to_pylist()
+        assert [list(row.features) for row in rows] == oracle["features"].to_pylist()
+    assert (
+        lake.features_arrow(columns=["path", "features"]).schema.field("path").type == pa.string()
+    )
+
+
+def test_a_lake_without_rows_has_an_empty_table(tmp_path: Path) -> None:
+    rows = scattered(3, 8)
+    lake = plain_lake(tmp_path / "lake", Images([], [], rows.vectors[:0]))
+    table = pomona.open_lake(lake.root).features_arrow(columns=["path", "length"])
+    assert (table.num_rows, table.column_names) == (0, ["path", "length"])
+
+
+def test_refits_are_told_oldest_first(asked: AskedLake) -> None:
+    lake = pomona.open_lake(str(asked.folder))
+    assert [made.refit_id for made in lake.refits()] == [made.refit_id for made in asked.refits]
+    assert lake.latest_pca().refit.refit_id == asked.refits[1].refit_id
+
+
+def test_scores_are_those_of_the_published_pipeline(asked: AskedLake, spark: SparkSession) -> None:
+    lake = pomona.open_lake(str(asked.folder))
+    for made in asked.refits:
+        pca = lake.pca(made)
+        assert pca.components.shape == (made.components, pca.fit.mean.size)
+        assert tuple(pca.explained_variance_ratio) == made.explained_variance_ratio
+        model = PipelineModel.load(made.folder.pipeline)
+        rows = lake.features_arrow(made.features_version).sort_by("path")
+        scores = pca.transform(rows)
+        vectors = np.stack(rows["features"].to_numpy())
+        scaler, reducer = model.stages
+        expected = (vectors - scaler.mean.toArray()) / np.where(
+            scaler.std.toArray() > 0, scaler.std.toArray(), 1
+        )
+        np.testing.assert_allclose(scores, expected @ reducer.pc.toArray(), atol=1e-9)
+        np.testing.assert_allclose(pca.transform(vectors), scores)
+        np.testing.assert_allclose(pca.transform(rows.to_pandas()), scores)
+        by_spark = pca.transform_spark(lake.features(made.features_version)).orderBy("path")
+        reduced = [row.reduced.toArray() for row in by_spark.select("reduced").collect()]
+        np.testing.assert_allclose(scores, reduced, atol=1e-9)
+        published = lake.reduced_arrow(made)
+        files = pyarrow.parquet.read_table(made.folder.parquet.removeprefix("file:"))
+        assert published.to_pylist() == files.sort_by("path").to_pylist()
+        np.testing.assert_allclose(scores, np.stack(published["reduced"].to_numpy()), atol=1e-9)
+    assert lake.reduced_arrow().num_rows == 60
+    with pytest.raises(ValueError, match="where"):
+        lake.latest_pca().transform(np.zeros((2, 3)))
+
+
+def test_sql_and_likeness_are_at_hand(
+    asked: AskedLake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own_cache(monkeypatch, tmp_path / "cache")
+    lake = pomona.open_lake(str(asked.folder))
+    told = lake.query("SELECT count(*) AS n FROM features VERSION AS OF 2")
+    assert isinstance(told, pd.DataFrame)
+    assert told["n"].tolist() == [40]
+    found = lake.similar(asked.first.paths[0], 3, as_of=2)
+    assert (len(found.neighbours), found.rows) == (3, 40)
+
+
+def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="is not a lake"):
+        pomona.open_lake(str(tmp_path))
+    lake = pomona.open_lake(plain_lake(tmp_path / "lake", scattered(3, 8)).root)
+    with pytest.raises(SnapshotError, match="has no refit yet: run `pomona refit"):
+        lake.latest_pca()
+    assert lake.refits() == []
+    assert repr(lake) == f"pomona.open_lake('file:{tmp_path}/lake')"

@@ -1,0 +1,148 @@
+"""Promises of `pomona query`: the rows that delta-rs finds too, as a table, CSV or JSON, and nothing changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from asked_lakes import AskedLake
+from command_line import Command
+from features_rows import LABELS, WRITTEN, delta
+from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def pomona(
+    asked: AskedLake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return Command(monkeypatch, capsys)
+
+
+def test_rows_are_counted_as_delta_rs_counts_them(pomona: Command, asked: AskedLake) -> None:
+    by_label = "SELECT label, count(*) AS images FROM features{} GROUP BY label"
+    for version, words in ((None, ""), (2, " VERSION AS OF 2")):
+        told = pomona("query", asked.folder, by_label.format(words), "--json").json
+        labels = delta(asked.lake.features, version).to_pyarrow_table(columns=["label"])
+        assert {row["label"]: row["images"] for row in told} == Counter(labels["label"].to_pylist())
+
+
+def test_a_version_is_found_by_its_time_too(pomona: Command, asked: AskedLake) -> None:
+    at = asked.refits[0].features_timestamp
+    words = f"SELECT count(*) AS n FROM features TIMESTAMP AS OF '{at:%Y-%m-%d %H:%M:%S.%f}'"
+    assert pomona("query", asked.folder, words, "--json").json == [{"n": len(asked.first.paths)}]
+
+
+def test_refits_and_the_reduced_rows_of_each(pomona: Command, asked: AskedLake) -> None:
+    words = (
+        "SELECT refit_id, size(reduced) AS k, count(*) AS n, sum(reduced[0]) AS total, components "
+        "FROM reduced JOIN refits USING (refit_id) GROUP BY ALL ORDER BY k"
+    )
+    told = pomona("query", asked.folder, words, "--json").json
+    assert [row["refit_id"] for row in told] == [made.refit_id for made in asked.refits]
+    for row, made in zip(told, asked.refits, strict=True):
+        expected = pyarrow.parquet.read_table(made.folder.parquet.removeprefix("file:"))
+        scores = [values[0] for values in expected["reduced"].to_pylist()]
+        assert (
+            (row["n"], row["k"]) == (len(scores), made.components) == (row["n"], row["components"])
+        )
+        assert row["total"] == pytest.approx(sum(scores), abs=1e-9)
+
+
+def test_a_refit_whose_folder_is_gone_has_no_reduced_rows(
+    pomona: Command, asked: AskedLake
+) -> None:
+    folder = Path(asked.refits[0].folder.uri.removeprefix("file:"))
+    away = folder.with_name("away")
+    folder.rename(away)
+    try:
+        told = pomona("query", asked.folder, "SELECT DISTINCT refit_id FROM reduced", "--json")
+        assert told.json == [{"refit_id": asked.refits[1].refit_id}]
+        assert not folder.exists()
+    finally:
+        away.rename(folder)
+
+
+def test_a_table_shows_text_as_it_is_and_long_cells_in_short(
+    pomona: Command, asked: AskedLake
+) -> None:
+    words = "SELECT label AS `[b]`, features FROM features ORDER BY label LIMIT 3"
+    lines = pomona("query", asked.folder, words).out.splitlines()
+    assert lines[0].split() == ["[b]", "features"]
+    assert len(lines) == 4
+    assert all(line.startswith("Ananas") and line.rstrip().endswith("…") for line in lines[1:])
+    assert all(len(line) < 100 for line in lines)
+
+
+def test_a_table_says_where_it_does_not_show_all(pomona: Command, asked: AskedLake) -> None:
+    lines = pomona("query", asked.folder, "SELECT * FROM range(101)").out.splitlines()
+    assert lines[-2:] == ["99", "… the first 100 rows: --csv and --json print all, LIMIT fewer"]
+    assert len(pomona("query", asked.folder, "SELECT * FROM range(100)").out.splitlines()) == 101
+
+
+def test_csv_has_all_rows_and_harmless_text(pomona: Command, asked: AskedLake) -> None:
+    words = "SELECT path, label, -length AS less, ingested_at, features FROM features ORDER BY path"
+    found = list(csv.DictReader(io.StringIO(pomona("query", asked.folder, words, "--csv").out)))
+    assert [row["path"] for row in found] == sorted(asked.first.paths + asked.second.paths)
+    assert {row["label"] for row in found} == set(LABELS)
+    assert {row["less"] for row in found} == {"-4711"}
+    assert {datetime.fromisoformat(f"{row['ingested_at']}Z") for row in found} == {WRITTEN}
+    words = "SELECT '=cmd()' AS a, -1.5 AS a, CAST(NULL AS INT) AS c, array('x', null) AS d"
+    assert pomona("query", asked.folder, words, "--csv").out == (
+        'a,a,c,d\n\'=cmd(),-1.5,,"[""x"",null]"\n'
+    )
+
+
+def test_json_keeps_types_and_nulls(pomona: Command, asked: AskedLake) -> None:
+    words = "SELECT 1 AS a, NULL AS b, array(1.5D) AS c, true AS d, TIMESTAMP '2026-03-03 08:30:00' AS t"
+    (row,) = pomona("query", asked.folder, words, "--json").json
+    at = datetime.fromisoformat(row.pop("t"))
+    assert (row, at) == ({"a": 1, "b": None, "c": [1.5], "d": True}, WRITTEN)
+    assert pomona("query", asked.folder, "SELECT 1 WHERE false", "--json").json == []
+    told = pomona("query", asked.folder, "SELECT 1 AS a, 2 AS a", "--json")
+    assert (told.status, "two columns are called a" in told.complaint) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "told"),
+    [
+        ("DROP TABLE features", 2, "DropTable is not for a query of a lake"),
+        ("SELECT * FROM text.`/etc/hosts`", 2, "the table text./etc/hosts"),
+        ("SELECT nonsense FROM features", 2, "nonsense"),
+        ("SELECT 1 FROM features VERSION AS OF 99", 2, "99"),
+        ("SELECT CAST(label AS INT) FROM features", 1, "CAST_INVALID_INPUT"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    pomona: Command, asked: AskedLake, text: str, status: int, told: str
+) -> None:
+    done = pomona("query", asked.folder, text)
+    assert done.status == status
+    assert told in done.complaint
+
+
+def test_a_query_changes_nothing_and_leaves_nothing(
+    pomona: Command, asked: AskedLake, spark: SparkSession, tmp_path: Path
+) -> None:
+    before = asked.tree()
+    for table in ("features", "quarantine", "refits", "reduced"):
+        assert pomona("query", asked.folder, f"SELECT count(*) FROM {table}").status == 0
+    assert asked.tree() == before
+    assert list(tmp_path.iterdir()) == []
+    names = {row.namespace for row in spark.sql("SHOW DATABASES").collect()}
+    assert names == {"default"}
+
+
+def test_two_formats_at_once_are_wrong_words(pomona: Command, asked: AskedLake) -> None:
+    done = pomona("query", asked.folder, "SELECT 1", "--csv", "--json")
+    assert (done.status, "give one of the two" in done.complaint) == (2, True)

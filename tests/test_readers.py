@@ -1,0 +1,116 @@
+"""Promises to readers without Spark: tables and outputs open with delta-rs, DuckDB, Polars and pandas."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import deltalake
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from asked_lakes import AskedLake
+from features_rows import WIDTH, Images
+from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def offline() -> duckdb.DuckDBPyConnection:
+    """DuckDB that downloads no extension."""
+    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    return duckdb.connect(config=settings)
+
+
+def expected(*deliveries: Images) -> dict[str, tuple[str, tuple[float, ...]]]:
+    return {
+        path: (label, tuple(vector.tolist()))
+        for rows in deliveries
+        for path, label, vector in zip(rows.paths, rows.labels, rows.vectors, strict=True)
+    }
+
+
+def scores(asked: AskedLake, spark: SparkSession) -> dict[str, list[float]]:
+    """The reduced rows of the latest refit as Spark reads them."""
+    rows = spark.read.parquet(asked.refits[1].folder.parquet).collect()
+    return {row.path: list(row.reduced) for row in rows}
+
+
+def test_delta_rs_reads_every_version(asked: AskedLake) -> None:
+    for version, deliveries in ((2, (asked.first,)), (3, (asked.first, asked.second))):
+        table = deltalake.DeltaTable(asked.folder / "features", version=version)
+        rows = table.to_pyarrow_table().to_pylist()
+        found = {row["path"]: (row["label"], tuple(row["features"])) for row in rows}
+        assert found == expected(*deliveries)
+    refits = deltalake.DeltaTable(asked.folder / "refits").to_pyarrow_table()
+    assert set(refits["refit_id"].to_pylist()) == {made.refit_id for made in asked.refits}
+    assert deltalake.DeltaTable(asked.folder / "quarantine").to_pyarrow_table().num_rows == 0
+
+
+def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
+    asked: AskedLake, spark: SparkSession, offline: duckdb.DuckDBPyConnection
+) -> None:
+    for name in ("features", "refits"):
+        offline.register(name, deltalake.DeltaTable(asked.folder / name).to_pyarrow_dataset())
+
+    def ask(sql: str, *values: object) -> list[tuple[object, ...]]:
+        return offline.execute(sql, values).fetchall()
+
+    counted = ask("SELECT label, count(*) FROM features GROUP BY label")
+    assert dict(counted) == Counter(asked.first.labels + asked.second.labels)
+    found = ask("SELECT path, label, features FROM features")
+    told = {path: (label, tuple(vector)) for path, label, vector in found}
+    assert told == expected(asked.first, asked.second)
+    assert ask("SELECT count(refit_id) FROM refits") == [(2,)]
+    folder = asked.refits[1].folder
+    parquet = f"{folder.parquet.removeprefix('file:')}/*.parquet"
+    oracle = scores(asked, spark)
+    assert dict(ask("SELECT path, reduced FROM read_parquet(?)", parquet)) == oracle
+    lines = ask("SELECT path, pc1, pc2, pc3 FROM read_csv(?)", folder.csv.removeprefix("file:"))
+    assert {line[0] for line in lines} == set(oracle)
+    for path, *values in lines:
+        np.testing.assert_allclose(np.array(values, float), oracle[str(path)])
+
+
+def test_polars_reads_tables_and_outputs(
+    asked: AskedLake, spark: SparkSession, tmp_path: Path
+) -> None:
+    # Its own reader looks for a folder with a % in its name in vain; through Arrow it finds it.
+    plain = shutil.copytree(asked.folder, tmp_path / "My lake")
+    everything = expected(asked.first, asked.second)
+    for features in (
+        pl.read_delta(str(plain / "features")),
+        pl.read_delta(str(asked.folder / "features"), use_pyarrow=True),
+    ):
+        rows = features.iter_rows(named=True)
+        assert {row["path"]: (row["label"], tuple(row["features"])) for row in rows} == everything
+    earlier = pl.scan_delta(str(plain / "features"), version=2).select("path").collect()
+    assert set(earlier["path"]) == set(asked.first.paths)
+    assert pl.read_delta(str(plain / "refits")).height == 2
+    folder = asked.refits[1].folder
+    parquet = pl.read_parquet(f"{folder.parquet.removeprefix('file:')}/*.parquet")
+    assert dict(zip(parquet["path"], parquet["reduced"].to_list(), strict=True)) == scores(
+        asked, spark
+    )
+    lines = pl.read_csv(folder.csv.removeprefix("file:"))
+    assert lines.columns == ["path", "label", "pc1", "pc2", "pc3"]
+    assert lines["path"].to_list() == sorted(asked.first.paths + asked.second.paths)
+
+
+def test_pandas_reads_tables_and_outputs(asked: AskedLake, spark: SparkSession) -> None:
+    features = deltalake.DeltaTable(asked.folder / "features").to_pandas()
+    assert features["label"].value_counts().to_dict() == Counter(
+        asked.first.labels + asked.second.labels
+    )
+    assert np.stack(list(features["features"])).shape == (len(features), WIDTH)
+    folder = asked.refits[1].folder
+    parquet = pd.read_parquet(folder.parquet.removeprefix("file:"))
+    oracle = scores(asked, spark)
+    assert {row.path: list(row.reduced) for row in parquet.itertuples()} == oracle
+    lines = pd.read_csv(Path(folder.csv.removeprefix("file:")), index_col="path")
+    for path, values in oracle.items():
+        np.testing.assert_allclose(lines.loc[path, ["pc1", "pc2", "pc3"]].astype(float), values)

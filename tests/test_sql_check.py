@@ -1,0 +1,55 @@
+"""Promises of what a query may be: one SELECT of the lake's tables; all else is refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from asked_lakes import AskedLake
+from pyspark.sql import SparkSession
+from sql_queries import BAD, GOOD
+
+from pomona.sql_check import check_query
+from pomona.sql_tables import TABLES, lake_session, register
+from streaming.errors import UsageError
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture(scope="module")
+def session(spark: SparkSession, asked: AskedLake) -> Iterator[SparkSession]:
+    with lake_session(spark, asked.lake) as session:
+        register(session, asked.lake, set(TABLES))
+        yield session
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_a_select_passes_and_spark_can_run_it(session: SparkSession, text: str) -> None:
+    check_query(session, text, TABLES)
+    session.sql(text).schema  # noqa: B018 - analyzed
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_all_else_is_refused_in_one_line(session: SparkSession, text: str) -> None:
+    with pytest.raises(UsageError, match=r"^query: ") as refused:
+        check_query(session, text, TABLES)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_read_is_told(session: SparkSession) -> None:
+    asked = "WITH a AS (SELECT * FROM Features) SELECT * FROM a WHERE EXISTS (TABLE refits)"
+    assert check_query(session, asked, TABLES) == {"features", "refits"}
+
+
+def test_the_environment_is_not_put_into_the_text(session: SparkSession) -> None:
+    for text in ("SELECT '${env:HOME}' AS home", "SELECT '${system:user.home}' AS home"):
+        check_query(session, text, TABLES)
+        assert session.sql(text).first()[0] == text.split("'")[1]  # type: ignore[index]
+
+
+def test_a_path_is_refused_by_the_session_too(session: SparkSession, asked: AskedLake) -> None:
+    for text in (f"delta.`{asked.lake.features}`", "text.`/etc/hosts`"):
+        with pytest.raises(
+            Exception, match=r"(?i)TABLE_OR_VIEW_NOT_FOUND|not supported|UNSUPPORTED"
+        ):
+            session.sql(f"SELECT * FROM {text}")

@@ -1,0 +1,99 @@
+"""Promises of `streaming.tags`: a name is given once, moved only by force, by however many at a time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from streaming.errors import LakeError, UsageError
+from streaming.lake import Lake
+from streaming.put_once import put_once
+from streaming.storage import storage_of
+from streaming.tags import Tag, find_tag, least_retention, read_tags, set_tag
+
+AT = datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC)
+
+
+def tag(name: str, version: int) -> Tag:
+    return Tag(name, version, AT + version * timedelta(hours=1), AT + timedelta(days=9))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    if request.param == "folder":
+        return Lake.at(str(tmp_path / "My lake"))
+    return Lake.at(f"s3://{request.getfixturevalue('bucket')}/My lake")
+
+
+def test_tags_are_read_back_in_the_order_of_their_versions(lake: Lake) -> None:
+    assert read_tags(lake) == []
+    made = [tag("march", 7), tag("Friday.2", 3), tag("a-b_c", 7)]
+    for one in made:
+        set_tag(lake, one)
+    assert read_tags(lake) == [made[1], made[2], made[0]]
+    assert find_tag(lake, "march") == made[0]
+    assert find_tag(lake, "april") is None
+
+
+def test_a_tag_moves_only_by_force(lake: Lake) -> None:
+    set_tag(lake, tag("march", 7))
+    set_tag(lake, tag("march", 7))  # what it says already
+    with pytest.raises(UsageError, match=r"^tag march names version 7 already: --force moves it$"):
+        set_tag(lake, tag("march", 8))
+    assert read_tags(lake) == [tag("march", 7)]
+    set_tag(lake, tag("march", 8), force=True)
+    assert read_tags(lake) == [tag("march", 8)]
+
+
+def test_of_many_who_give_one_name_one_wins_and_the_others_learn_it(lake: Lake) -> None:
+    def give(version: int) -> int | None:
+        try:
+            set_tag(lake, tag("march", version))
+        except UsageError:
+            return None
+        return version
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [version for version in pool.map(give, range(8)) if version is not None]
+    assert [found.version for found in read_tags(lake)] == won
+
+
+def test_other_files_are_no_tags_and_a_broken_one_is_told_with_its_remedy(lake: Lake) -> None:
+    storage = storage_of(lake.root)
+    storage.write(f"{lake.tags}/.march.json.123.tmp", b"{")
+    storage.write(f"{lake.tags}/notes.txt", b"")
+    assert read_tags(lake) == []
+    for content in (b"", b"[]", b"{}", b'{"version": 1, "committed": "soon", "made_at": "late"}'):
+        storage.write(f"{lake.tags}/march.json", content)
+        with pytest.raises(LakeError, match=r"tags/march.json: broken .*`pomona tag .* --force`"):
+            read_tags(lake)
+    set_tag(lake, tag("march", 1), force=True)
+    assert read_tags(lake) == [tag("march", 1)]
+
+
+@pytest.mark.parametrize("name", ["", "3", "-x", ".x", "a/b", "a b", "..", "é", "x" * 65, "Latest"])
+def test_what_could_be_mistaken_is_no_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="a letter, then letters, digits"):
+        set_tag(Lake.at(str(tmp_path)), tag(name, 1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_put_whose_answer_was_lost_meets_itself(lake: Lake) -> None:
+    path = f"{lake.tags}/x.json"
+    assert put_once(path, b"mine")
+    assert not put_once(path, b"another's")
+    assert storage_of(path).read(path) == b"mine"
+    if path.startswith("s3a:"):
+        assert put_once(path, b"mine")
+    else:
+        assert [file.path for file in storage_of(path).list(lake.tags)] == [path]
+
+
+def test_retention_is_the_age_of_the_oldest_tagged_version_and_an_hour() -> None:
+    now = AT + timedelta(days=30)
+    assert least_retention([], now) == timedelta()
+    tags = [tag("a", 48), tag("b", 24)]
+    assert least_retention(tags, now) == timedelta(days=29, hours=1)

@@ -1,0 +1,138 @@
+"""Promises of docs/: each command on a page is run, in the order of the page, and ends as the page says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import PROGRAM, Command, environment
+from small_lakes import ONCE, jpeg, photos, put, put_all
+
+from batch_pca.fit import FitOptions
+from batch_pca.refit import RefitOptions, refit
+from streaming.ingest import ingest
+from streaming.lake import Lake
+from streaming.s3_access import s3_client
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(page for page in DOCS.glob("*.md") if page.name != "README.md")
+RUNS_ON = "# runs until it is stopped"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command of a page: its words, and how it is to end."""
+
+    words: list[str]
+    status: int = 0
+    runs_on: bool = False
+
+
+def lines(page: Path) -> list[Line]:
+    """The commands of the blocks of a page, in their order."""
+    found = []
+    for kind, block in re.findall(r"^```(console|cron)\n(.*?)^```$", page.read_text(), re.M | re.S):
+        for line in block.splitlines():
+            if kind == "cron":
+                found.append(Line(shlex.split(re.sub(r"^(\S+ +){5}", "", line))))
+            elif line.startswith("$ "):
+                found.append(Line(shlex.split(line[2:])))
+            elif line == RUNS_ON:
+                found[-1] = Line(found[-1].words, runs_on=True)
+            elif status := re.fullmatch(r"# exit status (\d)", line):
+                found[-1] = Line(found[-1].words, int(status[1]))
+            else:
+                pytest.fail(f"{page.name}: {line!r} is neither a command nor how it ends")
+    return found
+
+
+def test_there_is_a_page_for_each_task_and_it_is_listed() -> None:
+    listed = re.findall(r"\]\((\S+)\)", (DOCS / "README.md").read_text())
+    assert sorted(listed) == [page.name for page in PAGES]
+    assert all(len(lines(page)) >= 4 for page in PAGES)
+    assert all(line.words[0] == "pomona" for page in PAGES for line in lines(page))
+
+
+def a_history(place: Path) -> None:
+    """Half of the images and a refit five days ago, the others now."""
+    lake = Lake.at(str(place / "lake"))
+    put_all(place / "fruits", photos("Fig", range(4)))
+    ingest(str(place / "fruits"), lake.root, ONCE)
+    refit(lake.root, RefitOptions(FitOptions(components=3)))
+    then = time.time() - 5 * 86400
+    for log in (place / "lake").glob("*/_delta_log/*.json"):
+        os.utime(log, (then, then))
+    put_all(place / "fruits", photos("Kiwi", range(4, 8)))
+    ingest(str(place / "fruits"), lake.root, ONCE)
+
+
+def images(place: Path) -> None:
+    """Good images and a broken one, in the lake already."""
+    put_all(place / "fruits", photos("Fig", range(4)) | photos("Kiwi", range(4, 8)))
+    put(place / "fruits" / "Fig" / "broken.jpg", jpeg(9)[:200])
+    ingest(str(place / "fruits"), str(place / "lake"), ONCE)
+
+
+def a_bucket(place: Path) -> None:
+    """Good images in a bucket, and a lake that has its network."""
+    client = s3_client()
+    where = {"LocationConstraint": client.meta.region_name}
+    client.create_bucket(Bucket="my-bucket", CreateBucketConfiguration=where)
+    for name, content in photos("Fig", range(8)).items():
+        client.put_object(Bucket="my-bucket", Key=f"fruits/{name}", Body=content)
+    for file in (place / "lake" / "models").rglob("*.*"):
+        key = f"lake/{file.relative_to(place / 'lake')}"
+        client.put_object(Bucket="my-bucket", Key=key, Body=file.read_bytes())
+
+
+PREPARED = {"go-back-in-time.md": a_history, "your-own-bucket.md": a_bucket}
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_command_of_a_page_ends_as_it_says(
+    page: Path,
+    spark: Any,
+    new_lake: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.move(new_lake(), tmp_path / "lake")
+    monkeypatch.chdir(tmp_path)
+    PREPARED.get(page.name, images)(tmp_path)
+    for line in lines(page):
+        if line.runs_on:
+            run_until_stopped(line.words[1:], tmp_path)
+            continue
+        done = Command(monkeypatch, capsys)(*line.words[1:])
+        assert done.status == line.status, f"{shlex.join(line.words)}\n{done.out}{done.err}"
+        assert "Traceback" not in done.err
+        assert done.out or line.status
+
+
+def run_until_stopped(words: list[str], place: Path) -> None:
+    """Start a command that runs on, wait for its first refit, and end it as an init system does."""
+    before = len(list(place.glob("lake/reduced/*/report.html")))
+    running = subprocess.Popen([PROGRAM, *words], cwd=place, env=environment(), text=True)
+    try:
+        until = time.monotonic() + 300
+        while len(list(place.glob("lake/reduced/*/report.html"))) == before:
+            assert running.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(120) == 0
+    finally:
+        running.kill()
+        running.wait()

@@ -1,0 +1,292 @@
+"""Promises of `history`, `diff`, `show` and `tag`: what pandas, SciPy and a plain look into the files tell too."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import deltalake
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from command_line import Command, forbid_spark
+from features_rows import WRITTEN, Images, Oracle, delta, images
+from plain_refits import append, options, publish
+from scipy.linalg import subspace_angles
+
+from batch_pca.catalog import PublishedRefit
+from pomona.travelling import history
+from streaming.lake import Lake
+from streaming.lake_format import write_format
+from streaming.schemas import QUARANTINE
+
+FIRST = images(20, seed=1)
+MORE = images(10, seed=2, below="file:/photos/More [x]")
+KEPT, CHANGED, GONE = FIRST.paths[0], FIRST.paths[6], FIRST.paths[13]
+BROKEN = "file:/photos/Fig/broken.jpg"
+
+
+def hashed(rows: Images) -> pa.Table:
+    """Rows whose hashes tell their contents apart."""
+    hashes = [hashlib.sha256(vector.tobytes()).hexdigest() for vector in rows.vectors]
+    table = rows.table()
+    place = table.schema.get_field_index("content_hash")
+    return table.set_column(place, "content_hash", pa.array(hashes))
+
+
+@dataclass
+class Story:
+    """Versions 1 rows · 2 five replaced, one as it was · 3 three gone · 4 more rows · 5 OPTIMIZE; refits of 1 and 5."""
+
+    lake: Lake
+    place: str
+    refits: tuple[PublishedRefit, PublishedRefit]
+
+    def frame(self, version: int) -> pd.DataFrame:
+        """The rows of a version, by path."""
+        table = delta(self.lake.features, version).to_pyarrow_table()
+        return table.to_pandas().set_index("path").sort_index()
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    lake = Lake.at(str(tmp_path_factory.mktemp("travel") / "My lake"))
+    write_format(lake.root)
+    model = {"model_id": FIRST.model_id, "weights": "random", "weights_sha256": "ab" * 32}
+    model |= {"architecture": "MobileNetV2", "layer": "gap", "width": 64, "input_size": 224}
+    model |= {"divisor": 127.5, "offset": -1.0, "decoder_revision": 1, "precision": "float32"}
+    model |= {"onnx_sha256": "", "keras_sha256": "", "versions": {}, "created_at": ""}
+    place = Path(lake.models.removeprefix("file:"), FIRST.model_id)
+    place.mkdir(parents=True)
+    (place / "model.json").write_text(json.dumps(model))
+
+    told = {"source": "file:/photos", "images": 20, "seconds": 2.0}
+    commit = deltalake.CommitProperties(custom_metadata={"userMetadata": json.dumps(told)})
+    features = lake.features.removeprefix("file:")
+    feed = {"delta.enableChangeDataFeed": "true"}
+    deltalake.write_deltalake(features, hashed(FIRST).slice(0, 0), configuration=feed)
+    deltalake.write_deltalake(features, hashed(FIRST), mode="append", commit_properties=commit)
+    first = publish(lake, "1", options(2))
+    chosen = [0, *range(4, 9)]
+    vectors = FIRST.vectors[chosen].copy()
+    vectors[1:] += 0.25
+    changed = Images([FIRST.paths[i] for i in chosen], [FIRST.labels[i] for i in chosen], vectors)
+    merge = delta(lake.features).merge(
+        hashed(changed), "old.path = new.path", source_alias="new", target_alias="old"
+    )
+    merge.when_matched_update_all().execute()
+    names = ", ".join(f"'{path}'" for path in FIRST.paths[12:15])
+    delta(lake.features).delete(f"path IN ({names})")
+    deltalake.write_deltalake(features, hashed(MORE), mode="append")
+    delta(lake.features).optimize.compact()
+    last = publish(lake, "5", options(3, "/photos/More [x]"))
+    bad = {"path": BROKEN, "label": "Fig", "length": 5, "modification_time": WRITTEN}
+    bad |= {"content_hash": "0" * 64, "reason": "corrupt", "detail": "it is broken", "attempts": 1}
+    append(lake.quarantine, QUARANTINE, [bad | {"ingested_at": WRITTEN, "batch_id": 0}])
+    assert delta(lake.features).version() == 5
+    return Story(lake, lake.root.removeprefix("file:"), (first, last))
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    forbid_spark(monkeypatch)
+    return Command(monkeypatch, capsys)
+
+
+def test_history_ends_where_it_is_told_to_and_names_refits_and_tags(
+    story: Story, pomona: Command
+) -> None:
+    whole = history(story.place)
+    assert [row["total"] for row in whole] == [len(story.frame(v)) for v in range(6)]
+    assert [row["refits"] for row in whole] == [
+        *([], [story.refits[0].refit_id], [], [], [], [story.refits[1].refit_id])
+    ]
+    assert history(story.place, "3") == whole[:4]
+    assert whole[1]["images_per_second"] == 10.0
+    assert pomona("history", story.place, "--as-of", "3", "--json").json == whole[:4]
+    assert "no version 6" in pomona("history", story.place, "--as-of", "6").complaint
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, 5), (5, 1), (0, 3), (1, 2), (4, 5), (2, 2)])
+def test_a_difference_is_that_of_the_tables_whatever_lies_between(
+    story: Story, pomona: Command, one: int, other: int
+) -> None:
+    before, after = story.frame(one), story.frame(other)
+    both = before.join(after, how="inner", rsuffix="_new")
+    expected = {
+        "added": after.loc[after.index.difference(before.index), "label"],
+        "removed": before.loc[before.index.difference(after.index), "label"],
+        "replaced": both.loc[both.content_hash != both.content_hash_new, "label"],
+    }
+    found = pomona("diff", story.place, one, other, "--images", "--json").json
+    for kind, labels in expected.items():
+        assert found["images"][kind] == sorted(labels.index)
+        assert found[kind] == len(labels)
+        counted = {row["label"]: row[kind] for row in found["labels"] if row[kind]}
+        assert counted == labels.value_counts().to_dict()
+    assert (found["from"]["rows"], found["to"]["rows"]) == (len(before), len(after))
+    if (one, other) == (1, 2):
+        assert found["replaced"] == 5  # of six that were written
+
+
+def test_two_refits_are_compared_by_their_ids_or_their_versions(
+    story: Story, pomona: Command
+) -> None:
+    first, last = story.refits
+    by_id = pomona("diff", story.place, first.refit_id, last.refit_id, "--json").json
+    found = by_id["refits"]
+    for side, made in (("from", first), ("to", last)):
+        assert found[side]["refit_id"] == made.refit_id
+        assert found[side]["explained_variance_ratio"] == list(made.explained_variance_ratio)
+    bases = []
+    for made in story.refits:
+        with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
+            bases.append(arrays["components"])
+    expected = np.degrees(subspace_angles(bases[0].T, bases[1].T))[::-1]
+    np.testing.assert_allclose(found["angles"], expected, atol=1e-8)
+    assert by_id["images"] is None
+    by_version = pomona("diff", story.place, 1, "latest", "--json").json
+    assert by_version["refits"] == found
+    assert pomona("diff", story.place, 1, 2, "--json").json["refits"] is None
+    said = pomona("diff", story.place, 1, 5).out
+    assert f"{expected[-1]:.2f}° is the largest of 2 principal angles" in said
+    for made in story.refits:
+        assert f"{made.explained_variance_ratio[0]:.2%}" in said
+    assert "10 added, 3 removed, 5 replaced" in said
+
+
+def test_what_a_lake_held_is_shown(story: Story, pomona: Command) -> None:
+    for version in (1, 3, 5):
+        found = pomona("show", story.place, "--as-of", version, "--json").json
+        frame = story.frame(version)
+        assert found["labels"] == frame.label.value_counts().to_dict()
+        assert (found["rows"], found["as_of"]["version"]) == (len(frame), version)
+    said = pomona("show", story.place, "--as-of", "1").out
+    assert f"rows      {20} in 5 labels" in said
+    assert story.refits[0].refit_id in said
+    assert pomona("show", story.place, "--as-of", "0", "--json").json["model_id"] is None
+
+
+def test_an_image_is_shown_with_its_row_versions_and_refits(story: Story, pomona: Command) -> None:
+    found = pomona("show", story.place, CHANGED, "--json").json
+    row = story.frame(5).loc[CHANGED]
+    assert found["row"]["content_hash"] == row.content_hash
+    assert found["row"]["features"] == pytest.approx(row.features.tolist())
+    hashes = [story.frame(version).loc[CHANGED, "content_hash"] for version in (1, 5)]
+    assert [(v["from"], v["until"], v["content_hash"]) for v in found["versions"]] == [
+        (1, 2, hashes[0]),
+        (2, None, hashes[1]),
+    ]
+    assert found["refits"] == [
+        {
+            "refit_id": made.refit_id,
+            "features_version": made.features_version,
+            "content_hash": content,
+            "fitted": made is story.refits[0],
+        }
+        for made, content in zip(story.refits, hashes, strict=True)
+    ]
+    old = pomona("show", story.place, CHANGED, "--as-of", 1, "--json").json
+    assert old["row"]["content_hash"] == hashes[0]
+    assert [refit["refit_id"] for refit in old["refits"]] == [story.refits[0].refit_id]
+    assert len(old["versions"]) == 1
+
+
+def test_the_place_of_an_image_is_where_scikit_learn_puts_it(story: Story, pomona: Command) -> None:
+    for as_of, made in ((1, story.refits[0]), (5, story.refits[1])):
+        frame = story.frame(as_of)
+        below = frame.index.str.startswith(f"{made.fit_on}/") if made.fit_on else slice(None)
+        oracle = Oracle.of(np.array(frame[below].features.tolist(), dtype=float))
+        expected = oracle.scores(np.array([frame.loc[KEPT].features], dtype=float), made.components)
+        place = pomona("show", story.place, KEPT, "--as-of", as_of, "--json").json["place"]
+        assert place["refit_id"] == made.refit_id
+        np.testing.assert_allclose(np.abs(place["scores"]), np.abs(expected[0]), atol=1e-6)
+    said = pomona("show", story.place, KEPT.removeprefix("file:")).out
+    assert (
+        f"on the components of refit {story.refits[1].refit_id}: {place['scores'][0]:.3f}" in said
+    )
+
+
+def test_an_image_that_has_gone_or_never_was_one(story: Story, pomona: Command) -> None:
+    gone = pomona("show", story.place, GONE, "--json").json
+    assert (gone["row"], gone["place"]) == (None, None)
+    assert [(v["from"], v["until"]) for v in gone["versions"]] == [(1, 3)]
+    assert [refit["refit_id"] for refit in gone["refits"]] == [story.refits[0].refit_id]
+    assert "no row of the features in this version" in pomona("show", story.place, GONE).out
+    broken = pomona("show", story.place, BROKEN)
+    assert "in quarantine: corrupt: it is broken (1 attempts)" in broken.out
+    told = pomona("show", story.place, "/photos/none.jpg").complaint
+    assert "file:/photos/none.jpg is in no table of" in told
+
+
+def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_left(
+    story: Story, pomona: Command, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(story.place, tmp_path / "lake")
+    table = delta(f"file:{copy}/features")
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    told = pomona("show", copy, CHANGED, "--json").json["versions"]
+    assert [(v["from"], v["until"]) for v in told] == [(5, None)]
+    assert "version 2 is vacuumed away: there are 5" in pomona("show", copy, "--as-of", 2).complaint
+
+
+def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
+    story: Story, pomona: Command, tmp_path: Path
+) -> None:
+    made = story.refits[1]
+    folder = Path(made.folder.uri.removeprefix("file:"))
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    alone = shutil.copy(folder / "reduced.csv", tmp_path / "alone.csv")
+    words = [made.refit_id, folder / "reduced.csv", copied, copied / "report.html", alone]
+    answers = [pomona("show", story.place, word, "--json").json for word in words]
+    for found in answers:
+        assert found == answers[0]
+    found = answers[0]
+    assert (found["refit_id"], found["features_version"]) == (made.refit_id, 5)
+    assert found["model"]["weights_sha256"] == "ab" * 32
+    assert found["asked"] == {"components": 3, "variance": None, "fit_on": "file:/photos/More [x]"}
+    beside = json.loads((copied / "refit.json").read_text())
+    assert {key: found[key] for key in beside if key != "csv_sha256"} == {
+        key: value for key, value in beside.items() if key != "csv_sha256"
+    }
+    assert beside["csv_sha256"] == hashlib.sha256(Path(alone).read_bytes()).hexdigest()
+    said = pomona("show", story.place, alone).out
+    assert f"weights   random, SHA-256 {'ab' * 32}" in said
+    assert "features  version 5 of" in said
+    Path(alone).write_text("path,label,pc1\n")
+    assert "is in no table" in pomona("show", story.place, alone).complaint
+
+
+def test_tags_are_given_listed_moved_and_taken(story: Story, pomona: Command) -> None:
+    assert "no tags yet" in pomona("tag", story.place).out
+    assert "tag march names version 1 of" in pomona("tag", story.place, "march", "--as-of", 1).out
+    told = pomona("tag", story.place, "march", "--as-of", 3).complaint
+    assert "tag march names version 1 already: --force moves it" in told
+    moved = pomona("tag", story.place, "march", "--as-of", 3, "--force", "--json").json
+    assert (moved["tag"], moved["version"]) == ("march", 3)
+    assert pomona("tag", story.place, "now-on").status == 0
+    listed = pomona("tag", story.place, "--json").json
+    assert [(tag["tag"], tag["version"]) for tag in listed] == [("march", 3), ("now-on", 5)]
+    assert "VACUUM must keep what was removed for 1 day or longer" in pomona("tag", story.place).out
+    assert pomona("show", story.place, "--as-of", "march", "--json").json["tags"] == ["march"]
+    assert pomona("history", story.place, "--json").json[3]["tags"] == ["march"]
+    assert len(pomona("diff", story.place, "march", "now-on", "--json").json["labels"]) == 5
+    assert "no longer names" in pomona("tag", story.place, "march", "--delete").out
+    assert "has no tag march" in pomona("tag", story.place, "march", "--delete").complaint
+    assert pomona("tag", story.place, "now-on", "--delete").status == 0
+    assert pomona("tag", story.place, "--json").json == []
+
+
+def test_what_was_assumed_is_said(story: Story, pomona: Command) -> None:
+    said = pomona("show", story.place, "--as-of", "2999-01-01").complaint
+    assert "2999-01-01 (its first moment, in UTC) is in the future: there are 0 (" in said
+    for words in (("show",), ("history",), ("tag", "x"), ("quarantine",)):
+        said = pomona(words[0], story.place, *words[1:], "--as-of", "1 second ago").out
+        assert said.startswith("as of     1 second ago ("), words
+        assert ") is version 5 of " in said.splitlines()[0]
+    pomona("tag", story.place, "x", "--delete")

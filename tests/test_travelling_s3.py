@@ -1,0 +1,81 @@
+"""Time travel on S3: versions, differences, an image's past and tags, of tables that delta-rs has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import deltalake
+import pyarrow as pa
+import pytest
+from command_line import Command, forbid_spark
+from features_rows import Images, images
+from stand_in_process import StandIn
+
+from streaming import storage
+from streaming.lake_format import write_format
+from streaming.s3_access import delta_rs_options, s3_client
+
+ROWS = images(12, seed=1)
+
+
+def write(location: str, table: pa.Table, mode: str = "append") -> None:
+    deltalake.write_deltalake(
+        location,
+        table,
+        mode=mode,  # type: ignore[arg-type]
+        storage_options=delta_rs_options(),
+        configuration={"delta.enableChangeDataFeed": "true"},
+    )
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a stand-in in a process of its own: delta-rs lets no other thread run while it waits for one."""
+    stand_in = StandIn()
+    for name, value in stand_in.variables.items():
+        monkeypatch.setenv(name, value)
+    storage._s3.cache_clear()
+    region = {"LocationConstraint": stand_in.variables["AWS_REGION"]}
+    s3_client().create_bucket(Bucket="fruits", CreateBucketConfiguration=region)
+    yield "fruits"
+    storage._s3.cache_clear()
+    stand_in.stop()
+
+
+@pytest.fixture
+def lake(bucket: str) -> str:
+    """Version 0 is empty, 1 brings 12 rows, 2 replaces all of them by the last 10 and two others."""
+    root = f"s3://{bucket}/My lake"
+    write_format(root.replace("s3:", "s3a:"))
+    empty = ROWS.table().slice(0, 0)
+    write(f"{root}/features", empty)
+    write(f"{root}/quarantine", empty.select(["path", "label"]))
+    write(f"{root}/features", ROWS.table())
+    others = images(2, seed=2)
+    later = Images(ROWS.paths[2:], ROWS.labels[2:], ROWS.vectors[2:])
+    hashes = ROWS.table()["content_hash"].slice(2)
+    kept = later.table().set_column(4, "content_hash", hashes)
+    write(f"{root}/features", pa.concat_tables([kept, others.table()]), "overwrite")
+    return root
+
+
+def test_versions_differences_and_tags(
+    lake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forbid_spark(monkeypatch)
+    pomona = Command(monkeypatch, capsys)
+    assert pomona("tag", lake, "before", "--as-of", 1).status == 0
+    found = pomona("diff", lake, "before", "latest", "--images", "--json").json
+    assert found["images"]["removed"] == sorted(ROWS.paths[:2])
+    assert found["images"]["added"] == sorted(images(2, seed=2).paths)
+    assert found["images"]["replaced"] == []
+    assert pomona("show", lake, "--as-of", "before", "--json").json["rows"] == 12
+    gone = pomona("show", lake, ROWS.paths[0], "--json").json
+    assert gone["row"] is None
+    assert [(v["from"], v["until"]) for v in gone["versions"]] == [(1, 2)]
+    there = pomona("show", lake, ROWS.paths[5], "--as-of", 1, "--json").json
+    assert there["row"]["features"] == pytest.approx(ROWS.vectors[5].tolist())
+    table = deltalake.DeltaTable(f"{lake}/features", storage_options=delta_rs_options())
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    told = pomona("show", lake, "--as-of", "before").complaint
+    assert "version 1 is vacuumed away: there are 2 (" in told
