@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from bootstrap import policies, trusts, working
 from bootstrap.names import Names
-from bootstrap.policies import Statement
+from bootstrap.policies import Statement, comparable_policy
 from bootstrap.request import Ask, Found, Parameters, Request, put_again
 
 _GONE = ("NoSuchEntity",)
@@ -70,12 +68,14 @@ def _role(
 
     def role(ask: Ask) -> Found | None:
         answer = ask("iam", "get_role", {"RoleName": name}, _GONE)
-        return Found(_plain(answer["Role"]["AssumeRolePolicyDocument"])) if answer else None
+        return (
+            Found(comparable_policy(answer["Role"]["AssumeRolePolicyDocument"])) if answer else None
+        )
 
     def inline(ask: Ask) -> Found | None:
         asked = {"RoleName": name, "PolicyName": "pomona"}
         answer = ask("iam", "get_role_policy", asked, _GONE)
-        return Found(_plain(answer["PolicyDocument"])) if answer else None
+        return Found(comparable_policy(answer["PolicyDocument"])) if answer else None
 
     return [
         Request(
@@ -90,7 +90,7 @@ def _role(
             },
             why=why,
             look=role,
-            wanted=trust,
+            wanted=comparable_policy(trust),
             change=retrust,
         ),
         Request(
@@ -104,7 +104,7 @@ def _role(
             },
             why=", ".join(statement.sid for statement in statements),
             look=inline,
-            wanted=policy,
+            wanted=comparable_policy(policy),
             change=put_again("put_role_policy"),
         ),
     ]
@@ -179,8 +179,3 @@ def _linked(service: str) -> list[Request]:
             look=look,
         )
     ]
-
-
-def _plain(policy: str | Mapping[str, Any]) -> Any:
-    """boto3 decodes the documents of IAM, and some stand-ins' not."""
-    return json.loads(policy) if isinstance(policy, str) else policy

@@ -8,6 +8,7 @@ from typing import Any
 
 from bootstrap.errors import CloudError, RefusedError
 from bootstrap.names import Names
+from bootstrap.policies import comparable_policy
 from bootstrap.request import Ask, Found, Parameters, Request, put_again
 
 
@@ -119,14 +120,14 @@ class _Setting:
             parameters={"Bucket": bucket, (self.key or "LifecycleConfiguration"): value},
             why=self.why,
             look=look,
-            wanted=self.wanted,
+            wanted=comparable_policy(self.wanted) if self.key == "Policy" else self.wanted,
             change=put_again(put),
         )
 
     def _standing(self, answer: Parameters) -> Any:
         """What S3 answers, in the form of what is put."""
         if self.key == "Policy":
-            return json.loads(answer["Policy"])
+            return comparable_policy(answer["Policy"])
         if not self.key:  # S3 keeps no order
             return {"Rules": sorted(answer["Rules"], key=lambda rule: str(rule.get("ID")))}
         if self.what == "versioning":  # a bucket that never had any answers nothing

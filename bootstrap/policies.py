@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from bootstrap.names import Names
 from bootstrap.request import Parameters
@@ -39,6 +41,21 @@ def document(statements: list[Statement]) -> Parameters:
         "Version": "2012-10-17",
         "Statement": [statement.document() for statement in statements],
     }
+
+
+def comparable_policy(told: Any) -> Any:
+    """A policy in the one form in which two that mean the same are equal.
+
+    AWS may answer a text for a list of one, lists in another order, and text of JSON for a document.
+    """
+    if isinstance(told, str) and told.startswith("{"):
+        told = json.loads(told)
+    if isinstance(told, dict):
+        return {key: comparable_policy(value) for key, value in told.items()}
+    if isinstance(told, list):
+        inner = [comparable_policy(one) for one in told]
+        return inner[0] if len(inner) == 1 else sorted(inner, key=lambda one: json.dumps(one))
+    return told
 
 
 def service_statements(names: Names) -> list[Statement]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pomona.cloud_files import find_uploads
 from pomona.cloud_telling import planned_json, planned_lines, summary_line
@@ -14,6 +14,7 @@ from streaming.errors import AccountError
 
 if TYPE_CHECKING:
     from bootstrap.account import Account
+    from bootstrap.names import Names
     from bootstrap.plan import Planned
     from bootstrap.schema import Description
 
@@ -134,7 +135,7 @@ def told() -> Iterator[None]:
         raise AccountError(str(error)) from error
 
 
-def _nobody(description: Description) -> Any:
+def _nobody(description: Description) -> Names:
     from bootstrap.names import NO_ACCOUNT, Names
 
     return Names(description, description.account or NO_ACCOUNT)

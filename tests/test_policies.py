@@ -15,6 +15,7 @@ from bootstrap.access import access_requests, scheduler_requests
 from bootstrap.names import Names
 from bootstrap.policies import (
     Statement,
+    comparable_policy,
     document,
     evaluator_statements,
     scheduler_statements,
@@ -207,3 +208,31 @@ def test_china_has_its_own_arns_and_its_own_ec2() -> None:
     told = json.dumps([one.parameters for one in access_requests(found)])
     assert "arn:aws:" not in told
     assert "ec2.amazonaws.com.cn" in told
+
+
+def test_what_aws_writes_otherwise_and_means_the_same_is_the_same() -> None:
+    sent = {"Statement": [{"Action": ["a"], "Principal": {"AWS": ["x"]}, "Resource": ["r", "s"]}]}
+    told = {"Statement": {"Resource": ["s", "r"], "Action": "a", "Principal": {"AWS": "x"}}}
+    other = {"Statement": {"Resource": ["s"], "Action": "a", "Principal": {"AWS": "x"}}}
+    assert comparable_policy(sent) == comparable_policy(json.dumps(told))
+    assert comparable_policy(sent) != comparable_policy(other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_role_is_found_as_wanted_however_aws_writes_its_documents(kind: str) -> None:
+    for request in access_requests(names(KINDS[kind])):
+        if request.operation in ("create_role", "put_role_policy"):
+            key = (
+                "AssumeRolePolicyDocument"
+                if request.operation == "create_role"
+                else "PolicyDocument"
+            )
+            policy = json.loads(request.parameters[key])
+            for one in policy["Statement"]:
+                for part in ("Action", "Resource"):
+                    if isinstance(one.get(part), list):
+                        one[part] = one[part][0] if len(one[part]) == 1 else one[part][::-1]
+            answer = {key: policy, "Role": {key: policy}}
+            found = request.look(lambda *_, answer=answer: answer)
+            assert found is not None
+            assert found.current == request.wanted
