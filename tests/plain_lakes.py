@@ -62,6 +62,6 @@ def neighbours(rows: Images, asked: NDArray[np.floating], top: int) -> list[tupl
 
 
 def own_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
-    """Have the cache of vectors lie in a folder of the test's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder / "pomona" / "vectors"
+    """Have the cache of vectors, and no other, lie in a folder of the test's."""
+    monkeypatch.setattr("pomona.vector_cache.cache_folder", lambda: folder)
+    return folder / "vectors"
