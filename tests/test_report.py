@@ -78,7 +78,7 @@ def points(labels: list[str], columns: int = 2, **more: Any) -> Points:
 
 def report(labels: list[str], columns: int = 2, lake: str = "lake", **more: Any) -> Report:
     fitted = more.pop("reduction", reduction_of(RATIO))
-    facts = (("version <fitted>", "41 & later"),)
+    facts = (("version <fitted>", "41 <later> & more"),)
     return render(ReportData("refit-7", lake, fitted, points(labels, columns), facts, **more))
 
 
@@ -95,7 +95,7 @@ def packed(html: str) -> dict[str, Any]:
 def test_the_page_is_whole_and_names_what_was_fitted() -> None:
     page = Page(report(["a", "b", "a"], lake="s3a://my & own/<lake>").html)
     assert "s3a://my & own/<lake>" in page.cells
-    assert page.after("version <fitted>") == "41 & later"
+    assert page.after("version <fitted>") == "41 <later> & more"
     assert page.after("rows fitted") == "500"
     assert page.after("columns") == "9, of which 2 never vary"
     assert page.after("components kept") == "2, 85.00% of the variance"

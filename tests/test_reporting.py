@@ -6,28 +6,39 @@ import base64
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
-from features_rows import WRITTEN, Images, images, new_lake, refit_rows
-from lake_rows import append, quarantine_row
+from features_rows import LABELS, WRITTEN, images
 from PIL import Image
 from test_report import Page, packed
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions
-from batch_pca.refit import RefitOptions, refit
-from streaming.commit import Writer
-from streaming.lake import Lake, create_table
-from streaming.schemas import QUARANTINE
-from streaming.storage import StoredFile
+from batch_pca.fit import FitOptions, Reduction, fit
+from batch_pca.labels import LabelSums
+from batch_pca.lineage import write_lineage
+from batch_pca.moments import Moments
+from batch_pca.publish import begin
+from batch_pca.reporting import write_report
+from batch_pca.vectors import Sample
+from streaming.lake import Lake
 
-pytestmark = pytest.mark.spark
+pytestmark = pytest.mark.slow  # matplotlib draws for seconds
+
+MOVED = {LABELS[1]: 1.25, LABELS[0]: 0.5}
+DRIFT: dict[str, Any] = {
+    "drift_from": "r-1",
+    "drift_angle": 21.5,
+    "drift_largest_angle": 80.0,
+    "drift_shift": 0.625,
+    "drift_labels": json.dumps(MOVED),
+    "drift_passed": "the subspace turned by 21.5° (limit 15°)",
+}
 
 
 def png(number: int) -> bytes:
@@ -36,29 +47,15 @@ def png(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def commit(spark: Any, lake: Lake, rows: Images) -> None:
-    """Append rows of images that lie where their paths say."""
-    hashes = []
-    for number, path in enumerate(rows.paths):
-        place = Path(path.removeprefix("file:"))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(png(number))
-        hashes.append(hashlib.sha256(png(number)).hexdigest())
-    table = rows.table()
-    place = table.schema.get_field_index("content_hash")
-    table = table.set_column(place, "content_hash", pa.array(hashes))
-    Writer(spark, lake.features, {"source": "file:/photos"}).upsert(
-        spark.createDataFrame(table), known=False
-    )
-
-
 @dataclass
 class Story:
-    """A lake of two refits, the second of it after a shift; and its page."""
+    """A lake of 30 images that lie where their paths say, and the pages of two refits of them."""
 
     lake: Lake
+    paths: list[str]
+    reduction: Reduction
+    scores: Any
     refits: tuple[PublishedRefit, PublishedRefit]
-    rows: tuple[Images, Images]
 
     def file(self, which: int, name: str) -> Path:
         return Path(self.refits[which].folder.uri.removeprefix("file:"), name)
@@ -68,22 +65,48 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     place = tmp_path_factory.mktemp("reporting")
-    lake = new_lake(spark, place / "lake")
-    create_table(spark, lake.quarantine, QUARANTINE)
-    first, more = images(30, 1, f"file:{place}/a"), images(20, 2, f"file:{place}/b")
-    options = RefitOptions(FitOptions(components=3))
-    commit(spark, lake, first)
-    one = refit(lake.root, options)
-    commit(spark, lake, Images(more.paths, more.labels, more.vectors * np.float32(1.5)))
-    broken = [
-        quarantine_row(StoredFile(f"file:/photos/Fig/{number}.jpg", 5, 1), WRITTEN)
-        | {"reason": reason}
-        for number, reason in enumerate(["empty", "corrupt", "corrupt"])
-    ]
-    append(spark, lake.quarantine, QUARANTINE.ddl, broken)
-    return Story(lake, (one, refit(lake.root, options)), (first, more))
+    lake = Lake.at(str(place / "lake"))
+    rows = images(30, 1, f"file:{place}/photos")
+    hashes = []
+    for number, path in enumerate(rows.paths):
+        photo = Path(path.removeprefix("file:"))
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        photo.write_bytes(png(number))
+        hashes.append(hashlib.sha256(png(number)).hexdigest())
+    table = rows.table()
+    table = table.set_column(
+        table.schema.names.index("content_hash"), "content_hash", pa.array(hashes)
+    )
+    deltalake.write_deltalake(lake.features.removeprefix("file:"), table)
+    reduction = fit(Moments.of(rows.vectors, rows.vectors[0]), FitOptions(components=3))
+    scores = reduction.transform(rows.vectors)
+    first = PublishedRefit(
+        refit_id="r-1",
+        lake=lake,
+        features_version=0,
+        features_timestamp=WRITTEN,
+        model_id="made-up",
+        options=json.dumps({"components": 3, "variance": None, "fit_on": None}),
+        rows=30,
+        rows_fitted=30,
+        explained_variance_ratio=tuple(reduction.explained_variance_ratio[:3]),
+        created_at=WRITTEN,
+        pomona_version="0",
+        statistics="full",
+    )
+    other = replace(first, refit_id="r-0", model_id="another")
+    second = replace(first, refit_id="r-2", **DRIFT)
+    sample = Sample(rows.paths, rows.labels, scores, "c5f", LabelSums())
+    for made, earlier in ((first, [other]), (second, [other, first])):
+        if earlier[1:]:
+            reasons = pa.table({"reason": ["empty", "corrupt", "corrupt"]})
+            deltalake.write_deltalake(lake.quarantine.removeprefix("file:"), reasons)
+        folder = begin(lake, made.refit_id)
+        write_lineage(folder, made, sample.csv_sha256)
+        write_report(folder, made, sample, reduction, earlier)
+    return Story(lake, rows.paths, reduction, scores, (first, second))
 
 
 def test_the_first_refit_has_nothing_to_be_compared_with(story: Story) -> None:
@@ -93,17 +116,17 @@ def test_the_first_refit_has_nothing_to_be_compared_with(story: Story) -> None:
 
 def test_drift_is_told_as_the_table_of_refits_keeps_it(story: Story) -> None:
     page = Page(story.html(1))
-    row = refit_rows(story.lake)[story.refits[1].refit_id]
-    moved = json.loads(row["drift_labels"])
     said = " ".join(page.cells)
-    assert f"turned by {row['drift_angle']:.1f}°" in said
-    assert f"moved by {row['drift_shift']:.2f} standard deviations" in said
-    assert f"furthest label by {max(moved.values()):.2f}" in said
+    assert (
+        "turned by 21.5° and moved by 0.62 standard deviations, its furthest label by 1.25" in said
+    )
     at = page.cells.index("limits passed")
-    told = page.cells[at + 1 :]
-    version = str(row["features_version"])
-    assert told[:4] == [story.refits[1].refit_id, version, "50", "3"]
-    assert row["drift_passed"] in told
+    expected = ["r-2", "0", "30", "3", f"{sum(story.refits[1].explained_variance_ratio):.1%}"]
+    expected += ["21.5°", "0.62", DRIFT["drift_passed"], "r-1"]
+    assert page.cells[at + 1 : at + 10] == expected
+    assert "r-0" not in page.cells  # of another model: not to be compared
+    at = page.cells.index("standard deviations")
+    assert page.cells[at + 1 : at + 5] == [LABELS[1], "1.25", LABELS[0], "0.50"]
     assert Image.open(story.file(1, "drift.png")).format == "PNG"
 
 
@@ -111,15 +134,15 @@ def test_the_quarantine_is_counted_by_reason(story: Story) -> None:
     page = Page(story.html(1))
     assert page.after("corrupt") == "2"
     assert page.after("empty") == "1"
-    assert "No image was in quarantine when this page was made." in Page(story.html(0)).cells
+    assert "Nothing is known of a quarantine." in Page(story.html(0)).cells
 
 
 def test_the_lineage_leads_from_the_csv_to_the_version(story: Story) -> None:
     page = Page(story.html(1))
-    digest = hashlib.sha256(story.file(1, "reduced.csv").read_bytes()).hexdigest()
-    assert page.after("reduced.csv") == f"SHA-256 {digest}"
-    assert page.after("Features").startswith(f"version {story.refits[1].features_version} of ")
+    assert page.after("reduced.csv") == "SHA-256 c5f"
+    assert page.after("Features").startswith("version 0 of 2026-03-03")
     assert page.after("Model") == "made-up"
+    assert page.after("Weights") == "the lake holds no description of the model"
     document = story.file(1, "refit.json").read_text(encoding="utf-8").strip()
     assert document in page.cells
 
@@ -127,13 +150,12 @@ def test_the_lineage_leads_from_the_csv_to_the_version(story: Story) -> None:
 def test_every_image_is_a_point_under_its_path_with_its_picture(story: Story) -> None:
     data = packed(story.html(1))
     paths = data["paths"].decode().split("\n")
-    number = {p.replace("\n", "\\n"): i for r in story.rows for i, p in enumerate(r.paths)}
+    number = {path.replace("\n", "\\n"): i for i, path in enumerate(story.paths)}
     assert sorted(paths) == sorted(number)
-    rows = pyarrow.parquet.read_table(story.file(1, "parquet")).to_pylist()
-    reduced = {row["path"].replace("\n", "\\n"): row["reduced"] for row in rows}
-    scores = np.frombuffer(data["scores"], "<f4").reshape(3, 50).T
-    np.testing.assert_allclose(scores, [reduced[path] for path in paths], rtol=1e-5)
-    assert len(data["pictures"]) == 50
+    scores = np.frombuffer(data["scores"], "<f4").reshape(3, 30).T
+    expected = story.scores[[number[path] for path in paths]]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    assert len(data["pictures"]) == 30
     for place, source in data["pictures"].items():
         content = base64.b64decode(source.removeprefix("data:image/jpeg;base64,"))
         red, green, _ = Image.open(io.BytesIO(content)).getpixel((48, 48))
