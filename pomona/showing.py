@@ -97,7 +97,7 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
         "quarantine": bad and _plain(bad),
         "place": place,
         "versions": versions,
-        "refits": [found for made in refits if (found := _seen(made, path, versions))],
+        "refits": [found for made in refits if (found := seen(made, path, versions))],
     }
 
 
@@ -159,7 +159,7 @@ def _place(refits: list[PublishedRefit], row: Answer) -> Answer | None:
     return None
 
 
-def _seen(made: PublishedRefit, path: str, versions: list[Answer]) -> Answer | None:
+def seen(made: PublishedRefit, path: str, versions: list[Answer]) -> Answer | None:
     """What a refit saw of a path; None where it saw nothing."""
     at = made.features_version
     for version in versions:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import deltalake
@@ -20,6 +20,7 @@ from plain_refits import append, options, publish
 from scipy.linalg import subspace_angles
 
 from batch_pca.catalog import PublishedRefit
+from pomona.showing import seen
 from pomona.travelling import history
 from streaming.lake import Lake
 from streaming.lake_format import write_format
@@ -195,6 +196,18 @@ def test_an_image_is_shown_with_its_row_versions_and_refits(story: Story, pomona
     assert old["row"]["content_hash"] == hashes[0]
     assert [refit["refit_id"] for refit in old["refits"]] == [story.refits[0].refit_id]
     assert len(old["versions"]) == 1
+
+
+def test_a_refit_sees_the_content_that_came_with_its_version(story: Story) -> None:
+    versions = [
+        {"from": 1, "until": 2, "content_hash": "old"},
+        {"from": 2, "until": 4, "content_hash": "new"},
+    ]
+    saw = []
+    for number in range(6):
+        found = seen(replace(story.refits[0], features_version=number), CHANGED, versions)
+        saw.append(found and found["content_hash"])
+    assert saw == [None, "old", "new", "new", None, None]
 
 
 def test_the_place_of_an_image_is_where_scikit_learn_puts_it(story: Story, pomona: Command) -> None:
