@@ -34,9 +34,17 @@ COLUMNS = {
     "refits": "refit_id string, features_version int64, features_timestamp timestamp, "
     "model_id string, options string, rows int64, rows_fitted int64, components int32, "
     "explained_variance_ratio list, seconds double, created_at timestamp, pomona_version string, "
-    "statistics string, statistics_from string",
+    "statistics string, statistics_from string, drift_from string, drift_angle double, "
+    "drift_largest_angle double, drift_shift double, drift_labels string, drift_passed string",
 }
-NULLABLE = {"quarantine": {"content_hash"}, "refits": {"statistics", "statistics_from"}}
+# Of a refit, what tells of another one.
+DRIFT = {
+    f"drift_{what}" for what in ("from", "angle", "largest_angle", "shift", "labels", "passed")
+}
+NULLABLE = {
+    "quarantine": {"content_hash"},
+    "refits": {"statistics", "statistics_from"} | DRIFT,
+}
 TABLES = (FEATURES, QUARANTINE, REFITS)
 
 

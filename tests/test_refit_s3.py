@@ -37,7 +37,7 @@ def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
     parts = {name for name in names if name.startswith("parquet/part-")}
     assert {name for name in names if "/" not in name} == {
         *("reduced.csv", "moments.npz", "components.npz", "report.html"),
-        *("scatter.png", "variance.png"),
+        *("scatter.png", "variance.png", "refit.json", "labels.npz"),
     }
     assert {"pipeline/metadata/_SUCCESS", "parquet/_SUCCESS"} <= names
 
