@@ -1,0 +1,137 @@
+"""What a cluster runs, on one: a master and two workers, `spark-submit`, the environment's archive, S3A on a stand-in.
+
+`POMONA_CHAOS_ARCHIVE` names an archive that was made before; else one is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from lake_truth import Witness
+from small_lakes import GARBAGE, photos
+from stand_in_process import StandIn
+from standalone import Cluster, ended
+
+from bootstrap.environment import build_environment
+from streaming.lake import Lake
+from streaming.s3 import S3Storage
+
+pytestmark = [pytest.mark.s3, pytest.mark.timeout(3000)]
+
+IMAGES = 200
+REGION = {"LocationConstraint": "eu-west-1"}
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[StandIn]:
+    service = StandIn()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in service.variables.items():
+            patch.setenv(name, value)
+        yield service
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = os.environ.get("POMONA_CHAOS_ARCHIVE")
+    if made:
+        return Path(made)
+    return build_environment(tmp_path_factory.mktemp("build") / "environment.tar.gz")
+
+
+@pytest.fixture
+def cluster(
+    stand_in: StandIn, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), archive, stand_in.variables)
+    try:
+        for _ in range(2):
+            cluster.add_worker()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def place(stand_in: StandIn, random_model: Path, request: pytest.FixtureRequest) -> str:
+    """A bucket with images, some of them broken, and a lake with a model and nothing else."""
+    bucket = f"cluster-{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=REGION)
+    for name, content in images().items():
+        s3.put_object(Bucket=bucket, Key=f"images/{name}", Body=content)
+    for file in random_model.rglob("*"):
+        if file.is_file():
+            s3.upload_file(str(file), bucket, f"lake/models/{file.relative_to(random_model)}")
+    return bucket
+
+
+def images() -> dict[str, bytes]:
+    bad = {f"Fig/broken {number}.jpg": GARBAGE for number in range(3)}
+    return photos("Apple Red 1", range(IMAGES)) | bad
+
+
+def witness(bucket: str, stand_in: StandIn) -> Witness:
+    options = {
+        "AWS_ENDPOINT_URL": stand_in.endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "eu-west-1",
+    }
+    return Witness(Lake.at(f"s3://{bucket}/lake"), f"s3a://{bucket}/images", options, S3Storage())
+
+
+def hashes(good: bool) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in images().items()
+        if (content != GARBAGE) == good
+    }
+
+
+def test_ingestion_and_refit_run_there_as_the_steps_do(
+    cluster: Cluster, place: str, stand_in: StandIn
+) -> None:
+    done = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", "--json")
+    assert done.status == 0, done.err
+    assert "not fenced" not in done.err
+    seen = witness(place, stand_in)
+    seen.expect(hashes(True), hashes(False))
+    refitted = cluster.run("refit", f"s3://{place}/lake", "--components", "5")
+    assert refitted.status == 0, refitted.err
+    assert seen.refits_are_whole() == 1
+    again = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once")
+    assert again.status == 0, again.err
+    seen.expect(hashes(True), hashes(False))
+
+
+def test_a_worker_that_is_killed_during_a_micro_batch_costs_no_row(
+    cluster: Cluster, place: str, stand_in: StandIn
+) -> None:
+    small = ("--max-files-per-trigger", "40")
+    process = cluster.submit(
+        "ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", *small
+    )
+    read, killed = 0, False
+    for event in stand_in.events(400):
+        if process.poll() is not None:
+            break
+        read += event.what == "GET" and event.name.startswith("images/")
+        if read >= 60 and not killed:  # in the middle of the second micro-batch
+            cluster.kill_worker(0)
+            killed = True
+            at = time.time()
+            break
+    assert killed, process.communicate()
+    done = ended(process)
+    assert done.status == 0, done.err
+    assert time.time() - at > 1  # it had work left
+    witness(place, stand_in).expect(hashes(True), hashes(False))
