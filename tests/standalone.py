@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
@@ -24,6 +25,20 @@ from streaming.session import LOG_STORE, LOG_STORE_SETTING
 
 SPARK = Path(pyspark.__file__).parent
 SUBMIT = Path(bootstrap.__file__).with_name("submit.py")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What was submitted, and the files that it writes to."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def end(self, seconds: float = 500) -> Done:
+        """Wait for its end."""
+        status = self.process.wait(seconds)
+        return Done(status, self.out.read_text(), self.err.read_text())
 
 
 class Cluster:
@@ -90,7 +105,7 @@ class Cluster:
                 continue
         self.workers[number].wait()
 
-    def submit(self, *words: str) -> subprocess.Popen[str]:
+    def submit(self, *words: str) -> Submitted:
         """`spark-submit` of the step's file, with the step's settings."""
         delta = next(jar for jar in jar_files() if jar.name.startswith("io.delta_delta-spark"))
         settings = {
@@ -107,20 +122,22 @@ class Cluster:
             "spark.driver.memory": "1g",
         }
         told = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-        process = subprocess.Popen(
-            [SPARK / "bin" / "spark-submit", "--master", self.master, *told, SUBMIT, *words],
-            env=self._env,
-            cwd=self._folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._processes.append(process)  # type: ignore[arg-type]
-        return process
+        name = f"submitted-{len(self._processes)}"
+        files = [self._folder / f"{name}.{end}" for end in ("out", "err")]  # a pipe would fill
+        with files[0].open("wb") as out, files[1].open("wb") as err:
+            process = subprocess.Popen(
+                [SPARK / "bin" / "spark-submit", "--master", self.master, *told, SUBMIT, *words],
+                env=self._env,
+                cwd=self._folder,
+                stdout=out,
+                stderr=err,
+            )
+        self._processes.append(process)
+        return Submitted(process, *files)
 
     def run(self, *words: str, seconds: float = 500) -> Done:
         """Submit, and wait for the end."""
-        return ended(self.submit(*words), seconds)
+        return self.submit(*words).end(seconds)
 
     def stop(self) -> None:
         """End all of it."""
@@ -153,12 +170,6 @@ class Cluster:
                 return found[1]
             time.sleep(0.2)
         raise TimeoutError((self._folder / f"{name}.log").read_text())
-
-
-def ended(process: subprocess.Popen[str], seconds: float = 500) -> Done:
-    """How what was submitted ended."""
-    out, err = process.communicate(timeout=seconds)
-    return Done(process.returncode, out, err)
 
 
 def _parents() -> dict[int, int]:

@@ -16,7 +16,7 @@ import pytest
 from lake_truth import Witness
 from small_lakes import GARBAGE, photos
 from stand_in_process import StandIn
-from standalone import Cluster, ended
+from standalone import Cluster
 
 from bootstrap.environment import build_environment
 from streaming.lake import Lake
@@ -117,12 +117,12 @@ def test_a_worker_that_is_killed_during_a_micro_batch_costs_no_row(
     cluster: Cluster, place: str, stand_in: StandIn
 ) -> None:
     small = ("--max-files-per-trigger", "40")
-    process = cluster.submit(
+    submitted = cluster.submit(
         "ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", *small
     )
     read, killed = 0, False
     for event in stand_in.events(400):
-        if process.poll() is not None:
+        if submitted.process.poll() is not None:
             break
         read += event.what == "GET" and event.name.startswith("images/")
         if read >= 60 and not killed:  # in the middle of the second micro-batch
@@ -130,8 +130,8 @@ def test_a_worker_that_is_killed_during_a_micro_batch_costs_no_row(
             killed = True
             at = time.time()
             break
-    assert killed, process.communicate()
-    done = ended(process)
+    assert killed, submitted.err.read_text()
+    done = submitted.end()
     assert done.status == 0, done.err
     assert time.time() - at > 1  # it had work left
     witness(place, stand_in).expect(hashes(True), hashes(False))
