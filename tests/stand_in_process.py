@@ -42,7 +42,7 @@ class StandIn:
             self._requests.get()
         while time.monotonic() < until:
             try:
-                method, path = self._requests.get(timeout=0.1).split(" ", 1)
+                method, _, path = self._requests.get(timeout=0.1).partition(" ")
             except queue.Empty:
                 yield Event("nothing")
             else:
@@ -72,7 +72,9 @@ def serve() -> None:
 
     def tell(environ: dict[str, str], start: object) -> object:
         copies = "COPY" if "HTTP_X_AMZ_COPY_SOURCE" in environ else environ["REQUEST_METHOD"]
-        print(copies, unquote(environ["PATH_INFO"]).lstrip("/"), flush=True)
+        # One write: `print` makes several, and those of other threads come between.
+        sys.stdout.write(f"{copies} {unquote(environ['PATH_INFO']).lstrip('/')}\n")
+        sys.stdout.flush()
         return moto(environ, start)
 
     server = make_server("127.0.0.1", 0, tell, True, request_handler=MotoRequestHandler)
