@@ -17,8 +17,15 @@ log = logging.getLogger(__name__)
 _ENTRY = re.compile(r"(?P<log>offsets|commits|sources/\d+)/(?P<number>\d+)(?P<compact>\.compact)?")
 # What Hadoop says where a file is not what was noted of it.
 _CHECKSUM = re.compile(r"Checksum error: (?:file:)?(\S+)")
-# Spark's name for a log that holds no entry, only a part of its first: it would refuse every later run.
-_FIRST_ENTRY_CUT = "CHECKPOINT_LOCATION_NOT_EMPTY"
+# What Spark says where only it can see the damage; each would end every later run.
+_TOLD = {
+    # A log that holds no entry, only a part of its first.
+    "CHECKPOINT_LOCATION_NOT_EMPTY": "its first entry was not finished",
+    # An entry's checksum stood there before it: nobody else writes, since this process holds the lake.
+    "Multiple streaming queries are concurrently using": "an entry could not be put in place",
+    # What the plan of a batch names is in no log of its source.
+    r"\bbatch \d+ doesn't exist": "the log of the source lacks an entry",
+}
 
 
 def find_damage(lake: Lake, error: BaseException) -> str | None:
@@ -50,8 +57,9 @@ def find_damage(lake: Lake, error: BaseException) -> str | None:
     missing = _missing(entries.values(), names)
     if missing:
         return f"{missing} is missing"
-    if _FIRST_ENTRY_CUT in str(error):
-        return "its first entry was not finished"
+    for words, damage in _TOLD.items():
+        if re.search(words, str(error)):
+            return damage
     checksum = _CHECKSUM.search(str(error))
     return f"{checksum[1]} is not as it was written" if checksum else None
 

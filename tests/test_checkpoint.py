@@ -143,6 +143,20 @@ def test_damage_is_found_and_named(
     assert find_damage(lake, RuntimeError("Read timed out")) == damage
 
 
+@pytest.mark.parametrize(
+    ("words", "damage"),
+    [
+        ("batch 2 doesn't exist", "the log of the source lacks an entry"),
+        ("Multiple streaming queries are concurrently using file:/lake/c", "put in place"),
+        ("[STATE_STORE_CHECKPOINT_LOCATION_NOT_EMPTY] …", "first entry was not finished"),
+        ("the bucket fruits doesn't exist", None),
+    ],
+)
+def test_what_spark_says_of_damage_is_heard(words: str, damage: str | None, tmp_path: Path) -> None:
+    found = find_damage(Lake.at(str(tmp_path)), RuntimeError(words))
+    assert found is None if damage is None else damage in str(found)
+
+
 def test_what_hadoop_says_of_a_checksum_is_heard(tmp_path: Path) -> None:
     error = RuntimeError("Checksum error: file:/lake/checkpoints/ingest/offsets/3 at 0")
     damage = "/lake/checkpoints/ingest/offsets/3 is not as it was written"
