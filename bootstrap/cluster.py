@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from bootstrap.described import comparable, described_request, find_cluster
+from bootstrap.described import comparable, described_request, find_cluster, tags_of
 from bootstrap.names import Names
 from bootstrap.policies import FOR_EMR
 from bootstrap.request import Ask, Found, Parameters, Request
@@ -191,8 +191,7 @@ def _cluster(names: Names, request: Parameters) -> Request:
         found = find_cluster(ask, names.description.name)
         if found is None:
             return None
-        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags") or ()}
-        same = tags.get(MADE_BY) == request_hash(request)
+        same = tags_of(found).get(MADE_BY) == request_hash(request)
         standing = request if same else described_request(ask, found)
         return Found(comparable(standing), {"cluster.JobFlowId": found["Id"]})
 

@@ -13,16 +13,27 @@ LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 _ROLES = {"MASTER": 0, "CORE": 1, "TASK": 2}
 
 
-def find_cluster(ask: Ask, name: str) -> Parameters | None:
-    """The live cluster of this name or id, as `describe_cluster` tells of it; of several the newest."""
-    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE}) or {}
-    found = [one for one in answer["Clusters"] if name in (one["Name"], one["Id"])]
+def list_clusters(ask: Ask, *, live: bool = True) -> list[Parameters]:
+    """The clusters of the account that live, or all that EMR still tells of."""
+    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE} if live else {}) or {}
+    clusters: list[Parameters] = answer.get("Clusters", [])
+    return clusters
+
+
+def find_cluster(ask: Ask, name: str, *, live: bool = True) -> Parameters | None:
+    """The cluster of this name or id, as `describe_cluster` tells of it; of several the newest."""
+    found = [one for one in list_clusters(ask, live=live) if name in (one["Name"], one["Id"])]
     if not found:
         return None
     newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
     described: Any = ask("emr", "describe_cluster", {"ClusterId": newest["Id"]})
     cluster: Parameters = described["Cluster"]
     return cluster
+
+
+def tags_of(cluster: Parameters) -> dict[str, str]:
+    """The tags of a cluster that was described, by their keys."""
+    return {tag["Key"]: tag["Value"] for tag in cluster.get("Tags") or ()}
 
 
 def described_request(ask: Ask, cluster: Parameters) -> Parameters:

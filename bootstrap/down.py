@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bootstrap.account import Account
-from bootstrap.described import LIVE
+from bootstrap.described import list_clusters, tags_of
 from bootstrap.errors import CloudError
 from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters
-from bootstrap.running import UNDER_WAY, find_schedule, live_jobs, newest_application
+from bootstrap.running import find_schedule, live_jobs, newest_application
 
 #: Seconds that an application may take until its jobs are over and it has stopped, and between two looks.
 PATIENCE, PAUSE = 300.0, 5.0
@@ -96,14 +96,12 @@ def staying(names: Names) -> list[str]:
 
 def _clusters(names: Names, ask: Ask) -> list[Parameters]:
     """Live clusters of the description: a schedule may have started several; one of another's making is not ours."""
-    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE}) or {}
     found = []
-    for one in answer.get("Clusters", ()):
+    for one in list_clusters(ask):
         if one["Name"] != names.description.name:
             continue
         described = ask("emr", "describe_cluster", {"ClusterId": one["Id"]}) or {}
-        tags = {tag["Key"]: tag["Value"] for tag in described["Cluster"].get("Tags") or ()}
-        if tags.get("pomona") == names.description.name:
+        if tags_of(described["Cluster"]).get("pomona") == names.description.name:
             found.append(one)
     return found
 
@@ -120,8 +118,7 @@ def _wait(account: Account, one: Ending) -> None:
     while True:
         answer = account.ask("emr-serverless", "get_application", one.parameters) or {}
         state = answer["application"]["state"]
-        asked = one.parameters | {"states": UNDER_WAY}
-        jobs = (account.ask("emr-serverless", "list_job_runs", asked) or {}).get("jobRuns", [])
+        jobs = live_jobs(account.ask, one.parameters["applicationId"])
         if not jobs and (not deleting or state in ("CREATED", "STOPPED")):
             return
         if time.monotonic() > until:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
-from bootstrap.described import LIVE
+from bootstrap.described import find_cluster, list_clusters
 from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters
 
@@ -16,18 +15,6 @@ THERE = ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]
 UNDER_WAY = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED", "CANCELLING"]
 #: Steps and jobs that are told, the newest first: a schedule makes thousands.
 RECENT = 10
-
-
-def newest_cluster(ask: Ask, name: str) -> Parameters | None:
-    """The newest cluster of this name or id, whether it lives or not, as `describe_cluster` tells of it."""
-    answer = ask("emr", "list_clusters", {}) or {}
-    found = [one for one in answer.get("Clusters", ()) if name in (one["Name"], one["Id"])]
-    if not found:
-        return None
-    newest = max(found, key=lambda one: _when(one["Status"], "CreationDateTime"))
-    described: Any = ask("emr", "describe_cluster", {"ClusterId": newest["Id"]})
-    cluster: Parameters = described["Cluster"]
-    return cluster
 
 
 def newest_application(ask: Ask, name: str) -> Parameters | None:
@@ -99,7 +86,7 @@ def state(names: Names, ask: Ask) -> Parameters:
 
 
 def _cluster(ask: Ask, name: str) -> Parameters | None:
-    found = newest_cluster(ask, name)
+    found = find_cluster(ask, name, live=False)
     if found is None:
         return None
     groups = ask("emr", "list_instance_groups", {"ClusterId": found["Id"]}) or {}
@@ -119,8 +106,7 @@ def _cluster(ask: Ask, name: str) -> Parameters | None:
 
 def _others(ask: Ask, newest: Parameters) -> list[str]:
     """Ids of further live clusters of the same name: a clone and what it was made of both cost."""
-    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE}) or {}
-    same = [one["Id"] for one in answer.get("Clusters", ()) if one["Name"] == newest["Name"]]
+    same = [one["Id"] for one in list_clusters(ask) if one["Name"] == newest["Name"]]
     return [one for one in same if one != newest["Id"]]
 
 

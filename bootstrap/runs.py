@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bootstrap.described import find_cluster
 from bootstrap.errors import CloudError
 from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters
-from bootstrap.running import newest_application, newest_cluster, recent_jobs, recent_steps
+from bootstrap.running import newest_application, recent_jobs, recent_steps
 
 #: States in which nothing more is logged.
 OVER = {"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED", "SUCCESS"}
@@ -74,7 +75,7 @@ def find_run(names: Names, ask: Ask, wanted: str, among: str | None = None) -> R
                 asked = where | {"jobRunId": job["id"]}
                 return Run(str(job.get("name")), job["id"], job["state"], prefix, asked, True)
         raise CloudError(_none(wanted, [str(job.get("name") or job["id"]) for job in jobs]))
-    cluster = newest_cluster(ask, among)
+    cluster = find_cluster(ask, among, live=False)
     if cluster is None:
         raise CloudError(f"no cluster {among}: `pomona cloud up` makes one")
     steps = recent_steps(ask, cluster["Id"], most=None)

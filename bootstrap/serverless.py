@@ -6,6 +6,7 @@ from typing import Any
 
 from bootstrap.names import Names
 from bootstrap.request import Ask, Found, Parameters, Request
+from bootstrap.running import THERE
 from bootstrap.steps import ingest_words, serverless_driver
 from bootstrap.uploads import Places
 
@@ -68,8 +69,7 @@ def serverless_requests(names: Names, places: Places) -> list[Request]:
     application, job = create_application(names), ingest_job(names, places)
 
     def look(ask: Ask) -> Found | None:
-        asked = {"states": ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]}
-        answer = ask("emr-serverless", "list_applications", asked) or {}
+        answer = ask("emr-serverless", "list_applications", {"states": THERE}) or {}
         found = [one for one in answer["applications"] if one["name"] == application["name"]]
         if not found:
             return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bootstrap.errors import CloudError
 from bootstrap.names import Names
-from bootstrap.request import Ask, Found, LocalFile, Request
+from bootstrap.request import Ask, Found, LocalFile, Request, put_again
 
 #: Stands for the version while the environment is not built.
 NO_VERSION = "${version}"
@@ -154,5 +154,5 @@ def _put(names: Names, key: str, file: LocalFile, why: str, *, overwrite: bool =
         why=why,
         look=look,
         wanted={"bytes": file.size, "sha256": file.sha256},
-        change=lambda parameters, _found: ("put_object", parameters),
+        change=put_again("put_object"),
     )

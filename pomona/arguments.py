@@ -23,3 +23,6 @@ AsOf = Annotated[
         help='Version number, time or date (UTC unless it names a zone), "3 days ago", or a tag.'
     ),
 ]
+DescriptionFile = Annotated[
+    str, typer.Option("--file", "-f", help="The description (cluster.toml).")
+]

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from bootstrap.schema import Description
 
 
-def tell_example(screen: Screen) -> None:
-    """Print a description to begin with."""
+def tell_example(name: str, screen: Screen) -> None:
+    """Print one of the examples that come with `bootstrap`, to begin with."""
     import bootstrap
 
-    example = Path(bootstrap.__file__).with_name("cluster.example.toml").read_text()
+    example = Path(bootstrap.__file__).with_name(name).read_text()
     for line in example.splitlines():
         screen.line(line)
 
@@ -75,13 +75,11 @@ def tell_plan(file: str, *, as_json: bool) -> None:
 def up_and_tell(file: str, *, as_json: bool) -> None:
     """Send what is not there yet, each request told as it is sent."""
     with told():
-        from bootstrap.description import read_description
-        from bootstrap.names import Names
         from bootstrap.plan import all_requests, remarks, up
 
-        screen, description = Screen(as_json=as_json), read_description(file)
-        account = open_account(description)
-        names = Names(description, account.number, account.partition)
+        screen = Screen(as_json=as_json)
+        names, account = open_names(file)
+        description = names.description
         with screen.working("making what is uploaded"):
             uploads = find_uploads(description, Path(file).parent, make=True)
         if uploads.missing():
@@ -122,6 +120,16 @@ def open_account(description: Description) -> Account:
             f"{description.account}: set AWS_PROFILE, or change `account`"
         )
     return account
+
+
+def open_names(file: str) -> tuple[Names, Account]:
+    """Names of a description in the caller's account, and that account."""
+    from bootstrap.description import read_description
+    from bootstrap.names import Names
+
+    description = read_description(file)
+    account = open_account(description)
+    return Names(description, account.number, account.partition), account
 
 
 @contextmanager

@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from pomona.arguments import Json
+from pomona.arguments import DescriptionFile, Json
 from pomona.cloud_running_commands import app as running_commands
 from streaming.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(running_commands)
-
-File = Annotated[str, typer.Option("--file", "-f", help="The description (cluster.toml).")]
 
 
 @app.callback()
@@ -33,11 +31,11 @@ def example() -> None:
     from pomona.cloud import tell_example
     from pomona.screen import Screen
 
-    tell_example(Screen())
+    tell_example("cluster.example.toml", Screen())
 
 
 @app.command()
-def plan(file: File = "cluster.toml", as_json: Json = False) -> None:
+def plan(file: DescriptionFile = "cluster.toml", as_json: Json = False) -> None:
     """Show every request that `up` would send to AWS, and send none of them.
 
     Example: pomona cloud plan -f cluster.toml
@@ -48,7 +46,7 @@ def plan(file: File = "cluster.toml", as_json: Json = False) -> None:
 
 
 @app.command()
-def up(file: File = "cluster.toml", as_json: Json = False) -> None:
+def up(file: DescriptionFile = "cluster.toml", as_json: Json = False) -> None:
     """Make all that the description says and is not there yet; run again, it goes on.
 
     Example: pomona cloud up -f cluster.toml
@@ -72,7 +70,7 @@ def clone(
         bool, typer.Option("--with-steps", help="Begin with its steps that are not over.")
     ] = False,
     dry_run: DryRun = False,
-    file: File = "cluster.toml",
+    file: DescriptionFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
     """Make a new cluster like CLUSTER, with changes, and show the difference.
@@ -95,7 +93,7 @@ def resize(
         str | None, typer.Option(help="Another type of node, by a clone.")
     ] = None,
     dry_run: DryRun = False,
-    file: File = "cluster.toml",
+    file: DescriptionFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
     """Give CLUSTER more or fewer nodes where it stands, or larger ones by a clone.

@@ -10,15 +10,6 @@ from pomona.screen import Screen
 from streaming.errors import UsageError
 
 
-def tell_prices(screen: Screen) -> None:
-    """Print an empty table of prices."""
-    import bootstrap
-
-    example = Path(bootstrap.__file__).with_name("prices.example.toml").read_text()
-    for line in example.splitlines():
-        screen.line(line)
-
-
 def parse_count(text: str, option: str) -> int:
     """A whole number as people type it: ``10e6``, ``1_000_000`` or ``2,500,000``."""
     try:

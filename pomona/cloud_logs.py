@@ -8,8 +8,7 @@ from contextlib import suppress
 from time import sleep
 from typing import TYPE_CHECKING
 
-from pomona.cloud import told
-from pomona.cloud_running import open_names
+from pomona.cloud import open_names, told
 from pomona.screen import Screen
 from streaming.errors import AccountError, UsageError
 

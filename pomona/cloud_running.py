@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from pomona.cloud import open_account, told
+from pomona.cloud import open_names, told
 from pomona.screen import Screen
 from streaming.errors import UsageError
-
-if TYPE_CHECKING:
-    from bootstrap.account import Account
-    from bootstrap.names import Names
-
-
-def open_names(file: str) -> tuple[Names, Account]:
-    """Names of a description in the caller's account, and that account."""
-    from bootstrap.description import read_description
-    from bootstrap.names import Names
-
-    description = read_description(file)
-    account = open_account(description)
-    return Names(description, account.number, account.partition), account
 
 
 def tell_state(file: str, *, as_json: bool) -> None:

@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pomona.arguments import Json
+from pomona.arguments import DescriptionFile, Json
 
 app = typer.Typer()
-
-File = Annotated[str, typer.Option("--file", "-f", help="The description (cluster.toml).")]
 
 
 @app.command()
@@ -50,14 +48,14 @@ def prices() -> None:
 
     Example: pomona cloud prices > prices.toml
     """
-    from pomona.cloud_estimate import tell_prices
+    from pomona.cloud import tell_example
     from pomona.screen import Screen
 
-    tell_prices(Screen())
+    tell_example("prices.example.toml", Screen())
 
 
 @app.command()
-def status(file: File = "cluster.toml", as_json: Json = False) -> None:
+def status(file: DescriptionFile = "cluster.toml", as_json: Json = False) -> None:
     """Tell how cluster, steps, jobs and schedule stand.
 
     Example: pomona cloud status -f cluster.toml
@@ -69,7 +67,7 @@ def status(file: File = "cluster.toml", as_json: Json = False) -> None:
 
 @app.command()
 def down(
-    file: File = "cluster.toml",
+    file: DescriptionFile = "cluster.toml",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -88,7 +86,7 @@ def tunnel(
         str | None,
         typer.Argument(metavar="CLUSTER", help="Name or id (the description's)."),
     ] = None,
-    file: File = "cluster.toml",
+    file: DescriptionFile = "cluster.toml",
     via: Annotated[str, typer.Option(help="ssh or session-manager.")] = "ssh",
     key: Annotated[
         str | None, typer.Option(help="Private key (~/.ssh/, by the name of the key pair).")
@@ -125,7 +123,7 @@ def logs(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="ingest, refit, or the id of a step or job.")
     ] = "ingest",
-    file: File = "cluster.toml",
+    file: DescriptionFile = "cluster.toml",
     cluster: Annotated[
         str | None, typer.Option(help="Of this cluster or application, in place of the newest.")
     ] = None,

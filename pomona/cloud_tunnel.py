@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pomona.cloud import told
-from pomona.cloud_running import open_names
+from pomona.cloud import open_names, told
 from pomona.screen import Screen
 from streaming.errors import AccountError, UsageError
 from streaming.jars import cache_folder
@@ -142,11 +141,11 @@ def _require_sense(options: TunnelOptions) -> None:
 
 
 def _node(names: Names, account: Account, options: TunnelOptions) -> Node:
-    from bootstrap.running import newest_cluster
+    from bootstrap.described import find_cluster
     from bootstrap.tunnel import primary_node
 
     name = options.cluster or names.description.name
-    cluster = newest_cluster(account.ask, name)
+    cluster = find_cluster(account.ask, name, live=False)
     if cluster is None and names.description.mode == "serverless":
         raise AccountError(
             "EMR Serverless has no node that a tunnel could lead to: EMR Studio shows the Spark UI of its jobs"
