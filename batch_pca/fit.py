@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch_pca.moments import Matrix, Moments, Vector
+from batch_pca.projection import Projection
 from streaming.errors import SnapshotError, UsageError
 
 # Cumulative sums of some thousand ratios end within this of 1.
@@ -50,34 +51,22 @@ class FitOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Reduction:
-    """A fitted scaler and PCA of n rows of width d.
+class Reduction(Projection):
+    """A projection, and what its fit tells of the rows.
 
     Attributes
     ----------
-    mean, std : ndarray of shape (d,), float64
-        Mean and sample standard deviation (n - 1) of each column, in the features' unit; `std` is
-        exactly 0 where the column is constant.
-    components : ndarray of shape (k, d), float64
-        Orthonormal rows in the space of standardized columns, most variance first; 0 at constant
-        columns.
     explained_variance, explained_variance_ratio : ndarray of shape (r,), float64
         The whole spectrum of the standardized rows, descending, and its shares (which sum to 1),
         where ``r = min(n - 1, columns that vary)``.
-    count : int
-        Rows fitted, n.
     constant_columns : int
         Columns that never vary; the scaler turns them into 0.
     limited_by_rows : bool
         Whether n - 1, and not the columns, is the limit on the number of components.
     """
 
-    mean: Vector
-    std: Vector
-    components: Matrix
     explained_variance: Vector
     explained_variance_ratio: Vector
-    count: int
     constant_columns: int
     limited_by_rows: bool
 
@@ -94,14 +83,6 @@ class Reduction:
     def components_for(self, variance: float) -> int:
         """Return the least number of components that explain a share of the variance in (0, 1]."""
         return components_reaching(self.explained_variance_ratio, variance)
-
-    def transform(self, rows: NDArray[Any]) -> Matrix:
-        """Standardize and project rows (n, d) to scores (n, k); ValueError for another width."""
-        if rows.ndim != 2 or rows.shape[1] != self.mean.size:
-            raise ValueError(f"rows of shape {rows.shape} where (n, {self.mean.size}) is needed")
-        scale = np.where(self.std > 0, self.std, 1.0)
-        scores: Matrix = ((rows - self.mean) / scale) @ self.components.T
-        return scores
 
 
 def components_reaching(ratio: Vector, variance: float) -> int:

@@ -8,9 +8,10 @@ import logging
 import os
 import socket
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from batch_pca.moments import Moments
 from batch_pca.pipeline import pipeline_model
 from streaming.lake import Lake
 from streaming.patience import read_patiently
-from streaming.storage import storage_of
+from streaming.storage import is_s3, local_path, storage_of
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,12 @@ class Folder:
     def report(self) -> str:
         """The page."""
         return f"{self.uri}/report.html"
+
+    def parquet_files(self) -> Iterator[Path | io.BytesIO]:
+        """The files of the reduced vectors, in the order in which Spark numbered them, for pyarrow to open."""
+        for path in sorted(file.path for file in storage_of(self.uri).list(self.parquet)):
+            if path.endswith(".parquet"):
+                yield io.BytesIO(read_patiently(path)) if is_s3(path) else local_path(path)
 
     def exists(self) -> bool:
         """Whether it is still there."""

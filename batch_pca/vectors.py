@@ -27,8 +27,7 @@ from batch_pca.projecting import project
 from batch_pca.publish import Folder
 from batch_pca.snapshot import Snapshot
 from batch_pca.spreadsheets import harmless
-from streaming.patience import read_patiently
-from streaming.storage import is_s3, local_path, storage_of
+from streaming.storage import storage_of
 
 #: What the page of a refit shows: so many rows, on so many components.
 POINTS = 100_000
@@ -89,7 +88,7 @@ def _write_csv(folder: Folder, k: int, step: int, sums: LabelSums) -> Sample:
         local = Path(scratch, "reduced.csv")
         with local.open("wb") as file:
             file.write(_lines(pa.table({name: [] for name in names}), header=True))
-            for batch, lines in _with_lines(_read_back(folder.parquet), names):
+            for batch, lines in _with_lines(_read_back(folder), names):
                 file.write(lines)
                 chosen = np.arange(-seen % step, batch.num_rows, step)
                 paths += batch.column(0).take(pa.array(chosen)).to_pylist()
@@ -135,14 +134,9 @@ def _scores(batch: pa.RecordBatch) -> NDArray[np.float64]:
     return scores.reshape(batch.num_rows, -1)
 
 
-def _read_back(parquet: str) -> Iterator[pa.RecordBatch]:
-    """The rows of the Parquet files, in the order in which Spark numbered them."""
-    storage = storage_of(parquet)
-    for file in sorted(storage.list(parquet), key=lambda file: file.path):
-        if file.path.endswith(".parquet"):
-            content = (
-                io.BytesIO(read_patiently(file.path)) if is_s3(file.path) else local_path(file.path)
-            )
-            yield from pyarrow.parquet.ParquetFile(content).iter_batches(
-                _CSV_ROWS, columns=["path", "label", "reduced"]
-            )
+def _read_back(folder: Folder) -> Iterator[pa.RecordBatch]:
+    """The rows of the Parquet files, in their order."""
+    for file in folder.parquet_files():
+        yield from pyarrow.parquet.ParquetFile(file).iter_batches(
+            _CSV_ROWS, columns=["path", "label", "reduced"]
+        )

@@ -12,14 +12,14 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from batch_pca.catalog import PublishedRefit, published
-from batch_pca.published_fit import PublishedFit, read_fit
+from batch_pca.projection import Projection
+from batch_pca.published_fit import read_fit
 from batch_pca.reading import feature_matrix
 from pomona.asking import explained, open_lake
 from streaming.as_of import resolve
 from streaming.delta_rs import arrow_of, open_table
 from streaming.errors import SnapshotError
-from streaming.patience import read_patiently
-from streaming.storage import is_s3, local_path, storage_of
+from streaming.storage import is_s3
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +36,12 @@ class Pca:
     ----------
     refit : PublishedRefit
         Where they come from: features version, model, rows, options.
-    fit : PublishedFit
+    fit : Projection
         ``mean`` and ``std``, (d,), and ``components``, (k, d).
     """
 
     refit: PublishedRefit
-    fit: PublishedFit
+    fit: Projection
 
     @property
     def components(self) -> NDArray[np.float64]:
@@ -168,13 +168,7 @@ class OpenLake:
         """``path``, ``label`` and ``reduced`` of a refit, or of the one published last, in the order of the paths."""
         folder = (refit or self.latest_pca().refit).folder
         with explained():
-            files = sorted(file.path for file in storage_of(folder.uri).list(folder.parquet))
-            contents = [
-                pa.BufferReader(read_patiently(path)) if is_s3(path) else local_path(path)
-                for path in files
-                if path.endswith(".parquet")
-            ]
-            return pa.concat_tables(pyarrow.parquet.read_table(content) for content in contents)
+            return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
 
     def query(self, sql: str) -> pd.DataFrame:
         """Ask in Spark SQL, as `pomona query` does, which reads and changes nothing."""
