@@ -102,6 +102,12 @@ class PublishedRefit:
         )
 
     @property
+    def labels_moved(self) -> dict[str, float]:
+        """How far each label's mean has moved, the furthest first; empty where nothing was compared."""
+        moved: dict[str, float] = json.loads(self.drift_labels or "{}")
+        return moved
+
+    @property
     def drift_told(self) -> str:
         """What has moved since an earlier refit, for people."""
         if self.drift_from is None:
@@ -111,7 +117,7 @@ class PublishedRefit:
             f"(largest principal angle {self.drift_largest_angle:.1f}°), "
             f"the mean moved by {self.drift_shift:.2f} standard deviations"
         )
-        labels: dict[str, float] = json.loads(self.drift_labels or "{}")
+        labels = self.labels_moved
         label, furthest = next(iter(labels.items()), ("", 0.0))
         return f"{told}, that of {label} the furthest, by {furthest:.2f}" if labels else told
 

@@ -73,6 +73,6 @@ def drift_json(made: PublishedRefit) -> dict[str, Any] | None:
         "angle": made.drift_angle,
         "largest_angle": made.drift_largest_angle,
         "shift": made.drift_shift,
-        "labels": json.loads(made.drift_labels or "{}"),
+        "labels": made.labels_moved,
         "passed": made.drift_passed,
     }

@@ -68,7 +68,7 @@ def write_report(
             document=document,
             moves=[Movement(*_moved(one)) for one in latest if one.drift_from is not None],
             refits=(_HEAD, *map(_row, reversed(latest))),
-            labels_moved=json.loads(made.drift_labels or "{}"),
+            labels_moved=made.labels_moved,
             quarantine=_quarantine(lake),
         )
     )
@@ -99,7 +99,7 @@ def _moved(made: PublishedRefit) -> tuple[str, float, float, float, bool]:
         f"v{made.features_version}",
         made.drift_angle or 0.0,
         made.drift_shift or 0.0,
-        max(json.loads(made.drift_labels or "{}").values(), default=0.0),
+        max(made.labels_moved.values(), default=0.0),
         made.drift_passed is not None,
     )
 

@@ -9,12 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.delta_rs import rows_of
 from streaming.errors import FaultError
 from streaming.lake import Lake
 from streaming.storage import TransientFault
-
-__all__ = ["Answer", "explained", "iso", "open_lake", "rows_of"]
 
 Answer = dict[str, Any]
 
@@ -43,3 +40,10 @@ def explained() -> Iterator[None]:
 def iso(moment: datetime) -> str:
     """A time as ISO 8601, to the second."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def plain(row: Answer) -> Answer:
+    """A row with its times as ISO 8601."""
+    return {
+        name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()
+    }

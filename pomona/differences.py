@@ -56,9 +56,12 @@ def diff(location: str, one: str, other: str) -> Answer:
     UsageError, SnapshotError
         Where there is no such version or refit.
     """
+    from batch_pca.catalog import published
+
     lake = open_lake(location)
     with explained():
-        sides = [_side(lake, word) for word in (one, other)]
+        refits = published(lake)
+        sides = [_side(lake, refits, word) for word in (one, other)]
         before, after = (open_table(lake.features, side.pinned.number) for side in sides)
         changed, rows = compare_tables(before, after)
         made = sides[0].refit, sides[1].refit
@@ -77,10 +80,7 @@ def diff(location: str, one: str, other: str) -> Answer:
         }
 
 
-def _side(lake: Lake, word: str) -> Side:
-    from batch_pca.catalog import published
-
-    refits = published(lake)
+def _side(lake: Lake, refits: list[PublishedRefit], word: str) -> Side:
     named = [made for made in refits if made.refit_id == word]
     pinned = resolve(lake, str(named[0].features_version) if named else word)
     of_it = named or [made for made in refits if made.features_version == pinned.number]

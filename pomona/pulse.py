@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from pomona.asking import Answer, explained, iso, open_lake
 from pomona.questions import last_batch
-from streaming.delta_rs import open_tables
+from streaming.delta_rs import open_tables, rows_of
 from streaming.lake import is_table
 from streaming.table_log import read_back
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from pomona.asking import Answer, explained, iso, open_lake, plain
 from streaming.as_of import resolve, version_at
 from streaming.decode import Reason
-from streaming.delta_rs import changes, open_table, open_tables, quoted
+from streaming.delta_rs import changes, open_table, open_tables, quoted, rows_of
 from streaming.errors import PomonaError, UsageError
 from streaming.lake import Lake, is_table
 from streaming.storage import TransientFault
@@ -98,10 +98,7 @@ def quarantine(location: str, reason: str | None = None, as_of: str | None = Non
             if version is None:
                 return []
         rows = rows_of(open_table(lake.quarantine, version), "*", f"{only}ORDER BY reason, path")
-    return [
-        {name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()}
-        for row in rows
-    ]
+    return [plain(row) for row in rows]
 
 
 def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:

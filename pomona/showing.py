@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from pomona.asking import Answer, explained, open_lake, plain
 from pomona.travelling import names_of, pinned_json
 from streaming.as_of import Pinned, resolve
-from streaming.delta_rs import changes, open_table, plain_rows, quoted
+from streaming.delta_rs import changes, open_table, plain_rows, quoted, rows_of
 from streaming.errors import LakeError, SnapshotError
 from streaming.lake import Lake
 from streaming.reachable import commit_times, oldest_whole
@@ -93,8 +93,8 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     return {
         "as_of": pinned_json(pinned),
         "path": path,
-        "row": row and _plain(row),
-        "quarantine": bad and _plain(bad),
+        "row": row and plain(row),
+        "quarantine": bad and plain(bad),
         "place": place,
         "versions": versions,
         "refits": [found for made in refits if (found := seen(made, path, versions))],
@@ -136,7 +136,7 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
             found.append({"from": number, "until": None, "committed": times.get(number), **row})
         elif found and found[-1]["until"] is None:
             found[-1]["until"] = number
-    return [_plain(version) for version in found]
+    return [plain(version) for version in found]
 
 
 def _refits(lake: Lake, pinned: Pinned) -> list[PublishedRefit]:
@@ -172,9 +172,3 @@ def seen(made: PublishedRefit, path: str, versions: list[Answer]) -> Answer | No
                 "fitted": prefix is None or path.startswith(f"{prefix}/"),
             }
     return None
-
-
-def _plain(row: Answer) -> dict[str, Any]:
-    return {
-        name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()
-    }

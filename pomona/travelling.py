@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from pomona.asking import Answer, explained, iso, open_lake, rows_of
+from pomona.asking import Answer, explained, iso, open_lake
 from streaming.as_of import Pinned, resolve
-from streaming.delta_rs import open_table
+from streaming.delta_rs import open_table, rows_of
 from streaming.errors import UsageError
 from streaming.lake import Lake, is_table
 from streaming.storage import storage_of
