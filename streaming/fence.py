@@ -19,7 +19,7 @@ from py4j.protocol import Py4JError
 from streaming import __version__
 from streaming.lease import Holder
 from streaming.s3_access import s3_client, split
-from streaming.s3_faults import translated
+from streaming.s3_faults import PRECONDITION_FAILED, translated
 from streaming.session import LOG_STORE, LOG_STORE_SETTING
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _empty_commit(table: str, holder: Holder) -> int | None:
             try:
                 client.put_object(Bucket=bucket, Key=key, Body=_content(holder), IfNoneMatch="*")
             except client.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] in ("PreconditionFailed", "412"):
+                if error.response["Error"]["Code"] in PRECONDITION_FAILED:
                     continue  # an earlier holder's commit came first, or this one did at a try before
                 raise
             return last + 1

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from streaming.errors import LeaseError
 from streaming.lease import Holder
 from streaming.s3_access import s3_client, split
-from streaming.s3_faults import translated
+from streaming.s3_faults import PRECONDITION_FAILED, translated
 from streaming.storage import TransientFault
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ T = TypeVar("T")
 _COARSE = 2.0  # seconds: S3 tells both times in whole ones
 _ATTEMPTS = 6
 _BRISK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=5)
-_TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_TAKEN = PRECONDITION_FAILED | {"ConditionalRequestConflict", "409"}
 
 
 @dataclass(frozen=True)

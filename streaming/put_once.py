@@ -8,8 +8,6 @@ import uuid
 from streaming.patience import with_patience
 from streaming.storage import TransientFault, is_s3, local_path
 
-_TAKEN = {"PreconditionFailed", "412"}
-
 
 def put_once(path: str, content: bytes) -> bool:
     """Put a file in place, whole, unless there is one of that name.
@@ -55,7 +53,7 @@ def _put_object(path: str, content: bytes) -> bool:
     from botocore.exceptions import ClientError
 
     from streaming.s3_access import s3_client, split
-    from streaming.s3_faults import translated
+    from streaming.s3_faults import PRECONDITION_FAILED, translated
 
     client = s3_client()
     where = dict(zip(("Bucket", "Key"), split(path), strict=True))
@@ -65,7 +63,7 @@ def _put_object(path: str, content: bytes) -> bool:
             try:
                 client.put_object(**where, Body=content, IfNoneMatch="*")
             except ClientError as error:
-                if error.response["Error"]["Code"] not in _TAKEN:
+                if error.response["Error"]["Code"] not in PRECONDITION_FAILED:
                     raise
                 found: bytes = client.get_object(**where)["Body"].read()
                 return found == content

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from streaming.delta_rs import open_table
 from streaming.patience import read_patiently
 from streaming.storage import storage_of
-from streaming.table_log import AT_ONCE, Commit, list_commits, read_commits
+from streaming.table_log import AT_ONCE, Commit, forwards, list_commits, read_commits
 
 _CHECKPOINT = re.compile(r"/_delta_log/(\d{20})\.checkpoint\b")
 
@@ -30,11 +30,11 @@ def commit_times(location: str) -> dict[int, datetime]:
     if commits[-1].info().get("inCommitTimestamp"):  # a table can be told to date its commits so
         times = {commit.number: commit.committed for commit in read_commits(location)}
     else:
-        times, latest = {}, 0
-        for commit in commits:
-            # As Spark does: two commits of a millisecond, or clocks that differ, do not turn time back.
-            latest = max(commit.file.modified_ms, latest + 1)
-            times[commit.number] = datetime.fromtimestamp(latest / 1000, UTC)
+        moments = forwards(commit.file.modified_ms for commit in commits)
+        times = {
+            commit.number: datetime.fromtimestamp(moment / 1000, UTC)
+            for commit, moment in zip(commits, moments, strict=True)
+        }
     first = _first(sorted(times), checkpoints)
     return {number: moment for number, moment in times.items() if number >= first}
 

@@ -12,6 +12,8 @@ from streaming.errors import SourceError
 from streaming.storage import TransientFault
 
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
+#: S3's answer where a put's condition does not hold: another was there first, or this one's answer was lost.
+PRECONDITION_FAILED = frozenset({"PreconditionFailed", "412"})
 # An archived object (InvalidObjectState) cannot be read until someone restores it.
 _DENIED = {"403", "AccessDenied", "Forbidden", "AllAccessDisabled", "InvalidObjectState"}
 _WHO = "check `aws sts get-caller-identity`, AWS_PROFILE and the region"

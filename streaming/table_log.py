@@ -121,13 +121,19 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
     if last is not None:
         commits = commits[-last:]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        infos = pool.map(Commit.info, commits)
-    versions, latest = [], 0
-    for commit, info in zip(commits, infos, strict=True):
-        # Two commits of a millisecond, or clocks that differ: time must not run backwards.
-        latest = max(_committed_ms(commit.file, info), latest + 1)
-        versions.append(version_of(commit.number, latest, info))
-    return versions
+        infos = list(pool.map(Commit.info, commits))
+    times = forwards(_committed_ms(c.file, info) for c, info in zip(commits, infos, strict=True))
+    return [
+        version_of(c.number, at, info) for c, at, info in zip(commits, times, infos, strict=True)
+    ]
+
+
+def forwards(times: Iterable[int]) -> Iterator[int]:
+    """Times of commits, in milliseconds, as Spark takes them: each later than the one before, whatever clocks say."""
+    latest = 0
+    for time in times:
+        latest = max(time, latest + 1)
+        yield latest
 
 
 def read_back(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
