@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_account import MAKER, READING, CloudAccount, serve
+from cloud_account import MAKER, READING, CloudAccount
 from cloud_place import describe, make_cloud_place
 from command_line import Command
 
+pytest_plugins = ["cloud_fixtures"]
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
-    with serve(tmp_path_factory.mktemp("tls")) as account:
-        yield account
 
 
 @pytest.fixture

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_account import ACCOUNT, MAKER, READING, REGION, CloudAccount, serve
-from cloud_place import describe, make_cloud_place
+from cloud_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
+from cloud_place import describe
 from command_line import Command
 from described import KINDS, names, uploads
 
 from bootstrap.account import Account
 from bootstrap.plan import all_requests, up
 
+pytest_plugins = ["cloud_fixtures"]
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
-    with serve(tmp_path_factory.mktemp("tls")) as account:
-        yield account
 
 
 @pytest.fixture
@@ -33,16 +27,6 @@ def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccou
         monkeypatch.setenv(name, value)
     become(monkeypatch, served, "*")
     return served
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return make_cloud_place(tmp_path / "place", monkeypatch)
-
-
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
 
 
 def become(patch: pytest.MonkeyPatch, account: CloudAccount, *actions: str) -> None:
