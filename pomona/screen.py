@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,6 @@ class Screen:
             self._out.width = 2000  # a file has no width; do not fold what a script may read
         self._progress = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._status: Status | None = None
-        self._started = time.monotonic()
 
     def line(self, text: str = "") -> None:
         """Say something that is no result, in one line."""

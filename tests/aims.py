@@ -55,7 +55,7 @@ S3 = {
     "featurizing": Aim("GET", r"images/.*\.jpg", within=0.5),
     "rows are being written": Aim("PUT", r"lake/(features|quarantine)/part-.*", within=0.2),
     "inside a commit": Aim("PUT", rf"lake/{_LOG}/{_LATER}", within=0.01),
-    "between the two table writes": Aim("PUT", r"lake/quarantine/_delta_log/\d*\.crc"),
+    "between the two table writes": Aim("COPY", r"lake/quarantine/_delta_log/\d*\.crc"),
     "inside the checkpoint's commit": Aim("PUT", rf"lake/{_BATCH}/commits/.*"),
     "inside the checkpoint's renaming": Aim("COPY", rf"lake/{_BATCH}/.*"),
     "a refit's folder begins": Aim("PUT", r"lake/reduced/.*_unpublished\.json", command="refit"),

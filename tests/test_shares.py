@@ -56,8 +56,8 @@ def test_a_cluster_that_gives_tasks_no_gpu_is_told_how() -> None:
 @pytest.mark.parametrize(
     ("device", "count", "shares"),
     [
-        ("cpu", 10_000, 100),
-        ("cpu", 801, 9),
+        ("cpu", 10_000, 40),
+        ("cpu", 2_001, 16),
         ("cpu", 100, 8),
         ("cpu", 3, 3),
         ("cuda", 10_000, 2),
