@@ -61,7 +61,10 @@ def cores_of(instance_type: str) -> int:
         return 2
     found = re.fullmatch(r"(\d*)xlarge", size)
     if not found:
-        raise CloudError(f"{instance_type}: its name does not say how many cores it has: --cores")
+        raise CloudError(
+            f"{instance_type}: its name does not say how many cores it has; "
+            "`pomona cloud estimate --cores` takes the number"
+        )
     return 4 * int(found[1] or 1)
 
 
