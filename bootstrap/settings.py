@@ -30,9 +30,9 @@ def applied(request: Parameters, settings: Mapping[str, str]) -> Parameters:
         core, task = count_of(made, "CORE"), count_of(made, "TASK")
         if "instances.core" in values:
             limits["MinimumCapacityUnits"] = core
-        limits["MaximumCoreCapacityUnits"] = max(limits.get("MaximumCoreCapacityUnits", 0), core)
-        on_demand = max(limits.get("MaximumOnDemandCapacityUnits", 0), core)
-        limits["MaximumOnDemandCapacityUnits"] = on_demand
+        for key in ("MaximumCoreCapacityUnits", "MaximumOnDemandCapacityUnits"):
+            if key in limits:  # where there is none, EMR takes that of all nodes
+                limits[key] = max(limits[key], core)
         limits["MaximumCapacityUnits"] = max(limits["MaximumCapacityUnits"], core + task)
     return made
 
