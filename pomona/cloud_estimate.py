@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
     from bootstrap.schema import Description
 
 
+_MOST = 10**15  # which a float holds exactly
+
+
 def parse_count(text: str, option: str) -> int:
     """A whole number as people type it: ``10e6``, ``1_000_000`` or ``2,500,000``."""
     try:
-        number = float(text.replace(",", "").replace("_", ""))
-        if number < 0 or number != int(number):
+        grouped = re.fullmatch(r"\d{1,3}(,\d{3})+", text)  # 1,5 is no 15
+        number = float(text.replace(",", "") if grouped else text)
+        if not 0 <= number <= _MOST or number != int(number):
             raise ValueError
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise UsageError(f"{option} {text}: give a whole number, such as 10e6") from error
     return int(number)
 
