@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pomona.cloud import open_account, told
 from pomona.cloud_estimate import LoadWords, compared, compared_lines
 from pomona.cloud_telling import readable, request_lines
 from pomona.screen import Screen
-from streaming.errors import UsageError
+from streaming.errors import AccountError, UsageError
+
+if TYPE_CHECKING:
+    from bootstrap.account import Account
+    from bootstrap.schema import Description
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, str]:
@@ -55,11 +60,9 @@ def clone_and_tell(
     dry, with_steps = how
     with told():
         from bootstrap.clone import clone
-        from bootstrap.description import read_description
         from bootstrap.settings import sized
 
-        screen, description = Screen(as_json=as_json), read_description(file)
-        account = open_account(description)
+        screen, (description, account) = Screen(as_json=as_json), _open(file)
         made = clone(account.ask, cluster, settings, with_steps=with_steps)
         before, after = (sized(description, one) for one in (made.before, made.request))
         found = compared(load, before, after) if load else None
@@ -99,11 +102,9 @@ def resize_and_tell(
     """Give a cluster other numbers of nodes where it stands; tell what a load takes before and after."""
     with told():
         from bootstrap.clone import resize
-        from bootstrap.description import read_description
         from bootstrap.settings import sized
 
-        screen, description = Screen(as_json=as_json), read_description(file)
-        account = open_account(description)
+        screen, (description, account) = Screen(as_json=as_json), _open(file)
         made = resize(account.ask, cluster, settings)
         before, after = (sized(description, one) for one in (made.before, made.after))
         found = compared(load, before, after)
@@ -122,3 +123,16 @@ def resize_and_tell(
         screen.show({"cluster": cluster, "sent": not dry, "requests": told_, "estimate": found})
     elif dry and made.operations:
         screen.line("nothing was sent")
+
+
+def _open(file: str) -> tuple[Description, Account]:
+    """A description of nodes, and the account that they are in."""
+    from bootstrap.description import read_description
+
+    description = read_description(file)
+    if description.mode == "serverless":
+        raise AccountError(
+            f'{file}: mode is "serverless", which has no nodes to be more, fewer or other ones: '
+            "EMR Serverless scales by itself, up to [limits] nodes"
+        )
+    return description, open_account(description)

@@ -284,6 +284,13 @@ MISTAKES = {
 }
 
 
+def test_what_has_no_nodes_is_not_resized(pomona: Command) -> None:
+    describe(Path(), 'mode = "serverless"\n')
+    for words in (("resize", "fruits", "--core", 3), ("clone", "fruits")):
+        said = pomona("cloud", *words).complaint
+        assert 'cluster.toml: mode is "serverless", which has no nodes' in said
+
+
 def test_mistakes_are_one_line(pomona: Command, account: CloudAccount) -> None:
     before = clusters(account)
     for words, (status, told) in MISTAKES.items():
