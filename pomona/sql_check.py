@@ -34,7 +34,7 @@ LikeAll LikeAny NotLikeAll NotLikeAny RLike CaseWhen Concat CreateNamedStruct Na
 CurrentTimestamp StringTrim StringTrimLeft StringTrimRight Substring LambdaFunction WindowSpecDefinition
 WindowSpecReference WindowExpression SpecifiedWindowFrame UnspecifiedFrame UnboundedPreceding UnboundedFollowing
 CurrentRow Coalesce GroupingSets Cube Rollup PipeExpression StringLocate Overlay ILike TimestampAdd TimestampDiff
-AggregateExpression First Last AnyValue
+AggregateExpression First Last AnyValue PercentileCont PercentileDisc
 """
 # As Spark groups its own functions. Left out: what reads files of schemas (Avro, Protobuf), XML, and of the
 # miscellaneous all but four.
