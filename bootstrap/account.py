@@ -35,14 +35,14 @@ class Account:
     """
 
     def __init__(self, region: str) -> None:
-        self._session = boto3.Session(region_name=region)
         self._clients: dict[str, Any] = {}
         #: What earlier requests have answered, for ``${…}``.
         self.values: dict[str, str] = {}
         with _told("sts", "get_caller_identity"):
+            self._session = boto3.Session(region_name=region)
             self.caller: Parameters = self._client("sts").get_caller_identity()
+            self.partition: str = self._session.get_partition_for_region(region)
         self.number: str = self.caller["Account"]
-        self.partition: str = self._session.get_partition_for_region(region)
 
     @staticmethod
     def has_credentials() -> bool:
@@ -116,7 +116,10 @@ class Account:
                 read_timeout=60,
                 s3={"addressing_style": "path" if "AWS_ENDPOINT_URL" in os.environ else "auto"},
             )
-            self._clients[service] = self._session.client(service, config=config)
+            try:
+                self._clients[service] = self._session.client(service, config=config)
+            except ValueError as error:  # of an address
+                raise CloudError(f"{service}: {error}; correct AWS_ENDPOINT_URL") from error
         return self._clients[service]
 
 
@@ -178,6 +181,12 @@ def _told(service: str, operation: str) -> Iterator[None]:
     except (faults.NoCredentialsError, faults.PartialCredentialsError) as error:
         raise CloudError(
             "no credentials: set them as `aws configure` does, or AWS_PROFILE"
+        ) from error
+    except faults.ProfileNotFound as error:
+        raise CloudError(f"{error}: `aws configure list-profiles` tells which can") from error
+    except faults.EndpointConnectionError as error:
+        raise CloudError(
+            f"{service} {operation}: {error}; check the region, and that this machine reaches AWS"
         ) from error
     except faults.BotoCoreError as error:
         raise CloudError(f"{service} {operation}: {error}") from error

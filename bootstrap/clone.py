@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bootstrap.cluster import MADE_BY, request_hash
 from bootstrap.described import comparable, described_request, described_steps, find_cluster
-from bootstrap.description import checked
 from bootstrap.errors import CloudError
 from bootstrap.request import Ask, Parameters, differences
+from bootstrap.settings import applied, count_of
 from bootstrap.valid import complaints
 
 
@@ -23,6 +22,8 @@ class Clone:
     ----------
     cluster : dict
         The one that there is, as `describe_cluster` tells of it.
+    before : dict
+        The request that would make it again.
     request : dict
         For `run_job_flow`.
     differences : list of str
@@ -30,8 +31,26 @@ class Clone:
     """
 
     cluster: Parameters
+    before: Parameters
     request: Parameters
     differences: list[str]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """What would be changed of a cluster.
+
+    Parameters
+    ----------
+    before, after : dict
+        The request that would make it as it is, and as it would be.
+    operations : list of (str, dict)
+        Operations of EMR and their parameters; none where nothing changes.
+    """
+
+    before: Parameters
+    after: Parameters
+    operations: list[tuple[str, Parameters]]
 
 
 def clone(ask: Ask, name: str, settings: Mapping[str, str], *, with_steps: bool = False) -> Clone:
@@ -62,11 +81,11 @@ def clone(ask: Ask, name: str, settings: Mapping[str, str], *, with_steps: bool 
     complaint = complaints("emr", "run_job_flow", after)
     if complaint:
         raise CloudError(f"{name}: cannot be made anew: {complaint}")
-    return Clone(cluster, after, differences(comparable(before), comparable(after)))
+    return Clone(cluster, before, after, differences(comparable(before), comparable(after)))
 
 
-def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> list[tuple[str, Parameters]]:
-    """Operations that give a cluster other numbers of nodes where it stands, and the limits that go with them.
+def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> Resize:
+    """What gives a cluster other numbers of nodes where it stands, and the limits that go with them; sends nothing.
 
     Parameters
     ----------
@@ -76,10 +95,10 @@ def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> list[tuple[str, 
     settings : dict of str
         Of `instances.core`, `instances.task`, `limits.nodes` and `limits.core`.
 
-    Returns
-    -------
-    list of (str, dict)
-        Operations of EMR and their parameters; none where nothing changes.
+    Raises
+    ------
+    CloudError
+        Where there is no such cluster, or a setting is none.
     """
     cluster = require_cluster(ask, name)
     before = described_request(ask, cluster)
@@ -91,7 +110,7 @@ def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> list[tuple[str, 
         # First: what is beyond the limits, EMR would take back.
         asked = where | {"ManagedScalingPolicy": scaling}
         made.append(("put_managed_scaling_policy", asked))
-    counts = {role: (_count(before, role), _count(after, role)) for role in ("CORE", "TASK")}
+    counts = {role: (count_of(before, role), count_of(after, role)) for role in ("CORE", "TASK")}
     answer: Any = ask("emr", "list_instance_groups", where)
     ids = {one["InstanceGroupType"]: one["Id"] for one in answer["InstanceGroups"]}
     groups = [
@@ -101,7 +120,7 @@ def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> list[tuple[str, 
     ]
     if groups:
         made.append(("modify_instance_groups", where | {"InstanceGroups": groups}))
-    return made
+    return Resize(before, after, made)
 
 
 def require_cluster(ask: Ask, name: str) -> Parameters:
@@ -116,90 +135,3 @@ def require_cluster(ask: Ask, name: str) -> Parameters:
     if found is None:
         raise CloudError(f"{name}: no such cluster is running; `pomona cloud up` makes one")
     return found
-
-
-def applied(request: Parameters, settings: Mapping[str, str]) -> Parameters:
-    """A request with settings changed; limits follow, so that they hold what is asked for.
-
-    Raises
-    ------
-    DescriptionError
-        For a key that cannot be set, or a value that is not allowed.
-    """
-    made = copy.deepcopy(request)
-    values = checked(settings, list(SETTINGS))
-    for key, value in values.items():
-        SETTINGS[key](made, value)
-    limits = (made.get("ManagedScalingPolicy") or {}).get("ComputeLimits")
-    if limits and values:
-        core, task = _count(made, "CORE"), _count(made, "TASK")
-        if "instances.core" in values:
-            limits["MinimumCapacityUnits"] = core
-        limits["MaximumCoreCapacityUnits"] = max(limits.get("MaximumCoreCapacityUnits", 0), core)
-        on_demand = max(limits.get("MaximumOnDemandCapacityUnits", 0), core)
-        limits["MaximumOnDemandCapacityUnits"] = on_demand
-        limits["MaximumCapacityUnits"] = max(limits["MaximumCapacityUnits"], core + task)
-    return made
-
-
-def _count(request: Parameters, role: str) -> int:
-    return sum(int(one.get("InstanceCount") or 0) for one in _groups(request, role))
-
-
-def _groups(request: Parameters, *roles: str) -> list[Parameters]:
-    groups = request["Instances"]["InstanceGroups"]
-    return [one for one in groups if not roles or one["InstanceRole"] in roles]
-
-
-def _set_count(role: str) -> Callable[[Parameters, int], None]:
-    def change(request: Parameters, count: int) -> None:
-        if not _groups(request, role):
-            raise CloudError(f"the cluster has no {role.lower()} nodes to be more or fewer of")
-        for group in _groups(request, role):
-            group["InstanceCount"] = count
-
-    return change
-
-
-def _set_type(request: Parameters, kind: str) -> None:
-    for group in _groups(request):
-        group["InstanceType"] = kind
-
-
-def _set_disk(request: Parameters, size: int) -> None:
-    volume = {"VolumeSpecification": {"VolumeType": "gp3", "SizeInGB": size}}
-    for group in _groups(request):
-        devices = [volume | {"VolumesPerInstance": 1}]
-        group["EbsConfiguration"] = {"EbsBlockDeviceConfigs": devices}
-
-
-def _set_limit(*keys: str) -> Callable[[Parameters, int], None]:
-    def change(request: Parameters, limit: int) -> None:
-        policy = request.setdefault("ManagedScalingPolicy", {})
-        limits = policy.setdefault("ComputeLimits", {"UnitType": "Instances"})
-        limits.setdefault("MinimumCapacityUnits", _count(request, "CORE"))
-        limits.setdefault("MaximumCapacityUnits", limit)
-        limits.update(dict.fromkeys(keys, limit))
-
-    return change
-
-
-def _set_name(request: Parameters, name: str) -> None:
-    request["Name"] = name
-
-
-def _set_key(request: Parameters, name: str) -> None:
-    request["Instances"]["Ec2KeyName"] = name
-
-
-#: Keys of `cluster.toml` that can be changed of a described cluster, and what each does to the request.
-SETTINGS: dict[str, Callable[[Parameters, Any], None]] = {
-    "name": _set_name,
-    "instances.type": _set_type,
-    "instances.core": _set_count("CORE"),
-    "instances.task": _set_count("TASK"),
-    "instances.disk_gb": _set_disk,
-    "limits.nodes": _set_limit("MaximumCapacityUnits"),
-    "limits.core": _set_limit("MaximumCoreCapacityUnits", "MaximumOnDemandCapacityUnits"),
-    "network.ssh_key": _set_key,
-}

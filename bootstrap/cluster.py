@@ -5,22 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 
-from bootstrap.described import comparable, described_request, find_cluster, tags_of
 from bootstrap.names import Names
 from bootstrap.policies import FOR_EMR
-from bootstrap.request import Ask, Found, Parameters, Request
-from bootstrap.steps import PYTHON, ingest_step, refit_step
+from bootstrap.request import Parameters
+from bootstrap.steps import PYTHON
 from bootstrap.uploads import Places
 
 #: Tag that holds the hash of the request by which a cluster was made.
 MADE_BY = "pomona:request"
 _JUPYTER = {"emr-7.13.0": ("JupyterHub",), "emr-spark-8.0.0": ("JupyterEnterpriseGateway",)}
-IMDS = {
-    "InstanceMetadataServiceConfiguration": {
-        "MinimumInstanceMetadataServiceVersion": 2,
-        "HttpPutResponseHopLimit": 1,
-    }
-}
 
 
 def run_job_flow(names: Names, places: Places) -> Parameters:
@@ -80,18 +73,6 @@ def request_hash(request: Parameters) -> str:
         {key: value for key, value in request.items() if key != "Tags"}, sort_keys=True
     )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def cluster_requests(names: Names, places: Places) -> list[Request]:
-    """Requests for the metadata service's version, the cluster and its steps."""
-    steps = [ingest_step(names, places)]
-    if not names.description.endless:
-        steps.append(refit_step(names, places))
-    return [
-        _metadata_service(names),
-        _cluster(names, run_job_flow(names, places)),
-        *(_add_step(names, step) for step in steps),
-    ]
 
 
 def _instances(names: Names) -> Parameters:
@@ -165,66 +146,3 @@ def _configurations(names: Names) -> list[Parameters]:
         persistence = {"s3.persistence.enabled": "true", "s3.persistence.bucket": names.data}
         made.append({"Classification": "jupyter-s3-conf", "Properties": persistence})
     return made
-
-
-def _metadata_service(names: Names) -> Request:
-    name = names.of("imdsv2")
-
-    def look(ask: Ask) -> Found | None:
-        asked, gone = {"Name": name}, ("InvalidRequestException",)
-        answer = ask("emr", "describe_security_configuration", asked, gone)
-        return Found(json.loads(answer["SecurityConfiguration"])) if answer else None
-
-    return Request(
-        name=f"security configuration {name}",
-        service="emr",
-        operation="create_security_configuration",
-        parameters={"Name": name, "SecurityConfiguration": json.dumps(IMDS)},
-        why="nodes answer for their role by version 2 of the metadata service alone",
-        look=look,
-        wanted=IMDS,
-    )
-
-
-def _cluster(names: Names, request: Parameters) -> Request:
-    def look(ask: Ask) -> Found | None:
-        found = find_cluster(ask, names.description.name)
-        if found is None:
-            return None
-        same = tags_of(found).get(MADE_BY) == request_hash(request)
-        standing = request if same else described_request(ask, found)
-        return Found(comparable(standing), {"cluster.JobFlowId": found["Id"]})
-
-    return Request(
-        name="cluster",
-        service="emr",
-        operation="run_job_flow",
-        parameters=request,
-        why="one primary node, core nodes on demand, Spot beyond that",
-        look=look,
-        wanted=comparable(request),
-        made=lambda answer: {"cluster.JobFlowId": answer["JobFlowId"]},
-        patient=("ValidationException",),
-    )
-
-
-def _add_step(names: Names, step: Parameters) -> Request:
-    endless = names.description.endless
-    states = ["PENDING", "RUNNING"] + ([] if endless else ["COMPLETED"])
-
-    def look(ask: Ask) -> Found | None:
-        asked = {"ClusterId": "${cluster.JobFlowId}", "StepStates": states}
-        answer = ask("emr", "list_steps", asked) or {}
-        found = [one for one in answer["Steps"] if one["Name"] == step["Name"]]
-        return Found(list(found[0]["Config"]["Args"])) if found else None
-
-    again = "YARN starts it again when it fails" if endless else "takes what is there, and ends"
-    return Request(
-        name=f"step {step['Name']}",
-        service="emr",
-        operation="add_job_flow_steps",
-        parameters={"JobFlowId": "${cluster.JobFlowId}", "Steps": [step]},
-        why=again if step["Name"].endswith("ingest") else "after the ingestion",
-        look=look,
-        wanted=step["HadoopJarStep"]["Args"],
-    )

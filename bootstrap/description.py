@@ -39,7 +39,7 @@ def read_description(path: str) -> Description:
 def parse_description(content: bytes, path: str = "cluster.toml") -> Description:
     """The same from the file's bytes; `path` is what errors call it."""
     try:
-        words = content.decode()
+        words = content.decode("utf-8-sig")  # editors of Windows put a mark before the first word
         values = tomllib.loads(words)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DescriptionError(f"{path}: no TOML: {error}") from error
@@ -92,10 +92,12 @@ class _Lines:
     def __init__(self, path: str, words: str) -> None:
         self._path, self._at = path, dict(reversed([*_keys(words)]))
 
-    def __call__(self, dotted: str) -> str:
-        while dotted and dotted not in self._at:
-            dotted = dotted.rpartition(".")[0]
-        return f"{self._path}, line {self._at[dotted]}" if dotted else self._path
+    def __call__(self, *dotted: str) -> str:
+        """The line of the first of these keys that stands there, or else of the table around it."""
+        for key in (*dotted, *_around(dotted[0])):
+            if key in self._at:
+                return f"{self._path}, line {self._at[key]}"
+        return self._path
 
 
 def _keys(words: str) -> Iterator[tuple[str, int]]:
@@ -103,9 +105,19 @@ def _keys(words: str) -> Iterator[tuple[str, int]]:
     for number, line in enumerate(words.splitlines(), 1):
         if heading := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
             table = _unquoted(heading[1]) + "."
-            yield table[:-1], number
+            named = table[:-1]
         elif found := re.match(r"\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line):
-            yield table + _unquoted(found[1]), number
+            named = table + _unquoted(found[1])
+        else:
+            continue
+        yield named, number
+        yield from ((outer, number) for outer in _around(named))  # a.b.c makes a and a.b too
+
+
+def _around(dotted: str) -> list[str]:
+    """Tables in which a key stands, the nearest first."""
+    parts = dotted.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
 
 
 def _unquoted(dotted: str) -> str:
@@ -121,7 +133,7 @@ def _table(kind: Any, values: dict[str, Any], prefix: str, where: _Lines) -> Any
         if name not in fields:
             told = f"[{prefix[:-1]}] " if prefix else ""
             raise DescriptionError(
-                f"{where(dotted)}: {dotted} is no key; {told}allowed: {', '.join(fields)}"
+                f"{where(dotted)}: {dotted or repr(dotted)} is no key; {told}allowed: {', '.join(fields)}"
             )
         if dataclasses.is_dataclass(types[name]):
             if not isinstance(value, dict):
@@ -139,6 +151,15 @@ def _table(kind: Any, values: dict[str, Any], prefix: str, where: _Lines) -> Any
 def _allowed(kind: Any, name: str) -> str:
     field = next(field for field in dataclasses.fields(kind) if field.name == name)
     return str(field.metadata["allowed"])
+
+
+#: Keys by which one of another table, which may be left out, comes to be wrong.
+_BESIDE = {
+    "limits.nodes": ("instances.core", "instances.task"),
+    "limits.core": ("instances.core", "limits.nodes"),
+    "storage.images": ("storage.lake",),
+    "network.ssh_key": ("network.ssh_from",),
+}
 
 
 def _check_together(description: Description, where: _Lines) -> None:
@@ -174,4 +195,4 @@ def _check_together(description: Description, where: _Lines) -> None:
         ),
     ):
         if wrong:
-            raise DescriptionError(f"{where(key)}: {told}")
+            raise DescriptionError(f"{where(key, *_BESIDE.get(key, ()))}: {told}")

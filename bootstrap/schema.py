@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import Any
 
 #: Releases of EMR whose Spark and Delta Pomona is tested on.
@@ -19,7 +20,10 @@ def key(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
 def text(default: str | None, pattern: str, allowed: str) -> Any:
     """Make a field that holds a text of this form."""
     return key(
-        default, allowed, lambda v: isinstance(v, str) and re.fullmatch(pattern, v) is not None
+        default,
+        allowed,
+        # AWS takes no other letters and digits: not in names, and not in the resources of a policy.
+        lambda v: isinstance(v, str) and re.fullmatch(pattern, v, re.ASCII) is not None,
     )
 
 
@@ -43,23 +47,30 @@ def _is_int(value: Any, low: int, high: int) -> bool:
 
 
 BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
-FOLDER = r"(?!pomona/)(?:[\w.-]+/)+"
+FOLDER = r"(?!pomona/)(?:(?!\.{1,2}/)[\w.-]+/)+"
 ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"
 EXPRESSION = (
-    r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)|cron\([^()]+\)|never"
+    r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)"
+    r"|cron\((?:[\w*,/?#-]+ ){5}[\w*,/?#-]+\)|never"
 )
-CIDR = r"\d{1,3}(?:\.\d{1,3}){3}/(?:[12]?\d|3[0-2])"
-CIDRS_TOLD = "addresses such as 203.0.113.7/32 (none is open to all)"
+CIDRS_TOLD = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (none is open to all)"
 
 
 def _closed(value: Any) -> bool:
-    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return texts and all(re.fullmatch(CIDR, v) and not v.endswith("/0") for v in value)
+    return isinstance(value, list) and all(map(_is_closed, value))
+
+
+def _is_closed(value: Any) -> bool:
+    """Whether a text is a range of IPv4 as AWS writes it, and not that of all addresses."""
+    try:
+        return value == str(network := IPv4Network(value)) and network.prefixlen > 0
+    except ValueError:
+        return False
 
 
 def _principals(value: Any) -> bool:
     texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return texts and all(re.fullmatch(ARN, item) for item in value)
+    return texts and all(re.fullmatch(ARN, item, re.ASCII) for item in value)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Storage:
     log_bucket: str | None = text(None, BUCKET, "3 to 63 of a-z, 0-9 and -")
     images: str = text(
         "images/",
-        rf"{FOLDER}|s3://{BUCKET}/(?:[\w.-]+/)*",
+        rf"{FOLDER}|s3://{BUCKET}/(?:(?!\.{{1,2}}/)[\w.-]+/)*",
         "a folder of the data bucket such as images/ (pomona/ is taken), or s3://bucket/folder/",
     )
     lake: str = text(

@@ -48,7 +48,7 @@ def tell_plan(file: str, *, as_json: bool) -> None:
             planned = list(plan(all_requests(names, uploads), account))
         notes = [
             *remarks(description),
-            *(f"{name}: `up` makes it first" for name in uploads.missing()),
+            *(f"{name}: {_to_be_made(name)}" for name in uploads.missing()),
         ]
         if not uploads.model:
             notes.append(f"model: `up` exports the weights {description.files.weights} first")
@@ -147,6 +147,12 @@ def _nobody(description: Description) -> Names:
     from bootstrap.names import NO_ACCOUNT, Names
 
     return Names(description, description.account or NO_ACCOUNT)
+
+
+def _to_be_made(file: str) -> str:
+    if Path(file).exists():
+        return "holds another Pomona, or other versions of its packages: `up` makes it anew first"
+    return "`up` makes it first"
 
 
 def _made(account: Account) -> dict[str, str]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pomona.cloud import open_account, told
+from pomona.cloud_estimate import LoadWords, compared, compared_lines
 from pomona.cloud_telling import readable, request_lines
 from pomona.screen import Screen
-from streaming.errors import UsageError
+from streaming.errors import AccountError, UsageError
+
+if TYPE_CHECKING:
+    from bootstrap.account import Account
+    from bootstrap.schema import Description
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, str]:
@@ -28,7 +34,13 @@ def parse_settings(words: Sequence[str]) -> dict[str, str]:
 
 
 def clone_and_tell(
-    file: str, cluster: str, settings: Mapping[str, str], how: tuple[bool, bool], *, as_json: bool
+    file: str,
+    cluster: str,
+    settings: Mapping[str, str],
+    how: tuple[bool, bool],
+    *,
+    load: LoadWords | None = None,
+    as_json: bool,
 ) -> None:
     """Make a cluster like another, with changes; tell the difference first.
 
@@ -41,26 +53,34 @@ def clone_and_tell(
     settings : dict of str
     how : (bool, bool)
         Whether to send nothing, and whether to begin with the steps that are not over in the other.
+    load : LoadWords or None
+        What is estimated before and after; None: nothing is.
     as_json : bool
     """
     dry, with_steps = how
     with told():
         from bootstrap.clone import clone
-        from bootstrap.description import read_description
+        from bootstrap.settings import sized
 
-        screen, account = Screen(as_json=as_json), open_account(read_description(file))
+        screen, (description, account) = Screen(as_json=as_json), _open(file)
         made = clone(account.ask, cluster, settings, with_steps=with_steps)
+        before, after = (sized(description, one) for one in (made.before, made.request))
+        found = compared(load, before, after) if load else None
         old = made.cluster["Id"]
         screen.line(f"{old} ({made.cluster['Name']}) -> a new cluster:")
         for line in made.differences or ["nothing else is different"]:
             screen.line(f"    {line}")
+        if load and not as_json:
+            for line in compared_lines(found):
+                screen.line(line)
         new = None
         if not dry:
             answer = account.send("emr", "run_job_flow", made.request)
             new = str(answer["JobFlowId"])
     if as_json:
         answer = {"cluster": old, "differences": made.differences, "made": new}
-        screen.show(answer | {"request": readable(made.request)})
+        estimate = {"estimate": found} if load else {}
+        screen.show(answer | {"request": readable(made.request)} | estimate)
     elif new:
         screen.line(f"cluster: {new}")
         screen.line(f"{old} runs on; `pomona cloud up` gives {new} its ingestion and its schedule")
@@ -71,24 +91,48 @@ def clone_and_tell(
 
 
 def resize_and_tell(
-    file: str, cluster: str, settings: Mapping[str, str], *, dry: bool, as_json: bool
+    file: str,
+    cluster: str,
+    settings: Mapping[str, str],
+    load: LoadWords,
+    *,
+    dry: bool,
+    as_json: bool,
 ) -> None:
-    """Give a cluster other numbers of nodes where it stands."""
+    """Give a cluster other numbers of nodes where it stands; tell what a load takes before and after."""
     with told():
         from bootstrap.clone import resize
-        from bootstrap.description import read_description
+        from bootstrap.settings import sized
 
-        screen, account = Screen(as_json=as_json), open_account(read_description(file))
-        operations = resize(account.ask, cluster, settings)
-        for operation, parameters in operations:
+        screen, (description, account) = Screen(as_json=as_json), _open(file)
+        made = resize(account.ask, cluster, settings)
+        before, after = (sized(description, one) for one in (made.before, made.after))
+        found = compared(load, before, after)
+        for operation, parameters in made.operations:
             for line in request_lines("emr", operation, parameters):
                 screen.line(line)
-            if not dry:
-                account.send("emr", operation, parameters)
+        if not made.operations:
+            screen.line(f"{cluster}: is of that size already")
+        if not as_json and (made.operations or found):
+            for line in compared_lines(found):
+                screen.line(line)
+        for operation, parameters in made.operations if not dry else ():
+            account.send("emr", operation, parameters)
     if as_json:
-        told_ = [{"operation": name, "parameters": words} for name, words in operations]
-        screen.show({"cluster": cluster, "sent": not dry, "requests": told_})
-    elif not operations:
-        screen.line(f"{cluster}: is of that size already")
-    elif dry:
+        told_ = [{"operation": name, "parameters": words} for name, words in made.operations]
+        screen.show({"cluster": cluster, "sent": not dry, "requests": told_, "estimate": found})
+    elif dry and made.operations:
         screen.line("nothing was sent")
+
+
+def _open(file: str) -> tuple[Description, Account]:
+    """A description of nodes, and the account that they are in."""
+    from bootstrap.description import read_description
+
+    description = read_description(file)
+    if description.mode == "serverless":
+        raise AccountError(
+            f'{file}: mode is "serverless", which has no nodes to be more, fewer or other ones: '
+            "EMR Serverless scales by itself, up to [limits] nodes"
+        )
+    return description, open_account(description)

@@ -92,22 +92,33 @@ def resize(
     instance_type: Annotated[
         str | None, typer.Option(help="Another type of node, by a clone.")
     ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="For an estimate: images that are there, such as 10e6.")
+    ] = None,
+    a_day: Annotated[
+        str | None, typer.Option(help="For an estimate: images that arrive a day.")
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option(help="A table of prices, for an estimate with money.")
+    ] = None,
     dry_run: DryRun = False,
     file: DescriptionFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
-    """Give CLUSTER more or fewer nodes where it stands, or larger ones by a clone.
+    """Give CLUSTER more or fewer nodes where it stands, or larger ones by a clone; estimate a load before and after.
 
-    Example: pomona cloud resize fruits --core 4
+    Example: pomona cloud resize fruits --core 4 --images 10e6 --a-day 1e6
     """
     from pomona.cloud_changing import clone_and_tell, resize_and_tell
+    from pomona.cloud_estimate import LoadWords
 
+    load = LoadWords(images, a_day, prices)
     counts = {"instances.core": core, "instances.task": task, "limits.nodes": nodes}
     changes = {key: str(count) for key, count in counts.items() if count is not None}
     if instance_type is not None:
         changes |= {"instances.type": instance_type}
-        clone_and_tell(file, cluster, changes, (dry_run, False), as_json=as_json)
+        clone_and_tell(file, cluster, changes, (dry_run, False), load=load, as_json=as_json)
     elif changes:
-        resize_and_tell(file, cluster, changes, dry=dry_run, as_json=as_json)
+        resize_and_tell(file, cluster, changes, load, dry=dry_run, as_json=as_json)
     else:
         raise UsageError("give --core, --task, --nodes or --instance-type")

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pomona.cloud import told
 from pomona.screen import Screen
 from streaming.errors import UsageError
 
+if TYPE_CHECKING:
+    from bootstrap.load import Load
+    from bootstrap.schema import Description
+
+
+_MOST = 10**15  # which a float holds exactly
+
 
 def parse_count(text: str, option: str) -> int:
     """A whole number as people type it: ``10e6``, ``1_000_000`` or ``2,500,000``."""
     try:
-        number = float(text.replace(",", "").replace("_", ""))
-        if number < 0 or number != int(number):
+        grouped = re.fullmatch(r"\d{1,3}(,\d{3})+", text)  # 1,5 is no 15
+        number = float(text.replace(",", "") if grouped else text)
+        if not 0 <= number <= _MOST or number != int(number):
             raise ValueError
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise UsageError(f"{option} {text}: give a whole number, such as 10e6") from error
     return int(number)
 
@@ -46,9 +57,7 @@ def tell_estimate(
         raise UsageError(f"--cores {cores}: a node has 1 or more")
     with told():
         from bootstrap.description import parse_description, read_description
-        from bootstrap.estimate import estimate, lines
         from bootstrap.load import RATE, Load
-        from bootstrap.prices import Prices, cost
 
         found_file = files[0] or ("cluster.toml" if Path("cluster.toml").is_file() else None)
         description = (
@@ -57,27 +66,96 @@ def tell_estimate(
             else parse_description(b'name = "estimate"\nregion = "eu-west-1"\n')
         )
         load = Load(images, a_day, RATE if rate is None else rate, components, image_kb)
-        found = estimate(load, description, cores)
-        steps, money = found.steps, None
-        if files[1]:
-            prices = Prices.read(files[1])
-            priced, money = cost(found, load, description, prices)
-            steps = [*steps, *priced]
-        notes = [
+        answer = _computed(load, description, cores, files[1])
+        nodes = (
             f"nodes as in {found_file}" if found_file else "nodes as by default: no cluster.toml"
-        ]
-        notes += found.notes
-        if money is None:
-            notes.append(
+        )
+        answer["notes"] = [nodes, *answer["notes"]]
+        if files[1] is None:
+            answer["notes"].append(
                 "no money: --prices names a table of prices (`pomona cloud prices` prints one)"
             )
-        answer = asdict(found) | {"steps": [asdict(step) for step in steps], "notes": notes}
-        if money is not None:
-            answer["money"] = money | {"currency": prices.currency}
-    screen = Screen(as_json=as_json)
-    if as_json:
-        return screen.show(answer)
-    for line in lines(steps):
-        screen.line(line)
-    for note in notes:
-        screen.line(f"note: {note}")
+        screen = Screen(as_json=as_json)
+        if as_json:
+            return screen.show(answer)
+        for step in answer["steps"]:
+            screen.line(_line(step))
+        for note in answer["notes"]:
+            screen.line(f"note: {note}")
+
+
+@dataclass(frozen=True)
+class LoadWords:
+    """A load and a table of prices as they were typed; None: not at all.
+
+    Parameters
+    ----------
+    images, a_day, prices : str or None
+    """
+
+    images: str | None
+    a_day: str | None
+    prices: str | None
+
+
+def compared(words: LoadWords, before: Description, after: Description) -> dict[str, Any] | None:
+    """What a load comes to ``before`` a change and ``after`` it; None where no load was named.
+
+    Raises
+    ------
+    UsageError, CloudError
+        Where a number is none, or a price is missing.
+    """
+    from bootstrap.load import Load
+
+    if words.images is None and words.a_day is None:
+        if words.prices is not None:
+            raise UsageError(f"--prices {words.prices}: give --images or --a-day with it")
+        return None
+    images, a_day = words.images or "0", words.a_day or "0"
+    load = Load(parse_count(images, "--images"), parse_count(a_day, "--a-day"))
+    return {
+        "before": _computed(load, before, None, words.prices),
+        "after": _computed(load, after, None, words.prices),
+    }
+
+
+def compared_lines(found: dict[str, Any] | None) -> Iterator[str]:
+    """Each step of the arithmetic, twice where the change changes it; or how to see it."""
+    if found is None:
+        yield (
+            "estimate: --images and --a-day show what a load takes before and after, "
+            "--prices what it costs"
+        )
+        return
+    yield "estimate:"
+    for steps in zip(found["before"]["steps"], found["after"]["steps"], strict=True):
+        before, after = map(_line, steps)
+        if before == after:
+            yield f"    {before}"
+        else:
+            yield f"    before: {before}"
+            yield f"    after:  {after}"
+    for when, answer in found.items():
+        for note in answer["notes"]:
+            yield f"    note, {when}: {note}"
+
+
+def _computed(
+    load: Load, description: Description, cores: int | None, prices_file: str | None
+) -> dict[str, Any]:
+    """All that an estimate tells, its steps among it."""
+    from bootstrap.estimate import estimate
+    from bootstrap.prices import Prices, cost
+
+    found = estimate(load, description, cores)
+    steps, money = found.steps, dict[str, Any]()
+    if prices_file is not None:
+        prices = Prices.read(prices_file)
+        priced, sums = cost(found, load, description, prices)
+        steps, money = [*steps, *priced], {"money": sums | {"currency": prices.currency}}
+    return asdict(found) | {"steps": [asdict(step) for step in steps]} | money
+
+
+def _line(step: dict[str, str]) -> str:
+    return f"{step['what']}: {step['how']} = {step['result']}"

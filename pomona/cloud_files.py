@@ -14,6 +14,7 @@ from streaming.storage import normalize
 from streaming.weights import IMAGENET, RANDOM, weights_sha256
 
 if TYPE_CHECKING:
+    from bootstrap.request import LocalFile
     from bootstrap.schema import Description
     from bootstrap.uploads import Uploads
 
@@ -42,7 +43,8 @@ def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploa
     beside : pathlib.Path
         Folder against which its paths are taken.
     make : bool
-        Whether to make what is not there yet: the model, for which TensorFlow starts, and the environment.
+        Whether to make what is not there yet: the model, for which TensorFlow starts, and the environment, which is
+        made anew too where it holds another Pomona.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploa
     ModelError, WeightsUnavailable
         Where the weights cannot be used.
     CloudError
-        Where the environment made here would not run on the nodes.
+        Where the environment made here would not run on the nodes, or what is in its place is none.
     """
     from bootstrap.request import LocalFile
     from bootstrap.uploads import Uploads
@@ -65,19 +67,28 @@ def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploa
             )
         for path in sorted(folder.rglob("*.ipynb")):
             notebooks[path.relative_to(folder).as_posix()] = LocalFile.at(path)
-    environment = beside / description.files.environment
-    if make and not environment.exists():
-        from bootstrap.environment import build_environment
-
-        build_environment(environment)
+    environment = _environment(beside / description.files.environment, make=make)
     model = _model_folder(description.files.weights, beside, export=make)
     files = sorted(model.iterdir()) if model else []
     return Uploads(
-        environment=LocalFile.at(environment),
+        environment=environment,
         code={name: LocalFile.at(path) for name, path in code_files().items()},
         model={f"{file.parent.name}/{file.name}": LocalFile.at(file) for file in files},
         notebooks=notebooks,
     )
+
+
+def _environment(archive: Path, *, make: bool) -> LocalFile:
+    """The archive for the nodes; one of another Pomona counts as none."""
+    from bootstrap.environment import build_environment
+    from bootstrap.ingredients import is_current
+    from bootstrap.request import LocalFile
+
+    if not (archive.exists() and is_current(archive)):
+        if not make:
+            return LocalFile(archive, None, "")
+        build_environment(archive)
+    return LocalFile.at(archive)
 
 
 def _model_folder(weights: str, beside: Path, *, export: bool) -> Path | None:

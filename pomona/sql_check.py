@@ -12,7 +12,7 @@ from typing import Any
 
 from py4j.java_collections import JavaArray
 from py4j.java_gateway import JavaObject, is_instance_of
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import ParseException, PySparkException
 from pyspark.sql import SparkSession
 
@@ -34,7 +34,7 @@ LikeAll LikeAny NotLikeAll NotLikeAny RLike CaseWhen Concat CreateNamedStruct Na
 CurrentTimestamp StringTrim StringTrimLeft StringTrimRight Substring LambdaFunction WindowSpecDefinition
 WindowSpecReference WindowExpression SpecifiedWindowFrame UnspecifiedFrame UnboundedPreceding UnboundedFollowing
 CurrentRow Coalesce GroupingSets Cube Rollup PipeExpression StringLocate Overlay ILike TimestampAdd TimestampDiff
-AggregateExpression First Last AnyValue
+AggregateExpression First Last AnyValue PercentileCont PercentileDisc
 """
 # As Spark groups its own functions. Left out: what reads files of schemas (Avro, Protobuf), XML, and of the
 # miscellaneous all but four.
@@ -73,6 +73,8 @@ def check_query(session: SparkSession, text: str, tables: Collection[str]) -> se
         plan = _state(session).sqlParser().parsePlan(text)
     except ParseException as error:
         raise UsageError(f"query: {first_line(error)}") from error
+    except Py4JJavaError as error:  # of scripts, which Spark 4.0 refuses by an exception of its own
+        raise UsageError(f"query: {first_line(error.java_exception.getMessage())}") from error
     found = list(_Walk(session).nodes(plan))
     named = {name.lower() for node, kind in found for name in _named(node, kind)}
     read = set()
@@ -88,8 +90,8 @@ def check_query(session: SparkSession, text: str, tables: Collection[str]) -> se
     return read & set(tables)
 
 
-def first_line(error: BaseException) -> str:
-    """The first line that says anything of what Spark tells of an error."""
+def first_line(error: object) -> str:
+    """The first line that says anything of what Spark tells of an error, or of its text."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__).removesuffix(";")
 

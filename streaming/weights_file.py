@@ -14,7 +14,7 @@ from streaming.errors import ModelError
 from streaming.mobilenet import ARCHITECTURE, Tensors, weighted_layers
 
 #: What a message asks for in place of a file that cannot be used.
-EXPECTED = f"give a Keras .h5 of {ARCHITECTURE} (alpha 1.0), or --weights random"
+EXPECTED = f"give a Keras .h5 of {ARCHITECTURE} (alpha 1.0), or take random ones"
 
 _LARGEST = 2**24  # values of one tensor; the largest of this network has a twelfth of them
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"

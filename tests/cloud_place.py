@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 from described import CODE, LEAST
 
+from bootstrap.ingredients import contents, wanted
 from streaming.decode import DECODER_REVISION
 from streaming.extractor import Extractor
 from streaming.weights import weights_sha256
@@ -22,7 +25,7 @@ def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") ->
     code.mkdir(exist_ok=True)
     for name in CODE:
         (code / name).write_text(f"stands in for {name}")
-    (folder / "environment.tar.gz").write_bytes(b"stands in for an environment")
+    write_environment(folder / "environment.tar.gz")
     describe(folder, more)
     models = folder / "cache" / "pomona" / "models" / "random" / "mobilenet-1"
     models.mkdir(parents=True, exist_ok=True)
@@ -32,6 +35,19 @@ def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") ->
     patch.setattr("pomona.cloud_files.code_files", lambda: {name: code / name for name in CODE})
     patch.chdir(folder)
     return folder
+
+
+def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
+    """Make an archive that only says what it holds: what is here, with these changes."""
+    versions = {name: package.version for name, package in wanted().items()}
+    told = "\n".join(["machine here", "python 3.11.0", "glibc 2.34", *contents(versions)])
+    for before, after in changes:
+        assert before in told
+        told = told.replace(before, after)
+    with tarfile.open(archive, "w:gz") as tar:
+        entry = tarfile.TarInfo("ENVIRONMENT")
+        entry.size = len(told.encode())
+        tar.addfile(entry, io.BytesIO(told.encode()))
 
 
 def describe(folder: Path, more: str = "") -> None:

@@ -37,7 +37,7 @@ SELECT CASE WHEN length > 1 THEN 1 WHEN length < 0 THEN 3 ELSE 2 END, CASE label
     -length, +length, ~length, length & 1 | 2 ^ 3, INTERVAL 1 DAY, extract(YEAR FROM
     ingested_at), length IN (1,2), length IN (SELECT 1), EXISTS (SELECT 1), length NOT BETWEEN 1
     AND 2, label IS NULL, label IS NOT NULL, label RLIKE 'x', label NOT LIKE 'a' ESCAPE '!', NOT
-    true, length::int, DATE '2020-01-01', TIMESTAMP '2020-01-01 00:00:00', label <=> path,
+    true, DATE '2020-01-01', TIMESTAMP '2020-01-01 00:00:00', label <=> path,
     length = 1 OR length <> 2 AND length >= 3, 1 < 2, 1 <= 2, 1 > 2, label IS DISTINCT FROM
     path, true IS TRUE FROM features LIMIT 1
 SELECT label FROM features UNION SELECT label FROM quarantine INTERSECT SELECT label FROM
@@ -45,7 +45,8 @@ SELECT label FROM features UNION SELECT label FROM quarantine INTERSECT SELECT l
 SELECT label FROM features UNION ALL SELECT label FROM features
 SELECT DISTINCT label FROM features
 SELECT count(DISTINCT label), count(*) FILTER (WHERE length > 1), first(label), last(label),
-    any_value(label), percentile_cont(0.5) WITHIN GROUP (ORDER BY length), max(DISTINCT length),
+    any_value(label), percentile_cont(0.5) WITHIN GROUP (ORDER BY length),
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY length), max(DISTINCT length),
     array_agg(label)[0], try_cast('a' AS int) FROM features
 SELECT label, length, count(*) FROM features GROUP BY ROLLUP (label, length)
 SELECT label, length, count(*) FROM features GROUP BY CUBE (label, length)
@@ -87,13 +88,24 @@ SELECT date_diff(DAY, ingested_at, now()), timestampadd(HOUR, 1, ingested_at),
 SELECT position('a' IN label), overlay(label PLACING 'x' FROM 1) FROM features LIMIT 1
 SELECT label ILIKE 'a%', label LIKE ANY ('a', 'b'), label LIKE ALL ('a'), label NOT LIKE ANY
     ('a'), label NOT LIKE ALL ('a') FROM features LIMIT 1
-SELECT label::string, cast(1 AS decimal(10, 2)), try_cast('a' AS int), extract(YEAR FROM
-    ingested_at) FROM features LIMIT 1
+SELECT label::string, length::int FROM features LIMIT 1
+SELECT cast(1 AS decimal(10, 2)), try_cast('a' AS int), extract(YEAR FROM ingested_at) FROM features
+    LIMIT 1
 SELECT input_file_name(), uuid(), typeof(1), (1, 2), struct(1, 2), named_struct('a', 1).a FROM
     features LIMIT 1
 SELECT transform(features, x -> x * 2)[0], aggregate(features, CAST(0 AS DOUBLE), (a, x) -> a +
     x) FROM features LIMIT 1
 """)
+
+#: Words of `GOOD` that Spark's parser or library knows from some version on.
+SINCE = {
+    "::": "4.0",
+    "* EXCEPT (": "4.0",
+    "|>": "4.0",
+    "WITH RECURSIVE": "4.1",
+    "QUALIFY": "4.2",
+    "vector_cosine_similarity": "4.2",
+}
 
 #: Each would read something else, write, run code, or is no SQL.
 BAD = _queries(r"""

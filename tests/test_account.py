@@ -108,6 +108,26 @@ def test_nobody_answering_is_one_line(
         Account(REGION)
 
 
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"AWS_PROFILE": "nobody"}, "profile (nobody) could not be found: `aws configure list-pro"),
+        ({"AWS_ENDPOINT_URL": "nonsense"}, "sts: Invalid endpoint: nonsense; correct AWS_ENDPOINT"),
+        ({"AWS_CONFIG_FILE": __file__}, "sts get_caller_identity: Unable to parse config file"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, '"http://127.0.0.1:1/"; check the region'),
+    ],
+)
+def test_a_machine_that_is_set_up_wrongly_is_one_line(
+    variables: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ({"AWS_MAX_ATTEMPTS": "1"} | MAKER | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CloudError) as caught:
+        Account(REGION)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_operations_are_told_by_the_names_that_aws_documents() -> None:
     assert api_name("emr", "run_job_flow") == "emr RunJobFlow"
     assert api_name("s3", "list_objects_v2") == "s3 ListObjectsV2"

@@ -10,6 +10,8 @@ from cloud_account import MAKER, READING, CloudAccount
 from cloud_place import describe, make_cloud_place
 from command_line import Command
 
+from bootstrap.load import RATE
+
 pytest_plugins = ["cloud_fixtures"]
 pytestmark = pytest.mark.slow
 
@@ -190,6 +192,88 @@ def test_larger_nodes_come_by_a_clone(pomona: Command, account: CloudAccount) ->
     assert (made["types"], made["counts"]) == ({"m5.2xlarge"}, before["counts"])
 
 
+LOAD = ("--images", "10e6", "--a-day", "1e6")
+
+
+def hours(images: int, cores: int) -> float:
+    return images / (RATE * cores) / 3600
+
+
+def test_a_resize_shows_what_a_load_takes_before_and_after(
+    pomona: Command, account: CloudAccount
+) -> None:
+    done = pomona("cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *LOAD, "--dry-run")
+    assert (done.status, done.err) == (0, "")
+    lines = done.out.splitlines()
+    at = lines.index("estimate:")
+    assert any("InstanceCount: 4" in line for line in lines[:at])  # beside the change
+    how = "nodes * 4 cores, less one node's for driver and refits"
+    assert lines[at + 1] == f"    images a second of a core: as measured, or as given = {RATE}"
+    assert lines[at + 2 : at + 4] == [
+        f"    before: cores that ingest, at most: 8 {how} = 28",
+        f"    after:  cores that ingest, at most: 21 {how} = 80",
+    ]
+    assert lines[-1] == "nothing was sent"
+    answer = pomona("cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *LOAD, "--json").json
+    before, after = answer["estimate"]["before"], answer["estimate"]["after"]
+    assert before["hours"] == pytest.approx(hours(10_000_000, 28))  # 7 of 8 nodes take images in
+    assert after["hours"] == pytest.approx(hours(10_000_000, 80))  # 20 of 21
+    assert (before["nodes"], after["nodes"]) == (2, 4)
+    assert before["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 4))
+    assert after["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 12))
+    ((_, told),) = clusters(account).items()
+    assert told["counts"]["CORE"] == 4
+
+
+def test_larger_nodes_are_estimated_with_their_cores_and_their_price(pomona: Command) -> None:
+    table = """currency = "USD"
+        [instances."m5.xlarge"]
+        ec2_hour = 2
+        emr_hour = 0.5
+        [instances."m5.2xlarge"]
+        ec2_hour = 5
+        emr_hour = 1
+        [storage]
+        s3_gb_month = 0
+        ebs_gb_month = 0
+        [requests]
+        get_1000 = 0
+    """
+    Path("prices.toml").write_text(table)
+    words = ("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge", "--dry-run")
+    found = pomona(*words, "--a-day", "1e6", "--prices", "prices.toml", "--json").json["estimate"]
+    assert found["before"]["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 4))
+    assert found["after"]["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 8))
+    assert found["before"]["money"]["month"] == pytest.approx(730 * 3 * 2.5)  # one is the primary
+    assert found["after"]["money"]["month"] == pytest.approx(730 * 3 * 6)
+    done = pomona(*words, "--a-day", "1e6", "--prices", "prices.toml")
+    assert "    after:  an hour of 2 nodes m5.2xlarge on demand: " in done.out
+
+
+def test_what_is_asked_for_wrongly_is_told_before_anything_is_sent(
+    pomona: Command, account: CloudAccount
+) -> None:
+    before = clusters(account)
+    Path("prices.toml").write_text('currency = "USD"\n')
+    for words, told in {
+        "--core 4 --images many": "--images many: give a whole number, such as 10e6",
+        "--core 4 --prices prices.toml": "--prices prices.toml: give --images or --a-day with it",
+        "--core 4 --images 1 --prices none.toml": "none.toml: no such file or directory; --prices",
+        "--core 4 --images 1 --prices prices.toml": "ec2_hour is missing; write a price",
+        "--instance-type m5.metal --images 1": "m5.metal: its name does not say how many cores",
+    }.items():
+        assert told in pomona("cloud", "resize", "fruits", *words.split()).complaint, words
+    assert clusters(account) == before
+
+
+def test_without_a_load_one_line_says_how_to_see_the_estimate(pomona: Command) -> None:
+    for change in (("--core", 4), ("--instance-type", "m5.2xlarge")):
+        done = pomona("cloud", "resize", "fruits", *change, "--dry-run")
+        (line,) = [line for line in done.out.splitlines() if line.startswith("estimate")]
+        assert "--images and --a-day" in line
+        assert pomona("cloud", "resize", "fruits", *change, "--dry-run", "--json").json["estimate"] is None  # fmt: skip
+
+
 MISTAKES = {
     "clone nobody": (1, "nobody: no such cluster is running; `pomona cloud up` makes one"),
     "clone fruits --set core": (2, "--set core: write KEY=VALUE, such as instances.core=4"),
@@ -198,6 +282,13 @@ MISTAKES = {
     "resize fruits": (2, "give --core, --task, --nodes or --instance-type"),
     "resize fruits --core 0": (1, "instances.core is 0; it must be a whole number, 1 to 1000"),
 }
+
+
+def test_what_has_no_nodes_is_not_resized(pomona: Command) -> None:
+    describe(Path(), 'mode = "serverless"\n')
+    for words in (("resize", "fruits", "--core", 3), ("clone", "fruits")):
+        said = pomona("cloud", *words).complaint
+        assert 'cluster.toml: mode is "serverless", which has no nodes' in said
 
 
 def test_mistakes_are_one_line(pomona: Command, account: CloudAccount) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import tarfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from cloud_place import WEIGHTS, make_cloud_place
+from cloud_place import WEIGHTS, make_cloud_place, write_environment
 from command_line import forbid_spark
 from described import names
 from real_model import exported
 
+from bootstrap.errors import CloudError
+from bootstrap.uploads import NO_VERSION
 from pomona.cloud_files import code_files, find_uploads
-from streaming.errors import UsageError
+from streaming.errors import ModelError, UsageError
 from streaming.model_store import find_model
 
 
@@ -26,7 +32,7 @@ def test_the_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # The real one, made once for all tests of a process.
     monkeypatch.setattr("streaming.model_store.export", lambda weights, _: exported(weights))
     description = names('files.weights = "random"').description
-    (tmp_path / "environment.tar.gz").write_bytes(b"made before")
+    write_environment(tmp_path / "environment.tar.gz")
     made = find_uploads(description, tmp_path, make=True)
     ids = {name.split("/")[0] for name in made.model}
     found = find_model(f"file:{next(iter(made.model.values())).path.parents[1]}")
@@ -49,22 +55,86 @@ def test_a_plan_exports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_environment_is_made_where_there_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def build(target: Path) -> Path:  # which takes a minute: tests/test_environment.py does it
-        target.write_bytes(b"made")
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Archives that were made: it takes a minute, and tests/test_environment.py does it."""
+    made: list[Path] = []
+
+    def build(target: Path) -> Path:
+        made.append(target)
+        write_environment(target)
         return target
 
     make_cloud_place(tmp_path, monkeypatch)
     monkeypatch.setattr("bootstrap.environment.build_environment", build)
+    return made
+
+
+def test_the_environment_is_made_where_there_is_none(tmp_path: Path, built: list[Path]) -> None:
     description = names(WEIGHTS + 'files.environment = "nodes.tar.gz"').description
     assert find_uploads(description, tmp_path, make=False).environment.size is None
     assert not (tmp_path / "nodes.tar.gz").exists()
-    assert find_uploads(description, tmp_path, make=True).environment.size == 4
-    (tmp_path / "nodes.tar.gz").write_bytes(b"kept")
-    find_uploads(description, tmp_path, make=True)
-    assert (tmp_path / "nodes.tar.gz").read_bytes() == b"kept"
+    for _ in range(2):
+        environment = find_uploads(description, tmp_path, make=True).environment
+        assert environment.size == (tmp_path / "nodes.tar.gz").stat().st_size
+    assert built == [tmp_path / "nodes.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    "change", [("sources ", "sources 0"), (f"boto3=={version('boto3')}", "boto3==1.0")]
+)
+def test_the_environment_is_made_anew_where_it_holds_other_code(
+    change: tuple[str, str], tmp_path: Path, built: list[Path]
+) -> None:
+    archive, description = tmp_path / "environment.tar.gz", names(WEIGHTS).description
+    write_environment(archive, change)
+    stale = archive.read_bytes()
+    planned = find_uploads(description, tmp_path, make=False)
+    assert (planned.environment.size, planned.version) == (None, NO_VERSION)
+    assert archive.read_bytes() == stale
+    made = find_uploads(description, tmp_path, make=True).environment
+    assert made.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert archive.read_bytes() != stale
+    assert built == [archive]
+
+
+def test_a_package_that_only_linux_needs_makes_no_other_environment(
+    tmp_path: Path, built: list[Path]
+) -> None:
+    archive = tmp_path / "environment.tar.gz"
+    write_environment(archive, ("package boto3==", "package for-linux-alone=="))
+    kept = archive.read_bytes()
+    find_uploads(names(WEIGHTS).description, tmp_path, make=True)
+    assert (archive.read_bytes(), built) == (kept, [])
+
+
+def test_a_file_that_is_no_environment_is_left_alone(tmp_path: Path, built: list[Path]) -> None:
+    archive = tmp_path / "environment.tar.gz"
+    write_environment(archive)
+    cut, plain = archive.read_bytes()[:40], io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("holiday.txt")
+        entry.size = len(b"sun")
+        tar.addfile(entry, io.BytesIO(b"sun"))
+    for content in (b"", b"mine", cut, plain.getvalue()):
+        archive.write_bytes(content)
+        for make in (False, True):
+            with pytest.raises(
+                CloudError, match=r"environment\.tar\.gz: is no environment that Pom"
+            ):
+                find_uploads(names(WEIGHTS).description, tmp_path, make=make)
+        assert (archive.read_bytes(), built) == (content, [])
+
+
+def test_weights_that_are_not_there_are_told_without_an_option_of_another_command(
+    tmp_path: Path,
+) -> None:
+    description = names('files.weights = "none.h5"').description
+    with pytest.raises(
+        ModelError, match=r"none\.h5: no such file of weights; give a Ker"
+    ) as caught:
+        find_uploads(description, tmp_path, make=False)
+    assert "--" not in str(caught.value)
 
 
 def test_notebooks_are_found_below_their_folder_beside_the_description(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cloud_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
-from cloud_place import describe
+from cloud_place import describe, write_environment
 from command_line import Command
 from described import KINDS, names, uploads
 
@@ -289,4 +289,8 @@ def test_the_plan_says_what_up_makes_first(
     (place / "environment.tar.gz").unlink()
     done = pomona("cloud", "plan")
     assert "environment.tar.gz: `up` makes it first" in done.out
+    assert "/pomona/${version}/submit.py" in done.out
+    write_environment(place / "environment.tar.gz", ("sources ", "sources 0"))
+    done = pomona("cloud", "plan")
+    assert "environment.tar.gz: holds another Pomona, or other versions of its p" in done.out
     assert "/pomona/${version}/submit.py" in done.out

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from described import KINDS, names, parameters
 
-from bootstrap.cluster import cluster_requests, request_hash, run_job_flow
+from bootstrap.cluster import request_hash, run_job_flow
+from bootstrap.cluster_requests import cluster_requests
 from bootstrap.steps import ingest_step, refit_step
 from bootstrap.uploads import Places
 

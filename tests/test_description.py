@@ -91,10 +91,20 @@ def test_the_example_explains_every_key() -> None:
         ('[refit]\nschedule = "hourly"', "line 4: refit.schedule is 'hourly'; it must be never, or such as"),
         ("[refit]\nvariance = 1.5", "line 4: refit.variance is 1.5; it must be a share"),
         ("[limits]\nnodes = 1", "line 4: limits.nodes is 1; it must be 2 or more"),
-        ("[instances]\ncore = 3", "limits.core is 2; it must be 3 to 8"),
-        ('[storage]\nlake = "images/lake/"', "must not lie in the lake"),
+        ("[instances]\ncore = 3", "line 4: limits.core is 2; it must be 3 to 8"),
+        ('[storage]\nlake = "images/lake/"', "line 4: storage.images is 'images/'; it must not lie in the lake"),
+        ('[storage]\nlake = "lake/../images/"', "line 4: storage.lake is 'lake/../images/'; it must be a folder"),
+        ('[storage]\nimages = "s3://others/./"', "line 4: storage.images is 's3://others/./'; it must be a folder"),
+        ('[storage]\nimages = "b\u00e4ume/"', "line 4: storage.images is 'b\u00e4ume/'; it must be a folder"),
+        ('account = "\u0661\u0662\u0663456789012"', "line 3: account is '\u0661\u0662\u0663"),
+        ('[refit]\nschedule = "cron(hourly)"', "line 4: refit.schedule is 'cron(hourly)'; it must be never, or"),
+        ('[network]\nssh_from = ["1.2.3.400/32"]', "ssh_from is ['1.2.3.400/32']; it must be addresses"),
+        ('[network]\nssh_from = ["1.2.3.4/24"]', "ssh_from is ['1.2.3.4/24']; it must be addresses"),
+        ('[network]\nssh_from = [1]', "line 4: network.ssh_from is [1]; it must be addresses"),
+        ('colour."of".leaves = 1', "line 3: colour is no key; allowed: name, region,"),
+        ('"" = 1', "line 3: '' is no key; allowed: name, region,"),
         ('[storage]\ndata_bucket = "one"\nlog_bucket = "one"', "line 5: storage.log_bucket is 'one'; it must be"),
-        ('[network]\nssh_from = ["1.2.3.4/32"]', "network.ssh_from opens SSH; it must come with network.ssh_key"),
+        ('[network]\nssh_from = ["1.2.3.4/32"]', "line 4: network.ssh_from opens SSH; it must come with"),
         ('[evaluator]\nprincipals = ["alice"]', "line 4: evaluator.principals is ['alice']; it must be ARNs"),
         ("[instances", "no TOML: "),
     ],
@@ -103,6 +113,10 @@ def test_what_is_wrong_is_told_in_one_line(text: str, told: str) -> None:
     said = complaint(text)
     assert said.startswith("cluster.toml")
     assert told in said
+
+
+def test_a_mark_of_the_order_of_bytes_is_no_word() -> None:
+    assert parse_description(b"\xef\xbb\xbf" + LEAST.encode()) == parse_description(LEAST.encode())
 
 
 @pytest.mark.parametrize("name", REQUIRED)

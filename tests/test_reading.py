@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyspark
 import pytest
 from features_rows import commit, images, new_lake, vectors_of
 
@@ -78,7 +79,16 @@ def test_other_rows_in_the_files_than_in_the_table_are_left_to_spark(
 @pytest.mark.spark
 @pytest.mark.parametrize(
     "properties",
-    ["'delta.enableDeletionVectors' = 'true'", "'delta.columnMapping.mode' = 'name'"],
+    [
+        pytest.param(
+            "'delta.enableDeletionVectors' = 'true'",
+            marks=pytest.mark.skipif(
+                pyspark.__version__ < "4",
+                reason="the DELETE of Delta Lake 3.3, that of Spark 3.5, fails: filePath is ambiguous",
+            ),
+        ),
+        "'delta.columnMapping.mode' = 'name'",
+    ],
 )
 def test_a_table_with_deletion_vectors_or_mapped_columns_is_refitted_right(
     spark: Any, lake: Lake, properties: str

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from asked_lakes import AskedLake
+from packaging.version import Version
 from pyspark.sql import SparkSession
-from sql_queries import BAD, GOOD
+from sql_queries import BAD, GOOD, SINCE
 
 from pomona.sql_check import check_query
 from pomona.sql_tables import TABLES, lake_session, register
@@ -25,6 +26,9 @@ def session(spark: SparkSession, asked: AskedLake) -> Iterator[SparkSession]:
 
 @pytest.mark.parametrize("text", GOOD)
 def test_a_select_passes_and_spark_can_run_it(session: SparkSession, text: str) -> None:
+    for word, since in SINCE.items():
+        if word in text and Version(session.version) < Version(since):
+            pytest.skip(f"Spark {session.version} does not know {word}: {since} does")
     check_query(session, text, TABLES)
     session.sql(text).schema  # noqa: B018 - analyzed
 

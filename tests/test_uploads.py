@@ -52,7 +52,7 @@ def test_what_is_not_built_yet_has_no_version(tmp_path: Path) -> None:
     found = dataclasses.replace(found, environment=missing)
     assert found.version == NO_VERSION
     assert found.missing() == [str(tmp_path / "nowhere.tar.gz")]
-    assert missing.told() == {"file": str(tmp_path / "nowhere.tar.gz"), "bytes": "not there yet"}
+    assert missing.told() == {"file": str(tmp_path / "nowhere.tar.gz"), "bytes": "still to be made"}
 
 
 def test_a_lake_with_another_model_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""What of `cluster.toml` can be changed of a cluster that there is, and what a change does to its request."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bootstrap.description import checked
+from bootstrap.errors import CloudError
+from bootstrap.request import Parameters
+from bootstrap.schema import Description
+
+
+def applied(request: Parameters, settings: Mapping[str, str]) -> Parameters:
+    """A request with settings changed; limits follow, so that they hold what is asked for.
+
+    Raises
+    ------
+    DescriptionError
+        For a key that cannot be set, or a value that is not allowed.
+    """
+    made = copy.deepcopy(request)
+    values = checked(settings, list(SETTINGS))
+    for key, value in values.items():
+        SETTINGS[key](made, value)
+    limits = (made.get("ManagedScalingPolicy") or {}).get("ComputeLimits")
+    if limits and values:
+        core, task = count_of(made, "CORE"), count_of(made, "TASK")
+        if "instances.core" in values:
+            limits["MinimumCapacityUnits"] = core
+        for key in ("MaximumCoreCapacityUnits", "MaximumOnDemandCapacityUnits"):
+            if key in limits:  # where there is none, EMR takes that of all nodes
+                limits[key] = max(limits[key], core)
+        limits["MaximumCapacityUnits"] = max(limits["MaximumCapacityUnits"], core + task)
+    return made
+
+
+def sized(description: Description, request: Parameters) -> Description:
+    """The description with the nodes and limits of a request, for an estimate of a cluster that there is."""
+    core, task = (count_of(request, role) for role in ("CORE", "TASK"))
+    limits = (request.get("ManagedScalingPolicy") or {}).get("ComputeLimits") or {}
+    instances = limits.get("UnitType") == "Instances"
+    (group, *_) = _groups(request, "CORE") or _groups(request)
+    disks = (group.get("EbsConfiguration") or {}).get("EbsBlockDeviceConfigs") or ()
+    disk = sum(one["VolumeSpecification"]["SizeInGB"] * one["VolumesPerInstance"] for one in disks)
+    return replace(
+        description,
+        mode="cluster",
+        instances=replace(
+            description.instances,
+            type=group["InstanceType"],
+            core=core,
+            task=task,
+            disk_gb=disk,
+        ),
+        limits=replace(
+            description.limits,
+            nodes=limits["MaximumCapacityUnits"] if instances else core + task,
+        ),
+    )
+
+
+def count_of(request: Parameters, role: str) -> int:
+    """Nodes that a request asks for, of this role: ``MASTER``, ``CORE`` or ``TASK``."""
+    return sum(int(one.get("InstanceCount") or 0) for one in _groups(request, role))
+
+
+def _groups(request: Parameters, *roles: str) -> list[Parameters]:
+    groups = request["Instances"]["InstanceGroups"]
+    return [one for one in groups if not roles or one["InstanceRole"] in roles]
+
+
+def _set_count(role: str) -> Callable[[Parameters, int], None]:
+    def change(request: Parameters, count: int) -> None:
+        if not _groups(request, role):
+            raise CloudError(f"the cluster has no {role.lower()} nodes to be more or fewer of")
+        for group in _groups(request, role):
+            group["InstanceCount"] = count
+
+    return change
+
+
+def _set_type(request: Parameters, kind: str) -> None:
+    for group in _groups(request):
+        group["InstanceType"] = kind
+
+
+def _set_disk(request: Parameters, size: int) -> None:
+    volume = {"VolumeSpecification": {"VolumeType": "gp3", "SizeInGB": size}}
+    for group in _groups(request):
+        devices = [volume | {"VolumesPerInstance": 1}]
+        group["EbsConfiguration"] = {"EbsBlockDeviceConfigs": devices}
+
+
+def _set_limit(*keys: str) -> Callable[[Parameters, int], None]:
+    def change(request: Parameters, limit: int) -> None:
+        policy = request.setdefault("ManagedScalingPolicy", {})
+        limits = policy.setdefault("ComputeLimits", {"UnitType": "Instances"})
+        limits.setdefault("MinimumCapacityUnits", count_of(request, "CORE"))
+        limits.setdefault("MaximumCapacityUnits", limit)
+        limits.update(dict.fromkeys(keys, limit))
+
+    return change
+
+
+def _set_name(request: Parameters, name: str) -> None:
+    request["Name"] = name
+
+
+def _set_key(request: Parameters, name: str) -> None:
+    request["Instances"]["Ec2KeyName"] = name
+
+
+#: Keys of `cluster.toml` that can be changed of a described cluster, and what each does to the request.
+SETTINGS: dict[str, Callable[[Parameters, Any], None]] = {
+    "name": _set_name,
+    "instances.type": _set_type,
+    "instances.core": _set_count("CORE"),
+    "instances.task": _set_count("TASK"),
+    "instances.disk_gb": _set_disk,
+    "limits.nodes": _set_limit("MaximumCapacityUnits"),
+    "limits.core": _set_limit("MaximumCoreCapacityUnits", "MaximumOnDemandCapacityUnits"),
+    "network.ssh_key": _set_key,
+}
