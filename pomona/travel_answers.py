@@ -185,6 +185,10 @@ def tell_tags(
     else:
         if as_of is not None:
             screen.line(f"as of     {rows[0]['meant']}")
+        if kept := rows[0].get("kept_for_days"):
+            screen.line(
+                f"the tables now keep what is removed for {kept:,} days, so that a VACUUM spares this version"
+            )
         does = "no longer names" if delete else "names"
         screen.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
     if note := travelling.retention_note(lake):

@@ -20,6 +20,7 @@ from streaming.microbatch import MicroBatch
 from streaming.reconciling import mend
 from streaming.requests import JSON, Request, answer, answer_with_error
 from streaming.results import BatchResult
+from streaming.retention import KEEP, keep
 from streaming.retrying import retry
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault
@@ -67,6 +68,7 @@ KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {
     "retry": retry,
     "forget": forget,
     "reconcile": mend,
+    KEEP: keep,
 }
 
 

@@ -22,7 +22,7 @@ from scipy.linalg import subspace_angles
 from batch_pca.catalog import PublishedRefit
 from pomona.showing import seen
 from pomona.travelling import history
-from streaming.lake import Lake
+from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
 from streaming.lake_format import write_format
 from streaming.schemas import QUARANTINE
 
@@ -69,7 +69,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     told = {"source": "file:/photos", "images": 20, "seconds": 2.0}
     commit = deltalake.CommitProperties(custom_metadata={"userMetadata": json.dumps(told)})
     features = lake.features.removeprefix("file:")
-    feed = {"delta.enableChangeDataFeed": "true"}
+    feed = {"delta.enableChangeDataFeed": "true"} | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
     deltalake.write_deltalake(features, hashed(FIRST).slice(0, 0), configuration=feed)
     deltalake.write_deltalake(features, hashed(FIRST), mode="append", commit_properties=commit)
     first = publish(lake, "1", options(2))

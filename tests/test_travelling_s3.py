@@ -12,6 +12,7 @@ from features_rows import Images, images
 from stand_in_process import StandIn
 
 from streaming import storage
+from streaming.lake import RETENTION, RETENTION_PROPERTIES
 from streaming.lake_format import write_format
 from streaming.s3_access import delta_rs_options, s3_client
 
@@ -24,7 +25,8 @@ def write(location: str, table: pa.Table, mode: str = "append") -> None:
         table,
         mode=mode,  # type: ignore[arg-type]
         storage_options=delta_rs_options(),
-        configuration={"delta.enableChangeDataFeed": "true"},
+        configuration={"delta.enableChangeDataFeed": "true"}
+        | dict.fromkeys(RETENTION_PROPERTIES, RETENTION),
     )
 
 
