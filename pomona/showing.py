@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pomona.asking import Answer, explained, open_lake, plain
 from pomona.travelling import names_of, pinned_json
-from streaming.as_of import Pinned, resolve
+from streaming.as_of import Pinned, resolve, version_at
 from streaming.delta_rs import changes, open_table, plain_rows, quoted, rows_of
 from streaming.errors import LakeError, SnapshotError
 from streaming.lake import Lake
@@ -64,7 +64,7 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     Returns
     -------
     dict
-        ``as_of``; ``row`` (all columns; None where there was none); ``quarantine`` (its row there today, or None);
+        ``as_of``; ``row`` (all columns; None where there was none); ``quarantine`` (its row there then, or None);
         ``place`` (``refit_id`` and ``scores``, see `_place`, or None); ``versions``, the oldest first: ``from`` and
         ``until`` (the version of the features with which this content came, and that with which it went, or None),
         ``committed`` (of ``from``), ``content_hash``, ``length``, ``modification_time``, ``ingested_at``,
@@ -74,7 +74,7 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     Raises
     ------
     LakeError
-        Where the lake has never had it.
+        Where the lake has never had it, or not until then.
     """
     lake = open_lake(location)
     path = normalize(path)
@@ -82,12 +82,15 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
         pinned = resolve(lake, as_of)
         where = f"WHERE path = {quoted(path)} LIMIT 1"
         row = next(iter(rows_of(open_table(lake.features, pinned.number), "*", where)), None)
-        bad = next(iter(rows_of(open_table(lake.quarantine), "*", where)), None)
+        bad = _quarantined(lake, where, pinned)
         versions = _versions(lake, path, pinned.number)
         if row is None and bad is None and not versions:
-            raise LakeError(
-                f"{path} is in no table of {lake.root}: name an image as the tables do, or a refit by its id"
+            was = (
+                f"was in no table of {lake.root} then"
+                if as_of
+                else f"is in no table of {lake.root}"
             )
+            raise LakeError(f"{path} {was}: name an image as the tables do, or a refit by its id")
         refits = _refits(lake, pinned)
         place = _place(refits, row) if row else None
     return {
@@ -99,6 +102,13 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
         "versions": versions,
         "refits": [found for made in refits if (found := seen(made, path, versions))],
     }
+
+
+def _quarantined(lake: Lake, where: str, pinned: Pinned) -> Answer | None:
+    version = version_at(lake.quarantine, pinned)
+    if version is None:
+        return None
+    return next(iter(rows_of(open_table(lake.quarantine, version), "*", where)), None)
 
 
 def _versions(lake: Lake, path: str, last: int) -> list[Answer]:

@@ -17,7 +17,16 @@ from streaming.table_log import Version, read_commits
 from streaming.tags import Tag, check_tag, find_tag, read_tags, set_tag
 
 
-def history(location: str, as_of: str | None = None) -> list[Answer]:
+def pin(location: str, as_of: str | None) -> Pinned | None:
+    """The version that is meant, for all that is asked about it; None where nothing is said."""
+    if as_of is None:
+        return None
+    lake = open_lake(location)
+    with explained():
+        return resolve(lake, as_of)
+
+
+def history(location: str, as_of: str | Pinned | None = None) -> list[Answer]:
     """Versions of the features table, up to one of them or all.
 
     Returns
@@ -147,13 +156,6 @@ def _tag(made: Tag) -> Answer:
         "committed": iso(made.committed),
         "made_at": iso(made.made_at),
     }
-
-
-def meant(location: str, as_of: str) -> str:
-    """Which version the words mean, and what was assumed, for people."""
-    lake = open_lake(location)
-    with explained():
-        return resolve(lake, as_of).said
 
 
 def pinned_json(pinned: Pinned) -> Answer:

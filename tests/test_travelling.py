@@ -233,8 +233,19 @@ def test_an_image_that_has_gone_or_never_was_one(story: Story, pomona: Command) 
     assert "no row of the features in this version" in pomona("show", story.place, GONE).out
     broken = pomona("show", story.place, BROKEN)
     assert "in quarantine: corrupt: it is broken (1 attempts)" in broken.out
-    told = pomona("show", story.place, "/photos/none.jpg").complaint
-    assert "file:/photos/none.jpg is in no table of" in told
+    for name in ("none.jpg", f"{'x' * 300}.jpg"):
+        told = pomona("show", story.place, f"/photos/{name}").complaint
+        assert f"file:/photos/{name} is in no table of" in told
+
+
+def test_what_was_in_quarantine_is_told_as_of_then(story: Story, pomona: Command) -> None:
+    """The broken image came after all versions: it belongs to what is there now."""
+    assert pomona("show", story.place, BROKEN, "--as-of", "latest", "--json").json["quarantine"]
+    told = pomona("show", story.place, BROKEN, "--as-of", 1).complaint
+    assert f"{BROKEN} was in no table of {story.lake.root} then" in told
+    for as_of, there in ((1, []), (5, []), ("latest", [BROKEN]), ("0 seconds ago", [BROKEN])):
+        rows = pomona("quarantine", story.place, "--as-of", as_of, "--json").json
+        assert [row["path"] for row in rows] == there, as_of
 
 
 def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_left(
@@ -268,6 +279,8 @@ def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
         key: value for key, value in beside.items() if key != "csv_sha256"
     }
     assert beside["csv_sha256"] == hashlib.sha256(Path(alone).read_bytes()).hexdigest()
+    refused = pomona("show", story.place, made.refit_id, "--as-of", 1)
+    assert (refused.status, "is of one version: drop --as-of" in refused.complaint) == (2, True)
     said = pomona("show", story.place, alone).out
     assert f"weights   random, SHA-256 {'ab' * 32}" in said
     assert "features  version 5 of" in said
@@ -303,3 +316,5 @@ def test_what_was_assumed_is_said(story: Story, pomona: Command) -> None:
         assert said.startswith("as of     1 second ago ("), words
         assert ") is version 5 of " in said.splitlines()[0]
     pomona("tag", story.place, "x", "--delete")
+    told = pomona("history", story.place, "--as-of", "1 second ago", "--json")
+    assert told.err.startswith("as of     1 second ago (")
