@@ -12,7 +12,14 @@ from pomona.asking import Answer, explained, iso, open_lake, plain
 from pomona.travelling import pinned_json
 from streaming.as_of import Pinned, reigned_until, resolve, version_at
 from streaming.decode import Reason
-from streaming.delta_rs import changes, open_table, open_tables, quoted, rows_of
+from streaming.delta_rs import (
+    changes,
+    open_table,
+    open_tables,
+    quoted,
+    rows_of,
+    table_faults,
+)
 from streaming.errors import PomonaError, UsageError
 from streaming.lake import Lake, is_table
 from streaming.storage import TransientFault
@@ -181,10 +188,7 @@ def _same_rows(lake: Lake, features: DeltaTable, since: int) -> bool:
     for version in read_back(lake.features, features.version(), since + 1):
         if version.changed_rows and version.told.get("pomona"):
             return False
-    from deltalake.exceptions import DeltaError
-    from pyarrow import ArrowException
-
     try:
         return not any(batch.num_rows for batch in changes(features, since, ["path"]))
-    except (DeltaError, ArrowException, OSError):  # its files are gone: nobody can tell any more
+    except (OSError, *table_faults()):  # its files are gone: nobody can tell any more
         return False

@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from pomona.asking import Answer, explained, open_lake, plain
 from pomona.travelling import names_of, pinned_json
 from streaming.as_of import Pinned, resolve, version_at
-from streaming.delta_rs import changes, open_table, plain_rows, quoted, rows_of
+from streaming.delta_rs import changes, open_table, plain_rows, quoted, rows_of, table_faults
 from streaming.errors import LakeError, SnapshotError
 from streaming.lake import Lake
 from streaming.reachable import commit_times, oldest_whole
@@ -113,16 +112,14 @@ def _quarantined(lake: Lake, where: str, pinned: Pinned) -> Answer | None:
 
 def _versions(lake: Lake, path: str, last: int) -> list[Answer]:
     """The contents that a path had, as far back as files and Change Data Feed tell them."""
-    from deltalake.exceptions import DeltaError
-
     times = {number: at for number, at in commit_times(lake.features).items() if number <= last}
     try:
         return _since(lake, path, times)
-    except (DeltaError, pa.ArrowException, OSError):  # VACUUM took the beginning
+    except (OSError, *table_faults()):  # VACUUM took the beginning
         first = oldest_whole(lake.features, list(times))
     try:
         return _since(lake, path, {number: at for number, at in times.items() if number >= first})
-    except (DeltaError, pa.ArrowException, OSError):
+    except (OSError, *table_faults()):
         return []
 
 

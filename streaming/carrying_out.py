@@ -11,6 +11,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming import __version__
+from streaming.delta_rs import table_faults
 from streaming.errors import LeaseError, PomonaError, UsageError
 from streaming.faults import explain
 from streaming.forgetting import forget
@@ -87,7 +88,7 @@ def perform(context: RunContext, request: Request) -> dict[str, JSON]:
         )
     try:
         return KINDS[request.kind](context, request.arguments)
-    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
         raise explain(error) from error
 
 

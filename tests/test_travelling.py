@@ -259,6 +259,44 @@ def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_lef
     assert "version 2 is vacuumed away: there are 5" in pomona("show", copy, "--as-of", 2).complaint
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("status", "Json error"),  # told by delta-rs
+        ("history", "damaged"),
+        ("show", "damaged"),
+        ("show --as-of 0", "damaged"),
+        (f"show {KEPT}", "damaged"),
+        ("tag x", "damaged"),
+        ("diff 0 latest", "damaged"),
+        ("duplicates", "damaged"),
+        (f"similar {KEPT}", "damaged"),
+        ("refit --as-of 1", "damaged"),
+        ("query --as-of 1 TABLE(features)", "damaged"),
+    ],
+)
+def test_a_damaged_log_is_one_line_that_names_the_file(
+    story: Story, pomona: Command, tmp_path: Path, words: str, told: str
+) -> None:
+    copy = shutil.copytree(story.place, tmp_path / "lake")
+    last = copy / "features" / "_delta_log" / f"{5:020}.json"
+    last.write_bytes(b'{"commitInfo":{"timestamp":178' + b"\n" + last.read_bytes()[:40])
+    name, *rest = words.split()
+    said = pomona(name, copy, *rest).complaint
+    assert told in said
+    if told == "damaged":
+        assert f"{last}: damaged (" in said
+        assert "restore this file" in said
+
+
+def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path) -> None:
+    copy = shutil.copytree(story.place, tmp_path / "lake")
+    (copy / "features" / "_delta_log" / f"{2:020}.json").unlink()
+    said = pomona("history", copy).complaint  # delta-rs tells all that it knows of each file
+    assert "… (nothing was changed; if it says so again, a file of the lake is gone" in said
+    assert len(said) < 450
+
+
 def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
     story: Story, pomona: Command, tmp_path: Path
 ) -> None:
