@@ -26,23 +26,17 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[dict[str, str]]:
-    """A stand-in for AWS over HTTP on a free port of the loopback, and the environment that leads to it."""
-    from moto.server import ThreadedMotoServer
+    """A stand-in for AWS, and the environment that leads to it.
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    variables = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_REGION": "eu-west-1",
-    }
+    In a process of its own: delta-rs lets no other thread run while it waits for an answer.
+    """
+    from stand_in_process import StandIn
+
+    server = StandIn()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
+        for name, value in server.variables.items():
             patch.setenv(name, value)
-        yield variables
+        yield server.variables
     server.stop()
 
 

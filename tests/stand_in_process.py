@@ -21,7 +21,11 @@ class StandIn:
 
     def __init__(self) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, __file__], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         assert self._popen.stdout
         self.endpoint = f"http://127.0.0.1:{self._popen.stdout.readline().strip()}"
@@ -63,7 +67,7 @@ class StandIn:
 
 
 def serve() -> None:
-    """Answer as AWS does, on a free port of the loopback."""
+    """Answer as AWS does, on a free port of the loopback, for as long as whoever started it lives."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.server import MotoRequestHandler
     from werkzeug.serving import make_server
@@ -79,7 +83,8 @@ def serve() -> None:
 
     server = make_server("127.0.0.1", 0, tell, True, request_handler=MotoRequestHandler)
     print(server.server_address[1], flush=True)
-    server.serve_forever()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import deltalake
 import pyarrow as pa
 import pytest
 from command_line import Command, forbid_spark
 from features_rows import Images, images
-from stand_in_process import StandIn
 
-from streaming import storage
 from streaming.lake import RETENTION, RETENTION_PROPERTIES
 from streaming.lake_format import write_format
-from streaming.s3_access import delta_rs_options, s3_client
+from streaming.s3_access import delta_rs_options
 
 ROWS = images(12, seed=1)
 
@@ -28,20 +24,6 @@ def write(location: str, table: pa.Table, mode: str = "append") -> None:
         configuration={"delta.enableChangeDataFeed": "true"}
         | dict.fromkeys(RETENTION_PROPERTIES, RETENTION),
     )
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of a stand-in in a process of its own: delta-rs lets no other thread run while it waits for one."""
-    stand_in = StandIn()
-    for name, value in stand_in.variables.items():
-        monkeypatch.setenv(name, value)
-    storage._s3.cache_clear()
-    region = {"LocationConstraint": stand_in.variables["AWS_REGION"]}
-    s3_client().create_bucket(Bucket="fruits", CreateBucketConfiguration=region)
-    yield "fruits"
-    storage._s3.cache_clear()
-    stand_in.stop()
 
 
 @pytest.fixture
