@@ -46,7 +46,7 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
     return with_patience(open_)
 
 
-def table_faults() -> tuple[type[Exception], ...]:
+def table_faults() -> tuple[type[Exception], type[Exception]]:
     """What delta-rs and Arrow raise where files of a table are damaged or gone."""
     from deltalake.exceptions import DeltaError
 
