@@ -80,18 +80,11 @@ class Vectors:
 
     def block(self, number: int) -> Matrix:
         """`BLOCK_ROWS` rows, or what is left of them, shape (rows, width); its memory is free once nobody holds it."""
-        mapped = self._map(number)
-        # All of it is wanted: one read in place of many, of a page each, where the disk has to be asked.
-        mapped.madvise(mmap.MADV_WILLNEED)
-        return self._rows_of(mapped)
-
-    def _map(self, number: int) -> mmap.mmap:
         first = number * BLOCK_ROWS
-        size = min(BLOCK_ROWS, len(self) - first) * self.width * 4
-        return mmap.mmap(self._file, size, prot=mmap.PROT_READ, offset=first * self.width * 4)
-
-    def _rows_of(self, mapped: mmap.mmap) -> Matrix:
-        return np.frombuffer(mapped, np.float32).reshape(-1, self.width)
+        rows = min(BLOCK_ROWS, len(self) - first)
+        size = rows * self.width * 4
+        mapped = mmap.mmap(self._file, size, prot=mmap.PROT_READ, offset=first * self.width * 4)
+        return np.frombuffer(mapped, np.float32).reshape(rows, self.width)
 
     @property
     def blocks(self) -> range:
@@ -103,8 +96,7 @@ class Vectors:
         taken = np.empty((len(places), self.width), np.float32)
         for number in np.unique(places // BLOCK_ROWS):
             here = places // BLOCK_ROWS == number
-            rows = self._rows_of(self._map(int(number)))
-            taken[here] = rows[places[here] % BLOCK_ROWS]
+            taken[here] = self.block(int(number))[places[here] % BLOCK_ROWS]
         return taken
 
 
