@@ -32,6 +32,7 @@ from batch_pca.unchanged import find_unchanged
 from batch_pca.vectors import write_vectors
 from streaming import __version__
 from streaming.as_of import Pinned, resolve
+from streaming.delta_rs import table_faults
 from streaming.faults import explain
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
@@ -105,7 +106,7 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
         spark = start_session(s3=is_s3(at.root))
         made = _refit(spark, at, options, version)
         return replace(made, as_of=version.said) if version else made
-    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
         raise explain(error) from error
 
 

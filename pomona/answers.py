@@ -10,19 +10,23 @@ from pomona.alarm import WATCHED, overdue, parse_limits
 from pomona.durations import ago
 from pomona.pulse import pulse
 from pomona.screen import Screen
-from pomona.travelling import meant
+from pomona.travelling import pin
 from streaming.errors import LimitPassed
 
 
-def tell_status(lake: str, max_age: Sequence[str] = (), *, as_json: bool) -> None:
+def tell_status(
+    lake: str, max_age: Sequence[str] = (), as_of: str | None = None, *, as_json: bool
+) -> None:
     """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.alarm`."""
     if max_age:
         return sound_alarm(lake, max_age, as_json=as_json)
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
-        answer = questions.status(lake)
+        answer = questions.status(lake, as_of)
     if as_json:
         return screen.show(answer)
+    if answer["as_of"]:
+        screen.line(f"as of        {answer['as_of']['meant']}")
     reasons = answer["quarantine"]
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
@@ -30,9 +34,10 @@ def tell_status(lake: str, max_age: Sequence[str] = (), *, as_json: bool) -> Non
     screen.line(f"model        {answer['model_id'] or 'none yet'}")
     screen.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({told})" if told else ""))
     screen.line(f"source       {answer['source'] or 'none yet'}")
-    screen.line(
-        f"backlog      {'unknown: the source is out of reach' if backlog is None else f'{backlog:,} images'}"
-    )
+    if not answer["as_of"]:
+        why = "the source is out of reach" if answer["source"] else "nothing was ingested yet"
+        known = f"unknown: {why}" if backlog is None else f"{backlog:,} images"
+        screen.line(f"backlog      {known}")
     if batch:
         screen.line(
             f"last batch   {batch['at']} ({ago(batch['seconds_ago'])}): "
@@ -45,7 +50,7 @@ def tell_status(lake: str, max_age: Sequence[str] = (), *, as_json: bool) -> Non
             f"{refit['features_version']}, {refit['components']} components: {stale}"
         )
     else:
-        screen.line(f"last refit   none yet: pomona refit {lake}")
+        screen.line(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
 
 
 def sound_alarm(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
@@ -76,9 +81,10 @@ def tell_quarantine(
     """List the images in quarantine."""
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
-        rows = questions.quarantine(lake, reason, as_of)
-    if as_of is not None:
-        screen.line(f"as of     {meant(lake, as_of)}")
+        pinned = pin(lake, as_of)
+        rows = questions.quarantine(lake, reason, pinned)
+    if pinned:
+        screen.line(f"as of     {pinned.said}")
     if as_json:
         screen.show(rows)
     elif rows:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
+from streaming.delta_rs import table_faults
 from streaming.errors import FaultError
 from streaming.lake import Lake
 from streaming.storage import TransientFault
 
 Answer = dict[str, Any]
+_LONGEST = 300
 
 
 def open_lake(location: str) -> Lake:
@@ -26,12 +26,12 @@ def open_lake(location: str) -> Lake:
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what delta-rs and the storage raise into one line."""
-    from deltalake.exceptions import DeltaError
-
     try:
         yield
-    except (DeltaError, pa.ArrowException, TransientFault, OSError) as error:
+    except (TransientFault, OSError, *table_faults()) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
+        if len(line) > _LONGEST:  # some quote all that they know of a file
+            line = f"{line[:_LONGEST]}…"
         raise FaultError(
             f"{line} (nothing was changed; if it says so again, a file of the lake is gone or damaged)"
         ) from error

@@ -19,6 +19,7 @@ def status(
         list[str] | None,
         typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
     ] = None,
+    as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
     """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
@@ -27,7 +28,9 @@ def status(
     """
     from pomona.answers import tell_status
 
-    tell_status(lake, max_age or (), as_json=as_json)
+    if max_age and as_of:
+        raise UsageError("--max-age watches what is now: drop --as-of")
+    tell_status(lake, max_age or (), as_of, as_json=as_json)
 
 
 @app.command()

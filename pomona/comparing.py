@@ -10,7 +10,9 @@ from pomona.asking import explained, open_lake
 from pomona.doubles import ROWS_AT_ONCE, Comparison, Pairs, places_of, same_bytes
 from pomona.durations import about
 from pomona.likeness import similar
+from pomona.nearest import Places
 from pomona.screen import Screen
+from pomona.travelling import pin
 from pomona.vector_cache import Vectors, vectors_of
 from streaming.as_of import resolve
 from streaming.errors import LimitPassed, UsageError
@@ -22,11 +24,14 @@ def similar_and_tell(
     """Tell which images are most like one, and write a page of them where one is asked for."""
     screen = Screen(as_json=as_json)
     with screen.working("comparing"):
-        found = similar(lake, image, top, as_of)
+        pinned = pin(lake, as_of)
+        found = similar(lake, image, top, pinned)
         if report:
             from pomona.likeness_page import write_page
 
             write_page(found, Path(report))
+    if pinned:
+        screen.line(f"as of  {pinned.said}")
     if as_json:
         return screen.show(
             {
@@ -93,23 +98,35 @@ def duplicates_and_tell(
     refusal = None
     with explained():
         with screen.working("comparing bytes"):
-            answer["version"] = resolve(at, as_of).number
+            pinned = resolve(at, as_of)
+            answer["version"] = pinned.number
             answer["same_bytes"] = [asdict(group) for group in same_bytes(at, answer["version"])]
         if near:
             with screen.working("reading the features"):
                 vectors = vectors_of(at, answer["version"])
-            work = Comparison(vectors, places_of(vectors, near.label), near.at_least)
+            work = Comparison(vectors, _places(vectors, near.label), near.at_least)
             refusal = _refusal(work, near)
             if not refusal:
                 with screen.working("comparing features") as tell:
                     found = work.run(near.top, lambda done, of: tell(f"{done / of:.0%} compared"))
                 answer |= {"near_count": found.total, "near": _named(vectors, found)}
+    if as_of is not None:
+        screen.line(f"as of  {pinned.said}")
     if as_json:
         screen.show(answer)
     else:
         _tell(screen, answer, near)
     if refusal:
         raise LimitPassed(refusal)
+
+
+def _places(vectors: Vectors, label: str | None) -> Places:
+    places = places_of(vectors, label)
+    if label is not None and not len(places):
+        raise UsageError(
+            f"--label {label}: no image of version {vectors.version} has it: `pomona show LAKE` lists the labels"
+        )
+    return places
 
 
 def _refusal(work: Comparison, near: NearOptions) -> str | None:

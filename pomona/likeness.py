@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pomona.asking import explained, open_lake
 from pomona.nearest import nearest
 from pomona.vector_cache import Vectors, vectors_of
-from streaming.as_of import resolve
+from streaming.as_of import Pinned, resolve
 from streaming.decode import DecodeSettings, UndecodableImage, decode
 from streaming.engines import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
@@ -83,7 +83,9 @@ class Likeness:
         return sorted(counts.items(), key=lambda vote: (-vote[1], -nearness[vote[0]], vote[0]))
 
 
-def similar(location: str, image: str, top: int = 10, as_of: str | None = None) -> Likeness:
+def similar(
+    location: str, image: str, top: int = 10, as_of: str | Pinned | None = None
+) -> Likeness:
     """Find the images of a lake that are most like one, by the cosine of their features.
 
     Parameters
@@ -94,7 +96,7 @@ def similar(location: str, image: str, top: int = 10, as_of: str | None = None) 
         An image of the lake, or any other picture: its features are then computed with the lake's model.
     top : int
         How many.
-    as_of : str, optional
+    as_of : str or Pinned, optional
         The version of the features to look in, as `streaming.as_of.resolve` takes it.
 
     Raises
@@ -141,10 +143,10 @@ def _features_of(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[np.fl
     try:
         storage_of(path).stat(path)  # a folder is none, and needs no patience
         content = read_patiently(path)
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
         raise SourceError(
             f"{path}: no image of version {vectors.version} of the lake, and no picture that can be read "
-            f"({type(error).__name__}): give its path as the tables name it, or another file"
+            f"({error.strerror or type(error).__name__}): give its path as the tables name it, or another file"
         ) from error
     extractor = _model(lake, vectors)
     engine = choose_engine(None, extractor.precision, "cpu")

@@ -8,6 +8,7 @@ from typing import Any
 from pomona.screen import Screen
 from streaming.asking import ask
 from streaming.decode import Reason
+from streaming.delta_rs import table_faults
 from streaming.errors import LakeError, UsageError
 from streaming.faults import explain
 from streaming.ingest import check_apart
@@ -131,7 +132,7 @@ def _compared(
         with screen.working("comparing"):
             known = KnownImages.load(lake)
             return compare(lake, source, known, hashes=hashes, limit=limit).as_json()
-    except (TransientFault, OSError) as error:
+    except (TransientFault, OSError, *table_faults()) as error:
         raise explain(error) from error
 
 
@@ -142,7 +143,7 @@ def _asked(screen: Screen, location: str, kind: str, arguments: dict[str, Any]) 
         with screen.working("waiting for its turn"):
             answer: dict[str, Any] = ask(lake, Request(kind, arguments))
             return answer
-    except (TransientFault, OSError) as error:
+    except (TransientFault, OSError, *table_faults()) as error:
         raise explain(error) from error
 
 

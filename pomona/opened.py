@@ -170,11 +170,11 @@ class OpenLake:
         with explained():
             return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
 
-    def query(self, sql: str) -> pd.DataFrame:
+    def query(self, sql: str, as_of: str | int | None = None) -> pd.DataFrame:
         """Ask in Spark SQL, as `pomona query` does, which reads and changes nothing."""
         from pomona.querying import answered
 
-        with answered(self.root, sql) as frame:
+        with answered(self.root, sql, None if as_of is None else str(as_of)) as frame:
             return frame.toPandas()
 
     def similar(self, image: str, top: int = 10, as_of: str | int | None = None) -> Likeness:

@@ -79,7 +79,12 @@ def _by_hash(word: str, refits: dict[str, PublishedRefit]) -> str | None:
 
 def _local(word: str) -> Path | None:
     uri = normalize(word)
-    return None if is_s3(uri) or not local_path(uri).exists() else local_path(uri)
+    try:
+        return None if is_s3(uri) or not local_path(uri).exists() else local_path(uri)
+    except (
+        OSError
+    ):  # longer than a name may be, or below a folder that is closed: an image's name still
+        return None
 
 
 def show_refit(location: str, refit_id: str) -> Answer:

@@ -17,10 +17,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, MapType, NumericType, StructType
 
 from batch_pca.spreadsheets import harmless
-from pomona.asking import open_lake
+from pomona.asking import explained, open_lake
 from pomona.screen import Screen
 from pomona.sql_check import check_query, first_line
 from pomona.sql_tables import TABLES, lake_session, register
+from pomona.travelling import pin
+from streaming.as_of import Pinned, resolve
 from streaming.errors import PomonaError, UsageError
 from streaming.faults import explain
 from streaming.session import start_session
@@ -34,7 +36,7 @@ _CHUNK = 500
 
 
 @contextmanager
-def answered(location: str, text: str) -> Iterator[DataFrame]:
+def answered(location: str, text: str, as_of: str | Pinned | None = None) -> Iterator[DataFrame]:
     """The answer of a query, as a DataFrame that lives as long as the block.
 
     Parameters
@@ -43,6 +45,8 @@ def answered(location: str, text: str) -> Iterator[DataFrame]:
         Folder or URI of the lake.
     text : str
         One SELECT over ``features``, ``quarantine``, ``refits`` and ``reduced``.
+    as_of : str or Pinned, optional
+        The version of the features with which all of them are asked as they were; the text may then ask for no other.
 
     Raises
     ------
@@ -52,10 +56,14 @@ def answered(location: str, text: str) -> Iterator[DataFrame]:
         Where the query fails, or the lake.
     """
     lake = open_lake(location)
+    with explained():
+        pinned = resolve(lake, as_of) if as_of is not None else None
     spark = start_session(s3=is_s3(lake.root))
     try:
         with lake_session(spark, lake) as session:
-            register(session, lake, check_query(session, text, TABLES))
+            found = check_query(session, text, TABLES, past=pinned is None)
+            with explained():
+                register(session, lake, found, pinned)
             yield session.sql(text)
     except AnalysisException as error:  # no such column, no such version
         raise UsageError(f"query: {first_line(error)}") from error
@@ -64,10 +72,15 @@ def answered(location: str, text: str) -> Iterator[DataFrame]:
         raise (PomonaError(f"query: {line}") if line.startswith("[") else explain(error)) from error
 
 
-def query_and_tell(lake: str, text: str, *, as_csv: bool, as_json: bool) -> None:
+def query_and_tell(
+    lake: str, text: str, as_of: str | None = None, *, as_csv: bool, as_json: bool
+) -> None:
     """Run a query, and print its answer."""
     screen = Screen(as_json=as_json or as_csv)
-    with screen.working("asking"), answered(lake, text) as frame:
+    pinned = pin(lake, as_of)
+    if pinned:
+        screen.line(f"as of  {pinned.said}")
+    with screen.working("asking"), answered(lake, text, pinned) as frame:
         if as_json:
             _tell_json(screen, frame)
         elif as_csv:

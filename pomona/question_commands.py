@@ -19,10 +19,11 @@ def query(
         str,
         typer.Argument(metavar="SELECT", help="SQL over features, quarantine, refits and reduced."),
     ],
+    as_of: AsOf = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask LAKE in Spark SQL, which reads and changes nothing; VERSION AS OF goes back in time.
+    """Ask LAKE in Spark SQL, which reads and changes nothing; --as-of or VERSION AS OF goes back in time.
 
     Example: pomona query ./lake "SELECT count(*) FROM features VERSION AS OF 3"
     """
@@ -30,7 +31,7 @@ def query(
         raise UsageError("--csv and --json: give one of the two")
     from pomona.querying import query_and_tell
 
-    query_and_tell(lake, sql, as_csv=as_csv, as_json=as_json)
+    query_and_tell(lake, sql, as_of, as_csv=as_csv, as_json=as_json)
 
 
 @app.command()

@@ -9,9 +9,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pomona.asking import Answer, explained, iso, open_lake, plain
-from streaming.as_of import resolve, version_at
+from pomona.travelling import pinned_json
+from streaming.as_of import Pinned, reigned_until, resolve, version_at
 from streaming.decode import Reason
-from streaming.delta_rs import changes, open_table, open_tables, quoted, rows_of
+from streaming.delta_rs import (
+    changes,
+    open_table,
+    open_tables,
+    quoted,
+    rows_of,
+    table_faults,
+)
 from streaming.errors import PomonaError, UsageError
 from streaming.lake import Lake, is_table
 from streaming.storage import TransientFault
@@ -23,36 +31,41 @@ if TYPE_CHECKING:
 _COUNTS = "count(*) AS rows, count(DISTINCT label) AS labels, max(model_id) AS model_id"
 
 
-def status(location: str) -> Answer:
-    """How a lake stands.
+def status(location: str, as_of: str | Pinned | None = None) -> Answer:
+    """How a lake stands, or stood.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
+    as_of : str or Pinned, optional
+        A version of the features, or a time.
 
     Returns
     -------
     dict
-        ``lake``, ``source``, ``rows``, ``labels``, ``model_id``, ``quarantine`` (images by reason), ``backlog``
-        (images of the source in neither table, or changed since; None where the source cannot be listed),
-        ``last_batch``, ``last_refit``.
+        ``lake``, ``as_of`` (None for now), ``source``, ``rows``, ``labels``, ``model_id``, ``quarantine`` (images by
+        reason), ``backlog`` (images of the source in neither table, or changed since; None where the source cannot be
+        listed, and of the past, which nobody kept), ``last_batch``, ``last_refit``.
     """
     lake = open_lake(location)
     with explained():
-        features, quarantined = open_tables(lake.features, lake.quarantine)
+        pinned = resolve(lake, as_of) if as_of is not None else None
+        features, quarantined = _opened(lake, pinned)
         counts = rows_of(features, _COUNTS)[0]
-        reasons = rows_of(quarantined, "reason, count(*) AS images", "GROUP BY reason")
+        by_reason = "reason, count(*) AS images", "GROUP BY reason"
+        reasons = rows_of(quarantined, *by_reason) if quarantined else []
         last = last_batch(lake, features, quarantined)
         source = last.told["source"] if last else None
         return {
             "lake": lake.root,
+            "as_of": pinned and pinned_json(pinned),
             "source": source,
             "rows": counts["rows"],
             "labels": counts["labels"],
             "model_id": counts["model_id"],
             "quarantine": {row["reason"]: row["images"] for row in reasons},
-            "backlog": _backlog(source, lake),
+            "backlog": None if pinned else _backlog(source, lake),
             "last_batch": last
             and {
                 "at": iso(last.committed),
@@ -61,11 +74,23 @@ def status(location: str) -> Answer:
                 "quarantined": last.told.get("quarantined", 0),
                 "engine": last.told.get("engine"),
             },
-            "last_refit": _last_refit(lake, features, counts["rows"]),
+            "last_refit": _last_refit(lake, features, counts["rows"], pinned),
         }
 
 
-def quarantine(location: str, reason: str | None = None, as_of: str | None = None) -> list[Answer]:
+def _opened(lake: Lake, pinned: Pinned | None) -> tuple[DeltaTable, DeltaTable | None]:
+    """Features and quarantine, now or then; None for a quarantine that had no version yet."""
+    if pinned is None:
+        features, quarantined = open_tables(lake.features, lake.quarantine)
+        return features, quarantined
+    version = version_at(lake.quarantine, pinned)
+    then = None if version is None else open_table(lake.quarantine, version)
+    return open_table(lake.features, pinned.number), then
+
+
+def quarantine(
+    location: str, reason: str | None = None, as_of: str | Pinned | None = None
+) -> list[Answer]:
     """Images that could not be featurized.
 
     Parameters
@@ -74,7 +99,7 @@ def quarantine(location: str, reason: str | None = None, as_of: str | None = Non
         Folder or URI of the lake.
     reason : str, optional
         Only those with this one.
-    as_of : str, optional
+    as_of : str or Pinned, optional
         Those that were there at a version of the features, or at a time.
 
     Returns
@@ -105,11 +130,12 @@ def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:
     return rows_of(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
 
 
-def last_batch(lake: Lake, features: DeltaTable, quarantined: DeltaTable) -> Version | None:
+def last_batch(lake: Lake, features: DeltaTable, quarantined: DeltaTable | None) -> Version | None:
     """The last commit of a micro-batch in either table; a refit or an upgrade is none."""
     last = [
         next((v for v in read_back(location, table.version()) if "source" in v.told), None)
         for location, table in ((lake.features, features), (lake.quarantine, quarantined))
+        if table
     ]
     return max((v for v in last if v), key=lambda version: version.committed, default=None)
 
@@ -130,12 +156,15 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
         return None
 
 
-def _last_refit(lake: Lake, features: DeltaTable, rows: int) -> Answer | None:
-    refits = _refits(
-        lake,
-        "refit_id, created_at, features_version, components, explained_variance_ratio, rows",
-        "ORDER BY created_at DESC LIMIT 1",
-    )
+def _last_refit(
+    lake: Lake, features: DeltaTable, rows: int, pinned: Pinned | None
+) -> Answer | None:
+    columns = "refit_id, created_at, features_version, components, explained_variance_ratio, rows"
+    only = "" if pinned else " LIMIT 1"
+    refits = _refits(lake, columns, f"ORDER BY created_at DESC{only}")
+    if pinned:
+        until = reigned_until(lake, pinned)
+        refits = [made for made in refits if made["created_at"] <= until]
     if not refits:
         return None
     last = refits[0]
@@ -159,10 +188,7 @@ def _same_rows(lake: Lake, features: DeltaTable, since: int) -> bool:
     for version in read_back(lake.features, features.version(), since + 1):
         if version.changed_rows and version.told.get("pomona"):
             return False
-    from deltalake.exceptions import DeltaError
-    from pyarrow import ArrowException
-
     try:
         return not any(batch.num_rows for batch in changes(features, since, ["path"]))
-    except (DeltaError, ArrowException, OSError):  # its files are gone: nobody can tell any more
+    except (OSError, *table_faults()):  # its files are gone: nobody can tell any more
         return False

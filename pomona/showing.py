@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from pomona.asking import Answer, explained, open_lake, plain
 from pomona.travelling import names_of, pinned_json
-from streaming.as_of import Pinned, resolve
-from streaming.delta_rs import changes, open_table, plain_rows, quoted, rows_of
+from streaming.as_of import Pinned, resolve, version_at
+from streaming.delta_rs import changes, open_table, plain_rows, quoted, rows_of, table_faults
 from streaming.errors import LakeError, SnapshotError
 from streaming.lake import Lake
 from streaming.reachable import commit_times, oldest_whole
@@ -64,7 +63,7 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     Returns
     -------
     dict
-        ``as_of``; ``row`` (all columns; None where there was none); ``quarantine`` (its row there today, or None);
+        ``as_of``; ``row`` (all columns; None where there was none); ``quarantine`` (its row there then, or None);
         ``place`` (``refit_id`` and ``scores``, see `_place`, or None); ``versions``, the oldest first: ``from`` and
         ``until`` (the version of the features with which this content came, and that with which it went, or None),
         ``committed`` (of ``from``), ``content_hash``, ``length``, ``modification_time``, ``ingested_at``,
@@ -74,7 +73,7 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     Raises
     ------
     LakeError
-        Where the lake has never had it.
+        Where the lake has never had it, or not until then.
     """
     lake = open_lake(location)
     path = normalize(path)
@@ -82,12 +81,15 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
         pinned = resolve(lake, as_of)
         where = f"WHERE path = {quoted(path)} LIMIT 1"
         row = next(iter(rows_of(open_table(lake.features, pinned.number), "*", where)), None)
-        bad = next(iter(rows_of(open_table(lake.quarantine), "*", where)), None)
+        bad = _quarantined(lake, where, pinned)
         versions = _versions(lake, path, pinned.number)
         if row is None and bad is None and not versions:
-            raise LakeError(
-                f"{path} is in no table of {lake.root}: name an image as the tables do, or a refit by its id"
+            was = (
+                f"was in no table of {lake.root} then"
+                if as_of
+                else f"is in no table of {lake.root}"
             )
+            raise LakeError(f"{path} {was}: name an image as the tables do, or a refit by its id")
         refits = _refits(lake, pinned)
         place = _place(refits, row) if row else None
     return {
@@ -101,18 +103,23 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     }
 
 
+def _quarantined(lake: Lake, where: str, pinned: Pinned) -> Answer | None:
+    version = version_at(lake.quarantine, pinned)
+    if version is None:
+        return None
+    return next(iter(rows_of(open_table(lake.quarantine, version), "*", where)), None)
+
+
 def _versions(lake: Lake, path: str, last: int) -> list[Answer]:
     """The contents that a path had, as far back as files and Change Data Feed tell them."""
-    from deltalake.exceptions import DeltaError
-
     times = {number: at for number, at in commit_times(lake.features).items() if number <= last}
     try:
         return _since(lake, path, times)
-    except (DeltaError, pa.ArrowException, OSError):  # VACUUM took the beginning
+    except (OSError, *table_faults()):  # VACUUM took the beginning
         first = oldest_whole(lake.features, list(times))
     try:
         return _since(lake, path, {number: at for number, at in times.items() if number >= first})
-    except (DeltaError, pa.ArrowException, OSError):
+    except (OSError, *table_faults()):
         return []
 
 

@@ -7,15 +7,14 @@ run Java's methods.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from py4j.java_collections import JavaArray
-from py4j.java_gateway import JavaObject, is_instance_of
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import ParseException, PySparkException
 from pyspark.sql import SparkSession
 
+from pomona.sql_plan import EXPRESSION, PLAN, PlanWalk, fields_of, strings
 from streaming.errors import UsageError
 
 _PLANS = """
@@ -36,6 +35,7 @@ WindowSpecReference WindowExpression SpecifiedWindowFrame UnspecifiedFrame Unbou
 CurrentRow Coalesce GroupingSets Cube Rollup PipeExpression StringLocate Overlay ILike TimestampAdd TimestampDiff
 AggregateExpression First Last AnyValue PercentileCont PercentileDisc
 """
+_KNOWN = {PLAN: frozenset(_PLANS.split()), EXPRESSION: frozenset(_EXPRESSIONS.split())}
 # As Spark groups its own functions. Left out: what reads files of schemas (Avro, Protobuf), XML, and of the
 # miscellaneous all but four.
 _GROUPS = """
@@ -46,9 +46,13 @@ _SINGLE_FUNCTIONS = frozenset(
     {"input_file_name", "monotonically_increasing_id", "typeof", "uuid", "extract"}
 )
 _TABLE_FUNCTIONS = frozenset({"range", "explode", "posexplode", "inline", "stack"})
+# How the lines begin that follow what Spark says.
+_QUOTES = ("== ", "'", "+- ", "at ", "JVM stacktrace")
 
 
-def check_query(session: SparkSession, text: str, tables: Collection[str]) -> set[str]:
+def check_query(
+    session: SparkSession, text: str, tables: Collection[str], *, past: bool = True
+) -> set[str]:
     """Make sure that a text is one query, which reads some tables and does nothing else.
 
     Parameters
@@ -58,6 +62,8 @@ def check_query(session: SparkSession, text: str, tables: Collection[str]) -> se
     text : str
     tables : collection of str
         Names of the tables that may be read, in small letters.
+    past : bool
+        Whether it may ask for versions of them.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def check_query(session: SparkSession, text: str, tables: Collection[str]) -> se
         raise UsageError(f"query: {first_line(error)}") from error
     except Py4JJavaError as error:  # of scripts, which Spark 4.0 refuses by an exception of its own
         raise UsageError(f"query: {first_line(error.java_exception.getMessage())}") from error
-    found = list(_Walk(session).nodes(plan))
+    found = list(_nodes(session, plan))
     named = {name.lower() for node, kind in found for name in _named(node, kind)}
     read = set()
     for node, kind in found:
@@ -84,16 +90,22 @@ def check_query(session: SparkSession, text: str, tables: Collection[str]) -> se
         elif kind in ("UnresolvedFunction", "UnresolvedGenerator"):
             _require_function(session, _function_name(node, kind))
         elif kind == "UnresolvedTableValuedFunction":
-            name = ".".join(_strings(node.name()))
+            name = ".".join(strings(node.name()))
             if name.lower() not in _TABLE_FUNCTIONS:
                 raise _refused(f"the function {name}")
+        elif kind == "RelationTimeTravel" and not past:
+            raise UsageError("query: --as-of and a version in the text: give one of the two")
     return read & set(tables)
 
 
 def first_line(error: object) -> str:
-    """The first line that says anything of what Spark tells of an error, or of its text."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__).removesuffix(";")
+    """What Spark says of an error before it quotes a query, a plan or a stack, as one line."""
+    said: list[str] = []
+    for line in map(str.strip, str(error).splitlines()):
+        if said and (not line or said[-1].endswith(";") or line.startswith(_QUOTES)):
+            break
+        said += [line] if line else []
+    return " ".join(said).removesuffix(";") or type(error).__name__
 
 
 def _refused(what: str) -> UsageError:
@@ -107,74 +119,23 @@ def _state(session: SparkSession) -> Any:
     return session._jsparkSession.sessionState()
 
 
-class _Walk:
-    """All nodes of a plan: every field of each is looked into, not only what Spark calls its children."""
-
-    def __init__(self, session: SparkSession) -> None:
-        self._gateway: Any = session.sparkContext._gateway
-        self._kinds: dict[str, str] = {}
-
-    def nodes(self, value: Any) -> Iterator[tuple[Any, str]]:
-        """Every plan and expression in a value with the name of its class; UsageError where one is on no list."""
-        if isinstance(value, JavaArray):
-            fields: Iterable[Any] = value
-        elif not isinstance(value, JavaObject):  # a text or a number
-            return
-        else:
-            name = value.getClass().getName()
-            family = self._family(name, value)
-            if family in ("plan", "expression"):
-                kind = name.rpartition(".")[2].removesuffix("$")
-                if kind not in (_PLANS if family == "plan" else _EXPRESSIONS).split():
-                    raise _refused(kind)
-                yield value, kind
-            fields = _fields(value, family)
-        for field in fields:
-            yield from self.nodes(field)
-
-    def _family(self, name: str, value: Any) -> str:
-        if name not in self._kinds:
-            self._kinds[name] = next(
-                (kind for kind, known in _FAMILIES.items() if self._is(value, known)), "other"
-            )
-        return self._kinds[name]
-
-    def _is(self, value: Any, class_name: str) -> bool:
-        return bool(is_instance_of(self._gateway, value, class_name))
-
-
-# In this order: a list of Scala's is a product too, and a type of a table's row a list.
-_FAMILIES = {
-    "type": "org.apache.spark.sql.types.DataType",
-    "plan": "org.apache.spark.sql.catalyst.plans.logical.LogicalPlan",
-    "expression": "org.apache.spark.sql.catalyst.expressions.Expression",
-    "node": "org.apache.spark.sql.catalyst.trees.TreeNode",
-    "list": "scala.collection.Iterable",
-    "product": "scala.Product",
-}
-
-
-def _fields(value: Any, family: str) -> Iterator[Any]:
-    if family == "node":
-        raise _refused(str(value.nodeName()))
-    if family == "list":
-        iterator = value.iterator()
-        while iterator.hasNext():
-            yield iterator.next()
-    elif family in ("plan", "expression", "product"):
-        for index in range(value.productArity()):
-            yield value.productElement(index)
+def _nodes(session: SparkSession, plan: Any) -> Iterator[tuple[Any, str]]:
+    """Every plan and expression with the name of its class; UsageError where one is on no list."""
+    for node, family, kind in PlanWalk(session).nodes(plan):
+        if kind not in _KNOWN.get(family, ()):
+            raise _refused(kind)
+        yield node, kind
 
 
 def _named(node: Any, kind: str) -> Iterator[str]:
     """The names that a WITH gives to its queries."""
     if kind == "UnresolvedWith":
-        for relation in _fields(node.cteRelations(), "list"):
+        for relation in fields_of(node.cteRelations()):
             yield str(relation.productElement(0))
 
 
 def _relation(node: Any, tables: Collection[str], named: Collection[str]) -> str:
-    parts = _strings(node.multipartIdentifier())
+    parts = strings(node.multipartIdentifier())
     name = parts[0].lower()
     if len(parts) > 1 or (name not in tables and name not in named):
         raise _refused(f"the table {'.'.join(parts)}")
@@ -185,7 +146,7 @@ def _relation(node: Any, tables: Collection[str], named: Collection[str]) -> str
 
 def _function_name(node: Any, kind: str) -> str:
     if kind == "UnresolvedFunction":
-        return ".".join(_strings(node.nameParts()))
+        return ".".join(strings(node.nameParts()))
     return str(node.name().unquotedString())
 
 
@@ -200,7 +161,3 @@ def _require_function(session: SparkSession, name: str) -> None:
         group = None
     if group not in {f"{known}_funcs" for known in _GROUPS.split()}:
         raise _refused(f"the function {name}")
-
-
-def _strings(names: Any) -> list[str]:
-    return [str(name) for name in _fields(names, "list")]

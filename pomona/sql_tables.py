@@ -6,11 +6,13 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
-from streaming.errors import PlatformError
-from streaming.lake import Lake, is_table
+from streaming.as_of import Pinned, reigned_until, version_at
+from streaming.errors import LakeError, PlatformError
+from streaming.lake import Lake, is_table, read_table
 from streaming.storage import storage_of
 
 #: What a query may read.
@@ -67,17 +69,52 @@ def lake_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSession]:
             session.sql(f"DROP DATABASE {database} CASCADE")
 
 
-def register(session: SparkSession, lake: Lake, tables: set[str]) -> None:
-    """Make some of a lake's tables known in the session's database."""
+def register(
+    session: SparkSession, lake: Lake, tables: set[str], pinned: Pinned | None = None
+) -> None:
+    """Make some of a lake's tables known in the session's database, as they are now or as they were.
+
+    Now, SQL may ask for their versions; as they were, they are views of that one version, which know no other.
+    LakeError where there is no such table.
+    """
+    versions = _versions(lake, pinned) if pinned else {}
     for name in sorted(tables - {"reduced"}):
         location = f"{lake.root}/{name}"
-        if is_table(location):
+        if not is_table(location):
+            raise LakeError(
+                f"{lake.root} has no table {name}: nothing has made it yet, or it was removed"
+            )
+        if not pinned:
             session.sql(f"CREATE TABLE {name} USING delta LOCATION {_literal(location)}")
+            continue
+        version = versions[name]
+        rows = read_table(session, location, version)
+        (rows if version is not None else rows.limit(0)).createTempView(name)
     if "reduced" in tables:
-        _register_reduced(session, lake)
+        _register_reduced(session, lake, _refits(session, lake, pinned, versions))
 
 
-def _register_reduced(session: SparkSession, lake: Lake) -> None:
+def _versions(lake: Lake, pinned: Pinned) -> dict[str, int | None]:
+    """The version that each table had then; None where it had none yet."""
+    until = replace(pinned, moment=reigned_until(lake, pinned))
+    return {
+        "features": pinned.number,
+        "quarantine": version_at(lake.quarantine, pinned),
+        "refits": version_at(lake.refits, until),
+    }
+
+
+def _refits(
+    session: SparkSession, lake: Lake, pinned: Pinned | None, versions: dict[str, int | None]
+) -> list[str]:
+    """Ids of the published refits, now or then."""
+    if not is_table(lake.refits) or (pinned and versions["refits"] is None):
+        return []
+    rows = read_table(session, lake.refits, versions.get("refits")).select("refit_id").collect()
+    return [row.refit_id for row in rows]
+
+
+def _register_reduced(session: SparkSession, lake: Lake, refits: list[str]) -> None:
     """One partition a published refit: a query of one refit then lists that one's files alone."""
     session.sql(
         f"CREATE TABLE reduced ({_REDUCED}) USING parquet PARTITIONED BY (refit_id) "
@@ -89,13 +126,11 @@ def _register_reduced(session: SparkSession, lake: Lake) -> None:
         for file in storage_of(lake.reduced).list(lake.reduced)
         if "/parquet/" in file.path
     }
-    published = session.read.format("delta").load(lake.refits) if is_table(lake.refits) else None
-    rows = published.select("refit_id").collect() if published else []
     partitions = " ".join(
-        f"PARTITION (refit_id = {_literal(row.refit_id)}) "
-        f"LOCATION {_literal(f'{lake.reduced}/{row.refit_id}/parquet')}"
-        for row in rows
-        if row.refit_id in there
+        f"PARTITION (refit_id = {_literal(name)}) "
+        f"LOCATION {_literal(f'{lake.reduced}/{name}/parquet')}"
+        for name in refits
+        if name in there
     )
     if partitions:
         session.sql(f"ALTER TABLE reduced ADD {partitions}")

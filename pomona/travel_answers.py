@@ -11,6 +11,7 @@ from pomona.differences import KINDS, diff
 from pomona.origin import find_refit, show_refit
 from pomona.screen import Screen
 from pomona.showing import show_image, show_lake
+from streaming.errors import UsageError
 
 _SHOWN = 20  # images of each kind, components, labels
 
@@ -19,7 +20,10 @@ def tell_history(lake: str, as_of: str | None = None, *, as_json: bool) -> None:
     """List the versions of the features."""
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
-        rows = travelling.history(lake, as_of)
+        pinned = travelling.pin(lake, as_of)
+        rows = travelling.history(lake, pinned)
+    if pinned:
+        screen.line(f"as of     {pinned.said}")
     if as_json:
         screen.show(rows)
         return
@@ -27,8 +31,6 @@ def tell_history(lake: str, as_of: str | None = None, *, as_json: bool) -> None:
     columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
     if any(row["tags"] for row in rows):
         columns["tags"] = "tags"
-    if as_of is not None:
-        screen.line(f"as of     {travelling.meant(lake, as_of)}")
     # As --as-of takes it: without a comma in it.
     screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
 
@@ -86,6 +88,8 @@ def tell_show(lake: str, path: str | None, as_of: str | None, *, as_json: bool) 
     screen = Screen(as_json=as_json)
     with screen.working("reading the lake"):
         refit_id = path and find_refit(lake, path)
+        if refit_id and as_of is not None:
+            raise UsageError(f"refit {refit_id} is of one version: drop --as-of")
         if path is None:
             found = show_lake(lake, as_of)
         elif refit_id:
@@ -185,6 +189,10 @@ def tell_tags(
     else:
         if as_of is not None:
             screen.line(f"as of     {rows[0]['meant']}")
+        if kept := rows[0].get("kept_for_days"):
+            screen.line(
+                f"the tables now keep what is removed for {kept:,} days, so that a VACUUM spares this version"
+            )
         does = "no longer names" if delete else "names"
         screen.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
     if note := travelling.retention_note(lake):

@@ -10,19 +10,23 @@ from streaming.as_of import Pinned, resolve
 from streaming.delta_rs import open_table, rows_of
 from streaming.errors import UsageError
 from streaming.lake import Lake, is_table
+from streaming.requests import Request
+from streaming.retention import KEEP, days_to_keep, least_retention, promised_retention
 from streaming.storage import storage_of
 from streaming.table_log import Version, read_commits
-from streaming.tags import (
-    Tag,
-    find_tag,
-    least_retention,
-    promised_retention,
-    read_tags,
-    set_tag,
-)
+from streaming.tags import Tag, check_tag, find_tag, read_tags, set_tag
 
 
-def history(location: str, as_of: str | None = None) -> list[Answer]:
+def pin(location: str, as_of: str | None) -> Pinned | None:
+    """The version that is meant, for all that is asked about it; None where nothing is said."""
+    if as_of is None:
+        return None
+    lake = open_lake(location)
+    with explained():
+        return resolve(lake, as_of)
+
+
+def history(location: str, as_of: str | Pinned | None = None) -> list[Answer]:
     """Versions of the features table, up to one of them or all.
 
     Returns
@@ -81,7 +85,13 @@ def tags(location: str) -> list[Answer]:
 
 
 def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
-    """Give a version a name; the answer is that of `tags`, with ``meant``: which version it is, and what was assumed.
+    """Give a version a name, and see to it that a VACUUM spares that version.
+
+    Returns
+    -------
+    dict
+        That of `tags`, with ``meant`` (which version it is, and what was assumed) and ``kept_for_days``: what the
+        lake's tables were told to keep what is removed for; None where they did for long enough.
 
     Raises
     ------
@@ -94,8 +104,20 @@ def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
     with explained():
         pinned = resolve(lake, as_of)
         made = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
+        check_tag(lake, made, force=force)
+        days = days_to_keep(lake, made, made.made_at)
+        if days is not None:
+            _keep(lake, days)
         set_tag(lake, made, force=force)
-        return _tag(made) | {"meant": pinned.said}
+        return _tag(made) | {"meant": pinned.said, "kept_for_days": days}
+
+
+def _keep(lake: Lake, days: int) -> None:
+    """Have whoever holds the lake, or this process, tell the tables."""
+    from streaming.asking import ask  # which brings Spark
+
+    lake.require()
+    ask(lake, Request(KEEP, {"days": days}))
 
 
 def untag(location: str, name: str) -> Answer:
@@ -121,13 +143,10 @@ def retention_note(location: str) -> str | None:
     days = math.ceil(needed / timedelta(days=1))
     unit = "day" if days == 1 else "days"
     note = f"VACUUM must keep what was removed for {days:,} {unit} or longer, the age of the oldest tag"
-    if promised is None or promised >= needed:
-        return note
-    return (
-        f"{note}, and the features tell it {promised / timedelta(days=1):g}: set their properties "
-        "delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once, to more, "
-        "or the tagged version is lost"
-    )
+    told = f"the tables tell it {promised / timedelta(days=1):,g}"
+    if promised >= needed:
+        return f"{note}; {told}"
+    return f"{note}, and {told}: give one of the tags again, which sets it, or they are lost"
 
 
 def _tag(made: Tag) -> Answer:
@@ -137,13 +156,6 @@ def _tag(made: Tag) -> Answer:
         "committed": iso(made.committed),
         "made_at": iso(made.made_at),
     }
-
-
-def meant(location: str, as_of: str) -> str:
-    """Which version the words mean, and what was assumed, for people."""
-    lake = open_lake(location)
-    with explained():
-        return resolve(lake, as_of).said
 
 
 def pinned_json(pinned: Pinned) -> Answer:

@@ -11,6 +11,8 @@ from streaming.lake import Lake
 from streaming.reachable import commit_times, is_whole, oldest_whole
 from streaming.tags import find_tag, read_tags
 
+_END = datetime.max.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Pinned:
@@ -25,7 +27,7 @@ class Pinned:
     said : str
         For people: which version the words mean, and what was assumed.
     moment : datetime, optional
-        The time that was meant, where it was one.
+        The time that was meant, where it was one; the end of all time for what is there now.
     """
 
     number: int
@@ -34,14 +36,14 @@ class Pinned:
     moment: datetime | None = None
 
 
-def resolve(lake: Lake, words: str | None, now: datetime | None = None) -> Pinned:
+def resolve(lake: Lake, words: str | Pinned | None, now: datetime | None = None) -> Pinned:
     """Find the version of the features that a person means, and make sure that it can be read.
 
     Parameters
     ----------
     lake : Lake
     words : str, optional
-        As `parse` takes them; None is the latest.
+        As `parse` takes them; None is the latest. A version that was found already stays that one.
     now : datetime, optional
         With its zone; the clock's, unless it is given.
 
@@ -53,6 +55,8 @@ def resolve(lake: Lake, words: str | None, now: datetime | None = None) -> Pinne
         When they mean a time before the first version or in the future, a version that there is not, or one whose
         files are vacuumed away; in one line, with the range that exists.
     """
+    if isinstance(words, Pinned):
+        return words
     now = now or datetime.now(UTC)
     meant = parse(words, now) if words is not None else None
     times = commit_times(lake.features)
@@ -60,16 +64,10 @@ def resolve(lake: Lake, words: str | None, now: datetime | None = None) -> Pinne
         raise SnapshotError(f"{lake.features}: its log tells no version")
     if words is None or meant is None:
         number = max(times)
-        return Pinned(number, times[number], _version(number, times))
+        # What other tables got since belongs to it too.
+        return Pinned(number, times[number], _version(number, times), _END)
     found, said = _find(lake, words.strip(), meant, now, times)
-    if found != max(times) and not is_whole(lake.features, found):
-        first = oldest_whole(lake.features, list(times))
-        if first > found:
-            left = {number: moment for number, moment in times.items() if number >= first}
-            raise SnapshotError(f"version {found} is vacuumed away: {_range(left)}")
-        raise SnapshotError(
-            f"version {found} lacks files that nothing has removed: restore {lake.features}, or name another version"
-        )
+    _require_whole(lake.features, found, times, f"version {found}")
     return Pinned(found, times[found], said, meant.at if isinstance(meant, Moment) else None)
 
 
@@ -77,10 +75,37 @@ def version_at(location: str, pinned: Pinned) -> int | None:
     """The version that another table of the lake had then; None where it had none yet.
 
     A micro-batch is committed to `quarantine` first: what belongs to a version of the features is there with it.
+    SnapshotError where it is vacuumed away.
     """
     then = pinned.moment or pinned.committed
-    before = [number for number, at in commit_times(location).items() if at <= then]
-    return before[-1] if before else None
+    times = commit_times(location)
+    before = [number for number, at in times.items() if at <= then]
+    if not before:
+        return None
+    name = location.rpartition("/")[2]
+    _require_whole(location, before[-1], times, f"{name} as it was then (its version {before[-1]})")
+    return before[-1]
+
+
+def reigned_until(lake: Lake, pinned: Pinned) -> datetime:
+    """Until when what belongs to a version was made: the time that was meant, or the commit of the version after it."""
+    if pinned.moment:
+        return pinned.moment
+    later = (at for number, at in commit_times(lake.features).items() if number > pinned.number)
+    return min(later, default=_END)
+
+
+def _require_whole(location: str, number: int, times: dict[int, datetime], what: str) -> None:
+    """Raise SnapshotError where files of an earlier version are gone."""
+    if number == max(times) or is_whole(location, number):
+        return
+    first = oldest_whole(location, list(times))
+    if first > number:
+        left = {later: moment for later, moment in times.items() if later >= first}
+        raise SnapshotError(f"{what} is vacuumed away: {_range(left)}")
+    raise SnapshotError(
+        f"{what} lacks files that nothing has removed: restore {location}, or name another version"
+    )
 
 
 def _find(

@@ -16,7 +16,9 @@ from streaming.tags import is_name
 
 LATEST = "latest"
 EXAMPLES = 'a version number, a time such as 2026-11-01T08:00Z, a date, "3 days ago", or a tag'
-_AGO = re.compile(r"(\d+|an?)\s*([a-z]+)\s+ago", re.IGNORECASE)
+# No version and no age has more digits; Python reads no more than 4,300 of them.
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_AGO = re.compile(r"([0-9]{1,18}|an?)\s*([a-z]+)\s+ago", re.IGNORECASE)
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 _SHORT = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day"}
 _MONTHS = {"month": 1, "year": 12}
@@ -67,7 +69,7 @@ def parse(words: str, now: datetime) -> int | Moment | TagName | None:
     words = words.strip()
     if words.lower() == LATEST:
         return None
-    if re.fullmatch(r"[0-9]+", words):
+    if _NUMBER.fullmatch(words):
         return int(words)
     if age := _AGO.fullmatch(words):
         number, unit = age[1].lower(), age[2].lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from streaming.session import start_session
 from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.source import Source
 from streaming.storage import StoredFile, is_s3, storage_of
-from streaming.table_log import parse_metadata
+from streaming.table_log import parse_actions, parse_metadata
 
 _POLL = 0.5  # seconds
 _RECENT = 100  # commits
@@ -137,8 +136,8 @@ def last_source(lake: Lake) -> str | None:
         for path in sorted((path for path in log if path.endswith(".json")), reverse=True)[
             :_RECENT
         ]:
-            for line in storage.read(path).splitlines():
-                told = parse_metadata(json.loads(line).get("commitInfo", {}).get("userMetadata"))
+            for action in parse_actions(path, storage.read(path), b'"commitInfo"'):
+                told = parse_metadata(action.get("commitInfo", {}).get("userMetadata"))
                 if "source" in told:
                     return str(told["source"])
     return None

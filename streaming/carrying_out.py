@@ -11,6 +11,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming import __version__
+from streaming.delta_rs import table_faults
 from streaming.errors import LeaseError, PomonaError, UsageError
 from streaming.faults import explain
 from streaming.forgetting import forget
@@ -20,6 +21,7 @@ from streaming.microbatch import MicroBatch
 from streaming.reconciling import mend
 from streaming.requests import JSON, Request, answer, answer_with_error
 from streaming.results import BatchResult
+from streaming.retention import KEEP, keep
 from streaming.retrying import retry
 from streaming.source import Source
 from streaming.storage import StoredFile, TransientFault
@@ -67,6 +69,7 @@ KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {
     "retry": retry,
     "forget": forget,
     "reconcile": mend,
+    KEEP: keep,
 }
 
 
@@ -85,7 +88,7 @@ def perform(context: RunContext, request: Request) -> dict[str, JSON]:
         )
     try:
         return KINDS[request.kind](context, request.arguments)
-    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
         raise explain(error) from error
 
 

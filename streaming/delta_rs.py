@@ -46,6 +46,13 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
     return with_patience(open_)
 
 
+def table_faults() -> tuple[type[Exception], type[Exception]]:
+    """What delta-rs and Arrow raise where files of a table are damaged or gone."""
+    from deltalake.exceptions import DeltaError
+
+    return DeltaError, pa.ArrowException
+
+
 @contextmanager
 def _may_pass(location: str) -> Iterator[None]:
     """What delta-rs cannot read of S3, after tries of its own, as the fault that it is."""

@@ -11,6 +11,7 @@ from pyspark.errors import PySparkException
 
 from streaming.commit import prepare_commit
 from streaming.decode import DecodeSettings
+from streaming.delta_rs import table_faults
 from streaming.engines import choose_engine
 from streaming.errors import LakeError
 from streaming.faults import explain
@@ -71,7 +72,7 @@ def ingest(
             batch = open_batch(from_, settings, lease)
             with stop_requested(stop) as event:
                 return Run(from_, batch, settings, watch, lease).until(event)
-    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
         raise explain(error, to.root) from error
 
 
@@ -116,7 +117,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
             starting.result()
         remarks = {"source": from_.root, "engine": engine, "device": settings.device}
         return MicroBatch(spark, to, featurizer, known, remarks)
-    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
         raise explain(error, to.root) from error
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # `pomona status` answers before Spark is imported
     from pyspark.sql import DataFrame, SparkSession
 
 RETENTION = "interval 3650 days"
+RETENTION_PROPERTIES = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,7 @@ def _create_table(spark: SparkSession, location: str, table: Table) -> None:
 
 def contract_properties(table: Table) -> dict[str, str]:
     """Delta's properties of a table, without its constraints."""
-    return table.properties | {
-        "delta.logRetentionDuration": RETENTION,
-        "delta.deletedFileRetentionDuration": RETENTION,
-    }
+    return table.properties | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
 
 
 def is_table(location: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,7 +10,14 @@ from urllib.parse import unquote
 from streaming.delta_rs import open_table
 from streaming.patience import read_patiently
 from streaming.storage import storage_of
-from streaming.table_log import AT_ONCE, Commit, forwards, list_commits, read_commits
+from streaming.table_log import (
+    AT_ONCE,
+    Commit,
+    forwards,
+    list_commits,
+    parse_actions,
+    read_commits,
+)
 
 _CHECKPOINT = re.compile(r"/_delta_log/(\d{20})\.checkpoint\b")
 
@@ -77,8 +83,9 @@ def oldest_whole(location: str, versions: list[int]) -> int:
     commits = [commit for commit in _listed(location)[0] if commit.number in set(versions)]
 
     def lost(commit: Commit) -> bool:
-        lines = map(json.loads, read_patiently(commit.file.path).splitlines())
-        removed = (line["remove"]["path"] for line in lines if "remove" in line)
+        path = commit.file.path
+        actions = parse_actions(path, read_patiently(path), b'"remove"')
+        removed = (action["remove"]["path"] for action in actions if "remove" in action)
         return any(name not in there and unquote(name) not in there for name in removed)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from streaming.errors import LakeError
 from streaming.storage import StoredFile, storage_of
 
 _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
@@ -158,12 +159,26 @@ def read_back(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
 
 
 def _info(path: str) -> dict[str, Any]:
-    for line in storage_of(path).read(path).splitlines():
-        if b'"commitInfo"' in line:
-            info = json.loads(line).get("commitInfo")
-            if isinstance(info, dict):
-                return info
+    for action in parse_actions(path, storage_of(path).read(path), b'"commitInfo"'):
+        info = action.get("commitInfo")
+        if isinstance(info, dict):
+            return info
     return {}
+
+
+def parse_actions(path: str, content: bytes, naming: bytes = b"") -> Iterator[dict[str, Any]]:
+    """The lines of a commit's file that name something; LakeError where one is damaged."""
+    for line in content.splitlines():
+        if naming not in line:
+            continue
+        try:
+            action = json.loads(line)
+        except ValueError as error:
+            raise LakeError(
+                f"{path}: damaged ({error}): restore this file, without which the table cannot be read"
+            ) from error
+        if isinstance(action, dict):
+            yield action
 
 
 def _committed_ms(file: StoredFile, info: Mapping[str, Any]) -> int:

@@ -9,9 +9,8 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from streaming.delta_rs import open_table
 from streaming.errors import LakeError, UsageError
 from streaming.lake import Lake
 from streaming.patience import read_patiently
@@ -20,8 +19,6 @@ from streaming.storage import storage_of
 
 # Begins with a letter, so that no number and no date is a tag; a file's name on every system.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-_RETENTION = "delta.deletedFileRetentionDuration"
-_INTERVAL = re.compile(r"(?:interval )?(\d+) (hour|day|week)s?", re.IGNORECASE)
 #: Words that mean a moment, here or to a person.
 RESERVED = {"latest", "now", "today", "yesterday"}
 
@@ -85,6 +82,18 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
         ) from error
 
 
+def check_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
+    """Raise UsageError where a name cannot be one, or names another version and there is no force."""
+    if not is_name(tag.name):
+        raise UsageError(
+            f"tag {tag.name!r}: a letter, then letters, digits, '.', '_' or '-', 64 at most, and none of "
+            f"{', '.join(sorted(RESERVED))}"
+        )
+    there = None if force else find_tag(lake, tag.name)
+    if there and there.version != tag.version:
+        raise UsageError(f"tag {tag.name} names version {there.version} already: --force moves it")
+
+
 def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
     """Give a version a name.
 
@@ -98,13 +107,9 @@ def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
     Raises
     ------
     UsageError
-        Where the name cannot be one, or names another version and there is no force.
+        As `check_tag`, also where another process gives the name to another version at the same time.
     """
-    if not is_name(tag.name):
-        raise UsageError(
-            f"tag {tag.name!r}: a letter, then letters, digits, '.', '_' or '-', 64 at most, and none of "
-            f"{', '.join(sorted(RESERVED))}"
-        )
+    check_tag(lake, tag, force=force)
     told = {
         "version": tag.version,
         "committed": tag.committed.isoformat(),
@@ -115,27 +120,9 @@ def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
     if force:
         storage_of(lake.root).write(_path(lake, tag.name), content)
     elif not put_once(_path(lake, tag.name), content):
-        there = find_tag(lake, tag.name)
-        if there is None or there.version != tag.version:
-            of = f"names version {there.version} already" if there else "is being moved"
-            raise UsageError(f"tag {tag.name} {of}: --force moves it")
-
-
-def least_retention(tags: list[Tag], now: datetime) -> timedelta:
-    """For how long, at least, a VACUUM must keep what later versions have removed, for every tag to stay readable.
-
-    VACUUM knows an age, and a version's files may have been removed right after it: so it is the age of the oldest
-    tagged version. An hour more covers clocks that differ. Zero without tags.
-    """
-    oldest = min((tag.committed for tag in tags), default=None)
-    return now - oldest + timedelta(hours=1) if oldest else timedelta()
-
-
-def promised_retention(lake: Lake) -> timedelta | None:
-    """For how long the features table tells VACUUM to keep what was removed; None where it says nothing readable."""
-    told = open_table(lake.features).metadata().configuration.get(_RETENTION, "interval 1 week")
-    found = _INTERVAL.fullmatch(told.strip())
-    return timedelta(**{f"{found[2].lower()}s": int(found[1])}) if found else None
+        check_tag(lake, tag)
+        if find_tag(lake, tag.name) is None:
+            raise UsageError(f"tag {tag.name} is being moved: --force moves it")
 
 
 def _path(lake: Lake, name: str) -> str:

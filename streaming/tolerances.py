@@ -1,4 +1,4 @@
-"""What runs the network, and how far its features may be from Keras's: one table that code, tests and README follow."""
+"""What runs the network, and how far its features may be from Keras's: one table that code, tests and docs follow."""
 
 from __future__ import annotations
 

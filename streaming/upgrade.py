@@ -9,7 +9,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from streaming.delta_rs import open_table
+from streaming.delta_rs import open_table, table_faults
 from streaming.errors import LakeError
 from streaming.faults import explain
 from streaming.lake import Lake, contract_properties, is_table, read_table
@@ -61,7 +61,7 @@ def upgrade(location: str) -> list[str]:
                 done += bring(spark, f"{lake.root}/{table.name}", table)
             write_format(lake.root)
         return [*done, f"format {FORMAT}"]
-    except (PySparkException, Py4JError, TransientFault, OSError) as error:
+    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
         raise explain(error) from error
 
 

@@ -20,7 +20,7 @@ from batch_pca.lineage import write_lineage
 from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from streaming.as_of import resolve
-from streaming.lake import Lake
+from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
 from streaming.schemas import REFITS, Table
 
 _TYPES: dict[str, Any] = {
@@ -37,7 +37,10 @@ def append(location: str, table: Table, rows: list[dict[str, Any]]) -> None:
     """Append rows to a table that delta-rs makes where there is none."""
     fields = [pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in table.columns]
     content = pa.Table.from_pylist(rows, pa.schema(fields))
-    deltalake.write_deltalake(location.removeprefix("file:"), content, mode="append")
+    kept = dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
+    deltalake.write_deltalake(
+        location.removeprefix("file:"), content, mode="append", configuration=kept
+    )
 
 
 def publish(lake: Lake, as_of: str, options: RefitOptions) -> PublishedRefit:

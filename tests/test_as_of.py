@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from features_rows import commit, images, new_lake
 
-from streaming.as_of import Pinned, resolve
+from streaming.as_of import Pinned, reigned_until, resolve, version_at
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake import Lake
 from streaming.tags import Tag, set_tag
@@ -140,6 +140,40 @@ def test_what_is_vacuumed_away_is_told_with_the_range_that_is_left(lake: Lake) -
     for number in range(3, last + 1):
         opened = deltalake.DeltaTable(table.table_uri, version=number).to_pyarrow_table()
         assert opened.num_rows == resolve(lake, str(number)).number - 2 if number < 5 else True
+
+
+def test_another_table_is_found_as_it_was_then_or_told_to_be_vacuumed_away(
+    lake: Lake, tmp_path: Path
+) -> None:
+    other = Lake.at(str(tmp_path / "other"))
+    for number in range(3):
+        write(other, f"{number}.jpg", mode="overwrite")
+        date(other, number, NOON + number * HOUR + HOUR / 2)
+    found = [version_at(other.features, resolve(lake, str(number), NOW)) for number in range(5)]
+    assert found == [None, 0, 1, 2, 2]
+    assert version_at(other.features, resolve(lake, "2026-03-03T14:29Z", NOW)) == 1
+    assert version_at(other.features, resolve(lake, None, NOW)) == 2
+    assert version_at(other.refits, resolve(lake, None, NOW)) is None
+    table = deltalake.DeltaTable(other.features.removeprefix("file:"))
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    told = r"^features as it was then \(its version 0\) is vacuumed away: there are 2 \("
+    with pytest.raises(SnapshotError, match=told):
+        version_at(other.features, resolve(lake, "1", NOW))
+
+
+def test_a_version_reigns_until_the_next_one_comes_or_the_moment_that_was_meant(
+    lake: Lake,
+) -> None:
+    assert reigned_until(lake, resolve(lake, "1", NOW)) == NOON + 2 * HOUR
+    meant = reigned_until(lake, resolve(lake, "2026-03-03T13:30Z", NOW))
+    assert NOON + 1.5 * HOUR - timedelta(seconds=1) < meant < NOON + 1.5 * HOUR + HOUR / 60
+    for words in ("4", "latest", None):
+        assert reigned_until(lake, resolve(lake, words, NOW)) > NOW + timedelta(days=365_000)
+
+
+def test_what_was_found_is_not_looked_for_again(lake: Lake) -> None:
+    found = resolve(lake, "1", NOW)
+    assert resolve(lake, found) is found
 
 
 def test_files_that_somebody_took_are_no_work_of_vacuum(lake: Lake) -> None:

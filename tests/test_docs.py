@@ -91,16 +91,29 @@ def test_every_target_of_make_that_is_named_exists(name: str, text: str) -> None
     assert {"run", "test", "check"} <= targets
 
 
-def test_the_readme_explains_every_reason_and_column() -> None:
+def test_the_documents_explain_every_reason_and_column() -> None:
+    ingestion, held = DOCUMENTS["docs/ingestion.md"], DOCUMENTS["docs/the-lake.md"]
     for reason in Reason:
-        assert f"| `{reason}` |" in README
+        assert f"| `{reason}` |" in ingestion
     for column in features_table(1).names:
-        assert f"`{column}`" in README
+        assert f"`{column}`" in held
     for column in set(QUARANTINE.names) - set(features_table(1).names):
-        assert f"`{column}`" in README
+        assert f"`{column}`" in held
     lake = Lake("root")
-    for part in (lake.features, lake.quarantine, lake.refits, lake.reduced, lake.models):
-        assert f"`{part.removeprefix('root/')}/" in README
+    for part in (lake.features, lake.quarantine, lake.refits, lake.reduced, lake.models, lake.tags):
+        assert f"`{part.removeprefix('root/')}/" in held
+
+
+def test_the_readme_leads_to_every_page_and_stays_short() -> None:
+    linked = set(re.findall(r"\]\(([\w./-]+)\)", README))
+    assert {name for name in DOCUMENTS if name.startswith("docs/")} - linked == {"docs/README.md"}
+    assert len(README.splitlines()) <= 210
+
+
+@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
+def test_every_link_leads_to_a_file(name: str, text: str) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / name).parent / link).is_file(), link
 
 
 def test_the_changelog_tells_of_this_version() -> None:
@@ -130,11 +143,13 @@ def test_every_function_that_is_named_can_be_called(name: str, text: str) -> Non
         assert callable(getattr(importlib.import_module(module), function)), dotted
 
 
-def test_python_in_the_readme_is_python() -> None:
-    programs = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert programs
-    for program in programs:
-        ast.parse(program)
+def test_python_in_the_documents_is_python() -> None:
+    fenced = r"^```python\n(.*?)^```$"
+    programs = {name: re.findall(fenced, text, re.M | re.S) for name, text in DOCUMENTS.items()}
+    assert programs["README.md"]
+    for blocks_of_page in programs.values():
+        for program in blocks_of_page:
+            ast.parse(program)
 
 
 def test_every_count_of_the_demo_in_the_readme_holds() -> None:

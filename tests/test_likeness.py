@@ -68,6 +68,17 @@ def test_earlier_versions_can_be_asked(tmp_path: Path) -> None:
     assert similar(lake.root, one.paths[0], 60).rows == 60
 
 
+def test_which_version_was_meant_is_said(tmp_path: Path, pomona: Command) -> None:
+    rows = scattered(30, WIDTH)
+    root = plain_lake(tmp_path / "lake", rows).root
+    for words in (("similar", root, rows.paths[0]), ("duplicates", root)):
+        for as_json in ((), ("--json",)):
+            done = pomona(*words, "--as-of", "0 seconds ago", *as_json)
+            said = done.err if as_json else done.out
+            assert said.startswith("as of  0 seconds ago ("), words
+            assert ") is version 0 of " in said.splitlines()[0]
+
+
 def test_the_vote_of_equals_goes_to_the_nearer() -> None:
     cosines = [("a", 0.9), ("b", 0.8), ("b", 0.7), ("a", 0.5), ("c", 0.4)]
     found = [Neighbour("file:/x", label, "", cosine) for label, cosine in cosines]
@@ -124,6 +135,11 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, pomona: Comma
     [
         ("similar lake nowhere.jpg", 1, "nowhere.jpg: no image of version 0 of the lake"),
         ("similar lake .", 1, "no picture that can be read"),
+        (
+            f"similar lake {'x' * 300}.jpg",
+            1,
+            "and no picture that can be read (File name too long)",
+        ),
         ("similar lake /photos/0/000000.jpg --top 0", 2, "--top 0: give 1 or more"),
         ("similar lake /photos/0/000000.jpg --as-of 7", 1, "no version 7"),
         ("similar lake picture.jpg", 1, "holds no model: ask about an image of the lake"),
@@ -132,6 +148,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, pomona: Comma
         ("duplicates nowhere", 1, "nowhere is not a lake"),
         ("duplicates lake --at-least 1.5", 2, "--at-least 1.5"),
         ("duplicates lake --top 0", 2, "--top 0"),
+        ("duplicates lake --label Kiwis", 2, "--label Kiwis: no image of version 0 has it"),
     ],
 )
 def test_a_mistake_is_one_line(

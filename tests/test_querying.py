@@ -13,6 +13,7 @@ import pytest
 from asked_lakes import AskedLake
 from command_line import Command
 from features_rows import LABELS, WRITTEN, delta
+from plain_lakes import plain_lake, scattered
 from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
@@ -41,6 +42,30 @@ def test_a_version_is_found_by_its_time_too(pomona: Command, asked: AskedLake) -
     at = asked.refits[0].features_timestamp
     words = f"SELECT count(*) AS n FROM features TIMESTAMP AS OF '{at:%Y-%m-%d %H:%M:%S.%f}'"
     assert pomona("query", asked.folder, words, "--json").json == [{"n": len(asked.first.paths)}]
+
+
+def test_all_tables_are_asked_as_they_were(pomona: Command, asked: AskedLake) -> None:
+    """The first refit was made while version 2 was the latest, the second one since."""
+    words = (
+        "SELECT (SELECT count(*) FROM features) AS features, (SELECT count(*) FROM quarantine) AS bad, "
+        "(SELECT max(refit_id) FROM refits) AS refit, (SELECT count(*) FROM reduced) AS reduced"
+    )
+    one, two = asked.refits
+    at = one.features_timestamp.isoformat()
+    for as_of, refit, reduced in ((2, one, 40), (at, None, 0), (3, two, 100), ("latest", two, 100)):
+        done = pomona("query", asked.folder, words, "--as-of", as_of, "--json")
+        rows = delta(asked.lake.features, 2 if reduced < 100 else 3).to_pyarrow_table().num_rows
+        expected = {"features": rows, "bad": 0, "refit": refit and refit.refit_id}
+        assert done.json == [expected | {"reduced": reduced}], as_of
+        assert done.err.startswith("as of  ")
+    assert pomona("query", asked.folder, words, "--as-of", "1", "--json").json[0]["features"] == 0
+    assert "as of  version 2" in pomona("query", asked.folder, words, "--as-of", 2).out
+    for version in ("VERSION AS OF 1", "TIMESTAMP AS OF '2026-01-01'"):
+        text = f"SELECT 1 FROM features {version}"
+        refused = pomona("query", asked.folder, text, "--as-of", 2)
+        assert refused.status == 2
+        assert "--as-of and a version in the text: give one of the two" in refused.err
+    assert "no version 9" in pomona("query", asked.folder, words, "--as-of", 9).complaint
 
 
 def test_refits_and_the_reduced_rows_of_each(pomona: Command, asked: AskedLake) -> None:
@@ -120,6 +145,8 @@ def test_json_keeps_types_and_nulls(pomona: Command, asked: AskedLake) -> None:
         ("SELECT * FROM text.`/etc/hosts`", 2, "the table text./etc/hosts"),
         ("SELECT nonsense FROM features", 2, "nonsense"),
         ("SELECT 1 FROM features VERSION AS OF 99", 2, "99"),
+        # Of two lines in a row, and a plan behind them.
+        ("SELECT 1 FROM features TIMESTAMP AS OF '1999-01-01'", 2, "available to this table"),
         ("SELECT CAST(label AS INT) FROM features", 1, "CAST_INVALID_INPUT"),
     ],
 )
@@ -129,6 +156,16 @@ def test_a_mistake_is_one_line(
     done = pomona("query", asked.folder, text)
     assert done.status == status
     assert told in done.complaint
+
+
+def test_a_table_that_a_lake_lacks_is_told(tmp_path: Path, pomona: Command) -> None:
+    plain_lake(tmp_path / "plain", scattered(3, 8))
+    for words in ((), ("--as-of", "0")):
+        told = pomona("query", tmp_path / "plain", "SELECT * FROM refits", *words)
+        assert told.status == 1
+        assert "plain has no table refits: nothing has made it yet" in told.err
+    found = pomona("query", tmp_path / "plain", "SELECT count(*) AS n FROM reduced", "--json")
+    assert found.json == [{"n": 0}]
 
 
 def test_a_query_changes_nothing_and_leaves_nothing(

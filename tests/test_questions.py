@@ -81,6 +81,13 @@ def test_a_lake_without_rows_has_a_status(story: Story) -> None:
     assert told["last_refit"] is None
 
 
+def test_an_empty_lake_has_no_source_that_could_be_out_of_reach(
+    new_lake: Callable[[], Path], pomona: Command
+) -> None:
+    said = pomona("status", new_lake()).out
+    assert "backlog      unknown: nothing was ingested yet" in said
+
+
 def test_rows_labels_and_quarantine_are_counted(story: Story) -> None:
     told = story.statuses["waiting"]
     assert (told["rows"], told["labels"]) == (6, 2)
@@ -127,6 +134,33 @@ def test_status_as_the_command_prints_it(story: Story, pomona: Command) -> None:
     assert re.search(r"^quarantine +3 \(1 empty, 2 unidentified\)$", lines, re.MULTILINE)
     assert re.search(r"^backlog +0 images$", lines, re.MULTILINE)
     assert re.search(r"^last refit .* 2 components: stale, \+2 rows since$", lines, re.MULTILINE)
+
+
+def test_a_lake_stands_as_it_stood_at_a_version_or_a_time(story: Story, pomona: Command) -> None:
+    assert story.made
+    version = story.made.features_version
+    last = deltalake.DeltaTable(story.lake.features.removeprefix("file:")).version()
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    # Files that wait are in no table: then the lake stood as it did after the refit.
+    for as_of, when, number in (
+        (version, "waiting", version),
+        (now, "end", last),
+        ("latest", "end", last),
+    ):
+        told = pomona("status", story.lake.root, "--as-of", as_of, "--json").json
+        assert told["as_of"]["version"] == number
+        for key in ("rows", "labels", "model_id", "source", "last_refit"):
+            assert told[key] == story.statuses[when][key], (as_of, key)
+        assert told["backlog"] is None
+    assert told["quarantine"] == story.statuses["end"]["quarantine"]
+    first = pomona("status", story.lake.root, "--as-of", 0, "--json").json
+    assert (first["rows"], first["quarantine"], first["last_refit"]) == (0, {}, None)
+    lines = pomona("status", story.lake.root, "--as-of", version).out.splitlines()
+    assert re.fullmatch(rf"as of {{8}}version {version} of \S+", lines[0])
+    assert not any(line.startswith("backlog") for line in lines)
+    assert "fresh" in lines[-1]
+    told = pomona("status", story.lake.root, "--as-of", 0, "--max-age", "1h")
+    assert (told.status, "--max-age watches what is now" in told.complaint) == (2, True)
 
 
 def test_a_source_out_of_reach_is_no_fault_of_the_lake(story: Story, pomona: Command) -> None:

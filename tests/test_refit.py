@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+from asked_lakes import AskedLake
 from features_rows import (
     CONSTANT,
     Oracle,
@@ -27,7 +29,7 @@ from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
-from streaming.errors import LakeError, PomonaError, SnapshotError, UsageError
+from streaming.errors import FaultError, LakeError, PomonaError, SnapshotError, UsageError
 from streaming.lake import Lake
 
 pytestmark = pytest.mark.spark
@@ -194,3 +196,14 @@ def test_rows_of_two_models_and_a_single_row_are_refused(spark: Any, tmp_path: P
     with pytest.raises(SnapshotError, match="has 1 rows"):
         refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
     assert (refit_folders(lake), refit_rows(lake)) == (set(), {})
+
+
+@pytest.mark.parametrize("table", ["features", "refits"])
+def test_damage_is_one_line(asked: AskedLake, tmp_path: Path, table: str) -> None:
+    copy = shutil.copytree(asked.folder, tmp_path / "lake")
+    for file in (copy / table).rglob("*.parquet"):
+        file.write_bytes(b"x" * 1000)
+        file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
+    with pytest.raises(FaultError, match=r"(?i)parquet") as told:
+        refit(str(copy), replace(TWO, full=True))
+    assert "\n" not in str(told.value)

@@ -51,6 +51,13 @@ def test_the_environment_is_not_put_into_the_text(session: SparkSession) -> None
         assert session.sql(text).first()[0] == text.split("'")[1]  # type: ignore[index]
 
 
+def test_versions_are_refused_where_all_is_asked_as_it_was(session: SparkSession) -> None:
+    text = "SELECT * FROM (SELECT 1 WHERE 1 IN (SELECT length FROM features VERSION AS OF 2))"
+    assert check_query(session, text, TABLES) == {"features"}
+    with pytest.raises(UsageError, match="--as-of and a version in the text"):
+        check_query(session, text, TABLES, past=False)
+
+
 def test_a_path_is_refused_by_the_session_too(session: SparkSession, asked: AskedLake) -> None:
     for text in (f"delta.`{asked.lake.features}`", "text.`/etc/hosts`"):
         with pytest.raises(

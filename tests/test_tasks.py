@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import PROGRAM, Command, environment
+from pages import DOCS, lines, listed, programs
+from plain_lakes import own_cache
 from small_lakes import ONCE, jpeg, photos, put, put_all
 
 from batch_pca.fit import FitOptions
@@ -24,43 +24,17 @@ from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.s3_access import s3_client
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(page for page in DOCS.glob("*.md") if page.name != "README.md")
-RUNS_ON = "# runs until it is stopped"
+#: What needs an account has a test of its own, `test_cloud_tasks`.
+ON_AWS = "run-on-aws.md"
+PAGES = [page for page in listed()[0] if page.name != ON_AWS]
 
 
-@dataclass(frozen=True)
-class Line:
-    """A command of a page: its words, and how it is to end."""
-
-    words: list[str]
-    status: int = 0
-    runs_on: bool = False
-
-
-def lines(page: Path) -> list[Line]:
-    """The commands of the blocks of a page, in their order."""
-    found = []
-    for kind, block in re.findall(r"^```(console|cron)\n(.*?)^```$", page.read_text(), re.M | re.S):
-        for line in block.splitlines():
-            if kind == "cron":
-                found.append(Line(shlex.split(re.sub(r"^(\S+ +){5}", "", line))))
-            elif line.startswith("$ "):
-                found.append(Line(shlex.split(line[2:])))
-            elif line == RUNS_ON:
-                found[-1] = Line(found[-1].words, runs_on=True)
-            elif status := re.fullmatch(r"# exit status (\d)", line):
-                found[-1] = Line(found[-1].words, int(status[1]))
-            else:
-                pytest.fail(f"{page.name}: {line!r} is neither a command nor how it ends")
-    return found
-
-
-def test_there_is_a_page_for_each_task_and_it_is_listed() -> None:
-    listed = re.findall(r"\]\((\S+)\)", (DOCS / "README.md").read_text())
-    assert sorted(listed) == [page.name for page in PAGES]
-    assert all(len(lines(page)) >= 4 for page in PAGES)
-    assert all(line.words[0] == "pomona" for page in PAGES for line in lines(page))
+def test_there_is_a_page_for_each_task_and_all_are_listed() -> None:
+    tasks, others = listed()
+    assert sorted([*tasks, *others, DOCS / "README.md"]) == sorted(DOCS.glob("*.md"))
+    assert all(len(lines(page)) >= 4 for page in tasks)
+    assert all(line.words[0] == "pomona" for page in tasks for line in lines(page))
+    assert not any(lines(page) for page in others)  # nobody runs them
 
 
 def a_history(place: Path) -> None:
@@ -95,7 +69,11 @@ def a_bucket(place: Path) -> None:
         client.put_object(Bucket="my-bucket", Key=key, Body=file.read_bytes())
 
 
-PREPARED = {"go-back-in-time.md": a_history, "your-own-bucket.md": a_bucket}
+PREPARED = {
+    "go-back-in-time.md": a_history,
+    "ask.md": a_history,
+    "your-own-bucket.md": a_bucket,
+}
 
 
 @pytest.mark.spark
@@ -110,6 +88,7 @@ def test_each_command_of_a_page_ends_as_it_says(
 ) -> None:
     shutil.move(new_lake(), tmp_path / "lake")
     monkeypatch.chdir(tmp_path)
+    own_cache(monkeypatch, tmp_path / "cache")
     PREPARED.get(page.name, images)(tmp_path)
     for line in lines(page):
         if line.runs_on:
@@ -119,6 +98,8 @@ def test_each_command_of_a_page_ends_as_it_says(
         assert done.status == line.status, f"{shlex.join(line.words)}\n{done.out}{done.err}"
         assert "Traceback" not in done.err
         assert done.out or line.status
+    for program in programs(page):
+        exec(compile(program, page.name, "exec"), {})
 
 
 def run_until_stopped(words: list[str], place: Path) -> None:

@@ -22,7 +22,7 @@ from scipy.linalg import subspace_angles
 from batch_pca.catalog import PublishedRefit
 from pomona.showing import seen
 from pomona.travelling import history
-from streaming.lake import Lake
+from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
 from streaming.lake_format import write_format
 from streaming.schemas import QUARANTINE
 
@@ -69,7 +69,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     told = {"source": "file:/photos", "images": 20, "seconds": 2.0}
     commit = deltalake.CommitProperties(custom_metadata={"userMetadata": json.dumps(told)})
     features = lake.features.removeprefix("file:")
-    feed = {"delta.enableChangeDataFeed": "true"}
+    feed = {"delta.enableChangeDataFeed": "true"} | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
     deltalake.write_deltalake(features, hashed(FIRST).slice(0, 0), configuration=feed)
     deltalake.write_deltalake(features, hashed(FIRST), mode="append", commit_properties=commit)
     first = publish(lake, "1", options(2))
@@ -233,8 +233,19 @@ def test_an_image_that_has_gone_or_never_was_one(story: Story, pomona: Command) 
     assert "no row of the features in this version" in pomona("show", story.place, GONE).out
     broken = pomona("show", story.place, BROKEN)
     assert "in quarantine: corrupt: it is broken (1 attempts)" in broken.out
-    told = pomona("show", story.place, "/photos/none.jpg").complaint
-    assert "file:/photos/none.jpg is in no table of" in told
+    for name in ("none.jpg", f"{'x' * 300}.jpg"):
+        told = pomona("show", story.place, f"/photos/{name}").complaint
+        assert f"file:/photos/{name} is in no table of" in told
+
+
+def test_what_was_in_quarantine_is_told_as_of_then(story: Story, pomona: Command) -> None:
+    """The broken image came after all versions: it belongs to what is there now."""
+    assert pomona("show", story.place, BROKEN, "--as-of", "latest", "--json").json["quarantine"]
+    told = pomona("show", story.place, BROKEN, "--as-of", 1).complaint
+    assert f"{BROKEN} was in no table of {story.lake.root} then" in told
+    for as_of, there in ((1, []), (5, []), ("latest", [BROKEN]), ("0 seconds ago", [BROKEN])):
+        rows = pomona("quarantine", story.place, "--as-of", as_of, "--json").json
+        assert [row["path"] for row in rows] == there, as_of
 
 
 def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_left(
@@ -246,6 +257,44 @@ def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_lef
     told = pomona("show", copy, CHANGED, "--json").json["versions"]
     assert [(v["from"], v["until"]) for v in told] == [(5, None)]
     assert "version 2 is vacuumed away: there are 5" in pomona("show", copy, "--as-of", 2).complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("status", "Json error"),  # told by delta-rs
+        ("history", "damaged"),
+        ("show", "damaged"),
+        ("show --as-of 0", "damaged"),
+        ("show /photos/x.jpg", "damaged"),
+        ("tag x", "damaged"),
+        ("diff 0 latest", "damaged"),
+        ("duplicates", "damaged"),
+        ("similar /photos/x.jpg", "damaged"),
+        ("refit --as-of 1", "damaged"),
+        ("query --as-of 1 TABLE(features)", "damaged"),
+    ],
+)
+def test_a_damaged_log_is_one_line_that_names_the_file(
+    story: Story, pomona: Command, tmp_path: Path, words: str, told: str
+) -> None:
+    copy = shutil.copytree(story.place, tmp_path / "lake")
+    last = copy / "features" / "_delta_log" / f"{5:020}.json"
+    last.write_bytes(b'{"commitInfo":{"timestamp":178' + b"\n" + last.read_bytes()[:40])
+    name, *rest = words.split()
+    said = pomona(name, copy, *rest).complaint
+    assert told in said
+    if told == "damaged":
+        assert f"{last}: damaged (" in said
+        assert "restore this file" in said
+
+
+def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path) -> None:
+    copy = shutil.copytree(story.place, tmp_path / "lake")
+    (copy / "features" / "_delta_log" / f"{2:020}.json").unlink()
+    said = pomona("history", copy).complaint  # delta-rs tells all that it knows of each file
+    assert "… (nothing was changed; if it says so again, a file of the lake is gone" in said
+    assert len(said) < 450
 
 
 def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
@@ -268,6 +317,8 @@ def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
         key: value for key, value in beside.items() if key != "csv_sha256"
     }
     assert beside["csv_sha256"] == hashlib.sha256(Path(alone).read_bytes()).hexdigest()
+    refused = pomona("show", story.place, made.refit_id, "--as-of", 1)
+    assert (refused.status, "is of one version: drop --as-of" in refused.complaint) == (2, True)
     said = pomona("show", story.place, alone).out
     assert f"weights   random, SHA-256 {'ab' * 32}" in said
     assert "features  version 5 of" in said
@@ -303,3 +354,5 @@ def test_what_was_assumed_is_said(story: Story, pomona: Command) -> None:
         assert said.startswith("as of     1 second ago ("), words
         assert ") is version 5 of " in said.splitlines()[0]
     pomona("tag", story.place, "x", "--delete")
+    told = pomona("history", story.place, "--as-of", "1 second ago", "--json")
+    assert told.err.startswith("as of     1 second ago (")

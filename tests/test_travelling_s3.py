@@ -8,6 +8,7 @@ import pytest
 from command_line import Command, forbid_spark
 from features_rows import Images, images
 
+from streaming.lake import RETENTION, RETENTION_PROPERTIES
 from streaming.lake_format import write_format
 from streaming.s3_access import delta_rs_options
 
@@ -20,7 +21,8 @@ def write(location: str, table: pa.Table, mode: str = "append") -> None:
         table,
         mode=mode,  # type: ignore[arg-type]
         storage_options=delta_rs_options(),
-        configuration={"delta.enableChangeDataFeed": "true"},
+        configuration={"delta.enableChangeDataFeed": "true"}
+        | dict.fromkeys(RETENTION_PROPERTIES, RETENTION),
     )
 
 

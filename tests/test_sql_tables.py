@@ -1,0 +1,54 @@
+"""Promises of the catalog of a query: a database of its own, which is gone afterwards, and none where others see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from asked_lakes import AskedLake
+from pyspark.sql import SparkSession
+
+from pomona.sql_tables import TABLES, lake_session, register
+from streaming.errors import PlatformError
+
+pytestmark = pytest.mark.spark
+
+
+def databases(spark: SparkSession) -> set[str]:
+    return {row.namespace for row in spark.sql("SHOW DATABASES").collect()}
+
+
+@pytest.fixture
+def hive(spark: SparkSession) -> Iterator[SparkSession]:
+    """A session that says of itself what one with Hive's catalog says; a program cannot change it, the JVM can."""
+    session = spark.newSession()
+    conf = session._jsparkSession.sessionState().conf()
+    conf.setConfString("spark.sql.catalogImplementation", "hive")
+    assert session.conf.get("spark.sql.catalogImplementation") == "hive"
+    yield session
+    conf.unsetConf("spark.sql.catalogImplementation")
+
+
+def test_a_catalog_that_others_see_is_refused_before_anything_is_in_it(
+    hive: SparkSession, asked: AskedLake
+) -> None:
+    before = databases(hive)
+    told = r"^spark.sql.catalogImplementation is hive: .* with `in-memory`$"
+    with pytest.raises(PlatformError, match=told), lake_session(hive, asked.lake):
+        pytest.fail("it was opened")
+    assert databases(hive) == before
+
+
+def test_tables_are_known_to_the_session_alone_and_gone_afterwards(
+    spark: SparkSession, asked: AskedLake
+) -> None:
+    before = databases(spark)
+    with lake_session(spark, asked.lake) as session:
+        register(session, asked.lake, set(TABLES))
+        (database,) = databases(spark) - before
+        assert session.catalog.currentDatabase() == database
+        assert {row.tableName for row in session.sql("SHOW TABLES").collect()} == set(TABLES)
+        assert spark.catalog.currentDatabase() == "default"
+        assert not spark.sql("SHOW TABLES").collect()
+    assert databases(spark) == before
+    assert asked.folder.joinpath("features").is_dir()
