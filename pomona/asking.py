@@ -13,7 +13,7 @@ from streaming.lake import Lake
 from streaming.storage import TransientFault
 
 Answer = dict[str, Any]
-_LONGEST = 300
+_LONGEST = 400
 
 
 def open_lake(location: str) -> Lake:
@@ -30,8 +30,8 @@ def explained() -> Iterator[None]:
         yield
     except (TransientFault, OSError, *table_faults()) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        if len(line) > _LONGEST:  # some quote all that they know of a file
-            line = f"{line[:_LONGEST]}…"
+        if len(line) > _LONGEST:  # some quote all that they know of a file; the cause stands last
+            line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
         raise FaultError(
             f"{line} (nothing was changed; if it says so again, a file of the lake is gone or damaged)"
         ) from error

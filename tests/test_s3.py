@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +87,12 @@ def test_a_prefix_ends_at_a_slash(bucket: str, plain: Any) -> None:
     assert not list(S3Storage().list(f"s3a://{bucket}/nothing"))
 
 
-def test_a_listing_goes_on_past_the_first_page(
-    bucket: str, plain: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")  # of S3 itself, 1000
-    keys = [f"many/{number:02}.jpg" for number in range(23)]
-    for key in keys:
-        plain.put_object(Bucket=bucket, Key=key, Body=b"")
-    assert plain.list_objects_v2(Bucket=bucket)["KeyCount"] == 10
+def test_a_listing_goes_on_past_the_first_page(bucket: str, plain: Any) -> None:
+    keys = [f"many/{number:04}.jpg" for number in range(1003)]
+    with ThreadPoolExecutor(8) as pool:
+        put = partial(plain.put_object, Bucket=bucket, Body=b"")
+        list(pool.map(lambda key: put(Key=key), keys))
+    assert plain.list_objects_v2(Bucket=bucket)["KeyCount"] == 1000
     listed = [file.path for file in S3Storage().list(f"s3a://{bucket}/many")]
     assert listed == [f"s3a://{bucket}/{key}" for key in keys]
     S3Storage().delete_tree(f"s3a://{bucket}/many")

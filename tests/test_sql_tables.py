@@ -42,13 +42,13 @@ def test_a_catalog_that_others_see_is_refused_before_anything_is_in_it(
 def test_tables_are_known_to_the_session_alone_and_gone_afterwards(
     spark: SparkSession, asked: AskedLake
 ) -> None:
-    before = databases(spark)
+    before, tables = databases(spark), spark.sql("SHOW TABLES").collect()
     with lake_session(spark, asked.lake) as session:
         register(session, asked.lake, set(TABLES))
         (database,) = databases(spark) - before
         assert session.catalog.currentDatabase() == database
         assert {row.tableName for row in session.sql("SHOW TABLES").collect()} == set(TABLES)
         assert spark.catalog.currentDatabase() == "default"
-        assert not spark.sql("SHOW TABLES").collect()
+        assert spark.sql("SHOW TABLES").collect() == tables
     assert databases(spark) == before
     assert asked.folder.joinpath("features").is_dir()
