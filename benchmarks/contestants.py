@@ -73,6 +73,7 @@ def run(contestant: Contestant, work: Path) -> Run:
     folder = Path(tempfile.mkdtemp(dir=work, prefix=f"{contestant.key}-"))
     try:
         command = [sys.executable, "-m", *contestant.words(folder)]
+        os.sync()  # what was prepared, or left by others, is not written while this one is measured
         with open(folder / "stderr", "w+") as said:
             started = time.time()
             process = subprocess.Popen(
