@@ -71,6 +71,8 @@ _REMOTE = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "64",
     # Each of S3A's own tries consists of so many, with growing waits; what only they repeat is to get through as well.
     "spark.hadoop.fs.s3a.attempts.maximum": "8",
+    # From Hadoop 3.5 on another stream is the default, which gives up where a connection is lost within an answer.
+    "spark.hadoop.fs.s3a.input.stream.type": "classic",
 }
 # The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
 # to give them back.
