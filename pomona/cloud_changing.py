@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pomona.cloud import open_account, told
 from pomona.cloud_estimate import LoadWords, compared, compared_lines
@@ -13,6 +13,7 @@ from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
     from bootstrap.account import Account
+    from bootstrap.request import Parameters
     from bootstrap.schema import Description
 
 
@@ -60,12 +61,10 @@ def clone_and_tell(
     dry, with_steps = how
     with told():
         from bootstrap.clone import clone
-        from bootstrap.settings import sized
 
         screen, (description, account) = Screen(as_json=as_json), _open(file)
         made = clone(account.ask, cluster, settings, with_steps=with_steps)
-        before, after = (sized(description, one) for one in (made.before, made.request))
-        found = compared(load, before, after) if load else None
+        found = _estimated(load, description, made.before, made.request) if load else None
         old = made.cluster["Id"]
         screen.line(f"{old} ({made.cluster['Name']}) -> a new cluster:")
         for line in made.differences or ["nothing else is different"]:
@@ -102,12 +101,10 @@ def resize_and_tell(
     """Give a cluster other numbers of nodes where it stands; tell what a load takes before and after."""
     with told():
         from bootstrap.clone import resize
-        from bootstrap.settings import sized
 
         screen, (description, account) = Screen(as_json=as_json), _open(file)
         made = resize(account.ask, cluster, settings)
-        before, after = (sized(description, one) for one in (made.before, made.after))
-        found = compared(load, before, after)
+        found = _estimated(load, description, made.before, made.after)
         for operation, parameters in made.operations:
             for line in request_lines("emr", operation, parameters):
                 screen.line(line)
@@ -123,6 +120,15 @@ def resize_and_tell(
         screen.show({"cluster": cluster, "sent": not dry, "requests": told_, "estimate": found})
     elif dry and made.operations:
         screen.line("nothing was sent")
+
+
+def _estimated(
+    load: LoadWords, description: Description, before: Parameters, after: Parameters
+) -> dict[str, Any] | None:
+    """What a load comes to on the cluster of one request and on that of another."""
+    from bootstrap.settings import sized
+
+    return compared(load, sized(description, before), sized(description, after))
 
 
 def _open(file: str) -> tuple[Description, Account]:
