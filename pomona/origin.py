@@ -81,9 +81,7 @@ def _local(word: str) -> Path | None:
     uri = normalize(word)
     try:
         return None if is_s3(uri) or not local_path(uri).exists() else local_path(uri)
-    except (
-        OSError
-    ):  # longer than a name may be, or below a folder that is closed: an image's name still
+    except OSError:  # too long for a file, or below a closed folder: an image's name still
         return None
 
 
