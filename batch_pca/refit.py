@@ -9,8 +9,6 @@ import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, published
@@ -32,12 +30,11 @@ from batch_pca.unchanged import find_unchanged
 from batch_pca.vectors import write_vectors
 from streaming import __version__
 from streaming.as_of import Pinned, resolve
-from streaming.delta_rs import table_faults
-from streaming.faults import explain
+from streaming.faults import in_one_line
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
 from streaming.session import start_session
-from streaming.storage import TransientFault, is_s3, normalize
+from streaming.storage import is_s3, normalize
 from streaming.table_log import read_commits
 
 log = logging.getLogger(__name__)
@@ -100,14 +97,12 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
     options = options or RefitOptions()
     at = Lake.at(lake)
     at.require()
-    try:
+    with in_one_line():
         # A mistake is told before Spark starts.
         version = resolve(at, options.as_of) if options.as_of is not None else None
         spark = start_session(s3=is_s3(at.root))
         made = _refit(spark, at, options, version)
         return replace(made, as_of=version.said) if version else made
-    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
-        raise explain(error) from error
 
 
 def _refit(

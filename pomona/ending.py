@@ -7,20 +7,16 @@ from dataclasses import asdict
 
 from pomona.screen import Screen
 from streaming.ending import stop
-from streaming.faults import explain
+from streaming.faults import in_one_line
 from streaming.lake import Lake
-from streaming.storage import TransientFault
 
 
 def stop_and_tell(lake: str, *, as_json: bool) -> None:
     """End the process that writes a lake, and wait for that."""
     screen, at, started = Screen(as_json=as_json), Lake.at(lake), time.monotonic()
     at.require_room()
-    try:
-        with screen.working("waiting for its end"):
-            holder = stop(at)
-    except (TransientFault, OSError) as error:
-        raise explain(error) from error
+    with in_one_line(), screen.working("waiting for its end"):
+        holder = stop(at)
     seconds = time.monotonic() - started
     if as_json:
         told = asdict(holder) if holder else {}

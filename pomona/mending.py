@@ -8,16 +8,15 @@ from typing import Any
 from pomona.screen import Screen
 from streaming.asking import ask
 from streaming.decode import Reason
-from streaming.delta_rs import table_faults
 from streaming.errors import LakeError, UsageError
-from streaming.faults import explain
+from streaming.faults import in_one_line
 from streaming.ingest import check_apart
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.reconciling import compare
 from streaming.requests import Request
 from streaming.source import Source
-from streaming.storage import TransientFault, normalize
+from streaming.storage import normalize
 
 _SHOWN = 20  # paths of each kind
 
@@ -128,23 +127,17 @@ def _compared(
 ) -> dict[str, Any]:
     lake = Lake.at(location)
     lake.require()
-    try:
-        with screen.working("comparing"):
-            known = KnownImages.load(lake)
-            return compare(lake, source, known, hashes=hashes, limit=limit).as_json()
-    except (TransientFault, OSError, *table_faults()) as error:
-        raise explain(error) from error
+    with in_one_line(), screen.working("comparing"):
+        known = KnownImages.load(lake)
+        return compare(lake, source, known, hashes=hashes, limit=limit).as_json()
 
 
 def _asked(screen: Screen, location: str, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
     lake = Lake.at(location)
     lake.require()
-    try:
-        with screen.working("waiting for its turn"):
-            answer: dict[str, Any] = ask(lake, Request(kind, arguments))
-            return answer
-    except (TransientFault, OSError, *table_faults()) as error:
-        raise explain(error) from error
+    with in_one_line(), screen.working("waiting for its turn"):
+        answer: dict[str, Any] = ask(lake, Request(kind, arguments))
+        return answer
 
 
 def _show(screen: Screen, heading: str, paths: Sequence[str]) -> None:

@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming import __version__
-from streaming.delta_rs import table_faults
 from streaming.errors import LeaseError, PomonaError, UsageError
-from streaming.faults import explain
+from streaming.faults import in_one_line
 from streaming.forgetting import forget
 from streaming.known import KnownImages
 from streaming.lake import Lake
@@ -24,7 +21,7 @@ from streaming.results import BatchResult
 from streaming.retention import KEEP, keep
 from streaming.retrying import retry
 from streaming.source import Source
-from streaming.storage import StoredFile, TransientFault
+from streaming.storage import StoredFile
 
 
 @dataclass
@@ -86,10 +83,8 @@ def perform(context: RunContext, request: Request) -> dict[str, JSON]:
             f"{request.kind}: Pomona {__version__}, which holds the lake, knows no such request: "
             "use the same version for both"
         )
-    try:
+    with in_one_line():
         return KINDS[request.kind](context, request.arguments)
-    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
-        raise explain(error) from error
 
 
 def perform_and_answer(context: RunContext, request: Request) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from streaming import errors
 from streaming.errors import FaultError, LeaseError, PomonaError, SnapshotError
 from streaming.exhausted import explain_exhaustion
+from streaming.storage import TransientFault
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
 _FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
@@ -15,6 +18,24 @@ _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
 _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
+
+
+@contextmanager
+def in_one_line(lake: str = "") -> Iterator[None]:
+    """Have whatever Spark, the storage, delta-rs or Arrow raises within it end the run as `explain` tells it."""
+    try:
+        yield
+    except _faults() as error:
+        raise explain(error, lake) from error
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    from streaming.delta_rs import table_faults
+
+    return PySparkException, Py4JError, TransientFault, OSError, *table_faults()
 
 
 def explain(error: BaseException, lake: str = "") -> PomonaError:

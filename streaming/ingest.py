@@ -6,15 +6,11 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
-
 from streaming.commit import prepare_commit
 from streaming.decode import DecodeSettings
-from streaming.delta_rs import table_faults
 from streaming.engines import choose_engine
 from streaming.errors import LakeError
-from streaming.faults import explain
+from streaming.faults import in_one_line
 from streaming.featurize import Featurizer
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
@@ -29,7 +25,7 @@ from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.shares import start_workers
 from streaming.source import Source
 from streaming.stopping import stop_requested
-from streaming.storage import TransientFault, is_s3, local_path
+from streaming.storage import is_s3, local_path
 
 
 def ingest(
@@ -63,7 +59,7 @@ def ingest(
     settings = settings or IngestSettings()
     from_, to = Source.at(source), Lake.at(lake)
     check_apart(from_, to)
-    try:
+    with in_one_line(to.root):
         from_.require(images=settings.once)
         from_.require_readable()
         to.require_room()
@@ -72,8 +68,6 @@ def ingest(
             batch = open_batch(from_, settings, lease)
             with stop_requested(stop) as event:
                 return Run(from_, batch, settings, watch, lease).until(event)
-    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
-        raise explain(error, to.root) from error
 
 
 def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
@@ -85,7 +79,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
         In one line.
     """
     to = lease.lake
-    try:
+    with in_one_line(to.root):
         precision = keep_precision(to.models, settings.precision)
         engine = choose_engine(settings.engine, precision, settings.device)
         # TensorFlow, if at all, before Spark
@@ -117,8 +111,6 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
             starting.result()
         remarks = {"source": from_.root, "engine": engine, "device": settings.device}
         return MicroBatch(spark, to, featurizer, known, remarks)
-    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
-        raise explain(error, to.root) from error
 
 
 def check_apart(source: Source, lake: Lake) -> None:

@@ -9,16 +9,16 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from streaming.delta_rs import open_table, table_faults
+from streaming.delta_rs import open_table
 from streaming.errors import LakeError
-from streaming.faults import explain
+from streaming.faults import in_one_line
 from streaming.lake import Lake, contract_properties, is_table, read_table
 from streaming.lake_format import FORMAT, write_format
 from streaming.lease import hold
 from streaming.model_store import find_model
 from streaming.schemas import QUARANTINE, REFITS, Table, features_table
 from streaming.session import start_session
-from streaming.storage import TransientFault, is_s3
+from streaming.storage import is_s3
 
 _WIDTH = re.compile(r"\bfeatures\s*\)\s*=\s*(\d+)")
 _CONSTRAINT = "delta.constraints."
@@ -52,7 +52,7 @@ def upgrade(location: str) -> list[str]:
     found = lake.format()
     if found and found.number == FORMAT:
         return []
-    try:
+    with in_one_line():
         with hold(lake) as lease:
             spark = start_session(s3=is_s3(lake.root))
             lease.guard(spark)
@@ -61,8 +61,6 @@ def upgrade(location: str) -> list[str]:
                 done += bring(spark, f"{lake.root}/{table.name}", table)
             write_format(lake.root)
         return [*done, f"format {FORMAT}"]
-    except (PySparkException, Py4JError, TransientFault, OSError, *table_faults()) as error:
-        raise explain(error) from error
 
 
 def bring(spark: SparkSession, location: str, table: Table) -> list[str]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+import pyarrow as pa
 import pytest
+from deltalake.exceptions import DeltaError
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 
 from streaming.errors import FaultError, ModelError, SnapshotError
-from streaming.faults import explain
+from streaming.faults import explain, in_one_line
+from streaming.storage import TransientFault
 
 # What Spark 4.2 hands on when a Python worker raises, when the disk is full, when Delta refuses.
 FROM_A_WORKER = """An exception was thrown from the Python worker. Please see the stack trace below.
@@ -83,3 +90,25 @@ def test_a_version_that_delta_refuses_for_its_age_is_told_with_the_remedy() -> N
     assert "delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once" in str(
         found
     )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        TransientFault("s3a://x: 503"),
+        OSError("no space"),
+        DeltaError("no log"),
+        pa.ArrowInvalid("no Parquet"),
+        Py4JError("the gateway is gone"),
+        PySparkException("the session is gone"),
+    ],
+)
+def test_whatever_raises_it_ends_in_one_line(fault: Exception) -> None:
+    with pytest.raises(FaultError, match=re.escape(str(fault))) as told, in_one_line():
+        raise fault
+    assert told.value.__cause__ is fault
+
+
+def test_a_mistake_of_the_program_is_not_hidden() -> None:
+    with pytest.raises(KeyError), in_one_line():
+        raise KeyError
