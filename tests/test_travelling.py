@@ -20,8 +20,10 @@ from plain_refits import append, options, publish
 from scipy.linalg import subspace_angles
 
 from batch_pca.catalog import PublishedRefit
+from pomona.asking import explained
 from pomona.showing import seen
 from pomona.travelling import history
+from streaming.errors import FaultError
 from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
 from streaming.lake_format import write_format
 from streaming.schemas import QUARANTINE
@@ -290,11 +292,21 @@ def test_a_damaged_log_is_one_line_that_names_the_file(
 
 
 def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path) -> None:
+    with pytest.raises(FaultError) as caught, explained():
+        raise OSError(f"Expected: {'all that is known of a file, ' * 99}but found a gap\nbacktrace")
+    line = str(caught.value)
+    assert line.startswith("Expected: all that is known")
+    assert (
+        "but found a gap (nothing was changed; if it says so again, a file of the lake is gone"
+        in line
+    )
+    assert len(line) < 520
+
     copy = shutil.copytree(story.place, tmp_path / "lake")
     (copy / "features" / "_delta_log" / f"{2:020}.json").unlink()
     said = pomona("history", copy).complaint  # delta-rs tells all that it knows of each file
-    assert "… (nothing was changed; if it says so again, a file of the lake is gone" in said
-    assert len(said) < 450
+    assert "(nothing was changed; if it says so again, a file of the lake is gone" in said
+    assert len(said) < 520 + len("pomona: \n")
 
 
 def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
