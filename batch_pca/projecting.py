@@ -83,8 +83,8 @@ def project(snapshot: Snapshot, reduction: Reduction) -> DataFrame:
         ``path``, ``label`` and ``reduced`` (array of k doubles), in no order, ``sums`` null; beside them rows in which
         ``sums`` alone is not null: `batch_pca.labels.LabelSums` of some of the rows each.
     """
-    shared = snapshot.rows.sparkSession.sparkContext.broadcast(reduction)
+    shared = snapshot.spark.sparkContext.broadcast(reduction)
     if snapshot.parts is None:
         return snapshot.rows.select(*COLUMNS).mapInArrow(Projector(shared), _DDL)
     work = PartProjector(snapshot.parts, shared)
-    return run_parts(snapshot.rows, work, _DDL, len(snapshot.parts))
+    return run_parts(snapshot.spark, work, _DDL, len(snapshot.parts))

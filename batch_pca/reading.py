@@ -7,7 +7,7 @@ of the table's folder, as a shallow clone has them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from streaming.ranged import open_ranges
 
@@ -92,44 +92,37 @@ def below(batch: pa.RecordBatch, prefix: str | None) -> pa.RecordBatch:
     return batch.filter(pa.compute.starts_with(batch.column("path"), f"{prefix}/"))
 
 
-def plan_parts(rows: DataFrame, location: str, count: int) -> list[Part] | None:
+def plan_parts(files: Sequence[str], location: str, count: int, workers: int) -> list[Part] | None:
     """Deal the rows of a pinned version out to workers, evenly.
 
     Parameters
     ----------
-    rows : DataFrame
-        All rows of the version, of which Spark knows the files.
+    files : sequence of str
+        The version's files as its log names them: below the table and percent-encoded, or as URIs.
     location : str
         The table, a normalized URI.
     count : int
-        Rows that Spark counts in it.
+        Rows that the version has.
+    workers : int
 
     Returns
     -------
     list of Part, or None
-        One for each core at most. None where the files alone do not tell the table: a file lies outside, lacks a
+        One for each worker at most. None where the files alone do not tell the table: a file lies outside, lacks a
         column, or the rows in the files are not `count` (deletion vectors). Spark must read it then.
     """
-    files = [_below_table(name, location) for name in rows.inputFiles()]
+    # A file that lies outside has a URI for its name: nothing of that name lies below the table.
+    uris = [f"{location}/{unquote(name)}" for name in sorted(files)]
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        groups = list(pool.map(_row_groups, filter(None, files)))
-    if None in files or None in groups or sum(map(sum, filter(None, groups))) != count:
+        groups = list(pool.map(_row_groups, uris))
+    if None in groups or sum(map(sum, filter(None, groups))) != count:
         return None
     found = [
-        Slice(str(uri), group, 0, size)
-        for uri, sizes in sorted(zip(files, groups, strict=True), key=str)
+        Slice(uri, group, 0, size)
+        for uri, sizes in zip(uris, groups, strict=True)
         for group, size in enumerate(sizes or ())
     ]
-    return deal(found, rows.sparkSession.sparkContext.defaultParallelism)
-
-
-def _below_table(name: str, location: str) -> str | None:
-    """A file's URI as this project writes it; Delta percent-encodes it, and has three slashes, in some versions."""
-    for uri in (name, unquote(name)):
-        plain = "file:/" + uri.removeprefix("file:").lstrip("/") if uri.startswith("file:") else uri
-        if plain.startswith(f"{location}/"):
-            return plain
-    return None
+    return deal(found, workers)
 
 
 def _row_groups(uri: str) -> list[int] | None:
@@ -163,13 +156,12 @@ def deal(found: list[Slice], count: int) -> list[Part]:
     return [Part(tuple(hand)) for hand in hands if hand]
 
 
-def run_parts(rows: DataFrame, work: Any, ddl: str, count: int) -> DataFrame:
+def run_parts(spark: SparkSession, work: Any, ddl: str, count: int) -> DataFrame:
     """Call `work` once for each of `count` parts, in a Python worker.
 
     Parameters
     ----------
-    rows : DataFrame
-        Of the session to run in.
+    spark : SparkSession
     work : callable
         Takes batches of one row with the number of a part; gives batches of `ddl`.
     ddl : str
@@ -177,4 +169,4 @@ def run_parts(rows: DataFrame, work: Any, ddl: str, count: int) -> DataFrame:
     count : int
         How many parts there are, each a task.
     """
-    return rows.sparkSession.range(0, count, 1, count).mapInArrow(work, ddl)
+    return spark.range(0, count, 1, count).mapInArrow(work, ddl)

@@ -93,7 +93,7 @@ def statistics_of(
         if snapshot.parts is None:
             moments = sum_moments(snapshot.rows_to_fit)
         else:
-            moments = sum_parts(snapshot.rows, snapshot.parts, snapshot.prefix)
+            moments = sum_parts(snapshot.spark, snapshot.parts, snapshot.prefix)
         remark = f"all {moments.count:,} rows read ({unusable})"
         return Statistics(moments, FULL, None, remark)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -31,6 +32,8 @@ class Snapshot:
         The rows to fit are those below this normalized URI, or all.
     count_to_fit : int
         How many those are.
+    files : tuple of str
+        The version's files, as its log names them.
     """
 
     spark: SparkSession
@@ -40,6 +43,7 @@ class Snapshot:
     model_id: str
     prefix: str | None
     count_to_fit: int
+    files: tuple[str, ...]
 
     @cached_property
     def rows(self) -> DataFrame:
@@ -49,7 +53,8 @@ class Snapshot:
     @cached_property
     def parts(self) -> list[Part] | None:
         """What the workers read of its files, all rows; None where only Spark can read them."""
-        return plan_parts(self.rows, self.lake.features, self.count)
+        workers = self.spark.sparkContext.defaultParallelism
+        return plan_parts(self.files, self.lake.features, self.count, workers)
 
     @property
     def rows_to_fit(self) -> DataFrame:
@@ -79,8 +84,9 @@ def take_snapshot(
     """
     prefix = normalize(fit_on) if fit_on else None
     fitted = f"starts_with(path, {quoted(prefix + '/')})" if prefix else "true"
+    table = open_table(lake.features, version.number)
     counted = query(
-        open_table(lake.features, version.number),
+        table,
         f"model_id, count(*) AS rows, count(CASE WHEN {fitted} THEN 1 END) AS fitted",
         "GROUP BY model_id",
     )
@@ -100,4 +106,7 @@ def take_snapshot(
     (found,) = counts
     if not found["fitted"]:
         raise SnapshotError(f"--fit-on {prefix}: no row of the lake lies below it")
-    return Snapshot(spark, lake, version, total, found["model_id"], prefix, found["fitted"])
+    files = pa.table(table.get_add_actions()).column("path").to_pylist()
+    return Snapshot(
+        *(spark, lake, version, total, found["model_id"], prefix, found["fitted"], tuple(files))
+    )

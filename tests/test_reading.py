@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,11 @@ from features_rows import commit, images, new_lake, vectors_of
 from batch_pca.fit import FitOptions
 from batch_pca.reading import Slice, deal, feature_matrix, matrices, plan_parts
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.snapshot import take_snapshot
 from batch_pca.summing import sum_parts
-from streaming.lake import Lake, read_table
+from streaming.as_of import resolve
+from streaming.lake import Lake
+from streaming.lake_format import write_format
 
 
 def test_the_matrix_of_a_slice_of_an_arrow_batch_is_that_of_its_rows() -> None:
@@ -43,6 +47,11 @@ def test_every_row_is_dealt_to_one_part_and_the_parts_are_even(
     assert not rows or max(rows) - min(rows) <= 1
 
 
+def files_of(spark: Any, lake: Lake) -> tuple[str, ...]:
+    """The latest version's files."""
+    return take_snapshot(spark, lake, resolve(lake, None)).files
+
+
 @pytest.fixture
 def lake(spark: Any, tmp_path: Path) -> Lake:
     """Two files of 2,500 and 40 rows, below a name that URIs percent-encode."""
@@ -55,25 +64,54 @@ def lake(spark: Any, tmp_path: Path) -> Lake:
 
 @pytest.mark.spark
 def test_the_sums_of_the_parts_are_those_of_the_rows(spark: Any, lake: Lake) -> None:
-    parts = plan_parts(read_table(spark, lake.features), lake.features, 2540)
+    parts = plan_parts(files_of(spark, lake), lake.features, 2540, 3)
     assert parts is not None
-    assert len(parts) == spark.sparkContext.defaultParallelism
+    assert len(parts) == 3
     exact = vectors_of(lake)
-    moments = sum_parts(read_table(spark, lake.features), parts)
+    moments = sum_parts(spark, parts)
     assert moments.count == 2540
     np.testing.assert_allclose(moments.covariance(), np.cov(exact.T), atol=1e-12)
-    below = sum_parts(read_table(spark, lake.features), parts, "file:/photos/Ananas")
+    below = sum_parts(spark, parts, "file:/photos/Ananas")
     some = vectors_of(lake, below="file:/photos/Ananas/")
     assert below.count == len(some) > 100
     np.testing.assert_allclose(below.covariance(), np.cov(some.T), atol=1e-12)
 
 
 @pytest.mark.spark
+def test_a_file_with_a_name_that_the_log_percent_encodes_is_read(spark: Any, lake: Lake) -> None:
+    folder = Path(lake.features.removeprefix("file:"))
+    for number, file in enumerate(sorted(folder.glob("*.parquet"))):
+        name = f"{number} 50%.parquet"
+        for log in folder.glob("_delta_log/*.json"):
+            log.write_text(log.read_text().replace(file.name, quote(name)))
+        file.rename(folder / name)
+    parts = plan_parts(files_of(spark, lake), lake.features, 2540, 2)
+    assert parts is not None
+    assert all(" 50%.parquet" in piece.uri for part in parts for piece in part.slices)
+    assert sum_parts(spark, parts).count == 2540
+
+
+@pytest.mark.spark
 def test_other_rows_in_the_files_than_in_the_table_are_left_to_spark(
     spark: Any, lake: Lake
 ) -> None:
-    assert plan_parts(read_table(spark, lake.features), lake.features, 2539) is None
-    assert plan_parts(read_table(spark, lake.features), f"{lake.root}/elsewhere", 2540) is None
+    files = files_of(spark, lake)
+    assert plan_parts(files, lake.features, 2539, 2) is None
+    assert plan_parts(files, f"{lake.root}/elsewhere", 2540, 2) is None
+
+
+@pytest.mark.spark
+def test_files_outside_of_the_table_are_left_to_spark(
+    spark: Any, lake: Lake, tmp_path: Path
+) -> None:
+    clone = Lake.at(str(tmp_path / "clone"))
+    write_format(clone.root)
+    spark.sql(f"CREATE TABLE delta.`{clone.features}` SHALLOW CLONE delta.`{lake.features}`")
+    snapshot = take_snapshot(spark, clone, resolve(clone, None))
+    assert all("My%20lake" in name for name in snapshot.files)
+    assert snapshot.parts is None
+    made = refit(clone.root, RefitOptions(FitOptions(components=2)))
+    assert made.rows_fitted == 2540
 
 
 @pytest.mark.spark

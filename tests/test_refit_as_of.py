@@ -147,24 +147,28 @@ def test_rows_in_other_files_give_the_same_csv(spark: Any, story: Story, tmp_pat
 @pytest.mark.skipif(
     pyspark.__version__ < "4", reason="Delta Lake 3.3, that of Spark 3.5, still reads such versions"
 )
-def test_a_version_that_delta_will_not_read_any_more_is_told_with_the_remedy(
+def test_a_version_that_delta_will_not_read_any_more_is_told_with_the_remedy_or_read_without_it(
     spark: Any, tmp_path: Path
 ) -> None:
     lake = new_lake(spark, tmp_path / "lake")
-    for seed in (1, 2):
-        commit(spark, lake, images(20, seed=seed))
     table = f"delta.`{lake.features}`"
+    first, second = images(20, seed=1), images(20, seed=2)
+    for rows in (first, second):
+        commit(spark, lake, rows)
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
+    spark.sql(f"DELETE FROM {table} WHERE path = '{second.paths[0]}'")
     spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({PROMISE.format('interval 7 days')})")
     log = Path(tmp_path, "lake", "features", "_delta_log")
-    for number in range(3):
+    for number in range(6):
         moment = time.time() - (40 - number) * 86_400
         os.utime(log / f"{number:020}.json", (moment, moment))
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
-    assert resolve(lake, "2").number == 2
-    with pytest.raises(
+    assert resolve(lake, "5").number == 5
+    with pytest.raises(  # its deletion vector is for Spark to read
         SnapshotError, match=r"set its properties delta\.deletedFileRetention"
     ) as told:
-        refit(lake.root, RefitOptions(FIT, as_of="2"))
+        refit(lake.root, RefitOptions(FIT, as_of="5"))
     assert "\n" not in str(told.value)
-    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({PROMISE.format('interval 3650 days')})")
     assert refit(lake.root, RefitOptions(FIT, as_of="2")).rows == 20
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({PROMISE.format('interval 3650 days')})")
+    assert refit(lake.root, RefitOptions(FIT, as_of="5")).rows == 39
