@@ -8,6 +8,7 @@ import time
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from threading import Thread
 
 from pyspark.sql import SparkSession
 
@@ -30,6 +31,7 @@ from batch_pca.unchanged import find_unchanged
 from batch_pca.vectors import write_vectors
 from streaming import __version__
 from streaming.as_of import Pinned, resolve
+from streaming.commit import prepare_commit
 from streaming.faults import in_one_line
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
@@ -155,6 +157,8 @@ def _refit(
     drift = measure(before, reduction, sample.sums.means()) if before else None
     made = replace(made, **drift.columns(options.drift)) if drift else made
     write_lineage(folder, made, sample.csv_sha256)
+    # The first commit of a session is slow: what it needs is got ready while one core draws.
+    Thread(target=prepare_commit, args=(spark, lake.refits), daemon=True).start()
     write_report(folder, made, sample, reduction, earlier)
     made = replace(made, seconds=time.monotonic() - started)
     commit_refit(spark, made)
