@@ -132,10 +132,11 @@ def look(request: Request, account: Account) -> Planned:
     lines = differences(current, resolved(request.wanted, account.values))
     if not lines:
         return Planned(request, Action.KEEP, request.operation, parameters)
-    if request.change is None:
+    change = request.change and request.change(parameters, found)
+    if not change:
         return Planned(request, Action.DIFFERS, request.operation, parameters, lines)
-    operation, changed = request.change(parameters, found)
-    return Planned(request, Action.CHANGE, operation, changed, lines)
+    operation, changed = change
+    return Planned(request, Action.CHANGE, operation, resolved(changed, account.values), lines)
 
 
 def up(requests: list[Request], account: Account) -> Iterator[Planned]:

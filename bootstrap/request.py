@@ -42,7 +42,7 @@ class Found:
 
 
 Look = Callable[[Ask], Found | None]
-Changes = Callable[[Parameters, Found], tuple[str, Parameters]]
+Changes = Callable[[Parameters, Found], tuple[str, Parameters] | None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Request:
     wanted : Any
         What `Found.current` must hold for the request not to be needed.
     change : callable or None
-        From the parameters and what was found to the operation that changes it; None: it cannot be changed.
+        From the parameters and what was found to the operation that changes it. None, or one that gives None: it
+        cannot be changed where it stands.
     made : callable
         From the answer to the values that later requests take.
     patient : tuple of str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from bootstrap.names import Names
@@ -10,6 +11,8 @@ from bootstrap.running import THERE
 from bootstrap.steps import ingest_words, serverless_driver
 from bootstrap.uploads import Places
 
+#: States in which EMR Serverless lets an application be changed.
+_AT_REST = ("CREATED", "STOPPED")
 _LIVE = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
 
 
@@ -29,6 +32,29 @@ def create_application(names: Names) -> Parameters:
         "autoStopConfiguration": {"enabled": True, "idleTimeoutMinutes": d.limits.idle_minutes},
         "tags": {"pomona": d.name},
     }
+
+
+def comparable(application: Parameters) -> Parameters:
+    """What counts of an application; its limits as numbers, which AWS may write otherwise than they were sent."""
+    limits = application.get("maximumCapacity") or {}
+    return {
+        "releaseLabel": application.get("releaseLabel"),
+        "maximumCapacity": {
+            unit: float(re.sub(r"[^0-9.]", "", limits[unit]))
+            for unit in ("cpu", "memory")
+            if unit in limits
+        },
+        "autoStopConfiguration": application.get("autoStopConfiguration"),
+    }
+
+
+def _update_at_rest(application: Parameters, found: Found) -> tuple[str, Parameters] | None:
+    """The request that changes an application; none while it runs, which EMR Serverless refuses."""
+    if found.current["state"] not in _AT_REST:
+        return None
+    changeable = ("releaseLabel", "maximumCapacity", "autoStopConfiguration")
+    changed = {key: application[key] for key in changeable}
+    return "update_application", {"applicationId": "${application.applicationId}"} | changed
 
 
 def start_job_run(names: Names, places: Places, what: str, words: list[str]) -> Parameters:
@@ -73,8 +99,10 @@ def serverless_requests(names: Names, places: Places) -> list[Request]:
         found = [one for one in answer["applications"] if one["name"] == application["name"]]
         if not found:
             return None
-        told = {key: found[0].get(key) for key in ("name", "releaseLabel")}
-        return Found(told, {"application.applicationId": found[0]["id"]})
+        values = {"application.applicationId": found[0]["id"]}
+        told: Any = ask("emr-serverless", "get_application", {"applicationId": found[0]["id"]})
+        state = {"state": told["application"]["state"]}
+        return Found(comparable(told["application"]) | state, values)
 
     states = _LIVE + ([] if names.description.endless else ["SUCCESS"])
 
@@ -97,7 +125,8 @@ def serverless_requests(names: Names, places: Places) -> list[Request]:
             parameters=application,
             why="starts with its first job, and stops when it has none",
             look=look,
-            wanted={key: application[key] for key in ("name", "releaseLabel")},
+            wanted=comparable(application),
+            change=_update_at_rest,
             made=lambda answer: {"application.applicationId": answer["applicationId"]},
         ),
         Request(

@@ -84,6 +84,10 @@ def remedy(name: str) -> str:
     """What to do about something that cannot be changed where it stands."""
     if name == "cluster":
         return "a running cluster keeps these: `pomona cloud clone` makes a new one of it"
+    if name == "application":
+        return (
+            "a running application keeps these: `pomona cloud down` ends it, and `up` makes it anew"
+        )
     if name.startswith("step "):
         return "a running step keeps its words: `pomona stop` ends it, and `up` starts it anew"
     if name.startswith("job "):

@@ -236,6 +236,41 @@ def test_what_a_running_cluster_cannot_take_over_is_told_and_left(
     assert "0.5" in after["fruits-refit"]["Target"]["Input"]
 
 
+def test_an_application_is_changed_where_it_has_stopped_and_left_where_it_runs(
+    pomona: Command, place: Path, account: CloudAccount
+) -> None:
+    def described(client: Any) -> dict[str, Any]:
+        account.relax()
+        (found,) = client.list_applications()["applications"]
+        told: dict[str, Any] = client.get_application(applicationId=found["id"])["application"]
+        account.enforce()
+        return told
+
+    describe(place, 'mode = "serverless"\n')
+    assert pomona("cloud", "up").status == 0
+    serverless = account.client("emr-serverless", MAKER)
+    made = described(serverless)
+    describe(place, 'mode = "serverless"\nlimits = {nodes = 7, idle_minutes = 30}\n')
+    for command in ("plan", "up"):
+        done = pomona("cloud", command)
+        assert (done.status, done.err) == (0, "")
+        assert re.search(
+            r"^ *\d+ ! emr-serverless CreateApplication  application", done.out, re.MULTILINE
+        )
+        assert "autoStopConfiguration.idleTimeoutMinutes: 60 -> 30" in done.out
+        assert "`pomona cloud down` ends it, and `up` makes it anew" in done.out
+    assert described(serverless) == made
+
+    account.relax()
+    serverless.stop_application(applicationId=made["applicationId"])
+    account.enforce()
+    assert actions(pomona("cloud", "up", "--json").json)["application"] == "change"
+    changed = described(serverless)
+    assert changed["maximumCapacity"] == {"cpu": "28 vCPU", "memory": "112 GB"}
+    assert changed["autoStopConfiguration"]["idleTimeoutMinutes"] == 30
+    assert actions(pomona("cloud", "plan", "--json").json)["application"] == "keep"
+
+
 def test_a_request_without_tls_is_refused_and_with_it_answered(
     pomona: Command, place: Path, account: CloudAccount
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from described import KINDS, names
 
-from bootstrap.serverless import create_application, ingest_job
+from bootstrap.serverless import comparable, create_application, ingest_job
 from bootstrap.uploads import Places
 
 
@@ -56,3 +56,15 @@ def test_its_limits_are_those_of_as_many_nodes() -> None:
 def test_logs_go_to_the_log_bucket() -> None:
     monitoring = job("serverless")["configurationOverrides"]["monitoringConfiguration"]
     assert monitoring["s3MonitoringConfiguration"]["logUri"] == "s3://fruits-log-123456789012/emr/"
+
+
+def test_limits_are_compared_as_numbers_however_they_are_written() -> None:
+    asked = create_application(names(KINDS["serverless"]))
+    limits = asked["maximumCapacity"]
+    for written in (
+        {unit: limit.replace(" ", "") for unit, limit in limits.items()},
+        {unit: limit.replace(" ", ".0 ").lower() for unit, limit in limits.items()},
+    ):
+        assert comparable(asked | {"maximumCapacity": written, "id": "x"}) == comparable(asked)
+    more = limits | {"cpu": "1000 vCPU"}
+    assert comparable(asked | {"maximumCapacity": more}) != comparable(asked)
