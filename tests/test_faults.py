@@ -62,6 +62,18 @@ def test_the_cause_is_found_below_the_stacks(text: str, cause: str) -> None:
     assert "\tat " not in str(found)
 
 
+def test_keys_that_hadoop_lists_without_an_end_are_told_with_the_remedy() -> None:
+    listing = "\tat org.apache.spark.util.HadoopFSUtils$.listLeafFiles(HadoopFSUtils.scala:180)\n"
+    stack = "\tat java.base/java.net.URI$Parser.scan(URI.java:3122)\n" + listing * 100
+    found = explain(
+        RuntimeError(
+            f"An error occurred while calling o51.start\n: java.lang.StackOverflowError\n{stack}"
+        )
+    )
+    assert "cannot list a key with an empty part or one of dots" in str(found)
+    assert "\n" not in str(found)
+
+
 def test_it_says_that_the_same_command_goes_on() -> None:
     assert "the same command goes on" in str(explain(OSError(28, "No space left on device")))
     assert "No space left on device" in str(explain(OSError(28, "No space left on device")))
