@@ -147,7 +147,8 @@ def _tell_image(screen: Screen, found: Answer) -> None:
     if row is None:
         screen.line("no row of the features in this version")
     if bad:
-        screen.line(f"in quarantine: {bad['reason']}: {bad['detail']} ({bad['attempts']} attempts)")
+        tries = "1 attempt" if bad["attempts"] == 1 else f"{bad['attempts']} attempts"
+        screen.line(f"in quarantine: {bad['reason']}: {bad['detail']} ({tries})")
     if place:
         scores = place["scores"]
         told = ", ".join(f"{score:.3f}" for score in scores[:_SHOWN])

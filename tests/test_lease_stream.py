@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pytest
 from command_line import Command
 from pyspark.sql import SparkSession
@@ -22,7 +23,7 @@ from streaming.asking import ask
 from streaming.carrying_out import RunContext
 from streaming.errors import LeaseError, UsageError
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake import RETENTION_PROPERTIES, Lake
 from streaming.lease import holder_of
 from streaming.requests import Request, leave, pending
 
@@ -85,6 +86,16 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
             ask(lake, Request("dance"), timeout=400)
         with pytest.raises(Exception, match="no such thing"):
             ask(lake, Request("fail"), timeout=400)
+
+        # A tag has the one who holds the lake raise what the tables promise.
+        table = deltalake.DeltaTable(lake.features.removeprefix("file:"))
+        table.alter.set_table_properties(dict.fromkeys(RETENTION_PROPERTIES, "interval 1 week"))
+        told = pomona("tag", lake.root, "audit")
+        assert "the tables now keep what is removed for 3,650 days" in told.out
+        table.update_incremental()
+        kept = [table.metadata().configuration[name] for name in RETENTION_PROPERTIES]
+        assert kept == ["interval 3650 days"] * 2
+        assert table.history(1)[0]["engineInfo"].startswith("Apache-Spark")
 
         leave(lake, Request("stop", {"holder": "an earlier one"}))  # is not meant
         until = time.monotonic() + 60

@@ -92,7 +92,8 @@ def test_a_plain_vacuum_takes_old_versions_unless_one_is_tagged(
         dict.fromkeys(RETENTION_PROPERTIES, "interval 1 week")
     )
     vacuum(lake, spark)
-    with pytest.raises(SnapshotError, match=r"^version 2 is vacuumed away: there are 3 "):
+    # Spark 4.0's takes the log with it.
+    with pytest.raises(SnapshotError, match=r"version 2(,| is) (which is gone|vacuumed away)"):
         resolve(lake, "audit")
 
 

@@ -234,7 +234,7 @@ def test_an_image_that_has_gone_or_never_was_one(story: Story, pomona: Command) 
     assert [refit["refit_id"] for refit in gone["refits"]] == [story.refits[0].refit_id]
     assert "no row of the features in this version" in pomona("show", story.place, GONE).out
     broken = pomona("show", story.place, BROKEN)
-    assert "in quarantine: corrupt: it is broken (1 attempts)" in broken.out
+    assert "in quarantine: corrupt: it is broken (1 attempt)" in broken.out
     for name in ("none.jpg", f"{'x' * 300}.jpg"):
         told = pomona("show", story.place, f"/photos/{name}").complaint
         assert f"file:/photos/{name} is in no table of" in told
