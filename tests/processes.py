@@ -40,6 +40,6 @@ def workers(of: int | None = None) -> dict[int, int]:
 
 def _is_daemon(number: int) -> bool:
     try:
-        return b"pyspark.worker" in Path(f"/proc/{number}/cmdline").read_bytes()
+        return b"worker_daemon" in Path(f"/proc/{number}/cmdline").read_bytes()
     except OSError:
         return False

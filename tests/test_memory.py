@@ -49,7 +49,7 @@ def resident_workers() -> float:
         except OSError:
             continue
         parents[folder.name] = fields["PPid"]
-        if b"pyspark.worker" in command and "VmRSS" in fields:
+        if b"worker_daemon" in command and "VmRSS" in fields:
             sizes[folder.name] = int(fields["VmRSS"].split()[0]) / 1024
     me = str(os.getpid())
 
