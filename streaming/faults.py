@@ -16,7 +16,7 @@ _FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
 _TRANSIENT = re.compile(r"streaming\.storage\.TransientFault: ([^\n]+)")
 _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
-# Hadoop 3.3 takes the key a//b for a folder "a" in the folder a.
+# On S3, Spark 3.5 takes the folder of the key a//b for one in the folder a that is the folder a.
 _ENDLESS = re.compile(r"StackOverflowError.*HadoopFSUtils.*listLeafFiles", re.DOTALL)
 _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
@@ -72,8 +72,8 @@ def explain(error: BaseException, lake: str = "") -> PomonaError:
         )
     if _ENDLESS.search(text):
         return FaultError(
-            "S3A of Hadoop 3.3, which comes with Spark 3.5, cannot list a key with an empty part or one of dots "
-            "(a//b.jpg, ./a.jpg): rename it below the source, or run a release with Hadoop 3.4"
+            "Spark 3.5 cannot list a key of S3 with an empty part or one of dots (a//b.jpg, ./a.jpg): "
+            "rename it below the source, or run a release with Spark 4"
         )
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)

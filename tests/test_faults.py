@@ -62,7 +62,7 @@ def test_the_cause_is_found_below_the_stacks(text: str, cause: str) -> None:
     assert "\tat " not in str(found)
 
 
-def test_keys_that_hadoop_lists_without_an_end_are_told_with_the_remedy() -> None:
+def test_keys_that_spark_lists_without_an_end_are_told_with_the_remedy() -> None:
     listing = "\tat org.apache.spark.util.HadoopFSUtils$.listLeafFiles(HadoopFSUtils.scala:180)\n"
     stack = "\tat java.base/java.net.URI$Parser.scan(URI.java:3122)\n" + listing * 100
     found = explain(

@@ -29,7 +29,7 @@ GOOD = ("Fig/0.jpg", "Fig/1.jpg", "=cmd()/<b>.jpg", 'a"b;c/%2e%2e.jpg', "Fig//do
 BAD = ("Fig/bad.jpg",)
 # Hidden, as all that has a part that begins with a dot; to Hadoop, the way to the keys behind them.
 UPWARD = ("../outside/up.jpg", "Fig/../../lake/features/Fig/up.jpg", "./Fig/dot.jpg")
-if pyspark.__version__ < "4":  # its Hadoop 3.3 lists a folder without a name, or of dots, forever
+if pyspark.__version__ < "4":  # it lists a folder without a name, or of dots, forever
     GOOD, UPWARD = GOOD[:-1], ()
 OUTSIDE = ("outside/up.jpg", "outside/Fig/lone.jpg", "photos2/Fig/near.jpg")
 #: Both commands in one process: Spark starts once.
