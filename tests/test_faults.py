@@ -70,7 +70,7 @@ def test_keys_that_spark_lists_without_an_end_are_told_with_the_remedy() -> None
             f"An error occurred while calling o51.start\n: java.lang.StackOverflowError\n{stack}"
         )
     )
-    assert "cannot list a key with an empty part or one of dots" in str(found)
+    assert "cannot list a key of S3 with an empty part or one of dots" in str(found)
     assert "\n" not in str(found)
 
 
