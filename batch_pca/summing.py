@@ -70,9 +70,7 @@ def sum_parts(spark: SparkSession, parts: Sequence[Part], prefix: str | None = N
 
 
 def _merge(partial: DataFrame) -> Moments:
-    if hasattr(
-        partial, "toArrow"
-    ):  # from Spark 4 on; rows of 13 MB take half a second longer from Java to here
+    if hasattr(partial, "toArrow"):  # from Spark 4 on: rows of 13 MB take half a second longer
         contents = partial.toArrow()["moments"].to_pylist()
     else:
         contents = [bytes(row.moments) for row in partial.collect()]

@@ -136,7 +136,7 @@ def look(request: Request, account: Account) -> Planned:
     if not change:
         return Planned(request, Action.DIFFERS, request.operation, parameters, lines)
     operation, changed = change
-    return Planned(request, Action.CHANGE, operation, resolved(changed, account.values), lines)
+    return Planned(request, Action.CHANGE, operation, changed, lines)
 
 
 def up(requests: list[Request], account: Account) -> Iterator[Planned]:

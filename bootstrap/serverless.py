@@ -54,7 +54,8 @@ def _update_at_rest(application: Parameters, found: Found) -> tuple[str, Paramet
         return None
     changeable = ("releaseLabel", "maximumCapacity", "autoStopConfiguration")
     changed = {key: application[key] for key in changeable}
-    return "update_application", {"applicationId": "${application.applicationId}"} | changed
+    where = {"applicationId": found.values["application.applicationId"]}
+    return "update_application", where | changed
 
 
 def start_job_run(names: Names, places: Places, what: str, words: list[str]) -> Parameters:
@@ -99,10 +100,11 @@ def serverless_requests(names: Names, places: Places) -> list[Request]:
         found = [one for one in answer["applications"] if one["name"] == application["name"]]
         if not found:
             return None
+        where = {"applicationId": found[0]["id"]}
+        answer = ask("emr-serverless", "get_application", where) or {}
+        told = answer["application"]
         values = {"application.applicationId": found[0]["id"]}
-        told: Any = ask("emr-serverless", "get_application", {"applicationId": found[0]["id"]})
-        state = {"state": told["application"]["state"]}
-        return Found(comparable(told["application"]) | state, values)
+        return Found(comparable(told) | {"state": told["state"]}, values)
 
     states = _LIVE + ([] if names.description.endless else ["SUCCESS"])
 

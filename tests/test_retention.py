@@ -11,6 +11,7 @@ from typing import Any
 
 import deltalake
 import pyarrow as pa
+import pyspark
 import pytest
 from command_line import Command
 from pyspark.errors import PySparkException
@@ -92,8 +93,10 @@ def test_a_plain_vacuum_takes_old_versions_unless_one_is_tagged(
         dict.fromkeys(RETENTION_PROPERTIES, "interval 1 week")
     )
     vacuum(lake, spark)
-    # Spark 4.0's takes the log with it.
-    with pytest.raises(SnapshotError, match=r"version 2(,| is) (which is gone|vacuumed away)"):
+    told = r"^version 2 is vacuumed away: there are 3 "
+    if vacuum is by_spark and pyspark.__version__.startswith("4.0"):  # it takes the log too
+        told = r"^tag audit names version 2, which is gone from the log: there are "
+    with pytest.raises(SnapshotError, match=told):
         resolve(lake, "audit")
 
 
