@@ -73,6 +73,8 @@ _REMOTE = {
     "spark.hadoop.fs.s3a.attempts.maximum": "8",
     # From Hadoop 3.5 on another stream is the default, which gives up where a connection is lost within an answer.
     "spark.hadoop.fs.s3a.input.stream.type": "classic",
+    # On by default from Parquet 1.16 on; S3A does not repeat what fails of such a read.
+    "spark.hadoop.parquet.hadoop.vectored.io.enabled": "false",
 }
 # The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
 # to give them back.
