@@ -13,7 +13,7 @@ from batch_pca.catalog import PublishedRefit
 from batch_pca.publish import Folder
 from streaming.errors import ModelError
 from streaming.extractor import Extractor
-from streaming.patience import read_patiently
+from streaming.storage import storage_of
 
 FILE = "refit.json"
 
@@ -59,7 +59,7 @@ def write_lineage(folder: Folder, made: PublishedRefit, csv_sha256: str) -> None
 def _model(made: PublishedRefit) -> dict[str, Any] | None:
     place = f"{made.lake.models}/{made.model_id}/model.json"
     try:
-        return asdict(Extractor.from_json(read_patiently(place), place))
+        return asdict(Extractor.from_json(storage_of(place).read(place), place))
     except (FileNotFoundError, ModelError):
         return None
 

@@ -76,7 +76,7 @@ def small_pictures(lake: Lake, version: int, paths: Sequence[str]) -> dict[str, 
 
 def _picture(path: str, sha256: str) -> bytes | None:
     try:
-        content = storage_of(path).read(path)
+        content = storage_of(path).read_once(path)
         if hashlib.sha256(content).hexdigest() != sha256:
             return None
         pixels = decode(content, _DECODE).pixels

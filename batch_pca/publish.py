@@ -22,7 +22,6 @@ from batch_pca.fit import Reduction
 from batch_pca.moments import Moments
 from batch_pca.pipeline import pipeline_model
 from streaming.lake import Lake
-from streaming.patience import read_patiently
 from streaming.storage import is_s3, local_path, storage_of
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class Folder:
         """The files of the reduced vectors, in the order in which Spark numbered them, for pyarrow to open."""
         for path in sorted(file.path for file in storage_of(self.uri).list(self.parquet)):
             if path.endswith(".parquet"):
-                yield io.BytesIO(read_patiently(path)) if is_s3(path) else local_path(path)
+                yield io.BytesIO(storage_of(path).read(path)) if is_s3(path) else local_path(path)
 
     def exists(self) -> bool:
         """Whether it is still there."""
@@ -74,7 +73,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """One small file."""
-        return read_patiently(f"{self.uri}/{name}")
+        return storage_of(self.uri).read(f"{self.uri}/{name}")
 
 
 def begin(lake: Lake, refit_id: str) -> Folder:
@@ -103,7 +102,7 @@ def find_abandoned(lake: Lake) -> list[Folder]:
     found = []
     for mark in marks:
         try:
-            owner = json.loads(read_patiently(mark))
+            owner = json.loads(storage_of(mark).read(mark))
         except FileNotFoundError:  # published meanwhile
             continue
         if _is_over(owner):

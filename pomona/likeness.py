@@ -22,7 +22,6 @@ from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.extractor import Extractor
 from streaming.lake import Lake
 from streaming.model_store import ensure_model, find_model, read_model
-from streaming.patience import read_patiently
 from streaming.storage import normalize, storage_of
 
 
@@ -141,8 +140,8 @@ def similar(
 def _features_of(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[np.float64], str]:
     """Features (width,) of a picture that is not in the lake, and the SHA-256 of its bytes."""
     try:
-        storage_of(path).stat(path)  # a folder is none, and needs no patience
-        content = read_patiently(path)
+        storage_of(path).stat(path)  # a folder or a pipe is none
+        content = storage_of(path).read(path)
     except OSError as error:
         raise SourceError(
             f"{path}: no image of version {vectors.version} of the lake, and no picture that can be read "

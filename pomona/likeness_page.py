@@ -73,7 +73,7 @@ def _items(likeness: Likeness) -> Iterator[str]:
 
 def _picture(path: str, content_hash: str) -> str:
     try:
-        content = with_patience(lambda: storage_of(path).read(path), _PATIENCE)
+        content = with_patience(lambda: storage_of(path).read_once(path), _PATIENCE)
         pixels = decode(content, DecodeSettings()).pixels
     except (FileNotFoundError, PermissionError, TransientFault, UndecodableImage) as error:
         return f'<div class="none">no picture: {visible_html(type(error).__name__)}</div>'

@@ -18,8 +18,9 @@ from py4j.protocol import Py4JError
 
 from streaming import __version__
 from streaming.lease import Holder
+from streaming.s3 import ask_patiently
 from streaming.s3_access import s3_client, split
-from streaming.s3_faults import PRECONDITION_FAILED, translated
+from streaming.s3_faults import PRECONDITION_FAILED
 from streaming.session import LOG_STORE, LOG_STORE_SETTING
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def _empty_commit(table: str, holder: Holder) -> int | None:
     """Put an empty commit at the end of a table's log, whoever else is doing so; None where there is no table."""
     bucket, log_folder = split(f"{table}/_delta_log")
     client = s3_client()
-    with translated(table):
+
+    def put() -> int | None:
         while True:
             last = _last_version(client, bucket, log_folder)
             if last is None:
@@ -79,6 +81,8 @@ def _empty_commit(table: str, holder: Holder) -> int | None:
                     continue  # an earlier holder's commit came first, or this one did at a try before
                 raise
             return last + 1
+
+    return ask_patiently(table, put)
 
 
 def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:

@@ -84,7 +84,7 @@ def _read_whole(file: StoredFile) -> bytes:
     """
     storage = storage_of(file.path)
     try:
-        content = storage.read(file.path)
+        content = storage.read_once(file.path)
     except PermissionError:
         if is_s3(file.path) and not _is_listed(file.path):
             raise FileNotFoundError(file.path) from None

@@ -13,7 +13,6 @@ from streaming.decode import DECODER_REVISION
 from streaming.errors import LakeError, ModelError
 from streaming.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
 from streaming.extractor import Extractor
-from streaming.patience import read_patiently
 from streaming.storage import storage_of
 from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET, weights_sha256
@@ -48,7 +47,7 @@ def find_model(models_uri: str) -> Extractor | None:
         raise LakeError(f"{models_uri}: holds {names}, but a lake has one model; remove the others")
     if not paths:
         return None
-    found = Extractor.from_json(read_patiently(paths[0]), paths[0])
+    found = Extractor.from_json(storage.read(paths[0]), paths[0])
     if found.model_id != paths[0].split("/")[-2]:  # its files are found by this name
         raise ModelError(
             f"{paths[0]}: describes {found.model_id!r}, which is not the name of its folder; restore it"
@@ -141,7 +140,7 @@ def read_model(models_uri: str, extractor: Extractor, engine: str) -> bytes:
         name, sha256 = KERAS_FILE, extractor.keras_sha256
     path = f"{models_uri}/{extractor.model_id}/{name}"
     try:
-        content = read_patiently(path)
+        content = storage_of(path).read(path)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; {_remedy(extractor)}") from error
     if hashlib.sha256(content).hexdigest() != sha256:

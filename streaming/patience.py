@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from streaming.storage import TransientFault, storage_of
+from streaming.storage import TransientFault
 
 T = TypeVar("T")
 
@@ -57,11 +57,6 @@ def with_patience(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
         time.sleep(wait)
         count_retry()
         longest = min(2 * longest, LONGEST_WAIT)
-
-
-def read_patiently(path: str) -> bytes:
-    """The bytes of one small file, with patience; else as `streaming.storage.Storage.read`."""
-    return with_patience(lambda: storage_of(path).read(path))
 
 
 def count_retry() -> None:

@@ -29,13 +29,10 @@ class S3Ranges(io.RawIOBase):
     """One object of S3, each read of it one request for a range."""
 
     def __init__(self, uri: str) -> None:
-        from streaming.s3 import S3Storage  # boto3 only where S3 is used
-        from streaming.s3_access import s3_client, split
+        from streaming.s3 import s3_storage  # boto3 only where S3 is used
 
-        self._uri = uri
-        self._bucket, self._key = split(uri)
-        self._client = s3_client()
-        self._length = S3Storage().stat(uri).length
+        self._uri, self._storage = uri, s3_storage()
+        self._length = self._storage.stat(uri).length
         self._position = 0
 
     def readable(self) -> bool:
@@ -58,21 +55,10 @@ class S3Ranges(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer as far as the object goes; how many bytes that were."""
-        from streaming.patience import with_patience
-        from streaming.s3_faults import translated
-
         end = min(self._position + len(buffer), self._length)
         count = end - self._position
         if count <= 0:
             return 0
-        span = f"bytes={self._position}-{end - 1}"
-
-        def read() -> bytes:
-            with translated(self._uri):
-                found = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=span)
-                content: bytes = found["Body"].read()
-                return content
-
-        buffer[:count] = with_patience(read)
+        buffer[:count] = self._storage.read_range(self._uri, self._position, end)
         self._position = end
         return count

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from streaming.delta_rs import open_table
-from streaming.patience import read_patiently
 from streaming.storage import storage_of
 from streaming.table_log import (
     AT_ONCE,
@@ -84,7 +83,7 @@ def oldest_whole(location: str, versions: list[int]) -> int:
 
     def lost(commit: Commit) -> bool:
         path = commit.file.path
-        actions = parse_actions(path, read_patiently(path), b'"remove"')
+        actions = parse_actions(path, storage_of(path).read(path), b'"remove"')
         removed = (action["remove"]["path"] for action in actions if "remove" in action)
         return any(name not in there and unquote(name) not in there for name in removed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ class S3Storage:
         bucket, key = split(prefix)
         wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
-            page = _ask(prefix, lambda: self._client.list_objects_v2(**wanted))
+            page = ask_patiently(prefix, lambda: self._client.list_objects_v2(**wanted))
             for entry in page.get("Contents", ()):
                 if not entry["Key"].endswith("/"):
                     yield _stored(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
@@ -37,32 +38,45 @@ class S3Storage:
     def stat(self, path: str) -> StoredFile:
         """Length and time of one object."""
         bucket, key = split(path)
-        found = _ask(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
+        found = ask_patiently(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
         return _stored(path, found, found["ContentLength"])
 
     def exists(self, path: str) -> bool:
         """Whether the listing has this very key."""
         bucket, key = split(path)
         asked = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
-        page = _ask(path, lambda: self._client.list_objects_v2(**asked))
+        page = ask_patiently(path, lambda: self._client.list_objects_v2(**asked))
         return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
     def probe(self, path: str) -> None:
         """Ask for an object, and read nothing of it."""
         bucket, key = split(path)
-        _ask(path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close())
+        ask_patiently(path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close())
 
     def read(self, path: str) -> bytes:
-        """All bytes of one object; who asks is patient, as `streaming.fetch` is."""
+        """All bytes of one object, asked for again where only some of them come."""
+        return with_patience(lambda: self.read_once(path))
+
+    def read_once(self, path: str) -> bytes:
+        """All bytes of one object."""
         bucket, key = split(path)
         with translated(path):
             content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
         return content
 
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """The bytes of one object from `start` up to `stop`."""
+        bucket, key = split(path)
+        wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
+        content: bytes = ask_patiently(
+            path, lambda: self._client.get_object(**wanted)["Body"].read()
+        )
+        return content
+
     def write(self, path: str, content: bytes) -> None:
         """Put an object."""
         bucket, key = split(path)
-        _ask(path, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=content))
+        ask_patiently(path, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=content))
 
     def upload(self, local: Path, path: str) -> None:
         """Put a local file, in parts where it is large."""
@@ -73,12 +87,12 @@ class S3Storage:
                 self._client.upload_fileobj(content, bucket, key)
 
         local.open("rb").close()  # what is missing here is no fault of S3
-        _ask(path, send)
+        ask_patiently(path, send)
 
     def delete(self, path: str) -> None:
         """Delete one object, if it is there."""
         bucket, key = split(path)
-        _ask(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+        ask_patiently(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
     def delete_tree(self, prefix: str) -> None:
         """Delete all objects below a prefix, and the one that S3A puts for an empty folder."""
@@ -89,13 +103,22 @@ class S3Storage:
     def move_tree(self, prefix: str, to: str) -> None:
         """Copy each object, within S3, and delete it."""
         for found in list(self.list(prefix)):
-            (bucket, key), copy = split(found.path), to + found.path[len(prefix) :]
-            with translated(found.path):
-                self._client.copy({"Bucket": bucket, "Key": key}, *split(copy))
+            self.copy(found.path, to + found.path[len(prefix) :])
             self.delete(found.path)
 
+    def copy(self, path: str, to: str) -> None:
+        """Copy one object, within S3."""
+        bucket, key = split(path)
+        ask_patiently(path, lambda: self._client.copy({"Bucket": bucket, "Key": key}, *split(to)))
 
-def _ask(uri: str, request: Callable[[], T]) -> T:
+
+@cache
+def s3_storage() -> S3Storage:
+    """The one of this process, whose client keeps its connections."""
+    return S3Storage()
+
+
+def ask_patiently(uri: str, request: Callable[[], T]) -> T:
     """Send a request about one location that may be repeated, as often as patience lasts."""
 
     def ask() -> T:
@@ -124,7 +147,7 @@ def reach(uri: str) -> None:
             s3_client(BRISK).list_objects_v2(**wanted)
     except TransientFault as fault:
         if is_busy(fault.__cause__):
-            _ask(uri, lambda: s3_client().list_objects_v2(**wanted))
+            ask_patiently(uri, lambda: s3_client().list_objects_v2(**wanted))
             return
         raise FaultError(f"{fault}: check the network and AWS_ENDPOINT_URL") from fault
 

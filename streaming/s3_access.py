@@ -15,7 +15,10 @@ from streaming.s3_session import new_session
 
 # Beyond its own tries, which end early once its quota of them is used up, `with_patience` asks again.
 _PATIENT = Config(
-    retries={"mode": "standard", "max_attempts": 8}, connect_timeout=10, read_timeout=30
+    retries={"mode": "standard", "max_attempts": 8},
+    connect_timeout=10,
+    read_timeout=30,
+    max_pool_connections=32,  # as many threads as ask at once, at most
 )
 #: For a first look: what is mistyped shows in seconds.
 BRISK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=10)

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlparse
@@ -53,7 +52,10 @@ class Storage(Protocol):
         """Begin to read a file: PermissionError where that is not allowed."""
 
     def read(self, path: str) -> bytes:
-        """The bytes of one file; FileNotFoundError, PermissionError or TransientFault."""
+        """The bytes of one file; FileNotFoundError, PermissionError or TransientFault, on S3 after all patience."""
+
+    def read_once(self, path: str) -> bytes:
+        """The same by one try, for whoever has a patience of his own."""
 
     def write(self, path: str, content: bytes) -> None:
         """Put a file in place whole, its folders included."""
@@ -131,7 +133,9 @@ def storage_of(uri: str) -> Storage:
     boto3 is imported only where S3 is used: it costs each worker a third of a second.
     """
     if is_s3(uri):
-        return _s3()
+        from streaming.s3 import s3_storage
+
+        return s3_storage()
     from streaming.local_storage import LocalStorage
 
     return LocalStorage()
@@ -143,10 +147,3 @@ def reach(uri: str) -> None:
         from streaming.s3 import reach as reach_s3
 
         reach_s3(uri)
-
-
-@cache
-def _s3() -> Storage:
-    from streaming.s3 import S3Storage
-
-    return S3Storage()

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 from streaming.errors import LakeError, UsageError
 from streaming.lake import Lake
-from streaming.patience import read_patiently
 from streaming.put_once import put_once
 from streaming.storage import storage_of
 
@@ -71,7 +70,7 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
     """The tag of a name; None where there is none, LakeError where its file is broken."""
     path = _path(lake, name)
     try:
-        told = json.loads(read_patiently(path))
+        told = json.loads(storage_of(path).read(path))
         committed, made_at = (datetime.fromisoformat(told[key]) for key in ("committed", "made_at"))
         return Tag(name, int(told["version"]), committed.astimezone(UTC), made_at.astimezone(UTC))
     except FileNotFoundError:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-from streaming.s3_access import s3_client, split
-from streaming.s3_faults import translated
-from streaming.storage import storage_of
+from streaming.s3 import s3_storage
 
 # In the reverse of the order in which Spark writes them: each file that is copied has those that it needs.
 _PARTS = ("commits", "offsets", "sources")
@@ -21,15 +20,11 @@ _AT_ONCE = 16
 
 def next_checkpoint(before: str, after: str) -> None:
     """Copy a checkpoint on S3 whose writer may be writing to it still; nothing where there is none."""
-    storage, client = storage_of(before), s3_client()
+    storage = s3_storage()
 
     def copy(path: str) -> None:
-        (bucket, key), (to, target) = split(path), split(after + path.removeprefix(before))
-        try:
-            with translated(path):
-                client.copy({"Bucket": bucket, "Key": key}, to, target)
-        except FileNotFoundError:
-            pass  # Spark removes what a newer file stands for
+        with suppress(FileNotFoundError):  # Spark removes what a newer file stands for
+            storage.copy(path, after + path.removeprefix(before))
 
     try:
         storage.read(f"{before}/metadata")

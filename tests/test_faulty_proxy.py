@@ -32,7 +32,7 @@ def through(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Th
         started.append(proxy)
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         storage = S3Storage()
-        monkeypatch.setattr("streaming.storage._s3", lambda: storage)
+        monkeypatch.setattr("streaming.s3.s3_storage", lambda: storage)
         return proxy
 
     yield start

@@ -41,11 +41,11 @@ class Faulty(LocalStorage):
     faults: list[Exception] = field(default_factory=list)
     cut: int = 0
 
-    def read(self, path: str) -> bytes:
+    def read_once(self, path: str) -> bytes:
         if self.faults:
             raise self.faults.pop()
         self.cut -= 1
-        return super().read(path)[: 2 if self.cut >= 0 else None]
+        return super().read_once(path)[: 2 if self.cut >= 0 else None]
 
 
 @dataclass
@@ -54,10 +54,10 @@ class Broken(LocalStorage):
 
     paths: list[str]
 
-    def read(self, path: str) -> bytes:
+    def read_once(self, path: str) -> bytes:
         if path in self.paths:
             raise TransientFault(f"{path}: out of order")
-        return super().read(path)
+        return super().read_once(path)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, storage: LocalStorage) -> None:
@@ -159,7 +159,7 @@ def test_files_come_in_their_order_however_long_each_takes(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Uneven:
-        def read(self, path: str) -> bytes:
+        def read_once(self, path: str) -> bytes:
             time.sleep(0.02 if path.endswith(("0", "3")) else 0)
             return path[-1].encode()
 
@@ -175,7 +175,7 @@ def test_only_a_few_files_are_held_in_memory_ahead(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Short:
-        def read(self, path: str) -> bytes:
+        def read_once(self, path: str) -> bytes:
             return b"1"
 
     asked = 0

@@ -149,7 +149,7 @@ def test_objects_that_may_not_be_looked_for_are_not_gone(
         for name, value in user.items():
             patch.setenv(name, value)
         blind = S3Storage()
-        patch.setattr("streaming.storage._s3", lambda: blind)
+        patch.setattr("streaming.s3.s3_storage", lambda: blind)
         assert find_gone(lake, root, seen, 0.5).paths == []
         with pytest.raises(PermissionError):
             list(Source(root).images())

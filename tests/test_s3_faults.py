@@ -166,6 +166,6 @@ def test_a_connection_lost_halfway_is_a_fault_that_may_pass(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         with pytest.raises(TransientFault) as caught:
-            S3Storage().read("s3a://fruits/a.jpg")
+            S3Storage().read_once("s3a://fruits/a.jpg")
         server.shutdown()
     one_line(caught.value, "s3a://fruits/a.jpg")

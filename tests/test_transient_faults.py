@@ -6,19 +6,25 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import environment, needs_program, program
 from faulty_proxy import FaultyProxy
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
 
 from streaming.errors import FaultError
 from streaming.ingest import ingest
+from streaming.s3 import S3Storage
 
 pytestmark = pytest.mark.s3
 
@@ -61,6 +67,64 @@ def test_a_third_of_all_requests_may_fail(
     assert retries["tables"] > 0
     told = proxy.faults.total() - proxy.faults["delay"]
     assert retries["reads"] + retries["listings"] <= told
+
+
+def test_each_answer_with_a_part_of_a_table_may_be_cut_short(
+    spark: SparkSession, aws: dict[str, str], bucket: str
+) -> None:
+    count = 20_000
+    columns = {"path": [f"Fig/{n}.jpg" for n in range(count)], "length": list(range(count))}
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns), content)
+    boto3.client("s3").put_object(Bucket=bucket, Key="t.parquet", Body=content.getvalue())
+    asked = 0
+
+    def is_nth(method: str, path: str) -> bool:
+        nonlocal asked
+        is_part = method == "GET" and path.endswith(".parquet")
+        asked += is_part
+        return is_part and asked == nth
+
+    with FaultyProxy(aws["AWS_ENDPOINT_URL"], 1, kinds=["cut"], only=is_nth) as proxy:
+        hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+        hadoop.set(f"fs.s3a.bucket.{bucket}.endpoint", proxy.url)
+        for nth in range(12):
+            asked = 0
+            table = spark.read.parquet(f"s3a://{bucket}/t.parquet")
+            assert table.agg(F.sum("length"), F.count("path")).first() == (sum(range(count)), count)
+            if not nth:
+                without = asked
+    assert proxy.faults == {"cut": without}
+
+
+@pytest.mark.parametrize("kind", ["cut", "lost", "reset", "error", "slow_down"])
+def test_each_file_of_a_lake_is_read_copied_and_moved_though_each_first_answer_fails(
+    aws: dict[str, str], bucket: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[str, str]] = set()
+
+    def is_first(method: str, path: str) -> bool:
+        first = (method, path) not in seen
+        seen.add((method, path))
+        return first
+
+    root = f"s3a://{bucket}/My lake"
+    s3 = boto3.client("s3")
+    for name in ("a", "b"):
+        s3.put_object(Bucket=bucket, Key=f"My lake/before/{name}", Body=name.encode() * 1000)
+    with FaultyProxy(aws["AWS_ENDPOINT_URL"], 1, kinds=[kind], only=is_first) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        storage = S3Storage()
+        assert storage.read(f"{root}/before/a") == b"a" * 1000
+        storage.copy(f"{root}/before/a", f"{root}/copy")
+        storage.move_tree(f"{root}/before", f"{root}/after")
+        found = {file.path: storage.read(file.path) for file in storage.list(root)}
+    assert proxy.faults[kind] > 5
+    assert found == {
+        f"{root}/after/a": b"a" * 1000,
+        f"{root}/after/b": b"b" * 1000,
+        f"{root}/copy": b"a" * 1000,
+    }
 
 
 def test_a_fault_that_stays_ends_the_run_in_one_line_after_the_others_have_their_rows(
