@@ -102,7 +102,7 @@ def find_abandoned(lake: Lake) -> list[Folder]:
     found = []
     for mark in marks:
         try:
-            owner = json.loads(storage_of(mark).read(mark))
+            owner = json.loads(storage.read(mark))
         except FileNotFoundError:  # published meanwhile
             continue
         if _is_over(owner):

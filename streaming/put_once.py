@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 
-from streaming.patience import with_patience
 from streaming.storage import TransientFault, is_s3, local_path
 
 
@@ -52,21 +51,21 @@ def _link(path: str, content: bytes) -> bool:
 def _put_object(path: str, content: bytes) -> bool:
     from botocore.exceptions import ClientError
 
+    from streaming.s3 import ask_patiently
     from streaming.s3_access import s3_client, split
-    from streaming.s3_faults import PRECONDITION_FAILED, translated
+    from streaming.s3_faults import PRECONDITION_FAILED
 
     client = s3_client()
     where = dict(zip(("Bucket", "Key"), split(path), strict=True))
 
     def put() -> bool:
-        with translated(path):
-            try:
-                client.put_object(**where, Body=content, IfNoneMatch="*")
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in PRECONDITION_FAILED:
-                    raise
-                found: bytes = client.get_object(**where)["Body"].read()
-                return found == content
+        try:
+            client.put_object(**where, Body=content, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in PRECONDITION_FAILED:
+                raise
+            found: bytes = client.get_object(**where)["Body"].read()
+            return found == content
         return True
 
-    return with_patience(put)
+    return ask_patiently(path, put)
