@@ -2,7 +2,8 @@
 
     client -> FaultyProxy (127.0.0.1, a free port) -> the stand-in
 
-Which request is hit depends on the seed, the request, and how often it came: not on the order of threads.
+Which request is hit depends on the seed, the request, and how often it came: not on the order of threads, nor on the
+bucket, whose name is drawn.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class FaultyProxy:
         with self._lock:
             self.requests += 1
             self._seen[method, path] += 1
-            luck = random.Random(f"{self.seed} {method} {path} {self._seen[method, path]}")
+            within = path.lstrip("/").partition("/")[2]
+            luck = random.Random(f"{self.seed} {method} {within} {self._seen[method, path]}")
             if not self.only(method, path) or luck.random() >= self.share:
                 return None, luck
             kind = luck.choice(self.kinds)
