@@ -61,10 +61,10 @@ def resident_workers() -> float:
     return sum(size for process, size in sizes.items() if is_mine(process))
 
 
-def test_twenty_five_micro_batches_hold_no_more_than_ten(
+def test_forty_micro_batches_hold_no_more_than_ten(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
-    micro_batches_hold_no_more_than_ten(spark, new_lake(), tmp_path, 25)
+    micro_batches_hold_no_more_than_ten(spark, new_lake(), tmp_path, 40)
 
 
 def micro_batches_hold_no_more_than_ten(
