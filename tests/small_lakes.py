@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import boto3
 import deltalake
 import numpy as np
 from PIL import Image
@@ -49,6 +50,14 @@ def put(file: Path, content: bytes, written: float | None = None) -> StoredFile:
 def put_all(root: Path, contents: Mapping[str, bytes]) -> list[StoredFile]:
     """Put files in place by their names below a folder."""
     return [put(root / name, content) for name, content in contents.items()]
+
+
+def upload_tree(folder: Path, bucket: str, prefix: str) -> None:
+    """Put all files below a folder into a bucket of the stand-in."""
+    client = boto3.client("s3")
+    for file in (file for file in folder.rglob("*") if file.is_file()):
+        key = f"{prefix}/{file.relative_to(folder)}"
+        client.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
 
 
 def photos(label: str, numbers: Iterable[int]) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from command_line import environment
 from killing import Killing
 from lake_truth import Witness
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, jpeg, put, version
+from small_lakes import GARBAGE, ONCE, jpeg, put, upload_tree, version
 from watching import Event, Watch
 
 from streaming.ingest import ingest
@@ -97,9 +97,7 @@ def test_the_same_on_s3(
     from streaming.s3_access import s3_client
 
     client, to = s3_client(), f"s3a://{bucket}/lake"
-    for file in (file for file in tables.rglob("*") if file.is_file()):
-        key = f"lake/{file.relative_to(tables)}"
-        client.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+    upload_tree(tables, bucket, "lake")
 
     def put_object(name: str, content: bytes) -> None:
         client.put_object(Bucket=bucket, Key=f"images/{name}", Body=content)

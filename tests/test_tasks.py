@@ -16,7 +16,7 @@ import pytest
 from command_line import PROGRAM, Command, environment
 from pages import DOCS, lines, listed, programs
 from plain_lakes import own_cache
-from small_lakes import ONCE, jpeg, photos, put, put_all
+from small_lakes import ONCE, jpeg, photos, put, put_all, upload_tree
 
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
@@ -64,9 +64,7 @@ def a_bucket(place: Path) -> None:
     client.create_bucket(Bucket="my-bucket", CreateBucketConfiguration=where)
     for name, content in photos("Fig", range(8)).items():
         client.put_object(Bucket="my-bucket", Key=f"fruits/{name}", Body=content)
-    for file in (place / "lake" / "models").rglob("*.*"):
-        key = f"lake/{file.relative_to(place / 'lake')}"
-        client.put_object(Bucket="my-bucket", Key=key, Body=file.read_bytes())
+    upload_tree(place / "lake" / "models", "my-bucket", "lake/models")
 
 
 PREPARED = {

@@ -13,7 +13,7 @@ import deltalake
 import pytest
 from command_line import environment, needs_program, program
 from faulty_proxy import FaultyProxy
-from small_lakes import GARBAGE, jpeg
+from small_lakes import GARBAGE, jpeg, upload_tree
 
 pytestmark = [pytest.mark.s3, pytest.mark.end_to_end, pytest.mark.timeout(3600), needs_program]
 
@@ -35,10 +35,7 @@ def rows(uri: str, aws: dict[str, str]) -> list[dict[str, Any]]:
 def test_all_images_arrive_once_and_none_is_in_quarantine_for_a_fault(
     aws: dict[str, str], bucket: str, random_model: Path, share: float, seed: int
 ) -> None:
-    for file in random_model.rglob("*.*"):
-        if file.is_file():
-            key = f"lake/models/{file.relative_to(random_model)}"
-            boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+    upload_tree(random_model, bucket, "lake/models")
     for number in range(IMAGES):
         put(bucket, f"Fig {number % 7}/{number}.jpg", jpeg(number))
     for name, content in (("bad", GARBAGE), ("cut", jpeg(1)[:300]), ("empty", b"")):

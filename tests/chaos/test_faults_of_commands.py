@@ -1,4 +1,4 @@
-"""Every command on a lake of S3 behind a proxy that fails gets through, and says nothing of it."""
+"""The commands on a lake of S3, behind a proxy that fails: each gets through, and says nothing of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import boto3
 import pytest
 from command_line import environment, needs_program, program
 from faulty_proxy import FaultyProxy
-from small_lakes import GARBAGE, jpeg
+from small_lakes import GARBAGE, jpeg, upload_tree
 
 pytestmark = [pytest.mark.s3, pytest.mark.end_to_end, pytest.mark.timeout(3600), needs_program]
 
@@ -18,10 +18,7 @@ def test_each_command_gets_through(
     aws: dict[str, str], bucket: str, random_model: Path, seed: int
 ) -> None:
     s3 = boto3.client("s3")
-    for file in random_model.rglob("*.*"):
-        if file.is_file():
-            key = f"lake/models/{file.relative_to(random_model)}"
-            s3.put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+    upload_tree(random_model, bucket, "lake/models")
     for number in range(60):
         s3.put_object(Bucket=bucket, Key=f"fruit/Fig {number % 3}/{number}.jpg", Body=jpeg(number))
     s3.put_object(Bucket=bucket, Key="fruit/Fig/bad.jpg", Body=GARBAGE)

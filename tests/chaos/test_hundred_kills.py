@@ -18,7 +18,7 @@ from arrivals import Arrivals
 from command_line import environment
 from killing import Killing
 from lake_truth import Witness
-from small_lakes import put
+from small_lakes import put, upload_tree
 from stand_in_process import StandIn
 from watching import Watch
 
@@ -87,9 +87,7 @@ def test_ten_kills_on_s3(stand_in: StandIn, random_model: Path, tmp_path: Path) 
     client.create_bucket(
         Bucket="fruit", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
-    for file in random_model.rglob("*.*"):
-        key = f"lake/models/{file.relative_to(random_model)}"
-        client.put_object(Bucket="fruit", Key=key, Body=file.read_bytes())
+    upload_tree(random_model, "fruit", "lake/models")
 
     def put_object(name: str, content: bytes) -> None:
         client.put_object(Bucket="fruit", Key=f"images/{name}", Body=content)

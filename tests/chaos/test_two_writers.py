@@ -21,7 +21,7 @@ import deltalake
 import pytest
 from command_line import PROGRAM, Done, environment, program
 from families import kill, pause, wake
-from small_lakes import GARBAGE, below, jpeg, photos, put_all
+from small_lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
 
 from streaming.lake import Lake
 from streaming.lease import holder_of
@@ -108,9 +108,7 @@ def lake(aws: dict[str, str], random_model: Path, monkeypatch: pytest.MonkeyPatc
     where = {"LocationConstraint": aws["AWS_REGION"]}
     for name in (IMAGES, LAKE):
         client.create_bucket(Bucket=name, CreateBucketConfiguration=where)
-    for file in random_model.rglob("*.*"):
-        key = f"lake/models/{file.relative_to(random_model)}"
-        client.put_object(Bucket=LAKE, Key=key, Body=file.read_bytes())
+    upload_tree(random_model, LAKE, "lake/models")
     client.put_bucket_versioning(Bucket=LAKE, VersioningConfiguration={"Status": "Enabled"})
     return Lake.at(f"s3://{LAKE}/lake")
 
