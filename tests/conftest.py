@@ -30,7 +30,7 @@ def aws() -> Iterator[dict[str, str]]:
 
     In a process of its own: delta-rs lets no other thread run while it waits for an answer.
     """
-    from stand_in_process import StandIn
+    from support.moto_server import StandIn
 
     server = StandIn()
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +65,7 @@ def spark(aws: dict[str, str]) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake's `models/` with the seeded network in it: copied into a lake, it saves the export."""
-    from real_model import exported
+    from support.real_model import exported
 
     extractor, files = exported("random")
     models = tmp_path_factory.mktemp("models")
@@ -92,7 +92,7 @@ def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def asked(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A lake of made-up features with two refits, see `asked_lakes`; to be read only."""
-    from asked_lakes import asked_lake
+    from support.query_lakes import asked_lake
 
     return asked_lake(spark, tmp_path_factory.mktemp("asked"))
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloud_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
 
 from bootstrap.account import Account, api_name
 from bootstrap.errors import CloudError, RefusedError, UnknownYetError
 from bootstrap.request import LocalFile, differences, is_reading, resolved, unresolved
+from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
 
 pytestmark = pytest.mark.slow
 

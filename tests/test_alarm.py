@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Command, environment
-from lake_rows import FEATURES, add_features, append, features_row
 from pyspark.sql import SparkSession
 
 from pomona.alarm import WATCHED, overdue, parse_limits
@@ -21,6 +19,8 @@ from streaming.commit import Writer
 from streaming.lake import Lake, create_tables
 from streaming.schemas import REFITS
 from streaming.storage import StoredFile
+from support.cli import Command, environment
+from support.table_rows import FEATURES, add_features, append, features_row
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
 SLOW = {"pyspark", "py4j", "delta", "tensorflow", "keras", "onnxruntime", "matplotlib", "pandas"}

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_files import scan_bomb
-from small_lakes import GARBAGE, jpeg, put_all
 
 from streaming.apart import Apart, Held
 from streaming.decode import DecodeSettings
@@ -19,6 +17,8 @@ from streaming.featurize import Featurizer
 from streaming.fetch import Outcome
 from streaming.model_store import find_model, read_model
 from streaming.storage import StoredFile
+from support.image_files import scan_bomb
+from support.lakes import GARBAGE, jpeg, put_all
 
 pytestmark = pytest.mark.slow
 

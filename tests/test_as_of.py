@@ -10,12 +10,12 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 import pytest
-from features_rows import commit, images, new_lake
 
 from streaming.as_of import Pinned, reigned_until, resolve, version_at
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake import Lake
 from streaming.tags import Tag, set_tag
+from support.feature_lakes import commit, images, new_lake
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset
 import pytest
-from small_lakes import jpeg
 
 from benchmarks import results
 from benchmarks.__main__ import SECTIONS, parse
@@ -23,6 +22,7 @@ from benchmarks.delta_log import commits, last_version
 from benchmarks.drawn import ROWS_A_FILE, add_rows, clone, made_up, vectors
 from benchmarks.images import Images, image_files
 from streaming.tolerances import Way
+from support.lakes import jpeg
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "benchmarks").rglob("*.py"))
@@ -130,7 +130,7 @@ def test_the_files_keep_to_the_house_rules(file: Path) -> None:
 def test_plain_processes_give_the_features_of_the_reference(
     random_model: Path, tmp_path: Path
 ) -> None:
-    from real_model import features
+    from support.real_model import features
 
     for number in range(8):
         file = tmp_path / "images" / "Kiwi" / f"{number}.jpg"

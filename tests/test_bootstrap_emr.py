@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from clean_root import CleanRoot, make_clean_root, which
+
+from support.minimal_rootfs import CleanRoot, make_clean_root, which
 
 SCRIPT = Path(__file__).parents[1] / "bootstrap" / "bootstrap_emr.sh"
 WORKS = "#!/bin/sh\n"

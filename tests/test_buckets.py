@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from described import names, parameters
 
 from bootstrap.buckets import bucket_requests
 from bootstrap.request import Request
+from support.cluster_configs import names, parameters
 
 
 def of(bucket: str, more: str = "") -> list[Request]:

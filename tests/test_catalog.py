@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from features_rows import commit, delete, delta, images, new_lake
 
 from batch_pca.catalog import (
     PublishedRefit,
@@ -20,6 +19,7 @@ from batch_pca.unchanged import find_unchanged, same_rows
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
 from streaming.upgrade import bring
+from support.feature_lakes import commit, delete, delta, images, new_lake
 
 MADE = PublishedRefit(
     refit_id="20260303T083000Z-v2-abcd",

@@ -10,12 +10,12 @@ from pathlib import Path
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 
 from streaming.checkpoint import find_damage
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.storage import local_path
+from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 
 BATCHES = 2
 

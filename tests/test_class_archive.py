@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from small_lakes import below
 
 from streaming.class_archive import archive_file, dumping_options, sharing_options
 from streaming.jars import jar_files, java_home
 from streaming.lake import Lake
 from streaming.rehearsal import rehearse
+from support.lakes import below
 
 START = "from streaming.session import start_session; print(start_session().range(3).count())"
 

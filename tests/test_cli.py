@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from command_line import (
+
+from pomona import cli
+from streaming import __version__
+from support.cli import (
     PROGRAM,
     Command,
     commands,
@@ -21,9 +24,6 @@ from command_line import (
     needs_program,
     parse,
 )
-
-from pomona import cli
-from streaming import __version__
 
 
 @pytest.fixture(autouse=True)

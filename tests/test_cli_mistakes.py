@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Command, forbid_spark, make_place
-from small_lakes import put
 
 from streaming.decode import DECODER_REVISION
 from streaming.extractor import Extractor
 from streaming.mobilenet import random_tensors, tensors_sha256
+from support.cli import Command, forbid_spark, make_place
+from support.lakes import put
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from command_line import Command, forbid_spark, make_place
+
+from support.cli import Command, forbid_spark, make_place
 
 pytestmark = pytest.mark.s3
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_account import MAKER, READING, CloudAccount
-from cloud_place import describe, make_cloud_place
-from command_line import Command
 
 from bootstrap.load import RATE
+from support.aws_account import MAKER, READING, CloudAccount
+from support.aws_workspace import describe, make_cloud_place
+from support.cli import Command
 
-pytest_plugins = ["cloud_fixtures"]
+pytest_plugins = ["support.aws_fixtures"]
 pytestmark = pytest.mark.slow
 
 

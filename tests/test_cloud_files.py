@@ -9,16 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from cloud_place import WEIGHTS, make_cloud_place, write_environment
-from command_line import forbid_spark
-from described import names
-from real_model import exported
 
 from bootstrap.errors import CloudError
 from bootstrap.uploads import NO_VERSION
 from pomona.cloud_files import code_files, find_uploads
 from streaming.errors import ModelError, UsageError
 from streaming.model_store import find_model
+from support.aws_workspace import WEIGHTS, make_cloud_place, write_environment
+from support.cli import forbid_spark
+from support.cluster_configs import names
+from support.real_model import exported
 
 
 @pytest.fixture(autouse=True)

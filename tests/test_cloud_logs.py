@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
-from cloud_place import describe
-from command_line import Command
 
 import pomona.cloud_logs as pomona_logs
 from bootstrap.logs import unpacked
+from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
+from support.aws_workspace import describe
+from support.cli import Command
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["cloud_fixtures"]
+pytest_plugins = ["support.aws_fixtures"]
 
 LOG = f"fruits-log-{ACCOUNT}"
 APPLICATION = "application_1764000000000_0001"

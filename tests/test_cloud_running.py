@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_account import ACCOUNT, MAKER, READING, CloudAccount
-from cloud_place import describe
-from command_line import Command
 
 import bootstrap.down
+from support.aws_account import ACCOUNT, MAKER, READING, CloudAccount
+from support.aws_workspace import describe
+from support.cli import Command
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["cloud_fixtures"]
+pytest_plugins = ["support.aws_fixtures"]
 
 
 def only_reading(account: CloudAccount, patch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from cloud_account import ACCOUNT, MAKER, CloudAccount
-from command_line import Command
-from pages import DOCS, lines
 
-pytest_plugins = ["cloud_fixtures"]
+from support.aws_account import ACCOUNT, MAKER, CloudAccount
+from support.cli import Command
+from support.docs_pages import DOCS, lines
+
+pytest_plugins = ["support.aws_fixtures"]
 pytestmark = pytest.mark.slow
 
 

@@ -19,11 +19,6 @@ from typing import Any
 
 import asyncssh
 import pytest
-from cloud_account import MAKER, CloudAccount
-from cloud_place import describe
-from command_line import Command
-from described import names
-from ssh_server import PrimaryNode, serve_node
 
 import bootstrap.tunnel_checks
 import bootstrap.tunnel_opening
@@ -31,9 +26,14 @@ from bootstrap.cluster import run_job_flow
 from bootstrap.tunnel import Door, doors
 from bootstrap.tunnel_checks import answers
 from bootstrap.uploads import Places
+from support.aws_account import MAKER, CloudAccount
+from support.aws_workspace import describe
+from support.cli import Command
+from support.cluster_configs import names
+from support.ssh_server import PrimaryNode, serve_node
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["cloud_fixtures"]
+pytest_plugins = ["support.aws_fixtures"]
 
 
 @pytest.fixture(scope="module")

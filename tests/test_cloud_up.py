@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
-from cloud_place import describe, write_environment
-from command_line import Command
-from described import KINDS, names, uploads
 
 from bootstrap.account import Account
 from bootstrap.plan import all_requests, up
+from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
+from support.aws_workspace import describe, write_environment
+from support.cli import Command
+from support.cluster_configs import KINDS, names, uploads
 
-pytest_plugins = ["cloud_fixtures"]
+pytest_plugins = ["support.aws_fixtures"]
 pytestmark = pytest.mark.slow
 
 

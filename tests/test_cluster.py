@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from described import KINDS, names, parameters
 
 from bootstrap.cluster import request_hash, run_job_flow
 from bootstrap.cluster_requests import cluster_requests
 from bootstrap.steps import ingest_step, refit_step
 from bootstrap.uploads import Places
+from support.cluster_configs import KINDS, names, parameters
 
 
 def cluster(more: str = "") -> dict[str, Any]:

@@ -10,11 +10,11 @@ import io
 import numpy as np
 import numpy.typing as npt
 import pytest
-from image_files import RAW, SIDE, as_rgb, photo, saved, shown
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from streaming import colours
 from streaming.decode import decode
+from support.image_files import RAW, SIDE, as_rgb, photo, saved, shown
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata
 

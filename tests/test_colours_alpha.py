@@ -7,10 +7,10 @@ import struct
 
 import numpy as np
 import pytest
-from image_files import SIDE, as_rgb, over_white, photo, png, saved, shown
 from PIL import Image
 
 from streaming import colours
+from support.image_files import SIDE, as_rgb, over_white, photo, png, saved, shown
 
 
 @pytest.fixture(autouse=True, params=[colours.STRIP_PIXELS, 500], ids=["whole", "in strips"])

@@ -13,14 +13,14 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 import pytest
-from lake_rows import FEATURES, append, features_row, quarantine_row
 from pyspark.sql import SparkSession
-from small_lakes import rows, version
 
 from streaming.lake import Lake
 from streaming.mobilenet import WIDTH
 from streaming.schemas import QUARANTINE
 from streaming.storage import StoredFile
+from support.lakes import rows, version
+from support.table_rows import FEATURES, append, features_row, quarantine_row
 
 pytestmark = pytest.mark.spark
 

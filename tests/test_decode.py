@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 import pytest
-from image_files import EVERY_FORMAT, claiming, photo, reason_of, saved
 from PIL import Image
 
 from streaming.decode import (
@@ -25,6 +24,7 @@ from streaming.decode import (
     UndecodableImage,
     decode,
 )
+from support.image_files import EVERY_FORMAT, claiming, photo, reason_of, saved
 
 SETTINGS = DecodeSettings()
 PHOTO = photo(120, 80)

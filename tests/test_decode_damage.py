@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import EVERY_FORMAT, photo, reason_of, saved
 
 from streaming.decode import DecodeSettings, Reason
+from support.image_files import EVERY_FORMAT, photo, reason_of, saved
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata
 PHOTO = photo(120, 80)

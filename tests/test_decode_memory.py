@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import photo, saved
 from PIL import ExifTags, Image
+
+from support.image_files import photo, saved
 
 WIDTH, HEIGHT = 5472, 3648
 MB = 2**20

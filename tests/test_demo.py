@@ -13,10 +13,10 @@ from pathlib import Path
 import deltalake
 import pyarrow.parquet as pq
 import pytest
-from command_line import Done, environment, needs_program, parse, program, slowness
 
 from pomona.demo import PER_LABEL
 from pomona.samples import SAMPLE_LABELS
+from support.cli import Done, environment, needs_program, parse, program, slowness
 
 pytestmark = [pytest.mark.end_to_end, needs_program]
 

@@ -13,9 +13,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from command_line import parse
 
 from streaming import __version__
+from support.cli import parse
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import commands, is_name, options, parse
 
 import pomona.samples
 from streaming import __version__
 from streaming.decode import Reason
 from streaming.lake import Lake
 from streaming.schemas import QUARANTINE, features_table
+from support.cli import commands, is_name, options, parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from features_rows import Images
 from numpy.typing import NDArray
-from plain_lakes import append, joined, own_cache, plain_lake, scattered
 from sklearn.metrics.pairwise import cosine_similarity
 
 from pomona import doubles
 from pomona.doubles import Comparison, places_of, same_bytes
 from pomona.vector_cache import Vectors, vectors_of
+from support.deltars_lakes import append, joined, own_cache, plain_lake, scattered
+from support.feature_lakes import Images
 
 WIDTH = 24
 

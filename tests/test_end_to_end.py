@@ -16,9 +16,10 @@ from pathlib import Path
 import deltalake
 import numpy as np
 import pytest
-from command_line import PROGRAM, Done, environment, needs_program, program, slowness
-from long_running import end, on_terminal, wait_for
-from real_model import weights_file
+
+from support.background_process import end, on_terminal, wait_for
+from support.cli import PROGRAM, Done, environment, needs_program, program, slowness
+from support.real_model import weights_file
 
 pytestmark = [pytest.mark.end_to_end, needs_program]
 

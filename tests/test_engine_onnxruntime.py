@@ -10,12 +10,12 @@ from typing import Any
 
 import onnxruntime
 import pytest
-from real_model import exported
 
 from streaming import engine_onnxruntime, gpu
 from streaming.engine_onnxruntime import OnnxRuntimeEngine, cuda_options, obstacle
 from streaming.engines import create_engine
 from streaming.errors import ModelError
+from support.real_model import exported
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int) -> None:

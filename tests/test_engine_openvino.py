@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_model import exported
 
 from streaming import engine_openvino
 from streaming.engine_openvino import OpenVinoEngine, has_bfloat16, obstacle, settings
 from streaming.engines import create_engine
 from streaming.errors import ModelError
+from support.real_model import exported
 
 needs_openvino = pytest.mark.skipif(bool(obstacle("float32")), reason=str(obstacle("float32")))
 

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_model import (
+
+from streaming.engines import choose_engine, create_engine
+from streaming.errors import ModelError, UsageError
+from streaming.tolerances import ENGINES, TOLERANCES, Way
+from support.real_model import (
     BFLOAT16,
     DEFAULT,
     FLOAT32,
@@ -18,10 +22,6 @@ from real_model import (
     neighbours_score,
     weights_file,
 )
-
-from streaming.engines import choose_engine, create_engine
-from streaming.errors import ModelError, UsageError
-from streaming.tolerances import ENGINES, TOLERANCES, Way
 
 
 @pytest.mark.slow

@@ -12,8 +12,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from clean_root import CleanRoot, make_clean_root
-from small_lakes import jpeg
 
 import bootstrap
 from bootstrap.environment import build_environment
@@ -21,6 +19,8 @@ from bootstrap.errors import CloudError
 from bootstrap.ingredients import LEFT_OUT, TOLD, wanted
 from streaming import __version__
 from streaming.decode import DecodeSettings, decode
+from support.lakes import jpeg
+from support.minimal_rootfs import CleanRoot, make_clean_root
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(bootstrap.__file__).with_name("bootstrap_emr.sh")

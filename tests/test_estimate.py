@@ -7,8 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from command_line import Command
-from described import LEAST, names, uploads
 
 import bootstrap
 from bootstrap.cluster import run_job_flow
@@ -17,6 +15,8 @@ from bootstrap.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_a_day
 from bootstrap.load import RATE, Load, cores_of, executors
 from bootstrap.steps import ingest_step
 from bootstrap.uploads import Places
+from support.cli import Command
+from support.cluster_configs import LEAST, names, uploads
 
 BENCHMARKS = (Path(__file__).parents[1] / "BENCHMARKS.md").read_text()
 PRICES = """

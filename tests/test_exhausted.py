@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from small_disk import small_disk
-from small_lakes import GARBAGE, ONCE, below, photos, put_all
 
 from streaming.errors import FaultError
 from streaming.exhausted import explain_exhaustion
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from support.lakes import GARBAGE, ONCE, below, photos, put_all
+from support.small_disk import small_disk
 
 PHOTOS = photos("Fig", range(12))
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_model import DEFAULT, exported, features, weights_file
 
 from streaming.errors import UsageError
 from streaming.export import export
 from streaming.extractor import Extractor
+from support.real_model import DEFAULT, exported, features, weights_file
 
 
 @pytest.mark.slow

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import Row, SparkSession
-from small_lakes import GARBAGE, ONCE, below, photos, put_all, versions
 
 from streaming.errors import DeliveryError
 from streaming.failure_rate import FailureRate
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.results import Computed
+from support.lakes import GARBAGE, ONCE, below, photos, put_all, versions
 
 
 def part(good: int, bad: int, again: int = 0, gone: int = 0) -> Computed:

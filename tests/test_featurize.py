@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_lakes import photos, put_all
 
 from streaming import featurize, gpu
 from streaming.decode import DecodeSettings
 from streaming.featurize import Featurizer
+from support.lakes import photos, put_all
 
 
 @dataclass

@@ -17,8 +17,6 @@ from typing import Any
 import boto3
 import deltalake
 import pytest
-from holding_proxy import HoldingProxy, holding_proxy
-from lake_rows import add_quarantine
 from py4j.java_gateway import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -32,6 +30,8 @@ from streaming.lease import Holder, hold
 from streaming.lease_s3 import TERM_VARIABLE, S3Lease
 from streaming.schemas import QUARANTINE
 from streaming.storage import StoredFile, storage_of
+from support.blocking_proxy import HoldingProxy, holding_proxy
+from support.table_rows import add_quarantine
 
 pytestmark = pytest.mark.s3
 

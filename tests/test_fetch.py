@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fake_clock import Clock, clock
 
 from streaming import fetch as module
 from streaming.decode import Reason
 from streaming.fetch import LITTLE_PATIENCE, Fetched, Outcome, fetch, fetch_ahead
 from streaming.local_storage import LocalStorage
 from streaming.storage import StoredFile, TransientFault
+from support.fake_clock import Clock, clock
 
 LIMIT = 1000
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from image_files import photo, saved
 
 from streaming import featurize
 from streaming import fetch as module
 from streaming.decode import DecodeSettings
 from streaming.fetch import Fetched, Outcome, fetch_ahead
 from streaming.storage import StoredFile
+from support.image_files import photo, saved
 
 LIMIT = 10_000
 BUDGET = 1000

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from contexts import open_context, take_all
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
 
 from streaming.commit import Writer
 from streaming.forgetting import forget
 from streaming.lake import Lake, read_table
+from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
+from support.operation_context import open_context, take_all
 
 pytestmark = pytest.mark.spark
 

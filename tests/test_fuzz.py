@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutants import KINDS, mutants
 
 from streaming.decode import Reason
+from support.mutated_images import KINDS, mutants
 
 COUNT = 600
 MEGABYTES = 800  # 128 and 48 bytes a pixel for what the largest bombs decode to

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command_line import Command
-from hostile import NAMES, OBEYED, put_hostile
 from pyspark.sql import SparkSession
-from small_lakes import ONCE, below, jpeg, put, rows
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
@@ -24,6 +21,9 @@ from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.storage import local_path
 from streaming.visible import visible
+from support.cli import Command
+from support.hostile_names import NAMES, OBEYED, put_hostile
+from support.lakes import ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, told, versions
 
 from streaming.decode import Reason
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.settings import IngestSummary
+from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, told, versions
 
 pytestmark = pytest.mark.spark
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 from streaming.decode import Reason
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
+from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark
 

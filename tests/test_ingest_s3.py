@@ -14,13 +14,13 @@ import deltalake
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, put_all
-from small_lakes import rows as local_rows
 
 from pomona.samples import SAMPLE_LABELS, draw
 from streaming.fetch import Outcome
 from streaming.ingest import ingest
 from streaming.settings import IngestSummary
+from support.lakes import GARBAGE, ONCE, put_all
+from support.lakes import rows as local_rows
 
 pytestmark = pytest.mark.s3
 

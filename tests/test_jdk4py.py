@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_lakes import jpeg, put_all, rows
 
 from streaming.jars import cache_folder, jar_files
+from support.lakes import jpeg, put_all, rows
 
 pytestmark = pytest.mark.end_to_end
 

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from aims import FOLDER, S3
-from arrivals import Arrivals
-from command_line import environment
-from killing import Killing
-from lake_truth import Witness
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, jpeg, put, upload_tree, version
-from watching import Event, Watch
 
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from support.arriving_images import Arrivals
+from support.cli import environment
+from support.inotify_watch import Event, Watch
+from support.kill_loop import Killing
+from support.kill_points import FOLDER, S3
+from support.lake_invariants import Witness
+from support.lakes import GARBAGE, ONCE, jpeg, put, upload_tree, version
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.spark]
 

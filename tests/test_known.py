@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lake_rows import add_features, add_quarantine
 from pyspark.sql import SparkSession
-from small_lakes import put, put_all
 
 from streaming import known as module
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.source import Source
 from streaming.storage import StoredFile
+from support.lakes import put, put_all
+from support.table_rows import add_features, add_quarantine
 
 AT = datetime(2026, 3, 3, tzinfo=UTC)
 

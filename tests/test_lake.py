@@ -12,15 +12,15 @@ from typing import Any
 
 import deltalake
 import pytest
-from lake_rows import FEATURES, add_features, append, features_row
 from pyspark.sql import SparkSession
-from small_lakes import rows, version
 
 from streaming.errors import LakeError
 from streaming.lake import Lake, create_table, read_table
 from streaming.mobilenet import WIDTH
 from streaming.schemas import QUARANTINE, REFITS, Table
 from streaming.storage import StoredFile
+from support.lakes import rows, version
+from support.table_rows import FEATURES, add_features, append, features_row
 
 NOW = datetime(2026, 3, 3, 8, tzinfo=UTC)
 # As the design page has them, in Arrow's words.

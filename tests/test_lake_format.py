@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import Command, forbid_spark, make_place
 
 from streaming.errors import LakeError
 from streaming.lake import Lake
 from streaming.lake_format import FORMAT, read_format, write_format
 from streaming.schemas import QUARANTINE, REFITS, features_table
+from support.cli import Command, forbid_spark, make_place
 
 COMMANDS = ["ingest photos lake", "refit lake", "status lake", "quarantine lake", "history lake"]
 COMMANDS += ["diff lake 1 2", "show lake", "show lake 1.jpg", "tag lake", "tag lake march"]

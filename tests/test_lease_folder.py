@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from small_disk import small_disk
 
 from streaming.errors import LeaseError
 from streaming.lake import Lake
 from streaming.lease import hold, holder_of
+from support.small_disk import small_disk
 
 HOLDING = """
 import sys

@@ -14,9 +14,7 @@ from typing import Any
 
 import deltalake
 import pytest
-from command_line import Command
 from pyspark.sql import SparkSession
-from small_lakes import ONCE, below, photos, put_all
 
 from streaming import carrying_out
 from streaming.asking import ask
@@ -26,6 +24,8 @@ from streaming.ingest import ingest
 from streaming.lake import RETENTION_PROPERTIES, Lake
 from streaming.lease import holder_of
 from streaming.requests import Request, leave, pending
+from support.cli import Command
+from support.lakes import ONCE, below, photos, put_all
 
 pytestmark = pytest.mark.end_to_end
 

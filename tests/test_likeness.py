@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Command, forbid_spark
-from features_rows import Images
-from plain_lakes import append, neighbours, own_cache, plain_lake, scattered
-from small_lakes import jpeg, put
 
 from pomona.likeness import Likeness, Neighbour, similar
 from pomona.likeness_page import page
 from streaming.storage import local_path
+from support.cli import Command, forbid_spark
+from support.deltars_lakes import append, neighbours, own_cache, plain_lake, scattered
+from support.feature_lakes import Images
+from support.lakes import jpeg, put
 
 WIDTH = 24
 
@@ -221,7 +221,7 @@ def test_a_picture_that_is_not_in_the_lake_is_featurized(
     put(picture, jpeg(3))
     found = similar(lake.root, str(picture), 5)
     assert (found.label, found.rows, found.image) == (None, 5, f"file:{picture}")
-    from real_model import DEFAULT, features
+    from support.real_model import DEFAULT, features
 
     own = features(DEFAULT, "random", [picture])[0]
     oracle = neighbours(rows, own, 5)

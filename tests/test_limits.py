@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from image_files import claiming, reason_of, tile_bomb
 
 from streaming.decode import DecodeSettings, Reason
 from streaming.limits import MEMORY_BESIDE, cpu_limited, how_it_ended
+from support.image_files import claiming, reason_of, tile_bomb
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux bounds memory")
 

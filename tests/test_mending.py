@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from command_line import Command
-from contexts import open_context, take_all
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
 
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.results import BatchResult
 from streaming.settings import IngestSettings
+from support.cli import Command
+from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
+from support.operation_context import open_context, take_all
 
 pytestmark = pytest.mark.spark
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from small_lakes import GARBAGE, actions, below, jpeg, photos, put, put_all, rows, version, versions
 
 from streaming.commit import BatchId, Writer
 from streaming.decode import DecodeSettings
@@ -23,6 +22,18 @@ from streaming.model_store import find_model, read_model
 from streaming.schemas import QUARANTINE
 from streaming.storage import StoredFile
 from streaming.table_log import parse_metadata
+from support.lakes import (
+    GARBAGE,
+    actions,
+    below,
+    jpeg,
+    photos,
+    put,
+    put_all,
+    rows,
+    version,
+    versions,
+)
 
 pytestmark = pytest.mark.spark
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from real_model import weights_file
 
 from streaming.mobilenet import random_tensors, tensors_sha256, weighted_layers
+from support.real_model import weights_file
 
 
 def test_layers_and_shapes_are_those_of_the_trained_file(shared: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_model import FLOAT32, features, pixels, weights_file
 
 from streaming.model import convert
 from streaming.tolerances import TOLERANCES, Way
 from streaming.weights import parse_weights, read_weights
+from support.real_model import FLOAT32, features, pixels, weights_file
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from real_model import exported, weights_file
 
 from streaming.decode import DECODER_REVISION
 from streaming.errors import LakeError, ModelError
@@ -21,6 +20,7 @@ from streaming.model import Converted
 from streaming.model_store import ensure_model, find_model, keep_precision, read_model
 from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET_FILE
+from support.real_model import exported, weights_file
 
 ONNX, KERAS = b"as if ONNX", b"as if Keras"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from features_rows import LABELS, Images, images
 from scipy.linalg import subspace_angles
 
 from batch_pca.catalog import PublishedRefit
@@ -21,6 +20,7 @@ from batch_pca.moments import Moments
 from batch_pca.movement import Drift, DriftLimits, compared_with, measure
 from streaming.errors import UsageError
 from streaming.lake import Lake
+from support.feature_lakes import LABELS, Images, images
 
 K = 3
 

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from lake_rows import add_features, add_quarantine
 from pyspark.sql import SparkSession
-from small_lakes import rows, versions
 
 from streaming.lake import Lake
 from streaming.moves import finish_moves
 from streaming.storage import StoredFile
+from support.lakes import rows, versions
+from support.table_rows import add_features, add_quarantine
 
 pytestmark = pytest.mark.spark
 

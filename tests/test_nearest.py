@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from features_rows import Images
-from plain_lakes import joined, neighbours, own_cache, plain_lake, scattered
 
 from pomona.nearest import nearest
 from pomona.vector_cache import BLOCK_ROWS, Vectors, vectors_of
+from support.deltars_lakes import joined, neighbours, own_cache, plain_lake, scattered
+from support.feature_lakes import Images
 
 WIDTH = 40
 ROOT = Path(__file__).parents[1]

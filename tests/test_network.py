@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from described import KINDS, names
 
 from bootstrap.errors import CloudError, UnknownYetError
 from bootstrap.network import network_requests
 from bootstrap.request import Parameters, Request
+from support.cluster_configs import KINDS, names
 
 
 def by_name(more: str = "") -> dict[str, Request]:

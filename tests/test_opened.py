@@ -10,14 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from asked_lakes import AskedLake
-from features_rows import Images
-from plain_lakes import own_cache, plain_lake, scattered
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 import pomona
 from streaming.errors import LakeError, SnapshotError
+from support.deltars_lakes import own_cache, plain_lake, scattered
+from support.feature_lakes import Images
+from support.query_lakes import AskedLake
 
 pytestmark = pytest.mark.spark
 

@@ -6,7 +6,6 @@ import threading
 from itertools import pairwise
 
 import pytest
-from fake_clock import Clock, clock
 
 from streaming.patience import (
     LONGEST_WAIT,
@@ -15,6 +14,7 @@ from streaming.patience import (
     with_patience,
 )
 from streaming.storage import TransientFault
+from support.fake_clock import Clock, clock
 
 __all__ = ["clock"]  # a fixture
 

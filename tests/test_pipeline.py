@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from features_rows import CONSTANT, WIDTH, Oracle, commit, images, new_lake, same_up_to_sign
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -16,6 +15,7 @@ from pyspark.sql import functions as F
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from support.feature_lakes import CONSTANT, WIDTH, Oracle, commit, images, new_lake, same_up_to_sign
 
 pytestmark = pytest.mark.spark
 IMAGES = images(90, seed=1)

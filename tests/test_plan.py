@@ -9,10 +9,10 @@ from pathlib import Path
 import botocore.session
 import botocore.validate
 import pytest
-from described import KINDS, names, uploads
 
 from bootstrap.plan import Action, all_requests, plan, remarks
 from bootstrap.request import LocalFile, Request
+from support.cluster_configs import KINDS, names, uploads
 
 
 def requests(kind: str, folder: Path) -> list[Request]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from described import KINDS, names
 
 from bootstrap.access import access_requests, scheduler_requests
 from bootstrap.names import Names
@@ -23,6 +22,7 @@ from bootstrap.policies import (
 )
 from bootstrap.schema import Description, Ingest
 from bootstrap.working import job_statements, node_statements
+from support.cluster_configs import KINDS, names
 
 ARCHITECTURE = (Path(__file__).parents[1] / "ARCHITECTURE.md").read_text()
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-from features_rows import LABELS, commit, images, new_lake
 
 from batch_pca import vectors as vectors_module
 from batch_pca.catalog import PublishedRefit
@@ -23,6 +22,7 @@ from batch_pca.vectors import Sample, write_vectors
 from streaming.lake import Lake
 from streaming.table_log import read_commits
 from streaming.visible import visible
+from support.feature_lakes import LABELS, commit, images, new_lake
 
 pytestmark = pytest.mark.spark
 # Spark writes each commit's file by itself, and neither in the order of the paths.

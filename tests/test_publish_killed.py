@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from features_rows import commit, images, new_lake, refit_folders, refit_rows
 
 from batch_pca.fit import FitOptions
 from batch_pca.publish import begin, end, find_abandoned, remove_abandoned
 from batch_pca.refit import RefitOptions, refit
 from streaming.lake import Lake
+from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
 MARK = "_unpublished.json"
 DIES = """

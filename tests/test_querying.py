@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from asked_lakes import AskedLake
-from command_line import Command
-from features_rows import LABELS, WRITTEN, delta
-from plain_lakes import plain_lake, scattered
 from pyspark.sql import SparkSession
+
+from support.cli import Command
+from support.deltars_lakes import plain_lake, scattered
+from support.feature_lakes import LABELS, WRITTEN, delta
+from support.query_lakes import AskedLake
 
 pytestmark = pytest.mark.spark
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from asked_lakes import asked_lake
-from command_line import Command
-from plain_lakes import own_cache
 from pyspark.sql import SparkSession
 
 import pomona
 from streaming.storage import storage_of
+from support.cli import Command
+from support.deltars_lakes import own_cache
+from support.query_lakes import asked_lake
 
 pytestmark = pytest.mark.s3
 

@@ -11,9 +11,7 @@ from typing import Any
 
 import deltalake
 import pytest
-from command_line import Command
 from pyspark.sql import SparkSession
-from small_lakes import ONCE, photos, put, put_all, rows
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
@@ -21,6 +19,8 @@ from batch_pca.refit import RefitOptions, refit
 from pomona import questions, travelling
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from support.cli import Command
+from support.lakes import ONCE, photos, put, put_all, rows
 
 pytestmark = pytest.mark.spark
 

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from asked_lakes import AskedLake
-from features_rows import WIDTH, Images
 from pyspark.sql import SparkSession
+
+from support.feature_lakes import WIDTH, Images
+from support.query_lakes import AskedLake
 
 pytestmark = pytest.mark.spark
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyspark
 import pytest
-from features_rows import commit, images, new_lake, vectors_of
 
 from batch_pca.fit import FitOptions
 from batch_pca.reading import Slice, deal, feature_matrix, matrices, plan_parts
@@ -20,6 +19,7 @@ from batch_pca.summing import sum_parts
 from streaming.as_of import resolve
 from streaming.lake import Lake
 from streaming.lake_format import write_format
+from support.feature_lakes import commit, images, new_lake, vectors_of
 
 
 def test_the_matrix_of_a_slice_of_an_arrow_batch_is_that_of_its_rows() -> None:

@@ -11,11 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
-from contexts import open_context, take_all
-from lake_rows import add_features
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
-from stand_in import create_user, everyone_is_asked
 
 from streaming.carrying_out import RunContext
 from streaming.gone import Seen, find_gone
@@ -25,6 +21,10 @@ from streaming.reconciling import compare, mend
 from streaming.s3 import S3Storage
 from streaming.settings import IngestSummary
 from streaming.source import Source
+from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
+from support.moto_users import create_user, everyone_is_asked
+from support.operation_context import open_context, take_all
+from support.table_rows import add_features
 
 pytestmark = pytest.mark.spark
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Command, environment, forbid_spark, make_place
 
 from streaming.errors import SourceError, UsageError
 from streaming.redaction import redacted, without_own_secrets
 from streaming.s3_access import hadoop_conf
 from streaming.storage import normalize
+from support.cli import Command, environment, forbid_spark, make_place
 
 SECRET = "wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0"
 

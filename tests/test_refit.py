@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-from asked_lakes import AskedLake
-from features_rows import (
+
+from batch_pca.catalog import PublishedRefit
+from batch_pca.fit import FitOptions
+from batch_pca.moments import Moments
+from batch_pca.refit import RefitOptions, refit
+from streaming.errors import FaultError, LakeError, PomonaError, SnapshotError, UsageError
+from streaming.lake import Lake
+from support.feature_lakes import (
     CONSTANT,
     Oracle,
     commit,
@@ -24,13 +30,7 @@ from features_rows import (
     same_up_to_sign,
     vectors_of,
 )
-
-from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions
-from batch_pca.moments import Moments
-from batch_pca.refit import RefitOptions, refit
-from streaming.errors import FaultError, LakeError, PomonaError, SnapshotError, UsageError
-from streaming.lake import Lake
+from support.query_lakes import AskedLake
 
 pytestmark = pytest.mark.spark
 TWO = RefitOptions(FitOptions(components=2))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from features_rows import commit, delete, delta, images, new_lake, refit_folders, refit_rows
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from support.feature_lakes import commit, delete, delta, images, new_lake, refit_folders, refit_rows
 
 pytestmark = pytest.mark.spark
 TWO = RefitOptions(FitOptions(components=2))

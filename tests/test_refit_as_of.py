@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyspark
 import pytest
-from features_rows import commit, delete, delta, images, new_lake
 
 from batch_pca import reading
 from batch_pca.catalog import PublishedRefit, published
@@ -23,6 +22,7 @@ from batch_pca.refit import RefitOptions, refit
 from streaming.as_of import resolve
 from streaming.errors import SnapshotError
 from streaming.lake import Lake
+from support.feature_lakes import commit, delete, delta, images, new_lake
 
 pytestmark = pytest.mark.spark
 FIT = FitOptions(components=4)

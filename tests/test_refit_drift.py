@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Command
-from features_rows import Images, commit, images, new_lake, refit_rows
 
 from batch_pca.fit import FitOptions
 from batch_pca.labels import read_label_means
 from batch_pca.refit import RefitOptions, refit
 from streaming.lake import Lake
+from support.cli import Command
+from support.feature_lakes import Images, commit, images, new_lake, refit_rows
 
 pytestmark = pytest.mark.spark
 

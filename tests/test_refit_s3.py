@@ -10,12 +10,12 @@ import boto3
 import numpy as np
 import pyarrow.parquet
 import pytest
-from features_rows import Oracle, commit, images, new_lake, same_up_to_sign
 
 from batch_pca.catalog import published
 from batch_pca.fit import FitOptions
 from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
+from support.feature_lakes import Oracle, commit, images, new_lake, same_up_to_sign
 
 pytestmark = [pytest.mark.spark, pytest.mark.s3]
 

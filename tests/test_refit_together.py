@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import environment
-from features_rows import commit, images, new_lake, refit_folders, refit_rows
 
 from batch_pca.catalog import published
+from support.cli import environment
+from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
 pytestmark = [pytest.mark.spark, pytest.mark.end_to_end]
 

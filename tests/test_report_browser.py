@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Browser, chromium
-from hostile import NAMES
 from numpy.typing import NDArray
 from PIL import Image
-from test_report import RATIO, reduction_of
 
 from batch_pca.marks import mark
 from batch_pca.plots import Movement
 from batch_pca.report import Points, ReportData, render
 from streaming.visible import visible
+from support.browser import Browser, chromium
+from support.hostile_names import NAMES
+from support.report_pages import RATIO, reduction_of
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,7 @@ import deltalake
 import numpy as np
 import pyarrow as pa
 import pytest
-from features_rows import LABELS, WRITTEN, images
 from PIL import Image
-from test_report import Page, packed
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions, Reduction, fit
@@ -27,6 +25,8 @@ from batch_pca.publish import begin
 from batch_pca.reporting import write_report
 from batch_pca.vectors import Sample
 from streaming.lake import Lake
+from support.feature_lakes import LABELS, WRITTEN, images
+from support.report_pages import Page, packed
 
 pytestmark = pytest.mark.slow  # matplotlib draws for seconds
 

@@ -10,10 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from image_files import scan_bomb
-from processes import workers
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
 
 from streaming.decode import DecodeSettings
 from streaming.featurize import Featurizer
@@ -24,6 +21,9 @@ from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
 from streaming.settings import IngestSettings
 from streaming.storage import StoredFile
+from support.image_files import scan_bomb
+from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
+from support.worker_processes import workers
 
 pytestmark = pytest.mark.spark
 

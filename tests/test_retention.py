@@ -13,7 +13,6 @@ import deltalake
 import pyarrow as pa
 import pyspark
 import pytest
-from command_line import Command
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -24,6 +23,7 @@ from streaming.lake import RETENTION_PROPERTIES, Lake
 from streaming.lake_format import write_format
 from streaming.retention import days_to_keep, least_retention, promised_retention
 from streaming.tags import Tag, read_tags, set_tag
+from support.cli import Command
 
 pytestmark = pytest.mark.spark
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from contexts import open_context, take_all
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, jpeg, put, rows
 
 from streaming.commit import Writer
 from streaming.errors import SourceError
@@ -19,6 +17,8 @@ from streaming.known import KnownImages
 from streaming.moves import finish_moves
 from streaming.retrying import retry
 from streaming.source import Source
+from support.lakes import GARBAGE, jpeg, put, rows
+from support.operation_context import open_context, take_all
 
 pytestmark = pytest.mark.spark
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from features_rows import CONSTANT, Images, Oracle, commit, delete, images, new_lake, vectors_of
 
 from batch_pca import reuse
 from batch_pca.catalog import PublishedRefit
@@ -21,6 +20,16 @@ from batch_pca.reuse import Statistics, statistics_of
 from batch_pca.snapshot import take_snapshot
 from streaming.lake import Lake
 from streaming.table_log import read_commits
+from support.feature_lakes import (
+    CONSTANT,
+    Images,
+    Oracle,
+    commit,
+    delete,
+    images,
+    new_lake,
+    vectors_of,
+)
 
 pytestmark = pytest.mark.spark
 WIDTH = 24

@@ -12,7 +12,6 @@ from typing import Any
 
 import boto3
 import pytest
-from stand_in import create_user, everyone_is_asked
 
 from streaming.errors import FaultError, LakeError, PomonaError, SourceError
 from streaming.ingest import ingest
@@ -21,6 +20,7 @@ from streaming.s3 import S3Storage, reach
 from streaming.settings import IngestSettings
 from streaming.source import Source
 from streaming.storage import TransientFault
+from support.moto_users import create_user, everyone_is_asked
 
 pytestmark = pytest.mark.s3
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import boto3
 import deltalake
 import pytest
-from small_lakes import jpeg
-from stand_in import create_user, everyone_is_asked
 
 from streaming.jars import cache_folder, jar_files
+from support.lakes import jpeg
+from support.moto_users import create_user, everyone_is_asked
 
 pytestmark = pytest.mark.end_to_end
 

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from described import KINDS, names
 
 from bootstrap.account import operation_model
 from bootstrap.schedule import create_schedule
 from bootstrap.uploads import Places
 from bootstrap.valid import complaints
+from support.cluster_configs import KINDS, names
 
 
 def schedule(kind: str) -> dict[str, Any]:

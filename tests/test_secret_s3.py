@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark
 import pytest
-from command_line import environment
-from small_lakes import GARBAGE, jpeg
 
 from streaming.jars import cache_folder
+from support.cli import environment
+from support.lakes import GARBAGE, jpeg
 
 pytestmark = pytest.mark.s3
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from described import KINDS, names
-
 from bootstrap.serverless import comparable, create_application, ingest_job
 from bootstrap.uploads import Places
+from support.cluster_configs import KINDS, names
 
 
 def job(kind: str, more: str = "") -> dict[str, Any]:

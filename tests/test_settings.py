@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import pytest
-from described import names
 
 from bootstrap.cluster import run_job_flow
 from bootstrap.description import parse_description
@@ -13,6 +12,7 @@ from bootstrap.errors import CloudError
 from bootstrap.request import Parameters
 from bootstrap.settings import SETTINGS, applied, count_of, sized
 from bootstrap.uploads import Places
+from support.cluster_configs import names
 
 ASKED = 'instances = {core = 3, task = 2, type = "m6i.2xlarge", disk_gb = 100}\nlimits = {nodes = 9, core = 4}\n'
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_lakes import ONCE, photos, put_all, rows, versions
 
 from pomona.samples import write_samples
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from support.lakes import ONCE, photos, put_all, rows, versions
 
 pytestmark = pytest.mark.end_to_end
 

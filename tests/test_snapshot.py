@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from features_rows import commit, delete, images, new_lake
 
 from batch_pca.snapshot import take_snapshot
 from streaming.errors import SnapshotError
 from streaming.lake import Lake
 from streaming.table_log import read_commits
+from support.feature_lakes import commit, delete, images, new_lake
 
 pytestmark = pytest.mark.spark
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asked_lakes import AskedLake
 from packaging.version import Version
 from pyspark.sql import SparkSession
-from sql_queries import BAD, GOOD, SINCE
 
 from pomona.sql_check import check_query
 from pomona.sql_tables import TABLES, lake_session, register
 from streaming.errors import UsageError
+from support.query_lakes import AskedLake
+from support.sql_queries import BAD, GOOD, SINCE
 
 pytestmark = pytest.mark.spark
 

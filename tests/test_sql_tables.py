@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asked_lakes import AskedLake
 from pyspark.sql import SparkSession
 
 from pomona.sql_tables import TABLES, lake_session, register
 from streaming.errors import PlatformError
+from support.query_lakes import AskedLake
 
 pytestmark = pytest.mark.spark
 

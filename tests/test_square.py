@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import real_model
-from image_files import photo, reason_of, saved
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 from sklearn.datasets import load_sample_images
 
 from streaming.decode import DecodeSettings, Reason, decode
 from streaming.square import AMPLE, to_square
 from streaming.tolerances import Way
+from support import real_model
+from support.image_files import photo, reason_of, saved
 
 SIDE = 96  # in place of 224: a fifth of the pixels
 RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from lake_rows import frame_of
 
 from batch_pca.moments import Moments
 from batch_pca.summing import moved, sum_moments
 from streaming.errors import SnapshotError
 from streaming.faults import explain
+from support.table_rows import frame_of
 
 pytestmark = pytest.mark.spark
 

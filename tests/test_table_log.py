@@ -8,11 +8,11 @@ from typing import Any
 import deltalake
 import pytest
 from delta.tables import DeltaTable
-from features_rows import commit, delete, images, new_lake
 from pyspark.sql import functions as F
 
 from streaming.lake import Lake
 from streaming.table_log import parse_metadata, read_back, read_commits, version_of
+from support.feature_lakes import commit, delete, images, new_lake
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import PROGRAM, Command, environment
-from pages import DOCS, lines, listed, programs
-from plain_lakes import own_cache
-from small_lakes import ONCE, jpeg, photos, put, put_all, upload_tree
 
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.s3_access import s3_client
+from support.cli import PROGRAM, Command, environment
+from support.deltars_lakes import own_cache
+from support.docs_pages import DOCS, lines, listed, programs
+from support.lakes import ONCE, jpeg, photos, put, put_all, upload_tree
 
 #: What needs an account has a test of its own, `test_cloud_tasks`.
 ON_AWS = "run-on-aws.md"

@@ -16,15 +16,15 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import environment, needs_program, program
-from faulty_proxy import FaultyProxy
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
 
 from streaming.errors import FaultError
 from streaming.ingest import ingest
 from streaming.s3 import S3Storage
+from support.cli import environment, needs_program, program
+from support.faulty_proxy import FaultyProxy
+from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
 
 pytestmark = pytest.mark.s3
 

@@ -14,9 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from command_line import Command, forbid_spark
-from features_rows import WRITTEN, Images, Oracle, delta, images
-from plain_refits import append, options, publish
 from scipy.linalg import subspace_angles
 
 from batch_pca.catalog import PublishedRefit
@@ -27,6 +24,9 @@ from streaming.errors import FaultError
 from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
 from streaming.lake_format import write_format
 from streaming.schemas import QUARANTINE
+from support.cli import Command, forbid_spark
+from support.feature_lakes import WRITTEN, Images, Oracle, delta, images
+from support.refits_without_spark import append, options, publish
 
 FIRST = images(20, seed=1)
 MORE = images(10, seed=2, below="file:/photos/More [x]")

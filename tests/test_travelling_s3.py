@@ -5,12 +5,12 @@ from __future__ import annotations
 import deltalake
 import pyarrow as pa
 import pytest
-from command_line import Command, forbid_spark
-from features_rows import Images, images
 
 from streaming.lake import RETENTION, RETENTION_PROPERTIES
 from streaming.lake_format import write_format
 from streaming.s3_access import delta_rs_options
+from support.cli import Command, forbid_spark
+from support.feature_lakes import Images, images
 
 ROWS = images(12, seed=1)
 

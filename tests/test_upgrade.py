@@ -8,8 +8,6 @@ from typing import Any
 
 import deltalake
 import pytest
-from command_line import Command
-from old_lake import make_old_lake
 from pyspark.sql import SparkSession
 
 from streaming.lake import Lake
@@ -17,6 +15,8 @@ from streaming.lake_format import FORMAT
 from streaming.lease import hold
 from streaming.schemas import REFITS
 from streaming.upgrade import bring
+from support.cli import Command
+from support.format1_lake import make_old_lake
 
 pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from described import CODE, names, uploads
 
 from bootstrap.errors import CloudError
 from bootstrap.request import Ask, Found, LocalFile, Request
 from bootstrap.uploads import NO_VERSION, upload_requests
+from support.cluster_configs import CODE, names, uploads
 
 
 def keys(folder: Path, more: str = "") -> list[str]:

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from features_rows import Images
-from plain_lakes import append, own_cache, plain_lake, scattered
 
 from pomona import vector_cache
 from pomona.vector_cache import BLOCK_ROWS, Vectors, vectors_of
 from streaming.errors import FaultError, SnapshotError
+from support.deltars_lakes import append, own_cache, plain_lake, scattered
+from support.feature_lakes import Images
 
 WIDTH = 12
 

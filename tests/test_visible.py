@@ -6,10 +6,10 @@ import json
 
 import pyarrow as pa
 import pytest
-from hostile import NAMES, OBEYED
 
 from batch_pca.spreadsheets import harmless
 from streaming.visible import visible, visible_json
+from support.hostile_names import NAMES, OBEYED
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from real_model import weights_file
 
 from streaming.errors import ModelError
 from streaming.mobilenet import random_tensors, tensors_sha256
@@ -24,6 +23,7 @@ from streaming.weights import (
     read_weights,
     weights_sha256,
 )
+from support.real_model import weights_file
 
 README_SHA = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.storage import local_path
+from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 

@@ -11,9 +11,10 @@ from typing import Any
 import boto3
 import deltalake
 import pytest
-from command_line import environment, needs_program, program
-from faulty_proxy import FaultyProxy
-from small_lakes import GARBAGE, jpeg, upload_tree
+
+from support.cli import environment, needs_program, program
+from support.faulty_proxy import FaultyProxy
+from support.lakes import GARBAGE, jpeg, upload_tree
 
 pytestmark = [pytest.mark.s3, pytest.mark.end_to_end, pytest.mark.timeout(3600), needs_program]
 

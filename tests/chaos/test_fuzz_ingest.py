@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import PROGRAM, environment
-from image_files import scan_bomb
-from mutants import mutants
-from processes import workers
-from small_lakes import below, put, rows
 
 from streaming.lake import Lake
+from support.cli import PROGRAM, environment
+from support.image_files import scan_bomb
+from support.lakes import below, put, rows
+from support.mutated_images import mutants
+from support.worker_processes import workers
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
 

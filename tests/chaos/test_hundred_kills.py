@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aims import BEGINNING, FOLDER, REFIT, S3, plan
-from arrivals import Arrivals
-from command_line import environment
-from killing import Killing
-from lake_truth import Witness
-from small_lakes import put, upload_tree
-from stand_in_process import StandIn
-from watching import Watch
 
 from streaming.lake import Lake
+from support.arriving_images import Arrivals
+from support.cli import environment
+from support.inotify_watch import Watch
+from support.kill_loop import Killing
+from support.kill_points import BEGINNING, FOLDER, REFIT, S3, plan
+from support.lake_invariants import Witness
+from support.lakes import put, upload_tree
+from support.moto_server import StandIn
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(4 * 3600)]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pyspark.sql import SparkSession
-from test_memory import micro_batches_hold_no_more_than_ten
+
+from support.stream_memory import micro_batches_hold_no_more_than_ten
 
 
 def test_a_hundred_micro_batches_hold_no_more_than_ten(

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import PROGRAM, Done, environment, program
 from pyspark.sql import SparkSession
-from small_disk import small_disk
-from small_lakes import GARBAGE, ONCE, below, photos, put_all
 
 from pomona.samples import write_samples
 from streaming.errors import FaultError
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from support.cli import PROGRAM, Done, environment, program
+from support.lakes import GARBAGE, ONCE, below, photos, put_all
+from support.small_disk import small_disk
 
 pytestmark = [pytest.mark.timeout(3600)]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import boto3
 import pytest
-from lake_truth import Witness
-from small_lakes import GARBAGE, photos
-from stand_in_process import StandIn
-from standalone import Cluster
 
 from bootstrap.environment import build_environment
 from streaming.lake import Lake
 from streaming.s3 import S3Storage
+from support.lake_invariants import Witness
+from support.lakes import GARBAGE, photos
+from support.moto_server import StandIn
+from support.spark_standalone import Cluster
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(3000)]
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import boto3
 import deltalake
 import pytest
-from command_line import PROGRAM, Done, environment, program
-from families import kill, pause, wake
-from small_lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
 
 from streaming.lake import Lake
 from streaming.lease import holder_of
 from streaming.lease_s3 import TERM_VARIABLE
+from support.cli import PROGRAM, Done, environment, program
+from support.lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
+from support.process_trees import kill, pause, wake
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import deltalake
 import pytest
-from command_line import Command
-from lake_rows import FEATURES
-from old_lake import image, make_old_lake
 from pyspark.sql import SparkSession
-from small_lakes import rows
 
 from streaming.errors import LakeError
 from streaming.lake import Lake
 from streaming.lake_format import FORMAT
 from streaming.schemas import QUARANTINE
 from streaming.upgrade import bring, upgrade
+from support.cli import Command
+from support.format1_lake import image, make_old_lake
+from support.lakes import rows
+from support.table_rows import FEATURES
 
 pytestmark = pytest.mark.spark
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from command_line import Command
-from old_lake import make_old_lake
 from pyspark.sql import SparkSession
 
 from streaming.lake_format import FORMAT
 from streaming.storage import storage_of
+from support.cli import Command
+from support.format1_lake import make_old_lake
 
 
 @pytest.mark.s3

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import environment
-from hostile import put_hostile
 
 from streaming.jars import cache_folder
+from support.cli import environment
+from support.hostile_names import put_hostile
 
 PROGRAM = """
 import sys

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from itertools import cycle, islice
 
-from killing import Aim
+from support.kill_loop import Aim
 
 _LOG = r"(features|quarantine)/_delta_log"
 _LATER = r"\d*[1-9]\d*\.json"  # not the first one, which creates the table

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from command_line import PROGRAM
+from support.cli import PROGRAM
 
 
 @dataclass

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
-from image_files import claiming, scan_bomb, tile_bomb
 from PIL import Image
 
 from pomona.samples import SAMPLE_LABELS, draw
+from support.image_files import claiming, scan_bomb, tile_bomb
 
 Rng = np.random.Generator
 _FORMATS = {

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from delta.tables import DeltaTable
-from lake_rows import add_features, add_quarantine, append
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from streaming.lake import Lake, create_table
 from streaming.schemas import Column, Table
 from streaming.storage import StoredFile
+from support.table_rows import add_features, add_quarantine, append
 
 WHEN = datetime(2026, 3, 3, 8, tzinfo=UTC)
 

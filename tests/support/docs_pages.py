@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 RUNS_ON = "# runs until it is stopped"
 _LINK = re.compile(r"\]\((\S+)\)")
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
-from command_line import Done, environment, slowness
 
 import bootstrap
 from streaming.jars import FENCED_LOG_STORE, jar_files, java_home
 from streaming.session import LOG_STORE, LOG_STORE_SETTING
+from support.cli import Done, environment, slowness
 
 SPARK = Path(pyspark.__file__).parent
 SUBMIT = Path(bootstrap.__file__).with_name("submit.py")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-from cloud_account import certificate
+
+from support.aws_account import certificate
 
 
 @dataclass

@@ -7,12 +7,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from described import CODE, LEAST
 
 from bootstrap.ingredients import contents, wanted
 from streaming.decode import DECODER_REVISION
 from streaming.extractor import Extractor
 from streaming.weights import weights_sha256
+from support.cluster_configs import CODE, LEAST
 
 #: Weights that need no network; what was exported of them is a small file here: it is uploaded, and no more.
 WEIGHTS = 'files.weights = "random"\n'

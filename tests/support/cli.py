@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 import h5py
 import pytest
 import typer.main
-from small_lakes import jpeg, put
 
 from pomona import cli
+from support.lakes import jpeg, put
 
 #: The console script of this environment.
 PROGRAM = Path(sys.executable).with_name("pomona")

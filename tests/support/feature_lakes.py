@@ -10,7 +10,6 @@ from typing import Any
 import deltalake
 import numpy as np
 import pyarrow as pa
-from lake_rows import frame_of
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +18,7 @@ from streaming.commit import Writer
 from streaming.lake import Lake, create_table
 from streaming.lake_format import write_format
 from streaming.schemas import features_table
+from support.table_rows import frame_of
 
 WIDTH = 64
 CONSTANT = {1: 0.0, 5: 0.1, 9: 6.0}

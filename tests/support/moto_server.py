@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import unquote
 
-from watching import Event
+from support.inotify_watch import Event
 
 
 class StandIn:
@@ -21,7 +22,8 @@ class StandIn:
 
     def __init__(self) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, "-m", "support.moto_server"],
+            cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

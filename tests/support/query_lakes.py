@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features_rows import WIDTH, Images, commit, images, new_lake
-
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.lake import Lake, create_tables
+from support.feature_lakes import WIDTH, Images, commit, images, new_lake
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloud_account import MAKER, CloudAccount, serve
-from cloud_place import make_cloud_place
-from command_line import Command
+
+from support.aws_account import MAKER, CloudAccount, serve
+from support.aws_workspace import make_cloud_place
+from support.cli import Command
 
 
 @pytest.fixture(scope="module")

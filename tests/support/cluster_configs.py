@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloud_account import ACCOUNT
-
 from bootstrap.description import parse_description
 from bootstrap.names import Names
 from bootstrap.request import LocalFile, Parameters, Request
 from bootstrap.uploads import Uploads
+from support.aws_account import ACCOUNT
 
 LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
 CODE = ("bootstrap_emr.sh", "submit.py", "fenced-log-store.jar")

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from arrivals import Arrivals
-from lake_truth import Witness
-from victims import Victim
-from watching import Event
+from support.arriving_images import Arrivals
+from support.command_process_tree import Victim
+from support.inotify_watch import Event
+from support.lake_invariants import Witness
 
 #: Reads a lake as any program with Spark would, and loads the pipeline of each refit.
 PLAIN_SPARK = """

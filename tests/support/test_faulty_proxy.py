@@ -9,13 +9,13 @@ from urllib.parse import urlparse
 
 import boto3
 import pytest
-from faulty_proxy import KINDS, FaultyProxy
 
 from streaming.fetch import Outcome, fetch, fetch_ahead
 from streaming.patience import retries_of_process
 from streaming.ranged import open_ranges
 from streaming.s3 import S3Storage, reach
 from streaming.storage import StoredFile
+from support.faulty_proxy import KINDS, FaultyProxy
 
 pytestmark = pytest.mark.s3
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from small_lakes import GARBAGE, jpeg
+from support.lakes import GARBAGE, jpeg
 
 #: Puts a file in place whole, by its name below the source.
 Put = Callable[[str, bytes], object]

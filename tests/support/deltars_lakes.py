@@ -8,12 +8,12 @@ from pathlib import Path
 import deltalake
 import numpy as np
 import pytest
-from features_rows import Images
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from streaming.lake import Lake
 from streaming.lake_format import write_format
+from support.feature_lakes import Images
 
 
 def append(lake: Lake, rows: Images, hashes: list[str] | None = None) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import deltalake
 import numpy as np
 import pyarrow as pa
-from features_rows import delta
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions, fit
@@ -22,6 +21,7 @@ from batch_pca.refit import RefitOptions
 from streaming.as_of import resolve
 from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
 from streaming.schemas import REFITS, Table
+from support.feature_lakes import delta
 
 _TYPES: dict[str, Any] = {
     "string": pa.string(),
