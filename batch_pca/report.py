@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from batch_pca import plots, sections
 from batch_pca.fit import Reduction
 from batch_pca.scatter import scatter as scatter_plot
-from streaming.visible import visible, visible_html
+from streaming.sanitize import visible, visible_html
 
 Rows = Sequence[Sequence[object]]
 

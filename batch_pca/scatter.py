@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from batch_pca.marks import mark
 from batch_pca.plots import saved, styled
-from streaming.visible import visible
+from streaming.sanitize import visible
 
 _ACROSS = 5  # columns of the legend
 _MOST_MARKED = 132  # then marks begin again

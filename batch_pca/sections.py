@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from batch_pca.fit import Reduction
 from batch_pca.marks import mark
 from batch_pca.plots import SHARES, Movement
-from streaming.visible import visible_html
+from streaming.sanitize import visible_html
 
 Codes = NDArray[np.uint32]
 Rows = Sequence[Sequence[object]]

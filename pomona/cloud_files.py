@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streaming
+from streaming.cache_dir import cache_folder
 from streaming.errors import UsageError
 from streaming.export import JSON_FILE
-from streaming.jars import cache_folder
 from streaming.model_store import ensure_model, find_model
 from streaming.storage import normalize
 from streaming.weights import IMAGENET, RANDOM, weights_sha256

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from pomona.cloud import open_names, told
 from pomona.screen import Screen
+from streaming.cache_dir import cache_folder
 from streaming.errors import AccountError, UsageError
-from streaming.jars import cache_folder
 
 if TYPE_CHECKING:
     from bootstrap.account import Account

@@ -20,10 +20,10 @@ from pomona.screen import Screen, summary_lines
 from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
 from streaming.faults import explain
-from streaming.fetch import Outcome
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.model_store import ensure_model
+from streaming.outcomes import Outcome
 from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
 from streaming.weights import RANDOM, WeightsUnavailable

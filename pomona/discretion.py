@@ -11,8 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import IO, Any
 
-from streaming.redaction import redacted, without_own_secrets
-from streaming.visible import visible
+from streaming.sanitize import redacted, visible, without_own_secrets
 
 
 class Discreet:

@@ -15,8 +15,8 @@ from pomona.likeness import Likeness
 from streaming.decode import DecodeSettings, UndecodableImage, decode
 from streaming.errors import FaultError
 from streaming.patience import with_patience
+from streaming.sanitize import visible_html
 from streaming.storage import TransientFault, storage_of
-from streaming.visible import visible_html
 
 _PATIENCE = 10.0  # seconds for one picture: the page is made without it then
 _CSS = """:root{color-scheme:light dark}

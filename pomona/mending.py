@@ -7,12 +7,12 @@ from typing import Any
 
 from pomona.screen import Screen
 from streaming.asking import ask
-from streaming.decode import Reason
 from streaming.errors import LakeError, UsageError
 from streaming.faults import in_one_line
 from streaming.ingest import check_apart
 from streaming.known import KnownImages
 from streaming.lake import Lake
+from streaming.outcomes import Reason
 from streaming.reconciling import compare
 from streaming.requests import Request
 from streaming.source import Source

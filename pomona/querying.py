@@ -25,9 +25,9 @@ from pomona.travelling import pin
 from streaming.as_of import Pinned, resolve
 from streaming.errors import PomonaError, UsageError
 from streaming.faults import explain
+from streaming.sanitize import visible_json
 from streaming.session import start_session
 from streaming.storage import is_s3
-from streaming.visible import visible_json
 
 #: Rows that a table on the screen shows; CSV and JSON have all.
 SHOWN = 100

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from pomona.asking import Answer, explained, iso, open_lake, plain
 from pomona.travelling import pinned_json
 from streaming.as_of import Pinned, reigned_until, resolve, version_at
-from streaming.decode import Reason
 from streaming.delta_rs import (
     changes,
     open_table,
@@ -22,6 +21,7 @@ from streaming.delta_rs import (
 )
 from streaming.errors import PomonaError, UsageError
 from streaming.lake import Lake, is_table
+from streaming.outcomes import Reason
 from streaming.storage import TransientFault
 from streaming.table_log import Version, read_back
 

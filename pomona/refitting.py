@@ -13,7 +13,7 @@ from batch_pca.refit import RefitOptions, refit
 from pomona.durations import parse_duration
 from pomona.screen import Screen
 from streaming.errors import FaultError, LimitPassed, SnapshotError, UsageError
-from streaming.stopping import stop_requested
+from streaming.signals import stop_requested
 
 
 def drift_limits(texts: Sequence[str]) -> DriftLimits:

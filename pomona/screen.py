@@ -13,8 +13,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from streaming.fetch import Outcome
-from streaming.visible import visible, visible_json
+from streaming.outcomes import Outcome
+from streaming.sanitize import visible, visible_json
 
 if TYPE_CHECKING:  # these bring Spark with them, and some commands do without
     from streaming.results import BatchResult

@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streaming.cache_dir import cache_folder
 from streaming.delta_rs import open_table, query, rows_of
 from streaming.errors import FaultError, SnapshotError
-from streaming.jars import cache_folder
 from streaming.lake import Lake
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.decode import Reason
 from streaming.errors import FaultError
 from streaming.featurize import Featurizer, Task
 from streaming.limits import how_it_ended
+from streaming.outcomes import Reason
 
 TRIES = 2  # alone, in a fresh process, before an image is said to end its worker
 # A fresh interpreter: what runs in a worker, threads included, must not be forked.

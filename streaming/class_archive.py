@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from streaming.jars import cache_folder
+from streaming.cache_dir import cache_folder
 
 _SILENT = "-Xlog:disable -Xlog:all=error:stderr"  # an archive that does not fit is no news
 

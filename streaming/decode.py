@@ -9,7 +9,6 @@ All of this may be called from several threads, and changes no setting of Pillow
 
 from __future__ import annotations
 
-import enum
 import io
 import re
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from PIL import Image, ImageFile, JpegImagePlugin
 
 from streaming.damage import was_cut_short
 from streaming.limits import MachineFull, memory_limited
+from streaming.outcomes import Reason
 from streaming.square import Square, to_square
 
 DECODER_REVISION = 2
@@ -40,27 +40,6 @@ IMAGE_SUFFIXES: tuple[str, ...] = (
 _BYTES_A_PIXEL = 48  # that its pixels explain: Pillow takes 29 at most, for JPEG 2000 with alpha
 
 Image.init()  # registers the plugins now, not in whichever thread decodes first
-
-
-class Reason(enum.StrEnum):
-    """Why an image is in quarantine; the closed set."""
-
-    #: The file has no bytes: an upload that never began, or a placeholder.
-    EMPTY = "empty"
-    #: The bytes begin like no known image format: a text or an error page with an image's name.
-    UNIDENTIFIED = "unidentified"
-    #: A known format that stops before its end: an upload that was cut short; send it again.
-    TRUNCATED = "truncated"
-    #: A known format whose content contradicts itself, or a variant that Pillow does not read.
-    CORRUPT = "corrupt"
-    #: Width times height is over the limit: a decompression bomb, or a scan to be scaled down.
-    TOO_MANY_PIXELS = "too_many_pixels"
-    #: The file is longer than the limit; it was not looked into.
-    TOO_MANY_BYTES = "too_many_bytes"
-    #: The storage refuses to hand the file out: permissions, an archived object (reader only).
-    ACCESS_DENIED = "access_denied"
-    #: It ended the process that decoded it, twice, alone there: a hang, a crash, no memory (`streaming.rescue`).
-    CRASHED_WORKER = "crashed_worker"
 
 
 class UndecodableImage(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 
 from streaming.errors import DeliveryError
-from streaming.fetch import Outcome
+from streaming.outcomes import Outcome
 from streaming.results import Computed
 
 #: Of all images that were looked at last; `--max-failure-rate`.

@@ -13,11 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streaming import gpu
-from streaming.decode import DecodedImage, DecodeSettings, Reason, UndecodableImage, decode
+from streaming.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
 from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
-from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, Outcome, fetch_ahead, is_young
+from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, fetch_ahead, is_young
 from streaming.limits import MAX_CPU_SECONDS, cpu_limited
+from streaming.outcomes import Outcome, Reason
 from streaming.patience import PATIENCE
 from streaming.source import label_of
 from streaming.storage import StoredFile

@@ -7,9 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from streaming.decode import Reason
+from streaming.outcomes import Outcome, Reason
 from streaming.patience import PATIENCE, retries_of_thread, with_patience
 from streaming.storage import StoredFile, TransientFault, is_s3, storage_of
 
@@ -22,21 +21,6 @@ _UNREAD_AT_MOST = 3
 THREADS_LOCAL, THREADS_S3 = 1, 8
 #: Bytes that a worker holds of files at a time, unless one alone is longer: such a one is read with no other beside it.
 ONE_BY_ONE_ABOVE = 32 * 2**20
-
-
-class Outcome(StrEnum):
-    """What became of one image in one attempt."""
-
-    FEATURES = "features"
-    QUARANTINE = "quarantine"
-    #: Its size is not the listed one, or it is broken and young: still being written; taken later.
-    CHANGING = "changing"
-    #: Deleted between listing and reading: reported, and no failure.
-    GONE = "gone"
-    #: Ended the process that decoded it: to be taken once more, alone; never what becomes of an image in the end.
-    CRASHED = "crashed"
-    #: A fault that stayed: no verdict on the image; the micro-batch fails when the others have been written.
-    UNREAD = "unread"
 
 
 @dataclass(frozen=True)

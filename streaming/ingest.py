@@ -23,8 +23,8 @@ from streaming.run import Run
 from streaming.session import start_session
 from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.shares import start_workers
+from streaming.signals import stop_requested
 from streaming.source import Source
-from streaming.stopping import stop_requested
 from streaming.storage import is_s3, local_path
 
 

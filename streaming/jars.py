@@ -18,6 +18,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from streaming.cache_dir import cache_folder
 from streaming.errors import PlatformError
 from streaming.jar_sets import JarSet, jar_set
 
@@ -33,11 +34,6 @@ _IVY_SETTINGS = """<ivysettings>
   <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
 </ivysettings>
 """
-
-
-def cache_folder() -> Path:
-    """Folder of what is fetched or made once a user: ``$XDG_CACHE_HOME/pomona``, or ``~/.cache/pomona``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pomona"
 
 
 def jar_files() -> list[Path]:

@@ -15,9 +15,9 @@ from pyspark.sql import functions as F
 
 from streaming.commit import SWEEP, BatchId, Writer, prepare_commit
 from streaming.featurize import Featurizer
-from streaming.fetch import Outcome
 from streaming.known import KnownImages
 from streaming.lake import Lake, read_table
+from streaming.outcomes import Outcome
 from streaming.rescue import featurize_whatever_ends
 from streaming.results import BatchResult, Computed
 from streaming.schemas import QUARANTINE, features_table

@@ -18,11 +18,11 @@ from streaming.class_archive import archive_file
 from streaming.decode import DecodeSettings
 from streaming.extractor import Extractor
 from streaming.featurize import OUTPUT, Featurizer, Task
-from streaming.fetch import Outcome
 from streaming.jars import jar_files, java_home
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.microbatch import MicroBatch
+from streaming.outcomes import Outcome
 from streaming.run import Run
 from streaming.session import SessionSettings, start_session
 from streaming.settings import IngestSettings

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from streaming.apart import Apart
 from streaming.featurize import Featurizer, Task
-from streaming.fetch import Outcome
+from streaming.outcomes import Outcome
 from streaming.results import VERDICT, Computed
 from streaming.shares import Shares, tasks_at_once
 

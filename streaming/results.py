@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 
 from streaming.commit import BatchId
-from streaming.fetch import Outcome
+from streaming.outcomes import Outcome
 from streaming.storage import StoredFile
 
 #: Columns of a featurized image that the driver reads at once.

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from streaming.delta_rs import open_table, query, quoted
-from streaming.fetch import Outcome
 from streaming.lake import Lake
+from streaming.outcomes import Outcome
 from streaming.requests import JSON
 from streaming.storage import StoredFile, TransientFault, storage_of
 

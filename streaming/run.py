@@ -20,11 +20,12 @@ from streaming.errands import Errands
 from streaming.errors import PomonaError
 from streaming.failure_rate import FailureRate
 from streaming.faults import explain
-from streaming.fetch import Outcome, is_young
+from streaming.fetch import is_young
 from streaming.gone import Seen
 from streaming.lease import Lease
 from streaming.microbatch import MicroBatch
 from streaming.mirroring import mirror
+from streaming.outcomes import Outcome
 from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult
 from streaming.s3a import retries_on_driver

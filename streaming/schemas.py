@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streaming.decode import Reason
+from streaming.outcomes import Reason
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import streaming
+from streaming.cache_dir import cache_folder
 from streaming.class_archive import archive_file, dumping_options, sharing_options
 from streaming.errors import PlatformError
-from streaming.jars import FENCED_LOG_STORE, cache_folder, jar_files, java_home
-from streaming.stopping import signals_held
+from streaming.jars import FENCED_LOG_STORE, jar_files, java_home
+from streaming.signals import signals_held
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from streaming.errors import UsageError
-from streaming.redaction import redacted
+from streaming.sanitize import redacted
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
 

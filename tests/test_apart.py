@@ -14,8 +14,8 @@ from streaming.apart import Apart, Held
 from streaming.decode import DecodeSettings
 from streaming.errors import FaultError
 from streaming.featurize import Featurizer
-from streaming.fetch import Outcome
 from streaming.model_store import find_model, read_model
+from streaming.outcomes import Outcome
 from streaming.storage import StoredFile
 from support.image_files import scan_bomb
 from support.lakes import GARBAGE, jpeg, put_all

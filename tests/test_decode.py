@@ -16,14 +16,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from streaming.decode import (
-    FORMATS,
-    IMAGE_SUFFIXES,
-    DecodeSettings,
-    Reason,
-    UndecodableImage,
-    decode,
-)
+from streaming.decode import FORMATS, IMAGE_SUFFIXES, DecodeSettings, UndecodableImage, decode
+from streaming.outcomes import Reason
 from support.image_files import EVERY_FORMAT, claiming, photo, reason_of, saved
 
 SETTINGS = DecodeSettings()

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.decode import DecodeSettings, Reason
+from streaming.decode import DecodeSettings
+from streaming.outcomes import Reason
 from support.image_files import EVERY_FORMAT, photo, reason_of, saved
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata

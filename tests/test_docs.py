@@ -13,8 +13,8 @@ import pytest
 
 import pomona.samples
 from streaming import __version__
-from streaming.decode import Reason
 from streaming.lake import Lake
+from streaming.outcomes import Reason
 from streaming.schemas import QUARANTINE, features_table
 from support.cli import commands, is_name, options, parse
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from streaming import fetch as module
-from streaming.decode import Reason
-from streaming.fetch import LITTLE_PATIENCE, Fetched, Outcome, fetch, fetch_ahead
+from streaming.fetch import LITTLE_PATIENCE, Fetched, fetch, fetch_ahead
 from streaming.local_storage import LocalStorage
+from streaming.outcomes import Outcome, Reason
 from streaming.storage import StoredFile, TransientFault
 from support.fake_clock import Clock, clock
 

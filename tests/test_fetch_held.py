@@ -12,7 +12,8 @@ import pytest
 from streaming import featurize
 from streaming import fetch as module
 from streaming.decode import DecodeSettings
-from streaming.fetch import Fetched, Outcome, fetch_ahead
+from streaming.fetch import Fetched, fetch_ahead
+from streaming.outcomes import Outcome
 from streaming.storage import StoredFile
 from support.image_files import photo, saved
 

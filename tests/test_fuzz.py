@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.decode import Reason
+from streaming.outcomes import Reason
 from support.mutated_images import KINDS, mutants
 
 COUNT = 600

@@ -19,8 +19,8 @@ from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from streaming.sanitize import visible
 from streaming.storage import local_path
-from streaming.visible import visible
 from support.cli import Command
 from support.hostile_names import NAMES, OBEYED, put_hostile
 from support.lakes import ONCE, below, jpeg, put, rows

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.decode import Reason
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from streaming.outcomes import Reason
 from streaming.settings import IngestSummary
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, told, versions
 

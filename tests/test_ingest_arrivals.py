@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.decode import Reason
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from streaming.outcomes import Reason
 from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
 from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows

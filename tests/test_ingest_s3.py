@@ -16,8 +16,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pomona.samples import SAMPLE_LABELS, draw
-from streaming.fetch import Outcome
 from streaming.ingest import ingest
+from streaming.outcomes import Outcome
 from streaming.settings import IngestSummary
 from support.lakes import GARBAGE, ONCE, put_all
 from support.lakes import rows as local_rows

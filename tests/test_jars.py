@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from streaming import jars
+from streaming.cache_dir import cache_folder
 from streaming.errors import PlatformError
 from streaming.jar_sets import JAR_SETS, JarSet, jar_set
-from streaming.jars import cache_folder, jar_files, java_home
+from streaming.jars import jar_files, java_home
 
 NEW = 'openjdk version "21.0.4" 2024-07-16 LTS\nOpenJDK Runtime Environment'
 OLD = 'java version "1.8.0_392"\nJava(TM) SE Runtime Environment (build 1.8.0_392-b08)'

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.jars import cache_folder, jar_files
+from streaming.cache_dir import cache_folder
+from streaming.jars import jar_files
 from support.lakes import jpeg, put_all, rows
 
 pytestmark = pytest.mark.end_to_end

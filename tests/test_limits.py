@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from streaming.decode import DecodeSettings, Reason
+from streaming.decode import DecodeSettings
 from streaming.limits import MEMORY_BESIDE, cpu_limited, how_it_ended
+from streaming.outcomes import Reason
 from support.image_files import claiming, reason_of, tile_bomb
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux bounds memory")

@@ -25,7 +25,7 @@ from pomona.refitting import (
 from streaming.errors import FaultError, LakeError, SnapshotError, UsageError
 from streaming.lake import Lake
 from streaming.lake_format import write_format
-from streaming.stopping import stop_requested
+from streaming.signals import stop_requested
 
 
 def made(**changes: object) -> PublishedRefit:

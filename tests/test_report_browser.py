@@ -15,7 +15,7 @@ from PIL import Image
 from batch_pca.marks import mark
 from batch_pca.plots import Movement
 from batch_pca.report import Points, ReportData, render
-from streaming.visible import visible
+from streaming.sanitize import visible
 from support.browser import Browser, chromium
 from support.hostile_names import NAMES
 from support.report_pages import RATIO, reduction_of

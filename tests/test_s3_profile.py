@@ -12,7 +12,8 @@ import boto3
 import deltalake
 import pytest
 
-from streaming.jars import cache_folder, jar_files
+from streaming.cache_dir import cache_folder
+from streaming.jars import jar_files
 from support.lakes import jpeg
 from support.moto_users import create_user, everyone_is_asked
 

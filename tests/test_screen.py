@@ -14,7 +14,7 @@ from rich.console import Console
 from pomona.durations import ago
 from pomona.screen import Screen, fail, summary_json, summary_lines
 from streaming.commit import SWEEP, BatchId
-from streaming.fetch import Outcome
+from streaming.outcomes import Outcome
 from streaming.results import BatchResult
 from streaming.settings import IngestSummary
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 
-from streaming.jars import cache_folder
+from streaming.cache_dir import cache_folder
 from support.cli import environment
 from support.lakes import GARBAGE, jpeg
 

@@ -16,7 +16,8 @@ import pytest
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 from sklearn.datasets import load_sample_images
 
-from streaming.decode import DecodeSettings, Reason, decode
+from streaming.decode import DecodeSettings, decode
+from streaming.outcomes import Reason
 from streaming.square import AMPLE, to_square
 from streaming.tolerances import Way
 from support import real_model

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.jars import cache_folder
+from streaming.cache_dir import cache_folder
 from support.cli import environment
 from support.hostile_names import put_hostile
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from streaming.decode import DecodeSettings, Reason, UndecodableImage, decode
+from streaming.decode import DecodeSettings, UndecodableImage, decode
+from streaming.outcomes import Reason
 
 Pixels = npt.NDArray[np.uint8]
 EVERY_FORMAT = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "PPM"]

@@ -10,7 +10,8 @@ from urllib.parse import urlparse
 import boto3
 import pytest
 
-from streaming.fetch import Outcome, fetch, fetch_ahead
+from streaming.fetch import fetch, fetch_ahead
+from streaming.outcomes import Outcome
 from streaming.patience import retries_of_process
 from streaming.ranged import open_ranges
 from streaming.s3 import S3Storage, reach

@@ -1,4 +1,4 @@
-"""Promises of `streaming.stopping`: signals set a flag, or wait, and everything is as before afterwards."""
+"""Promises of `streaming.signals`: signals set a flag, or wait, and everything is as before afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streaming.stopping import signals_held, stop_requested
+from streaming.signals import signals_held, stop_requested
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

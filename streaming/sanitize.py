@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from html import escape
 
 _VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 _SHORTEST = 8  # shorter ones are placeholders, and words
@@ -31,3 +32,37 @@ def redacted(text: str) -> str:
         lambda found: f"{found[1] or found[2]}{STARS}@", without_own_secrets(text)
     )
     return _IN_QUERY.sub(rf"\1{STARS}", text)
+
+
+# Controls (a terminal obeys them, and a line break forges a line), marks that turn the direction of the text around
+# them, separators that count as line breaks, tags that nobody sees, halves of characters that no encoding takes.
+_HIDDEN = (
+    "\x00-\x1f\x7f-\x9f"
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    "\u2028\u2029\ufeff\U000e0000-\U000e007f\ud800-\udfff"
+)
+_ANY = re.compile(f"[{_HIDDEN}]")
+_BUT_LINE_BREAKS = re.compile(f"(?!\n)[{_HIDDEN}]")
+
+
+def visible(text: str) -> str:
+    """Write what a terminal or a page would obey, or hide, as Python writes it: ``\\n``, ``\\x1b``, ``\\u202e``."""
+    return _ANY.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_html(text: str) -> str:
+    """The same as text of a page, with no markup in it."""
+    return escape(visible(text))
+
+
+def visible_json(document: str) -> str:
+    """The same for a JSON document: it stays the same document, its own line breaks included."""
+    return _BUT_LINE_BREAKS.sub(_json_escape, document)
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

@@ -1,4 +1,4 @@
-"""Promises of `streaming.visible` and `batch_pca.spreadsheets`: what is shown obeys nobody, and stays readable."""
+"""Promises of `streaming.sanitize` and `batch_pca.spreadsheets`: what is shown obeys nobody, and stays readable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from batch_pca.spreadsheets import harmless
-from streaming.visible import visible, visible_json
+from streaming.sanitize import visible, visible_json
 from support.hostile_names import NAMES, OBEYED
 
 

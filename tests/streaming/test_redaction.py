@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import SourceError, UsageError
-from streaming.redaction import redacted, without_own_secrets
 from streaming.s3_access import hadoop_conf
+from streaming.sanitize import redacted, without_own_secrets
 from streaming.storage import normalize
 from support.cli import Command, environment, forbid_spark, make_place
 
