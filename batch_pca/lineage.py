@@ -13,7 +13,7 @@ from batch_pca.catalog import PublishedRefit
 from batch_pca.publish import Folder
 from streaming.errors import ModelError
 from streaming.extractor import Extractor
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 
 FILE = "refit.json"
 

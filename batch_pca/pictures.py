@@ -15,7 +15,8 @@ from streaming.decode import DecodeSettings, UndecodableImage, decode
 from streaming.delta_rs import open_table, quoted, rows_of
 from streaming.errors import PomonaError
 from streaming.lake import Lake
-from streaming.storage import TransientFault, storage_of
+from streaming.storage.interface import TransientFault
+from streaming.storage.open import storage_of
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from batch_pca.fit import Reduction
 from batch_pca.moments import Moments
 from batch_pca.pipeline import pipeline_model
 from streaming.lake import Lake
-from streaming.storage import is_s3, local_path, storage_of
+from streaming.storage.interface import is_s3, local_path
+from streaming.storage.open import storage_of
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.ranged import open_ranges
+from streaming.storage.range_reader import open_ranges
 
 #: What every file of the features must have, for its rows to be read without Spark.
 COLUMNS = ("path", "label", "features")

@@ -36,7 +36,7 @@ from streaming.faults import in_one_line
 from streaming.lake import Lake, create_table
 from streaming.schemas import REFITS
 from streaming.session import start_session
-from streaming.storage import is_s3, normalize
+from streaming.storage.interface import is_s3, normalize
 from streaming.table_log import read_commits
 
 log = logging.getLogger(__name__)

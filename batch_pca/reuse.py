@@ -18,7 +18,7 @@ from batch_pca.moments import Moments, Vector
 from batch_pca.snapshot import Snapshot
 from batch_pca.summing import sum_moments, sum_parts
 from streaming.errors import SnapshotError
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 from streaming.table_log import Version
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from streaming.as_of import Pinned
 from streaming.delta_rs import open_table, query, quoted
 from streaming.errors import SnapshotError
 from streaming.lake import Lake, read_table
-from streaming.storage import normalize
+from streaming.storage.interface import normalize
 
 
 @dataclass(frozen=True)

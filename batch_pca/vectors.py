@@ -27,7 +27,7 @@ from batch_pca.projecting import project
 from batch_pca.publish import Folder
 from batch_pca.snapshot import Snapshot
 from batch_pca.spreadsheets import harmless
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 
 #: What the page of a refit shows: so many rows, on so many components.
 POINTS = 100_000

@@ -10,7 +10,7 @@ from typing import Any
 from streaming.delta_rs import table_faults
 from streaming.errors import FaultError
 from streaming.lake import Lake
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 
 Answer = dict[str, Any]
 _LONGEST = 400

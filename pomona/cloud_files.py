@@ -10,7 +10,7 @@ from streaming.cache_dir import cache_folder
 from streaming.errors import UsageError
 from streaming.export import JSON_FILE
 from streaming.model_store import ensure_model, find_model
-from streaming.storage import normalize
+from streaming.storage.interface import normalize
 from streaming.weights import IMAGENET, RANDOM, weights_sha256
 
 if TYPE_CHECKING:

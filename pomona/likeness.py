@@ -22,7 +22,8 @@ from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.extractor import Extractor
 from streaming.lake import Lake
 from streaming.model_store import ensure_model, find_model, read_model
-from streaming.storage import normalize, storage_of
+from streaming.storage.interface import normalize
+from streaming.storage.open import storage_of
 
 
 @dataclass(frozen=True)

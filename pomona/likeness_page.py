@@ -14,9 +14,10 @@ from PIL import Image
 from pomona.likeness import Likeness
 from streaming.decode import DecodeSettings, UndecodableImage, decode
 from streaming.errors import FaultError
-from streaming.patience import with_patience
 from streaming.sanitize import visible_html
-from streaming.storage import TransientFault, storage_of
+from streaming.storage.interface import TransientFault
+from streaming.storage.open import storage_of
+from streaming.storage.retry import with_patience
 
 _PATIENCE = 10.0  # seconds for one picture: the page is made without it then
 _CSS = """:root{color-scheme:light dark}

@@ -16,7 +16,7 @@ from streaming.outcomes import Reason
 from streaming.reconciling import compare
 from streaming.requests import Request
 from streaming.source import Source
-from streaming.storage import normalize
+from streaming.storage.interface import normalize
 
 _SHOWN = 20  # paths of each kind
 

@@ -19,7 +19,7 @@ from pomona.asking import explained, open_lake
 from streaming.as_of import resolve
 from streaming.delta_rs import arrow_of, open_table
 from streaming.errors import SnapshotError
-from streaming.storage import is_s3
+from streaming.storage.interface import is_s3
 
 if TYPE_CHECKING:
     import pandas as pd

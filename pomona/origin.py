@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pomona.asking import Answer, explained, open_lake
 from streaming.lake import Lake
-from streaming.storage import is_s3, local_path, normalize
+from streaming.storage.interface import is_s3, local_path, normalize
 
 if TYPE_CHECKING:
     from batch_pca.catalog import PublishedRefit

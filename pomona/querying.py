@@ -27,7 +27,7 @@ from streaming.errors import PomonaError, UsageError
 from streaming.faults import explain
 from streaming.sanitize import visible_json
 from streaming.session import start_session
-from streaming.storage import is_s3
+from streaming.storage.interface import is_s3
 
 #: Rows that a table on the screen shows; CSV and JSON have all.
 SHOWN = 100

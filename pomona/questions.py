@@ -22,7 +22,7 @@ from streaming.delta_rs import (
 from streaming.errors import PomonaError, UsageError
 from streaming.lake import Lake, is_table
 from streaming.outcomes import Reason
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 from streaming.table_log import Version, read_back
 
 if TYPE_CHECKING:

@@ -60,7 +60,7 @@ def refit_every(
     screen = Screen(as_json=as_json)
     from streaming.lake import Lake
     from streaming.session import start_session
-    from streaming.storage import is_s3
+    from streaming.storage.interface import is_s3
 
     at = Lake.at(lake)
     at.require()

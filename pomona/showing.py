@@ -14,7 +14,7 @@ from streaming.delta_rs import changes, open_table, plain_rows, quoted, rows_of,
 from streaming.errors import LakeError, SnapshotError
 from streaming.lake import Lake
 from streaming.reachable import commit_times, oldest_whole
-from streaming.storage import normalize
+from streaming.storage.interface import normalize
 
 if TYPE_CHECKING:
     from batch_pca.catalog import PublishedRefit

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from streaming.as_of import Pinned, reigned_until, version_at
 from streaming.errors import LakeError, PlatformError
 from streaming.lake import Lake, is_table, read_table
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 
 #: What a query may read.
 TABLES = ("features", "quarantine", "refits", "reduced")

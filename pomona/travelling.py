@@ -12,7 +12,7 @@ from streaming.errors import UsageError
 from streaming.lake import Lake, is_table
 from streaming.requests import Request
 from streaming.retention import KEEP, days_to_keep, least_retention, promised_retention
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 from streaming.table_log import Version, read_commits
 from streaming.tags import Tag, check_tag, find_tag, read_tags, set_tag
 

@@ -20,7 +20,8 @@ from streaming.results import BatchResult
 from streaming.session import start_session
 from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.source import Source
-from streaming.storage import StoredFile, is_s3, storage_of
+from streaming.storage.interface import StoredFile, is_s3
+from streaming.storage.open import storage_of
 from streaming.table_log import parse_actions, parse_metadata
 
 _POLL = 0.5  # seconds

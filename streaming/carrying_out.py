@@ -21,7 +21,7 @@ from streaming.results import BatchResult
 from streaming.retention import KEEP, keep
 from streaming.retrying import retry
 from streaming.source import Source
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 
 @dataclass

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from streaming.lake import Lake
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from streaming.patience import with_patience
-from streaming.storage import TransientFault, is_s3
+from streaming.storage.interface import TransientFault, is_s3
+from streaming.storage.retry import with_patience
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -77,7 +77,7 @@ def open_tables(*locations: str) -> list[DeltaTable]:
 def _options(location: str) -> dict[str, str]:
     if not is_s3(location):
         return {}
-    from streaming.s3_access import delta_rs_options
+    from streaming.storage.s3_client import delta_rs_options
 
     return delta_rs_options()
 

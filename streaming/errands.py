@@ -13,7 +13,7 @@ from streaming.errors import PomonaError
 from streaming.lease import Lease
 from streaming.overlap import Stopped
 from streaming.requests import Request, answer, pending, withdraw
-from streaming.storage import TransientFault, is_s3
+from streaming.storage.interface import TransientFault, is_s3
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from streaming.errors import FaultError
-from streaming.storage import is_s3, local_path
+from streaming.storage.interface import is_s3, local_path
 
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
 _JAVA_FULL = re.compile(r"java\.lang\.OutOfMemoryError|System memory \d+ must be at least")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from streaming import errors
 from streaming.errors import FaultError, LeaseError, PomonaError, SnapshotError
 from streaming.exhausted import explain_exhaustion
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
 _FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")

@@ -19,9 +19,9 @@ from streaming.extractor import Extractor
 from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, fetch_ahead, is_young
 from streaming.limits import MAX_CPU_SECONDS, cpu_limited
 from streaming.outcomes import Outcome, Reason
-from streaming.patience import PATIENCE
 from streaming.source import label_of
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
+from streaming.storage.retry import PATIENCE
 
 OUTPUT_DDL = (
     "path string, label string, length long, modified_ms long, outcome string, content_hash string, "

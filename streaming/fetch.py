@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from streaming.outcomes import Outcome, Reason
-from streaming.patience import PATIENCE, retries_of_thread, with_patience
-from streaming.storage import StoredFile, TransientFault, is_s3, storage_of
+from streaming.storage.interface import StoredFile, TransientFault, is_s3
+from streaming.storage.open import storage_of
+from streaming.storage.retry import PATIENCE, retries_of_thread, with_patience
 
 #: Patience in seconds once a file of the same task could not be read: where all of the storage is out of order, the
 #: micro-batch is to fail soon.

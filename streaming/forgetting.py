@@ -13,7 +13,8 @@ from streaming.errors import SourceError
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.requests import JSON
-from streaming.storage import TransientFault, storage_of
+from streaming.storage.interface import TransientFault
+from streaming.storage.open import storage_of
 
 if TYPE_CHECKING:
     from streaming.carrying_out import RunContext

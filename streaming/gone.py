@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from streaming.delta_rs import open_table, query
 from streaming.known import Hashes, hash_paths, hash_states
 from streaming.lake import Lake, is_table
-from streaming.storage import StoredFile, storage_of
+from streaming.storage.interface import StoredFile
+from streaming.storage.open import storage_of
 
 #: Share of a source's rows that may be removed at once, unless the user sets another.
 REMOVED_AT_MOST = 0.5

@@ -25,7 +25,7 @@ from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.shares import start_workers
 from streaming.signals import stop_requested
 from streaming.source import Source
-from streaming.storage import is_s3, local_path
+from streaming.storage.interface import is_s3, local_path
 
 
 def ingest(

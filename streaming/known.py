@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from streaming.delta_rs import open_table, query
 from streaming.lake import Lake, is_table
-from streaming.patience import with_patience
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
+from streaming.storage.retry import with_patience
 
 _CHUNK = 10_000
 _RECENT = 200_000

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from streaming.errors import LakeError
 from streaming.lake_format import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.schemas import QUARANTINE, REFITS, Table, features_table
-from streaming.storage import is_s3, local_path, normalize, reach, storage_of
+from streaming.storage.interface import is_s3, local_path, normalize
+from streaming.storage.open import reach, storage_of
 from streaming.turns import turn
 
 if TYPE_CHECKING:  # `pomona status` answers before Spark is imported

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from streaming import __version__
 from streaming.errors import FaultError, LakeError
-from streaming.storage import TransientFault, storage_of
+from streaming.storage.interface import TransientFault
+from streaming.storage.open import storage_of
 
 FORMAT = 3
 FILE = "lake.json"

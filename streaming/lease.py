@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streaming.errors import LeaseError
-from streaming.storage import is_s3
+from streaming.storage.interface import is_s3
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

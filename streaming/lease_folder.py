@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from streaming.errors import LeaseError
 from streaming.lease import Holder, refusal
-from streaming.storage import local_path
+from streaming.storage.interface import local_path
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

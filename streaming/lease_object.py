@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 
 from streaming.errors import LeaseError
 from streaming.lease import Holder
-from streaming.s3_access import s3_client, split
-from streaming.s3_faults import PRECONDITION_FAILED, translated
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
+from streaming.storage.s3_client import s3_client, split
+from streaming.storage.s3_errors import PRECONDITION_FAILED, translated
 
 if TYPE_CHECKING:
     from streaming.lake import Lake

@@ -16,7 +16,7 @@ from streaming.errors import LeaseError, PomonaError, UsageError
 from streaming.fence import fence, guard_commits, release_commits
 from streaming.lease import Holder, refusal
 from streaming.lease_object import Found, LeaseObject
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 from streaming.terms import next_checkpoint
 
 if TYPE_CHECKING:

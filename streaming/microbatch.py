@@ -22,7 +22,7 @@ from streaming.rescue import featurize_whatever_ends
 from streaming.results import BatchResult, Computed
 from streaming.schemas import QUARANTINE, features_table
 from streaming.shares import tasks_at_once
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 # Images of a task at most: two seconds of work. The jobs of a commit wait for a task to end, one after the other;
 # but of tasks of 100, Spark's part and Python's beside the network take 5 % more of the whole.

@@ -13,7 +13,7 @@ from streaming.decode import DECODER_REVISION
 from streaming.errors import LakeError, ModelError
 from streaming.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
 from streaming.extractor import Extractor
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET, weights_sha256
 

@@ -19,7 +19,7 @@ from streaming.errors import DeliveryError
 from streaming.failure_rate import FailureRate
 from streaming.microbatch import MicroBatch
 from streaming.results import BatchResult, Computed
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 # A core that has no more of one part to do begins with the next; a GPU belongs to one process.
 _COMPUTED_AT_ONCE = {"cpu": 2, "cuda": 1}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from streaming.delta_rs import open_table
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 from streaming.table_log import (
     AT_ONCE,
     Commit,

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, Row
 
 from streaming.commit import BatchId
 from streaming.outcomes import Outcome
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 #: Columns of a featurized image that the driver reads at once.
 VERDICT = ("path", "outcome", "reason", "detail", "retries")

@@ -11,7 +11,8 @@ from streaming.delta_rs import open_table, query, quoted
 from streaming.lake import Lake
 from streaming.outcomes import Outcome
 from streaming.requests import JSON
-from streaming.storage import StoredFile, TransientFault, storage_of
+from streaming.storage.interface import StoredFile, TransientFault
+from streaming.storage.open import storage_of
 
 if TYPE_CHECKING:
     from streaming.carrying_out import RunContext

@@ -31,7 +31,8 @@ from streaming.results import BatchResult
 from streaming.s3a import retries_on_driver
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.source import Source
-from streaming.storage import StoredFile, TransientFault, storage_of
+from streaming.storage.interface import StoredFile, TransientFault
+from streaming.storage.open import storage_of
 
 _POLL = 0.1  # seconds between two looks at the flag
 # Seconds, beyond the time to settle, for which --once waits for files being written.

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
-from streaming.patience import retries_of_process
-from streaming.storage import is_s3
+from streaming.storage.interface import is_s3
+from streaming.storage.retry import retries_of_process
 
 log = logging.getLogger(__name__)
 

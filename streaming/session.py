@@ -147,7 +147,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         if s3:  # not among the jars above, which the archive of classes knows
             conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
     if s3:
-        from streaming.s3_access import hadoop_conf
+        from streaming.storage.s3_client import hadoop_conf
 
         conf |= _REMOTE
         conf |= {f"spark.hadoop.{key}": value for key, value in hadoop_conf().items()}

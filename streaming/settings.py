@@ -14,8 +14,8 @@ from streaming.failure_rate import MAX_FAILURE_RATE
 from streaming.fetch import ONE_BY_ONE_ABOVE
 from streaming.gone import REMOVED_AT_MOST
 from streaming.limits import MAX_CPU_SECONDS
-from streaming.patience import PATIENCE
 from streaming.results import BatchResult
+from streaming.storage.retry import PATIENCE
 from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit

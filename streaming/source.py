@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
-from streaming.storage import StoredFile, is_s3, local_path, normalize, reach, storage_of
+from streaming.storage.interface import StoredFile, is_s3, local_path, normalize
+from streaming.storage.open import reach, storage_of
 
 if TYPE_CHECKING:  # `pomona status` lists a source without Spark
     from pyspark.sql import DataFrame, SparkSession

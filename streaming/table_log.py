@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from streaming.errors import LakeError
-from streaming.storage import StoredFile, storage_of
+from streaming.storage.interface import StoredFile
+from streaming.storage.open import storage_of
 
 _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
 # On S3 each commit is a request, and waits for its answer.

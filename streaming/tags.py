@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from streaming.errors import LakeError, UsageError
 from streaming.lake import Lake
-from streaming.put_once import put_once
-from streaming.storage import storage_of
+from streaming.storage.create_if_absent import put_once
+from streaming.storage.open import storage_of
 
 # Begins with a letter, so that no number and no date is a tag; a file's name on every system.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")

@@ -11,7 +11,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from streaming.s3 import s3_storage
+from streaming.storage.s3 import s3_storage
 
 # In the reverse of the order in which Spark writes them: each file that is copied has those that it needs.
 _PARTS = ("commits", "offsets", "sources")

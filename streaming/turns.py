@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from streaming.storage import is_s3, local_path
+from streaming.storage.interface import is_s3, local_path
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from streaming.lease import hold
 from streaming.model_store import find_model
 from streaming.schemas import QUARANTINE, REFITS, Table, features_table
 from streaming.session import start_session
-from streaming.storage import is_s3
+from streaming.storage.interface import is_s3
 
 _WIDTH = re.compile(r"\bfeatures\s*\)\s*=\s*(\d+)")
 _CONSTRAINT = "delta.constraints."

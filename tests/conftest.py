@@ -43,7 +43,7 @@ def aws() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def bucket(aws: dict[str, str]) -> str:
     """Name of a new, empty bucket."""
-    from streaming.s3_access import s3_client
+    from streaming.storage.s3_client import s3_client
 
     name = f"fruits-{uuid.uuid4().hex[:12]}"
     s3_client().create_bucket(

@@ -18,7 +18,7 @@ from pomona.alarm import WATCHED, overdue, parse_limits
 from streaming.commit import Writer
 from streaming.lake import Lake, create_tables
 from streaming.schemas import REFITS
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.cli import Command, environment
 from support.table_rows import FEATURES, add_features, append, features_row
 

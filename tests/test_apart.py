@@ -16,7 +16,7 @@ from streaming.errors import FaultError
 from streaming.featurize import Featurizer
 from streaming.model_store import find_model, read_model
 from streaming.outcomes import Outcome
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.image_files import scan_bomb
 from support.lakes import GARBAGE, jpeg, put_all
 

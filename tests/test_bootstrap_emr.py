@@ -189,7 +189,7 @@ boto3.client("s3").download_fileobj(bucket, key, sys.stdout.buffer)
 @pytest.mark.s3
 @pytest.mark.parametrize("scheme", ["s3", "s3a"])
 def test_the_archive_comes_from_the_bucket(bucket: str, tmp_path: Path, scheme: str) -> None:
-    from streaming.s3_access import s3_client
+    from streaming.storage.s3_client import s3_client
 
     file = archive(tmp_path / "one.tar.gz")
     s3_client().upload_file(str(file), bucket, "releases/1/environment.tar.gz")

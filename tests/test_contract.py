@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from streaming.lake import Lake
 from streaming.mobilenet import WIDTH
 from streaming.schemas import QUARANTINE
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.lakes import rows, version
 from support.table_rows import FEATURES, append, features_row, quarantine_row
 

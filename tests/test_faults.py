@@ -12,7 +12,7 @@ from pyspark.errors import PySparkException
 
 from streaming.errors import FaultError, ModelError, SnapshotError
 from streaming.faults import explain, in_one_line
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 
 # What Spark 4.2 hands on when a Python worker raises, when the disk is full, when Delta refuses.
 FROM_A_WORKER = """An exception was thrown from the Python worker. Please see the stack trace below.
@@ -22,7 +22,7 @@ Traceback (most recent call last):
            ^^^^^^
   File "/app/streaming/s3.py", line 153, in translated
     raise TransientFault(f"{uri}: {error}") from error
-streaming.storage.TransientFault: s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL
+streaming.storage.interface.TransientFault: s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL
 
 JVM stacktrace:
 org.apache.spark.api.python.PythonException: Traceback (most recent call last):

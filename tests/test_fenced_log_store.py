@@ -29,7 +29,8 @@ from streaming.lake import Lake, create_table
 from streaming.lease import Holder, hold
 from streaming.lease_s3 import TERM_VARIABLE, S3Lease
 from streaming.schemas import QUARANTINE
-from streaming.storage import StoredFile, storage_of
+from streaming.storage.interface import StoredFile
+from streaming.storage.open import storage_of
 from support.blocking_proxy import HoldingProxy, holding_proxy
 from support.table_rows import add_quarantine
 

@@ -11,9 +11,9 @@ import pytest
 
 from streaming import fetch as module
 from streaming.fetch import LITTLE_PATIENCE, Fetched, fetch, fetch_ahead
-from streaming.local_storage import LocalStorage
 from streaming.outcomes import Outcome, Reason
-from streaming.storage import StoredFile, TransientFault
+from streaming.storage.interface import StoredFile, TransientFault
+from streaming.storage.local import LocalStorage
 from support.fake_clock import Clock, clock
 
 LIMIT = 1000

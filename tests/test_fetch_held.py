@@ -14,7 +14,7 @@ from streaming import fetch as module
 from streaming.decode import DecodeSettings
 from streaming.fetch import Fetched, fetch_ahead
 from streaming.outcomes import Outcome
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.image_files import photo, saved
 
 LIMIT = 10_000

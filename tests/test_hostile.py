@@ -20,7 +20,7 @@ from batch_pca.refit import RefitOptions, refit
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.sanitize import visible
-from streaming.storage import local_path
+from streaming.storage.interface import local_path
 from support.cli import Command
 from support.hostile_names import NAMES, OBEYED, put_hostile
 from support.lakes import ONCE, below, jpeg, put, rows

@@ -75,7 +75,7 @@ class Listing:
 
     def events(self, seconds: float) -> Iterator[Event]:
         """Tell what has come, for so long."""
-        from streaming.s3_access import s3_client
+        from streaming.storage.s3_client import s3_client
 
         client, until, known = s3_client(), time.monotonic() + seconds, set[str]()
         while time.monotonic() < until:
@@ -93,8 +93,8 @@ class Listing:
 def test_the_same_on_s3(
     spark: SparkSession, aws: dict[str, str], bucket: str, tables: Path, tmp_path: Path
 ) -> None:
-    from streaming.s3 import S3Storage
-    from streaming.s3_access import s3_client
+    from streaming.storage.s3 import S3Storage
+    from streaming.storage.s3_client import s3_client
 
     client, to = s3_client(), f"s3a://{bucket}/lake"
     upload_tree(tables, bucket, "lake")

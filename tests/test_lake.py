@@ -18,7 +18,7 @@ from streaming.errors import LakeError
 from streaming.lake import Lake, create_table, read_table
 from streaming.mobilenet import WIDTH
 from streaming.schemas import QUARANTINE, REFITS, Table
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.lakes import rows, version
 from support.table_rows import FEATURES, add_features, append, features_row
 

@@ -21,7 +21,7 @@ from streaming.errors import LeaseError, UsageError
 from streaming.lake import Lake
 from streaming.lease import Holder, hold, holder_of
 from streaming.lease_s3 import TERM_VARIABLE, lease_term
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 from streaming.terms import next_checkpoint
 
 pytestmark = pytest.mark.s3

@@ -11,7 +11,7 @@ import pytest
 
 from pomona.likeness import Likeness, Neighbour, similar
 from pomona.likeness_page import page
-from streaming.storage import local_path
+from streaming.storage.interface import local_path
 from support.cli import Command, forbid_spark
 from support.deltars_lakes import append, neighbours, own_cache, plain_lake, scattered
 from support.feature_lakes import Images

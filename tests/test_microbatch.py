@@ -20,7 +20,7 @@ from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
 from streaming.schemas import QUARANTINE
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from streaming.table_log import parse_metadata
 from support.lakes import (
     GARBAGE,

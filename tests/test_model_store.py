@@ -14,10 +14,10 @@ import pytest
 from streaming.decode import DECODER_REVISION
 from streaming.errors import LakeError, ModelError
 from streaming.extractor import Extractor, make_model_id
-from streaming.local_storage import LocalStorage
 from streaming.mobilenet import LAYER, random_tensors, tensors_sha256
 from streaming.model import Converted
 from streaming.model_store import ensure_model, find_model, keep_precision, read_model
+from streaming.storage.local import LocalStorage
 from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET_FILE
 from support.real_model import exported, weights_file

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from streaming.lake import Lake
 from streaming.moves import finish_moves
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.lakes import rows, versions
 from support.table_rows import add_features, add_quarantine
 

@@ -15,7 +15,7 @@ from streaming.commit import BatchId
 from streaming.failure_rate import FailureRate
 from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult, Computed
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]
 KEY = BatchId("query", 3)

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import pomona
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 from support.cli import Command
 from support.deltars_lakes import own_cache
 from support.query_lakes import asked_lake

@@ -18,9 +18,9 @@ from streaming.gone import Seen, find_gone
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.reconciling import compare, mend
-from streaming.s3 import S3Storage
 from streaming.settings import IngestSummary
 from streaming.source import Source
+from streaming.storage.s3 import S3Storage
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
 from support.moto_users import create_user, everyone_is_asked
 from support.operation_context import open_context, take_all
@@ -149,7 +149,7 @@ def test_objects_that_may_not_be_looked_for_are_not_gone(
         for name, value in user.items():
             patch.setenv(name, value)
         blind = S3Storage()
-        patch.setattr("streaming.s3.s3_storage", lambda: blind)
+        patch.setattr("streaming.storage.s3.s3_storage", lambda: blind)
         assert find_gone(lake, root, seen, 0.5).paths == []
         with pytest.raises(PermissionError):
             list(Source(root).images())

@@ -18,7 +18,7 @@ from streaming.requests import (
     pending,
     withdraw,
 )
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])

@@ -20,7 +20,7 @@ from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
 from streaming.settings import IngestSettings
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.image_files import scan_bomb
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
 from support.worker_processes import workers

@@ -85,7 +85,7 @@ class Written:
 
 def objects(bucket: str) -> dict[str, bytes]:
     """The bytes of all objects of a bucket."""
-    from streaming.s3_access import s3_client
+    from streaming.storage.s3_client import s3_client
 
     client, found = s3_client(), {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
@@ -99,7 +99,7 @@ def objects(bucket: str) -> dict[str, bytes]:
 def written(
     aws: dict[str, str], random_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Written:
-    from streaming.s3_access import s3_client
+    from streaming.storage.s3_client import s3_client
 
     place, name = tmp_path_factory.mktemp("place"), f"fruits-{uuid.uuid4().hex[:12]}"
     folders = {folder: place / folder for folder in ("home", "tmp", "conf", "events")}

@@ -13,7 +13,7 @@ from streaming.errors import PlatformError
 from streaming.featurize import Featurizer
 from streaming.microbatch import MicroBatch
 from streaming.shares import Shares, tasks_at_once
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 CLUSTER = {"spark.task.resource.gpu.amount": "1"}
 

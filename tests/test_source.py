@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
 from streaming.source import Source, label_of
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 ODD_NAMES = (
     "My fruit/a b.jpg",

@@ -10,9 +10,9 @@ import pytest
 
 from streaming.errors import LakeError, UsageError
 from streaming.lake import Lake
-from streaming.put_once import put_once
 from streaming.retention import least_retention
-from streaming.storage import storage_of
+from streaming.storage.create_if_absent import put_once
+from streaming.storage.open import storage_of
 from streaming.tags import Tag, find_tag, read_tags, set_tag
 
 AT = datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC)

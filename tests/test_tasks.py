@@ -18,7 +18,7 @@ from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.ingest import ingest
 from streaming.lake import Lake
-from streaming.s3_access import s3_client
+from streaming.storage.s3_client import s3_client
 from support.cli import PROGRAM, Command, environment
 from support.deltars_lakes import own_cache
 from support.docs_pages import DOCS, lines, listed, programs

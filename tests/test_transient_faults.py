@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from streaming.errors import FaultError
 from streaming.ingest import ingest
-from streaming.s3 import S3Storage
+from streaming.storage.s3 import S3Storage
 from support.cli import environment, needs_program, program
 from support.faulty_proxy import FaultyProxy
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows

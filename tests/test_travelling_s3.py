@@ -8,7 +8,7 @@ import pytest
 
 from streaming.lake import RETENTION, RETENTION_PROPERTIES
 from streaming.lake_format import write_format
-from streaming.s3_access import delta_rs_options
+from streaming.storage.s3_client import delta_rs_options
 from support.cli import Command, forbid_spark
 from support.feature_lakes import Images, images
 

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from streaming.ingest import ingest
 from streaming.lake import Lake
-from streaming.storage import local_path
+from streaming.storage.interface import local_path
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]

@@ -79,8 +79,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 @pytest.mark.s3
 def test_ten_kills_on_s3(stand_in: StandIn, random_model: Path, tmp_path: Path) -> None:
-    from streaming.s3 import S3Storage
-    from streaming.s3_access import s3_client
+    from streaming.storage.s3 import S3Storage
+    from streaming.storage.s3_client import s3_client
 
     started, chance = time.monotonic(), random.Random(SEED)
     client = s3_client()

@@ -16,7 +16,7 @@ import pytest
 
 from bootstrap.environment import build_environment
 from streaming.lake import Lake
-from streaming.s3 import S3Storage
+from streaming.storage.s3 import S3Storage
 from support.lake_invariants import Witness
 from support.lakes import GARBAGE, photos
 from support.moto_server import StandIn

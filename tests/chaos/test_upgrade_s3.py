@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.lake_format import FORMAT
-from streaming.storage import storage_of
+from streaming.storage.open import storage_of
 from support.cli import Command
 from support.format1_lake import make_old_lake
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import SourceError, UsageError
-from streaming.s3_access import hadoop_conf
 from streaming.sanitize import redacted, without_own_secrets
-from streaming.storage import normalize
+from streaming.storage.interface import normalize
+from streaming.storage.s3_client import hadoop_conf
 from support.cli import Command, environment, forbid_spark, make_place
 
 SECRET = "wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0"

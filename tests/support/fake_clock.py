@@ -22,8 +22,8 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of `streaming.patience` in place of the real one."""
-    from streaming import patience
+    """The clock of `streaming.storage.retry` in place of the real one."""
+    from streaming.storage import retry as patience
 
     moved = Clock()
     monkeypatch.setattr(patience, "time", moved)

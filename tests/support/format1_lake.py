@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from streaming.lake import Lake, create_table
 from streaming.schemas import Column, Table
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 from support.table_rows import add_features, add_quarantine, append
 
 WHEN = datetime(2026, 3, 3, 8, tzinfo=UTC)

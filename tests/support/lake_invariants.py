@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import deltalake
 
 from streaming.lake import Lake
-from streaming.local_storage import LocalStorage
-from streaming.storage import Storage, StoredFile
+from streaming.storage.interface import Storage, StoredFile
+from streaming.storage.local import LocalStorage
 
 _COLUMNS = ["path", "content_hash"]
 

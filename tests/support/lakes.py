@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from streaming.lake import Lake
-from streaming.local_storage import LocalStorage
 from streaming.settings import IngestSettings
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
+from streaming.storage.local import LocalStorage
 
 #: Everything that is there, and no waiting for files that the tests have just written.
 ONCE = IngestSettings(once=True, settle=0)

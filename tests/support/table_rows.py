@@ -12,7 +12,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from streaming.lake import Lake
 from streaming.mobilenet import WIDTH
 from streaming.schemas import QUARANTINE, features_table
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
 
 FEATURES = features_table(WIDTH)
 

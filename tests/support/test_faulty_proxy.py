@@ -12,10 +12,10 @@ import pytest
 
 from streaming.fetch import fetch, fetch_ahead
 from streaming.outcomes import Outcome
-from streaming.patience import retries_of_process
-from streaming.ranged import open_ranges
-from streaming.s3 import S3Storage, reach
-from streaming.storage import StoredFile
+from streaming.storage.interface import StoredFile
+from streaming.storage.range_reader import open_ranges
+from streaming.storage.retry import retries_of_process
+from streaming.storage.s3 import S3Storage, reach
 from support.faulty_proxy import KINDS, FaultyProxy
 
 pytestmark = pytest.mark.s3
@@ -33,7 +33,7 @@ def through(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Th
         started.append(proxy)
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         storage = S3Storage()
-        monkeypatch.setattr("streaming.s3.s3_storage", lambda: storage)
+        monkeypatch.setattr("streaming.storage.s3.s3_storage", lambda: storage)
         return proxy
 
     yield start

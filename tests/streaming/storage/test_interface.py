@@ -1,4 +1,4 @@
-"""Promises of `streaming.storage` about folders: names as people write them, files whole or not at all."""
+"""Promises of `streaming.storage.interface` about folders: names as people write them, files whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import UsageError
-from streaming.local_storage import LocalStorage
-from streaming.storage import StoredFile, TransientFault, is_s3, local_path, normalize, storage_of
+from streaming.storage.interface import StoredFile, TransientFault, is_s3, local_path, normalize
+from streaming.storage.local import LocalStorage
+from streaming.storage.open import storage_of
 
 # Each of these means something to a URI, a glob or a shell.
 NAMES = ("My fruit", "été", "50% off", "a%20b", "a+b", "a#b", "a?b", "[x] {a} *", "10:30", "a\\b")

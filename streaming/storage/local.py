@@ -1,4 +1,4 @@
-"""Files of folders as `streaming.storage` has them: of this machine, or of a network drive that looks like one."""
+"""Files of folders as `streaming.storage.interface` has them: of this machine, or of a network drive that looks like one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from streaming.storage import StoredFile, TransientFault, local_path
+from streaming.storage.interface import StoredFile, TransientFault, local_path
 
 log = logging.getLogger(__name__)
 

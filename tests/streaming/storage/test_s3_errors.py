@@ -1,4 +1,4 @@
-"""Promises of `streaming.s3_faults`: whatever S3 refuses is one line, within seconds."""
+"""Promises of `streaming.storage.s3_errors`: whatever S3 refuses is one line, within seconds."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 from streaming.errors import FaultError, LakeError, PomonaError, SourceError
 from streaming.ingest import ingest
 from streaming.lake import Lake
-from streaming.s3 import S3Storage, reach
 from streaming.settings import IngestSettings
 from streaming.source import Source
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
+from streaming.storage.s3 import S3Storage, reach
 from support.moto_users import create_user, everyone_is_asked
 
 pytestmark = pytest.mark.s3

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.s3`, over HTTP: plain boto3 puts and looks, a stand-in answers."""
+"""Promises of `streaming.storage.s3`, over HTTP: plain boto3 puts and looks, a stand-in answers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import boto3
 import pytest
 
 from streaming.errors import SourceError
-from streaming.s3 import S3Storage
-from streaming.s3_access import hadoop_conf, s3_client
-from streaming.storage import StoredFile, storage_of
+from streaming.storage.interface import StoredFile
+from streaming.storage.open import storage_of
+from streaming.storage.s3 import S3Storage
+from streaming.storage.s3_client import hadoop_conf, s3_client
 
 pytestmark = pytest.mark.s3
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from streaming.ranged import open_ranges
-from streaming.s3_access import s3_client
+from streaming.storage.range_reader import open_ranges
+from streaming.storage.s3_client import s3_client
 
 
 def test_a_local_file_is_its_path() -> None:

@@ -1,4 +1,4 @@
-"""What boto3 raises, as the few exceptions that `streaming.storage` promises."""
+"""What boto3 raises, as the few exceptions that `streaming.storage.interface` promises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import botocore.exceptions as faults
 from urllib3.exceptions import HTTPError
 
 from streaming.errors import SourceError
-from streaming.storage import TransientFault
+from streaming.storage.interface import TransientFault
 
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 #: S3's answer where a put's condition does not hold: another was there first, or this one's answer was lost.
@@ -49,7 +49,7 @@ _NOBODY = (
 
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Turn boto3's exceptions about one location into those of `streaming.storage`.
+    """Turn boto3's exceptions about one location into those of `streaming.storage.interface`.
 
     Raises
     ------

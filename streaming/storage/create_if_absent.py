@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 
-from streaming.storage import TransientFault, is_s3, local_path
+from streaming.storage.interface import TransientFault, is_s3, local_path
 
 
 def put_once(path: str, content: bytes) -> bool:
@@ -51,9 +51,9 @@ def _link(path: str, content: bytes) -> bool:
 def _put_object(path: str, content: bytes) -> bool:
     from botocore.exceptions import ClientError
 
-    from streaming.s3 import ask_patiently
-    from streaming.s3_access import s3_client, split
-    from streaming.s3_faults import PRECONDITION_FAILED
+    from streaming.storage.s3 import ask_patiently
+    from streaming.storage.s3_client import s3_client, split
+    from streaming.storage.s3_errors import PRECONDITION_FAILED
 
     client = s3_client()
     where = dict(zip(("Bucket", "Key"), split(path), strict=True))

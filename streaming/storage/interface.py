@@ -125,25 +125,3 @@ def is_s3(uri: str) -> bool:
 def local_path(uri: str) -> Path:
     """Folder or file of a ``file:`` URI."""
     return Path(uri.removeprefix("file:"))
-
-
-def storage_of(uri: str) -> Storage:
-    """The storage that serves a normalized URI.
-
-    boto3 is imported only where S3 is used: it costs each worker a third of a second.
-    """
-    if is_s3(uri):
-        from streaming.s3 import s3_storage
-
-        return s3_storage()
-    from streaming.local_storage import LocalStorage
-
-    return LocalStorage()
-
-
-def reach(uri: str) -> None:
-    """Fail early where a location on S3 does not answer, see `streaming.s3.reach`; nothing for a folder."""
-    if is_s3(uri):
-        from streaming.s3 import reach as reach_s3
-
-        reach_s3(uri)

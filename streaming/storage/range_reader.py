@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from streaming.storage import is_s3, local_path
+from streaming.storage.interface import is_s3, local_path
 
 
 def open_ranges(uri: str) -> Path | io.RawIOBase:
@@ -29,7 +29,7 @@ class S3Ranges(io.RawIOBase):
     """One object of S3, each read of it one request for a range."""
 
     def __init__(self, uri: str) -> None:
-        from streaming.s3 import s3_storage  # boto3 only where S3 is used
+        from streaming.storage.s3 import s3_storage
 
         self._uri, self._storage = uri, s3_storage()
         self._length = self._storage.stat(uri).length

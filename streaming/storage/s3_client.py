@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 from urllib.parse import urlparse
 
+import boto3
 import botocore.exceptions as faults
+import botocore.session
 from botocore.config import Config
 
 from streaming.errors import SourceError
-from streaming.patience import count_retry
-from streaming.s3_faults import first_line
-from streaming.s3_session import new_session
+from streaming.storage.retry import count_retry
+from streaming.storage.s3_errors import first_line
 
 # Beyond its own tries, which end early once its quota of them is used up, `with_patience` asks again.
 _PATIENT = Config(
@@ -126,3 +128,16 @@ def split(uri: str) -> tuple[str, str]:
     """Bucket and key of a normalized ``s3a://`` URI."""
     bucket, _, key = uri.removeprefix("s3a://").partition("/")
     return bucket, key
+
+
+def new_session() -> boto3.session.Session:
+    """Make a session that looks at environment and profiles anew; boto3's description of S3 is read once a process."""
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    return boto3.session.Session(botocore_session=session)
+
+
+@cache
+def _loader() -> Any:
+    """Reading it takes 70 ms, and `pomona status` makes three clients."""
+    return botocore.loaders.create_loader()

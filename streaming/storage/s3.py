@@ -1,4 +1,4 @@
-"""Objects of S3 as `streaming.storage` has files, through boto3."""
+"""Objects of S3 as `streaming.storage.interface` has files, through boto3."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from streaming.errors import FaultError
-from streaming.patience import with_patience
-from streaming.s3_access import BRISK, s3_client, split
-from streaming.s3_faults import is_busy, translated
-from streaming.storage import StoredFile, TransientFault
+from streaming.storage.interface import StoredFile, TransientFault
+from streaming.storage.retry import with_patience
+from streaming.storage.s3_client import BRISK, s3_client, split
+from streaming.storage.s3_errors import is_busy, translated
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.patience`: what may pass is waited for, with growing waits that differ, and counted."""
+"""Promises of `streaming.storage.retry`: what may pass is waited for, with growing waits that differ, and counted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import pytest
 
-from streaming.patience import (
+from streaming.storage.interface import TransientFault
+from streaming.storage.retry import (
     LONGEST_WAIT,
     retries_of_process,
     retries_of_thread,
     with_patience,
 )
-from streaming.storage import TransientFault
 from support.fake_clock import Clock, clock
 
 __all__ = ["clock"]  # a fixture
