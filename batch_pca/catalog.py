@@ -10,11 +10,12 @@ from datetime import datetime
 from pyspark.sql import SparkSession
 
 from batch_pca.publish import Folder
-from streaming.commit import Writer
-from streaming.delta_rs import open_table, rows_of
-from streaming.lake import Lake, is_table
+from streaming.delta.commit_lock import turn
+from streaming.delta.reader import open_table, rows_of
+from streaming.delta.tables import is_table
+from streaming.delta.writer import Writer
+from streaming.lake import Lake
 from streaming.schemas import REFITS
-from streaming.turns import turn
 
 #: Columns that are attributes of a refit as they are.
 _PLAIN = [name for name in REFITS.names if name not in ("components", "explained_variance_ratio")]

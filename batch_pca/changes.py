@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from batch_pca.moments import Moments, MomentsBuilder, Vector
 from batch_pca.reading import below, feature_matrix
-from streaming.delta_rs import changes, open_table
+from streaming.delta.reader import changes, open_table
 from streaming.lake import Lake
 
 # A replaced row has gone as it was before, and come as it is after.

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from streaming.decode import DecodeSettings, UndecodableImage, decode
-from streaming.delta_rs import open_table, quoted, rows_of
+from streaming.delta.reader import open_table, quoted, rows_of
 from streaming.errors import PomonaError
 from streaming.lake import Lake
 from streaming.storage.interface import TransientFault

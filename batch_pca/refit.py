@@ -31,13 +31,14 @@ from batch_pca.unchanged import find_unchanged
 from batch_pca.vectors import write_vectors
 from streaming import __version__
 from streaming.as_of import Pinned, resolve
-from streaming.commit import prepare_commit
+from streaming.delta.log import read_commits
+from streaming.delta.tables import create_table
+from streaming.delta.writer import prepare_commit
 from streaming.faults import in_one_line
-from streaming.lake import Lake, create_table
+from streaming.lake import Lake
 from streaming.schemas import REFITS
 from streaming.session import start_session
 from streaming.storage.interface import is_s3, normalize
-from streaming.table_log import read_commits
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from batch_pca.lineage import FILE
 from batch_pca.pictures import choose, small_pictures
 from batch_pca.publish import Folder
 from batch_pca.vectors import Sample
-from streaming.delta_rs import open_table, rows_of
-from streaming.lake import Lake, is_table
+from streaming.delta.reader import open_table, rows_of
+from streaming.delta.tables import is_table
+from streaming.lake import Lake
 
 #: Refits that are listed and plotted, the latest so many.
 _LATEST = 30

@@ -17,9 +17,9 @@ from batch_pca.drift import has_drifted
 from batch_pca.moments import Moments, Vector
 from batch_pca.snapshot import Snapshot
 from batch_pca.summing import sum_moments, sum_parts
+from streaming.delta.log import Version
 from streaming.errors import SnapshotError
 from streaming.storage.interface import TransientFault
-from streaming.table_log import Version
 
 log = logging.getLogger(__name__)
 

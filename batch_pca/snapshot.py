@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 
 from batch_pca.reading import Part, plan_parts
 from streaming.as_of import Pinned
-from streaming.delta_rs import open_table, query, quoted
+from streaming.delta.reader import open_table, query, quoted
+from streaming.delta.tables import read_table
 from streaming.errors import SnapshotError
-from streaming.lake import Lake, read_table
+from streaming.lake import Lake
 from streaming.storage.interface import normalize
 
 

@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.changes import change_feed
+from streaming.delta.log import Version
 from streaming.lake import Lake
-from streaming.table_log import Version
 
 
 def find_unchanged(

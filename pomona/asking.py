@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from streaming.delta_rs import table_faults
+from streaming.delta.reader import table_faults
 from streaming.errors import FaultError
 from streaming.lake import Lake
 from streaming.storage.interface import TransientFault

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pomona.asking import Answer, explained, open_lake
 from pomona.travelling import pinned_json
 from streaming.as_of import Pinned, resolve
-from streaming.delta_rs import open_table, query
+from streaming.delta.reader import open_table, query
 from streaming.errors import UsageError
 from streaming.lake import Lake
 

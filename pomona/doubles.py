@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pomona.nearest import DIGITS, Cosines, Places
 from pomona.vector_cache import Vectors
-from streaming.delta_rs import open_table, rows_of
+from streaming.delta.reader import open_table, rows_of
 from streaming.lake import Lake
 
 #: Pairs that are compared without being asked twice: of so many rows, a minute or two on two cores.

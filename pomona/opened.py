@@ -17,7 +17,7 @@ from batch_pca.published_fit import read_fit
 from batch_pca.reading import feature_matrix
 from pomona.asking import explained, open_lake
 from streaming.as_of import resolve
-from streaming.delta_rs import arrow_of, open_table
+from streaming.delta.reader import arrow_of, open_table
 from streaming.errors import SnapshotError
 from streaming.storage.interface import is_s3
 
@@ -120,7 +120,7 @@ class OpenLake:
 
     def features(self, as_of: str | int | None = None) -> DataFrame:
         """All rows of the features, as a Spark DataFrame; starts Spark, or takes the session that runs."""
-        from streaming.lake import read_table
+        from streaming.delta.tables import read_table
         from streaming.session import start_session
 
         number = self.version(as_of)

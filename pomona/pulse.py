@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.asking import Answer, explained, iso, open_lake
 from pomona.questions import last_batch
-from streaming.delta_rs import open_tables, rows_of
-from streaming.lake import is_table
-from streaming.table_log import read_back
+from streaming.delta.log import read_back
+from streaming.delta.reader import open_tables, rows_of
+from streaming.delta.tables import is_table
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING
 from pomona.asking import Answer, explained, iso, open_lake, plain
 from pomona.travelling import pinned_json
 from streaming.as_of import Pinned, reigned_until, resolve, version_at
-from streaming.delta_rs import (
-    changes,
-    open_table,
-    open_tables,
-    quoted,
-    rows_of,
-    table_faults,
-)
+from streaming.delta.log import Version, read_back
+from streaming.delta.reader import changes, open_table, open_tables, quoted, rows_of, table_faults
+from streaming.delta.tables import is_table
 from streaming.errors import PomonaError, UsageError
-from streaming.lake import Lake, is_table
+from streaming.lake import Lake
 from streaming.outcomes import Reason
 from streaming.storage.interface import TransientFault
-from streaming.table_log import Version, read_back
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -25,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streaming.cache_dir import cache_folder
-from streaming.delta_rs import open_table, query, rows_of
+from streaming.delta.reader import open_table, query, rows_of
 from streaming.errors import FaultError, SnapshotError
 from streaming.lake import Lake
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from streaming.as_of_words import EXAMPLES, Moment, TagName, parse
+from streaming.delta.time_travel import commit_times, is_whole, oldest_whole
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake import Lake
-from streaming.reachable import commit_times, is_whole, oldest_whole
 from streaming.tags import find_tag, read_tags
 
 _END = datetime.max.replace(tzinfo=UTC)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from streaming.carrying_out import RunContext, perform
-from streaming.commit import SWEEP
+from streaming.delta.log import parse_actions, parse_metadata
+from streaming.delta.writer import SWEEP
 from streaming.errors import FaultError, LeaseError
 from streaming.failure_rate import FailureRate
 from streaming.ingest import open_batch
@@ -22,7 +23,6 @@ from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.source import Source
 from streaming.storage.interface import StoredFile, is_s3
 from streaming.storage.open import storage_of
-from streaming.table_log import parse_actions, parse_metadata
 
 _POLL = 0.5  # seconds
 _RECENT = 100  # commits

@@ -35,7 +35,7 @@ def _faults() -> tuple[type[Exception], ...]:
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
-    from streaming.delta_rs import table_faults
+    from streaming.delta.reader import table_faults
 
     return PySparkException, Py4JError, TransientFault, OSError, *table_faults()
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
-from streaming.commit import Writer
-from streaming.delta_rs import open_table, query, quoted
+from streaming.delta.reader import open_table, query, quoted
+from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.known import KnownImages
 from streaming.lake import Lake

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streaming.delta_rs import open_table, query
+from streaming.delta.reader import open_table, query
+from streaming.delta.tables import is_table
 from streaming.known import Hashes, hash_paths, hash_states
-from streaming.lake import Lake, is_table
+from streaming.lake import Lake
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import storage_of
 

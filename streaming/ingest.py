@@ -6,8 +6,8 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from streaming.commit import prepare_commit
 from streaming.decode import DecodeSettings
+from streaming.delta.writer import prepare_commit
 from streaming.engines import choose_engine
 from streaming.errors import LakeError
 from streaming.faults import in_one_line

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streaming.delta_rs import open_table, query
-from streaming.lake import Lake, is_table
+from streaming.delta.reader import open_table, query
+from streaming.delta.tables import is_table
+from streaming.lake import Lake
 from streaming.storage.interface import StoredFile
 from streaming.storage.retry import with_patience
 

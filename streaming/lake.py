@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from streaming.delta.tables import create_table, is_table
 from streaming.errors import LakeError
 from streaming.lake_format import FILE, LakeFormat, check_format, read_format, write_format
-from streaming.schemas import QUARANTINE, REFITS, Table, features_table
+from streaming.schemas import QUARANTINE, REFITS, features_table
 from streaming.storage.interface import is_s3, local_path, normalize
-from streaming.storage.open import reach, storage_of
-from streaming.turns import turn
+from streaming.storage.open import reach
 
 if TYPE_CHECKING:  # `pomona status` answers before Spark is imported
-    from pyspark.sql import DataFrame, SparkSession
-
-RETENTION = "interval 3650 days"
-RETENTION_PROPERTIES = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
+    from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True)
@@ -131,46 +128,3 @@ def create_tables(spark: SparkSession, lake: Lake, width: int) -> None:
     create_table(spark, lake.features, features_table(width))
     create_table(spark, lake.quarantine, QUARANTINE)
     create_table(spark, lake.refits, REFITS)
-
-
-def create_table(spark: SparkSession, location: str, table: Table) -> None:
-    """Create a table where there is none; one commit, so that no half of a contract is ever there."""
-    if is_table(location):
-        return
-    with turn(location):
-        _create_table(spark, location, table)
-
-
-def _create_table(spark: SparkSession, location: str, table: Table) -> None:
-    from delta.tables import DeltaTable
-
-    if is_table(location):  # while this one waited
-        return
-    # What a creation leaves that is killed before its commit; Delta takes the folder for a table, and finds none.
-    storage_of(location).delete_tree(f"{location}/_delta_log")
-    builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
-    for column in table.columns:
-        builder = builder.addColumn(
-            column.name, column.type, nullable=column.nullable, comment=column.comment
-        )
-    checks = {f"delta.constraints.{name}": check for name, check in table.constraints.items()}
-    for key, value in (contract_properties(table) | checks).items():
-        builder = builder.property(key, value)
-    builder.execute()
-
-
-def contract_properties(table: Table) -> dict[str, str]:
-    """Delta's properties of a table, without its constraints."""
-    return table.properties | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
-
-
-def is_table(location: str) -> bool:
-    """Whether there is a Delta table, told by its log alone."""
-    log = storage_of(location).list(f"{location}/_delta_log")
-    return any(file.path.endswith((".json", ".parquet")) for file in log)
-
-
-def read_table(spark: SparkSession, location: str, version: int | None = None) -> DataFrame:
-    """A Delta table, as it is now or as of a version."""
-    reader = spark.read.format("delta")
-    return (reader if version is None else reader.option("versionAsOf", version)).load(location)

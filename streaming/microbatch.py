@@ -13,10 +13,11 @@ import pandas as pd
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
-from streaming.commit import SWEEP, BatchId, Writer, prepare_commit
+from streaming.delta.tables import read_table
+from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
 from streaming.featurize import Featurizer
 from streaming.known import KnownImages
-from streaming.lake import Lake, read_table
+from streaming.lake import Lake
 from streaming.outcomes import Outcome
 from streaming.rescue import featurize_whatever_ends
 from streaming.results import BatchResult, Computed

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from streaming.commit import Writer
-from streaming.lake import Lake, read_table
+from streaming.delta.tables import read_table
+from streaming.delta.writer import Writer
+from streaming.lake import Lake
 
 
 def finish_moves(spark: SparkSession, lake: Lake) -> int:

@@ -14,7 +14,7 @@ from itertools import islice
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from streaming.commit import BatchId
+from streaming.delta.writer import BatchId
 from streaming.errors import DeliveryError
 from streaming.failure_rate import FailureRate
 from streaming.microbatch import MicroBatch

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, Row
 
-from streaming.commit import BatchId
+from streaming.delta.writer import BatchId
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 

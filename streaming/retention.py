@@ -7,11 +7,12 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from streaming.delta_rs import open_table
-from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake, is_table
+from streaming.delta.commit_lock import turn
+from streaming.delta.reader import open_table
+from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table
+from streaming.lake import Lake
 from streaming.requests import JSON
 from streaming.tags import Tag
-from streaming.turns import turn
 
 if TYPE_CHECKING:
     from streaming.carrying_out import RunContext

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from streaming.delta_rs import open_table, query, quoted
+from streaming.delta.reader import open_table, query, quoted
 from streaming.lake import Lake
 from streaming.outcomes import Outcome
 from streaming.requests import JSON

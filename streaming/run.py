@@ -15,7 +15,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from streaming.carrying_out import RunContext
 from streaming.checkpoint import set_aside_if_damaged
-from streaming.commit import SWEEP, BatchId
+from streaming.delta.writer import SWEEP, BatchId
 from streaming.errands import Errands
 from streaming.errors import PomonaError
 from streaming.failure_rate import FailureRate

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from streaming.delta.tables import Column, Table
 from streaming.outcomes import Reason
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: name, SQL type, what it holds, and whether it may be null."""
-
-    name: str
-    type: str
-    comment: str
-    nullable: bool = False
-
 
 _CONTENT = (
     Column("path", "string", "Full URI of the image as a person would write it; the key"),
@@ -27,27 +15,6 @@ _ARRIVAL = (
     Column("ingested_at", "timestamp", "When Pomona computed this row"),
     Column("batch_id", "long", "Micro-batch of the stream that wrote this row; -1 for a sweep"),
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A Delta table: columns, properties and CHECK constraints by name."""
-
-    name: str
-    comment: str
-    columns: tuple[Column, ...]
-    properties: dict[str, str] = field(default_factory=dict)
-    constraints: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Column names in order."""
-        return tuple(column.name for column in self.columns)
-
-    @property
-    def ddl(self) -> str:
-        """The columns as Spark's DDL, for `createDataFrame`."""
-        return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
 
 
 def features_table(width: int) -> Table:

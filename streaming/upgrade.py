@@ -9,14 +9,15 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from streaming.delta_rs import open_table
+from streaming.delta.reader import open_table
+from streaming.delta.tables import Table, contract_properties, is_table, read_table
 from streaming.errors import LakeError
 from streaming.faults import in_one_line
-from streaming.lake import Lake, contract_properties, is_table, read_table
+from streaming.lake import Lake
 from streaming.lake_format import FORMAT, write_format
 from streaming.lease import hold
 from streaming.model_store import find_model
-from streaming.schemas import QUARANTINE, REFITS, Table, features_table
+from streaming.schemas import QUARANTINE, REFITS, features_table
 from streaming.session import start_session
 from streaming.storage.interface import is_s3
 

@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pomona.alarm import WATCHED, overdue, parse_limits
-from streaming.commit import Writer
+from streaming.delta.writer import Writer
 from streaming.lake import Lake, create_tables
 from streaming.schemas import REFITS
 from streaming.storage.interface import StoredFile

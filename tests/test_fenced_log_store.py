@@ -21,11 +21,12 @@ from py4j.java_gateway import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from streaming.delta.tables import create_table
 from streaming.errors import LeaseError
 from streaming.faults import explain
 from streaming.fence import fence
 from streaming.jars import FENCED_LOG_STORE
-from streaming.lake import Lake, create_table
+from streaming.lake import Lake
 from streaming.lease import Holder, hold
 from streaming.lease_s3 import TERM_VARIABLE, S3Lease
 from streaming.schemas import QUARANTINE

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.commit import Writer
+from streaming.delta.tables import read_table
+from streaming.delta.writer import Writer
 from streaming.forgetting import forget
-from streaming.lake import Lake, read_table
+from streaming.lake import Lake
 from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
 from support.operation_context import open_context, take_all
 

@@ -14,10 +14,11 @@ import deltalake
 import pytest
 from pyspark.sql import SparkSession
 
+from streaming.delta.tables import Table, create_table, read_table
 from streaming.errors import LakeError
-from streaming.lake import Lake, create_table, read_table
+from streaming.lake import Lake
 from streaming.mobilenet import WIDTH
-from streaming.schemas import QUARANTINE, REFITS, Table
+from streaming.schemas import QUARANTINE, REFITS
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, version
 from support.table_rows import FEATURES, add_features, append, features_row

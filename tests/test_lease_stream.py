@@ -19,9 +19,10 @@ from pyspark.sql import SparkSession
 from streaming import carrying_out
 from streaming.asking import ask
 from streaming.carrying_out import RunContext
+from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import LeaseError, UsageError
 from streaming.ingest import ingest
-from streaming.lake import RETENTION_PROPERTIES, Lake
+from streaming.lake import Lake
 from streaming.lease import holder_of
 from streaming.requests import Request, leave, pending
 from support.cli import Command

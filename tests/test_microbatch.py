@@ -1,4 +1,4 @@
-"""Promises of `streaming.microbatch` and `streaming.commit`: whatever is repeated, each image in one table, once."""
+"""Promises of `streaming.microbatch` and `streaming.delta.writer`: whatever is repeated, each image in one table, once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.commit import BatchId, Writer
 from streaming.decode import DecodeSettings
+from streaming.delta.log import parse_metadata
+from streaming.delta.writer import BatchId, Writer
 from streaming.faults import explain
 from streaming.featurize import Featurizer
 from streaming.known import KnownImages
@@ -21,7 +22,6 @@ from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
 from streaming.schemas import QUARANTINE
 from streaming.storage.interface import StoredFile
-from streaming.table_log import parse_metadata
 from support.lakes import (
     GARBAGE,
     actions,

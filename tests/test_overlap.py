@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pyspark.errors import PySparkException
 
-from streaming.commit import BatchId
+from streaming.delta.writer import BatchId
 from streaming.failure_rate import FailureRate
 from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult, Computed

@@ -19,9 +19,9 @@ from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.snapshot import take_snapshot
 from batch_pca.vectors import Sample, write_vectors
+from streaming.delta.log import read_commits
 from streaming.lake import Lake
 from streaming.sanitize import visible
-from streaming.table_log import read_commits
 from support.feature_lakes import LABELS, commit, images, new_lake
 
 pytestmark = pytest.mark.spark

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.commit import Writer
+from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.known import KnownImages
 from streaming.moves import finish_moves

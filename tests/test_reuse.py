@@ -18,8 +18,8 @@ from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from batch_pca.reuse import Statistics, statistics_of
 from batch_pca.snapshot import take_snapshot
+from streaming.delta.log import read_commits
 from streaming.lake import Lake
-from streaming.table_log import read_commits
 from support.feature_lakes import (
     CONSTANT,
     Images,

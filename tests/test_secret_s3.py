@@ -76,7 +76,7 @@ class Written:
 
     def paths(self, table: str) -> list[str]:
         """The paths of a table's rows, below the source."""
-        from streaming.delta_rs import open_table, query
+        from streaming.delta.reader import open_table, query
 
         found = query(open_table(f"s3a://{self.bucket}/lake/{table}"), "path")
         paths = [row["path"] for batch in found for row in batch.to_pylist()]

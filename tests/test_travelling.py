@@ -20,8 +20,9 @@ from batch_pca.catalog import PublishedRefit
 from pomona.asking import explained
 from pomona.showing import seen
 from pomona.travelling import history
+from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
 from streaming.errors import FaultError
-from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
+from streaming.lake import Lake
 from streaming.lake_format import write_format
 from streaming.schemas import QUARANTINE
 from support.cli import Command, forbid_spark

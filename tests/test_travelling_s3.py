@@ -6,7 +6,7 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from streaming.lake import RETENTION, RETENTION_PROPERTIES
+from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
 from streaming.lake_format import write_format
 from streaming.storage.s3_client import delta_rs_options
 from support.cli import Command, forbid_spark

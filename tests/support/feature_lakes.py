@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from streaming.commit import Writer
-from streaming.lake import Lake, create_table
+from streaming.delta.tables import create_table
+from streaming.delta.writer import Writer
+from streaming.lake import Lake
 from streaming.lake_format import write_format
 from streaming.schemas import features_table
 from support.table_rows import frame_of

@@ -9,8 +9,8 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from streaming.lake import Lake, create_table
-from streaming.schemas import Column, Table
+from streaming.delta.tables import Column, Table, create_table
+from streaming.lake import Lake
 from streaming.storage.interface import StoredFile
 from support.table_rows import add_features, add_quarantine, append
 

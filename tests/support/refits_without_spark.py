@@ -19,8 +19,9 @@ from batch_pca.lineage import write_lineage
 from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from streaming.as_of import resolve
-from streaming.lake import RETENTION, RETENTION_PROPERTIES, Lake
-from streaming.schemas import REFITS, Table
+from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
+from streaming.lake import Lake
+from streaming.schemas import REFITS
 from support.feature_lakes import delta
 
 _TYPES: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Promises of `streaming.table_log`: a table's commits as Spark tells them, without Spark."""
+"""Promises of `streaming.delta.log`: a table's commits as Spark tells them, without Spark."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
+from streaming.delta.log import parse_metadata, read_back, read_commits, version_of
 from streaming.lake import Lake
-from streaming.table_log import parse_metadata, read_back, read_commits, version_of
 from support.feature_lakes import commit, delete, images, new_lake
 
 

@@ -7,16 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
-from streaming.delta_rs import open_table
+from streaming.delta.log import AT_ONCE, Commit, forwards, list_commits, parse_actions, read_commits
+from streaming.delta.reader import open_table
 from streaming.storage.open import storage_of
-from streaming.table_log import (
-    AT_ONCE,
-    Commit,
-    forwards,
-    list_commits,
-    parse_actions,
-    read_commits,
-)
 
 _CHECKPOINT = re.compile(r"/_delta_log/(\d{20})\.checkpoint\b")
 

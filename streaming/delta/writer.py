@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import __version__
-from streaming.delta_rs import open_table
+from streaming.delta.reader import open_table
 
 log = logging.getLogger(__name__)
 

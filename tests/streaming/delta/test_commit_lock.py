@@ -1,4 +1,4 @@
-"""Promises of `streaming.turns`: of two processes that commit to a folder's table, the second waits for the first."""
+"""Promises of `streaming.delta.commit_lock`: of two processes that commit to a folder's table, the second waits for the first."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from streaming.turns import turn
+from streaming.delta.commit_lock import turn
 
 IN_TURN = """
 import sys
-from streaming.turns import turn
+from streaming.delta.commit_lock import turn
 with turn(sys.argv[1]):
     print("mine", flush=True)
     sys.stdin.read(1)

@@ -1,0 +1,1 @@
+"""Delta tables without lake semantics: reading with delta-rs, the transaction log, idempotent writes, time travel."""
