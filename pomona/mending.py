@@ -15,7 +15,7 @@ from streaming.lake import Lake
 from streaming.outcomes import Reason
 from streaming.reconciling import compare
 from streaming.requests import Request
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.interface import normalize
 
 _SHOWN = 20  # paths of each kind

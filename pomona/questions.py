@@ -139,7 +139,7 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
     if not source:
         return None
     from streaming.known import KnownImages
-    from streaming.source import Source
+    from streaming.sources.listing import Source
 
     try:
         where = Source(source)

@@ -20,7 +20,7 @@ from streaming.requests import JSON, Request, answer, answer_with_error
 from streaming.results import BatchResult
 from streaming.retention import KEEP, keep
 from streaming.retrying import retry
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
 
 

@@ -19,7 +19,7 @@ from streaming.extractor import Extractor
 from streaming.fetch import ONE_BY_ONE_ABOVE, Fetched, fetch_ahead, is_young
 from streaming.limits import MAX_CPU_SECONDS, cpu_limited
 from streaming.outcomes import Outcome, Reason
-from streaming.source import label_of
+from streaming.sources.listing import label_of
 from streaming.storage.interface import StoredFile
 from streaming.storage.retry import PATIENCE
 

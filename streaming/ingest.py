@@ -24,7 +24,7 @@ from streaming.session import start_session
 from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.shares import start_workers
 from streaming.signals import stop_requested
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.interface import is_s3, local_path
 
 

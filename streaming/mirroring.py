@@ -7,7 +7,7 @@ import logging
 from streaming.forgetting import drop_rows
 from streaming.gone import Seen, find_gone
 from streaming.microbatch import MicroBatch
-from streaming.source import Source
+from streaming.sources.listing import Source
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from streaming.lake import Lake
 from streaming.outcomes import Outcome
 from streaming.requests import JSON
 from streaming.retrying import look_at
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile, TransientFault
 
 if TYPE_CHECKING:

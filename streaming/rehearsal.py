@@ -27,7 +27,7 @@ from streaming.run import Run
 from streaming.session import SessionSettings, start_session
 from streaming.settings import IngestSettings
 from streaming.shares import start_workers
-from streaming.source import Source
+from streaming.sources.listing import Source
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult
 from streaming.s3a import retries_on_driver
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile, TransientFault
 from streaming.storage.open import storage_of
 

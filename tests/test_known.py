@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from streaming import known as module
 from streaming.known import KnownImages
 from streaming.lake import Lake
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
 from support.lakes import put, put_all
 from support.table_rows import add_features, add_quarantine

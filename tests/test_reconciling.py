@@ -19,7 +19,7 @@ from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.reconciling import compare, mend
 from streaming.settings import IngestSummary
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
 from support.moto_users import create_user, everyone_is_asked

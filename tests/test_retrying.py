@@ -16,7 +16,7 @@ from streaming.errors import SourceError
 from streaming.known import KnownImages
 from streaming.moves import finish_moves
 from streaming.retrying import retry
-from streaming.source import Source
+from streaming.sources.listing import Source
 from support.lakes import GARBAGE, jpeg, put, rows
 from support.operation_context import open_context, take_all
 

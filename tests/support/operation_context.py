@@ -13,7 +13,7 @@ from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
 from streaming.model_store import find_model, read_model
-from streaming.source import Source
+from streaming.sources.listing import Source
 
 
 def open_context(spark: SparkSession, lake: Path, source: str, patience: float = 1) -> RunContext:

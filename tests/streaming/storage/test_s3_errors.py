@@ -17,7 +17,7 @@ from streaming.errors import FaultError, LakeError, PomonaError, SourceError
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.settings import IngestSettings
-from streaming.source import Source
+from streaming.sources.listing import Source
 from streaming.storage.interface import TransientFault
 from streaming.storage.s3 import S3Storage, reach
 from support.moto_users import create_user, everyone_is_asked

@@ -1,4 +1,4 @@
-"""Promises of `streaming.source`: what counts as an image, and that stream and listing agree on it."""
+"""Promises of `streaming.sources.listing`: what counts as an image, and that stream and listing agree on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
-from streaming.source import Source, label_of
+from streaming.sources.listing import Source, label_of
 from streaming.storage.interface import StoredFile
 
 ODD_NAMES = (
