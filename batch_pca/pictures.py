@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 from PIL import Image
 
-from streaming.decode import DecodeSettings, UndecodableImage, decode
 from streaming.delta.reader import open_table, quoted, rows_of
 from streaming.errors import PomonaError
+from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.lake import Lake
 from streaming.storage.interface import TransientFault
 from streaming.storage.open import storage_of

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from streaming import gpu
-from streaming.decode import IMAGE_SUFFIXES, DecodeSettings, decode
 from streaming.engines import create_engine, obstacle
+from streaming.images.decode import IMAGE_SUFFIXES, DecodeSettings, decode
 from streaming.model_store import find_model, read_model
 from streaming.tolerances import TOLERANCES, Way
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.samples import SAMPLE_LABELS, write_samples
-from streaming.decode import IMAGE_SUFFIXES
+from streaming.images.decode import IMAGE_SUFFIXES
 
 TEST_DATA = "POMONA_TEST_DATA"
 #: Pictures that are drawn at most; beyond that, they are repeated under new names.

@@ -74,7 +74,7 @@ main() {
     [ -f "$parts/new/ENVIRONMENT" ] || fail "$1 is not an environment of Pomona"
     fits
     as_root chmod -R u=rwX,go=rX "$parts/new"
-    "$parts/new/bin/python" -I -c 'import onnxruntime, pyarrow, boto3, streaming.decode' ||
+    "$parts/new/bin/python" -I -c 'import onnxruntime, pyarrow, boto3, streaming.images.decode' ||
         fail "the Python of $1 does not run on this node"
     local version
     version=$("$parts/new/bin/pomona" --version) || fail "the command of $1 does not run on this node"

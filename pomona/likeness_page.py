@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from pomona.likeness import Likeness
-from streaming.decode import DecodeSettings, UndecodableImage, decode
 from streaming.errors import FaultError
+from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.sanitize import visible_html
 from streaming.storage.interface import TransientFault
 from streaming.storage.open import storage_of

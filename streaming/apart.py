@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from streaming.errors import FaultError
 from streaming.featurize import Featurizer, Task
-from streaming.limits import how_it_ended
+from streaming.images.resource_limits import how_it_ended
 from streaming.outcomes import Reason
 
 TRIES = 2  # alone, in a fresh process, before an image is said to end its worker

@@ -6,9 +6,9 @@ import hashlib
 import logging
 from datetime import UTC, datetime
 
-from streaming.decode import DECODER_REVISION
 from streaming.errors import UsageError
 from streaming.extractor import Extractor, make_model_id
+from streaming.images.decode import DECODER_REVISION
 from streaming.mobilenet import ARCHITECTURE, INPUT_SIZE, LAYER, WIDTH
 from streaming.model import Converted, convert, fetch_imagenet
 from streaming.tolerances import PRECISIONS

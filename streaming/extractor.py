@@ -49,7 +49,7 @@ class Extractor:
     divisor, offset : float
         A pixel value v in 0..255 is fed as ``v / divisor + offset``.
     decoder_revision : int
-        Revision of `streaming.decode` that the features belong to.
+        Revision of `streaming.images.decode` that the features belong to.
     precision : str
         Type of the network's arithmetic, ``float32`` or ``bfloat16``; the files hold float32.
     onnx_sha256, keras_sha256 : str

@@ -6,16 +6,16 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from streaming.decode import DecodeSettings
 from streaming.delta.writer import prepare_commit
 from streaming.engines import choose_engine
 from streaming.errors import LakeError
 from streaming.faults import in_one_line
 from streaming.featurize import Featurizer
+from streaming.images.decode import DecodeSettings
+from streaming.images.resource_limits import MEMORY_BESIDE
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.lease import Lease, hold
-from streaming.limits import MEMORY_BESIDE
 from streaming.microbatch import MicroBatch
 from streaming.model_store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 
-from streaming.decode import DECODER_REVISION
 from streaming.errors import LakeError, ModelError
 from streaming.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
 from streaming.extractor import Extractor
+from streaming.images.decode import DECODER_REVISION
 from streaming.storage.open import storage_of
 from streaming.tolerances import PRECISIONS
 from streaming.weights import IMAGENET, weights_sha256

@@ -3,7 +3,7 @@
 An image is taken as a viewer would show it: EXIF orientation applied, palette, grey, 16-bit, CMYK
 and alpha turned into RGB (alpha over white), the first frame of an animation; embedded colour
 profiles are not applied. Pillow's bicubic filter resizes it, straight to a square; of large JPEGs
-no more is decoded than that takes (`streaming.square`).
+no more is decoded than that takes (`streaming.images.resize`).
 All of this may be called from several threads, and changes no setting of Pillow.
 """
 

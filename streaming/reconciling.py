@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streaming.decode import DecodeSettings
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
-from streaming.fetch import THREADS_S3, fetch
 from streaming.forgetting import drop_rows
 from streaming.gone import REMOVED_AT_MOST, Gone, Seen, find_gone
+from streaming.images.decode import DecodeSettings
+from streaming.images.fetch import THREADS_S3, fetch
 from streaming.known import Hashes, KnownImages, hash_states
 from streaming.lake import Lake
 from streaming.outcomes import Outcome

@@ -15,9 +15,9 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from streaming.class_archive import archive_file
-from streaming.decode import DecodeSettings
 from streaming.extractor import Extractor
 from streaming.featurize import OUTPUT, Featurizer, Task
+from streaming.images.decode import DecodeSettings
 from streaming.jars import jar_files, java_home
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables

@@ -20,8 +20,8 @@ from streaming.errands import Errands
 from streaming.errors import PomonaError
 from streaming.failure_rate import FailureRate
 from streaming.faults import explain
-from streaming.fetch import is_young
 from streaming.gone import Seen
+from streaming.images.fetch import is_young
 from streaming.lease import Lease
 from streaming.microbatch import MicroBatch
 from streaming.mirroring import mirror

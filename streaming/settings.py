@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streaming.decode import DecodeSettings
 from streaming.errors import UsageError
 from streaming.failure_rate import MAX_FAILURE_RATE
-from streaming.fetch import ONE_BY_ONE_ABOVE
 from streaming.gone import REMOVED_AT_MOST
-from streaming.limits import MAX_CPU_SECONDS
+from streaming.images.decode import DecodeSettings
+from streaming.images.fetch import ONE_BY_ONE_ABOVE
+from streaming.images.resource_limits import MAX_CPU_SECONDS
 from streaming.results import BatchResult
 from streaming.storage.retry import PATIENCE
 from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways

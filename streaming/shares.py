@@ -12,7 +12,7 @@ from streaming import gpu
 from streaming.apart import Apart
 from streaming.errors import PlatformError
 from streaming.featurize import OUTPUT_DDL, Featurizer, Task
-from streaming.limits import volunteer
+from streaming.images.resource_limits import volunteer
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from streaming.apart import Apart, Held
-from streaming.decode import DecodeSettings
 from streaming.errors import FaultError
 from streaming.featurize import Featurizer
+from streaming.images.decode import DecodeSettings
 from streaming.model_store import find_model, read_model
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streaming.decode import DECODER_REVISION
 from streaming.extractor import Extractor
+from streaming.images.decode import DECODER_REVISION
 from streaming.mobilenet import random_tensors, tensors_sha256
 from support.cli import Command, forbid_spark, make_place
 from support.lakes import put

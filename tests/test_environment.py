@@ -18,7 +18,7 @@ from bootstrap.environment import build_environment
 from bootstrap.errors import CloudError
 from bootstrap.ingredients import LEFT_OUT, TOLD, wanted
 from streaming import __version__
-from streaming.decode import DecodeSettings, decode
+from streaming.images.decode import DecodeSettings, decode
 from support.lakes import jpeg
 from support.minimal_rootfs import CleanRoot, make_clean_root
 
@@ -28,7 +28,7 @@ SCRIPT = Path(bootstrap.__file__).with_name("bootstrap_emr.sh")
 DECODE = """
 import hashlib, sys
 import onnxruntime, pyarrow.parquet, deltalake, boto3, ssl, sqlite3
-from streaming.decode import DecodeSettings, decode
+from streaming.images.decode import DecodeSettings, decode
 print(hashlib.sha256(decode(open("/image.jpg", "rb").read(), DecodeSettings()).pixels.tobytes()).hexdigest())
 print(sys.prefix)
 """

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from streaming import featurize, gpu
-from streaming.decode import DecodeSettings
 from streaming.featurize import Featurizer
+from streaming.images.decode import DecodeSettings
 from support.lakes import photos, put_all
 
 

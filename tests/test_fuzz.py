@@ -19,8 +19,8 @@ PROGRAM = f"""
 import collections, json, sys
 from pathlib import Path
 from mutants import mutants
-from streaming.decode import DecodeSettings, UndecodableImage, decode
-from streaming.limits import MEMORY_BESIDE, cpu_limited
+from streaming.images.decode import DecodeSettings, UndecodableImage, decode
+from streaming.images.resource_limits import MEMORY_BESIDE, cpu_limited
 
 def peak():
     status = Path("/proc/self/status")

@@ -98,8 +98,18 @@ def test_only_one_file_imports_tensorflow_and_only_inside_of_functions() -> None
 
 
 def test_what_needs_no_spark_does_not_import_it() -> None:
-    plain = ["streaming.export", "streaming.model_store", "streaming.engines", "streaming.decode"]
-    plain += ["streaming.fetch", "streaming.storage.s3", "streaming.jars", "streaming.weights"]
+    plain = [
+        "streaming.export",
+        "streaming.model_store",
+        "streaming.engines",
+        "streaming.images.decode",
+    ]
+    plain += [
+        "streaming.images.fetch",
+        "streaming.storage.s3",
+        "streaming.jars",
+        "streaming.weights",
+    ]
     plain += ["pomona.samples"]
     program = f"import sys, {', '.join(plain)}; print(*sys.modules)"
     loaded = loaded_by(program)

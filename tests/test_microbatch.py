@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.decode import DecodeSettings
 from streaming.delta.log import parse_metadata
 from streaming.delta.writer import BatchId, Writer
 from streaming.faults import explain
 from streaming.featurize import Featurizer
+from streaming.images.decode import DecodeSettings
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch

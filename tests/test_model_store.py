@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from streaming.decode import DECODER_REVISION
 from streaming.errors import LakeError, ModelError
 from streaming.extractor import Extractor, make_model_id
+from streaming.images.decode import DECODER_REVISION
 from streaming.mobilenet import LAYER, random_tensors, tensors_sha256
 from streaming.model import Converted
 from streaming.model_store import ensure_model, find_model, keep_precision, read_model

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.decode import DecodeSettings
 from streaming.featurize import Featurizer
+from streaming.images.decode import DecodeSettings
 from streaming.ingest import ingest
 from streaming.known import KnownImages
 from streaming.lake import Lake

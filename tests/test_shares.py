@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from streaming import gpu
-from streaming.decode import DecodeSettings
 from streaming.errors import PlatformError
 from streaming.featurize import Featurizer
+from streaming.images.decode import DecodeSettings
 from streaming.microbatch import MicroBatch
 from streaming.shares import Shares, tasks_at_once
 from streaming.storage.interface import StoredFile

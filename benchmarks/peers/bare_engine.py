@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.peers.network import files_below
 from benchmarks.peers.plain_processes import load
 from benchmarks.stopwatch import Stopwatch
-from streaming.decode import decode
+from streaming.images.decode import decode
 
 #: Images that a process holds in memory, 0.6 MB each.
 HELD = 128

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.network import files_below
 from benchmarks.stopwatch import Stopwatch
-from streaming.decode import DecodeSettings, decode
 from streaming.engines import Engine, create_engine
 from streaming.extractor import Extractor
+from streaming.images.decode import DecodeSettings, decode
 
 
 def load(model: str, engine: str) -> tuple[Engine, DecodeSettings]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
+from streaming.images.decode import IMAGE_SUFFIXES
 from streaming.storage.interface import StoredFile, is_s3, local_path, normalize
 from streaming.storage.open import reach, storage_of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap.ingredients import contents, wanted
-from streaming.decode import DECODER_REVISION
 from streaming.extractor import Extractor
+from streaming.images.decode import DECODER_REVISION
 from streaming.weights import weights_sha256
 from support.cluster_configs import CODE, LEAST
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from streaming.decode import DecodeSettings, UndecodableImage, decode
+from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.outcomes import Reason
 
 Pixels = npt.NDArray[np.uint8]

@@ -7,8 +7,8 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from streaming.carrying_out import RunContext
-from streaming.decode import DecodeSettings
 from streaming.featurize import Featurizer
+from streaming.images.decode import DecodeSettings
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch

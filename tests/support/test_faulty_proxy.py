@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import boto3
 import pytest
 
-from streaming.fetch import fetch, fetch_ahead
+from streaming.images.fetch import fetch, fetch_ahead
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from streaming.storage.range_reader import open_ranges

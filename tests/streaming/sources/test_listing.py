@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.decode import IMAGE_SUFFIXES
 from streaming.errors import SourceError
+from streaming.images.decode import IMAGE_SUFFIXES
 from streaming.sources.listing import Source, label_of
 from streaming.storage.interface import StoredFile
 

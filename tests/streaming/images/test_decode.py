@@ -16,7 +16,13 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from streaming.decode import FORMATS, IMAGE_SUFFIXES, DecodeSettings, UndecodableImage, decode
+from streaming.images.decode import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    DecodeSettings,
+    UndecodableImage,
+    decode,
+)
 from streaming.outcomes import Reason
 from support.image_files import EVERY_FORMAT, claiming, photo, reason_of, saved
 
@@ -78,7 +84,7 @@ def test_neither_a_bomb_nor_a_thread_of_pixels_takes_gigabytes() -> None:
     """In a process that may map 2 GB; Pillow 11.3 needs 7 GB to resize the second."""
     program = """
 import resource, sys
-from streaming.decode import DecodeSettings, UndecodableImage, decode
+from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
 try:
     decode(sys.stdin.buffer.read(), DecodeSettings())

@@ -21,7 +21,7 @@ STATUS = Path(
 PROGRAM = """
 import sys
 from pathlib import Path
-from streaming.decode import DecodeSettings, decode
+from streaming.images.decode import DecodeSettings, decode
 
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024

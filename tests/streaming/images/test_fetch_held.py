@@ -1,4 +1,4 @@
-"""Promises of `streaming.fetch` about memory: how many bytes a worker holds, counted until they are let go of."""
+"""Promises of `streaming.images.fetch` about memory: how many bytes a worker holds, counted until they are let go of."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from streaming import featurize
-from streaming import fetch as module
-from streaming.decode import DecodeSettings
-from streaming.fetch import Fetched, fetch_ahead
+from streaming.images import fetch as module
+from streaming.images.decode import DecodeSettings
+from streaming.images.fetch import Fetched, fetch_ahead
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from support.image_files import photo, saved

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from streaming.colours import SIDEWAYS, to_rgb, turn_of
+from streaming.images.color import SIDEWAYS, to_rgb, turn_of
 
 AMPLE = 4
 """A JPEG is reduced only as far as it keeps this many times the side of the square, both ways.

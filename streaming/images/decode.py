@@ -3,7 +3,7 @@
 An image is taken as a viewer would show it: EXIF orientation applied, palette, grey, 16-bit, CMYK
 and alpha turned into RGB (alpha over white), the first frame of an animation; embedded colour
 profiles are not applied. Pillow's bicubic filter resizes it, straight to a square; of large JPEGs
-no more is decoded than that takes (`streaming.square`).
+no more is decoded than that takes (`streaming.images.resize`).
 All of this may be called from several threads, and changes no setting of Pillow.
 """
 
@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from streaming.damage import was_cut_short
-from streaming.limits import MachineFull, memory_limited
+from streaming.images.resize import Square, to_square
+from streaming.images.resource_limits import MachineFull, memory_limited
+from streaming.images.truncation import was_cut_short
 from streaming.outcomes import Reason
-from streaming.square import Square, to_square
 
 DECODER_REVISION = 2
 """Part of the model id: raise it with every change after which some image gives other pixels."""

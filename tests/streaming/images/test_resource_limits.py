@@ -1,4 +1,4 @@
-"""Promises of `streaming.limits`: what one image takes of a worker has bounds that no code of ours must keep."""
+"""Promises of `streaming.images.resource_limits`: what one image takes of a worker has bounds that no code of ours must keep."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.decode import DecodeSettings
-from streaming.limits import MEMORY_BESIDE, cpu_limited, how_it_ended
+from streaming.images.decode import DecodeSettings
+from streaming.images.resource_limits import MEMORY_BESIDE, cpu_limited, how_it_ended
 from streaming.outcomes import Reason
 from support.image_files import claiming, reason_of, tile_bomb
 
@@ -19,7 +19,10 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux 
 
 def run(program: str) -> tuple[int, str]:
     """Exit status and output of Python code in a process of its own."""
-    lines = "from streaming.limits import *\nfrom streaming.limits import resource\n" + program
+    lines = (
+        "from streaming.images.resource_limits import *\nfrom streaming.images.resource_limits import resource\n"
+        + program
+    )
     done = subprocess.run(
         [sys.executable, "-c", lines], capture_output=True, text=True, timeout=100, check=False
     )

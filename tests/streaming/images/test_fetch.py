@@ -1,4 +1,4 @@
-"""Promises of `streaming.fetch`: patience with what may pass, an outcome of its own for each image."""
+"""Promises of `streaming.images.fetch`: patience with what may pass, an outcome of its own for each image."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming import fetch as module
-from streaming.fetch import LITTLE_PATIENCE, Fetched, fetch, fetch_ahead
+from streaming.images import fetch as module
+from streaming.images.fetch import LITTLE_PATIENCE, Fetched, fetch, fetch_ahead
 from streaming.outcomes import Outcome, Reason
 from streaming.storage.interface import StoredFile, TransientFault
 from streaming.storage.local import LocalStorage

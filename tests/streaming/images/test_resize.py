@@ -1,4 +1,4 @@
-"""Promises of `streaming.square`: large JPEGs are decoded in part, and look as if decoded whole.
+"""Promises of `streaming.images.resize`: large JPEGs are decoded in part, and look as if decoded whole.
 
 The oracle is Pillow's own full decoding. The files are larger than the decoder's tests have them.
 """
@@ -16,9 +16,9 @@ import pytest
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 from sklearn.datasets import load_sample_images
 
-from streaming.decode import DecodeSettings, decode
+from streaming.images.decode import DecodeSettings, decode
+from streaming.images.resize import AMPLE, to_square
 from streaming.outcomes import Reason
-from streaming.square import AMPLE, to_square
 from streaming.tolerances import Way
 from support import real_model
 from support.image_files import photo, reason_of, saved

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.decode import DecodeSettings
+from streaming.images.decode import DecodeSettings
 from streaming.outcomes import Reason
 from support.image_files import EVERY_FORMAT, photo, reason_of, saved
 

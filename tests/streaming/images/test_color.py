@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from streaming import colours
-from streaming.decode import decode
+from streaming.images import color as colours
+from streaming.images.decode import decode
 from support.image_files import RAW, SIDE, as_rgb, photo, saved, shown
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streaming import colours
+from streaming.images import color as colours
 from support.image_files import SIDE, as_rgb, over_white, photo, png, saved, shown
 
 

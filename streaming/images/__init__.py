@@ -1,0 +1,1 @@
+"""One image: prefetching read, decode, resize, colour conversion, per-image resource limits."""
