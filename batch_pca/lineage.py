@@ -12,7 +12,7 @@ from typing import Any
 from batch_pca.catalog import PublishedRefit
 from batch_pca.publish import Folder
 from streaming.errors import ModelError
-from streaming.extractor import Extractor
+from streaming.model.metadata import Extractor
 from streaming.storage.open import storage_of
 
 FILE = "refit.json"

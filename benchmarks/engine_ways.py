@@ -22,8 +22,8 @@ import numpy as np
 from streaming import gpu
 from streaming.engines import create_engine, obstacle
 from streaming.images.decode import IMAGE_SUFFIXES, DecodeSettings, decode
-from streaming.model_store import find_model, read_model
-from streaming.tolerances import TOLERANCES, Way
+from streaming.model.backends import TOLERANCES, Way
+from streaming.model.store import find_model, read_model
 
 HELD = 128  # images in memory
 SECONDS = 5.0  # of the processor's time for each measurement

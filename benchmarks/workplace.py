@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.contestants import prepare
 from benchmarks.images import TEST_DATA, Images, find_images
 from benchmarks.sizes import Size
-from streaming.weights import IMAGENET_FILE
+from streaming.model.weights import IMAGENET_FILE
 
 
 @dataclass

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import streaming
 from streaming.cache_dir import cache_folder
 from streaming.errors import UsageError
-from streaming.export import JSON_FILE
-from streaming.model_store import ensure_model, find_model
+from streaming.model.export import JSON_FILE
+from streaming.model.store import ensure_model, find_model
+from streaming.model.weights import IMAGENET, RANDOM, weights_sha256
 from streaming.storage.interface import normalize
-from streaming.weights import IMAGENET, RANDOM, weights_sha256
 
 if TYPE_CHECKING:
     from bootstrap.request import LocalFile

@@ -22,11 +22,11 @@ from streaming.errors import PomonaError
 from streaming.faults import explain
 from streaming.ingest import ingest
 from streaming.lake import Lake
-from streaming.model_store import ensure_model
+from streaming.model.store import ensure_model
+from streaming.model.weights import RANDOM, WeightsUnavailable
 from streaming.outcomes import Outcome
 from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
-from streaming.weights import RANDOM, WeightsUnavailable
 
 PER_LABEL = 20  # in each of the two deliveries
 REFIT = RefitOptions(FitOptions(variance=0.95))

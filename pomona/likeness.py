@@ -18,10 +18,10 @@ from pomona.vector_cache import Vectors, vectors_of
 from streaming.as_of import Pinned, resolve
 from streaming.engines import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
-from streaming.extractor import Extractor
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.lake import Lake
-from streaming.model_store import ensure_model, find_model, read_model
+from streaming.model.metadata import Extractor
+from streaming.model.store import ensure_model, find_model, read_model
 from streaming.storage.interface import normalize
 from streaming.storage.open import storage_of
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streaming import gpu as gpus
 from streaming.errors import ModelError
-from streaming.extractor import INPUT_NAME, OUTPUT_NAME, Extractor
+from streaming.model.metadata import INPUT_NAME, OUTPUT_NAME, Extractor
 
 #: Images a call on the processor. The activations of more leave its caches: 16 are 2 % slower than 4, and take
 #: 250 MB instead of 115.

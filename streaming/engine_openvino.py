@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.errors import ModelError
-from streaming.extractor import Extractor
+from streaming.model.metadata import Extractor
 
 #: The words of OpenVINO for our precisions.
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -86,7 +86,7 @@ def settings(precision: str, threads: int) -> dict[str, object]:
     Parameters
     ----------
     precision : str
-        One of `streaming.tolerances.PRECISIONS`.
+        One of `streaming.model.backends.PRECISIONS`.
     threads : int
         Threads of one operation.
     """

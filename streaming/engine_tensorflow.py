@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.extractor import Extractor
+from streaming.model.metadata import Extractor
 
 
 class TensorFlowEngine:
@@ -16,8 +16,8 @@ class TensorFlowEngine:
 
     def __init__(self, extractor: Extractor, model: bytes, threads: int) -> None:
         """Load `model.weights.h5`; ModelError where it holds another network."""
-        from streaming.model import tensorflow_function
-        from streaming.weights import parse_weights
+        from streaming.model.keras import tensorflow_function
+        from streaming.model.weights import parse_weights
 
         self._width = extractor.width
         self._function = tensorflow_function(parse_weights(model, extractor.model_id), threads)

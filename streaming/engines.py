@@ -12,8 +12,8 @@ from streaming.engine_onnxruntime import OnnxRuntimeEngine
 from streaming.engine_openvino import OpenVinoEngine
 from streaming.engine_tensorflow import TensorFlowEngine
 from streaming.errors import ModelError, UsageError
-from streaming.extractor import Extractor
-from streaming.tolerances import ENGINES, Way, ways
+from streaming.model.backends import ENGINES, Way, ways
+from streaming.model.metadata import Extractor
 
 
 class Engine(Protocol):
@@ -22,7 +22,7 @@ class Engine(Protocol):
     Attributes
     ----------
     name : str
-        One of `streaming.tolerances.ENGINES`.
+        One of `streaming.model.backends.ENGINES`.
     batch : int
         Images that are best handed to it at once.
     """
@@ -42,11 +42,11 @@ def create_engine(
     Parameters
     ----------
     name : str
-        One of `streaming.tolerances.ENGINES`.
+        One of `streaming.model.backends.ENGINES`.
     extractor : Extractor
         The description of the model; its precision is the one that is used.
     model : bytes
-        The file that `streaming.model_store.read_model` gives for this engine.
+        The file that `streaming.model.store.read_model` gives for this engine.
     threads : int
         Threads of one operation.
     gpu : int, optional
@@ -76,11 +76,11 @@ def choose_engine(asked: str | None, precision: str, device: str) -> str:
     Parameters
     ----------
     asked : str or None
-        The user's choice; None: the first that fits in `streaming.tolerances.TOLERANCES`.
+        The user's choice; None: the first that fits in `streaming.model.backends.TOLERANCES`.
     precision : str
         The lake's.
     device : str
-        One of `streaming.tolerances.DEVICES`.
+        One of `streaming.model.backends.DEVICES`.
 
     Raises
     ------

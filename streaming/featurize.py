@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from streaming import gpu
 from streaming.engines import Engine, create_engine
-from streaming.extractor import Extractor
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
 from streaming.images.fetch import ONE_BY_ONE_ABOVE, Fetched, fetch_ahead, is_young
 from streaming.images.resource_limits import MAX_CPU_SECONDS, cpu_limited
+from streaming.model.metadata import Extractor
 from streaming.outcomes import Outcome, Reason
 from streaming.sources.listing import label_of
 from streaming.storage.interface import StoredFile

@@ -17,7 +17,7 @@ from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.lease import Lease, hold
 from streaming.microbatch import MicroBatch
-from streaming.model_store import ensure_model, keep_precision, read_model
+from streaming.model.store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves
 from streaming.run import Run
 from streaming.session import start_session

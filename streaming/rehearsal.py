@@ -15,13 +15,13 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from streaming.class_archive import archive_file
-from streaming.extractor import Extractor
 from streaming.featurize import OUTPUT, Featurizer, Task
 from streaming.images.decode import DecodeSettings
 from streaming.jars import jar_files, java_home
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.microbatch import MicroBatch
+from streaming.model.metadata import Extractor
 from streaming.outcomes import Outcome
 from streaming.run import Run
 from streaming.session import SessionSettings, start_session

@@ -14,9 +14,9 @@ from streaming.gone import REMOVED_AT_MOST
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
+from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 from streaming.results import BatchResult
 from streaming.storage.retry import PATIENCE
-from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
 #: costs by itself, short to wait for and to do again.
@@ -40,7 +40,7 @@ class IngestSettings:
     weights : str, optional
         ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model, or is ``imagenet`` in a new lake.
     engine : str, optional
-        What runs the model, one of `streaming.tolerances.ENGINES`; None is the first that has the precision.
+        What runs the model, one of `streaming.model.backends.ENGINES`; None is the first that has the precision.
     precision : str, optional
         ``float32`` or ``bfloat16``; None keeps the lake's, or is ``float32`` in a new lake.
     device : str

@@ -16,7 +16,7 @@ from streaming.faults import in_one_line
 from streaming.lake import Lake
 from streaming.lake_format import FORMAT, write_format
 from streaming.lease import hold
-from streaming.model_store import find_model
+from streaming.model.store import find_model
 from streaming.schemas import QUARANTINE, REFITS, features_table
 from streaming.session import start_session
 from streaming.storage.interface import is_s3

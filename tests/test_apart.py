@@ -14,7 +14,7 @@ from streaming.apart import Apart, Held
 from streaming.errors import FaultError
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings
-from streaming.model_store import find_model, read_model
+from streaming.model.store import find_model, read_model
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from support.image_files import scan_bomb

@@ -21,7 +21,7 @@ from benchmarks.contestants import Contestant, complaint, last_line, run
 from benchmarks.delta_log import commits, last_version
 from benchmarks.drawn import ROWS_A_FILE, add_rows, clone, made_up, vectors
 from benchmarks.images import Images, image_files
-from streaming.tolerances import Way
+from streaming.model.backends import Way
 from support.lakes import jpeg
 
 ROOT = Path(__file__).parents[1]

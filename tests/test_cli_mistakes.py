@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from streaming.extractor import Extractor
 from streaming.images.decode import DECODER_REVISION
-from streaming.mobilenet import random_tensors, tensors_sha256
+from streaming.model.metadata import Extractor
+from streaming.model.mobilenet_v2 import random_tensors, tensors_sha256
 from support.cli import Command, forbid_spark, make_place
 from support.lakes import put
 
@@ -136,7 +136,7 @@ def test_a_place_where_no_lake_can_be_made(
 ) -> None:
     folder = write_model(place / "elsewhere")
     model = Extractor.from_json((folder / "model.json").read_bytes())
-    monkeypatch.setattr("streaming.model_store.export", lambda *_: (model, {"model.onnx": b"1"}))
+    monkeypatch.setattr("streaming.model.store.export", lambda *_: (model, {"model.onnx": b"1"}))
     told = pomona("ingest", "photos", "/proc/lake").complaint
     assert "/proc/lake" in told
 

@@ -14,7 +14,7 @@ from bootstrap.errors import CloudError
 from bootstrap.uploads import NO_VERSION
 from pomona.cloud_files import code_files, find_uploads
 from streaming.errors import ModelError, UsageError
-from streaming.model_store import find_model
+from streaming.model.store import find_model
 from support.aws_workspace import WEIGHTS, make_cloud_place, write_environment
 from support.cli import forbid_spark
 from support.cluster_configs import names
@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_the_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The real one, made once for all tests of a process.
-    monkeypatch.setattr("streaming.model_store.export", lambda weights, _: exported(weights))
+    monkeypatch.setattr("streaming.model.store.export", lambda weights, _: exported(weights))
     description = names('files.weights = "random"').description
     write_environment(tmp_path / "environment.tar.gz")
     made = find_uploads(description, tmp_path, make=True)

@@ -16,7 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.lake import Lake
-from streaming.mobilenet import WIDTH
+from streaming.model.mobilenet_v2 import WIDTH
 from streaming.schemas import QUARANTINE
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, version

@@ -11,7 +11,7 @@ import pytest
 
 from streaming.engines import choose_engine, create_engine
 from streaming.errors import ModelError, UsageError
-from streaming.tolerances import ENGINES, TOLERANCES, Way
+from streaming.model.backends import ENGINES, TOLERANCES, Way
 from support.real_model import (
     BFLOAT16,
     DEFAULT,

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from streaming.delta.tables import Table, create_table, read_table
 from streaming.errors import LakeError
 from streaming.lake import Lake
-from streaming.mobilenet import WIDTH
+from streaming.model.mobilenet_v2 import WIDTH
 from streaming.schemas import QUARANTINE, REFITS
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, version

@@ -207,8 +207,8 @@ def test_many_rows_are_compared_only_when_asked_again(
 def test_a_picture_that_is_not_in_the_lake_is_featurized(
     tmp_path: Path, random_model: Path
 ) -> None:
-    from streaming.mobilenet import WIDTH as NETWORK
-    from streaming.model_store import find_model
+    from streaming.model.mobilenet_v2 import WIDTH as NETWORK
+    from streaming.model.store import find_model
 
     extractor = find_model(f"file:{random_model}")
     assert extractor

@@ -19,7 +19,7 @@ from streaming.images.decode import DecodeSettings
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
-from streaming.model_store import find_model, read_model
+from streaming.model.store import find_model, read_model
 from streaming.schemas import QUARANTINE
 from streaming.storage.interface import StoredFile
 from support.lakes import (

@@ -18,7 +18,7 @@ from streaming.ingest import ingest
 from streaming.known import KnownImages
 from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
-from streaming.model_store import find_model, read_model
+from streaming.model.store import find_model, read_model
 from streaming.settings import IngestSettings
 from streaming.storage.interface import StoredFile
 from support.image_files import scan_bomb

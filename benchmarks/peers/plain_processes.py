@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from benchmarks.peers.network import files_below
 from benchmarks.stopwatch import Stopwatch
 from streaming.engines import Engine, create_engine
-from streaming.extractor import Extractor
 from streaming.images.decode import DecodeSettings, decode
+from streaming.model.metadata import Extractor
 
 
 def load(model: str, engine: str) -> tuple[Engine, DecodeSettings]:

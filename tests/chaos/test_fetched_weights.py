@@ -11,10 +11,10 @@ from pathlib import Path
 
 PROGRAM = """
 import sys
-import streaming.model
-from streaming.export import export
-from streaming.weights import WeightsUnavailable
-streaming.model._WHERE = sys.argv[1]
+import streaming.model.keras
+from streaming.model.export import export
+from streaming.model.weights import WeightsUnavailable
+streaming.model.keras._WHERE = sys.argv[1]
 try:
     export("imagenet")
 except WeightsUnavailable as error:

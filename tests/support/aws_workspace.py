@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bootstrap.ingredients import contents, wanted
-from streaming.extractor import Extractor
 from streaming.images.decode import DECODER_REVISION
-from streaming.weights import weights_sha256
+from streaming.model.metadata import Extractor
+from streaming.model.weights import weights_sha256
 from support.cluster_configs import CODE, LEAST
 
 #: Weights that need no network; what was exported of them is a small file here: it is uploaded, and no more.

@@ -151,8 +151,8 @@ def forbid_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # What a session begins with, not its name: modules imported meanwhile would keep a patched name for good.
     monkeypatch.setattr("streaming.session.check_package", refuse)
-    monkeypatch.setattr("streaming.export.convert", refuse)
-    monkeypatch.setattr("streaming.export.fetch_imagenet", refuse)
+    monkeypatch.setattr("streaming.model.export.convert", refuse)
+    monkeypatch.setattr("streaming.model.export.fetch_imagenet", refuse)
 
 
 def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

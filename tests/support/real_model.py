@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from streaming.engines import Engine, create_engine, obstacle
-from streaming.export import KERAS_FILE, ONNX_FILE, export
-from streaming.extractor import Extractor
-from streaming.tolerances import TOLERANCES, Way, ways
-from streaming.weights import IMAGENET_FILE
+from streaming.model.backends import TOLERANCES, Way, ways
+from streaming.model.export import KERAS_FILE, ONNX_FILE, export
+from streaming.model.metadata import Extractor
+from streaming.model.weights import IMAGENET_FILE
 
 FLOAT32 = ways(None, None, "float32")
 BFLOAT16 = ways(None, None, "bfloat16")

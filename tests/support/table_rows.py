@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from streaming.lake import Lake
-from streaming.mobilenet import WIDTH
+from streaming.model.mobilenet_v2 import WIDTH
 from streaming.schemas import QUARANTINE, features_table
 from streaming.storage.interface import StoredFile
 

@@ -18,8 +18,8 @@ from sklearn.datasets import load_sample_images
 
 from streaming.images.decode import DecodeSettings, decode
 from streaming.images.resize import AMPLE, to_square
+from streaming.model.backends import Way
 from streaming.outcomes import Reason
-from streaming.tolerances import Way
 from support import real_model
 from support.image_files import photo, reason_of, saved
 

@@ -1,10 +1,10 @@
-"""Promises of `streaming.tolerances`: one table, and rows of different programs may meet by it."""
+"""Promises of `streaming.model.backends`: one table, and rows of different programs may meet by it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from streaming.tolerances import DEVICES, ENGINES, PRECISIONS, TOLERANCES, Way, ways
+from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, Way, ways
 
 
 def test_all_that_share_a_model_id_have_the_bound_of_the_design() -> None:
@@ -30,7 +30,7 @@ def test_words_left_open_find_all_that_fit() -> None:
 
 
 def test_the_documents_tell_of_every_way_and_its_bound() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "ingestion.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "ingestion.md").read_text()
     table = [line.split(" | ") for line in page.splitlines() if line.count("|") == 6]
     told = {Way(*(cell.strip("| `") for cell in cells[:3])): cells[3] for cells in table[2:]}
     assert set(told) == set(TOLERANCES)

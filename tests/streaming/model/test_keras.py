@@ -1,4 +1,4 @@
-"""Promises of `streaming.model`: TensorFlow, started late and kept quiet."""
+"""Promises of `streaming.model.keras`: TensorFlow, started late and kept quiet."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.model import convert
-from streaming.tolerances import TOLERANCES, Way
-from streaming.weights import parse_weights, read_weights
+from streaming.model.backends import TOLERANCES, Way
+from streaming.model.keras import convert
+from streaming.model.weights import parse_weights, read_weights
 from support.real_model import FLOAT32, features, pixels, weights_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 def _python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def _python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_it_starts_neither_tensorflow_nor_keras() -> None:
     done = _python(
-        "import sys, streaming.model\nprint(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+        "import sys, streaming.model.keras\nprint(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     assert done.stdout == "[]\n", done.stderr
 
@@ -46,7 +46,7 @@ def test_imagenet_out_of_reach_is_one_line_with_a_remedy_and_no_noise(tmp_path: 
         unused.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
     done = _python(
-        "from streaming.export import export\nfrom streaming.weights import WeightsUnavailable\n"
+        "from streaming.model.export import export\nfrom streaming.model.weights import WeightsUnavailable\n"
         "try:\n    export('imagenet')\nexcept WeightsUnavailable as error:\n    print(error)",
         KERAS_HOME=str(tmp_path),
         https_proxy=nobody,
@@ -105,7 +105,7 @@ def test_a_setting_of_keras_at_home_does_not_change_the_network(tmp_path: Path) 
         '"image_data_format": "channels_first"}'
     )
     done = _python(
-        "from streaming.model import _build\nfrom streaming.mobilenet import random_tensors\n"
+        "from streaming.model.keras import _build\nfrom streaming.model.mobilenet_v2 import random_tensors\n"
         "n = _build(random_tensors())\nprint(n.input_shape, n.output_shape, n.compute_dtype)",
         KERAS_HOME=str(tmp_path),
     )

@@ -21,9 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.extractor import INPUT_NAME, OUTPUT_NAME
-from streaming.mobilenet import INPUT_SIZE, Tensors
-from streaming.weights import IMAGENET, IMAGENET_SHA256, RANDOM, WeightsUnavailable, cached_imagenet
+from streaming.model.metadata import INPUT_NAME, OUTPUT_NAME
+from streaming.model.mobilenet_v2 import INPUT_SIZE, Tensors
+from streaming.model.weights import (
+    IMAGENET,
+    IMAGENET_SHA256,
+    RANDOM,
+    WeightsUnavailable,
+    cached_imagenet,
+)
 
 OPSET = 17
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streaming.errors import ModelError
-from streaming.mobilenet import Tensors, random_tensors, tensors_sha256
+from streaming.model.hdf5 import EXPECTED, parse_weights
+from streaming.model.mobilenet_v2 import Tensors, random_tensors, tensors_sha256
 from streaming.storage.interface import TransientFault, normalize
 from streaming.storage.open import storage_of
-from streaming.weights_file import EXPECTED, parse_weights
 
 __all__ = ["Weights", "WeightsUnavailable", "parse_weights", "read_weights", "weights_sha256"]
 

@@ -7,12 +7,12 @@ import logging
 from datetime import UTC, datetime
 
 from streaming.errors import UsageError
-from streaming.extractor import Extractor, make_model_id
 from streaming.images.decode import DECODER_REVISION
-from streaming.mobilenet import ARCHITECTURE, INPUT_SIZE, LAYER, WIDTH
-from streaming.model import Converted, convert, fetch_imagenet
-from streaming.tolerances import PRECISIONS
-from streaming.weights import IMAGENET, Weights, cached_imagenet, read_weights
+from streaming.model.backends import PRECISIONS
+from streaming.model.keras import Converted, convert, fetch_imagenet
+from streaming.model.metadata import Extractor, make_model_id
+from streaming.model.mobilenet_v2 import ARCHITECTURE, INPUT_SIZE, LAYER, WIDTH
+from streaming.model.weights import IMAGENET, Weights, cached_imagenet, read_weights
 
 ONNX_FILE = "model.onnx"
 KERAS_FILE = "model.weights.h5"
@@ -29,7 +29,7 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[Extractor, dic
     weights : str
         ``imagenet``, ``random``, or a path or URI of a Keras HDF5 file.
     precision : str
-        One of `streaming.tolerances.PRECISIONS`: it is part of the id; the files hold float32 all the same.
+        One of `streaming.model.backends.PRECISIONS`: it is part of the id; the files hold float32 all the same.
 
     Returns
     -------

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.errors import ModelError
-from streaming.mobilenet import ARCHITECTURE, Tensors, weighted_layers
+from streaming.model.mobilenet_v2 import ARCHITECTURE, Tensors, weighted_layers
 
 #: What a message asks for in place of a file that cannot be used.
 EXPECTED = f"give a Keras .h5 of {ARCHITECTURE} (alpha 1.0), or take random ones"

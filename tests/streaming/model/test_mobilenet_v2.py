@@ -1,4 +1,4 @@
-"""Promises of `streaming.mobilenet`: the network's tensors as data, and the seeded filling."""
+"""Promises of `streaming.model.mobilenet_v2`: the network's tensors as data, and the seeded filling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from streaming.mobilenet import random_tensors, tensors_sha256, weighted_layers
+from streaming.model.mobilenet_v2 import random_tensors, tensors_sha256, weighted_layers
 from support.real_model import weights_file
 
 

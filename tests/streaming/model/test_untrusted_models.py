@@ -16,9 +16,9 @@ import pytest
 from batch_pca.moments import Moments
 from batch_pca.publish import Folder, read_components
 from streaming.errors import ModelError, SnapshotError
-from streaming.extractor import Extractor
-from streaming.model_store import find_model, read_model
-from streaming.weights import IMAGENET_FILE, IMAGENET_SHA256, parse_weights, read_weights
+from streaming.model.metadata import Extractor
+from streaming.model.store import find_model, read_model
+from streaming.model.weights import IMAGENET_FILE, IMAGENET_SHA256, parse_weights, read_weights
 
 
 class Bomb:

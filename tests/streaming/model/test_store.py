@@ -1,4 +1,4 @@
-"""Promises of `streaming.model_store`: a lake has one model, made once, never mixed."""
+"""Promises of `streaming.model.store`: a lake has one model, made once, never mixed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import LakeError, ModelError
-from streaming.extractor import Extractor, make_model_id
 from streaming.images.decode import DECODER_REVISION
-from streaming.mobilenet import LAYER, random_tensors, tensors_sha256
-from streaming.model import Converted
-from streaming.model_store import ensure_model, find_model, keep_precision, read_model
+from streaming.model.backends import PRECISIONS
+from streaming.model.keras import Converted
+from streaming.model.metadata import Extractor, make_model_id
+from streaming.model.mobilenet_v2 import LAYER, random_tensors, tensors_sha256
+from streaming.model.store import ensure_model, find_model, keep_precision, read_model
+from streaming.model.weights import IMAGENET_FILE
 from streaming.storage.local import LocalStorage
-from streaming.tolerances import PRECISIONS
-from streaming.weights import IMAGENET_FILE
 from support.real_model import exported, weights_file
 
 ONNX, KERAS = b"as if ONNX", b"as if Keras"
@@ -167,7 +167,7 @@ def test_the_id_of_a_new_model_ends_with_its_precision(
     models: str, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     converted = Converted(ONNX, KERAS, {})
-    monkeypatch.setattr("streaming.export.convert", lambda tensors: converted)
+    monkeypatch.setattr("streaming.model.export.convert", lambda tensors: converted)
     made = ensure_model(models, "random", precision)
     assert made.model_id.endswith(f"-{precision}")
     assert find_model(models) == made
@@ -204,14 +204,14 @@ def test_a_model_is_made_once_and_then_without_tensorflow(
     assert made.weights == "imagenet"
     assert made.model_id == exported(str(weights_file(shared)))[0].model_id
     code = (
-        "import sys\nfrom streaming.model_store import ensure_model, read_model\n"
+        "import sys\nfrom streaming.model.store import ensure_model, read_model\n"
         "found = ensure_model(sys.argv[1], sys.argv[2])\n"
         "read_model(sys.argv[1], found, 'onnxruntime')\n"
         "print(found.created_at, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, models, str(weights_file(shared))],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=True,

@@ -1,4 +1,4 @@
-"""Promises of `streaming.export`: weights become the three files of a model."""
+"""Promises of `streaming.model.export`: weights become the three files of a model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from streaming.errors import UsageError
-from streaming.export import export
-from streaming.extractor import Extractor
+from streaming.model.export import export
+from streaming.model.metadata import Extractor
 from support.real_model import DEFAULT, exported, features, weights_file
 
 

@@ -10,12 +10,12 @@ import hashlib
 import logging
 
 from streaming.errors import LakeError, ModelError
-from streaming.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
-from streaming.extractor import Extractor
 from streaming.images.decode import DECODER_REVISION
+from streaming.model.backends import PRECISIONS
+from streaming.model.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
+from streaming.model.metadata import Extractor
+from streaming.model.weights import IMAGENET, weights_sha256
 from streaming.storage.open import storage_of
-from streaming.tolerances import PRECISIONS
-from streaming.weights import IMAGENET, weights_sha256
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def keep_precision(models_uri: str, asked: str | None) -> str:
     models_uri : str
         Normalized URI of the lake's folder of models; it need not exist.
     asked : str or None
-        One of `streaming.tolerances.PRECISIONS`; None: whatever the lake has, or else the first of them.
+        One of `streaming.model.backends.PRECISIONS`; None: whatever the lake has, or else the first of them.
 
     Raises
     ------

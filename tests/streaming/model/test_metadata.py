@@ -1,4 +1,4 @@
-"""Promises of `streaming.extractor`: the content of `model.json`."""
+"""Promises of `streaming.model.metadata`: the content of `model.json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from streaming.errors import ModelError
-from streaming.extractor import Extractor, make_model_id
+from streaming.model.metadata import Extractor, make_model_id
 
 SHA = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.weights`: what `--weights` names is read and judged without TensorFlow."""
+"""Promises of `streaming.model.weights`: what `--weights` names is read and judged without TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from streaming.errors import ModelError
-from streaming.mobilenet import random_tensors, tensors_sha256
-from streaming.weights import (
+from streaming.model.mobilenet_v2 import random_tensors, tensors_sha256
+from streaming.model.weights import (
     IMAGENET_FILE,
     WeightsUnavailable,
     cached_imagenet,
@@ -143,12 +143,12 @@ def test_the_hash_is_that_of_the_whole_file(tmp_path: Path) -> None:
 
 def test_a_bad_file_is_judged_before_tensorflow_starts(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom streaming.export import export\nfrom streaming.errors import ModelError\n"
+        "import sys\nfrom streaming.model.export import export\nfrom streaming.errors import ModelError\n"
         "try:\n    export(sys.argv[1])\nexcept ModelError:\n    print('tensorflow' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "absent.h5")],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=True,
