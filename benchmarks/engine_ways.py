@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from streaming import gpu
-from streaming.engines import create_engine, obstacle
+from streaming.engines import gpu
+from streaming.engines.registry import create_engine, obstacle
 from streaming.images.decode import IMAGE_SUFFIXES, DecodeSettings, decode
 from streaming.model.backends import TOLERANCES, Way
 from streaming.model.store import find_model, read_model

@@ -23,7 +23,7 @@ from bootstrap.interpreter import copy_interpreter
 # Loads what a worker loads, but Spark.
 _TRIAL = (
     "import ctypes, sqlite3, ssl; import boto3, deltalake, h5py, matplotlib, numpy, onnxruntime, pandas; "
-    "import pyarrow.parquet, streaming.images.decode, streaming.images.fetch, streaming.engines, pomona.cli"
+    "import pyarrow.parquet, streaming.images.decode, streaming.images.fetch, streaming.engines.registry, pomona.cli"
 )
 
 

@@ -16,7 +16,7 @@ from pomona.asking import explained, open_lake
 from pomona.nearest import nearest
 from pomona.vector_cache import Vectors, vectors_of
 from streaming.as_of import Pinned, resolve
-from streaming.engines import choose_engine, create_engine
+from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.lake import Lake

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streaming import gpu
-from streaming.engines import Engine, create_engine
+from streaming.engines import gpu
+from streaming.engines.registry import Engine, create_engine
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
 from streaming.images.fetch import ONE_BY_ONE_ABOVE, Fetched, fetch_ahead, is_young
 from streaming.images.resource_limits import MAX_CPU_SECONDS, cpu_limited

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from streaming.delta.writer import prepare_commit
-from streaming.engines import choose_engine
+from streaming.engines.registry import choose_engine
 from streaming.errors import LakeError
 from streaming.faults import in_one_line
 from streaming.featurize import Featurizer

@@ -157,7 +157,7 @@ def test_a_precision_that_this_machine_lacks_is_told_before_anything_is_written(
     half = ("ingest", "photos", "half", "--weights", "random")
     new = ("ingest", "photos", "new", "--weights", "random", "--precision", "bfloat16")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    monkeypatch.setattr("streaming.engine_openvino.has_bfloat16", lambda: False)
+    monkeypatch.setattr("streaming.engines.openvino.has_bfloat16", lambda: False)
     for words in (half, new):
         assert "does not have it" in pomona(*words).complaint
         assert pomona(*words).status == 1

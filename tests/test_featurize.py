@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming import featurize, gpu
+from streaming import featurize
+from streaming.engines import gpu
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings
 from support.lakes import photos, put_all

@@ -103,7 +103,7 @@ def test_what_needs_no_spark_does_not_import_it() -> None:
     plain = [
         "streaming.model.export",
         "streaming.model.store",
-        "streaming.engines",
+        "streaming.engines.registry",
         "streaming.images.decode",
     ]
     plain += [

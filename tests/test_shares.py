@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streaming import gpu
+from streaming.engines import gpu
 from streaming.errors import PlatformError
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.network import files_below
 from benchmarks.stopwatch import Stopwatch
-from streaming.engines import Engine, create_engine
+from streaming.engines.registry import Engine, create_engine
 from streaming.images.decode import DecodeSettings, decode
 from streaming.model.metadata import Extractor
 

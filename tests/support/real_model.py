@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from streaming.engines import Engine, create_engine, obstacle
+from streaming.engines.registry import Engine, create_engine, obstacle
 from streaming.model.backends import TOLERANCES, Way, ways
 from streaming.model.export import KERAS_FILE, ONNX_FILE, export
 from streaming.model.metadata import Extractor

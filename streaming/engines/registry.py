@@ -7,10 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming import engine_onnxruntime, engine_openvino
-from streaming.engine_onnxruntime import OnnxRuntimeEngine
-from streaming.engine_openvino import OpenVinoEngine
-from streaming.engine_tensorflow import TensorFlowEngine
+from streaming.engines import onnxruntime as engine_onnxruntime
+from streaming.engines import openvino as engine_openvino
+from streaming.engines.onnxruntime import OnnxRuntimeEngine
+from streaming.engines.openvino import OpenVinoEngine
+from streaming.engines.tensorflow import TensorFlowEngine
 from streaming.errors import ModelError, UsageError
 from streaming.model.backends import ENGINES, Way, ways
 from streaming.model.metadata import Extractor

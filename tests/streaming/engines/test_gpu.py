@@ -1,4 +1,4 @@
-"""Promises of `streaming.gpu`: how many there are, how much fits, and which one a task gets."""
+"""Promises of `streaming.engines.gpu`: how many there are, how much fits, and which one a task gets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streaming import gpu
+from streaming.engines import gpu
 
 
 @dataclass

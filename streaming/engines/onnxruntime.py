@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming import gpu as gpus
+from streaming.engines import gpu as gpus
 from streaming.errors import ModelError
 from streaming.model.metadata import INPUT_NAME, OUTPUT_NAME, Extractor
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.engine_openvino`: the lake's precision and no other, and nobody is told of it."""
+"""Promises of `streaming.engines.openvino`: the lake's precision and no other, and nobody is told of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming import engine_openvino
-from streaming.engine_openvino import OpenVinoEngine, has_bfloat16, obstacle, settings
-from streaming.engines import create_engine
+from streaming.engines import openvino as engine_openvino
+from streaming.engines.openvino import OpenVinoEngine, has_bfloat16, obstacle, settings
+from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
 from support.real_model import exported
 
@@ -111,12 +111,12 @@ def test_features_of_an_earlier_call_stay_as_they_were() -> None:
 @needs_openvino
 def test_importing_it_reports_to_no_one(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom streaming.engine_openvino import has_bfloat16\nhas_bfloat16()\n"
+        "import sys\nfrom streaming.engines.openvino import has_bfloat16\nhas_bfloat16()\n"
         "print('openvino' in sys.modules, sys.modules['openvino_telemetry'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
         env=os.environ | {"HOME": str(tmp_path)},
         capture_output=True,
         text=True,

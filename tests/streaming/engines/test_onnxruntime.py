@@ -1,4 +1,4 @@
-"""Promises of `streaming.engine_onnxruntime`: a GPU or a refusal, never the processor in its place."""
+"""Promises of `streaming.engines.onnxruntime`: a GPU or a refusal, never the processor in its place."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from streaming import engine_onnxruntime, gpu
-from streaming.engine_onnxruntime import OnnxRuntimeEngine, cuda_options, obstacle
-from streaming.engines import create_engine
+from streaming.engines import gpu
+from streaming.engines import onnxruntime as engine_onnxruntime
+from streaming.engines.onnxruntime import OnnxRuntimeEngine, cuda_options, obstacle
+from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
 from support.real_model import exported
 
@@ -28,7 +29,7 @@ CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def test_it_notes_down_nothing_for_its_maker(tmp_path: Path) -> None:
-    program = "from streaming.engine_onnxruntime import obstacle; print(bool(obstacle('cuda')))"
+    program = "from streaming.engines.onnxruntime import obstacle; print(bool(obstacle('cuda')))"
     env = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     env.pop("ORT_DISABLE_TELEMETRY", None)
     env.pop("XDG_CACHE_HOME", None)

@@ -1,4 +1,4 @@
-"""Promises of `streaming.engines`: the same features, whoever runs the network, and a choice made before all else."""
+"""Promises of `streaming.engines.registry`: the same features, whoever runs the network, and a choice made before all else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.engines import choose_engine, create_engine
+from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import ModelError, UsageError
 from streaming.model.backends import ENGINES, TOLERANCES, Way
 from support.real_model import (
@@ -98,7 +98,7 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(shared: Path, name: str)
 
 def test_onnx_runtime_needs_no_tensorflow() -> None:
     code = (
-        "import sys, streaming.engines as e, streaming.errors as f\n"
+        "import sys, streaming.engines.registry as e, streaming.errors as f\n"
         "try:\n    e.create_engine('onnxruntime', type('X', (), {'model_id': 'x'}), b'abc')\n"
         "except f.ModelError:\n    pass\n"
         "slow = {'tensorflow', 'keras', 'h5py', 'pyspark', 'openvino'}\n"
@@ -106,7 +106,7 @@ def test_onnx_runtime_needs_no_tensorflow() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         check=True,
@@ -127,7 +127,7 @@ def test_onnx_runtime_needs_no_tensorflow() -> None:
 def test_the_precision_chooses_where_no_one_did(
     monkeypatch: pytest.MonkeyPatch, asked: str | None, precision: str, device: str, chosen: str
 ) -> None:
-    monkeypatch.setattr("streaming.engine_openvino.obstacle", lambda precision: None)
+    monkeypatch.setattr("streaming.engines.openvino.obstacle", lambda precision: None)
     assert choose_engine(asked, precision, device) == chosen
 
 

@@ -1,0 +1,1 @@
+"""Inference backends (ONNX Runtime, OpenVINO, TensorFlow) and GPU discovery."""
