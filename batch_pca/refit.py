@@ -34,10 +34,10 @@ from streaming.as_of import Pinned, resolve
 from streaming.delta.log import read_commits
 from streaming.delta.tables import create_table
 from streaming.delta.writer import prepare_commit
-from streaming.faults import in_one_line
 from streaming.lake import Lake
 from streaming.schemas import REFITS
-from streaming.session import start_session
+from streaming.spark.errors import in_one_line
+from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, normalize
 
 log = logging.getLogger(__name__)

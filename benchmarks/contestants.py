@@ -130,7 +130,7 @@ def environment() -> dict[str, str]:
         "DO_NOT_TRACK": "true",
     }
     if "JAVA_HOME" not in env and not shutil.which("java"):
-        from streaming.jars import java_home
+        from streaming.spark.java import java_home
 
         env["JAVA_HOME"] = str(java_home())
     return env

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pyspark
 
-from streaming.jars import FENCED_LOG_STORE, OLDEST_JAVA, jar_files
+from streaming.spark.jars import FENCED_LOG_STORE, jar_files
+from streaming.spark.java import OLDEST_JAVA
 
 HERE = Path(__file__).parent
 SOURCES = sorted(HERE.rglob("*.java"))

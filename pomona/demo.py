@@ -19,7 +19,6 @@ from pomona.samples import SAMPLE_LABELS, write_broken, write_samples
 from pomona.screen import Screen, summary_lines
 from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
-from streaming.faults import explain
 from streaming.ingest import ingest
 from streaming.lake import Lake
 from streaming.model.store import ensure_model
@@ -27,6 +26,7 @@ from streaming.model.weights import RANDOM, WeightsUnavailable
 from streaming.outcomes import Outcome
 from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
+from streaming.spark.errors import explain
 
 PER_LABEL = 20  # in each of the two deliveries
 REFIT = RefitOptions(FitOptions(variance=0.95))

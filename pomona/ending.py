@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from pomona.screen import Screen
 from streaming.ending import stop
-from streaming.faults import in_one_line
 from streaming.lake import Lake
+from streaming.spark.errors import in_one_line
 
 
 def stop_and_tell(lake: str, *, as_json: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from pomona.screen import Screen
 from streaming.asking import ask
 from streaming.errors import LakeError, UsageError
-from streaming.faults import in_one_line
 from streaming.ingest import check_apart
 from streaming.known import KnownImages
 from streaming.lake import Lake
@@ -16,6 +15,7 @@ from streaming.outcomes import Reason
 from streaming.reconciling import compare
 from streaming.requests import Request
 from streaming.sources.listing import Source
+from streaming.spark.errors import in_one_line
 from streaming.storage.interface import normalize
 
 _SHOWN = 20  # paths of each kind

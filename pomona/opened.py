@@ -121,7 +121,7 @@ class OpenLake:
     def features(self, as_of: str | int | None = None) -> DataFrame:
         """All rows of the features, as a Spark DataFrame; starts Spark, or takes the session that runs."""
         from streaming.delta.tables import read_table
-        from streaming.session import start_session
+        from streaming.spark.session import start_session
 
         number = self.version(as_of)
         return read_table(start_session(s3=is_s3(self.root)), self._lake.features, number)

@@ -24,9 +24,9 @@ from pomona.sql_tables import TABLES, lake_session, register
 from pomona.travelling import pin
 from streaming.as_of import Pinned, resolve
 from streaming.errors import PomonaError, UsageError
-from streaming.faults import explain
 from streaming.sanitize import visible_json
-from streaming.session import start_session
+from streaming.spark.errors import explain
+from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3
 
 #: Rows that a table on the screen shows; CSV and JSON have all.

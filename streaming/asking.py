@@ -18,9 +18,9 @@ from streaming.microbatch import MicroBatch
 from streaming.overlap import Overlap
 from streaming.requests import JSON, Request, find_answer, leave, withdraw
 from streaming.results import BatchResult
-from streaming.session import start_session
 from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.sources.listing import Source
+from streaming.spark.session import start_session
 from streaming.storage.interface import StoredFile, is_s3
 from streaming.storage.open import storage_of
 

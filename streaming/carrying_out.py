@@ -10,7 +10,6 @@ from pyspark.sql import SparkSession
 
 from streaming import __version__
 from streaming.errors import LeaseError, PomonaError, UsageError
-from streaming.faults import in_one_line
 from streaming.forgetting import forget
 from streaming.known import KnownImages
 from streaming.lake import Lake
@@ -21,6 +20,7 @@ from streaming.results import BatchResult
 from streaming.retention import KEEP, keep
 from streaming.retrying import retry
 from streaming.sources.listing import Source
+from streaming.spark.errors import in_one_line
 from streaming.storage.interface import StoredFile
 
 

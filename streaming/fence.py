@@ -18,7 +18,7 @@ from py4j.protocol import Py4JError
 
 from streaming import __version__
 from streaming.lease import Holder
-from streaming.session import LOG_STORE, LOG_STORE_SETTING
+from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
 from streaming.storage.s3 import ask_patiently
 from streaming.storage.s3_client import s3_client, split
 from streaming.storage.s3_errors import PRECONDITION_FAILED

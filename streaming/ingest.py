@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from streaming.delta.writer import prepare_commit
 from streaming.engines.registry import choose_engine
 from streaming.errors import LakeError
-from streaming.faults import in_one_line
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
@@ -20,11 +19,12 @@ from streaming.microbatch import MicroBatch
 from streaming.model.store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves
 from streaming.run import Run
-from streaming.session import start_session
 from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.shares import start_workers
 from streaming.signals import stop_requested
 from streaming.sources.listing import Source
+from streaming.spark.errors import in_one_line
+from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, local_path
 
 

@@ -14,20 +14,21 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from streaming.class_archive import archive_file
 from streaming.featurize import OUTPUT, Featurizer, Task
 from streaming.images.decode import DecodeSettings
-from streaming.jars import jar_files, java_home
 from streaming.known import KnownImages
 from streaming.lake import Lake, create_tables
 from streaming.microbatch import MicroBatch
 from streaming.model.metadata import Extractor
 from streaming.outcomes import Outcome
 from streaming.run import Run
-from streaming.session import SessionSettings, start_session
 from streaming.settings import IngestSettings
 from streaming.shares import start_workers
 from streaming.sources.listing import Source
+from streaming.spark.class_data_sharing import archive_file
+from streaming.spark.jars import jar_files
+from streaming.spark.java import java_home
+from streaming.spark.session import SessionSettings, start_session
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ from streaming.delta.writer import SWEEP, BatchId
 from streaming.errands import Errands
 from streaming.errors import PomonaError
 from streaming.failure_rate import FailureRate
-from streaming.faults import explain
 from streaming.gone import Seen
 from streaming.images.fetch import is_young
 from streaming.lease import Lease
@@ -28,9 +27,10 @@ from streaming.mirroring import mirror
 from streaming.outcomes import Outcome
 from streaming.overlap import Overlap, Stopped
 from streaming.results import BatchResult
-from streaming.s3a import retries_on_driver
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.sources.listing import Source
+from streaming.spark.errors import explain
+from streaming.spark.s3a_metrics import retries_on_driver
 from streaming.storage.interface import StoredFile, TransientFault
 from streaming.storage.open import storage_of
 

@@ -12,13 +12,13 @@ from pyspark.sql import SparkSession
 from streaming.delta.reader import open_table
 from streaming.delta.tables import Table, contract_properties, is_table, read_table
 from streaming.errors import LakeError
-from streaming.faults import in_one_line
 from streaming.lake import Lake
 from streaming.lake_format import FORMAT, write_format
 from streaming.lease import hold
 from streaming.model.store import find_model
 from streaming.schemas import QUARANTINE, REFITS, features_table
-from streaming.session import start_session
+from streaming.spark.errors import in_one_line
+from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3
 
 _WIDTH = re.compile(r"\bfeatures\s*\)\s*=\s*(\d+)")

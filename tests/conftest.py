@@ -55,7 +55,7 @@ def bucket(aws: dict[str, str]) -> str:
 @pytest.fixture(scope="session")
 def spark(aws: dict[str, str]) -> Iterator[Any]:
     """One Spark session for all tests of a process, started when the first asks for it; it reaches `aws` too."""
-    from streaming.session import start_session
+    from streaming.spark.session import start_session
 
     session = start_session(s3=True)
     yield session

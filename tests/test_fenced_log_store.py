@@ -23,13 +23,13 @@ from pyspark.sql import SparkSession
 
 from streaming.delta.tables import create_table
 from streaming.errors import LeaseError
-from streaming.faults import explain
 from streaming.fence import fence
-from streaming.jars import FENCED_LOG_STORE
 from streaming.lake import Lake
 from streaming.lease import Holder, hold
 from streaming.lease_s3 import TERM_VARIABLE, S3Lease
 from streaming.schemas import QUARANTINE
+from streaming.spark.errors import explain
+from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import storage_of
 from support.blocking_proxy import HoldingProxy, holding_proxy

@@ -109,7 +109,7 @@ def test_what_needs_no_spark_does_not_import_it() -> None:
     plain += [
         "streaming.images.fetch",
         "streaming.storage.s3",
-        "streaming.jars",
+        "streaming.spark.jars",
         "streaming.model.weights",
     ]
     plain += ["pomona.samples"]

@@ -13,7 +13,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from streaming.delta.log import parse_metadata
 from streaming.delta.writer import BatchId, Writer
-from streaming.faults import explain
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.known import KnownImages
@@ -21,6 +20,7 @@ from streaming.lake import Lake
 from streaming.microbatch import MicroBatch
 from streaming.model.store import find_model, read_model
 from streaming.schemas import QUARANTINE
+from streaming.spark.errors import explain
 from streaming.storage.interface import StoredFile
 from support.lakes import (
     GARBAGE,

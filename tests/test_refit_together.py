@@ -21,7 +21,7 @@ import json, sys
 from batch_pca import refit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions
-from streaming.session import start_session
+from streaming.spark.session import start_session
 
 start_session()
 print("ready", flush=True)

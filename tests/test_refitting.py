@@ -163,7 +163,7 @@ def schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
     (tmp_path / "features" / "_delta_log").mkdir(parents=True)
     (tmp_path / "features" / "_delta_log" / "0.json").touch()
     write_format(str(tmp_path))
-    monkeypatch.setattr("streaming.session.start_session", lambda **_: None)
+    monkeypatch.setattr("streaming.spark.session.start_session", lambda **_: None)
 
     def run(*answers: Answer, number: signal.Signals = signal.SIGINT) -> list[float]:
         left = list(answers)

@@ -11,7 +11,7 @@ import pytest
 from batch_pca.moments import Moments
 from batch_pca.summing import moved, sum_moments
 from streaming.errors import SnapshotError
-from streaming.faults import explain
+from streaming.spark.errors import explain
 from support.table_rows import frame_of
 
 pytestmark = pytest.mark.spark

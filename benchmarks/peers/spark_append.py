@@ -11,7 +11,7 @@ import sys
 import time
 
 from benchmarks.stopwatch import Stopwatch
-from streaming.jars import jar_files
+from streaming.spark.jars import jar_files
 
 
 def main() -> None:

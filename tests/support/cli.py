@@ -150,7 +150,7 @@ def forbid_spark(monkeypatch: pytest.MonkeyPatch) -> None:
         raise SparkStarted
 
     # What a session begins with, not its name: modules imported meanwhile would keep a patched name for good.
-    monkeypatch.setattr("streaming.session.check_package", refuse)
+    monkeypatch.setattr("streaming.spark.session.check_package", refuse)
     monkeypatch.setattr("streaming.model.export.convert", refuse)
     monkeypatch.setattr("streaming.model.export.fetch_imagenet", refuse)
 

@@ -23,7 +23,7 @@ from support.lake_invariants import Witness
 PLAIN_SPARK = """
 import json, sys
 from pyspark.ml import PipelineModel
-from streaming.session import start_session
+from streaming.spark.session import start_session
 lake = sys.argv[1]
 spark = start_session(s3=lake.startswith("s3a:"))
 told = {}

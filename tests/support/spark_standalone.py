@@ -19,8 +19,9 @@ from pathlib import Path
 import pyspark
 
 import bootstrap
-from streaming.jars import FENCED_LOG_STORE, jar_files, java_home
-from streaming.session import LOG_STORE, LOG_STORE_SETTING
+from streaming.spark.jars import FENCED_LOG_STORE, jar_files
+from streaming.spark.java import java_home
+from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
 from support.cli import Done, environment, slowness
 
 SPARK = Path(pyspark.__file__).parent

@@ -13,7 +13,7 @@ import deltalake
 import pytest
 
 from streaming.cache_dir import cache_folder
-from streaming.jars import jar_files
+from streaming.spark.jars import jar_files
 from support.lakes import jpeg
 from support.moto_users import create_user, everyone_is_asked
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.exhausted`: what has run out is named, and once there is more of it, all goes on."""
+"""Promises of `streaming.spark.resource_exhaustion`: what has run out is named, and once there is more of it, all goes on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.errors import FaultError
-from streaming.exhausted import explain_exhaustion
 from streaming.ingest import ingest
 from streaming.lake import Lake
+from streaming.spark.resource_exhaustion import explain_exhaustion
 from support.lakes import GARBAGE, ONCE, below, photos, put_all
 from support.small_disk import small_disk
 
@@ -53,8 +53,8 @@ def test_anything_else_is_not_explained_away() -> None:
 @pytest.mark.slow
 def test_java_with_too_little_memory_to_start_is_told_how_to_get_more() -> None:
     program = (
-        "from streaming.session import start_session\n"
-        "from streaming.faults import explain\n"
+        "from streaming.spark.session import start_session\n"
+        "from streaming.spark.errors import explain\n"
         "try: start_session()\n"
         "except Exception as error: print(explain(error))"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streaming.cache_dir import cache_folder
-from streaming.jars import jar_files
+from streaming.spark.jars import jar_files
 from support.lakes import jpeg, put_all, rows
 
 pytestmark = pytest.mark.end_to_end

@@ -12,10 +12,11 @@ from pyspark.sql import SparkSession
 
 import streaming
 from streaming.cache_dir import cache_folder
-from streaming.class_archive import archive_file, dumping_options, sharing_options
 from streaming.errors import PlatformError
-from streaming.jars import FENCED_LOG_STORE, jar_files, java_home
 from streaming.signals import signals_held
+from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
+from streaming.spark.jars import FENCED_LOG_STORE, jar_files
+from streaming.spark.java import java_home
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ _LOCAL = {
     "spark.ui.retainedStages": "20",
     "spark.ui.retainedTasks": "200",
     "spark.sql.ui.retainedExecutions": "20",
-    "spark.python.daemon.module": "streaming.worker_daemon",
+    "spark.python.daemon.module": "streaming.spark.worker_daemon",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
 }

@@ -14,7 +14,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("module", "stacks"), [("streaming.worker_daemon", 0), ("pyspark.daemon", 1)]
+    ("module", "stacks"), [("streaming.spark.worker_daemon", 0), ("pyspark.daemon", 1)]
 )
 def test_a_worker_whose_task_is_gone_ends_in_silence(module: str, stacks: int) -> None:
     """PySpark's own tells it with a stack: where that changes, ours can go."""

