@@ -14,8 +14,8 @@ from streaming.delta.commit_lock import turn
 from streaming.delta.reader import open_table, rows_of
 from streaming.delta.tables import is_table
 from streaming.delta.writer import Writer
-from streaming.lake import Lake
-from streaming.schemas import REFITS
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import REFITS
 
 #: Columns that are attributes of a refit as they are.
 _PLAIN = [name for name in REFITS.names if name not in ("components", "explained_variance_ratio")]
@@ -23,7 +23,7 @@ _PLAIN = [name for name in REFITS.names if name not in ("components", "explained
 
 @dataclass(frozen=True)
 class PublishedRefit:
-    """One row of ``refits/``; the columns are described in `streaming.schemas.REFITS`.
+    """One row of ``refits/``; the columns are described in `streaming.lake.schemas.REFITS`.
 
     Attributes
     ----------

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from batch_pca.moments import Moments, MomentsBuilder, Vector
 from batch_pca.reading import below, feature_matrix
 from streaming.delta.reader import changes, open_table
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 
 # A replaced row has gone as it was before, and come as it is after.
 _COMES = ("insert", "update_postimage")

@@ -14,7 +14,7 @@ from PIL import Image
 from streaming.delta.reader import open_table, quoted, rows_of
 from streaming.errors import PomonaError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import TransientFault
 from streaming.storage.open import storage_of
 

@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from batch_pca.fit import Reduction
 from batch_pca.moments import Moments
 from batch_pca.pipeline import pipeline_model
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path
 from streaming.storage.open import storage_of
 

@@ -30,12 +30,12 @@ from batch_pca.snapshot import take_snapshot
 from batch_pca.unchanged import find_unchanged
 from batch_pca.vectors import write_vectors
 from streaming import __version__
-from streaming.as_of import Pinned, resolve
 from streaming.delta.log import read_commits
 from streaming.delta.tables import create_table
 from streaming.delta.writer import prepare_commit
-from streaming.lake import Lake
-from streaming.schemas import REFITS
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import REFITS
+from streaming.lake.versions import Pinned, resolve
 from streaming.spark.errors import in_one_line
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, normalize
@@ -55,7 +55,7 @@ class RefitOptions:
     fit : FitOptions
         Number of components, or share of the variance.
     as_of : str, optional
-        Version of the features as `streaming.as_of.resolve` takes it; None is the latest.
+        Version of the features as `streaming.lake.versions.resolve` takes it; None is the latest.
     fit_on : str, optional
         Fit on the rows below this prefix only, and transform all.
     full : bool

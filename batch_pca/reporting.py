@@ -14,7 +14,7 @@ from batch_pca.publish import Folder
 from batch_pca.vectors import Sample
 from streaming.delta.reader import open_table, rows_of
 from streaming.delta.tables import is_table
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 
 #: Refits that are listed and plotted, the latest so many.
 _LATEST = 30

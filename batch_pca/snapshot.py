@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch_pca.reading import Part, plan_parts
-from streaming.as_of import Pinned
 from streaming.delta.reader import open_table, query, quoted
 from streaming.delta.tables import read_table
 from streaming.errors import SnapshotError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.versions import Pinned
 from streaming.storage.interface import normalize
 
 

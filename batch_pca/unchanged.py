@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from batch_pca.catalog import PublishedRefit
 from batch_pca.changes import change_feed
 from streaming.delta.log import Version
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 
 
 def find_unchanged(

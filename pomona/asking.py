@@ -9,7 +9,7 @@ from typing import Any
 
 from streaming.delta.reader import table_faults
 from streaming.errors import FaultError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import TransientFault
 
 Answer = dict[str, Any]

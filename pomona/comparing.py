@@ -14,8 +14,8 @@ from pomona.nearest import Places
 from pomona.screen import Screen
 from pomona.travelling import pin
 from pomona.vector_cache import Vectors, vectors_of
-from streaming.as_of import resolve
 from streaming.errors import LimitPassed, UsageError
+from streaming.lake.versions import resolve
 
 
 def similar_and_tell(

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from pomona.asking import Answer, explained, open_lake
 from pomona.travelling import pinned_json
-from streaming.as_of import Pinned, resolve
 from streaming.delta.reader import open_table, query
 from streaming.errors import UsageError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.versions import Pinned, resolve
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -42,7 +42,7 @@ def diff(location: str, one: str, other: str) -> Answer:
     location : str
         Folder or URI of the lake.
     one, other : str
-        A version as `streaming.as_of.resolve` takes it, or the id of a refit.
+        A version as `streaming.lake.versions.resolve` takes it, or the id of a refit.
 
     Returns
     -------

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pomona.nearest import DIGITS, Cosines, Places
 from pomona.vector_cache import Vectors
 from streaming.delta.reader import open_table, rows_of
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 
 #: Pairs that are compared without being asked twice: of so many rows, a minute or two on two cores.
 ROWS_AT_ONCE = 50_000

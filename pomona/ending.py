@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from pomona.screen import Screen
 from streaming.ending import stop
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.spark.errors import in_one_line
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pomona.asking import explained, open_lake
 from pomona.nearest import nearest
 from pomona.vector_cache import Vectors, vectors_of
-from streaming.as_of import Pinned, resolve
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.versions import Pinned, resolve
 from streaming.model.metadata import Extractor
 from streaming.model.store import ensure_model, find_model, read_model
 from streaming.storage.interface import normalize
@@ -97,7 +97,7 @@ def similar(
     top : int
         How many.
     as_of : str or Pinned, optional
-        The version of the features to look in, as `streaming.as_of.resolve` takes it.
+        The version of the features to look in, as `streaming.lake.versions.resolve` takes it.
 
     Raises
     ------

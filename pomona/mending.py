@@ -9,8 +9,8 @@ from pomona.screen import Screen
 from streaming.asking import ask
 from streaming.errors import LakeError, UsageError
 from streaming.ingest import check_apart
-from streaming.known import KnownImages
-from streaming.lake import Lake
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
 from streaming.reconciling import compare
 from streaming.requests import Request

@@ -16,9 +16,9 @@ from batch_pca.projection import Projection
 from batch_pca.published_fit import read_fit
 from batch_pca.reading import feature_matrix
 from pomona.asking import explained, open_lake
-from streaming.as_of import resolve
 from streaming.delta.reader import arrow_of, open_table
 from streaming.errors import SnapshotError
+from streaming.lake.versions import resolve
 from streaming.storage.interface import is_s3
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.asking import Answer, explained, open_lake
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path, normalize
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def show_refit(location: str, refit_id: str) -> Answer:
     """Where a refit comes from: `batch_pca.lineage.lineage`, with ``folder``, ``csv``, ``drift_told`` and ``tags``."""
     from batch_pca.catalog import published
     from batch_pca.lineage import lineage
-    from streaming.tags import read_tags
+    from streaming.lake.tags import read_tags
 
     lake: Lake = open_lake(location)
     with explained():

@@ -22,8 +22,8 @@ from pomona.screen import Screen
 from pomona.sql_check import check_query, first_line
 from pomona.sql_tables import TABLES, lake_session, register
 from pomona.travelling import pin
-from streaming.as_of import Pinned, resolve
 from streaming.errors import PomonaError, UsageError
+from streaming.lake.versions import Pinned, resolve
 from streaming.sanitize import visible_json
 from streaming.spark.errors import explain
 from streaming.spark.session import start_session

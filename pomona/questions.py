@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from pomona.asking import Answer, explained, iso, open_lake, plain
 from pomona.travelling import pinned_json
-from streaming.as_of import Pinned, reigned_until, resolve, version_at
 from streaming.delta.log import Version, read_back
 from streaming.delta.reader import changes, open_table, open_tables, quoted, rows_of, table_faults
 from streaming.delta.tables import is_table
 from streaming.errors import PomonaError, UsageError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.versions import Pinned, reigned_until, resolve, version_at
 from streaming.outcomes import Reason
 from streaming.storage.interface import TransientFault
 
@@ -138,7 +138,7 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
     """Images that the next run would take; None where the source is out of reach from here."""
     if not source:
         return None
-    from streaming.known import KnownImages
+    from streaming.lake.image_index import KnownImages
     from streaming.sources.listing import Source
 
     try:

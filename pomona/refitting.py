@@ -58,7 +58,7 @@ def refit_every(
     """
     seconds = parse_duration(every)
     screen = Screen(as_json=as_json)
-    from streaming.lake import Lake
+    from streaming.lake.layout import Lake
     from streaming.spark.session import start_session
     from streaming.storage.interface import is_s3
 

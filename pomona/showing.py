@@ -9,11 +9,11 @@ import numpy as np
 
 from pomona.asking import Answer, explained, open_lake, plain
 from pomona.travelling import names_of, pinned_json
-from streaming.as_of import Pinned, resolve, version_at
 from streaming.delta.reader import changes, open_table, plain_rows, quoted, rows_of, table_faults
 from streaming.delta.time_travel import commit_times, oldest_whole
 from streaming.errors import LakeError, SnapshotError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.versions import Pinned, resolve, version_at
 from streaming.storage.interface import normalize
 
 if TYPE_CHECKING:

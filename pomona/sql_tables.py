@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
-from streaming.as_of import Pinned, reigned_until, version_at
 from streaming.delta.tables import is_table, read_table
 from streaming.errors import LakeError, PlatformError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.versions import Pinned, reigned_until, version_at
 from streaming.storage.open import storage_of
 
 #: What a query may read.

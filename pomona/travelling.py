@@ -6,16 +6,16 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from pomona.asking import Answer, explained, iso, open_lake
-from streaming.as_of import Pinned, resolve
 from streaming.delta.log import Version, read_commits
 from streaming.delta.reader import open_table, rows_of
 from streaming.delta.tables import is_table
 from streaming.errors import UsageError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.retention import KEEP, days_to_keep, least_retention, promised_retention
+from streaming.lake.tags import Tag, check_tag, find_tag, read_tags, set_tag
+from streaming.lake.versions import Pinned, resolve
 from streaming.requests import Request
-from streaming.retention import KEEP, days_to_keep, least_retention, promised_retention
 from streaming.storage.open import storage_of
-from streaming.tags import Tag, check_tag, find_tag, read_tags, set_tag
 
 
 def pin(location: str, as_of: str | None) -> Pinned | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pomona.screen import Screen
-from streaming.lake import Lake
-from streaming.lake_format import FORMAT
+from streaming.lake.format_version import FORMAT
+from streaming.lake.layout import Lake
 from streaming.upgrade import upgrade
 
 

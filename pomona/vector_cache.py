@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from streaming.cache_dir import cache_folder
 from streaming.delta.reader import open_table, query, rows_of
 from streaming.errors import FaultError, SnapshotError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -12,7 +12,7 @@ from streaming.delta.writer import SWEEP
 from streaming.errors import FaultError, LeaseError
 from streaming.failure_rate import FailureRate
 from streaming.ingest import open_batch
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import Lease, hold, holder_of
 from streaming.microbatch import MicroBatch
 from streaming.overlap import Overlap

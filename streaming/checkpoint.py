@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.open import storage_of
 
 log = logging.getLogger(__name__)

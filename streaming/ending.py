@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from streaming.errors import FaultError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import Holder, holder_of
 from streaming.requests import Request, find_answer, leave, withdraw
 

@@ -26,7 +26,7 @@ from streaming.storage.s3_errors import PRECONDITION_FAILED
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from streaming.lake import Lake
+    from streaming.lake.layout import Lake
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 from streaming.delta.reader import open_table, query, quoted
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
-from streaming.known import KnownImages
-from streaming.lake import Lake
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake
 from streaming.requests import JSON
 from streaming.storage.interface import TransientFault
 from streaming.storage.open import storage_of

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
-from streaming.known import Hashes, hash_paths, hash_states
-from streaming.lake import Lake
+from streaming.lake.image_index import Hashes, hash_paths, hash_states
+from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import storage_of
 

@@ -12,8 +12,8 @@ from streaming.errors import LakeError
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
-from streaming.known import KnownImages
-from streaming.lake import Lake, create_tables
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake, create_tables
 from streaming.lease import Lease, hold
 from streaming.microbatch import MicroBatch
 from streaming.model.store import ensure_model, keep_precision, read_model

@@ -22,7 +22,7 @@ from streaming.storage.interface import is_s3
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from streaming.lake import Lake
+    from streaming.lake.layout import Lake
 
 
 def _now() -> str:

@@ -22,7 +22,7 @@ from streaming.storage.interface import local_path
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from streaming.lake import Lake
+    from streaming.lake.layout import Lake
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from streaming.storage.s3_client import s3_client, split
 from streaming.storage.s3_errors import PRECONDITION_FAILED, translated
 
 if TYPE_CHECKING:
-    from streaming.lake import Lake
+    from streaming.lake.layout import Lake
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from streaming.terms import next_checkpoint
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from streaming.lake import Lake
+    from streaming.lake.layout import Lake
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from pyspark.sql import functions as F
 from streaming.delta.tables import read_table
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
 from streaming.featurize import Featurizer
-from streaming.known import KnownImages
-from streaming.lake import Lake
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Outcome
 from streaming.rescue import featurize_whatever_ends
 from streaming.results import BatchResult, Computed
-from streaming.schemas import QUARANTINE, features_table
 from streaming.shares import tasks_at_once
 from streaming.storage.interface import StoredFile
 

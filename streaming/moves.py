@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from streaming.delta.tables import read_table
 from streaming.delta.writer import Writer
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 
 
 def finish_moves(spark: SparkSession, lake: Lake) -> int:

@@ -17,8 +17,8 @@ from streaming.forgetting import drop_rows
 from streaming.gone import REMOVED_AT_MOST, Gone, Seen, find_gone
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import THREADS_S3, fetch
-from streaming.known import Hashes, KnownImages, hash_states
-from streaming.lake import Lake
+from streaming.lake.image_index import Hashes, KnownImages, hash_states
+from streaming.lake.layout import Lake
 from streaming.outcomes import Outcome
 from streaming.requests import JSON
 from streaming.retrying import look_at

@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 
 from streaming.featurize import OUTPUT, Featurizer, Task
 from streaming.images.decode import DecodeSettings
-from streaming.known import KnownImages
-from streaming.lake import Lake, create_tables
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake, create_tables
 from streaming.microbatch import MicroBatch
 from streaming.model.metadata import Extractor
 from streaming.outcomes import Outcome

@@ -15,7 +15,7 @@ from typing import Any
 
 from streaming import errors
 from streaming.errors import FaultError, PomonaError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.open import storage_of
 
 log = logging.getLogger(__name__)

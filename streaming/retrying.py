@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from streaming.delta.reader import open_table, query, quoted
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.outcomes import Outcome
 from streaming.requests import JSON
 from streaming.storage.interface import StoredFile, TransientFault

@@ -12,11 +12,11 @@ from pyspark.sql import SparkSession
 from streaming.delta.reader import open_table
 from streaming.delta.tables import Table, contract_properties, is_table, read_table
 from streaming.errors import LakeError
-from streaming.lake import Lake
-from streaming.lake_format import FORMAT, write_format
+from streaming.lake.format_version import FORMAT, write_format
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.lease import hold
 from streaming.model.store import find_model
-from streaming.schemas import QUARANTINE, REFITS, features_table
 from streaming.spark.errors import in_one_line
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3

@@ -79,7 +79,7 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake without rows: the model with random weights, and its tables. To be copied, not to be used."""
-    from streaming.lake import Lake, create_tables
+    from streaming.lake.layout import Lake, create_tables
     from streaming.model.mobilenet_v2 import WIDTH
 
     folder = tmp_path_factory.mktemp("template") / "lake"

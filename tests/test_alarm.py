@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 
 from pomona.alarm import WATCHED, overdue, parse_limits
 from streaming.delta.writer import Writer
-from streaming.lake import Lake, create_tables
-from streaming.schemas import REFITS
+from streaming.lake.layout import Lake, create_tables
+from streaming.lake.schemas import REFITS
 from streaming.storage.interface import StoredFile
 from support.cli import Command, environment
 from support.table_rows import FEATURES, add_features, append, features_row

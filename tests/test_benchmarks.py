@@ -100,7 +100,7 @@ def test_drawn_rows_are_seen_in_the_log_and_a_clone_is_apart(tmp_path: Path) -> 
     assert [commit.rows for commit in commits(tmp_path / "clone" / "features", 1)] == [5]
     rows = pyarrow.dataset.dataset(lake / "features", format="parquet").to_table()
     assert rows.num_rows == ROWS_A_FILE + 3
-    from streaming.schemas import features_table
+    from streaming.lake.schemas import features_table
 
     assert tuple(rows.column_names) == features_table(1280).names
 

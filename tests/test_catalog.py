@@ -17,8 +17,8 @@ from batch_pca.catalog import (
 )
 from batch_pca.unchanged import find_unchanged, same_rows
 from streaming.delta.tables import create_table
-from streaming.lake import Lake
-from streaming.schemas import REFITS
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import REFITS
 from streaming.upgrade import bring
 from support.feature_lakes import commit, delete, delta, images, new_lake
 

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark

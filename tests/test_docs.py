@@ -13,9 +13,9 @@ import pytest
 
 import pomona.samples
 from streaming import __version__
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Reason
-from streaming.schemas import QUARANTINE, features_table
 from support.cli import commands, is_name, options, parse
 
 ROOT = Path(__file__).parents[1]

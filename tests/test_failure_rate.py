@@ -13,7 +13,7 @@ from pyspark.sql import Row, SparkSession
 from streaming.errors import DeliveryError
 from streaming.failure_rate import FailureRate
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.results import Computed
 from support.lakes import GARBAGE, ONCE, below, photos, put_all, versions
 

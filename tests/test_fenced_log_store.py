@@ -24,10 +24,10 @@ from pyspark.sql import SparkSession
 from streaming.delta.tables import create_table
 from streaming.errors import LeaseError
 from streaming.fence import fence
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE
 from streaming.lease import Holder, hold
 from streaming.lease_s3 import TERM_VARIABLE, S3Lease
-from streaming.schemas import QUARANTINE
 from streaming.spark.errors import explain
 from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.storage.interface import StoredFile

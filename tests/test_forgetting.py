@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from streaming.delta.tables import read_table
 from streaming.delta.writer import Writer
 from streaming.forgetting import forget
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
 from support.operation_context import open_context, take_all
 

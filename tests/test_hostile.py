@@ -18,7 +18,7 @@ from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.sanitize import visible
 from streaming.storage.interface import local_path
 from support.cli import Command

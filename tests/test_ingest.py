@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
 from streaming.settings import IngestSummary
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, told, versions

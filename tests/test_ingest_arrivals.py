@@ -16,7 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
 from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary

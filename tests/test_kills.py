@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.arriving_images import Arrivals
 from support.cli import environment
 from support.inotify_watch import Event, Watch

@@ -16,13 +16,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.errors import LeaseError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import hold, holder_of
 from support.small_disk import small_disk
 
 HOLDING = """
 import sys
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import hold
 with hold(Lake.at(sys.argv[1])) as lease:
     print(lease.holder.since, flush=True)

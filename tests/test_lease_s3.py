@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from streaming.errors import LeaseError, UsageError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import Holder, hold, holder_of
 from streaming.lease_s3 import TERM_VARIABLE, lease_term
 from streaming.storage.open import storage_of
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.s3
 
 HOLDING = """
 import sys, time
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import hold
 with hold(Lake.at(sys.argv[1])) as lease:
     print("held", flush=True)

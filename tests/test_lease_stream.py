@@ -22,7 +22,7 @@ from streaming.carrying_out import RunContext
 from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import LeaseError, UsageError
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import holder_of
 from streaming.requests import Request, leave, pending
 from support.cli import Command

@@ -15,11 +15,11 @@ from streaming.delta.log import parse_metadata
 from streaming.delta.writer import BatchId, Writer
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings
-from streaming.known import KnownImages
-from streaming.lake import Lake
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE
 from streaming.microbatch import MicroBatch
 from streaming.model.store import find_model, read_model
-from streaming.schemas import QUARANTINE
 from streaming.spark.errors import explain
 from streaming.storage.interface import StoredFile
 from support.lakes import (

@@ -19,7 +19,7 @@ from batch_pca.labels import FILE, LabelSums
 from batch_pca.moments import Moments
 from batch_pca.movement import Drift, DriftLimits, compared_with, measure
 from streaming.errors import UsageError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, Images, images
 
 K = 3

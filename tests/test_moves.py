@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.moves import finish_moves
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, versions

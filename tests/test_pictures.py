@@ -16,7 +16,7 @@ from PIL import Image
 
 from batch_pca import pictures
 from batch_pca.pictures import MOST, choose, small_pictures
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 
 
 def photo(colour: str, size: tuple[int, int] = (120, 60)) -> bytes:

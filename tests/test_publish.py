@@ -20,7 +20,7 @@ from batch_pca.refit import RefitOptions, refit
 from batch_pca.snapshot import take_snapshot
 from batch_pca.vectors import Sample, write_vectors
 from streaming.delta.log import read_commits
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.sanitize import visible
 from support.feature_lakes import LABELS, commit, images, new_lake
 

@@ -18,7 +18,7 @@ from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from pomona import questions, travelling
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.cli import Command
 from support.lakes import ONCE, photos, put, put_all, rows
 

@@ -16,9 +16,9 @@ from batch_pca.reading import Slice, deal, feature_matrix, matrices, plan_parts
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.snapshot import take_snapshot
 from batch_pca.summing import sum_parts
-from streaming.as_of import resolve
-from streaming.lake import Lake
-from streaming.lake_format import write_format
+from streaming.lake.format_version import write_format
+from streaming.lake.layout import Lake
+from streaming.lake.versions import resolve
 from support.feature_lakes import commit, images, new_lake, vectors_of
 
 

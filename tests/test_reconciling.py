@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from streaming.carrying_out import RunContext
 from streaming.gone import Seen, find_gone
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.reconciling import compare, mend
 from streaming.settings import IngestSummary
 from streaming.sources.listing import Source

@@ -18,7 +18,7 @@ from batch_pca.fit import FitOptions
 from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
 from streaming.errors import FaultError, LakeError, PomonaError, SnapshotError, UsageError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.feature_lakes import (
     CONSTANT,
     Oracle,

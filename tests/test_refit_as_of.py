@@ -19,9 +19,9 @@ from batch_pca.catalog import PublishedRefit, published
 from batch_pca.fit import FitOptions
 from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
-from streaming.as_of import resolve
 from streaming.errors import SnapshotError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.versions import resolve
 from support.feature_lakes import commit, delete, delta, images, new_lake
 
 pytestmark = pytest.mark.spark

@@ -12,7 +12,7 @@ import pytest
 from batch_pca.fit import FitOptions
 from batch_pca.labels import read_label_means
 from batch_pca.refit import RefitOptions, refit
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.cli import Command
 from support.feature_lakes import Images, commit, images, new_lake, refit_rows
 

@@ -23,8 +23,8 @@ from pomona.refitting import (
     refit_lines,
 )
 from streaming.errors import FaultError, LakeError, SnapshotError, UsageError
-from streaming.lake import Lake
-from streaming.lake_format import write_format
+from streaming.lake.format_version import write_format
+from streaming.lake.layout import Lake
 from streaming.signals import stop_requested
 
 

@@ -24,7 +24,7 @@ from batch_pca.moments import Moments
 from batch_pca.publish import begin
 from batch_pca.reporting import write_report
 from batch_pca.vectors import Sample
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, WRITTEN, images
 from support.report_pages import Page, packed
 

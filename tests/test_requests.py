@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import FaultError, LakeError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.requests import (
     Request,
     answer,

@@ -15,8 +15,8 @@ from pyspark.sql import SparkSession
 from streaming.featurize import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.ingest import ingest
-from streaming.known import KnownImages
-from streaming.lake import Lake
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake
 from streaming.microbatch import MicroBatch
 from streaming.model.store import find_model, read_model
 from streaming.settings import IngestSettings

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
-from streaming.known import KnownImages
+from streaming.lake.image_index import KnownImages
 from streaming.moves import finish_moves
 from streaming.retrying import retry
 from streaming.sources.listing import Source

@@ -19,7 +19,7 @@ from batch_pca.refit import RefitOptions
 from batch_pca.reuse import Statistics, statistics_of
 from batch_pca.snapshot import take_snapshot
 from streaming.delta.log import read_commits
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.feature_lakes import (
     CONSTANT,
     Images,

@@ -14,7 +14,7 @@ import pytest
 
 from pomona.samples import write_samples
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.lakes import ONCE, photos, put_all, rows, versions
 
 pytestmark = pytest.mark.end_to_end

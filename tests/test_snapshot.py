@@ -10,7 +10,7 @@ import pytest
 from batch_pca.snapshot import take_snapshot
 from streaming.delta.log import read_commits
 from streaming.errors import SnapshotError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.feature_lakes import commit, delete, images, new_lake
 
 pytestmark = pytest.mark.spark

@@ -17,7 +17,7 @@ import pytest
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.s3_client import s3_client
 from support.cli import PROGRAM, Command, environment
 from support.deltars_lakes import own_cache

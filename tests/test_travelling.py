@@ -22,9 +22,9 @@ from pomona.showing import seen
 from pomona.travelling import history
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
 from streaming.errors import FaultError
-from streaming.lake import Lake
-from streaming.lake_format import write_format
-from streaming.schemas import QUARANTINE
+from streaming.lake.format_version import write_format
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE
 from support.cli import Command, forbid_spark
 from support.feature_lakes import WRITTEN, Images, Oracle, delta, images
 from support.refits_without_spark import append, options, publish

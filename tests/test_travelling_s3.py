@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
-from streaming.lake_format import write_format
+from streaming.lake.format_version import write_format
 from streaming.storage.s3_client import delta_rs_options
 from support.cli import Command, forbid_spark
 from support.feature_lakes import Images, images

@@ -10,10 +10,10 @@ import deltalake
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.lake import Lake
-from streaming.lake_format import FORMAT
+from streaming.lake.format_version import FORMAT
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import REFITS
 from streaming.lease import hold
-from streaming.schemas import REFITS
 from streaming.upgrade import bring
 from support.cli import Command
 from support.format1_lake import make_old_lake

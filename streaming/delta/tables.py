@@ -1,4 +1,4 @@
-"""The lake: where everything lies, and tables that keep their contract (`streaming.schemas`)."""
+"""The lake: where everything lies, and tables that keep their contract (`streaming.lake.schemas`)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import local_path
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.cli import PROGRAM, environment
 from support.image_files import scan_bomb
 from support.lakes import below, put, rows

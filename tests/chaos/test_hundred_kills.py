@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.arriving_images import Arrivals
 from support.cli import environment
 from support.inotify_watch import Watch

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from bootstrap.environment import build_environment
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.s3 import S3Storage
 from support.lake_invariants import Witness
 from support.lakes import GARBAGE, photos

@@ -20,7 +20,7 @@ import boto3
 import deltalake
 import pytest
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.lease import holder_of
 from streaming.lease_s3 import TERM_VARIABLE
 from support.cli import PROGRAM, Done, environment, program

@@ -9,9 +9,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.errors import LakeError
-from streaming.lake import Lake
-from streaming.lake_format import FORMAT
-from streaming.schemas import QUARANTINE
+from streaming.lake.format_version import FORMAT
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE
 from streaming.upgrade import bring, upgrade
 from support.cli import Command
 from support.format1_lake import image, make_old_lake

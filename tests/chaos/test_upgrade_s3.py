@@ -7,7 +7,7 @@ import json
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.lake_format import FORMAT
+from streaming.lake.format_version import FORMAT
 from streaming.storage.open import storage_of
 from support.cli import Command
 from support.format1_lake import make_old_lake

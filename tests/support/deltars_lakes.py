@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from streaming.lake import Lake
-from streaming.lake_format import write_format
+from streaming.lake.format_version import write_format
+from streaming.lake.layout import Lake
 from support.feature_lakes import Images
 
 

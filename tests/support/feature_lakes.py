@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 
 from streaming.delta.tables import create_table
 from streaming.delta.writer import Writer
-from streaming.lake import Lake
-from streaming.lake_format import write_format
-from streaming.schemas import features_table
+from streaming.lake.format_version import write_format
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import features_table
 from support.table_rows import frame_of
 
 WIDTH = 64

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from streaming.delta.tables import Column, Table, create_table
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
 from support.table_rows import add_features, add_quarantine, append
 

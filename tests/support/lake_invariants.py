@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import deltalake
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import Storage, StoredFile
 from streaming.storage.local import LocalStorage
 

@@ -16,7 +16,7 @@ import deltalake
 import numpy as np
 from PIL import Image
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.settings import IngestSettings
 from streaming.storage.interface import StoredFile
 from streaming.storage.local import LocalStorage

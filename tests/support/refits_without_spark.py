@@ -18,10 +18,10 @@ from batch_pca.labels import FILE, LabelSums
 from batch_pca.lineage import write_lineage
 from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions
-from streaming.as_of import resolve
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
-from streaming.lake import Lake
-from streaming.schemas import REFITS
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import REFITS
+from streaming.lake.versions import resolve
 from support.feature_lakes import delta
 
 _TYPES: dict[str, Any] = {

@@ -9,9 +9,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.model.mobilenet_v2 import WIDTH
-from streaming.schemas import QUARANTINE, features_table
 from streaming.storage.interface import StoredFile
 
 FEATURES = features_table(WIDTH)

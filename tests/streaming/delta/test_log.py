@@ -11,7 +11,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
 from streaming.delta.log import parse_metadata, read_back, read_commits, version_of
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from support.feature_lakes import commit, delete, images, new_lake
 
 

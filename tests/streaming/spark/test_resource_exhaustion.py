@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from streaming.errors import FaultError
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.spark.resource_exhaustion import explain_exhaustion
 from support.lakes import GARBAGE, ONCE, below, photos, put_all
 from support.small_disk import small_disk

@@ -15,7 +15,7 @@ import pytest
 
 from streaming.errors import FaultError, LakeError, PomonaError, SourceError
 from streaming.ingest import ingest
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.settings import IngestSettings
 from streaming.sources.listing import Source
 from streaming.storage.interface import TransientFault

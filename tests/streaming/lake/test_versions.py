@@ -11,10 +11,10 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from streaming.as_of import Pinned, reigned_until, resolve, version_at
 from streaming.errors import SnapshotError, UsageError
-from streaming.lake import Lake
-from streaming.tags import Tag, set_tag
+from streaming.lake.layout import Lake
+from streaming.lake.tags import Tag, set_tag
+from streaming.lake.versions import Pinned, reigned_until, resolve, version_at
 from support.feature_lakes import commit, images, new_lake
 
 HOUR = timedelta(hours=1)

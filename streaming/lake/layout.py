@@ -1,4 +1,4 @@
-"""The lake: where everything lies, and tables that keep their contract (`streaming.schemas`)."""
+"""The lake: where everything lies, and tables that keep their contract (`streaming.lake.schemas`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from streaming.delta.tables import create_table, is_table
 from streaming.errors import LakeError
-from streaming.lake_format import FILE, LakeFormat, check_format, read_format, write_format
-from streaming.schemas import QUARANTINE, REFITS, features_table
+from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
+from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.storage.interface import is_s3, local_path, normalize
 from streaming.storage.open import reach
 

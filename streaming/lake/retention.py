@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from streaming.delta.commit_lock import turn
 from streaming.delta.reader import open_table
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.tags import Tag
 from streaming.requests import JSON
-from streaming.tags import Tag
 
 if TYPE_CHECKING:
     from streaming.carrying_out import RunContext

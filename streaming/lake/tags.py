@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from streaming.errors import LakeError, UsageError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.create_if_absent import put_once
 from streaming.storage.open import storage_of
 

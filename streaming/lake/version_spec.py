@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from streaming.errors import UsageError
-from streaming.tags import is_name
+from streaming.lake.tags import is_name
 
 LATEST = "latest"
 EXAMPLES = 'a version number, a time such as 2026-11-01T08:00Z, a date, "3 days ago", or a tag'

@@ -1,4 +1,4 @@
-"""Promises of `streaming.known`: what a lake holds is told from what it does not, without a look into its tables."""
+"""Promises of `streaming.lake.image_index`: what a lake holds is told from what it does not, without a look into its tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming import known as module
-from streaming.known import KnownImages
-from streaming.lake import Lake
+from streaming.lake import image_index as module
+from streaming.lake.image_index import KnownImages
+from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
 from support.lakes import put, put_all

@@ -1,4 +1,4 @@
-"""Promises of `streaming.lake`: tables that say what they hold, refuse what does not fit, and remember ten years."""
+"""Promises of `streaming.lake.layout`: tables that say what they hold, refuse what does not fit, and remember ten years."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pyspark.sql import SparkSession
 
 from streaming.delta.tables import Table, create_table, read_table
 from streaming.errors import LakeError
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE, REFITS
 from streaming.model.mobilenet_v2 import WIDTH
-from streaming.schemas import QUARANTINE, REFITS
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, version
 from support.table_rows import FEATURES, add_features, append, features_row

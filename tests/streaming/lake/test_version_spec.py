@@ -1,4 +1,4 @@
-"""Promises of `streaming.as_of_words`: what people type for a version, read as they mean it."""
+"""Promises of `streaming.lake.version_spec`: what people type for a version, read as they mean it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from dateutil.relativedelta import relativedelta
 
-from streaming.as_of_words import Moment, TagName, parse
 from streaming.errors import UsageError
+from streaming.lake.version_spec import Moment, TagName, parse
 
 NOW = datetime(2026, 3, 31, 12, 30, 15, 250_000, tzinfo=UTC)
 NEARLY = timedelta(microseconds=999_999)

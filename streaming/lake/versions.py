@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from streaming.as_of_words import EXAMPLES, Moment, TagName, parse
 from streaming.delta.time_travel import commit_times, is_whole, oldest_whole
 from streaming.errors import SnapshotError, UsageError
-from streaming.lake import Lake
-from streaming.tags import find_tag, read_tags
+from streaming.lake.layout import Lake
+from streaming.lake.tags import find_tag, read_tags
+from streaming.lake.version_spec import EXAMPLES, Moment, TagName, parse
 
 _END = datetime.max.replace(tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.tags`: a name is given once, moved only by force, by however many at a time."""
+"""Promises of `streaming.lake.tags`: a name is given once, moved only by force, by however many at a time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import LakeError, UsageError
-from streaming.lake import Lake
-from streaming.retention import least_retention
+from streaming.lake.layout import Lake
+from streaming.lake.retention import least_retention
+from streaming.lake.tags import Tag, find_tag, read_tags, set_tag
 from streaming.storage.create_if_absent import put_once
 from streaming.storage.open import storage_of
-from streaming.tags import Tag, find_tag, read_tags, set_tag
 
 AT = datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC)
 

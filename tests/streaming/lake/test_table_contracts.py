@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE
 from streaming.model.mobilenet_v2 import WIDTH
-from streaming.schemas import QUARANTINE
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, version
 from support.table_rows import FEATURES, append, features_row, quarantine_row

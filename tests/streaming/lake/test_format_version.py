@@ -1,4 +1,4 @@
-"""Promises of `streaming.lake_format`: a lake says what it is, and no command misreads a newer one."""
+"""Promises of `streaming.lake.format_version`: a lake says what it is, and no command misreads a newer one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import LakeError
-from streaming.lake import Lake
-from streaming.lake_format import FORMAT, read_format, write_format
-from streaming.schemas import QUARANTINE, REFITS, features_table
+from streaming.lake.format_version import FORMAT, read_format, write_format
+from streaming.lake.layout import Lake
+from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from support.cli import Command, forbid_spark, make_place
 
 COMMANDS = ["ingest photos lake", "refit lake", "status lake", "quarantine lake", "history lake"]
@@ -38,7 +38,7 @@ def test_the_contract_of_the_tables_belongs_to_the_format() -> None:
     ]
     digest = hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()[:12]
     assert digest == CONTRACTS[FORMAT], (
-        "columns or constraints have changed: lakes made until now lack that. Raise FORMAT in streaming/lake_format.py "
+        "columns or constraints have changed: lakes made until now lack that. Raise FORMAT in streaming/lake/format_version.py "
         f"(unless no lake of this format has been released), and write {digest} beside it here"
     )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
-from streaming.lake import Lake
+from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
 from streaming.storage.retry import with_patience
 

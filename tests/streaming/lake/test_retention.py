@@ -17,13 +17,13 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from pomona.travelling import retention_note, tag
-from streaming.as_of import resolve
 from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import SnapshotError
-from streaming.lake import Lake
-from streaming.lake_format import write_format
-from streaming.retention import days_to_keep, least_retention, promised_retention
-from streaming.tags import Tag, read_tags, set_tag
+from streaming.lake.format_version import write_format
+from streaming.lake.layout import Lake
+from streaming.lake.retention import days_to_keep, least_retention, promised_retention
+from streaming.lake.tags import Tag, read_tags, set_tag
+from streaming.lake.versions import resolve
 from support.cli import Command
 
 pytestmark = pytest.mark.spark
