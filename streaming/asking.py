@@ -13,7 +13,8 @@ from streaming.errors import FaultError, LeaseError
 from streaming.failure_rate import FailureRate
 from streaming.ingest import open_batch
 from streaming.lake.layout import Lake
-from streaming.lease import Lease, hold, holder_of
+from streaming.lease.acquire import hold, holder_of
+from streaming.lease.holder import Lease
 from streaming.microbatch import MicroBatch
 from streaming.overlap import Overlap
 from streaming.requests import JSON, Request, find_answer, leave, withdraw

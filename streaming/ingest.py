@@ -14,7 +14,8 @@ from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake, create_tables
-from streaming.lease import Lease, hold
+from streaming.lease.acquire import hold
+from streaming.lease.holder import Lease
 from streaming.microbatch import MicroBatch
 from streaming.model.store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves

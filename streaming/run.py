@@ -21,7 +21,7 @@ from streaming.errors import PomonaError
 from streaming.failure_rate import FailureRate
 from streaming.gone import Seen
 from streaming.images.fetch import is_young
-from streaming.lease import Lease
+from streaming.lease.holder import Lease
 from streaming.microbatch import MicroBatch
 from streaming.mirroring import mirror
 from streaming.outcomes import Outcome

@@ -15,7 +15,7 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT, write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
-from streaming.lease import hold
+from streaming.lease.acquire import hold
 from streaming.model.store import find_model
 from streaming.spark.errors import in_one_line
 from streaming.spark.session import start_session

@@ -20,7 +20,7 @@ from streaming.spark.java import java_home
 
 log = logging.getLogger(__name__)
 
-#: Delta's log store for S3, see `streaming.fence`; a cluster's session has it where it was submitted with it.
+#: Delta's log store for S3, see `streaming.lease.fencing`; a cluster's session has it where it was submitted with it.
 LOG_STORE_SETTING, LOG_STORE = "spark.delta.logStore.s3a.impl", "pomona.delta.FencedLogStore"
 MEMORY_VARIABLE = "SPARK_DRIVER_MEMORY"
 

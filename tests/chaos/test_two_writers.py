@@ -21,8 +21,8 @@ import deltalake
 import pytest
 
 from streaming.lake.layout import Lake
-from streaming.lease import holder_of
-from streaming.lease_s3 import TERM_VARIABLE
+from streaming.lease.acquire import holder_of
+from streaming.lease.s3 import TERM_VARIABLE
 from support.cli import PROGRAM, Done, environment, program
 from support.lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
 from support.process_trees import kill, pause, wake

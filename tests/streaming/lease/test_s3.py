@@ -1,4 +1,4 @@
-"""Promises of `streaming.lease_s3`: one holder, told by an object that it renews or loses to another."""
+"""Promises of `streaming.lease.s3`: one holder, told by an object that it renews or loses to another."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ import pytest
 
 from streaming.errors import LeaseError, UsageError
 from streaming.lake.layout import Lake
-from streaming.lease import Holder, hold, holder_of
-from streaming.lease_s3 import TERM_VARIABLE, lease_term
+from streaming.lease.acquire import hold, holder_of
+from streaming.lease.checkpoint_copy import next_checkpoint
+from streaming.lease.holder import Holder
+from streaming.lease.s3 import TERM_VARIABLE, lease_term
 from streaming.storage.open import storage_of
-from streaming.terms import next_checkpoint
 
 pytestmark = pytest.mark.s3
 
 HOLDING = """
 import sys, time
 from streaming.lake.layout import Lake
-from streaming.lease import hold
+from streaming.lease.acquire import hold
 with hold(Lake.at(sys.argv[1])) as lease:
     print("held", flush=True)
     while not lease.lost:

@@ -1,4 +1,4 @@
-"""Promises of `streaming.lease_folder`: the lock is the living process's, paused or not, and ends with it."""
+"""Promises of `streaming.lease.local`: the lock is the living process's, paused or not, and ends with it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pyspark.sql import SparkSession
 
 from streaming.errors import LeaseError
 from streaming.lake.layout import Lake
-from streaming.lease import hold, holder_of
+from streaming.lease.acquire import hold, holder_of
 from support.small_disk import small_disk
 
 HOLDING = """
 import sys
 from streaming.lake.layout import Lake
-from streaming.lease import hold
+from streaming.lease.acquire import hold
 with hold(Lake.at(sys.argv[1])) as lease:
     print(lease.holder.since, flush=True)
     sys.stdin.read()

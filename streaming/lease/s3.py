@@ -1,7 +1,7 @@
 """The lease of a lake on S3: an object that is put conditionally, renewed, and taken over once its term has run out.
 
 The one clock is S3's: an answer's ``Date`` less the object's ``Last-Modified``. A holder that could not renew goes on
-until it finds that another has taken the lake; that one has shut it out of the tables (`streaming.fence`).
+until it finds that another has taken the lake; that one has shut it out of the tables (`streaming.lease.fencing`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streaming.errors import LeaseError, PomonaError, UsageError
-from streaming.fence import fence, guard_commits, release_commits
-from streaming.lease import Holder, refusal
-from streaming.lease_object import Found, LeaseObject
+from streaming.lease.checkpoint_copy import next_checkpoint
+from streaming.lease.fencing import fence, guard_commits, release_commits
+from streaming.lease.holder import Holder, refusal
+from streaming.lease.s3_object import Found, LeaseObject
 from streaming.storage.interface import TransientFault
-from streaming.terms import next_checkpoint
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

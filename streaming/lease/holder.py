@@ -1,7 +1,7 @@
 """The lease of a lake: one process at a time writes its tables, and whoever comes second is told who that is.
 
-In a folder it is a lock of the kernel's (`streaming.lease_folder`), on S3 an object that is put conditionally and
-renewed (`streaming.lease_s3`).
+In a folder it is a lock of the kernel's (`streaming.lease.local`), on S3 an object that is put conditionally and
+renewed (`streaming.lease.s3`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streaming.errors import LeaseError
-from streaming.storage.interface import is_s3
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -87,45 +85,9 @@ class Lease(Protocol):
         """Let go of the lake; what is written must be complete."""
 
 
-@contextmanager
-def hold(lake: Lake) -> Iterator[Lease]:
-    """Hold a lake while the block runs.
-
-    Raises
-    ------
-    LeaseError
-        When another process holds it; the text names that.
-    """
-    lease = _take(lake)
-    try:
-        lease.begin()
-        yield lease
-    finally:
-        lease.release()
-
-
-def holder_of(lake: Lake) -> Holder | None:
-    """Who holds a lake; None where nobody does."""
-    if is_s3(lake.root):
-        from streaming.lease_s3 import find_holder
-    else:
-        from streaming.lease_folder import find_holder
-    return find_holder(lake)
-
-
 def refusal(lake: Lake, holder: Holder | None, remedy: str) -> LeaseError:
     """The line for whoever comes second."""
     return LeaseError(
         f"{lake.root} is being written by {holder or 'another process'}: {remedy}, or end it "
         "with `pomona stop`"
     )
-
-
-def _take(lake: Lake) -> Lease:
-    if is_s3(lake.root):
-        from streaming.lease_s3 import S3Lease
-
-        return S3Lease(lake)
-    from streaming.lease_folder import FolderLease
-
-    return FolderLease(lake)

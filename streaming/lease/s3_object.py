@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from streaming.errors import LeaseError
-from streaming.lease import Holder
+from streaming.lease.holder import Holder
 from streaming.storage.interface import TransientFault
 from streaming.storage.s3_client import s3_client, split
 from streaming.storage.s3_errors import PRECONDITION_FAILED, translated

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streaming.errors import LeaseError
-from streaming.lease import Holder, refusal
+from streaming.lease.holder import Holder, refusal
 from streaming.storage.interface import local_path
 
 if TYPE_CHECKING:

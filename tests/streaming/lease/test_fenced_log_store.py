@@ -23,11 +23,12 @@ from pyspark.sql import SparkSession
 
 from streaming.delta.tables import create_table
 from streaming.errors import LeaseError
-from streaming.fence import fence
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
-from streaming.lease import Holder, hold
-from streaming.lease_s3 import TERM_VARIABLE, S3Lease
+from streaming.lease.acquire import hold
+from streaming.lease.fencing import fence
+from streaming.lease.holder import Holder
+from streaming.lease.s3 import TERM_VARIABLE, S3Lease
 from streaming.spark.errors import explain
 from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.storage.interface import StoredFile
@@ -37,7 +38,7 @@ from support.table_rows import add_quarantine
 
 pytestmark = pytest.mark.s3
 
-JAVA = Path(__file__).parents[1] / "java"
+JAVA = Path(__file__).parents[3] / "java"
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from py4j.protocol import Py4JError
 
 from streaming import __version__
-from streaming.lease import Holder
+from streaming.lease.holder import Holder
 from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
 from streaming.storage.s3 import ask_patiently
 from streaming.storage.s3_client import s3_client, split

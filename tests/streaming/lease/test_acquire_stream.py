@@ -23,7 +23,7 @@ from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import LeaseError, UsageError
 from streaming.ingest import ingest
 from streaming.lake.layout import Lake
-from streaming.lease import holder_of
+from streaming.lease.acquire import holder_of
 from streaming.requests import Request, leave, pending
 from support.cli import Command
 from support.lakes import ONCE, below, photos, put_all

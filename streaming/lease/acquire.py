@@ -1,0 +1,53 @@
+"""The lease of a lake: one process at a time writes its tables, and whoever comes second is told who that is.
+
+In a folder it is a lock of the kernel's (`streaming.lease.local`), on S3 an object that is put conditionally and
+renewed (`streaming.lease.s3`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from streaming.lease.holder import Holder, Lease
+from streaming.storage.interface import is_s3
+
+if TYPE_CHECKING:
+    from streaming.lake.layout import Lake
+
+
+@contextmanager
+def hold(lake: Lake) -> Iterator[Lease]:
+    """Hold a lake while the block runs.
+
+    Raises
+    ------
+    LeaseError
+        When another process holds it; the text names that.
+    """
+    lease = _take(lake)
+    try:
+        lease.begin()
+        yield lease
+    finally:
+        lease.release()
+
+
+def holder_of(lake: Lake) -> Holder | None:
+    """Who holds a lake; None where nobody does."""
+    if is_s3(lake.root):
+        from streaming.lease.s3 import find_holder
+    else:
+        from streaming.lease.local import find_holder
+    return find_holder(lake)
+
+
+def _take(lake: Lake) -> Lease:
+    if is_s3(lake.root):
+        from streaming.lease.s3 import S3Lease
+
+        return S3Lease(lake)
+    from streaming.lease.local import FolderLease
+
+    return FolderLease(lake)
