@@ -19,12 +19,12 @@ from pomona.samples import SAMPLE_LABELS, write_broken, write_samples
 from pomona.screen import Screen, summary_lines
 from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
+from streaming.featurize.results import BatchResult
 from streaming.ingest import ingest
 from streaming.lake.layout import Lake
 from streaming.model.store import ensure_model
 from streaming.model.weights import RANDOM, WeightsUnavailable
 from streaming.outcomes import Outcome
-from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
 from streaming.spark.errors import explain
 

@@ -17,7 +17,7 @@ from streaming.outcomes import Outcome
 from streaming.sanitize import visible, visible_json
 
 if TYPE_CHECKING:  # these bring Spark with them, and some commands do without
-    from streaming.results import BatchResult
+    from streaming.featurize.results import BatchResult
     from streaming.settings import IngestSummary
 
 

@@ -10,15 +10,15 @@ from streaming.carrying_out import RunContext, perform
 from streaming.delta.log import parse_actions, parse_metadata
 from streaming.delta.writer import SWEEP
 from streaming.errors import FaultError, LeaseError
-from streaming.failure_rate import FailureRate
+from streaming.featurize.failure_rate import FailureRate
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.results import BatchResult
+from streaming.featurize.scheduler import Overlap
 from streaming.ingest import open_batch
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import hold, holder_of
 from streaming.lease.holder import Lease
-from streaming.microbatch import MicroBatch
-from streaming.overlap import Overlap
 from streaming.requests import JSON, Request, find_answer, leave, withdraw
-from streaming.results import BatchResult
 from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.sources.listing import Source
 from streaming.spark.session import start_session

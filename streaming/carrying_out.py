@@ -10,14 +10,14 @@ from pyspark.sql import SparkSession
 
 from streaming import __version__
 from streaming.errors import LeaseError, PomonaError, UsageError
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.results import BatchResult
 from streaming.forgetting import forget
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
 from streaming.lake.retention import KEEP, keep
-from streaming.microbatch import MicroBatch
 from streaming.reconciling import mend
 from streaming.requests import JSON, Request, answer, answer_with_error
-from streaming.results import BatchResult
 from streaming.retrying import retry
 from streaming.sources.listing import Source
 from streaming.spark.errors import in_one_line

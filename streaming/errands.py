@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from streaming.carrying_out import RunContext, perform_and_answer
 from streaming.ending import STOP
 from streaming.errors import PomonaError
+from streaming.featurize.scheduler import Stopped
 from streaming.lease.holder import Lease
-from streaming.overlap import Stopped
 from streaming.requests import Request, answer, pending, withdraw
 from streaming.storage.interface import TransientFault, is_s3
 

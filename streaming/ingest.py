@@ -9,19 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from streaming.delta.writer import prepare_commit
 from streaming.engines.registry import choose_engine
 from streaming.errors import LakeError
-from streaming.featurize import Featurizer
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.partitions import start_workers
+from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import hold
 from streaming.lease.holder import Lease
-from streaming.microbatch import MicroBatch
 from streaming.model.store import ensure_model, keep_precision, read_model
 from streaming.moves import finish_moves
 from streaming.run import Run
 from streaming.settings import IngestSettings, IngestSummary, Watcher
-from streaming.shares import start_workers
 from streaming.signals import stop_requested
 from streaming.sources.listing import Source
 from streaming.spark.errors import in_one_line

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from streaming.featurize.microbatch import MicroBatch
 from streaming.forgetting import drop_rows
 from streaming.gone import Seen, find_gone
-from streaming.microbatch import MicroBatch
 from streaming.sources.listing import Source
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ class Reason(enum.StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: The storage refuses to hand the file out: permissions, an archived object (reader only).
     ACCESS_DENIED = "access_denied"
-    #: It ended the process that decoded it, twice, alone there: a hang, a crash, no memory (`streaming.rescue`).
+    #: It ended the process that decoded it, twice, alone there: a hang, a crash, no memory (`streaming.featurize.crash_recovery`).
     CRASHED_WORKER = "crashed_worker"
 
 

@@ -14,16 +14,16 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from streaming.featurize import OUTPUT, Featurizer, Task
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.partitions import start_workers
+from streaming.featurize.worker import OUTPUT, Featurizer, Task
 from streaming.images.decode import DecodeSettings
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake, create_tables
-from streaming.microbatch import MicroBatch
 from streaming.model.metadata import Extractor
 from streaming.outcomes import Outcome
 from streaming.run import Run
 from streaming.settings import IngestSettings
-from streaming.shares import start_workers
 from streaming.sources.listing import Source
 from streaming.spark.class_data_sharing import archive_file
 from streaming.spark.jars import jar_files

@@ -18,15 +18,15 @@ from streaming.checkpoint import set_aside_if_damaged
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.errands import Errands
 from streaming.errors import PomonaError
-from streaming.failure_rate import FailureRate
+from streaming.featurize.failure_rate import FailureRate
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.results import BatchResult
+from streaming.featurize.scheduler import Overlap, Stopped
 from streaming.gone import Seen
 from streaming.images.fetch import is_young
 from streaming.lease.holder import Lease
-from streaming.microbatch import MicroBatch
 from streaming.mirroring import mirror
 from streaming.outcomes import Outcome
-from streaming.overlap import Overlap, Stopped
-from streaming.results import BatchResult
 from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.sources.listing import Source
 from streaming.spark.errors import explain

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from streaming.errors import UsageError
-from streaming.failure_rate import MAX_FAILURE_RATE
+from streaming.featurize.failure_rate import MAX_FAILURE_RATE
+from streaming.featurize.results import BatchResult
 from streaming.gone import REMOVED_AT_MOST
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
-from streaming.results import BatchResult
 from streaming.storage.retry import PATIENCE
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from streaming.featurize.results import BatchResult
 from streaming.ingest import ingest
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
-from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
 from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows
 

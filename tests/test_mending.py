@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from streaming.featurize.results import BatchResult
 from streaming.ingest import ingest
 from streaming.lake.layout import Lake
-from streaming.results import BatchResult
 from streaming.settings import IngestSettings
 from support.cli import Command
 from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, versions

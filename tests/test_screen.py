@@ -14,8 +14,8 @@ from rich.console import Console
 from pomona.durations import ago
 from pomona.screen import Screen, fail, summary_json, summary_lines
 from streaming.delta.writer import SWEEP, BatchId
+from streaming.featurize.results import BatchResult
 from streaming.outcomes import Outcome
-from streaming.results import BatchResult
 from streaming.settings import IngestSummary
 
 Capture = pytest.CaptureFixture[str]

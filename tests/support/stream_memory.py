@@ -11,8 +11,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from streaming.featurize.results import BatchResult
 from streaming.ingest import ingest
-from streaming.results import BatchResult
 from streaming.settings import IngestSettings, IngestSummary
 from support.lakes import jpeg, put
 

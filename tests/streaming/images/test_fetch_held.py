@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from streaming import featurize
+from streaming.featurize import worker as featurize
 from streaming.images import fetch as module
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import Fetched, fetch_ahead

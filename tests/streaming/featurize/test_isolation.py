@@ -1,4 +1,4 @@
-"""Promises of `streaming.apart`: what ends a process is found and judged alone, all else is featurized."""
+"""Promises of `streaming.featurize.isolation`: what ends a process is found and judged alone, all else is featurized."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from streaming.apart import Apart, Held
 from streaming.errors import FaultError
-from streaming.featurize import Featurizer
+from streaming.featurize.isolation import Apart, Held
+from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.model.store import find_model, read_model
 from streaming.outcomes import Outcome

@@ -1,4 +1,4 @@
-"""Promises of `streaming.rescue`: a worker that ends takes nothing with it, and no innocent image is blamed."""
+"""Promises of `streaming.featurize.crash_recovery`: a worker that ends takes nothing with it, and no innocent image is blamed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.featurize import Featurizer
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.ingest import ingest
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
-from streaming.microbatch import MicroBatch
 from streaming.model.store import find_model, read_model
 from streaming.settings import IngestSettings
 from streaming.storage.interface import StoredFile

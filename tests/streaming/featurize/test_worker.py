@@ -1,4 +1,4 @@
-"""Promises of `streaming.featurize`: an engine a core, or a GPU, and as many images a call as it likes."""
+"""Promises of `streaming.featurize.worker`: an engine a core, or a GPU, and as many images a call as it likes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming import featurize
 from streaming.engines import gpu
-from streaming.featurize import Featurizer
+from streaming.featurize import worker as featurize
+from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from support.lakes import photos, put_all
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.overlap`: parts are computed beside each other, committed in order, given up on a stop."""
+"""Promises of `streaming.featurize.scheduler`: parts are computed beside each other, committed in order, given up on a stop."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from pyspark.errors import PySparkException
 
 from streaming.delta.writer import BatchId
-from streaming.failure_rate import FailureRate
-from streaming.overlap import Overlap, Stopped
-from streaming.results import BatchResult, Computed
+from streaming.featurize.failure_rate import FailureRate
+from streaming.featurize.results import BatchResult, Computed
+from streaming.featurize.scheduler import Overlap, Stopped
 from streaming.storage.interface import StoredFile
 
 FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]

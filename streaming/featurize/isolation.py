@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from streaming.errors import FaultError
-from streaming.featurize import Featurizer, Task
+from streaming.featurize.worker import Featurizer, Task
 from streaming.images.resource_limits import how_it_ended
 from streaming.outcomes import Reason
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 
 from streaming.errors import DeliveryError
+from streaming.featurize.results import Computed
 from streaming.outcomes import Outcome
-from streaming.results import Computed
 
 #: Of all images that were looked at last; `--max-failure-rate`.
 MAX_FAILURE_RATE = 0.5

@@ -15,14 +15,14 @@ from pyspark.sql import functions as F
 
 from streaming.delta.tables import read_table
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
-from streaming.featurize import Featurizer
+from streaming.featurize.crash_recovery import featurize_whatever_ends
+from streaming.featurize.partitions import tasks_at_once
+from streaming.featurize.results import BatchResult, Computed
+from streaming.featurize.worker import Featurizer
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Outcome
-from streaming.rescue import featurize_whatever_ends
-from streaming.results import BatchResult, Computed
-from streaming.shares import tasks_at_once
 from streaming.storage.interface import StoredFile
 
 # Images of a task at most: two seconds of work. The jobs of a commit wait for a task to end, one after the other;

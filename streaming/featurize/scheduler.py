@@ -16,9 +16,9 @@ from pyspark.errors import PySparkException
 
 from streaming.delta.writer import BatchId
 from streaming.errors import DeliveryError
-from streaming.failure_rate import FailureRate
-from streaming.microbatch import MicroBatch
-from streaming.results import BatchResult, Computed
+from streaming.featurize.failure_rate import FailureRate
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.results import BatchResult, Computed
 from streaming.storage.interface import StoredFile
 
 # A core that has no more of one part to do begins with the next; a GPU belongs to one process.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from streaming.apart import Apart
 from streaming.engines import gpu
 from streaming.errors import PlatformError
-from streaming.featurize import OUTPUT_DDL, Featurizer, Task
+from streaming.featurize.isolation import Apart
+from streaming.featurize.worker import OUTPUT_DDL, Featurizer, Task
 from streaming.images.resource_limits import volunteer
 
 

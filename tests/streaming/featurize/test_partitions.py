@@ -1,4 +1,4 @@
-"""Promises of `streaming.shares`: images dealt out evenly, to as many tasks as cores or GPUs can run."""
+"""Promises of `streaming.featurize.partitions`: images dealt out evenly, to as many tasks as cores or GPUs can run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from streaming.engines import gpu
 from streaming.errors import PlatformError
-from streaming.featurize import Featurizer
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.partitions import Shares, tasks_at_once
+from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
-from streaming.microbatch import MicroBatch
-from streaming.shares import Shares, tasks_at_once
 from streaming.storage.interface import StoredFile
 
 CLUSTER = {"spark.task.resource.gpu.amount": "1"}

@@ -1,4 +1,4 @@
-"""Promises of `streaming.failure_rate`: mostly rubbish is refused before it is written, a few broken images are not."""
+"""Promises of `streaming.featurize.failure_rate`: mostly rubbish is refused before it is written, a few broken images are not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from streaming.errors import DeliveryError
-from streaming.failure_rate import FailureRate
+from streaming.featurize.failure_rate import FailureRate
+from streaming.featurize.results import Computed
 from streaming.ingest import ingest
 from streaming.lake.layout import Lake
-from streaming.results import Computed
 from support.lakes import GARBAGE, ONCE, below, photos, put_all, versions
 
 

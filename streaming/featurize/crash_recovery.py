@@ -1,7 +1,7 @@
 """What to do when a worker has ended over its images: whichever ended it is found, and judged alone.
 
 Spark loses the rows of all tasks where one worker ends, and does not say over what. So the images are taken once
-more in processes of their own (`streaming.apart`), one for each core, whose ends the workers survive: what ended
+more in processes of their own (`streaming.featurize.isolation`), one for each core, whose ends the workers survive: what ended
 one is known then. Those are taken a last time, one by one with no other beside them.
 """
 
@@ -16,11 +16,11 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from streaming.apart import Apart
-from streaming.featurize import Featurizer, Task
+from streaming.featurize.isolation import Apart
+from streaming.featurize.partitions import Shares, tasks_at_once
+from streaming.featurize.results import VERDICT, Computed
+from streaming.featurize.worker import Featurizer, Task
 from streaming.outcomes import Outcome
-from streaming.results import VERDICT, Computed
-from streaming.shares import Shares, tasks_at_once
 
 log = logging.getLogger(__name__)
 

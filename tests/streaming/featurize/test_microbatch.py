@@ -1,4 +1,4 @@
-"""Promises of `streaming.microbatch` and `streaming.delta.writer`: whatever is repeated, each image in one table, once."""
+"""Promises of `streaming.featurize.microbatch` and `streaming.delta.writer`: whatever is repeated, each image in one table, once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from streaming.delta.log import parse_metadata
 from streaming.delta.writer import BatchId, Writer
-from streaming.featurize import Featurizer
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
-from streaming.microbatch import MicroBatch
 from streaming.model.store import find_model, read_model
 from streaming.spark.errors import explain
 from streaming.storage.interface import StoredFile

@@ -1,0 +1,1 @@
+"""One micro-batch: Python worker, partitions, crash isolation, commit, pipelined scheduling."""
