@@ -6,8 +6,8 @@ import time
 from dataclasses import asdict
 
 from pomona.screen import Screen
-from streaming.ending import stop
 from streaming.lake.layout import Lake
+from streaming.maintenance.stop import stop
 from streaming.spark.errors import in_one_line
 
 

@@ -11,9 +11,9 @@ from streaming.errors import LakeError, UsageError
 from streaming.ingest import check_apart
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
+from streaming.maintenance.reconcile import compare
+from streaming.maintenance.requests import Request
 from streaming.outcomes import Reason
-from streaming.reconciling import compare
-from streaming.requests import Request
 from streaming.sources.listing import Source
 from streaming.spark.errors import in_one_line
 from streaming.storage.interface import normalize

@@ -14,7 +14,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.retention import KEEP, days_to_keep, least_retention, promised_retention
 from streaming.lake.tags import Tag, check_tag, find_tag, read_tags, set_tag
 from streaming.lake.versions import Pinned, resolve
-from streaming.requests import Request
+from streaming.maintenance.requests import Request
 from streaming.storage.open import storage_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pomona.screen import Screen
 from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
-from streaming.upgrade import upgrade
+from streaming.maintenance.upgrade import upgrade
 
 
 def upgrade_and_tell(location: str, *, as_json: bool) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from streaming.carrying_out import RunContext, perform
 from streaming.delta.log import parse_actions, parse_metadata
 from streaming.delta.writer import SWEEP
 from streaming.errors import FaultError, LeaseError
@@ -18,7 +17,9 @@ from streaming.ingest import open_batch
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import hold, holder_of
 from streaming.lease.holder import Lease
-from streaming.requests import JSON, Request, find_answer, leave, withdraw
+from streaming.maintenance.context import RunContext
+from streaming.maintenance.operations import perform
+from streaming.maintenance.requests import JSON, Request, find_answer, leave, withdraw
 from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.sources.listing import Source
 from streaming.spark.session import start_session
@@ -54,7 +55,7 @@ def ask(
     Returns
     -------
     dict of str to JSON
-        As the function of `streaming.carrying_out.KINDS` returns it.
+        As the function of `streaming.maintenance.operations.KINDS` returns it.
 
     Raises
     ------

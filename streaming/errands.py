@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from streaming.carrying_out import RunContext, perform_and_answer
-from streaming.ending import STOP
 from streaming.errors import PomonaError
 from streaming.featurize.scheduler import Stopped
 from streaming.lease.holder import Lease
-from streaming.requests import Request, answer, pending, withdraw
+from streaming.maintenance.context import RunContext
+from streaming.maintenance.operations import perform_and_answer
+from streaming.maintenance.requests import Request, answer, pending, withdraw
+from streaming.maintenance.stop import STOP
 from streaming.storage.interface import TransientFault, is_s3
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import hold
 from streaming.lease.holder import Lease
+from streaming.maintenance.finish_moves import finish_moves
 from streaming.model.store import ensure_model, keep_precision, read_model
-from streaming.moves import finish_moves
 from streaming.run import Run
 from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.signals import stop_requested

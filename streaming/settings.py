@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from streaming.errors import UsageError
 from streaming.featurize.failure_rate import MAX_FAILURE_RATE
 from streaming.featurize.results import BatchResult
-from streaming.gone import REMOVED_AT_MOST
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
+from streaming.maintenance.missing_images import REMOVED_AT_MOST
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
 from streaming.storage.retry import PATIENCE
 

@@ -19,7 +19,7 @@ from batch_pca.unchanged import find_unchanged, same_rows
 from streaming.delta.tables import create_table
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
-from streaming.upgrade import bring
+from streaming.maintenance.upgrade import bring
 from support.feature_lakes import commit, delete, delta, images, new_lake
 
 MADE = PublishedRefit(

@@ -4,7 +4,7 @@
 2   CHECK constraints that Spark and delta-rs both know, on `features` and on `quarantine`; statistics in `refits`
 3   drift in `refits`
 
-A change of `streaming.lake.schemas` raises `FORMAT`, and `streaming.upgrade` brings older lakes to it.
+A change of `streaming.lake.schemas` raises `FORMAT`, and `streaming.maintenance.upgrade` brings older lakes to it.
 """
 
 from __future__ import annotations

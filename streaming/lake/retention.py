@@ -12,10 +12,10 @@ from streaming.delta.reader import open_table
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table
 from streaming.lake.layout import Lake
 from streaming.lake.tags import Tag
-from streaming.requests import JSON
+from streaming.maintenance.requests import JSON
 
 if TYPE_CHECKING:
-    from streaming.carrying_out import RunContext
+    from streaming.maintenance.context import RunContext
 
 #: The request that `keep` carries out.
 KEEP = "keep"

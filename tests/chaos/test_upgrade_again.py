@@ -12,7 +12,7 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
-from streaming.upgrade import bring, upgrade
+from streaming.maintenance.upgrade import bring, upgrade
 from support.cli import Command
 from support.format1_lake import image, make_old_lake
 from support.lakes import rows

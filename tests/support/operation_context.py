@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from streaming.carrying_out import RunContext
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
+from streaming.maintenance.context import RunContext
 from streaming.model.store import find_model, read_model
 from streaming.sources.listing import Source
 

@@ -16,15 +16,15 @@ import deltalake
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming import carrying_out
 from streaming.asking import ask
-from streaming.carrying_out import RunContext
 from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import LeaseError, UsageError
 from streaming.ingest import ingest
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import holder_of
-from streaming.requests import Request, leave, pending
+from streaming.maintenance import operations as carrying_out
+from streaming.maintenance.context import RunContext
+from streaming.maintenance.requests import Request, leave, pending
 from support.cli import Command
 from support.lakes import ONCE, below, photos, put_all
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.forgetting`: rows go when they are named, and stay in the tables' earlier versions."""
+"""Promises of `streaming.maintenance.forget`: rows go when they are named, and stay in the tables' earlier versions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pyspark.sql import SparkSession
 
 from streaming.delta.tables import read_table
 from streaming.delta.writer import Writer
-from streaming.forgetting import forget
 from streaming.lake.layout import Lake
+from streaming.maintenance.forget import forget
 from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
 from support.operation_context import open_context, take_all
 

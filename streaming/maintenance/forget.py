@@ -12,12 +12,12 @@ from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
-from streaming.requests import JSON
+from streaming.maintenance.requests import JSON
 from streaming.storage.interface import TransientFault
 from streaming.storage.open import storage_of
 
 if TYPE_CHECKING:
-    from streaming.carrying_out import RunContext
+    from streaming.maintenance.context import RunContext
 
 _NAMED_AT_ONCE = 500
 

@@ -14,7 +14,7 @@ from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lease.acquire import hold
-from streaming.upgrade import bring
+from streaming.maintenance.upgrade import bring
 from support.cli import Command
 from support.format1_lake import make_old_lake
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from streaming.featurize.microbatch import MicroBatch
-from streaming.forgetting import drop_rows
-from streaming.gone import Seen, find_gone
+from streaming.maintenance.forget import drop_rows
+from streaming.maintenance.missing_images import Seen, find_gone
 from streaming.sources.listing import Source
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def mirror(batch: MicroBatch, source: Source, seen: Seen, limit: float) -> tuple
     seen : Seen
         Of a listing that came to its end.
     limit : float
-        As of `streaming.gone.find_gone`.
+        As of `streaming.maintenance.missing_images.find_gone`.
 
     Returns
     -------

@@ -38,7 +38,7 @@ class Request:
     Parameters
     ----------
     kind : str
-        One of `streaming.carrying_out.KINDS`.
+        One of `streaming.maintenance.operations.KINDS`.
     arguments : dict of str to JSON
     id : str
         Random unless it is given.

@@ -1,4 +1,4 @@
-"""Promises of `streaming.requests`: what a command asks of a stream arrives whole, in order, and is answered once."""
+"""Promises of `streaming.maintenance.requests`: what a command asks of a stream arrives whole, in order, and is answered once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from streaming.errors import FaultError, LakeError
 from streaming.lake.layout import Lake
-from streaming.requests import (
+from streaming.maintenance.requests import (
     Request,
     answer,
     answer_with_error,

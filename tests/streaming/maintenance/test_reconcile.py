@@ -1,4 +1,4 @@
-"""Promises of `streaming.reconciling`, `streaming.gone` and `--mirror`: what differs is found, and mended with care."""
+"""Promises of `streaming.maintenance.reconcile`, `streaming.maintenance.missing_images` and `--mirror`: what differs is found, and mended with care."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import boto3
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.carrying_out import RunContext
-from streaming.gone import Seen, find_gone
 from streaming.ingest import ingest
 from streaming.lake.layout import Lake
-from streaming.reconciling import compare, mend
+from streaming.maintenance.context import RunContext
+from streaming.maintenance.missing_images import Seen, find_gone
+from streaming.maintenance.reconcile import compare, mend
 from streaming.settings import IngestSummary
 from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage

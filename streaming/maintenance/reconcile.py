@@ -13,20 +13,20 @@ import numpy as np
 
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
-from streaming.forgetting import drop_rows
-from streaming.gone import REMOVED_AT_MOST, Gone, Seen, find_gone
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import THREADS_S3, fetch
 from streaming.lake.image_index import Hashes, KnownImages, hash_states
 from streaming.lake.layout import Lake
+from streaming.maintenance.forget import drop_rows
+from streaming.maintenance.missing_images import REMOVED_AT_MOST, Gone, Seen, find_gone
+from streaming.maintenance.requests import JSON
+from streaming.maintenance.retry_quarantined import look_at
 from streaming.outcomes import Outcome
-from streaming.requests import JSON
-from streaming.retrying import look_at
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile, TransientFault
 
 if TYPE_CHECKING:
-    from streaming.carrying_out import RunContext
+    from streaming.maintenance.context import RunContext
 
 _COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us, content_hash"
 
@@ -85,7 +85,7 @@ def compare(
     hashes : bool
         Whether to read every image.
     limit : float
-        As of `streaming.gone.find_gone`.
+        As of `streaming.maintenance.missing_images.find_gone`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Promises of `streaming.moves`: an image that a killed run left in both tables ends in one."""
+"""Promises of `streaming.maintenance.finish_moves`: an image that a killed run left in both tables ends in one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.lake.layout import Lake
-from streaming.moves import finish_moves
+from streaming.maintenance.finish_moves import finish_moves
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, versions
 from support.table_rows import add_features, add_quarantine

@@ -8,7 +8,7 @@ from streaming.errors import FaultError
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import holder_of
 from streaming.lease.holder import Holder
-from streaming.requests import Request, find_answer, leave, withdraw
+from streaming.maintenance.requests import Request, find_answer, leave, withdraw
 
 #: The request to end, addressed to a holder of the lake by its id: the next one is not meant.
 STOP = "stop"

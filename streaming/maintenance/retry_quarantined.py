@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from streaming.delta.reader import open_table, query, quoted
 from streaming.lake.layout import Lake
+from streaming.maintenance.requests import JSON
 from streaming.outcomes import Outcome
-from streaming.requests import JSON
 from streaming.storage.interface import StoredFile, TransientFault
 from streaming.storage.open import storage_of
 
 if TYPE_CHECKING:
-    from streaming.carrying_out import RunContext
+    from streaming.maintenance.context import RunContext
 
 _COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us"
 _AT_ONCE = 16  # files that are looked at

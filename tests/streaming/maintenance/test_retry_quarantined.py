@@ -1,4 +1,4 @@
-"""Promises of `streaming.retrying`: images of the quarantine are taken again, and move where they now work."""
+"""Promises of `streaming.maintenance.retry_quarantined`: images of the quarantine are taken again, and move where they now work."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pyspark.sql import SparkSession
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.lake.image_index import KnownImages
-from streaming.moves import finish_moves
-from streaming.retrying import retry
+from streaming.maintenance.finish_moves import finish_moves
+from streaming.maintenance.retry_quarantined import retry
 from streaming.sources.listing import Source
 from support.lakes import GARBAGE, jpeg, put, rows
 from support.operation_context import open_context, take_all

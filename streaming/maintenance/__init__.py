@@ -1,0 +1,1 @@
+"""Operations on a lake, and the request queue that carries them."""

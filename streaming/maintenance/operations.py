@@ -1,0 +1,59 @@
+"""What the process that holds a lake can be asked to do, and with what it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streaming import __version__
+from streaming.errors import LeaseError, PomonaError, UsageError
+from streaming.lake.retention import KEEP, keep
+from streaming.maintenance.context import RunContext
+from streaming.maintenance.forget import forget
+from streaming.maintenance.reconcile import mend
+from streaming.maintenance.requests import JSON, Request, answer, answer_with_error
+from streaming.maintenance.retry_quarantined import retry
+from streaming.spark.errors import in_one_line
+
+#: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.
+#: A stop is none of them: it does not wait for the micro-batch under way (`streaming.errands`).
+KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {
+    "retry": retry,
+    "forget": forget,
+    "reconcile": mend,
+    KEEP: keep,
+}
+
+
+def perform(context: RunContext, request: Request) -> dict[str, JSON]:
+    """Do what is asked for.
+
+    Raises
+    ------
+    PomonaError
+        In one line, also for what Spark or the storage raised.
+    """
+    if request.kind not in KINDS:
+        raise UsageError(
+            f"{request.kind}: Pomona {__version__}, which holds the lake, knows no such request: "
+            "use the same version for both"
+        )
+    with in_one_line():
+        return KINDS[request.kind](context, request.arguments)
+
+
+def perform_and_answer(context: RunContext, request: Request) -> None:
+    """Do what is asked for, and answer; an error is the asker's, and the stream goes on.
+
+    Raises
+    ------
+    LeaseError
+        Where another process has taken the lake over, which then does it.
+    """
+    try:
+        result = perform(context, request)
+    except LeaseError:
+        raise
+    except PomonaError as error:
+        answer_with_error(context.lake, request, error)
+    else:
+        answer(context.lake, request, result)
