@@ -27,7 +27,7 @@ compat: $(PAIRS:%=.venv-compat-%/.ready)
 		> $$($(@D)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
 	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(@D)/bin/python -m streaming.rehearsal
+	$(@D)/bin/python -m streaming.ingest.warmup
 	touch $@
 
 check: setup
@@ -57,7 +57,7 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m streaming.rehearsal
+	$(BIN)/python -m streaming.ingest.warmup
 	touch $@
 
 # The same pins as in requirements.lock, and the peers' packages beside them.

@@ -104,8 +104,8 @@ def ingest(
     Example: pomona ingest ~/Pictures/fruits ./lake --once
     """
     from pomona.screen import Screen, summary_json, summary_lines
-    from streaming.ingest import ingest as run
-    from streaming.settings import IngestSettings
+    from streaming.ingest.pipeline import ingest as run
+    from streaming.ingest.settings import IngestSettings
 
     settings = IngestSettings(
         once=once,

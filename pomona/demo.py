@@ -20,12 +20,12 @@ from pomona.screen import Screen, summary_lines
 from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
 from streaming.featurize.results import BatchResult
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings, IngestSummary
 from streaming.lake.layout import Lake
 from streaming.model.store import ensure_model
 from streaming.model.weights import RANDOM, WeightsUnavailable
 from streaming.outcomes import Outcome
-from streaming.settings import IngestSettings, IngestSummary
 from streaming.spark.errors import explain
 
 PER_LABEL = 20  # in each of the two deliveries

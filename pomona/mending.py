@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pomona.screen import Screen
-from streaming.asking import ask
 from streaming.errors import LakeError, UsageError
-from streaming.ingest import check_apart
+from streaming.ingest.pipeline import check_apart
+from streaming.ingest.request_client import ask
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
 from streaming.maintenance.reconcile import compare

@@ -18,7 +18,7 @@ from streaming.sanitize import visible, visible_json
 
 if TYPE_CHECKING:  # these bring Spark with them, and some commands do without
     from streaming.featurize.results import BatchResult
-    from streaming.settings import IngestSummary
+    from streaming.ingest.settings import IngestSummary
 
 
 class Screen:

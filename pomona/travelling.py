@@ -115,7 +115,7 @@ def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
 
 def _keep(lake: Lake, days: int) -> None:
     """Have whoever holds the lake, or this process, tell the tables."""
-    from streaming.asking import ask  # which brings Spark
+    from streaming.ingest.request_client import ask
 
     lake.require()
     ask(lake, Request(KEEP, {"days": days}))

@@ -182,7 +182,7 @@ def test_an_interrupt_before_anything_runs_is_no_traceback(
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("the interrupt was swallowed")
 
-    monkeypatch.setattr("streaming.ingest.ensure_model", interrupted)
+    monkeypatch.setattr("streaming.ingest.pipeline.ensure_model", interrupted)
     done = pomona("ingest", "photos", "lake")
     assert done.status == 130
     assert "Traceback" not in done.err

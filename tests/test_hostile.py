@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.sanitize import visible
 from streaming.storage.interface import local_path

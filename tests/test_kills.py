@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.arriving_images import Arrivals
 from support.cli import environment

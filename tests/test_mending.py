@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.featurize.results import BatchResult
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings
 from streaming.lake.layout import Lake
-from streaming.settings import IngestSettings
 from support.cli import Command
 from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
 from support.operation_context import open_context, take_all

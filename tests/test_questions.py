@@ -17,7 +17,7 @@ from batch_pca.catalog import PublishedRefit
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from pomona import questions, travelling
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.cli import Command
 from support.lakes import ONCE, photos, put, put_all, rows

@@ -15,8 +15,8 @@ from pomona.durations import ago
 from pomona.screen import Screen, fail, summary_json, summary_lines
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
+from streaming.ingest.settings import IngestSummary
 from streaming.outcomes import Outcome
-from streaming.settings import IngestSummary
 
 Capture = pytest.CaptureFixture[str]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pomona.samples import write_samples
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.lakes import ONCE, photos, put_all, rows, versions
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.end_to_end
 SIZE = 6  # images a micro-batch
 PROGRAM = f"""
 import sys
-from streaming.ingest import ingest
-from streaming.settings import IngestSettings
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings
 
 def watch(result, summary):
     print(result.written, flush=True)

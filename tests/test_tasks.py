@@ -16,7 +16,7 @@ import pytest
 
 from batch_pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.s3_client import s3_client
 from support.cli import PROGRAM, Command, environment

@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from streaming.errors import FaultError
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.storage.s3 import S3Storage
 from support.cli import environment, needs_program, program
 from support.faulty_proxy import FaultyProxy

@@ -15,7 +15,7 @@ from streaming.maintenance.retry_quarantined import retry
 from streaming.spark.errors import in_one_line
 
 #: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.
-#: A stop is none of them: it does not wait for the micro-batch under way (`streaming.errands`).
+#: A stop is none of them: it does not wait for the micro-batch under way (`streaming.ingest.request_handler`).
 KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {
     "retry": retry,
     "forget": forget,

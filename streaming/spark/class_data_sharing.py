@@ -1,7 +1,7 @@
 """An archive of Java's loaded classes, so that Spark starts in half the time: class data sharing (JEP 350).
 
 Loading and verifying Spark's and Delta's 20,000 classes is most of what a session's start and its first commit
-cost. `streaming.rehearsal` has Java note them down once; sessions map that file. Without it, or where it belongs to
+cost. `streaming.ingest.warmup` has Java note them down once; sessions map that file. Without it, or where it belongs to
 another Java or other jars, all works as well and starts as slowly as Spark does.
 """
 

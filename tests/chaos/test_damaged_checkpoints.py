@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.interface import local_path
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all

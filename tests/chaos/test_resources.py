@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from pomona.samples import write_samples
 from streaming.errors import FaultError
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.cli import PROGRAM, Done, environment, program
 from support.lakes import GARBAGE, ONCE, below, photos, put_all

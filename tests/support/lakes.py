@@ -16,8 +16,8 @@ import deltalake
 import numpy as np
 from PIL import Image
 
+from streaming.ingest.settings import IngestSettings
 from streaming.lake.layout import Lake
-from streaming.settings import IngestSettings
 from streaming.storage.interface import StoredFile
 from streaming.storage.local import LocalStorage
 

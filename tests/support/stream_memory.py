@@ -12,8 +12,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from streaming.featurize.results import BatchResult
-from streaming.ingest import ingest
-from streaming.settings import IngestSettings, IngestSummary
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings, IngestSummary
 from support.lakes import jpeg, put
 
 

@@ -15,11 +15,11 @@ from pyspark.sql import SparkSession
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake
 from streaming.model.store import find_model, read_model
-from streaming.settings import IngestSettings
 from streaming.storage.interface import StoredFile
 from support.image_files import scan_bomb
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows

@@ -13,7 +13,7 @@ from pyspark.sql import Row, SparkSession
 from streaming.errors import DeliveryError
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.results import Computed
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.lakes import GARBAGE, ONCE, below, photos, put_all, versions
 

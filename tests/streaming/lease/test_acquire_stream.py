@@ -16,10 +16,10 @@ import deltalake
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.asking import ask
 from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import LeaseError, UsageError
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.request_client import ask
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import holder_of
 from streaming.maintenance import operations as carrying_out
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.end_to_end
 PROGRAM = """
 import os, sys
 from streaming import carrying_out
-from streaming.ingest import ingest
-from streaming.settings import IngestSettings
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings
 
 def look(context, arguments):
     took = context.take(list(context.source.images()))

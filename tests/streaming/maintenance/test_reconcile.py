@@ -13,12 +13,12 @@ import boto3
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
 from streaming.maintenance.context import RunContext
 from streaming.maintenance.missing_images import Seen, find_gone
 from streaming.maintenance.reconcile import compare, mend
-from streaming.settings import IngestSummary
 from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions

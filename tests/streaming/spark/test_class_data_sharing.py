@@ -1,4 +1,4 @@
-"""Promises of `streaming.spark.class_data_sharing` and `streaming.rehearsal`: Java maps its classes, and does as well without."""
+"""Promises of `streaming.spark.class_data_sharing` and `streaming.ingest.warmup`: Java maps its classes, and does as well without."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from streaming.ingest.warmup import rehearse
 from streaming.lake.layout import Lake
-from streaming.rehearsal import rehearse
 from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
 from streaming.spark.jars import jar_files
 from streaming.spark.java import java_home

@@ -21,8 +21,8 @@ TOOLS = ("bash", "chmod", "dirname", "env", "ls", "nice", "ps", "readlink", "rm"
 RUN = """
 import sys
 from pyspark.sql import SparkSession
-from streaming.ingest import ingest
-from streaming.settings import IngestSettings
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings
 
 ingest(sys.argv[1], sys.argv[2], IngestSettings(once=True))
 context = SparkSession.getActiveSession().sparkContext

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.errors import FaultError
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.spark.resource_exhaustion import explain_exhaustion
 from support.lakes import GARBAGE, ONCE, below, photos, put_all

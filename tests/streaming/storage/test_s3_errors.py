@@ -14,9 +14,9 @@ import boto3
 import pytest
 
 from streaming.errors import FaultError, LakeError, PomonaError, SourceError
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings
 from streaming.lake.layout import Lake
-from streaming.settings import IngestSettings
 from streaming.sources.listing import Source
 from streaming.storage.interface import TransientFault
 from streaming.storage.s3 import S3Storage, reach

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.end_to_end
 RUN = """
 import sys
 from pyspark.sql import SparkSession
-from streaming.ingest import ingest
-from streaming.settings import IngestSettings
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings
 
 summary = ingest(sys.argv[1], sys.argv[2], IngestSettings(once=True))
 print(dict(summary.outcomes))

@@ -18,12 +18,12 @@ from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.partitions import start_workers
 from streaming.featurize.worker import OUTPUT, Featurizer, Task
 from streaming.images.decode import DecodeSettings
+from streaming.ingest.run import Run
+from streaming.ingest.settings import IngestSettings
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake, create_tables
 from streaming.model.metadata import Extractor
 from streaming.outcomes import Outcome
-from streaming.run import Run
-from streaming.settings import IngestSettings
 from streaming.sources.listing import Source
 from streaming.spark.class_data_sharing import archive_file
 from streaming.spark.jars import jar_files
@@ -111,6 +111,6 @@ if __name__ == "__main__":
     logging.basicConfig(format="%(message)s")
     logging.getLogger("streaming").setLevel(logging.INFO)
     # Not as __main__, which the workers could not import.
-    from streaming import rehearsal
+    from streaming.ingest import warmup as rehearsal
 
     rehearsal.make_archive()

@@ -13,14 +13,14 @@ from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import Overlap
-from streaming.ingest import open_batch
+from streaming.ingest.pipeline import open_batch
+from streaming.ingest.settings import PART_A_CORE, IngestSettings
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import hold, holder_of
 from streaming.lease.holder import Lease
 from streaming.maintenance.context import RunContext
 from streaming.maintenance.operations import perform
 from streaming.maintenance.requests import JSON, Request, find_answer, leave, withdraw
-from streaming.settings import PART_A_CORE, IngestSettings
 from streaming.sources.listing import Source
 from streaming.spark.session import start_session
 from streaming.storage.interface import StoredFile, is_s3

@@ -1,4 +1,4 @@
-"""Promises of `streaming.ingest` from bucket to bucket; delta-rs reads what Spark wrote."""
+"""Promises of `streaming.ingest.pipeline` from bucket to bucket; delta-rs reads what Spark wrote."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pomona.samples import SAMPLE_LABELS, draw
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSummary
 from streaming.outcomes import Outcome
-from streaming.settings import IngestSummary
 from support.lakes import GARBAGE, ONCE, put_all
 from support.lakes import rows as local_rows
 

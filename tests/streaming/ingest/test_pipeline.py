@@ -1,4 +1,4 @@
-"""Promises of `streaming.ingest`: every image in exactly one table, once, as it is now. A story of five runs."""
+"""Promises of `streaming.ingest.pipeline`: every image in exactly one table, once, as it is now. A story of five runs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
-from streaming.settings import IngestSummary
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, told, versions
 
 pytestmark = pytest.mark.spark

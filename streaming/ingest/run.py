@@ -13,21 +13,27 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming.checkpoint import set_aside_if_damaged
 from streaming.delta.writer import SWEEP, BatchId
-from streaming.errands import Errands
 from streaming.errors import PomonaError
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import Overlap, Stopped
 from streaming.images.fetch import is_young
+from streaming.ingest.checkpoint import set_aside_if_damaged
+from streaming.ingest.request_handler import Errands
+from streaming.ingest.settings import (
+    FILES_A_CORE,
+    PART_A_CORE,
+    IngestSettings,
+    IngestSummary,
+    Watcher,
+)
 from streaming.lease.holder import Lease
 from streaming.maintenance.context import RunContext
 from streaming.maintenance.mirror import mirror
 from streaming.maintenance.missing_images import Seen
 from streaming.outcomes import Outcome
-from streaming.settings import FILES_A_CORE, PART_A_CORE, IngestSettings, IngestSummary, Watcher
 from streaming.sources.listing import Source
 from streaming.spark.errors import explain
 from streaming.spark.s3a_metrics import retries_on_driver

@@ -1,4 +1,4 @@
-"""Promises of `streaming.ingest` about odd files, unfinished files, and files that come while it runs."""
+"""Promises of `streaming.ingest.pipeline` about odd files, unfinished files, and files that come while it runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.featurize.results import BatchResult
-from streaming.ingest import ingest
+from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSettings, IngestSummary
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
-from streaming.settings import IngestSettings, IngestSummary
 from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark

@@ -1,4 +1,4 @@
-"""Promises of `streaming.checkpoint`: lost, cut or emptied, a checkpoint costs no row, doubles none, stops nobody."""
+"""Promises of `streaming.ingest.checkpoint`: lost, cut or emptied, a checkpoint costs no row, doubles none, stops nobody."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.checkpoint import find_damage
-from streaming.ingest import ingest
+from streaming.ingest.checkpoint import find_damage
+from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.interface import local_path
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all

@@ -14,14 +14,14 @@ from streaming.featurize.partitions import start_workers
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
+from streaming.ingest.run import Run
+from streaming.ingest.settings import IngestSettings, IngestSummary, Watcher
 from streaming.lake.image_index import KnownImages
 from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import hold
 from streaming.lease.holder import Lease
 from streaming.maintenance.finish_moves import finish_moves
 from streaming.model.store import ensure_model, keep_precision, read_model
-from streaming.run import Run
-from streaming.settings import IngestSettings, IngestSummary, Watcher
 from streaming.signals import stop_requested
 from streaming.sources.listing import Source
 from streaming.spark.errors import in_one_line

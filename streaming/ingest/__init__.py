@@ -1,0 +1,1 @@
+"""The running pipeline: `ingest()`, its settings, the streaming query, its recovery, requests, warm-up."""
