@@ -13,6 +13,7 @@ from threading import Thread
 from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, published
+from batch_pca.features.snapshot import take_snapshot
 from batch_pca.fit import FitOptions, fit
 from batch_pca.lineage import write_lineage
 from batch_pca.movement import DriftLimits, compared_with, measure
@@ -26,7 +27,6 @@ from batch_pca.publish import (
 )
 from batch_pca.reporting import write_report
 from batch_pca.reuse import statistics_of
-from batch_pca.snapshot import take_snapshot
 from batch_pca.unchanged import find_unchanged
 from batch_pca.vectors import write_vectors
 from streaming import __version__

@@ -14,8 +14,8 @@ import numpy as np
 import pyspark
 import pytest
 
-from batch_pca import reading
 from batch_pca.catalog import PublishedRefit, published
+from batch_pca.features import parquet_reader as reading
 from batch_pca.fit import FitOptions
 from batch_pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit

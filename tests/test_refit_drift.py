@@ -107,7 +107,7 @@ def test_the_means_of_labels_are_those_of_all_rows_whoever_reads_them(
     options = RefitOptions(FitOptions(components=2), full=True)
     found = [read_label_means(refit(lake.root, options).folder)]
     monkeypatch.setattr(
-        "batch_pca.snapshot.plan_parts", lambda *_: None
+        "batch_pca.features.snapshot.plan_parts", lambda *_: None
     )  # as with deletion vectors
     found.append(read_label_means(refit(lake.root, options).folder))
     labels = np.array(rows.labels)

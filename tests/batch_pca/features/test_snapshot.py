@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.snapshot import take_snapshot
+from batch_pca.features.snapshot import take_snapshot
 from streaming.delta.log import read_commits
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake

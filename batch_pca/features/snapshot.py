@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch_pca.reading import Part, plan_parts
+from batch_pca.features.parquet_reader import Part, plan_parts
 from streaming.delta.reader import open_table, query, quoted
 from streaming.delta.tables import read_table
 from streaming.errors import SnapshotError

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyspark
 import pytest
 
+from batch_pca.features.parquet_reader import Slice, deal, feature_matrix, matrices, plan_parts
+from batch_pca.features.snapshot import take_snapshot
 from batch_pca.fit import FitOptions
-from batch_pca.reading import Slice, deal, feature_matrix, matrices, plan_parts
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.snapshot import take_snapshot
 from batch_pca.summing import sum_parts
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake

@@ -1,0 +1,1 @@
+"""A pinned snapshot of the features table, read from Parquet in the workers."""
