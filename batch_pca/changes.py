@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch_pca.features.parquet_reader import below, feature_matrix
-from batch_pca.moments import Moments, MomentsBuilder, Vector
+from batch_pca.pca.moments import Moments, MomentsBuilder, Vector
 from streaming.delta.reader import changes, open_table
 from streaming.lake.layout import Lake
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batch_pca.moments import Vector
+from batch_pca.pca.moments import Vector
 from batch_pca.publish import Folder
 
 FILE = "labels.npz"

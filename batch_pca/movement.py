@@ -1,6 +1,6 @@
 """How far the data have moved since the refit before: the drift that is watched at each refit.
 
-(`batch_pca.drift` is about rounding that adds up in the statistics.)
+(`batch_pca.pca.rounding_error` is about rounding that adds up in the statistics.)
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import Reduction
 from batch_pca.labels import read_label_means
-from batch_pca.moments import Vector
+from batch_pca.pca.fit import Reduction
+from batch_pca.pca.moments import Vector
+from batch_pca.pca.subspace_angles import principal_angles, weighted_angle
 from batch_pca.published_fit import read_fit
-from batch_pca.subspaces import principal_angles, weighted_angle
 from streaming.errors import SnapshotError, UsageError
 
 

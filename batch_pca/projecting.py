@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame
 
 from batch_pca.features.parquet_reader import COLUMNS, Part, feature_matrix, run_parts
 from batch_pca.features.snapshot import Snapshot
-from batch_pca.fit import Reduction
 from batch_pca.labels import LabelSums
+from batch_pca.pca.fit import Reduction
 
 REDUCED_DDL = "path string, label string, reduced array<double>"
 # The last row of each part holds its sums by label, and nothing else.

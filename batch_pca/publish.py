@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from batch_pca.fit import Reduction
-from batch_pca.moments import Moments
-from batch_pca.pipeline import pipeline_model
+from batch_pca.pca.fit import Reduction
+from batch_pca.pca.moments import Moments
+from batch_pca.pca.spark_pipeline import pipeline_model
 from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path
 from streaming.storage.open import storage_of

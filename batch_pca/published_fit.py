@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from batch_pca.moments import Moments
-from batch_pca.projection import Projection
+from batch_pca.pca.moments import Moments
+from batch_pca.pca.projection import Projection
 from batch_pca.publish import Folder, read_components
 from streaming.errors import SnapshotError
 

@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, published
 from batch_pca.features.snapshot import take_snapshot
-from batch_pca.fit import FitOptions, fit
 from batch_pca.lineage import write_lineage
 from batch_pca.movement import DriftLimits, compared_with, measure
+from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.publish import (
     begin,
     end,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch_pca import plots, sections
-from batch_pca.fit import Reduction
+from batch_pca.pca.fit import Reduction
 from batch_pca.scatter import scatter as scatter_plot
 from streaming.sanitize import visible, visible_html
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import Reduction
 from batch_pca.lineage import FILE
+from batch_pca.pca.fit import Reduction
 from batch_pca.pictures import choose, small_pictures
 from batch_pca.publish import Folder
 from batch_pca.vectors import Sample

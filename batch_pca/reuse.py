@@ -13,9 +13,9 @@ from pyspark.errors import PySparkException
 
 from batch_pca.catalog import PublishedRefit
 from batch_pca.changes import Changes, change_feed, sum_changes, sum_few_changes
-from batch_pca.drift import has_drifted
 from batch_pca.features.snapshot import Snapshot
-from batch_pca.moments import Moments, Vector
+from batch_pca.pca.moments import Moments, Vector
+from batch_pca.pca.rounding_error import has_drifted
 from batch_pca.summing import sum_moments, sum_parts
 from streaming.delta.log import Version
 from streaming.errors import SnapshotError

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from batch_pca.fit import Reduction
 from batch_pca.marks import mark
+from batch_pca.pca.fit import Reduction
 from batch_pca.plots import SHARES, Movement
 from streaming.sanitize import visible_html
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from batch_pca.features.parquet_reader import Part, below, matrices, run_parts
-from batch_pca.moments import Moments, MomentsBuilder, Vector
+from batch_pca.pca.moments import Moments, MomentsBuilder, Vector
 from streaming.errors import SnapshotError
 
 _EPSILON = float(np.finfo(np.float64).eps)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from pyspark import StorageLevel
 
 from batch_pca.features.snapshot import Snapshot
-from batch_pca.fit import Reduction
 from batch_pca.labels import FILE as LABELS_FILE
 from batch_pca.labels import LabelSums
+from batch_pca.pca.fit import Reduction
 from batch_pca.projecting import project
 from batch_pca.publish import Folder
 from batch_pca.spreadsheets import harmless

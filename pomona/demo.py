@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from pomona import questions
 from pomona.answers import tell_quarantine

@@ -144,8 +144,8 @@ def compare_refits(one: PublishedRefit, other: PublishedRefit) -> Answer:
     UsageError
         Where they are of different models, whose features mean different things.
     """
+    from batch_pca.pca.subspace_angles import principal_angles
     from batch_pca.published_fit import read_fit
-    from batch_pca.subspaces import principal_angles
 
     if one.model_id != other.model_id:
         raise UsageError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from batch_pca.catalog import PublishedRefit, published
 from batch_pca.features.parquet_reader import feature_matrix
-from batch_pca.projection import Projection
+from batch_pca.pca.projection import Projection
 from batch_pca.published_fit import read_fit
 from pomona.asking import explained, open_lake
 from streaming.delta.reader import arrow_of, open_table

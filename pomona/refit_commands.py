@@ -42,7 +42,7 @@ def refit(
 
     Example: pomona refit ./lake --components 50
     """
-    from batch_pca.fit import FitOptions
+    from batch_pca.pca.fit import FitOptions
     from batch_pca.refit import RefitOptions
     from pomona.refitting import drift_limits, refit_and_tell, refit_every
 

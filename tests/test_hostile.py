@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake

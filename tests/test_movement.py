@@ -14,10 +14,10 @@ import pytest
 from scipy.linalg import subspace_angles
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions, Reduction, fit
 from batch_pca.labels import FILE, LabelSums
-from batch_pca.moments import Moments
 from batch_pca.movement import Drift, DriftLimits, compared_with, measure
+from batch_pca.pca.fit import FitOptions, Reduction, fit
+from batch_pca.pca.moments import Moments
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, Images, images

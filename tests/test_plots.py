@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch_pca.fit import FitOptions, fit
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions, fit
+from batch_pca.pca.moments import Moments
 from batch_pca.plots import Movement, Plot, drift, variance
 
 pytestmark = pytest.mark.slow  # matplotlib draws for seconds

@@ -14,8 +14,8 @@ import pytest
 from batch_pca import vectors as vectors_module
 from batch_pca.catalog import PublishedRefit
 from batch_pca.features.snapshot import take_snapshot
-from batch_pca.fit import FitOptions
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions
+from batch_pca.pca.moments import Moments
 from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.vectors import Sample, write_vectors
@@ -104,7 +104,7 @@ def test_the_report_names_the_refit_and_all_labels(made: PublishedRefit) -> None
 def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
     spark: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from batch_pca.fit import fit
+    from batch_pca.pca.fit import fit
 
     vectors = np.concatenate([rows.vectors for rows in COMMITS])
     reduction = fit(Moments.of(vectors, vectors.mean(axis=0)), FitOptions(components=1))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.publish import begin, end, find_abandoned, remove_abandoned
 from batch_pca.refit import RefitOptions, refit
 from streaming.lake.layout import Lake

@@ -14,8 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions
+from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
 from streaming.errors import FaultError, LakeError, PomonaError, SnapshotError, UsageError
 from streaming.lake.layout import Lake

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from support.feature_lakes import commit, delete, delta, images, new_lake, refit_folders, refit_rows
 

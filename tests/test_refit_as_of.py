@@ -16,8 +16,8 @@ import pytest
 
 from batch_pca.catalog import PublishedRefit, published
 from batch_pca.features import parquet_reader as reading
-from batch_pca.fit import FitOptions
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions
+from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_pca.fit import FitOptions
 from batch_pca.labels import read_label_means
+from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.lake.layout import Lake
 from support.cli import Command

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from batch_pca.catalog import published
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
 from support.feature_lakes import Oracle, commit, images, new_lake, same_up_to_sign

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.end_to_end]
 REFIT = """
 import json, sys
 from batch_pca import refit
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions
 from streaming.spark.session import start_session
 

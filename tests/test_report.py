@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_pca.fit import FitOptions, fit
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions, fit
+from batch_pca.pca.moments import Moments
 from batch_pca.plots import Movement
 from batch_pca.report import Points, Report, ReportData, render
 from support.report_pages import RATIO, Page, packed, reduction_of

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions, Reduction, fit
 from batch_pca.labels import LabelSums
 from batch_pca.lineage import write_lineage
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions, Reduction, fit
+from batch_pca.pca.moments import Moments
 from batch_pca.publish import begin
 from batch_pca.reporting import write_report
 from batch_pca.vectors import Sample

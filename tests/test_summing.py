@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_pca.moments import Moments
+from batch_pca.pca.moments import Moments
 from batch_pca.summing import moved, sum_moments
 from streaming.errors import SnapshotError
 from streaming.spark.errors import explain

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake

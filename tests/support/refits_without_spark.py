@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from batch_pca.catalog import PublishedRefit
-from batch_pca.fit import FitOptions, fit
 from batch_pca.labels import FILE, LabelSums
 from batch_pca.lineage import write_lineage
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions, fit
+from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
 from streaming.lake.layout import Lake

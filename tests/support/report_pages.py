@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from batch_pca.fit import Reduction
+from batch_pca.pca.fit import Reduction
 
 
 class Page(HTMLParser):

@@ -13,7 +13,7 @@ import pytest
 
 from batch_pca.features.parquet_reader import Slice, deal, feature_matrix, matrices, plan_parts
 from batch_pca.features.snapshot import take_snapshot
-from batch_pca.fit import FitOptions
+from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.summing import sum_parts
 from streaming.lake.format_version import write_format

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from batch_pca.moments import Moments
+from batch_pca.pca.moments import Moments
 from batch_pca.publish import Folder, read_components
 from streaming.errors import ModelError, SnapshotError
 from streaming.model.metadata import Extractor

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from batch_pca.drift import BOUND, has_drifted
-from batch_pca.moments import Moments
+from batch_pca.pca.moments import Moments
+from batch_pca.pca.rounding_error import BOUND, has_drifted
 
 ROWS = np.clip(np.random.default_rng(1).normal(0.3, 1.5, (2000, 12)), 0, 6).astype(np.float32)
 ROWS[:, 3], ROWS[:, 4] = 0.0, 0.1

@@ -1,4 +1,4 @@
-"""Promises of `batch_pca.subspaces`: SciPy's angles between subspaces, and one that small components hardly move."""
+"""Promises of `batch_pca.pca.subspace_angles`: SciPy's angles between subspaces, and one that small components hardly move."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from batch_pca.subspaces import principal_angles, weighted_angle
+from batch_pca.pca.subspace_angles import principal_angles, weighted_angle
 
 
 def basis(k: int, d: int, seed: int) -> np.ndarray:

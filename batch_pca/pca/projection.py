@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batch_pca.moments import Matrix, Vector
+from batch_pca.pca.moments import Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batch_pca.moments import Matrix, Moments, Vector
-from batch_pca.projection import Projection
+from batch_pca.pca.moments import Matrix, Moments, Vector
+from batch_pca.pca.projection import Projection
 from streaming.errors import SnapshotError, UsageError
 
 # Cumulative sums of some thousand ratios end within this of 1.

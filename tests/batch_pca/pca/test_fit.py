@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from batch_pca.fit import FitOptions, Reduction, components_reaching, fit
-from batch_pca.moments import Moments
+from batch_pca.pca.fit import FitOptions, Reduction, components_reaching, fit
+from batch_pca.pca.moments import Moments
 from streaming.errors import SnapshotError, UsageError
 
 Rows = NDArray[np.float64]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyspark.sql import SparkSession
 
-from batch_pca.fit import Reduction
+from batch_pca.pca.fit import Reduction
 
 if TYPE_CHECKING:
     from pyspark.ml import PipelineModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from batch_pca.moments import Moments
+from batch_pca.pca.moments import Moments
 
 #: Rounding may have left this share of a column's sum of squares, at most: a tenth of the 1e-8 that a refit promises.
 #: One pass over 100,000 rows is bounded by 1e-13; what was measured is a hundred times less than the bound.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from batch_pca.moments import BLOCK_ROWS, Moments, MomentsBuilder
+from batch_pca.pca.moments import BLOCK_ROWS, Moments, MomentsBuilder
 from streaming.errors import SnapshotError
 
 Rows = NDArray[np.float32]

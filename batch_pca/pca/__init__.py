@@ -1,0 +1,1 @@
+"""The mathematics: sufficient statistics, StandardScaler + PCA, projection, subspace angles; no Spark but in spark_pipeline."""
