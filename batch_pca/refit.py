@@ -12,12 +12,11 @@ from threading import Thread
 
 from pyspark.sql import SparkSession
 
-from batch_pca.catalog import PublishedRefit, aligned_with, commit_refit, published
 from batch_pca.features.snapshot import take_snapshot
-from batch_pca.lineage import write_lineage
-from batch_pca.movement import DriftLimits, compared_with, measure
 from batch_pca.pca.fit import FitOptions, fit
-from batch_pca.publish import (
+from batch_pca.refits.catalog import PublishedRefit, aligned_with, commit_refit, published
+from batch_pca.refits.drift import DriftLimits, compared_with, measure
+from batch_pca.refits.folder import (
     begin,
     end,
     find_abandoned,
@@ -25,10 +24,11 @@ from batch_pca.publish import (
     remove_abandoned,
     write_fit,
 )
+from batch_pca.refits.lineage import write_lineage
+from batch_pca.refits.vectors import write_vectors
 from batch_pca.reporting import write_report
 from batch_pca.reuse import statistics_of
 from batch_pca.unchanged import find_unchanged
-from batch_pca.vectors import write_vectors
 from streaming import __version__
 from streaming.delta.log import read_commits
 from streaming.delta.tables import create_table

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.lineage import FILE
 from batch_pca.pca.fit import Reduction
 from batch_pca.pictures import choose, small_pictures
-from batch_pca.publish import Folder
-from batch_pca.vectors import Sample
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.folder import Folder
+from batch_pca.refits.lineage import FILE
+from batch_pca.refits.vectors import Sample
 from streaming.delta.reader import open_table, rows_of
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake

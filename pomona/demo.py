@@ -9,9 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-from batch_pca.catalog import PublishedRefit
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit
 from pomona import questions
 from pomona.answers import tell_quarantine
 from pomona.refitting import refit_lines

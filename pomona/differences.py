@@ -20,7 +20,7 @@ from streaming.lake.versions import Pinned, resolve
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-    from batch_pca.catalog import PublishedRefit
+    from batch_pca.refits.catalog import PublishedRefit
 
 _COLUMNS = ["path", "label", "content_hash"]
 KINDS = ("added", "removed", "replaced")
@@ -56,7 +56,7 @@ def diff(location: str, one: str, other: str) -> Answer:
     UsageError, SnapshotError
         Where there is no such version or refit.
     """
-    from batch_pca.catalog import published
+    from batch_pca.refits.catalog import published
 
     lake = open_lake(location)
     with explained():
@@ -145,7 +145,7 @@ def compare_refits(one: PublishedRefit, other: PublishedRefit) -> Answer:
         Where they are of different models, whose features mean different things.
     """
     from batch_pca.pca.subspace_angles import principal_angles
-    from batch_pca.published_fit import read_fit
+    from batch_pca.refits.load import read_fit
 
     if one.model_id != other.model_id:
         raise UsageError(

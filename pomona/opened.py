@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from batch_pca.catalog import PublishedRefit, published
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
-from batch_pca.published_fit import read_fit
+from batch_pca.refits.catalog import PublishedRefit, published
+from batch_pca.refits.load import read_fit
 from pomona.asking import explained, open_lake
 from streaming.delta.reader import arrow_of, open_table
 from streaming.errors import SnapshotError

@@ -12,7 +12,7 @@ from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path, normalize
 
 if TYPE_CHECKING:
-    from batch_pca.catalog import PublishedRefit
+    from batch_pca.refits.catalog import PublishedRefit
 
 
 def find_refit(location: str, word: str) -> str | None:
@@ -33,7 +33,7 @@ def find_refit(location: str, word: str) -> str | None:
     """
     lake = open_lake(location)
     with explained():
-        from batch_pca.catalog import published
+        from batch_pca.refits.catalog import published
 
         refits = {made.refit_id: made for made in published(lake)}
         if word in refits:
@@ -46,7 +46,7 @@ def find_refit(location: str, word: str) -> str | None:
 
 def _beside(word: str, refits: dict[str, PublishedRefit]) -> str | None:
     """By the ``refit.json`` of a copied folder."""
-    from batch_pca.lineage import FILE
+    from batch_pca.refits.lineage import FILE
 
     place = _local(word)
     if place is None:
@@ -61,7 +61,7 @@ def _beside(word: str, refits: dict[str, PublishedRefit]) -> str | None:
 
 def _by_hash(word: str, refits: dict[str, PublishedRefit]) -> str | None:
     """By the bytes of a CSV."""
-    from batch_pca.lineage import FILE
+    from batch_pca.refits.lineage import FILE
 
     place = _local(word)
     if place is None or place.suffix != ".csv" or not place.is_file():
@@ -86,9 +86,9 @@ def _local(word: str) -> Path | None:
 
 
 def show_refit(location: str, refit_id: str) -> Answer:
-    """Where a refit comes from: `batch_pca.lineage.lineage`, with ``folder``, ``csv``, ``drift_told`` and ``tags``."""
-    from batch_pca.catalog import published
-    from batch_pca.lineage import lineage
+    """Where a refit comes from: `batch_pca.refits.lineage.lineage`, with ``folder``, ``csv``, ``drift_told`` and ``tags``."""
+    from batch_pca.refits.catalog import published
+    from batch_pca.refits.lineage import lineage
     from streaming.lake.tags import read_tags
 
     lake: Lake = open_lake(location)

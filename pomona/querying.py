@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, MapType, NumericType, StructType
 
-from batch_pca.spreadsheets import harmless
+from batch_pca.refits.csv_injection import harmless
 from pomona.asking import explained, open_lake
 from pomona.screen import Screen
 from pomona.sql_check import check_query, first_line

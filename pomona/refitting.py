@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.lineage import drift_json
-from batch_pca.movement import DriftLimits
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.drift import DriftLimits
+from batch_pca.refits.lineage import drift_json
 from pomona.durations import parse_duration
 from pomona.screen import Screen
 from streaming.errors import FaultError, LimitPassed, SnapshotError, UsageError

@@ -17,7 +17,7 @@ from streaming.lake.versions import Pinned, resolve, version_at
 from streaming.storage.interface import normalize
 
 if TYPE_CHECKING:
-    from batch_pca.catalog import PublishedRefit
+    from batch_pca.refits.catalog import PublishedRefit
 
 _OF_A_VERSION = ["content_hash", "length", "modification_time", "ingested_at", "model_id"]
 _COMES = ("insert", "update_postimage")
@@ -147,14 +147,14 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
 
 
 def _refits(lake: Lake, pinned: Pinned) -> list[PublishedRefit]:
-    from batch_pca.catalog import published
+    from batch_pca.refits.catalog import published
 
     return [made for made in published(lake) if made.features_version <= pinned.number]
 
 
 def _place(refits: list[PublishedRefit], row: Answer) -> Answer | None:
     """Where an image lies on the components of the latest refit of its model, whether that has seen it or not."""
-    from batch_pca.published_fit import read_fit
+    from batch_pca.refits.load import read_fit
 
     own = [made for made in refits if made.model_id == row["model_id"]]
     for made in sorted(own, key=lambda made: made.features_version, reverse=True):

@@ -13,9 +13,9 @@ import deltalake
 import pytest
 from pyspark.sql import SparkSession
 
-from batch_pca.catalog import PublishedRefit
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit
 from pomona import questions, travelling
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from batch_pca.catalog import PublishedRefit
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit
 from streaming.errors import FaultError, LakeError, PomonaError, SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from support.feature_lakes import (

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_pca.catalog import PublishedRefit
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit
 from support.feature_lakes import commit, delete, delta, images, new_lake, refit_folders, refit_rows
 
 pytestmark = pytest.mark.spark

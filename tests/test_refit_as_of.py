@@ -14,11 +14,11 @@ import numpy as np
 import pyspark
 import pytest
 
-from batch_pca.catalog import PublishedRefit, published
 from batch_pca.features import parquet_reader as reading
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit, published
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import resolve

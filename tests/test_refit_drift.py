@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_pca.labels import read_label_means
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.label_means import read_label_means
 from streaming.lake.layout import Lake
 from support.cli import Command
 from support.feature_lakes import Images, commit, images, new_lake, refit_rows

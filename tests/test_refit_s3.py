@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from batch_pca.catalog import published
 from batch_pca.pca.fit import FitOptions
-from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import published
+from batch_pca.refits.folder import begin
 from support.feature_lakes import Oracle, commit, images, new_lake, same_up_to_sign
 
 pytestmark = [pytest.mark.spark, pytest.mark.s3]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.catalog import published
+from batch_pca.refits.catalog import published
 from support.cli import environment
 from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.movement import DriftLimits
 from batch_pca.refit import RefitOptions
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.drift import DriftLimits
 from pomona import refitting
 from pomona.refitting import (
     drift_limits,

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.labels import LabelSums
-from batch_pca.lineage import write_lineage
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
-from batch_pca.publish import begin
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.folder import begin
+from batch_pca.refits.label_means import LabelSums
+from batch_pca.refits.lineage import write_lineage
+from batch_pca.refits.vectors import Sample
 from batch_pca.reporting import write_report
-from batch_pca.vectors import Sample
 from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, WRITTEN, images
 from support.report_pages import Page, packed

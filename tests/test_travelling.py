@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from scipy.linalg import subspace_angles
 
-from batch_pca.catalog import PublishedRefit
+from batch_pca.refits.catalog import PublishedRefit
 from pomona.asking import explained
 from pomona.showing import seen
 from pomona.travelling import history

@@ -1,4 +1,4 @@
-"""Promises of `streaming.sanitize` and `batch_pca.spreadsheets`: what is shown obeys nobody, and stays readable."""
+"""Promises of `streaming.sanitize` and `batch_pca.refits.csv_injection`: what is shown obeys nobody, and stays readable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from batch_pca.spreadsheets import harmless
+from batch_pca.refits.csv_injection import harmless
 from streaming.sanitize import visible, visible_json
 from support.hostile_names import NAMES, OBEYED
 

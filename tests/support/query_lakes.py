@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batch_pca.catalog import PublishedRefit
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit
 from streaming.lake.layout import Lake, create_tables
 from support.feature_lakes import WIDTH, Images, commit, images, new_lake
 

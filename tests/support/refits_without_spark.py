@@ -12,12 +12,12 @@ import deltalake
 import numpy as np
 import pyarrow as pa
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.labels import FILE, LabelSums
-from batch_pca.lineage import write_lineage
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.label_means import FILE, LabelSums
+from batch_pca.refits.lineage import write_lineage
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS

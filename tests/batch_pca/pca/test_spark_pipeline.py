@@ -12,9 +12,9 @@ from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import functions as F
 
-from batch_pca.catalog import PublishedRefit
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.catalog import PublishedRefit
 from support.feature_lakes import CONSTANT, WIDTH, Oracle, commit, images, new_lake, same_up_to_sign
 
 pytestmark = pytest.mark.spark

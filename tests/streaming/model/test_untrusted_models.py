@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from batch_pca.pca.moments import Moments
-from batch_pca.publish import Folder, read_components
+from batch_pca.refits.folder import Folder, read_components
 from streaming.errors import ModelError, SnapshotError
 from streaming.model.metadata import Extractor
 from streaming.model.store import find_model, read_model

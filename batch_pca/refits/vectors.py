@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from pyspark import StorageLevel
 
 from batch_pca.features.snapshot import Snapshot
-from batch_pca.labels import FILE as LABELS_FILE
-from batch_pca.labels import LabelSums
 from batch_pca.pca.fit import Reduction
-from batch_pca.projecting import project
-from batch_pca.publish import Folder
-from batch_pca.spreadsheets import harmless
+from batch_pca.refits.csv_injection import harmless
+from batch_pca.refits.folder import Folder
+from batch_pca.refits.label_means import FILE as LABELS_FILE
+from batch_pca.refits.label_means import LabelSums
+from batch_pca.refits.transform import project
 from streaming.storage.open import storage_of
 
 #: What the page of a refit shows: so many rows, on so many components.

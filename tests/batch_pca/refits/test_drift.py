@@ -1,4 +1,4 @@
-"""Promises of `batch_pca.movement`: drift as SciPy and plain NumPy measure it on the rows themselves."""
+"""Promises of `batch_pca.refits.drift`: drift as SciPy and plain NumPy measure it on the rows themselves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from scipy.linalg import subspace_angles
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.labels import FILE, LabelSums
-from batch_pca.movement import Drift, DriftLimits, compared_with, measure
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.drift import Drift, DriftLimits, compared_with, measure
+from batch_pca.refits.label_means import FILE, LabelSums
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, Images, images

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from batch_pca.labels import LabelSums
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
-from batch_pca.projecting import Projector
+from batch_pca.refits.label_means import LabelSums
+from batch_pca.refits.transform import Projector
 from support.feature_lakes import Oracle, images, same_up_to_sign
 
 ROWS = images(60, seed=1)

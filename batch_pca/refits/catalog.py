@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pyspark.sql import SparkSession
 
-from batch_pca.publish import Folder
+from batch_pca.refits.folder import Folder
 from streaming.delta.commit_lock import turn
 from streaming.delta.reader import open_table, rows_of
 from streaming.delta.tables import is_table

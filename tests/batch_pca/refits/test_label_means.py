@@ -1,4 +1,4 @@
-"""Promises of `batch_pca.labels`: the means of pandas' groupby, however the rows are cut, within a bound of labels."""
+"""Promises of `batch_pca.refits.label_means`: the means of pandas' groupby, however the rows are cut, within a bound of labels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from batch_pca import labels as labels_module
-from batch_pca.labels import FILE, LabelSums, read_label_means
-from batch_pca.publish import Folder
+from batch_pca.refits import label_means as labels_module
+from batch_pca.refits.folder import Folder
+from batch_pca.refits.label_means import FILE, LabelSums, read_label_means
 
 RANDOM = np.random.default_rng(1)
 NAMES = ["Apple Red 1", "Crème, brûlée", "two\nlines", "", "Ananas"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from batch_pca.pca.moments import Moments
 from batch_pca.pca.projection import Projection
-from batch_pca.publish import Folder, read_components
+from batch_pca.refits.folder import Folder, read_components
 from streaming.errors import SnapshotError
 
 

@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame
 
 from batch_pca.features.parquet_reader import COLUMNS, Part, feature_matrix, run_parts
 from batch_pca.features.snapshot import Snapshot
-from batch_pca.labels import LabelSums
 from batch_pca.pca.fit import Reduction
+from batch_pca.refits.label_means import LabelSums
 
 REDUCED_DDL = "path string, label string, reduced array<double>"
 # The last row of each part holds its sums by label, and nothing else.
@@ -81,7 +81,7 @@ def project(snapshot: Snapshot, reduction: Reduction) -> DataFrame:
     -------
     DataFrame
         ``path``, ``label`` and ``reduced`` (array of k doubles), in no order, ``sums`` null; beside them rows in which
-        ``sums`` alone is not null: `batch_pca.labels.LabelSums` of some of the rows each.
+        ``sums`` alone is not null: `batch_pca.refits.label_means.LabelSums` of some of the rows each.
     """
     shared = snapshot.spark.sparkContext.broadcast(reduction)
     if snapshot.parts is None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from batch_pca.pca.moments import Vector
-from batch_pca.publish import Folder
+from batch_pca.refits.folder import Folder
 
 FILE = "labels.npz"
 #: A lake of more labels than this has none of their means: each is 10 KB, in every part and every refit.

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.catalog import (
-    PublishedRefit,
-    aligned_with,
-    commit_refit,
-    published,
-)
+from batch_pca.refits.catalog import PublishedRefit, aligned_with, commit_refit, published
 from batch_pca.unchanged import find_unchanged, same_rows
 from streaming.delta.tables import create_table
 from streaming.lake.layout import Lake

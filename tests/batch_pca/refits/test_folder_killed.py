@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from batch_pca.pca.fit import FitOptions
-from batch_pca.publish import begin, end, find_abandoned, remove_abandoned
 from batch_pca.refit import RefitOptions, refit
+from batch_pca.refits.folder import begin, end, find_abandoned, remove_abandoned
 from streaming.lake.layout import Lake
 from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
 MARK = "_unpublished.json"
 DIES = """
 import os, signal, sys
-from batch_pca.publish import begin
+from batch_pca.refits.folder import begin
 from streaming.lake.layout import Lake
 folder = begin(Lake.at(sys.argv[1]), sys.argv[2])
 folder.write("moments.npz", b"half of it")

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.labels import read_label_means
 from batch_pca.pca.fit import Reduction
 from batch_pca.pca.moments import Vector
 from batch_pca.pca.subspace_angles import principal_angles, weighted_angle
-from batch_pca.published_fit import read_fit
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.label_means import read_label_means
+from batch_pca.refits.load import read_fit
 from streaming.errors import SnapshotError, UsageError
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from batch_pca import vectors as vectors_module
-from batch_pca.catalog import PublishedRefit
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
-from batch_pca.publish import begin
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.vectors import Sample, write_vectors
+from batch_pca.refits import vectors as vectors_module
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.folder import begin
+from batch_pca.refits.vectors import Sample, write_vectors
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
 from streaming.sanitize import visible

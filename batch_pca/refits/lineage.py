@@ -9,8 +9,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from batch_pca.catalog import PublishedRefit
-from batch_pca.publish import Folder
+from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.folder import Folder
 from streaming.errors import ModelError
 from streaming.model.metadata import Extractor
 from streaming.storage.open import storage_of

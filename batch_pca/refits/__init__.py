@@ -1,0 +1,1 @@
+"""Published refits: folder, catalog, lineage, reduced vectors, drift since the previous refit."""
