@@ -15,7 +15,7 @@ from batch_pca.features.parquet_reader import Slice, deal, feature_matrix, matri
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.summing import sum_parts
+from batch_pca.stats.full_scan import sum_parts
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.versions import resolve

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batch_pca.refits.catalog import PublishedRefit, aligned_with, commit_refit, published
-from batch_pca.unchanged import find_unchanged, same_rows
+from batch_pca.stats.unchanged import find_unchanged, same_rows
 from streaming.delta.tables import create_table
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from batch_pca.pca.moments import Moments
-from batch_pca.summing import moved, sum_moments
+from batch_pca.stats.full_scan import moved, sum_moments
 from streaming.errors import SnapshotError
 from streaming.spark.errors import explain
 from support.table_rows import frame_of

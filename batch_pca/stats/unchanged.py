@@ -8,8 +8,8 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from batch_pca.changes import change_feed
 from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.stats.change_feed import change_feed
 from streaming.delta.log import Version
 from streaming.lake.layout import Lake
 

@@ -11,12 +11,12 @@ from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from batch_pca.changes import Changes, change_feed, sum_changes, sum_few_changes
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.moments import Moments, Vector
 from batch_pca.pca.rounding_error import has_drifted
 from batch_pca.refits.catalog import PublishedRefit
-from batch_pca.summing import sum_moments, sum_parts
+from batch_pca.stats.change_feed import Changes, change_feed, sum_changes, sum_few_changes
+from batch_pca.stats.full_scan import sum_moments, sum_parts
 from streaming.delta.log import Version
 from streaming.errors import SnapshotError
 from streaming.storage.interface import TransientFault

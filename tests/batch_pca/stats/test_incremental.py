@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_pca import reuse
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from batch_pca.refits.catalog import PublishedRefit
-from batch_pca.reuse import Statistics, statistics_of
+from batch_pca.stats import incremental as reuse
+from batch_pca.stats.incremental import Statistics, statistics_of
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
 from support.feature_lakes import (

@@ -1,0 +1,1 @@
+"""Sufficient statistics of a snapshot: full scan or incremental from the change data feed."""
