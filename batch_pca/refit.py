@@ -26,7 +26,7 @@ from batch_pca.refits.folder import (
 )
 from batch_pca.refits.lineage import write_lineage
 from batch_pca.refits.vectors import write_vectors
-from batch_pca.reporting import write_report
+from batch_pca.report.data import write_report
 from batch_pca.stats.incremental import statistics_of
 from batch_pca.stats.unchanged import find_unchanged
 from streaming import __version__

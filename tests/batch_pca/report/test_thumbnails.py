@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from batch_pca import pictures
-from batch_pca.pictures import MOST, choose, small_pictures
+from batch_pca.report import thumbnails as pictures
+from batch_pca.report.thumbnails import MOST, choose, small_pictures
 from streaming.lake.layout import Lake
 
 

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from batch_pca.marks import mark
-from batch_pca.plots import Movement
-from batch_pca.report import Points, ReportData, render
+from batch_pca.report.markers import mark
+from batch_pca.report.plots import Movement
+from batch_pca.report.render import Points, ReportData, render
 from streaming.sanitize import visible
 from support.browser import Browser, chromium
 from support.hostile_names import NAMES

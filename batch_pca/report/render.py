@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batch_pca import plots, sections
 from batch_pca.pca.fit import Reduction
-from batch_pca.scatter import scatter as scatter_plot
+from batch_pca.report import plots, sections
+from batch_pca.report.scatter import scatter as scatter_plot
 from streaming.sanitize import visible, visible_html
 
 Rows = Sequence[Sequence[object]]

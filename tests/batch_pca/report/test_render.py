@@ -13,8 +13,8 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
-from batch_pca.plots import Movement
-from batch_pca.report import Points, Report, ReportData, render
+from batch_pca.report.plots import Movement
+from batch_pca.report.render import Points, Report, ReportData, render
 from support.report_pages import RATIO, Page, packed, reduction_of
 
 pytestmark = pytest.mark.slow  # matplotlib draws for ten seconds in all

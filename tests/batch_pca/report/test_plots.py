@@ -11,7 +11,7 @@ from PIL import Image
 
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
-from batch_pca.plots import Movement, Plot, drift, variance
+from batch_pca.report.plots import Movement, Plot, drift, variance
 
 pytestmark = pytest.mark.slow  # matplotlib draws for seconds
 

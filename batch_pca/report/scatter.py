@@ -10,8 +10,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from batch_pca.marks import mark
-from batch_pca.plots import saved, styled
+from batch_pca.report.markers import mark
+from batch_pca.report.plots import saved, styled
 from streaming.sanitize import visible
 
 _ACROSS = 5  # columns of the legend

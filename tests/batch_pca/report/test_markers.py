@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import batch_pca
-from batch_pca.marks import COLOURS, mark
+from batch_pca.report.markers import COLOURS, mark
 
 STYLE = Path(batch_pca.__file__).with_name("page").joinpath("report.css").read_text()
 LIGHT, DARK = (

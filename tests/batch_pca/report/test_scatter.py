@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch_pca.scatter import scatter
+from batch_pca.report.scatter import scatter
 
 pytestmark = pytest.mark.slow  # matplotlib draws for seconds
 

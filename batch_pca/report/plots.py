@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from batch_pca.marks import COLOURS
 from batch_pca.pca.fit import Reduction
+from batch_pca.report.markers import COLOURS
 
 SHARES = (0.90, 0.95, 0.99)
 # The page puts its own colours in place of these, which nothing else is drawn in.

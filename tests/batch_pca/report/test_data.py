@@ -23,7 +23,7 @@ from batch_pca.refits.folder import begin
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.lineage import write_lineage
 from batch_pca.refits.vectors import Sample
-from batch_pca.reporting import write_report
+from batch_pca.report.data import write_report
 from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, WRITTEN, images
 from support.report_pages import Page, packed

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from batch_pca.marks import mark
 from batch_pca.pca.fit import Reduction
-from batch_pca.plots import SHARES, Movement
+from batch_pca.report.markers import mark
+from batch_pca.report.plots import SHARES, Movement
 from streaming.sanitize import visible_html
 
 Codes = NDArray[np.uint32]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from batch_pca.pca.fit import Reduction
-from batch_pca.pictures import choose, small_pictures
 from batch_pca.refits.catalog import PublishedRefit
 from batch_pca.refits.folder import Folder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
+from batch_pca.report.thumbnails import choose, small_pictures
 from streaming.delta.reader import open_table, rows_of
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
@@ -51,8 +51,8 @@ def write_report(
         All of the lake.
     """
     # matplotlib takes a second to import, and each Python worker imports this package.
-    from batch_pca.plots import Movement
-    from batch_pca.report import Points, ReportData, render
+    from batch_pca.report.plots import Movement
+    from batch_pca.report.render import Points, ReportData, render
 
     lake = made.lake
     pictures = small_pictures(lake, made.features_version, choose(sample.paths, sample.labels))

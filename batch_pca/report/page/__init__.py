@@ -1,0 +1,1 @@
+"""Batch_pca/report/page."""
