@@ -14,7 +14,7 @@ chaos: setup
 	$(BIN)/python -m pytest -s tests/chaos
 
 # What a cluster runs, against the Spark and Delta Lake of EMR's releases: all tests that start Spark. PAIRS=3.5 takes
-# one of them, TESTS=tests/test_refit.py some of the tests.
+# one of them, TESTS=tests/batch_pca/test_refit.py some of the tests.
 PAIRS := 4.0 3.5
 TESTS := -m "spark or s3"
 compat: $(PAIRS:%=.venv-compat-%/.ready)
