@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bootstrap import policies, trusts, working
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.policies import Statement, comparable_policy
 from bootstrap.request import Ask, Found, Parameters, Request, put_again
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, RefusedError
-from bootstrap.names import Names
 from bootstrap.policies import comparable_policy
 from bootstrap.request import Ask, Found, Parameters, Request, put_again
 

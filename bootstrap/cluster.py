@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.policies import FOR_EMR
 from bootstrap.request import Parameters
 from bootstrap.steps import PYTHON

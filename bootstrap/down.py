@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bootstrap.account import Account
+from bootstrap.config.names import Names
 from bootstrap.described import list_clusters, tags_of
 from bootstrap.errors import CloudError
-from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters
 from bootstrap.running import find_schedule, live_jobs, newest_application
 

@@ -6,8 +6,8 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from bootstrap.config.schema import Description
 from bootstrap.load import EXECUTOR_CORES, Load, cores_of, executors
-from bootstrap.schema import Description
 
 #: Bytes of a row of `features`: 1280 numbers of 4 bytes, about half of them 0, as Parquet.
 ROW_BYTES = 4_000

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.request import Ask
 from bootstrap.runs import Run
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, UnknownYetError
-from bootstrap.names import Names
 from bootstrap.policies import FOR_EMR
 from bootstrap.request import Ask, Found, Parameters, Request
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.request import Parameters
 
 #: Amazon's own policy for EMR's service role; it reaches only what carries `FOR_EMR`.

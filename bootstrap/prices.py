@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bootstrap.config.schema import Description
 from bootstrap.errors import CloudError
 from bootstrap.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Step
 from bootstrap.load import Load
-from bootstrap.schema import Description
 
 #: GB of a node's root disk, as the cluster is asked for.
 _ROOT_GB = 32

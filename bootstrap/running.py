@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from bootstrap.config.names import Names
 from bootstrap.described import find_cluster, list_clusters
-from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters
 
 #: States of an application that is there.

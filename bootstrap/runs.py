@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bootstrap.config.names import Names
 from bootstrap.described import find_cluster
 from bootstrap.errors import CloudError
-from bootstrap.names import Names
 from bootstrap.request import Ask, Parameters
 from bootstrap.running import newest_application, recent_jobs, recent_steps
 

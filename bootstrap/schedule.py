@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from bootstrap.cluster import run_job_flow
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.request import Ask, Found, Parameters, Request, put_again
 from bootstrap.serverless import start_job_run
 from bootstrap.steps import ingest_step, refit_step, refit_words

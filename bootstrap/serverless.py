@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.request import Ask, Found, Parameters, Request
 from bootstrap.running import THERE
 from bootstrap.steps import ingest_words, serverless_driver

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.policies import ec2
 from bootstrap.request import Parameters
 

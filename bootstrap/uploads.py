@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
-from bootstrap.names import Names
 from bootstrap.request import Ask, Found, LocalFile, Request, put_again
 
 #: Stands for the version while the environment is not built.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bootstrap.names import Names
+from bootstrap.config.names import Names
 from bootstrap.policies import Statement, only_below
 
 

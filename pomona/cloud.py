@@ -14,9 +14,9 @@ from streaming.errors import AccountError
 
 if TYPE_CHECKING:
     from bootstrap.account import Account
-    from bootstrap.names import Names
+    from bootstrap.config.names import Names
+    from bootstrap.config.schema import Description
     from bootstrap.plan import Planned
-    from bootstrap.schema import Description
 
 
 def tell_example(name: str, screen: Screen) -> None:
@@ -32,8 +32,8 @@ def tell_plan(file: str, *, as_json: bool) -> None:
     """Tell every request that `up` would send, and send none of them."""
     with told():
         from bootstrap.account import Account
-        from bootstrap.description import read_description
-        from bootstrap.names import Names
+        from bootstrap.config.loader import read_description
+        from bootstrap.config.names import Names
         from bootstrap.plan import all_requests, plan, remarks
 
         screen, description = Screen(as_json=as_json), read_description(file)
@@ -124,8 +124,8 @@ def open_account(description: Description) -> Account:
 
 def open_names(file: str) -> tuple[Names, Account]:
     """Names of a description in the caller's account, and that account."""
-    from bootstrap.description import read_description
-    from bootstrap.names import Names
+    from bootstrap.config.loader import read_description
+    from bootstrap.config.names import Names
 
     description = read_description(file)
     account = open_account(description)
@@ -144,7 +144,7 @@ def told() -> Iterator[None]:
 
 
 def _nobody(description: Description) -> Names:
-    from bootstrap.names import NO_ACCOUNT, Names
+    from bootstrap.config.names import NO_ACCOUNT, Names
 
     return Names(description, description.account or NO_ACCOUNT)
 

@@ -13,8 +13,8 @@ from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
     from bootstrap.account import Account
+    from bootstrap.config.schema import Description
     from bootstrap.request import Parameters
-    from bootstrap.schema import Description
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, str]:
@@ -133,7 +133,7 @@ def _estimated(
 
 def _open(file: str) -> tuple[Description, Account]:
     """A description of nodes, and the account that they are in."""
-    from bootstrap.description import read_description
+    from bootstrap.config.loader import read_description
 
     description = read_description(file)
     if description.mode == "serverless":

@@ -13,8 +13,8 @@ from pomona.screen import Screen
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
+    from bootstrap.config.schema import Description
     from bootstrap.load import Load
-    from bootstrap.schema import Description
 
 
 _MOST = 10**15  # which a float holds exactly
@@ -56,7 +56,7 @@ def tell_estimate(
     if cores is not None and cores < 1:
         raise UsageError(f"--cores {cores}: a node has 1 or more")
     with told():
-        from bootstrap.description import parse_description, read_description
+        from bootstrap.config.loader import parse_description, read_description
         from bootstrap.load import RATE, Load
 
         found_file = files[0] or ("cluster.toml" if Path("cluster.toml").is_file() else None)

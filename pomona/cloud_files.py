@@ -14,8 +14,8 @@ from streaming.model.weights import IMAGENET, RANDOM, weights_sha256
 from streaming.storage.interface import normalize
 
 if TYPE_CHECKING:
+    from bootstrap.config.schema import Description
     from bootstrap.request import LocalFile
-    from bootstrap.schema import Description
     from bootstrap.uploads import Uploads
 
 _FENCE = "fenced-log-store.jar"

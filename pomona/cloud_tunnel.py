@@ -18,7 +18,7 @@ from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
     from bootstrap.account import Account
-    from bootstrap.names import Names
+    from bootstrap.config.names import Names
     from bootstrap.tunnel import Door, Node
 
 SSH, SESSION_MANAGER = "ssh", "session-manager"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bootstrap.access import access_requests, scheduler_requests
-from bootstrap.names import Names
+from bootstrap.config.names import Names
+from bootstrap.config.schema import Description, Ingest
 from bootstrap.policies import (
     Statement,
     comparable_policy,
@@ -20,7 +21,6 @@ from bootstrap.policies import (
     scheduler_statements,
     service_statements,
 )
-from bootstrap.schema import Description, Ingest
 from bootstrap.working import job_statements, node_statements
 from support.cluster_configs import KINDS, names
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from bootstrap.cluster import run_job_flow
-from bootstrap.description import parse_description
+from bootstrap.config.loader import parse_description
 from bootstrap.errors import CloudError
 from bootstrap.request import Parameters
 from bootstrap.settings import SETTINGS, applied, count_of, sized

@@ -10,11 +10,11 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from bootstrap.description import checked, parse_description, read_description
+from bootstrap.config.loader import checked, parse_description, read_description
+from bootstrap.config.schema import REQUIRED, Description
 from bootstrap.errors import DescriptionError
-from bootstrap.schema import REQUIRED, Description
 
-EXAMPLE = Path(__file__).parents[1] / "bootstrap" / "cluster.example.toml"
+EXAMPLE = Path(__file__).parents[3] / "bootstrap" / "cluster.example.toml"
 LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from bootstrap.config.schema import REQUIRED, Description
 from bootstrap.errors import DescriptionError
-from bootstrap.schema import REQUIRED, Description
 
 
 def read_description(path: str) -> Description:

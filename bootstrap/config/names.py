@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bootstrap.schema import Description
+from bootstrap.config.schema import Description
 
 #: Stands for the account where no credentials say which.
 NO_ACCOUNT = "000000000000"

@@ -1,0 +1,1 @@
+"""Cluster.toml: schema, loader, derived names and ARNs."""
