@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from bootstrap import policies, trusts, working
+from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
 from bootstrap.config.names import Names
 from bootstrap.policies import Statement, comparable_policy
-from bootstrap.request import Ask, Found, Parameters, Request, put_again
 
 _GONE = ("NoSuchEntity",)
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, RefusedError
 from bootstrap.policies import comparable_policy
-from bootstrap.request import Ask, Found, Parameters, Request, put_again
 
 
 def bucket_requests(names: Names) -> list[Request]:

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.aws.describe_cluster import (
+    comparable,
+    described_request,
+    described_steps,
+    find_cluster,
+)
+from bootstrap.aws.request import Ask, Parameters, differences
+from bootstrap.aws.validation import complaints
 from bootstrap.cluster import MADE_BY, request_hash
-from bootstrap.described import comparable, described_request, described_steps, find_cluster
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Parameters, differences
 from bootstrap.settings import applied, count_of
-from bootstrap.valid import complaints
 
 
 @dataclass(frozen=True)

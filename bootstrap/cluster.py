@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 
+from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.policies import FOR_EMR
-from bootstrap.request import Parameters
 from bootstrap.steps import PYTHON
 from bootstrap.uploads import Places
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bootstrap.account import Account
+from bootstrap.aws.client import Account
+from bootstrap.aws.describe_cluster import list_clusters, tags_of
+from bootstrap.aws.describe_serverless import live_jobs, newest_application
+from bootstrap.aws.request import Ask, Parameters
 from bootstrap.config.names import Names
-from bootstrap.described import list_clusters, tags_of
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Parameters
-from bootstrap.running import find_schedule, live_jobs, newest_application
+from bootstrap.running import find_schedule
 
 #: Seconds that an application may take until its jobs are over and it has stopped, and between two looks.
 PATIENCE, PAUSE = 300.0, 5.0

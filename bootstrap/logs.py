@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bootstrap.aws.request import Ask
 from bootstrap.config.names import Names
-from bootstrap.request import Ask
 from bootstrap.runs import Run
 
 PARTS = ("step", "driver")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bootstrap.aws.request import Ask, Found, Parameters, Request
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, UnknownYetError
 from bootstrap.policies import FOR_EMR
-from bootstrap.request import Ask, Found, Parameters, Request
 
 
 def network_requests(names: Names) -> list[Request]:

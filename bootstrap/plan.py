@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bootstrap.access import access_requests, scheduler_requests
-from bootstrap.account import Account
+from bootstrap.aws.client import Account
+from bootstrap.aws.request import Parameters, Request, differences, resolved, unresolved
+from bootstrap.aws.validation import require_valid
 from bootstrap.buckets import bucket_requests
 from bootstrap.cluster_requests import cluster_requests
 from bootstrap.config.names import Names
 from bootstrap.config.schema import Description
 from bootstrap.errors import CloudError, UnknownYetError
 from bootstrap.network import network_requests
-from bootstrap.request import Parameters, Request, differences, resolved, unresolved
 from bootstrap.schedule import schedule_requests
 from bootstrap.serverless import serverless_requests
 from bootstrap.uploads import Places, Uploads, upload_requests
-from bootstrap.valid import require_valid
 
 
 class Action(StrEnum):

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.request import Parameters
 
 #: Amazon's own policy for EMR's service role; it reaches only what carries `FOR_EMR`.
 EMR_SERVICE_POLICY = "service-role/AmazonEMRServicePolicy_v2"

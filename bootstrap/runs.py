@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bootstrap.aws.describe_cluster import find_cluster
+from bootstrap.aws.describe_serverless import newest_application, recent_jobs
+from bootstrap.aws.request import Ask, Parameters
 from bootstrap.config.names import Names
-from bootstrap.described import find_cluster
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Parameters
-from bootstrap.running import newest_application, recent_jobs, recent_steps
+from bootstrap.running import recent_steps
 
 #: States in which nothing more is logged.
 OVER = {"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED", "SUCCESS"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
 from bootstrap.cluster import run_job_flow
 from bootstrap.config.names import Names
-from bootstrap.request import Ask, Found, Parameters, Request, put_again
 from bootstrap.serverless import start_job_run
 from bootstrap.steps import ingest_step, refit_step, refit_words
 from bootstrap.uploads import Places

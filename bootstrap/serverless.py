@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from bootstrap.aws.describe_serverless import THERE
+from bootstrap.aws.request import Ask, Found, Parameters, Request
 from bootstrap.config.names import Names
-from bootstrap.request import Ask, Found, Parameters, Request
-from bootstrap.running import THERE
 from bootstrap.steps import ingest_words, serverless_driver
 from bootstrap.uploads import Places
 

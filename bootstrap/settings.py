@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from bootstrap.aws.request import Parameters
 from bootstrap.config.loader import checked
 from bootstrap.config.schema import Description
 from bootstrap.errors import CloudError
-from bootstrap.request import Parameters
 
 
 def applied(request: Parameters, settings: Mapping[str, str]) -> Parameters:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.request import Parameters
 from bootstrap.uploads import Places
 
 #: Where `bootstrap_emr.sh` unpacks the environment.

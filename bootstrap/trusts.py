@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.policies import ec2
-from bootstrap.request import Parameters
 
 
 def trust(service: str, names: Names, source: str) -> Parameters:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootstrap.aws.request import Ask, Parameters
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Parameters
 
 #: Where JupyterHub listens, and where a tunnel to it or to what takes its place begins.
 HUB = 9443

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bootstrap.aws.request import Ask, Found, LocalFile, Request, put_again
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Found, LocalFile, Request, put_again
 
 #: Stands for the version while the environment is not built.
 NO_VERSION = "${version}"

@@ -13,7 +13,7 @@ from pomona.screen import Screen
 from streaming.errors import AccountError
 
 if TYPE_CHECKING:
-    from bootstrap.account import Account
+    from bootstrap.aws.client import Account
     from bootstrap.config.names import Names
     from bootstrap.config.schema import Description
     from bootstrap.plan import Planned
@@ -31,7 +31,7 @@ def tell_example(name: str, screen: Screen) -> None:
 def tell_plan(file: str, *, as_json: bool) -> None:
     """Tell every request that `up` would send, and send none of them."""
     with told():
-        from bootstrap.account import Account
+        from bootstrap.aws.client import Account
         from bootstrap.config.loader import read_description
         from bootstrap.config.names import Names
         from bootstrap.plan import all_requests, plan, remarks
@@ -111,7 +111,7 @@ def open_account(description: Description) -> Account:
     AccountError
         Where it is another one.
     """
-    from bootstrap.account import Account
+    from bootstrap.aws.client import Account
 
     account = Account(description.region)
     if description.account not in (None, account.number):

@@ -12,9 +12,9 @@ from pomona.screen import Screen
 from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
-    from bootstrap.account import Account
+    from bootstrap.aws.client import Account
+    from bootstrap.aws.request import Parameters
     from bootstrap.config.schema import Description
-    from bootstrap.request import Parameters
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, str]:

@@ -14,8 +14,8 @@ from streaming.model.weights import IMAGENET, RANDOM, weights_sha256
 from streaming.storage.interface import normalize
 
 if TYPE_CHECKING:
+    from bootstrap.aws.request import LocalFile
     from bootstrap.config.schema import Description
-    from bootstrap.request import LocalFile
     from bootstrap.uploads import Uploads
 
 _FENCE = "fenced-log-store.jar"
@@ -55,7 +55,7 @@ def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploa
     CloudError
         Where the environment made here would not run on the nodes, or what is in its place is none.
     """
-    from bootstrap.request import LocalFile
+    from bootstrap.aws.request import LocalFile
     from bootstrap.uploads import Uploads
 
     notebooks: dict[str, LocalFile] = {}
@@ -80,9 +80,9 @@ def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploa
 
 def _environment(archive: Path, *, make: bool) -> LocalFile:
     """The archive for the nodes; one of another Pomona counts as none."""
+    from bootstrap.aws.request import LocalFile
     from bootstrap.environment import build_environment
     from bootstrap.ingredients import is_current
-    from bootstrap.request import LocalFile
 
     if not (archive.exists() and is_current(archive)):
         if not make:

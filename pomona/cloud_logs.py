@@ -13,7 +13,7 @@ from pomona.screen import Screen
 from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
-    from bootstrap.account import Account
+    from bootstrap.aws.client import Account
     from bootstrap.logs import Reader
 
 #: Seconds between two looks: EMR Serverless replaces its logs every 15, EMR on nodes every few minutes.

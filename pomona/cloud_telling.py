@@ -30,7 +30,7 @@ def planned_lines(number: int, planned: Planned, *, brief: bool = False) -> Iter
     brief : bool
         Leave the parameters out.
     """
-    from bootstrap.account import api_name
+    from bootstrap.aws.client import api_name
 
     request = planned.request
     called = api_name(request.service, planned.operation)
@@ -46,7 +46,7 @@ def planned_lines(number: int, planned: Planned, *, brief: bool = False) -> Iter
 
 def request_lines(service: str, operation: str, parameters: Any) -> Iterator[str]:
     """A request that stands by itself, in lines."""
-    from bootstrap.account import api_name
+    from bootstrap.aws.client import api_name
 
     yield f"+ {api_name(service, operation)}"
     for line in _lines(readable(parameters)):
@@ -55,7 +55,7 @@ def request_lines(service: str, operation: str, parameters: Any) -> Iterator[str
 
 def planned_json(number: int, planned: Planned) -> dict[str, Any]:
     """The same for a script; policies in it are objects, and files are named."""
-    from bootstrap.account import operation_model
+    from bootstrap.aws.client import operation_model
 
     request = planned.request
     return {
@@ -97,7 +97,7 @@ def remedy(name: str) -> str:
 
 def readable(value: Any) -> Any:
     """The same with documents of JSON as what they hold, and files as their names and sizes."""
-    from bootstrap.request import LocalFile
+    from bootstrap.aws.request import LocalFile
 
     if isinstance(value, LocalFile):
         return value.told()

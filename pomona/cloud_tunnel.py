@@ -17,7 +17,7 @@ from streaming.cache_dir import cache_folder
 from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
-    from bootstrap.account import Account
+    from bootstrap.aws.client import Account
     from bootstrap.config.names import Names
     from bootstrap.tunnel import Door, Node
 
@@ -141,7 +141,7 @@ def _require_sense(options: TunnelOptions) -> None:
 
 
 def _node(names: Names, account: Account, options: TunnelOptions) -> Node:
-    from bootstrap.described import find_cluster
+    from bootstrap.aws.describe_cluster import find_cluster
     from bootstrap.tunnel import primary_node
 
     name = options.cluster or names.description.name

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from bootstrap.aws.request import Request
 from bootstrap.buckets import bucket_requests
-from bootstrap.request import Request
 from support.cluster_configs import names, parameters
 
 

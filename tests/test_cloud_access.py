@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from bootstrap.account import Account
+from bootstrap.aws.client import Account
+from bootstrap.aws.request import resolved
 from bootstrap.plan import all_requests, up
 from bootstrap.policies import document, scheduler_statements
-from bootstrap.request import resolved
 from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
 from support.cluster_configs import KINDS, names, uploads
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.account import Account
+from bootstrap.aws.client import Account
 from bootstrap.plan import all_requests, up
 from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
 from support.aws_workspace import describe, write_environment

@@ -10,8 +10,8 @@ import botocore.session
 import botocore.validate
 import pytest
 
+from bootstrap.aws.request import LocalFile, Request
 from bootstrap.plan import Action, all_requests, plan, remarks
-from bootstrap.request import LocalFile, Request
 from support.cluster_configs import KINDS, names, uploads
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bootstrap.account import operation_model
+from bootstrap.aws.client import operation_model
+from bootstrap.aws.validation import complaints
 from bootstrap.schedule import create_schedule
 from bootstrap.uploads import Places
-from bootstrap.valid import complaints
 from support.cluster_configs import KINDS, names
 
 

@@ -6,10 +6,10 @@ import copy
 
 import pytest
 
+from bootstrap.aws.request import Parameters
 from bootstrap.cluster import run_job_flow
 from bootstrap.config.loader import parse_description
 from bootstrap.errors import CloudError
-from bootstrap.request import Parameters
 from bootstrap.settings import SETTINGS, applied, count_of, sized
 from bootstrap.uploads import Places
 from support.cluster_configs import names

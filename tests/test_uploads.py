@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.aws.request import Ask, Found, LocalFile, Request
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Found, LocalFile, Request
 from bootstrap.uploads import NO_VERSION, upload_requests
 from support.cluster_configs import CODE, names, uploads
 

@@ -135,7 +135,7 @@ def share_models(patch: pytest.MonkeyPatch) -> None:
         core.register_component("data_loader", loader)
         return made(botocore_session=core, **options)
 
-    patch.setattr("bootstrap.account.boto3.Session", session)
+    patch.setattr("bootstrap.aws.client.boto3.Session", session)
 
 
 def keep_running(patch: pytest.MonkeyPatch) -> None:

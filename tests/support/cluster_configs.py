@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bootstrap.aws.request import LocalFile, Parameters, Request
 from bootstrap.config.loader import parse_description
 from bootstrap.config.names import Names
-from bootstrap.request import LocalFile, Parameters, Request
 from bootstrap.uploads import Uploads
 from support.aws_account import ACCOUNT
 

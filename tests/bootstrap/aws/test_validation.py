@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bootstrap.aws.request import Request
+from bootstrap.aws.validation import complaints, require_valid
 from bootstrap.errors import CloudError
-from bootstrap.request import Request
-from bootstrap.valid import complaints, require_valid
 
 
 @pytest.mark.parametrize(

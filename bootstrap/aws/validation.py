@@ -6,9 +6,9 @@ from typing import Any
 
 from botocore.validate import ParamValidator
 
-from bootstrap.account import operation_model
+from bootstrap.aws.client import operation_model
+from bootstrap.aws.request import LocalFile, Parameters, Request
 from bootstrap.errors import CloudError
-from bootstrap.request import LocalFile, Parameters, Request
 
 
 def require_valid(request: Request) -> None:

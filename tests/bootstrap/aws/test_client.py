@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.account import Account, api_name
+from bootstrap.aws.client import Account, api_name
+from bootstrap.aws.request import LocalFile, differences, is_reading, resolved, unresolved
 from bootstrap.errors import CloudError, RefusedError, UnknownYetError
-from bootstrap.request import LocalFile, differences, is_reading, resolved, unresolved
 from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,7 @@ def test_what_is_not_known_everywhere_yet_is_sent_again(
         waits.append(seconds)
         account.send("iam", "create_instance_profile", {"InstanceProfileName": "late"})
 
-    monkeypatch.setattr("bootstrap.account.time.sleep", wait)
+    monkeypatch.setattr("bootstrap.aws.client.time.sleep", wait)
     with pytest.raises(CloudError, match=r"^iam add_role_to_instance_profile"):
         account.send("iam", "add_role_to_instance_profile", words)  # not patient with it
     assert waits == []

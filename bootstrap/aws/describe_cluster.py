@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from bootstrap.aws.request import Ask, Parameters
 from bootstrap.errors import CloudError
-from bootstrap.request import Ask, Parameters
 
 #: States of a cluster that is not about to end.
 LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]

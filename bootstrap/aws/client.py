@@ -13,8 +13,8 @@ import botocore.exceptions as faults
 from botocore.config import Config
 from botocore.model import ServiceModel
 
+from bootstrap.aws.request import LocalFile, Parameters, is_reading, resolved, unresolved
 from bootstrap.errors import CloudError, RefusedError, UnknownYetError
-from bootstrap.request import LocalFile, Parameters, is_reading, resolved, unresolved
 
 _REFUSED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 #: Seconds for which a request is tried again that is refused because something new is not known everywhere yet.
