@@ -14,8 +14,8 @@ from bootstrap.aws.describe_cluster import (
 )
 from bootstrap.aws.request import Ask, Parameters, differences
 from bootstrap.aws.validation import complaints
-from bootstrap.cluster import MADE_BY, request_hash
 from bootstrap.errors import CloudError
+from bootstrap.resources.cluster import MADE_BY, request_hash
 from bootstrap.settings import applied, count_of
 
 

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from bootstrap.access import access_requests, scheduler_requests
 from bootstrap.aws.client import Account
 from bootstrap.aws.request import Parameters, Request, differences, resolved, unresolved
 from bootstrap.aws.validation import require_valid
-from bootstrap.buckets import bucket_requests
-from bootstrap.cluster_requests import cluster_requests
 from bootstrap.config.names import Names
 from bootstrap.config.schema import Description
 from bootstrap.errors import CloudError, UnknownYetError
-from bootstrap.network import network_requests
-from bootstrap.schedule import schedule_requests
-from bootstrap.serverless import serverless_requests
-from bootstrap.uploads import Places, Uploads, upload_requests
+from bootstrap.resources.buckets import bucket_requests
+from bootstrap.resources.cluster_requests import cluster_requests
+from bootstrap.resources.iam_roles import access_requests, scheduler_requests
+from bootstrap.resources.network import network_requests
+from bootstrap.resources.schedule import schedule_requests
+from bootstrap.resources.serverless import serverless_requests
+from bootstrap.resources.uploads import Places, Uploads, upload_requests
 
 
 class Action(StrEnum):

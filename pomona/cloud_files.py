@@ -16,7 +16,7 @@ from streaming.storage.interface import normalize
 if TYPE_CHECKING:
     from bootstrap.aws.request import LocalFile
     from bootstrap.config.schema import Description
-    from bootstrap.uploads import Uploads
+    from bootstrap.resources.uploads import Uploads
 
 _FENCE = "fenced-log-store.jar"
 
@@ -56,7 +56,7 @@ def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploa
         Where the environment made here would not run on the nodes, or what is in its place is none.
     """
     from bootstrap.aws.request import LocalFile
-    from bootstrap.uploads import Uploads
+    from bootstrap.resources.uploads import Uploads
 
     notebooks: dict[str, LocalFile] = {}
     if description.files.notebooks:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.errors import CloudError
-from bootstrap.uploads import NO_VERSION
+from bootstrap.resources.uploads import NO_VERSION
 from pomona.cloud_files import code_files, find_uploads
 from streaming.errors import ModelError, UsageError
 from streaming.model.store import find_model

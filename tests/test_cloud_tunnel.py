@@ -22,10 +22,10 @@ import pytest
 
 import bootstrap.tunnel_checks
 import bootstrap.tunnel_opening
-from bootstrap.cluster import run_job_flow
+from bootstrap.resources.cluster import run_job_flow
+from bootstrap.resources.uploads import Places
 from bootstrap.tunnel import Door, doors
 from bootstrap.tunnel_checks import answers
-from bootstrap.uploads import Places
 from support.aws_account import MAKER, CloudAccount
 from support.aws_workspace import describe
 from support.cli import Command

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import bootstrap
-from bootstrap.cluster import run_job_flow
 from bootstrap.errors import CloudError
 from bootstrap.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_a_day
 from bootstrap.load import RATE, Load, cores_of, executors
-from bootstrap.steps import ingest_step
-from bootstrap.uploads import Places
+from bootstrap.resources.cluster import run_job_flow
+from bootstrap.resources.steps import ingest_step
+from bootstrap.resources.uploads import Places
 from support.cli import Command
 from support.cluster_configs import LEAST, names, uploads
 

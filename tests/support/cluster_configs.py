@@ -7,7 +7,7 @@ from pathlib import Path
 from bootstrap.aws.request import LocalFile, Parameters, Request
 from bootstrap.config.loader import parse_description
 from bootstrap.config.names import Names
-from bootstrap.uploads import Uploads
+from bootstrap.resources.uploads import Uploads
 from support.aws_account import ACCOUNT
 
 LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'

@@ -7,9 +7,9 @@ import json
 
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.policies import FOR_EMR
-from bootstrap.steps import PYTHON
-from bootstrap.uploads import Places
+from bootstrap.resources.iam_policies import FOR_EMR
+from bootstrap.resources.steps import PYTHON
+from bootstrap.resources.uploads import Places
 
 #: Tag that holds the hash of the request by which a cluster was made.
 MADE_BY = "pomona:request"

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 
-from bootstrap import policies, trusts, working
 from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
 from bootstrap.config.names import Names
-from bootstrap.policies import Statement, comparable_policy
+from bootstrap.resources import (
+    iam_node_policies as working,
+)
+from bootstrap.resources import (
+    iam_policies as policies,
+)
+from bootstrap.resources import (
+    iam_trust_policies as trusts,
+)
+from bootstrap.resources.iam_policies import Statement, comparable_policy
 
 _GONE = ("NoSuchEntity",)
 

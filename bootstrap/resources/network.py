@@ -5,7 +5,7 @@ from __future__ import annotations
 from bootstrap.aws.request import Ask, Found, Parameters, Request
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, UnknownYetError
-from bootstrap.policies import FOR_EMR
+from bootstrap.resources.iam_policies import FOR_EMR
 
 
 def network_requests(names: Names) -> list[Request]:

@@ -9,7 +9,7 @@ from typing import Any
 from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, RefusedError
-from bootstrap.policies import comparable_policy
+from bootstrap.resources.iam_policies import comparable_policy
 
 
 def bucket_requests(names: Names) -> list[Request]:

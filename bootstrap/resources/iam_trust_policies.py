@@ -6,7 +6,7 @@ from typing import Any
 
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.policies import ec2
+from bootstrap.resources.iam_policies import ec2
 
 
 def trust(service: str, names: Names, source: str) -> Parameters:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bootstrap.access import access_requests, scheduler_requests
 from bootstrap.config.names import Names
 from bootstrap.config.schema import Description, Ingest
-from bootstrap.policies import (
+from bootstrap.resources.iam_node_policies import job_statements, node_statements
+from bootstrap.resources.iam_policies import (
     Statement,
     comparable_policy,
     document,
@@ -21,10 +21,10 @@ from bootstrap.policies import (
     scheduler_statements,
     service_statements,
 )
-from bootstrap.working import job_statements, node_statements
+from bootstrap.resources.iam_roles import access_requests, scheduler_requests
 from support.cluster_configs import KINDS, names
 
-ARCHITECTURE = (Path(__file__).parents[1] / "ARCHITECTURE.md").read_text()
+ARCHITECTURE = (Path(__file__).parents[3] / "ARCHITECTURE.md").read_text()
 
 #: As `ARCHITECTURE.md` writes them.
 PLAIN = Names(Description(name="NAME", region="REGION"), account="ACCOUNT")

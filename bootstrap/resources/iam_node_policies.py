@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bootstrap.config.names import Names
-from bootstrap.policies import Statement, only_below
+from bootstrap.resources.iam_policies import Statement, only_below
 
 
 def node_statements(names: Names) -> list[Statement]:

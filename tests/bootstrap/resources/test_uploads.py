@@ -10,7 +10,7 @@ import pytest
 
 from bootstrap.aws.request import Ask, Found, LocalFile, Request
 from bootstrap.errors import CloudError
-from bootstrap.uploads import NO_VERSION, upload_requests
+from bootstrap.resources.uploads import NO_VERSION, upload_requests
 from support.cluster_configs import CODE, names, uploads
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from bootstrap.aws.client import operation_model
 from bootstrap.aws.validation import complaints
-from bootstrap.schedule import create_schedule
-from bootstrap.uploads import Places
+from bootstrap.resources.schedule import create_schedule
+from bootstrap.resources.uploads import Places
 from support.cluster_configs import KINDS, names
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bootstrap.cluster import request_hash, run_job_flow
-from bootstrap.cluster_requests import cluster_requests
-from bootstrap.steps import ingest_step, refit_step
-from bootstrap.uploads import Places
+from bootstrap.resources.cluster import request_hash, run_job_flow
+from bootstrap.resources.cluster_requests import cluster_requests
+from bootstrap.resources.steps import ingest_step, refit_step
+from bootstrap.resources.uploads import Places
 from support.cluster_configs import KINDS, names, parameters
 
 

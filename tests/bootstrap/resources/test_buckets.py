@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bootstrap.aws.request import Request
-from bootstrap.buckets import bucket_requests
+from bootstrap.resources.buckets import bucket_requests
 from support.cluster_configs import names, parameters
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from bootstrap.aws.describe_serverless import THERE
 from bootstrap.aws.request import Ask, Found, Parameters, Request
 from bootstrap.config.names import Names
-from bootstrap.steps import ingest_words, serverless_driver
-from bootstrap.uploads import Places
+from bootstrap.resources.steps import ingest_words, serverless_driver
+from bootstrap.resources.uploads import Places
 
 #: States in which EMR Serverless lets an application be changed.
 _AT_REST = ("CREATED", "STOPPED")

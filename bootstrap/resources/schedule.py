@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
-from bootstrap.cluster import run_job_flow
 from bootstrap.config.names import Names
-from bootstrap.serverless import start_job_run
-from bootstrap.steps import ingest_step, refit_step, refit_words
-from bootstrap.uploads import Places
+from bootstrap.resources.cluster import run_job_flow
+from bootstrap.resources.serverless import start_job_run
+from bootstrap.resources.steps import ingest_step, refit_step, refit_words
+from bootstrap.resources.uploads import Places
 
 
 def create_schedule(names: Names, places: Places, expression: str) -> Parameters:

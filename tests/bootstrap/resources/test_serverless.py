@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bootstrap.serverless import comparable, create_application, ingest_job
-from bootstrap.uploads import Places
+from bootstrap.resources.serverless import comparable, create_application, ingest_job
+from bootstrap.resources.uploads import Places
 from support.cluster_configs import KINDS, names
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.uploads import Places
+from bootstrap.resources.uploads import Places
 
 #: Where `bootstrap_emr.sh` unpacks the environment.
 PYTHON = "/opt/pomona/bin/python"

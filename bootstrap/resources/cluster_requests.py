@@ -6,10 +6,10 @@ import json
 
 from bootstrap.aws.describe_cluster import comparable, described_request, find_cluster, tags_of
 from bootstrap.aws.request import Ask, Found, Parameters, Request
-from bootstrap.cluster import MADE_BY, request_hash, run_job_flow
 from bootstrap.config.names import Names
-from bootstrap.steps import ingest_step, refit_step
-from bootstrap.uploads import Places
+from bootstrap.resources.cluster import MADE_BY, request_hash, run_job_flow
+from bootstrap.resources.steps import ingest_step, refit_step
+from bootstrap.resources.uploads import Places
 
 _IMDS = {
     "InstanceMetadataServiceConfiguration": {

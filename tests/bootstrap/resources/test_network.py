@@ -9,7 +9,7 @@ import pytest
 
 from bootstrap.aws.request import Parameters, Request
 from bootstrap.errors import CloudError, UnknownYetError
-from bootstrap.network import network_requests
+from bootstrap.resources.network import network_requests
 from support.cluster_configs import KINDS, names
 
 
