@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bootstrap.aws.client import Account
     from bootstrap.config.names import Names
     from bootstrap.config.schema import Description
-    from bootstrap.plan import Planned
+    from bootstrap.deploy.plan import Planned
 
 
 def tell_example(name: str, screen: Screen) -> None:
@@ -34,7 +34,7 @@ def tell_plan(file: str, *, as_json: bool) -> None:
         from bootstrap.aws.client import Account
         from bootstrap.config.loader import read_description
         from bootstrap.config.names import Names
-        from bootstrap.plan import all_requests, plan, remarks
+        from bootstrap.deploy.plan import all_requests, plan, remarks
 
         screen, description = Screen(as_json=as_json), read_description(file)
         account = open_account(description) if Account.has_credentials() else None
@@ -75,7 +75,7 @@ def tell_plan(file: str, *, as_json: bool) -> None:
 def up_and_tell(file: str, *, as_json: bool) -> None:
     """Send what is not there yet, each request told as it is sent."""
     with told():
-        from bootstrap.plan import all_requests, remarks, up
+        from bootstrap.deploy.plan import all_requests, remarks, up
 
         screen = Screen(as_json=as_json)
         names, account = open_names(file)

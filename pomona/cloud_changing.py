@@ -60,7 +60,7 @@ def clone_and_tell(
     """
     dry, with_steps = how
     with told():
-        from bootstrap.clone import clone
+        from bootstrap.deploy.clone import clone
 
         screen, (description, account) = Screen(as_json=as_json), _open(file)
         made = clone(account.ask, cluster, settings, with_steps=with_steps)
@@ -100,7 +100,7 @@ def resize_and_tell(
 ) -> None:
     """Give a cluster other numbers of nodes where it stands; tell what a load takes before and after."""
     with told():
-        from bootstrap.clone import resize
+        from bootstrap.deploy.clone import resize
 
         screen, (description, account) = Screen(as_json=as_json), _open(file)
         made = resize(account.ask, cluster, settings)
@@ -126,7 +126,7 @@ def _estimated(
     load: LoadWords, description: Description, before: Parameters, after: Parameters
 ) -> dict[str, Any] | None:
     """What a load comes to on the cluster of one request and on that of another."""
-    from bootstrap.settings import sized
+    from bootstrap.deploy.overrides import sized
 
     return compared(load, sized(description, before), sized(description, after))
 

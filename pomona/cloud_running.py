@@ -73,7 +73,7 @@ def down_and_tell(file: str, *, yes: bool, as_json: bool) -> None:
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("down asks before it ends anything, and nobody answers here: --yes")
     with told():
-        from bootstrap.down import end, endings, staying
+        from bootstrap.deploy.teardown import end, endings, staying
 
         screen = Screen(as_json=as_json)
         with screen.working("asking"):

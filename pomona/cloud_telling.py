@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bootstrap.plan import Planned
+    from bootstrap.deploy.plan import Planned
 
 _SIGNS = {"send": "+", "change": "~", "keep": "=", "read": "?", "differs": "!"}
 _WORDS = {

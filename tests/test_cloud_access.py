@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from bootstrap.aws.client import Account
 from bootstrap.aws.request import resolved
-from bootstrap.plan import all_requests, up
+from bootstrap.deploy.plan import all_requests, up
 from bootstrap.resources.iam_policies import document, scheduler_statements
 from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
 from support.cluster_configs import KINDS, names, uploads

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import bootstrap.down
+import bootstrap.deploy.teardown
 from support.aws_account import ACCOUNT, MAKER, READING, CloudAccount
 from support.aws_workspace import describe
 from support.cli import Command
@@ -186,8 +186,8 @@ def test_an_application_that_does_not_stop_is_told(
 
     describe(place, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
-    monkeypatch.setattr(bootstrap.down, "PATIENCE", 0.1)
-    monkeypatch.setattr(bootstrap.down, "PAUSE", 0.05)
+    monkeypatch.setattr(bootstrap.deploy.teardown, "PATIENCE", 0.1)
+    monkeypatch.setattr(bootstrap.deploy.teardown, "PAUSE", 0.05)
     backend: Any = models.EMRServerlessBackend
     with monkeypatch.context() as patch:
         patch.setattr(backend, "stop_application", lambda *_, **__: None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bootstrap.aws.client import Account
-from bootstrap.plan import all_requests, up
+from bootstrap.deploy.plan import all_requests, up
 from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
 from support.aws_workspace import describe, write_environment
 from support.cli import Command

@@ -126,7 +126,7 @@ def test_what_needs_no_spark_does_not_import_it() -> None:
 
 
 def test_what_speaks_to_aws_does_without_spark_and_tensorflow() -> None:
-    program = "import sys, pomona.cloud, bootstrap.plan, bootstrap.clone; print(*sys.modules)"
+    program = "import sys, pomona.cloud, bootstrap.deploy.plan, bootstrap.deploy.clone; print(*sys.modules)"
     loaded = first_names(loaded_by(program))
     assert "boto3" in loaded
     assert not loaded & {"pyspark", "delta", "py4j", "tensorflow", "keras", "onnxruntime"}

@@ -11,7 +11,7 @@ import botocore.validate
 import pytest
 
 from bootstrap.aws.request import LocalFile, Request
-from bootstrap.plan import Action, all_requests, plan, remarks
+from bootstrap.deploy.plan import Action, all_requests, plan, remarks
 from support.cluster_configs import KINDS, names, uploads
 
 

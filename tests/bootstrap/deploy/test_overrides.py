@@ -8,10 +8,10 @@ import pytest
 
 from bootstrap.aws.request import Parameters
 from bootstrap.config.loader import parse_description
+from bootstrap.deploy.overrides import SETTINGS, applied, count_of, sized
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.uploads import Places
-from bootstrap.settings import SETTINGS, applied, count_of, sized
 from support.cluster_configs import names
 
 ASKED = 'instances = {core = 3, task = 2, type = "m6i.2xlarge", disk_gb = 100}\nlimits = {nodes = 9, core = 4}\n'

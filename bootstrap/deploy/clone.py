@@ -14,9 +14,9 @@ from bootstrap.aws.describe_cluster import (
 )
 from bootstrap.aws.request import Ask, Parameters, differences
 from bootstrap.aws.validation import complaints
+from bootstrap.deploy.overrides import applied, count_of
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import MADE_BY, request_hash
-from bootstrap.settings import applied, count_of
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Plan/apply, clone and resize, teardown."""
