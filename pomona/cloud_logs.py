@@ -14,7 +14,7 @@ from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
     from bootstrap.aws.client import Account
-    from bootstrap.logs import Reader
+    from bootstrap.monitor.logs import Reader
 
 #: Seconds between two looks: EMR Serverless replaces its logs every 15, EMR on nodes every few minutes.
 PAUSE = 15.0
@@ -52,8 +52,8 @@ def tell_logs(
         raise UsageError("--follow has no end that --json could wait for: drop one")
     screen = Screen(as_json=as_json)
     with told():
-        from bootstrap.logs import Reader
-        from bootstrap.runs import find_run
+        from bootstrap.monitor.logs import Reader
+        from bootstrap.monitor.runs import find_run
 
         with screen.working("asking"):
             names, account = open_names(file)

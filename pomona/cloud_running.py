@@ -15,7 +15,7 @@ from streaming.errors import UsageError
 def tell_state(file: str, *, as_json: bool) -> None:
     """Tell how cluster, steps, jobs and schedule stand."""
     with told():
-        from bootstrap.running import state
+        from bootstrap.monitor.status import state
 
         screen = Screen(as_json=as_json)
         with screen.working("asking"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pomona.cloud_logs as pomona_logs
-from bootstrap.logs import unpacked
+from bootstrap.monitor.logs import unpacked
 from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
 from support.aws_workspace import describe
 from support.cli import Command

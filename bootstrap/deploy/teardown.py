@@ -12,7 +12,7 @@ from bootstrap.aws.describe_serverless import live_jobs, newest_application
 from bootstrap.aws.request import Ask, Parameters
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
-from bootstrap.running import find_schedule
+from bootstrap.monitor.status import find_schedule
 
 #: Seconds that an application may take until its jobs are over and it has stopped, and between two looks.
 PATIENCE, PAUSE = 300.0, 5.0

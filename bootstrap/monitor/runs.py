@@ -9,7 +9,7 @@ from bootstrap.aws.describe_serverless import newest_application, recent_jobs
 from bootstrap.aws.request import Ask, Parameters
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
-from bootstrap.running import recent_steps
+from bootstrap.monitor.status import recent_steps
 
 #: States in which nothing more is logged.
 OVER = {"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED", "SUCCESS"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bootstrap.aws.request import Ask
 from bootstrap.config.names import Names
-from bootstrap.runs import Run
+from bootstrap.monitor.runs import Run
 
 PARTS = ("step", "driver")
 _GONE = ("NoSuchKey", "NoSuchBucket", "404")

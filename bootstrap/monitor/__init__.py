@@ -1,0 +1,1 @@
+"""Status, runs and logs of what is running."""
