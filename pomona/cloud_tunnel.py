@@ -19,7 +19,7 @@ from streaming.errors import AccountError, UsageError
 if TYPE_CHECKING:
     from bootstrap.aws.client import Account
     from bootstrap.config.names import Names
-    from bootstrap.tunnel import Door, Node
+    from bootstrap.tunnel.commands import Door, Node
 
 SSH, SESSION_MANAGER = "ssh", "session-manager"
 
@@ -60,8 +60,8 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
     """Open a tunnel, tell what is behind it, and hold it until Ctrl-C."""
     _require_sense(options)
     with told():
-        from bootstrap.tunnel import GATEWAY, doors
-        from bootstrap.tunnel_opening import opened
+        from bootstrap.tunnel.commands import GATEWAY, doors
+        from bootstrap.tunnel.session import opened
 
         screen = Screen(as_json=as_json)
         with screen.working("asking"):
@@ -142,7 +142,7 @@ def _require_sense(options: TunnelOptions) -> None:
 
 def _node(names: Names, account: Account, options: TunnelOptions) -> Node:
     from bootstrap.aws.describe_cluster import find_cluster
-    from bootstrap.tunnel import primary_node
+    from bootstrap.tunnel.commands import primary_node
 
     name = options.cluster or names.description.name
     cluster = find_cluster(account.ask, name, live=False)
@@ -159,8 +159,8 @@ def _commands(
     found: list[Door], node: Node, options: TunnelOptions, region: str, known: Path
 ) -> list[list[str]]:
     """The commands that open the doors, after what can be checked before."""
-    from bootstrap.tunnel import session_commands, ssh_command
-    from bootstrap.tunnel_checks import find_key, require_free, require_program, require_reachable
+    from bootstrap.tunnel.checks import find_key, require_free, require_program, require_reachable
+    from bootstrap.tunnel.commands import session_commands, ssh_command
 
     if options.via == SSH:
         require_program("ssh", "install OpenSSH's client, or take --via session-manager")

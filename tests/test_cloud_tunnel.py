@@ -20,12 +20,12 @@ from typing import Any
 import asyncssh
 import pytest
 
-import bootstrap.tunnel_checks
-import bootstrap.tunnel_opening
+import bootstrap.tunnel.checks
+import bootstrap.tunnel.session
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.uploads import Places
-from bootstrap.tunnel import Door, doors
-from bootstrap.tunnel_checks import answers
+from bootstrap.tunnel.checks import answers
+from bootstrap.tunnel.commands import Door, doors
 from support.aws_account import MAKER, CloudAccount
 from support.aws_workspace import describe
 from support.cli import Command
@@ -276,7 +276,7 @@ def test_a_host_that_cannot_be_reached(
     assert (
         "no such name: in a private subnet" in pomona(*words(node), "--to", "no.invalid").complaint
     )
-    monkeypatch.setattr(bootstrap.tunnel_checks, "PATIENCE", 0.3)
+    monkeypatch.setattr(bootstrap.tunnel.checks, "PATIENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         waiting = [socket.socket() for _ in range(4)]  # the queue is full: further ones wait
@@ -309,13 +309,13 @@ def test_another_machine_under_the_same_name(
 def test_a_tunnel_that_breaks_is_told(
     pomona: Command, node: PrimaryNode, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold = bootstrap.tunnel_opening.Tunnel.hold
+    hold = bootstrap.tunnel.session.Tunnel.hold
 
     def broken(tunnel: Any) -> None:
         node.drop()
         hold(tunnel)
 
-    monkeypatch.setattr(bootstrap.tunnel_opening.Tunnel, "hold", broken)
+    monkeypatch.setattr(bootstrap.tunnel.session.Tunnel, "hold", broken)
     done = pomona(*words(node))
     assert done.status == 1
     assert len(done.err.splitlines()) == 1

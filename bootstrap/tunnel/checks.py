@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 
 from bootstrap.errors import CloudError
-from bootstrap.tunnel import Door, Node
+from bootstrap.tunnel.commands import Door, Node
 
 #: Seconds that a host and a door may take to answer.
 PATIENCE = 8.0

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from bootstrap.tunnel import Door
-from bootstrap.tunnel_checks import TunnelError, answers
+from bootstrap.tunnel.checks import TunnelError, answers
+from bootstrap.tunnel.commands import Door
 
 #: Seconds until a program must have opened its ports.
 PATIENCE = 30.0

@@ -1,0 +1,1 @@
+"""SSH / Session Manager tunnel: commands, pre-flight checks, session."""
