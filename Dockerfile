@@ -21,7 +21,7 @@ COPY streaming streaming
 RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM installed AS packed
-RUN .venv/bin/python -c "import pathlib, bootstrap.environment as e; e.build_environment(pathlib.Path('/environment.tar.gz'))"
+RUN .venv/bin/python -c "import pathlib, bootstrap.environment.archive as e; e.build_environment(pathlib.Path('/environment.tar.gz'))"
 
 FROM scratch AS environment
 COPY --from=packed /environment.tar.gz /

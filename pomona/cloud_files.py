@@ -81,8 +81,8 @@ def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploa
 def _environment(archive: Path, *, make: bool) -> LocalFile:
     """The archive for the nodes; one of another Pomona counts as none."""
     from bootstrap.aws.request import LocalFile
-    from bootstrap.environment import build_environment
-    from bootstrap.ingredients import is_current
+    from bootstrap.environment.archive import build_environment
+    from bootstrap.environment.manifest import is_current
 
     if not (archive.exists() and is_current(archive)):
         if not make:

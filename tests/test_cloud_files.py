@@ -57,7 +57,7 @@ def test_a_plan_exports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Archives that were made: it takes a minute, and tests/test_environment.py does it."""
+    """Archives that were made: it takes a minute, and tests/bootstrap/environment/test_archive.py does it."""
     made: list[Path] = []
 
     def build(target: Path) -> Path:
@@ -66,7 +66,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return target
 
     make_cloud_place(tmp_path, monkeypatch)
-    monkeypatch.setattr("bootstrap.environment.build_environment", build)
+    monkeypatch.setattr("bootstrap.environment.archive.build_environment", build)
     return made
 
 

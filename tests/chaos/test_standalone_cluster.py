@@ -14,7 +14,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from bootstrap.environment import build_environment
+from bootstrap.environment.archive import build_environment
 from streaming.lake.layout import Lake
 from streaming.storage.s3 import S3Storage
 from support.lake_invariants import Witness

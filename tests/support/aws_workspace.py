@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.ingredients import contents, wanted
+from bootstrap.environment.manifest import contents, wanted
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.metadata import Extractor
 from streaming.model.weights import weights_sha256

@@ -1,4 +1,4 @@
-"""Promises of `bootstrap.glibc`: what files ask of the C library is told, and less is asked where it does the same."""
+"""Promises of `bootstrap.environment.glibc`: what files ask of the C library is told, and less is asked where it does the same."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap import glibc
-from bootstrap.glibc import ask_for_older, newest_glibc
+from bootstrap.environment import glibc
+from bootstrap.environment.glibc import ask_for_older, newest_glibc
 
 needs_tools = pytest.mark.skipif(
     not (shutil.which("gcc") and shutil.which("objdump")), reason="no gcc and objdump here"

@@ -15,10 +15,10 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from bootstrap.environment.glibc import NODES, ask_for_older, newest_glibc
+from bootstrap.environment.interpreter import copy_interpreter
+from bootstrap.environment.manifest import TOLD, contents, sources, wanted
 from bootstrap.errors import CloudError
-from bootstrap.glibc import NODES, ask_for_older, newest_glibc
-from bootstrap.ingredients import TOLD, contents, sources, wanted
-from bootstrap.interpreter import copy_interpreter
 
 # Loads what a worker loads, but Spark.
 _TRIAL = (

@@ -1,4 +1,4 @@
-"""Promises of `bootstrap.environment`: one archive that runs on a bare node, with the versions of the lock file."""
+"""Promises of `bootstrap.environment.archive`: one archive that runs on a bare node, with the versions of the lock file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 import bootstrap
-from bootstrap.environment import build_environment
+from bootstrap.environment.archive import build_environment
+from bootstrap.environment.manifest import LEFT_OUT, TOLD, wanted
 from bootstrap.errors import CloudError
-from bootstrap.ingredients import LEFT_OUT, TOLD, wanted
 from streaming import __version__
 from streaming.images.decode import DecodeSettings, decode
 from support.lakes import jpeg
 from support.minimal_rootfs import CleanRoot, make_clean_root
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 SCRIPT = Path(bootstrap.__file__).with_name("bootstrap_emr.sh")
 # Decodes an image, and runs nothing of this machine's.
 DECODE = """
@@ -116,7 +116,7 @@ def test_it_is_taken_for_what_it_holds_until_a_file_of_pomona_changes(
         shutil.copytree(ROOT / package, tmp_path / package)
 
     def current() -> str:
-        program = f"import bootstrap.ingredients as i, pathlib; print(i.is_current(pathlib.Path({str(archive)!r})))"
+        program = f"import bootstrap.environment.manifest as i, pathlib; print(i.is_current(pathlib.Path({str(archive)!r})))"
         variables = os.environ | {"PYTHONPATH": str(tmp_path)}
         done = subprocess.run(
             [sys.executable, "-c", program],

@@ -1,0 +1,1 @@
+"""The relocatable Python environment for the nodes."""
