@@ -14,7 +14,7 @@ from streaming.errors import UsageError
 
 if TYPE_CHECKING:
     from bootstrap.config.schema import Description
-    from bootstrap.load import Load
+    from bootstrap.cost.workload import Load
 
 
 _MOST = 10**15  # which a float holds exactly
@@ -57,7 +57,7 @@ def tell_estimate(
         raise UsageError(f"--cores {cores}: a node has 1 or more")
     with told():
         from bootstrap.config.loader import parse_description, read_description
-        from bootstrap.load import RATE, Load
+        from bootstrap.cost.workload import RATE, Load
 
         found_file = files[0] or ("cluster.toml" if Path("cluster.toml").is_file() else None)
         description = (
@@ -106,7 +106,7 @@ def compared(words: LoadWords, before: Description, after: Description) -> dict[
     UsageError, CloudError
         Where a number is none, or a price is missing.
     """
-    from bootstrap.load import Load
+    from bootstrap.cost.workload import Load
 
     if words.images is None and words.a_day is None:
         if words.prices is not None:
@@ -145,8 +145,8 @@ def _computed(
     load: Load, description: Description, cores: int | None, prices_file: str | None
 ) -> dict[str, Any]:
     """All that an estimate tells, its steps among it."""
-    from bootstrap.estimate import estimate
-    from bootstrap.prices import Prices, cost
+    from bootstrap.cost.estimate import estimate
+    from bootstrap.cost.prices import Prices, cost
 
     found = estimate(load, description, cores)
     steps, money = found.steps, dict[str, Any]()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.load import RATE
+from bootstrap.cost.workload import RATE
 from support.aws_account import MAKER, READING, CloudAccount
 from support.aws_workspace import describe, make_cloud_place
 from support.cli import Command

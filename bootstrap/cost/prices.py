@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.config.schema import Description
+from bootstrap.cost.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Step
+from bootstrap.cost.workload import Load
 from bootstrap.errors import CloudError
-from bootstrap.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Step
-from bootstrap.load import Load
 
 #: GB of a node's root disk, as the cluster is asked for.
 _ROOT_GB = 32

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 import bootstrap
+from bootstrap.cost.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_a_day
+from bootstrap.cost.workload import RATE, Load, cores_of, executors
 from bootstrap.errors import CloudError
-from bootstrap.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_a_day
-from bootstrap.load import RATE, Load, cores_of, executors
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.steps import ingest_step
 from bootstrap.resources.uploads import Places
 from support.cli import Command
 from support.cluster_configs import LEAST, names, uploads
 
-BENCHMARKS = (Path(__file__).parents[1] / "BENCHMARKS.md").read_text()
+BENCHMARKS = (Path(__file__).parents[3] / "BENCHMARKS.md").read_text()
 PRICES = """
 currency = "USD"
 [instances."m5.xlarge"]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from bootstrap.config.schema import Description
-from bootstrap.load import EXECUTOR_CORES, Load, cores_of, executors
+from bootstrap.cost.workload import EXECUTOR_CORES, Load, cores_of, executors
 
 #: Bytes of a row of `features`: 1280 numbers of 4 bytes, about half of them 0, as Parquet.
 ROW_BYTES = 4_000

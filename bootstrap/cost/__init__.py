@@ -1,0 +1,1 @@
+"""Workload, sizing and price estimate."""
