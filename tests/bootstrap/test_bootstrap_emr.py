@@ -16,7 +16,7 @@ import pytest
 
 from support.minimal_rootfs import CleanRoot, make_clean_root, which
 
-SCRIPT = Path(__file__).parents[1] / "bootstrap" / "bootstrap_emr.sh"
+SCRIPT = Path(__file__).parents[2] / "bootstrap" / "bootstrap_emr.sh"
 WORKS = "#!/bin/sh\n"
 #: An older C library than any, on this machine: what the archive asks of a node.
 NEEDS = f"machine {platform.machine()}\nglibc 2.17\n"
