@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pomona.durations import ago, parse_duration
+from pomona.output.durations import ago, parse_duration
 from streaming.errors import UsageError
 
 #: What is watched: the newest row of features, the last micro-batch that wrote anything, the last refit.

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from pomona import questions
 from pomona.alarm import WATCHED, overdue, parse_limits
-from pomona.durations import ago
+from pomona.output.console import Screen
+from pomona.output.durations import ago
 from pomona.pulse import pulse
-from pomona.screen import Screen
 from pomona.travelling import pin
 from streaming.errors import LimitPassed
 

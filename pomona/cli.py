@@ -103,7 +103,7 @@ def ingest(
 
     Example: pomona ingest ~/Pictures/fruits ./lake --once
     """
-    from pomona.screen import Screen, summary_json, summary_lines
+    from pomona.output.console import Screen, summary_json, summary_lines
     from streaming.ingest.pipeline import ingest as run
     from streaming.ingest.settings import IngestSettings
 
@@ -157,13 +157,13 @@ def demo(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
-    from pomona.discretion import discreetly
+    from pomona.output.redacting_stream import discreetly
 
     with discreetly():
         try:
             app()
         except PomonaError as error:
-            from pomona.screen import fail
+            from pomona.output.console import fail
 
             fail(str(error))
             sys.exit(error.exit_status)

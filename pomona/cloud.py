@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pomona.cloud_files import find_uploads
 from pomona.cloud_telling import planned_json, planned_lines, summary_line
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.errors import AccountError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pomona.cloud import open_account, told
 from pomona.cloud_estimate import LoadWords, compared, compared_lines
 from pomona.cloud_telling import readable, request_lines
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:

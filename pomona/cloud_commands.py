@@ -29,7 +29,7 @@ def example() -> None:
     Example: pomona cloud example > cluster.toml
     """
     from pomona.cloud import tell_example
-    from pomona.screen import Screen
+    from pomona.output.console import Screen
 
     tell_example("cluster.example.toml", Screen())
 

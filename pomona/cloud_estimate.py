@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomona.cloud import told
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from pomona.cloud import open_names, told
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from pomona.cloud import open_names, told
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.errors import UsageError
 
 

@@ -49,7 +49,7 @@ def prices() -> None:
     Example: pomona cloud prices > prices.toml
     """
     from pomona.cloud import tell_example
-    from pomona.screen import Screen
+    from pomona.output.console import Screen
 
     tell_example("prices.example.toml", Screen())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.cloud import open_names, told
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.cache_dir import cache_folder
 from streaming.errors import AccountError, UsageError
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from pomona.asking import explained, open_lake
 from pomona.doubles import ROWS_AT_ONCE, Comparison, Pairs, places_of, same_bytes
-from pomona.durations import about
 from pomona.likeness import similar
 from pomona.nearest import Places
-from pomona.screen import Screen
+from pomona.output.console import Screen
+from pomona.output.durations import about
 from pomona.travelling import pin
 from pomona.vector_cache import Vectors, vectors_of
 from streaming.errors import LimitPassed, UsageError

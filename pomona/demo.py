@@ -14,9 +14,9 @@ from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import PublishedRefit
 from pomona import questions
 from pomona.answers import tell_quarantine
+from pomona.output.console import Screen, summary_lines
 from pomona.refitting import refit_lines
 from pomona.samples import SAMPLE_LABELS, write_broken, write_samples
-from pomona.screen import Screen, summary_lines
 from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
 from streaming.featurize.results import BatchResult

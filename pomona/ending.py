@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.lake.layout import Lake
 from streaming.maintenance.stop import stop
 from streaming.spark.errors import in_one_line

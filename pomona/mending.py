@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.errors import LakeError, UsageError
 from streaming.ingest.pipeline import check_apart
 from streaming.ingest.request_client import ask

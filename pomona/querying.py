@@ -18,7 +18,7 @@ from pyspark.sql.types import ArrayType, MapType, NumericType, StructType
 
 from batch_pca.refits.csv_injection import harmless
 from pomona.asking import explained, open_lake
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from pomona.sql_check import check_query, first_line
 from pomona.sql_tables import TABLES, lake_session, register
 from pomona.travelling import pin

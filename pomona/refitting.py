@@ -10,8 +10,8 @@ from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import PublishedRefit
 from batch_pca.refits.drift import DriftLimits
 from batch_pca.refits.lineage import drift_json
-from pomona.durations import parse_duration
-from pomona.screen import Screen
+from pomona.output.console import Screen
+from pomona.output.durations import parse_duration
 from streaming.errors import FaultError, LimitPassed, SnapshotError, UsageError
 from streaming.signals import stop_requested
 

@@ -9,7 +9,7 @@ from pomona import travelling
 from pomona.asking import Answer
 from pomona.differences import KINDS, diff
 from pomona.origin import find_refit, show_refit
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from pomona.showing import show_image, show_lake
 from streaming.errors import UsageError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pomona.screen import Screen
+from pomona.output.console import Screen
 from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.maintenance.upgrade import upgrade

@@ -1,4 +1,4 @@
-"""Promises of `pomona.screen`: results on standard output, progress beside them, numbers as people write them."""
+"""Promises of `pomona.output.console`: results on standard output, progress beside them, numbers as people write them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from pomona.durations import ago
-from pomona.screen import Screen, fail, summary_json, summary_lines
+from pomona.output.console import Screen, fail, summary_json, summary_lines
+from pomona.output.durations import ago
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
 from streaming.ingest.settings import IngestSummary

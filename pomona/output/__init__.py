@@ -1,0 +1,1 @@
+"""Console rendering, redaction of secrets, durations."""
