@@ -1,23 +1,22 @@
-"""`pomona status` and `quarantine`: the answers of `pomona.questions`, for people or as JSON."""
+"""`pomona status` and `quarantine`: the answers of `pomona.queries.status`, for people or as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pomona import questions
-from pomona.alarm import WATCHED, overdue, parse_limits
 from pomona.output.console import Screen
 from pomona.output.durations import ago
-from pomona.pulse import pulse
-from pomona.travelling import pin
+from pomona.queries import status as questions
+from pomona.queries.freshness import WATCHED, overdue, parse_limits, pulse
+from pomona.queries.session import pin
 from streaming.errors import LimitPassed
 
 
 def tell_status(
     lake: str, max_age: Sequence[str] = (), as_of: str | None = None, *, as_json: bool
 ) -> None:
-    """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.alarm`."""
+    """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.queries.freshness`."""
     if max_age:
         return sound_alarm(lake, max_age, as_json=as_json)
     screen = Screen(as_json=as_json)

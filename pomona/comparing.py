@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pomona.asking import explained, open_lake
 from pomona.doubles import ROWS_AT_ONCE, Comparison, Pairs, places_of, same_bytes
 from pomona.likeness import similar
 from pomona.nearest import Places
 from pomona.output.console import Screen
 from pomona.output.durations import about
-from pomona.travelling import pin
+from pomona.queries.session import explained, open_lake, pin
 from pomona.vector_cache import Vectors, vectors_of
 from streaming.errors import LimitPassed, UsageError
 from streaming.lake.versions import resolve

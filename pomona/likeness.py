@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pomona.asking import explained, open_lake
 from pomona.nearest import nearest
+from pomona.queries.session import explained, open_lake
 from pomona.vector_cache import Vectors, vectors_of
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError

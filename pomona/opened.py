@@ -15,7 +15,7 @@ from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import PublishedRefit, published
 from batch_pca.refits.load import read_fit
-from pomona.asking import explained, open_lake
+from pomona.queries.session import explained, open_lake
 from streaming.delta.reader import arrow_of, open_table
 from streaming.errors import SnapshotError
 from streaming.lake.versions import resolve

@@ -17,11 +17,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, MapType, NumericType, StructType
 
 from batch_pca.refits.csv_injection import harmless
-from pomona.asking import explained, open_lake
 from pomona.output.console import Screen
+from pomona.queries.session import explained, open_lake, pin
 from pomona.sql_check import check_query, first_line
 from pomona.sql_tables import TABLES, lake_session, register
-from pomona.travelling import pin
 from streaming.errors import PomonaError, UsageError
 from streaming.lake.versions import Pinned, resolve
 from streaming.sanitize import visible_json

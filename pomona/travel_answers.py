@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pomona import travelling
-from pomona.asking import Answer
-from pomona.differences import KINDS, diff
-from pomona.origin import find_refit, show_refit
 from pomona.output.console import Screen
-from pomona.showing import show_image, show_lake
+from pomona.queries import history as travelling
+from pomona.queries.diff import KINDS, diff
+from pomona.queries.image_history import show_image, show_lake
+from pomona.queries.provenance import find_refit, show_refit
+from pomona.queries.session import Answer
 from streaming.errors import UsageError
 
 _SHOWN = 20  # images of each kind, components, labels

@@ -16,7 +16,7 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from pomona.travelling import retention_note, tag
+from pomona.queries.tags import retention_note, tag
 from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import SnapshotError
 from streaming.lake.format_version import write_format

@@ -16,7 +16,8 @@ from pyspark.sql import SparkSession
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import PublishedRefit
-from pomona import questions, travelling
+from pomona.queries import history as travelling
+from pomona.queries import status as questions
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.cli import Command

@@ -10,6 +10,7 @@ from typing import Any
 from streaming.delta.reader import table_faults
 from streaming.errors import FaultError
 from streaming.lake.layout import Lake
+from streaming.lake.versions import Pinned, resolve
 from streaming.storage.interface import TransientFault
 
 Answer = dict[str, Any]
@@ -47,3 +48,17 @@ def plain(row: Answer) -> Answer:
     return {
         name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()
     }
+
+
+def pin(location: str, as_of: str | None) -> Pinned | None:
+    """The version that is meant, for all that is asked about it; None where nothing is said."""
+    if as_of is None:
+        return None
+    lake = open_lake(location)
+    with explained():
+        return resolve(lake, as_of)
+
+
+def pinned_json(pinned: Pinned) -> Answer:
+    """A version that was meant, as an answer."""
+    return {"version": pinned.number, "committed": iso(pinned.committed), "meant": pinned.said}

@@ -5,77 +5,14 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from pomona.asking import Answer, explained, iso, open_lake
-from streaming.delta.log import Version, read_commits
-from streaming.delta.reader import open_table, rows_of
-from streaming.delta.tables import is_table
+from pomona.queries.session import Answer, explained, iso, open_lake
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.retention import KEEP, days_to_keep, least_retention, promised_retention
 from streaming.lake.tags import Tag, check_tag, find_tag, read_tags, set_tag
-from streaming.lake.versions import Pinned, resolve
+from streaming.lake.versions import resolve
 from streaming.maintenance.requests import Request
 from streaming.storage.open import storage_of
-
-
-def pin(location: str, as_of: str | None) -> Pinned | None:
-    """The version that is meant, for all that is asked about it; None where nothing is said."""
-    if as_of is None:
-        return None
-    lake = open_lake(location)
-    with explained():
-        return resolve(lake, as_of)
-
-
-def history(location: str, as_of: str | Pinned | None = None) -> list[Answer]:
-    """Versions of the features table, up to one of them or all.
-
-    Returns
-    -------
-    list of dict
-        Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
-        ``total`` (rows after it), ``images_per_second``, ``refits`` (the ids of those made of it) and ``tags``.
-    """
-    lake = open_lake(location)
-    with explained():
-        names = names_of(lake)
-        last = resolve(lake, as_of).number
-        # Told backwards from what there was then, since the oldest commits may be gone from the log.
-        total = rows_of(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
-        told = []
-        for version in reversed(read_commits(lake.features)):
-            if version.number > last:
-                continue
-            of_it = {kind: of.get(version.number, []) for kind, of in names.items()}
-            told.append(_told(version, total) | of_it)
-            total += version.removed - version.added
-        return told[::-1]
-
-
-def _told(version: Version, total: int) -> Answer:
-    seconds = version.told.get("seconds")
-    return {
-        "version": version.number,
-        "committed": iso(version.committed),
-        "operation": version.operation,
-        "added": version.added,
-        "replaced": version.replaced,
-        "removed": version.removed,
-        "total": total,
-        "images_per_second": round(version.told.get("images", 0) / seconds, 1) if seconds else None,
-    }
-
-
-def names_of(lake: Lake) -> dict[str, dict[int, list[str]]]:
-    """By version, the ids of its ``refits``, oldest first, and its ``tags``."""
-    names: dict[str, dict[int, list[str]]] = {"refits": {}, "tags": {}}
-    if is_table(lake.refits):
-        columns = "refit_id, features_version"
-        for made in rows_of(open_table(lake.refits), columns, "ORDER BY created_at"):
-            names["refits"].setdefault(made["features_version"], []).append(made["refit_id"])
-    for tag in read_tags(lake):
-        names["tags"].setdefault(tag.version, []).append(tag.name)
-    return names
 
 
 def tags(location: str) -> list[Answer]:
@@ -157,8 +94,3 @@ def _tag(made: Tag) -> Answer:
         "committed": iso(made.committed),
         "made_at": iso(made.made_at),
     }
-
-
-def pinned_json(pinned: Pinned) -> Answer:
-    """A version that was meant, as an answer."""
-    return {"version": pinned.number, "committed": iso(pinned.committed), "meant": pinned.said}

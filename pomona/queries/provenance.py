@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pomona.asking import Answer, explained, open_lake
+from pomona.queries.session import Answer, explained, open_lake
 from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path, normalize
 

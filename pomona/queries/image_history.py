@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pomona.asking import Answer, explained, open_lake, plain
-from pomona.travelling import names_of, pinned_json
+from pomona.queries.history import names_of
+from pomona.queries.session import Answer, explained, open_lake, pinned_json, plain
 from streaming.delta.reader import changes, open_table, plain_rows, quoted, rows_of, table_faults
 from streaming.delta.time_travel import commit_times, oldest_whole
 from streaming.errors import LakeError, SnapshotError

@@ -10,8 +10,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.asking import Answer, explained, open_lake
-from pomona.travelling import pinned_json
+from pomona.queries.session import Answer, explained, open_lake, pinned_json
 from streaming.delta.reader import open_table, query
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake

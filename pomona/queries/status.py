@@ -8,8 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pomona.asking import Answer, explained, iso, open_lake, plain
-from pomona.travelling import pinned_json
+from pomona.queries.session import Answer, explained, iso, open_lake, pinned_json, plain
 from streaming.delta.log import Version, read_back
 from streaming.delta.reader import changes, open_table, open_tables, quoted, rows_of, table_faults
 from streaming.delta.tables import is_table

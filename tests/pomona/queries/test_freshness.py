@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pomona.alarm import WATCHED, overdue, parse_limits
+from pomona.queries.freshness import WATCHED, overdue, parse_limits
 from streaming.delta.writer import Writer
 from streaming.lake.layout import Lake, create_tables
 from streaming.lake.schemas import REFITS

@@ -17,9 +17,9 @@ import pytest
 from scipy.linalg import subspace_angles
 
 from batch_pca.refits.catalog import PublishedRefit
-from pomona.asking import explained
-from pomona.showing import seen
-from pomona.travelling import history
+from pomona.queries.history import history
+from pomona.queries.image_history import seen
+from pomona.queries.session import explained
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
 from streaming.errors import FaultError
 from streaming.lake.format_version import write_format

@@ -1,0 +1,1 @@
+"""Read-only answers as plain dicts: status, freshness, history, tags, diff, image history, provenance."""

@@ -1,0 +1,62 @@
+"""The versions of a lake's features as answers: which there are, and what they are called."""
+
+from __future__ import annotations
+
+from pomona.queries.session import Answer, explained, iso, open_lake
+from streaming.delta.log import Version, read_commits
+from streaming.delta.reader import open_table, rows_of
+from streaming.delta.tables import is_table
+from streaming.lake.layout import Lake
+from streaming.lake.tags import read_tags
+from streaming.lake.versions import Pinned, resolve
+
+
+def history(location: str, as_of: str | Pinned | None = None) -> list[Answer]:
+    """Versions of the features table, up to one of them or all.
+
+    Returns
+    -------
+    list of dict
+        Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
+        ``total`` (rows after it), ``images_per_second``, ``refits`` (the ids of those made of it) and ``tags``.
+    """
+    lake = open_lake(location)
+    with explained():
+        names = names_of(lake)
+        last = resolve(lake, as_of).number
+        # Told backwards from what there was then, since the oldest commits may be gone from the log.
+        total = rows_of(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
+        told = []
+        for version in reversed(read_commits(lake.features)):
+            if version.number > last:
+                continue
+            of_it = {kind: of.get(version.number, []) for kind, of in names.items()}
+            told.append(_told(version, total) | of_it)
+            total += version.removed - version.added
+        return told[::-1]
+
+
+def _told(version: Version, total: int) -> Answer:
+    seconds = version.told.get("seconds")
+    return {
+        "version": version.number,
+        "committed": iso(version.committed),
+        "operation": version.operation,
+        "added": version.added,
+        "replaced": version.replaced,
+        "removed": version.removed,
+        "total": total,
+        "images_per_second": round(version.told.get("images", 0) / seconds, 1) if seconds else None,
+    }
+
+
+def names_of(lake: Lake) -> dict[str, dict[int, list[str]]]:
+    """By version, the ids of its ``refits``, oldest first, and its ``tags``."""
+    names: dict[str, dict[int, list[str]]] = {"refits": {}, "tags": {}}
+    if is_table(lake.refits):
+        columns = "refit_id, features_version"
+        for made in rows_of(open_table(lake.refits), columns, "ORDER BY created_at"):
+            names["refits"].setdefault(made["features_version"], []).append(made["refit_id"])
+    for tag in read_tags(lake):
+        names["tags"].setdefault(tag.version, []).append(tag.name)
+    return names
