@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pomona.doubles import ROWS_AT_ONCE, Comparison, Pairs, places_of, same_bytes
-from pomona.likeness import similar
-from pomona.nearest import Places
 from pomona.output.console import Screen
 from pomona.output.durations import about
 from pomona.queries.session import explained, open_lake, pin
-from pomona.vector_cache import Vectors, vectors_of
+from pomona.similarity.duplicates import ROWS_AT_ONCE, Comparison, Pairs, places_of, same_bytes
+from pomona.similarity.nearest import Places
+from pomona.similarity.search import similar
+from pomona.similarity.vector_cache import Vectors, vectors_of
 from streaming.errors import LimitPassed, UsageError
 from streaming.lake.versions import resolve
 
@@ -26,7 +26,7 @@ def similar_and_tell(
         pinned = pin(lake, as_of)
         found = similar(lake, image, top, pinned)
         if report:
-            from pomona.likeness_page import write_page
+            from pomona.similarity.report import write_page
 
             write_page(found, Path(report))
     if pinned:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame
 
-    from pomona.likeness import Likeness
+    from pomona.similarity.search import Likeness
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ class OpenLake:
             return frame.toPandas()
 
     def similar(self, image: str, top: int = 10, as_of: str | int | None = None) -> Likeness:
-        """The images most like one, see `pomona.likeness.similar`."""
-        from pomona.likeness import similar
+        """The images most like one, see `pomona.similarity.search.similar`."""
+        from pomona.similarity.search import similar
 
         return similar(self.root, image, top, None if as_of is None else str(as_of))

@@ -63,5 +63,5 @@ def neighbours(rows: Images, asked: NDArray[np.floating], top: int) -> list[tupl
 
 def own_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     """Have the cache of vectors, and no other, lie in a folder of the test's."""
-    monkeypatch.setattr("pomona.vector_cache.cache_folder", lambda: folder)
+    monkeypatch.setattr("pomona.similarity.vector_cache.cache_folder", lambda: folder)
     return folder / "vectors"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pomona.likeness import Likeness, Neighbour, similar
-from pomona.likeness_page import page
+from pomona.similarity.report import page
+from pomona.similarity.search import Likeness, Neighbour, similar
 from streaming.storage.interface import local_path
 from support.cli import Command, forbid_spark
 from support.deltars_lakes import append, neighbours, own_cache, plain_lake, scattered

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pomona.vector_cache import BLOCK_ROWS, Vectors
+from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors
 
 Places = NDArray[np.int64]
 Cosines = NDArray[np.float64]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pomona.likeness import Likeness
+from pomona.similarity.search import Likeness
 from streaming.errors import FaultError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.sanitize import visible_html

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pomona.nearest import nearest
-from pomona.vector_cache import BLOCK_ROWS, Vectors, vectors_of
+from pomona.similarity.nearest import nearest
+from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, vectors_of
 from support.deltars_lakes import joined, neighbours, own_cache, plain_lake, scattered
 from support.feature_lakes import Images
 
 WIDTH = 40
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +95,8 @@ def test_vectors_of_zeros_are_like_nothing(tmp_path: Path) -> None:
 _PROGRAM = """
 import os, sys
 import numpy as np, pyarrow as pa
-from pomona.nearest import nearest
-from pomona.vector_cache import Vectors
+from pomona.similarity.nearest import nearest
+from pomona.similarity.vector_cache import Vectors
 count, width = 120_000, 1280
 names = [str(i) for i in range(count)]
 rows = pa.table({"path": names, "label": names, "content_hash": names, "norm": np.ones(count)})

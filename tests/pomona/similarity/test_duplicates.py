@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics.pairwise import cosine_similarity
 
-from pomona import doubles
-from pomona.doubles import Comparison, places_of, same_bytes
-from pomona.vector_cache import Vectors, vectors_of
+from pomona.similarity import duplicates as doubles
+from pomona.similarity.duplicates import Comparison, places_of, same_bytes
+from pomona.similarity.vector_cache import Vectors, vectors_of
 from support.deltars_lakes import append, joined, own_cache, plain_lake, scattered
 from support.feature_lakes import Images
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pomona import vector_cache
-from pomona.vector_cache import BLOCK_ROWS, Vectors, vectors_of
+from pomona.similarity import vector_cache
+from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, vectors_of
 from streaming.errors import FaultError, SnapshotError
 from support.deltars_lakes import append, own_cache, plain_lake, scattered
 from support.feature_lakes import Images

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pomona.nearest import DIGITS, Cosines, Places
-from pomona.vector_cache import Vectors
+from pomona.similarity.nearest import DIGITS, Cosines, Places
+from pomona.similarity.vector_cache import Vectors
 from streaming.delta.reader import open_table, rows_of
 from streaming.lake.layout import Lake
 

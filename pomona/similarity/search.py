@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pomona.nearest import nearest
 from pomona.queries.session import explained, open_lake
-from pomona.vector_cache import Vectors, vectors_of
+from pomona.similarity.nearest import nearest
+from pomona.similarity.vector_cache import Vectors, vectors_of
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode

@@ -1,0 +1,1 @@
+"""Nearest neighbours and near-duplicates over a memory-mapped vector cache."""
