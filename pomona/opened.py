@@ -172,7 +172,7 @@ class OpenLake:
 
     def query(self, sql: str, as_of: str | int | None = None) -> pd.DataFrame:
         """Ask in Spark SQL, as `pomona query` does, which reads and changes nothing."""
-        from pomona.querying import answered
+        from pomona.sql.query import answered
 
         with answered(self.root, sql, None if as_of is None else str(as_of)) as frame:
             return frame.toPandas()

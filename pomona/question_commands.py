@@ -29,7 +29,7 @@ def query(
     """
     if as_csv and as_json:
         raise UsageError("--csv and --json: give one of the two")
-    from pomona.querying import query_and_tell
+    from pomona.sql.query import query_and_tell
 
     query_and_tell(lake, sql, as_of, as_csv=as_csv, as_json=as_json)
 

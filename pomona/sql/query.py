@@ -19,8 +19,8 @@ from pyspark.sql.types import ArrayType, MapType, NumericType, StructType
 from batch_pca.refits.csv_injection import harmless
 from pomona.output.console import Screen
 from pomona.queries.session import explained, open_lake, pin
-from pomona.sql_check import check_query, first_line
-from pomona.sql_tables import TABLES, lake_session, register
+from pomona.sql.catalog import TABLES, lake_session, register
+from pomona.sql.validate import check_query, first_line
 from streaming.errors import PomonaError, UsageError
 from streaming.lake.versions import Pinned, resolve
 from streaming.sanitize import visible_json

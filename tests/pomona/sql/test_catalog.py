@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from pomona.sql_tables import TABLES, lake_session, register
+from pomona.sql.catalog import TABLES, lake_session, register
 from streaming.errors import PlatformError
 from support.query_lakes import AskedLake
 

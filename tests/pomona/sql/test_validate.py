@@ -8,8 +8,8 @@ import pytest
 from packaging.version import Version
 from pyspark.sql import SparkSession
 
-from pomona.sql_check import check_query
-from pomona.sql_tables import TABLES, lake_session, register
+from pomona.sql.catalog import TABLES, lake_session, register
+from pomona.sql.validate import check_query
 from streaming.errors import UsageError
 from support.query_lakes import AskedLake
 from support.sql_queries import BAD, GOOD, SINCE

@@ -14,7 +14,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import ParseException, PySparkException
 from pyspark.sql import SparkSession
 
-from pomona.sql_plan import EXPRESSION, PLAN, PlanWalk, fields_of, strings
+from pomona.sql.plan import EXPRESSION, PLAN, PlanWalk, fields_of, strings
 from streaming.errors import UsageError
 
 _PLANS = """

@@ -1,0 +1,1 @@
+"""Read-only Spark SQL over a lake: plan validation and catalog."""
