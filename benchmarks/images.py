@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pomona.samples import SAMPLE_LABELS, write_samples
+from pomona.demo.images import SAMPLE_LABELS, write_samples
 from streaming.images.decode import IMAGE_SUFFIXES
 
 TEST_DATA = "POMONA_TEST_DATA"

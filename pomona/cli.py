@@ -137,24 +137,6 @@ def ingest(
         screen.line(f"why: pomona quarantine {lake}")
 
 
-@app.command()
-def demo(
-    folder: Annotated[
-        str, typer.Option(help="Where to put images and lake; a number is added if it is taken.")
-    ] = "pomona-demo",
-    weights: Annotated[
-        str | None, typer.Option(help="As of `ingest`; imagenet falls back to random offline.")
-    ] = None,
-) -> None:
-    """Show all of it in two minutes, on images that it draws itself.
-
-    Example: pomona demo
-    """
-    from pomona.demo import run
-
-    run(folder, weights)
-
-
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
     from pomona.output.redacting_stream import discreetly

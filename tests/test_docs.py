@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import pomona.samples
+import pomona.demo.images
 from streaming import __version__
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, features_table
@@ -153,9 +153,9 @@ def test_python_in_the_documents_is_python() -> None:
 
 
 def test_every_count_of_the_demo_in_the_readme_holds() -> None:
-    from pomona.demo import PER_LABEL
+    from pomona.demo.run import PER_LABEL
 
-    images = 2 * PER_LABEL * len(pomona.samples.SAMPLE_LABELS)
+    images = 2 * PER_LABEL * len(pomona.demo.images.SAMPLE_LABELS)
     assert f"{images} rows in" in README
 
 

@@ -112,7 +112,7 @@ def test_what_needs_no_spark_does_not_import_it() -> None:
         "streaming.spark.jars",
         "streaming.model.weights",
     ]
-    plain += ["pomona.samples"]
+    plain += ["pomona.demo.images"]
     program = f"import sys, {', '.join(plain)}; print(*sys.modules)"
     loaded = loaded_by(program)
     assert set(plain) < loaded

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.samples import write_samples
+from pomona.demo.images import write_samples
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.lakes import ONCE, photos, put_all, rows, versions

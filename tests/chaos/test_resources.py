@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from pomona.samples import write_samples
+from pomona.demo.images import write_samples
 from streaming.errors import FaultError
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from pomona.samples import SAMPLE_LABELS, draw
+from pomona.demo.images import SAMPLE_LABELS, draw
 from support.image_files import claiming, scan_bomb, tile_bomb
 
 Rng = np.random.Generator

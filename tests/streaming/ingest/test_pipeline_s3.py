@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from pomona.samples import SAMPLE_LABELS, draw
+from pomona.demo.images import SAMPLE_LABELS, draw
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary
 from streaming.outcomes import Outcome

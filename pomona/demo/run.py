@@ -13,10 +13,10 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import PublishedRefit
 from pomona.answers import tell_quarantine
+from pomona.demo.images import SAMPLE_LABELS, write_broken, write_samples
 from pomona.output.console import Screen, summary_lines
 from pomona.queries import status as questions
 from pomona.refitting import refit_lines
-from pomona.samples import SAMPLE_LABELS, write_broken, write_samples
 from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
 from streaming.featurize.results import BatchResult

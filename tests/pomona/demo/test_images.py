@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pomona.samples import SAMPLE_LABELS, draw, write_broken, write_samples
+from pomona.demo.images import SAMPLE_LABELS, draw, write_broken, write_samples
 from streaming.errors import UsageError
 
 

@@ -14,8 +14,8 @@ import deltalake
 import pyarrow.parquet as pq
 import pytest
 
-from pomona.demo import PER_LABEL
-from pomona.samples import SAMPLE_LABELS
+from pomona.demo.images import SAMPLE_LABELS
+from pomona.demo.run import PER_LABEL
 from support.cli import Done, environment, needs_program, parse, program, slowness
 
 pytestmark = [pytest.mark.end_to_end, needs_program]

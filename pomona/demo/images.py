@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pomona.fruits import FRUITS, Canvas, Layer, Plane, mix
+from pomona.demo.fruits import FRUITS, Canvas, Layer, Plane, mix
 from streaming.errors import UsageError
 
 SAMPLE_LABELS: tuple[str, ...] = tuple(FRUITS)

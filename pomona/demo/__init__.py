@@ -1,0 +1,1 @@
+"""`pomona demo` and its generated sample images."""
