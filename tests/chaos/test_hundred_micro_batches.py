@@ -1,4 +1,4 @@
-"""The long form of `tests/test_memory.py`."""
+"""The long form of `tests/integration/test_stream_memory.py`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Reason
 from support.cli import commands, is_name, options, parse
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()

@@ -24,7 +24,7 @@ from benchmarks.images import Images, image_files
 from streaming.model.backends import Way
 from support.lakes import jpeg
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "benchmarks").rglob("*.py"))
 PEERS = sorted(file.stem for file in (ROOT / "benchmarks" / "peers").glob("[a-z]*.py"))
 
