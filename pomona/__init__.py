@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pomona.opened import OpenLake
+    from pomona.api import OpenLake
 
 __all__ = ["open_lake"]
 
@@ -28,8 +28,6 @@ def open_lake(location: str) -> OpenLake:
     >>> lake = pomona.open_lake("./lake")
     >>> lake.latest_pca().transform(lake.features_arrow(as_of="3 days ago"))
     """
-    from pomona.opened import (
-        OpenLake,  # pyarrow and delta-rs are slow to import for `pomona --help`
-    )
+    from pomona.api import OpenLake
 
     return OpenLake(location)

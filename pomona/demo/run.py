@@ -12,12 +12,13 @@ from pathlib import Path
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import PublishedRefit
-from pomona.answers import tell_quarantine
+from pomona.commands.history import tell_history
+from pomona.commands.ingest import summary_lines
+from pomona.commands.quarantine import tell_quarantine
+from pomona.commands.refit import refit_lines
 from pomona.demo.images import SAMPLE_LABELS, write_broken, write_samples
-from pomona.output.console import Screen, summary_lines
+from pomona.output.console import Screen
 from pomona.queries import status as questions
-from pomona.refitting import refit_lines
-from pomona.travel_answers import tell_history
 from streaming.errors import PomonaError
 from streaming.featurize.results import BatchResult
 from streaming.ingest.pipeline import ingest

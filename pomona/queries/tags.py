@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pomona.queries.session import Answer, explained, iso, open_lake
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
-from streaming.lake.retention import KEEP, days_to_keep, least_retention, promised_retention
+from streaming.lake.retention import days_to_keep, least_retention, promised_retention
 from streaming.lake.tags import Tag, check_tag, find_tag, read_tags, set_tag
 from streaming.lake.versions import resolve
 from streaming.maintenance.requests import Request
+from streaming.maintenance.set_retention import KEEP
 from streaming.storage.open import storage_of
 
 

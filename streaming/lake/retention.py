@@ -7,18 +7,14 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from streaming.delta.commit_lock import turn
 from streaming.delta.reader import open_table
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table
 from streaming.lake.layout import Lake
 from streaming.lake.tags import Tag
-from streaming.maintenance.requests import JSON
 
 if TYPE_CHECKING:
-    from streaming.maintenance.context import RunContext
+    pass
 
-#: The request that `keep` carries out.
-KEEP = "keep"
 # What Delta takes where a table says nothing.
 _DELTAS_OWN = dict(zip(RETENTION_PROPERTIES, ("interval 30 days", "interval 1 week"), strict=True))
 _PART = re.compile(r"(\d+) (second|minute|hour|day|week)s?")
@@ -51,29 +47,6 @@ def days_to_keep(lake: Lake, tag: Tag, now: datetime) -> int | None:
         return None
     wanted = usual if usual >= needed + _YEAR else needed + usual
     return math.ceil(wanted / timedelta(days=1))
-
-
-def keep(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
-    """Have the tables keep what is removed for so many ``days``; one that keeps for longer is left alone.
-
-    Returns
-    -------
-    dict
-        ``tables``: those that were told.
-    """
-    wanted, told = timedelta(days=arguments["days"]), []
-    for location in _tables(context.lake):
-        if _promised(location) >= wanted:
-            continue
-        # Both at once: Delta wants a log that reaches as far back as the files.
-        properties = ", ".join(
-            f"'{name}' = 'interval {wanted.days} days'" for name in RETENTION_PROPERTIES
-        )
-        name = location.replace("`", "``")
-        with turn(location):
-            context.spark.sql(f"ALTER TABLE delta.`{name}` SET TBLPROPERTIES ({properties})")
-        told.append(location)
-    return {"tables": told}
 
 
 def _tables(lake: Lake) -> list[str]:

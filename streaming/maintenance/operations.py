@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from streaming import __version__
 from streaming.errors import LeaseError, PomonaError, UsageError
-from streaming.lake.retention import KEEP, keep
 from streaming.maintenance.context import RunContext
 from streaming.maintenance.forget import forget
 from streaming.maintenance.reconcile import mend
 from streaming.maintenance.requests import JSON, Request, answer, answer_with_error
 from streaming.maintenance.retry_quarantined import retry
+from streaming.maintenance.set_retention import KEEP, keep
 from streaming.spark.errors import in_one_line
 
 #: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.

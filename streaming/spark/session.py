@@ -148,7 +148,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         if s3:  # not among the jars above, which the archive of classes knows
             conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
     if s3:
-        from streaming.storage.s3_client import hadoop_conf
+        from streaming.spark.s3a_settings import hadoop_conf
 
         conf |= _REMOTE
         conf |= {f"spark.hadoop.{key}": value for key, value in hadoop_conf().items()}
@@ -188,7 +188,7 @@ def check_package() -> None:
         When another package of that name stands first on the path.
     """
     found = Path(streaming.__file__ or "").parent
-    if found != Path(__file__).parent:
+    if found != Path(__file__).parents[1]:
         raise PlatformError(
             f"the package `streaming` of {found} hides Pomona's: uninstall mosaicml-streaming"
         )

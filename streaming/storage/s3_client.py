@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
-from urllib.parse import urlparse
 
 import boto3
 import botocore.exceptions as faults
@@ -61,43 +60,6 @@ def _count_repetition(request: Any, **_: Any) -> None:
     sent = str(request.headers.get("amz-sdk-request", b""))
     if "attempt=" in sent and "attempt=1;" not in sent:
         count_retry()
-
-
-def hadoop_conf() -> dict[str, str]:
-    """Settings of S3A, without a secret among them.
-
-    Returns
-    -------
-    dict of str to str
-        A credentials provider that knows profiles and SSO as boto3 does; endpoint and region where
-        boto3 has them.
-
-    Raises
-    ------
-    SourceError
-        Where a password stands in the endpoint.
-    """
-    meta = s3_client().meta
-    provider = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
-    conf = {"fs.s3a.aws.credentials.provider": provider}
-    if meta.region_name and meta.region_name != "aws-global":
-        conf["fs.s3a.endpoint.region"] = meta.region_name
-    endpoint = urlparse(meta.endpoint_url)
-    if endpoint.username or endpoint.password:
-        raise SourceError(
-            "the endpoint of S3 holds a user or a password, which Spark would write into its logs: "
-            "take them out of AWS_ENDPOINT_URL, or of the profile's endpoint_url"
-        )
-    host = endpoint.hostname or ""
-    # S3A finds the public endpoints of AWS by itself, and those inside a private network not.
-    if ".vpce." in host or not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-        conf |= {
-            "fs.s3a.endpoint": meta.endpoint_url,
-            "fs.s3a.endpoint.region": meta.region_name or "us-east-1",
-            "fs.s3a.path.style.access": "true",
-            "fs.s3a.connection.ssl.enabled": str(endpoint.scheme == "https").lower(),
-        }
-    return conf
 
 
 def delta_rs_options() -> dict[str, str]:

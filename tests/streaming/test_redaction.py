@@ -10,8 +10,8 @@ import pytest
 
 from streaming.errors import SourceError, UsageError
 from streaming.sanitize import redacted, without_own_secrets
+from streaming.spark.s3a_settings import hadoop_conf
 from streaming.storage.interface import normalize
-from streaming.storage.s3_client import hadoop_conf
 from support.cli import Command, environment, forbid_spark, make_place
 
 SECRET = "wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0"

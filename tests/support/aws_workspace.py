@@ -32,7 +32,7 @@ def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") ->
     (models / "model.onnx").write_bytes(b"stands in for a network")
     (models / "model.json").write_text(extractor().to_json())
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    patch.setattr("pomona.cloud_files.code_files", lambda: {name: code / name for name in CODE})
+    patch.setattr("pomona.cloud.artifacts.code_files", lambda: {name: code / name for name in CODE})
     patch.chdir(folder)
     return folder
 

@@ -11,7 +11,7 @@ import pytest
 import batch_pca
 from batch_pca.report.markers import COLOURS, mark
 
-STYLE = Path(batch_pca.__file__).with_name("page").joinpath("report.css").read_text()
+STYLE = Path(batch_pca.__file__).with_name("report").joinpath("page", "report.css").read_text()
 LIGHT, DARK = (
     dict(re.findall(r"--(\w+): (#\w{6})", half)) for half in STYLE.split("@media", 2)[:2]
 )

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from pomona.output.console import Screen, fail, summary_json, summary_lines
+from pomona.commands.ingest import summary_json, summary_lines
+from pomona.output.console import Screen, fail
 from pomona.output.durations import ago
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult

@@ -11,10 +11,11 @@ import boto3
 import pytest
 
 from streaming.errors import SourceError
+from streaming.spark.s3a_settings import hadoop_conf
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import storage_of
 from streaming.storage.s3 import S3Storage
-from streaming.storage.s3_client import hadoop_conf, s3_client
+from streaming.storage.s3_client import s3_client
 
 pytestmark = pytest.mark.s3
 

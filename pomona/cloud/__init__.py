@@ -1,0 +1,1 @@
+"""`pomona cloud …`: one file per subcommand."""

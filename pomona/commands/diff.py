@@ -1,0 +1,82 @@
+"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pomona.options import Json, LakeArgument
+
+if TYPE_CHECKING:
+    from pomona.output.console import Screen
+    from pomona.queries.session import Answer
+
+
+def diff(
+    lake: LakeArgument,
+    one: Annotated[str, typer.Argument(metavar="A", help="As --as-of takes it, or a refit's id.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The same; `latest` is what is now.")],
+    images: Annotated[bool, typer.Option("--images", help="Name the images too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what has changed in LAKE from A to B: images by label, and the components of two refits.
+
+    Example: pomona diff ./lake "3 days ago" latest
+    """
+
+    tell_diff(lake, (one, other), images=images, as_json=as_json)
+
+
+def tell_diff(lake: str, sides: tuple[str, str], *, images: bool, as_json: bool) -> None:
+    """Tell what has changed between two versions or refits; the images by name where asked for."""
+    from pomona.output.console import Screen
+    from pomona.queries.diff import KINDS, diff
+
+    screen = Screen(as_json=as_json)
+    with screen.working("comparing"):
+        found = diff(lake, *sides)
+    if as_json:
+        screen.show(found if images else found | {"images": None})
+        return
+    for name in ("from", "to"):
+        screen.line(f"{name:<9} {found[name]['meant']}: {found[name]['rows']:,} rows")
+    screen.line(", ".join(f"{found[kind]:,} {kind}" for kind in KINDS))
+    if found["labels"]:
+        screen.table({key: key for key in ("label", *KINDS)}, found["labels"])
+    for kind in KINDS if images else ():
+        for path in found["images"][kind]:
+            screen.line(f"{kind:<9} {path}")
+    if found["refits"]:
+        _tell_refits(screen, found["refits"])
+
+
+def _tell_refits(screen: Screen, found: Answer) -> None:
+    from pomona.commands.show import _SHOWN
+
+    one, other = found["from"], found["to"]
+    screen.line(f"refits    {one['refit_id']} and {other['refit_id']}")
+    pairs = [side["explained_variance_ratio"] for side in (one, other)]
+    rows: list[dict[str, Any]] = [
+        {
+            "component": str(i + 1),
+            **{k: _share(pair, i) for k, pair in zip("ab", pairs, strict=True)},
+        }
+        for i in range(min(max(map(len, pairs)), _SHOWN))
+    ]
+    totals = {
+        key: f"{side['explained_variance']:.2%}"
+        for key, side in zip("ab", (one, other), strict=True)
+    }
+    rows.append({"component": f"all {len(pairs[0])} and {len(pairs[1])}", **totals})
+    screen.table({"component": "component", "a": "from", "b": "to"}, rows)
+    angles = found["angles"]
+    screen.line(
+        f"angles    {angles[-1]:.2f}° is the largest of {len(angles):,} principal angles between the subspaces, "
+        f"{angles[0]:.2f}° the smallest"
+    )
+
+
+def _share(ratios: Sequence[float], place: int) -> str:
+    return f"{ratios[place]:.2%}" if place < len(ratios) else ""

@@ -1,0 +1,176 @@
+"""The commands that ask a lake about its rows: SQL, the images most like one, the images that are there twice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pomona.options import AsOf, Json, LakeArgument
+from streaming.errors import LimitPassed, UsageError
+
+if TYPE_CHECKING:
+    from pomona.output.console import Screen
+    from pomona.similarity.duplicates import Comparison, Pairs
+    from pomona.similarity.nearest import Places
+    from pomona.similarity.vector_cache import Vectors
+
+
+def duplicates(
+    lake: LakeArgument,
+    at_least: Annotated[
+        float, typer.Option(help="Cosine from which two images are near duplicates.")
+    ] = 0.98,
+    label: Annotated[
+        str | None, typer.Option(help="Compare the features of this label's images alone.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many near pairs to show; all are counted.")] = 100,
+    same_bytes: Annotated[
+        bool, typer.Option("--same-bytes", help="Compare bytes alone, not features.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Compare all pairs, however long it takes.")
+    ] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Find the images that are in LAKE twice: the same bytes, or features that are nearly the same.
+
+    Example: pomona duplicates ./lake --at-least 0.995 --label Kiwi
+    """
+    near = None if same_bytes else NearOptions(at_least, label, top, yes)
+    duplicates_and_tell(lake, as_of, near, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class NearOptions:
+    """Which pairs of images to compare.
+
+    Parameters
+    ----------
+    at_least : float
+        The cosine from which two images are near duplicates.
+    label : str, optional
+        Compare the images of this label alone.
+    top : int
+        How many pairs to tell; all are counted.
+    yes : bool
+        Compare all pairs, however long it takes.
+    """
+
+    at_least: float
+    label: str | None = None
+    top: int = 100
+    yes: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not 0 < self.at_least <= 1:
+            raise UsageError(f"--at-least {self.at_least}: give a cosine above 0 and up to 1")
+        if self.top < 1:
+            raise UsageError(f"--top {self.top}: give 1 or more")
+
+
+def duplicates_and_tell(
+    lake: str, as_of: str | None, near: NearOptions | None, *, as_json: bool
+) -> None:
+    """Tell which images are there twice, by their bytes, and with `near` by their features.
+
+    Raises
+    ------
+    LimitPassed
+        Where comparing all pairs takes so long that it wants to be asked for; the same bytes are told before.
+    """
+    from pomona.output.console import Screen
+    from pomona.queries.session import explained, open_lake
+    from pomona.similarity.duplicates import Comparison, same_bytes
+    from pomona.similarity.vector_cache import vectors_of
+    from streaming.lake.versions import resolve
+
+    screen = Screen(as_json=as_json)
+    at = open_lake(lake)
+    answer: dict[str, Any] = {}
+    refusal = None
+    with explained():
+        with screen.working("comparing bytes"):
+            pinned = resolve(at, as_of)
+            answer["version"] = pinned.number
+            answer["same_bytes"] = [asdict(group) for group in same_bytes(at, answer["version"])]
+        if near:
+            with screen.working("reading the features"):
+                vectors = vectors_of(at, answer["version"])
+            work = Comparison(vectors, _places(vectors, near.label), near.at_least)
+            refusal = _refusal(work, near)
+            if not refusal:
+                with screen.working("comparing features") as tell:
+                    found = work.run(near.top, lambda done, of: tell(f"{done / of:.0%} compared"))
+                answer |= {"near_count": found.total, "near": _named(vectors, found)}
+    if as_of is not None:
+        screen.line(f"as of  {pinned.said}")
+    if as_json:
+        screen.show(answer)
+    else:
+        _tell(screen, answer, near)
+    if refusal:
+        raise LimitPassed(refusal)
+
+
+def _places(vectors: Vectors, label: str | None) -> Places:
+    from pomona.similarity.duplicates import places_of
+
+    places = places_of(vectors, label)
+    if label is not None and not len(places):
+        raise UsageError(
+            f"--label {label}: no image of version {vectors.version} has it: `pomona show LAKE` lists the labels"
+        )
+    return places
+
+
+def _refusal(work: Comparison, near: NearOptions) -> str | None:
+    from pomona.output.durations import about
+    from pomona.similarity.duplicates import ROWS_AT_ONCE
+
+    if near.yes or near.label is not None or work.rows <= ROWS_AT_ONCE:
+        return None
+    return (
+        f"comparing all pairs of {work.rows:,} images would take about {about(work.seconds())} here: "
+        "give --yes for it, --label for those of one label, or --same-bytes for neither"
+    )
+
+
+def _named(vectors: Vectors, found: Pairs) -> list[dict[str, Any]]:
+    names = vectors.rows.select(["path", "label"])
+    one, two = (names.take(places).to_pylist() for places in (found.first, found.second))
+    return [
+        {"cosine": cosine, "images": sorted(((a["path"], a["label"]), (b["path"], b["label"])))}
+        for cosine, a, b in zip(found.cosines.tolist(), one, two, strict=True)
+    ]
+
+
+def _tell(screen: Screen, answer: dict[str, Any], near: NearOptions | None) -> None:
+    groups = answer["same_bytes"]
+    images = sum(len(group["images"]) for group in groups)
+    screen.line(f"same bytes: {images:,} images, {len(groups):,} contents")
+    if groups:
+        screen.table(
+            {"group": "group", "label": "label", "path": "path"},
+            [
+                {"group": number, "label": label, "path": path}
+                for number, group in enumerate(groups, 1)
+                for path, label in group["images"]
+            ],
+        )
+    if near and "near" in answer:
+        shown = f", the nearest {near.top:,}:" if answer["near_count"] > near.top else ""
+        screen.line(
+            f"near duplicates: {answer['near_count']:,} pairs with a cosine of {near.at_least:g} or more{shown}"
+        )
+        columns = ("cosine", "label", "path", "label of the other", "the other")
+        rows = []
+        for pair in answer["near"]:
+            (path, label), (other, other_label) = pair["images"]
+            values = (f"{pair['cosine']:.6f}", label, path, other_label, other)
+            rows.append(dict(zip(columns, values, strict=True)))
+        if rows:
+            screen.table(dict(zip(columns, columns, strict=True)), rows)

@@ -1,0 +1,57 @@
+"""The commands that mend a lake: what is in quarantine, what is to go, what does not match its source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from pomona.options import Json, LakeArgument
+from streaming.errors import LakeError
+
+
+def forget(
+    lake: LakeArgument,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Images, as the tables name them.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Remove the rows of images from LAKE; its earlier versions keep them.
+
+    Example: pomona forget ./lake "./fruits/Apple Braeburn/0_100.jpg"
+    """
+
+    forget_and_tell(lake, paths, as_json=as_json)
+
+
+def forget_and_tell(location: str, paths: Sequence[str], *, as_json: bool) -> None:
+    """Remove the rows of images.
+
+    Raises
+    ------
+    LakeError
+        Where the lake has none of them.
+    """
+    from pomona.commands.requests import _asked, _show
+    from pomona.output.console import Screen
+    from streaming.storage.interface import normalize
+
+    screen = Screen(as_json=as_json)
+    names = [normalize(path) for path in paths]
+    found = _asked(screen, location, "forget", {"paths": names})
+    gone = len({*found["features"], *found["quarantine"]})
+    if not gone:
+        raise LakeError(
+            f"{names[0]} is in no table of {location}: name images as `pomona quarantine` does"
+        )
+    if as_json:
+        screen.show(found)
+        return
+    screen.line(
+        f"{gone:,} images forgotten: {len(found['features']):,} rows of features, "
+        f"{len(found['quarantine']):,} of quarantine; earlier versions of the tables keep them"
+    )
+    _show(screen, "in no table:", found["unknown"])
+    _show(screen, "still there, so that the next sweep takes them again:", found["existing"])

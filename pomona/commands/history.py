@@ -1,0 +1,37 @@
+"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+
+from __future__ import annotations
+
+from pomona.options import AsOf, Json, LakeArgument
+
+
+def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> None:
+    """List the versions of LAKE's features: when, how many rows, the refits made of each.
+
+    Example: pomona history ./lake
+    """
+
+    tell_history(lake, as_of, as_json=as_json)
+
+
+def tell_history(lake: str, as_of: str | None = None, *, as_json: bool) -> None:
+    """List the versions of the features."""
+    from pomona.output.console import Screen
+    from pomona.queries.history import history as list_versions
+    from pomona.queries.session import pin
+
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        pinned = pin(lake, as_of)
+        rows = list_versions(lake, pinned)
+    if pinned:
+        screen.line(f"as of     {pinned.said}")
+    if as_json:
+        screen.show(rows)
+        return
+    keys = ("version", "committed", "operation", "added", "replaced", "removed", "total")
+    columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
+    if any(row["tags"] for row in rows):
+        columns["tags"] = "tags"
+    # As --as-of takes it: without a comma in it.
+    screen.table(columns, [row | {"version": str(row["version"])} for row in rows])

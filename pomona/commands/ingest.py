@@ -1,0 +1,148 @@
+"""The command `pomona`: words in, a few lines out, and an exit status that a script can trust.
+
+0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong · 3 a limit was passed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pomona.options import Json, LakeArgument, RemoveLimit, SourceArgument
+from streaming.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from streaming.ingest.settings import IngestSummary
+
+
+def ingest(
+    source: SourceArgument,
+    lake: LakeArgument,
+    once: Annotated[bool, typer.Option("--once", help="Take what is there, and stop.")] = False,
+    trigger: Annotated[float, typer.Option(help="Seconds between two looks at the source.")] = 5.0,
+    max_files_per_trigger: Annotated[
+        int | None, typer.Option(help="Images in one micro-batch (10,000 a core unless set).")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="imagenet (default), random, or a Keras .h5 as path or URI."),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="onnxruntime, openvino or tensorflow (by the precision).")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32 or bfloat16 (the lake's; float32 in a new one)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda for the workers' GPUs.")] = "cpu",
+    settle: Annotated[
+        float, typer.Option(help="Seconds unchanged before a file is called broken.")
+    ] = 2.0,
+    sweep_every: Annotated[
+        float, typer.Option(help="Seconds between two searches for what the stream passes over.")
+    ] = 600.0,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Remove the rows of images that are removed.")
+    ] = False,
+    remove_limit: RemoveLimit = 0.5,
+    patience: Annotated[
+        float, typer.Option(help="Seconds for which a read that fails is tried again.")
+    ] = 120.0,
+    max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
+        100_000_000
+    ),
+    one_by_one_above: Annotated[
+        int, typer.Option(help="Bytes above which a file is read alone, none ahead (32 MB).")
+    ] = 33_554_432,
+    max_cpu_seconds: Annotated[
+        float, typer.Option(help="Of the processor's time that decoding one image may take.")
+    ] = 60.0,
+    max_failure_rate: Annotated[
+        float, typer.Option(help="Share of the last 200 images or more that may fail, 0 to 1.")
+    ] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Turn the images below SOURCE into rows of LAKE, as they arrive; Ctrl-C stops it cleanly.
+
+    Example: pomona ingest ~/Pictures/fruits ./lake --once
+    """
+    from pomona.output.console import Screen
+    from streaming.ingest.pipeline import ingest as run
+    from streaming.ingest.settings import IngestSettings
+
+    settings = IngestSettings(
+        once=once,
+        trigger=trigger,
+        max_files_per_trigger=max_files_per_trigger,
+        weights=weights,
+        engine=engine,
+        precision=precision,
+        device=device,
+        settle=settle,
+        sweep_every=sweep_every,
+        mirror=mirror,
+        remove_limit=remove_limit,
+        patience=patience,
+        max_pixels=max_pixels,
+        one_by_one_above=one_by_one_above,
+        max_cpu_seconds=max_cpu_seconds,
+        max_failure_rate=max_failure_rate,
+    )
+    screen = Screen(as_json=as_json)
+    with screen.working("starting"):
+        summary = run(source, lake, settings, screen.batch)
+    if as_json:
+        screen.show(summary_json(summary))
+        return
+    for line in summary_lines(summary):
+        screen.line(line)
+    if summary.reasons:
+        screen.line(f"why: pomona quarantine {lake}")
+
+
+def summary_lines(summary: IngestSummary) -> list[str]:
+    """What an ingestion did, for people."""
+    good, bad = summary.outcomes[Outcome.FEATURES], summary.outcomes[Outcome.QUARANTINE]
+    rate = f" ({(good + bad) / summary.busy:.1f} a second)" if good + bad else ""
+    first = f"{good:,} images featurized, {bad:,} quarantined in {summary.busy:.1f} s{rate}"
+    lines = [first + (f", {summary.replaced:,} of them replaced" if summary.replaced else "")]
+    if summary.reasons:
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.reasons.items()))
+        lines.append(f"quarantined: {told}")
+    if summary.removed:
+        lines.append(f"{summary.removed:,} rows removed: their images are gone")
+    if summary.withheld:
+        lines.append(f"{summary.withheld:,} rows kept, though their images are gone")
+    if summary.outcomes[Outcome.GONE]:
+        lines.append(f"{summary.outcomes[Outcome.GONE]} images were deleted before they were read")
+    retries = {name: count for name, count in sorted(summary.retries.items()) if count}
+    if retries:
+        told = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
+        lines.append(f"tried again after a fault: {told}")
+    if summary.ignored:
+        lines.append(f"{summary.ignored:,} files ignored: no image by their name")
+    if summary.waiting:
+        lines.append(f"{summary.waiting:,} images wait for the next run")
+    return lines
+
+
+def summary_json(summary: IngestSummary) -> dict[str, Any]:
+    """The same, for a script."""
+    return {
+        "featurized": summary.outcomes[Outcome.FEATURES],
+        "quarantined": summary.outcomes[Outcome.QUARANTINE],
+        "reasons": dict(summary.reasons),
+        "replaced": summary.replaced,
+        "removed": summary.removed,
+        "withheld": summary.withheld,
+        "gone": summary.outcomes[Outcome.GONE],
+        "ignored": summary.ignored,
+        "waiting": summary.waiting,
+        "retries": {name: summary.retries[name] for name in ("reads", "listings", "tables")},
+        "batches": summary.batches,
+        "seconds": round(summary.seconds, 3),
+        "busy_seconds": round(summary.busy, 3),
+        "first_trigger_at": round(summary.first_trigger_at, 3),
+        "last_row_at": round(summary.last_row_at, 3),
+    }

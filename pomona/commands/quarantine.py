@@ -1,0 +1,88 @@
+"""`pomona status` and `quarantine`: the answers of `pomona.queries.status`, for people or as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pomona.options import AsOf, Json, LakeArgument
+from streaming.errors import UsageError
+from streaming.outcomes import Reason
+
+
+def tell_quarantine(
+    lake: str, reason: str | None, as_of: str | None = None, *, as_json: bool
+) -> None:
+    """List the images in quarantine."""
+    from pomona.output.console import Screen
+    from pomona.queries import status as questions
+    from pomona.queries.session import pin
+
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        pinned = pin(lake, as_of)
+        rows = questions.quarantine(lake, reason, pinned)
+    if pinned:
+        screen.line(f"as of     {pinned.said}")
+    if as_json:
+        screen.show(rows)
+    elif rows:
+        columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
+        screen.table(columns, rows)
+    else:
+        of = f" for the reason {reason}" if reason else ""
+        screen.line(f"no image {'was' if as_of else 'is'} in quarantine{of}")
+
+
+def quarantine(
+    lake: LakeArgument,
+    reason: Annotated[str | None, typer.Option(help="Only images with this reason.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Take these images again.")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """List the images of LAKE that could not be featurized, and why; or take them again.
+
+    Example: pomona quarantine ./lake --retry --reason access_denied
+    """
+    if retry and as_of:
+        raise UsageError("--retry takes what is in quarantine now: drop --as-of")
+    if retry:
+        retry_and_tell(lake, reason, as_json=as_json)
+        return
+
+    tell_quarantine(lake, reason, as_of, as_json=as_json)
+
+
+def retry_and_tell(location: str, reason: str | None, *, as_json: bool) -> None:
+    """Take images of the quarantine again.
+
+    Raises
+    ------
+    UsageError
+        For a word that is no reason.
+    """
+    from pomona.commands.requests import _asked
+    from pomona.output.console import Screen
+
+    if reason is not None and reason not in set(Reason):
+        raise UsageError(f"--reason {reason}: choose one of {', '.join(Reason)}")
+    screen = Screen(as_json=as_json)
+    found = _asked(screen, location, "retry", {"reason": reason})
+    if as_json:
+        screen.show(found)
+        return
+    of = f" for the reason {reason}" if reason else ""
+    if not found["tried"] + found["gone"]:
+        screen.line(f"no image is in quarantine{of}")
+        return
+    told = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
+    screen.line(
+        f"{found['tried']:,} images taken again: {found['featurized']:,} featurized, "
+        f"{found['quarantined']:,} still in quarantine" + (f" ({told})" if told else "")
+    )
+    if found["changing"]:
+        screen.line(f"{found['changing']:,} are being written to: try again later")
+    if found["gone"]:
+        screen.line(f"{found['gone']:,} are gone, and keep their rows: see pomona forget")

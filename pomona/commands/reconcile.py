@@ -1,0 +1,101 @@
+"""The commands that mend a lake: what is in quarantine, what is to go, what does not match its source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pomona.options import Json, LakeArgument, RemoveLimit, SourceArgument
+from streaming.errors import UsageError
+
+if TYPE_CHECKING:
+    from pomona.output.console import Screen
+    from streaming.sources.listing import Source
+
+
+def reconcile(
+    source: SourceArgument,
+    lake: LakeArgument,
+    hashes: Annotated[
+        bool, typer.Option("--hash", help="Read every image, and compare its hash too.")
+    ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Take what is missing or changed, remove what is gone.")
+    ] = False,
+    remove_limit: RemoveLimit = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Compare the images below SOURCE with the rows of LAKE: what is missing, changed, gone.
+
+    Example: pomona reconcile ./fruits ./lake --hash
+    """
+
+    if not 0 <= remove_limit <= 1:
+        raise UsageError(f"--remove-limit is {remove_limit}: it must be 0 to 1")
+    reconcile_and_tell(source, lake, (hashes, fix), remove_limit, as_json=as_json)
+
+
+def reconcile_and_tell(
+    source: str, location: str, how: tuple[bool, bool], limit: float, *, as_json: bool
+) -> None:
+    """Compare a source with a lake, and mend the differences where asked; `how` is hash and fix."""
+    from pomona.commands.requests import _asked, _show
+    from pomona.output.console import Screen
+    from streaming.ingest.pipeline import check_apart
+    from streaming.lake.layout import Lake
+    from streaming.sources.listing import Source
+
+    hashes, fix = how
+    screen, from_ = Screen(as_json=as_json), Source.at(source)
+    from_.require(images=False)
+    found: dict[str, Any] = {}
+    if hashes or not fix:
+        found = _compared(screen, from_, location, hashes, limit)
+    if fix:
+        check_apart(from_, Lake.at(location))
+        arguments = {"source": from_.root, "limit": limit, "rewritten": found.get("rewritten", [])}
+        mended = _asked(screen, location, "reconcile", arguments)
+        found = mended | {"unread": found.get("unread", [])}
+    if as_json:
+        screen.show(found)
+        return
+    screen.line(
+        f"{found['listed']:,} images of {from_.root}, {found['held']:,} of them in the lake"
+    )
+    for key, text in (
+        ("missing", "missing: in neither table"),
+        ("changed", "changed: of another length or time than their row"),
+        ("rewritten", "rewritten: other bytes under the same length and time"),
+        ("gone", "gone: a row without an image"),
+        ("unread", "not read"),
+    ):
+        if found[key]:
+            _show(screen, f"{len(found[key]):,} {text}", found[key])
+    differences = sum(len(found[key]) for key in ("missing", "changed", "rewritten", "gone"))
+    if not differences:
+        screen.line("source and lake agree")
+    elif not fix:
+        screen.line("--fix takes what is missing or changed, and removes the rows of what is gone")
+    else:
+        screen.line(
+            f"mended: {found['featurized']:,} featurized, {found['quarantined']:,} quarantined, "
+            f"{found['removed']:,} removed"
+        )
+        if found["why_kept"]:
+            screen.line(f"nothing removed: {found['why_kept']}; --remove-limit 1 removes them")
+
+
+def _compared(
+    screen: Screen, source: Source, location: str, hashes: bool, limit: float
+) -> dict[str, Any]:
+    from streaming.lake.image_index import KnownImages
+    from streaming.lake.layout import Lake
+    from streaming.maintenance.reconcile import compare
+    from streaming.spark.errors import in_one_line
+
+    lake = Lake.at(location)
+    lake.require()
+    with in_one_line(), screen.working("comparing"):
+        known = KnownImages.load(lake)
+        return compare(lake, source, known, hashes=hashes, limit=limit).as_json()

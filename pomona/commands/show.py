@@ -1,0 +1,123 @@
+"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pomona.options import AsOf, Json, LakeArgument
+from streaming.errors import UsageError
+
+if TYPE_CHECKING:
+    from pomona.output.console import Screen
+    from pomona.queries.session import Answer
+
+
+def show(
+    lake: LakeArgument,
+    path: Annotated[
+        str | None,
+        typer.Argument(metavar="[PATH]", help="An image; or a refit: its id, or a file of its."),
+    ] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Show what LAKE held; or one image: its row, place, versions, refits; or where a refit comes from.
+
+    Example: pomona show ./lake "./fruits/Apple Braeburn/0_100.jpg"
+    """
+
+    tell_show(lake, path, as_of, as_json=as_json)
+
+
+_SHOWN = 20  # images of each kind, components, labels
+
+
+def tell_show(lake: str, path: str | None, as_of: str | None, *, as_json: bool) -> None:
+    """Tell what a lake held, what became of an image, or where a refit comes from."""
+    from pomona.output.console import Screen
+    from pomona.queries.image_history import show_image, show_lake
+    from pomona.queries.provenance import find_refit, show_refit
+
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        refit_id = path and find_refit(lake, path)
+        if refit_id and as_of is not None:
+            raise UsageError(f"refit {refit_id} is of one version: drop --as-of")
+        if path is None:
+            found = show_lake(lake, as_of)
+        elif refit_id:
+            found = show_refit(lake, refit_id)
+        else:
+            found = show_image(lake, path, as_of)
+    if as_json:
+        screen.show(found)
+    elif path is None:
+        _tell_lake(screen, found)
+    elif refit_id:
+        _tell_refit(screen, found)
+    else:
+        _tell_image(screen, found)
+
+
+def _tell_lake(screen: Screen, found: Answer) -> None:
+    screen.line(f"as of     {found['as_of']['meant']}")
+    screen.line(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
+    screen.line(f"model     {found['model_id'] or 'none yet'}")
+    for name in ("refits", "tags"):
+        screen.line(f"{name:<9} {', '.join(found[name]) or 'none'}")
+    if found["labels"]:
+        labels = [{"label": label, "rows": rows} for label, rows in found["labels"].items()]
+        screen.table({"label": "label", "rows": "rows"}, labels)
+
+
+def _tell_refit(screen: Screen, found: Answer) -> None:
+    model = found["model"] or {}
+    asked = {name: value for name, value in found["asked"].items() if value is not None}
+    screen.line(
+        f"refit     {found['refit_id']} of {found['created_at']} by Pomona {found['pomona_version']}"
+    )
+    screen.line(
+        f"features  version {found['features_version']} of {found['features_timestamp']}, {found['rows']:,} rows"
+    )
+    screen.line(
+        f"fitted    {found['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in asked.items())}"
+    )
+    screen.line(f"model     {found['model_id']}")
+    screen.line(
+        f"weights   {model.get('weights', 'unknown')}, SHA-256 {model.get('weights_sha256', 'unknown')}"
+    )
+    screen.line(f"drift     {found['drift_told']}")
+    screen.line(f"folder    {found['folder']}")
+
+
+def _tell_image(screen: Screen, found: Answer) -> None:
+    screen.line(f"as of     {found['as_of']['meant']}")
+    screen.line(f"path      {found['path']}")
+    row, bad, place = found["row"], found["quarantine"], found["place"]
+    for name, value in (row or {}).items():
+        if name not in ("path", "features"):
+            screen.line(f"{name:<18} {value}")
+    if row is None:
+        screen.line("no row of the features in this version")
+    if bad:
+        tries = "1 attempt" if bad["attempts"] == 1 else f"{bad['attempts']} attempts"
+        screen.line(f"in quarantine: {bad['reason']}: {bad['detail']} ({tries})")
+    if place:
+        scores = place["scores"]
+        told = ", ".join(f"{score:.3f}" for score in scores[:_SHOWN])
+        more = f" and {len(scores) - _SHOWN:,} more (--json)" if len(scores) > _SHOWN else ""
+        screen.line(f"on the components of refit {place['refit_id']}: {told}{more}")
+    if found["versions"]:
+        columns = {"from": "from version", "until": "until", "committed": "committed"}
+        columns |= {"content_hash": "content_hash", "length": "bytes"}
+        told_apart = (
+            {**v, "from": str(v["from"]), "until": str(v["until"] or "")} for v in found["versions"]
+        )
+        screen.table(columns, list(told_apart))
+    if found["refits"]:
+        columns = {"refit_id": "refit", "features_version": "of version", "fitted": "fitted"}
+        screen.table(columns, found["refits"])
+    else:
+        screen.line("in no refit")

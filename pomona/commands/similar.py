@@ -1,0 +1,70 @@
+"""The commands that ask a lake about its rows: SQL, the images most like one, the images that are there twice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pomona.options import AsOf, Json, LakeArgument
+
+
+def similar(
+    lake: LakeArgument,
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="An image of the lake, or any other picture.")
+    ],
+    top: Annotated[int, typer.Option(help="How many images to find.")] = 10,
+    as_of: AsOf = None,
+    report: Annotated[
+        str | None, typer.Option(help="Write a page with the pictures side by side to this file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the images of LAKE that are most like IMAGE, and let their labels vote on what it is.
+
+    Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report like.html
+    """
+
+    similar_and_tell(lake, image, top, as_of, report=report, as_json=as_json)
+
+
+def similar_and_tell(
+    lake: str, image: str, top: int, as_of: str | None, *, report: str | None, as_json: bool
+) -> None:
+    """Tell which images are most like one, and write a page of them where one is asked for."""
+    from pomona.output.console import Screen
+    from pomona.queries.session import pin
+    from pomona.similarity.search import similar
+
+    screen = Screen(as_json=as_json)
+    with screen.working("comparing"):
+        pinned = pin(lake, as_of)
+        found = similar(lake, image, top, pinned)
+        if report:
+            from pomona.similarity.report import write_page
+
+            write_page(found, Path(report))
+    if pinned:
+        screen.line(f"as of  {pinned.said}")
+    if as_json:
+        return screen.show(
+            {
+                "image": found.image,
+                "label": found.label,
+                "version": found.version,
+                "rows": found.rows,
+                "vote": dict(found.votes),
+                "neighbours": [asdict(one) for one in found.neighbours],
+            }
+        )
+    columns = {"cosine": "cosine", "label": "label", "path": "path"}
+    screen.table(
+        columns, [asdict(one) | {"cosine": f"{one.cosine:.6f}"} for one in found.neighbours]
+    )
+    told = ", ".join(f"{votes} {label}" for label, votes in found.votes)
+    screen.line(f"vote: {told}" + (f" (it is labelled {found.label})" if found.label else ""))
+    if report:
+        screen.line(f"page: {report}")

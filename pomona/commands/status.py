@@ -1,0 +1,100 @@
+"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from pomona.options import AsOf, Json, LakeArgument
+from streaming.errors import LimitPassed, UsageError
+
+
+def status(
+    lake: LakeArgument,
+    max_age: Annotated[
+        list[str] | None,
+        typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
+    ] = None,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
+
+    Example: pomona status ./lake --max-age 10m --max-age refit=25h
+    """
+
+    if max_age and as_of:
+        raise UsageError("--max-age watches what is now: drop --as-of")
+    tell_status(lake, max_age or (), as_of, as_json=as_json)
+
+
+def tell_status(
+    lake: str, max_age: Sequence[str] = (), as_of: str | None = None, *, as_json: bool
+) -> None:
+    """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.queries.freshness`."""
+    from pomona.output.console import Screen
+    from pomona.output.durations import ago
+    from pomona.queries import status as questions
+
+    if max_age:
+        return sound_alarm(lake, max_age, as_json=as_json)
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        answer = questions.status(lake, as_of)
+    if as_json:
+        return screen.show(answer)
+    if answer["as_of"]:
+        screen.line(f"as of        {answer['as_of']['meant']}")
+    reasons = answer["quarantine"]
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
+    screen.line(f"rows         {answer['rows']:,} in {answer['labels']} labels")
+    screen.line(f"model        {answer['model_id'] or 'none yet'}")
+    screen.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({told})" if told else ""))
+    screen.line(f"source       {answer['source'] or 'none yet'}")
+    if not answer["as_of"]:
+        why = "the source is out of reach" if answer["source"] else "nothing was ingested yet"
+        known = f"unknown: {why}" if backlog is None else f"{backlog:,} images"
+        screen.line(f"backlog      {known}")
+    if batch:
+        screen.line(
+            f"last batch   {batch['at']} ({ago(batch['seconds_ago'])}): "
+            f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
+        )
+    if refit:
+        stale = f"stale, {refit['new_rows_since']:+,} rows since" if refit["stale"] else "fresh"
+        screen.line(
+            f"last refit   {refit['refit_id']} at {refit['at']}, features version "
+            f"{refit['features_version']}, {refit['components']} components: {stale}"
+        )
+    else:
+        screen.line(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
+
+
+def sound_alarm(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
+    """Tell when a lake has last seen anything; LimitPassed where something is older than its `max_age`."""
+    from pomona.output.console import Screen
+    from pomona.output.durations import ago
+    from pomona.queries.freshness import WATCHED, overdue, parse_limits, pulse
+
+    limits = parse_limits(max_age)
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        answer = pulse(lake)
+    late = overdue(answer, limits)
+    if as_json:
+        screen.show(answer | {"overdue": late})
+    else:
+        screen.line(f"rows         {answer['rows']:,}")
+        for what in WATCHED:
+            at = answer[f"last_{what}"]
+            told = (
+                at
+                and f"{at} ({ago((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())})"
+            )
+            screen.line(f"{f'last {what}':<12} {told or 'none yet'}")
+    if late:
+        raise LimitPassed(f"{answer['lake']}: {'; '.join(item['told'] for item in late)}")

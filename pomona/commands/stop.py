@@ -1,0 +1,38 @@
+"""`pomona stop`: has the process that writes a lake end, and tells which that was."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from pomona.options import Json, LakeArgument
+
+
+def stop_and_tell(lake: str, *, as_json: bool) -> None:
+    """End the process that writes a lake, and wait for that."""
+    from pomona.output.console import Screen
+    from streaming.lake.layout import Lake
+    from streaming.maintenance.stop import stop
+    from streaming.spark.errors import in_one_line
+
+    screen, at, started = Screen(as_json=as_json), Lake.at(lake), time.monotonic()
+    at.require_room()
+    with in_one_line(), screen.working("waiting for its end"):
+        holder = stop(at)
+    seconds = time.monotonic() - started
+    if as_json:
+        told = asdict(holder) if holder else {}
+        screen.show({"stopped": bool(holder), "seconds": round(seconds, 3)} | told)
+    elif holder:
+        screen.line(f"stopped after {seconds:.1f} s: {holder}")
+    else:
+        screen.line(f"nothing to stop: no process writes {lake}")
+
+
+def stop(lake: LakeArgument, as_json: Json = False) -> None:
+    """End the process that writes LAKE, in order, and wait for its end.
+
+    Example: pomona stop ./lake
+    """
+
+    stop_and_tell(lake, as_json=as_json)

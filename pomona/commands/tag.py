@@ -1,0 +1,67 @@
+"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pomona.options import AsOf, Json, LakeArgument
+from streaming.errors import UsageError
+
+
+def tag(
+    lake: LakeArgument,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A letter, then letters, digits, . _ -")
+    ] = None,
+    as_of: AsOf = None,
+    force: Annotated[bool, typer.Option("--force", help="Move a tag to this version.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the name away.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a version of LAKE's features a NAME that --as-of takes, or list the names there are.
+
+    Example: pomona tag ./lake march --as-of 2026-03-31T18:00Z
+    """
+
+    if name is None and (as_of or force or delete):
+        raise UsageError("--as-of, --force and --delete need the NAME of a tag")
+    if delete and (as_of or force):
+        raise UsageError("--delete goes with neither --as-of nor --force")
+    tell_tags(lake, name, as_of, force=force, delete=delete, as_json=as_json)
+
+
+def tell_tags(
+    lake: str, name: str | None, as_of: str | None, *, force: bool, delete: bool, as_json: bool
+) -> None:
+    """List the tags, or give or take one."""
+    from pomona.output.console import Screen
+    from pomona.queries import tags
+
+    screen = Screen(as_json=as_json)
+    with screen.working("reading the lake"):
+        if name is None:
+            rows = tags.tags(lake)
+        elif delete:
+            rows = [tags.untag(lake, name)]
+        else:
+            rows = [tags.tag(lake, name, as_of, force=force)]
+    if as_json:
+        screen.show(rows if name is None else rows[0])
+    elif name is None and not rows:
+        screen.line(f"no tags yet: pomona tag {lake} NAME")
+    elif name is None:
+        columns = {key: key for key in ("tag", "version", "committed", "made_at")}
+        screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
+    else:
+        if as_of is not None:
+            screen.line(f"as of     {rows[0]['meant']}")
+        if kept := rows[0].get("kept_for_days"):
+            screen.line(
+                f"the tables now keep what is removed for {kept:,} days, so that a VACUUM spares this version"
+            )
+        does = "no longer names" if delete else "names"
+        screen.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
+    if note := tags.retention_note(lake):
+        screen.line(note)

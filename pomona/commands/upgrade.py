@@ -1,0 +1,35 @@
+"""`pomona upgrade`: an older lake brought to this version's format, and what was done to it."""
+
+from __future__ import annotations
+
+from pomona.options import Json, LakeArgument
+
+
+def upgrade_and_tell(location: str, *, as_json: bool) -> None:
+    """Upgrade, and say what that was."""
+    from pomona.output.console import Screen
+    from streaming.lake.format_version import FORMAT
+    from streaming.lake.layout import Lake
+    from streaming.maintenance.upgrade import upgrade
+
+    screen = Screen(as_json=as_json)
+    root = Lake.at(location).root
+    with screen.working("upgrading"):
+        done = upgrade(location)
+    if as_json:
+        screen.show({"lake": root, "format": FORMAT, "done": done})
+    elif done:
+        for step in done:
+            screen.line(f"added {step}")
+        screen.line(f"{root} has format {FORMAT}; no row was changed")
+    else:
+        screen.line(f"{root} has format {FORMAT} already: nothing to do")
+
+
+def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
+    """Bring a LAKE that an older Pomona made to this one's format, in place; no row or version is lost.
+
+    Example: pomona upgrade ./lake
+    """
+
+    upgrade_and_tell(lake, as_json=as_json)

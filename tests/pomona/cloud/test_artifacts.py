@@ -1,0 +1,152 @@
+"""Promises of what is uploaded: the model is exported once, on this machine, and `plan` does without."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from bootstrap.errors import CloudError
+from bootstrap.resources.uploads import NO_VERSION
+from pomona.cloud.artifacts import code_files, find_uploads
+from streaming.errors import ModelError, UsageError
+from streaming.model.store import find_model
+from support.aws_workspace import WEIGHTS, make_cloud_place, write_environment
+from support.cli import forbid_spark
+from support.cluster_configs import names
+from support.real_model import exported
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.slow
+def test_the_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The real one, made once for all tests of a process.
+    monkeypatch.setattr("streaming.model.store.export", lambda weights, _: exported(weights))
+    description = names('files.weights = "random"').description
+    write_environment(tmp_path / "environment.tar.gz")
+    made = find_uploads(description, tmp_path, make=True)
+    ids = {name.split("/")[0] for name in made.model}
+    found = find_model(f"file:{next(iter(made.model.values())).path.parents[1]}")
+    assert found is not None
+    assert ids == {found.model_id}
+    assert {name.split("/")[1] for name in made.model} == {
+        "model.json",
+        "model.onnx",
+        "model.weights.h5",
+    }
+    forbid_spark(monkeypatch)  # and another export
+    for make in (True, False):
+        assert find_uploads(description, tmp_path, make=make) == made
+
+
+def test_a_plan_exports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_spark(monkeypatch)
+    made = find_uploads(names('files.weights = "random"').description, tmp_path, make=False)
+    assert made.model == {}
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Archives that were made: it takes a minute, and tests/bootstrap/environment/test_archive.py does it."""
+    made: list[Path] = []
+
+    def build(target: Path) -> Path:
+        made.append(target)
+        write_environment(target)
+        return target
+
+    make_cloud_place(tmp_path, monkeypatch)
+    monkeypatch.setattr("bootstrap.environment.archive.build_environment", build)
+    return made
+
+
+def test_the_environment_is_made_where_there_is_none(tmp_path: Path, built: list[Path]) -> None:
+    description = names(WEIGHTS + 'files.environment = "nodes.tar.gz"').description
+    assert find_uploads(description, tmp_path, make=False).environment.size is None
+    assert not (tmp_path / "nodes.tar.gz").exists()
+    for _ in range(2):
+        environment = find_uploads(description, tmp_path, make=True).environment
+        assert environment.size == (tmp_path / "nodes.tar.gz").stat().st_size
+    assert built == [tmp_path / "nodes.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    "change", [("sources ", "sources 0"), (f"boto3=={version('boto3')}", "boto3==1.0")]
+)
+def test_the_environment_is_made_anew_where_it_holds_other_code(
+    change: tuple[str, str], tmp_path: Path, built: list[Path]
+) -> None:
+    archive, description = tmp_path / "environment.tar.gz", names(WEIGHTS).description
+    write_environment(archive, change)
+    stale = archive.read_bytes()
+    planned = find_uploads(description, tmp_path, make=False)
+    assert (planned.environment.size, planned.version) == (None, NO_VERSION)
+    assert archive.read_bytes() == stale
+    made = find_uploads(description, tmp_path, make=True).environment
+    assert made.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert archive.read_bytes() != stale
+    assert built == [archive]
+
+
+def test_a_package_that_only_linux_needs_makes_no_other_environment(
+    tmp_path: Path, built: list[Path]
+) -> None:
+    archive = tmp_path / "environment.tar.gz"
+    write_environment(archive, ("package boto3==", "package for-linux-alone=="))
+    kept = archive.read_bytes()
+    find_uploads(names(WEIGHTS).description, tmp_path, make=True)
+    assert (archive.read_bytes(), built) == (kept, [])
+
+
+def test_a_file_that_is_no_environment_is_left_alone(tmp_path: Path, built: list[Path]) -> None:
+    archive = tmp_path / "environment.tar.gz"
+    write_environment(archive)
+    cut, plain = archive.read_bytes()[:40], io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("holiday.txt")
+        entry.size = len(b"sun")
+        tar.addfile(entry, io.BytesIO(b"sun"))
+    for content in (b"", b"mine", cut, plain.getvalue()):
+        archive.write_bytes(content)
+        for make in (False, True):
+            with pytest.raises(
+                CloudError, match=r"environment\.tar\.gz: is no environment that Pom"
+            ):
+                find_uploads(names(WEIGHTS).description, tmp_path, make=make)
+        assert (archive.read_bytes(), built) == (content, [])
+
+
+def test_weights_that_are_not_there_are_told_without_an_option_of_another_command(
+    tmp_path: Path,
+) -> None:
+    description = names('files.weights = "none.h5"').description
+    with pytest.raises(
+        ModelError, match=r"none\.h5: no such file of weights; give a Ker"
+    ) as caught:
+        find_uploads(description, tmp_path, make=False)
+    assert "--" not in str(caught.value)
+
+
+def test_notebooks_are_found_below_their_folder_beside_the_description(tmp_path: Path) -> None:
+    description = names('files.notebooks = "books"').description
+    with pytest.raises(UsageError, match=r"books: no folder; \[files\] notebooks must name one"):
+        find_uploads(description, tmp_path, make=False)
+    (tmp_path / "books" / "in").mkdir(parents=True)
+    for name in ("books/a.ipynb", "books/in/b.ipynb", "books/c.txt"):
+        (tmp_path / name).write_text("{}")
+    made = find_uploads(description, tmp_path, make=False)
+    assert sorted(made.notebooks) == ["a.ipynb", "in/b.ipynb"]
+
+
+def test_the_jar_of_the_fence_is_among_the_code() -> None:
+    assert code_files()["fenced-log-store.jar"].is_file()

@@ -1,0 +1,255 @@
+"""Promises of `pomona cloud logs`: logs where AWS's documentation says that EMR puts them, each line told once."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pomona.cloud.logs as pomona_logs
+from bootstrap.monitor.logs import unpacked
+from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
+from support.aws_workspace import describe
+from support.cli import Command
+
+pytestmark = pytest.mark.slow
+pytest_plugins = ["support.aws_fixtures"]
+
+LOG = f"fruits-log-{ACCOUNT}"
+APPLICATION = "application_1764000000000_0001"
+
+
+class Logs:
+    """A run in moto's account, and the bucket that EMR would log to."""
+
+    def __init__(self, account: CloudAccount) -> None:
+        self.s3, self.emr = account.client("s3", MAKER), account.client("emr", MAKER)
+        self.serverless = account.client("emr-serverless", MAKER)
+        self.s3.create_bucket(Bucket=LOG, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    def cluster(self, *names: str) -> tuple[str, list[str]]:
+        """Make a cluster with these steps, the older first."""
+        instances = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1}
+        made = self.emr.run_job_flow(Name="fruits", Instances=instances)["JobFlowId"]
+        ids = []
+        for name in names:
+            step = {"Name": name, "HadoopJarStep": {"Jar": "command-runner.jar"}}
+            ids += self.emr.add_job_flow_steps(JobFlowId=made, Steps=[step])["StepIds"]
+        return made, ids
+
+    def job(self, name: str) -> str:
+        """Start a job of EMR Serverless; the place where its logs lie."""
+        found = self.serverless.list_applications()["applications"]
+        where = (
+            found[0]["id"]
+            if found
+            else self.serverless.create_application(
+                name="fruits", releaseLabel="emr-7.13.0", type="SPARK"
+            )["applicationId"]
+        )
+        role = f"arn:aws:iam::{ACCOUNT}:role/fruits-job"
+        job = self.serverless.start_job_run(applicationId=where, name=name, executionRoleArn=role)
+        self.where = {"applicationId": where, "jobRunId": job["jobRunId"]}
+        return f"emr/applications/{where}/jobs/{job['jobRunId']}/"
+
+    def put(self, key: str, text: str | bytes) -> None:
+        content = text if isinstance(text, bytes) else gzip.compress(text.encode())
+        self.s3.put_object(Bucket=LOG, Key=key, Body=content)
+
+
+@pytest.fixture
+def logged(account: CloudAccount, place: Path) -> Logs:
+    return Logs(account)
+
+
+def test_the_logs_of_a_step_and_of_its_driver(pomona: Command, logged: Logs) -> None:
+    cluster, (ingest, refit) = logged.cluster("fruits-ingest", "fruits-refit")
+    steps, containers = f"emr/{cluster}/steps/", f"emr/{cluster}/containers/"
+    logged.put(f"{steps}{ingest}/controller.gz", "started\n")
+    logged.put(f"{steps}{ingest}/stderr.gz", f"INFO Submitted application {APPLICATION}\n")
+    logged.put(f"{steps}{refit}/stderr.gz", "of the refit\n")
+    for container, text in (
+        ("container_1764000000000_0001_01_000001", "first attempt\n"),
+        ("container_e07_1764000000000_0001_02_000001", "first attempt\nsecond attempt\n"),
+        ("container_1764000000000_0001_01_000002", "an executor\n"),
+    ):
+        logged.put(f"{containers}{APPLICATION}/{container}/stdout.gz", text)
+    other = f"{containers}application_1764000000000_0002/container_1764000000000_0002_01_000001/"
+    logged.put(f"{other}stdout.gz", "another's\n")
+    logged.put(f"emr/{cluster}/node/i-1/daemons/instance-state/log.gz", "a node\n")
+    answer = pomona("cloud", "logs", "--json").json
+    told = [(Path(one["uri"]).parent.name, one["lines"]) for one in answer["logs"]]
+    assert told == [
+        (ingest, ["started"]),
+        (ingest, [f"INFO Submitted application {APPLICATION}"]),
+        ("container_1764000000000_0001_01_000001", ["first attempt"]),
+        ("container_e07_1764000000000_0001_02_000001", ["first attempt", "second attempt"]),
+    ]
+    assert answer["logs"][0]["uri"] == f"s3://{LOG}/{steps}{ingest}/controller.gz"
+    driver = pomona("cloud", "logs", "--part", "driver").out
+    assert "second attempt" in driver
+    assert "started" not in driver
+    assert "attempt" not in pomona("cloud", "logs", "--part", "step").out
+    for name in ("refit", "fruits-refit", refit):
+        assert "of the refit" in pomona("cloud", "logs", name).out
+    told = pomona("cloud", "logs", "train").complaint
+    assert told.endswith("no step or job train; there are: fruits-ingest, fruits-refit")
+
+
+def test_the_logs_of_a_cluster_that_has_ended(pomona: Command, logged: Logs) -> None:
+    cluster, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "the last words, without an end")
+    logged.emr.terminate_job_flows(JobFlowIds=[cluster])
+    assert "the last words, without an end" in pomona("cloud", "logs").out
+    newer, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{newer}/steps/{ingest}/stderr.gz", "of the newer one\n")
+    assert "of the newer one" in pomona("cloud", "logs").out
+    assert "the last words" in pomona("cloud", "logs", "--cluster", cluster).out
+    assert "no cluster j-NONE" in pomona("cloud", "logs", "--cluster", "j-NONE").complaint
+
+
+def test_the_logs_of_a_job_and_of_its_driver(pomona: Command, logged: Logs, place: Path) -> None:
+    describe(place, 'mode = "serverless"\n')
+    logs = logged.job("fruits-ingest")
+    for key, text in (
+        ("SPARK_DRIVER/stderr.gz", "newest\n"),
+        ("attempts/1/SPARK_DRIVER/stdout.gz", "of an attempt\n"),
+        ("SPARK_EXECUTOR/1/stderr.gz", "an executor\n"),
+    ):
+        logged.put(logs + key, text)
+    answer = pomona("cloud", "logs", "--json").json
+    assert sorted(one["lines"][0] for one in answer["logs"]) == ["newest", "of an attempt"]
+    assert answer["state"] == "RUNNING"
+
+
+def test_the_last_lines_or_all(pomona: Command, logged: Logs) -> None:
+    cluster, (ingest,) = logged.cluster("fruits-ingest")
+    lines = [f"line {n}" for n in range(250)]
+    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "\n".join(lines) + "\n")
+
+    def told(*words: object) -> list[str]:
+        (one,) = pomona("cloud", "logs", "--json", *words).json["logs"]
+        return list(one["lines"])
+
+    assert told() == lines[-100:]
+    assert told("--lines", 3) == lines[-3:]
+    assert told("--lines", 0) == lines
+
+
+def follow(pomona: Command, patch: pytest.MonkeyPatch, *events: Any) -> list[str]:
+    """What `--follow` tells while these things happen, one between two looks."""
+    left = [*events]
+    patch.setattr(pomona_logs, "sleep", lambda _seconds: left.pop(0)())
+    done = pomona("cloud", "logs", "--follow")
+    assert (done.status, done.err, left) == (0, "", [])
+    return [line for line in done.out.splitlines()[1:] if not line.startswith("== ")]
+
+
+def test_followed_each_line_is_told_once(
+    pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    describe(place, 'mode = "serverless"\n')
+    logs = logged.job("fruits-ingest")
+    current, archived = f"{logs}SPARK_DRIVER/stderr.gz", f"{logs}SPARK_DRIVER/archived/stderr_0.gz"
+
+    def rotate() -> None:
+        logged.put(archived, "one\ntwo\nthree\nfour\nfive\n")
+        logged.put(current, "six\n")
+
+    def end() -> None:
+        logged.serverless.cancel_job_run(**logged.where)
+
+    told = follow(
+        pomona,
+        monkeypatch,
+        lambda: logged.put(current, "one\ntwo\nthr"),
+        lambda: logged.put(current, "one\ntwo\nthree\n"),
+        lambda: None,
+        rotate,
+        end,
+        lambda: logged.put(current, "six\nseven\nlast words"),
+    )
+    assert told[:-1] == ["one", "two", "three", "four", "five", "six", "seven", "last words"]
+    assert told[-1].endswith("is over")
+
+
+def test_following_ends_with_ctrl_c(
+    pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "so far\n")
+
+    def typed() -> None:
+        raise KeyboardInterrupt
+
+    assert follow(pomona, monkeypatch, typed) == ["so far"]
+
+
+def test_followed_from_before_there_is_anything(
+    pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moto.emr.models import emr_backends
+
+    cluster, (ingest,) = logged.cluster("fruits-ingest")
+    logged.s3.delete_bucket(Bucket=LOG)
+
+    def begin() -> None:
+        logged.s3.create_bucket(
+            Bucket=LOG, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", f"Submitted {APPLICATION}\n")
+
+    def drive() -> None:
+        container = (
+            f"emr/{cluster}/containers/{APPLICATION}/container_1764000000000_0001_01_000001/"
+        )
+        logged.put(f"{container}stderr.gz", "a micro-batch\n")
+
+    def end() -> None:
+        (found,) = [one for one in emr_backends[ACCOUNT].values() if cluster in one.clusters]
+        found.clusters[cluster].steps[0].state = "FAILED"
+
+    told = follow(pomona, monkeypatch, begin, drive, end, lambda: None)
+    assert told[:-1] == [f"Submitted {APPLICATION}", "a micro-batch"]
+
+
+def test_where_there_is_nothing_it_says_so(
+    pomona: Command,
+    logged: Logs,
+    account: CloudAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Path,
+) -> None:
+    assert "no cluster fruits: `pomona cloud up` makes one" in pomona("cloud", "logs").complaint
+    logged.cluster("fruits-ingest")
+    done = pomona("cloud", "logs")
+    assert done.status == 1
+    assert f"no logs of fruits-ingest below s3://{LOG}/emr/" in done.err
+    assert "--follow waits for them" in done.err
+    describe(place, 'mode = "serverless"\n')
+    assert "no application fruits" in pomona("cloud", "logs").complaint
+    for words in (("--part", "all of it"), ("--lines", "-1"), ("--follow", "--json")):
+        assert pomona("cloud", "logs", *words).status == 2
+
+
+def test_reading_is_all_that_it_needs(
+    pomona: Command, logged: Logs, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, (ingest,) = logged.cluster("fruits-ingest")
+    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "read\n")
+    for name, value in account.caller("reader", *READING).items():
+        monkeypatch.setenv(name, value)
+    account.enforce()
+    assert "read" in pomona("cloud", "logs").out
+
+
+def test_what_is_packed_in_pieces_or_half_is_read_as_far_as_it_goes() -> None:
+    whole = gzip.compress(b"one\n") + gzip.compress(b"two\n")
+    assert unpacked(whole) == b"one\ntwo\n"
+    long = gzip.compress(bytes(range(256)) * 4000, compresslevel=0)
+    half = unpacked(gzip.compress(b"one\n") + long[: len(long) // 2])
+    assert half.startswith(b"one\n\x00\x01\x02")
+    assert unpacked(b"plain\n") == b"plain\n"
+    assert unpacked(b"") == b""
