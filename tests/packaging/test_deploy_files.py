@@ -61,7 +61,8 @@ def test_the_dockerfile_has_what_pyproject_names() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for package in project["tool"]["setuptools"]["packages"]:
+    for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]:
+        package = pattern.removesuffix("*")
         assert f"COPY {package} {package}\n" in DOCKERFILE
     for name in (project["project"]["readme"], *project["project"]["license-files"]):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, re.M), name
