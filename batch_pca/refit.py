@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions, fit
-from batch_pca.refits.catalog import PublishedRefit, aligned_with, commit_refit, published
+from batch_pca.refits.catalog import RefitRow, aligned_with, commit_refit, published
 from batch_pca.refits.drift import DriftLimits, compared_with, measure
 from batch_pca.refits.folder import (
     begin,
@@ -36,7 +36,7 @@ from streaming.delta.writer import prepare_commit
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lake.versions import Pinned, resolve
-from streaming.spark.errors import in_one_line
+from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, normalize
 
@@ -78,7 +78,7 @@ class RefitOptions:
         )
 
 
-def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
+def refit(lake: str, options: RefitOptions | None = None) -> RefitRow:
     """Fit the scaler and the PCA on a version of the features, and publish the reduced rows.
 
     Parameters
@@ -89,7 +89,7 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
 
     Returns
     -------
-    PublishedRefit
+    RefitRow
         The new one; or, with `is_new` False, the last one where the same options would give the same.
 
     Raises
@@ -99,8 +99,8 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
     """
     options = options or RefitOptions()
     at = Lake.at(lake)
-    at.require()
-    with in_one_line():
+    at.validate()
+    with translate_errors():
         # A mistake is told before Spark starts.
         version = resolve(at, options.as_of) if options.as_of is not None else None
         spark = start_session(s3=is_s3(at.root))
@@ -110,7 +110,7 @@ def refit(lake: str, options: RefitOptions | None = None) -> PublishedRefit:
 
 def _refit(
     spark: SparkSession, lake: Lake, options: RefitOptions, version: Pinned | None
-) -> PublishedRefit:
+) -> RefitRow:
     started = time.monotonic()
     create_table(spark, lake.refits, REFITS)
     abandoned = find_abandoned(lake)
@@ -134,7 +134,7 @@ def _refit(
     )
     clock.ends("decomposition")
 
-    made = PublishedRefit(
+    made = RefitRow(
         refit_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-v{version.number}-{uuid.uuid4().hex[:4]}",
         lake=lake,
         features_version=version.number,

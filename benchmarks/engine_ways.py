@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from streaming.engines import gpu
-from streaming.engines.registry import create_engine, obstacle
+from streaming.engines.registry import create_engine, unavailable_reason
 from streaming.images.decode import IMAGE_SUFFIXES, DecodeSettings, decode
-from streaming.model.backends import TOLERANCES, Way
+from streaming.model.backends import TOLERANCES, Backend
 from streaming.model.store import find_model, read_model
 
 HELD = 128  # images in memory
@@ -30,7 +30,7 @@ SECONDS = 5.0  # of the processor's time for each measurement
 
 
 def measure(
-    way: Way, batch: int | None, folders: tuple[str, str], told: Queue[Any], number: int
+    way: Backend, batch: int | None, folders: tuple[str, str], told: Queue[Any], number: int
 ) -> None:
     """Run the network for some seconds, `batch` images a call or as many as it likes, and tell the figures."""
     images, models = folders
@@ -56,10 +56,10 @@ def measure(
     told.put(speeds | {"batch": size, "megabytes": _megabytes() - before})
 
 
-def report(way: Way, batch: int | None, folders: tuple[str, str]) -> dict[str, Any]:
+def report(way: Backend, batch: int | None, folders: tuple[str, str]) -> dict[str, Any]:
     """The medians of all processes of one way, or why it was skipped."""
-    named = dict(zip(Way._fields, way, strict=True))
-    if why := obstacle(way):
+    named = dict(zip(Backend._fields, way, strict=True))
+    if why := unavailable_reason(way):
         return named | {"skipped": why}
     context = multiprocessing.get_context("spawn")
     told: Any = context.Queue()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
-from batch_pca.refits.catalog import PublishedRefit, published
+from batch_pca.refits.catalog import RefitRow, published
 from batch_pca.refits.load import read_fit
 from pomona.queries.session import explained, open_lake
 from streaming.delta.reader import arrow_of, open_table
@@ -34,13 +34,13 @@ class Pca:
 
     Attributes
     ----------
-    refit : PublishedRefit
+    refit : RefitRow
         Where they come from: features version, model, rows, options.
     fit : Projection
         ``mean`` and ``std``, (d,), and ``components``, (k, d).
     """
 
-    refit: PublishedRefit
+    refit: RefitRow
     fit: Projection
 
     @property
@@ -147,7 +147,7 @@ class OpenLake:
         """The number of the version that is meant."""
         return resolve(self._lake, None if as_of is None else str(as_of)).number
 
-    def refits(self) -> list[PublishedRefit]:
+    def refits(self) -> list[RefitRow]:
         """All published refits, oldest first."""
         with explained():
             return published(self._lake)
@@ -159,12 +159,12 @@ class OpenLake:
             raise SnapshotError(f"{self.root} has no refit yet: run `pomona refit {self.root}`")
         return self.pca(made[-1])
 
-    def pca(self, refit: PublishedRefit) -> Pca:
+    def pca(self, refit: RefitRow) -> Pca:
         """Scaler and PCA of a refit; SnapshotError where its folder is gone or damaged."""
         with explained():
             return Pca(refit, read_fit(refit.folder))
 
-    def reduced_arrow(self, refit: PublishedRefit | None = None) -> pa.Table:
+    def reduced_arrow(self, refit: RefitRow | None = None) -> pa.Table:
         """``path``, ``label`` and ``reduced`` of a refit, or of the one published last, in the order of the paths."""
         folder = (refit or self.latest_pca().refit).folder
         with explained():

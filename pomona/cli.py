@@ -77,9 +77,9 @@ def _options(
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line, never a traceback."""
-    from pomona.output.redacting_stream import discreetly
+    from pomona.output.redacting_stream import redact_output
 
-    with discreetly():
+    with redact_output():
         try:
             app()
         except PomonaError as error:

@@ -7,10 +7,10 @@ PomonaError            one line: what was wrong, the value, the remedy (exit sta
 ├── LeaseError         another process writes the lake
 ├── ModelError         weights, exported model or engine cannot be used
 ├── SnapshotError      no such version of a table, or too few rows in it
-├── DeliveryError      most of the images that came cannot be decoded; nothing of them was written
-├── FaultError         something outside failed for longer than the patience lasts; run the same command again
+├── FailureRateExceeded      most of the images that came cannot be decoded; nothing of them was written
+├── ExternalError         something outside failed for longer than the patience lasts; run the same command again
 ├── AccountError       the description of what is to run on AWS, or the account, does not allow it
-├── LimitPassed        a limit that was to be watched was passed (exit status 3)
+├── ThresholdExceeded        a limit that was to be watched was passed (exit status 3)
 └── PlatformError      Java, jars or Spark are missing or broken on this machine
 """
 
@@ -47,11 +47,11 @@ class SnapshotError(PomonaError):
     """The version asked for does not exist, or holds too little to be fitted."""
 
 
-class DeliveryError(PomonaError):
+class FailureRateExceeded(PomonaError):
     """More of the images that came are broken than the user allows."""
 
 
-class FaultError(PomonaError):
+class ExternalError(PomonaError):
     """A fault from outside ended the run: storage, network, a full disk."""
 
 
@@ -59,7 +59,7 @@ class AccountError(PomonaError):
     """The description of what is to run on AWS is wrong, or AWS refuses it."""
 
 
-class LimitPassed(PomonaError):
+class ThresholdExceeded(PomonaError):
     """A limit that was to be watched was passed; the command itself has worked."""
 
     exit_status = 3

@@ -14,7 +14,7 @@ _IN_QUERY = re.compile(r"(?i)([?&]X-Amz-(?:Signature|Security-Token|Credential)=
 STARS = "***"
 
 
-def without_own_secrets(text: str) -> str:
+def redact_environment_secrets(text: str) -> str:
     """A text without the secrets of the environment."""
     for name in _VARIABLES:
         secret = os.environ.get(name, "")
@@ -23,13 +23,13 @@ def without_own_secrets(text: str) -> str:
     return text
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """A text without those, and without what locations hold: ``s3://KEY:SECRET@bucket``, a signed address.
 
     For what is said to people. Data are not to pass through it: an image may have such a name.
     """
     text = _IN_LOCATION.sub(
-        lambda found: f"{found[1] or found[2]}{STARS}@", without_own_secrets(text)
+        lambda found: f"{found[1] or found[2]}{STARS}@", redact_environment_secrets(text)
     )
     return _IN_QUERY.sub(rf"\1{STARS}", text)
 
@@ -45,14 +45,14 @@ _ANY = re.compile(f"[{_HIDDEN}]")
 _BUT_LINE_BREAKS = re.compile(f"(?!\n)[{_HIDDEN}]")
 
 
-def visible(text: str) -> str:
+def escape_text(text: str) -> str:
     """Write what a terminal or a page would obey, or hide, as Python writes it: ``\\n``, ``\\x1b``, ``\\u202e``."""
     return _ANY.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def visible_html(text: str) -> str:
+def escape_html(text: str) -> str:
     """The same as text of a page, with no markup in it."""
-    return escape(visible(text))
+    return escape(escape_text(text))
 
 
 def visible_json(document: str) -> str:

@@ -30,9 +30,9 @@ def aws() -> Iterator[dict[str, str]]:
 
     In a process of its own: delta-rs lets no other thread run while it waits for an answer.
     """
-    from support.moto_server import StandIn
+    from support.moto_server import MotoServer
 
-    server = StandIn()
+    server = MotoServer()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():
             patch.setenv(name, value)

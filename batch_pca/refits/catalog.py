@@ -10,7 +10,7 @@ from datetime import datetime
 from pyspark.sql import SparkSession
 
 from batch_pca.refits.folder import Folder
-from streaming.delta.commit_lock import turn
+from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table, rows_of
 from streaming.delta.tables import is_table
 from streaming.delta.writer import Writer
@@ -22,7 +22,7 @@ _PLAIN = [name for name in REFITS.names if name not in ("components", "explained
 
 
 @dataclass(frozen=True)
-class PublishedRefit:
+class RefitRow:
     """One row of ``refits/``; the columns are described in `streaming.lake.schemas.REFITS`.
 
     Attributes
@@ -123,13 +123,13 @@ class PublishedRefit:
         return f"{told}, that of {label} the furthest, by {furthest:.2f}" if labels else told
 
 
-def published(lake: Lake) -> list[PublishedRefit]:
+def published(lake: Lake) -> list[RefitRow]:
     """All refits of a lake, oldest first; read without Spark."""
     if not is_table(lake.refits):
         return []
     rows = rows_of(open_table(lake.refits), "*")
     found = [
-        PublishedRefit(
+        RefitRow(
             lake=lake,
             is_new=False,
             explained_variance_ratio=tuple(row["explained_variance_ratio"]),
@@ -141,7 +141,7 @@ def published(lake: Lake) -> list[PublishedRefit]:
     return sorted(found, key=lambda made: made.created_at)
 
 
-def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
+def commit_refit(spark: SparkSession, made: RefitRow) -> None:
     """Append the row: from here on the refit counts."""
     values = {
         **{name: getattr(made, name) for name in REFITS.names},
@@ -149,22 +149,22 @@ def commit_refit(spark: SparkSession, made: PublishedRefit) -> None:
     }
     rows = spark.createDataFrame([tuple(values[name] for name in REFITS.names)], REFITS.ddl)
     remarks = {"refit": made.refit_id, "features_version": made.features_version}
-    with turn(made.lake.refits):
+    with commit_lock(made.lake.refits):
         Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
 
 
 def aligned_with(
-    earlier: list[PublishedRefit],
+    earlier: list[RefitRow],
     model_id: str,
     version: int,
     options: str = "",
     until: datetime | None = None,
-) -> PublishedRefit | None:
+) -> RefitRow | None:
     """The refit whose signs a new one takes over: of the same model, on the latest version up to this one.
 
     Parameters
     ----------
-    earlier : list of PublishedRefit
+    earlier : list of RefitRow
         Oldest first.
     model_id : str
     version : int
@@ -179,7 +179,7 @@ def aligned_with(
         made for made in earlier if made.model_id == model_id and made.features_version <= version
     ]
 
-    def order(made: PublishedRefit) -> tuple[bool, bool, int]:
+    def order(made: RefitRow) -> tuple[bool, bool, int]:
         again = made.features_version == version and made.options == options
         # A look back (--as-of) made meanwhile must not flip the plot of the night.
         return again, until is None or made.created_at < until, made.features_version

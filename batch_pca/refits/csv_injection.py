@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 _BEGINS = r"(^|[;|\t\r\n])([\s\x00-\x20\x{00A0}\x{FEFF}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])"
 
 
-def harmless(texts: pa.Array) -> pa.Array:
+def escape_formulas(texts: pa.Array) -> pa.Array:
     """Put an apostrophe where a spreadsheet would see the beginning of a formula.
 
     Parameters

@@ -16,7 +16,7 @@ import numpy as np
 from batch_pca.pca.fit import Reduction
 from batch_pca.pca.moments import Vector
 from batch_pca.pca.subspace_angles import principal_angles, weighted_angle
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.label_means import read_label_means
 from batch_pca.refits.load import read_fit
 from streaming.errors import SnapshotError, UsageError
@@ -106,8 +106,8 @@ class Drift:
 
 
 def compared_with(
-    earlier: list[PublishedRefit], model_id: str, fit_on: str | None, version: int
-) -> PublishedRefit | None:
+    earlier: list[RefitRow], model_id: str, fit_on: str | None, version: int
+) -> RefitRow | None:
     """The refit that a new one is compared with: of an earlier version, so that a second look tells the same."""
     candidates = [
         made
@@ -117,14 +117,12 @@ def compared_with(
     return max(candidates, key=lambda made: (made.features_version, made.created_at), default=None)
 
 
-def measure(
-    before: PublishedRefit, reduction: Reduction, labels: Mapping[str, Vector]
-) -> Drift | None:
+def measure(before: RefitRow, reduction: Reduction, labels: Mapping[str, Vector]) -> Drift | None:
     """Measure what has moved; None where somebody has removed or damaged what the earlier refit left.
 
     Parameters
     ----------
-    before : PublishedRefit
+    before : RefitRow
     reduction : Reduction
         The new fit.
     labels : mapping of str to ndarray of shape (d,)

@@ -23,7 +23,7 @@ from batch_pca.pca.moments import Moments
 from batch_pca.pca.spark_pipeline import pipeline_model
 from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -60,21 +60,21 @@ class Folder:
 
     def parquet_files(self) -> Iterator[Path | io.BytesIO]:
         """The files of the reduced vectors, in the order in which Spark numbered them, for pyarrow to open."""
-        for path in sorted(file.path for file in storage_of(self.uri).list(self.parquet)):
+        for path in sorted(file.path for file in open_storage(self.uri).list(self.parquet)):
             if path.endswith(".parquet"):
-                yield io.BytesIO(storage_of(path).read(path)) if is_s3(path) else local_path(path)
+                yield io.BytesIO(open_storage(path).read(path)) if is_s3(path) else local_path(path)
 
     def exists(self) -> bool:
         """Whether it is still there."""
-        return any(storage_of(self.uri).list(self.uri))
+        return any(open_storage(self.uri).list(self.uri))
 
     def write(self, name: str, content: bytes) -> None:
         """Put one small file."""
-        storage_of(self.uri).write(f"{self.uri}/{name}", content)
+        open_storage(self.uri).write(f"{self.uri}/{name}", content)
 
     def read(self, name: str) -> bytes:
         """One small file."""
-        return storage_of(self.uri).read(f"{self.uri}/{name}")
+        return open_storage(self.uri).read(f"{self.uri}/{name}")
 
 
 def begin(lake: Lake, refit_id: str) -> Folder:
@@ -87,12 +87,12 @@ def begin(lake: Lake, refit_id: str) -> Folder:
 
 def end(folder: Folder) -> None:
     """Take the mark away, after the row that makes the refit count."""
-    storage_of(folder.uri).delete(f"{folder.uri}/{_MARK}")
+    open_storage(folder.uri).delete(f"{folder.uri}/{_MARK}")
 
 
 def find_abandoned(lake: Lake) -> list[Folder]:
     """Find the folders whose refit has ended without taking its mark away: killed, before or after its row."""
-    storage = storage_of(lake.root)
+    storage = open_storage(lake.root)
     listed = (file.path for file in storage.list(lake.reduced))
     # Only what `begin` has written: a folder's link may lead out of the lake, and what is abandoned is deleted.
     marks = [
@@ -124,7 +124,7 @@ def remove_abandoned(abandoned: list[Folder], published: Collection[str]) -> Non
         if folder.uri.rpartition("/")[2] in published:
             end(folder)
         else:
-            storage_of(folder.uri).delete_tree(folder.uri)
+            open_storage(folder.uri).delete_tree(folder.uri)
 
 
 def _is_over(owner: dict[str, Any]) -> bool:

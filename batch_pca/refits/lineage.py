@@ -9,16 +9,16 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import Folder
 from streaming.errors import ModelError
-from streaming.model.metadata import Extractor
-from streaming.storage.open import storage_of
+from streaming.model.metadata import ModelInfo
+from streaming.storage.open import open_storage
 
 FILE = "refit.json"
 
 
-def lineage(made: PublishedRefit) -> dict[str, Any]:
+def lineage(made: RefitRow) -> dict[str, Any]:
     """What made a refit, as JSON writes it.
 
     Returns
@@ -50,21 +50,21 @@ def lineage(made: PublishedRefit) -> dict[str, Any]:
     }
 
 
-def write_lineage(folder: Folder, made: PublishedRefit, csv_sha256: str) -> None:
+def write_lineage(folder: Folder, made: RefitRow, csv_sha256: str) -> None:
     """Leave ``refit.json`` in a refit's folder; with the hash of the CSV, by which a copy of that alone is found."""
     told = lineage(made) | {"csv_sha256": csv_sha256}
     folder.write(FILE, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def _model(made: PublishedRefit) -> dict[str, Any] | None:
+def _model(made: RefitRow) -> dict[str, Any] | None:
     place = f"{made.lake.models}/{made.model_id}/model.json"
     try:
-        return asdict(Extractor.from_json(storage_of(place).read(place), place))
+        return asdict(ModelInfo.from_json(open_storage(place).read(place), place))
     except (FileNotFoundError, ModelError):
         return None
 
 
-def drift_json(made: PublishedRefit) -> dict[str, Any] | None:
+def drift_json(made: RefitRow) -> dict[str, Any] | None:
     """A refit's drift, as JSON writes it; None where there was no earlier one to compare it with."""
     if made.drift_from is None:
         return None

@@ -22,12 +22,12 @@ from pyspark import StorageLevel
 
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
-from batch_pca.refits.csv_injection import harmless
+from batch_pca.refits.csv_injection import escape_formulas
 from batch_pca.refits.folder import Folder
 from batch_pca.refits.label_means import FILE as LABELS_FILE
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.transform import project
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 #: What the page of a refit shows: so many rows, on so many components.
 POINTS = 100_000
@@ -97,7 +97,7 @@ def _write_csv(folder: Folder, k: int, step: int, sums: LabelSums) -> Sample:
                 seen += batch.num_rows
         with local.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        storage_of(folder.uri).upload(local, folder.csv)
+        open_storage(folder.uri).upload(local, folder.csv)
     return Sample(paths, labels, np.concatenate(points), digest, sums)
 
 
@@ -107,7 +107,7 @@ def _with_lines(
     """Each batch with its lines of the CSV, in order; numbers are turned into text on all cores, a few ahead."""
 
     def text(batch: pa.RecordBatch) -> bytes:
-        texts = harmless(batch.column(0)), harmless(batch.column(1))
+        texts = escape_formulas(batch.column(0)), escape_formulas(batch.column(1))
         columns = [*texts, *map(pa.array, _scores(batch).T)]
         return _lines(pa.record_batch(columns, names=names), header=False)
 

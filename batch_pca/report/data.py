@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batch_pca.pca.fit import Reduction
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import Folder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
@@ -32,10 +32,10 @@ _HEAD = (
 
 def write_report(
     folder: Folder,
-    made: PublishedRefit,
+    made: RefitRow,
     sample: Sample,
     reduction: Reduction,
-    earlier: Sequence[PublishedRefit],
+    earlier: Sequence[RefitRow],
 ) -> None:
     """Write ``report.html`` and its plots.
 
@@ -43,11 +43,11 @@ def write_report(
     ----------
     folder : Folder
         Of `made`, which is not published yet; its ``refit.json`` is written.
-    made : PublishedRefit
+    made : RefitRow
     sample : Sample
         Of its rows.
     reduction : Reduction
-    earlier : sequence of PublishedRefit
+    earlier : sequence of RefitRow
         All of the lake.
     """
     # matplotlib takes a second to import, and each Python worker imports this package.
@@ -94,7 +94,7 @@ def _origin(told: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _moved(made: PublishedRefit) -> tuple[str, float, float, float, bool]:
+def _moved(made: RefitRow) -> tuple[str, float, float, float, bool]:
     """Version, degrees, deviations of the mean and of the furthest label, and whether a limit was passed."""
     return (
         f"v{made.features_version}",
@@ -105,7 +105,7 @@ def _moved(made: PublishedRefit) -> tuple[str, float, float, float, bool]:
     )
 
 
-def _row(made: PublishedRefit) -> tuple[str, ...]:
+def _row(made: RefitRow) -> tuple[str, ...]:
     compared = made.drift_from is not None
     return (
         made.refit_id,

@@ -27,7 +27,7 @@ _SHAPES = (
 
 
 @dataclass(frozen=True)
-class Mark:
+class MarkerStyle:
     """Colour, matplotlib's marker, and SVG path of one label."""
 
     colour: str
@@ -35,10 +35,10 @@ class Mark:
     path: str
 
 
-def mark(place: int) -> Mark:
+def mark(place: int) -> MarkerStyle:
     """Return the mark of the label at this place.
 
     Colour and shape both change from one label to the next. 12 colours and 11 shapes come together again after 132
     labels: enough for the 131 classes of the fruit photographs.
     """
-    return Mark(COLOURS[place % len(COLOURS)], *_SHAPES[place % len(_SHAPES)])
+    return MarkerStyle(COLOURS[place % len(COLOURS)], *_SHAPES[place % len(_SHAPES)])

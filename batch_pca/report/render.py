@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from batch_pca.pca.fit import Reduction
 from batch_pca.report import plots, sections
 from batch_pca.report.scatter import scatter as scatter_plot
-from streaming.sanitize import visible, visible_html
+from streaming.sanitize import escape_html, escape_text
 
 Rows = Sequence[Sequence[object]]
 
@@ -115,9 +115,9 @@ def render(data: ReportData) -> Report:
     script = _part("report.js")
     page = Template(_part("report.html")).substitute(
         policy=_policy(script),
-        title=visible_html(f"Reduction {data.refit_id}"),
+        title=escape_html(f"Reduction {data.refit_id}"),
         style=_part("report.css"),
-        lake=visible_html(data.lake),
+        lake=escape_html(data.lake),
         cards=sections.cards(fit, points.total),
         sampled=f"{len(codes):,} of {points.total:,} rows, {len(labels):,} labels",
         scatter=sections.picture(scatter, "Scores on the first components, marked by label"),
@@ -165,7 +165,9 @@ def _packed(points: Points, codes: NDArray[np.uint32], fit: Reduction) -> str:
         "shares": fit.explained_variance_ratio[: len(columns)].tolist(),
         "scores": _pack(np.ascontiguousarray(columns).tobytes()),
         "codes": _pack(codes[order].astype("<u4").tobytes()),
-        "paths": _pack("\n".join(map(visible, paths)).encode()),  # no line break is left in them
+        "paths": _pack(
+            "\n".join(map(escape_text, paths)).encode()
+        ),  # no line break is left in them
         "pictures": pictures,
     }
     return json.dumps(document).replace("<", "\\u003c")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from batch_pca.report.markers import mark
 from batch_pca.report.plots import saved, styled
-from streaming.sanitize import visible
+from streaming.sanitize import escape_text
 
 _ACROSS = 5  # columns of the legend
 _MOST_MARKED = 132  # then marks begin again
@@ -68,7 +68,7 @@ def scatter(
 def _drawable(labels: Sequence[str]) -> list[str]:
     """Return the labels as the plots write them: by number where their font lacks a letter."""
     font = get_font(findfont(FontProperties()))
-    shown = [visible(label) for label in labels]
+    shown = [escape_text(label) for label in labels]
     short = [label if len(label) <= 26 else label[:25] + "…" for label in shown]
     drawn = [all(font.get_char_index(ord(letter)) for letter in name) for name in short]
     return [short[i] if drawn[i] else f"label {i + 1}" for i in range(len(labels))]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from batch_pca.pca.fit import Reduction
 from batch_pca.report.markers import mark
 from batch_pca.report.plots import SHARES, Movement
-from streaming.sanitize import visible_html
+from streaming.sanitize import escape_html
 
 Codes = NDArray[np.uint32]
 Rows = Sequence[Sequence[object]]
@@ -20,10 +20,10 @@ _MOST_MOVED = 10
 
 def table(rows: Rows, head: Sequence[object] = ()) -> str:
     """Rows of text; the first cell of each names it."""
-    lines = ["".join(f'<th scope="col">{visible_html(str(cell))}</th>' for cell in head)]
+    lines = ["".join(f'<th scope="col">{escape_html(str(cell))}</th>' for cell in head)]
     for name, *values in rows:
-        cells = "".join(f"<td>{visible_html(str(value))}</td>" for value in values)
-        lines.append(f'<th scope="row">{visible_html(str(name))}</th>{cells}')
+        cells = "".join(f"<td>{escape_html(str(value))}</td>" for value in values)
+        lines.append(f'<th scope="row">{escape_html(str(name))}</th>{cells}')
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines if line)}</table>"
 
 
@@ -39,7 +39,7 @@ def picture(png: bytes, words: str) -> str:
 
 
 def _figure(svg: str, words: str) -> str:
-    return f'<figure role="img" aria-label="{visible_html(words)}">{svg}</figure>'
+    return f'<figure role="img" aria-label="{escape_html(words)}">{svg}</figure>'
 
 
 def cards(fit: Reduction, rows: int) -> str:
@@ -59,7 +59,7 @@ def marks(labels: Sequence[str], codes: Codes) -> str:
     return "".join(
         f'<li><label><input type="checkbox" checked disabled>'
         f'<svg viewBox="-1.25 -1.25 2.5 2.5" color="{mark(place).colour}" aria-hidden="true">'
-        f'<path d="{mark(place).path}"/></svg><bdi>{visible_html(label)}</bdi> '
+        f'<path d="{mark(place).path}"/></svg><bdi>{escape_html(label)}</bdi> '
         f"<small>{counts[place]:,}</small></label></li>"
         for place, label in enumerate(labels)
     )
@@ -130,7 +130,7 @@ def quarantined(images: Mapping[str, int] | None) -> str:
         return "<p>No image was in quarantine when this page was made.</p>"
     most = max(images.values())
     rows = "".join(
-        f'<tr><th scope="row">{visible_html(reason)}</th><td>{count:,}</td>'
+        f'<tr><th scope="row">{escape_html(reason)}</th><td>{count:,}</td>'
         f'<td><svg class="rod" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="share" width="{100 * count / most:.1f}" height="8"/></svg></td></tr>'
         for reason, count in sorted(images.items(), key=lambda item: (-item[1], item[0]))
@@ -151,4 +151,4 @@ def lineage(facts: Sequence[tuple[str, str]], document: str) -> str:
 
 def visible_document(document: str) -> str:
     """JSON of some lines, as text of a page."""
-    return "\n".join(map(visible_html, document.split("\n")))
+    return "\n".join(map(escape_html, document.split("\n")))

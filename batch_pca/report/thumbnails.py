@@ -15,8 +15,8 @@ from streaming.delta.reader import open_table, quoted, rows_of
 from streaming.errors import PomonaError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.lake.layout import Lake
-from streaming.storage.interface import TransientFault
-from streaming.storage.open import storage_of
+from streaming.storage.interface import TransientError
+from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ def small_pictures(lake: Lake, version: int, paths: Sequence[str]) -> dict[str, 
 
 def _picture(path: str, sha256: str) -> bytes | None:
     try:
-        content = storage_of(path).read_once(path)
+        content = open_storage(path).read_once(path)
         if hashlib.sha256(content).hexdigest() != sha256:
             return None
         pixels = decode(content, _DECODE).pixels
-    except (PomonaError, UndecodableImage, TransientFault, OSError) as error:
+    except (PomonaError, UndecodableImage, TransientError, OSError) as error:
         log.debug("no small picture of %s: %s", path, error)
         return None
     buffer = io.BytesIO()

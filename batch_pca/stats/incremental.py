@@ -14,12 +14,12 @@ from pyspark.errors import PySparkException
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.moments import Moments, Vector
 from batch_pca.pca.rounding_error import has_drifted
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.stats.change_feed import Changes, change_feed, sum_changes, sum_few_changes
 from batch_pca.stats.full_scan import sum_moments, sum_parts
 from streaming.delta.log import Version
 from streaming.errors import SnapshotError
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ FULL, INCREMENTAL = "full", "incremental"
 _MOST_CHANGED = 0.5
 _UNREADABLE = (
     *(PySparkException, Py4JError, DeltaError, pa.ArrowException),
-    *(OSError, TransientFault, SnapshotError),
+    *(OSError, TransientError, SnapshotError),
 )
 # Rows of the feed that are summed in this process, without a job of Spark: they take a second.
 _FEW = 20_000
@@ -61,7 +61,7 @@ class _Unusable(Exception):
 
 def statistics_of(
     snapshot: Snapshot,
-    earlier: list[PublishedRefit],
+    earlier: list[RefitRow],
     commits: list[Version],
     *,
     full: bool,
@@ -71,7 +71,7 @@ def statistics_of(
     Parameters
     ----------
     snapshot : Snapshot
-    earlier : list of PublishedRefit
+    earlier : list of RefitRow
         Whose statistics may be taken.
     commits : list of Version
         The last of the table; they tell about how much has changed.
@@ -98,7 +98,7 @@ def statistics_of(
         return Statistics(moments, FULL, None, remark)
 
 
-def _nearest(snapshot: Snapshot, earlier: list[PublishedRefit]) -> tuple[PublishedRefit, Moments]:
+def _nearest(snapshot: Snapshot, earlier: list[RefitRow]) -> tuple[RefitRow, Moments]:
     """The refit of the same rows to fit on the latest version up to this one, with its statistics."""
     candidates = [
         made
@@ -116,7 +116,7 @@ def _nearest(snapshot: Snapshot, earlier: list[PublishedRefit]) -> tuple[Publish
     raise _Unusable("no earlier refit of these rows")
 
 
-def _stored(made: PublishedRefit) -> Moments | None:
+def _stored(made: RefitRow) -> Moments | None:
     """Its statistics; None where somebody has removed or damaged them."""
     try:
         moments = Moments.from_bytes(made.folder.read("moments.npz"))
@@ -131,7 +131,7 @@ def _stored(made: PublishedRefit) -> Moments | None:
 
 def _increment(
     snapshot: Snapshot,
-    refit: PublishedRefit,
+    refit: RefitRow,
     moments: Moments,
     commits: list[Version],
 ) -> Statistics:
@@ -158,9 +158,7 @@ def _increment(
     return Statistics(moments, INCREMENTAL, refit.refit_id, remark)
 
 
-def _changes_since(
-    snapshot: Snapshot, refit: PublishedRefit, shift: Vector, expected: int
-) -> Changes:
+def _changes_since(snapshot: Snapshot, refit: RefitRow, shift: Vector, expected: int) -> Changes:
     one, other = refit.features_version, snapshot.version.number
     try:
         if expected <= _FEW:

@@ -8,7 +8,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.stats.change_feed import change_feed
 from streaming.delta.log import Version
 from streaming.lake.layout import Lake
@@ -16,11 +16,11 @@ from streaming.lake.layout import Lake
 
 def find_unchanged(
     spark: SparkSession,
-    earlier: list[PublishedRefit],
+    earlier: list[RefitRow],
     version: int,
     options: str,
     commits: Sequence[Version] = (),
-) -> PublishedRefit | None:
+) -> RefitRow | None:
     """The refit with these options of the version nearest to `version`, if the rows it saw are the same.
 
     One whose folder somebody has removed does not count. `commits` are the last of the table, see `same_rows`.

@@ -21,12 +21,12 @@ from benchmarks.peers.network import files_below
 from benchmarks.stopwatch import Stopwatch
 from streaming.engines.registry import Engine, create_engine
 from streaming.images.decode import DecodeSettings, decode
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 
 
 def load(model: str, engine: str) -> tuple[Engine, DecodeSettings]:
     """The engine with one thread, and how it takes its pixels."""
-    extractor = Extractor.from_json(Path(model, "model.json").read_bytes())
+    extractor = ModelInfo.from_json(Path(model, "model.json").read_bytes())
     name = "model.weights.h5" if engine == "tensorflow" else "model.onnx"
     settings = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
     return create_engine(engine, extractor, Path(model, name).read_bytes(), threads=1), settings

@@ -18,7 +18,7 @@ from bootstrap.errors import CloudError, RefusedError, UnknownYetError
 
 _REFUSED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 #: Seconds for which a request is tried again that is refused because something new is not known everywhere yet.
-PATIENCE = 90.0
+RETRY_TIMEOUT = 90.0
 
 
 class Account:
@@ -91,13 +91,13 @@ class Account:
         parameters : dict
             A `LocalFile` in it is opened and read.
         patient : tuple of str
-            Codes of errors after which it is sent again, for `PATIENCE`.
+            Codes of errors after which it is sent again, for `RETRY_TIMEOUT`.
 
         Raises
         ------
         RefusedError, CloudError
         """
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + RETRY_TIMEOUT
         while True:
             try:
                 with _told(service, operation), _opened(parameters) as filled:

@@ -1,4 +1,4 @@
-"""`cluster.toml` read into a `Description`; what is wrong in it is told with its line."""
+"""`cluster.toml` read into a `ClusterConfig`; what is wrong in it is told with its line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from bootstrap.config.schema import REQUIRED, Description
+from bootstrap.config.schema import REQUIRED, ClusterConfig
 from bootstrap.errors import DescriptionError
 
 
-def read_description(path: str) -> Description:
+def read_description(path: str) -> ClusterConfig:
     """Read and check a description.
 
     Parameters
@@ -36,7 +36,7 @@ def read_description(path: str) -> Description:
     return parse_description(content, path)
 
 
-def parse_description(content: bytes, path: str = "cluster.toml") -> Description:
+def parse_description(content: bytes, path: str = "cluster.toml") -> ClusterConfig:
     """The same from the file's bytes; `path` is what errors call it."""
     try:
         words = content.decode("utf-8-sig")  # editors of Windows put a mark before the first word
@@ -47,9 +47,9 @@ def parse_description(content: bytes, path: str = "cluster.toml") -> Description
     for name in REQUIRED:
         if name not in values:
             raise DescriptionError(
-                f"{path}: {name} is missing; it must be {_allowed(Description, name)}"
+                f"{path}: {name} is missing; it must be {_allowed(ClusterConfig, name)}"
             )
-    description: Description = _table(Description, values, "", where)
+    description: ClusterConfig = _table(ClusterConfig, values, "", where)
     _check_together(description, where)
     return description
 
@@ -78,7 +78,7 @@ def checked(settings: Mapping[str, str], allowed: Sequence[str]) -> dict[str, An
         except tomllib.TOMLDecodeError:
             value = told
         table, _, name = dotted.rpartition(".")
-        kind = get_type_hints(Description)[table] if table else Description
+        kind = get_type_hints(ClusterConfig)[table] if table else ClusterConfig
         field = {field.name: field for field in dataclasses.fields(kind)}[name]
         if not field.metadata["check"](value):
             raise DescriptionError(f"{dotted} is {value!r}; it must be {field.metadata['allowed']}")
@@ -162,7 +162,7 @@ _BESIDE = {
 }
 
 
-def _check_together(description: Description, where: _Lines) -> None:
+def _check_together(description: ClusterConfig, where: _Lines) -> None:
     instances, limits, storage = description.instances, description.limits, description.storage
     nodes, images = instances.core + instances.task, storage.images
     data = storage.data_bucket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bootstrap.config.schema import Description
+from bootstrap.config.schema import ClusterConfig
 
 #: Stands for the account where no credentials say which.
 NO_ACCOUNT = "000000000000"
@@ -23,7 +23,7 @@ class Names:
         ``aws``, ``aws-cn``, …: the first part of every ARN after ``arn``.
     """
 
-    description: Description
+    description: ClusterConfig
     account: str = NO_ACCOUNT
     partition: str = "aws"
 

@@ -156,7 +156,7 @@ class Evaluator:
 
 
 @dataclass(frozen=True)
-class Description:
+class ClusterConfig:
     """All of `cluster.toml`."""
 
     name: str = text(None, r"[a-z][a-z0-9-]{1,29}", "2 to 30 of a-z, 0-9 and -, a letter first")

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from bootstrap.config.schema import Description
+from bootstrap.config.schema import ClusterConfig
 from bootstrap.cost.workload import EXECUTOR_CORES, Load, cores_of, executors
 
 #: Bytes of a row of `features`: 1280 numbers of 4 bytes, about half of them 0, as Parquet.
@@ -56,7 +56,7 @@ class Estimate:
     notes: list[str] = field(default_factory=list)
 
 
-def estimate(load: Load, description: Description, cores: int | None = None) -> Estimate:
+def estimate(load: Load, description: ClusterConfig, cores: int | None = None) -> Estimate:
     """Compute what a load needs on what a description describes.
 
     Parameters
@@ -126,7 +126,7 @@ def _work(load: Load, most: int, cores: int, nodes: int) -> _Work:
     return _Work(steps, hours, busy)
 
 
-def refits_a_day(load: Load, description: Description) -> float:
+def refits_a_day(load: Load, description: ClusterConfig) -> float:
     """Refits that are published a day: by the schedule, and none where nothing arrives; a ``cron`` counts as one."""
     found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", description.schedule or "cron")
     if description.schedule is None or not load.a_day:

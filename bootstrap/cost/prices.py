@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bootstrap.config.schema import Description
+from bootstrap.config.schema import ClusterConfig
 from bootstrap.cost.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Step
 from bootstrap.cost.workload import Load
 from bootstrap.errors import CloudError
@@ -70,7 +70,7 @@ class Prices:
 
 
 def cost(
-    found: Estimate, load: Load, description: Description, prices: Prices
+    found: Estimate, load: Load, description: ClusterConfig, prices: Prices
 ) -> tuple[list[Step], dict[str, float]]:
     """What an estimate costs, step by step.
 
@@ -121,7 +121,7 @@ def cost(
     return steps, {"once": once + gets, "month": work + month_gets + storage}
 
 
-def _cluster_hour(nodes: int, d: Description, prices: Prices, steps: list[Step]) -> float:
+def _cluster_hour(nodes: int, d: ClusterConfig, prices: Prices, steps: list[Step]) -> float:
     """Price of an hour of a cluster, all of it on demand."""
     kind = d.instances.type
     ec2, emr = (prices.of("instances", kind, key) for key in ("ec2_hour", "emr_hour"))
@@ -134,7 +134,7 @@ def _cluster_hour(nodes: int, d: Description, prices: Prices, steps: list[Step])
     return value
 
 
-def _serverless_hour(nodes: int, _d: Description, prices: Prices, steps: list[Step]) -> float:
+def _serverless_hour(nodes: int, _d: ClusterConfig, prices: Prices, steps: list[Step]) -> float:
     """Price of an hour of a driver and its executors, one in place of each node but the driver's."""
     many = max(1, nodes - 1)
     cores, memory = _DRIVER[0] + many * _EXECUTOR[0], _DRIVER[1] + many * _EXECUTOR[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 from bootstrap.aws.request import Parameters
 from bootstrap.config.loader import checked
-from bootstrap.config.schema import Description
+from bootstrap.config.schema import ClusterConfig
 from bootstrap.errors import CloudError
 
 
@@ -37,7 +37,7 @@ def applied(request: Parameters, settings: Mapping[str, str]) -> Parameters:
     return made
 
 
-def sized(description: Description, request: Parameters) -> Description:
+def sized(description: ClusterConfig, request: Parameters) -> ClusterConfig:
     """The description with the nodes and limits of a request, for an estimate of a cluster that there is."""
     core, task = (count_of(request, role) for role in ("CORE", "TASK"))
     limits = (request.get("ManagedScalingPolicy") or {}).get("ComputeLimits") or {}

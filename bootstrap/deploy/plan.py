@@ -10,7 +10,7 @@ from bootstrap.aws.client import Account
 from bootstrap.aws.request import Parameters, Request, differences, resolved, unresolved
 from bootstrap.aws.validation import require_valid
 from bootstrap.config.names import Names
-from bootstrap.config.schema import Description
+from bootstrap.config.schema import ClusterConfig
 from bootstrap.errors import CloudError, UnknownYetError
 from bootstrap.resources.buckets import bucket_requests
 from bootstrap.resources.cluster_requests import cluster_requests
@@ -70,7 +70,7 @@ def all_requests(names: Names, uploads: Uploads) -> list[Request]:
     return requests
 
 
-def remarks(description: Description) -> list[str]:
+def remarks(description: ClusterConfig) -> list[str]:
     """What a reader of the plan might miss, or miss it being done."""
     told = []
     if description.mode == "cluster" and description.endless:

@@ -15,7 +15,7 @@ from bootstrap.errors import CloudError
 from bootstrap.monitor.status import find_schedule
 
 #: Seconds that an application may take until its jobs are over and it has stopped, and between two looks.
-PATIENCE, PAUSE = 300.0, 5.0
+RETRY_TIMEOUT, PAUSE = 300.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _is_ours(names: Names, answer: Parameters | None) -> bool:
 def _wait(account: Account, one: Ending) -> None:
     """Wait until an application has no jobs, and before it is deleted until it has stopped."""
     deleting = one.operation == "delete_application"
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + RETRY_TIMEOUT
     while True:
         answer = account.ask("emr-serverless", "get_application", one.parameters) or {}
         state = answer["application"]["state"]
@@ -125,7 +125,7 @@ def _wait(account: Account, one: Ending) -> None:
         if time.monotonic() > until:
             told = f"{len(jobs)} jobs are not over" if jobs else f"it is {state}"
             raise CloudError(
-                f"application {one.parameters['applicationId']}: {told} after {PATIENCE:.0f} s; "
+                f"application {one.parameters['applicationId']}: {told} after {RETRY_TIMEOUT:.0f} s; "
                 "run `pomona cloud down` again in a while"
             )
         time.sleep(PAUSE)

@@ -11,7 +11,7 @@ from bootstrap.errors import CloudError
 from bootstrap.tunnel.commands import Door, Node
 
 #: Seconds that a host and a door may take to answer.
-PATIENCE = 8.0
+RETRY_TIMEOUT = 8.0
 
 
 class TunnelError(CloudError):
@@ -94,7 +94,7 @@ def require_free(door: Door, option: str) -> None:
 def require_reachable(host: str, port: int) -> None:
     """Check that a host lets this machine in at its port for SSH."""
     try:
-        socket.create_connection((host, port), timeout=PATIENCE).close()
+        socket.create_connection((host, port), timeout=RETRY_TIMEOUT).close()
     except socket.gaierror as error:
         raise TunnelError(
             f"{host}: no such name: in a private subnet take --via session-manager, or --to an address that leads there"
@@ -114,7 +114,7 @@ def require_reachable(host: str, port: int) -> None:
 def answers(door: Door) -> bool:
     """Whether a service speaks HTTP behind an open door, whatever it says."""
     try:
-        plain = socket.create_connection(("127.0.0.1", door.local), timeout=PATIENCE)
+        plain = socket.create_connection(("127.0.0.1", door.local), timeout=RETRY_TIMEOUT)
     except OSError:
         return False
     try:

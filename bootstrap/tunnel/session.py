@@ -16,7 +16,7 @@ from bootstrap.tunnel.checks import TunnelError, answers
 from bootstrap.tunnel.commands import Door
 
 #: Seconds until a program must have opened its ports.
-PATIENCE = 30.0
+RETRY_TIMEOUT = 30.0
 _PAUSE = 0.1
 #: What programs say, and what to do about it; the first that fits.
 _REMEDIES = (
@@ -88,13 +88,13 @@ class Tunnel:
         TunnelError
             Where a program ends, takes too long, or nothing at all speaks.
         """
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + RETRY_TIMEOUT
         for door in self._doors:
             while not _listens(door):
                 self.require_running()
                 if time.monotonic() > until:
                     raise TunnelError(
-                        f"{door.name}: port {door.local} is not open after {PATIENCE:.0f} s: try again"
+                        f"{door.name}: port {door.local} is not open after {RETRY_TIMEOUT:.0f} s: try again"
                     )
                 time.sleep(_PAUSE)
         self.require_running()

@@ -9,7 +9,7 @@ from streaming.errors import UsageError
 
 if TYPE_CHECKING:
     from bootstrap.aws.request import LocalFile
-    from bootstrap.config.schema import Description
+    from bootstrap.config.schema import ClusterConfig
     from bootstrap.resources.uploads import Uploads
 
 
@@ -26,7 +26,7 @@ def code_files() -> dict[str, Path]:
     }
 
 
-def find_uploads(description: Description, beside: Path, *, make: bool) -> Uploads:
+def find_uploads(description: ClusterConfig, beside: Path, *, make: bool) -> Uploads:
     """The files that a description names.
 
     Parameters

@@ -79,13 +79,13 @@ def clone_and_tell(
     from pomona.cloud.estimate import _estimated, compared_lines
     from pomona.cloud.render_plan import readable
     from pomona.cloud.session import _open, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     dry, with_steps = how
     with told():
         from bootstrap.deploy.clone import clone
 
-        screen, (description, account) = Screen(as_json=as_json), _open(file)
+        screen, (description, account) = Console(as_json=as_json), _open(file)
         made = clone(account.ask, cluster, settings, with_steps=with_steps)
         found = _estimated(load, description, made.before, made.request) if load else None
         old = made.cluster["Id"]

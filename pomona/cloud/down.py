@@ -27,14 +27,14 @@ def down(
 def down_and_tell(file: str, *, yes: bool, as_json: bool) -> None:
     """End what costs by the hour, after asking, and name what stays."""
     from pomona.cloud.session import open_names, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("down asks before it ends anything, and nobody answers here: --yes")
     with told():
         from bootstrap.deploy.teardown import end, endings, staying
 
-        screen = Screen(as_json=as_json)
+        screen = Console(as_json=as_json)
         with screen.working("asking"):
             names, account = open_names(file)
             found = endings(names, account.ask)

@@ -15,7 +15,7 @@ from streaming.errors import UsageError
 
 if TYPE_CHECKING:
     from bootstrap.aws.request import Parameters
-    from bootstrap.config.schema import Description
+    from bootstrap.config.schema import ClusterConfig
     from bootstrap.cost.workload import Load
 
 
@@ -54,7 +54,7 @@ def tell_estimate(
     as_json : bool
     """
     from pomona.cloud.session import told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     images, a_day = parse_count(counts[0], "--images"), parse_count(counts[1], "--a-day")
     rate, cores, components, image_kb = sizes
@@ -80,7 +80,7 @@ def tell_estimate(
             answer["notes"].append(
                 "no money: --prices names a table of prices (`pomona cloud prices` prints one)"
             )
-        screen = Screen(as_json=as_json)
+        screen = Console(as_json=as_json)
         if as_json:
             return screen.show(answer)
         for step in answer["steps"]:
@@ -103,7 +103,9 @@ class LoadWords:
     prices: str | None
 
 
-def compared(words: LoadWords, before: Description, after: Description) -> dict[str, Any] | None:
+def compared(
+    words: LoadWords, before: ClusterConfig, after: ClusterConfig
+) -> dict[str, Any] | None:
     """What a load comes to ``before`` a change and ``after`` it; None where no load was named.
 
     Raises
@@ -147,7 +149,7 @@ def compared_lines(found: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _computed(
-    load: Load, description: Description, cores: int | None, prices_file: str | None
+    load: Load, description: ClusterConfig, cores: int | None, prices_file: str | None
 ) -> dict[str, Any]:
     """All that an estimate tells, its steps among it."""
     from bootstrap.cost.estimate import estimate
@@ -201,13 +203,13 @@ def prices() -> None:
     Example: pomona cloud prices > prices.toml
     """
     from pomona.cloud.example import tell_example
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
-    tell_example("prices.example.toml", Screen())
+    tell_example("prices.example.toml", Console())
 
 
 def _estimated(
-    load: LoadWords, description: Description, before: Parameters, after: Parameters
+    load: LoadWords, description: ClusterConfig, before: Parameters, after: Parameters
 ) -> dict[str, Any] | None:
     """What a load comes to on the cluster of one request and on that of another."""
     from bootstrap.deploy.overrides import sized

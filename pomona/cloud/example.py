@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
 
-def tell_example(name: str, screen: Screen) -> None:
+def tell_example(name: str, screen: Console) -> None:
     """Print one of the examples that come with `bootstrap`, to begin with."""
     import bootstrap
 
@@ -23,6 +23,6 @@ def example() -> None:
 
     Example: pomona cloud example > cluster.toml
     """
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
-    tell_example("cluster.example.toml", Screen())
+    tell_example("cluster.example.toml", Console())

@@ -16,7 +16,7 @@ from streaming.errors import AccountError, UsageError
 if TYPE_CHECKING:
     from bootstrap.aws.client import Account
     from bootstrap.monitor.logs import Reader
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
 
 #: Seconds between two looks: EMR Serverless replaces its logs every 15, EMR on nodes every few minutes.
@@ -48,7 +48,7 @@ def tell_logs(
     as_json : bool
     """
     from pomona.cloud.session import open_names, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     if part not in ("step", "driver", "all"):
         raise UsageError(f"--part {part}: it must be step, driver or all")
@@ -56,7 +56,7 @@ def tell_logs(
         raise UsageError(f"--lines {last}: it must be 0, for all, or more")
     if follow and as_json:
         raise UsageError("--follow has no end that --json could wait for: drop one")
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with told():
         from bootstrap.monitor.logs import Reader
         from bootstrap.monitor.runs import find_run
@@ -83,7 +83,7 @@ def tell_logs(
                 _follow(screen, reader, account)
 
 
-def _follow(screen: Screen, reader: Reader, account: Account) -> None:
+def _follow(screen: Console, reader: Reader, account: Account) -> None:
     """Print what comes until the run is over, and once more: the last lines come late."""
     over = False
     while not over:
@@ -104,7 +104,7 @@ def _with_rest(
     return [*made.items()]
 
 
-def _print(screen: Screen, found: Iterable[tuple[str, list[str]]]) -> None:
+def _print(screen: Console, found: Iterable[tuple[str, list[str]]]) -> None:
     for uri, lines in found:
         screen.line(f"== {uri}")
         for line in lines:

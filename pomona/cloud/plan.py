@@ -9,7 +9,7 @@ from pomona.options import DescriptionFile, Json
 
 if TYPE_CHECKING:
     from bootstrap.config.names import Names
-    from bootstrap.config.schema import Description
+    from bootstrap.config.schema import ClusterConfig
 
 
 def tell_plan(file: str, *, as_json: bool) -> None:
@@ -17,7 +17,7 @@ def tell_plan(file: str, *, as_json: bool) -> None:
     from pomona.cloud.artifacts import find_uploads
     from pomona.cloud.render_plan import planned_json, planned_lines, summary_line
     from pomona.cloud.session import open_account, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     with told():
         from bootstrap.aws.client import Account
@@ -25,7 +25,7 @@ def tell_plan(file: str, *, as_json: bool) -> None:
         from bootstrap.config.names import Names
         from bootstrap.deploy.plan import all_requests, plan, remarks
 
-        screen, description = Screen(as_json=as_json), read_description(file)
+        screen, description = Console(as_json=as_json), read_description(file)
         account = open_account(description) if Account.has_credentials() else None
         names = (
             Names(description, account.number, account.partition)
@@ -61,7 +61,7 @@ def tell_plan(file: str, *, as_json: bool) -> None:
     screen.line(summary_line(planned, names.account if account else None, description.region))
 
 
-def _nobody(description: Description) -> Names:
+def _nobody(description: ClusterConfig) -> Names:
     from bootstrap.config.names import NO_ACCOUNT, Names
 
     return Names(description, description.account or NO_ACCOUNT)

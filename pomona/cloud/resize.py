@@ -67,12 +67,12 @@ def resize_and_tell(
     from pomona.cloud.estimate import _estimated, compared_lines
     from pomona.cloud.render_plan import request_lines
     from pomona.cloud.session import _open, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     with told():
         from bootstrap.deploy.clone import resize
 
-        screen, (description, account) = Screen(as_json=as_json), _open(file)
+        screen, (description, account) = Console(as_json=as_json), _open(file)
         made = resize(account.ask, cluster, settings)
         found = _estimated(load, description, made.before, made.after)
         for operation, parameters in made.operations:

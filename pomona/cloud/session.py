@@ -11,10 +11,10 @@ from streaming.errors import AccountError
 if TYPE_CHECKING:
     from bootstrap.aws.client import Account
     from bootstrap.config.names import Names
-    from bootstrap.config.schema import Description
+    from bootstrap.config.schema import ClusterConfig
 
 
-def open_account(description: Description) -> Account:
+def open_account(description: ClusterConfig) -> Account:
     """The account of the caller's credentials; it must be the one that the description names, if it names one.
 
     Raises
@@ -54,7 +54,7 @@ def told() -> Iterator[None]:
         raise AccountError(str(error)) from error
 
 
-def _open(file: str) -> tuple[Description, Account]:
+def _open(file: str) -> tuple[ClusterConfig, Account]:
     """A description of nodes, and the account that they are in."""
     from bootstrap.config.loader import read_description
 

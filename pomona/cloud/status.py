@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pomona.options import DescriptionFile, Json
 
 if TYPE_CHECKING:
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
 
 def status(file: DescriptionFile = "cluster.toml", as_json: Json = False) -> None:
@@ -22,12 +22,12 @@ def status(file: DescriptionFile = "cluster.toml", as_json: Json = False) -> Non
 def tell_state(file: str, *, as_json: bool) -> None:
     """Tell how cluster, steps, jobs and schedule stand."""
     from pomona.cloud.session import open_names, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     with told():
         from bootstrap.monitor.status import state
 
-        screen = Screen(as_json=as_json)
+        screen = Console(as_json=as_json)
         with screen.working("asking"):
             names, account = open_names(file)
             answer = state(names, account.ask)
@@ -45,7 +45,7 @@ def tell_state(file: str, *, as_json: bool) -> None:
     )
 
 
-def _cluster(screen: Screen, cluster: dict[str, Any] | None) -> None:
+def _cluster(screen: Console, cluster: dict[str, Any] | None) -> None:
     if cluster is None:
         return screen.line("cluster      none: `pomona cloud up` makes one")
     screen.line(f"cluster      {cluster['id']} {cluster['state']}{_because(cluster)}")
@@ -63,7 +63,7 @@ def _cluster(screen: Screen, cluster: dict[str, Any] | None) -> None:
         screen.line(f"step         {one['id']} {one['name']} {one['state']}{_because(one)}")
 
 
-def _application(screen: Screen, application: dict[str, Any] | None) -> None:
+def _application(screen: Console, application: dict[str, Any] | None) -> None:
     if application is None:
         return screen.line("application  none: `pomona cloud up` makes one")
     screen.line(f"application  {application['id']} {application['state']}{_because(application)}")

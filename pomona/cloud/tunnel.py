@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bootstrap.aws.client import Account
     from bootstrap.config.names import Names
     from bootstrap.tunnel.commands import Door, Node
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
 
 SSH, SESSION_MANAGER = "ssh", "session-manager"
@@ -62,7 +62,7 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
     import shlex
 
     from pomona.cloud.session import open_names, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from streaming.cache_dir import cache_folder
 
     _require_sense(options)
@@ -70,7 +70,7 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
         from bootstrap.tunnel.commands import GATEWAY, doors
         from bootstrap.tunnel.session import opened
 
-        screen = Screen(as_json=as_json)
+        screen = Console(as_json=as_json)
         with screen.working("asking"):
             names, account = open_names(file)
             node = _node(names, account, options)
@@ -111,7 +111,7 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _until_stopped(screen: Screen) -> Iterator[None]:
+def _until_stopped(screen: Console) -> Iterator[None]:
     """Take Ctrl-C and SIGTERM for what they are here, the ordinary end, so that `ssh` does not outlive the command."""
 
     def stop(*_: object) -> None:

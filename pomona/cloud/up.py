@@ -18,12 +18,12 @@ def up_and_tell(file: str, *, as_json: bool) -> None:
     from pomona.cloud.artifacts import find_uploads
     from pomona.cloud.render_plan import planned_json, planned_lines, summary_line
     from pomona.cloud.session import open_names, told
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     with told():
         from bootstrap.deploy.plan import all_requests, remarks, up
 
-        screen = Screen(as_json=as_json)
+        screen = Console(as_json=as_json)
         names, account = open_names(file)
         description = names.description
         with screen.working("making what is uploaded"):

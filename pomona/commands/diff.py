@@ -10,7 +10,7 @@ import typer
 from pomona.options import Json, LakeArgument
 
 if TYPE_CHECKING:
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.session import Answer
 
 
@@ -31,10 +31,10 @@ def diff(
 
 def tell_diff(lake: str, sides: tuple[str, str], *, images: bool, as_json: bool) -> None:
     """Tell what has changed between two versions or refits; the images by name where asked for."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.diff import KINDS, diff
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("comparing"):
         found = diff(lake, *sides)
     if as_json:
@@ -52,7 +52,7 @@ def tell_diff(lake: str, sides: tuple[str, str], *, images: bool, as_json: bool)
         _tell_refits(screen, found["refits"])
 
 
-def _tell_refits(screen: Screen, found: Answer) -> None:
+def _tell_refits(screen: Console, found: Answer) -> None:
     from pomona.commands.show import _SHOWN
 
     one, other = found["from"], found["to"]

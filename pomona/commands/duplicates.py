@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
-from streaming.errors import LimitPassed, UsageError
+from streaming.errors import ThresholdExceeded, UsageError
 
 if TYPE_CHECKING:
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.similarity.duplicates import Comparison, Pairs
     from pomona.similarity.nearest import Places
     from pomona.similarity.vector_cache import Vectors
@@ -79,16 +79,16 @@ def duplicates_and_tell(
 
     Raises
     ------
-    LimitPassed
+    ThresholdExceeded
         Where comparing all pairs takes so long that it wants to be asked for; the same bytes are told before.
     """
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.session import explained, open_lake
     from pomona.similarity.duplicates import Comparison, same_bytes
     from pomona.similarity.vector_cache import vectors_of
     from streaming.lake.versions import resolve
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     at = open_lake(lake)
     answer: dict[str, Any] = {}
     refusal = None
@@ -113,7 +113,7 @@ def duplicates_and_tell(
     else:
         _tell(screen, answer, near)
     if refusal:
-        raise LimitPassed(refusal)
+        raise ThresholdExceeded(refusal)
 
 
 def _places(vectors: Vectors, label: str | None) -> Places:
@@ -148,7 +148,7 @@ def _named(vectors: Vectors, found: Pairs) -> list[dict[str, Any]]:
     ]
 
 
-def _tell(screen: Screen, answer: dict[str, Any], near: NearOptions | None) -> None:
+def _tell(screen: Console, answer: dict[str, Any], near: NearOptions | None) -> None:
     groups = answer["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
     screen.line(f"same bytes: {images:,} images, {len(groups):,} contents")

@@ -35,10 +35,10 @@ def forget_and_tell(location: str, paths: Sequence[str], *, as_json: bool) -> No
         Where the lake has none of them.
     """
     from pomona.commands.requests import _asked, _show
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from streaming.storage.interface import normalize
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     names = [normalize(path) for path in paths]
     found = _asked(screen, location, "forget", {"paths": names})
     gone = len({*found["features"], *found["quarantine"]})

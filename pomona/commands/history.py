@@ -16,11 +16,11 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
 
 def tell_history(lake: str, as_of: str | None = None, *, as_json: bool) -> None:
     """List the versions of the features."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.history import history as list_versions
     from pomona.queries.session import pin
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("reading the lake"):
         pinned = pin(lake, as_of)
         rows = list_versions(lake, pinned)

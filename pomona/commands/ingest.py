@@ -46,7 +46,7 @@ def ingest(
         bool, typer.Option("--mirror", help="Remove the rows of images that are removed.")
     ] = False,
     remove_limit: RemoveLimit = 0.5,
-    patience: Annotated[
+    retry_timeout: Annotated[
         float, typer.Option(help="Seconds for which a read that fails is tried again.")
     ] = 120.0,
     max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
@@ -67,7 +67,7 @@ def ingest(
 
     Example: pomona ingest ~/Pictures/fruits ./lake --once
     """
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from streaming.ingest.pipeline import ingest as run
     from streaming.ingest.settings import IngestSettings
 
@@ -83,13 +83,13 @@ def ingest(
         sweep_every=sweep_every,
         mirror=mirror,
         remove_limit=remove_limit,
-        patience=patience,
+        retry_timeout=retry_timeout,
         max_pixels=max_pixels,
         one_by_one_above=one_by_one_above,
         max_cpu_seconds=max_cpu_seconds,
         max_failure_rate=max_failure_rate,
     )
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("starting"):
         summary = run(source, lake, settings, screen.batch)
     if as_json:

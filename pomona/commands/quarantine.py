@@ -15,11 +15,11 @@ def tell_quarantine(
     lake: str, reason: str | None, as_of: str | None = None, *, as_json: bool
 ) -> None:
     """List the images in quarantine."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries import status as questions
     from pomona.queries.session import pin
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("reading the lake"):
         pinned = pin(lake, as_of)
         rows = questions.quarantine(lake, reason, pinned)
@@ -64,11 +64,11 @@ def retry_and_tell(location: str, reason: str | None, *, as_json: bool) -> None:
         For a word that is no reason.
     """
     from pomona.commands.requests import _asked
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
     if reason is not None and reason not in set(Reason):
         raise UsageError(f"--reason {reason}: choose one of {', '.join(Reason)}")
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     found = _asked(screen, location, "retry", {"reason": reason})
     if as_json:
         screen.show(found)

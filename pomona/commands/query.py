@@ -17,7 +17,7 @@ from streaming.errors import UsageError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
 
 def query(
@@ -50,11 +50,11 @@ def query_and_tell(
     lake: str, text: str, as_of: str | None = None, *, as_csv: bool, as_json: bool
 ) -> None:
     """Run a query, and print its answer."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.session import pin
     from pomona.sql.query import answered
 
-    screen = Screen(as_json=as_json or as_csv)
+    screen = Console(as_json=as_json or as_csv)
     pinned = pin(lake, as_of)
     if pinned:
         screen.line(f"as of  {pinned.said}")
@@ -67,7 +67,7 @@ def query_and_tell(
             _tell_table(screen, frame)
 
 
-def _tell_table(screen: Screen, frame: DataFrame) -> None:
+def _tell_table(screen: Console, frame: DataFrame) -> None:
     found = list(islice(_as_text(frame), SHOWN + 1))
     keys = {str(place): name for place, name in enumerate(frame.columns)}
     screen.table(keys, [dict(zip(keys, map(_short, row), strict=True)) for row in found[:SHOWN]])
@@ -79,18 +79,18 @@ def _short(cell: str | None) -> str | None:
     return cell if cell is None or len(cell) <= _CELL else f"{cell[: _CELL - 1]}…"
 
 
-def _tell_csv(screen: Screen, frame: DataFrame) -> None:
+def _tell_csv(screen: Console, frame: DataFrame) -> None:
     import pyarrow as pa
     from pyspark.sql.types import NumericType
 
-    from batch_pca.refits.csv_injection import harmless
+    from batch_pca.refits.csv_injection import escape_formulas
 
     rows = _as_text(frame)
     numbers = [isinstance(field.dataType, NumericType) for field in frame.schema.fields]
     screen.write(_csv([frame.columns]))
     while chunk := list(islice(rows, _CHUNK)):
         columns = [
-            column if number else harmless(pa.array(column, pa.string())).to_pylist()
+            column if number else escape_formulas(pa.array(column, pa.string())).to_pylist()
             for column, number in zip(zip(*chunk, strict=True), numbers, strict=True)
         ]
         screen.write(_csv(zip(*columns, strict=True)))
@@ -102,7 +102,7 @@ def _csv(rows: Iterable[Iterable[str | None]]) -> str:
     return buffer.getvalue()
 
 
-def _tell_json(screen: Screen, frame: DataFrame) -> None:
+def _tell_json(screen: Console, frame: DataFrame) -> None:
     from pyspark.sql import functions as F
 
     from streaming.sanitize import visible_json

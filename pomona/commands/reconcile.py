@@ -10,7 +10,7 @@ from pomona.options import Json, LakeArgument, RemoveLimit, SourceArgument
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from streaming.sources.listing import Source
 
 
@@ -41,14 +41,14 @@ def reconcile_and_tell(
 ) -> None:
     """Compare a source with a lake, and mend the differences where asked; `how` is hash and fix."""
     from pomona.commands.requests import _asked, _show
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from streaming.ingest.pipeline import check_apart
     from streaming.lake.layout import Lake
     from streaming.sources.listing import Source
 
     hashes, fix = how
-    screen, from_ = Screen(as_json=as_json), Source.at(source)
-    from_.require(images=False)
+    screen, from_ = Console(as_json=as_json), Source.at(source)
+    from_.validate(images=False)
     found: dict[str, Any] = {}
     if hashes or not fix:
         found = _compared(screen, from_, location, hashes, limit)
@@ -87,15 +87,15 @@ def reconcile_and_tell(
 
 
 def _compared(
-    screen: Screen, source: Source, location: str, hashes: bool, limit: float
+    screen: Console, source: Source, location: str, hashes: bool, limit: float
 ) -> dict[str, Any]:
-    from streaming.lake.image_index import KnownImages
+    from streaming.lake.image_index import ImageIndex
     from streaming.lake.layout import Lake
     from streaming.maintenance.reconcile import compare
-    from streaming.spark.errors import in_one_line
+    from streaming.spark.errors import translate_errors
 
     lake = Lake.at(location)
-    lake.require()
-    with in_one_line(), screen.working("comparing"):
-        known = KnownImages.load(lake)
+    lake.validate()
+    with translate_errors(), screen.working("comparing"):
+        known = ImageIndex.load(lake)
         return compare(lake, source, known, hashes=hashes, limit=limit).as_json()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
-from streaming.errors import FaultError, LimitPassed, SnapshotError, UsageError
+from streaming.errors import ExternalError, SnapshotError, ThresholdExceeded, UsageError
 
 if TYPE_CHECKING:
     from batch_pca.refit import RefitOptions
-    from batch_pca.refits.catalog import PublishedRefit
+    from batch_pca.refits.catalog import RefitRow
     from batch_pca.refits.drift import DriftLimits
 
 
@@ -82,12 +82,12 @@ def drift_limits(texts: Sequence[str]) -> DriftLimits:
 
 def refit_and_tell(
     lake: str, options: RefitOptions, *, fail_on_drift: bool = False, as_json: bool
-) -> PublishedRefit:
-    """Refit once, and say what came of it; LimitPassed where it has drifted and that is to be a failure."""
+) -> RefitRow:
+    """Refit once, and say what came of it; ThresholdExceeded where it has drifted and that is to be a failure."""
     from batch_pca.refit import refit
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("refitting"):
         made = refit(lake, options)
     if as_json:
@@ -96,7 +96,7 @@ def refit_and_tell(
         for line in refit_lines(made):
             screen.line(line)
     if fail_on_drift and made.drift_passed:
-        raise LimitPassed(f"refit {made.refit_id} has drifted: {made.drift_passed}")
+        raise ThresholdExceeded(f"refit {made.refit_id} has drifted: {made.drift_passed}")
     return made
 
 
@@ -107,31 +107,31 @@ def refit_every(
 
     A lake that has too few rows yet, or a fault that may pass, is told and tried again next time.
     """
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.output.durations import parse_duration
     from streaming.signals import stop_requested
 
     seconds = parse_duration(every)
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     from streaming.lake.layout import Lake
     from streaming.spark.session import start_session
     from streaming.storage.interface import is_s3
 
     at = Lake.at(lake)
-    at.require()
+    at.validate()
     start_session(s3=is_s3(at.root))  # its own handlers of signals come before ours
     with stop_requested() as stop:
         while not stop.is_set():
             due = time.monotonic() + seconds
             try:
                 refit_and_tell(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
-            except (FaultError, SnapshotError) as error:
+            except (ExternalError, SnapshotError) as error:
                 screen.line(f"no refit this time: {error}")
             while time.monotonic() < due and not stop.wait(0.2):
                 pass
 
 
-def refit_lines(made: PublishedRefit) -> list[str]:
+def refit_lines(made: RefitRow) -> list[str]:
     """What a refit did, for people."""
     kept = f"{made.components} components explain {made.explained:.1%} of the variance"
     asked = [f"as of: {made.as_of}"] if made.as_of else []
@@ -165,7 +165,7 @@ def refit_lines(made: PublishedRefit) -> list[str]:
     ]
 
 
-def refit_json(made: PublishedRefit) -> dict[str, Any]:
+def refit_json(made: RefitRow) -> dict[str, Any]:
     """The same, for a script."""
     from batch_pca.refits.lineage import drift_json
 

@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
 
 
 _SHOWN = 20  # paths of each kind
 
 
-def _asked(screen: Screen, location: str, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    from streaming.ingest.request_client import ask
+def _asked(screen: Console, location: str, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    from streaming.ingest.request_client import submit_and_wait
     from streaming.lake.layout import Lake
     from streaming.maintenance.requests import Request
-    from streaming.spark.errors import in_one_line
+    from streaming.spark.errors import translate_errors
 
     lake = Lake.at(location)
-    lake.require()
-    with in_one_line(), screen.working("waiting for its turn"):
-        answer: dict[str, Any] = ask(lake, Request(kind, arguments))
+    lake.validate()
+    with translate_errors(), screen.working("waiting for its turn"):
+        answer: dict[str, Any] = submit_and_wait(lake, Request(kind, arguments))
         return answer
 
 
-def _show(screen: Screen, heading: str, paths: Sequence[str]) -> None:
+def _show(screen: Console, heading: str, paths: Sequence[str]) -> None:
     if not paths:
         return
     screen.line(heading)

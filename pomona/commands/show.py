@@ -10,7 +10,7 @@ from pomona.options import AsOf, Json, LakeArgument
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.session import Answer
 
 
@@ -36,11 +36,11 @@ _SHOWN = 20  # images of each kind, components, labels
 
 def tell_show(lake: str, path: str | None, as_of: str | None, *, as_json: bool) -> None:
     """Tell what a lake held, what became of an image, or where a refit comes from."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.image_history import show_image, show_lake
     from pomona.queries.provenance import find_refit, show_refit
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("reading the lake"):
         refit_id = path and find_refit(lake, path)
         if refit_id and as_of is not None:
@@ -61,7 +61,7 @@ def tell_show(lake: str, path: str | None, as_of: str | None, *, as_json: bool) 
         _tell_image(screen, found)
 
 
-def _tell_lake(screen: Screen, found: Answer) -> None:
+def _tell_lake(screen: Console, found: Answer) -> None:
     screen.line(f"as of     {found['as_of']['meant']}")
     screen.line(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
     screen.line(f"model     {found['model_id'] or 'none yet'}")
@@ -72,7 +72,7 @@ def _tell_lake(screen: Screen, found: Answer) -> None:
         screen.table({"label": "label", "rows": "rows"}, labels)
 
 
-def _tell_refit(screen: Screen, found: Answer) -> None:
+def _tell_refit(screen: Console, found: Answer) -> None:
     model = found["model"] or {}
     asked = {name: value for name, value in found["asked"].items() if value is not None}
     screen.line(
@@ -92,7 +92,7 @@ def _tell_refit(screen: Screen, found: Answer) -> None:
     screen.line(f"folder    {found['folder']}")
 
 
-def _tell_image(screen: Screen, found: Answer) -> None:
+def _tell_image(screen: Console, found: Answer) -> None:
     screen.line(f"as of     {found['as_of']['meant']}")
     screen.line(f"path      {found['path']}")
     row, bad, place = found["row"], found["quarantine"], found["place"]

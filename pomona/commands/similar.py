@@ -35,11 +35,11 @@ def similar_and_tell(
     lake: str, image: str, top: int, as_of: str | None, *, report: str | None, as_json: bool
 ) -> None:
     """Tell which images are most like one, and write a page of them where one is asked for."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries.session import pin
     from pomona.similarity.search import similar
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("comparing"):
         pinned = pin(lake, as_of)
         found = similar(lake, image, top, pinned)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
-from streaming.errors import LimitPassed, UsageError
+from streaming.errors import ThresholdExceeded, UsageError
 
 
 def status(
@@ -35,13 +35,13 @@ def tell_status(
     lake: str, max_age: Sequence[str] = (), as_of: str | None = None, *, as_json: bool
 ) -> None:
     """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.queries.freshness`."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.output.durations import ago
     from pomona.queries import status as questions
 
     if max_age:
         return sound_alarm(lake, max_age, as_json=as_json)
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("reading the lake"):
         answer = questions.status(lake, as_of)
     if as_json:
@@ -75,13 +75,13 @@ def tell_status(
 
 
 def sound_alarm(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
-    """Tell when a lake has last seen anything; LimitPassed where something is older than its `max_age`."""
-    from pomona.output.console import Screen
+    """Tell when a lake has last seen anything; ThresholdExceeded where something is older than its `max_age`."""
+    from pomona.output.console import Console
     from pomona.output.durations import ago
     from pomona.queries.freshness import WATCHED, overdue, parse_limits, pulse
 
     limits = parse_limits(max_age)
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("reading the lake"):
         answer = pulse(lake)
     late = overdue(answer, limits)
@@ -97,4 +97,4 @@ def sound_alarm(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
             )
             screen.line(f"{f'last {what}':<12} {told or 'none yet'}")
     if late:
-        raise LimitPassed(f"{answer['lake']}: {'; '.join(item['told'] for item in late)}")
+        raise ThresholdExceeded(f"{answer['lake']}: {'; '.join(item['told'] for item in late)}")

@@ -10,14 +10,14 @@ from pomona.options import Json, LakeArgument
 
 def stop_and_tell(lake: str, *, as_json: bool) -> None:
     """End the process that writes a lake, and wait for that."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from streaming.lake.layout import Lake
     from streaming.maintenance.stop import stop
-    from streaming.spark.errors import in_one_line
+    from streaming.spark.errors import translate_errors
 
-    screen, at, started = Screen(as_json=as_json), Lake.at(lake), time.monotonic()
-    at.require_room()
-    with in_one_line(), screen.working("waiting for its end"):
+    screen, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
+    at.ensure_writable_location()
+    with translate_errors(), screen.working("waiting for its end"):
         holder = stop(at)
     seconds = time.monotonic() - started
     if as_json:

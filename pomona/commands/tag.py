@@ -36,10 +36,10 @@ def tell_tags(
     lake: str, name: str | None, as_of: str | None, *, force: bool, delete: bool, as_json: bool
 ) -> None:
     """List the tags, or give or take one."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from pomona.queries import tags
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     with screen.working("reading the lake"):
         if name is None:
             rows = tags.tags(lake)

@@ -7,12 +7,12 @@ from pomona.options import Json, LakeArgument
 
 def upgrade_and_tell(location: str, *, as_json: bool) -> None:
     """Upgrade, and say what that was."""
-    from pomona.output.console import Screen
+    from pomona.output.console import Console
     from streaming.lake.format_version import FORMAT
     from streaming.lake.layout import Lake
     from streaming.maintenance.upgrade import upgrade
 
-    screen = Screen(as_json=as_json)
+    screen = Console(as_json=as_json)
     root = Lake.at(location).root
     with screen.working("upgrading"):
         done = upgrade(location)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from pomona.commands.history import tell_history
 from pomona.commands.ingest import summary_lines
 from pomona.commands.quarantine import tell_quarantine
 from pomona.commands.refit import refit_lines
 from pomona.demo.images import SAMPLE_LABELS, write_broken, write_samples
-from pomona.output.console import Screen
+from pomona.output.console import Console
 from pomona.queries import status as questions
 from streaming.errors import PomonaError
 from streaming.featurize.results import BatchResult
@@ -27,7 +27,7 @@ from streaming.lake.layout import Lake
 from streaming.model.store import ensure_model
 from streaming.model.weights import RANDOM, WeightsUnavailable
 from streaming.outcomes import Outcome
-from streaming.spark.errors import explain
+from streaming.spark.errors import translate_exception
 
 PER_LABEL = 20  # in each of the two deliveries
 REFIT = RefitOptions(FitOptions(variance=0.95))
@@ -43,7 +43,7 @@ def run(folder: str, weights: str | None = None) -> None:
     weights : str, optional
         As of `ingest`; without any, ImageNet's, or random ones where those cannot be fetched.
     """
-    screen = Screen()
+    screen = Console()
     place = _free(Path(folder))
     show = Demonstration(screen, place / "images", place / "lake")
     try:
@@ -51,7 +51,7 @@ def run(folder: str, weights: str | None = None) -> None:
         show.export(weights)
         summary = show.stream()
     except OSError as error:  # the folder cannot be written to, or the disk is full
-        raise explain(error) from error
+        raise translate_exception(error) from error
     if summary:
         _tell(screen, show, summary)
 
@@ -59,10 +59,10 @@ def run(folder: str, weights: str | None = None) -> None:
 class Demonstration:
     """The steps, in order; each says what it does."""
 
-    def __init__(self, screen: Screen, source: Path, lake: Path) -> None:
+    def __init__(self, screen: Console, source: Path, lake: Path) -> None:
         self.source, self.lake = str(source), str(lake)
-        self.first_refit: PublishedRefit | None = None
-        self.last_refit: PublishedRefit | None = None
+        self.first_refit: RefitRow | None = None
+        self.last_refit: RefitRow | None = None
         self._screen = screen
         self._expected = 0
         self._first_delivery_is_in = threading.Event()
@@ -140,7 +140,7 @@ class Demonstration:
             self._expected += PER_LABEL * len(SAMPLE_LABELS)
             write_samples(Path(self.source), PER_LABEL, start=PER_LABEL)
         except (PomonaError, OSError) as error:
-            self._fault = explain(error)
+            self._fault = translate_exception(error)
             self._stop.set()
 
 
@@ -148,7 +148,7 @@ def _done(summary: IngestSummary) -> int:
     return summary.outcomes[Outcome.FEATURES] + summary.outcomes[Outcome.QUARANTINE]
 
 
-def _tell(screen: Screen, show: Demonstration, summary: IngestSummary) -> None:
+def _tell(screen: Console, show: Demonstration, summary: IngestSummary) -> None:
     assert show.first_refit
     assert show.last_refit
     lake = shlex.quote(show.lake)

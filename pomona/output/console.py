@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from streaming.outcomes import Outcome
-from streaming.sanitize import visible, visible_json
+from streaming.sanitize import escape_text, visible_json
 
 if TYPE_CHECKING:  # these bring Spark with them, and some commands do without
     from streaming.featurize.results import BatchResult
     from streaming.ingest.settings import IngestSummary
 
 
-class Screen:
+class Console:
     """Results go to standard output; with ``--json`` they alone do, and progress goes to standard error.
 
     Parameters
@@ -31,15 +31,15 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._out = Console(highlight=False, soft_wrap=True, emoji=False)  # :apple: is a name
+        self._out = RichConsole(highlight=False, soft_wrap=True, emoji=False)  # :apple: is a name
         if not self._out.is_terminal:
             self._out.width = 2000  # a file has no width; do not fold what a script may read
-        self._progress = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self._progress = RichConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._status: Status | None = None
 
     def line(self, text: str = "") -> None:
         """Say something that is no result, in one line."""
-        (self._progress if self.as_json else self._out).print(visible(text), markup=False)
+        (self._progress if self.as_json else self._out).print(escape_text(text), markup=False)
 
     def show(self, answer: Any) -> None:
         """Print a result as JSON."""
@@ -48,16 +48,16 @@ class Screen:
     def write(self, text: str) -> None:
         """Print lines of a result as they are; on a terminal, without what it would obey."""
         if self._out.is_terminal:
-            text = "\n".join(map(visible, text.split("\n")))
+            text = "\n".join(map(escape_text, text.split("\n")))
         print(text, end="")
 
     def table(self, columns: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
         """Print rows; `columns` are heading by key."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in columns.values():
-            table.add_column(Text(visible(heading)), overflow="fold")  # [x] is no markup here
+            table.add_column(Text(escape_text(heading)), overflow="fold")  # [x] is no markup here
         for row in rows:
-            table.add_row(*(Text(visible(_cell(row[key]))) for key in columns))
+            table.add_row(*(Text(escape_text(_cell(row[key]))) for key in columns))
         self._out.print(table)
 
     @contextmanager
@@ -94,4 +94,4 @@ def _cell(value: Any) -> str:
 
 def fail(message: str) -> None:
     """Say in one line what went wrong."""
-    print(f"pomona: {visible(' '.join(message.split()))}", file=sys.stderr)
+    print(f"pomona: {escape_text(' '.join(message.split()))}", file=sys.stderr)

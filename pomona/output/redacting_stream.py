@@ -11,10 +11,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import IO, Any
 
-from streaming.sanitize import redacted, visible, without_own_secrets
+from streaming.sanitize import escape_text, redact, redact_environment_secrets
 
 
-class Discreet:
+class RedactingStream:
     """A text stream that keeps secrets to itself; all else is the stream's own.
 
     Parameters
@@ -37,13 +37,13 @@ class Discreet:
 
 
 @contextmanager
-def discreetly() -> Iterator[None]:
-    """Have all that this process says pass through `Discreet`, tracebacks and other packages' words included."""
+def redact_output() -> Iterator[None]:
+    """Have all that this process says pass through `RedactingStream`, tracebacks and other packages' words included."""
     sys.excepthook = _tell
-    out: Any = Discreet(
-        sys.stdout, without_own_secrets
+    out: Any = RedactingStream(
+        sys.stdout, redact_environment_secrets
     )  # a script reads it: names stay as they are
-    err: Any = Discreet(sys.stderr, redacted)
+    err: Any = RedactingStream(sys.stderr, redact)
     with redirect_stdout(out), redirect_stderr(err):
         warnings = logging.StreamHandler()
         warnings.setFormatter(OneLine("pomona: %(message)s"))
@@ -55,7 +55,7 @@ def discreetly() -> Iterator[None]:
 
 def _tell(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
     """What the interpreter does with an exception that nobody has caught, when all else is over."""
-    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, stack))))
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, stack))))
 
 
 class OneLine(logging.Formatter):
@@ -63,5 +63,5 @@ class OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Fill the format, with what the message holds made visible."""
-        record.message = visible(record.message)
+        record.message = escape_text(record.message)
         return super().formatMessage(record)

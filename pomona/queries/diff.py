@@ -19,7 +19,7 @@ from streaming.lake.versions import Pinned, resolve
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-    from batch_pca.refits.catalog import PublishedRefit
+    from batch_pca.refits.catalog import RefitRow
 
 _COLUMNS = ["path", "label", "content_hash"]
 KINDS = ("added", "removed", "replaced")
@@ -30,7 +30,7 @@ class Side:
     """One of the two that are compared: a version, and the refit that was named, or the last one made of it."""
 
     pinned: Pinned
-    refit: PublishedRefit | None
+    refit: RefitRow | None
 
 
 def diff(location: str, one: str, other: str) -> Answer:
@@ -79,7 +79,7 @@ def diff(location: str, one: str, other: str) -> Answer:
         }
 
 
-def _side(lake: Lake, refits: list[PublishedRefit], word: str) -> Side:
+def _side(lake: Lake, refits: list[RefitRow], word: str) -> Side:
     named = [made for made in refits if made.refit_id == word]
     pinned = resolve(lake, str(named[0].features_version) if named else word)
     of_it = named or [made for made in refits if made.features_version == pinned.number]
@@ -128,7 +128,7 @@ def _contents(table: DeltaTable, names: set[str]) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *read])
 
 
-def compare_refits(one: PublishedRefit, other: PublishedRefit) -> Answer:
+def compare_refits(one: RefitRow, other: RefitRow) -> Answer:
     """Compare two refits of one model.
 
     Returns
@@ -159,7 +159,7 @@ def compare_refits(one: PublishedRefit, other: PublishedRefit) -> Answer:
     }
 
 
-def _refit(made: PublishedRefit) -> Answer:
+def _refit(made: RefitRow) -> Answer:
     return {
         "refit_id": made.refit_id,
         "features_version": made.features_version,

@@ -17,7 +17,7 @@ from streaming.lake.versions import Pinned, resolve, version_at
 from streaming.storage.interface import normalize
 
 if TYPE_CHECKING:
-    from batch_pca.refits.catalog import PublishedRefit
+    from batch_pca.refits.catalog import RefitRow
 
 _OF_A_VERSION = ["content_hash", "length", "modification_time", "ingested_at", "model_id"]
 _COMES = ("insert", "update_postimage")
@@ -146,13 +146,13 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
     return [plain(version) for version in found]
 
 
-def _refits(lake: Lake, pinned: Pinned) -> list[PublishedRefit]:
+def _refits(lake: Lake, pinned: Pinned) -> list[RefitRow]:
     from batch_pca.refits.catalog import published
 
     return [made for made in published(lake) if made.features_version <= pinned.number]
 
 
-def _place(refits: list[PublishedRefit], row: Answer) -> Answer | None:
+def _place(refits: list[RefitRow], row: Answer) -> Answer | None:
     """Where an image lies on the components of the latest refit of its model, whether that has seen it or not."""
     from batch_pca.refits.load import read_fit
 
@@ -166,7 +166,7 @@ def _place(refits: list[PublishedRefit], row: Answer) -> Answer | None:
     return None
 
 
-def seen(made: PublishedRefit, path: str, versions: list[Answer]) -> Answer | None:
+def seen(made: RefitRow, path: str, versions: list[Answer]) -> Answer | None:
     """What a refit saw of a path; None where it saw nothing."""
     at = made.features_version
     for version in versions:

@@ -12,7 +12,7 @@ from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path, normalize
 
 if TYPE_CHECKING:
-    from batch_pca.refits.catalog import PublishedRefit
+    from batch_pca.refits.catalog import RefitRow
 
 
 def find_refit(location: str, word: str) -> str | None:
@@ -44,7 +44,7 @@ def find_refit(location: str, word: str) -> str | None:
         return _beside(word, refits) or _by_hash(word, refits)
 
 
-def _beside(word: str, refits: dict[str, PublishedRefit]) -> str | None:
+def _beside(word: str, refits: dict[str, RefitRow]) -> str | None:
     """By the ``refit.json`` of a copied folder."""
     from batch_pca.refits.lineage import FILE
 
@@ -59,7 +59,7 @@ def _beside(word: str, refits: dict[str, PublishedRefit]) -> str | None:
     return named if named in refits else None
 
 
-def _by_hash(word: str, refits: dict[str, PublishedRefit]) -> str | None:
+def _by_hash(word: str, refits: dict[str, RefitRow]) -> str | None:
     """By the bytes of a CSV."""
     from batch_pca.refits.lineage import FILE
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from streaming.delta.reader import table_faults
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import Pinned, resolve
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 
 Answer = dict[str, Any]
 _LONGEST = 400
@@ -20,7 +20,7 @@ _LONGEST = 400
 def open_lake(location: str) -> Lake:
     """The lake at a location, of this format or an older one; LakeError where there is none."""
     lake = Lake.at(location)
-    lake.require(older_too=True)
+    lake.validate(older_too=True)
     return lake
 
 
@@ -29,11 +29,11 @@ def explained() -> Iterator[None]:
     """Turn what delta-rs and the storage raise into one line."""
     try:
         yield
-    except (TransientFault, OSError, *table_faults()) as error:
+    except (TransientError, OSError, *table_faults()) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         if len(line) > _LONGEST:  # some quote all that they know of a file; the cause stands last
             line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
-        raise FaultError(
+        raise ExternalError(
             f"{line} (nothing was changed; if it says so again, a file of the lake is gone or damaged)"
         ) from error
 

@@ -16,7 +16,7 @@ from streaming.errors import PomonaError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import Pinned, reigned_until, resolve, version_at
 from streaming.outcomes import Reason
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -137,15 +137,15 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
     """Images that the next run would take; None where the source is out of reach from here."""
     if not source:
         return None
-    from streaming.lake.image_index import KnownImages
+    from streaming.lake.image_index import ImageIndex
     from streaming.sources.listing import Source
 
     try:
         where = Source(source)
-        where.require(images=False)
-        known = KnownImages.load(lake)
+        where.validate(images=False)
+        known = ImageIndex.load(lake)
         return sum(1 for _ in known.missing_or_changed(where.images()))
-    except (PomonaError, TransientFault, OSError):
+    except (PomonaError, TransientError, OSError):
         return None
 
 

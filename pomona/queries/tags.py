@@ -13,7 +13,7 @@ from streaming.lake.tags import Tag, check_tag, find_tag, read_tags, set_tag
 from streaming.lake.versions import resolve
 from streaming.maintenance.requests import Request
 from streaming.maintenance.set_retention import KEEP
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 
 def tags(location: str) -> list[Answer]:
@@ -53,10 +53,10 @@ def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
 
 def _keep(lake: Lake, days: int) -> None:
     """Have whoever holds the lake, or this process, tell the tables."""
-    from streaming.ingest.request_client import ask
+    from streaming.ingest.request_client import submit_and_wait
 
-    lake.require()
-    ask(lake, Request(KEEP, {"days": days}))
+    lake.validate()
+    submit_and_wait(lake, Request(KEEP, {"days": days}))
 
 
 def untag(location: str, name: str) -> Answer:
@@ -66,7 +66,7 @@ def untag(location: str, name: str) -> Answer:
         found = find_tag(lake, name)
         if found is None:
             raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists those that it has")
-        storage_of(lake.root).delete(f"{lake.tags}/{name}.json")
+        open_storage(lake.root).delete(f"{lake.tags}/{name}.json")
         return _tag(found)
 
 

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from pomona.similarity.search import Likeness
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
-from streaming.sanitize import visible_html
-from streaming.storage.interface import TransientFault
-from streaming.storage.open import storage_of
-from streaming.storage.retry import with_patience
+from streaming.sanitize import escape_html
+from streaming.storage.interface import TransientError
+from streaming.storage.open import open_storage
+from streaming.storage.retry import retry_transient
 
-_PATIENCE = 10.0  # seconds for one picture: the page is made without it then
+_SETTLE_TIMEOUT = 10.0  # seconds for one picture: the page is made without it then
 _CSS = """:root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.5rem}ol{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));
@@ -29,11 +29,11 @@ li.asked{border:3px solid}img,.none{width:100%;aspect-ratio:1;background:#fff;bo
 
 
 def write_page(likeness: Likeness, file: Path) -> None:
-    """Write the page; FaultError where the file cannot be written."""
+    """Write the page; ExternalError where the file cannot be written."""
     try:
         file.write_text(page(likeness), encoding="utf-8")
     except OSError as error:
-        raise FaultError(
+        raise ExternalError(
             f"--report {file}: {error.strerror}: name a file in a folder that you may write to"
         ) from error
 
@@ -47,8 +47,8 @@ def page(likeness: Likeness) -> str:
         Its pictures are read from where they lie; in place of one that cannot be read stands why.
     """
     label, votes = likeness.votes[0] if likeness.votes else ("none", 0)
-    title = visible_html(f"Images like {likeness.image}")
-    vote = visible_html(f"{votes} of the nearest {len(likeness.neighbours)} say: {label}")
+    title = escape_html(f"Images like {likeness.image}")
+    vote = escape_html(f"{votes} of the nearest {len(likeness.neighbours)} say: {label}")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
@@ -62,27 +62,27 @@ takes them.</p>
 
 
 def _items(likeness: Likeness) -> Iterator[str]:
-    own = visible_html(likeness.label or "not in the lake")
+    own = escape_html(likeness.label or "not in the lake")
     picture = _picture(likeness.image, likeness.content_hash)
-    yield f'<li class="asked">{picture}<b>asked: {own}</b><small>{visible_html(likeness.image)}</small></li>'
+    yield f'<li class="asked">{picture}<b>asked: {own}</b><small>{escape_html(likeness.image)}</small></li>'
     for one in likeness.neighbours:
         yield (
-            f"<li>{_picture(one.path, one.content_hash)}<b>{visible_html(one.label)}</b>"
-            f"<small>cosine {one.cosine:.6f}</small><small>{visible_html(one.path)}</small></li>"
+            f"<li>{_picture(one.path, one.content_hash)}<b>{escape_html(one.label)}</b>"
+            f"<small>cosine {one.cosine:.6f}</small><small>{escape_html(one.path)}</small></li>"
         )
 
 
 def _picture(path: str, content_hash: str) -> str:
     try:
-        content = with_patience(lambda: storage_of(path).read_once(path), _PATIENCE)
+        content = retry_transient(lambda: open_storage(path).read_once(path), _SETTLE_TIMEOUT)
         pixels = decode(content, DecodeSettings()).pixels
-    except (FileNotFoundError, PermissionError, TransientFault, UndecodableImage) as error:
-        return f'<div class="none">no picture: {visible_html(type(error).__name__)}</div>'
+    except (FileNotFoundError, PermissionError, TransientError, UndecodableImage) as error:
+        return f'<div class="none">no picture: {escape_html(type(error).__name__)}</div>'
     buffer = io.BytesIO()
     Image.fromarray(((pixels + 1) * 127.5).round().astype(np.uint8)).save(
         buffer, "JPEG", quality=90
     )
-    told = visible_html(f"The image {path}")
+    told = escape_html(f"The image {path}")
     changed = hashlib.sha256(content).hexdigest() != content_hash
     note = "<small>has changed since it was ingested</small>" if changed else ""
     return f'<img alt="{told}" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">{note}'

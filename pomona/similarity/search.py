@@ -20,10 +20,10 @@ from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.lake.layout import Lake
 from streaming.lake.versions import Pinned, resolve
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.model.store import ensure_model, find_model, read_model
 from streaming.storage.interface import normalize
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ def similar(
 def _features_of(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[np.float64], str]:
     """Features (width,) of a picture that is not in the lake, and the SHA-256 of its bytes."""
     try:
-        storage_of(path).stat(path)  # a folder or a pipe is none
-        content = storage_of(path).read(path)
+        open_storage(path).stat(path)  # a folder or a pipe is none
+        content = open_storage(path).read(path)
     except OSError as error:
         raise SourceError(
             f"{path}: no image of version {vectors.version} of the lake, and no picture that can be read "
@@ -163,7 +163,7 @@ def _features_of(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[np.fl
     ).hexdigest()
 
 
-def _model(lake: Lake, vectors: Vectors) -> Extractor:
+def _model(lake: Lake, vectors: Vectors) -> ModelInfo:
     if find_model(lake.models) is None:
         raise LakeError(f"{lake.models}: holds no model: ask about an image of the lake")
     extractor = ensure_model(lake.models, None)

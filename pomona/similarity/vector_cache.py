@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from streaming.cache_dir import cache_folder
 from streaming.delta.reader import open_table, query, rows_of
-from streaming.errors import FaultError, SnapshotError
+from streaming.errors import ExternalError, SnapshotError
 from streaming.lake.layout import Lake
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def vectors_of(lake: Lake, version: int) -> Vectors:
     ------
     SnapshotError
         Where the version has rows of two models, or values that are no numbers.
-    FaultError
+    ExternalError
         Where the disk has no room for it.
     """
     table = open_table(lake.features, version)
@@ -125,7 +125,7 @@ def vectors_of(lake: Lake, version: int) -> Vectors:
         _build(table, lake, folder)
         found = _open(folder)
         if found is None:
-            raise FaultError(f"{folder}: vanished or damaged while it was made; try again")
+            raise ExternalError(f"{folder}: vanished or damaged while it was made; try again")
     with suppress(OSError):
         os.utime(folder)
     _forget_old(folder.parent)
@@ -166,7 +166,7 @@ def _require_room(table: DeltaTable, folder: Path) -> None:
     needed = rows["rows"] * (rows["width"] or 0) * 4
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
-        raise FaultError(
+        raise ExternalError(
             f"{folder.parent}: {rows['rows']:,} vectors take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: "
             "make room, or have XDG_CACHE_HOME name a folder on another disk"
         )

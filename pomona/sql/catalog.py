@@ -14,7 +14,7 @@ from streaming.delta.tables import is_table, read_table
 from streaming.errors import LakeError, PlatformError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import Pinned, reigned_until, version_at
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 #: What a query may read.
 TABLES = ("features", "quarantine", "refits", "reduced")
@@ -124,7 +124,7 @@ def _register_reduced(session: SparkSession, lake: Lake, refits: list[str]) -> N
     # Spark makes the folder of a partition where there is none: of a refit that somebody has removed.
     there = {
         file.path.removeprefix(f"{lake.reduced}/").partition("/parquet/")[0]
-        for file in storage_of(lake.reduced).list(lake.reduced)
+        for file in open_storage(lake.reduced).list(lake.reduced)
         if "/parquet/" in file.path
     }
     partitions = " ".join(

@@ -14,7 +14,7 @@ from pomona.sql.catalog import TABLES, lake_session, register
 from pomona.sql.validate import check_query, first_line
 from streaming.errors import PomonaError, UsageError
 from streaming.lake.versions import Pinned, resolve
-from streaming.spark.errors import explain
+from streaming.spark.errors import translate_exception
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3
 
@@ -53,4 +53,6 @@ def answered(location: str, text: str, as_of: str | Pinned | None = None) -> Ite
         raise UsageError(f"query: {first_line(error)}") from error
     except (PySparkException, Py4JError) as error:
         line = first_line(error)
-        raise (PomonaError(f"query: {line}") if line.startswith("[") else explain(error)) from error
+        raise (
+            PomonaError(f"query: {line}") if line.startswith("[") else translate_exception(error)
+        ) from error

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def turn(location: str) -> Iterator[None]:
+def commit_lock(location: str) -> Iterator[None]:
     """Wait until no other process commits to a table of this lake in its turn; the lock is on the lake's folder.
 
     Parameters

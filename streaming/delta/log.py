@@ -12,7 +12,7 @@ from typing import Any
 
 from streaming.errors import LakeError
 from streaming.storage.interface import StoredFile
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
 # On S3 each commit is a request, and waits for its answer.
@@ -119,7 +119,7 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
         Normalized URI of the table.
     last : int, optional
     """
-    commits = list_commits(storage_of(location).list(f"{location}/_delta_log"))
+    commits = list_commits(open_storage(location).list(f"{location}/_delta_log"))
     if last is not None:
         commits = commits[-last:]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -149,7 +149,7 @@ def read_back(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
     oldest : int
         Where to end; the log may end before.
     """
-    storage = storage_of(location)
+    storage = open_storage(location)
     for number in range(newest, oldest - 1, -1):
         path = f"{location}/_delta_log/{number:020}.json"
         try:
@@ -160,7 +160,7 @@ def read_back(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
 
 
 def _info(path: str) -> dict[str, Any]:
-    for action in parse_actions(path, storage_of(path).read(path), b'"commitInfo"'):
+    for action in parse_actions(path, open_storage(path).read(path), b'"commitInfo"'):
         info = action.get("commitInfo")
         if isinstance(info, dict):
             return info

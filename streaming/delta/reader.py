@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from streaming.storage.interface import TransientFault, is_s3
-from streaming.storage.retry import with_patience
+from streaming.storage.interface import TransientError, is_s3
+from streaming.storage.retry import retry_transient
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -29,7 +29,7 @@ def open_table(location: str, version: int | None = None) -> DeltaTable:
 
     Raises
     ------
-    TransientFault
+    TransientError
         When S3 did not hand it out for longer than patience lasts.
     """
     return _open(location, _options(location), version)
@@ -43,7 +43,7 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
             path = location.removeprefix("file:")
             return DeltaTable(path, version=version, storage_options=options)
 
-    return with_patience(open_)
+    return retry_transient(open_)
 
 
 def table_faults() -> tuple[type[Exception], type[Exception]]:
@@ -64,7 +64,7 @@ def _may_pass(location: str) -> Iterator[None]:
         if not is_s3(location):
             raise
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # it colours its messages
-        raise TransientFault(f"{location}: {' '.join(text.split())}") from error
+        raise TransientError(f"{location}: {' '.join(text.split())}") from error
 
 
 def open_tables(*locations: str) -> list[DeltaTable]:

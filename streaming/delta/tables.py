@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streaming.delta.commit_lock import turn
-from streaming.storage.open import storage_of
+from streaming.delta.commit_lock import commit_lock
+from streaming.storage.open import open_storage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -19,7 +19,7 @@ def create_table(spark: SparkSession, location: str, table: Table) -> None:
     """Create a table where there is none; one commit, so that no half of a contract is ever there."""
     if is_table(location):
         return
-    with turn(location):
+    with commit_lock(location):
         _create_table(spark, location, table)
 
 
@@ -29,7 +29,7 @@ def _create_table(spark: SparkSession, location: str, table: Table) -> None:
     if is_table(location):  # while this one waited
         return
     # What a creation leaves that is killed before its commit; Delta takes the folder for a table, and finds none.
-    storage_of(location).delete_tree(f"{location}/_delta_log")
+    open_storage(location).delete_tree(f"{location}/_delta_log")
     builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
     for column in table.columns:
         builder = builder.addColumn(
@@ -48,7 +48,7 @@ def contract_properties(table: Table) -> dict[str, str]:
 
 def is_table(location: str) -> bool:
     """Whether there is a Delta table, told by its log alone."""
-    log = storage_of(location).list(f"{location}/_delta_log")
+    log = open_storage(location).list(f"{location}/_delta_log")
     return any(file.path.endswith((".json", ".parquet")) for file in log)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from streaming.delta.log import AT_ONCE, Commit, forwards, list_commits, parse_actions, read_commits
 from streaming.delta.reader import open_table
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 _CHECKPOINT = re.compile(r"/_delta_log/(\d{20})\.checkpoint\b")
 
@@ -38,7 +38,7 @@ def commit_times(location: str) -> dict[int, datetime]:
 
 
 def _listed(location: str) -> tuple[list[Commit], list[int]]:
-    files = list(storage_of(location).list(f"{location}/_delta_log"))
+    files = list(open_storage(location).list(f"{location}/_delta_log"))
     found = (_CHECKPOINT.search(file.path) for file in files)
     return list_commits(files), sorted({int(match[1]) for match in found if match})
 
@@ -76,7 +76,7 @@ def oldest_whole(location: str, versions: list[int]) -> int:
 
     def lost(commit: Commit) -> bool:
         path = commit.file.path
-        actions = parse_actions(path, storage_of(path).read(path), b'"remove"')
+        actions = parse_actions(path, open_storage(path).read(path), b'"remove"')
         removed = (action["remove"]["path"] for action in actions if "remove" in action)
         return any(name not in there and unquote(name) not in there for name in removed)
 
@@ -89,4 +89,4 @@ def oldest_whole(location: str, versions: list[int]) -> int:
 
 def _names(location: str) -> set[str]:
     below = f"{location}/"
-    return {file.path.removeprefix(below) for file in storage_of(location).list(location)}
+    return {file.path.removeprefix(below) for file in open_storage(location).list(location)}

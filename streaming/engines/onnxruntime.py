@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streaming.engines import gpu as gpus
 from streaming.errors import ModelError
-from streaming.model.metadata import INPUT_NAME, OUTPUT_NAME, Extractor
+from streaming.model.metadata import INPUT_NAME, OUTPUT_NAME, ModelInfo
 
 #: Images a call on the processor. The activations of more leave its caches: 16 are 2 % slower than 4, and take
 #: 250 MB instead of 115.
@@ -35,10 +35,10 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
 
     def __init__(
-        self, extractor: Extractor, model: bytes, threads: int, gpu: int | None = None
+        self, extractor: ModelInfo, model: bytes, threads: int, gpu: int | None = None
     ) -> None:
         """Load `model.onnx`, onto a GPU where one is given; ModelError where that does not work."""
-        if gpu is not None and (why := obstacle("cuda")):
+        if gpu is not None and (why := unavailable_reason("cuda")):
             raise ModelError(why)
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as faults
@@ -95,7 +95,7 @@ def cuda_options(gpu: int) -> dict[str, str]:
     }
 
 
-def obstacle(device: str) -> str | None:
+def unavailable_reason(device: str) -> str | None:
     """Why ONNX Runtime cannot run on a device of this machine, with the remedy; None where it can."""
     if device != "cuda":
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streaming.errors import ModelError
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 
 #: The words of OpenVINO for our precisions.
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -29,9 +29,9 @@ class OpenVinoEngine:
     name = "openvino"
     batch = 4
 
-    def __init__(self, extractor: Extractor, model: bytes, threads: int) -> None:
+    def __init__(self, extractor: ModelInfo, model: bytes, threads: int) -> None:
         """Compile `model.onnx`; ModelError where package, processor or file do not allow it."""
-        if why := obstacle(extractor.precision):
+        if why := unavailable_reason(extractor.precision):
             raise ModelError(why)
         self._width = extractor.width
         core = _openvino().Core()
@@ -99,7 +99,7 @@ def settings(precision: str, threads: int) -> dict[str, object]:
     }
 
 
-def obstacle(precision: str) -> str | None:
+def unavailable_reason(precision: str) -> str | None:
     """Why this machine cannot run OpenVINO in a precision, with the remedy; None where it can."""
     if importlib.util.find_spec("openvino") is None:
         return (

@@ -13,8 +13,8 @@ from streaming.engines.onnxruntime import OnnxRuntimeEngine
 from streaming.engines.openvino import OpenVinoEngine
 from streaming.engines.tensorflow import TensorFlowEngine
 from streaming.errors import ModelError, UsageError
-from streaming.model.backends import ENGINES, Way, ways
-from streaming.model.metadata import Extractor
+from streaming.model.backends import ENGINES, Backend, supported_backends
+from streaming.model.metadata import ModelInfo
 
 
 class Engine(Protocol):
@@ -36,7 +36,7 @@ class Engine(Protocol):
 
 
 def create_engine(
-    name: str, extractor: Extractor, model: bytes, threads: int = 1, gpu: int | None = None
+    name: str, extractor: ModelInfo, model: bytes, threads: int = 1, gpu: int | None = None
 ) -> Engine:
     """Load a network into an engine.
 
@@ -88,24 +88,25 @@ def choose_engine(asked: str | None, precision: str, device: str) -> str:
     ModelError
         Where no such engine has this precision, or this machine cannot run it.
     """
-    fitting = ways(asked, device, precision)
+    fitting = supported_backends(asked, device, precision)
     if not fitting:
         able = " or ".join(
-            f"--engine {w.engine} --device {w.device}" for w in ways(None, None, precision)
+            f"--engine {w.engine} --device {w.device}"
+            for w in supported_backends(None, None, precision)
         )
         words = f"--engine {asked} --device {device}" if asked else f"--device {device}"
         raise ModelError(
             f"precision {precision}: {words} does not have it; use {able}, or start a new lake in another precision"
         )
-    if device == "cpu" and (why := obstacle(fitting[0])):
+    if device == "cpu" and (why := unavailable_reason(fitting[0])):
         raise ModelError(why)
     return fitting[0].engine
 
 
-def obstacle(way: Way) -> str | None:
+def unavailable_reason(way: Backend) -> str | None:
     """Why this machine cannot run the network in a way, with the remedy; None where it can."""
     if way.engine == OpenVinoEngine.name:
-        return engine_openvino.obstacle(way.precision)
+        return engine_openvino.unavailable_reason(way.precision)
     if way.engine == OnnxRuntimeEngine.name:
-        return engine_onnxruntime.obstacle(way.device)
+        return engine_onnxruntime.unavailable_reason(way.device)
     return None

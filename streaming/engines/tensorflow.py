@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 
 
 class TensorFlowEngine:
@@ -14,7 +14,7 @@ class TensorFlowEngine:
     name = "tensorflow"
     batch = 16
 
-    def __init__(self, extractor: Extractor, model: bytes, threads: int) -> None:
+    def __init__(self, extractor: ModelInfo, model: bytes, threads: int) -> None:
         """Load `model.weights.h5`; ModelError where it holds another network."""
         from streaming.model.keras import tensorflow_function
         from streaming.model.weights import parse_weights

@@ -16,8 +16,8 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from streaming.featurize.isolation import Apart
-from streaming.featurize.partitions import Shares, tasks_at_once
+from streaming.featurize.isolation import IsolatedFeaturizer
+from streaming.featurize.partitions import Partitions, tasks_at_once
 from streaming.featurize.results import VERDICT, Computed
 from streaming.featurize.worker import Featurizer, Task
 from streaming.outcomes import Outcome
@@ -26,12 +26,13 @@ log = logging.getLogger(__name__)
 
 # Spark's words for a Python worker or, on a cluster, a whole executor that is gone; and a worker without memory.
 _ENDED = re.compile(
-    r"Python worker exited unexpectedly|ExecutorLostFailure|^MemoryError|MachineFull", re.MULTILINE
+    r"Python worker exited unexpectedly|ExecutorLostFailure|^MemoryError|HostOutOfMemory",
+    re.MULTILINE,
 )
 _one_at_a_time = Lock()  # parts are computed beside each other
 
 
-def featurize_whatever_ends(
+def featurize_with_crash_recovery(
     computed: Computed,
     spark: SparkSession,
     featurizer: Featurizer,
@@ -57,7 +58,7 @@ def featurize_whatever_ends(
     """
     try:
         try:
-            _take(computed, spark, Shares.deal(featurizer, tasks, shares))
+            _take(computed, spark, Partitions.deal(featurizer, tasks, shares))
         except (PySparkException, Py4JError) as error:
             if not _ENDED.search(str(error)):
                 raise
@@ -77,15 +78,19 @@ def _take_apart(
     computed.release()
     with _one_at_a_time:
         count = min(len(tasks), tasks_at_once(spark, featurizer))
-        _take(computed, spark, Shares.deal(Apart(featurizer), tasks, count))
+        _take(computed, spark, Partitions.deal(IsolatedFeaturizer(featurizer), tasks, count))
         crashed = {row.path for row in computed.verdicts if row.outcome == Outcome.CRASHED}
         if crashed:
             computed.verdicts = [row for row in computed.verdicts if row.path not in crashed]
             suspects = [task for task in tasks if task[0].path in crashed]
-            _take(computed, spark, Shares.deal(Apart(featurizer, alone=True), suspects, 1))
+            _take(
+                computed,
+                spark,
+                Partitions.deal(IsolatedFeaturizer(featurizer, alone=True), suspects, 1),
+            )
 
 
-def _take(computed: Computed, spark: SparkSession, shares: Shares) -> None:
+def _take(computed: Computed, spark: SparkSession, shares: Partitions) -> None:
     frame = shares.featurized(spark).persist()
     computed.cached.append(frame)
     computed.verdicts += frame.select(*VERDICT).collect()

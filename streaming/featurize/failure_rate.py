@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from streaming.errors import DeliveryError
+from streaming.errors import FailureRateExceeded
 from streaming.featurize.results import Computed
 from streaming.outcomes import Outcome
 
@@ -26,7 +26,7 @@ class FailureRate:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._before: deque[tuple[int, int]] = deque()  # images and failures of what was written
-        self._error: DeliveryError | None = None
+        self._error: FailureRateExceeded | None = None
 
     def judge(self, computed: Computed) -> None:
         """Count one part in, or refuse it, and from then on all others.
@@ -36,7 +36,7 @@ class FailureRate:
 
         Raises
         ------
-        DeliveryError
+        FailureRateExceeded
             Too many of the images failed.
         """
         if self._error:
@@ -54,7 +54,7 @@ class FailureRate:
         if over and images >= ENOUGH:
             reasons = Counter(row.reason for row in bad).most_common(3)
             told = ", ".join(f"{count} {reason}" for reason, count in reasons)
-            self._error = DeliveryError(
+            self._error = FailureRateExceeded(
                 f"{failed:,} of the last {images:,} images could not be featurized, more than "
                 f"--max-failure-rate {self._limit:g} allows: look at what is delivered ({told}, such as "
                 f"{bad[-1].path}); none of these {len(first):,} was written and nothing is lost; to have them "

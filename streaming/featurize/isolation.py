@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.featurize.worker import Featurizer, Task
-from streaming.images.resource_limits import how_it_ended
+from streaming.images.resource_limits import describe_exit
 from streaming.outcomes import Reason
 
 TRIES = 2  # alone, in a fresh process, before an image is said to end its worker
@@ -26,7 +26,7 @@ _PROCESSES = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
-class Apart:
+class IsolatedFeaturizer:
     """Takes a Featurizer's place in a task: the worker hands the images on, to a process that may end.
 
     Parameters
@@ -65,7 +65,7 @@ class Apart:
             if not self.alone:
                 yield self.featurizer.suspected(left.popleft())
             elif deaths == TRIES:
-                how = how_it_ended(process.exitcode, self.featurizer.max_cpu_seconds)
+                how = describe_exit(process.exitcode, self.featurizer.max_cpu_seconds)
                 yield self.featurizer.failed(left.popleft(), Reason.CRASHED_WORKER, how)
                 deaths = 0
 
@@ -99,7 +99,7 @@ def _await_start(process: BaseProcess, answers: Connection) -> None:
         _answer(answers)
     except EOFError:
         process.join()
-        raise FaultError(
+        raise ExternalError(
             f"a process for single images did not start (exit status {process.exitcode}): "
             "free memory on the workers' machine"
         ) from None

@@ -15,11 +15,11 @@ from pyspark.sql import functions as F
 
 from streaming.delta.tables import read_table
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
-from streaming.featurize.crash_recovery import featurize_whatever_ends
+from streaming.featurize.crash_recovery import featurize_with_crash_recovery
 from streaming.featurize.partitions import tasks_at_once
 from streaming.featurize.results import BatchResult, Computed
 from streaming.featurize.worker import Featurizer
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Outcome
@@ -38,7 +38,7 @@ class MicroBatch:
     spark: SparkSession
     lake: Lake
     featurizer: Featurizer
-    known: KnownImages
+    known: ImageIndex
     remarks: Mapping[str, Any]
 
     def process(self, files: Sequence[StoredFile], batch: BatchId = SWEEP) -> BatchResult:
@@ -64,7 +64,7 @@ class MicroBatch:
         if todo:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
             shares = self._shares(len(tasks))
-            featurize_whatever_ends(computed, self.spark, self.featurizer, tasks, shares)
+            featurize_with_crash_recovery(computed, self.spark, self.featurizer, tasks, shares)
         computed.seconds = time.monotonic() - started
         return computed
 

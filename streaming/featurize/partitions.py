@@ -10,24 +10,26 @@ from pyspark.sql import DataFrame, SparkSession
 
 from streaming.engines import gpu
 from streaming.errors import PlatformError
-from streaming.featurize.isolation import Apart
+from streaming.featurize.isolation import IsolatedFeaturizer
 from streaming.featurize.worker import OUTPUT_DDL, Featurizer, Task
-from streaming.images.resource_limits import volunteer
+from streaming.images.resource_limits import raise_oom_score
 
 
 @dataclass(frozen=True)
-class Shares:
+class Partitions:
     """Images dealt out to a stage's tasks: number i of its rows stands for the i-th share.
 
     The names travel with the function. Rows of them would have to be dealt out by a shuffle, for a second of the
     cores' time in each micro-batch.
     """
 
-    featurizer: Featurizer | Apart
+    featurizer: Featurizer | IsolatedFeaturizer
     shares: Sequence[Sequence[Task]]
 
     @classmethod
-    def deal(cls, featurizer: Featurizer | Apart, tasks: Sequence[Task], count: int) -> Shares:
+    def deal(
+        cls, featurizer: Featurizer | IsolatedFeaturizer, tasks: Sequence[Task], count: int
+    ) -> Partitions:
         """Deal images out to `count` shares, like cards: a folder's images cost alike."""
         return cls(featurizer, [tasks[i::count] for i in range(count)])
 
@@ -38,7 +40,7 @@ class Shares:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Featurize the shares whose numbers come."""
-        volunteer()
+        raise_oom_score()
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 yield from self.featurizer(self.shares[number])

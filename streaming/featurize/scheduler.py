@@ -15,7 +15,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming.delta.writer import BatchId
-from streaming.errors import DeliveryError
+from streaming.errors import FailureRateExceeded
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult, Computed
@@ -42,7 +42,7 @@ class _Part:
     computed: Future[Computed]
 
 
-class Overlap:
+class PartScheduler:
     """Brings lists of files into a lake part by part.
 
     Parameters
@@ -93,7 +93,7 @@ class Overlap:
         ------
         Stopped
             After the commits under way, where something is left.
-        DeliveryError
+        FailureRateExceeded
             Too many images of a part, and of those before it, have failed.
         """
         last = time.monotonic()
@@ -193,7 +193,7 @@ class Overlap:
         self._computed_at = now
         try:
             self._rate.judge(computed)
-        except DeliveryError:
+        except FailureRateExceeded:
             computed.release()
             raise
         result = self._batch.commit(computed, key)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from streaming.engines import gpu
 from streaming.engines.registry import Engine, create_engine
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
-from streaming.images.fetch import ONE_BY_ONE_ABOVE, Fetched, fetch_ahead, is_young
+from streaming.images.fetch import ONE_BY_ONE_ABOVE, Fetched, is_young, prefetch_images
 from streaming.images.resource_limits import MAX_CPU_SECONDS, cpu_limited
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.outcomes import Outcome, Reason
 from streaming.sources.listing import label_of
 from streaming.storage.interface import StoredFile
-from streaming.storage.retry import PATIENCE
+from streaming.storage.retry import RETRY_TIMEOUT
 
 OUTPUT_DDL = (
     "path string, label string, length long, modified_ms long, outcome string, content_hash string, "
@@ -71,11 +71,11 @@ class Featurizer:
         Seconds for which a file in a folder must not have changed before it is said to be broken.
     max_cpu_seconds : float
         Of the processor's time for the decoding of one image; more ends the worker.
-    patience : float
+    retry_timeout : float
         Seconds for which a read that fails is tried again.
     """
 
-    extractor: Extractor
+    extractor: ModelInfo
     engine: str
     model: Shared
     decoding: DecodeSettings
@@ -83,7 +83,7 @@ class Featurizer:
     device: str = "cpu"
     settle: float = 0.0
     max_cpu_seconds: float = MAX_CPU_SECONDS
-    patience: float = PATIENCE
+    retry_timeout: float = RETRY_TIMEOUT
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -110,8 +110,8 @@ class Featurizer:
 
     def _decoded(self, tasks: Sequence[Task]) -> Iterator[_Row]:
         attempts = {file.path: number for file, number in tasks}
-        limits = self.decoding.max_bytes, self.one_by_one_above, self.patience
-        for fetched in fetch_ahead((file for file, _ in tasks), *limits):
+        limits = self.decoding.max_bytes, self.one_by_one_above, self.retry_timeout
+        for fetched in prefetch_images((file for file, _ in tasks), *limits):
             row = self._row(fetched, attempts[fetched.file.path])
             del fetched  # its bytes, before others take their place
             yield row

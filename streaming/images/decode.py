@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from streaming.images.resize import Square, to_square
-from streaming.images.resource_limits import MachineFull, memory_limited
+from streaming.images.resource_limits import HostOutOfMemory, memory_limited
 from streaming.images.truncation import was_cut_short
 from streaming.outcomes import Reason
 
@@ -107,7 +107,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
     ------
     UndecodableImage
         For whatever is wrong with the content; bad content raises nothing else.
-    MachineFull
+    HostOutOfMemory
         Under `memory_beside`, where the machine has less memory than the image may take.
     """
     if not content:
@@ -126,7 +126,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
             square = _square(image, content, settings.size)
         pixels = np.asarray(square.image, dtype=np.float32)
         name = image.format or "unknown"
-    except (UndecodableImage, MachineFull):
+    except (UndecodableImage, HostOutOfMemory):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # WebP, GIF and the tiles of a TIFF ask Pillow's own limit before ours can be asked.

@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from streaming.outcomes import Outcome, Reason
-from streaming.storage.interface import StoredFile, TransientFault, is_s3
-from streaming.storage.open import storage_of
-from streaming.storage.retry import PATIENCE, retries_of_thread, with_patience
+from streaming.storage.interface import StoredFile, TransientError, is_s3
+from streaming.storage.open import open_storage
+from streaming.storage.retry import RETRY_TIMEOUT, retries_of_thread, retry_transient
 
 #: Patience in seconds once a file of the same task could not be read: where all of the storage is out of order, the
 #: micro-batch is to fail soon.
-LITTLE_PATIENCE = 5.0
+SHORT_RETRY_TIMEOUT = 5.0
 # Files in a row that cannot be read: then it is not the one file.
 _UNREAD_AT_MOST = 3
 # Reads of a disk are over at once; on S3 a worker waits for answers, and asks ahead.
@@ -37,24 +37,24 @@ class Fetched:
     retries: int = 0
 
 
-def fetch(file: StoredFile, max_bytes: int, patience: float = PATIENCE) -> Fetched:
-    """Read one file, for `patience` seconds where the fault may pass."""
+def fetch(file: StoredFile, max_bytes: int, retry_timeout: float = RETRY_TIMEOUT) -> Fetched:
+    """Read one file, for `retry_timeout` seconds where the fault may pass."""
     before = retries_of_thread()
-    fetched = _fetch(file, max_bytes, patience)
+    fetched = _fetch(file, max_bytes, retry_timeout)
     return replace(fetched, retries=retries_of_thread() - before)
 
 
-def _fetch(file: StoredFile, max_bytes: int, patience: float) -> Fetched:
+def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> Fetched:
     if file.length > max_bytes:
         detail = f"{file.length:,} bytes, more than the limit of {max_bytes:,}"
         return Fetched(file, Outcome.QUARANTINE, reason=Reason.TOO_MANY_BYTES, detail=detail)
     try:
-        content = with_patience(lambda: _read_whole(file), patience)
+        content = retry_transient(lambda: _read_whole(file), retry_timeout)
     except FileNotFoundError:
         return Fetched(file, Outcome.GONE)
     except PermissionError as error:
         return Fetched(file, Outcome.QUARANTINE, reason=Reason.ACCESS_DENIED, detail=str(error))
-    except TransientFault as error:
+    except TransientError as error:
         return Fetched(file, Outcome.UNREAD, detail=str(error))
     if len(content) != file.length:
         return Fetched(file, Outcome.CHANGING)
@@ -62,12 +62,12 @@ def _fetch(file: StoredFile, max_bytes: int, patience: float) -> Fetched:
 
 
 def _read_whole(file: StoredFile) -> bytes:
-    """Read a file; a TransientFault where it is shorter than listed, and yet the one that was listed.
+    """Read a file; a TransientError where it is shorter than listed, and yet the one that was listed.
 
     S3 refuses who asks for an object that is not there, unless he may list the bucket in any way, in which case it
     says so; a leave to list that is bound to a prefix does not count. So the listing has the last word.
     """
-    storage = storage_of(file.path)
+    storage = open_storage(file.path)
     try:
         content = storage.read_once(file.path)
     except PermissionError:
@@ -75,23 +75,23 @@ def _read_whole(file: StoredFile) -> bytes:
             raise FileNotFoundError(file.path) from None
         raise
     if len(content) < file.length and storage.stat(file.path) == file:
-        raise TransientFault(f"{file.path}: only {len(content):,} of {file.length:,} bytes came")
+        raise TransientError(f"{file.path}: only {len(content):,} of {file.length:,} bytes came")
     return content
 
 
 def _is_listed(path: str) -> bool:
     """Whether an object of S3 is there, or nobody says that it is not."""
     try:
-        return storage_of(path).exists(path)
+        return open_storage(path).exists(path)
     except PermissionError:
         return True
 
 
-def fetch_ahead(
+def prefetch_images(
     files: Iterable[StoredFile],
     max_bytes: int,
     one_by_one_above: int = ONE_BY_ONE_ABOVE,
-    patience: float = PATIENCE,
+    retry_timeout: float = RETRY_TIMEOUT,
 ) -> Iterator[Fetched]:
     """Read files in their order, a few ahead of the one that is asked for.
 
@@ -104,8 +104,8 @@ def fetch_ahead(
     one_by_one_above : int
         Bytes that are held at a time, the file that was handed out last included. A longer file is read when
         the one before it has been used, and the next one when it has.
-    patience : float
-        Seconds for which a fault is waited out; `LITTLE_PATIENCE` from a file that could not be read to one that could.
+    retry_timeout : float
+        Seconds for which a fault is waited out; `SHORT_RETRY_TIMEOUT` from a file that could not be read to one that could.
 
     Yields
     ------
@@ -114,20 +114,20 @@ def fetch_ahead(
 
     Raises
     ------
-    TransientFault
+    TransientError
         When several files in a row could not be read.
     """
     unread = 0
 
     def judged(fetched: Fetched) -> Fetched:
-        nonlocal unread, patience
+        nonlocal unread, retry_timeout
         unread = unread + 1 if fetched.outcome is Outcome.UNREAD else 0
         if unread >= _UNREAD_AT_MOST:
-            raise TransientFault(fetched.detail)
-        patience = min(full, LITTLE_PATIENCE) if unread else full
+            raise TransientError(fetched.detail)
+        retry_timeout = min(full, SHORT_RETRY_TIMEOUT) if unread else full
         return fetched
 
-    full = patience
+    full = retry_timeout
     waiting: deque[tuple[int, Future[Fetched]]] = deque()
     held = 0
     with ThreadPoolExecutor(THREADS_S3) as pool:
@@ -137,7 +137,7 @@ def fetch_ahead(
             while waiting and (len(waiting) > ahead or held + length > one_by_one_above):
                 yield judged(waiting[0][1].result())
                 held -= waiting.popleft()[0]
-            waiting.append((length, pool.submit(fetch, file, max_bytes, patience)))
+            waiting.append((length, pool.submit(fetch, file, max_bytes, retry_timeout)))
             held += length
         while waiting:
             yield judged(waiting.popleft()[1].result())

@@ -33,7 +33,7 @@ def cpu_limited(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-class MachineFull(MemoryError):
+class HostOutOfMemory(MemoryError):
     """It is not the content that takes too much: the machine has not got what it may take."""
 
 
@@ -45,7 +45,7 @@ def memory_limited(more: int) -> Iterator[None]:
     ------
     MemoryError
         As of the block, where it asked for more.
-    MachineFull
+    HostOutOfMemory
         Where it failed, and so much cannot be had from the machine.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -61,7 +61,7 @@ def memory_limited(more: int) -> Iterator[None]:
     except MemoryError as error:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
         if not _has_room(more):
-            raise MachineFull(f"this machine has no {more:,} bytes for an image") from error
+            raise HostOutOfMemory(f"this machine has no {more:,} bytes for an image") from error
         raise
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
@@ -76,7 +76,7 @@ def _has_room(size: int) -> bool:
     return True
 
 
-def volunteer() -> None:
+def raise_oom_score() -> None:
     """Where memory runs out, have the kernel end this process before Java: a worker can be replaced."""
     try:
         if int(_VOLUNTEER.read_text()) < int(_VOLUNTEERS):
@@ -85,7 +85,7 @@ def volunteer() -> None:
         return
 
 
-def how_it_ended(exit_code: int | None, seconds: float) -> str:
+def describe_exit(exit_code: int | None, seconds: float) -> str:
     """Words for the end of a process that was given `seconds` of processor time for an image."""
     if exit_code == -signal.SIGPROF:
         return f"it takes more than {seconds:g} s of the processor's time (--max-cpu-seconds)"

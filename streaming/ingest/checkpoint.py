@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from streaming.lake.layout import Lake
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def find_damage(lake: Lake, error: BaseException) -> str | None:
     str or None
         None where the checkpoint is not to blame.
     """
-    storage = storage_of(lake.root)
+    storage = open_storage(lake.root)
     prefix = f"{lake.checkpoint}/"
     names = {file.path.removeprefix(prefix) for file in storage.list(lake.checkpoint)}
     entries = {name: found for name in names if (found := _ENTRY.fullmatch(name))}
@@ -84,7 +84,7 @@ def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
     if damage is None:
         return False
     kept = f"{lake.checkpoint}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    storage_of(lake.root).move_tree(lake.checkpoint, kept)
+    open_storage(lake.root).move_tree(lake.checkpoint, kept)
     log.warning(
         "the checkpoint %s is damaged (%s): it is kept as %s, and a new one begun; no row is lost or doubled",
         lake.checkpoint,

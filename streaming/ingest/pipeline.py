@@ -16,15 +16,15 @@ from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
 from streaming.ingest.run import Run
 from streaming.ingest.settings import IngestSettings, IngestSummary, Watcher
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake, create_tables
-from streaming.lease.acquire import hold
+from streaming.lease.acquire import acquire_lease
 from streaming.lease.holder import Lease
-from streaming.maintenance.finish_moves import finish_moves
+from streaming.maintenance.finish_moves import finish_interrupted_moves
 from streaming.model.store import ensure_model, keep_precision, read_model
 from streaming.signals import stop_requested
 from streaming.sources.listing import Source
-from streaming.spark.errors import in_one_line
+from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, local_path
 
@@ -60,12 +60,12 @@ def ingest(
     settings = settings or IngestSettings()
     from_, to = Source.at(source), Lake.at(lake)
     check_apart(from_, to)
-    with in_one_line(to.root):
-        from_.require(images=settings.once)
-        from_.require_readable()
-        to.require_room()
+    with translate_errors(to.root):
+        from_.validate(images=settings.once)
+        from_.check_readable()
+        to.ensure_writable_location()
         to.check_format()
-        with hold(to) as lease:
+        with acquire_lease(to) as lease:
             batch = open_batch(from_, settings, lease)
             with stop_requested(stop) as event:
                 return Run(from_, batch, settings, watch, lease).until(event)
@@ -80,7 +80,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
         In one line.
     """
     to = lease.lake
-    with in_one_line(to.root):
+    with translate_errors(to.root):
         precision = keep_precision(to.models, settings.precision)
         engine = choose_engine(settings.engine, precision, settings.device)
         # TensorFlow, if at all, before Spark
@@ -88,7 +88,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
         model = read_model(to.models, extractor, engine)
 
         with ThreadPoolExecutor(1) as beside:
-            loading = beside.submit(KnownImages.load, to)
+            loading = beside.submit(ImageIndex.load, to)
             spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
             lease.guard(spark)
             decoding = DecodeSettings(
@@ -100,14 +100,14 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
             featurizer = Featurizer(
                 *(extractor, engine, shared_model, decoding, above),
                 *(settings.device, settings.settle, settings.max_cpu_seconds),
-                settings.patience,
+                settings.retry_timeout,
             )
             starting = beside.submit(start_workers, spark, featurizer)
             create_tables(spark, to, extractor.width)
             known = loading.result()
             if known.repeats:
-                finish_moves(spark, to)
-                known = KnownImages.load(to)
+                finish_interrupted_moves(spark, to)
+                known = ImageIndex.load(to)
             prepare_commit(spark, to.features)
             starting.result()
         remarks = {"source": from_.root, "engine": engine, "device": settings.device}

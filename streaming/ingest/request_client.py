@@ -8,34 +8,34 @@ from contextlib import ExitStack
 
 from streaming.delta.log import parse_actions, parse_metadata
 from streaming.delta.writer import SWEEP
-from streaming.errors import FaultError, LeaseError
+from streaming.errors import ExternalError, LeaseError
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
-from streaming.featurize.scheduler import Overlap
+from streaming.featurize.scheduler import PartScheduler
 from streaming.ingest.pipeline import open_batch
 from streaming.ingest.settings import PART_A_CORE, IngestSettings
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import hold, holder_of
+from streaming.lease.acquire import acquire_lease, lease_owner
 from streaming.lease.holder import Lease
-from streaming.maintenance.context import RunContext
+from streaming.maintenance.context import OperationContext
 from streaming.maintenance.operations import perform
-from streaming.maintenance.requests import JSON, Request, find_answer, leave, withdraw
+from streaming.maintenance.requests import JSON, Request, cancel, poll_result, submit
 from streaming.sources.listing import Source
 from streaming.spark.session import start_session
 from streaming.storage.interface import StoredFile, is_s3
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 _POLL = 0.5  # seconds
 _RECENT = 100  # commits
-_PATIENCE = 3600.0  # seconds: a request waits for the micro-batch under way
+_SETTLE_TIMEOUT = 3600.0  # seconds: a request waits for the micro-batch under way
 
 
-def ask(
+def submit_and_wait(
     lake: Lake,
     request: Request,
     settings: IngestSettings | None = None,
-    timeout: float = _PATIENCE,
+    timeout: float = _SETTLE_TIMEOUT,
 ) -> dict[str, JSON]:
     """Have a request carried out.
 
@@ -59,7 +59,7 @@ def ask(
 
     Raises
     ------
-    FaultError
+    ExternalError
         When the stream has not answered in time; the request stays.
     PomonaError
         Where carrying it out ended in one.
@@ -69,24 +69,26 @@ def ask(
     while True:
         with ExitStack() as stack:
             try:
-                lease = stack.enter_context(hold(lake)) if holder_of(lake) is None else None
+                lease = (
+                    stack.enter_context(acquire_lease(lake)) if lease_owner(lake) is None else None
+                )
             except LeaseError:  # somebody was first
                 lease = None
             if lease:
                 if left:
-                    withdraw(lake, request)
-                    found = find_answer(lake, request)
+                    cancel(lake, request)
+                    found = poll_result(lake, request)
                     if found is not None:
                         return found
                 return carry_out_now(lake, request, lease, settings or IngestSettings())
         if not left:
-            leave(lake, request)
+            submit(lake, request)
             left = True
         found = _look(lake, request)
         if found is not None:
             return found
         if time.monotonic() > until:
-            raise FaultError(
+            raise ExternalError(
                 f"no answer to {request.kind} from the stream of {lake.root} within {timeout:.0f} s: "
                 "it does it when it comes to it"
             )
@@ -96,9 +98,9 @@ def _look(lake: Lake, request: Request) -> dict[str, JSON] | None:
     """Wait a little for the answer; Ctrl-C takes the request back."""
     try:
         time.sleep(_POLL)
-        return find_answer(lake, request)
+        return poll_result(lake, request)
     except KeyboardInterrupt:
-        withdraw(lake, request)
+        cancel(lake, request)
         raise
 
 
@@ -119,7 +121,7 @@ def carry_out_now(
 
     def take(batch: MicroBatch, files: Sequence[StoredFile]) -> list[BatchResult]:
         part = PART_A_CORE * spark.sparkContext.defaultParallelism
-        overlap = Overlap(batch, part, lambda: False, FailureRate(settings.max_failure_rate))
+        overlap = PartScheduler(batch, part, lambda: False, FailureRate(settings.max_failure_rate))
         try:
             return list(overlap.take(files, SWEEP))
         finally:
@@ -128,12 +130,12 @@ def carry_out_now(
     def open_here() -> MicroBatch:
         return open_batch(source or Source(""), settings, lease)
 
-    return perform(RunContext(lease.lake, spark, source, open_here, take), request)
+    return perform(OperationContext(lease.lake, spark, source, open_here, take), request)
 
 
 def last_source(lake: Lake) -> str | None:
     """The source that the latest commits of a lake's tables name; None where none does."""
-    storage = storage_of(lake.root)
+    storage = open_storage(lake.root)
     for table in (lake.features, lake.quarantine):
         log = (file.path for file in storage.list(f"{table}/_delta_log"))
         for path in sorted((path for path in log if path.endswith(".json")), reverse=True)[

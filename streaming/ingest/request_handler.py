@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from streaming.errors import PomonaError
 from streaming.featurize.scheduler import Stopped
 from streaming.lease.holder import Lease
-from streaming.maintenance.context import RunContext
+from streaming.maintenance.context import OperationContext
 from streaming.maintenance.operations import perform_and_answer
-from streaming.maintenance.requests import Request, answer, pending, withdraw
+from streaming.maintenance.requests import Request, answer, cancel, pending
 from streaming.maintenance.stop import STOP
-from streaming.storage.interface import TransientFault, is_s3
+from streaming.storage.interface import TransientError, is_s3
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +23,10 @@ _EVERY, _EVERY_ON_S3 = 1.0, 5.0
 _A_MOMENT = 0.1  # seconds for which the main thread waits for its turn
 
 
-class Errands:
+class RequestHandler:
     """What commands ask of the stream that holds a lake; nothing reaches a run without a lease."""
 
-    def __init__(self, context: RunContext, lease: Lease | None) -> None:
+    def __init__(self, context: OperationContext, lease: Lease | None) -> None:
         self.waiting = False
         self._context, self._lease, self._ended = context, lease, threading.Event()
         self._every = _EVERY_ON_S3 if is_s3(context.lake.root) else _EVERY
@@ -74,7 +74,7 @@ class Errands:
                     if request.kind == STOP:
                         self._stop(request, lease, stop)
                 self.waiting = any(request.kind != STOP for request in found)
-            except (TransientFault, PomonaError, OSError) as error:
+            except (TransientError, PomonaError, OSError) as error:
                 log.debug("requests could not be looked for: %s", error)
             if self._ended.wait(self._every):
                 return
@@ -84,4 +84,4 @@ class Errands:
             stop.set()
             answer(self._context.lake, request, {"stopping": True})
         else:
-            withdraw(self._context.lake, request)
+            cancel(self._context.lake, request)

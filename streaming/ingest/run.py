@@ -18,10 +18,10 @@ from streaming.errors import PomonaError
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
-from streaming.featurize.scheduler import Overlap, Stopped
+from streaming.featurize.scheduler import PartScheduler, Stopped
 from streaming.images.fetch import is_young
 from streaming.ingest.checkpoint import set_aside_if_damaged
-from streaming.ingest.request_handler import Errands
+from streaming.ingest.request_handler import RequestHandler
 from streaming.ingest.settings import (
     FILES_A_CORE,
     PART_A_CORE,
@@ -30,19 +30,19 @@ from streaming.ingest.settings import (
     Watcher,
 )
 from streaming.lease.holder import Lease
-from streaming.maintenance.context import RunContext
+from streaming.maintenance.context import OperationContext
 from streaming.maintenance.mirror import mirror
-from streaming.maintenance.missing_images import Seen
+from streaming.maintenance.missing_images import ListingSnapshot
 from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
-from streaming.spark.errors import explain
+from streaming.spark.errors import translate_exception
 from streaming.spark.s3a_metrics import retries_on_driver
-from streaming.storage.interface import StoredFile, TransientFault
-from streaming.storage.open import storage_of
+from streaming.storage.interface import StoredFile, TransientError
+from streaming.storage.open import open_storage
 
 _POLL = 0.1  # seconds between two looks at the flag
 # Seconds, beyond the time to settle, for which --once waits for files being written.
-_PATIENCE = 30.0
+_SETTLE_TIMEOUT = 30.0
 
 
 class Run:
@@ -58,7 +58,7 @@ class Run:
     ) -> None:
         self.summary = IngestSummary()
         self._source, self._batch, self._settings, self._watch = source, batch, settings, watch
-        context = RunContext(
+        context = OperationContext(
             batch.lake,
             batch.spark,
             source,
@@ -66,13 +66,13 @@ class Run:
             lambda _, files: self._take(files),
             batch.known,
         )
-        self._lease, self._errands = lease, Errands(context, lease)
+        self._lease, self._errands = lease, RequestHandler(context, lease)
         self._stop, self._ending = threading.Event(), False
         self._one_at_a_time = threading.Lock()
         cores = batch.spark.sparkContext.defaultParallelism
         self._size = settings.max_files_per_trigger or FILES_A_CORE * cores
         size, rate = min(self._size, PART_A_CORE * cores), FailureRate(settings.max_failure_rate)
-        self._overlap = Overlap(batch, size, self._stopped, rate)
+        self._overlap = PartScheduler(batch, size, self._stopped, rate)
         self._later: dict[str, float] = {}  # path: when to look again
         self._changing: set[str] = set()  # those of them that have no row yet
         self._query_id = ""
@@ -108,7 +108,7 @@ class Run:
             raise self._lease.lost
         self._fault = self._fault or error
         if self._fault:
-            raise explain(self._fault, self._batch.lake.root) from self._fault
+            raise translate_exception(self._fault, self._batch.lake.root) from self._fault
         self.summary.seconds = time.monotonic() - started
         self.summary.retries += retries_on_driver(spark, roots) - before
         return self.summary
@@ -153,7 +153,7 @@ class Run:
                 listed = [StoredFile(*row) for row in names.collect()]
                 files = [file for file in listed if self._source.is_image(file.path)]
                 self._take(files, BatchId(self._query_id, number))
-            except (PomonaError, TransientFault, PySparkException, Py4JError, OSError) as error:
+            except (PomonaError, TransientError, PySparkException, Py4JError, OSError) as error:
                 self._fault = error  # Spark hands on a text with every stack in it
                 raise
             self._delivered = len(listed)
@@ -171,7 +171,7 @@ class Run:
         unread = [why for result in results for why in result.unread]
         if unread:  # the others have their rows
             more = f" (and {len(unread) - 1:,} other images)" if unread[1:] else ""
-            raise TransientFault(unread[0] + more)
+            raise TransientError(unread[0] + more)
         return results
 
     def _stopped(self) -> bool:
@@ -192,7 +192,7 @@ class Run:
                 del self._later[path]
                 self._changing.discard(path)
                 try:
-                    files.append(storage_of(path).stat(path))
+                    files.append(open_storage(path).stat(path))
                 except FileNotFoundError:
                     self.summary.outcomes[Outcome.GONE] += 1
             with suppress(Stopped):
@@ -201,7 +201,7 @@ class Run:
     def _sweep(self) -> None:
         """Take what the stream passes over: empty, replaced and long-dated files."""
         with self._one_at_a_time:
-            seen, listing = Seen(), self._source.images()
+            seen, listing = ListingSnapshot(), self._source.images()
             if self._settings.mirror:
                 listing = seen.watch(listing)
             found = list(self._batch.known.missing_or_changed(listing))
@@ -221,7 +221,7 @@ class Run:
             self._errands.carry_out(self._one_at_a_time)
         if not self._fault and not stop.is_set():
             self._sweep()
-        until = time.monotonic() + self._settings.settle + _PATIENCE
+        until = time.monotonic() + self._settings.settle + _SETTLE_TIMEOUT
         while self._later and not self._fault and time.monotonic() < until and not stop.wait(_POLL):
             self._take_ripe()
 
@@ -246,7 +246,7 @@ class Run:
         self._ending = True
         with self._one_at_a_time:
             pass
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _SETTLE_TIMEOUT
         while query.isActive and query.status["isTriggerActive"] and time.monotonic() < until:
             time.sleep(_POLL)
         query.stop()

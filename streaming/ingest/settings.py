@@ -15,8 +15,8 @@ from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
 from streaming.maintenance.missing_images import REMOVED_AT_MOST
-from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, ways
-from streaming.storage.retry import PATIENCE
+from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, supported_backends
+from streaming.storage.retry import RETRY_TIMEOUT
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
 #: costs by itself, short to wait for and to do again.
@@ -54,7 +54,7 @@ class IngestSettings:
         Remove the rows of images that the source has no longer.
     remove_limit : float
         Share of the source's rows that this may remove at once; where it would be more, it removes none.
-    patience : float
+    retry_timeout : float
         Seconds for which a read that fails is tried again; then the micro-batch fails.
     max_pixels : int
         Greatest width times height that is decoded.
@@ -82,7 +82,7 @@ class IngestSettings:
     sweep_every: float = 600.0
     mirror: bool = False
     remove_limit: float = REMOVED_AT_MOST
-    patience: float = PATIENCE
+    retry_timeout: float = RETRY_TIMEOUT
     max_pixels: int = DecodeSettings.max_pixels
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     max_cpu_seconds: float = MAX_CPU_SECONDS
@@ -98,7 +98,7 @@ class IngestSettings:
             ("trigger", 0),
             ("settle", 0),
             ("max_cpu_seconds", 0.1),
-            ("patience", 0),
+            ("retry_timeout", 0),
             ("remove_limit", 0),
         ):
             value = getattr(self, name)
@@ -116,7 +116,7 @@ class IngestSettings:
             if value is not None and value not in known:
                 choices = " or ".join((", ".join(known[:-1]), known[-1]))
                 raise UsageError(f"{name} {value!r} is not known: choose {choices}")
-        if not ways(self.engine, self.device, self.precision):
+        if not supported_backends(self.engine, self.device, self.precision):
             asked = {"engine": self.engine, "device": self.device, "precision": self.precision}
             words = " ".join(f"--{name} {word}" for name, word in asked.items() if word)
             there = "; ".join(" ".join(way) for way in TOLERANCES)

@@ -20,9 +20,9 @@ from streaming.featurize.worker import OUTPUT, Featurizer, Task
 from streaming.images.decode import DecodeSettings
 from streaming.ingest.run import Run
 from streaming.ingest.settings import IngestSettings
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake, create_tables
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
 from streaming.spark.class_data_sharing import archive_file
@@ -36,7 +36,7 @@ _ENOUGH = 50 * 2**20  # bytes; a dump that failed leaves less
 _VALUES: dict[str, Any] = {"model_id": "none", "width": 2, "versions": {}}
 
 
-class MadeUp(Featurizer):
+class StubFeaturizer(Featurizer):
     """Features of no image: no network is needed to have Java do its part."""
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
@@ -91,18 +91,20 @@ def make_archive() -> None:
 def rehearse(spark: SparkSession, folder: Path) -> None:
     """Run a stream over a file into a new lake, then over the next, with the first replaced."""
     lake, source = Lake.at(str(folder / "lake")), Source.at(str(folder / "images"))
-    extractor = Extractor(
-        **{field.name: _VALUES.get(field.name, "") for field in fields(Extractor)}
+    extractor = ModelInfo(
+        **{field.name: _VALUES.get(field.name, "") for field in fields(ModelInfo)}
     )
     create_tables(spark, lake, extractor.width)
-    featurizer = MadeUp(extractor, "none", spark.sparkContext.broadcast(b""), DecodeSettings())
+    featurizer = StubFeaturizer(
+        extractor, "none", spark.sparkContext.broadcast(b""), DecodeSettings()
+    )
     start_workers(spark, featurizer)
     image = folder / "images" / "label" / "0.jpg"
     image.parent.mkdir(parents=True)
     for content in (b"1", b"22"):
         image.write_bytes(content)
         image.with_name(f"{len(content)}.jpg").write_bytes(content)
-        batch = MicroBatch(spark, lake, featurizer, KnownImages.load(lake), {})
+        batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
         settings = IngestSettings(once=True, settle=0)
         Run(source, batch, settings, lambda result, summary: None).until(threading.Event())
 

@@ -13,9 +13,9 @@ import json
 from dataclasses import dataclass
 
 from streaming import __version__
-from streaming.errors import FaultError, LakeError
-from streaming.storage.interface import TransientFault
-from streaming.storage.open import storage_of
+from streaming.errors import ExternalError, LakeError
+from streaming.storage.interface import TransientError
+from streaming.storage.open import open_storage
 
 FORMAT = 3
 FILE = "lake.json"
@@ -48,22 +48,22 @@ def read_format(root: str) -> LakeFormat | None:
     ------
     LakeError
         Where `lake.json` is broken.
-    FaultError
+    ExternalError
         Where it is there and cannot be read.
     """
     path = f"{root}/{FILE}"
     try:
-        told = json.loads(storage_of(root).read(path))
+        told = json.loads(open_storage(root).read(path))
         number = told["format"]
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise ValueError(f"format {number!r}")
         return LakeFormat(number, str(told.get("pomona", "")))
     except FileNotFoundError:
         return None
-    except (PermissionError, TransientFault) as error:
+    except (PermissionError, TransientError) as error:
         if isinstance(error.__cause__, NotADirectoryError):
             return None
-        raise FaultError(f"{path} cannot be read ({error}): check its permissions") from error
+        raise ExternalError(f"{path} cannot be read ({error}): check its permissions") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise LakeError(
@@ -74,7 +74,7 @@ def read_format(root: str) -> LakeFormat | None:
 def write_format(root: str) -> None:
     """Say that a lake has the format of this version of Pomona."""
     told = {"format": FORMAT, "pomona": __version__}
-    storage_of(root).write(f"{root}/{FILE}", (json.dumps(told) + "\n").encode())
+    open_storage(root).write(f"{root}/{FILE}", (json.dumps(told) + "\n").encode())
 
 
 def check_format(root: str, found: LakeFormat, *, older_too: bool) -> None:

@@ -16,7 +16,7 @@ from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
-from streaming.storage.retry import with_patience
+from streaming.storage.retry import retry_transient
 
 _CHUNK = 10_000
 _RECENT = 200_000
@@ -25,7 +25,7 @@ _COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us"
 Hashes = NDArray[np.uint64]
 
 
-class KnownImages:
+class ImageIndex:
     """Every image of a lake as two numbers: its path's hash, and that of its path, length and time.
 
     16 bytes an image. A path whose hash is not among them is new for certain.
@@ -42,18 +42,18 @@ class KnownImages:
         self.doubted: set[str] = set()
 
     @classmethod
-    def load(cls, lake: Lake) -> KnownImages:
+    def load(cls, lake: Lake) -> ImageIndex:
         """Read both tables, with delta-rs: this goes on while Spark starts, and takes no time of its tasks.
 
         Raises
         ------
-        TransientFault
+        TransientError
             When S3 did not hand them out for longer than patience lasts.
         """
-        return with_patience(lambda: cls._load(lake))
+        return retry_transient(lambda: cls._load(lake))
 
     @classmethod
-    def _load(cls, lake: Lake) -> KnownImages:
+    def _load(cls, lake: Lake) -> ImageIndex:
         parts = [part for table in (lake.features, lake.quarantine) for part in _read(table)]
         paths, states = zip(*parts, strict=True) if parts else ([], [])
         none = np.empty(0, np.uint64)
@@ -136,7 +136,7 @@ def _read(location: str) -> Iterator[tuple[Hashes, Hashes]]:
 
 
 def hash_paths(paths: Sequence[str]) -> Hashes:
-    """Hashes of paths as `KnownImages` has them, of shape (n,)."""
+    """Hashes of paths as `ImageIndex` has them, of shape (n,)."""
     return _hash_files([StoredFile(path, 0, 0) for path in paths])[0]
 
 

@@ -10,7 +10,7 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.storage.interface import is_s3, local_path, normalize
-from streaming.storage.open import reach
+from streaming.storage.open import check_access
 
 if TYPE_CHECKING:  # `pomona status` answers before Spark is imported
     from pyspark.sql import SparkSession
@@ -82,7 +82,7 @@ class Lake:
         if found:
             check_format(self.root, found, older_too=older_too)
 
-    def require(self, *, older_too: bool = False) -> None:
+    def validate(self, *, older_too: bool = False) -> None:
         """Raise LakeError unless there is a features table here, in a format that will do."""
         self._reach()
         found, exists = read_format(self.root), self.exists()
@@ -93,7 +93,7 @@ class Lake:
                 f"{self.root} is not a lake (no features/ in it): name the LAKE of `pomona ingest`"
             )
 
-    def require_room(self) -> None:
+    def ensure_writable_location(self) -> None:
         """Raise LakeError where the lake would be mixed with files that are not Pomona's."""
         if is_s3(self.root):
             self._reach()
@@ -111,7 +111,7 @@ class Lake:
 
     def _reach(self) -> None:
         try:
-            reach(self.root)
+            check_access(self.root)
         except FileNotFoundError as error:
             raise LakeError(f"{error}: create the bucket of the lake, or check its name") from error
         except PermissionError as error:

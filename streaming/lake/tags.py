@@ -1,6 +1,6 @@
 """Tags: names for versions of the features, one small file each in ``tags/``.
 
-A file a tag, so that two writers of different tags never meet; of two that give one name, `put_once` lets one win.
+A file a tag, so that two writers of different tags never meet; of two that give one name, `create_if_absent` lets one win.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from streaming.errors import LakeError, UsageError
 from streaming.lake.layout import Lake
-from streaming.storage.create_if_absent import put_once
-from streaming.storage.open import storage_of
+from streaming.storage.create_if_absent import create_if_absent
+from streaming.storage.open import open_storage
 
 # Begins with a letter, so that no number and no date is a tag; a file's name on every system.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
@@ -57,7 +57,7 @@ def read_tags(lake: Lake) -> list[Tag]:
         Where the file of one is broken.
     """
     below = f"{lake.tags}/"
-    names = (file.path.removeprefix(below) for file in storage_of(lake.root).list(lake.tags))
+    names = (file.path.removeprefix(below) for file in open_storage(lake.root).list(lake.tags))
     found = (
         find_tag(lake, name.removesuffix(".json"))
         for name in names
@@ -70,7 +70,7 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
     """The tag of a name; None where there is none, LakeError where its file is broken."""
     path = _path(lake, name)
     try:
-        told = json.loads(storage_of(path).read(path))
+        told = json.loads(open_storage(path).read(path))
         committed, made_at = (datetime.fromisoformat(told[key]) for key in ("committed", "made_at"))
         return Tag(name, int(told["version"]), committed.astimezone(UTC), made_at.astimezone(UTC))
     except FileNotFoundError:
@@ -117,8 +117,8 @@ def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
     }
     content = (json.dumps(told) + "\n").encode()
     if force:
-        storage_of(lake.root).write(_path(lake, tag.name), content)
-    elif not put_once(_path(lake, tag.name), content):
+        open_storage(lake.root).write(_path(lake, tag.name), content)
+    elif not create_if_absent(_path(lake, tag.name), content):
         check_tag(lake, tag)
         if find_tag(lake, tag.name) is None:
             raise UsageError(f"tag {tag.name} is being moved: --force moves it")

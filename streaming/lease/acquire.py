@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def hold(lake: Lake) -> Iterator[Lease]:
+def acquire_lease(lake: Lake) -> Iterator[Lease]:
     """Hold a lake while the block runs.
 
     Raises
@@ -34,7 +34,7 @@ def hold(lake: Lake) -> Iterator[Lease]:
         lease.release()
 
 
-def holder_of(lake: Lake) -> Holder | None:
+def lease_owner(lake: Lake) -> Holder | None:
     """Who holds a lake; None where nobody does."""
     if is_s3(lake.root):
         from streaming.lease.s3 import find_holder

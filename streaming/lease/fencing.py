@@ -19,7 +19,7 @@ from py4j.protocol import Py4JError
 from streaming import __version__
 from streaming.lease.holder import Holder
 from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
-from streaming.storage.s3 import ask_patiently
+from streaming.storage.s3 import call_with_retries
 from streaming.storage.s3_client import s3_client, split
 from streaming.storage.s3_errors import PRECONDITION_FAILED
 
@@ -49,7 +49,7 @@ def guard_commits(spark: SparkSession, lake: Lake, lease: str, holder: Holder) -
         if not store.works():
             return False
         for table in (lake.features, lake.quarantine):
-            store.hold(table, lease, holder.id)
+            store.acquire_lease(table, lease, holder.id)
     except (TypeError, Py4JError) as error:  # a session that was started without the jar
         log.debug("no fenced log store: %s", error)
         return False
@@ -82,7 +82,7 @@ def _empty_commit(table: str, holder: Holder) -> int | None:
                 raise
             return last + 1
 
-    return ask_patiently(table, put)
+    return call_with_retries(table, put)
 
 
 def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:

@@ -17,7 +17,7 @@ from streaming.lease.checkpoint_copy import next_checkpoint
 from streaming.lease.fencing import fence, guard_commits, release_commits
 from streaming.lease.holder import Holder, refusal
 from streaming.lease.s3_object import Found, LeaseObject
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -126,7 +126,7 @@ class S3Lease:
             except LeaseError as error:
                 self.lost = error
                 return
-            except (TransientFault, PomonaError, OSError) as error:
+            except (TransientError, PomonaError, OSError) as error:
                 log.debug("the lease could not be renewed: %s", error)
                 pause = min(1.0, self._term / _RENEWALS / 4)
 
@@ -142,7 +142,7 @@ class S3Lease:
             self._put(self._etag, released=True)
         except LeaseError as error:  # all had been written
             log.debug("%s", error)
-        except (TransientFault, PomonaError, OSError) as error:
+        except (TransientError, PomonaError, OSError) as error:
             log.warning("%s: the lease ends with its term only (%s)", self.lake.root, error)
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from streaming.errors import LeaseError
 from streaming.lease.holder import Holder
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 from streaming.storage.s3_client import s3_client, split
 from streaming.storage.s3_errors import PRECONDITION_FAILED, translated
 
@@ -107,7 +107,7 @@ class LeaseObject:
             try:
                 with translated(self.uri):
                     return ask()
-            except TransientFault:
+            except TransientError:
                 if attempt == _ATTEMPTS - 1:
                     raise
             time.sleep(random.uniform(0.05, 0.2) * 2**attempt)

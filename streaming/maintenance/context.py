@@ -10,14 +10,14 @@ from pyspark.sql import SparkSession
 
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
 
 
 @dataclass
-class RunContext:
+class OperationContext:
     """With what a request is carried out: in a stream what that has, elsewhere what is opened for it.
 
     Parameters
@@ -31,7 +31,7 @@ class RunContext:
         Gives the stream's `MicroBatch`, or opens one.
     take_files : callable
         Takes files as the sweep does, and tells what came of each part; the stream counts them in.
-    known : KnownImages, optional
+    known : ImageIndex, optional
         What a stream holds in memory of the lake; None where no stream runs.
     """
 
@@ -40,7 +40,7 @@ class RunContext:
     source: Source | None
     open_batch: Callable[[], MicroBatch]
     take_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
-    known: KnownImages | None = None
+    known: ImageIndex | None = None
 
     @cached_property
     def batch(self) -> MicroBatch:

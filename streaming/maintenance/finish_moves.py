@@ -10,7 +10,7 @@ from streaming.delta.writer import Writer
 from streaming.lake.layout import Lake
 
 
-def finish_moves(spark: SparkSession, lake: Lake) -> int:
+def finish_interrupted_moves(spark: SparkSession, lake: Lake) -> int:
     """Finish moves between the tables: an image that is in both keeps the row that was made last.
 
     Returns

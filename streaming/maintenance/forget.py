@@ -10,24 +10,24 @@ from pyspark.sql import SparkSession
 from streaming.delta.reader import open_table, query, quoted
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.maintenance.requests import JSON
-from streaming.storage.interface import TransientFault
-from streaming.storage.open import storage_of
+from streaming.storage.interface import TransientError
+from streaming.storage.open import open_storage
 
 if TYPE_CHECKING:
-    from streaming.maintenance.context import RunContext
+    from streaming.maintenance.context import OperationContext
 
 _NAMED_AT_ONCE = 500
 
 
-def forget(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
+def forget(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     """Delete the rows of images from whichever table has them; earlier versions keep them.
 
     Parameters
     ----------
-    context : RunContext
+    context : OperationContext
     arguments : dict
         ``paths``: the images' URIs, as the tables have them.
 
@@ -56,7 +56,7 @@ def forget(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
 
 
 def drop_rows(
-    spark: SparkSession, lake: Lake, known: KnownImages, paths: Sequence[str], remark: str
+    spark: SparkSession, lake: Lake, known: ImageIndex, paths: Sequence[str], remark: str
 ) -> None:
     """Delete the rows of many paths from both tables, each in one commit; `remark` names the count in its metadata."""
     if not paths:
@@ -79,6 +79,6 @@ def _held(table: str, paths: Sequence[str]) -> set[str]:
 def _exists(path: str) -> bool:
     """Whether an image is there, as far as can be told."""
     try:
-        return storage_of(path).exists(path)
-    except (PermissionError, TransientFault, SourceError):
+        return open_storage(path).exists(path)
+    except (PermissionError, TransientError, SourceError):
         return False

@@ -6,13 +6,15 @@ import logging
 
 from streaming.featurize.microbatch import MicroBatch
 from streaming.maintenance.forget import drop_rows
-from streaming.maintenance.missing_images import Seen, find_gone
+from streaming.maintenance.missing_images import ListingSnapshot, find_deleted_images
 from streaming.sources.listing import Source
 
 log = logging.getLogger(__name__)
 
 
-def mirror(batch: MicroBatch, source: Source, seen: Seen, limit: float) -> tuple[int, int]:
+def mirror(
+    batch: MicroBatch, source: Source, seen: ListingSnapshot, limit: float
+) -> tuple[int, int]:
     """Remove the rows of images that are gone, unless something speaks against it.
 
     Parameters
@@ -22,14 +24,14 @@ def mirror(batch: MicroBatch, source: Source, seen: Seen, limit: float) -> tuple
     seen : Seen
         Of a listing that came to its end.
     limit : float
-        As of `streaming.maintenance.missing_images.find_gone`.
+        As of `streaming.maintenance.missing_images.find_deleted_images`.
 
     Returns
     -------
     removed, withheld : int
         Rows removed, and rows kept though their images are gone.
     """
-    gone = find_gone(batch.lake, source.root, seen, limit)
+    gone = find_deleted_images(batch.lake, source.root, seen, limit)
     if gone.why_kept:
         log.warning(
             "%d rows are kept though their images are gone, because %s; --remove-limit 1 removes them",

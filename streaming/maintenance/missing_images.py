@@ -15,7 +15,7 @@ from streaming.delta.tables import is_table
 from streaming.lake.image_index import Hashes, hash_paths, hash_states
 from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 #: Share of a source's rows that may be removed at once, unless the user sets another.
 REMOVED_AT_MOST = 0.5
@@ -23,7 +23,7 @@ _CHUNK = 10_000
 _AT_ONCE = 16  # files that are looked for
 
 
-class Seen:
+class ListingSnapshot:
     """What a listing has shown, 16 bytes an image."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Gone:
     why_kept: str = ""
 
 
-def find_gone(lake: Lake, root: str, seen: Seen, limit: float) -> Gone:
+def find_deleted_images(lake: Lake, root: str, seen: ListingSnapshot, limit: float) -> Gone:
     """Compare the tables with a listing that has come to its end.
 
     Nothing is to be removed where the listing is empty, as that of a folder that is not mounted is, or where more
@@ -95,7 +95,7 @@ def find_gone(lake: Lake, root: str, seen: Seen, limit: float) -> Gone:
 
     Raises
     ------
-    TransientFault
+    TransientError
         Where a single image could not be looked for.
     """
     listed = np.sort(seen.paths)
@@ -124,6 +124,6 @@ def find_gone(lake: Lake, root: str, seen: Seen, limit: float) -> Gone:
 def _is_away(path: str) -> bool:
     """Whether an image is not there for certain."""
     try:
-        return not storage_of(path).exists(path)
+        return not open_storage(path).exists(path)
     except PermissionError:
         return False

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 from streaming import __version__
 from streaming.errors import LeaseError, PomonaError, UsageError
-from streaming.maintenance.context import RunContext
+from streaming.maintenance.context import OperationContext
 from streaming.maintenance.forget import forget
 from streaming.maintenance.reconcile import mend
 from streaming.maintenance.requests import JSON, Request, answer, answer_with_error
 from streaming.maintenance.retry_quarantined import retry
 from streaming.maintenance.set_retention import KEEP, keep
-from streaming.spark.errors import in_one_line
+from streaming.spark.errors import translate_errors
 
 #: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.
 #: A stop is none of them: it does not wait for the micro-batch under way (`streaming.ingest.request_handler`).
-KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {
+KINDS: dict[str, Callable[[OperationContext, dict[str, JSON]], dict[str, JSON]]] = {
     "retry": retry,
     "forget": forget,
     "reconcile": mend,
@@ -24,7 +24,7 @@ KINDS: dict[str, Callable[[RunContext, dict[str, JSON]], dict[str, JSON]]] = {
 }
 
 
-def perform(context: RunContext, request: Request) -> dict[str, JSON]:
+def perform(context: OperationContext, request: Request) -> dict[str, JSON]:
     """Do what is asked for.
 
     Raises
@@ -37,11 +37,11 @@ def perform(context: RunContext, request: Request) -> dict[str, JSON]:
             f"{request.kind}: Pomona {__version__}, which holds the lake, knows no such request: "
             "use the same version for both"
         )
-    with in_one_line():
+    with translate_errors():
         return KINDS[request.kind](context, request.arguments)
 
 
-def perform_and_answer(context: RunContext, request: Request) -> None:
+def perform_and_answer(context: OperationContext, request: Request) -> None:
     """Do what is asked for, and answer; an error is the asker's, and the stream goes on.
 
     Raises

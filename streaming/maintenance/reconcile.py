@@ -15,18 +15,23 @@ from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import THREADS_S3, fetch
-from streaming.lake.image_index import Hashes, KnownImages, hash_states
+from streaming.lake.image_index import Hashes, ImageIndex, hash_states
 from streaming.lake.layout import Lake
 from streaming.maintenance.forget import drop_rows
-from streaming.maintenance.missing_images import REMOVED_AT_MOST, Gone, Seen, find_gone
+from streaming.maintenance.missing_images import (
+    REMOVED_AT_MOST,
+    Gone,
+    ListingSnapshot,
+    find_deleted_images,
+)
 from streaming.maintenance.requests import JSON
 from streaming.maintenance.retry_quarantined import look_at
 from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
-from streaming.storage.interface import StoredFile, TransientFault
+from streaming.storage.interface import StoredFile, TransientError
 
 if TYPE_CHECKING:
-    from streaming.maintenance.context import RunContext
+    from streaming.maintenance.context import OperationContext
 
 _COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us, content_hash"
 
@@ -72,7 +77,7 @@ class Comparison:
 
 
 def compare(
-    lake: Lake, source: Source, known: KnownImages, *, hashes: bool, limit: float
+    lake: Lake, source: Source, known: ImageIndex, *, hashes: bool, limit: float
 ) -> Comparison:
     """Compare a listing with the tables, and the images' bytes with their hashes where asked.
 
@@ -80,19 +85,19 @@ def compare(
     ----------
     lake : Lake
     source : Source
-    known : KnownImages
+    known : ImageIndex
         Of the lake, as it is now.
     hashes : bool
         Whether to read every image.
     limit : float
-        As of `streaming.maintenance.missing_images.find_gone`.
+        As of `streaming.maintenance.missing_images.find_deleted_images`.
 
     Raises
     ------
-    TransientFault, FileNotFoundError, PermissionError
+    TransientError, FileNotFoundError, PermissionError
         When the source cannot be listed to its end.
     """
-    seen = Seen()
+    seen = ListingSnapshot()
     new = list(known.missing_or_changed(seen.watch(source.images())))
     changed = known.held(new)
     paths = {file.path for file in changed}
@@ -103,16 +108,16 @@ def compare(
         changed,
         rewritten,
         unread,
-        find_gone(lake, source.root, seen, limit),
+        find_deleted_images(lake, source.root, seen, limit),
     )
 
 
-def mend(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
+def mend(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     """Compare, take what is missing or changed, and remove the rows of what is gone.
 
     Parameters
     ----------
-    context : RunContext
+    context : OperationContext
     arguments : dict
         ``source``: its URI; ``rewritten``: paths that `compare` found to be, where it was asked (reading every image
         would hold a stream up, so who asks does that); ``limit``: share of the rows that may be removed.
@@ -125,7 +130,7 @@ def mend(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
 
     Raises
     ------
-    TransientFault
+    TransientError
         Where an image could not be read for longer than patience lasts; the others are done.
     """
     source, batch = Source(arguments["source"]), context.batch
@@ -142,7 +147,7 @@ def mend(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
         for result in results:
             outcomes += result.outcomes
             if result.unread:
-                raise TransientFault(result.unread[0])
+                raise TransientError(result.unread[0])
     removed = [] if found.gone.why_kept else found.gone.paths
     drop_rows(context.spark, context.lake, batch.known, removed, "removed")
     return found.as_json() | {
@@ -154,7 +159,7 @@ def mend(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     }
 
 
-def _rewritten(lake: Lake, seen: Seen) -> tuple[list[StoredFile], list[str]]:
+def _rewritten(lake: Lake, seen: ListingSnapshot) -> tuple[list[StoredFile], list[str]]:
     """Images whose bytes have another hash than their row tells, and why others could not be read."""
     most = DecodeSettings.max_bytes
     rewritten, unread = list[StoredFile](), list[str]()

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streaming import errors
-from streaming.errors import FaultError, PomonaError
+from streaming.errors import ExternalError, PomonaError
 from streaming.lake.layout import Lake
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +49,15 @@ class Request:
     id: str = field(default_factory=_new_id)
 
 
-def leave(lake: Lake, request: Request) -> None:
+def submit(lake: Lake, request: Request) -> None:
     """Put a request into the lake, whole or not at all."""
     content = {"kind": request.kind, "arguments": request.arguments}
-    storage_of(lake.root).write(_path(lake, request.id), json.dumps(content).encode())
+    open_storage(lake.root).write(_path(lake, request.id), json.dumps(content).encode())
 
 
 def pending(lake: Lake) -> list[Request]:
     """The requests that nobody has answered, the oldest first: one listing, and a read for each."""
-    storage = storage_of(lake.root)
+    storage = open_storage(lake.root)
     listed = sorted((file.modified_ms, file.path) for file in storage.list(lake.requests))
     found = []
     for _, path in listed:
@@ -77,8 +77,8 @@ def pending(lake: Lake) -> list[Request]:
 def answer(lake: Lake, request: Request, result: dict[str, JSON]) -> None:
     """Write what came of a request, then take the request away."""
     content = json.dumps(result).encode()
-    storage_of(lake.root).write(_path(lake, f"{_ANSWERS}/{request.id}"), content)
-    withdraw(lake, request)
+    open_storage(lake.root).write(_path(lake, f"{_ANSWERS}/{request.id}"), content)
+    cancel(lake, request)
 
 
 def answer_with_error(lake: Lake, request: Request, error: PomonaError) -> None:
@@ -86,12 +86,12 @@ def answer_with_error(lake: Lake, request: Request, error: PomonaError) -> None:
     answer(lake, request, {"error": str(error), "error_type": type(error).__name__})
 
 
-def withdraw(lake: Lake, request: Request) -> None:
+def cancel(lake: Lake, request: Request) -> None:
     """Take a request back; one that is being carried out is not stopped by it."""
-    storage_of(lake.root).delete(_path(lake, request.id))
+    open_storage(lake.root).delete(_path(lake, request.id))
 
 
-def find_answer(lake: Lake, request: Request) -> dict[str, JSON] | None:
+def poll_result(lake: Lake, request: Request) -> dict[str, JSON] | None:
     """The answer to a request, which is taken away; None where there is none yet.
 
     Raises
@@ -99,14 +99,14 @@ def find_answer(lake: Lake, request: Request) -> dict[str, JSON] | None:
     PomonaError
         Where carrying it out ended in one.
     """
-    storage, path = storage_of(lake.root), _path(lake, f"{_ANSWERS}/{request.id}")
+    storage, path = open_storage(lake.root), _path(lake, f"{_ANSWERS}/{request.id}")
     try:
         result: dict[str, JSON] = json.loads(storage.read(path))
     except FileNotFoundError:
         return None
     storage.delete(path)
     if "error" in result:
-        kind = getattr(errors, str(result.get("error_type")), FaultError)
+        kind = getattr(errors, str(result.get("error_type")), ExternalError)
         raise kind(result["error"])
     return result
 
@@ -128,15 +128,15 @@ def await_answer(lake: Lake, request: Request, timeout: float) -> dict[str, JSON
 
     Raises
     ------
-    FaultError
+    ExternalError
         When nobody has answered by then; the request stays.
     PomonaError
         Where carrying it out ended in one.
     """
     until = time.monotonic() + timeout
-    while (result := find_answer(lake, request)) is None:
+    while (result := poll_result(lake, request)) is None:
         if time.monotonic() > until:
-            raise FaultError(
+            raise ExternalError(
                 f"no answer to {request.kind} from the stream of {lake.root} within {timeout:.0f} s: "
                 "it carries it out once it comes to it"
             )

@@ -11,22 +11,22 @@ from streaming.delta.reader import open_table, query, quoted
 from streaming.lake.layout import Lake
 from streaming.maintenance.requests import JSON
 from streaming.outcomes import Outcome
-from streaming.storage.interface import StoredFile, TransientFault
-from streaming.storage.open import storage_of
+from streaming.storage.interface import StoredFile, TransientError
+from streaming.storage.open import open_storage
 
 if TYPE_CHECKING:
-    from streaming.maintenance.context import RunContext
+    from streaming.maintenance.context import OperationContext
 
 _COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us"
 _AT_ONCE = 16  # files that are looked at
 
 
-def retry(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
+def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     """Take images of the quarantine again, as they are now, whether they have changed or not.
 
     Parameters
     ----------
-    context : RunContext
+    context : OperationContext
     arguments : dict
         ``reason``: only those with this one; None for all.
 
@@ -38,7 +38,7 @@ def retry(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
 
     Raises
     ------
-    TransientFault
+    TransientError
         Where one could not be read for longer than patience lasts; the others are done.
     """
     rows = in_quarantine(context.lake, arguments.get("reason"))
@@ -51,7 +51,7 @@ def retry(context: RunContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
             outcomes += result.outcomes
             reasons += result.reasons
             if result.unread:
-                raise TransientFault(result.unread[0])
+                raise TransientError(result.unread[0])
     return {
         "tried": len(files) - outcomes[Outcome.GONE],
         "featurized": outcomes[Outcome.FEATURES],
@@ -81,7 +81,7 @@ def look_at(files: Iterable[StoredFile]) -> list[StoredFile]:
 def _as_it_is(file: StoredFile) -> StoredFile | None:
     """A file as the storage has it now; as it was where that may not be asked, and None where it is gone."""
     try:
-        return storage_of(file.path).stat(file.path)
+        return open_storage(file.path).stat(file.path)
     except FileNotFoundError:
         return None
     except PermissionError:

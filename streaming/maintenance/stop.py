@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import holder_of
+from streaming.lease.acquire import lease_owner
 from streaming.lease.holder import Holder
-from streaming.maintenance.requests import Request, find_answer, leave, withdraw
+from streaming.maintenance.requests import Request, cancel, poll_result, submit
 
 #: The request to end, addressed to a holder of the lake by its id: the next one is not meant.
 STOP = "stop"
@@ -31,23 +31,23 @@ def stop(lake: Lake, timeout: float = 600.0) -> Holder | None:
 
     Raises
     ------
-    FaultError
+    ExternalError
         When it has not ended in time; the request is taken back.
     """
-    holder = holder_of(lake)
+    holder = lease_owner(lake)
     if holder is None:
         return None
     request = Request(STOP, {"holder": holder.id})
-    leave(lake, request)
+    submit(lake, request)
     until = time.monotonic() + timeout
     try:
-        while (now := holder_of(lake)) and now.id == holder.id:
+        while (now := lease_owner(lake)) and now.id == holder.id:
             if time.monotonic() > until:
-                raise FaultError(
+                raise ExternalError(
                     f"{holder} has not ended within {timeout:.0f} s: it may be paused; end that process"
                 )
             time.sleep(_POLL)
     finally:
-        withdraw(lake, request)
-        find_answer(lake, request)
+        cancel(lake, request)
+        poll_result(lake, request)
     return holder

@@ -15,9 +15,9 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT, write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
-from streaming.lease.acquire import hold
+from streaming.lease.acquire import acquire_lease
 from streaming.model.store import find_model
-from streaming.spark.errors import in_one_line
+from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3
 
@@ -49,12 +49,12 @@ def upgrade(location: str) -> list[str]:
         While another process writes it.
     """
     lake = Lake.at(location)
-    lake.require(older_too=True)
+    lake.validate(older_too=True)
     found = lake.format()
     if found and found.number == FORMAT:
         return []
-    with in_one_line():
-        with hold(lake) as lease:
+    with translate_errors():
+        with acquire_lease(lake) as lease:
             spark = start_session(s3=is_s3(lake.root))
             lease.guard(spark)
             done = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Way(NamedTuple):
+class Backend(NamedTuple):
     """One way to run the network.
 
     Attributes
@@ -42,12 +42,12 @@ class Tolerance:
 
 #: Ways of one precision share a model id, so all of float32 have one bound: their rows may meet in one table.
 #: The first way of a device and a precision is the default.
-TOLERANCES: Mapping[Way, Tolerance] = {
-    Way("onnxruntime", "cpu", "float32"): Tolerance(difference=1e-4),
-    Way("onnxruntime", "cuda", "float32"): Tolerance(difference=1e-4),
-    Way("openvino", "cpu", "float32"): Tolerance(difference=1e-4),
-    Way("openvino", "cpu", "bfloat16"): Tolerance(cosine=0.999, neighbours=0.01),
-    Way("tensorflow", "cpu", "float32"): Tolerance(difference=1e-4),
+TOLERANCES: Mapping[Backend, Tolerance] = {
+    Backend("onnxruntime", "cpu", "float32"): Tolerance(difference=1e-4),
+    Backend("onnxruntime", "cuda", "float32"): Tolerance(difference=1e-4),
+    Backend("openvino", "cpu", "float32"): Tolerance(difference=1e-4),
+    Backend("openvino", "cpu", "bfloat16"): Tolerance(cosine=0.999, neighbours=0.01),
+    Backend("tensorflow", "cpu", "float32"): Tolerance(difference=1e-4),
 }
 
 ENGINES = tuple(dict.fromkeys(way.engine for way in TOLERANCES))
@@ -56,7 +56,9 @@ DEVICES = tuple(dict.fromkeys(way.device for way in TOLERANCES))
 PRECISIONS = tuple(dict.fromkeys(way.precision for way in TOLERANCES))
 
 
-def ways(engine: str | None, device: str | None, precision: str | None) -> list[Way]:
+def supported_backends(
+    engine: str | None, device: str | None, precision: str | None
+) -> list[Backend]:
     """The ways that have these words; None leaves one open."""
     asked = (engine, device, precision)
     return [

@@ -10,7 +10,7 @@ from streaming.errors import UsageError
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.backends import PRECISIONS
 from streaming.model.keras import Converted, convert, fetch_imagenet
-from streaming.model.metadata import Extractor, make_model_id
+from streaming.model.metadata import ModelInfo, make_model_id
 from streaming.model.mobilenet_v2 import ARCHITECTURE, INPUT_SIZE, LAYER, WIDTH
 from streaming.model.weights import IMAGENET, Weights, cached_imagenet, read_weights
 
@@ -21,7 +21,7 @@ JSON_FILE = "model.json"
 _log = logging.getLogger(__name__)
 
 
-def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[Extractor, dict[str, bytes]]:
+def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dict[str, bytes]]:
     """Export MobileNetV2 up to its global average pool; about 15 s, with TensorFlow's start.
 
     Parameters
@@ -64,8 +64,8 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[Extractor, dic
     return extractor, files
 
 
-def _describe(weights: Weights, precision: str, converted: Converted) -> Extractor:
-    return Extractor(
+def _describe(weights: Weights, precision: str, converted: Converted) -> ModelInfo:
+    return ModelInfo(
         model_id=make_model_id(weights.sha256, INPUT_SIZE, LAYER, DECODER_REVISION, precision),
         architecture=ARCHITECTURE,
         weights=weights.word,

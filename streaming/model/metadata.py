@@ -27,7 +27,7 @@ _LAYER_WORDS = {"global_average_pooling2d": "gap"}
 
 
 @dataclass(frozen=True)
-class Extractor:
+class ModelInfo:
     """A network cut at one layer, and how images are fed to it.
 
     Attributes
@@ -81,7 +81,7 @@ class Extractor:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: str = "model.json") -> Extractor:
+    def from_json(cls, text: str | bytes, where: str = "model.json") -> ModelInfo:
         """Read `model.json`; fields of a later version of Pomona are passed over.
 
         Parameters

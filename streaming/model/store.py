@@ -13,14 +13,14 @@ from streaming.errors import LakeError, ModelError
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.backends import PRECISIONS
 from streaming.model.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.model.weights import IMAGENET, weights_sha256
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 _log = logging.getLogger(__name__)
 
 
-def find_model(models_uri: str) -> Extractor | None:
+def find_model(models_uri: str) -> ModelInfo | None:
     """The model that a lake holds.
 
     Parameters
@@ -40,14 +40,14 @@ def find_model(models_uri: str) -> Extractor | None:
     ModelError
         Where its `model.json` is broken, or that of another model.
     """
-    storage = storage_of(models_uri)
+    storage = open_storage(models_uri)
     paths = sorted(f.path for f in storage.list(models_uri) if f.path.endswith(f"/{JSON_FILE}"))
     if len(paths) > 1:
         names = ", ".join(path.split("/")[-2] for path in paths)
         raise LakeError(f"{models_uri}: holds {names}, but a lake has one model; remove the others")
     if not paths:
         return None
-    found = Extractor.from_json(storage.read(paths[0]), paths[0])
+    found = ModelInfo.from_json(storage.read(paths[0]), paths[0])
     if found.model_id != paths[0].split("/")[-2]:  # its files are found by this name
         raise ModelError(
             f"{paths[0]}: describes {found.model_id!r}, which is not the name of its folder; restore it"
@@ -81,7 +81,7 @@ def keep_precision(models_uri: str, asked: str | None) -> str:
     return found.precision
 
 
-def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIONS[0]) -> Extractor:
+def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIONS[0]) -> ModelInfo:
     """The lake's model, exported first where there is none; TensorFlow starts only then.
 
     Parameters
@@ -105,7 +105,7 @@ def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIO
     if found is None:
         extractor, files = export(IMAGENET if weights is None else weights, precision)
         for name, content in files.items():
-            storage_of(models_uri).write(f"{models_uri}/{extractor.model_id}/{name}", content)
+            open_storage(models_uri).write(f"{models_uri}/{extractor.model_id}/{name}", content)
         _log.info("stored the model %s", extractor.model_id)
         return extractor
     if found.decoder_revision != DECODER_REVISION:
@@ -118,7 +118,7 @@ def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIO
     return found
 
 
-def read_model(models_uri: str, extractor: Extractor, engine: str) -> bytes:
+def read_model(models_uri: str, extractor: ModelInfo, engine: str) -> bytes:
     """The file that an engine runs, checked against its hash.
 
     Parameters
@@ -140,7 +140,7 @@ def read_model(models_uri: str, extractor: Extractor, engine: str) -> bytes:
         name, sha256 = KERAS_FILE, extractor.keras_sha256
     path = f"{models_uri}/{extractor.model_id}/{name}"
     try:
-        content = storage_of(path).read(path)
+        content = open_storage(path).read(path)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; {_remedy(extractor)}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -148,7 +148,7 @@ def read_model(models_uri: str, extractor: Extractor, engine: str) -> bytes:
     return content
 
 
-def _check_weights(models_uri: str, found: Extractor, asked: str) -> None:
+def _check_weights(models_uri: str, found: ModelInfo, asked: str) -> None:
     """Compare by hash; by name only for ImageNet weights that are not on this machine."""
     sha256 = weights_sha256(asked)
     same = found.weights == asked if sha256 is None else found.weights_sha256 == sha256
@@ -161,5 +161,5 @@ def _check_weights(models_uri: str, found: Extractor, asked: str) -> None:
         )
 
 
-def _remedy(extractor: Extractor) -> str:
+def _remedy(extractor: ModelInfo) -> str:
     return f"restore it, or remove that folder and run again with --weights {extractor.weights}"

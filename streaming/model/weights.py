@@ -14,8 +14,8 @@ from pathlib import Path
 from streaming.errors import ModelError
 from streaming.model.hdf5 import EXPECTED, parse_weights
 from streaming.model.mobilenet_v2 import Tensors, random_tensors, tensors_sha256
-from streaming.storage.interface import TransientFault, normalize
-from streaming.storage.open import storage_of
+from streaming.storage.interface import TransientError, normalize
+from streaming.storage.open import open_storage
 
 __all__ = ["Weights", "WeightsUnavailable", "parse_weights", "read_weights", "weights_sha256"]
 
@@ -100,12 +100,12 @@ def weights_sha256(asked: str) -> str | None:
 def _read_file(asked: str) -> bytes:
     uri = normalize(str(cached_imagenet()) if asked == IMAGENET else asked)
     try:
-        return storage_of(uri).read(uri)
+        return open_storage(uri).read(uri)
     except FileNotFoundError as error:
         if asked == IMAGENET:
             raise WeightsUnavailable(
                 f"{IMAGENET}: {uri} is not there; give --weights PATH or --weights {RANDOM}"
             ) from error
         raise ModelError(f"{asked}: no such file of weights; {EXPECTED}") from error
-    except (PermissionError, TransientFault) as error:
+    except (PermissionError, TransientError) as error:
         raise ModelError(f"{asked}: cannot be read ({error}); {EXPECTED}") from error

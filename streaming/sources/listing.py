@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from streaming.errors import SourceError
 from streaming.images.decode import IMAGE_SUFFIXES
 from streaming.storage.interface import StoredFile, is_s3, local_path, normalize
-from streaming.storage.open import reach, storage_of
+from streaming.storage.open import check_access, open_storage
 
 if TYPE_CHECKING:  # `pomona status` lists a source without Spark
     from pyspark.sql import DataFrame, SparkSession
@@ -57,7 +57,7 @@ class Source:
             In no particular order.
         """
         self.ignored.not_an_image_suffix = self.ignored.hidden = 0
-        for found in storage_of(self.root).list(self.root):
+        for found in open_storage(self.root).list(self.root):
             if self._hides(found.path):
                 self.ignored.hidden += 1
             elif not self.is_image(found.path):
@@ -75,7 +75,7 @@ class Source:
         below = path[len(self.root) :].lstrip("/")
         return any(part.startswith(("_", ".")) for part in below.split("/"))
 
-    def require(self, *, images: bool) -> None:
+    def validate(self, *, images: bool) -> None:
         """Check that the source can be listed, and holds an image where one is needed.
 
         Raises
@@ -92,7 +92,7 @@ class Source:
             if not folder.is_dir():
                 raise SourceError(f"source {folder} is a file: name the folder that holds it")
         try:
-            reach(self.root)
+            check_access(self.root)
             first = next(self.images(), None)
         except FileNotFoundError as error:
             raise SourceError(f"{error}: check the name and the region of the source") from error
@@ -106,7 +106,7 @@ class Source:
                 f"known suffixes are {', '.join(IMAGE_SUFFIXES)}"
             )
 
-    def require_readable(self) -> None:
+    def check_readable(self) -> None:
         """Check that images may be read, by the first few: one of them may be locked away, not each.
 
         Raises
@@ -118,7 +118,7 @@ class Source:
         refused = ""
         for path in listed:
             try:
-                storage_of(path).probe(path)
+                open_storage(path).check_readable(path)
                 return
             except FileNotFoundError:
                 return

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streaming import errors
-from streaming.errors import FaultError, LeaseError, PomonaError, SnapshotError
+from streaming.errors import ExternalError, LeaseError, PomonaError, SnapshotError
 from streaming.spark.resource_exhaustion import explain_exhaustion
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
 _FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
-_TRANSIENT = re.compile(r"streaming\.storage\.TransientFault: ([^\n]+)")
+_TRANSIENT = re.compile(r"streaming\.storage\.interface\.TransientError: ([^\n]+)")
 _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
 # On S3, Spark 3.5 takes the folder of the key a//b for one in the folder a that is the folder a.
@@ -23,12 +23,12 @@ _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\
 
 
 @contextmanager
-def in_one_line(lake: str = "") -> Iterator[None]:
-    """Have whatever Spark, the storage, delta-rs or Arrow raises within it end the run as `explain` tells it."""
+def translate_errors(lake: str = "") -> Iterator[None]:
+    """Have whatever Spark, the storage, delta-rs or Arrow raises within it end the run as `translate_exception` tells it."""
     try:
         yield
     except _faults() as error:
-        raise explain(error, lake) from error
+        raise translate_exception(error, lake) from error
 
 
 def _faults() -> tuple[type[Exception], ...]:
@@ -37,10 +37,10 @@ def _faults() -> tuple[type[Exception], ...]:
 
     from streaming.delta.reader import table_faults
 
-    return PySparkException, Py4JError, TransientFault, OSError, *table_faults()
+    return PySparkException, Py4JError, TransientError, OSError, *table_faults()
 
 
-def explain(error: BaseException, lake: str = "") -> PomonaError:
+def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
     """Find the cause in whatever ended a run.
 
     Parameters
@@ -52,7 +52,7 @@ def explain(error: BaseException, lake: str = "") -> PomonaError:
     Returns
     -------
     PomonaError
-        The error itself, or the one that a worker raised; else a FaultError of one line.
+        The error itself, or the one that a worker raised; else a ExternalError of one line.
     """
     if isinstance(error, PomonaError):
         return error
@@ -71,13 +71,13 @@ def explain(error: BaseException, lake: str = "") -> PomonaError:
             "(Pomona sets 'interval 3650 days')"
         )
     if _ENDLESS.search(text):
-        return FaultError(
+        return ExternalError(
             "Spark 3.5 cannot list a key of S3 with an empty part or one of dots (a//b.jpg, ./a.jpg): "
             "rename it below the source, or run a release with Spark 4"
         )
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)
         if found:
-            return FaultError(f"{found[-1].strip()} (nothing is lost: the same command goes on)")
+            return ExternalError(f"{found[-1].strip()} (nothing is lost: the same command goes on)")
     line = (text.strip().splitlines() or [type(error).__name__])[0]
-    return FaultError(f"{line} (nothing is lost: the same command goes on)")
+    return ExternalError(f"{line} (nothing is lost: the same command goes on)")

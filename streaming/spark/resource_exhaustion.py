@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.storage.interface import is_s3, local_path
 
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
@@ -20,10 +20,10 @@ _JAVA_SILENT = re.compile(r"Py4JNetworkError|Answer from Java|Connection(?:Refus
 _WORKER_ENDED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
 _GOES_ON = "nothing is lost: the same command goes on"
 _FULL, _KILLED = 3, -9  # Java's exit status: of -XX:+ExitOnOutOfMemoryError; of SIGKILL
-_PATIENCE = 5.0  # seconds between Java's last word and its exit status
+_SETTLE_TIMEOUT = 5.0  # seconds between Java's last word and its exit status
 
 
-def explain_exhaustion(error: BaseException, lake: str = "") -> FaultError | None:
+def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | None:
     """Find what ran out, and say how to go on.
 
     Parameters
@@ -35,22 +35,22 @@ def explain_exhaustion(error: BaseException, lake: str = "") -> FaultError | Non
 
     Returns
     -------
-    FaultError or None
+    ExternalError or None
         None where something else ended the run.
     """
     text = f"{type(error).__name__}: {error}"
     if _NO_ROOM.search(text):
-        return FaultError(
+        return ExternalError(
             f"No space left on device: {_fullest(lake)}; make room there ({_GOES_ON})"
         )
-    ended = _java_ended(_PATIENCE if _JAVA_SILENT.search(text) else 0)
+    ended = _java_ended(_SETTLE_TIMEOUT if _JAVA_SILENT.search(text) else 0)
     if _JAVA_FULL.search(text) or ended == _FULL:
-        return FaultError(f"{_more_memory()} ({_GOES_ON})")
+        return ExternalError(f"{_more_memory()} ({_GOES_ON})")
     if ended is not None:
         how = "was killed, as where memory runs out" if ended == _KILLED else f"ended ({ended})"
-        return FaultError(f"Java {how}: look at this machine's free memory ({_GOES_ON})")
+        return ExternalError(f"Java {how}: look at this machine's free memory ({_GOES_ON})")
     if _WORKER_ENDED.search(text):
-        return FaultError(
+        return ExternalError(
             f"the workers' processes end again and again: free memory on their machine ({_GOES_ON})"
         )
     return None

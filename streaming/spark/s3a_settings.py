@@ -8,7 +8,7 @@ from streaming.errors import SourceError
 from streaming.storage.s3_client import s3_client
 
 
-def hadoop_conf() -> dict[str, str]:
+def s3a_settings() -> dict[str, str]:
     """Settings of S3A, without a secret among them.
 
     Returns

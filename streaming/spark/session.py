@@ -148,10 +148,10 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         if s3:  # not among the jars above, which the archive of classes knows
             conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
     if s3:
-        from streaming.spark.s3a_settings import hadoop_conf
+        from streaming.spark.s3a_settings import s3a_settings
 
         conf |= _REMOTE
-        conf |= {f"spark.hadoop.{key}": value for key, value in hadoop_conf().items()}
+        conf |= {f"spark.hadoop.{key}": value for key, value in s3a_settings().items()}
     for key, value in conf.items():
         builder = builder.config(key, value)
     _quiet_query_loggers()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 
-from streaming.storage.interface import TransientFault, is_s3, local_path
+from streaming.storage.interface import TransientError, is_s3, local_path
 
 
-def put_once(path: str, content: bytes) -> bool:
+def create_if_absent(path: str, content: bytes) -> bool:
     """Put a file in place, whole, unless there is one of that name.
 
     Parameters
@@ -25,7 +25,7 @@ def put_once(path: str, content: bytes) -> bool:
 
     Raises
     ------
-    TransientFault
+    TransientError
         When S3 did not take it for longer than patience lasts.
     """
     return _put_object(path, content) if is_s3(path) else _link(path, content)
@@ -43,7 +43,7 @@ def _link(path: str, content: bytes) -> bool:
             return False
         return True
     except OSError as error:
-        raise TransientFault(f"{path}: {error}") from error
+        raise TransientError(f"{path}: {error}") from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -51,7 +51,7 @@ def _link(path: str, content: bytes) -> bool:
 def _put_object(path: str, content: bytes) -> bool:
     from botocore.exceptions import ClientError
 
-    from streaming.storage.s3 import ask_patiently
+    from streaming.storage.s3 import call_with_retries
     from streaming.storage.s3_client import s3_client, split
     from streaming.storage.s3_errors import PRECONDITION_FAILED
 
@@ -68,4 +68,4 @@ def _put_object(path: str, content: bytes) -> bool:
             return found == content
         return True
 
-    return ask_patiently(path, put)
+    return call_with_retries(path, put)

@@ -15,12 +15,12 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from streaming.errors import UsageError
-from streaming.sanitize import redacted
+from streaming.sanitize import redact
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
 
 
-class TransientFault(Exception):
+class TransientError(Exception):
     """A read that may work later: throttling, a timeout, a lost connection, a full file table."""
 
 
@@ -45,14 +45,14 @@ class Storage(Protocol):
     def exists(self, path: str) -> bool:
         """Whether a file is there, told by its folder: that holds for one, too, that may not be read.
 
-        PermissionError or TransientFault where that cannot be told.
+        PermissionError or TransientError where that cannot be told.
         """
 
-    def probe(self, path: str) -> None:
+    def check_readable(self, path: str) -> None:
         """Begin to read a file: PermissionError where that is not allowed."""
 
     def read(self, path: str) -> bytes:
-        """The bytes of one file; FileNotFoundError, PermissionError or TransientFault, on S3 after all patience."""
+        """The bytes of one file; FileNotFoundError, PermissionError or TransientError, on S3 after all patience."""
 
     def read_once(self, path: str) -> bytes:
         """The same by one try, for whoever has a patience of his own."""
@@ -103,7 +103,7 @@ def normalize(location: str) -> str:
         )
     if scheme not in ("s3", "s3a"):
         raise UsageError(
-            f"{redacted(location)}: only local folders, s3:// and s3a:// are known, not {scheme}:"
+            f"{redact(location)}: only local folders, s3:// and s3a:// are known, not {scheme}:"
         )
     bucket, _, key = location.split(":", 1)[1].removeprefix("//").partition("/")
     if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):

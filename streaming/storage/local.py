@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from streaming.storage.interface import StoredFile, TransientFault, local_path
+from streaming.storage.interface import StoredFile, TransientError, local_path
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class LocalStorage:
         except PermissionError:
             raise
         except OSError as error:
-            raise TransientFault(f"{path}: {error}") from error
+            raise TransientError(f"{path}: {error}") from error
         return True
 
-    def probe(self, path: str) -> None:
+    def check_readable(self, path: str) -> None:
         """Open a file, and close it."""
         local_path(path).open("rb").close()
 
@@ -61,7 +61,7 @@ class LocalStorage:
         except (FileNotFoundError, PermissionError):
             raise
         except OSError as error:
-            raise TransientFault(f"{path}: {error}") from error
+            raise TransientError(f"{path}: {error}") from error
 
     def write(self, path: str, content: bytes) -> None:
         """Write beside and rename, so that no reader sees half a file."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from streaming.storage.interface import Storage, is_s3
 
 
-def storage_of(uri: str) -> Storage:
+def open_storage(uri: str) -> Storage:
     """The storage that serves a normalized URI.
 
     boto3 is imported only where S3 is used: it costs each worker a third of a second.
@@ -23,9 +23,9 @@ def storage_of(uri: str) -> Storage:
     return LocalStorage()
 
 
-def reach(uri: str) -> None:
-    """Fail early where a location on S3 does not answer, see `streaming.storage.s3.reach`; nothing for a folder."""
+def check_access(uri: str) -> None:
+    """Fail early where a location on S3 does not answer, see `streaming.storage.s3.check_access`; nothing for a folder."""
     if is_s3(uri):
-        from streaming.storage.s3 import reach as reach_s3
+        from streaming.storage.s3 import check_access as reach_s3
 
         reach_s3(uri)

@@ -19,7 +19,7 @@ def open_ranges(uri: str) -> Path | io.RawIOBase:
 
     Raises
     ------
-    FileNotFoundError, PermissionError, TransientFault
+    FileNotFoundError, PermissionError, TransientError
         Of an object on S3, here and when it is read; a local file is opened by whoever reads it.
     """
     return S3Ranges(uri) if is_s3(uri) else local_path(uri)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 
 T = TypeVar("T")
 
 #: Seconds for which something that fails is asked for again, unless the user sets another number.
-PATIENCE = 120.0
+RETRY_TIMEOUT = 120.0
 FIRST_WAIT = 0.2  # seconds, doubled with each try
 LONGEST_WAIT = 15.0
 
@@ -27,7 +27,7 @@ _lock = threading.Lock()
 _all = 0
 
 
-def with_patience(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
+def retry_transient(ask: Callable[[], T], seconds: float = RETRY_TIMEOUT) -> T:
     """Ask, and again after a fault that may pass, until an answer comes or the patience is over.
 
     The waits grow exponentially, and each is drawn from half to one and a half of its length: workers that were
@@ -42,7 +42,7 @@ def with_patience(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
 
     Raises
     ------
-    TransientFault
+    TransientError
         The last one.
     """
     until = time.monotonic() + seconds
@@ -50,7 +50,7 @@ def with_patience(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
     while True:
         try:
             return ask()
-        except TransientFault:
+        except TransientError:
             wait = longest * random.uniform(0.5, 1.5)
             if time.monotonic() + wait > until:
                 raise

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from streaming.errors import FaultError
-from streaming.storage.interface import StoredFile, TransientFault
-from streaming.storage.retry import with_patience
+from streaming.errors import ExternalError
+from streaming.storage.interface import StoredFile, TransientError
+from streaming.storage.retry import retry_transient
 from streaming.storage.s3_client import BRISK, s3_client, split
 from streaming.storage.s3_errors import is_busy, translated
 
@@ -27,7 +27,7 @@ class S3Storage:
         bucket, key = split(prefix)
         wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
-            page = ask_patiently(prefix, lambda: self._client.list_objects_v2(**wanted))
+            page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**wanted))
             for entry in page.get("Contents", ()):
                 if not entry["Key"].endswith("/"):
                     yield _stored(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
@@ -38,24 +38,26 @@ class S3Storage:
     def stat(self, path: str) -> StoredFile:
         """Length and time of one object."""
         bucket, key = split(path)
-        found = ask_patiently(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
+        found = call_with_retries(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
         return _stored(path, found, found["ContentLength"])
 
     def exists(self, path: str) -> bool:
         """Whether the listing has this very key."""
         bucket, key = split(path)
         asked = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
-        page = ask_patiently(path, lambda: self._client.list_objects_v2(**asked))
+        page = call_with_retries(path, lambda: self._client.list_objects_v2(**asked))
         return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
-    def probe(self, path: str) -> None:
+    def check_readable(self, path: str) -> None:
         """Ask for an object, and read nothing of it."""
         bucket, key = split(path)
-        ask_patiently(path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close())
+        call_with_retries(
+            path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close()
+        )
 
     def read(self, path: str) -> bytes:
         """All bytes of one object, asked for again where only some of them come."""
-        return with_patience(lambda: self.read_once(path))
+        return retry_transient(lambda: self.read_once(path))
 
     def read_once(self, path: str) -> bytes:
         """All bytes of one object."""
@@ -68,7 +70,7 @@ class S3Storage:
         """The bytes of one object from `start` up to `stop`."""
         bucket, key = split(path)
         wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
-        content: bytes = ask_patiently(
+        content: bytes = call_with_retries(
             path, lambda: self._client.get_object(**wanted)["Body"].read()
         )
         return content
@@ -76,7 +78,9 @@ class S3Storage:
     def write(self, path: str, content: bytes) -> None:
         """Put an object."""
         bucket, key = split(path)
-        ask_patiently(path, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=content))
+        call_with_retries(
+            path, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=content)
+        )
 
     def upload(self, local: Path, path: str) -> None:
         """Put a local file, in parts where it is large."""
@@ -87,12 +91,12 @@ class S3Storage:
                 self._client.upload_fileobj(content, bucket, key)
 
         local.open("rb").close()  # what is missing here is no fault of S3
-        ask_patiently(path, send)
+        call_with_retries(path, send)
 
     def delete(self, path: str) -> None:
         """Delete one object, if it is there."""
         bucket, key = split(path)
-        ask_patiently(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+        call_with_retries(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
     def delete_tree(self, prefix: str) -> None:
         """Delete all objects below a prefix, and the one that S3A puts for an empty folder."""
@@ -109,7 +113,9 @@ class S3Storage:
     def copy(self, path: str, to: str) -> None:
         """Copy one object, within S3."""
         bucket, key = split(path)
-        ask_patiently(path, lambda: self._client.copy({"Bucket": bucket, "Key": key}, *split(to)))
+        call_with_retries(
+            path, lambda: self._client.copy({"Bucket": bucket, "Key": key}, *split(to))
+        )
 
 
 @cache
@@ -118,22 +124,22 @@ def s3_storage() -> S3Storage:
     return S3Storage()
 
 
-def ask_patiently(uri: str, request: Callable[[], T]) -> T:
+def call_with_retries(uri: str, request: Callable[[], T]) -> T:
     """Send a request about one location that may be repeated, as often as patience lasts."""
 
     def ask() -> T:
         with translated(uri):
             return request()
 
-    return with_patience(ask)
+    return retry_transient(ask)
 
 
-def reach(uri: str) -> None:
+def check_access(uri: str) -> None:
     """Ask a location for one name, with little patience where nobody answers: what is mistyped shows in seconds.
 
     Raises
     ------
-    FaultError
+    ExternalError
         When nothing answers.
     SourceError
         When there are no credentials, or S3 refuses them.
@@ -145,11 +151,11 @@ def reach(uri: str) -> None:
     try:
         with translated(uri):
             s3_client(BRISK).list_objects_v2(**wanted)
-    except TransientFault as fault:
+    except TransientError as fault:
         if is_busy(fault.__cause__):
-            ask_patiently(uri, lambda: s3_client().list_objects_v2(**wanted))
+            call_with_retries(uri, lambda: s3_client().list_objects_v2(**wanted))
             return
-        raise FaultError(f"{fault}: check the network and AWS_ENDPOINT_URL") from fault
+        raise ExternalError(f"{fault}: check the network and AWS_ENDPOINT_URL") from fault
 
 
 def _stored(path: str, entry: dict[str, Any], size: int) -> StoredFile:

@@ -14,7 +14,7 @@ from streaming.errors import SourceError
 from streaming.storage.retry import count_retry
 from streaming.storage.s3_errors import first_line
 
-# Beyond its own tries, which end early once its quota of them is used up, `with_patience` asks again.
+# Beyond its own tries, which end early once its quota of them is used up, `retry_transient` asks again.
 _PATIENT = Config(
     retries={"mode": "standard", "max_attempts": 8},
     connect_timeout=10,

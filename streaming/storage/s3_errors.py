@@ -9,7 +9,7 @@ import botocore.exceptions as faults
 from urllib3.exceptions import HTTPError
 
 from streaming.errors import SourceError
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 #: S3's answer where a put's condition does not hold: another was there first, or this one's answer was lost.
@@ -57,7 +57,7 @@ def translated(uri: str) -> Iterator[None]:
         As S3 says.
     SourceError
         For a user's mistake, with the remedy.
-    TransientFault
+    TransientError
         For all else: it may pass.
     """
     try:
@@ -70,13 +70,13 @@ def translated(uri: str) -> Iterator[None]:
             raise PermissionError(f"{uri}: access denied ({code})") from error
         if code in _MISTAKES:
             raise SourceError(f"{uri}: S3 answers {code}: {_MISTAKES[code]}") from error
-        raise TransientFault(f"{uri}: {first_line(error)}") from error
+        raise TransientError(f"{uri}: {first_line(error)}") from error
     except _UNSET as error:
         raise SourceError(f"{uri}: {first_line(error)}: {_WHO}") from error
     except faults.ParamValidationError as error:
         raise SourceError(f"{uri}: no valid name of a bucket or object: correct it") from error
     except (faults.BotoCoreError, HTTPError, OSError) as error:
-        raise TransientFault(f"{uri}: {first_line(error)}") from error
+        raise TransientError(f"{uri}: {first_line(error)}") from error
 
 
 def is_busy(error: BaseException | None) -> bool:

@@ -16,8 +16,8 @@ import pytest
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit
-from streaming.errors import FaultError, LakeError, PomonaError, SnapshotError, UsageError
+from batch_pca.refits.catalog import RefitRow
+from streaming.errors import ExternalError, LakeError, PomonaError, SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from support.feature_lakes import (
     CONSTANT,
@@ -81,7 +81,7 @@ class Fitted:
     """A case, its refit, and scikit-learn's fit of the same rows."""
 
     case: Case
-    made: PublishedRefit
+    made: RefitRow
     rows: np.ndarray
     oracle: Oracle
 
@@ -204,6 +204,6 @@ def test_damage_is_one_line(asked: AskedLake, tmp_path: Path, table: str) -> Non
     for file in (copy / table).rglob("*.parquet"):
         file.write_bytes(b"x" * 1000)
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
-    with pytest.raises(FaultError, match=r"(?i)parquet") as told:
+    with pytest.raises(ExternalError, match=r"(?i)parquet") as told:
         refit(str(copy), replace(TWO, full=True))
     assert "\n" not in str(told.value)

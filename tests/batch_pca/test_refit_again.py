@@ -11,7 +11,7 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from support.feature_lakes import commit, delete, delta, images, new_lake, refit_folders, refit_rows
 
 pytestmark = pytest.mark.spark
@@ -48,7 +48,7 @@ def test_signs_follow_the_refit_before_on_the_same_version_or_an_earlier_one(
     commit(spark, lake, images(60, seed=1))
     commit(spark, lake, images(2, seed=2))
 
-    def components(made: PublishedRefit) -> np.ndarray:
+    def components(made: RefitRow) -> np.ndarray:
         with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
             return np.asarray(arrays["components"])
 

@@ -18,7 +18,7 @@ from batch_pca.features import parquet_reader as reading
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit, published
+from batch_pca.refits.catalog import RefitRow, published
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import resolve
@@ -34,20 +34,20 @@ FIRST, LAST = 2, 6  # five versions with rows, behind an empty table and a prope
 class Then:
     """A refit made when its version was the latest, as it was found in its folder."""
 
-    made: PublishedRefit
+    made: RefitRow
     components: np.ndarray
     moments: Moments
     lines: list[list[str]]
 
 
-def read(made: PublishedRefit) -> Then:
+def read(made: RefitRow) -> Then:
     with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
         components = np.asarray(arrays["components"])
     lines = list(csv.reader(io.StringIO(made.folder.read("reduced.csv").decode(), newline="")))
     return Then(made, components, Moments.from_bytes(made.folder.read("moments.npz")), lines)
 
 
-def turn(made: PublishedRefit) -> None:
+def turn(made: RefitRow) -> None:
     """Let a refit's components point the other way."""
     turned = io.BytesIO()
     np.savez(turned, components=-read(made).components)

@@ -21,7 +21,7 @@ from benchmarks.contestants import Contestant, complaint, last_line, run
 from benchmarks.delta_log import commits, last_version
 from benchmarks.drawn import ROWS_A_FILE, add_rows, clone, made_up, vectors
 from benchmarks.images import Images, image_files
-from streaming.model.backends import Way
+from streaming.model.backends import Backend
 from support.lakes import jpeg
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,7 @@ def test_plain_processes_give_the_features_of_the_reference(
     rows = pyarrow.dataset.dataset(tmp_path / "out", format="parquet").to_table().to_pylist()
     rows.sort(key=lambda row: str(row["path"]))
     expected = features(
-        Way("tensorflow", "cpu", "float32"), "random", [Path(row["path"]) for row in rows]
+        Backend("tensorflow", "cpu", "float32"), "random", [Path(row["path"]) for row in rows]
     )
     np.testing.assert_allclose([row["features"] for row in rows], expected, atol=1e-4)
 

@@ -22,7 +22,7 @@ from support.kill_loop import Killing
 from support.kill_points import BEGINNING, FOLDER, REFIT, S3, plan
 from support.lake_invariants import Witness
 from support.lakes import put, upload_tree
-from support.moto_server import StandIn
+from support.moto_server import MotoServer
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(4 * 3600)]
 
@@ -69,8 +69,8 @@ def test_a_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    running = StandIn()
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoServer]:
+    running = MotoServer()
     for name, value in running.variables.items():
         monkeypatch.setenv(name, value)
     yield running
@@ -78,7 +78,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 
 @pytest.mark.s3
-def test_ten_kills_on_s3(stand_in: StandIn, random_model: Path, tmp_path: Path) -> None:
+def test_ten_kills_on_s3(stand_in: MotoServer, random_model: Path, tmp_path: Path) -> None:
     from streaming.storage.s3 import S3Storage
     from streaming.storage.s3_client import s3_client
 

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pomona.demo.images import write_samples
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.cli import PROGRAM, Done, environment, program
@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_at_some_moment(
         told = ""
         try:
             ingest(str(source), lake.root, settings)
-        except FaultError as error:
+        except ExternalError as error:
             told = str(error)
         print(f"{where or 'lake'}, {room:,} bytes left: {told or 'enough'}")
         assert not told or f"the disk of {disk.folder}" in told

@@ -19,7 +19,7 @@ from streaming.lake.layout import Lake
 from streaming.storage.s3 import S3Storage
 from support.lake_invariants import Witness
 from support.lakes import GARBAGE, photos
-from support.moto_server import StandIn
+from support.moto_server import MotoServer
 from support.spark_standalone import Cluster
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(3000)]
@@ -29,8 +29,8 @@ REGION = {"LocationConstraint": "eu-west-1"}
 
 
 @pytest.fixture(scope="module")
-def stand_in() -> Iterator[StandIn]:
-    service = StandIn()
+def stand_in() -> Iterator[MotoServer]:
+    service = MotoServer()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in service.variables.items():
             patch.setenv(name, value)
@@ -48,7 +48,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cluster(
-    stand_in: StandIn, archive: Path, tmp_path_factory: pytest.TempPathFactory
+    stand_in: MotoServer, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), archive, stand_in.variables)
     try:
@@ -60,7 +60,7 @@ def cluster(
 
 
 @pytest.fixture
-def place(stand_in: StandIn, random_model: Path, request: pytest.FixtureRequest) -> str:
+def place(stand_in: MotoServer, random_model: Path, request: pytest.FixtureRequest) -> str:
     """A bucket with images, some of them broken, and a lake with a model and nothing else."""
     bucket = f"cluster-{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
     s3 = boto3.client("s3")
@@ -78,7 +78,7 @@ def images() -> dict[str, bytes]:
     return photos("Apple Red 1", range(IMAGES)) | bad
 
 
-def witness(bucket: str, stand_in: StandIn) -> Witness:
+def witness(bucket: str, stand_in: MotoServer) -> Witness:
     options = {
         "AWS_ENDPOINT_URL": stand_in.endpoint,
         "AWS_ALLOW_HTTP": "true",
@@ -98,7 +98,7 @@ def hashes(good: bool) -> dict[str, str]:
 
 
 def test_ingestion_and_refit_run_there_as_the_steps_do(
-    cluster: Cluster, place: str, stand_in: StandIn
+    cluster: Cluster, place: str, stand_in: MotoServer
 ) -> None:
     done = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", "--json")
     assert done.status == 0, done.err
@@ -114,7 +114,7 @@ def test_ingestion_and_refit_run_there_as_the_steps_do(
 
 
 def test_a_worker_that_is_killed_during_a_micro_batch_costs_no_row(
-    cluster: Cluster, place: str, stand_in: StandIn
+    cluster: Cluster, place: str, stand_in: MotoServer
 ) -> None:
     small = ("--max-files-per-trigger", "40")
     submitted = cluster.submit(

@@ -21,7 +21,7 @@ import deltalake
 import pytest
 
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import holder_of
+from streaming.lease.acquire import lease_owner
 from streaming.lease.s3 import TERM_VARIABLE
 from support.cli import PROGRAM, Done, environment, program
 from support.lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
@@ -72,7 +72,7 @@ def cleaned_up(streams: list[Stream]) -> Iterator[None]:
 
 def wait_until_held(lake: Lake, stream: Stream, seconds: float = 300) -> None:
     until = time.monotonic() + seconds
-    while (holder := holder_of(lake)) is None or holder.pid != stream.pid:
+    while (holder := lease_owner(lake)) is None or holder.pid != stream.pid:
         assert stream.process.poll() is None, stream.end()
         assert time.monotonic() < until
         time.sleep(0.2)
@@ -149,7 +149,7 @@ def test_a_paused_stream_on_s3_is_replaced_and_writes_nothing_when_it_wakes(
             assert refused.status == 1
             assert f"process {paused.pid} on" in refused.complaint
             until = time.monotonic() + 60
-            while holder_of(lake):
+            while lease_owner(lake):
                 assert time.monotonic() < until
             streams.append(Stream(source, lake.root, tmp_path))
             wait_until_held(lake, streams[-1])

@@ -36,13 +36,13 @@ def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path)
     spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
     bring(spark, lake.features, FEATURES)
     with pytest.raises(LakeError, match="has format 1"):
-        lake.require()
+        lake.validate()
     assert [step.split(":")[0] for step in upgrade(lake.root)] == [
         "refits",
         "refits",
         f"format {FORMAT}",
     ]
-    lake.require()
+    lake.validate()
     assert table(lake, "features").metadata().configuration["delta.constraints.features_width"]
 
 

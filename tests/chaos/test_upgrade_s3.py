@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.lake.format_version import FORMAT
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 from support.cli import Command
 from support.format1_lake import make_old_lake
 
@@ -24,6 +24,6 @@ def test_a_lake_on_s3_is_upgraded_too(
     lake = make_old_lake(spark, f"s3://{bucket}/lake")
     assert "has format 1" in pomona("refit", lake.root).complaint
     assert pomona("upgrade", lake.root).status == 0
-    told = json.loads(storage_of(lake.root).read(f"{lake.root}/lake.json"))
+    told = json.loads(open_storage(lake.root).read(f"{lake.root}/lake.json"))
     assert told["format"] == FORMAT
     assert pomona("status", lake.root, "--json").json["rows"] == 1

@@ -16,10 +16,10 @@ from pyspark.sql import SparkSession
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from streaming.sanitize import visible
+from streaming.sanitize import escape_text
 from streaming.storage.interface import local_path
 from support.cli import Command
 from support.hostile_names import NAMES, OBEYED, put_hostile
@@ -35,7 +35,7 @@ class Story:
     place: Path
     labels: dict[str, str]
     lake: Lake
-    made: PublishedRefit
+    made: RefitRow
     before: dict[str, tuple[int, float]]
 
     @property
@@ -145,7 +145,7 @@ def test_the_page_shows_every_label_and_obeys_none(story: Story) -> None:
     assert not [name for name in page.attributes if name.startswith("on")]
     assert "default-src 'none'" in text
     assert text.count("<script") == 2  # the data, and the one script whose hash is in the policy
-    assert sorted(page.labels) == sorted(map(visible, set(story.labels.values())))
+    assert sorted(page.labels) == sorted(map(escape_text, set(story.labels.values())))
     assert {"<script>alert(1)<", "\\u202egpj.exe", "\\x1b[2J\\x1b[31mred"} <= set(page.labels)
     assert not set(text) & set(OBEYED)
 

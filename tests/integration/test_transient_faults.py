@@ -19,7 +19,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.ingest.pipeline import ingest
 from streaming.storage.s3 import S3Storage
 from support.cli import environment, needs_program, program
@@ -138,8 +138,8 @@ def test_a_fault_that_stays_ends_the_run_in_one_line_after_the_others_have_their
     put_all(source, photos("Fig", range(3)))
     broken = source / "Fig" / "broken.jpg"
     broken.symlink_to("/proc/self/mem")  # of which the first byte cannot be read
-    settings = dataclasses.replace(ONCE, patience=1)
-    with pytest.raises(FaultError) as failed:
+    settings = dataclasses.replace(ONCE, retry_timeout=1)
+    with pytest.raises(ExternalError) as failed:
         ingest(str(source), str(lake), settings)
     assert str(failed.value).startswith(f"file:{broken}: ")
     assert "\n" not in str(failed.value)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streaming.images.decode import DECODER_REVISION
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.model.mobilenet_v2 import random_tensors, tensors_sha256
 from support.cli import Command, forbid_spark, make_place
 from support.lakes import put
@@ -48,7 +48,7 @@ def write_model(lake: Path, **changes: Any) -> Path:
         "versions": {},
         "created_at": "2026-03-03T00:00:00+00:00",
     }
-    extractor = Extractor(**values | changes)
+    extractor = ModelInfo(**values | changes)
     folder = lake / "models" / extractor.model_id
     put(folder / "model.json", extractor.to_json().encode())
     return folder
@@ -135,7 +135,7 @@ def test_a_place_where_no_lake_can_be_made(
     pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_model(place / "elsewhere")
-    model = Extractor.from_json((folder / "model.json").read_bytes())
+    model = ModelInfo.from_json((folder / "model.json").read_bytes())
     monkeypatch.setattr("streaming.model.store.export", lambda *_: (model, {"model.onnx": b"1"}))
     told = pomona("ingest", "photos", "/proc/lake").complaint
     assert "/proc/lake" in told

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import SourceError, UsageError
-from streaming.sanitize import redacted, without_own_secrets
-from streaming.spark.s3a_settings import hadoop_conf
+from streaming.sanitize import redact, redact_environment_secrets
+from streaming.spark.s3a_settings import s3a_settings
 from streaming.storage.interface import normalize
 from support.cli import Command, environment, forbid_spark, make_place
 
@@ -46,13 +46,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_secrets_are_starred_and_nothing_else_is(text: str, told: str) -> None:
-    assert redacted(text) == told
+    assert redact(text) == told
 
 
 def test_data_lose_the_own_secret_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert without_own_secrets(f"{SECRET} s3://a:b@c") == "*** s3://a:b@c"
+    assert redact_environment_secrets(f"{SECRET} s3://a:b@c") == "*** s3://a:b@c"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")  # no secret, but a word
-    assert without_own_secrets("testing") == "testing"
+    assert redact_environment_secrets("testing") == "testing"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_location_with_credentials_is_refused_and_not_repeated(location: str) 
 def test_a_password_in_the_endpoint_is_kept_from_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET[:12]}@127.0.0.1:9")
     with pytest.raises(SourceError, match="AWS_ENDPOINT_URL") as refused:
-        hadoop_conf()
+        s3a_settings()
     assert SECRET[:12] not in str(refused.value)
 
 

@@ -7,8 +7,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from batch_pca.refits.csv_injection import harmless
-from streaming.sanitize import visible, visible_json
+from batch_pca.refits.csv_injection import escape_formulas
+from streaming.sanitize import escape_text, visible_json
 from support.hostile_names import NAMES, OBEYED
 
 
@@ -26,7 +26,7 @@ from support.hostile_names import NAMES, OBEYED
     ],
 )
 def test_only_what_would_be_obeyed_or_hidden_is_written_out(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert escape_text(text) == shown
 
 
 def test_a_json_document_stays_the_same_document() -> None:
@@ -55,4 +55,4 @@ def test_a_json_document_stays_the_same_document() -> None:
     ],
 )
 def test_a_formula_gets_an_apostrophe_and_nothing_else_does(text: str, cell: str) -> None:
-    assert harmless(pa.array([text])).to_pylist() == [cell]
+    assert escape_formulas(pa.array([text])).to_pylist() == [cell]

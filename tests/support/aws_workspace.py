@@ -10,7 +10,7 @@ import pytest
 
 from bootstrap.environment.manifest import contents, wanted
 from streaming.images.decode import DECODER_REVISION
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.model.weights import weights_sha256
 from support.cluster_configs import CODE, LEAST
 
@@ -55,9 +55,9 @@ def describe(folder: Path, more: str = "") -> None:
     (folder / "cluster.toml").write_text(LEAST + WEIGHTS + more)
 
 
-def extractor() -> Extractor:
+def extractor() -> ModelInfo:
     """What is known of a network that was exported from the seeded weights."""
-    return Extractor(
+    return ModelInfo(
         model_id="mobilenet-1",
         architecture="MobileNetV2",
         weights="random",

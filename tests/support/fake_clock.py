@@ -23,8 +23,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of `streaming.storage.retry` in place of the real one."""
-    from streaming.storage import retry as patience
+    from streaming.storage import retry as retry_timeout
 
     moved = Clock()
-    monkeypatch.setattr(patience, "time", moved)
+    monkeypatch.setattr(retry_timeout, "time", moved)
     return moved

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from support.inotify_watch import Event
 
 
-class StandIn:
+class MotoServer:
     """Runs until `stop`; it survives whatever becomes of its clients."""
 
     def __init__(self) -> None:

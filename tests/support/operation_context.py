@@ -9,24 +9,26 @@ from pyspark.sql import SparkSession
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
-from streaming.maintenance.context import RunContext
+from streaming.maintenance.context import OperationContext
 from streaming.model.store import find_model, read_model
 from streaming.sources.listing import Source
 
 
-def open_context(spark: SparkSession, lake: Path, source: str, patience: float = 1) -> RunContext:
+def open_context(
+    spark: SparkSession, lake: Path, source: str, retry_timeout: float = 1
+) -> OperationContext:
     """A context without a stream; files are taken as one micro-batch."""
     at = Lake.at(str(lake))
     extractor = find_model(at.models)
     assert extractor
     model = spark.sparkContext.broadcast(read_model(at.models, extractor, "onnxruntime"))
     decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, patience=patience)
-    known = KnownImages.load(at)
+    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, retry_timeout=retry_timeout)
+    known = ImageIndex.load(at)
     batch = MicroBatch(spark, at, featurizer, known, {"source": source, "engine": "onnxruntime"})
-    return RunContext(
+    return OperationContext(
         at,
         spark,
         Source.at(source),
@@ -36,7 +38,7 @@ def open_context(spark: SparkSession, lake: Path, source: str, patience: float =
     )
 
 
-def take_all(context: RunContext) -> None:
+def take_all(context: OperationContext) -> None:
     """Bring every image of the source into the lake."""
     assert context.source
     files = list(context.batch.known.missing_or_changed(context.source.images()))

@@ -8,7 +8,7 @@ from typing import Any
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from streaming.lake.layout import Lake, create_tables
 from support.feature_lakes import WIDTH, Images, commit, images, new_lake
 
@@ -20,7 +20,7 @@ class AskedLake:
     lake: Lake
     first: Images
     second: Images
-    refits: tuple[PublishedRefit, PublishedRefit]
+    refits: tuple[RefitRow, RefitRow]
 
     @property
     def folder(self) -> Path:

@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from streaming.engines.registry import Engine, create_engine, obstacle
-from streaming.model.backends import TOLERANCES, Way, ways
+from streaming.engines.registry import Engine, create_engine, unavailable_reason
+from streaming.model.backends import TOLERANCES, Backend, supported_backends
 from streaming.model.export import KERAS_FILE, ONNX_FILE, export
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.model.weights import IMAGENET_FILE
 
-FLOAT32 = ways(None, None, "float32")
-BFLOAT16 = ways(None, None, "bfloat16")
+FLOAT32 = supported_backends(None, None, "float32")
+BFLOAT16 = supported_backends(None, None, "bfloat16")
 #: The way that everything takes unless asked for another.
 DEFAULT = next(iter(TOLERANCES))
 
@@ -29,20 +29,20 @@ def weights_file(shared: Path) -> Path:
 
 
 @cache
-def exported(weights: str) -> tuple[Extractor, dict[str, bytes]]:
+def exported(weights: str) -> tuple[ModelInfo, dict[str, bytes]]:
     """`export`, run once for each weights."""
     return export(weights)
 
 
-def engine(way: Way, weights: str) -> Engine:
+def engine(way: Backend, weights: str) -> Engine:
     """An engine with two threads that holds the network with these weights; skips where the machine has none."""
-    if why := obstacle(way):
+    if why := unavailable_reason(way):
         pytest.skip(why)
     return _engine(way, weights)
 
 
 @cache
-def _engine(way: Way, weights: str) -> Engine:
+def _engine(way: Backend, weights: str) -> Engine:
     extractor, files = exported(weights)
     model = files[KERAS_FILE if way.engine == "tensorflow" else ONNX_FILE]
     gpu = 0 if way.device == "cuda" else None
@@ -56,7 +56,7 @@ def pixels(file: Path) -> NDArray[np.float32]:
     return np.asarray(resized, np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def features(way: Way, weights: str, files: list[Path]) -> NDArray[np.float32]:
+def features(way: Backend, weights: str, files: list[Path]) -> NDArray[np.float32]:
     """Features (n, 1280) of image files, in batches of 32."""
     batches = [files[i : i + 32] for i in range(0, len(files), 32)]
     run = engine(way, weights).run

@@ -15,7 +15,7 @@ import pyarrow as pa
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.label_means import FILE, LabelSums
 from batch_pca.refits.lineage import write_lineage
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
@@ -44,7 +44,7 @@ def append(location: str, table: Table, rows: list[dict[str, Any]]) -> None:
     )
 
 
-def publish(lake: Lake, as_of: str, options: RefitOptions) -> PublishedRefit:
+def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
     """What a refit of a version leaves, without its Parquet, pipeline and report."""
     pinned = resolve(lake, as_of)
     rows = delta(lake.features, pinned.number).to_pyarrow_table()
@@ -54,7 +54,7 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> PublishedRefit:
     chosen = np.array([below is None or path.startswith(f"{below}/") for path in paths])
     moments = Moments.of(vectors[chosen], vectors[0])
     reduction = fit(moments, options.fit)
-    made = PublishedRefit(
+    made = RefitRow(
         refit_id=f"20260303T08300{pinned.number}Z-v{pinned.number}-abcd",
         lake=lake,
         features_version=pinned.number,

@@ -17,7 +17,7 @@ class SmallDisk:
 
     folder: Path
 
-    def fill(self, leave: int) -> None:
+    def fill(self, submit: int) -> None:
         """Take all room but so many bytes."""
         with self._filler.open("wb", buffering=0) as filler:
             try:
@@ -25,7 +25,7 @@ class SmallDisk:
                     pass
             except OSError:
                 pass
-            filler.truncate(max(0, filler.tell() - leave))
+            filler.truncate(max(0, filler.tell() - submit))
 
     def empty(self) -> None:
         """Give the room back."""

@@ -10,12 +10,12 @@ from urllib.parse import urlparse
 import boto3
 import pytest
 
-from streaming.images.fetch import fetch, fetch_ahead
+from streaming.images.fetch import fetch, prefetch_images
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from streaming.storage.range_reader import open_ranges
 from streaming.storage.retry import retries_of_process
-from streaming.storage.s3 import S3Storage, reach
+from streaming.storage.s3 import S3Storage, check_access
 from support.faulty_proxy import KINDS, FaultyProxy
 
 pytestmark = pytest.mark.s3
@@ -85,7 +85,7 @@ def test_all_bytes_arrive_and_the_retries_are_counted(
 ) -> None:
     proxy = through(share, seed=1)
     files = [StoredFile(path, len(content), 0) for path, content in objects.items()]
-    found = list(fetch_ahead(files, 10_000))
+    found = list(prefetch_images(files, 10_000))
     assert {one.file.path: one.content for one in found} == objects
     faults = proxy.faults.total() - proxy.faults["delay"]
     assert sum(one.retries for one in found) == faults
@@ -97,7 +97,7 @@ def test_listings_writes_and_ranges_pass_through_it(
 ) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
     proxy, before = through(0.3, seed=2), retries_of_process()
-    reach(f"s3a://{bucket}/Été")
+    check_access(f"s3a://{bucket}/Été")
     storage, paths = S3Storage(), sorted(objects)
     assert [file.path for file in storage.list(f"s3a://{bucket}")] == paths
     for path in paths[:20]:
@@ -117,7 +117,7 @@ def test_where_all_bodies_are_cut_nothing_is_taken_for_an_image(
 ) -> None:
     through(1.0, kinds=["cut"], only=lambda method, path: method == "GET" and ".jpg" in path)
     path = min(objects)
-    fetched = fetch(StoredFile(path, 1000, 0), 10_000, patience=1)
+    fetched = fetch(StoredFile(path, 1000, 0), 10_000, retry_timeout=1)
     assert (fetched.outcome, fetched.content) == (Outcome.UNREAD, b"")
 
 

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from support.feature_lakes import CONSTANT, WIDTH, Oracle, commit, images, new_lake, same_up_to_sign
 
 pytestmark = pytest.mark.spark
@@ -23,14 +23,14 @@ K = 4
 
 
 @pytest.fixture(scope="module")
-def made(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> PublishedRefit:
+def made(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> RefitRow:
     lake = new_lake(spark, Path(tmp_path_factory.mktemp("pipeline"), "My lake"))
     commit(spark, lake, IMAGES)
     return refit(lake.root, RefitOptions(FitOptions(components=K)))
 
 
 @pytest.fixture(scope="module")
-def vectors(spark: Any, made: PublishedRefit) -> Any:
+def vectors(spark: Any, made: RefitRow) -> Any:
     """The features as Spark ML wants them."""
     rows = spark.read.format("delta").load(made.lake.features)
     return (
@@ -49,12 +49,12 @@ def scores_of(model: Any, vectors: Any) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def loaded(made: PublishedRefit, vectors: Any) -> np.ndarray:
+def loaded(made: RefitRow, vectors: Any) -> np.ndarray:
     return scores_of(PipelineModel.load(made.folder.pipeline), vectors)
 
 
 def test_the_pipeline_loaded_by_spark_gives_the_published_parquet(
-    spark: Any, made: PublishedRefit, loaded: np.ndarray
+    spark: Any, made: RefitRow, loaded: np.ndarray
 ) -> None:
     rows = sorted(spark.read.parquet(made.folder.parquet).collect(), key=lambda row: row.path)
     assert [row.path for row in rows] == sorted(IMAGES.paths)
@@ -69,7 +69,7 @@ def test_the_pipeline_gives_the_scores_of_scikit_learn(loaded: np.ndarray) -> No
 
 
 def test_the_pipeline_is_the_one_that_spark_itself_would_fit(
-    made: PublishedRefit, vectors: Any, loaded: np.ndarray
+    made: RefitRow, vectors: Any, loaded: np.ndarray
 ) -> None:
     scaler = StandardScaler(
         inputCol="features", outputCol="standardized", withMean=True, withStd=True

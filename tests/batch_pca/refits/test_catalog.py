@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.refits.catalog import PublishedRefit, aligned_with, commit_refit, published
+from batch_pca.refits.catalog import RefitRow, aligned_with, commit_refit, published
 from batch_pca.stats.unchanged import find_unchanged, same_rows
 from streaming.delta.tables import create_table
 from streaming.lake.layout import Lake
@@ -17,7 +17,7 @@ from streaming.lake.schemas import REFITS
 from streaming.maintenance.upgrade import bring
 from support.feature_lakes import commit, delete, delta, images, new_lake
 
-MADE = PublishedRefit(
+MADE = RefitRow(
     refit_id="20260303T083000Z-v2-abcd",
     lake=Lake("file:/no/such lake"),
     features_version=2,
@@ -50,7 +50,7 @@ LATER += (
 )
 
 
-def made(version: int, model_id: str = "made-up", **changes: Any) -> PublishedRefit:
+def made(version: int, model_id: str = "made-up", **changes: Any) -> RefitRow:
     return replace(MADE, features_version=version, model_id=model_id, **changes)
 
 

@@ -15,7 +15,7 @@ from scipy.linalg import subspace_angles
 
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.drift import Drift, DriftLimits, compared_with, measure
 from batch_pca.refits.label_means import FILE, LabelSums
 from streaming.errors import UsageError
@@ -35,11 +35,11 @@ def means(rows: Images) -> LabelSums:
     return sums
 
 
-def publish(folder: Path, rows: Images, k: int = K, **changes: object) -> PublishedRefit:
+def publish(folder: Path, rows: Images, k: int = K, **changes: object) -> RefitRow:
     """What a refit of these rows leaves of arrays."""
     reduction = reduced(rows, k)
     moment = datetime(2026, 3, 3, tzinfo=UTC)
-    made = PublishedRefit(
+    made = RefitRow(
         refit_id="before",
         lake=Lake(f"file:{folder}"),
         features_version=2,

@@ -16,12 +16,12 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits import vectors as vectors_module
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import begin
 from batch_pca.refits.vectors import Sample, write_vectors
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
-from streaming.sanitize import visible
+from streaming.sanitize import escape_text
 from support.feature_lakes import LABELS, commit, images, new_lake
 
 pytestmark = pytest.mark.spark
@@ -39,21 +39,21 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 @pytest.fixture(scope="module")
-def made(lake: Lake) -> PublishedRefit:
+def made(lake: Lake) -> RefitRow:
     return refit(lake.root, RefitOptions(FitOptions(components=3)))
 
 
-def folder_of(made: PublishedRefit) -> Path:
+def folder_of(made: RefitRow) -> Path:
     return Path(made.lake.root.removeprefix("file:"), "reduced", made.refit_id)
 
 
 @pytest.fixture(scope="module")
-def lines(made: PublishedRefit) -> list[list[str]]:
+def lines(made: RefitRow) -> list[list[str]]:
     with Path(folder_of(made), "reduced.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file, strict=True))
 
 
-def test_a_refit_is_one_folder_of_eight_things_and_two_plots(made: PublishedRefit) -> None:
+def test_a_refit_is_one_folder_of_eight_things_and_two_plots(made: RefitRow) -> None:
     names = {entry.name for entry in folder_of(made).iterdir() if not entry.name.endswith(".crc")}
     assert names == {
         *("parquet", "reduced.csv", "pipeline", "moments.npz", "components.npz", "report.html"),
@@ -79,7 +79,7 @@ def test_commas_quotes_accents_and_newlines_survive_in_the_csv(lines: list[list[
 
 
 def test_parquet_and_csv_hold_the_same_to_the_last_digit(
-    made: PublishedRefit, lines: list[list[str]]
+    made: RefitRow, lines: list[list[str]]
 ) -> None:
     rows = pyarrow.parquet.read_table(folder_of(made) / "parquet").to_pylist()
     assert [(row["path"], row["label"]) for row in rows] == [
@@ -88,7 +88,7 @@ def test_parquet_and_csv_hold_the_same_to_the_last_digit(
     assert [row["reduced"] for row in rows] == [list(map(float, line[2:])) for line in lines[1:]]
 
 
-def test_the_report_names_the_refit_and_all_labels(made: PublishedRefit) -> None:
+def test_the_report_names_the_refit_and_all_labels(made: RefitRow) -> None:
     said: list[str] = []
     parser = HTMLParser()
     parser.handle_data = said.append  # type: ignore[assignment, method-assign]
@@ -96,7 +96,7 @@ def test_the_report_names_the_refit_and_all_labels(made: PublishedRefit) -> None
     text = " ".join(" ".join(said).split())
     for part in (made.refit_id, "51 transformed, 51 fitted", "components 3", "made-up"):
         assert part in text
-    assert all(visible(label) in text for label in LABELS)
+    assert all(escape_text(label) in text for label in LABELS)
     for plot in ("scatter.png", "variance.png"):
         assert Path(folder_of(made), plot).read_bytes().startswith(b"\x89PNG")
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import begin
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.lineage import write_lineage
@@ -55,7 +55,7 @@ class Story:
     paths: list[str]
     reduction: Reduction
     scores: Any
-    refits: tuple[PublishedRefit, PublishedRefit]
+    refits: tuple[RefitRow, RefitRow]
 
     def file(self, which: int, name: str) -> Path:
         return Path(self.refits[which].folder.uri.removeprefix("file:"), name)
@@ -82,7 +82,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     deltalake.write_deltalake(lake.features.removeprefix("file:"), table)
     reduction = fit(Moments.of(rows.vectors, rows.vectors[0]), FitOptions(components=3))
     scores = reduction.transform(rows.vectors)
-    first = PublishedRefit(
+    first = RefitRow(
         refit_id="r-1",
         lake=lake,
         features_version=0,

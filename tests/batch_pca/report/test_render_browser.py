@@ -15,7 +15,7 @@ from PIL import Image
 from batch_pca.report.markers import mark
 from batch_pca.report.plots import Movement
 from batch_pca.report.render import Points, ReportData, render
-from streaming.sanitize import visible
+from streaming.sanitize import escape_text
 from support.browser import Browser, chromium
 from support.hostile_names import NAMES
 from support.report_pages import RATIO, reduction_of
@@ -293,14 +293,14 @@ def test_names_from_outside_are_shown_and_do_nothing(window: Browser, tmp_path: 
     window.wait(READY)
     show(window)
     names = "return [...document.querySelectorAll('#labels bdi')].map((e) => e.textContent)"
-    assert sorted(window.run(names)) == sorted(map(visible, NAMES))
+    assert sorted(window.run(names)) == sorted(map(escape_text, NAMES))
     window.run("document.getElementById('none').click(); document.getElementById('plot').focus()")
     for place, name in enumerate(sorted(NAMES)):
         box = f"document.querySelectorAll('#labels input')[{place}].click()"
         window.run(box)
         window.press(ENTER)
         told = window.run("return document.getElementById('tip').textContent")
-        assert told.startswith(visible(name) + visible(f"file:/photos/{name}/1.jpg"))
+        assert told.startswith(escape_text(name) + escape_text(f"file:/photos/{name}/1.jpg"))
         window.run(box)
     assert window.run("return document.querySelectorAll('script').length") == 2
     assert window.complaints() == []

@@ -76,7 +76,7 @@ def test_a_storage_that_does_not_answer_holds_nothing_up(
 ) -> None:
     lake = lake_of(tmp_path, {"Fig/a.png": photo("#00ff00")})
     monkeypatch.setattr(pictures, "_SECONDS", 0.1)
-    monkeypatch.setattr(pictures, "storage_of", lambda path: time.sleep(2))
+    monkeypatch.setattr(pictures, "open_storage", lambda path: time.sleep(2))
     started = time.monotonic()
     assert small_pictures(lake, 0, [f"file:{tmp_path}/photos/Fig/a.png"]) == {}
     assert time.monotonic() - started < 1.5

@@ -11,7 +11,7 @@ import pytest
 from batch_pca.pca.moments import Moments
 from batch_pca.stats.full_scan import moved, sum_moments
 from streaming.errors import SnapshotError
-from streaming.spark.errors import explain
+from streaming.spark.errors import translate_exception
 from support.table_rows import frame_of
 
 pytestmark = pytest.mark.spark
@@ -59,4 +59,6 @@ def test_what_is_not_a_number_is_refused_in_one_line(spark: Any, value: float) -
     vectors[4, 1] = value
     with pytest.raises(Exception, match="NaN or infinity") as caught:
         sum_moments(frame(spark, vectors))
-    assert "rows hold NaN or infinity: ingest their images again" in str(explain(caught.value))
+    assert "rows hold NaN or infinity: ingest their images again" in str(
+        translate_exception(caught.value)
+    )

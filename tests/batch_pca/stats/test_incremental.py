@@ -15,7 +15,7 @@ from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.stats import incremental as reuse
 from batch_pca.stats.incremental import Statistics, statistics_of
 from streaming.delta.log import read_commits
@@ -46,13 +46,13 @@ class Fitting:
     spark: Any
     lake: Lake
     fit_on: str | None = None
-    refits: tuple[PublishedRefit, ...] = ()
+    refits: tuple[RefitRow, ...] = ()
 
     def again(self, *, full: bool = False) -> Statistics:
         commits = read_commits(self.lake.features, 64)
         snapshot = take_snapshot(self.spark, self.lake, commits[-1], self.fit_on)
         found = statistics_of(snapshot, list(self.refits), commits, full=full)
-        made = PublishedRefit(
+        made = RefitRow(
             refit_id=f"refit-{len(self.refits)}",
             lake=self.lake,
             features_version=commits[-1].number,

@@ -11,14 +11,14 @@ from typing import Any, get_type_hints
 import pytest
 
 from bootstrap.config.loader import checked, parse_description, read_description
-from bootstrap.config.schema import REQUIRED, Description
+from bootstrap.config.schema import REQUIRED, ClusterConfig
 from bootstrap.errors import DescriptionError
 
 EXAMPLE = Path(__file__).parents[3] / "bootstrap" / "cluster.example.toml"
 LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
 
 
-def keys(kind: Any = Description, prefix: str = "") -> dict[str, Any]:
+def keys(kind: Any = ClusterConfig, prefix: str = "") -> dict[str, Any]:
     """Defaults of all keys by their dotted names."""
     found: dict[str, Any] = {}
     types = get_type_hints(kind)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bootstrap.config.names import Names
-from bootstrap.config.schema import Description, Ingest
+from bootstrap.config.schema import ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import job_statements, node_statements
 from bootstrap.resources.iam_policies import (
     Statement,
@@ -27,9 +27,11 @@ from support.cluster_configs import KINDS, names
 ARCHITECTURE = (Path(__file__).parents[3] / "ARCHITECTURE.md").read_text()
 
 #: As `ARCHITECTURE.md` writes them.
-PLAIN = Names(Description(name="NAME", region="REGION"), account="ACCOUNT")
-ONCE = Names(Description(name="NAME", region="REGION", ingest=Ingest("once")), account="ACCOUNT")
-SERVERLESS = Names(Description(name="NAME", region="REGION", mode="serverless"), account="ACCOUNT")
+PLAIN = Names(ClusterConfig(name="NAME", region="REGION"), account="ACCOUNT")
+ONCE = Names(ClusterConfig(name="NAME", region="REGION", ingest=Ingest("once")), account="ACCOUNT")
+SERVERLESS = Names(
+    ClusterConfig(name="NAME", region="REGION", mode="serverless"), account="ACCOUNT"
+)
 ROLES: dict[str, list[Statement]] = {
     "NAME-service": service_statements(PLAIN),
     "NAME-nodes": node_statements(PLAIN),

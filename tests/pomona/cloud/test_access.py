@@ -146,7 +146,7 @@ def object_calls() -> Iterator[Any]:
             yield pytest.param(role, other, False, id=f"{role} {told}")
 
 
-def require(call: Call, client: Any, allowed: bool) -> None:
+def validate(call: Call, client: Any, allowed: bool) -> None:
     if allowed:
         call(client)
         return
@@ -157,7 +157,7 @@ def require(call: Call, client: Any, allowed: bool) -> None:
 
 @pytest.mark.parametrize(("role", "call", "allowed"), [*object_calls()])
 def test_objects(account: CloudAccount, role: str, call: Call, allowed: bool) -> None:
-    require(call, client(account, role, "s3"), allowed)
+    validate(call, client(account, role, "s3"), allowed)
     if allowed:
         restore(account)
 
@@ -192,14 +192,14 @@ def test_clusters(account: CloudAccount, role: str) -> None:
     (cluster,) = account.client("emr", MAKER).list_clusters()["Clusters"]
     account.enforce()
     for told, call in cluster_calls(cluster["Id"]).items():
-        require(call, client(account, role, "emr"), (role, told) == ("scheduler", "add a step"))
+        validate(call, client(account, role, "emr"), (role, told) == ("scheduler", "add a step"))
 
 
 def test_the_scheduler_starts_clusters_where_each_run_is_one(account: CloudAccount) -> None:
     policy = document(scheduler_statements(names(KINDS["once"])))
     emr = client(account, "scheduler of once", "emr", policy)
     for told, call in cluster_calls("j-NONE").items():
-        require(call, emr, told == "make one")
+        validate(call, emr, told == "make one")
 
 
 def test_the_scheduler_starts_jobs_of_one_application(account: CloudAccount) -> None:
@@ -212,12 +212,12 @@ def test_the_scheduler_starts_jobs_of_one_application(account: CloudAccount) -> 
     policy = resolved(statements, {"application.applicationId": ours})
     serverless = client(account, "scheduler of serverless", "emr-serverless", policy)
     job = {"executionRoleArn": f"arn:aws:iam::{ACCOUNT}:role/fruits-job"}
-    require(lambda it: it.start_job_run(applicationId=ours, **job), serverless, True)
-    require(
+    validate(lambda it: it.start_job_run(applicationId=ours, **job), serverless, True)
+    validate(
         lambda it: it.start_job_run(applicationId=made["applicationId"], **job), serverless, False
     )
-    require(lambda it: it.list_applications(), serverless, False)
-    require(lambda it: it.stop_application(applicationId=ours), serverless, False)
+    validate(lambda it: it.list_applications(), serverless, False)
+    validate(lambda it: it.stop_application(applicationId=ours), serverless, False)
 
 
 @pytest.mark.parametrize("role", MAY)
@@ -229,8 +229,8 @@ def test_nobody_may_change_who_may_what(account: CloudAccount, role: str) -> Non
         lambda iam: iam.put_role_policy(RoleName=name, PolicyName="more", PolicyDocument="{}"),
         lambda iam: iam.delete_role_policy(RoleName=name, PolicyName="pomona"),
     ):
-        require(call, iam, False)
-    require(lambda ec2: ec2.describe_instances(), client(account, role, "ec2"), False)
+        validate(call, iam, False)
+    validate(lambda ec2: ec2.describe_instances(), client(account, role, "ec2"), False)
 
 
 def test_those_named_may_take_the_evaluators_role_and_nobody_else(account: CloudAccount) -> None:
@@ -248,6 +248,6 @@ def test_those_named_may_take_the_evaluators_role_and_nobody_else(account: Cloud
         "AWS_SESSION_TOKEN": taken["SessionToken"],
     }
     s3 = account.client("s3", session)
-    require(read(DATA, IMAGE), s3, True)
-    require(write(DATA, IMAGE), s3, False)
-    require(read(LOG, KEYS[LOG][0]), s3, False)
+    validate(read(DATA, IMAGE), s3, True)
+    validate(write(DATA, IMAGE), s3, False)
+    validate(read(LOG, KEYS[LOG][0]), s3, False)

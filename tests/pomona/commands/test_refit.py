@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 
 from batch_pca.refit import RefitOptions
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.drift import DriftLimits
 from pomona.commands import refit as refitting
 from pomona.commands.refit import drift_limits, parse_duration, refit_every, refit_json, refit_lines
-from streaming.errors import FaultError, LakeError, SnapshotError, UsageError
+from streaming.errors import ExternalError, LakeError, SnapshotError, UsageError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.signals import stop_requested
 
 
-def made(**changes: object) -> PublishedRefit:
+def made(**changes: object) -> RefitRow:
     """A refit of 1,200 rows that keeps three components."""
     moment = datetime(2026, 3, 3, 12, tzinfo=UTC)
-    refit = PublishedRefit(
+    refit = RefitRow(
         refit_id="20260303T120000Z-v4-ab12",
         lake=Lake("file:/data/My lake"),
         features_version=4,
@@ -148,7 +148,7 @@ def test_a_script_gets_the_same_as_json() -> None:
 
 # The schedule, with a refit that answers at once.
 
-Answer = PublishedRefit | Exception
+Answer = RefitRow | Exception
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
         left = list(answers)
         calls: list[float] = []
 
-        def refit(lake: str, options: RefitOptions) -> PublishedRefit:
+        def refit(lake: str, options: RefitOptions) -> RefitRow:
             calls.append(len(calls))
             answer = left.pop(0)
             if not left:
@@ -196,7 +196,7 @@ def test_it_goes_on_until_a_signal_and_finishes_the_refit_under_way(
 def test_too_few_rows_and_faults_that_pass_are_told_and_tried_again(
     schedule: Callable[..., list[float]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls = schedule(SnapshotError("1 rows"), FaultError("the network"), made())
+    calls = schedule(SnapshotError("1 rows"), ExternalError("the network"), made())
     assert len(calls) == 3
     said = capsys.readouterr().out
     assert "no refit this time: 1 rows" in said

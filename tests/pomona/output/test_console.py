@@ -9,10 +9,10 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from rich.console import Console
+from rich.console import Console as RichConsole
 
 from pomona.commands.ingest import summary_json, summary_lines
-from pomona.output.console import Screen, fail
+from pomona.output.console import Console, fail
 from pomona.output.durations import ago
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
@@ -74,7 +74,7 @@ def test_a_script_gets_numbers_not_texts() -> None:
 
 
 def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Capture) -> None:
-    screen = Screen()
+    screen = Console()
     with screen.working("starting"):
         screen.batch(batch(), summary())
         screen.batch(batch(None, 1), summary())
@@ -87,7 +87,7 @@ def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Cap
 
 
 def test_with_json_standard_output_holds_the_result_alone(capsys: Capture) -> None:
-    screen = Screen(as_json=True)
+    screen = Console(as_json=True)
     with screen.working("starting"):
         screen.batch(batch(), summary())
     screen.line("by the way")
@@ -101,8 +101,10 @@ def test_with_json_standard_output_holds_the_result_alone(capsys: Capture) -> No
 
 def test_progress_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
-    screen = Screen()
-    monkeypatch.setattr(screen, "_progress", Console(file=terminal, force_terminal=True, width=100))
+    screen = Console()
+    monkeypatch.setattr(
+        screen, "_progress", RichConsole(file=terminal, force_terminal=True, width=100)
+    )
     with screen.working("starting"):
         time.sleep(0.2)
         screen.batch(batch(), summary())
@@ -117,7 +119,7 @@ def test_progress_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_words_are_never_taken_for_markup_or_folded(capsys: Capture) -> None:
     text = "[bold]not markup[/] " + "/a/very/long/folder" * 200
-    Screen().line(text)
+    Console().line(text)
     assert capsys.readouterr().out == f"{text}\n"
 
 
@@ -126,7 +128,7 @@ def test_a_table_shows_numbers_lists_and_what_is_not_there(capsys: Capture) -> N
         {"version": 12345, "refits": ["one", "two"], "rate": None, "path": "file:/a/[x] {y}.jpg"},
         {"version": 2, "refits": [], "rate": 6.5, "path": "s3a://b/c d" + "e" * 900},
     ]
-    Screen().table(
+    Console().table(
         {"version": "version", "refits": "refits", "rate": "a second", "path": "path"}, rows
     )
     head, first, second = capsys.readouterr().out.splitlines()

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pytest
 from scipy.linalg import subspace_angles
 
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from pomona.queries.history import history
 from pomona.queries.image_history import seen
 from pomona.queries.session import explained
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
-from streaming.errors import FaultError
+from streaming.errors import ExternalError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
@@ -49,7 +49,7 @@ class Story:
 
     lake: Lake
     place: str
-    refits: tuple[PublishedRefit, PublishedRefit]
+    refits: tuple[RefitRow, RefitRow]
 
     def frame(self, version: int) -> pd.DataFrame:
         """The rows of a version, by path."""
@@ -293,7 +293,7 @@ def test_a_damaged_log_is_one_line_that_names_the_file(
 
 
 def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path) -> None:
-    with pytest.raises(FaultError) as caught, explained():
+    with pytest.raises(ExternalError) as caught, explained():
         raise OSError(f"Expected: {'all that is known of a file, ' * 99}but found a gap\nbacktrace")
     line = str(caught.value)
     assert line.startswith("Expected: all that is known")

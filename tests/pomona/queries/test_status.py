@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import PublishedRefit
+from batch_pca.refits.catalog import RefitRow
 from pomona.queries import history as travelling
 from pomona.queries import status as questions
 from streaming.ingest.pipeline import ingest
@@ -35,7 +35,7 @@ class Story:
     source: Path
     lake: Lake
     statuses: dict[str, dict[str, Any]]
-    made: PublishedRefit | None = None
+    made: RefitRow | None = None
 
     def deliver(self) -> None:
         """`ingest --once`."""

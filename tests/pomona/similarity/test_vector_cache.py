@@ -12,7 +12,7 @@ import pytest
 
 from pomona.similarity import vector_cache
 from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, vectors_of
-from streaming.errors import FaultError, SnapshotError
+from streaming.errors import ExternalError, SnapshotError
 from support.deltars_lakes import append, own_cache, plain_lake, scattered
 from support.feature_lakes import Images
 
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told_before_it_is_filled(
 ) -> None:
     lake = plain_lake(tmp_path / "lake", scattered(1000, WIDTH))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000 * WIDTH * 4 - 1))
-    with pytest.raises(FaultError, match=r"1,000 vectors take .* XDG_CACHE_HOME"):
+    with pytest.raises(ExternalError, match=r"1,000 vectors take .* XDG_CACHE_HOME"):
         vectors_of(lake, 0)
     assert not any(cache.rglob("*.f32"))
 

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import pomona
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 from support.cli import Command
 from support.deltars_lakes import own_cache
 from support.query_lakes import asked_lake
@@ -29,7 +29,7 @@ def test_a_lake_on_s3_is_asked_like_a_folder(
     root = asked.lake.root
 
     def tree() -> dict[str, int]:
-        return {file.path: file.modified_ms for file in storage_of(root).list(f"s3a://{bucket}")}
+        return {file.path: file.modified_ms for file in open_storage(root).list(f"s3a://{bucket}")}
 
     before = tree()
     counts = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.delta.commit_lock import turn
+from streaming.delta.commit_lock import commit_lock
 
 IN_TURN = """
 import sys
@@ -33,7 +33,7 @@ def test_the_second_waits_for_the_end_of_the_first_or_for_its_death(tmp_path: Pa
             took = threading.Event()
 
             def wait(took: threading.Event = took) -> None:
-                with turn(table):
+                with commit_lock(table):
                     took.set()
 
             second = threading.Thread(target=wait)
@@ -50,7 +50,7 @@ def test_the_second_waits_for_the_end_of_the_first_or_for_its_death(tmp_path: Pa
 
 
 def test_objects_need_no_turns() -> None:
-    with turn("s3a://no-such-bucket/lake/refits"):
+    with commit_lock("s3a://no-such-bucket/lake/refits"):
         pass
-    with pytest.raises(FileNotFoundError), turn("file:/proc/none/lake/refits"):
+    with pytest.raises(FileNotFoundError), commit_lock("file:/proc/none/lake/refits"):
         pass

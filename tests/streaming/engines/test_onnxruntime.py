@@ -13,7 +13,7 @@ import pytest
 
 from streaming.engines import gpu
 from streaming.engines import onnxruntime as engine_onnxruntime
-from streaming.engines.onnxruntime import OnnxRuntimeEngine, cuda_options, obstacle
+from streaming.engines.onnxruntime import OnnxRuntimeEngine, cuda_options, unavailable_reason
 from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
 from support.real_model import exported
@@ -38,7 +38,7 @@ def test_it_notes_down_nothing_for_its_maker(tmp_path: Path) -> None:
 
 
 def test_the_processor_is_no_obstacle() -> None:
-    assert obstacle("cpu") is None
+    assert unavailable_reason("cpu") is None
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_what_is_missing_for_a_gpu_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int, told: str
 ) -> None:
     pretend(monkeypatch, providers, gpus)
-    assert str(obstacle("cuda")).startswith(told)
+    assert str(unavailable_reason("cuda")).startswith(told)
     extractor: Any = type("Extractor", (), {"precision": "float32"})
     with pytest.raises(ModelError) as caught:
         create_engine("onnxruntime", extractor, b"", gpu=0)
-    assert str(caught.value) == obstacle("cuda")
+    assert str(caught.value) == unavailable_reason("cuda")
 
 
 def test_a_gpu_with_its_package_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, CUDA, 1)
-    assert obstacle("cuda") is None
+    assert unavailable_reason("cuda") is None
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_a_gpu_with_its_package_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) 
 def test_a_session_that_fell_back_to_the_processor_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if not obstacle("cuda"):
+    if not unavailable_reason("cuda"):
         pytest.skip("this machine has a GPU: nothing falls back")
     extractor, files = exported("random")
     pretend(monkeypatch, CUDA, 1)

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from streaming.engines import openvino as engine_openvino
-from streaming.engines.openvino import OpenVinoEngine, has_bfloat16, obstacle, settings
+from streaming.engines.openvino import OpenVinoEngine, has_bfloat16, settings, unavailable_reason
 from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
 from support.real_model import exported
 
-needs_openvino = pytest.mark.skipif(bool(obstacle("float32")), reason=str(obstacle("float32")))
+needs_openvino = pytest.mark.skipif(
+    bool(unavailable_reason("float32")), reason=str(unavailable_reason("float32"))
+)
 
 
 def without_bfloat16() -> None:
@@ -32,8 +34,8 @@ def test_a_worker_without_the_package_names_itself_and_the_remedy(
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr("platform.node", lambda: "worker-7")
     line = "engine openvino: the package is not installed on worker-7; pip install 'pomona[openvino]' there"
-    assert obstacle("bfloat16") == line
-    assert obstacle("float32") == f"{line}, or use --engine onnxruntime"
+    assert unavailable_reason("bfloat16") == line
+    assert unavailable_reason("float32") == f"{line}, or use --engine onnxruntime"
     extractor: Any = type("Extractor", (), {"precision": "bfloat16"})
     with pytest.raises(ModelError) as caught:
         create_engine("openvino", extractor, b"")
@@ -45,13 +47,13 @@ def test_a_processor_without_the_precision_is_named_with_the_remedy(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr(engine_openvino, "has_bfloat16", lambda: False)
-    assert obstacle("float32") is None
-    line = str(obstacle("bfloat16"))
+    assert unavailable_reason("float32") is None
+    line = str(unavailable_reason("bfloat16"))
     assert line.startswith("precision bfloat16: the processor of ")
     assert "AVX512_BF16 or AMX" in line
     assert line.endswith("or start a new lake with --precision float32")
     monkeypatch.setattr(engine_openvino, "has_bfloat16", lambda: True)
-    assert obstacle("bfloat16") is None
+    assert unavailable_reason("bfloat16") is None
 
 
 def test_workers_side_by_side_do_not_pin_themselves_to_the_same_core() -> None:

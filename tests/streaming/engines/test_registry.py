@@ -11,7 +11,7 @@ import pytest
 
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import ModelError, UsageError
-from streaming.model.backends import ENGINES, TOLERANCES, Way
+from streaming.model.backends import ENGINES, TOLERANCES, Backend
 from support.real_model import (
     BFLOAT16,
     DEFAULT,
@@ -26,7 +26,7 @@ from support.real_model import (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", FLOAT32, ids="-".join)
-def test_the_fingerprint_of_the_trained_weights(shared: Path, way: Way) -> None:
+def test_the_fingerprint_of_the_trained_weights(shared: Path, way: Backend) -> None:
     bound = TOLERANCES[way].difference
     zeros = np.zeros((1, 224, 224, 3), np.float32)
     (found,) = engine(way, str(weights_file(shared))).run(zeros)
@@ -39,7 +39,7 @@ def test_the_fingerprint_of_the_trained_weights(shared: Path, way: Way) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", FLOAT32, ids="-".join)
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_any_number_of_images(shared: Path, way: Way, count: int) -> None:
+def test_any_number_of_images(shared: Path, way: Backend, count: int) -> None:
     images = np.random.default_rng(0).random((count, 224, 224, 3), np.float32)
     running = engine(way, str(weights_file(shared)))
     found = running.run(images)
@@ -60,10 +60,10 @@ def test_trained_features_know_a_fruit_from_another_side(shared: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", BFLOAT16, ids="-".join)
-def test_half_the_bits_point_the_same_way_for_every_image(shared: Path, way: Way) -> None:
+def test_half_the_bits_point_the_same_way_for_every_image(shared: Path, way: Backend) -> None:
     files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
     half = features(way, str(weights_file(shared)), files)
-    full = features(Way("tensorflow", "cpu", "float32"), str(weights_file(shared)), files)
+    full = features(Backend("tensorflow", "cpu", "float32"), str(weights_file(shared)), files)
     lengths = np.linalg.norm(half, axis=1) * np.linalg.norm(full, axis=1)
     least = TOLERANCES[way].cosine
     assert least is not None
@@ -73,7 +73,7 @@ def test_half_the_bits_point_the_same_way_for_every_image(shared: Path, way: Way
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", BFLOAT16, ids="-".join)
-def test_half_the_bits_know_as_many_fruits(shared: Path, way: Way) -> None:
+def test_half_the_bits_know_as_many_fruits(shared: Path, way: Backend) -> None:
     files = sorted((shared / "data/fruits/many").rglob("*.jpg"))
     half = neighbours_score(features(way, str(weights_file(shared)), files), files)
     full = neighbours_score(features(DEFAULT, str(weights_file(shared)), files), files)
@@ -89,7 +89,7 @@ def test_an_unknown_engine_names_those_known() -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_file_that_is_no_model_is_refused_in_one_line(shared: Path, name: str) -> None:
     extractor, files = exported(str(weights_file(shared)))
-    engine(Way(name, "cpu", "float32"), str(weights_file(shared)))  # skips where it is missing
+    engine(Backend(name, "cpu", "float32"), str(weights_file(shared)))  # skips where it is missing
     for content in (b"", b"abc", files["model.onnx"][:1000]):
         with pytest.raises(ModelError, match=extractor.model_id) as caught:
             create_engine(name, extractor, content)

@@ -17,7 +17,7 @@ from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.model.store import find_model, read_model
 from streaming.storage.interface import StoredFile
@@ -55,7 +55,7 @@ def test_a_worker_killed_by_the_system_costs_no_image(
     model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
     decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
     featurizer = Featurizer(extractor, "onnxruntime", model, decoding)
-    batch = MicroBatch(spark, lake, featurizer, KnownImages.load(lake), {})
+    batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
     files = put_all(tmp_path, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE})
     # A reader of a named pipe waits for a writer: so the worker is known to be at work.
     pipe = tmp_path / "Fig" / "pipe.jpg"

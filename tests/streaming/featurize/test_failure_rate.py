@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from streaming.errors import DeliveryError
+from streaming.errors import FailureRateExceeded
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.results import Computed
 from streaming.ingest.pipeline import ingest
@@ -34,7 +34,7 @@ def part(good: int, bad: int, again: int = 0, gone: int = 0) -> Computed:
 def passes(rate: FailureRate, computed: Computed) -> bool:
     try:
         rate.judge(computed)
-    except DeliveryError:
+    except FailureRateExceeded:
         return False
     return True
 
@@ -96,7 +96,7 @@ def test_nothing_is_accepted_after_a_refusal() -> None:
 
 
 def test_the_line_tells_how_many_of_how_many_and_why_and_how_to_go_on() -> None:
-    with pytest.raises(DeliveryError) as told:
+    with pytest.raises(FailureRateExceeded) as told:
         FailureRate(0.25).judge(part(100, 300))
     line = str(told.value)
     for words in ("300 of the last 400", "--max-failure-rate 0.25", "300 truncated", "/399.jpg"):
@@ -114,10 +114,10 @@ def test_a_delivery_of_rubbish_is_not_written_and_is_taken_whole_when_it_may_be(
     before = versions(lake)
     put_all(source, photos("Plum", range(20)))
     put_all(source, {f"Plum/{number}.png": GARBAGE for number in range(220)})
-    with pytest.raises(DeliveryError, match="220 of the last 240 images"):
+    with pytest.raises(FailureRateExceeded, match="220 of the last 240 images"):
         ingest(str(source), lake.root, ONCE)
     assert versions(lake) == before
-    with pytest.raises(DeliveryError):  # it stays as it is until someone decides
+    with pytest.raises(FailureRateExceeded):  # it stays as it is until someone decides
         ingest(str(source), lake.root, ONCE)
     summary = ingest(str(source), lake.root, replace(ONCE, max_failure_rate=0.95))
     assert summary.outcomes == {"features": 20, "quarantine": 220}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from streaming.errors import FaultError
-from streaming.featurize.isolation import Apart, Held
+from streaming.errors import ExternalError
+from streaming.featurize.isolation import Held, IsolatedFeaturizer
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.model.store import find_model, read_model
@@ -36,7 +36,7 @@ def featurizer(random_model: Path) -> Featurizer:
     return Featurizer(extractor, "onnxruntime", model, decoding, max_cpu_seconds=SECONDS)
 
 
-def verdicts(apart: Apart, files: Sequence[StoredFile]) -> dict[str, Any]:
+def verdicts(apart: IsolatedFeaturizer, files: Sequence[StoredFile]) -> dict[str, Any]:
     found = [row for batch in apart([(file, 3) for file in files]) for row in batch.to_pylist()]
     assert [row["path"] for row in found] == [file.path for file in files]
     assert {row["attempts"] for row in found} == {3}
@@ -46,7 +46,7 @@ def verdicts(apart: Apart, files: Sequence[StoredFile]) -> dict[str, Any]:
 def test_what_ends_it_is_marked_and_the_rest_goes_on(
     featurizer: Featurizer, tmp_path: Path
 ) -> None:
-    found = verdicts(Apart(featurizer), put_all(tmp_path, NAMES))
+    found = verdicts(IsolatedFeaturizer(featurizer), put_all(tmp_path, NAMES))
     outcomes = [found[name]["outcome"] for name in NAMES]
     assert outcomes == ["features", "quarantine", "crashed", "features"]
     assert len(found["z.jpg"]["features"]) == 1280
@@ -54,7 +54,7 @@ def test_what_ends_it_is_marked_and_the_rest_goes_on(
 
 def test_alone_and_ended_twice_it_is_quarantined(featurizer: Featurizer, tmp_path: Path) -> None:
     names = {name: NAMES[name] for name in ("hang.jpg", "z.jpg")}
-    found = verdicts(Apart(featurizer, alone=True), put_all(tmp_path, names))
+    found = verdicts(IsolatedFeaturizer(featurizer, alone=True), put_all(tmp_path, names))
     assert found["hang.jpg"]["reason"] == "crashed_worker"
     assert "more than 0.5 s" in found["hang.jpg"]["detail"]
     assert found["z.jpg"]["outcome"] == "features"
@@ -81,7 +81,7 @@ def variant(featurizer: Featurizer, kind: type[Featurizer], **more: Any) -> Feat
 
 def test_ended_once_it_is_tried_again(featurizer: Featurizer, tmp_path: Path) -> None:
     deadly = variant(featurizer, OnceDeadly, mark=str(tmp_path / "mark"))
-    found = verdicts(Apart(deadly, alone=True), put_all(tmp_path, {"a.jpg": jpeg(1)}))
+    found = verdicts(IsolatedFeaturizer(deadly, alone=True), put_all(tmp_path, {"a.jpg": jpeg(1)}))
     assert found["a.jpg"]["outcome"] == "features"
 
 
@@ -98,8 +98,8 @@ def test_what_ends_before_it_begins_is_no_images_fault(
     featurizer: Featurizer, tmp_path: Path
 ) -> None:
     files = put_all(tmp_path, {"a.jpg": jpeg(1)})
-    with pytest.raises(FaultError, match="exit status 9"):
-        verdicts(Apart(variant(featurizer, Unready)), files)
+    with pytest.raises(ExternalError, match="exit status 9"):
+        verdicts(IsolatedFeaturizer(variant(featurizer, Unready)), files)
 
 
 def test_a_fault_that_may_pass_is_no_verdict_on_the_image(
@@ -107,7 +107,9 @@ def test_a_fault_that_may_pass_is_no_verdict_on_the_image(
 ) -> None:
     (tmp_path / "folder.jpg").mkdir()
     unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
-    row = verdicts(Apart(replace(featurizer, patience=0.0), alone=True), [unreadable])["folder.jpg"]
+    row = verdicts(
+        IsolatedFeaturizer(replace(featurizer, retry_timeout=0.0), alone=True), [unreadable]
+    )["folder.jpg"]
     assert row["outcome"] == Outcome.UNREAD
     assert "Is a directory" in row["detail"]
 
@@ -117,4 +119,4 @@ def test_an_engine_of_another_kind_fails_with_its_own_words(
 ) -> None:
     other = variant(featurizer, Featurizer, engine="nonsense")
     with pytest.raises(Exception, match="nonsense"):
-        verdicts(Apart(other), put_all(tmp_path, {"a.jpg": jpeg(1)}))
+        verdicts(IsolatedFeaturizer(other), put_all(tmp_path, {"a.jpg": jpeg(1)}))

@@ -16,11 +16,11 @@ from streaming.delta.writer import BatchId, Writer
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
 from streaming.model.store import find_model, read_model
-from streaming.spark.errors import explain
+from streaming.spark.errors import translate_exception
 from streaming.storage.interface import StoredFile
 from support.lakes import (
     GARBAGE,
@@ -47,8 +47,8 @@ def micro(spark: SparkSession, new_lake: Callable[[], Path]) -> MicroBatch:
     assert extractor
     model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
     decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, patience=0.5)
-    known = KnownImages.load(lake)
+    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, retry_timeout=0.5)
+    known = ImageIndex.load(lake)
     return MicroBatch(spark, lake, featurizer, known, {"engine": "onnxruntime"})
 
 
@@ -118,7 +118,7 @@ def test_an_image_whose_verdict_changes_between_two_attempts_is_in_one_table(
 
     files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/turns.jpg": GARBAGE})
     files.append(StoredFile(*listed(micro, tmp_path / "Fig" / "bad.jpg")))
-    restarted = dataclasses.replace(micro, known=KnownImages.load(micro.lake))
+    restarted = dataclasses.replace(micro, known=ImageIndex.load(micro.lake))
     result = restarted.process(files, BatchId("query-4", 5))
     assert (result.written, result.skipped) == (2, 1)
     assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg", "Fig/turns.jpg"])
@@ -225,5 +225,5 @@ def test_a_storage_that_is_out_of_order_fails_the_batch_in_one_line(
     files = [unreadable(tmp_path / f"{number}.jpg") for number in range(20)]
     with pytest.raises(Exception, match="Is a directory") as failed:
         micro.process(files)
-    assert str(explain(failed.value)).startswith(f"file:{tmp_path}/")
+    assert str(translate_exception(failed.value)).startswith(f"file:{tmp_path}/")
     assert versions(micro.lake) == before

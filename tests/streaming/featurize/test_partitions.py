@@ -10,7 +10,7 @@ import pytest
 from streaming.engines import gpu
 from streaming.errors import PlatformError
 from streaming.featurize.microbatch import MicroBatch
-from streaming.featurize.partitions import Shares, tasks_at_once
+from streaming.featurize.partitions import Partitions, tasks_at_once
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.storage.interface import StoredFile
@@ -75,7 +75,7 @@ def test_there_are_as_many_shares_as_keep_cores_or_gpus_busy(
 
 def test_every_image_is_in_one_share_and_each_share_has_some_of_all() -> None:
     tasks = [(StoredFile(f"file:/x/{number}.jpg", 1, 0), 1) for number in range(10)]
-    dealt = Shares.deal(featurizer(), tasks, 3).shares
+    dealt = Partitions.deal(featurizer(), tasks, 3).shares
     assert [len(share) for share in dealt] == [4, 3, 3]
     assert {task for share in dealt for task in share} == set(tasks)
     assert list(dealt[1]) == tasks[1::3]

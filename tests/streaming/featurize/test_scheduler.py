@@ -14,7 +14,7 @@ from pyspark.errors import PySparkException
 from streaming.delta.writer import BatchId
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.results import BatchResult, Computed
-from streaming.featurize.scheduler import Overlap, Stopped
+from streaming.featurize.scheduler import PartScheduler, Stopped
 from streaming.storage.interface import StoredFile
 
 FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]
@@ -96,8 +96,10 @@ class Recorder:
         return BatchResult(key, 0.0, skipped=len(computed.files))
 
 
-def overlap(batch: Recorder, stopped: Callable[[], bool] = lambda: False, size: int = 2) -> Overlap:
-    return Overlap(batch, size, stopped, FailureRate(0.5))  # type: ignore[arg-type]
+def overlap(
+    batch: Recorder, stopped: Callable[[], bool] = lambda: False, size: int = 2
+) -> PartScheduler:
+    return PartScheduler(batch, size, stopped, FailureRate(0.5))  # type: ignore[arg-type]
 
 
 def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from streaming.images import fetch as module
-from streaming.images.fetch import LITTLE_PATIENCE, Fetched, fetch, fetch_ahead
+from streaming.images.fetch import SHORT_RETRY_TIMEOUT, Fetched, fetch, prefetch_images
 from streaming.outcomes import Outcome, Reason
-from streaming.storage.interface import StoredFile, TransientFault
+from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.local import LocalStorage
 from support.fake_clock import Clock, clock
 
@@ -56,12 +56,12 @@ class Broken(LocalStorage):
 
     def read_once(self, path: str) -> bytes:
         if path in self.paths:
-            raise TransientFault(f"{path}: out of order")
+            raise TransientError(f"{path}: out of order")
         return super().read_once(path)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, storage: LocalStorage) -> None:
-    monkeypatch.setattr(module, "storage_of", lambda uri: storage)
+    monkeypatch.setattr(module, "open_storage", lambda uri: storage)
 
 
 def test_the_bytes_come_with_the_file_they_belong_to(image: StoredFile) -> None:
@@ -71,7 +71,7 @@ def test_the_bytes_come_with_the_file_they_belong_to(image: StoredFile) -> None:
 def test_a_fault_that_passes_leaves_no_trace_but_a_count(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    use(monkeypatch, Faulty([TransientFault("503 Slow Down")] * 4))
+    use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 4))
     assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345", retries=4)
     assert len(clock.waits) == 4
 
@@ -79,8 +79,8 @@ def test_a_fault_that_passes_leaves_no_trace_but_a_count(
 def test_a_fault_that_stays_is_no_verdict_on_the_image(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    use(monkeypatch, Faulty([TransientFault("503 Slow Down")] * 1000))
-    fetched = fetch(image, LIMIT, patience=60)
+    use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 1000))
+    fetched = fetch(image, LIMIT, retry_timeout=60)
     assert (fetched.outcome, fetched.reason) == (Outcome.UNREAD, None)
     assert "Slow Down" in fetched.detail
     assert sum(clock.waits) <= 60
@@ -92,7 +92,7 @@ def test_fewer_bytes_than_listed_of_an_unchanged_file_are_asked_for_again(
     use(monkeypatch, Faulty(cut=2))
     assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345", retries=2)
     use(monkeypatch, Faulty(cut=1000))
-    fetched = fetch(image, LIMIT, patience=60)
+    fetched = fetch(image, LIMIT, retry_timeout=60)
     assert fetched.outcome is Outcome.UNREAD
     assert "only 2 of 5 bytes" in fetched.detail
 
@@ -102,7 +102,7 @@ def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
 ) -> None:
     files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(6)]
     use(monkeypatch, Broken([files[1].path, files[2].path, files[4].path]))
-    found = [fetched.outcome for fetched in fetch_ahead(files, LIMIT, patience=60)]
+    found = [fetched.outcome for fetched in prefetch_images(files, LIMIT, retry_timeout=60)]
     good, bad = Outcome.FEATURES, Outcome.UNREAD
     assert found == [good, bad, bad, good, bad, good]
 
@@ -112,9 +112,9 @@ def test_a_storage_that_is_out_of_order_ends_the_task_soon(
 ) -> None:
     files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(100)]
     use(monkeypatch, Broken([file.path for file in files]))
-    with pytest.raises(TransientFault, match="out of order"):
-        list(fetch_ahead(files, LIMIT, patience=60))
-    assert sum(clock.waits) < 60 * 3 + 3 * LITTLE_PATIENCE
+    with pytest.raises(TransientError, match="out of order"):
+        list(prefetch_images(files, LIMIT, retry_timeout=60))
+    assert sum(clock.waits) < 60 * 3 + 3 * SHORT_RETRY_TIMEOUT
 
 
 def test_a_file_deleted_since_the_listing_is_gone_and_not_asked_for_twice(
@@ -163,9 +163,9 @@ def test_files_come_in_their_order_however_long_each_takes(
             time.sleep(0.02 if path.endswith(("0", "3")) else 0)
             return path[-1].encode()
 
-    monkeypatch.setattr(module, "storage_of", lambda uri: Uneven())
+    monkeypatch.setattr(module, "open_storage", lambda uri: Uneven())
     files = [StoredFile(f"{scheme}fruits/{number}", 1, 0) for number in range(30)]
-    fetched = list(fetch_ahead(files, LIMIT))
+    fetched = list(prefetch_images(files, LIMIT))
     assert [one.file for one in fetched] == files
     assert [one.content.decode() for one in fetched] == [file.path[-1] for file in files]
 
@@ -186,6 +186,6 @@ def test_only_a_few_files_are_held_in_memory_ahead(
             asked += 1
             yield StoredFile(f"{scheme}fruits/{number}", 1, 0)
 
-    monkeypatch.setattr(module, "storage_of", lambda uri: Short())
-    next(fetch_ahead(listing(), LIMIT))
+    monkeypatch.setattr(module, "open_storage", lambda uri: Short())
+    next(prefetch_images(listing(), LIMIT))
     assert asked <= 10

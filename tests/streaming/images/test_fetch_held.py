@@ -12,7 +12,7 @@ import pytest
 from streaming.featurize import worker as featurize
 from streaming.images import fetch as module
 from streaming.images.decode import DecodeSettings
-from streaming.images.fetch import Fetched, fetch_ahead
+from streaming.images.fetch import Fetched, prefetch_images
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from support.image_files import photo, saved
@@ -66,9 +66,9 @@ def objects(*lengths: int) -> Held:
 
 def read_all(held: Held, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The lengths that came, each let go of before the next is asked for."""
-    monkeypatch.setattr(module, "storage_of", lambda uri: held)
+    monkeypatch.setattr(module, "open_storage", lambda uri: held)
     lengths = []
-    for fetched in fetch_ahead(held.files(), LIMIT, BUDGET):
+    for fetched in prefetch_images(held.files(), LIMIT, BUDGET):
         assert fetched.outcome is Outcome.FEATURES
         lengths.append(len(fetched.content))
         del fetched
@@ -98,12 +98,12 @@ def test_a_longer_object_is_held_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_too_long_to_be_read_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     held = objects(10, LIMIT + 1, 10)
-    monkeypatch.setattr(module, "storage_of", lambda uri: held)
-    ahead = cast(Generator[Fetched, None, None], fetch_ahead(held.files(), LIMIT, BUDGET))
+    monkeypatch.setattr(module, "open_storage", lambda uri: held)
+    ahead = cast(Generator[Fetched, None, None], prefetch_images(held.files(), LIMIT, BUDGET))
     next(ahead)
     ahead.close()  # it waits for what it has asked for
     assert held.beside.keys() == {"s3a://fruits/0.jpg", "s3a://fruits/2.jpg"}
-    outcomes = [fetched.outcome for fetched in fetch_ahead(held.files(), LIMIT, BUDGET)]
+    outcomes = [fetched.outcome for fetched in prefetch_images(held.files(), LIMIT, BUDGET)]
     assert outcomes == [Outcome.FEATURES, Outcome.QUARANTINE, Outcome.FEATURES]
 
 
@@ -115,9 +115,9 @@ def test_short_objects_are_still_read_several_at_a_time(monkeypatch: pytest.Monk
             together.wait()
             return b"1"
 
-    monkeypatch.setattr(module, "storage_of", lambda uri: Meeting())
+    monkeypatch.setattr(module, "open_storage", lambda uri: Meeting())
     files = [StoredFile(f"s3a://fruits/{n}.jpg", 1, 0) for n in range(16)]
-    assert len(list(fetch_ahead(files, LIMIT, BUDGET))) == 16
+    assert len(list(prefetch_images(files, LIMIT, BUDGET))) == 16
 
 
 @pytest.mark.parametrize("content", [saved(photo(), "JPEG"), bytes(4000)], ids=["good", "bad"])
@@ -131,7 +131,7 @@ def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
             return [[0.0]] * len(images)  # type: ignore[arg-type]
 
     held = Held({f"s3a://fruits/Fig/{n}.jpg": content for n in range(5)})
-    monkeypatch.setattr(module, "storage_of", lambda uri: held)
+    monkeypatch.setattr(module, "open_storage", lambda uri: held)
     monkeypatch.setattr(featurize, "_engine", lambda featurizer: Engine())
     worker = featurize.Featurizer(
         None,

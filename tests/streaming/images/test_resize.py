@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 
 from streaming.images.decode import DecodeSettings, decode
 from streaming.images.resize import AMPLE, to_square
-from streaming.model.backends import Way
+from streaming.model.backends import Backend
 from streaming.outcomes import Reason
 from support import real_model
 from support.image_files import photo, reason_of, saved
@@ -192,7 +192,7 @@ def test_a_large_mpo_shows_its_first_picture() -> None:
 @pytest.mark.slow
 def test_features_of_a_reduced_photograph_are_those_of_the_whole(shared: Path) -> None:
     network = real_model.engine(
-        Way("onnxruntime", "cpu", "float32"), str(real_model.weights_file(shared))
+        Backend("onnxruntime", "cpu", "float32"), str(real_model.weights_file(shared))
     )
     settings = DecodeSettings(divisor=1.0, offset=0.0)
     for name in PHOTOS:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streaming.images.decode import DecodeSettings
-from streaming.images.resource_limits import MEMORY_BESIDE, cpu_limited, how_it_ended
+from streaming.images.resource_limits import MEMORY_BESIDE, cpu_limited, describe_exit
 from streaming.outcomes import Reason
 from support.image_files import claiming, reason_of, tile_bomb
 
@@ -32,7 +32,7 @@ def run(program: str) -> tuple[int, str]:
 def test_a_loop_in_c_that_hears_no_python_signal_is_ended() -> None:
     hang = "with cpu_limited(0.2): sum(range(10**12))"
     assert run(hang) == (-signal.SIGPROF, "")
-    assert "more than 0.2 s" in how_it_ended(-signal.SIGPROF, 0.2)
+    assert "more than 0.2 s" in describe_exit(-signal.SIGPROF, 0.2)
 
 
 def test_what_keeps_within_the_limit_goes_on_without_one() -> None:
@@ -42,7 +42,7 @@ def test_what_keeps_within_the_limit_goes_on_without_one() -> None:
 
 
 def test_each_end_has_its_words() -> None:
-    words = {how_it_ended(code, 1) for code in (-signal.SIGKILL, -signal.SIGSEGV, 71, 1)}
+    words = {describe_exit(code, 1) for code in (-signal.SIGKILL, -signal.SIGSEGV, 71, 1)}
     assert len(words) == 4
     assert any("SIGSEGV" in text for text in words)
 
@@ -69,7 +69,7 @@ def test_memory_beyond_the_limit_is_refused_and_can_be_had_after_it() -> None:
 def test_a_machine_without_memory_is_told_from_an_image_that_takes_too_much() -> None:
     little = "held = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
     little += "resource.setrlimit(resource.RLIMIT_AS, (held + (40 << 20),) * 2)\n"
-    assert run(little + ASK) == (0, "MachineFull\n")
+    assert run(little + ASK) == (0, "HostOutOfMemory\n")
 
 
 @LINUX

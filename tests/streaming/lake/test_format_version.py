@@ -74,4 +74,4 @@ def test_a_broken_file_is_told_with_its_remedy(pomona: Command, place: Path, tex
 def test_a_file_is_no_lake_and_has_no_format(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(LakeError, match="is not a lake"):
-        Lake.at(str(tmp_path / "notes.txt")).require()
+        Lake.at(str(tmp_path / "notes.txt")).validate()

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.lake import image_index as module
-from streaming.lake.image_index import KnownImages
+from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
@@ -21,9 +21,9 @@ from support.table_rows import add_features, add_quarantine
 AT = datetime(2026, 3, 3, tzinfo=UTC)
 
 
-def nothing() -> KnownImages:
+def nothing() -> ImageIndex:
     none = np.empty(0, np.uint64)
-    return KnownImages(none, none)
+    return ImageIndex(none, none)
 
 
 def files(*names: str, length: int = 5, modified_ms: int = 1_700_000_000_123) -> list[StoredFile]:
@@ -46,18 +46,18 @@ def test_what_is_missing_or_differs_in_length_or_time_is_found_and_nothing_else(
     longer = put(tmp_path / "Fig 50% +" / "longer.jpg", b"123456", written=at)
     later = put(tmp_path / "Fig 50% +" / "later.jpg", b"12345", written=at + 1)
 
-    known = KnownImages.load(lake)
+    known = ImageIndex.load(lake)
     found = known.missing_or_changed(Source.at(str(tmp_path)).images())
     assert sorted(found, key=lambda file: file.path) == [later, longer, new]
     everything = [good, bad, longer, later, accents, new]
     assert known.held(everything) == everything[:-1]
     assert not known.repeats
     add_features(spark, lake, [bad], AT)
-    assert KnownImages.load(lake).repeats
+    assert ImageIndex.load(lake).repeats
 
 
 def test_there_is_nothing_where_there_is_no_lake(tmp_path: Path) -> None:
-    known = KnownImages.load(Lake.at(str(tmp_path)))
+    known = ImageIndex.load(Lake.at(str(tmp_path)))
     one = files("a")
     assert list(known.missing_or_changed(one)) == one
     assert known.held(one) == []

@@ -63,17 +63,17 @@ def image(name: str) -> StoredFile:
 
 
 def test_a_lake_is_a_folder_that_is_new_empty_or_pomonas_own(tmp_path: Path) -> None:
-    Lake.at(str(tmp_path / "new")).require_room()
-    Lake.at(str(tmp_path)).require_room()
+    Lake.at(str(tmp_path / "new")).ensure_writable_location()
+    Lake.at(str(tmp_path)).ensure_writable_location()
     (tmp_path / "models").mkdir()
     (tmp_path / "notes.txt").touch()
-    Lake.at(str(tmp_path)).require_room()
+    Lake.at(str(tmp_path)).ensure_writable_location()
     for location, wrong in (
         (tmp_path / "notes.txt", "is a file"),
         (tmp_path.parent, "other files"),
     ):
         with pytest.raises(LakeError, match=rf"{wrong}.*: name a ") as refused:
-            Lake.at(str(location)).require_room()
+            Lake.at(str(location)).ensure_writable_location()
         assert "\n" not in str(refused.value)
 
 
@@ -81,7 +81,7 @@ def test_a_folder_without_features_is_no_lake(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path))
     assert not lake.exists()
     with pytest.raises(LakeError, match=f"{tmp_path} is not a lake"):
-        lake.require()
+        lake.validate()
 
 
 @pytest.mark.spark

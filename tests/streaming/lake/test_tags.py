@@ -12,8 +12,8 @@ from streaming.errors import LakeError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.retention import least_retention
 from streaming.lake.tags import Tag, find_tag, read_tags, set_tag
-from streaming.storage.create_if_absent import put_once
-from streaming.storage.open import storage_of
+from streaming.storage.create_if_absent import create_if_absent
+from streaming.storage.open import open_storage
 
 AT = datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def test_of_many_who_give_one_name_one_wins_and_the_others_learn_it(lake: Lake) 
 
 
 def test_other_files_are_no_tags_and_a_broken_one_is_told_with_its_remedy(lake: Lake) -> None:
-    storage = storage_of(lake.root)
+    storage = open_storage(lake.root)
     storage.write(f"{lake.tags}/.march.json.123.tmp", b"{")
     storage.write(f"{lake.tags}/notes.txt", b"")
     assert read_tags(lake) == []
@@ -84,13 +84,13 @@ def test_what_could_be_mistaken_is_no_name(tmp_path: Path, name: str) -> None:
 
 def test_a_put_whose_answer_was_lost_meets_itself(lake: Lake) -> None:
     path = f"{lake.tags}/x.json"
-    assert put_once(path, b"mine")
-    assert not put_once(path, b"another's")
-    assert storage_of(path).read(path) == b"mine"
+    assert create_if_absent(path, b"mine")
+    assert not create_if_absent(path, b"another's")
+    assert open_storage(path).read(path) == b"mine"
     if path.startswith("s3a:"):
-        assert put_once(path, b"mine")
+        assert create_if_absent(path, b"mine")
     else:
-        assert [file.path for file in storage_of(path).list(lake.tags)] == [path]
+        assert [file.path for file in open_storage(path).list(lake.tags)] == [path]
 
 
 def test_retention_is_the_age_of_the_oldest_tagged_version_and_an_hour() -> None:

@@ -21,10 +21,10 @@ from streaming.errors import LeaseError, UsageError
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.request_client import ask
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import holder_of
+from streaming.lease.acquire import lease_owner
 from streaming.maintenance import operations as carrying_out
-from streaming.maintenance.context import RunContext
-from streaming.maintenance.requests import Request, leave, pending
+from streaming.maintenance.context import OperationContext
+from streaming.maintenance.requests import Request, pending, submit
 from support.cli import Command
 from support.lakes import ONCE, below, photos, put_all
 
@@ -98,7 +98,7 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
         assert kept == ["interval 3650 days"] * 2
         assert table.history(1)[0]["engineInfo"].startswith("Apache-Spark")
 
-        leave(lake, Request("stop", {"holder": "an earlier one"}))  # is not meant
+        submit(lake, Request("stop", {"holder": "an earlier one"}))  # is not meant
         until = time.monotonic() + 60
         while pending(lake):
             assert time.monotonic() < until
@@ -112,7 +112,7 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
         assert running.wait() == 0
     assert below(source, lake.features) == [f"Fig/{number}.jpg" for number in range(3)]
     assert pending(lake) == []
-    assert holder_of(lake) is None
+    assert lease_owner(lake) is None
     assert pomona("stop", lake.root).out == f"nothing to stop: no process writes {lake.root}\n"
     assert pomona("stop", lake.root, "--json").json["stopped"] is False
 
@@ -129,16 +129,16 @@ def test_without_a_stream_whoever_asks_does_it(
     ingest(str(source), lake.root, ONCE)
     put_all(source, photos("Pear", range(2)))
 
-    def take_all(context: RunContext, arguments: dict[str, Any]) -> dict[str, Any]:
+    def take_all(context: OperationContext, arguments: dict[str, Any]) -> dict[str, Any]:
         assert context.source
-        assert holder_of(lake).pid == os.getpid()  # type: ignore[union-attr]
+        assert lease_owner(lake).pid == os.getpid()  # type: ignore[union-attr]
         took = context.take(list(context.source.images()))
         return {"written": sum(result.written for result in took), **arguments}
 
     monkeypatch.setitem(carrying_out.KINDS, "take all", take_all)
     assert ask(lake, Request("take all")) == {"written": 2}
     assert len(below(source, lake.features)) == 4
-    assert holder_of(lake) is None
+    assert lease_owner(lake) is None
     assert pending(lake) == []
 
 

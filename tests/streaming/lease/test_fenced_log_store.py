@@ -25,14 +25,14 @@ from streaming.delta.tables import create_table
 from streaming.errors import LeaseError
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
-from streaming.lease.acquire import hold
+from streaming.lease.acquire import acquire_lease
 from streaming.lease.fencing import fence
 from streaming.lease.holder import Holder
 from streaming.lease.s3 import TERM_VARIABLE, S3Lease
-from streaming.spark.errors import explain
+from streaming.spark.errors import translate_exception
 from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.storage.interface import StoredFile
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 from support.blocking_proxy import HoldingProxy, holding_proxy
 from support.table_rows import add_quarantine
 
@@ -69,7 +69,9 @@ def names(lake: Lake, aws: dict[str, str]) -> list[str]:
 
 
 def commits(lake: Lake) -> int:
-    return sum(file.path.endswith(".json") for file in storage_of(lake.root).list(lake.quarantine))
+    return sum(
+        file.path.endswith(".json") for file in open_storage(lake.root).list(lake.quarantine)
+    )
 
 
 def test_the_jar_was_built_from_the_sources_that_lie_there() -> None:
@@ -110,15 +112,15 @@ def test_only_the_holder_commits_and_whoever_lost_the_lake_is_told(
     spark: SparkSession, lake: Lake, aws: dict[str, str]
 ) -> None:
     add(spark, lake, "before")
-    with hold(lake) as lease:
+    with acquire_lease(lake) as lease:
         lease.guard(spark)
         add(spark, lake, "held")
         before = commits(lake)
         content = Holder(pid=0).as_json(term=30, released=False, checkpoint="ingest")
-        storage_of(lake.root).write(f"{lake.root}/lease.json", content)
+        open_storage(lake.root).write(f"{lake.root}/lease.json", content)
         with pytest.raises((PySparkException, Py4JJavaError)) as refused:
             add(spark, lake, "lost")
-        told = explain(refused.value)
+        told = translate_exception(refused.value)
         assert isinstance(told, LeaseError)
         assert "another process has taken the lake over, as" in str(told)
         assert "\n" not in str(told)
@@ -135,7 +137,7 @@ def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(TERM_VARIABLE, "1")
-    with hold(lake) as paused, ThreadPoolExecutor(1) as thread:
+    with acquire_lease(lake) as paused, ThreadPoolExecutor(1) as thread:
         paused.guard(spark)
         add(spark, lake, "first")
         assert isinstance(paused, S3Lease)
@@ -156,10 +158,10 @@ def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothi
         proxy.let_go.set()
         error = writing.exception(timeout=60)
         assert isinstance(error, (PySparkException, Py4JJavaError))
-        assert isinstance(explain(error), LeaseError)
+        assert isinstance(translate_exception(error), LeaseError)
         assert commits(lake) == before
         second.release()
-        last = json.loads(storage_of(lake.root).read(f"{lake.root}/lease.json"))
+        last = json.loads(open_storage(lake.root).read(f"{lake.root}/lease.json"))
         assert last["id"] == second.holder.id
     assert names(lake, aws) == ["first"]
 
@@ -173,8 +175,8 @@ def test_two_writers_without_a_lease_lose_nothing(
         assert proxy.holds.wait(60)
         first = f"{lake.quarantine}/_delta_log/{proxy.held}"
         fence(lake, Holder())  # stands for any commit of another's
-        content = storage_of(first).read(first)
+        content = open_storage(first).read(first)
         proxy.let_go.set()
         writing.result(timeout=60)
-    assert storage_of(first).read(first) == content
+    assert open_storage(first).read(first) == content
     assert names(lake, aws) == ["second"]

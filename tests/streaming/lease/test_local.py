@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from streaming.errors import LeaseError
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import hold, holder_of
+from streaming.lease.acquire import acquire_lease, lease_owner
 from support.small_disk import small_disk
 
 HOLDING = """
@@ -63,13 +63,13 @@ def test_a_second_process_is_told_who_holds_the_lake_whether_it_runs_or_is_pause
     since = other.stdout.readline().strip()  # type: ignore[union-attr]
     who = f"process {other.pid} on {socket.gethostname()} since {since}"
     for _ in range(2):
-        with pytest.raises(LeaseError) as refused, hold(lake):
+        with pytest.raises(LeaseError) as refused, acquire_lease(lake):
             pass
         text = (
             f"{lake.root} is being written by {who}: wait for its end, or end it with `pomona stop`"
         )
         assert str(refused.value) == text
-        assert str(holder_of(lake)) == who
+        assert str(lease_owner(lake)) == who
         os.kill(other.pid, signal.SIGSTOP)
 
 
@@ -77,28 +77,28 @@ def test_a_killed_process_frees_it_at_once(lake: Lake, other: subprocess.Popen[s
     assert other.stdout.readline()  # type: ignore[union-attr]
     other.kill()
     other.wait()
-    assert holder_of(lake) is None
-    with hold(lake):
-        assert holder_of(lake).pid == os.getpid()  # type: ignore[union-attr]
+    assert lease_owner(lake) is None
+    with acquire_lease(lake):
+        assert lease_owner(lake).pid == os.getpid()  # type: ignore[union-attr]
 
 
 def test_what_is_let_go_of_leaves_nothing_behind(lake: Lake, tmp_path: Path) -> None:
     for _ in range(2):
-        with hold(lake):
-            lake.require_room()
+        with acquire_lease(lake):
+            lake.ensure_writable_location()
             assert {file.name for file in (tmp_path / "My lake").iterdir()} >= {"lease.json"}
         assert not (tmp_path / "My lake").exists()
     (tmp_path / "My lake").mkdir()
-    with hold(lake):
+    with acquire_lease(lake):
         pass
     assert not list((tmp_path / "My lake").iterdir())
 
 
 def test_one_process_cannot_hold_it_twice(lake: Lake) -> None:
-    with hold(lake):
-        with pytest.raises(LeaseError, match=f"process {os.getpid()} on"), hold(lake):
+    with acquire_lease(lake):
+        with pytest.raises(LeaseError, match=f"process {os.getpid()} on"), acquire_lease(lake):
             pass
-        assert holder_of(lake)
+        assert lease_owner(lake)
 
 
 def test_the_next_holder_waits_for_the_java_process_of_a_killed_driver(lake: Lake) -> None:
@@ -108,18 +108,18 @@ def test_the_next_holder_waits_for_the_java_process_of_a_killed_driver(lake: Lak
         assert java.stdout
         assert java.stdout.readline() == "locked\n"
         threading.Timer(0.5, java.kill).start()
-        with hold(lake):
+        with acquire_lease(lake):
             assert java.wait(timeout=1) == -signal.SIGKILL
 
 
 def test_a_lease_that_a_full_disk_refuses_holds_nothing(lake: Lake, tmp_path: Path) -> None:
     with small_disk(tmp_path / "My lake", 1) as disk:
-        disk.fill(leave=0)
-        with pytest.raises(OSError, match="No space left"), hold(lake):
+        disk.fill(submit=0)
+        with pytest.raises(OSError, match="No space left"), acquire_lease(lake):
             pass
         disk.empty()
-        with hold(lake):
-            assert holder_of(lake)
+        with acquire_lease(lake):
+            assert lease_owner(lake)
 
 
 @pytest.mark.spark
@@ -128,7 +128,7 @@ def test_java_holds_a_lock_of_its_own_as_long_as_the_lake_is_held(
 ) -> None:
     lock = Path(lake.root.removeprefix("file:"), "lease-java")
     for _ in range(2):
-        with hold(lake) as lease:
+        with acquire_lease(lake) as lease:
             lease.guard(spark)
             lease.guard(spark)
             with lock.open("w") as file, pytest.raises(BlockingIOError):

@@ -19,11 +19,11 @@ import pytest
 
 from streaming.errors import LeaseError, UsageError
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import hold, holder_of
+from streaming.lease.acquire import acquire_lease, lease_owner
 from streaming.lease.checkpoint_copy import next_checkpoint
 from streaming.lease.holder import Holder
 from streaming.lease.s3 import TERM_VARIABLE, lease_term
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 pytestmark = pytest.mark.s3
 
@@ -65,7 +65,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def told(lake: Lake) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(storage_of(lake.root).read(f"{lake.root}/lease.json"))
+    content: dict[str, Any] = json.loads(open_storage(lake.root).read(f"{lake.root}/lease.json"))
     return content
 
 
@@ -73,7 +73,7 @@ def take_over(lake: Lake, seconds: float = 30) -> Any:
     """Try to hold the lake until its holder's term has run out."""
     until = time.monotonic() + seconds
     while True:
-        held = hold(lake)
+        held = acquire_lease(lake)
         try:
             return held, held.__enter__()
         except LeaseError:
@@ -85,21 +85,21 @@ def test_a_second_holder_is_refused_for_longer_than_a_term_and_told_who_is_first
 ) -> None:
     until = time.monotonic() + 4  # the term, what S3's whole seconds cost, and a second more
     while time.monotonic() < until:
-        with pytest.raises(LeaseError) as refused, hold(lake):
+        with pytest.raises(LeaseError) as refused, acquire_lease(lake):
             pass
         who = f"process {other.pid} on {socket.gethostname()} since 20"
         assert str(refused.value).startswith(f"{lake.root} is being written by {who}")
         assert "pomona stop" in str(refused.value)
         time.sleep(0.5)
-    assert holder_of(lake).pid == other.pid  # type: ignore[union-attr]
+    assert lease_owner(lake).pid == other.pid  # type: ignore[union-attr]
 
 
 def test_what_is_let_go_of_is_free_at_once_and_keeps_its_checkpoint(lake: Lake) -> None:
     for _ in range(2):
-        with hold(lake) as lease:
-            assert holder_of(lake) == lease.holder
+        with acquire_lease(lake) as lease:
+            assert lease_owner(lake) == lease.holder
             assert lease.lake.checkpoint == lake.checkpoint
-        assert holder_of(lake) is None
+        assert lease_owner(lake) is None
         assert told(lake)["released"] is True
 
 
@@ -107,13 +107,15 @@ def test_a_killed_holder_is_replaced_when_its_term_has_run_out(
     lake: Lake, other: subprocess.Popen[str]
 ) -> None:
     other.kill()
-    with pytest.raises(LeaseError, match=r"until its term ends in [123] s"), hold(lake):
+    with pytest.raises(LeaseError, match=r"until its term ends in [123] s"), acquire_lease(lake):
         pass
     held, lease = take_over(lake)
-    assert holder_of(lake) == lease.holder
+    assert lease_owner(lake) == lease.holder
     assert lease.lake.checkpoint == f"{lake.checkpoint}-{lease.holder.id[:8]}"
     held.__exit__(None, None, None)
-    with hold(lake) as next_one:  # nobody was pushed aside: it goes on with that checkpoint
+    with acquire_lease(
+        lake
+    ) as next_one:  # nobody was pushed aside: it goes on with that checkpoint
         assert next_one.lake.checkpoint == lease.lake.checkpoint
 
 
@@ -125,7 +127,7 @@ def test_a_paused_holder_learns_that_it_was_replaced_and_lets_the_new_one_be(
     os.kill(other.pid, signal.SIGCONT)
     assert f"was taken over by process {os.getpid()} on" in line(other)
     assert other.wait(timeout=30) == 0
-    assert holder_of(lake) == lease.holder
+    assert lease_owner(lake) == lease.holder
     assert lease.lost is None
     held.__exit__(None, None, None)
     assert told(lake)["released"] is True
@@ -134,10 +136,10 @@ def test_a_paused_holder_learns_that_it_was_replaced_and_lets_the_new_one_be(
 def test_a_pause_that_nobody_used_is_no_loss(lake: Lake, other: subprocess.Popen[str]) -> None:
     os.kill(other.pid, signal.SIGSTOP)
     until = time.monotonic() + 30
-    while holder_of(lake):  # its term runs out
+    while lease_owner(lake):  # its term runs out
         assert time.monotonic() < until
     os.kill(other.pid, signal.SIGCONT)
-    while holder_of(lake) is None:
+    while lease_owner(lake) is None:
         assert time.monotonic() < until
     assert other.poll() is None
 
@@ -159,20 +161,22 @@ def test_whoever_takes_over_makes_an_empty_commit_in_each_table(
         for _ in range(commits):
             deltalake.write_deltalake(place, rows, mode="append", storage_options=options)
     deltalake.DeltaTable(places[0], storage_options=options).create_checkpoint()
-    with hold(lake) as lease:  # a lake of before there were leases: somebody may be writing
+    with acquire_lease(
+        lake
+    ) as lease:  # a lake of before there were leases: somebody may be writing
         found = deltalake.DeltaTable(places[1], storage_options=options)
         assert found.version() == 1
         assert found.to_pyarrow_table().num_rows == 2
-        last = storage_of(lake.root).read(f"{lake.quarantine}/_delta_log/{1:020}.json").decode()
+        last = open_storage(lake.root).read(f"{lake.quarantine}/_delta_log/{1:020}.json").decode()
         assert '"operation": "POMONA TAKEOVER"' in last
         assert lease.holder.id in last
         assert log_of(bucket, "features") == [f"{number:020}.json" for number in range(13)]
-    with hold(lake):
+    with acquire_lease(lake):
         assert len(log_of(bucket, "features")) == 13
 
 
 def test_a_checkpoint_is_copied_under_another_query_id(lake: Lake) -> None:
-    storage = storage_of(lake.root)
+    storage = open_storage(lake.root)
     files = {"metadata": b'{"id":"1"}', "offsets/0": b"v1", "commits/0": b"v1", "sources/0/0": b"x"}
     for name, content in files.items():
         storage.write(f"{lake.checkpoint}/{name}", content)
@@ -189,22 +193,22 @@ def test_a_checkpoint_is_copied_under_another_query_id(lake: Lake) -> None:
 
 
 def test_an_object_that_was_deleted_is_put_again(lake: Lake, bucket: str) -> None:
-    with hold(lake) as lease:
+    with acquire_lease(lake) as lease:
         boto3.client("s3").delete_object(Bucket=bucket, Key="My lake/lease.json")
         until = time.monotonic() + 30
-        while holder_of(lake) != lease.holder:
+        while lease_owner(lake) != lease.holder:
             assert time.monotonic() < until
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}"])
 def test_an_object_that_is_no_lease_is_told_of_and_left_alone(lake: Lake, content: bytes) -> None:
-    storage_of(lake.root).write(f"{lake.root}/lease.json", content)
+    open_storage(lake.root).write(f"{lake.root}/lease.json", content)
     with (
         pytest.raises(LeaseError, match=r"lease.json is no lease of Pomona's: delete it"),
-        hold(lake),
+        acquire_lease(lake),
     ):
         pass
-    assert storage_of(lake.root).read(f"{lake.root}/lease.json") == content
+    assert open_storage(lake.root).read(f"{lake.root}/lease.json") == content
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "nan", "inf"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from streaming.maintenance.finish_moves import finish_interrupted_moves
 
 from streaming.lake.layout import Lake
-from streaming.maintenance.finish_moves import finish_moves
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, versions
 from support.table_rows import add_features, add_quarantine
@@ -34,10 +34,10 @@ def test_an_image_in_both_tables_keeps_the_row_that_was_made_last(
         add_features(spark, lake, [files[name]], at)
     for name, at in zip(names[:3], (LATE, EARLY, EARLY), strict=True):
         add_quarantine(spark, lake, [files[name]], at)
-    assert finish_moves(spark, lake) == 3
+    assert finish_interrupted_moves(spark, lake) == 3
     assert paths(lake.quarantine) == [files["became bad"].path]
     assert paths(lake.features) == [files[name].path for name in names[1:]]
 
     before = versions(lake)
-    assert finish_moves(spark, lake) == 0
+    assert finish_interrupted_moves(spark, lake) == 0
     assert versions(lake) == before

@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
-from streaming.maintenance.context import RunContext
-from streaming.maintenance.missing_images import Seen, find_gone
+from streaming.maintenance.context import OperationContext
+from streaming.maintenance.missing_images import ListingSnapshot, find_deleted_images
 from streaming.maintenance.reconcile import compare, mend
 from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.spark
 NEW_LAKE = Callable[[], Path]
 
 
-def compared(context: RunContext, **options: Any) -> dict[str, Any]:
+def compared(context: OperationContext, **options: Any) -> dict[str, Any]:
     """What `compare` finds, by the files' names."""
     assert context.source
     options = {"hashes": False, "limit": 0.5} | options
@@ -89,9 +89,9 @@ def test_a_listing_that_is_short_or_empty_or_would_remove_most_removes_nothing(
     put_all(source, photos("Fig", range(4)))
     context = open_context(spark, new_lake(), str(source))
     take_all(context)
-    seen = Seen()
+    seen = ListingSnapshot()
     assert list(seen.watch([*Source(f"file:{source}").images()][:1]))  # the others are there, too
-    assert find_gone(context.lake, f"file:{source}", seen, 1).paths == []
+    assert find_deleted_images(context.lake, f"file:{source}", seen, 1).paths == []
     arguments = {"source": f"file:{source}"}
     for name in ("0.jpg", "1.jpg", "2.jpg"):
         (source / "Fig" / name).unlink()
@@ -142,7 +142,7 @@ def test_objects_that_may_not_be_looked_for_are_not_gone(
     lake, images = Lake.at(str(new_lake())), list(Source(root).images())
     add_features(spark, lake, images, datetime.now(UTC))
     boto3.client("s3").delete_object(Bucket=bucket, Key="2.jpg")
-    seen = Seen()
+    seen = ListingSnapshot()
     list(seen.watch(images[:2]))
     user = create_user(f"blind-{bucket}", ["s3:GetObject"], [bucket])
     with everyone_is_asked(aws["AWS_ENDPOINT_URL"]), monkeypatch.context() as patch:
@@ -150,7 +150,7 @@ def test_objects_that_may_not_be_looked_for_are_not_gone(
             patch.setenv(name, value)
         blind = S3Storage()
         patch.setattr("streaming.storage.s3.s3_storage", lambda: blind)
-        assert find_gone(lake, root, seen, 0.5).paths == []
+        assert find_deleted_images(lake, root, seen, 0.5).paths == []
         with pytest.raises(PermissionError):
             list(Source(root).images())
-    assert find_gone(lake, root, seen, 0.5).paths == [f"{root}/2.jpg"]
+    assert find_deleted_images(lake, root, seen, 0.5).paths == [f"{root}/2.jpg"]

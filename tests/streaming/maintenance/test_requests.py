@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from streaming.errors import FaultError, LakeError
+from streaming.errors import ExternalError, LakeError
 from streaming.lake.layout import Lake
 from streaming.maintenance.requests import (
     Request,
     answer,
     answer_with_error,
     await_answer,
-    leave,
+    cancel,
     pending,
-    withdraw,
+    submit,
 )
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
@@ -32,26 +32,28 @@ def test_requests_are_found_in_the_order_in_which_they_were_left(lake: Lake) -> 
     assert pending(lake) == []
     left = [Request("forget", {"paths": ["file:/Été/a b.jpg", str(n)]}) for n in range(4)]
     for request in left:
-        leave(lake, request)
+        submit(lake, request)
     assert pending(lake) == left
 
 
 def test_a_request_is_pending_until_it_is_answered_and_the_answer_is_given_once(lake: Lake) -> None:
     first, second = Request("retry", {"reason": None}), Request("stop")
-    leave(lake, first)
-    leave(lake, second)
+    submit(lake, first)
+    submit(lake, second)
     waiting = threading.Timer(0.1, answer, [lake, first, {"moved": 3}])
     waiting.start()
     assert await_answer(lake, first, 60) == {"moved": 3}
     waiting.join()
     assert pending(lake) == [second]
-    with pytest.raises(FaultError, match=r"no answer to retry from the stream of .*My lake within"):
+    with pytest.raises(
+        ExternalError, match=r"no answer to retry from the stream of .*My lake within"
+    ):
         await_answer(lake, first, 0)
 
 
 def test_an_answer_can_be_an_error_which_is_raised_where_the_request_came_from(lake: Lake) -> None:
     request = Request("forget")
-    leave(lake, request)
+    submit(lake, request)
     answer_with_error(lake, request, LakeError("no such image: name one of it"))
     assert pending(lake) == []
     with pytest.raises(LakeError, match=r"^no such image: name one of it$"):
@@ -60,17 +62,17 @@ def test_an_answer_can_be_an_error_which_is_raised_where_the_request_came_from(l
 
 def test_a_request_can_be_taken_back(lake: Lake) -> None:
     request = Request("stop")
-    leave(lake, request)
-    withdraw(lake, request)
-    withdraw(lake, request)
+    submit(lake, request)
+    cancel(lake, request)
+    cancel(lake, request)
     assert pending(lake) == []
 
 
 def test_a_file_that_is_no_request_is_told_of_and_left_alone(
     lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    storage_of(lake.root).write(f"{lake.requests}/1.json", b"[1]")
-    storage_of(lake.root).write(f"{lake.requests}/notes.txt", b"")
+    open_storage(lake.root).write(f"{lake.requests}/1.json", b"[1]")
+    open_storage(lake.root).write(f"{lake.requests}/notes.txt", b"")
     assert pending(lake) == []
     assert "1.json is no request of Pomona's" in caplog.text
-    assert len(list(storage_of(lake.root).list(lake.requests))) == 2
+    assert len(list(open_storage(lake.root).list(lake.requests))) == 2

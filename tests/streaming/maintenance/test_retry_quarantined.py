@@ -10,11 +10,11 @@ from typing import Any
 import boto3
 import pytest
 from pyspark.sql import SparkSession
+from streaming.maintenance.finish_moves import finish_interrupted_moves
 
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
-from streaming.lake.image_index import KnownImages
-from streaming.maintenance.finish_moves import finish_moves
+from streaming.lake.image_index import ImageIndex
 from streaming.maintenance.retry_quarantined import retry
 from streaming.sources.listing import Source
 from support.lakes import GARBAGE, jpeg, put, rows
@@ -73,10 +73,10 @@ def test_a_prefix_that_may_be_listed_and_not_read_is_one_line(bucket: str) -> No
         boto3.client("s3").put_object(Bucket=bucket, Key=f"{number}.jpg", Body=jpeg(number))
     source = Source.at(f"s3://{bucket}")
     deny(bucket, "/0.jpg")
-    source.require_readable()
+    source.check_readable()
     deny(bucket, "/*")
     with pytest.raises(SourceError, match=r"first 3 images.*s3:GetObject") as refused:
-        source.require_readable()
+        source.check_readable()
     assert "\n" not in str(refused.value)
 
 
@@ -124,6 +124,6 @@ def test_a_move_that_is_killed_halfway_is_finished_at_the_next_start(
             retry(context, {"reason": None})
     lake = context.lake
     assert names(lake.features).keys() == names(lake.quarantine).keys() == {"a.jpg"}
-    assert KnownImages.load(lake).repeats
-    assert finish_moves(spark, lake) == 1
+    assert ImageIndex.load(lake).repeats
+    assert finish_interrupted_moves(spark, lake) == 1
     assert (names(lake.features).keys(), names(lake.quarantine)) == ({"a.jpg"}, {})

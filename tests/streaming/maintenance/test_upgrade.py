@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
-from streaming.lease.acquire import hold
+from streaming.lease.acquire import acquire_lease
 from streaming.maintenance.upgrade import bring
 from support.cli import Command
 from support.format1_lake import make_old_lake
@@ -63,7 +63,7 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
         assert f"`pomona upgrade {old.root}`" in told.complaint
     assert versions == {name: table(old, name).version() for name in TABLES}
 
-    with hold(old):  # as an older stream would
+    with acquire_lease(old):  # as an older stream would
         assert "is being written by process" in pomona("upgrade", old.root).complaint
     done = pomona("upgrade", old.root)
     assert done.status == 0, done.err

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, Way, ways
+from streaming.model.backends import (
+    DEVICES,
+    ENGINES,
+    PRECISIONS,
+    TOLERANCES,
+    Backend,
+    supported_backends,
+)
 
 
 def test_all_that_share_a_model_id_have_the_bound_of_the_design() -> None:
-    assert {TOLERANCES[way].difference for way in ways(None, None, "float32")} == {1e-4}
+    assert {TOLERANCES[way].difference for way in supported_backends(None, None, "float32")} == {
+        1e-4
+    }
 
 
 def test_half_the_bits_are_held_to_direction_and_neighbours() -> None:
-    (way,) = ways(None, None, "bfloat16")
+    (way,) = supported_backends(None, None, "bfloat16")
     assert (TOLERANCES[way].cosine, TOLERANCES[way].neighbours) == (0.999, 0.01)
 
 
@@ -20,19 +29,21 @@ def test_the_words_are_those_of_the_table_and_the_first_are_the_defaults() -> No
     assert ENGINES == ("onnxruntime", "openvino", "tensorflow")
     assert DEVICES == ("cpu", "cuda")
     assert PRECISIONS == ("float32", "bfloat16")
-    assert next(iter(TOLERANCES)) == Way(ENGINES[0], DEVICES[0], PRECISIONS[0])
+    assert next(iter(TOLERANCES)) == Backend(ENGINES[0], DEVICES[0], PRECISIONS[0])
 
 
 def test_words_left_open_find_all_that_fit() -> None:
-    assert ways(None, None, None) == list(TOLERANCES)
-    assert ways("openvino", None, "bfloat16") == [Way("openvino", "cpu", "bfloat16")]
-    assert ways("tensorflow", "cuda", None) == []
+    assert supported_backends(None, None, None) == list(TOLERANCES)
+    assert supported_backends("openvino", None, "bfloat16") == [
+        Backend("openvino", "cpu", "bfloat16")
+    ]
+    assert supported_backends("tensorflow", "cuda", None) == []
 
 
 def test_the_documents_tell_of_every_way_and_its_bound() -> None:
     page = (Path(__file__).parents[3] / "docs" / "ingestion.md").read_text()
     table = [line.split(" | ") for line in page.splitlines() if line.count("|") == 6]
-    told = {Way(*(cell.strip("| `") for cell in cells[:3])): cells[3] for cells in table[2:]}
+    told = {Backend(*(cell.strip("| `") for cell in cells[:3])): cells[3] for cells in table[2:]}
     assert set(told) == set(TOLERANCES)
     for way, bound in TOLERANCES.items():
         for number in (bound.difference, bound.cosine, bound.neighbours):

@@ -11,7 +11,7 @@ import pytest
 
 from streaming.errors import UsageError
 from streaming.model.export import export
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from support.real_model import DEFAULT, exported, features, weights_file
 
 
@@ -19,7 +19,7 @@ from support.real_model import DEFAULT, exported, features, weights_file
 def test_three_files_and_the_description_last(shared: Path) -> None:
     extractor, files = exported(str(weights_file(shared)))
     assert list(files) == ["model.onnx", "model.weights.h5", "model.json"]
-    assert Extractor.from_json(files["model.json"]) == extractor
+    assert ModelInfo.from_json(files["model.json"]) == extractor
     assert hashlib.sha256(files["model.onnx"]).hexdigest() == extractor.onnx_sha256
     assert hashlib.sha256(files["model.weights.h5"]).hexdigest() == extractor.keras_sha256
 

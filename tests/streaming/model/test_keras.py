@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.model.backends import TOLERANCES, Way
+from streaming.model.backends import TOLERANCES, Backend
 from streaming.model.keras import convert
 from streaming.model.weights import parse_weights, read_weights
 from support.real_model import FLOAT32, features, pixels, weights_file
@@ -61,7 +61,7 @@ def test_imagenet_out_of_reach_is_one_line_with_a_remedy_and_no_noise(tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", FLOAT32, ids="-".join)
-def test_features_are_those_of_keras_with_the_same_file(shared: Path, way: Way) -> None:
+def test_features_are_those_of_keras_with_the_same_file(shared: Path, way: Backend) -> None:
     import keras
 
     network = keras.applications.MobileNetV2(

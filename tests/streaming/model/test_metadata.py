@@ -8,14 +8,14 @@ import pickle
 import pytest
 
 from streaming.errors import ModelError
-from streaming.model.metadata import Extractor, make_model_id
+from streaming.model.metadata import ModelInfo, make_model_id
 
 SHA = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
 
 
 @pytest.fixture
-def extractor() -> Extractor:
-    return Extractor(
+def extractor() -> ModelInfo:
+    return ModelInfo(
         model_id="mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32",
         architecture="MobileNetV2",
         weights="Früchte.h5",
@@ -34,40 +34,40 @@ def extractor() -> Extractor:
     )
 
 
-def test_json_gives_back_what_went_in(extractor: Extractor) -> None:
-    assert Extractor.from_json(extractor.to_json()) == extractor
+def test_json_gives_back_what_went_in(extractor: ModelInfo) -> None:
+    assert ModelInfo.from_json(extractor.to_json()) == extractor
 
 
-def test_json_is_an_object_with_the_names_of_the_design(extractor: Extractor) -> None:
+def test_json_is_an_object_with_the_names_of_the_design(extractor: ModelInfo) -> None:
     loaded = json.loads(extractor.to_json())
     assert (loaded["width"], loaded["input_size"], loaded["weights"]) == (1280, 224, "Früchte.h5")
     assert loaded["versions"]["opset"] == "17"
 
 
-def test_it_can_be_pickled_and_hashed(extractor: Extractor) -> None:
+def test_it_can_be_pickled_and_hashed(extractor: ModelInfo) -> None:
     assert pickle.loads(pickle.dumps(extractor)) == extractor
     assert len({extractor, pickle.loads(pickle.dumps(extractor))}) == 1
 
 
-def test_fields_of_a_later_version_are_passed_over(extractor: Extractor) -> None:
+def test_fields_of_a_later_version_are_passed_over(extractor: ModelInfo) -> None:
     later = json.dumps(json.loads(extractor.to_json()) | {"mean": [1, 2]})
-    assert Extractor.from_json(later) == extractor
+    assert ModelInfo.from_json(later) == extractor
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe\x00"])
 def test_what_is_not_a_description_is_refused_in_one_line(text: bytes) -> None:
     with pytest.raises(ModelError, match=r"^lake/model\.json: .+; ") as caught:
-        Extractor.from_json(text, "lake/model.json")
+        ModelInfo.from_json(text, "lake/model.json")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("width", "1280"), ("width", True), ("divisor", None), ("versions", [])]
 )
-def test_a_field_of_the_wrong_kind_is_named(extractor: Extractor, name: str, value: object) -> None:
+def test_a_field_of_the_wrong_kind_is_named(extractor: ModelInfo, name: str, value: object) -> None:
     broken = json.dumps(json.loads(extractor.to_json()) | {name: value})
     with pytest.raises(ModelError, match=name):
-        Extractor.from_json(broken)
+        ModelInfo.from_json(broken)
 
 
 def test_the_id_is_readable_and_names_all_that_features_depend_on() -> None:

@@ -15,7 +15,7 @@ from streaming.errors import LakeError, ModelError
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.backends import PRECISIONS
 from streaming.model.keras import Converted
-from streaming.model.metadata import Extractor, make_model_id
+from streaming.model.metadata import ModelInfo, make_model_id
 from streaming.model.mobilenet_v2 import LAYER, random_tensors, tensors_sha256
 from streaming.model.store import ensure_model, find_model, keep_precision, read_model
 from streaming.model.weights import IMAGENET_FILE
@@ -37,9 +37,9 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "keras" / "models"
 
 
-def stored(models: str, weights: str, weights_sha256: str, precision: str = "float32") -> Extractor:
+def stored(models: str, weights: str, weights_sha256: str, precision: str = "float32") -> ModelInfo:
     """A lake whose model says it has these weights; enough for all but running it."""
-    extractor = Extractor(
+    extractor = ModelInfo(
         model_id=make_model_id(weights_sha256, 224, LAYER, DECODER_REVISION, precision),
         architecture="MobileNetV2",
         weights=weights,
@@ -60,7 +60,7 @@ def stored(models: str, weights: str, weights_sha256: str, precision: str = "flo
     return extractor
 
 
-def _write(models: str, extractor: Extractor) -> None:
+def _write(models: str, extractor: ModelInfo) -> None:
     files = {"model.onnx": ONNX, "model.weights.h5": KERAS, "model.json": b""}
     files["model.json"] = extractor.to_json().encode()
     for name, content in files.items():

@@ -16,7 +16,7 @@ import pytest
 from batch_pca.pca.moments import Moments
 from batch_pca.refits.folder import Folder, read_components
 from streaming.errors import ModelError, SnapshotError
-from streaming.model.metadata import Extractor
+from streaming.model.metadata import ModelInfo
 from streaming.model.store import find_model, read_model
 from streaming.model.weights import IMAGENET_FILE, IMAGENET_SHA256, parse_weights, read_weights
 
@@ -112,14 +112,14 @@ def test_imagenet_is_the_published_file_or_nothing(
     read_weights(str(tmp_path / "models" / IMAGENET_FILE))  # as what it is, it may be used
 
 
-def write_model(models: Path, folder: str, model_id: str) -> Extractor:
-    values = {name: "" for name in Extractor.__annotations__}
+def write_model(models: Path, folder: str, model_id: str) -> ModelInfo:
+    values = {name: "" for name in ModelInfo.__annotations__}
     numbers = {"width": 1, "input_size": 1, "divisor": 1.0, "offset": 0.0, "decoder_revision": 1}
     found = values | numbers | {"model_id": model_id, "versions": {}, "onnx_sha256": "0" * 64}
     (models / folder).mkdir(parents=True)
     (models / folder / "model.json").write_text(json.dumps(found))
     (models / folder / "model.onnx").write_bytes(b"another network")
-    return Extractor.from_json(json.dumps(found))
+    return ModelInfo.from_json(json.dumps(found))
 
 
 def test_a_network_of_another_hash_is_not_loaded(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import UsageError
-from streaming.storage.interface import StoredFile, TransientFault, is_s3, local_path, normalize
+from streaming.storage.interface import StoredFile, TransientError, is_s3, local_path, normalize
 from streaming.storage.local import LocalStorage
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 
 # Each of these means something to a URI, a glob or a shell.
 NAMES = ("My fruit", "été", "50% off", "a%20b", "a+b", "a#b", "a?b", "[x] {a} *", "10:30", "a\\b")
@@ -66,7 +66,7 @@ def test_other_places_are_refused_in_one_line_that_quotes_them(typed: str) -> No
 def test_folders_and_buckets_are_told_apart() -> None:
     assert is_s3(normalize("s3://bucket/x"))
     assert not is_s3(normalize("/s3a/x"))
-    assert isinstance(storage_of("file:/x"), LocalStorage)
+    assert isinstance(open_storage("file:/x"), LocalStorage)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,7 +76,7 @@ def test_a_listing_gives_uri_length_and_milliseconds(tmp_path: Path, name: str) 
     file.write_bytes(b"12345")
     os.utime(file, ns=(0, 1_700_000_000_123_999_999))
     expected = StoredFile(f"file:{file}", 5, 1_700_000_000_123)
-    storage = storage_of(expected.path)
+    storage = open_storage(expected.path)
     assert list(storage.list(f"file:{tmp_path}")) == [expected]
     assert storage.stat(expected.path) == expected
     assert storage.read(expected.path) == b"12345"
@@ -113,7 +113,7 @@ def test_what_is_gone_and_what_cannot_be_read_now_are_two_things(tmp_path: Path)
         storage.read(f"file:{tmp_path}/gone.jpg")
     with pytest.raises(FileNotFoundError):
         storage.stat(f"file:{tmp_path}/gone.jpg")
-    with pytest.raises(TransientFault, match=str(tmp_path)):
+    with pytest.raises(TransientError, match=str(tmp_path)):
         storage.read(f"file:{tmp_path}")
 
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from streaming.storage.interface import TransientFault
+from streaming.storage.interface import TransientError
 from streaming.storage.retry import (
     LONGEST_WAIT,
     retries_of_process,
     retries_of_thread,
-    with_patience,
+    retry_transient,
 )
 from support.fake_clock import Clock, clock
 
@@ -28,19 +28,19 @@ class Failing:
     def __call__(self) -> str:
         self.asked += 1
         if self.asked <= self.faults:
-            raise TransientFault("503 Slow Down")
+            raise TransientError("503 Slow Down")
         return "an answer"
 
 
 def test_a_fault_that_passes_leaves_no_trace_but_a_count(clock: Clock) -> None:
     before = retries_of_thread(), retries_of_process()
-    assert with_patience(Failing(4)) == "an answer"
+    assert retry_transient(Failing(4)) == "an answer"
     assert (retries_of_thread(), retries_of_process()) == (before[0] + 4, before[1] + 4)
 
 
 def test_each_thread_counts_its_own(clock: Clock) -> None:
     mine, all_before = retries_of_thread(), retries_of_process()
-    other = threading.Thread(target=with_patience, args=(Failing(2),))
+    other = threading.Thread(target=retry_transient, args=(Failing(2),))
     other.start()
     other.join()
     assert retries_of_thread() == mine
@@ -49,7 +49,7 @@ def test_each_thread_counts_its_own(clock: Clock) -> None:
 
 def test_waits_grow_and_are_never_the_same_for_all_workers(clock: Clock) -> None:
     for _ in range(20):
-        with_patience(Failing(6))
+        retry_transient(Failing(6))
     by_try = [clock.waits[attempt::6] for attempt in range(6)]
     means = [sum(seconds) / len(seconds) for seconds in by_try]
     assert all(later > 1.4 * earlier for earlier, later in pairwise(means))
@@ -58,16 +58,16 @@ def test_waits_grow_and_are_never_the_same_for_all_workers(clock: Clock) -> None
 
 def test_a_fault_that_stays_is_raised_when_the_patience_is_over(clock: Clock) -> None:
     failing = Failing(float("inf"))
-    with pytest.raises(TransientFault, match="Slow Down"):
-        with_patience(failing, 120)
+    with pytest.raises(TransientError, match="Slow Down"):
+        retry_transient(failing, 120)
     assert 120 - 1.5 * LONGEST_WAIT < sum(clock.waits) <= 120
     assert failing.asked > 10
 
 
 def test_without_patience_it_is_asked_for_once(clock: Clock) -> None:
     failing = Failing(1)
-    with pytest.raises(TransientFault):
-        with_patience(failing, 0)
+    with pytest.raises(TransientError):
+        retry_transient(failing, 0)
     assert (failing.asked, clock.waits) == (1, [])
 
 
@@ -76,5 +76,5 @@ def test_another_error_is_not_waited_for(clock: Clock) -> None:
         raise FileNotFoundError
 
     with pytest.raises(FileNotFoundError):
-        with_patience(absent)
+        retry_transient(absent)
     assert clock.waits == []

@@ -11,9 +11,9 @@ import boto3
 import pytest
 
 from streaming.errors import SourceError
-from streaming.spark.s3a_settings import hadoop_conf
+from streaming.spark.s3a_settings import s3a_settings
 from streaming.storage.interface import StoredFile
-from streaming.storage.open import storage_of
+from streaming.storage.open import open_storage
 from streaming.storage.s3 import S3Storage
 from streaming.storage.s3_client import s3_client
 
@@ -135,7 +135,7 @@ def test_a_missing_local_file_is_not_taken_for_a_fault_of_s3(bucket: str, tmp_pa
 
 
 def test_one_storage_serves_all_of_s3_in_a_process(aws: dict[str, str]) -> None:
-    assert storage_of("s3a://fruits/a") is storage_of("s3a://other")
+    assert open_storage("s3a://fruits/a") is open_storage("s3a://other")
 
 
 PROVIDER = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
@@ -145,12 +145,12 @@ def test_spark_gets_no_secret(aws: dict[str, str], monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "whisper")
-    text = str(hadoop_conf())
+    text = str(s3a_settings())
     assert not [secret for secret in ("AKIAEXAMPLE", "hush", "whisper") if secret in text]
 
 
 def test_s3a_goes_to_the_endpoint_of_the_environment(aws: dict[str, str]) -> None:
-    assert hadoop_conf() == {
+    assert s3a_settings() == {
         "fs.s3a.aws.credentials.provider": PROVIDER,
         "fs.s3a.endpoint": aws["AWS_ENDPOINT_URL"],
         "fs.s3a.endpoint.region": aws["AWS_REGION"],
@@ -164,7 +164,7 @@ def test_s3a_goes_to_the_endpoint_of_the_profile(
 ) -> None:
     no_settings.write_text("[profile fruits]\nendpoint_url = https://s3.example:9443\n")
     monkeypatch.setenv("AWS_PROFILE", "fruits")
-    conf = hadoop_conf()
+    conf = s3a_settings()
     assert conf["fs.s3a.endpoint"] == "https://s3.example:9443"
     assert conf["fs.s3a.connection.ssl.enabled"] == "true"
     assert conf["fs.s3a.endpoint.region"] == "us-east-1"  # stand-ins want one to sign with
@@ -176,7 +176,7 @@ def test_for_aws_itself_s3a_is_told_the_region_and_nothing_else(
 ) -> None:
     if region:
         monkeypatch.setenv("AWS_DEFAULT_REGION", region)
-    assert hadoop_conf() == {
+    assert s3a_settings() == {
         "fs.s3a.aws.credentials.provider": PROVIDER,
         "fs.s3a.endpoint.region": region or "us-east-1",  # which boto3 asks first, too
     }
@@ -189,7 +189,7 @@ def test_an_endpoint_inside_a_private_network_of_aws_is_kept(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
     assert s3_client().meta.endpoint_url == endpoint
-    assert hadoop_conf()["fs.s3a.endpoint"] == endpoint
+    assert s3a_settings()["fs.s3a.endpoint"] == endpoint
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from typing import Any
 import boto3
 import pytest
 
-from streaming.errors import FaultError, LakeError, PomonaError, SourceError
+from streaming.errors import ExternalError, LakeError, PomonaError, SourceError
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
-from streaming.storage.interface import TransientFault
-from streaming.storage.s3 import S3Storage, reach
+from streaming.storage.interface import TransientError
+from streaming.storage.s3 import S3Storage, check_access
 from support.moto_users import create_user, everyone_is_asked
 
 pytestmark = pytest.mark.s3
@@ -62,11 +62,11 @@ def test_an_archived_object_may_not_be_read(bucket: str) -> None:
 
 def test_a_source_in_a_missing_bucket_is_named(aws: dict[str, str]) -> None:
     with pytest.raises(SourceError) as caught:
-        Source.at("s3://no-such-bucket/fruits").require(images=True)
+        Source.at("s3://no-such-bucket/fruits").validate(images=True)
     one_line(caught.value, "s3a://no-such-bucket/fruits", "no such bucket", "check the name")
 
 
-@pytest.mark.parametrize("check", [Lake.require, Lake.require_room])
+@pytest.mark.parametrize("check", [Lake.validate, Lake.ensure_writable_location])
 def test_a_lake_in_a_missing_bucket_is_named(aws: dict[str, str], check: Any) -> None:
     with pytest.raises(LakeError) as caught:
         check(Lake.at("s3://no-such-bucket/lake"))
@@ -75,31 +75,31 @@ def test_a_lake_in_a_missing_bucket_is_named(aws: dict[str, str], check: Any) ->
 
 def test_a_prefix_without_tables_is_no_lake(bucket: str) -> None:
     with pytest.raises(LakeError, match="is not a lake"):
-        Lake.at(f"s3://{bucket}/fruits").require()
+        Lake.at(f"s3://{bucket}/fruits").validate()
 
 
 def test_an_empty_source_is_named(bucket: str) -> None:
     with pytest.raises(SourceError) as caught:
-        Source.at(f"s3://{bucket}/fruits").require(images=True)
+        Source.at(f"s3://{bucket}/fruits").validate(images=True)
     one_line(caught.value, f"s3a://{bucket}/fruits", "holds no image")
 
 
 def test_a_name_that_no_bucket_can_have(aws: dict[str, str]) -> None:
     with pytest.raises(SourceError) as caught:
-        reach("s3a://My Bucket!/fruits")
+        check_access("s3a://My Bucket!/fruits")
     one_line(caught.value, "My Bucket!", "no valid name")
 
 
 def test_who_may_read_reads(reader: dict[str, str], bucket: str, monkeypatch: Any) -> None:
     become(monkeypatch, reader)
-    reach(f"s3a://{bucket}/fruits")
+    check_access(f"s3a://{bucket}/fruits")
     assert not list(S3Storage().list(f"s3a://{bucket}"))
 
 
 def test_wrong_credentials(reader: dict[str, str], bucket: str, monkeypatch: Any) -> None:
     become(monkeypatch, reader | {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"})
     with pytest.raises(SourceError) as caught:
-        Source.at(f"s3://{bucket}").require(images=False)
+        Source.at(f"s3://{bucket}").validate(images=False)
     one_line(caught.value, bucket, "InvalidAccessKeyId", "AWS_PROFILE")
     assert reader["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
 
@@ -111,10 +111,10 @@ def test_what_may_not_be_listed_or_written(
     with pytest.raises(PermissionError, match="AccessDenied"):
         S3Storage().write(f"s3a://{bucket}/a.jpg", b"1")
     with pytest.raises(SourceError) as source:
-        Source.at(f"s3://private-{bucket}").require(images=False)
+        Source.at(f"s3://private-{bucket}").validate(images=False)
     one_line(source.value, f"private-{bucket}", "access denied", "s3:ListBucket")
     with pytest.raises(LakeError) as lake:
-        Lake.at(f"s3://private-{bucket}/lake").require_room()
+        Lake.at(f"s3://private-{bucket}/lake").ensure_writable_location()
     one_line(lake.value, f"private-{bucket}", "access denied", "s3:PutObject")
 
 
@@ -147,7 +147,7 @@ def test_an_endpoint_where_nothing_listens_shows_in_seconds(
         ingest(ends["source"], ends["lake"], IngestSettings(once=True))
     assert time.monotonic() - started < 15
     one_line(caught.value, "s3a://fruits/", endpoint, "AWS_ENDPOINT_URL")
-    assert isinstance(caught.value, FaultError)
+    assert isinstance(caught.value, ExternalError)
 
 
 def test_a_connection_lost_halfway_is_a_fault_that_may_pass(
@@ -165,7 +165,7 @@ def test_a_connection_lost_halfway_is_a_fault_that_may_pass(
     with HTTPServer(("127.0.0.1", 0), Halfway) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-        with pytest.raises(TransientFault) as caught:
+        with pytest.raises(TransientError) as caught:
             S3Storage().read_once("s3a://fruits/a.jpg")
         server.shutdown()
     one_line(caught.value, "s3a://fruits/a.jpg")
