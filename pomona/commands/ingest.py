@@ -47,8 +47,9 @@ def ingest(
     ] = False,
     remove_limit: RemoveLimit = 0.5,
     retry_timeout: Annotated[
-        float, typer.Option(help="Seconds for which a read that fails is tried again.")
+        float, typer.Option(help="Retry failed reads for up to this many seconds.")
     ] = 120.0,
+    patience: Annotated[float | None, typer.Option("--patience", hidden=True)] = None,
     max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
         100_000_000
     ),
@@ -83,7 +84,7 @@ def ingest(
         sweep_every=sweep_every,
         mirror=mirror,
         remove_limit=remove_limit,
-        retry_timeout=retry_timeout,
+        retry_timeout=retry_timeout if patience is None else patience,
         max_pixels=max_pixels,
         one_by_one_above=one_by_one_above,
         max_cpu_seconds=max_cpu_seconds,

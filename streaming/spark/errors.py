@@ -12,8 +12,10 @@ from streaming.spark.resource_exhaustion import explain_exhaustion
 from streaming.storage.interface import TransientError
 
 # The cause stands last: in a worker's traceback, or behind the last "Caused by:".
-_FOR_USERS = re.compile(r"streaming\.errors\.(\w+): ([^\n]+)")
-_TRANSIENT = re.compile(r"streaming\.storage\.interface\.TransientError: ([^\n]+)")
+_FOR_USERS = re.compile(rf"{re.escape(errors.__name__)}\.(\w+): ([^\n]+)")
+_TRANSIENT = re.compile(
+    rf"{re.escape(TransientError.__module__)}\.{TransientError.__name__}: ([^\n]+)"
+)
 _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
 # On S3, Spark 3.5 takes the folder of the key a//b for one in the folder a that is the folder a.

@@ -58,20 +58,22 @@ def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
     for name in ("features", "refits"):
         offline.register(name, deltalake.DeltaTable(asked.folder / name).to_pyarrow_dataset())
 
-    def ask(sql: str, *values: object) -> list[tuple[object, ...]]:
+    def submit_and_wait(sql: str, *values: object) -> list[tuple[object, ...]]:
         return offline.execute(sql, values).fetchall()
 
-    counted = ask("SELECT label, count(*) FROM features GROUP BY label")
+    counted = submit_and_wait("SELECT label, count(*) FROM features GROUP BY label")
     assert dict(counted) == Counter(asked.first.labels + asked.second.labels)
-    found = ask("SELECT path, label, features FROM features")
+    found = submit_and_wait("SELECT path, label, features FROM features")
     told = {path: (label, tuple(vector)) for path, label, vector in found}
     assert told == expected(asked.first, asked.second)
-    assert ask("SELECT count(refit_id) FROM refits") == [(2,)]
+    assert submit_and_wait("SELECT count(refit_id) FROM refits") == [(2,)]
     folder = asked.refits[1].folder
     parquet = f"{folder.parquet.removeprefix('file:')}/*.parquet"
     oracle = scores(asked, spark)
-    assert dict(ask("SELECT path, reduced FROM read_parquet(?)", parquet)) == oracle
-    lines = ask("SELECT path, pc1, pc2, pc3 FROM read_csv(?)", folder.csv.removeprefix("file:"))
+    assert dict(submit_and_wait("SELECT path, reduced FROM read_parquet(?)", parquet)) == oracle
+    lines = submit_and_wait(
+        "SELECT path, pc1, pc2, pc3 FROM read_csv(?)", folder.csv.removeprefix("file:")
+    )
     assert {line[0] for line in lines} == set(oracle)
     for path, *values in lines:
         np.testing.assert_allclose(np.array(values, float), oracle[str(path)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,8 +15,8 @@ import pytest
 from batch_pca.refit import RefitOptions
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.drift import DriftLimits
-from pomona.commands import refit as refitting
-from pomona.commands.refit import drift_limits, parse_duration, refit_every, refit_json, refit_lines
+from pomona.commands.refit import drift_limits, refit_every, refit_json, refit_lines
+from pomona.output.durations import parse_duration
 from streaming.errors import ExternalError, LakeError, SnapshotError, UsageError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
@@ -172,7 +173,7 @@ def schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
                 raise answer
             return answer
 
-        monkeypatch.setattr(refitting, "refit", refit)
+        monkeypatch.setattr(sys.modules["batch_pca.refit"], "refit", refit)
         refit_every(str(tmp_path), RefitOptions(), "0.1s", as_json=False)
         return calls
 

@@ -194,7 +194,7 @@ def test_many_rows_are_compared_only_when_asked_again(
 ) -> None:
     rows = scattered(20, WIDTH)
     lake = plain_lake(tmp_path / "lake", rows)
-    monkeypatch.setattr("pomona.comparing.ROWS_AT_ONCE", 19)
+    monkeypatch.setattr("pomona.similarity.duplicates.ROWS_AT_ONCE", 19)
     done = pomona("duplicates", lake.root)
     assert done.status == 3
     assert "same bytes: 0 images" in done.out

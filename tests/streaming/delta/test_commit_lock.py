@@ -13,8 +13,8 @@ from streaming.delta.commit_lock import commit_lock
 
 IN_TURN = """
 import sys
-from streaming.delta.commit_lock import turn
-with turn(sys.argv[1]):
+from streaming.delta.commit_lock import commit_lock
+with commit_lock(sys.argv[1]):
     print("mine", flush=True)
     sys.stdin.read(1)
     print("done", flush=True)

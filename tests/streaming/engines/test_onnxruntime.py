@@ -29,7 +29,7 @@ CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
 def test_it_notes_down_nothing_for_its_maker(tmp_path: Path) -> None:
-    program = "from streaming.engines.onnxruntime import obstacle; print(bool(obstacle('cuda')))"
+    program = "from streaming.engines.onnxruntime import unavailable_reason; print(bool(unavailable_reason('cuda')))"
     env = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     env.pop("ORT_DISABLE_TELEMETRY", None)
     env.pop("XDG_CACHE_HOME", None)

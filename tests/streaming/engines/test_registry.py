@@ -127,7 +127,7 @@ def test_onnx_runtime_needs_no_tensorflow() -> None:
 def test_the_precision_chooses_where_no_one_did(
     monkeypatch: pytest.MonkeyPatch, asked: str | None, precision: str, device: str, chosen: str
 ) -> None:
-    monkeypatch.setattr("streaming.engines.openvino.obstacle", lambda precision: None)
+    monkeypatch.setattr("streaming.engines.openvino.unavailable_reason", lambda precision: None)
     assert choose_engine(asked, precision, device) == chosen
 
 

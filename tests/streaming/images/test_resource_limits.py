@@ -74,7 +74,7 @@ def test_a_machine_without_memory_is_told_from_an_image_that_takes_too_much() ->
 
 @LINUX
 def test_a_worker_offers_itself_where_memory_runs_out() -> None:
-    ask = "volunteer(); volunteer(); print(open('/proc/self/oom_score_adj').read().strip())"
+    ask = "raise_oom_score(); raise_oom_score(); print(open('/proc/self/oom_score_adj').read().strip())"
     assert run(ask) == (0, "500\n")
 
 

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import LeaseError, UsageError
 from streaming.ingest.pipeline import ingest
-from streaming.ingest.request_client import ask
+from streaming.ingest.request_client import submit_and_wait
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import lease_owner
 from streaming.maintenance import operations as carrying_out
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.end_to_end
 
 PROGRAM = """
 import os, sys
-from streaming import carrying_out
+from streaming.maintenance import operations as carrying_out
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 
@@ -81,12 +81,12 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
         with pytest.raises(LeaseError, match=who):
             ingest(str(source), lake.root, ONCE)
 
-        found = ask(lake, Request("look", {"Été": [1]}), timeout=400)
+        found = submit_and_wait(lake, Request("look", {"Été": [1]}), timeout=400)
         assert found == {"pid": running.pid, "skipped": 3, "Été": [1]}
         with pytest.raises(UsageError, match="knows no such request"):
-            ask(lake, Request("dance"), timeout=400)
+            submit_and_wait(lake, Request("dance"), timeout=400)
         with pytest.raises(Exception, match="no such thing"):
-            ask(lake, Request("fail"), timeout=400)
+            submit_and_wait(lake, Request("fail"), timeout=400)
 
         # A tag has the one who holds the lake raise what the tables promise.
         table = deltalake.DeltaTable(lake.features.removeprefix("file:"))
@@ -136,7 +136,7 @@ def test_without_a_stream_whoever_asks_does_it(
         return {"written": sum(result.written for result in took), **arguments}
 
     monkeypatch.setitem(carrying_out.KINDS, "take all", take_all)
-    assert ask(lake, Request("take all")) == {"written": 2}
+    assert submit_and_wait(lake, Request("take all")) == {"written": 2}
     assert len(below(source, lake.features)) == 4
     assert lease_owner(lake) is None
     assert pending(lake) == []

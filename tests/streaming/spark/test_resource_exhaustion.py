@@ -54,9 +54,9 @@ def test_anything_else_is_not_explained_away() -> None:
 def test_java_with_too_little_memory_to_start_is_told_how_to_get_more() -> None:
     program = (
         "from streaming.spark.session import start_session\n"
-        "from streaming.spark.errors import explain\n"
+        "from streaming.spark.errors import translate_exception\n"
         "try: start_session()\n"
-        "except Exception as error: print(explain(error))"
+        "except Exception as error: print(translate_exception(error))"
     )
     env = os.environ | {"SPARK_DRIVER_MEMORY": "300m"}
     env.pop("PYSPARK_GATEWAY_PORT", None)
