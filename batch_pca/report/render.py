@@ -137,7 +137,7 @@ def render(data: ReportData) -> Report:
 
 
 def _part(name: str) -> str:
-    return resources.files("batch_pca").joinpath("page", name).read_text(encoding="utf-8")
+    return resources.files("batch_pca.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
 def _policy(script: str) -> str:
