@@ -1,4 +1,4 @@
-"""From the features table to a fresh StandardScaler and PCA of it."""
+"""Refit a StandardScaler and PCA on the features table, and publish the reduced vectors."""
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit

@@ -1,4 +1,4 @@
-"""The periodic refit: a pinned version of the features in, a published StandardScaler and PCA out."""
+"""`refit()`: fit StandardScaler and PCA on a pinned version of the features, and publish the result."""
 
 from __future__ import annotations
 

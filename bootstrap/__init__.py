@@ -1,1 +1,1 @@
-"""From an empty AWS account to a running pipeline: requests as plain dicts first, boto3 last."""
+"""Set up Pomona on AWS: requests are built as plain dictionaries, and boto3 sends them."""

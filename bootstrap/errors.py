@@ -1,4 +1,4 @@
-"""What goes wrong on the way to AWS, as one line that a user can act on."""
+"""Errors of the AWS set-up, as one line with a remedy."""
 
 from __future__ import annotations
 

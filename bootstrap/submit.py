@@ -1,4 +1,4 @@
-"""What `spark-submit` runs on a cluster: the command `pomona`, with the words that follow this file's name."""
+"""Entry point for `spark-submit` on a cluster: runs the command `pomona` with the given arguments."""
 
 from pomona.cli import main
 

@@ -1,4 +1,4 @@
-"""What people type and import: the command `pomona`, and `pomona.open_lake` for notebooks and scripts."""
+"""Command line and Python interface of Pomona: `pomona.open_lake` for notebooks and scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lake as notebooks and scripts read it: Arrow and pandas without Spark, and Spark where it is asked for."""
+"""Read a lake from notebooks and scripts: Arrow and pandas without Spark, and Spark on request."""
 
 from __future__ import annotations
 

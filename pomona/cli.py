@@ -1,6 +1,7 @@
-"""The command `pomona`: words in, a few lines out, and an exit status that a script can trust.
+"""The command line interface `pomona`.
 
-0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong · 3 a limit was passed.
+Exit codes: 0 success; 1 failure, with a one-line explanation on stderr; 2 usage error; 3 a monitored threshold was
+exceeded.
 """
 
 from __future__ import annotations

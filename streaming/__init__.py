@@ -1,3 +1,3 @@
-"""From a prefix of images that keeps growing to a Delta table of features."""
+"""Stream images from a folder or an S3 prefix into a Delta table of features."""
 
 __version__ = "0.1.0"

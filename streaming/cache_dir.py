@@ -1,8 +1,4 @@
-"""Java and the jars that Spark needs beside its own: Delta Lake, S3A and a slim AWS SDK.
-
-The set is resolved once by Ivy, through Spark, into a cache folder that all clones of a user share; sessions then
-start from the files and ask no repository anything.
-"""
+"""The per-user cache directory for jars, class-data archives, weights and vectors."""
 
 from __future__ import annotations
 

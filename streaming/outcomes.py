@@ -1,11 +1,4 @@
-"""Image bytes to the float32 RGB array that the network takes; plain Python, without Spark.
-
-An image is taken as a viewer would show it: EXIF orientation applied, palette, grey, 16-bit, CMYK
-and alpha turned into RGB (alpha over white), the first frame of an animation; embedded colour
-profiles are not applied. Pillow's bicubic filter resizes it, straight to a square; of large JPEGs
-no more is decoded than that takes (`streaming.images.resize`).
-All of this may be called from several threads, and changes no setting of Pillow.
-"""
+"""The outcome of one image in one attempt, and the closed set of quarantine reasons."""
 
 from __future__ import annotations
 
@@ -30,7 +23,7 @@ class Reason(enum.StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: The storage refuses to hand the file out: permissions, an archived object (reader only).
     ACCESS_DENIED = "access_denied"
-    #: It ended the process that decoded it, twice, alone there: a hang, a crash, no memory (`streaming.featurize.crash_recovery`).
+    #: It killed the process that decoded it, twice, the second time alone: a hang, a crash, out of memory.
     CRASHED_WORKER = "crashed_worker"
 
 

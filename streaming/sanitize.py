@@ -1,4 +1,4 @@
-"""Secrets kept out of what is said: those of the environment, and those that somebody has typed into a location."""
+"""Redact secrets in messages, and escape control characters in text that is displayed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish: a flag that the main thread looks at between two micro-batches."""
+"""Turn SIGINT and SIGTERM into an event, so that a run ends after the current micro-batch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Reading a pinned version's Parquet files in the Python workers: only names cross, no vector passes the JVM.
+"""Read the Parquet files of a pinned version in the Python workers: only file names pass through the JVM.
 
-Spark's own reader makes rows of every vector and Arrow of the rows again, which takes longer than summing them. It
-still reads where the files alone do not tell the table: with deletion vectors, with mapped columns, with files outside
-of the table's folder, as a shallow clone has them.
+Spark's reader converts every vector to rows and back to Arrow, which takes longer than the sums. It is still used
+if the files alone do not define the table: deletion vectors, column mapping, or files outside the table's folder
+(shallow clones).
 """
 
 from __future__ import annotations

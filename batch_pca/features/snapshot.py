@@ -1,4 +1,4 @@
-"""A pinned version of the features table: its rows, and those of them to fit."""
+"""A snapshot of the features table at a pinned version, and the subset of rows to fit."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The mathematics: sufficient statistics, StandardScaler + PCA, projection, subspace angles; no Spark but in spark_pipeline."""
+"""Sufficient statistics, StandardScaler + PCA, projection and subspace angles; only spark_pipeline uses Spark."""

@@ -1,8 +1,8 @@
-"""A StandardScaler and a PCA from the sufficient statistics alone: an eigendecomposition, no rows.
+"""Fit a StandardScaler and PCA from sufficient statistics alone, by an eigendecomposition.
 
-PCA of standardized rows is the eigendecomposition of their correlation matrix. The scaler divides
-by the sample standard deviation (n - 1), as Spark ML's does; scikit-learn's divides by n, so its
-scores are larger by the factor ``sqrt(n / (n - 1))`` and its components and ratios are the same.
+PCA of standardized rows is the eigendecomposition of their correlation matrix. The scaler divides by the sample
+standard deviation (n - 1), as Spark ML does; scikit-learn divides by n, so its scores are larger by the factor
+``sqrt(n / (n - 1))``, while components and explained variance ratios are the same.
 """
 
 from __future__ import annotations

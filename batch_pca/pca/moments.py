@@ -1,9 +1,9 @@
-"""Sufficient statistics of rows: a count, a sum and a sum of products, to be added and taken away.
+"""Sufficient statistics of rows: a count, a sum and a sum of products, which can be merged and subtracted.
 
-Everything that a StandardScaler and a PCA need of the table is in them: parts of a table are summed
-apart and merged, and rows that have gone are subtracted instead of reading the rest again. Sums of
-squares lose digits where the mean is large beside the spread, so a provisional mean, the shift, is
-taken off every row first; parts that are to meet share one. The nearer to the mean, the more exact.
+They are all that StandardScaler and PCA need: parts of a table are summed separately and merged, and deleted rows
+are subtracted instead of reading the rest again. A sum of squares loses digits if the mean is large compared to the
+standard deviation. Every row is therefore reduced by a provisional mean, the shift; statistics can be merged if
+they share a shift.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A fitted scaler and PCA as far as rows need them: fresh from a fit, or read back from what was published."""
+"""A fitted scaler and PCA as needed to transform rows, from a fit or from a published refit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When statistics that rows were added to and taken from again and again are no longer trusted."""
+"""Bound the rounding error of statistics that were updated incrementally many times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fit as a `pyspark.ml.PipelineModel` that any Spark program loads."""
+"""Convert a fit to a `pyspark.ml.PipelineModel` that any Spark program can load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The angles between the principal subspaces of two fits."""
+"""Principal angles between the subspaces of two fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of contents of the refits: what was published, of which rows, and whether it still is the same."""
+"""The catalog of refits: a Delta table with one row per published refit."""
 
 from __future__ import annotations
 

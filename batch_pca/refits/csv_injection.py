@@ -1,8 +1,8 @@
-"""Text of a CSV that a spreadsheet does not take for a formula.
+"""Escape formulas in CSV text (CSV injection).
 
-Excel, LibreOffice and others compute a cell that begins with ``=``, ``+``, ``-`` or ``@``, quoted or not, and a
-formula can start programs or send data away. The name of a folder may be anything, so a label may be a formula. The
-remedy that spreadsheets know is an apostrophe before it, which they do not show; any other reader sees it.
+Excel, LibreOffice and others evaluate a cell that starts with ``=``, ``+``, ``-`` or ``@``, quoted or not, and a
+formula can start programs or send data. Labels are folder names and may contain anything. Such cells get a leading
+apostrophe, which spreadsheets hide.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How far the data have moved since the refit before: the drift that is watched at each refit.
+"""Measure how far the data moved since the previous refit.
 
-(`batch_pca.pca.rounding_error` is about rounding that adds up in the statistics.)
+Rounding errors of incremental statistics are a different subject: see `batch_pca.pca.rounding_error`.
 """
 
 from __future__ import annotations

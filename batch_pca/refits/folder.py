@@ -1,4 +1,4 @@
-"""Writing a refit below ``reduced/<refit id>/``; nobody counts it before its row is in ``refits/``."""
+"""Write a refit below ``reduced/<refit id>/``; it counts once its row is in ``refits/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mean features of each label, summed while the rows are projected, which passes all of them anyway."""
+"""Mean features per label, summed while the rows are projected."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where a refit comes from: from its CSV back to the version of the features, the model and its weights.
+"""Lineage of a refit: from its CSV back to the version of the features, the model and its weights.
 
-It goes as ``refit.json`` with what a refit publishes, so that a folder copied elsewhere still tells it.
+Published as ``refit.json`` with the refit, so that a copied folder still documents its origin.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a published refit has fitted, read back without Spark from the arrays that it left."""
+"""Load the fit of a published refit from its arrays, without Spark."""
 
 from __future__ import annotations
 

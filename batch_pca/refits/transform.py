@@ -1,4 +1,4 @@
-"""The projection of all rows, in the Python workers, in NumPy."""
+"""Project all rows in the Python workers with NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reduced vectors of a refit, as Parquet and as one CSV, in the order of their paths."""
+"""Write the reduced vectors of a refit as Parquet and as one CSV, sorted by path."""
 
 from __future__ import annotations
 

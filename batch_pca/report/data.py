@@ -1,4 +1,4 @@
-"""What the page of a refit shows, gathered from the lake and from the refits before."""
+"""Collect the data of a refit's report from the lake and from earlier refits."""
 
 from __future__ import annotations
 

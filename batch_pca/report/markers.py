@@ -1,4 +1,4 @@
-"""Colours and shapes by which the labels are told apart, the same in the page and in the PNG plots."""
+"""Marker styles (color and shape) of labels, the same in the HTML report and in the PNG plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plots of a refit, drawn once by matplotlib: as PNG files, and as SVG that the page shows in light and dark."""
+"""Plots of a refit, drawn once by Matplotlib: as PNG files, and as SVG for light and dark mode."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The page that goes with a refit: where the images lie, how many components they need, what moved, what failed.
+"""Render the HTML report of a refit: scatter plot, explained variance, drift, quarantine.
 
-One HTML file that opens offline: plots, styles and its one script are in it, and it may load and run nothing else.
+One HTML file that works offline: plots, styles and its script are embedded, and a content security policy forbids
+loading anything else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scatter plot of a refit as a PNG file: for documents, and for readers of the page who let it run no script."""
+"""The scatter plot of a refit as a PNG file, for documents and for browsers without JavaScript."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a refit's page, as HTML: whatever comes from outside is written as text here, and obeyed by nobody."""
+"""Sections of the HTML report; all external text is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small pictures of some images for the page: made of the very bytes that were featurized, or left out."""
+"""Thumbnails for the report, made from the bytes that were featurized; images that changed are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Change Data Feed says has changed between two versions of the features, summed."""
+"""Sum the changes between two versions of the features, from the Change Data Feed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one pass over the features: each worker's sufficient statistics, merged on the driver."""
+"""Compute sufficient statistics in one pass over the features: per worker, merged on the driver."""
 
 from __future__ import annotations
 

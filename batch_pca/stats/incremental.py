@@ -1,4 +1,4 @@
-"""The statistics of a snapshot: those of an earlier refit and what has changed since, or one pass over all rows."""
+"""Statistics of a snapshot: those of an earlier refit plus the changes since, or a full scan."""
 
 from __future__ import annotations
 

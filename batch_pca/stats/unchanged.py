@@ -1,4 +1,4 @@
-"""Whether a refit would come out as an earlier one did: the same rows, and the same asked of them."""
+"""Check whether a refit would equal an earlier one: same rows, same parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account behind the caller's credentials: what it has is asked for, what it lacks is sent."""
+"""boto3 client of the caller's account: read what exists, send what is missing, translate errors."""
 
 from __future__ import annotations
 

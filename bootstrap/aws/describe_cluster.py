@@ -1,4 +1,4 @@
-"""The request that would make a cluster again, from what AWS tells of it."""
+"""Reconstruct the request that would create an existing cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs of a description: its cluster and steps, its application and jobs, its schedule."""
+"""Find the EMR Serverless application of a configuration and its job runs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One request to AWS as data: what is sent, why, and how to see whether it is still needed.
+"""A request to AWS as data: parameters, purpose, and how to check whether it is still needed.
 
-A parameter may hold ``${name.Field}``: what the request of that name answers, known once it is sent or found.
+A parameter may contain ``${name.Field}``: a field of the response to the request of that name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requests held against botocore's own models of the services, before anything is sent."""
+"""Validate requests against botocore's service models before anything is sent."""
 
 from __future__ import annotations
 

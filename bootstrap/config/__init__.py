@@ -1,1 +1,1 @@
-"""Cluster.toml: schema, loader, derived names and ARNs."""
+"""The configuration file cluster.toml: schema, loader, derived names and ARNs."""

@@ -1,4 +1,4 @@
-"""`cluster.toml` read into a `ClusterConfig`; what is wrong in it is told with its line."""
+"""Load `cluster.toml` into a `ClusterConfig`; errors name the line."""
 
 from __future__ import annotations
 

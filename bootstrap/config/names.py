@@ -1,4 +1,4 @@
-"""Names and ARNs of all that a description makes, in one place."""
+"""Names and ARNs of all resources of a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in `cluster.toml`: one dataclass a table, one field a key, with its default and what is allowed."""
+"""Schema of `cluster.toml`: one dataclass per table, one field per key, with default and allowed values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a load of images comes to: nodes, hours and storage, each step of the arithmetic told."""
+"""Estimate nodes, hours and storage of a workload, with every step of the calculation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of prices, and what an estimate costs by it; no price is known here."""
+"""A price table and the cost of an estimate; the user supplies the prices."""
 
 from __future__ import annotations
 

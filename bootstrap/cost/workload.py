@@ -1,4 +1,4 @@
-"""What is to be taken in, and how much of it a core and a node take."""
+"""A workload: how many images to ingest, and the throughput of a core and a node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster made anew from a described one with changes, or made larger and smaller where it stands."""
+"""Clone a cluster with changes, or resize it in place."""
 
 from __future__ import annotations
 

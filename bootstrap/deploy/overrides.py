@@ -1,4 +1,4 @@
-"""What of `cluster.toml` can be changed of a cluster that there is, and what a change does to its request."""
+"""Settings of `cluster.toml` that can be overridden for an existing cluster, and their effect on its request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All requests of `up`, in their order, and what each of them still has to do in an account."""
+"""All requests of `pomona cloud up` in order, and what each of them still has to do in an account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of what costs by the hour: schedule, cluster, jobs and application; what holds data stays."""
+"""Terminate what costs by the hour: schedule, cluster, jobs and application. Resources that hold data are retained."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The environment of the nodes as one archive: a Python that runs in any folder, Pomona, and the packages it needs.
+"""Build the environment of the nodes as one archive: a relocatable Python, Pomona, and its dependencies.
 
-Without what the cluster has itself (Spark, Delta Lake, Java) and TensorFlow, which only exports a network. Its packages
-are those that are installed here, file by file, so it holds the versions of `requirements.lock`, and no index is asked.
+It excludes what the cluster provides (Spark, Delta Lake, Java) and TensorFlow, which only exports the network. The
+packages are copied from the running environment, so it contains the versions of `requirements.lock`, and no index
+is contacted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which version of the C library files ask for, and how one that is newer than the nodes' can be done without.
+"""Find the glibc version that binaries require, and lower it where a newer symbol version is not needed.
 
-A program that was linked on a new Linux asks for the newest version of each function, and does not start where the C
-library is older. With Python that can be one function alone: `hypot` got a version in glibc 2.35 that differs from the
-one before only in that it no longer calls an error handler, which no program of today sets.
+A program linked on a new Linux requires the newest version of each function and does not start with an older glibc.
+In Python this can be a single function: `hypot` got a new version in glibc 2.35 that only omits the call of an
+error handler.
 """
 
 from __future__ import annotations

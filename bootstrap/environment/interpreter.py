@@ -1,4 +1,4 @@
-"""A copy of the Python that runs this, which works in any folder: its libraries lie beside it."""
+"""Copy the running Python interpreter so that it works in any folder, with its libraries beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment of the nodes is made of, and whether an archive that there is was made of the same."""
+"""Manifest of the environment archive, and the check whether an existing archive is up to date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs of a step or a job and of its driver, as EMR puts them into the log bucket: packed, replaced as they grow."""
+"""Read the logs of a step or job and its driver from the log bucket, where EMR writes and replaces compressed files."""
 
 from __future__ import annotations
 

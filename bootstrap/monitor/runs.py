@@ -1,4 +1,4 @@
-"""One run of what a description starts: a step of its cluster, or a job of its application."""
+"""Find a run: a step of the cluster, or a job run of the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs of a description: its cluster and steps, its application and jobs, its schedule."""
+"""Status of what runs: cluster and steps, application and jobs, schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two buckets: encrypted, versioned, closed to the public, reached by TLS alone, and kept tidy."""
+"""The two S3 buckets: encrypted, versioned, private, TLS only, with lifecycle rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster as `run_job_flow` takes it: plain dicts from pure functions."""
+"""The RunJobFlow request of the cluster: plain dictionaries from pure functions."""
 
 from __future__ import annotations
 

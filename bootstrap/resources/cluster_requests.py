@@ -1,4 +1,4 @@
-"""The requests that make the cluster and give it its steps, each with a look at what stands in its place."""
+"""The requests that create the cluster and add its steps, each with a check for what exists."""
 
 from __future__ import annotations
 

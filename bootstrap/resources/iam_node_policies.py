@@ -1,4 +1,4 @@
-"""What those may do who do the work: the nodes of a cluster, and a job of EMR Serverless."""
+"""IAM policies of the cluster's nodes and of EMR Serverless jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: each statement of each policy, with one line why; `ARCHITECTURE.md` shows them as they are here."""
+"""IAM policies: each statement with its purpose; `ARCHITECTURE.md` lists them."""
 
 from __future__ import annotations
 

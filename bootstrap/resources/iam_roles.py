@@ -1,4 +1,4 @@
-"""Roles, their policies, and the profile through which the nodes get theirs."""
+"""IAM roles, their policies, and the instance profile of the nodes."""
 
 from __future__ import annotations
 

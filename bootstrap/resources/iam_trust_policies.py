@@ -1,4 +1,4 @@
-"""Who may take which role."""
+"""IAM trust policies: which service or user may assume which role."""
 
 from __future__ import annotations
 

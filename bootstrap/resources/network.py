@@ -1,4 +1,4 @@
-"""Where the nodes stand: a subnet, and groups that let in nothing but the tunnel."""
+"""The subnet and the security groups of the nodes; only the tunnel's port is open."""
 
 from __future__ import annotations
 

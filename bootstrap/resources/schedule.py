@@ -1,4 +1,4 @@
-"""What starts refits: EventBridge Scheduler, which calls EMR's own API and needs no machine of ours."""
+"""The refit schedule: EventBridge Scheduler calls EMR's API directly."""
 
 from __future__ import annotations
 

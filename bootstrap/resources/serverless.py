@@ -1,4 +1,4 @@
-"""The same pipeline without nodes: an application of EMR Serverless, and a job that takes images in."""
+"""The pipeline on EMR Serverless: an application and its ingestion job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the command `pomona` is started on AWS: the words after `spark-submit`, for a step and for a job."""
+"""The `spark-submit` arguments that start the command `pomona` in a step or a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is uploaded, and under which keys: a version of its own for whatever differs."""
+"""What is uploaded to the bucket, under versioned keys."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""SSH / Session Manager tunnel: commands, pre-flight checks, session."""
+"""SSH and Session Manager tunnels: commands, pre-flight checks, session."""

@@ -1,4 +1,4 @@
-"""What is looked at before a tunnel is opened, and after: each failure is one line with its remedy."""
+"""Checks before and after a tunnel is opened; each failure is one line with its remedy."""
 
 from __future__ import annotations
 

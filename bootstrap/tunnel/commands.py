@@ -1,4 +1,4 @@
-"""A tunnel to the primary node of a cluster: what is behind it, and the commands that open it."""
+"""The forwarded ports of a cluster's primary node, and the commands that open a tunnel to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tunnel that is started, checked and held open; what its program says when it fails becomes one line."""
+"""Start a tunnel, check it and keep it open; translate the errors of its program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `pomona cloud` uploads from this machine: environment, code, the exported model, notebooks."""
+"""The files that `pomona cloud up` uploads: environment archive, code, exported model, notebooks."""
 
 from __future__ import annotations
 

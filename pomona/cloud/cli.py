@@ -1,4 +1,4 @@
-"""The commands below `pomona cloud`: from a description to what runs on AWS."""
+"""The subcommands of `pomona cloud`."""
 
 from __future__ import annotations
 

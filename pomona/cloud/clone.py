@@ -1,4 +1,4 @@
-"""The commands below `pomona cloud`: from a description to what runs on AWS."""
+"""`pomona cloud clone`: create a new cluster like an existing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands below `pomona cloud` about what runs: a tunnel to it, its state, its logs, its end, and its cost."""
+"""`pomona cloud down`: terminate what costs by the hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`pomona cloud estimate`: nodes, hours, storage and, by a table of prices, money; each step told."""
+"""`pomona cloud estimate` and `prices`: nodes, hours, storage and cost of a workload, with every step of the
+calculation.
+"""
 
 from __future__ import annotations
 

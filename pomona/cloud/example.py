@@ -1,4 +1,4 @@
-"""`pomona cloud`: what would be sent to AWS, and sending it."""
+"""`pomona cloud example`: print an example configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pomona cloud logs`: what a step or job and its driver have logged, and what they go on to log."""
+"""`pomona cloud logs`: print the logs of a step or job and its driver, and follow them."""
 
 from __future__ import annotations
 

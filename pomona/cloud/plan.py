@@ -1,4 +1,4 @@
-"""`pomona cloud`: what would be sent to AWS, and sending it."""
+"""`pomona cloud plan`: print every request that `up` would send."""
 
 from __future__ import annotations
 

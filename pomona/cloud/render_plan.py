@@ -1,4 +1,4 @@
-"""Requests to AWS as a person reads them, and as a script does."""
+"""Render planned AWS requests as text and as JSON."""
 
 from __future__ import annotations
 

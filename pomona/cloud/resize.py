@@ -1,4 +1,4 @@
-"""The commands below `pomona cloud`: from a description to what runs on AWS."""
+"""`pomona cloud resize`: change the number or size of a cluster's nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pomona cloud`: what would be sent to AWS, and sending it."""
+"""Credentials, account and error translation shared by the subcommands of `pomona cloud`."""
 
 from __future__ import annotations
 

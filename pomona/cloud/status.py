@@ -1,4 +1,4 @@
-"""The commands below `pomona cloud` about what runs: a tunnel to it, its state, its logs, its end, and its cost."""
+"""`pomona cloud status`: state of the cluster or application, its steps or jobs, and the schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pomona cloud tunnel`: to JupyterHub and the Spark UI of a cluster, checked before and after it is opened."""
+"""`pomona cloud tunnel`: forward JupyterHub and the Spark UI of a cluster, with checks before and after."""
 
 from __future__ import annotations
 

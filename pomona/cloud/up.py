@@ -1,4 +1,4 @@
-"""`pomona cloud`: what would be sent to AWS, and sending it."""
+"""`pomona cloud up`: create what the configuration describes and does not exist yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+"""`pomona diff`: what changed between two versions or two refits."""
 
 from __future__ import annotations
 

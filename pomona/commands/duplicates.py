@@ -1,4 +1,4 @@
-"""The commands that ask a lake about its rows: SQL, the images most like one, the images that are there twice."""
+"""`pomona duplicates`: images with the same bytes, or with nearly the same features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+"""`pomona history`: versions of the features, and the refits of each."""
 
 from __future__ import annotations
 

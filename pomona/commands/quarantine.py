@@ -1,4 +1,4 @@
-"""`pomona status` and `quarantine`: the answers of `pomona.queries.status`, for people or as JSON."""
+"""`pomona quarantine`: list quarantined images, or process them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that ask a lake about its rows: SQL, the images most like one, the images that are there twice."""
+"""`pomona query`: run a read-only Spark SQL query on a lake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that mend a lake: what is in quarantine, what is to go, what does not match its source."""
+"""`pomona reconcile`: compare a source with a lake, and repair differences."""
 
 from __future__ import annotations
 

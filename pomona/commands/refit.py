@@ -1,4 +1,4 @@
-"""The command that fits the scaler and the PCA: `pomona refit`."""
+"""`pomona refit`: fit StandardScaler and PCA, once or on a schedule."""
 
 from __future__ import annotations
 

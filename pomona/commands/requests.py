@@ -1,4 +1,4 @@
-"""`pomona quarantine --retry`, `forget` and `reconcile`: asked of whoever holds the lake, and told."""
+"""Submit a maintenance request and print lists of paths; shared by `quarantine`, `forget` and `reconcile`."""
 
 from __future__ import annotations
 

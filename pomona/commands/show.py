@@ -1,4 +1,4 @@
-"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+"""`pomona show`: a lake at a version, one image, or the lineage of a refit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that ask a lake about its rows: SQL, the images most like one, the images that are there twice."""
+"""`pomona similar`: find the images most similar to one."""
 
 from __future__ import annotations
 

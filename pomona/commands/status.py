@@ -1,4 +1,4 @@
-"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+"""`pomona status`: rows, quarantine, backlog, last micro-batch and last refit; `--max-age` checks freshness."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def status(
 def tell_status(
     lake: str, max_age: Sequence[str] = (), as_of: str | None = None, *, as_json: bool
 ) -> None:
-    """Tell how a lake stands; with a `max_age`, only whether it has seen anything since, see `pomona.queries.freshness`."""
+    """Print the status of a lake; with `max_age`, only check its freshness."""
     from pomona.output.console import Console
     from pomona.output.durations import ago
     from pomona.queries import status as questions

@@ -1,4 +1,4 @@
-"""`pomona stop`: has the process that writes a lake end, and tells which that was."""
+"""`pomona stop`: stop the process that writes a lake."""
 
 from __future__ import annotations
 

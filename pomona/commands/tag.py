@@ -1,4 +1,4 @@
-"""The commands that ask a lake: how it stands, what it was, what has changed, what became of one image."""
+"""`pomona tag`: name a version of the features, or list the names."""
 
 from __future__ import annotations
 

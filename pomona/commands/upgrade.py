@@ -1,4 +1,4 @@
-"""`pomona upgrade`: an older lake brought to this version's format, and what was done to it."""
+"""`pomona upgrade`: upgrade a lake to the current format."""
 
 from __future__ import annotations
 

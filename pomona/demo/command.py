@@ -1,7 +1,4 @@
-"""The command `pomona`: words in, a few lines out, and an exit status that a script can trust.
-
-0 it worked · 1 it failed, one line says why and what to do · 2 the words were wrong · 3 a limit was passed.
-"""
+"""`pomona demo`: run the whole pipeline on generated images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each fruit of the demo looks: outline, relief and colours, as functions of the plane."""
+"""Outline, relief and colors of each fruit of the demo, as functions of the plane."""
 
 from __future__ import annotations
 

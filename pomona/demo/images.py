@@ -1,7 +1,7 @@
-"""Sample photographs, drawn rather than fetched: what `pomona demo` feeds to the stream.
+"""Generate sample photographs for `pomona demo`.
 
-Each label has its own outline, colours and texture. Size, place, turn, light and noise differ from
-one picture to the next, so that a class clusters under any features without repeating itself.
+Each label has its own outline, colors and texture. Size, position, rotation, light and noise vary from image to
+image, so that the images of a class are similar but not equal.
 """
 
 from __future__ import annotations

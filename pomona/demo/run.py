@@ -1,4 +1,4 @@
-"""`pomona demo`: the whole pipeline in two minutes, on images that it draws itself."""
+"""Run the demo: generate images, ingest them in two steps, refit after each, and print the results."""
 
 from __future__ import annotations
 

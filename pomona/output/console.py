@@ -1,4 +1,4 @@
-"""What a person sees: progress on a terminal, plain lines where there is none, numbers as people write them."""
+"""Print results and progress: a status line on a terminal, plain lines otherwise, JSON on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations as people type them."""
+"""Parse and format durations such as ``10m`` and ``25h``."""
 
 from __future__ import annotations
 

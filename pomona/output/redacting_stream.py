@@ -1,4 +1,4 @@
-"""What leaves through the terminal: no secret in it, and nothing in its log lines that a terminal obeys."""
+"""Redact secrets and escape control characters in everything that is written to the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has changed between two versions of the features, and between two refits."""
+"""Differences between two versions of the features, and between two refits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a lake has last seen anything: from the logs of its tables alone, whatever they hold."""
+"""Freshness of a lake: times of the last row, micro-batch and refit, read from the transaction logs alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The versions of a lake's features as answers: which there are, and what they are called."""
+"""The versions of the features table, with their refits and tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One image through time, and a lake as it was: from the tables and the refits, without Spark."""
+"""The history of one image, and a lake at a version; read from the tables without Spark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where what was published comes from: from a file of a refit back to the features, the model and its weights."""
+"""Provenance of a published file: from a file of a refit back to the features, the model and its weights."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _local(word: str) -> Path | None:
 
 
 def show_refit(location: str, refit_id: str) -> Answer:
-    """Where a refit comes from: `batch_pca.refits.lineage.lineage`, with ``folder``, ``csv``, ``drift_told`` and ``tags``."""
+    """Where a refit comes from: `batch_pca.refits.lineage.lineage` with folder, CSV, drift and tags."""
     from batch_pca.refits.catalog import published
     from batch_pca.refits.lineage import lineage
     from streaming.lake.tags import read_tags

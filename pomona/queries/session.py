@@ -1,4 +1,4 @@
-"""How a lake is asked: opened, whatever its format up to this one's, and read by delta-rs into plain rows."""
+"""Open a lake for queries, resolve ``--as-of``, and translate errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What people ask of a lake, answered as plain dictionaries that print as JSON: status and quarantine.
-
-All of it is read without a JVM.
-"""
+"""Status and quarantine of a lake as plain dictionaries, read without Spark."""
 
 from __future__ import annotations
 

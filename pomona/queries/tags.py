@@ -1,4 +1,4 @@
-"""The versions of a lake's features as answers: which there are, and what they are called."""
+"""Create, delete and list tags of versions."""
 
 from __future__ import annotations
 

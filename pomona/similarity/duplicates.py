@@ -1,4 +1,4 @@
-"""Images that are in a lake more than once: the same bytes, or features that point almost the same way."""
+"""Find duplicated images: the same bytes, or features with a high cosine similarity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vectors nearest to one by cosine, exactly: all are looked at, block by block, on all cores."""
+"""Exact nearest neighbors by cosine similarity, block by block, on all cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of `pomona similar`: the pictures side by side, in one file that opens offline and loads nothing."""
+"""The HTML page of `pomona similar`: images side by side, in one file that works offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images of a lake are most like one, and what fruit they say that it is."""
+"""Find the images of a lake that are most similar to one, and predict its label by their vote."""
 
 from __future__ import annotations
 

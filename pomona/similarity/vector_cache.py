@@ -1,8 +1,8 @@
-"""The features of one version of a lake as one plain file of numbers outside of the lake, to be mapped into memory.
+"""Cache the features of a version as one memory-mapped file of float32.
 
-A question about likeness reads every vector. In the table they are compressed Parquet on some storage; here they are
-rows of float32 in ``~/.cache/pomona/vectors/<table>/<version>/``, 5 KB an image, made at the first question about a
-version. Of each lake the two versions asked last are kept.
+A similarity search reads every vector. In the table they are compressed Parquet, possibly on remote storage; the
+cache in ``~/.cache/pomona/vectors/<table>/<version>/`` takes 5 KB per image and is created by the first search of a
+version. The two most recently used versions of each lake are kept.
 """
 
 from __future__ import annotations

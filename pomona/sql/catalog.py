@@ -1,4 +1,4 @@
-"""The four tables of a lake in a catalog of Spark's, so that SQL knows them by name, with their versions."""
+"""Register the four tables of a lake in a Spark catalog, so that SQL can use their names and versions."""
 
 from __future__ import annotations
 

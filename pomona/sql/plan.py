@@ -1,4 +1,4 @@
-"""What Spark has parsed of a query: its plans and expressions, as Java objects with the names of their classes."""
+"""Traverse the parsed plan of a query: nodes and expressions as Java objects with their class names."""
 
 from __future__ import annotations
 

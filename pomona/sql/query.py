@@ -1,4 +1,4 @@
-"""`pomona query`: Spark SQL over a lake, read only, as a table, CSV or JSON."""
+"""Run a validated Spark SQL query on a lake, read-only."""
 
 from __future__ import annotations
 

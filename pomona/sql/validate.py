@@ -1,8 +1,7 @@
-"""What a query of a lake may be: one SELECT of the lake's tables, which reads and does nothing else.
+"""Validate a query: one SELECT on the lake's tables, without side effects.
 
-Spark parses the text, and each node of the plan, each expression and each function must be on a list here. What is on
-none is refused, whether anybody has thought of it or not: paths in place of tables, commands, scripts, functions that
-run Java's methods.
+Spark parses the text, and every node of the plan, expression and function must be on an allow list. Everything else
+is rejected: paths in place of tables, commands, scripts, and functions that call Java methods.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Several processes that commit to one table, as refits do, take turns where the lake is a folder.
+"""Serialize commits of several processes to one Delta table in a local folder.
 
-There Delta looks whether a version's name is free and then renames a file to it: of two that do so at once, one would
-replace the other's commit. On S3 a name is put once (`java/pomona/delta/FencedLogStore.java`).
+Delta checks whether the file of the next version exists and then renames a temporary file to it. If two processes
+do this at once, one replaces the other's commit. On S3, conditional writes prevent this
+(`java/pomona/delta/FencedLogStore.java`).
 """
 
 from __future__ import annotations

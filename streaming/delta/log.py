@@ -1,4 +1,4 @@
-"""The commits of a Delta table, read from its log: what each changed, and what it told of itself. No Spark."""
+"""Read the transaction log of a Delta table without Spark: actions and commit information."""
 
 from __future__ import annotations
 

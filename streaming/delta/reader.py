@@ -1,4 +1,4 @@
-"""Delta tables without Spark: delta-rs answers in milliseconds what would take Spark several jobs."""
+"""Read Delta tables without Spark: delta-rs needs milliseconds for what takes Spark several jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lake: where everything lies, and tables that keep their contract (`streaming.lake.schemas`)."""
+"""Create and recognize Delta tables: columns, properties, constraints and retention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The versions of a table that can be travelled to: those whose commit is in the log, and whose files are there."""
+"""List the table versions available for time travel: the commit is in the log and all data files exist."""
 
 from __future__ import annotations
 

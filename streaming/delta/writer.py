@@ -1,4 +1,4 @@
-"""Writing to the lake's tables: upserts by path that a replay cannot double, each commit telling what it was."""
+"""Write to Delta tables idempotently: upserts by path that a replay cannot duplicate, with commit metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, asked of NVIDIA's driver itself: no package is needed to learn that there is none."""
+"""List the GPUs of this machine through NVIDIA's driver library; no Python package is needed."""
 
 from __future__ import annotations
 

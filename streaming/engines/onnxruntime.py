@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the processor or on a GPU."""
+"""Run the network with ONNX Runtime on the CPU or a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenVINO on the processor: as fast as ONNX Runtime in float32, and the one that computes in bfloat16."""
+"""Run the network with OpenVINO on the CPU: as fast as ONNX Runtime in float32, and able to compute in bfloat16."""
 
 from __future__ import annotations
 

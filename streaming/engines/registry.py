@@ -1,4 +1,4 @@
-"""What runs the network in a worker: chosen on the driver, where a mistake costs nothing, and made in the worker."""
+"""Choose an inference engine on the driver, where a wrong choice fails early, and create it in the worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow: the reference."""
+"""Run the network with TensorFlow, the reference implementation."""
 
 from __future__ import annotations
 

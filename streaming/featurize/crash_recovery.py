@@ -1,8 +1,8 @@
-"""What to do when a worker has ended over its images: whichever ended it is found, and judged alone.
+"""Recover when a Python worker dies, and find the image that caused it.
 
-Spark loses the rows of all tasks where one worker ends, and does not say over what. So the images are taken once
-more in processes of their own (`streaming.featurize.isolation`), one for each core, whose ends the workers survive: what ended
-one is known then. Those are taken a last time, one by one with no other beside them.
+Spark loses the rows of all tasks of a worker that dies and does not report the cause. The images are therefore
+processed again in isolated processes (`streaming.featurize.isolation`), one per core, so that the worker survives
+their death. The images of a process that died are then processed one per process.
 """
 
 from __future__ import annotations

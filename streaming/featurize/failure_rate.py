@@ -1,4 +1,4 @@
-"""A delivery that is mostly rubbish ends the run before it is written: then something else is wrong."""
+"""Circuit breaker: stop the run before a micro-batch is written if most of its images cannot be decoded."""
 
 from __future__ import annotations
 

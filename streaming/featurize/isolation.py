@@ -1,4 +1,4 @@
-"""Images featurized in processes that can be lost, so that what ends one is found, and judged alone."""
+"""Featurize images in child processes, so that an image that kills its process is identified."""
 
 from __future__ import annotations
 

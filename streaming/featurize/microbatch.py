@@ -1,4 +1,4 @@
-"""One micro-batch: the images that the lake does not hold yet, computed once, written to both tables."""
+"""Process one micro-batch: select new and changed images, compute features, write both tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images dealt out to Spark's tasks, and how many tasks may run the network at once."""
+"""Distribute images over Spark tasks, and limit how many tasks run the network at once."""
 
 from __future__ import annotations
 

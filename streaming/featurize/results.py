@@ -1,4 +1,4 @@
-"""What came of a micro-batch: featurized, not written yet; and written."""
+"""The result of a micro-batch: computed but not yet written, and written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A long list of images in parts: the next ones are computed while a finished one is committed."""
+"""Process a long list of images in parts: compute the next parts while a finished part is committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Python worker does: names of images in, rows of both tables out, as Arrow batches."""
+"""The Python worker: image names in, rows of both tables out, as Arrow batches."""
 
 from __future__ import annotations
 

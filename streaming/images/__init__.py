@@ -1,1 +1,1 @@
-"""One image: prefetching read, decode, resize, colour conversion, per-image resource limits."""
+"""One image: prefetching read, decode, resize, color conversion, per-image resource limits."""

@@ -1,8 +1,8 @@
-"""An opened image, of any of Pillow's modes, as the 8-bit RGB that a viewer would show.
+"""Convert an opened image of any Pillow mode to the 8-bit RGB that a viewer would show.
 
-Alpha is laid over white, 16-bit and float grey is scaled instead of clipped, CMYK is converted by
-Pillow's plain formula (JPEGs by Adobe's inverted convention, as browsers do), LAB as D50 to sRGB.
-Embedded colour profiles are not applied.
+Alpha is composited over white. 16-bit and floating-point grayscale is scaled instead of clipped. CMYK is converted
+with Pillow's formula (Adobe JPEGs are inverted, as in browsers), LAB as D50 to sRGB. Embedded color profiles are
+ignored.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Image bytes to the float32 RGB array that the network takes; plain Python, without Spark.
+"""Decode image bytes to the float32 RGB array that the network takes. Plain Python, without Spark.
 
-An image is taken as a viewer would show it: EXIF orientation applied, palette, grey, 16-bit, CMYK
-and alpha turned into RGB (alpha over white), the first frame of an animation; embedded colour
-profiles are not applied. Pillow's bicubic filter resizes it, straight to a square; of large JPEGs
-no more is decoded than that takes (`streaming.images.resize`).
-All of this may be called from several threads, and changes no setting of Pillow.
+The result is what a viewer would show: EXIF orientation is applied; palette, grayscale, 16-bit, CMYK and alpha
+images are converted to RGB (alpha over white); of an animation, the first frame is used; embedded color profiles
+are ignored. Pillow's bicubic filter resizes directly to a square. Large JPEGs are decoded at reduced resolution
+(`streaming.images.resize`). All functions are thread-safe and change no global setting of Pillow.
 """
 
 from __future__ import annotations

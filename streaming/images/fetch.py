@@ -1,4 +1,4 @@
-"""An image's bytes, read in the Python worker with an outcome of its own: one bad object ends nothing else's way."""
+"""Read image bytes in the Python worker with prefetching; a failed read affects only its own image."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def prefetch_images(
         Bytes that are held at a time, the file that was handed out last included. A longer file is read when
         the one before it has been used, and the next one when it has.
     retry_timeout : float
-        Seconds for which a fault is waited out; `SHORT_RETRY_TIMEOUT` from a file that could not be read to one that could.
+        Retry transient errors for up to this many seconds; `SHORT_RETRY_TIMEOUT` after a file that failed.
 
     Yields
     ------

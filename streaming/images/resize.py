@@ -1,8 +1,7 @@
-"""An opened image to the square of 8-bit RGB pixels that it shows: the one place that loads pixels.
+"""Resize an opened image to a square of 8-bit RGB pixels; the only place that loads pixels.
 
-A large JPEG is asked for fewer pixels than it has. Its decoder can leave out the upper frequencies
-of each block of 8 x 8 pixels, and gives a half, a quarter or an eighth of the width and height, for
-a fraction of the memory and of the time.
+For a large JPEG the decoder is asked for a half, a quarter or an eighth of the width and height (DCT scaling),
+which takes a fraction of the memory and time.
 """
 
 from __future__ import annotations

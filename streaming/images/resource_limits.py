@@ -1,4 +1,4 @@
-"""What one image may take of a worker: limits that the kernel keeps, since a loop in C code hears no Python signal."""
+"""Limit the memory and CPU time of one image through the kernel: a loop in C code receives no Python signal."""
 
 from __future__ import annotations
 

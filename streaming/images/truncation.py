@@ -1,4 +1,4 @@
-"""A file that was cut short, told from one that is broken: by its decoder's words, or by its own length."""
+"""Distinguish a truncated file from a corrupt one, by the decoder's message or the file's own length."""
 
 from __future__ import annotations
 

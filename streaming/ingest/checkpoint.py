@@ -1,4 +1,4 @@
-"""The stream's own state, where it is damaged: kept for whoever wants to look at it, and begun anew."""
+"""Recover from a damaged streaming checkpoint: set it aside for inspection and start a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipeline: a stream of images' names, micro-batches that featurize them, and a sweep for what it passes over."""
+"""`ingest()`: prepare the model, Spark and the tables, then run the stream until it ends or is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking for something to be done with a lake: by the stream that holds it, or here where none does."""
+"""Submit a maintenance request to the running stream, or execute it here if no stream is running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The requests that reach a stream: a thread looks for them, the main thread carries them out between micro-batches."""
+"""Serve maintenance requests in a running stream.
+
+A watcher thread polls the request queue; the main thread executes requests between micro-batches.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of the pipeline: the streaming query, the files that wait, the sweep, and an orderly end."""
+"""One run of the pipeline: the streaming query, pending files, sweeps, and an orderly shutdown."""
 
 from __future__ import annotations
 

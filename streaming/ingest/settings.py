@@ -1,4 +1,4 @@
-"""What can be set about an ingestion, and what one run did: two plain dataclasses."""
+"""Settings and summary of an ingestion, as two dataclasses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small stream with made-up features, run once a machine: Java notes down the classes that it loads."""
+"""Run a small stream with generated features once per machine, to create the class-data archive of Java."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images a lake holds, as hashes in the driver's memory: a new name then costs no look into the tables."""
+"""Index of the images in a lake, as hashes in the driver's memory: a new name needs no table lookup."""
 
 from __future__ import annotations
 

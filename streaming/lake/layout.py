@@ -1,4 +1,4 @@
-"""The lake: where everything lies, and tables that keep their contract (`streaming.lake.schemas`)."""
+"""Layout of a lake: where its tables and files are, and checks before they are used."""
 
 from __future__ import annotations
 

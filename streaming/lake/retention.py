@@ -1,4 +1,4 @@
-"""For how long tables keep what later versions have removed: VACUUM knows an age, and tags are to outlive it."""
+"""Set how long tables keep removed files: VACUUM works by age, and tagged versions must outlive it."""
 
 from __future__ import annotations
 

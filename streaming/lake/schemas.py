@@ -1,4 +1,4 @@
-"""Schemas of the lake's tables, written once, as data, with a comment on every column that Delta stores too."""
+"""Schemas of the lake's tables as data, with a comment on every column, which Delta stores too."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Tags: names for versions of the features, one small file each in ``tags/``.
+"""Tags: names for versions of the features table, one small file each in ``tags/``.
 
-A file a tag, so that two writers of different tags never meet; of two that give one name, `create_if_absent` lets one win.
+Writers of different tags never conflict. If two writers create the same tag, `create_if_absent` lets one of them
+win.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The words with which a person means a version: read into a number, a time or a tag.
+"""Parse a version specification into a version number, a timestamp or a tag.
 
-``3`` · ``2026-11-01T08:00`` (UTC unless it names a zone) · ``2026-11-01`` (its first moment, as Delta takes it) ·
-``3 days ago`` · ``a week ago`` · the name of a tag · ``latest``
+``3`` · ``2026-11-01T08:00`` (UTC unless it has an offset) · ``2026-11-01`` (midnight, as in Delta) · ``3 days ago`` ·
+``a week ago`` · the name of a tag · ``latest``
 """
 
 from __future__ import annotations

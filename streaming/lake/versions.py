@@ -1,4 +1,4 @@
-"""Which version of a lake's features a person means: by its number, a time, an age or a tag."""
+"""Resolve a version specification (number, timestamp, age or tag) to a version of the features table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The lease of a lake: one process at a time writes its tables, and whoever comes second is told who that is.
+"""Acquire the lease of a lake: one process at a time writes its tables.
 
-In a folder it is a lock of the kernel's (`streaming.lease.local`), on S3 an object that is put conditionally and
-renewed (`streaming.lease.s3`).
+A local lake uses a kernel lock (`streaming.lease.local`), a lake on S3 an object that is created by a conditional
+put and renewed (`streaming.lease.s3`). A second process gets an error that names the owner.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The streaming checkpoint of a term: a lake on S3 that was taken over goes on with a copy of the one before.
+"""Copy the streaming checkpoint when a lake on S3 changes its owner.
 
-Spark's checkpoint has no fence: a former holder that wakes up goes on writing to its own. The copy has another query
-id, as any new checkpoint has, so Delta cannot take a commit of the one for a repetition of the other's.
+Spark's checkpoint cannot be fenced: a paused former owner that resumes keeps writing to its own. The copy gets a
+new query id, as every new checkpoint does, so Delta does not mistake commits of one for repetitions of the other's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Shutting a former holder out of a lake on S3: it may have been paused in the middle of a commit.
+"""Fence off a former owner of a lake on S3, which may have been paused in the middle of a commit.
 
-Its log store (`java/pomona/delta/FencedLogStore.java`) looks at the lease before each commit. A commit that it had
-checked and not put yet meets an empty commit of the new holder's, under the number that it had prepared.
+The log store (`java/pomona/delta/FencedLogStore.java`) re-checks the lease before each commit. A commit that passed
+the check but is not written yet collides with an empty commit that the new owner writes under the same version.
 """
 
 from __future__ import annotations

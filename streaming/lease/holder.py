@@ -1,8 +1,4 @@
-"""The lease of a lake: one process at a time writes its tables, and whoever comes second is told who that is.
-
-In a folder it is a lock of the kernel's (`streaming.lease.local`), on S3 an object that is put conditionally and
-renewed (`streaming.lease.s3`).
-"""
+"""The owner of a lease, and the interface of a lease."""
 
 from __future__ import annotations
 

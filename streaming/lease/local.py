@@ -1,7 +1,7 @@
-"""The lease of a lake in a folder: a lock of the kernel's on a file, which dies with the process that holds it.
+"""The lease of a lake in a local folder: a kernel lock on a file, which is released when its process dies.
 
-A paused holder keeps it. Of a killed driver the Java process may live on for a moment, with a commit under way: it
-holds a lock of its own, for whose end the next holder waits.
+A paused process keeps it. After a driver is killed, its Java process may live for a moment with a commit in
+progress; it holds a lock of its own, and the next owner waits for its release.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The lease of a lake on S3: an object that is put conditionally, renewed, and taken over once its term has run out.
+"""The lease of a lake on S3: an object written by conditional puts, renewed, and taken over after it expires.
 
-The one clock is S3's: an answer's ``Date`` less the object's ``Last-Modified``. A holder that could not renew goes on
-until it finds that another has taken the lake; that one has shut it out of the tables (`streaming.lease.fencing`).
+S3's clock is the only clock: a response's ``Date`` minus the object's ``Last-Modified``. An owner that cannot renew
+continues until it sees that another process owns the lake, which has fenced it off the tables
+(`streaming.lease.fencing`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The object on S3 that is a lake's lease: read, and put on the condition that nobody else has."""
+"""The lease object on S3: read it, and write it only if no other process has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the process that holds a lake can be asked to do, and with what it does it."""
+"""What an operation needs to run: the lake, Spark, the source and the micro-batch of the running stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves between the tables that were cut in two."""
+"""Finish moves between features and quarantine that a killed run interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that go: of images that a user names, or of such as the storage no longer has."""
+"""Delete the rows of images that a user names, or that no longer exist in the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--mirror`: rows whose image has been removed from the source are removed as well."""
+"""`--mirror`: delete the rows of images that were deleted from the source."""
 
 from __future__ import annotations
 

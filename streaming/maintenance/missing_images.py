@@ -1,4 +1,7 @@
-"""Which rows have lost their image: a conclusion that a failed or a strange listing must not lead to."""
+"""Find rows whose source image was deleted.
+
+A failed, empty or implausible listing never causes deletions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the process that holds a lake can be asked to do, and with what it does it."""
+"""The operations that a request can execute, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source compared with the tables, and the differences mended."""
+"""Compare a source with the tables of a lake, and repair the differences."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Requests to the process that holds a lake: small files in ``requests/``, taken up between two micro-batches.
+"""The request queue of a lake: small files in ``requests/``, executed between two micro-batches.
 
-A request stays until it has been answered: whoever is killed while carrying one out leaves it to the next stream. So
-what is carried out must be repeatable.
+A request file is deleted after its result is written. If the process is killed in between, the next one executes
+the request again, so every operation is idempotent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images in quarantine, taken again: those that now work move to the features."""
+"""Process quarantined images again: those that now succeed move to the features."""
 
 from __future__ import annotations
 

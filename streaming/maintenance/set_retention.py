@@ -1,4 +1,4 @@
-"""For how long tables keep what later versions have removed: VACUUM knows an age, and tags are to outlive it."""
+"""The operation that sets the retention of the lake's tables."""
 
 from __future__ import annotations
 

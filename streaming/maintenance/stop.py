@@ -1,4 +1,4 @@
-"""Asking the process that holds a lake to end in order, and waiting for its end."""
+"""Request an orderly stop of the process that writes a lake, and wait for it."""
 
 from __future__ import annotations
 

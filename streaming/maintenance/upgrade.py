@@ -1,4 +1,4 @@
-"""Bringing an older lake to this version's format, in place: commits that add to a contract, and no row less."""
+"""Upgrade an older lake to the current format in place, without changing or deleting rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs the network, and how far its features may be from Keras's: one table that code, tests and docs follow."""
+"""The supported combinations of engine, device and precision, with their tolerances against Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From weights to the three files of a model."""
+"""Export weights to the files of a model."""
 
 from __future__ import annotations
 

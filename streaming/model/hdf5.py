@@ -1,4 +1,4 @@
-"""The tensors of MobileNetV2 out of a Keras HDF5 file, by h5py alone: arrays are read, and nothing is run."""
+"""Read the tensors of MobileNetV2 from a Keras HDF5 file with h5py alone; no code in the file is executed."""
 
 from __future__ import annotations
 

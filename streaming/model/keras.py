@@ -1,7 +1,6 @@
-"""The one importer of TensorFlow: fetch weights, build, convert and run the network.
+"""Fetch weights, build, convert and run the network with Keras; the only module that imports TensorFlow.
 
-Importing this module is cheap; TensorFlow starts when a function needs it, and what it would say on
-the terminal is kept off it.
+Importing this module is cheap: TensorFlow is imported inside the functions, and its log output is suppressed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is known about a lake's feature extractor: the content of its `model.json`.
+"""Metadata of a lake's feature extractor: the content of `model.json`.
 
-Code takes the width, the input size and the scaling from here, not from MobileNetV2. Imports
-neither Keras nor an engine, and is pickled to the workers.
+Width, input size and scaling are read from here, not from constants of MobileNetV2. The module imports neither
+Keras nor an engine, because its objects are pickled to the workers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""MobileNetV2's tensors as data: layers with weights, their shapes, and a seeded filling.
+"""The tensors of MobileNetV2 as data: layers, shapes, and seeded random weights.
 
-Known here, and not asked of Keras, so that a file of weights can be judged in milliseconds, before
-TensorFlow takes seconds to start.
+They are listed here, not read from Keras, so that a weights file can be validated in milliseconds instead of the
+seconds that TensorFlow needs to start.
 """
 
 from __future__ import annotations

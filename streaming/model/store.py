@@ -1,7 +1,7 @@
-"""A lake's one model: found, made once, and read back.
+"""The model store of a lake: find, create and read its model.
 
-It lies in ``<models>/<model id>/`` as `model.onnx`, `model.weights.h5` and `model.json`. The last
-is written last: without it there is no model.
+A model is ``<models>/<model id>/`` with `model.onnx`, `model.weights.h5` and `model.json`. `model.json` is written
+last: without it there is no model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Weights as a person names them, turned into checked tensors without TensorFlow.
-
-A word (``imagenet``, ``random``) or the location of a Keras HDF5 file. All faults of a file show
-here, before seconds are spent on starting TensorFlow.
-"""
+"""Resolve a weights argument (name, path or URI) to validated tensors, without TensorFlow."""
 
 from __future__ import annotations
 

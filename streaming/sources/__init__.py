@@ -1,1 +1,1 @@
-"""Where images are found: listing a folder or prefix, the stream's source; S3 events and label rules come here."""
+"""Where images are found: list a folder or prefix, and stream over it."""

@@ -1,4 +1,4 @@
-"""The prefix of images: what counts as one, the stream over it, and its listing."""
+"""The source of images: which files are images, their listing, and the stream over it."""
 
 from __future__ import annotations
 

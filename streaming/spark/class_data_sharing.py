@@ -1,8 +1,8 @@
-"""An archive of Java's loaded classes, so that Spark starts in half the time: class data sharing (JEP 350).
+"""Class data sharing (JEP 350): an archive of loaded Java classes halves Spark's start-up time.
 
-Loading and verifying Spark's and Delta's 20,000 classes is most of what a session's start and its first commit
-cost. `streaming.ingest.warmup` has Java note them down once; sessions map that file. Without it, or where it belongs to
-another Java or other jars, all works as well and starts as slowly as Spark does.
+Loading and verifying the 20,000 classes of Spark and Delta is most of the cost of a session's start and first
+commit. `streaming.ingest.warmup` creates the archive once. Without it, or if it belongs to another Java or other
+jars, Spark starts as slowly as it does by default.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spark's exceptions, which quote a JVM's and a worker's stack, as one line."""
+"""Translate exceptions of Spark, which quote stack traces of the JVM and the worker, to one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\
 
 @contextmanager
 def translate_errors(lake: str = "") -> Iterator[None]:
-    """Have whatever Spark, the storage, delta-rs or Arrow raises within it end the run as `translate_exception` tells it."""
+    """Translate what Spark, the storage, delta-rs or Arrow raises inside the block, see `translate_exception`."""
     try:
         yield
     except _faults() as error:

@@ -1,6 +1,6 @@
-"""Which jars stand beside which Spark: Delta Lake, S3A and a slim AWS SDK, as data.
+"""Jar versions for each supported Spark version: Delta Lake, S3A and a slim AWS SDK, as data.
 
-The first is the locked default. The others are what EMR's releases run; there the cluster brings these jars itself,
+The first set is the locked default. The others correspond to EMR releases; there the cluster provides these jars,
 and `make compat` runs the tests against them.
 """
 

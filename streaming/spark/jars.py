@@ -1,7 +1,7 @@
-"""Java and the jars that Spark needs beside its own: Delta Lake, S3A and a slim AWS SDK.
+"""Fetch the jars that Spark needs in addition to its own: Delta Lake, S3A and a slim AWS SDK.
 
-The set is resolved once by Ivy, through Spark, into a cache folder that all clones of a user share; sessions then
-start from the files and ask no repository anything.
+Ivy resolves the set once, through Spark, into a cache directory shared by all checkouts of a user. Later sessions
+use the files and contact no repository.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What has run out, where that ended a run: room on a disk, Java's memory, a worker's."""
+"""Identify an exhausted resource that ended a run: disk space, Java's memory, a worker's memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What S3A, through which Spark reaches S3, says of itself."""
+"""Read the retry metrics of S3A, through which Spark accesses S3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks S3, and where: boto3's client, and the settings with which Spark's S3A and delta-rs reach the same place."""
+"""S3A settings with which Spark reaches the same S3 endpoint as boto3, with the same credentials."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""PySpark's daemon of Python workers, without a stack for a worker that nobody needs any more.
+"""PySpark's daemon of Python workers, without a stack trace for workers that are no longer needed.
 
-A task that is cancelled between asking for a worker and hearing of it leaves one whose socket is closed.
-PySpark's own daemon prints that as an unhandled error, in the middle of a run that is well.
+If a task is cancelled between requesting a worker and receiving it, the worker's socket is closed. PySpark's own
+daemon prints this as an unhandled error, although nothing failed.
 """
 
 from __future__ import annotations

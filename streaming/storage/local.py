@@ -1,4 +1,4 @@
-"""Files of folders as `streaming.storage.interface` has them: of this machine, or of a network drive that looks like one."""
+"""Local files and mounted network drives behind `streaming.storage.interface`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Small files and listings on local folders and on S3, behind one interface.
-
-Tables belong to Spark; this is for the source's listing, an image's bytes, the exported model, the CSV. A location
-is a URI as Spark writes it, not percent-encoded: ``file:/My fruit/a.jpg`` or ``s3a://bucket/My fruit/a.jpg``.
-"""
+"""Open the storage of a location, and check access to it."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ def open_storage(uri: str) -> Storage:
 
 
 def check_access(uri: str) -> None:
-    """Fail early where a location on S3 does not answer, see `streaming.storage.s3.check_access`; nothing for a folder."""
+    """Fail early if a location on S3 does not respond, see `streaming.storage.s3`; a no-op for a folder."""
     if is_s3(uri):
         from streaming.storage.s3 import check_access as reach_s3
 

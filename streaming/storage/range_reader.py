@@ -1,4 +1,4 @@
-"""Files of which only a part is read: a column of a Parquet file, or its footer."""
+"""Read parts of a file, such as one column or the footer of a Parquet file."""
 
 from __future__ import annotations
 

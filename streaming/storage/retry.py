@@ -1,4 +1,4 @@
-"""Faults that may pass: asked again with growing, random waits; and how often it came to that."""
+"""Retry transient errors with exponential backoff and jitter."""
 
 from __future__ import annotations
 

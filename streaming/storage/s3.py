@@ -1,4 +1,4 @@
-"""Objects of S3 as `streaming.storage.interface` has files, through boto3."""
+"""S3 objects behind `streaming.storage.interface`, through boto3."""
 
 from __future__ import annotations
 

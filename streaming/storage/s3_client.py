@@ -1,4 +1,4 @@
-"""Who asks S3, and where: boto3's client, and the settings with which Spark's S3A and delta-rs reach the same place."""
+"""The boto3 client of the process, and the credentials, region and endpoint that S3A and delta-rs share with it."""
 
 from __future__ import annotations
 

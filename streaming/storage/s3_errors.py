@@ -1,4 +1,4 @@
-"""What boto3 raises, as the few exceptions that `streaming.storage.interface` promises."""
+"""Translate boto3 exceptions to those of `streaming.storage.interface`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of refits that are not alone: beside an ingestion, and two at once, each publishes what it saw."""
+"""Tests for refits that are not alone: beside an ingestion, and two at once, each publishes what it saw."""
 
 from __future__ import annotations
 

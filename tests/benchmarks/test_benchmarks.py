@@ -1,4 +1,4 @@
-"""Promises of the benchmarks: contestants that say why they cannot run, images and rows that are what they seem.
+"""Tests for the benchmarks: contestants that say why they cannot run, images and rows that are what they seem.
 
 Nothing here is timed.
 """

@@ -1,4 +1,4 @@
-"""Promises of the benchmarks' report: every figure and ratio in it is the one that a hand would compute.
+"""Tests for the benchmarks' report: every figure and ratio in it is the one that a hand would compute.
 
 Nothing here is timed.
 """

@@ -1,4 +1,4 @@
-"""Promises of `bootstrap/bootstrap_emr.sh`: it runs on a bare node without a network, twice, and fails loudly."""
+"""Tests for `bootstrap/bootstrap_emr.sh`: it runs on a bare node without a network, twice, and fails loudly."""
 
 from __future__ import annotations
 

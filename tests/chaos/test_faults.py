@@ -1,4 +1,4 @@
-"""The long form of `tests/integration/test_transient_faults.py`: source and lake on S3, both behind a proxy that fails."""
+"""The long form of `integration/test_transient_faults`: source and lake on S3, behind a proxy that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of docs/run-on-aws.md: each command on it is run, in its order, in an account of moto's."""
+"""Tests for docs/run-on-aws.md: each command on it is run, in its order, in an account of moto's."""
 
 from __future__ import annotations
 

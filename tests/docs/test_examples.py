@@ -1,4 +1,4 @@
-"""Promises of the notebooks: they run from end to end on real fruit, and what they conclude is so."""
+"""Tests for the notebooks: they run from end to end on real fruit, and what they conclude is so."""
 
 from __future__ import annotations
 

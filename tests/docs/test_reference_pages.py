@@ -1,4 +1,4 @@
-"""Promises of the documents: every command, option, file and name in them exists."""
+"""Tests for the documents: every command, option, file and name in them exists."""
 
 from __future__ import annotations
 

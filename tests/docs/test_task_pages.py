@@ -1,4 +1,4 @@
-"""Promises of docs/: each command on a page is run, in the order of the page, and ends as the page says."""
+"""Tests for docs/: each command on a page is run, in the order of the page, and ends as the page says."""
 
 from __future__ import annotations
 

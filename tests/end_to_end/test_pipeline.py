@@ -1,4 +1,4 @@
-"""Promises of the whole: photographs in, features and a CSV out, through the console script; a stream, and its end."""
+"""Tests for the whole: photographs in, features and a CSV out, through the console script; a stream, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.signals`: Ctrl-C and SIGTERM end an ingestion after the micro-batch under way, in order."""
+"""Tests for `streaming.signals`: Ctrl-C and SIGTERM end an ingestion after the micro-batch under way, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises about names: whatever a folder is called, it breaks out of no table, CSV, page, terminal or folder."""
+"""Tests for names: whatever a folder is called, it breaks out of no table, CSV, page, terminal or folder."""
 
 from __future__ import annotations
 

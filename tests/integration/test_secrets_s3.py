@@ -1,4 +1,4 @@
-"""Promises about a bucket: its credentials are written into nothing at all, and no key leads out of source and lake."""
+"""Tests for a bucket: its credentials are written into nothing at all, and no key leads out of source and lake."""
 
 from __future__ import annotations
 

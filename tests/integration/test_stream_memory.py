@@ -1,4 +1,4 @@
-"""A promise of the whole stream: it holds no more memory than after ten micro-batches; `make chaos` takes a hundred."""
+"""Tests for the whole stream: it holds no more memory than after ten micro-batches; `make chaos` takes a hundred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises about faults that pass: nothing of them is in any table, all images are, and the summary counts them.
+"""Tests for faults that pass: nothing of them is in any table, all images are, and the summary counts them.
 
 `tests/chaos/test_faults.py` is the long form, with the lake behind the same proxy.
 """

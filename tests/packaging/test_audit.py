@@ -1,4 +1,4 @@
-"""Promises of `make audit`: it looks at every lock file, in one environment, and every exception says why."""
+"""Tests for `make audit`: it looks at every lock file, in one environment, and every exception says why."""
 
 from __future__ import annotations
 

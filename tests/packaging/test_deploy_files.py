@@ -1,4 +1,4 @@
-"""Promises of `Dockerfile` and `deploy/`: what they say is what Docker, systemd, Kubernetes and Pomona understand."""
+"""Tests for `Dockerfile` and `deploy/`: what they say is what Docker, systemd, Kubernetes and Pomona understand."""
 
 from __future__ import annotations
 

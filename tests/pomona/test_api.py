@@ -1,4 +1,4 @@
-"""Promises of `pomona.open_lake`: the rows that Spark and delta-rs read, and the scores of the published pipeline."""
+"""Tests for `pomona.open_lake`: the rows that Spark and delta-rs read, and the scores of the published pipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the command: help with examples, wrong words, exit statuses, interrupts."""
+"""Tests for the command: help with examples, wrong words, exit statuses, interrupts."""
 
 from __future__ import annotations
 

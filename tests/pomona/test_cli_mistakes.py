@@ -1,4 +1,4 @@
-"""Promises of the command: a mistake is one line with the remedy, before Spark or TensorFlow start."""
+"""Tests for the command: a mistake is one line with the remedy, before Spark or TensorFlow start."""
 
 from __future__ import annotations
 

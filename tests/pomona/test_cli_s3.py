@@ -1,4 +1,4 @@
-"""Promises of the command on S3: what is mistyped or not allowed is one line, in seconds, before Spark starts."""
+"""Tests for the command on S3: what is mistyped or not allowed is one line, in seconds, before Spark starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises about secrets in words: locations hold none, and no line on the terminal does."""
+"""Tests for secrets in words: locations hold none, and no line on the terminal does."""
 
 from __future__ import annotations
 

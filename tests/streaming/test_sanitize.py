@@ -1,4 +1,7 @@
-"""Promises of `streaming.sanitize` and `batch_pca.refits.csv_injection`: what is shown obeys nobody, and stays readable."""
+"""Tests for `streaming.sanitize` and `batch_pca.refits.csv_injection`.
+
+What is shown obeys nobody, and stays readable.
+"""
 
 from __future__ import annotations
 

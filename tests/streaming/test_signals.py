@@ -1,4 +1,4 @@
-"""Promises of `streaming.signals`: signals set a flag, or wait, and everything is as before afterwards."""
+"""Tests for `streaming.signals`: signals set a flag, or wait, and everything is as before afterwards."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Batch_pca/report/page."""
+"""Template, style sheet and script of the HTML report."""

@@ -1,4 +1,7 @@
-"""Promises of `batch_pca.pca.subspace_angles`: SciPy's angles between subspaces, and one that small components hardly move."""
+"""Tests for `batch_pca.pca.subspace_angles`.
+
+SciPy's angles between subspaces, and one that small components hardly move.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `batch_pca.refits.drift`: drift as SciPy and plain NumPy measure it on the rows themselves."""
+"""Tests for `batch_pca.refits.drift`: drift as SciPy and plain NumPy measure it on the rows themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `batch_pca.refits.label_means`: the means of pandas' groupby, however the rows are cut, within a bound of labels."""
+"""Tests for `batch_pca.refits.label_means`.
+
+The means of pandas' groupby, however the rows are cut, within a bound of labels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the account: what only reads cannot change anything, and errors are one line with the request's name."""
+"""Tests for the account: what only reads cannot change anything, and errors are one line with the request's name."""
 
 from __future__ import annotations
 

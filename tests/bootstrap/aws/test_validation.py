@@ -1,4 +1,4 @@
-"""Promises of the check of requests: what botocore's models do not allow is not sent."""
+"""Tests for the check of requests: what botocore's models do not allow is not sent."""
 
 from __future__ import annotations
 

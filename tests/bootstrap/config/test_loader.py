@@ -1,4 +1,4 @@
-"""Promises of `cluster.toml`: what is wrong in it is one line with its line's number and what is allowed."""
+"""Tests for `cluster.toml`: what is wrong in it is one line with its line's number and what is allowed."""
 
 from __future__ import annotations
 

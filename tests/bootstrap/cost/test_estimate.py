@@ -1,4 +1,4 @@
-"""Promises of `pomona cloud estimate`: measured figures, arithmetic that can be followed, and no price of ours."""
+"""Tests for `pomona cloud estimate`: measured figures, arithmetic that can be followed, and no price of ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of what can be changed of a cluster: the limits follow, and an estimate takes the nodes that it has."""
+"""Tests for what can be changed of a cluster: the limits follow, and an estimate takes the nodes that it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the plan: every request in order, valid by botocore's own models, and nothing hangs in the air."""
+"""Tests for the plan: every request in order, valid by botocore's own models, and nothing hangs in the air."""
 
 from __future__ import annotations
 

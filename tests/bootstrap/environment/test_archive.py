@@ -1,4 +1,7 @@
-"""Promises of `bootstrap.environment.archive`: one archive that runs on a bare node, with the versions of the lock file."""
+"""Tests for `bootstrap.environment.archive`.
+
+One archive that runs on a bare node, with the versions of the lock file.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,10 @@ def test_it_is_taken_for_what_it_holds_until_a_file_of_pomona_changes(
         shutil.copytree(ROOT / package, tmp_path / package)
 
     def current() -> str:
-        program = f"import bootstrap.environment.manifest as i, pathlib; print(i.is_current(pathlib.Path({str(archive)!r})))"
+        program = (
+            "import bootstrap.environment.manifest as manifest, pathlib; "
+            f"print(manifest.is_current(pathlib.Path({str(archive)!r})))"
+        )
         variables = os.environ | {"PYTHONPATH": str(tmp_path)}
         done = subprocess.run(
             [sys.executable, "-c", program],

@@ -1,4 +1,7 @@
-"""Promises of `bootstrap.environment.glibc`: what files ask of the C library is told, and less is asked where it does the same."""
+"""Tests for `bootstrap.environment.glibc`.
+
+What files ask of the C library is told, and less is asked where it does the same.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the buckets: closed, encrypted, versioned, TLS alone, and nothing current is ever deleted."""
+"""Tests for the buckets: closed, encrypted, versioned, TLS alone, and nothing current is ever deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the cluster's request: what EMR's guide asks for, as data."""
+"""Tests for the cluster's request: what EMR's guide asks for, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the policies: `ARCHITECTURE.md` shows each statement as it is sent; none allows more than is needed."""
+"""Tests for the policies: `ARCHITECTURE.md` shows each statement as it is sent; none allows more than is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the network: nothing is open but SSH, and that from the named addresses alone."""
+"""Tests for the network: nothing is open but SSH, and that from the named addresses alone."""
 
 from __future__ import annotations
 

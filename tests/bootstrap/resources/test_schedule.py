@@ -1,4 +1,4 @@
-"""Promises of the schedule: it calls EMR's own API with a request that is valid there."""
+"""Tests for the schedule: it calls EMR's own API with a request that is valid there."""
 
 from __future__ import annotations
 

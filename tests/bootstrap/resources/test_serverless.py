@@ -1,4 +1,4 @@
-"""Promises of the way without nodes: application, endless job, limits."""
+"""Tests for the way without nodes: application, endless job, limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the uploads: a version for whatever differs, and the model straight into the lake."""
+"""Tests for the uploads: a version for whatever differs, and the model straight into the lake."""
 
 from __future__ import annotations
 

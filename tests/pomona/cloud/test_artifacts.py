@@ -1,4 +1,4 @@
-"""Promises of what is uploaded: the model is exported once, on this machine, and `plan` does without."""
+"""Tests for what is uploaded: the model is exported once, on this machine, and `plan` does without."""
 
 from __future__ import annotations
 

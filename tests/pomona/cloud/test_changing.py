@@ -1,4 +1,4 @@
-"""Promises of `pomona cloud clone` and `resize`, in an account of moto's, through the command."""
+"""Tests for `pomona cloud clone` and `resize`, in an account of moto's, through the command."""
 
 from __future__ import annotations
 

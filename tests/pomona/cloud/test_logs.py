@@ -1,4 +1,4 @@
-"""Promises of `pomona cloud logs`: logs where AWS's documentation says that EMR puts them, each line told once."""
+"""Tests for `pomona cloud logs`: logs where AWS's documentation says that EMR puts them, each line told once."""
 
 from __future__ import annotations
 

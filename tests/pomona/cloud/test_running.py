@@ -1,4 +1,4 @@
-"""Promises of `pomona cloud status` and `down`: what moto's account holds is told, and what costs by the hour ends."""
+"""Tests for `pomona cloud status` and `down`: what moto's account holds is told, and what costs by the hour ends."""
 
 from __future__ import annotations
 

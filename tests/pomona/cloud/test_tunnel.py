@@ -1,4 +1,4 @@
-"""Promises of `pomona cloud tunnel`: a server of SSH that is a real one, and one line for each thing that fails."""
+"""Tests for `pomona cloud tunnel`: a server of SSH that is a real one, and one line for each thing that fails."""
 
 from __future__ import annotations
 

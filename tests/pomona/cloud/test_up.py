@@ -1,4 +1,4 @@
-"""Promises of `pomona cloud plan` and `up`, in an account of moto's with IAM enforced, through the command."""
+"""Tests for `pomona cloud plan` and `up`, in an account of moto's with IAM enforced, through the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `pomona quarantine --retry`, `forget` and `reconcile`: what they do, and what they say of it."""
+"""Tests for `pomona quarantine --retry`, `forget` and `reconcile`: what they do, and what they say of it."""
 
 from __future__ import annotations
 

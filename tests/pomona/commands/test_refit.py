@@ -1,4 +1,4 @@
-"""Promises of `pomona.commands.refit`: durations as people write them, what a refit says, and the schedule."""
+"""Tests for `pomona.commands.refit`: durations as people write them, what a refit says, and the schedule."""
 
 from __future__ import annotations
 

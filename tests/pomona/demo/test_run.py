@@ -1,4 +1,4 @@
-"""Promises of `pomona demo`: all of it in two minutes, and every word of its summary holds."""
+"""Tests for `pomona demo`: all of it in two minutes, and every word of its summary holds."""
 
 from __future__ import annotations
 

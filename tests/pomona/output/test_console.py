@@ -1,4 +1,4 @@
-"""Promises of `pomona.output.console`: results on standard output, progress beside them, numbers as people write them."""
+"""Tests for `pomona.output.console`: results on standard output, progress beside them, numbers as people write them."""
 
 from __future__ import annotations
 

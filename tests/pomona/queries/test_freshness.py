@@ -1,4 +1,4 @@
-"""Promises of `pomona status --max-age`: what is late is named, exit status 3, no JVM, on folders and on S3."""
+"""Tests for `pomona status --max-age`: what is late is named, exit status 3, no JVM, on folders and on S3."""
 
 from __future__ import annotations
 

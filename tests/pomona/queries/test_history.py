@@ -1,4 +1,4 @@
-"""Promises of `history`, `diff`, `show` and `tag`: what pandas, SciPy and a plain look into the files tell too."""
+"""Tests for `history`, `diff`, `show` and `tag`: what pandas, SciPy and a plain look into the files tell too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `status`, `quarantine` and `history`: a lake's life in numbers, as delta-rs finds them too."""
+"""Tests for `status`, `quarantine` and `history`: a lake's life in numbers, as delta-rs finds them too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `duplicates` over rows: every pair that scikit-learn finds, and every content that stands there twice."""
+"""Tests for `duplicates` over rows: every pair that scikit-learn finds, and every content that stands there twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the search: what scikit-learn's NearestNeighbors finds, exactly, whatever blocks and rounding do."""
+"""Tests for the search: what scikit-learn's NearestNeighbors finds, exactly, whatever blocks and rounding do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `pomona similar` and `pomona duplicates`, without Spark: what they tell, and how they refuse."""
+"""Tests for `pomona similar` and `pomona duplicates`, without Spark: what they tell, and how they refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the cache of vectors: the version's own rows, made once, whole or not at all, and outside of the lake."""
+"""Tests for the cache of vectors: the version's own rows, made once, whole or not at all, and outside of the lake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the catalog of a query: a database of its own, which is gone afterwards, and none where others see it."""
+"""Tests for the catalog of a query: a database of its own, which is gone afterwards, and none where others see it."""
 
 from __future__ import annotations
 

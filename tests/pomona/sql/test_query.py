@@ -1,4 +1,4 @@
-"""Promises of `pomona query`: the rows that delta-rs finds too, as a table, CSV or JSON, and nothing changed."""
+"""Tests for `pomona query`: the rows that delta-rs finds too, as a table, CSV or JSON, and nothing changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the questions on S3: SQL over all tables and versions, likeness and duplicates, and nothing written."""
+"""Tests for the questions on S3: SQL over all tables and versions, likeness and duplicates, and nothing written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of what a query may be: one SELECT of the lake's tables; all else is refused before anything runs."""
+"""Tests for what a query may be: one SELECT of the lake's tables; all else is refused before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.delta.commit_lock`: of two processes that commit to a folder's table, the second waits for the first."""
+"""Tests for `streaming.delta.commit_lock`.
+
+Of two processes that commit to a folder's table, the second waits for the first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.delta.log`: a table's commits as Spark tells them, without Spark."""
+"""Tests for `streaming.delta.log`: a table's commits as Spark tells them, without Spark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.engines.gpu`: how many there are, how much fits, and which one a task gets."""
+"""Tests for `streaming.engines.gpu`: how many there are, how much fits, and which one a task gets."""
 
 from __future__ import annotations
 

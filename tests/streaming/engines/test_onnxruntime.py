@@ -1,4 +1,4 @@
-"""Promises of `streaming.engines.onnxruntime`: a GPU or a refusal, never the processor in its place."""
+"""Tests for `streaming.engines.onnxruntime`: a GPU or a refusal, never the processor in its place."""
 
 from __future__ import annotations
 

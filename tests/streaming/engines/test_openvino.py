@@ -1,4 +1,4 @@
-"""Promises of `streaming.engines.openvino`: the lake's precision and no other, and nobody is told of it."""
+"""Tests for `streaming.engines.openvino`: the lake's precision and no other, and nobody is told of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.engines.registry`: the same features, whoever runs the network, and a choice made before all else."""
+"""Tests for `streaming.engines.registry`.
+
+The same features, whoever runs the network, and a choice made before all else.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.featurize.crash_recovery`: a worker that ends takes nothing with it, and no innocent image is blamed."""
+"""Tests for `streaming.featurize.crash_recovery`.
+
+A worker that ends takes nothing with it, and no innocent image is blamed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.featurize.failure_rate`: mostly rubbish is refused before it is written, a few broken images are not."""
+"""Tests for `streaming.featurize.failure_rate`.
+
+Mostly rubbish is refused before it is written, a few broken images are not.
+"""
 
 from __future__ import annotations
 

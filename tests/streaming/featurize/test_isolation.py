@@ -1,4 +1,4 @@
-"""Promises of `streaming.featurize.isolation`: what ends a process is found and judged alone, all else is featurized."""
+"""Tests for `streaming.featurize.isolation`: what ends a process is found and judged alone, all else is featurized."""
 
 from __future__ import annotations
 

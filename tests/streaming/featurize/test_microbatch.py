@@ -1,4 +1,7 @@
-"""Promises of `streaming.featurize.microbatch` and `streaming.delta.writer`: whatever is repeated, each image in one table, once."""
+"""Tests for `streaming.featurize.microbatch` and `streaming.delta.writer`.
+
+Whatever is repeated, each image in one table, once.
+"""
 
 from __future__ import annotations
 

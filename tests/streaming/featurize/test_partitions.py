@@ -1,4 +1,4 @@
-"""Promises of `streaming.featurize.partitions`: images dealt out evenly, to as many tasks as cores or GPUs can run."""
+"""Tests for `streaming.featurize.partitions`: images dealt out evenly, to as many tasks as cores or GPUs can run."""
 
 from __future__ import annotations
 

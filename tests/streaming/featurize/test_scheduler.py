@@ -1,4 +1,7 @@
-"""Promises of `streaming.featurize.scheduler`: parts are computed beside each other, committed in order, given up on a stop."""
+"""Tests for `streaming.featurize.scheduler`.
+
+Parts are computed beside each other, committed in order, given up on a stop.
+"""
 
 from __future__ import annotations
 

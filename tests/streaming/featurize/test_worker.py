@@ -1,4 +1,4 @@
-"""Promises of `streaming.featurize.worker`: an engine a core, or a GPU, and as many images a call as it likes."""
+"""Tests for `streaming.featurize.worker`: an engine a core, or a GPU, and as many images a call as it likes."""
 
 from __future__ import annotations
 

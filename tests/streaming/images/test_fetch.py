@@ -1,4 +1,4 @@
-"""Promises of `streaming.images.fetch`: patience with what may pass, an outcome of its own for each image."""
+"""Tests for `streaming.images.fetch`: patience with what may pass, an outcome of its own for each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.images.fetch` about memory: how many bytes a worker holds, counted until they are let go of."""
+"""Tests for `streaming.images.fetch` about memory: how many bytes a worker holds, counted until they are let go of."""
 
 from __future__ import annotations
 

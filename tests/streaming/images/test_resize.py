@@ -1,4 +1,4 @@
-"""Promises of `streaming.images.resize`: large JPEGs are decoded in part, and look as if decoded whole.
+"""Tests for `streaming.images.resize`: large JPEGs are decoded in part, and look as if decoded whole.
 
 The oracle is Pillow's own full decoding. The files are larger than the decoder's tests have them.
 """

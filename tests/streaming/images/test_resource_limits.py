@@ -1,4 +1,7 @@
-"""Promises of `streaming.images.resource_limits`: what one image takes of a worker has bounds that no code of ours must keep."""
+"""Tests for `streaming.images.resource_limits`.
+
+What one image takes of a worker has bounds that no code of ours must keep.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.ingest.checkpoint`: lost, cut or emptied, a checkpoint costs no row, doubles none, stops nobody."""
+"""Tests for `streaming.ingest.checkpoint`.
+
+Lost, cut or emptied, a checkpoint costs no row, doubles none, stops nobody.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.ingest.pipeline`: every image in exactly one table, once, as it is now. A story of five runs."""
+"""Tests for `streaming.ingest.pipeline`: every image in exactly one table, once, as it is now. A story of five runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.ingest.pipeline` about odd files, unfinished files, and files that come while it runs."""
+"""Tests for `streaming.ingest.pipeline` about odd files, unfinished files, and files that come while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.ingest.pipeline` from bucket to bucket; delta-rs reads what Spark wrote."""
+"""Tests for `streaming.ingest.pipeline` from bucket to bucket; delta-rs reads what Spark wrote."""
 
 from __future__ import annotations
 

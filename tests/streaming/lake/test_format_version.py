@@ -1,4 +1,4 @@
-"""Promises of `streaming.lake.format_version`: a lake says what it is, and no command misreads a newer one."""
+"""Tests for `streaming.lake.format_version`: a lake says what it is, and no command misreads a newer one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def test_the_contract_of_the_tables_belongs_to_the_format() -> None:
     ]
     digest = hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()[:12]
     assert digest == CONTRACTS[FORMAT], (
-        "columns or constraints have changed: lakes made until now lack that. Raise FORMAT in streaming/lake/format_version.py "
+        "columns or constraints have changed: lakes made until now lack that. Raise FORMAT in "
+        "streaming/lake/format_version.py "
         f"(unless no lake of this format has been released), and write {digest} beside it here"
     )
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.lake.image_index`: what a lake holds is told from what it does not, without a look into its tables."""
+"""Tests for `streaming.lake.image_index`.
+
+What a lake holds is told from what it does not, without a look into its tables.
+"""
 
 from __future__ import annotations
 

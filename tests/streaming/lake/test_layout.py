@@ -1,4 +1,7 @@
-"""Promises of `streaming.lake.layout`: tables that say what they hold, refuse what does not fit, and remember ten years."""
+"""Tests for `streaming.lake.layout`.
+
+Tables that say what they hold, refuse what does not fit, and remember ten years.
+"""
 
 from __future__ import annotations
 

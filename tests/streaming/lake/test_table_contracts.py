@@ -1,4 +1,4 @@
-"""Promises of the tables' contract towards other programs: wrong rows are refused, right ones are taken.
+"""Tests for the tables' contract towards other programs: wrong rows are refused, right ones are taken.
 
 Delta has no unique keys: that a path stands in a table once is kept by Pomona, not by the table.
 """

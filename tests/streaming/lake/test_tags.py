@@ -1,4 +1,4 @@
-"""Promises of `streaming.lake.tags`: a name is given once, moved only by force, by however many at a time."""
+"""Tests for `streaming.lake.tags`: a name is given once, moved only by force, by however many at a time."""
 
 from __future__ import annotations
 

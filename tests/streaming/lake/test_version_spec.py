@@ -1,4 +1,4 @@
-"""Promises of `streaming.lake.version_spec`: what people type for a version, read as they mean it."""
+"""Tests for `streaming.lake.version_spec`: what people type for a version, read as they mean it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises about a running stream: it holds the lake, does what it is asked to, and ends when it is told to stop."""
+"""Tests for a running stream: it holds the lake, does what it is asked to, and ends when it is told to stop."""
 
 from __future__ import annotations
 

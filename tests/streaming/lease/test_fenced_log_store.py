@@ -1,4 +1,4 @@
-"""Promises of the log store in `java/`: a commit's file is put once, and only by the holder of the lake."""
+"""Tests for the log store in `java/`: a commit's file is put once, and only by the holder of the lake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.lease.local`: the lock is the living process's, paused or not, and ends with it."""
+"""Tests for `streaming.lease.local`: the lock is the living process's, paused or not, and ends with it."""
 
 from __future__ import annotations
 

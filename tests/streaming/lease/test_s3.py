@@ -1,4 +1,4 @@
-"""Promises of `streaming.lease.s3`: one holder, told by an object that it renews or loses to another."""
+"""Tests for `streaming.lease.s3`: one holder, told by an object that it renews or loses to another."""
 
 from __future__ import annotations
 

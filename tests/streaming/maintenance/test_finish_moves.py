@@ -1,4 +1,4 @@
-"""Promises of `streaming.maintenance.finish_moves`: an image that a killed run left in both tables ends in one."""
+"""Tests for `streaming.maintenance.finish_moves`: an image that a killed run left in both tables ends in one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.maintenance.forget`: rows go when they are named, and stay in the tables' earlier versions."""
+"""Tests for `streaming.maintenance.forget`: rows go when they are named, and stay in the tables' earlier versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.maintenance.reconcile`, `streaming.maintenance.missing_images` and `--mirror`: what differs is found, and mended with care."""
+"""Tests for `streaming.maintenance.reconcile`, `streaming.maintenance.missing_images` and `--mirror`.
+
+What differs is found, and mended with care.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.maintenance.requests`: what a command asks of a stream arrives whole, in order, and is answered once."""
+"""Tests for `streaming.maintenance.requests`.
+
+What a command asks of a stream arrives whole, in order, and is answered once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.maintenance.retry_quarantined`: images of the quarantine are taken again, and move where they now work."""
+"""Tests for `streaming.maintenance.retry_quarantined`.
+
+Images of the quarantine are taken again, and move where they now work.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `pomona upgrade`: an old lake gets the contract of a new one, and nothing of it is lost."""
+"""Tests for `pomona upgrade`: an old lake gets the contract of a new one, and nothing of it is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.model.backends`: one table, and rows of different programs may meet by it."""
+"""Tests for `streaming.model.backends`: one table, and rows of different programs may meet by it."""
 
 from __future__ import annotations
 

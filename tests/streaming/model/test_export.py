@@ -1,4 +1,4 @@
-"""Promises of `streaming.model.export`: weights become the three files of a model."""
+"""Tests for `streaming.model.export`: weights become the three files of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.model.keras`: TensorFlow, started late and kept quiet."""
+"""Tests for `streaming.model.keras`: TensorFlow, started late and kept quiet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.model.metadata`: the content of `model.json`."""
+"""Tests for `streaming.model.metadata`: the content of `model.json`."""
 
 from __future__ import annotations
 

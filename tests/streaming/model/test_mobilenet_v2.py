@@ -1,4 +1,4 @@
-"""Promises of `streaming.model.mobilenet_v2`: the network's tensors as data, and the seeded filling."""
+"""Tests for `streaming.model.mobilenet_v2`: the network's tensors as data, and the seeded filling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.model.store`: a lake has one model, made once, never mixed."""
+"""Tests for `streaming.model.store`: a lake has one model, made once, never mixed."""
 
 from __future__ import annotations
 

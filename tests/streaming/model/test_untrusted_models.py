@@ -1,4 +1,4 @@
-"""Promises about weights and models from elsewhere: checked before they are loaded, and nothing in them is run."""
+"""Tests for weights and models from elsewhere: checked before they are loaded, and nothing in them is run."""
 
 from __future__ import annotations
 

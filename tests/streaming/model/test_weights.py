@@ -1,4 +1,4 @@
-"""Promises of `streaming.model.weights`: what `--weights` names is read and judged without TensorFlow."""
+"""Tests for `streaming.model.weights`: what `--weights` names is read and judged without TensorFlow."""
 
 from __future__ import annotations
 

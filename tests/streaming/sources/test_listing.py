@@ -1,4 +1,4 @@
-"""Promises of `streaming.sources.listing`: what counts as an image, and that stream and listing agree on it."""
+"""Tests for `streaming.sources.listing`: what counts as an image, and that stream and listing agree on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.spark.class_data_sharing` and `streaming.ingest.warmup`: Java maps its classes, and does as well without."""
+"""Tests for `streaming.spark.class_data_sharing` and `streaming.ingest.warmup`.
+
+Java maps its classes, and does as well without.
+"""
 
 from __future__ import annotations
 

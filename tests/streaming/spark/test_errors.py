@@ -1,4 +1,4 @@
-"""Promises of `streaming.spark.errors`: whatever ended a run, one line that names its cause."""
+"""Tests for `streaming.spark.errors`: whatever ended a run, one line that names its cause."""
 
 from __future__ import annotations
 

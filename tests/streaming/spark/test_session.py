@@ -1,4 +1,4 @@
-"""Promises of `streaming.spark.session`: one local session that needs no set-up, and one line where it cannot start."""
+"""Tests for `streaming.spark.session`: one local session that needs no set-up, and one line where it cannot start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of the daemon of Python workers, which is asked here as Spark's JVM asks it."""
+"""Tests for the daemon of Python workers, which is asked here as Spark's JVM asks it."""
 
 from __future__ import annotations
 

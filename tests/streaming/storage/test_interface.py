@@ -1,4 +1,4 @@
-"""Promises of `streaming.storage.interface` about folders: names as people write them, files whole or not at all."""
+"""Tests for `streaming.storage.interface` about folders: names as people write them, files whole or not at all."""
 
 from __future__ import annotations
 

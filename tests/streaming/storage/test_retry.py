@@ -1,4 +1,4 @@
-"""Promises of `streaming.storage.retry`: what may pass is waited for, with growing waits that differ, and counted."""
+"""Tests for `streaming.storage.retry`: what may pass is waited for, with growing waits that differ, and counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.storage.s3`, over HTTP: plain boto3 puts and looks, a stand-in answers."""
+"""Tests for `streaming.storage.s3`, over HTTP: plain boto3 puts and looks, a stand-in answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `streaming.storage.s3_errors`: whatever S3 refuses is one line, within seconds."""
+"""Tests for `streaming.storage.s3_errors`: whatever S3 refuses is one line, within seconds."""
 
 from __future__ import annotations
 
