@@ -7,13 +7,13 @@ class CloudError(Exception):
     """A file, an account or an answer of AWS that does not fit; the text says what to do."""
 
 
-class DescriptionError(CloudError):
+class ConfigError(CloudError):
     """`cluster.toml` is missing, is no TOML, or holds a wrong key or value."""
 
 
-class RefusedError(CloudError):
+class AccessDeniedError(CloudError):
     """AWS does not let the caller do this."""
 
 
-class UnknownYetError(CloudError):
+class UnresolvedReferenceError(CloudError):
     """What is asked for hangs on something that is not there yet."""

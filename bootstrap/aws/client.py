@@ -13,8 +13,14 @@ import botocore.exceptions as faults
 from botocore.config import Config
 from botocore.model import ServiceModel
 
-from bootstrap.aws.request import LocalFile, Parameters, is_reading, resolved, unresolved
-from bootstrap.errors import CloudError, RefusedError, UnknownYetError
+from bootstrap.aws.request import (
+    LocalFile,
+    Parameters,
+    has_references,
+    is_read_only,
+    resolve_references,
+)
+from bootstrap.errors import AccessDeniedError, CloudError, UnresolvedReferenceError
 
 _REFUSED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 #: Seconds for which a request is tried again that is refused because something new is not known everywhere yet.
@@ -38,7 +44,7 @@ class Account:
         self._clients: dict[str, Any] = {}
         #: What earlier requests have answered, for ``${…}``.
         self.values: dict[str, str] = {}
-        with _told("sts", "get_caller_identity"):
+        with _translate_errors("sts", "get_caller_identity"):
             self._session = boto3.Session(region_name=region)
             self.caller: Parameters = self._client("sts").get_caller_identity()
             self.partition: str = self._session.get_partition_for_region(region)
@@ -47,13 +53,17 @@ class Account:
     @staticmethod
     def has_credentials() -> bool:
         """Whether boto3 finds any, wherever it looks."""
-        with _told("sts", "get_caller_identity"):
+        with _translate_errors("sts", "get_caller_identity"):
             return boto3.Session().get_credentials() is not None
 
-    def ask(
-        self, service: str, operation: str, parameters: Parameters, absent: tuple[str, ...] = ()
+    def read(
+        self,
+        service: str,
+        operation: str,
+        parameters: Parameters,
+        absent_codes: tuple[str, ...] = (),
     ) -> Parameters | None:
-        """Send a request that changes nothing, page by page; None where the error is one of `absent`.
+        """Send a request that changes nothing, page by page; None where the error is one of `absent_codes`.
 
         Raises
         ------
@@ -61,27 +71,31 @@ class Account:
             Where a parameter hangs on what is not there yet.
         RefusedError, CloudError
         """
-        if not is_reading(operation):
+        if not is_read_only(operation):
             raise AssertionError(f"{operation} does not only read")
-        filled = resolved(parameters, self.values)
-        if unresolved(filled):
-            raise UnknownYetError(operation)
+        filled = resolve_references(parameters, self.values)
+        if has_references(filled):
+            raise UnresolvedReferenceError(operation)
         client = self._client(service)
         try:
-            with _told(service, operation):
+            with _translate_errors(service, operation):
                 if client.can_paginate(operation):
                     pages = client.get_paginator(operation).paginate(**filled)
                     answer: Parameters = pages.build_full_result()
                 else:
                     answer = getattr(client, operation)(**filled)
         except CloudError as error:
-            if _code(error.__cause__) in absent:
+            if _code(error.__cause__) in absent_codes:
                 return None
             raise
         return answer
 
     def send(
-        self, service: str, operation: str, parameters: Parameters, patient: tuple[str, ...] = ()
+        self,
+        service: str,
+        operation: str,
+        parameters: Parameters,
+        retry_codes: tuple[str, ...] = (),
     ) -> Parameters:
         """Send a request that changes something.
 
@@ -100,11 +114,11 @@ class Account:
         until = time.monotonic() + RETRY_TIMEOUT
         while True:
             try:
-                with _told(service, operation), _opened(parameters) as filled:
+                with _translate_errors(service, operation), _open_local_files(parameters) as filled:
                     answer: Parameters = getattr(self._client(service), operation)(**filled)
                 return answer
             except CloudError as error:
-                if _code(error.__cause__) not in patient or time.monotonic() > until:
+                if _code(error.__cause__) not in retry_codes or time.monotonic() > until:
                     raise
             time.sleep(5)
 
@@ -157,7 +171,7 @@ _MODELS: dict[str, ServiceModel] = {}
 
 
 @contextlib.contextmanager
-def _opened(parameters: Parameters) -> Iterator[Parameters]:
+def _open_local_files(parameters: Parameters) -> Iterator[Parameters]:
     """The parameters with their local files opened."""
     with contextlib.ExitStack() as stack:
         yield {
@@ -169,15 +183,15 @@ def _opened(parameters: Parameters) -> Iterator[Parameters]:
 
 
 @contextlib.contextmanager
-def _told(service: str, operation: str) -> Iterator[None]:
+def _translate_errors(service: str, operation: str) -> Iterator[None]:
     """Turn botocore's errors into one line that names the request."""
     try:
         yield
     except faults.ClientError as error:
-        told = f"{service} {operation}: {error.response['Error'].get('Message') or _code(error)}"
+        message = f"{service} {operation}: {error.response['Error'].get('Message') or _code(error)}"
         if _code(error) in _REFUSED:
-            raise RefusedError(f"{told}; ask for the right to do it") from error
-        raise CloudError(told) from error
+            raise AccessDeniedError(f"{message}; ask for the right to do it") from error
+        raise CloudError(message) from error
     except (faults.NoCredentialsError, faults.PartialCredentialsError) as error:
         raise CloudError(
             "no credentials: set them as `aws configure` does, or AWS_PROFILE"

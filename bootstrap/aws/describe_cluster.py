@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from bootstrap.aws.request import Ask, Parameters
+from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.errors import CloudError
 
 #: States of a cluster that is not about to end.
@@ -13,30 +13,30 @@ LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 _ROLES = {"MASTER": 0, "CORE": 1, "TASK": 2}
 
 
-def list_clusters(ask: Ask, *, live: bool = True) -> list[Parameters]:
+def list_clusters(read: ReadApi, *, live: bool = True) -> list[Parameters]:
     """The clusters of the account that live, or all that EMR still tells of."""
-    answer = ask("emr", "list_clusters", {"ClusterStates": LIVE} if live else {}) or {}
+    answer = read("emr", "list_clusters", {"ClusterStates": LIVE} if live else {}) or {}
     clusters: list[Parameters] = answer.get("Clusters", [])
     return clusters
 
 
-def find_cluster(ask: Ask, name: str, *, live: bool = True) -> Parameters | None:
+def find_cluster(read: ReadApi, name: str, *, live: bool = True) -> Parameters | None:
     """The cluster of this name or id, as `describe_cluster` tells of it; of several the newest."""
-    found = [one for one in list_clusters(ask, live=live) if name in (one["Name"], one["Id"])]
+    found = [one for one in list_clusters(read, live=live) if name in (one["Name"], one["Id"])]
     if not found:
         return None
     newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
-    described: Any = ask("emr", "describe_cluster", {"ClusterId": newest["Id"]})
+    described: Any = read("emr", "describe_cluster", {"ClusterId": newest["Id"]})
     cluster: Parameters = described["Cluster"]
     return cluster
 
 
-def tags_of(cluster: Parameters) -> dict[str, str]:
+def cluster_tags(cluster: Parameters) -> dict[str, str]:
     """The tags of a cluster that was described, by their keys."""
     return {tag["Key"]: tag["Value"] for tag in cluster.get("Tags") or ()}
 
 
-def described_request(ask: Ask, cluster: Parameters) -> Parameters:
+def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
     """What `run_job_flow` would be asked for.
 
     Parameters
@@ -49,7 +49,7 @@ def described_request(ask: Ask, cluster: Parameters) -> Parameters:
     Returns
     -------
     dict
-        Without steps; see `described_steps`.
+        Without steps; see `unfinished_steps`.
 
     Raises
     ------
@@ -61,10 +61,10 @@ def described_request(ask: Ask, cluster: Parameters) -> Parameters:
             f"{cluster['Id']}: is made of instance fleets; Pomona knows clusters of groups"
         )
     where = {"ClusterId": cluster["Id"]}
-    actions: Any = ask("emr", "list_bootstrap_actions", where)
-    scaling: Any = ask("emr", "get_managed_scaling_policy", where)
-    termination: Any = ask("emr", "get_auto_termination_policy", where)
-    told = {
+    actions: Any = read("emr", "list_bootstrap_actions", where)
+    scaling: Any = read("emr", "get_managed_scaling_policy", where)
+    termination: Any = read("emr", "get_auto_termination_policy", where)
+    fields = {
         "Name": cluster["Name"],
         "ReleaseLabel": cluster.get("ReleaseLabel"),
         "Applications": [{"Name": one["Name"]} for one in cluster.get("Applications") or ()],
@@ -73,7 +73,7 @@ def described_request(ask: Ask, cluster: Parameters) -> Parameters:
         "ServiceRole": cluster.get("ServiceRole"),
         "JobFlowRole": cluster["Ec2InstanceAttributes"].get("IamInstanceProfile"),
         "SecurityConfiguration": cluster.get("SecurityConfiguration"),
-        "Instances": _instances(ask, cluster),
+        "Instances": _instances(read, cluster),
         "ManagedScalingPolicy": scaling.get("ManagedScalingPolicy"),
         "AutoTerminationPolicy": termination.get("AutoTerminationPolicy"),
         "Configurations": [_configuration(one) for one in cluster.get("Configurations") or ()],
@@ -89,13 +89,13 @@ def described_request(ask: Ask, cluster: Parameters) -> Parameters:
         "VisibleToAllUsers": cluster.get("VisibleToAllUsers"),
         "Tags": [{"Key": one["Key"], "Value": one["Value"]} for one in cluster.get("Tags") or ()],
     }
-    return {key: value for key, value in told.items() if value not in (None, "", {})}
+    return {key: value for key, value in fields.items() if value not in (None, "", {})}
 
 
-def described_steps(ask: Ask, cluster: Parameters) -> list[Parameters]:
+def unfinished_steps(read: ReadApi, cluster: Parameters) -> list[Parameters]:
     """The steps of a cluster that are not over, in the order in which they were added."""
-    asked = {"ClusterId": cluster["Id"], "StepStates": ["PENDING", "RUNNING"]}
-    answer: Any = ask("emr", "list_steps", asked)
+    query = {"ClusterId": cluster["Id"], "StepStates": ["PENDING", "RUNNING"]}
+    answer: Any = read("emr", "list_steps", query)
     steps = []
     for one in reversed(answer["Steps"]):  # EMR tells the newest first
         config = one["Config"]
@@ -111,7 +111,7 @@ def described_steps(ask: Ask, cluster: Parameters) -> list[Parameters]:
     return steps
 
 
-def comparable(request: Parameters) -> Parameters:
+def normalize_request(request: Parameters) -> Parameters:
     """A request without what tells nothing of the cluster: tags, and the paths that roles are told with."""
     plain = {key: value for key, value in request.items() if key != "Tags"}
     for key in ("ServiceRole", "JobFlowRole"):
@@ -121,11 +121,11 @@ def comparable(request: Parameters) -> Parameters:
     return plain
 
 
-def _instances(ask: Ask, cluster: Parameters) -> Parameters:
+def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
     attributes = cluster["Ec2InstanceAttributes"]
-    groups: Any = ask("emr", "list_instance_groups", {"ClusterId": cluster["Id"]})
+    groups: Any = read("emr", "list_instance_groups", {"ClusterId": cluster["Id"]})
     ordered = sorted(groups["InstanceGroups"], key=lambda one: _ROLES[one["InstanceGroupType"]])
-    told = {
+    fields = {
         "InstanceGroups": [_group(one) for one in ordered],
         "KeepJobFlowAliveWhenNoSteps": not cluster.get("AutoTerminate"),
         "TerminationProtected": cluster.get("TerminationProtected"),
@@ -142,7 +142,7 @@ def _instances(ask: Ask, cluster: Parameters) -> Parameters:
             )
         },
     }
-    return {key: value for key, value in told.items() if value not in (None, "", [])}
+    return {key: value for key, value in fields.items() if value not in (None, "", [])}
 
 
 def _group(group: Parameters) -> Parameters:
@@ -150,7 +150,7 @@ def _group(group: Parameters) -> Parameters:
         tuple(sorted((k, v) for k, v in one["VolumeSpecification"].items() if v is not None))
         for one in group.get("EbsBlockDevices") or ()
     )
-    told = {
+    fields = {
         "Name": group.get("Name"),
         "InstanceRole": group["InstanceGroupType"],
         "InstanceType": group["InstanceType"],
@@ -166,10 +166,13 @@ def _group(group: Parameters) -> Parameters:
             ]
         },
     }
-    return {key: value for key, value in told.items() if value not in (None, "", [], {})}
+    return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
 
 
-def _configuration(told: Parameters) -> Parameters:
-    made = {"Classification": told["Classification"], "Properties": told.get("Properties") or {}}
-    inner = [_configuration(one) for one in told.get("Configurations") or ()]
-    return made | ({"Configurations": inner} if inner else {})
+def _configuration(fields: Parameters) -> Parameters:
+    result = {
+        "Classification": fields["Classification"],
+        "Properties": fields.get("Properties") or {},
+    }
+    inner = [_configuration(one) for one in fields.get("Configurations") or ()]
+    return result | ({"Configurations": inner} if inner else {})

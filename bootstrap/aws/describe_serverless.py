@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from bootstrap.aws.request import Ask, Parameters
+from bootstrap.aws.request import Parameters, ReadApi
 
 #: States of an application that is there.
-THERE = ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]
+EXISTING_STATES = ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]
 #: States of a job that is not over.
-UNDER_WAY = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED", "CANCELLING"]
+ACTIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED", "CANCELLING"]
 #: Steps and jobs that are told, the newest first: a schedule makes thousands.
-RECENT = 10
+DEFAULT_LIMIT = 10
 
 
-def newest_application(ask: Ask, name: str) -> Parameters | None:
+def newest_application(read: ReadApi, name: str) -> Parameters | None:
     """The newest application of this name or id that is there."""
-    answer = ask("emr-serverless", "list_applications", {"states": THERE}) or {}
+    answer = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
     found = [one for one in answer.get("applications", ()) if name in (one["name"], one["id"])]
     return max(found, key=lambda one: str(one.get("createdAt"))) if found else None
 
 
-def recent_jobs(ask: Ask, application_id: str, most: int | None = RECENT) -> list[Parameters]:
+def recent_jobs(
+    read: ReadApi, application_id: str, limit: int | None = DEFAULT_LIMIT
+) -> list[Parameters]:
     """Jobs of an application, the newest first."""
-    asked = {"applicationId": application_id} | _at_most(most)
-    answer = ask("emr-serverless", "list_job_runs", asked) or {}
+    query = {"applicationId": application_id} | limit_items(limit)
+    answer = read("emr-serverless", "list_job_runs", query) or {}
     jobs: list[Parameters] = answer.get("jobRuns", [])
     return jobs
 
 
-def live_jobs(ask: Ask, application_id: str) -> list[Parameters]:
+def active_jobs(read: ReadApi, application_id: str) -> list[Parameters]:
     """Jobs of an application that are not over."""
-    asked = {"applicationId": application_id, "states": UNDER_WAY}
-    answer = ask("emr-serverless", "list_job_runs", asked) or {}
+    query = {"applicationId": application_id, "states": ACTIVE_JOB_STATES}
+    answer = read("emr-serverless", "list_job_runs", query) or {}
     jobs: list[Parameters] = answer.get("jobRuns", [])
     return jobs
 
 
-def _at_most(most: int | None) -> Parameters:
-    return {"PaginationConfig": {"MaxItems": most}} if most else {}
+def limit_items(limit: int | None) -> Parameters:
+    """Return the pagination parameters for at most `limit` items; None: all."""
+    return {"PaginationConfig": {"MaxItems": limit}} if limit else {}

@@ -16,23 +16,27 @@ from typing import Any, Protocol
 Parameters = dict[str, Any]
 
 
-class Ask(Protocol):
+class ReadApi(Protocol):
     """Asks the account for something; None where there is no such thing."""
 
     def __call__(
-        self, service: str, operation: str, parameters: Parameters, absent: tuple[str, ...] = ()
+        self,
+        service: str,
+        operation: str,
+        parameters: Parameters,
+        absent_codes: tuple[str, ...] = (),
     ) -> Parameters | None:
-        """Send a request that reads; `absent` are the codes of errors that mean "not there"."""
+        """Send a request that reads; `absent_codes` are the codes of errors that mean "not there"."""
 
 
 @dataclass(frozen=True)
-class Found:
+class CurrentState:
     """What stands in the account where a request would put something.
 
     Parameters
     ----------
     current : Any
-        To be compared with the request's `wanted`.
+        To be compared with the request's `desired`.
     values : dict of str
         What later requests take from it.
     """
@@ -41,8 +45,8 @@ class Found:
     values: Mapping[str, str] = field(default_factory=dict)
 
 
-Look = Callable[[Ask], Found | None]
-Changes = Callable[[Parameters, Found], tuple[str, Parameters] | None]
+Lookup = Callable[[ReadApi], CurrentState | None]
+UpdateBuilder = Callable[[Parameters, CurrentState], tuple[str, Parameters] | None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Request:
     look : callable
         Finds what stands in its place.
     wanted : Any
-        What `Found.current` must hold for the request not to be needed.
+        What `CurrentState.current` must hold for the request not to be needed.
     change : callable or None
         From the parameters and what was found to the operation that changes it. None, or one that gives None: it
         cannot be changed where it stands.
@@ -76,19 +80,19 @@ class Request:
     operation: str
     parameters: Parameters
     why: str
-    look: Look
-    wanted: Any = True
-    change: Changes | None = None
-    made: Callable[[Parameters], Mapping[str, str]] = lambda _answer: {}
-    patient: tuple[str, ...] = ()
+    find_current: Lookup
+    desired: Any = True
+    build_update: UpdateBuilder | None = None
+    outputs: Callable[[Parameters], Mapping[str, str]] = lambda _answer: {}
+    retry_codes: tuple[str, ...] = ()
 
     @property
-    def reads(self) -> bool:
+    def read_only(self) -> bool:
         """Whether it changes nothing."""
-        return is_reading(self.operation)
+        return is_read_only(self.operation)
 
 
-def is_reading(operation: str) -> bool:
+def is_read_only(operation: str) -> bool:
     """Whether an operation changes nothing, by its name."""
     return operation.partition("_")[0] in ("get", "list", "describe", "head")
 
@@ -110,7 +114,7 @@ class LocalFile:
     sha256: str
 
     @classmethod
-    def at(cls, path: Path) -> LocalFile:
+    def from_path(cls, path: Path) -> LocalFile:
         """Look at a file that may not be there yet."""
         if not path.is_file():
             return cls(path, None, "")
@@ -119,54 +123,54 @@ class LocalFile:
                 path, path.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest()
             )
 
-    def told(self) -> Parameters:
+    def summary(self) -> Parameters:
         """What a plan says in place of the bytes."""
         if self.size is None:
             return {"file": str(self.path), "bytes": "still to be made"}
         return {"file": str(self.path), "bytes": self.size, "sha256": self.sha256}
 
 
-def put_again(operation: str) -> Changes:
+def overwrite_with(operation: str) -> UpdateBuilder:
     """A change that sends the same parameters to an operation that overwrites."""
     return lambda parameters, _found: (operation, parameters)
 
 
-def resolved(value: Any, values: Mapping[str, str]) -> Any:
+def resolve_references(value: Any, values: Mapping[str, str]) -> Any:
     """The same with ``${…}`` filled in, as far as it is known."""
     if isinstance(value, str):
         return re.sub(r"\$\{([^}]+)\}", lambda found: values.get(found[1], found[0]), value)
     if isinstance(value, dict):
-        return {key: resolved(inner, values) for key, inner in value.items()}
+        return {key: resolve_references(inner, values) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [resolved(inner, values) for inner in value]
+        return [resolve_references(inner, values) for inner in value]
     return value
 
 
-def unresolved(value: Any) -> bool:
+def has_references(value: Any) -> bool:
     """Whether something in it is still to be filled in."""
     if isinstance(value, dict):
-        return any(unresolved(inner) for inner in value.values())
+        return any(has_references(inner) for inner in value.values())
     if isinstance(value, list | tuple):
-        return any(unresolved(inner) for inner in value)
+        return any(has_references(inner) for inner in value)
     return isinstance(value, str) and "${" in value
 
 
-def differences(current: Any, wanted: Any, place: str = "") -> list[str]:
+def differences(current: Any, desired: Any, place: str = "") -> list[str]:
     """What is wanted and is not so, a line each; what AWS adds of its own does not count."""
-    if isinstance(wanted, dict) and isinstance(current, dict):
+    if isinstance(desired, dict) and isinstance(current, dict):
         lines = []
-        for key, value in wanted.items():
+        for key, value in desired.items():
             lines += differences(current.get(key), value, f"{place}.{key}" if place else str(key))
         return lines
-    if isinstance(wanted, list) and isinstance(current, list) and len(wanted) == len(current):
+    if isinstance(desired, list) and isinstance(current, list) and len(desired) == len(current):
         lines = []
-        for number, (is_, value) in enumerate(zip(current, wanted, strict=True)):
+        for number, (is_, value) in enumerate(zip(current, desired, strict=True)):
             lines += differences(is_, value, f"{place}[{number}]")
         return lines
-    if current == wanted:
+    if current == desired:
         return []
-    told = f"{place}: " if place else ""
-    return [f"{told}{_brief(current)} -> {_brief(wanted)}"]
+    prefix = f"{place}: " if place else ""
+    return [f"{prefix}{_brief(current)} -> {_brief(desired)}"]
 
 
 def _brief(value: Any) -> str:

@@ -11,7 +11,7 @@ from bootstrap.aws.request import LocalFile, Parameters, Request
 from bootstrap.errors import CloudError
 
 
-def require_valid(request: Request) -> None:
+def validate_request(request: Request) -> None:
     """Check the parameters of a request: names, types, lengths and ranges, and words where there is a closed set.
 
     Raises
@@ -19,12 +19,12 @@ def require_valid(request: Request) -> None:
     CloudError
         With what does not fit.
     """
-    complaint = complaints(request.service, request.operation, request.parameters)
-    if complaint:
-        raise CloudError(f"{request.name}: {complaint}")
+    errors = validation_errors(request.service, request.operation, request.parameters)
+    if errors:
+        raise CloudError(f"{request.name}: {errors}")
 
 
-def complaints(service: str, operation: str, parameters: Parameters) -> str:
+def validation_errors(service: str, operation: str, parameters: Parameters) -> str:
     """What does not fit the service's model, in one line; nothing where all does."""
     model = operation_model(service, operation)
     shape = model.input_shape
@@ -34,10 +34,10 @@ def complaints(service: str, operation: str, parameters: Parameters) -> str:
     report = ParamValidator().validate(plain, shape)
     if report.has_errors():
         return "; ".join(str(report.generate_report()).splitlines())
-    return "; ".join(_strange_words(plain, shape, ""))
+    return "; ".join(_invalid_enum_values(plain, shape, ""))
 
 
-def _strange_words(value: Any, shape: Any, place: str) -> list[str]:
+def _invalid_enum_values(value: Any, shape: Any, place: str) -> list[str]:
     """Words that are none of an enumeration: botocore leaves these to the service."""
     if shape.type_name == "structure" and isinstance(value, dict):
         inner = [(value[key], shape.members[key], f"{place}.{key}") for key in value]
@@ -46,6 +46,8 @@ def _strange_words(value: Any, shape: Any, place: str) -> list[str]:
     elif shape.type_name == "map" and isinstance(value, dict):
         inner = [(item, shape.value, f"{place}.{key}") for key, item in value.items()]
     else:
-        words = getattr(shape, "enum", None) or [value]
-        return [] if value in words else [f"{place[1:]} is {value!r}, none of {', '.join(words)}"]
-    return [line for one in inner for line in _strange_words(*one)]
+        allowed = getattr(shape, "enum", None) or [value]
+        return (
+            [] if value in allowed else [f"{place[1:]} is {value!r}, none of {', '.join(allowed)}"]
+        )
+    return [line for one in inner for line in _invalid_enum_values(*one)]

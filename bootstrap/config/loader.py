@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bootstrap.config.schema import REQUIRED, ClusterConfig
-from bootstrap.errors import DescriptionError
+from bootstrap.errors import ConfigError
 
 
-def read_description(path: str) -> ClusterConfig:
+def load_config(path: str) -> ClusterConfig:
     """Read and check a description.
 
     Parameters
@@ -29,32 +29,32 @@ def read_description(path: str) -> ClusterConfig:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise DescriptionError(
+        raise ConfigError(
             f"{path}: {(error.strerror or 'cannot be read').lower()}; "
             "-f names the description, and `pomona cloud example` prints one"
         ) from error
-    return parse_description(content, path)
+    return parse_config(content, path)
 
 
-def parse_description(content: bytes, path: str = "cluster.toml") -> ClusterConfig:
+def parse_config(content: bytes, path: str = "cluster.toml") -> ClusterConfig:
     """The same from the file's bytes; `path` is what errors call it."""
     try:
-        words = content.decode("utf-8-sig")  # editors of Windows put a mark before the first word
-        values = tomllib.loads(words)
+        text = content.decode("utf-8-sig")  # editors of Windows put a mark before the first word
+        values = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DescriptionError(f"{path}: no TOML: {error}") from error
-    where = _Lines(path, words)
+        raise ConfigError(f"{path}: no TOML: {error}") from error
+    where = _LineNumbers(path, text)
     for name in REQUIRED:
         if name not in values:
-            raise DescriptionError(
+            raise ConfigError(
                 f"{path}: {name} is missing; it must be {_allowed(ClusterConfig, name)}"
             )
-    description: ClusterConfig = _table(ClusterConfig, values, "", where)
-    _check_together(description, where)
-    return description
+    config: ClusterConfig = _table(ClusterConfig, values, "", where)
+    _check_together(config, where)
+    return config
 
 
-def checked(settings: Mapping[str, str], allowed: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(settings: Mapping[str, str], allowed: Sequence[str]) -> dict[str, Any]:
     """The values of single keys, as `--set instances.core=4` gives them.
 
     Parameters
@@ -69,83 +69,83 @@ def checked(settings: Mapping[str, str], allowed: Sequence[str]) -> dict[str, An
     DescriptionError
         For another key, or a value that the schema does not allow.
     """
-    made: dict[str, Any] = {}
-    for dotted, told in settings.items():
+    result: dict[str, Any] = {}
+    for dotted, message in settings.items():
         if dotted not in allowed:
-            raise DescriptionError(f"{dotted}: cannot be set here; allowed: {', '.join(allowed)}")
+            raise ConfigError(f"{dotted}: cannot be set here; allowed: {', '.join(allowed)}")
         try:
-            value = tomllib.loads(f"value = {told}")["value"]
+            value = tomllib.loads(f"value = {message}")["value"]
         except tomllib.TOMLDecodeError:
-            value = told
+            value = message
         table, _, name = dotted.rpartition(".")
         kind = get_type_hints(ClusterConfig)[table] if table else ClusterConfig
         field = {field.name: field for field in dataclasses.fields(kind)}[name]
         if not field.metadata["check"](value):
-            raise DescriptionError(f"{dotted} is {value!r}; it must be {field.metadata['allowed']}")
-        made[dotted] = value
-    return made
+            raise ConfigError(f"{dotted} is {value!r}; it must be {field.metadata['allowed']}")
+        result[dotted] = value
+    return result
 
 
-class _Lines:
+class _LineNumbers:
     """Where each key stands: `tomllib` does not tell."""
 
-    def __init__(self, path: str, words: str) -> None:
-        self._path, self._at = path, dict(reversed([*_keys(words)]))
+    def __init__(self, path: str, text: str) -> None:
+        self._path, self._at = path, dict(reversed([*_key_lines(text)]))
 
     def __call__(self, *dotted: str) -> str:
         """The line of the first of these keys that stands there, or else of the table around it."""
-        for key in (*dotted, *_around(dotted[0])):
+        for key in (*dotted, *_parents(dotted[0])):
             if key in self._at:
                 return f"{self._path}, line {self._at[key]}"
         return self._path
 
 
-def _keys(words: str) -> Iterator[tuple[str, int]]:
+def _key_lines(text: str) -> Iterator[tuple[str, int]]:
     table = ""
-    for number, line in enumerate(words.splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if heading := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
-            table = _unquoted(heading[1]) + "."
+            table = _strip_quotes(heading[1]) + "."
             named = table[:-1]
         elif found := re.match(r"\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line):
-            named = table + _unquoted(found[1])
+            named = table + _strip_quotes(found[1])
         else:
             continue
         yield named, number
-        yield from ((outer, number) for outer in _around(named))  # a.b.c makes a and a.b too
+        yield from ((outer, number) for outer in _parents(named))  # a.b.c makes a and a.b too
 
 
-def _around(dotted: str) -> list[str]:
+def _parents(dotted: str) -> list[str]:
     """Tables in which a key stands, the nearest first."""
     parts = dotted.split(".")
     return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
 
 
-def _unquoted(dotted: str) -> str:
+def _strip_quotes(dotted: str) -> str:
     return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _table(kind: Any, values: dict[str, Any], prefix: str, where: _Lines) -> Any:
+def _table(kind: Any, values: dict[str, Any], prefix: str, where: _LineNumbers) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     types = get_type_hints(kind)
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in values.items():
         dotted = prefix + name
         if name not in fields:
-            told = f"[{prefix[:-1]}] " if prefix else ""
-            raise DescriptionError(
-                f"{where(dotted)}: {dotted or repr(dotted)} is no key; {told}allowed: {', '.join(fields)}"
+            message = f"[{prefix[:-1]}] " if prefix else ""
+            raise ConfigError(
+                f"{where(dotted)}: {dotted or repr(dotted)} is no key; {message}allowed: {', '.join(fields)}"
             )
         if dataclasses.is_dataclass(types[name]):
             if not isinstance(value, dict):
-                raise DescriptionError(f"{where(dotted)}: {dotted} must be a table, [{dotted}]")
-            made[name] = _table(types[name], value, f"{dotted}.", where)
+                raise ConfigError(f"{where(dotted)}: {dotted} must be a table, [{dotted}]")
+            result[name] = _table(types[name], value, f"{dotted}.", where)
             continue
         if not fields[name].metadata["check"](value):
-            raise DescriptionError(
+            raise ConfigError(
                 f"{where(dotted)}: {dotted} is {value!r}; it must be {_allowed(kind, name)}"
             )
-        made[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**made)
+        result[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**result)
 
 
 def _allowed(kind: Any, name: str) -> str:
@@ -162,11 +162,11 @@ _BESIDE = {
 }
 
 
-def _check_together(description: ClusterConfig, where: _Lines) -> None:
-    instances, limits, storage = description.instances, description.limits, description.storage
+def _check_together(config: ClusterConfig, where: _LineNumbers) -> None:
+    instances, limits, storage = config.instances, config.limits, config.storage
     nodes, images = instances.core + instances.task, storage.images
     data = storage.data_bucket
-    for key, wrong, told in (
+    for key, wrong, message in (
         (
             "limits.nodes",
             limits.nodes < nodes,
@@ -190,9 +190,9 @@ def _check_together(description: ClusterConfig, where: _Lines) -> None:
         ),
         (
             "network.ssh_key",
-            bool(description.network.ssh_from) and description.network.ssh_key is None,
+            bool(config.network.ssh_from) and config.network.ssh_key is None,
             "network.ssh_from opens SSH; it must come with network.ssh_key, the name of an EC2 key pair",
         ),
     ):
         if wrong:
-            raise DescriptionError(f"{where(key, *_BESIDE.get(key, ()))}: {told}")
+            raise ConfigError(f"{where(key, *_BESIDE.get(key, ()))}: {message}")

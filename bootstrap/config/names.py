@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bootstrap.config.schema import ClusterConfig
 
 #: Stands for the account where no credentials say which.
-NO_ACCOUNT = "000000000000"
+PLACEHOLDER_ACCOUNT = "000000000000"
 
 
 @dataclass(frozen=True)
@@ -23,30 +23,30 @@ class Names:
         ``aws``, ``aws-cn``, …: the first part of every ARN after ``arn``.
     """
 
-    description: ClusterConfig
-    account: str = NO_ACCOUNT
+    config: ClusterConfig
+    account: str = PLACEHOLDER_ACCOUNT
     partition: str = "aws"
 
     @property
-    def data(self) -> str:
+    def data_bucket(self) -> str:
         """The data bucket."""
-        d = self.description
+        d = self.config
         return d.storage.data_bucket or f"{d.name}-data-{self.account}"
 
     @property
-    def log(self) -> str:
+    def log_bucket(self) -> str:
         """The log bucket."""
-        d = self.description
+        d = self.config
         return d.storage.log_bucket or f"{d.name}-log-{self.account}"
 
     @property
     def images(self) -> tuple[str, str]:
         """Bucket and prefix of the images."""
-        images = self.description.storage.images
+        images = self.config.storage.images
         if images.startswith("s3://"):
             bucket, _, prefix = images.removeprefix("s3://").partition("/")
             return bucket, prefix
-        return self.data, images
+        return self.data_bucket, images
 
     @property
     def images_uri(self) -> str:
@@ -57,25 +57,25 @@ class Names:
     @property
     def lake_uri(self) -> str:
         """Where the lake is."""
-        return f"s3://{self.data}/{self.description.storage.lake}".rstrip("/")
+        return f"s3://{self.data_bucket}/{self.config.storage.lake}".rstrip("/")
 
     @property
     def log_uri(self) -> str:
         """Where EMR puts its logs."""
-        return f"s3://{self.log}/emr/"
+        return f"s3://{self.log_bucket}/emr/"
 
-    def of(self, what: str) -> str:
+    def prefixed(self, what: str) -> str:
         """Name of a role, a group or a schedule."""
-        return f"{self.description.name}-{what}"
+        return f"{self.config.name}-{what}"
 
-    def role(self, what: str) -> str:
+    def role_arn(self, what: str) -> str:
         """ARN of one of our roles."""
-        return f"arn:{self.partition}:iam::{self.account}:role/{self.of(what)}"
+        return f"arn:{self.partition}:iam::{self.account}:role/{self.prefixed(what)}"
 
-    def bucket(self, bucket: str, below: str = "") -> str:
+    def bucket_arn(self, bucket: str, below: str = "") -> str:
         """ARN of a bucket, or of objects in it."""
         return f"arn:{self.partition}:s3:::{bucket}" + (f"/{below}" if below else "")
 
     def arn(self, service: str, rest: str) -> str:
         """ARN of something in the account's region."""
-        return f"arn:{self.partition}:{service}:{self.description.region}:{self.account}:{rest}"
+        return f"arn:{self.partition}:{service}:{self.config.region}:{self.account}:{rest}"

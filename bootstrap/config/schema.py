@@ -27,9 +27,9 @@ def text(default: str | None, pattern: str, allowed: str) -> Any:
     )
 
 
-def choice(default: str, *words: str) -> Any:
+def choice(default: str, *options: str) -> Any:
     """Make a field that holds one of these words."""
-    return key(default, "one of " + ", ".join(words), lambda v: v in words)
+    return key(default, "one of " + ", ".join(options), lambda v: v in options)
 
 
 def number(default: int | None, low: int, high: int) -> Any:
@@ -53,14 +53,14 @@ EXPRESSION = (
     r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)"
     r"|cron\((?:[\w*,/?#-]+ ){5}[\w*,/?#-]+\)|never"
 )
-CIDRS_TOLD = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (none is open to all)"
+CIDRS_ALLOWED = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (none is open to all)"
 
 
-def _closed(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_closed, value))
+def _restricted_cidrs(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_restricted_cidr, value))
 
 
-def _is_closed(value: Any) -> bool:
+def _is_restricted_cidr(value: Any) -> bool:
     """Whether a text is a range of IPv4 as AWS writes it, and not that of all addresses."""
     try:
         return value == str(network := IPv4Network(value)) and network.prefixlen > 0
@@ -68,7 +68,7 @@ def _is_closed(value: Any) -> bool:
         return False
 
 
-def _principals(value: Any) -> bool:
+def _are_principals(value: Any) -> bool:
     texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
     return texts and all(re.fullmatch(ARN, item, re.ASCII) for item in value)
 
@@ -145,14 +145,14 @@ class Network:
     subnet: str | None = text(None, r"subnet-[0-9a-f]{8,17}", "the id of a subnet")
     private: bool = flag(False)
     ssh_key: str | None = text(None, r"[\x21-\x7e][\x20-\x7e]*", "the name of an EC2 key pair")
-    ssh_from: tuple[str, ...] = key((), CIDRS_TOLD, _closed)
+    ssh_from: tuple[str, ...] = key((), CIDRS_ALLOWED, _restricted_cidrs)
 
 
 @dataclass(frozen=True)
 class Evaluator:
     """Who may take the role that reads results and nothing else; nobody named: users of the account."""
 
-    principals: tuple[str, ...] = key((), "ARNs of users, roles or accounts", _principals)
+    principals: tuple[str, ...] = key((), "ARNs of users, roles or accounts", _are_principals)
 
 
 @dataclass(frozen=True)
@@ -174,15 +174,15 @@ class ClusterConfig:
     evaluator: Evaluator = field(default_factory=Evaluator)
 
     @property
-    def endless(self) -> bool:
+    def is_streaming(self) -> bool:
         """Whether ingestion goes on until it is stopped."""
         return self.ingest.mode == "stream"
 
     @property
     def schedule(self) -> str | None:
         """When refits start by themselves."""
-        asked = self.refit.schedule or ("rate(1 hour)" if self.endless else "never")
-        return None if asked == "never" else asked
+        expression = self.refit.schedule or ("rate(1 hour)" if self.is_streaming else "never")
+        return None if expression == "never" else expression
 
 
 #: Keys of the first table without which there is nothing to do.

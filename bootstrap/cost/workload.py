@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from bootstrap.errors import CloudError
 
 #: Images a second of one core, as measured: `BENCHMARKS.md`, Pomona with ONNX Runtime in float32.
-RATE = 101.9
+IMAGES_PER_CORE_SECOND = 101.9
 #: Cores of an executor, as the step asks for them.
 EXECUTOR_CORES = 2
 _MOST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """What is to be taken in.
 
     Parameters
     ----------
     images : int
         Those that are there already.
-    a_day : int
+    images_per_day : int
         Those that arrive.
     rate : float
         Images a second of one core.
@@ -33,8 +33,8 @@ class Load:
     """
 
     images: int
-    a_day: int
-    rate: float = RATE
+    images_per_day: int
+    rate: float = IMAGES_PER_CORE_SECOND
     components: int = 50
     image_kb: float | None = None
 
@@ -48,7 +48,7 @@ class Load:
                 raise CloudError(f"{name} is {value}: it must be {least:g} to {_MOST:,}")
 
 
-def cores_of(instance_type: str) -> int:
+def vcpu_count(instance_type: str) -> int:
     """Virtual cores of an EC2 type, by its name: ``xlarge`` has 4, ``2xlarge`` 8, ``large`` 2.
 
     Raises
@@ -68,7 +68,7 @@ def cores_of(instance_type: str) -> int:
     return 4 * int(found[1] or 1)
 
 
-def executors(nodes: int, cores: int) -> int:
+def executor_count(nodes: int, cores: int) -> int:
     """Executors that ingest: as many as fit, less one node's, which driver and refits have."""
     a_node = max(1, cores // EXECUTOR_CORES)
     return max(1, a_node * (nodes - 1))

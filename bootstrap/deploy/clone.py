@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from bootstrap.aws.describe_cluster import (
-    comparable,
-    described_request,
-    described_steps,
     find_cluster,
+    normalize_request,
+    request_from_cluster,
+    unfinished_steps,
 )
-from bootstrap.aws.request import Ask, Parameters, differences
-from bootstrap.aws.validation import complaints
-from bootstrap.deploy.overrides import applied, count_of
+from bootstrap.aws.request import Parameters, ReadApi, differences
+from bootstrap.aws.validation import validation_errors
+from bootstrap.deploy.overrides import apply_overrides, instance_count
 from bootstrap.errors import CloudError
-from bootstrap.resources.cluster import MADE_BY, request_hash
+from bootstrap.resources.cluster import REQUEST_HASH_TAG, request_hash
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Resize:
     operations: list[tuple[str, Parameters]]
 
 
-def clone(ask: Ask, name: str, settings: Mapping[str, str], *, with_steps: bool = False) -> Clone:
+def clone(
+    read: ReadApi, name: str, settings: Mapping[str, str], *, with_steps: bool = False
+) -> Clone:
     """What a clone would be; sends nothing that changes anything.
 
     Parameters
@@ -67,7 +69,7 @@ def clone(ask: Ask, name: str, settings: Mapping[str, str], *, with_steps: bool 
     name : str
         Name or id of a live cluster.
     settings : dict of str
-        Keys of `cluster.toml` and their values, see `SETTINGS`.
+        Keys of `cluster.toml` and their values, see `OVERRIDES`.
     with_steps : bool
         Whether it begins with the steps that are not over in the other.
 
@@ -76,20 +78,22 @@ def clone(ask: Ask, name: str, settings: Mapping[str, str], *, with_steps: bool 
     CloudError
         Where there is no such cluster, or a setting is none.
     """
-    cluster = require_cluster(ask, name)
-    before = described_request(ask, cluster)
-    after = applied(before, settings)
+    cluster = find_live_cluster(read, name)
+    before = request_from_cluster(read, cluster)
+    after = apply_overrides(before, settings)
     if with_steps:
-        after["Steps"] = described_steps(ask, cluster)
-    tags = [tag for tag in after.get("Tags", ()) if tag["Key"] != MADE_BY]
-    after["Tags"] = [*tags, {"Key": MADE_BY, "Value": request_hash(after)}]
-    complaint = complaints("emr", "run_job_flow", after)
-    if complaint:
-        raise CloudError(f"{name}: cannot be made anew: {complaint}")
-    return Clone(cluster, before, after, differences(comparable(before), comparable(after)))
+        after["Steps"] = unfinished_steps(read, cluster)
+    tags = [tag for tag in after.get("Tags", ()) if tag["Key"] != REQUEST_HASH_TAG]
+    after["Tags"] = [*tags, {"Key": REQUEST_HASH_TAG, "Value": request_hash(after)}]
+    errors = validation_errors("emr", "run_job_flow", after)
+    if errors:
+        raise CloudError(f"{name}: cannot be made anew: {errors}")
+    return Clone(
+        cluster, before, after, differences(normalize_request(before), normalize_request(after))
+    )
 
 
-def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> Resize:
+def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
     """What gives a cluster other numbers of nodes where it stands, and the limits that go with them; sends nothing.
 
     Parameters
@@ -105,18 +109,21 @@ def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> Resize:
     CloudError
         Where there is no such cluster, or a setting is none.
     """
-    cluster = require_cluster(ask, name)
-    before = described_request(ask, cluster)
-    after = applied(before, settings)
-    made: list[tuple[str, Parameters]] = []
+    cluster = find_live_cluster(read, name)
+    before = request_from_cluster(read, cluster)
+    after = apply_overrides(before, settings)
+    result: list[tuple[str, Parameters]] = []
     where = {"ClusterId": cluster["Id"]}
     scaling = after.get("ManagedScalingPolicy")
     if scaling != before.get("ManagedScalingPolicy"):
         # First: what is beyond the limits, EMR would take back.
-        asked = where | {"ManagedScalingPolicy": scaling}
-        made.append(("put_managed_scaling_policy", asked))
-    counts = {role: (count_of(before, role), count_of(after, role)) for role in ("CORE", "TASK")}
-    answer: Any = ask("emr", "list_instance_groups", where)
+        query = where | {"ManagedScalingPolicy": scaling}
+        result.append(("put_managed_scaling_policy", query))
+    counts = {
+        role: (instance_count(before, role), instance_count(after, role))
+        for role in ("CORE", "TASK")
+    }
+    answer: Any = read("emr", "list_instance_groups", where)
     ids = {one["InstanceGroupType"]: one["Id"] for one in answer["InstanceGroups"]}
     groups = [
         {"InstanceGroupId": ids[role], "InstanceCount": count}
@@ -124,11 +131,11 @@ def resize(ask: Ask, name: str, settings: Mapping[str, str]) -> Resize:
         if is_ != count
     ]
     if groups:
-        made.append(("modify_instance_groups", where | {"InstanceGroups": groups}))
-    return Resize(before, after, made)
+        result.append(("modify_instance_groups", where | {"InstanceGroups": groups}))
+    return Resize(before, after, result)
 
 
-def require_cluster(ask: Ask, name: str) -> Parameters:
+def find_live_cluster(read: ReadApi, name: str) -> Parameters:
     """The live cluster of this name or id.
 
     Raises
@@ -136,7 +143,7 @@ def require_cluster(ask: Ask, name: str) -> Parameters:
     CloudError
         Where there is none.
     """
-    found = find_cluster(ask, name)
+    found = find_cluster(read, name)
     if found is None:
         raise CloudError(f"{name}: no such cluster is running; `pomona cloud up` makes one")
     return found

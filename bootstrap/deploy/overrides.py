@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from bootstrap.aws.request import Parameters
-from bootstrap.config.loader import checked
+from bootstrap.config.loader import parse_overrides
 from bootstrap.config.schema import ClusterConfig
 from bootstrap.errors import CloudError
 
 
-def applied(request: Parameters, settings: Mapping[str, str]) -> Parameters:
+def apply_overrides(request: Parameters, settings: Mapping[str, str]) -> Parameters:
     """A request with settings changed; limits follow, so that they hold what is asked for.
 
     Raises
@@ -21,48 +21,48 @@ def applied(request: Parameters, settings: Mapping[str, str]) -> Parameters:
     DescriptionError
         For a key that cannot be set, or a value that is not allowed.
     """
-    made = copy.deepcopy(request)
-    values = checked(settings, list(SETTINGS))
+    result = copy.deepcopy(request)
+    values = parse_overrides(settings, list(OVERRIDES))
     for key, value in values.items():
-        SETTINGS[key](made, value)
-    limits = (made.get("ManagedScalingPolicy") or {}).get("ComputeLimits")
+        OVERRIDES[key](result, value)
+    limits = (result.get("ManagedScalingPolicy") or {}).get("ComputeLimits")
     if limits and values:
-        core, task = count_of(made, "CORE"), count_of(made, "TASK")
+        core, task = instance_count(result, "CORE"), instance_count(result, "TASK")
         if "instances.core" in values:
             limits["MinimumCapacityUnits"] = core
         for key in ("MaximumCoreCapacityUnits", "MaximumOnDemandCapacityUnits"):
             if key in limits:  # where there is none, EMR takes that of all nodes
                 limits[key] = max(limits[key], core)
         limits["MaximumCapacityUnits"] = max(limits["MaximumCapacityUnits"], core + task)
-    return made
+    return result
 
 
-def sized(description: ClusterConfig, request: Parameters) -> ClusterConfig:
+def config_from_request(config: ClusterConfig, request: Parameters) -> ClusterConfig:
     """The description with the nodes and limits of a request, for an estimate of a cluster that there is."""
-    core, task = (count_of(request, role) for role in ("CORE", "TASK"))
+    core, task = (instance_count(request, role) for role in ("CORE", "TASK"))
     limits = (request.get("ManagedScalingPolicy") or {}).get("ComputeLimits") or {}
     instances = limits.get("UnitType") == "Instances"
     (group, *_) = _groups(request, "CORE") or _groups(request)
     disks = (group.get("EbsConfiguration") or {}).get("EbsBlockDeviceConfigs") or ()
     disk = sum(one["VolumeSpecification"]["SizeInGB"] * one["VolumesPerInstance"] for one in disks)
     return replace(
-        description,
+        config,
         mode="cluster",
         instances=replace(
-            description.instances,
+            config.instances,
             type=group["InstanceType"],
             core=core,
             task=task,
             disk_gb=disk,
         ),
         limits=replace(
-            description.limits,
+            config.limits,
             nodes=limits["MaximumCapacityUnits"] if instances else core + task,
         ),
     )
 
 
-def count_of(request: Parameters, role: str) -> int:
+def instance_count(request: Parameters, role: str) -> int:
     """Nodes that a request asks for, of this role: ``MASTER``, ``CORE`` or ``TASK``."""
     return sum(int(one.get("InstanceCount") or 0) for one in _groups(request, role))
 
@@ -98,7 +98,7 @@ def _set_limit(*keys: str) -> Callable[[Parameters, int], None]:
     def change(request: Parameters, limit: int) -> None:
         policy = request.setdefault("ManagedScalingPolicy", {})
         limits = policy.setdefault("ComputeLimits", {"UnitType": "Instances"})
-        limits.setdefault("MinimumCapacityUnits", count_of(request, "CORE"))
+        limits.setdefault("MinimumCapacityUnits", instance_count(request, "CORE"))
         limits.setdefault("MaximumCapacityUnits", limit)
         limits.update(dict.fromkeys(keys, limit))
 
@@ -114,7 +114,7 @@ def _set_key(request: Parameters, name: str) -> None:
 
 
 #: Keys of `cluster.toml` that can be changed of a described cluster, and what each does to the request.
-SETTINGS: dict[str, Callable[[Parameters, Any], None]] = {
+OVERRIDES: dict[str, Callable[[Parameters, Any], None]] = {
     "name": _set_name,
     "instances.type": _set_type,
     "instances.core": _set_count("CORE"),

@@ -7,18 +7,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bootstrap.aws.client import Account
-from bootstrap.aws.request import Parameters, Request, differences, resolved, unresolved
-from bootstrap.aws.validation import require_valid
+from bootstrap.aws.request import (
+    Parameters,
+    Request,
+    differences,
+    has_references,
+    resolve_references,
+)
+from bootstrap.aws.validation import validate_request
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig
-from bootstrap.errors import CloudError, UnknownYetError
+from bootstrap.errors import CloudError, UnresolvedReferenceError
 from bootstrap.resources.buckets import bucket_requests
 from bootstrap.resources.cluster_requests import cluster_requests
-from bootstrap.resources.iam_roles import access_requests, scheduler_requests
+from bootstrap.resources.iam_roles import role_requests, scheduler_requests
 from bootstrap.resources.network import network_requests
 from bootstrap.resources.schedule import schedule_requests
 from bootstrap.resources.serverless import serverless_requests
-from bootstrap.resources.uploads import Places, Uploads, upload_requests
+from bootstrap.resources.uploads import UploadLocations, Uploads, upload_requests
 
 
 class Action(StrEnum):
@@ -56,40 +62,40 @@ class Planned:
 
 def all_requests(names: Names, uploads: Uploads) -> list[Request]:
     """Every request of `up`, in its order, each valid by botocore's model of its service."""
-    places = Places(names, uploads.version)
-    serverless = names.description.mode == "serverless"
-    requests = [*bucket_requests(names), *upload_requests(names, uploads), *access_requests(names)]
+    locations = UploadLocations(names, uploads.version)
+    serverless = names.config.mode == "serverless"
+    requests = [*bucket_requests(names), *upload_requests(names, uploads), *role_requests(names)]
     if serverless:
-        requests += serverless_requests(names, places)
+        requests += serverless_requests(names, locations)
     else:
-        requests += [*network_requests(names), *cluster_requests(names, places)]
-    if names.description.schedule:
-        requests += [*scheduler_requests(names), *schedule_requests(names, places)]
+        requests += [*network_requests(names), *cluster_requests(names, locations)]
+    if names.config.schedule:
+        requests += [*scheduler_requests(names), *schedule_requests(names, locations)]
     for request in requests:
-        require_valid(request)
+        validate_request(request)
     return requests
 
 
-def remarks(description: ClusterConfig) -> list[str]:
+def plan_notes(config: ClusterConfig) -> list[str]:
     """What a reader of the plan might miss, or miss it being done."""
-    told = []
-    if description.mode == "cluster" and description.endless:
-        told.append(
+    notes = []
+    if config.mode == "cluster" and config.is_streaming:
+        notes.append(
             "no auto-termination: with an endless step the cluster is never idle; "
             "`pomona cloud down` ends it"
         )
-    if description.mode == "serverless" and description.endless:
-        told.append(
+    if config.mode == "serverless" and config.is_streaming:
+        notes.append(
             "limits.idle_minutes never acts: with an endless job the application is never idle"
         )
-    if description.mode == "cluster" and description.release == "emr-spark-8.0.0":
-        told.append(
+    if config.mode == "cluster" and config.release == "emr-spark-8.0.0":
+        notes.append(
             "emr-spark-8.0.0 has no JupyterHub: JupyterEnterpriseGateway and Livy take its place, "
             "and notebooks are not uploaded"
         )
-    if description.schedule is None:
-        told.append("no schedule: [refit] schedule says never, or nothing beside ingest.mode once")
-    return told
+    if config.schedule is None:
+        notes.append("no schedule: [refit] schedule says never, or nothing beside ingest.mode once")
+    return notes
 
 
 def plan(requests: list[Request], account: Account | None) -> Iterator[Planned]:
@@ -108,34 +114,34 @@ def plan(requests: list[Request], account: Account | None) -> Iterator[Planned]:
     """
     for request in requests:
         if account is None:
-            action = Action.READ if request.reads else Action.SEND
-            if request.wanted == []:  # takes something away, and there is nothing
+            action = Action.READ if request.read_only else Action.SEND
+            if request.desired == []:  # takes something away, and there is nothing
                 action = Action.KEEP
             yield Planned(request, action, request.operation, request.parameters)
         else:
-            yield look(request, account)
+            yield plan_request(request, account)
 
 
-def look(request: Request, account: Account) -> Planned:
+def plan_request(request: Request, account: Account) -> Planned:
     """What one request comes to in an account; what it finds is noted there for those that follow."""
     try:
-        found = request.look(account.ask)
-    except UnknownYetError:
+        found = request.find_current(account.read)
+    except UnresolvedReferenceError:
         found = None
-    parameters = resolved(request.parameters, account.values)
+    parameters = resolve_references(request.parameters, account.values)
     if found is None:
         return Planned(request, Action.SEND, request.operation, parameters)
     account.values.update(found.values)
-    if request.reads:
+    if request.read_only:
         return Planned(request, Action.READ, request.operation, parameters)
-    current = resolved(found.current, account.values)
-    lines = differences(current, resolved(request.wanted, account.values))
+    current = resolve_references(found.current, account.values)
+    lines = differences(current, resolve_references(request.desired, account.values))
     if not lines:
         return Planned(request, Action.KEEP, request.operation, parameters)
-    change = request.change and request.change(parameters, found)
-    if not change:
+    build_update = request.build_update and request.build_update(parameters, found)
+    if not build_update:
         return Planned(request, Action.DIFFERS, request.operation, parameters, lines)
-    operation, changed = change
+    operation, changed = build_update
     return Planned(request, Action.CHANGE, operation, changed, lines)
 
 
@@ -158,13 +164,13 @@ def up(requests: list[Request], account: Account) -> Iterator[Planned]:
         Where AWS refuses; run again, it goes on from there.
     """
     for request in requests:
-        planned = look(request, account)
+        planned = plan_request(request, account)
         if planned.action in (Action.SEND, Action.CHANGE):
-            if unresolved(planned.parameters):
+            if has_references(planned.parameters):
                 raise CloudError(f"{request.name}: hangs on something that is not there")
             answer = account.send(
-                request.service, planned.operation, planned.parameters, request.patient
+                request.service, planned.operation, planned.parameters, request.retry_codes
             )
             if planned.action == Action.SEND:
-                account.values.update(request.made(answer))
+                account.values.update(request.outputs(answer))
         yield planned

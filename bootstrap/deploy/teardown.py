@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bootstrap.aws.client import Account
-from bootstrap.aws.describe_cluster import list_clusters, tags_of
-from bootstrap.aws.describe_serverless import live_jobs, newest_application
-from bootstrap.aws.request import Ask, Parameters
+from bootstrap.aws.describe_cluster import cluster_tags, list_clusters
+from bootstrap.aws.describe_serverless import active_jobs, newest_application
+from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 from bootstrap.monitor.status import find_schedule
@@ -19,7 +19,7 @@ RETRY_TIMEOUT, PAUSE = 300.0, 5.0
 
 
 @dataclass(frozen=True)
-class Ending:
+class TeardownAction:
     """One thing that ends: what, in words, and the request that ends it."""
 
     what: str
@@ -28,35 +28,39 @@ class Ending:
     parameters: Parameters
 
 
-def endings(names: Names, ask: Ask) -> list[Ending]:
+def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
     """What there is to end, in order: first what would start more.
 
     Whatever the description's mode is now: both a cluster and an application are looked for.
     """
-    found: list[Ending] = []
-    if find_schedule(ask, names):
-        name = names.of("refit")
-        found.append(Ending(f"schedule {name}", "scheduler", "delete_schedule", {"Name": name}))
-    for cluster in _clusters(names, ask):
-        told = f"cluster {cluster['Id']} ({cluster['Status']['State']})"
-        asked = {"JobFlowIds": [cluster["Id"]]}
-        found.append(Ending(told, "emr", "terminate_job_flows", asked))
-    application = newest_application(ask, names.description.name)
+    found: list[TeardownAction] = []
+    if find_schedule(read, names):
+        name = names.prefixed("refit")
+        found.append(
+            TeardownAction(f"schedule {name}", "scheduler", "delete_schedule", {"Name": name})
+        )
+    for cluster in _clusters(names, read):
+        text = f"cluster {cluster['Id']} ({cluster['Status']['State']})"
+        query = {"JobFlowIds": [cluster["Id"]]}
+        found.append(TeardownAction(text, "emr", "terminate_job_flows", query))
+    application = newest_application(read, names.config.name)
     where = {"applicationId": application["id"]} if application else {}
-    if application and _is_ours(names, ask("emr-serverless", "get_application", where)):
-        for job in live_jobs(ask, application["id"]):
+    if application and _has_our_tag(names, read("emr-serverless", "get_application", where)):
+        for job in active_jobs(read, application["id"]):
             if job["state"] == "CANCELLING":
                 continue
-            told = f"job {job.get('name') or job['id']} ({job['state']})"
-            asked = where | {"jobRunId": job["id"]}
-            found.append(Ending(told, "emr-serverless", "cancel_job_run", asked))
-        told = f"application {application['id']} ({application['state']})"
-        found.append(Ending(told, "emr-serverless", "stop_application", where))
-        found.append(Ending(f"{told}: deleted", "emr-serverless", "delete_application", where))
+            text = f"job {job.get('name') or job['id']} ({job['state']})"
+            query = where | {"jobRunId": job["id"]}
+            found.append(TeardownAction(text, "emr-serverless", "cancel_job_run", query))
+        text = f"application {application['id']} ({application['state']})"
+        found.append(TeardownAction(text, "emr-serverless", "stop_application", where))
+        found.append(
+            TeardownAction(f"{text}: deleted", "emr-serverless", "delete_application", where)
+        )
     return found
 
 
-def end(found: list[Ending], account: Account) -> Iterator[Ending]:
+def tear_down(found: list[TeardownAction], account: Account) -> Iterator[TeardownAction]:
     """End one after the other; each is told when it is done.
 
     Raises
@@ -66,19 +70,19 @@ def end(found: list[Ending], account: Account) -> Iterator[Ending]:
     """
     for one in found:
         if one.service == "emr-serverless" and one.operation != "cancel_job_run":
-            _wait(account, one)
+            _wait_until_stopped(account, one)
         account.send(one.service, one.operation, one.parameters)
         yield one
 
 
-def staying(names: Names) -> list[str]:
+def retained_resources(names: Names) -> list[str]:
     """What is left, in words; none of it costs by the hour but what the buckets hold by the month."""
-    made = [
-        f"data bucket {names.data}: images, tables, refits and all that was uploaded; no command deletes it",
-        f"log bucket {names.log}: logs go by themselves after {names.description.storage.log_days} days",
+    result = [
+        f"data bucket {names.data_bucket}: images, tables, refits and all that was uploaded; no command deletes it",
+        f"log bucket {names.log_bucket}: logs go by themselves after {names.config.storage.log_days} days",
     ]
     roles = ["evaluator", "scheduler"]
-    if names.description.mode == "serverless":
+    if names.config.mode == "serverless":
         roles.append("job")
     else:
         roles += ["service", "nodes"]
@@ -86,46 +90,46 @@ def staying(names: Names) -> list[str]:
             "primary",
             "workers",
             "tunnel",
-            *(["service"] if names.description.network.private else []),
+            *(["service"] if names.config.network.private else []),
         ]
-        made.append(f"security groups {', '.join(names.of(one) for one in groups)}")
-        made.append(
-            f"security configuration {names.of('imdsv2')}, instance profile {names.of('nodes')}"
+        result.append(f"security groups {', '.join(names.prefixed(one) for one in groups)}")
+        result.append(
+            f"security configuration {names.prefixed('imdsv2')}, instance profile {names.prefixed('nodes')}"
         )
-    return [*made, f"roles {', '.join(names.of(one) for one in sorted(roles))}"]
+    return [*result, f"roles {', '.join(names.prefixed(one) for one in sorted(roles))}"]
 
 
-def _clusters(names: Names, ask: Ask) -> list[Parameters]:
+def _clusters(names: Names, read: ReadApi) -> list[Parameters]:
     """Live clusters of the description: a schedule may have started several; one of another's making is not ours."""
     found = []
-    for one in list_clusters(ask):
-        if one["Name"] != names.description.name:
+    for one in list_clusters(read):
+        if one["Name"] != names.config.name:
             continue
-        described = ask("emr", "describe_cluster", {"ClusterId": one["Id"]}) or {}
-        if tags_of(described["Cluster"]).get("pomona") == names.description.name:
+        described = read("emr", "describe_cluster", {"ClusterId": one["Id"]}) or {}
+        if cluster_tags(described["Cluster"]).get("pomona") == names.config.name:
             found.append(one)
     return found
 
 
-def _is_ours(names: Names, answer: Parameters | None) -> bool:
+def _has_our_tag(names: Names, answer: Parameters | None) -> bool:
     tags = (answer or {}).get("application", {}).get("tags") or {}
-    return bool(tags.get("pomona") == names.description.name)
+    return bool(tags.get("pomona") == names.config.name)
 
 
-def _wait(account: Account, one: Ending) -> None:
+def _wait_until_stopped(account: Account, one: TeardownAction) -> None:
     """Wait until an application has no jobs, and before it is deleted until it has stopped."""
     deleting = one.operation == "delete_application"
     until = time.monotonic() + RETRY_TIMEOUT
     while True:
-        answer = account.ask("emr-serverless", "get_application", one.parameters) or {}
+        answer = account.read("emr-serverless", "get_application", one.parameters) or {}
         state = answer["application"]["state"]
-        jobs = live_jobs(account.ask, one.parameters["applicationId"])
+        jobs = active_jobs(account.read, one.parameters["applicationId"])
         if not jobs and (not deleting or state in ("CREATED", "STOPPED")):
             return
         if time.monotonic() > until:
-            told = f"{len(jobs)} jobs are not over" if jobs else f"it is {state}"
+            text = f"{len(jobs)} jobs are not over" if jobs else f"it is {state}"
             raise CloudError(
-                f"application {one.parameters['applicationId']}: {told} after {RETRY_TIMEOUT:.0f} s; "
+                f"application {one.parameters['applicationId']}: {text} after {RETRY_TIMEOUT:.0f} s; "
                 "run `pomona cloud down` again in a while"
             )
         time.sleep(PAUSE)

@@ -16,9 +16,14 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from bootstrap.environment.glibc import NODES, ask_for_older, newest_glibc
+from bootstrap.environment.glibc import NODE_GLIBC, lower_glibc_requirements, newest_glibc
 from bootstrap.environment.interpreter import copy_interpreter
-from bootstrap.environment.manifest import TOLD, contents, sources, wanted
+from bootstrap.environment.manifest import (
+    MANIFEST,
+    manifest_lines,
+    required_distributions,
+    source_folders,
+)
 from bootstrap.errors import CloudError
 
 # Loads what a worker loads, but Spark.
@@ -56,17 +61,17 @@ def build_environment(target: Path) -> Path:
         packages = copy_interpreter(root)
         copied = _copy_packages(packages)
         _add_command(root)
-        ask_for_older(root)
+        lower_glibc_requirements(root)
         glibc, file = newest_glibc(root)
-        if glibc > NODES:
+        if glibc > NODE_GLIBC:
             raise CloudError(
-                f"{file} of this machine needs glibc {_dotted(glibc)}, and EMR's nodes have {_dotted(NODES)}: "
+                f"{file} of this machine needs glibc {_dotted(glibc)}, and EMR's nodes have {_dotted(NODE_GLIBC)}: "
                 "make it with `docker build --target environment --output . .`"
             )
-        told = [f"machine {platform.machine()}", f"python {platform.python_version()}"]
-        told += [f"glibc {_dotted(glibc)}"]
-        told += contents(copied)
-        (root / TOLD).write_text("\n".join(told) + "\n")
+        lines = [f"machine {platform.machine()}", f"python {platform.python_version()}"]
+        lines += [f"glibc {_dotted(glibc)}"]
+        lines += manifest_lines(copied)
+        (root / MANIFEST).write_text("\n".join(lines) + "\n")
         _compile_and_try(root)
         _pack(root, Path(scratch) / target.name)
         (Path(scratch) / target.name).replace(target)
@@ -75,7 +80,7 @@ def build_environment(target: Path) -> Path:
 
 def _copy_packages(folder: Path) -> dict[str, str]:
     copied = {}
-    for name, package in wanted().items():
+    for name, package in required_distributions().items():
         copied[name] = package.version
         for file in package.files or ():
             if name == "pomona" and ".dist-info" not in file.parts[0]:
@@ -85,12 +90,12 @@ def _copy_packages(folder: Path) -> dict[str, str]:
             place = folder / file
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(Path(str(file.locate())), place)
-    for source in sources():
+    for source in source_folders():
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, folder / source.name, ignore=ignore, dirs_exist_ok=True)
     # Says where the sources lie on this machine.
-    for told in folder.glob("pomona-*.dist-info/direct_url.json"):
-        told.unlink()
+    for lines in folder.glob("pomona-*.dist-info/direct_url.json"):
+        lines.unlink()
     return copied
 
 

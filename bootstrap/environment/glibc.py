@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: Amazon Linux 2023, on which EMR 7 and 8 run.
-NODES = (2, 34)
+NODE_GLIBC = (2, 34)
 # By version: functions, and the version of theirs that does the same; x86-64's first one, which every glibc has.
-_SAME = {b"GLIBC_2.35": (frozenset({b"hypot"}), b"GLIBC_2.2.5")}
+_EQUIVALENT = {b"GLIBC_2.35": (frozenset({b"hypot"}), b"GLIBC_2.2.5")}
 _ELF64, _X86_64 = b"\x7fELF\x02\x01", 62
 _DYNSYM, _VERSYM, _VERNEED = 11, 0x6FFFFFFF, 0x6FFFFFFE
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _VersionNeed:
     """A version that a file asks of another: where that is written, its number in the file, and its name."""
 
     at: int
@@ -41,7 +41,7 @@ class _Elf:
         self._parts = {header[1]: (header[4], header[5], header[6]) for header in headers}
         self._starts = [header[4] for header in headers]
 
-    def wishes(self) -> Iterator[_Wish]:
+    def version_needs(self) -> Iterator[_VersionNeed]:
         if _VERNEED not in self._parts:
             return
         at, _, strings = self._parts[_VERNEED]
@@ -50,7 +50,7 @@ class _Elf:
             place = at + first
             for _ in range(count):
                 _, _, number, name, step = struct.unpack_from("<IHHII", self.data, place)
-                yield _Wish(place, number, self._text(strings, name))
+                yield _VersionNeed(place, number, self._text(strings, name))
                 place += step
             if not following:
                 return
@@ -85,35 +85,35 @@ class _Elf:
 def newest_glibc(root: Path) -> tuple[tuple[int, int], str]:
     """The newest version that any file below a folder asks for, and the name of such a file."""
     newest = ((2, 0), "")
-    for file in _programs(root):
-        for wish in _Elf(file.read_bytes()).wishes():
-            found = re.fullmatch(rb"GLIBC_(2)\.(\d+)(?:\.\d+)?", wish.name)
+    for file in _elf_files(root):
+        for need in _Elf(file.read_bytes()).version_needs():
+            found = re.fullmatch(rb"GLIBC_(2)\.(\d+)(?:\.\d+)?", need.name)
             if found:
                 newest = max(newest, ((int(found[1]), int(found[2])), file.name))
     return newest
 
 
-def ask_for_older(root: Path) -> None:
+def lower_glibc_requirements(root: Path) -> None:
     """Have the files below a folder ask for an older version of a function where it does the same."""
-    for file in _programs(root):
+    for file in _elf_files(root):
         data = file.read_bytes()
-        changed = _asking_for_older(data)
+        changed = _with_older_versions(data)
         if changed != data:
             file.write_bytes(changed)
 
 
-def _asking_for_older(data: bytes) -> bytes:
+def _with_older_versions(data: bytes) -> bytes:
     if struct.unpack_from("<H", data, 0x12)[0] != _X86_64:
         return data
     elf, changed = _Elf(data), bytearray(data)
-    for wish in elf.wishes():
-        same, older = _SAME.get(wish.name, (frozenset[bytes](), b""))
-        if not same or not elf.functions(wish.number) <= same:
+    for need in elf.version_needs():
+        same, older = _EQUIVALENT.get(need.name, (frozenset[bytes](), b""))
+        if not same or not elf.functions(need.number) <= same:
             continue
         offset = elf.offset_of(older)
         if offset is not None:
-            struct.pack_into("<I", changed, wish.at, _hash(older))
-            struct.pack_into("<I", changed, wish.at + 8, offset)
+            struct.pack_into("<I", changed, need.at, _hash(older))
+            struct.pack_into("<I", changed, need.at + 8, offset)
     return bytes(changed)
 
 
@@ -127,7 +127,7 @@ def _hash(name: bytes) -> int:
     return value
 
 
-def _programs(root: Path) -> Iterator[Path]:
+def _elf_files(root: Path) -> Iterator[Path]:
     for file in sorted(root.rglob("*")):
         if file.is_file() and not file.is_symlink():
             with file.open("rb") as opened:

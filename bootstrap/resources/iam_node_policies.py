@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from bootstrap.config.names import Names
-from bootstrap.resources.iam_policies import Statement, only_below
+from bootstrap.resources.iam_policies import Statement, prefix_condition
 
 
-def node_statements(names: Names) -> list[Statement]:
+def node_policy(names: Names) -> list[Statement]:
     """The nodes: what ingestion, refits and notebooks do."""
-    made = _pipeline_statements(names)
-    if names.description.release == "emr-7.13.0":
-        made.append(
+    result = _pipeline_statements(names)
+    if names.config.release == "emr-7.13.0":
+        result.append(
             Statement(
                 "KeepNotebooks",
                 ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
-                (names.bucket(names.data, "jupyter/*"),),
+                (names.bucket_arn(names.data_bucket, "jupyter/*"),),
                 "JupyterHub keeps its notebooks in the bucket: a cluster's disks end with it",
             )
         )
-    made.append(
+    result.append(
         Statement(
             "SessionManager",
             (
@@ -32,58 +32,58 @@ def node_statements(names: Names) -> list[Statement]:
             "the tunnel without an open port; these actions know no narrower resource",
         )
     )
-    return made
+    return result
 
 
-def job_statements(names: Names) -> list[Statement]:
+def job_policy(names: Names) -> list[Statement]:
     """A job of EMR Serverless: what ingestion and refits do."""
     return _pipeline_statements(names)
 
 
 def _pipeline_statements(names: Names) -> list[Statement]:
     bucket, prefix = names.images
-    lake = names.description.storage.lake
-    made = [
+    lake = names.config.storage.lake
+    result = [
         Statement(
             "ListData",
             ("s3:ListBucket", "s3:GetBucketLocation"),
-            (names.bucket(names.data),),
+            (names.bucket_arn(names.data_bucket),),
             "the stream lists images, Delta lists its log",
         ),
         Statement(
             "ReadImages",
             ("s3:GetObject",),
-            (names.bucket(bucket, f"{prefix}*"),),
+            (names.bucket_arn(bucket, f"{prefix}*"),),
             "images are read, and never changed",
         ),
         Statement(
             "ReadFiles",
             ("s3:GetObject",),
-            (names.bucket(names.data, "pomona/*"),),
+            (names.bucket_arn(names.data_bucket, "pomona/*"),),
             "environment, scripts and jar are fetched at start",
         ),
         Statement(
             "WriteLake",
             ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
-            (names.bucket(names.data, f"{lake}*"),),
+            (names.bucket_arn(names.data_bucket, f"{lake}*"),),
             "tables, checkpoints, lease and refits; deleting is what ends a lease or a temporary file",
         ),
         Statement(
             "WriteLogs",
             ("s3:PutObject",),
-            (names.bucket(names.log, "emr/*"),),
+            (names.bucket_arn(names.log_bucket, "emr/*"),),
             "logs are written, and cannot be read or removed by who wrote them",
         ),
     ]
-    if bucket != names.data:
-        made.insert(
+    if bucket != names.data_bucket:
+        result.insert(
             1,
             Statement(
                 "ListImages",
                 ("s3:ListBucket", "s3:GetBucketLocation"),
-                (names.bucket(bucket),),
+                (names.bucket_arn(bucket),),
                 "the images lie in a bucket of their own, of which the rest is not shown",
-                only_below(prefix) if prefix else {},
+                prefix_condition(prefix) if prefix else {},
             ),
         )
-    return made
+    return result

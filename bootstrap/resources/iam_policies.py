@@ -24,56 +24,56 @@ class Statement:
     why: str
     condition: Parameters = field(default_factory=dict)
 
-    def document(self) -> Parameters:
+    def policy_document(self) -> Parameters:
         """The statement as IAM takes it."""
-        made: Parameters = {
+        result: Parameters = {
             "Sid": self.sid,
             "Effect": "Allow",
             "Action": list(self.actions),
             "Resource": list(self.resources),
         }
-        return made | ({"Condition": self.condition} if self.condition else {})
+        return result | ({"Condition": self.condition} if self.condition else {})
 
 
-def document(statements: list[Statement]) -> Parameters:
+def policy_document(statements: list[Statement]) -> Parameters:
     """A policy."""
     return {
         "Version": "2012-10-17",
-        "Statement": [statement.document() for statement in statements],
+        "Statement": [statement.policy_document() for statement in statements],
     }
 
 
-def comparable_policy(told: Any) -> Any:
+def normalize_policy(patterns: Any) -> Any:
     """A policy in the one form in which two that mean the same are equal.
 
     AWS may answer a text for a list of one, lists in another order, and text of JSON for a document.
     """
-    if isinstance(told, str) and told.startswith("{"):
-        told = json.loads(told)
-    if isinstance(told, dict):
-        return {key: comparable_policy(value) for key, value in told.items()}
-    if isinstance(told, list):
-        inner = [comparable_policy(one) for one in told]
+    if isinstance(patterns, str) and patterns.startswith("{"):
+        patterns = json.loads(patterns)
+    if isinstance(patterns, dict):
+        return {key: normalize_policy(value) for key, value in patterns.items()}
+    if isinstance(patterns, list):
+        inner = [normalize_policy(one) for one in patterns]
         return inner[0] if len(inner) == 1 else sorted(inner, key=lambda one: json.dumps(one))
-    return told
+    return patterns
 
 
-def service_statements(names: Names) -> list[Statement]:
+def service_policy(names: Names) -> list[Statement]:
     """EMR's service role, beside `EMR_SERVICE_POLICY`."""
     return [
         Statement(
             "PassNodes",
             ("iam:PassRole",),
-            (names.role("nodes"),),
+            (names.role_arn("nodes"),),
             "EMR gives the nodes their role, and no other role to anything",
-            {"StringEquals": {"iam:PassedToService": ec2(names)}},
+            {"StringEquals": {"iam:PassedToService": ec2_service(names)}},
         )
     ]
 
 
-def scheduler_statements(names: Names) -> list[Statement]:
+def scheduler_policy(names: Names) -> list[Statement]:
     """EventBridge Scheduler, which starts refits."""
-    if names.description.mode == "serverless":
+    if names.config.mode == "serverless":
         return [
             Statement(
                 "StartRefit",
@@ -84,26 +84,26 @@ def scheduler_statements(names: Names) -> list[Statement]:
             Statement(
                 "PassJob",
                 ("iam:PassRole",),
-                (names.role("job"),),
+                (names.role_arn("job"),),
                 "the job runs as its own role",
                 {"StringEquals": {"iam:PassedToService": "emr-serverless.amazonaws.com"}},
             ),
         ]
-    if not names.description.endless:
-        return _starting_clusters(names)
+    if not names.config.is_streaming:
+        return _start_clusters_policy(names)
     return [
         Statement(
             "AddRefit",
             ("elasticmapreduce:AddJobFlowSteps",),
             (names.arn("elasticmapreduce", "cluster/*"),),
             "a refit is a step of a cluster of this description, a cloned one too",
-            {"StringEquals": {"elasticmapreduce:ResourceTag/pomona": names.description.name}},
+            {"StringEquals": {"elasticmapreduce:ResourceTag/pomona": names.config.name}},
         )
     ]
 
 
-def _starting_clusters(names: Names) -> list[Statement]:
-    tagged = {"StringEquals": {"aws:RequestTag/pomona": names.description.name}}
+def _start_clusters_policy(names: Names) -> list[Statement]:
+    tagged = {"StringEquals": {"aws:RequestTag/pomona": names.config.name}}
     return [
         Statement(
             "StartCluster",
@@ -115,31 +115,31 @@ def _starting_clusters(names: Names) -> list[Statement]:
         Statement(
             "PassService",
             ("iam:PassRole",),
-            (names.role("service"),),
+            (names.role_arn("service"),),
             "EMR acts as its own role",
             {"StringEquals": {"iam:PassedToService": "elasticmapreduce.amazonaws.com"}},
         ),
         Statement(
             "PassNodes",
             ("iam:PassRole",),
-            (names.role("nodes"),),
+            (names.role_arn("nodes"),),
             "the nodes act as theirs",
-            {"StringEquals": {"iam:PassedToService": ec2(names)}},
+            {"StringEquals": {"iam:PassedToService": ec2_service(names)}},
         ),
     ]
 
 
-def evaluator_statements(names: Names) -> list[Statement]:
+def evaluator_policy(names: Names) -> list[Statement]:
     """Who evaluates: lists and reads images and lake, and nothing else."""
     bucket, prefix = names.images
-    lake = names.description.storage.lake
-    if bucket == names.data:
-        listed = [((names.bucket(bucket),), only_below(prefix, lake), "")]
+    lake = names.config.storage.lake
+    if bucket == names.data_bucket:
+        listed = [((names.bucket_arn(bucket),), prefix_condition(prefix, lake), "")]
     else:
-        condition = only_below(prefix) if prefix else {}
+        condition = prefix_condition(prefix) if prefix else {}
         listed = [
-            ((names.bucket(names.data),), only_below(lake), ""),
-            ((names.bucket(bucket),), condition, "Images"),
+            ((names.bucket_arn(names.data_bucket),), prefix_condition(lake), ""),
+            ((names.bucket_arn(bucket),), condition, "Images"),
         ]
     lists = [
         Statement(
@@ -156,24 +156,27 @@ def evaluator_statements(names: Names) -> list[Statement]:
         Statement(
             "Locate",
             ("s3:GetBucketLocation",),
-            (names.bucket(names.data),),
+            (names.bucket_arn(names.data_bucket),),
             "readers ask in which region a bucket is",
         ),
         Statement(
             "ReadData",
             ("s3:GetObject",),
-            (names.bucket(bucket, f"{prefix}*"), names.bucket(names.data, f"{lake}*")),
+            (
+                names.bucket_arn(bucket, f"{prefix}*"),
+                names.bucket_arn(names.data_bucket, f"{lake}*"),
+            ),
             "results, and the images they were made of; not the logs, and no writing anywhere",
         ),
     ]
 
 
-def only_below(*prefixes: str) -> Parameters:
+def prefix_condition(*prefixes: str) -> Parameters:
     """The condition that a listing asks for nothing but what lies below these prefixes."""
-    told = [each for prefix in prefixes for each in (prefix.rstrip("/"), f"{prefix}*")]
-    return {"StringLike": {"s3:prefix": told}}
+    patterns = [each for prefix in prefixes for each in (prefix.rstrip("/"), f"{prefix}*")]
+    return {"StringLike": {"s3:prefix": patterns}}
 
 
-def ec2(names: Names) -> str:
+def ec2_service(names: Names) -> str:
     """EC2 as IAM knows it, which in China has another name."""
     return "ec2.amazonaws.com.cn" if names.partition == "aws-cn" else "ec2.amazonaws.com"

@@ -4,52 +4,57 @@ from __future__ import annotations
 
 import json
 
-from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
-from bootstrap.resources import (
-    iam_node_policies as working,
+from bootstrap.resources.iam_node_policies import job_policy, node_policy
+from bootstrap.resources.iam_policies import (
+    EMR_SERVICE_POLICY,
+    Statement,
+    evaluator_policy,
+    normalize_policy,
+    policy_document,
+    scheduler_policy,
+    service_policy,
 )
-from bootstrap.resources import (
-    iam_policies as policies,
+from bootstrap.resources.iam_trust_policies import (
+    ec2_trust_policy,
+    evaluator_trust_policy,
+    service_trust_policy,
 )
-from bootstrap.resources import (
-    iam_trust_policies as trusts,
-)
-from bootstrap.resources.iam_policies import Statement, comparable_policy
 
-_GONE = ("NoSuchEntity",)
+_NOT_FOUND_CODES = ("NoSuchEntity",)
 
 
-def access_requests(names: Names) -> list[Request]:
+def role_requests(names: Names) -> list[Request]:
     """Requests for the roles of a cluster or of EMR Serverless, and for the evaluator."""
     evaluator = _role(
         names,
         "evaluator",
-        trusts.evaluator_trust(names),
-        policies.evaluator_statements(names),
+        evaluator_trust_policy(names),
+        evaluator_policy(names),
         "reads results, and nothing else",
     )
-    if names.description.mode == "serverless":
+    if names.config.mode == "serverless":
         source = names.arn("emr-serverless", "/applications/*")
-        trust = trusts.trust("emr-serverless.amazonaws.com", names, source)
+        trust = service_trust_policy("emr-serverless.amazonaws.com", names, source)
         why = "what ingestion and refits may do"
-        job = _role(names, "job", trust, working.job_statements(names), why)
+        job = _role(names, "job", trust, job_policy(names), why)
         return [*_linked("ops.emr-serverless.amazonaws.com"), *job, *evaluator]
-    trust = trusts.trust(
+    trust = service_trust_policy(
         "elasticmapreduce.amazonaws.com", names, names.arn("elasticmapreduce", "*")
     )
     why = "EMR starts and ends nodes by it"
-    spot = names.description.limits.nodes > names.description.limits.core
+    spot = names.config.limits.nodes > names.config.limits.core
     return [
         *_linked("elasticmapreduce.amazonaws.com"),
         *(_linked("spot.amazonaws.com") if spot else ()),
-        *_role(names, "service", trust, policies.service_statements(names), why),
-        _attached(names, "service", policies.EMR_SERVICE_POLICY),
+        *_role(names, "service", trust, service_policy(names), why),
+        _attached(names, "service", EMR_SERVICE_POLICY),
         *_role(
             names,
             "nodes",
-            trusts.ec2_trust(names),
-            working.node_statements(names),
+            ec2_trust_policy(names),
+            node_policy(names),
             "what the nodes may do",
         ),
         *_profile(names),
@@ -60,30 +65,32 @@ def access_requests(names: Names) -> list[Request]:
 def scheduler_requests(names: Names) -> list[Request]:
     """Requests for the role that starts refits."""
     source = names.arn("scheduler", "schedule-group/default")
-    trust = trusts.trust("scheduler.amazonaws.com", names, source)
-    statements = policies.scheduler_statements(names)
+    trust = service_trust_policy("scheduler.amazonaws.com", names, source)
+    statements = scheduler_policy(names)
     return _role(names, "scheduler", trust, statements, "starts refits, and nothing else")
 
 
 def _role(
     names: Names, what: str, trust: Parameters, statements: list[Statement], why: str
 ) -> list[Request]:
-    name, policy = names.of(what), policies.document(statements)
+    name, policy = names.prefixed(what), policy_document(statements)
 
-    def retrust(_parameters: Parameters, _found: Found) -> tuple[str, Parameters]:
+    def retrust(_parameters: Parameters, _found: CurrentState) -> tuple[str, Parameters]:
         document = json.dumps(trust)
         return "update_assume_role_policy", {"RoleName": name, "PolicyDocument": document}
 
-    def role(ask: Ask) -> Found | None:
-        answer = ask("iam", "get_role", {"RoleName": name}, _GONE)
+    def role(read: ReadApi) -> CurrentState | None:
+        answer = read("iam", "get_role", {"RoleName": name}, _NOT_FOUND_CODES)
         return (
-            Found(comparable_policy(answer["Role"]["AssumeRolePolicyDocument"])) if answer else None
+            CurrentState(normalize_policy(answer["Role"]["AssumeRolePolicyDocument"]))
+            if answer
+            else None
         )
 
-    def inline(ask: Ask) -> Found | None:
-        asked = {"RoleName": name, "PolicyName": "pomona"}
-        answer = ask("iam", "get_role_policy", asked, _GONE)
-        return Found(comparable_policy(answer["PolicyDocument"])) if answer else None
+    def inline(read: ReadApi) -> CurrentState | None:
+        query = {"RoleName": name, "PolicyName": "pomona"}
+        answer = read("iam", "get_role_policy", query, _NOT_FOUND_CODES)
+        return CurrentState(normalize_policy(answer["PolicyDocument"])) if answer else None
 
     return [
         Request(
@@ -94,12 +101,12 @@ def _role(
                 "RoleName": name,
                 "AssumeRolePolicyDocument": json.dumps(trust),
                 "Description": f"Pomona: {why}",
-                "Tags": [{"Key": "pomona", "Value": names.description.name}],
+                "Tags": [{"Key": "pomona", "Value": names.config.name}],
             },
             why=why,
-            look=role,
-            wanted=comparable_policy(trust),
-            change=retrust,
+            find_current=role,
+            desired=normalize_policy(trust),
+            build_update=retrust,
         ),
         Request(
             name=f"role {name}: policy",
@@ -111,20 +118,20 @@ def _role(
                 "PolicyDocument": json.dumps(policy),
             },
             why=", ".join(statement.sid for statement in statements),
-            look=inline,
-            wanted=comparable_policy(policy),
-            change=put_again("put_role_policy"),
+            find_current=inline,
+            desired=normalize_policy(policy),
+            build_update=overwrite_with("put_role_policy"),
         ),
     ]
 
 
 def _attached(names: Names, what: str, policy: str) -> Request:
-    name, arn = names.of(what), f"arn:{names.partition}:iam::aws:policy/{policy}"
+    name, arn = names.prefixed(what), f"arn:{names.partition}:iam::aws:policy/{policy}"
 
-    def look(ask: Ask) -> Found | None:
-        answer = ask("iam", "list_attached_role_policies", {"RoleName": name}, _GONE)
+    def find_current(read: ReadApi) -> CurrentState | None:
+        answer = read("iam", "list_attached_role_policies", {"RoleName": name}, _NOT_FOUND_CODES)
         attached = answer["AttachedPolicies"] if answer else []
-        return Found(True) if any(one["PolicyArn"] == arn for one in attached) else None
+        return CurrentState(True) if any(one["PolicyArn"] == arn for one in attached) else None
 
     return Request(
         name=f"role {name}: Amazon's policy",
@@ -132,21 +139,23 @@ def _attached(names: Names, what: str, policy: str) -> Request:
         operation="attach_role_policy",
         parameters={"RoleName": name, "PolicyArn": arn},
         why="what EMR needs in EC2, and only on what carries its tag",
-        look=look,
+        find_current=find_current,
     )
 
 
 def _profile(names: Names) -> list[Request]:
-    name = names.of("nodes")
+    name = names.prefixed("nodes")
 
-    def profile(ask: Ask) -> Parameters | None:
-        answer = ask("iam", "get_instance_profile", {"InstanceProfileName": name}, _GONE)
+    def profile(read: ReadApi) -> Parameters | None:
+        answer = read(
+            "iam", "get_instance_profile", {"InstanceProfileName": name}, _NOT_FOUND_CODES
+        )
         return answer and answer["InstanceProfile"]
 
-    def holds(ask: Ask) -> Found | None:
-        found = profile(ask)
+    def holds(read: ReadApi) -> CurrentState | None:
+        found = profile(read)
         roles = [role["RoleName"] for role in found["Roles"]] if found else []
-        return Found(roles) if roles else None
+        return CurrentState(roles) if roles else None
 
     return [
         Request(
@@ -155,7 +164,7 @@ def _profile(names: Names) -> list[Request]:
             operation="create_instance_profile",
             parameters={"InstanceProfileName": name},
             why="EC2 hands a role to a node through a profile",
-            look=lambda ask: Found(True) if profile(ask) else None,
+            find_current=lambda read: CurrentState(True) if profile(read) else None,
         ),
         Request(
             name=f"instance profile {name}: role",
@@ -163,8 +172,8 @@ def _profile(names: Names) -> list[Request]:
             operation="add_role_to_instance_profile",
             parameters={"InstanceProfileName": name, "RoleName": name},
             why="the role of the nodes",
-            look=holds,
-            wanted=[name],
+            find_current=holds,
+            desired=[name],
         ),
     ]
 
@@ -172,10 +181,10 @@ def _profile(names: Names) -> list[Request]:
 def _linked(service: str) -> list[Request]:
     """A role that AWS makes for its own service, once an account."""
 
-    def look(ask: Ask) -> Found | None:
-        asked = {"PathPrefix": f"/aws-service-role/{service}/"}
-        answer = ask("iam", "list_roles", asked)
-        return Found(True) if answer and answer["Roles"] else None
+    def find_current(read: ReadApi) -> CurrentState | None:
+        query = {"PathPrefix": f"/aws-service-role/{service}/"}
+        answer = read("iam", "list_roles", query)
+        return CurrentState(True) if answer and answer["Roles"] else None
 
     return [
         Request(
@@ -184,6 +193,6 @@ def _linked(service: str) -> list[Request]:
             operation="create_service_linked_role",
             parameters={"AWSServiceName": service},
             why="AWS's own role for the service, which a new account lacks",
-            look=look,
+            find_current=find_current,
         )
     ]

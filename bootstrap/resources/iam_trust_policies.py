@@ -6,10 +6,10 @@ from typing import Any
 
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.resources.iam_policies import ec2
+from bootstrap.resources.iam_policies import ec2_service
 
 
-def trust(service: str, names: Names, source: str) -> Parameters:
+def service_trust_policy(service: str, names: Names, source: str) -> Parameters:
     """Who may take a role: one service of AWS, and only on behalf of this account."""
     condition: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": names.account}}
     if source:
@@ -27,21 +27,21 @@ def trust(service: str, names: Names, source: str) -> Parameters:
     }
 
 
-def ec2_trust(names: Names) -> Parameters:
+def ec2_trust_policy(names: Names) -> Parameters:
     """The nodes take their role through EC2, which passes no condition on."""
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": {"Service": ec2(names)},
+                "Principal": {"Service": ec2_service(names)},
                 "Action": "sts:AssumeRole",
             }
         ],
     }
 
 
-def evaluator_trust(names: Names) -> Parameters:
+def evaluator_trust_policy(names: Names) -> Parameters:
     """Those named in the description; nobody named: whom the account's own policies let."""
     own = f"arn:{names.partition}:iam::{names.account}:root"
     return {
@@ -49,7 +49,7 @@ def evaluator_trust(names: Names) -> Parameters:
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": {"AWS": list(names.description.evaluator.principals) or [own]},
+                "Principal": {"AWS": list(names.config.evaluator.principals) or [own]},
                 "Action": "sts:AssumeRole",
             }
         ],

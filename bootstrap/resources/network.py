@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bootstrap.aws.request import Ask, Found, Parameters, Request
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
 from bootstrap.config.names import Names
-from bootstrap.errors import CloudError, UnknownYetError
+from bootstrap.errors import CloudError, UnresolvedReferenceError
 from bootstrap.resources.iam_policies import FOR_EMR
 
 
 def network_requests(names: Names) -> list[Request]:
     """Requests for the subnet and the security groups of a cluster."""
-    network = names.description.network
-    requests = [_subnet(names), _tagged(names)]
+    network = names.config.network
+    requests = [_subnet(names), _tag_subnet(names)]
     groups = {
         "primary": "the primary node; EMR adds what it needs itself",
         "workers": "core and task nodes; EMR adds what it needs itself",
@@ -20,46 +20,48 @@ def network_requests(names: Names) -> list[Request]:
     if network.private:
         groups["service"] = "how EMR reaches nodes without public addresses"
     requests += [_group(names, what, why) for what, why in groups.items()]
-    requests += [_open(cidr) for cidr in network.ssh_from]
-    return [*requests, _closed(names)]
+    requests += [_allow_ssh(cidr) for cidr in network.ssh_from]
+    return [*requests, _revoke_other_rules(names)]
 
 
 def _subnet(names: Names) -> Request:
-    subnet = names.description.network.subnet
-    asked: Parameters = {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
+    subnet = names.config.network.subnet
+    query: Parameters = {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
     if subnet:
-        asked = {"Filters": [{"Name": "subnet-id", "Values": [subnet]}]}
+        query = {"Filters": [{"Name": "subnet-id", "Values": [subnet]}]}
 
-    def look(ask: Ask) -> Found:
-        answer = ask("ec2", "describe_subnets", asked)
+    def find_current(read: ReadApi) -> CurrentState:
+        answer = read("ec2", "describe_subnets", query)
         subnets = sorted((answer or {})["Subnets"], key=lambda one: str(one["AvailabilityZone"]))
         if not subnets:
-            told = f"no subnet {subnet}" if subnet else "no default VPC"
+            problem = f"no subnet {subnet}" if subnet else "no default VPC"
             raise CloudError(
-                f"{told} in {names.description.region}: name one of yours in [network] subnet"
+                f"{problem} in {names.config.region}: name one of yours in [network] subnet"
             )
         found = subnets[0]
-        return Found(True, {"subnet.SubnetId": found["SubnetId"], "subnet.VpcId": found["VpcId"]})
+        return CurrentState(
+            True, {"subnet.SubnetId": found["SubnetId"], "subnet.VpcId": found["VpcId"]}
+        )
 
     return Request(
         name="subnet",
         service="ec2",
         operation="describe_subnets",
-        parameters=asked,
+        parameters=query,
         why="the nodes stand in it; unless one is named, the default VPC's first",
-        look=look,
+        find_current=find_current,
     )
 
 
-def _tagged(names: Names) -> Request:
-    def look(ask: Ask) -> Found | None:
+def _tag_subnet(names: Names) -> Request:
+    def find_current(read: ReadApi) -> CurrentState | None:
         filters = [
             {"Name": "resource-id", "Values": ["${subnet.SubnetId}"]},
             {"Name": "key", "Values": [FOR_EMR["Key"]]},
         ]
-        answer = ask("ec2", "describe_tags", {"Filters": filters})
+        answer = read("ec2", "describe_tags", {"Filters": filters})
         tags = answer["Tags"] if answer else []
-        return Found(True) if any(tag["Value"] == FOR_EMR["Value"] for tag in tags) else None
+        return CurrentState(True) if any(tag["Value"] == FOR_EMR["Value"] for tag in tags) else None
 
     return Request(
         name="subnet: tag",
@@ -67,23 +69,23 @@ def _tagged(names: Names) -> Request:
         operation="create_tags",
         parameters={"Resources": ["${subnet.SubnetId}"], "Tags": [FOR_EMR]},
         why="EMR's service role may start nodes only in subnets that carry it",
-        look=look,
+        find_current=find_current,
     )
 
 
 def _group(names: Names, what: str, why: str) -> Request:
-    name = names.of(what)
+    name = names.prefixed(what)
 
-    def look(ask: Ask) -> Found | None:
+    def find_current(read: ReadApi) -> CurrentState | None:
         filters = [
             {"Name": "group-name", "Values": [name]},
             {"Name": "vpc-id", "Values": ["${subnet.VpcId}"]},
         ]
-        answer = ask("ec2", "describe_security_groups", {"Filters": filters})
+        answer = read("ec2", "describe_security_groups", {"Filters": filters})
         groups = answer["SecurityGroups"] if answer else []
-        return Found(True, {f"{what}.GroupId": groups[0]["GroupId"]}) if groups else None
+        return CurrentState(True, {f"{what}.GroupId": groups[0]["GroupId"]}) if groups else None
 
-    tags = [FOR_EMR, {"Key": "pomona", "Value": names.description.name}]
+    tags = [FOR_EMR, {"Key": "pomona", "Value": names.config.name}]
     return Request(
         name=f"security group {name}",
         service="ec2",
@@ -95,36 +97,36 @@ def _group(names: Names, what: str, why: str) -> Request:
             "TagSpecifications": [{"ResourceType": "security-group", "Tags": tags}],
         },
         why=why,
-        look=look,
-        made=lambda answer: {f"{what}.GroupId": answer["GroupId"]},
+        find_current=find_current,
+        outputs=lambda answer: {f"{what}.GroupId": answer["GroupId"]},
     )
 
 
-def _open(cidr: str) -> Request:
-    def look(ask: Ask) -> Found | None:
-        return Found(True) if cidr in _sources(_rules(ask)) else None
+def _allow_ssh(cidr: str) -> Request:
+    def find_current(read: ReadApi) -> CurrentState | None:
+        return CurrentState(True) if cidr in _sources(_rules(read)) else None
 
     return Request(
         name=f"tunnel: from {cidr}",
         service="ec2",
         operation="authorize_security_group_ingress",
-        parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": [_ssh(cidr)]},
+        parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": [_ssh_permission(cidr)]},
         why="SSH to the primary node, from there alone",
-        look=look,
+        find_current=find_current,
     )
 
 
-def _closed(names: Names) -> Request:
+def _revoke_other_rules(names: Names) -> Request:
     """Takes away what the description does not name, or no longer."""
-    wanted = set(names.description.network.ssh_from)
+    desired = set(names.config.network.ssh_from)
 
     def others(rules: list[Parameters]) -> list[Parameters]:
-        return [rule for rule in rules if not (_is_ssh(rule) and _sources([rule]) <= wanted)]
+        return [rule for rule in rules if not (_is_ssh(rule) and _sources([rule]) <= desired)]
 
-    def look(ask: Ask) -> Found:
-        return Found(others(_rules(ask)))
+    def find_current(read: ReadApi) -> CurrentState:
+        return CurrentState(others(_rules(read)))
 
-    def revoke(parameters: Parameters, found: Found) -> tuple[str, Parameters]:
+    def revoke(parameters: Parameters, found: CurrentState) -> tuple[str, Parameters]:
         return "revoke_security_group_ingress", parameters | {"IpPermissions": found.current}
 
     return Request(
@@ -133,18 +135,18 @@ def _closed(names: Names) -> Request:
         operation="revoke_security_group_ingress",
         parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": []},
         why="rules that the description does not name are taken away",
-        look=look,
-        wanted=[],
-        change=revoke,
+        find_current=find_current,
+        desired=[],
+        build_update=revoke,
     )
 
 
-def _rules(ask: Ask) -> list[Parameters]:
+def _rules(read: ReadApi) -> list[Parameters]:
     """The rules by which the tunnel's group lets in, one source each."""
-    asked = {"GroupIds": ["${tunnel.GroupId}"]}
+    query = {"GroupIds": ["${tunnel.GroupId}"]}
     try:
-        answer = ask("ec2", "describe_security_groups", asked, ("InvalidGroup.NotFound",))
-    except UnknownYetError:  # a group that is still to be made has no rules
+        answer = read("ec2", "describe_security_groups", query, ("InvalidGroup.NotFound",))
+    except UnresolvedReferenceError:  # a group that is still to be made has no rules
         return []
     rules = []
     for rule in answer["SecurityGroups"][0]["IpPermissions"] if answer else []:
@@ -164,6 +166,6 @@ def _sources(rules: list[Parameters]) -> set[str]:
     return set(ranges)
 
 
-def _ssh(cidr: str) -> Parameters:
+def _ssh_permission(cidr: str) -> Parameters:
     source = {"CidrIp": cidr, "Description": "Pomona - tunnel"}
     return {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [source]}

@@ -5,42 +5,42 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bootstrap.aws.request import Ask, Found, Parameters, Request, put_again
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.serverless import start_job_run
-from bootstrap.resources.steps import ingest_step, refit_step, refit_words
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.steps import ingest_step, refit_arguments, refit_step
+from bootstrap.resources.uploads import UploadLocations
 
 
-def create_schedule(names: Names, places: Places, expression: str) -> Parameters:
+def create_schedule(names: Names, locations: UploadLocations, expression: str) -> Parameters:
     """The request that makes the schedule."""
-    target, call = _call(names, places)
+    target, call = _call(names, locations)
     return {
-        "Name": names.of("refit"),
+        "Name": names.prefixed("refit"),
         "ScheduleExpression": expression,
         "ScheduleExpressionTimezone": "UTC",
         "FlexibleTimeWindow": {"Mode": "OFF"},
         "State": "ENABLED",
         "Target": {
             "Arn": f"arn:{names.partition}:scheduler:::aws-sdk:{target}",
-            "RoleArn": names.role("scheduler"),
+            "RoleArn": names.role_arn("scheduler"),
             "Input": json.dumps(call),
             "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
         },
     }
 
 
-def schedule_requests(names: Names, places: Places) -> list[Request]:
+def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]:
     """The request for the schedule."""
-    assert names.description.schedule is not None
-    request = create_schedule(names, places, names.description.schedule)
+    assert names.config.schedule is not None
+    request = create_schedule(names, locations, names.config.schedule)
 
-    def look(ask: Ask) -> Found | None:
-        answer = ask(
+    def find_current(read: ReadApi) -> CurrentState | None:
+        answer = read(
             "scheduler", "get_schedule", {"Name": request["Name"]}, ("ResourceNotFoundException",)
         )
-        return Found(answer) if answer else None
+        return CurrentState(answer) if answer else None
 
     return [
         Request(
@@ -49,26 +49,26 @@ def schedule_requests(names: Names, places: Places) -> list[Request]:
             operation="create_schedule",
             parameters=request,
             why="starts a refit; one that finds nothing new ends at once",
-            look=look,
-            wanted=request,
-            change=put_again("update_schedule"),
-            patient=("ValidationException",),
+            find_current=find_current,
+            desired=request,
+            build_update=overwrite_with("update_schedule"),
+            retry_codes=("ValidationException",),
         )
     ]
 
 
-def _call(names: Names, places: Places) -> tuple[str, Parameters]:
+def _call(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
     """Which operation the schedule calls, and with what; its names begin with a capital, whatever the API's do."""
-    d = names.description
+    d = names.config
     if d.mode == "serverless":
-        job = start_job_run(names, places, "refit", refit_words(names))
+        job = start_job_run(names, locations, "refit", refit_arguments(names))
         token = {"ClientToken": "<aws.scheduler.execution-id>"}
         return "emrserverless:startJobRun", _capitals(job) | token
-    if d.endless:
-        steps = [refit_step(names, places)]
+    if d.is_streaming:
+        steps = [refit_step(names, locations)]
         return "emr:addJobFlowSteps", {"JobFlowId": "${cluster.JobFlowId}", "Steps": steps}
-    steps = [ingest_step(names, places), refit_step(names, places)]
-    return "emr:runJobFlow", run_job_flow(names, places) | {"Steps": steps}
+    steps = [ingest_step(names, locations), refit_step(names, locations)]
+    return "emr:runJobFlow", run_job_flow(names, locations) | {"Steps": steps}
 
 
 def _capitals(value: Any) -> Any:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bootstrap.aws.describe_serverless import THERE
-from bootstrap.aws.request import Ask, Found, Parameters, Request
+from bootstrap.aws.describe_serverless import EXISTING_STATES
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
 from bootstrap.config.names import Names
-from bootstrap.resources.steps import ingest_words, serverless_driver
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.steps import ingest_arguments, serverless_driver
+from bootstrap.resources.uploads import UploadLocations
 
 #: States in which EMR Serverless lets an application be changed.
-_AT_REST = ("CREATED", "STOPPED")
-_LIVE = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
+_CHANGEABLE_STATES = ("CREATED", "STOPPED")
+_LIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
 
 
 def create_application(names: Names) -> Parameters:
     """The request that makes the application; its limits are those of as many nodes of 4 vCPU and 16 GB."""
-    d = names.description
+    d = names.config
     return {
         "name": d.name,
         "releaseLabel": d.release,
@@ -34,7 +34,7 @@ def create_application(names: Names) -> Parameters:
     }
 
 
-def comparable(application: Parameters) -> Parameters:
+def normalize_application(application: Parameters) -> Parameters:
     """What counts of an application; its limits as numbers, which AWS may write otherwise than they were sent."""
     limits = application.get("maximumCapacity") or {}
     return {
@@ -48,9 +48,9 @@ def comparable(application: Parameters) -> Parameters:
     }
 
 
-def _update_at_rest(application: Parameters, found: Found) -> tuple[str, Parameters] | None:
+def _update_at_rest(application: Parameters, found: CurrentState) -> tuple[str, Parameters] | None:
     """The request that changes an application; none while it runs, which EMR Serverless refuses."""
-    if found.current["state"] not in _AT_REST:
+    if found.current["state"] not in _CHANGEABLE_STATES:
         return None
     changeable = ("releaseLabel", "maximumCapacity", "autoStopConfiguration")
     changed = {key: application[key] for key in changeable}
@@ -58,7 +58,9 @@ def _update_at_rest(application: Parameters, found: Found) -> tuple[str, Paramet
     return "update_application", where | changed
 
 
-def start_job_run(names: Names, places: Places, what: str, words: list[str]) -> Parameters:
+def start_job_run(
+    names: Names, locations: UploadLocations, what: str, arguments: list[str]
+) -> Parameters:
     """The request that starts a job.
 
     Parameters
@@ -72,52 +74,52 @@ def start_job_run(names: Names, places: Places, what: str, words: list[str]) -> 
     """
     return {
         "applicationId": "${application.applicationId}",
-        "name": names.of(what),
-        "executionRoleArn": names.role("job"),
-        "jobDriver": serverless_driver(names, places, words),
+        "name": names.prefixed(what),
+        "executionRoleArn": names.role_arn("job"),
+        "jobDriver": serverless_driver(names, locations, arguments),
         "configurationOverrides": {
             "monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": names.log_uri}}
         },
-        "tags": {"pomona": names.description.name},
+        "tags": {"pomona": names.config.name},
     }
 
 
-def ingest_job(names: Names, places: Places) -> Parameters:
+def ingest_job(names: Names, locations: UploadLocations) -> Parameters:
     """The job that takes images in: a stream is started again after a failure, without an end."""
-    job = start_job_run(names, places, "ingest", ingest_words(names))
-    if names.description.endless:
-        retries = {"maxFailedAttemptsPerHour": names.description.ingest.restarts_an_hour}
+    job = start_job_run(names, locations, "ingest", ingest_arguments(names))
+    if names.config.is_streaming:
+        retries = {"maxFailedAttemptsPerHour": names.config.ingest.restarts_an_hour}
         return job | {"mode": "STREAMING", "retryPolicy": retries, "executionTimeoutMinutes": 0}
     return job | {"mode": "BATCH", "retryPolicy": {"maxAttempts": 3}}
 
 
-def serverless_requests(names: Names, places: Places) -> list[Request]:
+def serverless_requests(names: Names, locations: UploadLocations) -> list[Request]:
     """Requests for the application and the job of the ingestion."""
-    application, job = create_application(names), ingest_job(names, places)
+    application, job = create_application(names), ingest_job(names, locations)
 
-    def look(ask: Ask) -> Found | None:
-        answer = ask("emr-serverless", "list_applications", {"states": THERE}) or {}
+    def find_current(read: ReadApi) -> CurrentState | None:
+        answer = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
         found = [one for one in answer["applications"] if one["name"] == application["name"]]
         if not found:
             return None
         where = {"applicationId": found[0]["id"]}
-        answer = ask("emr-serverless", "get_application", where) or {}
-        told = answer["application"]
+        answer = read("emr-serverless", "get_application", where) or {}
+        current = answer["application"]
         values = {"application.applicationId": found[0]["id"]}
-        return Found(comparable(told) | {"state": told["state"]}, values)
+        return CurrentState(normalize_application(current) | {"state": current["state"]}, values)
 
-    states = _LIVE + ([] if names.description.endless else ["SUCCESS"])
+    states = _LIVE_JOB_STATES + ([] if names.config.is_streaming else ["SUCCESS"])
 
-    def look_job(ask: Ask) -> Found | None:
+    def look_job(read: ReadApi) -> CurrentState | None:
         where = {"applicationId": "${application.applicationId}"}
         gone = ("ResourceNotFoundException",)
-        answer = ask("emr-serverless", "list_job_runs", where | {"states": states}, gone) or {}
+        answer = read("emr-serverless", "list_job_runs", where | {"states": states}, gone) or {}
         found = [one for one in answer.get("jobRuns", ()) if one.get("name") == job["name"]]
         if not found:
             return None
-        asked = where | {"jobRunId": found[0]["id"]}
-        run: Any = ask("emr-serverless", "get_job_run", asked)
-        return Found(run["jobRun"]["jobDriver"])
+        query = where | {"jobRunId": found[0]["id"]}
+        run: Any = read("emr-serverless", "get_job_run", query)
+        return CurrentState(run["jobRun"]["jobDriver"])
 
     return [
         Request(
@@ -126,19 +128,19 @@ def serverless_requests(names: Names, places: Places) -> list[Request]:
             operation="create_application",
             parameters=application,
             why="starts with its first job, and stops when it has none",
-            look=look,
-            wanted=comparable(application),
-            change=_update_at_rest,
-            made=lambda answer: {"application.applicationId": answer["applicationId"]},
+            find_current=find_current,
+            desired=normalize_application(application),
+            build_update=_update_at_rest,
+            outputs=lambda answer: {"application.applicationId": answer["applicationId"]},
         ),
         Request(
             name=f"job {job['name']}",
             service="emr-serverless",
             operation="start_job_run",
             parameters=job,
-            why="started again after a failure" if names.description.endless else "ends by itself",
-            look=look_job,
-            wanted=job["jobDriver"],
-            patient=("ValidationException", "AccessDeniedException"),
+            why="started again after a failure" if names.config.is_streaming else "ends by itself",
+            find_current=look_job,
+            desired=job["jobDriver"],
+            retry_codes=("ValidationException", "AccessDeniedException"),
         ),
     ]

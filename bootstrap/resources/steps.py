@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.uploads import UploadLocations
 
 #: Where `bootstrap_emr.sh` unpacks the environment.
 PYTHON = "/opt/pomona/bin/python"
@@ -18,30 +18,31 @@ _SETTINGS = {
 }
 
 
-def ingest_words(names: Names) -> list[str]:
+def ingest_arguments(names: Names) -> list[str]:
     """The words after `pomona` that take images in."""
-    once = [] if names.description.endless else ["--once"]
+    once = [] if names.config.is_streaming else ["--once"]
     return ["ingest", names.images_uri, names.lake_uri, *once]
 
 
-def refit_words(names: Names) -> list[str]:
+def refit_arguments(names: Names) -> list[str]:
     """The words after `pomona` that refit."""
-    return ["refit", names.lake_uri, "--variance", str(names.description.refit.variance)]
+    return ["refit", names.lake_uri, "--variance", str(names.config.refit.variance)]
 
 
-def ingest_step(names: Names, places: Places) -> Parameters:
+def ingest_step(names: Names, locations: UploadLocations) -> Parameters:
     """The step that takes images in; a stream is started again by YARN when it fails."""
-    attempts = names.description.ingest.restarts_an_hour if names.description.endless else 1
+    attempts = names.config.ingest.restarts_an_hour if names.config.is_streaming else 1
     # A node's room is left for a refit, which would else wait until the stream has nothing to do.
-    most = max(1, 2 * names.description.limits.nodes - 2)
+    most = max(1, 2 * names.config.limits.nodes - 2)
     return _step(
-        names.of("ingest"), _arguments(places, ingest_words(names), attempts, executors=most)
+        names.prefixed("ingest"),
+        _arguments(locations, ingest_arguments(names), attempts, executors=most),
     )
 
 
-def refit_step(names: Names, places: Places) -> Parameters:
+def refit_step(names: Names, locations: UploadLocations) -> Parameters:
     """The step that refits; the schedule tries again, so YARN need not."""
-    return _step(names.of("refit"), _arguments(places, refit_words(names), 1))
+    return _step(names.prefixed("refit"), _arguments(locations, refit_arguments(names), 1))
 
 
 def _step(name: str, arguments: list[str]) -> Parameters:
@@ -53,13 +54,13 @@ def _step(name: str, arguments: list[str]) -> Parameters:
 
 
 def _arguments(
-    places: Places, words: list[str], attempts: int, executors: int | None = None
+    locations: UploadLocations, arguments: list[str], attempts: int, executors: int | None = None
 ) -> list[str]:
     jars = [f"local://{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
         "spark.submit.pyFiles": jars[0],  # which holds the Python package `delta`
-        "spark.jars": ",".join([*jars, places.uri("fenced-log-store.jar")]),
+        "spark.jars": ",".join([*jars, locations.uri("fenced-log-store.jar")]),
         "spark.pyspark.python": PYTHON,
         "spark.yarn.maxAppAttempts": str(attempts),
         "spark.yarn.am.attemptFailuresValidityInterval": "1h",
@@ -71,20 +72,27 @@ def _arguments(
     }
     if executors is not None:
         settings["spark.dynamicAllocation.maxExecutors"] = str(executors)
-    told = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-    return ["spark-submit", "--deploy-mode", "cluster", *told, places.uri("submit.py"), *words]
+    conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+    return [
+        "spark-submit",
+        "--deploy-mode",
+        "cluster",
+        *conf,
+        locations.uri("submit.py"),
+        *arguments,
+    ]
 
 
-def serverless_driver(names: Names, places: Places, words: list[str]) -> Parameters:
+def serverless_driver(names: Names, locations: UploadLocations, arguments: list[str]) -> Parameters:
     """What a job of EMR Serverless runs: the environment comes along as an archive."""
     python = "./environment/bin/python"
-    most = max(1, names.description.limits.nodes - 1)
+    most = max(1, names.config.limits.nodes - 1)
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
         "spark.submit.pyFiles": jars[0],
-        "spark.jars": ",".join([*jars, places.uri("fenced-log-store.jar")]),
-        "spark.archives": places.uri("environment.tar.gz") + "#environment",
+        "spark.jars": ",".join([*jars, locations.uri("fenced-log-store.jar")]),
+        "spark.archives": locations.uri("environment.tar.gz") + "#environment",
         "spark.pyspark.python": python,
         "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": python,
         "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": python,
@@ -96,11 +104,11 @@ def serverless_driver(names: Names, places: Places, words: list[str]) -> Paramet
         "spark.executor.memoryOverhead": "4g",
         "spark.dynamicAllocation.maxExecutors": str(most),
     }
-    told = " ".join(f"--conf {key}={value}" for key, value in settings.items())
+    conf = " ".join(f"--conf {key}={value}" for key, value in settings.items())
     return {
         "sparkSubmit": {
-            "entryPoint": places.uri("submit.py"),
-            "entryPointArguments": words,
-            "sparkSubmitParameters": told,
+            "entryPoint": locations.uri("submit.py"),
+            "entryPointArguments": arguments,
+            "sparkSubmitParameters": conf,
         }
     }

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bootstrap.aws.request import Ask, Found, LocalFile, Request, put_again
+from bootstrap.aws.request import CurrentState, LocalFile, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 
 #: Stands for the version while the environment is not built.
-NO_VERSION = "${version}"
+VERSION_PLACEHOLDER = "${version}"
 #: Written last: a model without it is none.
-LAST = "model.json"
+COMPLETION_MARKER = "model.json"
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Uploads:
 
     @property
     def version(self) -> str:
-        """Hash of environment and code, 12 digits; `NO_VERSION` where one is missing."""
+        """Hash of environment and code, 12 digits; `VERSION_PLACEHOLDER` where one is missing."""
         files = [("environment.tar.gz", self.environment), *sorted(self.code.items())]
         if any(file.size is None for _, file in files):
-            return NO_VERSION
+            return VERSION_PLACEHOLDER
         return _version(dict(files))
 
     def missing(self) -> list[str]:
@@ -52,7 +52,7 @@ class Uploads:
 
 
 @dataclass(frozen=True)
-class Places:
+class UploadLocations:
     """Where uploads lie in the data bucket, as steps and bootstrap actions name them."""
 
     names: Names
@@ -60,7 +60,7 @@ class Places:
 
     def uri(self, name: str) -> str:
         """``s3://`` URI of one of the versioned files."""
-        return f"s3://{self.names.data}/{self.key(name)}"
+        return f"s3://{self.names.data_bucket}/{self.key(name)}"
 
     def key(self, name: str) -> str:
         """Its key."""
@@ -69,21 +69,21 @@ class Places:
 
 def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
     """Requests that upload what is not there yet."""
-    places = Places(names, uploads.version)
+    locations = UploadLocations(names, uploads.version)
     files = {"environment.tar.gz": uploads.environment, **uploads.code}
-    made = [
-        _put(names, places.key(name), file, _WHY.get(name, "for the nodes"))
+    result = [
+        _upload(names, locations.key(name), file, _WHY.get(name, "for the nodes"))
         for name, file in files.items()
-        if names.description.mode == "cluster" or name != "bootstrap_emr.sh"
+        if names.config.mode == "cluster" or name != "bootstrap_emr.sh"
     ]
-    if names.description.release == "emr-7.13.0":  # whose JupyterHub looks there
+    if names.config.release == "emr-7.13.0":  # whose JupyterHub looks there
         # A folder for each version of them: what people have written in the others stays.
         folder = f"jupyter/jovyan/pomona-{_version(uploads.notebooks)}"
-        made += [
-            _put(names, f"{folder}/{name}", file, "a notebook", overwrite=False)
+        result += [
+            _upload(names, f"{folder}/{name}", file, "a notebook", overwrite=False)
             for name, file in sorted(uploads.notebooks.items())
         ]
-    return [*made, *_model(names, uploads)]
+    return [*result, *_model(names, uploads)]
 
 
 _WHY = {
@@ -96,63 +96,69 @@ _WHY = {
 
 def _model(names: Names, uploads: Uploads) -> list[Request]:
     """The model goes straight into the lake, where ingestion looks for it; `model.json` last."""
-    prefix = f"{names.description.storage.lake}models/"
+    prefix = f"{names.config.storage.lake}models/"
     ids = sorted({name.partition("/")[0] for name in uploads.model})
 
-    def look(ask: Ask) -> Found:
-        asked = {"Bucket": names.data, "Prefix": prefix}
-        answer = ask("s3", "list_objects_v2", asked, ("NoSuchBucket",)) or {}
+    def find_current(read: ReadApi) -> CurrentState:
+        query = {"Bucket": names.data_bucket, "Prefix": prefix}
+        answer = read("s3", "list_objects_v2", query, ("NoSuchBucket",)) or {}
         keys = [item["Key"] for item in answer.get("Contents") or ()]
-        there = sorted({key.split("/")[-2] for key in keys if key.endswith(f"/{LAST}")})
+        there = sorted(
+            {key.split("/")[-2] for key in keys if key.endswith(f"/{COMPLETION_MARKER}")}
+        )
         if ids and set(there) - set(ids):
             raise CloudError(
                 f"{names.lake_uri}: holds the model {', '.join(there)}, and [files] weights would "
                 f"add {', '.join(ids)}: a lake has one; set the weights as they were, or another "
                 "[storage] lake"
             )
-        return Found(True, {"model.Id": ids[0] if ids else "".join(there)})
+        return CurrentState(True, {"model.Id": ids[0] if ids else "".join(there)})
 
     find = Request(
         name="model",
         service="s3",
         operation="list_objects_v2",
-        parameters={"Bucket": names.data, "Prefix": prefix},
+        parameters={"Bucket": names.data_bucket, "Prefix": prefix},
         why="a lake has one model: no second one is put beside it",
-        look=look,
+        find_current=find_current,
     )
-    files = sorted(uploads.model.items(), key=lambda item: (item[0].endswith(LAST), item[0]))
+    files = sorted(
+        uploads.model.items(), key=lambda item: (item[0].endswith(COMPLETION_MARKER), item[0])
+    )
     why = "the network, exported on this machine: the nodes have no TensorFlow"
-    return [find, *(_put(names, prefix + name, file, why) for name, file in files)]
+    return [find, *(_upload(names, prefix + name, file, why) for name, file in files)]
 
 
 def _version(files: Mapping[str, LocalFile]) -> str:
-    told = "\n".join(f"{name} {file.sha256}" for name, file in files.items())
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    listing = "\n".join(f"{name} {file.sha256}" for name, file in files.items())
+    return hashlib.sha256(listing.encode()).hexdigest()[:12]
 
 
-def _put(names: Names, key: str, file: LocalFile, why: str, *, overwrite: bool = True) -> Request:
-    def look(ask: Ask) -> Found | None:
-        asked = {"Bucket": names.data, "Key": key}
-        answer = ask("s3", "head_object", asked, ("404", "NoSuchBucket", "NoSuchKey"))
+def _upload(
+    names: Names, key: str, file: LocalFile, why: str, *, overwrite: bool = True
+) -> Request:
+    def find_current(read: ReadApi) -> CurrentState | None:
+        query = {"Bucket": names.data_bucket, "Key": key}
+        answer = read("s3", "head_object", query, ("404", "NoSuchBucket", "NoSuchKey"))
         if answer is None:
             return None
         if not overwrite:  # people write in notebooks
-            return Found({"bytes": file.size, "sha256": file.sha256})
+            return CurrentState({"bytes": file.size, "sha256": file.sha256})
         sha256 = answer.get("Metadata", {}).get("sha256")
-        return Found({"bytes": answer["ContentLength"], "sha256": sha256})
+        return CurrentState({"bytes": answer["ContentLength"], "sha256": sha256})
 
     return Request(
         name=f"file {key}",
         service="s3",
         operation="put_object",
         parameters={
-            "Bucket": names.data,
+            "Bucket": names.data_bucket,
             "Key": key,
             "Body": file,
             "Metadata": {"sha256": file.sha256},
         },
         why=why,
-        look=look,
-        wanted={"bytes": file.size, "sha256": file.sha256},
-        change=put_again("put_object"),
+        find_current=find_current,
+        desired={"bytes": file.size, "sha256": file.sha256},
+        build_update=overwrite_with("put_object"),
     )

@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 
 from bootstrap.errors import CloudError
-from bootstrap.tunnel.commands import Door, Node
+from bootstrap.tunnel.commands import ForwardedPort, Node
 
 #: Seconds that a host and a door may take to answer.
 RETRY_TIMEOUT = 8.0
@@ -18,7 +18,7 @@ class TunnelError(CloudError):
     """A tunnel cannot be opened, or broke."""
 
 
-def require_program(name: str, remedy: str) -> None:
+def check_installed(name: str, remedy: str) -> None:
     """Check that a program is there to be started."""
     if shutil.which(name) is None:
         raise TunnelError(f"{name} is not on PATH: {remedy}")
@@ -46,8 +46,8 @@ def find_key(key: str | None, node: Node) -> Path:
         tried = [folder / f"{node.key}.pem", folder / node.key]
         found = [path for path in tried if path.exists()]
         if not found:
-            told = " and ".join(str(path) for path in tried)
-            raise TunnelError(f"{told} are not there: --key names the private half of {node.key}")
+            reason = " and ".join(str(path) for path in tried)
+            raise TunnelError(f"{reason} are not there: --key names the private half of {node.key}")
         key = str(found[0])
     path = Path(key).expanduser()
     _require_key(path, node.key)
@@ -59,11 +59,11 @@ def _require_key(path: Path, pair: str) -> None:
         mode = path.stat().st_mode & 0o777
         content = path.read_bytes()
     except OSError as error:
-        told = (error.strerror or "cannot be read").lower()
+        reason = (error.strerror or "cannot be read").lower()
         remedy = (
             f"chmod 600 {path}" if isinstance(error, PermissionError) else "--key names another"
         )
-        raise TunnelError(f"{path}: {told}: {remedy}") from error
+        raise TunnelError(f"{path}: {reason}: {remedy}") from error
     if content.startswith(b"PuTTY"):
         raise TunnelError(f"{path} is PuTTY's: puttygen {path} -O private-openssh -o {pair}.pem")
     if b"PRIVATE KEY-----" not in content[:200]:
@@ -74,24 +74,24 @@ def _require_key(path: Path, pair: str) -> None:
         )
 
 
-def require_free(door: Door, option: str) -> None:
+def check_port_free(port_: ForwardedPort, option: str) -> None:
     """Check that nothing listens at a door's port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", door.local))
+            probe.bind(("127.0.0.1", port_.local))
         except PermissionError as error:
             raise TunnelError(
-                f"port {door.local} is for root alone: {option} names one above 1023"
+                f"port {port_.local} is for root alone: {option} names one above 1023"
             ) from error
         except OSError as error:
             raise TunnelError(
-                f"port {door.local} of this machine is taken: end what listens there, another "
+                f"port {port_.local} of this machine is taken: end what listens there, another "
                 f"tunnel perhaps, or name another port with {option}"
             ) from error
 
 
-def require_reachable(host: str, port: int) -> None:
+def check_reachable(host: str, port: int) -> None:
     """Check that a host lets this machine in at its port for SSH."""
     try:
         socket.create_connection((host, port), timeout=RETRY_TIMEOUT).close()
@@ -105,28 +105,28 @@ def require_reachable(host: str, port: int) -> None:
             "(`pomona cloud up` then opens it), or take --via session-manager"
         ) from error
     except OSError as error:
-        told = (error.strerror or str(error)).lower()
+        reason = (error.strerror or str(error)).lower()
         raise TunnelError(
-            f"{host}: {told} at port {port}: is it the primary node's address? `pomona cloud status` tells it"
+            f"{host}: {reason} at port {port}: is it the primary node's address? `pomona cloud status` tells it"
         ) from error
 
 
-def answers(door: Door) -> bool:
+def responds_to_http(port_: ForwardedPort) -> bool:
     """Whether a service speaks HTTP behind an open door, whatever it says."""
     try:
-        plain = socket.create_connection(("127.0.0.1", door.local), timeout=RETRY_TIMEOUT)
+        plain = socket.create_connection(("127.0.0.1", port_.local), timeout=RETRY_TIMEOUT)
     except OSError:
         return False
     try:
-        with plain, _spoken(door, plain) as stream:
+        with plain, _open_stream(port_, plain) as stream:
             stream.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return stream.recv(5).startswith(b"HTTP")
     except OSError:
         return False
 
 
-def _spoken(door: Door, plain: socket.socket) -> socket.socket:
-    if door.scheme == "http":
+def _open_stream(port_: ForwardedPort, plain: socket.socket) -> socket.socket:
+    if port_.scheme == "http":
         return plain
     # The node's certificate signs itself; who the node is has been told by its key for SSH.
     context = ssl.create_default_context()

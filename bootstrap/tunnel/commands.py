@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootstrap.aws.request import Ask, Parameters
+from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.errors import CloudError
 
 #: Where JupyterHub listens, and where a tunnel to it or to what takes its place begins.
-HUB = 9443
+JUPYTERHUB_PORT = 9443
 #: Where EMR lets notebooks in: Jupyter Enterprise Gateway is behind it.
-GATEWAY = 18888
+GATEWAY_PORT = 18888
 #: Where Spark's history server listens, which shows running applications too.
-HISTORY = 18080
+HISTORY_SERVER_PORT = 18080
 #: Whom EMR's nodes let in.
-USER = "hadoop"
+SSH_USER = "hadoop"
 
 
 @dataclass(frozen=True)
-class Door:
+class ForwardedPort:
     """One service of the primary node, and the port of this machine that leads to it.
 
     Parameters
@@ -68,7 +68,7 @@ class Node:
     instance: str
 
 
-def primary_node(cluster: Parameters, ask: Ask) -> Node:
+def primary_node(cluster: Parameters, read: ReadApi) -> Node:
     """The primary node of a cluster as `describe_cluster` tells of it.
 
     Raises
@@ -83,8 +83,8 @@ def primary_node(cluster: Parameters, ask: Ask) -> Node:
         )
     if state not in ("RUNNING", "WAITING"):
         raise CloudError(f"cluster {called} is {state}: `pomona cloud up` makes a new one")
-    asked = {"ClusterId": called, "InstanceGroupTypes": ["MASTER"]}
-    instances = (ask("emr", "list_instances", asked) or {}).get("Instances", [])
+    query = {"ClusterId": called, "InstanceGroupTypes": ["MASTER"]}
+    instances = (read("emr", "list_instances", query) or {}).get("Instances", [])
     return Node(
         cluster=called,
         applications=tuple(one["Name"] for one in cluster.get("Applications") or ()),
@@ -94,9 +94,9 @@ def primary_node(cluster: Parameters, ask: Ask) -> Node:
     )
 
 
-def doors(
-    applications: Sequence[str], local: int, spark: int, gateway: int = GATEWAY
-) -> list[Door]:
+def forwarded_ports(
+    applications: Sequence[str], local: int, spark: int, gateway: int = GATEWAY_PORT
+) -> list[ForwardedPort]:
     """What is behind the tunnel: JupyterHub or what the cluster has in its place, and Spark's UI.
 
     Parameters
@@ -107,16 +107,16 @@ def doors(
     gateway : int
         The node's port of Jupyter Enterprise Gateway.
     """
-    found = [Door("Spark UI", spark, HISTORY, "http")]
+    found = [ForwardedPort("Spark UI", spark, HISTORY_SERVER_PORT, "http")]
     if "JupyterHub" in applications:
-        found.insert(0, Door("JupyterHub", local, HUB, "https"))
+        found.insert(0, ForwardedPort("JupyterHub", local, JUPYTERHUB_PORT, "https"))
     elif "JupyterEnterpriseGateway" in applications:
-        found.insert(0, Door("Jupyter Enterprise Gateway", local, gateway, "https"))
+        found.insert(0, ForwardedPort("Jupyter Enterprise Gateway", local, gateway, "https"))
     return found
 
 
 def ssh_command(
-    found: Sequence[Door], address: tuple[str, int], key: Path, known_hosts: Path
+    found: Sequence[ForwardedPort], address: tuple[str, int], key: Path, known_hosts: Path
 ) -> list[str]:
     """The `ssh` that opens all doors at once.
 
@@ -144,17 +144,29 @@ def ssh_command(
     }
     host, port = address
     forwards = [w for d in found for w in ("-L", f"127.0.0.1:{d.local}:localhost:{d.remote}")]
-    told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    return ["ssh", "-N", *forwards, "-i", str(key), *told, "-p", str(port), f"{USER}@{host}"]
+    option_arguments = [
+        word for name, value in options.items() for word in ("-o", f"{name}={value}")
+    ]
+    return [
+        "ssh",
+        "-N",
+        *forwards,
+        "-i",
+        str(key),
+        *option_arguments,
+        "-p",
+        str(port),
+        f"{SSH_USER}@{host}",
+    ]
 
 
-def session_commands(found: Sequence[Door], instance: str, region: str) -> list[list[str]]:
+def session_commands(found: Sequence[ForwardedPort], instance: str, region: str) -> list[list[str]]:
     """The sessions of Session Manager, one a door: it needs no open port and no key."""
     return [
         [
             "aws", "ssm", "start-session", "--region", region, "--target", instance,
             "--document-name", "AWS-StartPortForwardingSession",
-            "--parameters", f"portNumber={door.remote},localPortNumber={door.local}",
+            "--parameters", f"portNumber={forwarded.remote},localPortNumber={forwarded.local}",
         ]
-        for door in found
+        for forwarded in found
     ]  # fmt: skip

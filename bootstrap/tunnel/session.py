@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from bootstrap.tunnel.checks import TunnelError, answers
-from bootstrap.tunnel.commands import Door
+from bootstrap.tunnel.checks import TunnelError, responds_to_http
+from bootstrap.tunnel.commands import ForwardedPort
 
 #: Seconds until a program must have opened its ports.
 RETRY_TIMEOUT = 30.0
@@ -50,11 +50,11 @@ _REMEDIES = (
 @dataclass
 class _Program:
     process: subprocess.Popen[bytes]
-    said: IO[bytes]
+    output: IO[bytes]
 
-    def last_words(self) -> str:
-        self.said.seek(0)
-        return self.said.read().decode(errors="replace")
+    def output_text(self) -> str:
+        self.output.seek(0)
+        return self.output.read().decode(errors="replace")
 
 
 class Tunnel:
@@ -69,18 +69,25 @@ class Tunnel:
     """
 
     def __init__(
-        self, commands: Sequence[list[str]], doors: Sequence[Door], known_hosts: str = ""
+        self,
+        commands: Sequence[list[str]],
+        forwarded_ports: Sequence[ForwardedPort],
+        known_hosts: str = "",
     ) -> None:
-        self._doors, self._known = doors, known_hosts
+        self._doors, self._known = forwarded_ports, known_hosts
         self._programs: list[_Program] = []
         for command in commands:
-            said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the tunnel
+            output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the tunnel
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
-            self._programs.append(_Program(process, said))
+            self._programs.append(_Program(process, output))
 
-    def wait_until_open(self) -> list[Door]:
+    def wait_until_open(self) -> list[ForwardedPort]:
         """Wait until each door's port takes connections; the doors behind which nothing speaks.
 
         Raises
@@ -89,34 +96,36 @@ class Tunnel:
             Where a program ends, takes too long, or nothing at all speaks.
         """
         until = time.monotonic() + RETRY_TIMEOUT
-        for door in self._doors:
-            while not _listens(door):
-                self.require_running()
+        for forwarded in self._doors:
+            while not _is_listening(forwarded):
+                self.check_running()
                 if time.monotonic() > until:
                     raise TunnelError(
-                        f"{door.name}: port {door.local} is not open after {RETRY_TIMEOUT:.0f} s: try again"
+                        f"{forwarded.name}: port {forwarded.local} is not open after {RETRY_TIMEOUT:.0f} s: try again"
                     )
                 time.sleep(_PAUSE)
-        self.require_running()
-        silent = [door for door in self._doors if not answers(door)]
-        self.require_running()
+        self.check_running()
+        silent = [forwarded for forwarded in self._doors if not responds_to_http(forwarded)]
+        self.check_running()
         if len(silent) == len(self._doors):
-            told = ", ".join(f"{door.name} at port {door.remote}" for door in silent)
+            names = ", ".join(
+                f"{forwarded.name} at port {forwarded.remote}" for forwarded in silent
+            )
             raise TunnelError(
-                f"the tunnel is open, and nothing speaks behind it ({told}): services need minutes after the start"
+                f"the tunnel is open, and nothing speaks behind it ({names}): services need minutes after the start"
             )
         return silent
 
-    def require_running(self) -> None:
+    def check_running(self) -> None:
         """Check that all programs run; TunnelError with the last words of one that does not."""
         for program in self._programs:
             if program.process.poll() is not None:
-                raise TunnelError(self._told(program))
+                raise TunnelError(self._failure_message(program))
 
-    def hold(self) -> None:
+    def wait(self) -> None:
         """Wait; TunnelError when a program ends."""
         while True:
-            self.require_running()
+            self.check_running()
             time.sleep(_PAUSE)
 
     def close(self) -> None:
@@ -129,10 +138,10 @@ class Tunnel:
             except subprocess.TimeoutExpired:
                 program.process.kill()
                 program.process.wait()
-            program.said.close()
+            program.output.close()
 
-    def _told(self, program: _Program) -> str:
-        called, words = str(program.process.args[0]), program.last_words()  # type: ignore[index]
+    def _failure_message(self, program: _Program) -> str:
+        called, words = str(program.process.args[0]), program.output_text()  # type: ignore[index]
         lines = [line.strip() for line in words.splitlines() if line.strip(" @")]
         last = lines[-1] if lines else f"ended with status {program.process.returncode}"
         for pattern, remedy in _REMEDIES:
@@ -142,20 +151,20 @@ class Tunnel:
 
 
 @contextlib.contextmanager
-def opened(
-    commands: Sequence[list[str]], doors: Sequence[Door], known_hosts: str = ""
+def open_tunnel(
+    commands: Sequence[list[str]], forwarded_ports: Sequence[ForwardedPort], known_hosts: str = ""
 ) -> Iterator[Tunnel]:
     """A tunnel, closed at the end whatever happens."""
-    tunnel = Tunnel(commands, doors, known_hosts)
+    tunnel = Tunnel(commands, forwarded_ports, known_hosts)
     try:
         yield tunnel
     finally:
         tunnel.close()
 
 
-def _listens(door: Door) -> bool:
+def _is_listening(forwarded: ForwardedPort) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", door.local), timeout=1).close()
+        socket.create_connection(("127.0.0.1", forwarded.local), timeout=1).close()
     except OSError:
         return False
     return True

@@ -26,7 +26,7 @@ def code_files() -> dict[str, Path]:
     }
 
 
-def find_uploads(description: ClusterConfig, beside: Path, *, make: bool) -> Uploads:
+def find_uploads(config: ClusterConfig, beside: Path, *, make: bool) -> Uploads:
     """The files that a description names.
 
     Parameters
@@ -51,21 +51,21 @@ def find_uploads(description: ClusterConfig, beside: Path, *, make: bool) -> Upl
     from bootstrap.resources.uploads import Uploads
 
     notebooks: dict[str, LocalFile] = {}
-    if description.files.notebooks:
-        folder = beside / description.files.notebooks
+    if config.files.notebooks:
+        folder = beside / config.files.notebooks
         if not folder.is_dir():
             raise UsageError(
                 f"{folder}: no folder; [files] notebooks must name one, or be left out"
             )
         for path in sorted(folder.rglob("*.ipynb")):
-            notebooks[path.relative_to(folder).as_posix()] = LocalFile.at(path)
-    environment = _environment(beside / description.files.environment, make=make)
-    model = _model_folder(description.files.weights, beside, export=make)
+            notebooks[path.relative_to(folder).as_posix()] = LocalFile.from_path(path)
+    environment = _environment(beside / config.files.environment, make=make)
+    model = _model_folder(config.files.weights, beside, export=make)
     files = sorted(model.iterdir()) if model else []
     return Uploads(
         environment=environment,
-        code={name: LocalFile.at(path) for name, path in code_files().items()},
-        model={f"{file.parent.name}/{file.name}": LocalFile.at(file) for file in files},
+        code={name: LocalFile.from_path(path) for name, path in code_files().items()},
+        model={f"{file.parent.name}/{file.name}": LocalFile.from_path(file) for file in files},
         notebooks=notebooks,
     )
 
@@ -80,7 +80,7 @@ def _environment(archive: Path, *, make: bool) -> LocalFile:
         if not make:
             return LocalFile(archive, None, "")
         build_environment(archive)
-    return LocalFile.at(archive)
+    return LocalFile.from_path(archive)
 
 
 def _model_folder(weights: str, beside: Path, *, export: bool) -> Path | None:

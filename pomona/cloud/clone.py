@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pomona.options import Cluster, DescriptionFile, DryRun, Json
+from pomona.options import Cluster, ConfigFile, DryRun, Json
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
-    from pomona.cloud.estimate import LoadWords
+    from pomona.cloud.estimate import WorkloadOptions
 
 
 def clone(
@@ -23,7 +23,7 @@ def clone(
         bool, typer.Option("--with-steps", help="Begin with its steps that are not over.")
     ] = False,
     dry_run: DryRun = False,
-    file: DescriptionFile = "cluster.toml",
+    file: ConfigFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
     """Make a new cluster like CLUSTER, with changes, and show the difference.
@@ -58,7 +58,7 @@ def clone_and_tell(
     settings: Mapping[str, str],
     how: tuple[bool, bool],
     *,
-    load: LoadWords | None = None,
+    load: WorkloadOptions | None = None,
     as_json: bool,
 ) -> None:
     """Make a cluster like another, with changes; tell the difference first.
@@ -76,18 +76,18 @@ def clone_and_tell(
         What is estimated before and after; None: nothing is.
     as_json : bool
     """
-    from pomona.cloud.estimate import _estimated, compared_lines
+    from pomona.cloud.estimate import compare_requests, compared_lines
     from pomona.cloud.render_plan import readable
-    from pomona.cloud.session import _open, told
+    from pomona.cloud.session import open_cluster_config, translate_cloud_errors
     from pomona.output.console import Console
 
     dry, with_steps = how
-    with told():
+    with translate_cloud_errors():
         from bootstrap.deploy.clone import clone
 
-        screen, (description, account) = Console(as_json=as_json), _open(file)
-        made = clone(account.ask, cluster, settings, with_steps=with_steps)
-        found = _estimated(load, description, made.before, made.request) if load else None
+        screen, (config, account) = Console(as_json=as_json), open_cluster_config(file)
+        made = clone(account.read, cluster, settings, with_steps=with_steps)
+        found = compare_requests(load, config, made.before, made.request) if load else None
         old = made.cluster["Id"]
         screen.line(f"{old} ({made.cluster['Name']}) -> a new cluster:")
         for line in made.differences or ["nothing else is different"]:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from pomona.options import DescriptionFile, Json
+from pomona.options import ConfigFile, Json
 from streaming.errors import UsageError
 
 
 def down(
-    file: DescriptionFile = "cluster.toml",
+    file: ConfigFile = "cluster.toml",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -26,19 +26,19 @@ def down(
 
 def down_and_tell(file: str, *, yes: bool, as_json: bool) -> None:
     """End what costs by the hour, after asking, and name what stays."""
-    from pomona.cloud.session import open_names, told
+    from pomona.cloud.session import open_names, translate_cloud_errors
     from pomona.output.console import Console
 
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("down asks before it ends anything, and nobody answers here: --yes")
-    with told():
-        from bootstrap.deploy.teardown import end, endings, staying
+    with translate_cloud_errors():
+        from bootstrap.deploy.teardown import find_teardown_actions, retained_resources, tear_down
 
         screen = Console(as_json=as_json)
         with screen.working("asking"):
             names, account = open_names(file)
-            found = endings(names, account.ask)
-        left = staying(names)
+            found = find_teardown_actions(names, account.read)
+        left = retained_resources(names)
         if found and not yes:
             for one in found:
                 screen.line(f"to end: {one.what}")
@@ -47,7 +47,7 @@ def down_and_tell(file: str, *, yes: bool, as_json: bool) -> None:
             if not typer.confirm(f"End these in account {account.number}?", default=False):
                 return screen.line("nothing was ended")
         done = []
-        for one in end(found, account):
+        for one in tear_down(found, account):
             done.append(one.what)
             screen.line(f"ended: {one.what}")
     if as_json:

@@ -18,7 +18,7 @@ from streaming.errors import UsageError
 if TYPE_CHECKING:
     from bootstrap.aws.request import Parameters
     from bootstrap.config.schema import ClusterConfig
-    from bootstrap.cost.workload import Load
+    from bootstrap.cost.workload import Workload
 
 
 _MOST = 10**15  # which a float holds exactly
@@ -55,25 +55,27 @@ def tell_estimate(
         The description and the table of prices.
     as_json : bool
     """
-    from pomona.cloud.session import told
+    from pomona.cloud.session import translate_cloud_errors
     from pomona.output.console import Console
 
     images, a_day = parse_count(counts[0], "--images"), parse_count(counts[1], "--a-day")
     rate, cores, components, image_kb = sizes
     if cores is not None and cores < 1:
         raise UsageError(f"--cores {cores}: a node has 1 or more")
-    with told():
-        from bootstrap.config.loader import parse_description, read_description
-        from bootstrap.cost.workload import RATE, Load
+    with translate_cloud_errors():
+        from bootstrap.config.loader import load_config, parse_config
+        from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND, Workload
 
         found_file = files[0] or ("cluster.toml" if Path("cluster.toml").is_file() else None)
-        description = (
-            read_description(found_file)
+        config = (
+            load_config(found_file)
             if found_file
-            else parse_description(b'name = "estimate"\nregion = "eu-west-1"\n')
+            else parse_config(b'name = "estimate"\nregion = "eu-west-1"\n')
         )
-        load = Load(images, a_day, RATE if rate is None else rate, components, image_kb)
-        answer = _computed(load, description, cores, files[1])
+        load = Workload(
+            images, a_day, IMAGES_PER_CORE_SECOND if rate is None else rate, components, image_kb
+        )
+        answer = _computed(load, config, cores, files[1])
         nodes = (
             f"nodes as in {found_file}" if found_file else "nodes as by default: no cluster.toml"
         )
@@ -92,7 +94,7 @@ def tell_estimate(
 
 
 @dataclass(frozen=True)
-class LoadWords:
+class WorkloadOptions:
     """A load and a table of prices as they were typed; None: not at all.
 
     Parameters
@@ -106,7 +108,7 @@ class LoadWords:
 
 
 def compared(
-    words: LoadWords, before: ClusterConfig, after: ClusterConfig
+    words: WorkloadOptions, before: ClusterConfig, after: ClusterConfig
 ) -> dict[str, Any] | None:
     """What a load comes to ``before`` a change and ``after`` it; None where no load was named.
 
@@ -115,14 +117,14 @@ def compared(
     UsageError, CloudError
         Where a number is none, or a price is missing.
     """
-    from bootstrap.cost.workload import Load
+    from bootstrap.cost.workload import Workload
 
     if words.images is None and words.a_day is None:
         if words.prices is not None:
             raise UsageError(f"--prices {words.prices}: give --images or --a-day with it")
         return None
     images, a_day = words.images or "0", words.a_day or "0"
-    load = Load(parse_count(images, "--images"), parse_count(a_day, "--a-day"))
+    load = Workload(parse_count(images, "--images"), parse_count(a_day, "--a-day"))
     return {
         "before": _computed(load, before, None, words.prices),
         "after": _computed(load, after, None, words.prices),
@@ -151,17 +153,17 @@ def compared_lines(found: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _computed(
-    load: Load, description: ClusterConfig, cores: int | None, prices_file: str | None
+    load: Workload, config: ClusterConfig, cores: int | None, prices_file: str | None
 ) -> dict[str, Any]:
     """All that an estimate tells, its steps among it."""
     from bootstrap.cost.estimate import estimate
     from bootstrap.cost.prices import Prices, cost
 
-    found = estimate(load, description, cores)
+    found = estimate(load, config, cores)
     steps, money = found.steps, dict[str, Any]()
     if prices_file is not None:
         prices = Prices.read(prices_file)
-        priced, sums = cost(found, load, description, prices)
+        priced, sums = cost(found, load, config, prices)
         steps, money = [*steps, *priced], {"money": sums | {"currency": prices.currency}}
     return asdict(found) | {"steps": [asdict(step) for step in steps]} | money
 
@@ -210,10 +212,10 @@ def prices() -> None:
     tell_example("prices.example.toml", Console())
 
 
-def _estimated(
-    load: LoadWords, description: ClusterConfig, before: Parameters, after: Parameters
+def compare_requests(
+    load: WorkloadOptions, config: ClusterConfig, before: Parameters, after: Parameters
 ) -> dict[str, Any] | None:
     """What a load comes to on the cluster of one request and on that of another."""
-    from bootstrap.deploy.overrides import sized
+    from bootstrap.deploy.overrides import config_from_request
 
-    return compared(load, sized(description, before), sized(description, after))
+    return compared(load, config_from_request(config, before), config_from_request(config, after))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pomona.options import DescriptionFile, Json
+from pomona.options import ConfigFile, Json
 from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
     from bootstrap.aws.client import Account
-    from bootstrap.monitor.logs import Reader
+    from bootstrap.monitor.logs import LogReader
     from pomona.output.console import Console
 
 
@@ -47,7 +47,7 @@ def tell_logs(
         Go on until it is over, or Ctrl-C.
     as_json : bool
     """
-    from pomona.cloud.session import open_names, told
+    from pomona.cloud.session import open_names, translate_cloud_errors
     from pomona.output.console import Console
 
     if part not in ("step", "driver", "all"):
@@ -57,17 +57,17 @@ def tell_logs(
     if follow and as_json:
         raise UsageError("--follow has no end that --json could wait for: drop one")
     screen = Console(as_json=as_json)
-    with told():
-        from bootstrap.monitor.logs import Reader
+    with translate_cloud_errors():
+        from bootstrap.monitor.logs import LogReader
         from bootstrap.monitor.runs import find_run
 
         with screen.working("asking"):
             names, account = open_names(file)
-            run = find_run(names, account.ask, *wanted)
-        reader = Reader(names, account.ask, run, part)
-        found = [(uri, [*deque(lines, last or None)]) for uri, lines in reader.new()]
+            run = find_run(names, account.read, *wanted)
+        reader = LogReader(names, account.read, run, part)
+        found = [(uri, [*deque(lines, last or None)]) for uri, lines in reader.read_new_lines()]
         if not follow:
-            found = _with_rest(found, reader.rest())
+            found = _with_rest(found, reader.unterminated_lines())
         if as_json:
             logs = [{"uri": uri, "lines": lines} for uri, lines in found]
             return screen.show({"name": run.name, "id": run.id, "state": run.state, "logs": logs})
@@ -75,7 +75,7 @@ def tell_logs(
         _print(screen, found)
         if not found and not follow:
             raise AccountError(
-                f"no logs of {run.name} below s3://{names.log}/{run.prefix} yet: "
+                f"no logs of {run.name} below s3://{names.log_bucket}/{run.prefix} yet: "
                 "they come minutes after the start; --follow waits for them"
             )
         if follow:
@@ -83,14 +83,14 @@ def tell_logs(
                 _follow(screen, reader, account)
 
 
-def _follow(screen: Console, reader: Reader, account: Account) -> None:
+def _follow(screen: Console, reader: LogReader, account: Account) -> None:
     """Print what comes until the run is over, and once more: the last lines come late."""
     over = False
     while not over:
-        over = reader.run.over(account.ask)
+        over = reader.run.is_finished(account.read)
         sleep(PAUSE)
-        _print(screen, reader.new())
-    _print(screen, reader.rest())
+        _print(screen, reader.read_new_lines())
+    _print(screen, reader.unterminated_lines())
     screen.line(f"{reader.run.name} {reader.run.id} is over")
 
 
@@ -115,7 +115,7 @@ def logs(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="ingest, refit, or the id of a step or job.")
     ] = "ingest",
-    file: DescriptionFile = "cluster.toml",
+    file: ConfigFile = "cluster.toml",
     cluster: Annotated[
         str | None, typer.Option(help="Of this cluster or application, in place of the newest.")
     ] = None,

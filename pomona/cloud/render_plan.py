@@ -76,9 +76,11 @@ def summary_line(
 ) -> str:
     """How many requests came to what."""
     counts = Counter(str(one.action) for one in planned)
-    told = [f"{counts[action]} {words[done]}" for action, words in _WORDS.items() if counts[action]]
+    counts_text = [
+        f"{counts[action]} {words[done]}" for action, words in _WORDS.items() if counts[action]
+    ]
     where = f"account {account}" if account else "an empty account"
-    return f"{len(planned)} requests in {where}, {region}: {', '.join(told)}"
+    return f"{len(planned)} requests in {where}, {region}: {', '.join(counts_text)}"
 
 
 def remedy(name: str) -> str:
@@ -101,7 +103,7 @@ def readable(value: Any) -> Any:
     from bootstrap.aws.request import LocalFile
 
     if isinstance(value, LocalFile):
-        return value.told()
+        return value.summary()
     if isinstance(value, dict):
         return {key: readable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -125,5 +127,5 @@ def _lines(value: Any) -> Iterator[str]:
             yield f"{key}:"
             yield from (f"  {line}" for line in _lines(inner))
         else:
-            told = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
-            yield f"{key}: {told}"
+            counts_text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+            yield f"{key}: {counts_text}"

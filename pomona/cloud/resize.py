@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pomona.options import Cluster, DescriptionFile, DryRun, Json
+from pomona.options import Cluster, ConfigFile, DryRun, Json
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
-    from pomona.cloud.estimate import LoadWords
+    from pomona.cloud.estimate import WorkloadOptions
 
 
 def resize(
@@ -32,7 +32,7 @@ def resize(
         str | None, typer.Option(help="A table of prices, for an estimate with money.")
     ] = None,
     dry_run: DryRun = False,
-    file: DescriptionFile = "cluster.toml",
+    file: ConfigFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
     """Give CLUSTER more or fewer nodes where it stands, or larger ones by a clone; estimate a load before and after.
@@ -40,9 +40,9 @@ def resize(
     Example: pomona cloud resize fruits --core 4 --images 10e6 --a-day 1e6
     """
     from pomona.cloud.clone import clone_and_tell
-    from pomona.cloud.estimate import LoadWords
+    from pomona.cloud.estimate import WorkloadOptions
 
-    load = LoadWords(images, a_day, prices)
+    load = WorkloadOptions(images, a_day, prices)
     counts = {"instances.core": core, "instances.task": task, "limits.nodes": nodes}
     changes = {key: str(count) for key, count in counts.items() if count is not None}
     if instance_type is not None:
@@ -58,23 +58,23 @@ def resize_and_tell(
     file: str,
     cluster: str,
     settings: Mapping[str, str],
-    load: LoadWords,
+    load: WorkloadOptions,
     *,
     dry: bool,
     as_json: bool,
 ) -> None:
     """Give a cluster other numbers of nodes where it stands; tell what a load takes before and after."""
-    from pomona.cloud.estimate import _estimated, compared_lines
+    from pomona.cloud.estimate import compare_requests, compared_lines
     from pomona.cloud.render_plan import request_lines
-    from pomona.cloud.session import _open, told
+    from pomona.cloud.session import open_cluster_config, translate_cloud_errors
     from pomona.output.console import Console
 
-    with told():
+    with translate_cloud_errors():
         from bootstrap.deploy.clone import resize
 
-        screen, (description, account) = Console(as_json=as_json), _open(file)
-        made = resize(account.ask, cluster, settings)
-        found = _estimated(load, description, made.before, made.after)
+        screen, (config, account) = Console(as_json=as_json), open_cluster_config(file)
+        made = resize(account.read, cluster, settings)
+        found = compare_requests(load, config, made.before, made.after)
         for operation, parameters in made.operations:
             for line in request_lines("emr", operation, parameters):
                 screen.line(line)
@@ -86,7 +86,7 @@ def resize_and_tell(
         for operation, parameters in made.operations if not dry else ():
             account.send("emr", operation, parameters)
     if as_json:
-        told_ = [{"operation": name, "parameters": words} for name, words in made.operations]
-        screen.show({"cluster": cluster, "sent": not dry, "requests": told_, "estimate": found})
+        requests = [{"operation": name, "parameters": words} for name, words in made.operations]
+        screen.show({"cluster": cluster, "sent": not dry, "requests": requests, "estimate": found})
     elif dry and made.operations:
         screen.line("nothing was sent")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bootstrap.config.schema import ClusterConfig
 
 
-def open_account(description: ClusterConfig) -> Account:
+def open_account(config: ClusterConfig) -> Account:
     """The account of the caller's credentials; it must be the one that the description names, if it names one.
 
     Raises
@@ -24,27 +24,27 @@ def open_account(description: ClusterConfig) -> Account:
     """
     from bootstrap.aws.client import Account
 
-    account = Account(description.region)
-    if description.account not in (None, account.number):
+    account = Account(config.region)
+    if config.account not in (None, account.number):
         raise AccountError(
             f"the credentials are of account {account.number}, and the description is for "
-            f"{description.account}: set AWS_PROFILE, or change `account`"
+            f"{config.account}: set AWS_PROFILE, or change `account`"
         )
     return account
 
 
 def open_names(file: str) -> tuple[Names, Account]:
     """Names of a description in the caller's account, and that account."""
-    from bootstrap.config.loader import read_description
+    from bootstrap.config.loader import load_config
     from bootstrap.config.names import Names
 
-    description = read_description(file)
-    account = open_account(description)
-    return Names(description, account.number, account.partition), account
+    config = load_config(file)
+    account = open_account(config)
+    return Names(config, account.number, account.partition), account
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def translate_cloud_errors() -> Iterator[None]:
     """Have what `bootstrap` raises reach the user as one line."""
     from bootstrap.errors import CloudError
 
@@ -54,14 +54,14 @@ def told() -> Iterator[None]:
         raise AccountError(str(error)) from error
 
 
-def _open(file: str) -> tuple[ClusterConfig, Account]:
+def open_cluster_config(file: str) -> tuple[ClusterConfig, Account]:
     """A description of nodes, and the account that they are in."""
-    from bootstrap.config.loader import read_description
+    from bootstrap.config.loader import load_config
 
-    description = read_description(file)
-    if description.mode == "serverless":
+    config = load_config(file)
+    if config.mode == "serverless":
         raise AccountError(
             f'{file}: mode is "serverless", which has no nodes to be more, fewer or other ones: '
             "EMR Serverless scales by itself, up to [limits] nodes"
         )
-    return description, open_account(description)
+    return config, open_account(config)

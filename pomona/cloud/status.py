@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pomona.options import DescriptionFile, Json
+from pomona.options import ConfigFile, Json
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
 
 
-def status(file: DescriptionFile = "cluster.toml", as_json: Json = False) -> None:
+def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     """Tell how cluster, steps, jobs and schedule stand.
 
     Example: pomona cloud status -f cluster.toml
@@ -21,16 +21,16 @@ def status(file: DescriptionFile = "cluster.toml", as_json: Json = False) -> Non
 
 def tell_state(file: str, *, as_json: bool) -> None:
     """Tell how cluster, steps, jobs and schedule stand."""
-    from pomona.cloud.session import open_names, told
+    from pomona.cloud.session import open_names, translate_cloud_errors
     from pomona.output.console import Console
 
-    with told():
-        from bootstrap.monitor.status import state
+    with translate_cloud_errors():
+        from bootstrap.monitor.status import get_status
 
         screen = Console(as_json=as_json)
         with screen.working("asking"):
             names, account = open_names(file)
-            answer = state(names, account.ask)
+            answer = get_status(names, account.read)
     if as_json:
         return screen.show(answer)
     if answer["mode"] == "serverless":

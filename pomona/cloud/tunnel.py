@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pomona.options import DescriptionFile, Json
+from pomona.options import ConfigFile, Json
 from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
     from bootstrap.aws.client import Account
     from bootstrap.config.names import Names
-    from bootstrap.tunnel.commands import Door, Node
+    from bootstrap.tunnel.commands import ForwardedPort, Node
     from pomona.output.console import Console
 
 
@@ -61,23 +61,23 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
     """Open a tunnel, tell what is behind it, and hold it until Ctrl-C."""
     import shlex
 
-    from pomona.cloud.session import open_names, told
+    from pomona.cloud.session import open_names, translate_cloud_errors
     from pomona.output.console import Console
     from streaming.cache_dir import cache_folder
 
     _require_sense(options)
-    with told():
-        from bootstrap.tunnel.commands import GATEWAY, doors
-        from bootstrap.tunnel.session import opened
+    with translate_cloud_errors():
+        from bootstrap.tunnel.commands import GATEWAY_PORT, forwarded_ports
+        from bootstrap.tunnel.session import open_tunnel
 
         screen = Console(as_json=as_json)
         with screen.working("asking"):
             names, account = open_names(file)
             node = _node(names, account, options)
-            gateway = options.gateway_port or GATEWAY
-            found = doors(node.applications, options.port, options.spark_port, gateway)
+            gateway = options.gateway_port or GATEWAY_PORT
+            found = forwarded_ports(node.applications, options.port, options.spark_port, gateway)
             known = cache_folder() / "known_hosts" / node.cluster
-            commands = _commands(found, node, options, names.description.region, known)
+            commands = _commands(found, node, options, names.config.region, known)
         lines = [shlex.join(command) for command in commands]
         if options.print_only:
             if as_json:
@@ -86,7 +86,7 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
                 screen.line(line)
             return
         known.parent.mkdir(parents=True, exist_ok=True)
-        with _until_stopped(screen), opened(commands, found, str(known)) as tunnel:
+        with _until_stopped(screen), open_tunnel(commands, found, str(known)) as tunnel:
             with screen.working("opening the tunnel"):
                 silent = tunnel.wait_until_open()
             answer = {
@@ -107,7 +107,7 @@ def open_and_tell(file: str, options: TunnelOptions, *, as_json: bool) -> None:
             if options.check:
                 return
             screen.line("open until Ctrl-C")
-            tunnel.hold()
+            tunnel.wait()
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def _until_stopped(screen: Console) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _silence(door: Door, silent: list[Door]) -> str:
+def _silence(door: ForwardedPort, silent: list[ForwardedPort]) -> str:
     if door not in silent:
         return ""
     return f" does not answer: port {door.remote} of the node is silent; it may need minutes after the start"
@@ -151,37 +151,37 @@ def _node(names: Names, account: Account, options: TunnelOptions) -> Node:
     from bootstrap.aws.describe_cluster import find_cluster
     from bootstrap.tunnel.commands import primary_node
 
-    name = options.cluster or names.description.name
-    cluster = find_cluster(account.ask, name, live=False)
-    if cluster is None and names.description.mode == "serverless":
+    name = options.cluster or names.config.name
+    cluster = find_cluster(account.read, name, live=False)
+    if cluster is None and names.config.mode == "serverless":
         raise AccountError(
             "EMR Serverless has no node that a tunnel could lead to: EMR Studio shows the Spark UI of its jobs"
         )
     if cluster is None:
         raise AccountError(f"no cluster {name}: `pomona cloud up` makes one")
-    return primary_node(cluster, account.ask)
+    return primary_node(cluster, account.read)
 
 
 def _commands(
-    found: list[Door], node: Node, options: TunnelOptions, region: str, known: Path
+    found: list[ForwardedPort], node: Node, options: TunnelOptions, region: str, known: Path
 ) -> list[list[str]]:
     """The commands that open the doors, after what can be checked before."""
-    from bootstrap.tunnel.checks import find_key, require_free, require_program, require_reachable
+    from bootstrap.tunnel.checks import check_installed, check_port_free, check_reachable, find_key
     from bootstrap.tunnel.commands import session_commands, ssh_command
 
     if options.via == SSH:
-        require_program("ssh", "install OpenSSH's client, or take --via session-manager")
+        check_installed("ssh", "install OpenSSH's client, or take --via session-manager")
         key, address = find_key(options.key, node), _address(options.to or node.host)
         commands = [ssh_command(found, address, key, known)]
     else:
-        require_program("aws", "install the AWS CLI, or take --via ssh")
-        require_program("session-manager-plugin", "install AWS's Session Manager plugin")
+        check_installed("aws", "install the AWS CLI, or take --via ssh")
+        check_installed("session-manager-plugin", "install AWS's Session Manager plugin")
         commands = session_commands(found, node.instance, region)
     if not options.print_only:
         for door in found:
-            require_free(door, "--spark-port" if door.local == options.spark_port else "--port")
+            check_port_free(door, "--spark-port" if door.local == options.spark_port else "--port")
         if options.via == SSH:
-            require_reachable(*address)
+            check_reachable(*address)
     return commands
 
 
@@ -200,7 +200,7 @@ def tunnel(
         str | None,
         typer.Argument(metavar="CLUSTER", help="Name or id (the description's)."),
     ] = None,
-    file: DescriptionFile = "cluster.toml",
+    file: ConfigFile = "cluster.toml",
     via: Annotated[str, typer.Option(help="ssh or session-manager.")] = "ssh",
     key: Annotated[
         str | None, typer.Option(help="Private key (~/.ssh/, by the name of the key pair).")

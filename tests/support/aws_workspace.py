@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.environment.manifest import contents, wanted
+from bootstrap.environment.manifest import manifest_lines, required_distributions
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.metadata import ModelInfo
 from streaming.model.weights import weights_sha256
@@ -39,8 +39,8 @@ def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") ->
 
 def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
     """Make an archive that only says what it holds: what is here, with these changes."""
-    versions = {name: package.version for name, package in wanted().items()}
-    told = "\n".join(["machine here", "python 3.11.0", "glibc 2.34", *contents(versions)])
+    versions = {name: package.version for name, package in required_distributions().items()}
+    told = "\n".join(["machine here", "python 3.11.0", "glibc 2.34", *manifest_lines(versions)])
     for before, after in changes:
         assert before in told
         told = told.replace(before, after)

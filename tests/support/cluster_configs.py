@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bootstrap.aws.request import LocalFile, Parameters, Request
-from bootstrap.config.loader import parse_description
+from bootstrap.config.loader import parse_config
 from bootstrap.config.names import Names
 from bootstrap.resources.uploads import Uploads
 from support.aws_account import ACCOUNT
@@ -27,7 +27,7 @@ KINDS = {
 
 def names(more: str = "") -> Names:
     """Names of a description with these lines more."""
-    return Names(parse_description((LEAST + more).encode()), ACCOUNT)
+    return Names(parse_config((LEAST + more).encode()), ACCOUNT)
 
 
 def uploads(folder: Path) -> Uploads:
@@ -36,9 +36,12 @@ def uploads(folder: Path) -> Uploads:
     for name in ("environment.tar.gz", *CODE, "model.json", "model.onnx"):
         (folder / name).write_text(f"stands in for {name}")
     return Uploads(
-        environment=LocalFile.at(folder / "environment.tar.gz"),
-        code={name: LocalFile.at(folder / name) for name in CODE},
-        model={f"mobilenet-1/{n}": LocalFile.at(folder / n) for n in ("model.json", "model.onnx")},
+        environment=LocalFile.from_path(folder / "environment.tar.gz"),
+        code={name: LocalFile.from_path(folder / name) for name in CODE},
+        model={
+            f"mobilenet-1/{n}": LocalFile.from_path(folder / n)
+            for n in ("model.json", "model.onnx")
+        },
     )
 
 

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from bootstrap.aws.client import Account, api_name
-from bootstrap.aws.request import LocalFile, differences, is_reading, resolved, unresolved
-from bootstrap.errors import CloudError, RefusedError, UnknownYetError
+from bootstrap.aws.request import (
+    LocalFile,
+    differences,
+    has_references,
+    is_read_only,
+    resolve_references,
+)
+from bootstrap.errors import AccessDeniedError, CloudError, UnresolvedReferenceError
 from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
 
 pytestmark = pytest.mark.slow
@@ -36,20 +42,20 @@ def test_it_says_whose_it_is(account: Account) -> None:
 
 def test_asking_never_changes_anything(account: Account) -> None:
     for operation in ("create_bucket", "delete_bucket", "put_object", "copy_object"):
-        assert not is_reading(operation)
+        assert not is_read_only(operation)
         with pytest.raises(AssertionError, match="does not only read"):
-            account.ask("s3", operation, {})
+            account.read("s3", operation, {})
 
 
 def test_an_answer_in_pages_is_read_to_its_end(account: Account, tmp_path: Path) -> None:
     where = {"LocationConstraint": REGION}
     account.send("s3", "create_bucket", {"Bucket": "pages", "CreateBucketConfiguration": where})
     (tmp_path / "file").write_bytes(b"content")
-    body = LocalFile.at(tmp_path / "file")
+    body = LocalFile.from_path(tmp_path / "file")
     for number in range(7):
         account.send("s3", "put_object", {"Bucket": "pages", "Key": str(number), "Body": body})
-    asked = {"Bucket": "pages", "PaginationConfig": {"PageSize": 3}}
-    answer = account.ask("s3", "list_objects_v2", asked)
+    query = {"Bucket": "pages", "PaginationConfig": {"PageSize": 3}}
+    answer = account.read("s3", "list_objects_v2", query)
     assert answer is not None
     assert [(one["Key"], one["Size"]) for one in answer["Contents"]] == [
         (str(n), 7) for n in range(7)
@@ -57,25 +63,25 @@ def test_an_answer_in_pages_is_read_to_its_end(account: Account, tmp_path: Path)
 
 
 def test_what_hangs_on_something_that_is_not_there_is_not_asked(account: Account) -> None:
-    asked = {"ClusterId": "${cluster.JobFlowId}"}
-    with pytest.raises(UnknownYetError):
-        account.ask("emr", "describe_cluster", asked)
+    query = {"ClusterId": "${cluster.JobFlowId}"}
+    with pytest.raises(UnresolvedReferenceError):
+        account.read("emr", "describe_cluster", query)
     account.values["cluster.JobFlowId"] = "j-NONE"
     with pytest.raises(CloudError, match=r"^emr describe_cluster: "):
-        account.ask("emr", "describe_cluster", asked)
+        account.read("emr", "describe_cluster", query)
 
 
 def test_what_is_not_there_is_none_and_what_is_refused_is_told(
     account: Account, served: CloudAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert account.ask("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",)) is None
+    assert account.read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",)) is None
     with pytest.raises(CloudError, match=r"^iam get_role: .*nobody"):
-        account.ask("iam", "get_role", {"RoleName": "nobody"})
+        account.read("iam", "get_role", {"RoleName": "nobody"})
     for name, value in served.caller("poor", "s3:GetObject").items():
         monkeypatch.setenv(name, value)
     served.enforce()
-    with pytest.raises(RefusedError, match=r"^iam get_role: .*ask for the right to do it$"):
-        Account(REGION).ask("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",))
+    with pytest.raises(AccessDeniedError, match=r"^iam get_role: .*ask for the right to do it$"):
+        Account(REGION).read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",))
 
 
 def test_what_is_not_known_everywhere_yet_is_sent_again(
@@ -146,6 +152,6 @@ def test_only_what_is_wanted_is_compared() -> None:
 
 def test_answers_are_filled_in_wherever_they_are_named() -> None:
     told = {"a": "${x.Id}", "b": ["in ${x.Id} and ${y.Id}"], "c": 1}
-    assert resolved(told, {"x.Id": "1"}) == {"a": "1", "b": ["in 1 and ${y.Id}"], "c": 1}
-    assert unresolved(told)
-    assert not unresolved(resolved(told, {"x.Id": "1", "y.Id": "2"}))
+    assert resolve_references(told, {"x.Id": "1"}) == {"a": "1", "b": ["in 1 and ${y.Id}"], "c": 1}
+    assert has_references(told)
+    assert not has_references(resolve_references(told, {"x.Id": "1", "y.Id": "2"}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bootstrap.aws.request import Request
-from bootstrap.aws.validation import complaints, require_valid
+from bootstrap.aws.validation import validate_request, validation_errors
 from bootstrap.errors import CloudError
 
 
@@ -28,12 +28,12 @@ from bootstrap.errors import CloudError
 def test_what_does_not_fit_is_told(
     service: str, operation: str, parameters: dict[str, object], told: str
 ) -> None:
-    assert told in complaints(service, operation, parameters)
+    assert told in validation_errors(service, operation, parameters)
     request = Request("it", service, operation, parameters, "why", lambda _ask: None)
     with pytest.raises(CloudError, match=r"^it: "):
-        require_valid(request)
+        validate_request(request)
 
 
 def test_what_boto3_fills_in_itself_is_not_missed() -> None:
     told = {"name": "n", "releaseLabel": "emr-7.13.0", "type": "SPARK"}
-    assert complaints("emr-serverless", "create_application", told) == ""
+    assert validation_errors("emr-serverless", "create_application", told) == ""

@@ -10,9 +10,9 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from bootstrap.config.loader import checked, parse_description, read_description
+from bootstrap.config.loader import load_config, parse_config, parse_overrides
 from bootstrap.config.schema import REQUIRED, ClusterConfig
-from bootstrap.errors import DescriptionError
+from bootstrap.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "bootstrap" / "cluster.example.toml"
 LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
@@ -40,16 +40,16 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def complaint(text: str) -> str:
-    with pytest.raises(DescriptionError) as caught:
-        parse_description((LEAST + text).encode())
+    with pytest.raises(ConfigError) as caught:
+        parse_config((LEAST + text).encode())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_the_example_is_a_description_of_defaults() -> None:
-    assert read_description(str(EXAMPLE)) == dataclasses.replace(
-        parse_description(LEAST.encode()),
-        refit=dataclasses.replace(parse_description(LEAST.encode()).refit, schedule="rate(1 hour)"),
+    assert load_config(str(EXAMPLE)) == dataclasses.replace(
+        parse_config(LEAST.encode()),
+        refit=dataclasses.replace(parse_config(LEAST.encode()).refit, schedule="rate(1 hour)"),
     )
 
 
@@ -57,7 +57,7 @@ def test_the_example_shows_every_key_and_no_other() -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     shown = flat(tomllib.loads(text))
     assert set(shown) == set(keys())
-    parse_description(text.encode())  # what is commented out is allowed too
+    parse_config(text.encode())  # what is commented out is allowed too
     for key, default in keys().items():
         if default not in (None, ()) and key not in REQUIRED:
             assert shown[key] == default, key
@@ -116,25 +116,25 @@ def test_what_is_wrong_is_told_in_one_line(text: str, told: str) -> None:
 
 
 def test_a_mark_of_the_order_of_bytes_is_no_word() -> None:
-    assert parse_description(b"\xef\xbb\xbf" + LEAST.encode()) == parse_description(LEAST.encode())
+    assert parse_config(b"\xef\xbb\xbf" + LEAST.encode()) == parse_config(LEAST.encode())
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_name_and_a_region_are_needed(name: str) -> None:
     text = "".join(line for line in LEAST.splitlines(True) if not line.startswith(name))
-    with pytest.raises(DescriptionError, match=f"{name} is missing; it must be "):
-        parse_description(text.encode())
+    with pytest.raises(ConfigError, match=f"{name} is missing; it must be "):
+        parse_config(text.encode())
 
 
 def test_a_file_that_is_not_there_is_told_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DescriptionError, match=r"no such file.*`pomona cloud example` prints one"):
-        read_description(str(tmp_path / "cluster.toml"))
+    with pytest.raises(ConfigError, match=r"no such file.*`pomona cloud example` prints one"):
+        load_config(str(tmp_path / "cluster.toml"))
 
 
 def test_keys_set_on_the_command_line_are_checked_as_those_of_the_file() -> None:
     allowed = ["name", "instances.core", "instances.type"]
     told = {"instances.core": "1", "instances.type": "m6i.xlarge", "name": '"two"'}
-    assert checked(told, allowed) == {**told, "instances.core": 1, "name": "two"}
+    assert parse_overrides(told, allowed) == {**told, "instances.core": 1, "name": "two"}
     for key, value, complaint in (
         (
             "instances.core",
@@ -144,8 +144,8 @@ def test_keys_set_on_the_command_line_are_checked_as_those_of_the_file() -> None
         ("instances.cores", "1", "instances.cores: cannot be set here; allowed: name, instances.c"),
         ("instances.task", "1", "instances.task: cannot be set here"),
     ):
-        with pytest.raises(DescriptionError, match=re.escape(complaint)):
-            checked({key: value}, allowed)
+        with pytest.raises(ConfigError, match=re.escape(complaint)):
+            parse_overrides({key: value}, allowed)
 
 
 def test_refits_are_hourly_beside_a_stream_and_else_only_when_asked_for() -> None:
@@ -155,4 +155,4 @@ def test_refits_are_hourly_beside_a_stream_and_else_only_when_asked_for() -> Non
         ('refit.schedule = "never"', None),
         ('ingest.mode = "once"\nrefit.schedule = "rate(1 day)"', "rate(1 day)"),
     ):
-        assert parse_description((LEAST + text).encode()).schedule == schedule
+        assert parse_config((LEAST + text).encode()).schedule == schedule

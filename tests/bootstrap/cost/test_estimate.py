@@ -10,11 +10,11 @@ import pytest
 
 import bootstrap
 from bootstrap.cost.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_a_day
-from bootstrap.cost.workload import RATE, Load, cores_of, executors
+from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND, Workload, executor_count, vcpu_count
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.steps import ingest_step
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.uploads import UploadLocations
 from support.cli import Command
 from support.cluster_configs import LEAST, names, uploads
 
@@ -51,7 +51,7 @@ def test_the_rate_is_the_one_that_was_measured() -> None:
     )
     assert machine
     assert measured
-    assert round(float(measured[1]) / int(machine[1]), 1) == RATE
+    assert round(float(measured[1]) / int(machine[1]), 1) == IMAGES_PER_CORE_SECOND
     row = re.search(r"^\| the features table \| [\d,]+ . ([\d,]+) bytes", BENCHMARKS, re.MULTILINE)
     assert row
     assert int(row[1].replace(",", "")) == ROW_BYTES
@@ -74,25 +74,25 @@ def test_a_number_of_the_vectors_takes_what_its_files_do(tmp_path: Path) -> None
 @pytest.mark.parametrize("nodes", [1, 2, 8, 100])
 def test_the_executors_are_those_that_the_step_asks_for(nodes: int, tmp_path: Path) -> None:
     described = names(f"limits = {{nodes = {nodes}, core = 1}}\ninstances.core = 1\n")
-    places = Places(described, uploads(tmp_path).version)
-    arguments = ingest_step(described, places)["HadoopJarStep"]["Args"]
-    assert f"spark.dynamicAllocation.maxExecutors={executors(nodes, 4)}" in arguments
+    locations = UploadLocations(described, uploads(tmp_path).version)
+    arguments = ingest_step(described, locations)["HadoopJarStep"]["Args"]
+    assert f"spark.dynamicAllocation.maxExecutors={executor_count(nodes, 4)}" in arguments
     assert "spark.executor.cores=2" in arguments
     (disk,) = {
         volume["VolumeSpecification"]["SizeInGB"]
-        for group in run_job_flow(described, places)["Instances"]["InstanceGroups"]
+        for group in run_job_flow(described, locations)["Instances"]["InstanceGroups"]
         for volume in group["EbsConfiguration"]["EbsBlockDeviceConfigs"]
     }
-    assert disk == described.description.instances.disk_gb
+    assert disk == described.config.instances.disk_gb
 
 
 def test_the_type_says_how_many_cores_it_has() -> None:
     # As EC2's documentation lists them.
     known = {"m5.large": 2, "m5.xlarge": 4, "m5.4xlarge": 16, "c6i.32xlarge": 128, "r7g.xlarge": 4}
-    assert {name: cores_of(name) for name in known} == known
+    assert {name: vcpu_count(name) for name in known} == known
     for name in ("m5.metal", "t3.micro"):
         with pytest.raises(CloudError, match="--cores"):
-            cores_of(name)
+            vcpu_count(name)
 
 
 def test_every_step_of_the_arithmetic_comes_to_what_it_says(pomona: Command) -> None:
@@ -121,7 +121,7 @@ def _blank(found: re.Match[str]) -> str:
 
 
 def test_ten_million_images_by_hand() -> None:
-    found = estimate(Load(10_000_000, 1_000_000, rate=50.0), names("limits.nodes = 11").description)
+    found = estimate(Workload(10_000_000, 1_000_000, rate=50.0), names("limits.nodes = 11").config)
     assert found.hours == pytest.approx(
         10_000_000 / (50 * 40) / 3600
     )  # ten nodes of four cores work
@@ -136,19 +136,19 @@ def test_ten_million_images_by_hand() -> None:
     [("rate(1 hour)", 24), ("rate(30 minutes)", 48), ("rate(2 days)", 0.5), ("cron(0 2 * * ? *)", 1), ("never", 0)],
 )  # fmt: skip
 def test_refits_are_counted_by_the_schedule(schedule: str, refits: float) -> None:
-    described = names(f'refit.schedule = "{schedule}"').description
-    assert refits_a_day(Load(10, 1), described) == refits
-    assert refits_a_day(Load(10, 0), described) == 0
-    notes = estimate(Load(10, 1), described).notes
+    described = names(f'refit.schedule = "{schedule}"').config
+    assert refits_a_day(Workload(10, 1), described) == refits
+    assert refits_a_day(Workload(10, 0), described) == 0
+    notes = estimate(Workload(10, 1), described).notes
     assert any("counts as one refit a day" in note for note in notes) == ("cron" in schedule)
 
 
 def test_as_many_nodes_stay_as_keep_up_with_what_arrives() -> None:
     a_day = 86_400 * 100 * 4 * 3  # three nodes of four cores, all day
-    found = estimate(Load(0, a_day, rate=100.0), names().description)
+    found = estimate(Workload(0, a_day, rate=100.0), names().config)
     assert found.nodes == 4
     assert found.busy_hours_a_day == pytest.approx(24)
-    more = estimate(Load(0, 10 * a_day, rate=100.0), names().description)
+    more = estimate(Workload(0, 10 * a_day, rate=100.0), names().config)
     assert "limits.nodes is 8: what arrives needs 31" in more.notes
 
 

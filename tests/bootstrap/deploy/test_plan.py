@@ -11,7 +11,7 @@ import botocore.validate
 import pytest
 
 from bootstrap.aws.request import LocalFile, Request
-from bootstrap.deploy.plan import Action, all_requests, plan, remarks
+from bootstrap.deploy.plan import Action, all_requests, plan, plan_notes
 from support.cluster_configs import KINDS, names, uploads
 
 
@@ -68,14 +68,14 @@ def test_an_empty_account_needs_all_of_it(tmp_path: Path) -> None:
 
 
 def test_the_plan_says_why_auto_termination_is_left_out(tmp_path: Path) -> None:
-    told = " ".join(remarks(names().description))
+    told = " ".join(plan_notes(names().config))
     assert "no auto-termination" in told
     (cluster,) = [r for r in requests("stream", tmp_path) if r.operation == "run_job_flow"]
     assert "AutoTerminationPolicy" not in cluster.parameters
-    assert "no auto-termination" not in " ".join(remarks(names(KINDS["once"]).description))
+    assert "no auto-termination" not in " ".join(plan_notes(names(KINDS["once"]).config))
 
 
 def test_the_plan_says_what_takes_jupyterhubs_place() -> None:
-    told = remarks(names('release = "emr-spark-8.0.0"').description)
+    told = plan_notes(names('release = "emr-spark-8.0.0"').config)
     assert any("no JupyterHub: JupyterEnterpriseGateway" in one for one in told)
-    assert not any("JupyterHub" in one for one in remarks(names().description))
+    assert not any("JupyterHub" in one for one in plan_notes(names().config))

@@ -18,7 +18,7 @@ import pytest
 
 import bootstrap
 from bootstrap.environment.archive import build_environment
-from bootstrap.environment.manifest import LEFT_OUT, TOLD, wanted
+from bootstrap.environment.manifest import LEFT_OUT, MANIFEST, required_distributions
 from bootstrap.errors import CloudError
 from streaming import __version__
 from streaming.images.decode import DecodeSettings, decode
@@ -46,7 +46,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(archive: Path) -> list[str]:
     """What the archive says of itself."""
     with tarfile.open(archive) as tar:
-        file = tar.extractfile(TOLD)
+        file = tar.extractfile(MANIFEST)
         assert file
         return file.read().decode().splitlines()
 
@@ -145,7 +145,7 @@ def test_it_is_taken_for_what_it_holds_until_a_file_of_pomona_changes(
 
 
 def test_what_pomona_needs_is_found_with_what_that_needs() -> None:
-    found = wanted()
+    found = required_distributions()
     assert {"pomona", "boto3", "botocore", "numpy", "pyarrow", "onnxruntime", "typer"} <= set(found)
     assert not LEFT_OUT & set(found)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap.environment import glibc
-from bootstrap.environment.glibc import ask_for_older, newest_glibc
+from bootstrap.environment.glibc import lower_glibc_requirements, newest_glibc
 
 needs_tools = pytest.mark.skipif(
     not (shutil.which("gcc") and shutil.which("objdump")), reason="no gcc and objdump here"
@@ -54,7 +54,7 @@ def test_hypot_is_asked_for_as_every_glibc_has_it_and_computes_the_same(tmp_path
     if asked(file)["hypot"] != "GLIBC_2.35":
         pytest.skip("this C library has no newer hypot")
     others = {name: version for name, version in asked(file).items() if name != "hypot"}
-    ask_for_older(tmp_path)
+    lower_glibc_requirements(tmp_path)
     assert asked(file) == others | {"hypot": "GLIBC_2.2.5"}
     assert newest_glibc(tmp_path)[0] < (2, 35)
     loaded = ctypes.CDLL(str(file))
@@ -70,8 +70,8 @@ def test_a_version_that_also_holds_what_is_not_the_same_stays(
     before = file.read_bytes()
     version = asked(file)["hypot"].encode()
     other = {version: (frozenset({b"another"}), b"GLIBC_2.2.5")}
-    monkeypatch.setattr(glibc, "_SAME", other)
-    ask_for_older(tmp_path)
+    monkeypatch.setattr(glibc, "_EQUIVALENT", other)
+    lower_glibc_requirements(tmp_path)
     assert file.read_bytes() == before
 
 
@@ -79,5 +79,5 @@ def test_what_is_no_program_is_passed_over(tmp_path: Path) -> None:
     for name, content in {"empty": b"", "text": b"\0GLIBC_2.99\0", "half": b"\x7fELF"}.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "link").symlink_to("absent")
-    ask_for_older(tmp_path)
+    lower_glibc_requirements(tmp_path)
     assert newest_glibc(tmp_path) == ((2, 0), "")

@@ -66,9 +66,9 @@ def test_nothing_current_is_deleted_from_the_data_bucket() -> None:
 def test_a_region_is_named_but_for_the_one_that_refuses_it() -> None:
     create = parameters(of("data"), "create_bucket")
     assert create["CreateBucketConfiguration"] == {"LocationConstraint": "eu-west-1"}
-    from bootstrap.config.loader import parse_description
+    from bootstrap.config.loader import parse_config
     from bootstrap.config.names import Names
 
-    description = parse_description(b'name = "fruits"\nregion = "us-east-1"')
-    for request in bucket_requests(Names(description)):
+    config = parse_config(b'name = "fruits"\nregion = "us-east-1"')
+    for request in bucket_requests(Names(config)):
         assert "CreateBucketConfiguration" not in request.parameters

@@ -10,18 +10,18 @@ import pytest
 from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.steps import ingest_step, refit_step
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.uploads import UploadLocations
 from support.cluster_configs import KINDS, names, parameters
 
 
 def cluster(more: str = "") -> dict[str, Any]:
     found = names(more)
-    return run_job_flow(found, Places(found, "v1"))
+    return run_job_flow(found, UploadLocations(found, "v1"))
 
 
 def step(more: str = "", *, refit: bool = False) -> dict[str, Any]:
     found = names(more)
-    return (refit_step if refit else ingest_step)(found, Places(found, "v1"))
+    return (refit_step if refit else ingest_step)(found, UploadLocations(found, "v1"))
 
 
 def settings(step: dict[str, Any]) -> dict[str, str]:
@@ -71,7 +71,7 @@ def test_a_cluster_that_takes_what_is_there_ends_by_itself() -> None:
     request = cluster(KINDS["once"] + "limits.idle_minutes = 5")
     assert request["AutoTerminationPolicy"] == {"IdleTimeout": 300}
     assert request["StepConcurrencyLevel"] == 1  # the refit waits for the ingestion
-    found = cluster_requests(names(KINDS["once"]), Places(names(KINDS["once"]), "v1"))
+    found = cluster_requests(names(KINDS["once"]), UploadLocations(names(KINDS["once"]), "v1"))
     steps = [r.parameters["Steps"][0]["Name"] for r in found if r.operation == "add_job_flow_steps"]
     assert steps == ["fruits-ingest", "fruits-refit"]
     assert step(KINDS["once"])["HadoopJarStep"]["Args"][-1] == "--once"
@@ -135,7 +135,7 @@ def test_jupyterhub_is_where_the_release_has_it() -> None:
 
 
 def test_nodes_answer_by_version_2_of_the_metadata_service_alone() -> None:
-    found = cluster_requests(names(), Places(names(), "v1"))
+    found = cluster_requests(names(), UploadLocations(names(), "v1"))
     made = parameters(found, "create_security_configuration")
     told = json.loads(made["SecurityConfiguration"])["InstanceMetadataServiceConfiguration"]
     assert told["MinimumInstanceMetadataServiceVersion"] == 2

@@ -12,16 +12,16 @@ import pytest
 
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig, Ingest
-from bootstrap.resources.iam_node_policies import job_statements, node_statements
+from bootstrap.resources.iam_node_policies import job_policy, node_policy
 from bootstrap.resources.iam_policies import (
     Statement,
-    comparable_policy,
-    document,
-    evaluator_statements,
-    scheduler_statements,
-    service_statements,
+    evaluator_policy,
+    normalize_policy,
+    policy_document,
+    scheduler_policy,
+    service_policy,
 )
-from bootstrap.resources.iam_roles import access_requests, scheduler_requests
+from bootstrap.resources.iam_roles import role_requests, scheduler_requests
 from support.cluster_configs import KINDS, names
 
 ARCHITECTURE = (Path(__file__).parents[3] / "ARCHITECTURE.md").read_text()
@@ -33,13 +33,13 @@ SERVERLESS = Names(
     ClusterConfig(name="NAME", region="REGION", mode="serverless"), account="ACCOUNT"
 )
 ROLES: dict[str, list[Statement]] = {
-    "NAME-service": service_statements(PLAIN),
-    "NAME-nodes": node_statements(PLAIN),
-    "NAME-job": job_statements(SERVERLESS),
-    "NAME-scheduler": scheduler_statements(PLAIN),
-    "NAME-scheduler, ingest.mode once": scheduler_statements(ONCE),
-    "NAME-scheduler, serverless": scheduler_statements(SERVERLESS),
-    "NAME-evaluator": evaluator_statements(PLAIN),
+    "NAME-service": service_policy(PLAIN),
+    "NAME-nodes": node_policy(PLAIN),
+    "NAME-job": job_policy(SERVERLESS),
+    "NAME-scheduler": scheduler_policy(PLAIN),
+    "NAME-scheduler, ingest.mode once": scheduler_policy(ONCE),
+    "NAME-scheduler, serverless": scheduler_policy(SERVERLESS),
+    "NAME-evaluator": evaluator_policy(PLAIN),
 }
 
 
@@ -76,7 +76,7 @@ def sent(kind: str) -> dict[str, Any]:
     found = names(KINDS[kind])
     return {
         one.parameters["RoleName"]: json.loads(one.parameters["PolicyDocument"])
-        for one in [*access_requests(found), *scheduler_requests(found)]
+        for one in [*role_requests(found), *scheduler_requests(found)]
         if one.operation == "put_role_policy"
     }
 
@@ -84,10 +84,10 @@ def sent(kind: str) -> dict[str, Any]:
 def test_what_is_sent_is_what_the_statements_say() -> None:
     found = names()
     assert sent("stream") == {
-        "fruits-service": document(service_statements(found)),
-        "fruits-nodes": document(node_statements(found)),
-        "fruits-evaluator": document(evaluator_statements(found)),
-        "fruits-scheduler": document(scheduler_statements(found)),
+        "fruits-service": policy_document(service_policy(found)),
+        "fruits-nodes": policy_document(node_policy(found)),
+        "fruits-evaluator": policy_document(evaluator_policy(found)),
+        "fruits-scheduler": policy_document(scheduler_policy(found)),
     }
     assert set(sent("serverless")) == {"fruits-job", "fruits-evaluator", "fruits-scheduler"}
 
@@ -172,7 +172,7 @@ def trusts(kind: str, more: str = "") -> dict[str, Any]:
         one.parameters["RoleName"]: json.loads(one.parameters["AssumeRolePolicyDocument"])[
             "Statement"
         ]
-        for one in [*access_requests(found), *scheduler_requests(found)]
+        for one in [*role_requests(found), *scheduler_requests(found)]
         if one.operation == "create_role"
     }
 
@@ -206,8 +206,8 @@ def test_the_evaluators_role_is_for_those_named_or_for_the_account() -> None:
 
 
 def test_china_has_its_own_arns_and_its_own_ec2() -> None:
-    found = Names(names().description, "123456789012", "aws-cn")
-    told = json.dumps([one.parameters for one in access_requests(found)])
+    found = Names(names().config, "123456789012", "aws-cn")
+    told = json.dumps([one.parameters for one in role_requests(found)])
     assert "arn:aws:" not in told
     assert "ec2.amazonaws.com.cn" in told
 
@@ -216,13 +216,13 @@ def test_what_aws_writes_otherwise_and_means_the_same_is_the_same() -> None:
     sent = {"Statement": [{"Action": ["a"], "Principal": {"AWS": ["x"]}, "Resource": ["r", "s"]}]}
     told = {"Statement": {"Resource": ["s", "r"], "Action": "a", "Principal": {"AWS": "x"}}}
     other = {"Statement": {"Resource": ["s"], "Action": "a", "Principal": {"AWS": "x"}}}
-    assert comparable_policy(sent) == comparable_policy(json.dumps(told))
-    assert comparable_policy(sent) != comparable_policy(other)
+    assert normalize_policy(sent) == normalize_policy(json.dumps(told))
+    assert normalize_policy(sent) != normalize_policy(other)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_role_is_found_as_wanted_however_aws_writes_its_documents(kind: str) -> None:
-    for request in access_requests(names(KINDS[kind])):
+    for request in role_requests(names(KINDS[kind])):
         if request.operation in ("create_role", "put_role_policy"):
             key = (
                 "AssumeRolePolicyDocument"
@@ -235,6 +235,6 @@ def test_a_role_is_found_as_wanted_however_aws_writes_its_documents(kind: str) -
                     if isinstance(one.get(part), list):
                         one[part] = one[part][0] if len(one[part]) == 1 else one[part][::-1]
             answer = {key: policy, "Role": {key: policy}}
-            found = request.look(lambda *_, answer=answer: answer)
+            found = request.find_current(lambda *_, answer=answer: answer)
             assert found is not None
-            assert found.current == request.wanted
+            assert found.current == request.desired

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bootstrap.aws.request import Parameters, Request
-from bootstrap.errors import CloudError, UnknownYetError
+from bootstrap.errors import CloudError, UnresolvedReferenceError
 from bootstrap.resources.network import network_requests
 from support.cluster_configs import KINDS, names
 
@@ -79,19 +79,19 @@ def test_what_the_description_does_not_name_is_taken_away(
     standing: list[Parameters], taken: list[Parameters]
 ) -> None:
     request = by_name(KINDS["private"])["tunnel: from nowhere else"]
-    found = request.look(rules(*standing))
+    found = request.find_current(rules(*standing))
     assert found is not None
     assert found.current == taken
-    assert request.change is not None
-    operation, parameters = request.change(request.parameters, found)
+    assert request.build_update is not None
+    operation, parameters = request.build_update(request.parameters, found)
     assert (operation, parameters["IpPermissions"]) == ("revoke_security_group_ingress", taken)
 
 
 def test_a_group_that_is_still_to_be_made_is_closed() -> None:
     def unknown(*_: Any) -> Any:
-        raise UnknownYetError
+        raise UnresolvedReferenceError
 
-    found = by_name()["tunnel: from nowhere else"].look(unknown)
+    found = by_name()["tunnel: from nowhere else"].find_current(unknown)
     assert found is not None
     assert found.current == []
 
@@ -102,4 +102,4 @@ def test_an_account_without_a_default_network_is_asked_for_a_subnet() -> None:
         ('network.subnet = "subnet-12345678"', "no subnet"),
     ):
         with pytest.raises(CloudError, match=told + r".*: name one of yours in \[network\] subnet"):
-            by_name(more)["subnet"].look(lambda *_: {"Subnets": []})
+            by_name(more)["subnet"].find_current(lambda *_: {"Subnets": []})

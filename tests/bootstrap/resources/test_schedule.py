@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from bootstrap.aws.client import operation_model
-from bootstrap.aws.validation import complaints
+from bootstrap.aws.validation import validation_errors
 from bootstrap.resources.schedule import create_schedule
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.uploads import UploadLocations
 from support.cluster_configs import KINDS, names
 
 
 def schedule(kind: str) -> dict[str, Any]:
     found = names(KINDS[kind])
-    return create_schedule(found, Places(found, "v1"), "rate(1 hour)")
+    return create_schedule(found, UploadLocations(found, "v1"), "rate(1 hour)")
 
 
 def as_the_api_has_it(value: Any, shape: Any) -> Any:
@@ -49,7 +49,7 @@ def test_what_it_calls_is_a_valid_request(
     call = as_the_api_has_it(
         json.loads(made["Input"]), operation_model(service, operation).input_shape
     )
-    assert complaints(service, operation, call) == ""
+    assert validation_errors(service, operation, call) == ""
 
 
 def test_it_refits_beside_a_stream_and_does_all_of_it_where_there_is_none() -> None:

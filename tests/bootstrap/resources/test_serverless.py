@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bootstrap.resources.serverless import comparable, create_application, ingest_job
-from bootstrap.resources.uploads import Places
+from bootstrap.resources.serverless import create_application, ingest_job, normalize_application
+from bootstrap.resources.uploads import UploadLocations
 from support.cluster_configs import KINDS, names
 
 
 def job(kind: str, more: str = "") -> dict[str, Any]:
     found = names(KINDS[kind] + more)
-    return ingest_job(found, Places(found, "v1"))
+    return ingest_job(found, UploadLocations(found, "v1"))
 
 
 def settings(job: dict[str, Any]) -> dict[str, str]:
@@ -64,6 +64,8 @@ def test_limits_are_compared_as_numbers_however_they_are_written() -> None:
         {unit: limit.replace(" ", "") for unit, limit in limits.items()},
         {unit: limit.replace(" ", ".0 ").lower() for unit, limit in limits.items()},
     ):
-        assert comparable(asked | {"maximumCapacity": written, "id": "x"}) == comparable(asked)
+        assert normalize_application(
+            asked | {"maximumCapacity": written, "id": "x"}
+        ) == normalize_application(asked)
     more = limits | {"cpu": "1000 vCPU"}
-    assert comparable(asked | {"maximumCapacity": more}) != comparable(asked)
+    assert normalize_application(asked | {"maximumCapacity": more}) != normalize_application(asked)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.aws.request import Ask, Found, LocalFile, Request
+from bootstrap.aws.request import CurrentState, LocalFile, ReadApi, Request
 from bootstrap.errors import CloudError
-from bootstrap.resources.uploads import NO_VERSION, upload_requests
+from bootstrap.resources.uploads import VERSION_PLACEHOLDER, upload_requests
 from support.cluster_configs import CODE, names, uploads
 
 
@@ -29,7 +29,7 @@ def test_files_lie_below_a_version_that_changes_with_any_of_them(tmp_path: Path)
     for name in ("environment.tar.gz", *CODE):
         found = uploads(tmp_path)
         (tmp_path / name).write_text("another")
-        changed = LocalFile.at(tmp_path / name)
+        changed = LocalFile.from_path(tmp_path / name)
         if name in CODE:
             found = dataclasses.replace(found, code={**found.code, name: changed})
         else:
@@ -48,24 +48,29 @@ def test_the_model_goes_into_the_lake_and_what_makes_it_one_comes_last(tmp_path:
 
 def test_what_is_not_built_yet_has_no_version(tmp_path: Path) -> None:
     found = uploads(tmp_path)
-    missing = LocalFile.at(tmp_path / "nowhere.tar.gz")
+    missing = LocalFile.from_path(tmp_path / "nowhere.tar.gz")
     found = dataclasses.replace(found, environment=missing)
-    assert found.version == NO_VERSION
+    assert found.version == VERSION_PLACEHOLDER
     assert found.missing() == [str(tmp_path / "nowhere.tar.gz")]
-    assert missing.told() == {"file": str(tmp_path / "nowhere.tar.gz"), "bytes": "still to be made"}
+    assert missing.summary() == {
+        "file": str(tmp_path / "nowhere.tar.gz"),
+        "bytes": "still to be made",
+    }
 
 
 def test_a_lake_with_another_model_is_left_alone(tmp_path: Path) -> None:
     (look,) = [
-        one.look for one in upload_requests(names(), uploads(tmp_path)) if one.name == "model"
+        one.find_current
+        for one in upload_requests(names(), uploads(tmp_path))
+        if one.name == "model"
     ]
 
-    def holding(*models: str) -> Ask:
+    def holding(*models: str) -> ReadApi:
         keys = [f"lake/models/{model}/{file}" for model in models for file in ("model.json", "x")]
         return lambda *_: {"Contents": [{"Key": key} for key in keys]}
 
     for there in ((), ("mobilenet-1",)):
-        assert look(holding(*there)) == Found(True, {"model.Id": "mobilenet-1"})
+        assert look(holding(*there)) == CurrentState(True, {"model.Id": "mobilenet-1"})
     with pytest.raises(CloudError, match=r"holds the model other, and .* would add mobilenet-1"):
         look(holding("other"))
 
@@ -73,7 +78,7 @@ def test_a_lake_with_another_model_is_left_alone(tmp_path: Path) -> None:
 def test_notebooks_get_a_folder_a_version_and_are_never_overwritten(tmp_path: Path) -> None:
     def told(content: str, more: str = "") -> list[Request]:
         (tmp_path / "a.ipynb").write_text(content)
-        found = {"look/a.ipynb": LocalFile.at(tmp_path / "a.ipynb")}
+        found = {"look/a.ipynb": LocalFile.from_path(tmp_path / "a.ipynb")}
         made = upload_requests(names(more), dataclasses.replace(uploads(tmp_path), notebooks=found))
         return [one for one in made if "a.ipynb" in one.name]
 
@@ -83,6 +88,8 @@ def test_notebooks_get_a_folder_a_version_and_are_never_overwritten(tmp_path: Pa
             r"jupyter/jovyan/pomona-[0-9a-f]{12}/look/a.ipynb", one.parameters["Key"]
         )
     assert first.parameters["Key"] != second.parameters["Key"]
-    standing = first.look(lambda *_: {"ContentLength": 1, "Metadata": {"sha256": "changed"}})
-    assert standing == Found(first.wanted)
+    standing = first.find_current(
+        lambda *_: {"ContentLength": 1, "Metadata": {"sha256": "changed"}}
+    )
+    assert standing == CurrentState(first.desired)
     assert told("{}", 'release = "emr-spark-8.0.0"') == []  # which has no JupyterHub

@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bootstrap.aws.client import Account
-from bootstrap.aws.request import resolved
+from bootstrap.aws.request import resolve_references
 from bootstrap.deploy.plan import all_requests, up
-from bootstrap.resources.iam_policies import document, scheduler_statements
+from bootstrap.resources.iam_policies import policy_document, scheduler_policy
 from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
 from support.cluster_configs import KINDS, names, uploads
 
@@ -196,7 +196,7 @@ def test_clusters(account: CloudAccount, role: str) -> None:
 
 
 def test_the_scheduler_starts_clusters_where_each_run_is_one(account: CloudAccount) -> None:
-    policy = document(scheduler_statements(names(KINDS["once"])))
+    policy = policy_document(scheduler_policy(names(KINDS["once"])))
     emr = client(account, "scheduler of once", "emr", policy)
     for told, call in cluster_calls("j-NONE").items():
         validate(call, emr, told == "make one")
@@ -208,8 +208,8 @@ def test_the_scheduler_starts_jobs_of_one_application(account: CloudAccount) -> 
     (ours,) = [one["id"] for one in maker.list_applications()["applications"]]
     made = maker.create_application(name="another", releaseLabel="emr-7.13.0", type="SPARK")
     account.enforce()
-    statements = document(scheduler_statements(names(KINDS["serverless"])))
-    policy = resolved(statements, {"application.applicationId": ours})
+    statements = policy_document(scheduler_policy(names(KINDS["serverless"])))
+    policy = resolve_references(statements, {"application.applicationId": ours})
     serverless = client(account, "scheduler of serverless", "emr-serverless", policy)
     job = {"executionRoleArn": f"arn:aws:iam::{ACCOUNT}:role/fruits-job"}
     validate(lambda it: it.start_job_run(applicationId=ours, **job), serverless, True)

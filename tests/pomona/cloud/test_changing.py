@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bootstrap.cost.workload import RATE
+from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND
 from support.aws_account import MAKER, READING, CloudAccount
 from support.aws_workspace import describe, make_cloud_place
 from support.cli import Command
@@ -196,7 +196,7 @@ LOAD = ("--images", "10e6", "--a-day", "1e6")
 
 
 def hours(images: int, cores: int) -> float:
-    return images / (RATE * cores) / 3600
+    return images / (IMAGES_PER_CORE_SECOND * cores) / 3600
 
 
 def test_a_resize_shows_what_a_load_takes_before_and_after(
@@ -208,7 +208,10 @@ def test_a_resize_shows_what_a_load_takes_before_and_after(
     at = lines.index("estimate:")
     assert any("InstanceCount: 4" in line for line in lines[:at])  # beside the change
     how = "nodes * 4 cores, less one node's for driver and refits"
-    assert lines[at + 1] == f"    images a second of a core: as measured, or as given = {RATE}"
+    assert (
+        lines[at + 1]
+        == f"    images a second of a core: as measured, or as given = {IMAGES_PER_CORE_SECOND}"
+    )
     assert lines[at + 2 : at + 4] == [
         f"    before: cores that ingest, at most: 8 {how} = 28",
         f"    after:  cores that ingest, at most: 21 {how} = 80",

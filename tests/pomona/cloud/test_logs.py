@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pomona.cloud.logs as pomona_logs
-from bootstrap.monitor.logs import unpacked
+from bootstrap.monitor.logs import decompress
 from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
 from support.aws_workspace import describe
 from support.cli import Command
@@ -247,9 +247,9 @@ def test_reading_is_all_that_it_needs(
 
 def test_what_is_packed_in_pieces_or_half_is_read_as_far_as_it_goes() -> None:
     whole = gzip.compress(b"one\n") + gzip.compress(b"two\n")
-    assert unpacked(whole) == b"one\ntwo\n"
+    assert decompress(whole) == b"one\ntwo\n"
     long = gzip.compress(bytes(range(256)) * 4000, compresslevel=0)
-    half = unpacked(gzip.compress(b"one\n") + long[: len(long) // 2])
+    half = decompress(gzip.compress(b"one\n") + long[: len(long) // 2])
     assert half.startswith(b"one\n\x00\x01\x02")
-    assert unpacked(b"plain\n") == b"plain\n"
-    assert unpacked(b"") == b""
+    assert decompress(b"plain\n") == b"plain\n"
+    assert decompress(b"") == b""

@@ -23,9 +23,9 @@ import pytest
 import bootstrap.tunnel.checks
 import bootstrap.tunnel.session
 from bootstrap.resources.cluster import run_job_flow
-from bootstrap.resources.uploads import Places
-from bootstrap.tunnel.checks import answers
-from bootstrap.tunnel.commands import Door, doors
+from bootstrap.resources.uploads import UploadLocations
+from bootstrap.tunnel.checks import responds_to_http
+from bootstrap.tunnel.commands import ForwardedPort, forwarded_ports
 from support.aws_account import MAKER, CloudAccount
 from support.aws_workspace import describe
 from support.cli import Command
@@ -72,7 +72,7 @@ def cluster(
 
 
 def make_cluster(account: CloudAccount, more: str = 'network.ssh_key = "mine"\n') -> str:
-    asked = run_job_flow(names(more), Places(names(more), "version"))
+    asked = run_job_flow(names(more), UploadLocations(names(more), "version"))
     emr = account.client("emr", MAKER)
     emr.create_security_configuration(
         Name=asked["SecurityConfiguration"], SecurityConfiguration="{}"
@@ -158,7 +158,7 @@ def test_release_8_has_a_gateway_in_its_place(
 
 
 def test_a_cluster_without_notebooks_has_the_spark_ui_alone() -> None:
-    (door,) = doors(["Hadoop", "Spark"], 1, 2)
+    (door,) = forwarded_ports(["Hadoop", "Spark"], 1, 2)
     assert (door.name, door.local, door.remote) == ("Spark UI", 2, 18080)
 
 
@@ -202,7 +202,9 @@ def test_what_does_not_speak_http_does_not_answer(said: bytes) -> None:
             one.close()
 
         threading.Thread(target=speak, daemon=True).start()
-        assert not answers(Door("Spark UI", server.getsockname()[1], 18080, "http"))
+        assert not responds_to_http(
+            ForwardedPort("Spark UI", server.getsockname()[1], 18080, "http")
+        )
 
 
 def test_a_port_that_is_taken(pomona: Command, node: PrimaryNode, cluster: str) -> None:
@@ -276,7 +278,7 @@ def test_a_host_that_cannot_be_reached(
     assert (
         "no such name: in a private subnet" in pomona(*words(node), "--to", "no.invalid").complaint
     )
-    monkeypatch.setattr(bootstrap.tunnel.checks, "PATIENCE", 0.3)
+    monkeypatch.setattr(bootstrap.tunnel.checks, "RETRY_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         waiting = [socket.socket() for _ in range(4)]  # the queue is full: further ones wait
@@ -309,13 +311,13 @@ def test_another_machine_under_the_same_name(
 def test_a_tunnel_that_breaks_is_told(
     pomona: Command, node: PrimaryNode, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold = bootstrap.tunnel.session.Tunnel.hold
+    wait = bootstrap.tunnel.session.Tunnel.wait
 
     def broken(tunnel: Any) -> None:
         node.drop()
-        hold(tunnel)
+        wait(tunnel)
 
-    monkeypatch.setattr(bootstrap.tunnel.session.Tunnel, "hold", broken)
+    monkeypatch.setattr(bootstrap.tunnel.session.Tunnel, "wait", broken)
     done = pomona(*words(node))
     assert done.status == 1
     assert len(done.err.splitlines()) == 1

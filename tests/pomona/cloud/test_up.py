@@ -150,7 +150,7 @@ def test_interrupted_after_any_request_it_goes_on(
             assert len(sent) < 60
         else:
             break
-    changing = [one.operation for one in asked if not (one.reads or one.wanted == [])]
+    changing = [one.operation for one in asked if not (one.read_only or one.desired == [])]
     assert sent == changing  # each once, in order
     assert account.contents() == whole
 
