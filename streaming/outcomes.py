@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     #: Its size is not the listed one, or it is broken and young: still being written; taken later.
     CHANGING = "changing"
     #: Deleted between listing and reading: reported, and no failure.
-    GONE = "gone"
+    DELETED = "deleted"
     #: Ended the process that decoded it: to be taken once more, alone; never what becomes of an image in the end.
     CRASHED = "crashed"
     #: A fault that stayed: no verdict on the image; the micro-batch fails when the others have been written.

@@ -106,18 +106,18 @@ def summary_lines(summary: IngestSummary) -> list[str]:
     first = f"{good:,} images featurized, {bad:,} quarantined in {summary.busy:.1f} s{rate}"
     lines = [first + (f", {summary.replaced:,} of them replaced" if summary.replaced else "")]
     if summary.reasons:
-        told = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.reasons.items()))
-        lines.append(f"quarantined: {told}")
+        listed = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.reasons.items()))
+        lines.append(f"quarantined: {listed}")
     if summary.removed:
         lines.append(f"{summary.removed:,} rows removed: their images are gone")
-    if summary.withheld:
-        lines.append(f"{summary.withheld:,} rows kept, though their images are gone")
-    if summary.outcomes[Outcome.GONE]:
-        lines.append(f"{summary.outcomes[Outcome.GONE]} images were deleted before they were read")
+    if summary.skipped_deletions:
+        lines.append(f"{summary.skipped_deletions:,} rows kept, though their images are gone")
+    if summary.outcomes[Outcome.DELETED]:
+        lines.append(f"{summary.outcomes[Outcome.DELETED]} images were deleted before they were read")
     retries = {name: count for name, count in sorted(summary.retries.items()) if count}
     if retries:
-        told = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
-        lines.append(f"tried again after a fault: {told}")
+        listed = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
+        lines.append(f"tried again after a fault: {listed}")
     if summary.ignored:
         lines.append(f"{summary.ignored:,} files ignored: no image by their name")
     if summary.waiting:
@@ -133,8 +133,8 @@ def summary_json(summary: IngestSummary) -> dict[str, Any]:
         "reasons": dict(summary.reasons),
         "replaced": summary.replaced,
         "removed": summary.removed,
-        "withheld": summary.withheld,
-        "gone": summary.outcomes[Outcome.GONE],
+        "skipped_deletions": summary.skipped_deletions,
+        "deleted_before_read": summary.outcomes[Outcome.DELETED],
         "ignored": summary.ignored,
         "waiting": summary.waiting,
         "retries": {name: summary.retries[name] for name in ("reads", "listings", "tables")},

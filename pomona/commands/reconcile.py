@@ -42,7 +42,7 @@ def reconcile_and_tell(
     """Compare a source with a lake, and mend the differences where asked; `how` is hash and fix."""
     from pomona.commands.requests import _asked, _show
     from pomona.output.console import Console
-    from streaming.ingest.pipeline import check_apart
+    from streaming.ingest.pipeline import check_disjoint
     from streaming.lake.layout import Lake
     from streaming.sources.listing import Source
 
@@ -53,7 +53,7 @@ def reconcile_and_tell(
     if hashes or not fix:
         found = _compared(screen, from_, location, hashes, limit)
     if fix:
-        check_apart(from_, Lake.at(location))
+        check_disjoint(from_, Lake.at(location))
         arguments = {"source": from_.root, "limit": limit, "rewritten": found.get("rewritten", [])}
         mended = _asked(screen, location, "reconcile", arguments)
         found = mended | {"unread": found.get("unread", [])}

@@ -17,8 +17,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming.featurize.isolation import IsolatedFeaturizer
-from streaming.featurize.partitions import Partitions, tasks_at_once
-from streaming.featurize.results import VERDICT, Computed
+from streaming.featurize.partitions import Partitions, max_concurrent_tasks
+from streaming.featurize.results import VERDICT, ComputedPart
 from streaming.featurize.worker import Featurizer, Task
 from streaming.outcomes import Outcome
 
@@ -33,7 +33,7 @@ _one_at_a_time = Lock()  # parts are computed beside each other
 
 
 def featurize_with_crash_recovery(
-    computed: Computed,
+    computed: ComputedPart,
     spark: SparkSession,
     featurizer: Featurizer,
     tasks: Sequence[Task],
@@ -58,7 +58,7 @@ def featurize_with_crash_recovery(
     """
     try:
         try:
-            _take(computed, spark, Partitions.deal(featurizer, tasks, shares))
+            _take(computed, spark, Partitions.round_robin(featurizer, tasks, shares))
         except (PySparkException, Py4JError) as error:
             if not _ENDED.search(str(error)):
                 raise
@@ -73,12 +73,12 @@ def featurize_with_crash_recovery(
 
 
 def _take_apart(
-    computed: Computed, spark: SparkSession, featurizer: Featurizer, tasks: Sequence[Task]
+    computed: ComputedPart, spark: SparkSession, featurizer: Featurizer, tasks: Sequence[Task]
 ) -> None:
     computed.release()
     with _one_at_a_time:
-        count = min(len(tasks), tasks_at_once(spark, featurizer))
-        _take(computed, spark, Partitions.deal(IsolatedFeaturizer(featurizer), tasks, count))
+        count = min(len(tasks), max_concurrent_tasks(spark, featurizer))
+        _take(computed, spark, Partitions.round_robin(IsolatedFeaturizer(featurizer), tasks, count))
         crashed = {row.path for row in computed.verdicts if row.outcome == Outcome.CRASHED}
         if crashed:
             computed.verdicts = [row for row in computed.verdicts if row.path not in crashed]
@@ -86,12 +86,14 @@ def _take_apart(
             _take(
                 computed,
                 spark,
-                Partitions.deal(IsolatedFeaturizer(featurizer, alone=True), suspects, 1),
+                Partitions.round_robin(
+                    IsolatedFeaturizer(featurizer, one_process_per_image=True), suspects, 1
+                ),
             )
 
 
-def _take(computed: Computed, spark: SparkSession, shares: Partitions) -> None:
-    frame = shares.featurized(spark).persist()
+def _take(computed: ComputedPart, spark: SparkSession, shares: Partitions) -> None:
+    frame = shares.to_dataframe(spark).persist()
     computed.cached.append(frame)
     computed.verdicts += frame.select(*VERDICT).collect()
     computed.frame = computed.frame.unionAll(frame) if computed.frame else frame

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, deque
 
 from streaming.errors import FailureRateExceeded
-from streaming.featurize.results import Computed
+from streaming.featurize.results import ComputedPart
 from streaming.outcomes import Outcome
 
 #: Of all images that were looked at last; `--max-failure-rate`.
 MAX_FAILURE_RATE = 0.5
 #: Images that must have been looked at before there is a judgement: a few broken ones are no delivery.
-ENOUGH = 200
+MIN_IMAGES = 200
 
 
 class FailureRate:
@@ -28,10 +28,10 @@ class FailureRate:
         self._before: deque[tuple[int, int]] = deque()  # images and failures of what was written
         self._error: FailureRateExceeded | None = None
 
-    def judge(self, computed: Computed) -> None:
+    def judge(self, computed: ComputedPart) -> None:
         """Count one part in, or refuse it, and from then on all others.
 
-        Judged are this part and as many of those before it as make `ENOUGH` images. A part that keeps to the limit
+        Judged are this part and as many of those before it as make `MIN_IMAGES` images. A part that keeps to the limit
         by itself passes. Images that were in quarantine before do not count: they are being tried again.
 
         Raises
@@ -51,7 +51,7 @@ class FailureRate:
         images = len(first) + sum(count for count, _ in self._before)
         failed = len(bad) + sum(count for _, count in self._before)
         over = len(bad) > self._limit * len(first) and failed > self._limit * images
-        if over and images >= ENOUGH:
+        if over and images >= MIN_IMAGES:
             reasons = Counter(row.reason for row in bad).most_common(3)
             told = ", ".join(f"{count} {reason}" for reason, count in reasons)
             self._error = FailureRateExceeded(
@@ -62,5 +62,5 @@ class FailureRate:
             )
             raise self._error
         self._before.append((len(first), len(bad)))
-        while images - self._before[0][0] >= ENOUGH:
+        while images - self._before[0][0] >= MIN_IMAGES:
             images -= self._before.popleft()[0]

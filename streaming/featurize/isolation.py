@@ -39,7 +39,7 @@ class IsolatedFeaturizer:
     """
 
     featurizer: Featurizer
-    alone: bool = False
+    one_process_per_image: bool = False
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -51,7 +51,7 @@ class IsolatedFeaturizer:
         """
         left, deaths = deque(tasks), 0
         while left:
-            count = 1 if self.alone else len(left)
+            count = 1 if self.one_process_per_image else len(left)
             with self._process(list(left)[:count]) as (process, answers):
                 try:
                     for _ in range(count):
@@ -62,17 +62,19 @@ class IsolatedFeaturizer:
                 except EOFError:
                     process.join()
             deaths += 1
-            if not self.alone:
-                yield self.featurizer.suspected(left.popleft())
+            if not self.one_process_per_image:
+                yield self.featurizer.crashed_row(left.popleft())
             elif deaths == TRIES:
                 how = describe_exit(process.exitcode, self.featurizer.max_cpu_seconds)
-                yield self.featurizer.failed(left.popleft(), Reason.CRASHED_WORKER, how)
+                yield self.featurizer.quarantined_row(left.popleft(), Reason.CRASHED_WORKER, how)
                 deaths = 0
 
     @contextmanager
     def _process(self, tasks: Sequence[Task]) -> Iterator[tuple[BaseProcess, Connection]]:
         # The GPU's memory is the worker's.
-        featurizer = replace(self.featurizer, model=Held(self.featurizer.model.value), device="cpu")
+        featurizer = replace(
+            self.featurizer, model=ModelBytes(self.featurizer.model.value), device="cpu"
+        )
         ours, theirs = _PROCESSES.Pipe(duplex=False)
         process = _PROCESSES.Process(target=_work, args=(featurizer, tasks, theirs))
         process.start()
@@ -87,7 +89,7 @@ class IsolatedFeaturizer:
 
 
 @dataclass(frozen=True)
-class Held:
+class ModelBytes:
     """The model's bytes themselves: a broadcast cannot be handed on by a worker."""
 
     value: bytes

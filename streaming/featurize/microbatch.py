@@ -16,8 +16,8 @@ from pyspark.sql import functions as F
 from streaming.delta.tables import read_table
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
 from streaming.featurize.crash_recovery import featurize_with_crash_recovery
-from streaming.featurize.partitions import tasks_at_once
-from streaming.featurize.results import BatchResult, Computed
+from streaming.featurize.partitions import max_concurrent_tasks
+from streaming.featurize.results import BatchResult, ComputedPart
 from streaming.featurize.worker import Featurizer
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
@@ -45,7 +45,7 @@ class MicroBatch:
         """Bring every file into exactly one table; see `compute` and `commit`."""
         return self.commit(self.compute(files), batch)
 
-    def compute(self, files: Sequence[StoredFile]) -> Computed:
+    def compute(self, files: Sequence[StoredFile]) -> ComputedPart:
         """Featurize the files that the lake does not hold as they are.
 
         What it holds unchanged is left alone. That is also what makes a replay exact: an earlier attempt's rows
@@ -60,7 +60,7 @@ class MicroBatch:
         held, attempts = self._held(self.known.held(files))
         doubted = self.known.doubted
         todo = [file for file in files if file not in held["current"] or file.path in doubted]
-        computed = Computed(todo, held, skipped=len(files) - len(todo))
+        computed = ComputedPart(todo, held, skipped=len(files) - len(todo))
         if todo:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
             shares = self._shares(len(tasks))
@@ -68,7 +68,7 @@ class MicroBatch:
         computed.seconds = time.monotonic() - started
         return computed
 
-    def commit(self, computed: Computed, batch: BatchId = SWEEP) -> BatchResult:
+    def commit(self, computed: ComputedPart, batch: BatchId = SWEEP) -> BatchResult:
         """Write what was computed to both tables.
 
         Parameters
@@ -130,13 +130,13 @@ class MicroBatch:
 
     def _shares(self, images: int) -> int:
         """How many tasks: short ones for the processor, as many for each core; one for each GPU."""
-        at_once = tasks_at_once(self.spark, self.featurizer)
+        at_once = max_concurrent_tasks(self.spark, self.featurizer)
         rounds = math.ceil(images / at_once / _SHARE) if self.featurizer.device == "cpu" else 1
         return min(images, at_once * rounds)
 
     def _write(
         self,
-        computed: Computed,
+        computed: ComputedPart,
         paths: Mapping[str, set[str]],
         batch: BatchId,
     ) -> None:

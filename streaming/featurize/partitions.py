@@ -27,13 +27,13 @@ class Partitions:
     shares: Sequence[Sequence[Task]]
 
     @classmethod
-    def deal(
+    def round_robin(
         cls, featurizer: Featurizer | IsolatedFeaturizer, tasks: Sequence[Task], count: int
     ) -> Partitions:
         """Deal images out to `count` shares, like cards: a folder's images cost alike."""
         return cls(featurizer, [tasks[i::count] for i in range(count)])
 
-    def featurized(self, spark: SparkSession) -> DataFrame:
+    def to_dataframe(self, spark: SparkSession) -> DataFrame:
         """The images' rows (`OUTPUT_DDL`), one partition a share, not computed yet."""
         count = len(self.shares)
         return spark.range(0, count, 1, count).mapInArrow(self, OUTPUT_DDL)
@@ -48,11 +48,11 @@ class Partitions:
 
 def start_workers(spark: SparkSession, featurizer: Featurizer) -> None:
     """Start the Python workers with their engines, so that the first images do not wait for that."""
-    tasks = tasks_at_once(spark, featurizer)
+    tasks = max_concurrent_tasks(spark, featurizer)
     spark.range(0, tasks, 1, tasks).mapInArrow(featurizer.load, "id long").collect()
 
 
-def tasks_at_once(spark: SparkSession, featurizer: Featurizer) -> int:
+def max_concurrent_tasks(spark: SparkSession, featurizer: Featurizer) -> int:
     """Tasks that may run the network at the same time: one a core, or one a GPU.
 
     On a cluster Spark itself holds tasks back until a GPU is free, if it was told that they need one.

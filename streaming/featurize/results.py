@@ -42,7 +42,7 @@ class BatchResult:
 
 
 @dataclass
-class Computed:
+class ComputedPart:
     """Images that have been featurized and not yet written.
 
     Attributes

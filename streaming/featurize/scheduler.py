@@ -18,7 +18,7 @@ from streaming.delta.writer import BatchId
 from streaming.errors import FailureRateExceeded
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
-from streaming.featurize.results import BatchResult, Computed
+from streaming.featurize.results import BatchResult, ComputedPart
 from streaming.storage.interface import StoredFile
 
 # A core that has no more of one part to do begins with the next; a GPU belongs to one process.
@@ -29,7 +29,7 @@ _POLL = 0.1  # seconds between two looks at the flag
 _TAG = "pomona-featurizing"  # of all jobs that compute
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """A stop was asked for before all was done; the rest comes again."""
 
 
@@ -39,7 +39,7 @@ class _Part:
 
     files: Sequence[StoredFile]
     jobs: str
-    computed: Future[Computed]
+    computed: Future[ComputedPart]
 
 
 class PartScheduler:
@@ -115,7 +115,7 @@ class PartScheduler:
             while under_way:
                 try:
                     result = self._patiently(under_way.popleft())
-                except Stopped:
+                except StopRequested:
                     left = True
                     continue
                 now = time.monotonic()
@@ -126,7 +126,7 @@ class PartScheduler:
         finally:
             wait(under_way)  # after a fault, too, nothing goes on behind the caller's back
         if left or next(cut, None):
-            raise Stopped
+            raise StopRequested
 
     def _cut(self, files: Sequence[StoredFile]) -> Iterator[Sequence[StoredFile]]:
         start, smallest = 0, math.ceil(self._size / _SMALLEST)
@@ -169,7 +169,9 @@ class PartScheduler:
                 self._batch.spark.sparkContext.cancelJobsWithTag(_TAG)
         return commit.result()
 
-    def _compute(self, files: Sequence[StoredFile], jobs: str, before: _Part | None) -> Computed:
+    def _compute(
+        self, files: Sequence[StoredFile], jobs: str, before: _Part | None
+    ) -> ComputedPart:
         context = self._batch.spark.sparkContext
         context.addJobTag(_TAG)
         context.setJobGroup(jobs, "featurize images")
@@ -187,7 +189,7 @@ class PartScheduler:
         try:
             computed = part.computed.result()
         except (PySparkException, Py4JError) as error:
-            raise (Stopped() if self._stopped() else error) from error
+            raise (StopRequested() if self._stopped() else error) from error
         now = time.monotonic()
         computed.seconds = now - self._computed_at  # not what it took beside another part
         self._computed_at = now
@@ -201,7 +203,7 @@ class PartScheduler:
         return result
 
 
-def _release(computing: Future[Computed]) -> None:
+def _release(computing: Future[ComputedPart]) -> None:
     """Give back the memory of what nobody will commit."""
     if computing.exception() is None:
         computing.result().release()

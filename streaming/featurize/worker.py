@@ -41,7 +41,7 @@ OUTPUT = pa.schema([(n, _TYPES[t]) for n, t in (c.split() for c in OUTPUT_DDL.sp
 Task = tuple[StoredFile, int]
 
 
-class Shared(Protocol):
+class BroadcastModel(Protocol):
     """A Spark broadcast: `value` is fetched once a worker."""
 
     @property
@@ -77,7 +77,7 @@ class Featurizer:
 
     extractor: ModelInfo
     engine: str
-    model: Shared
+    model: BroadcastModel
     decoding: DecodeSettings
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     device: str = "cpu"
@@ -128,13 +128,13 @@ class Featurizer:
                 row.fail(error.reason, error.detail, self.settle)
         return row
 
-    def failed(self, task: Task, reason: Reason, detail: str) -> pa.RecordBatch:
+    def quarantined_row(self, task: Task, reason: Reason, detail: str) -> pa.RecordBatch:
         """The row of an image that this worker has not decoded itself, and that cannot be."""
         row = _Row(task[0], Outcome.QUARANTINE, task[1])
         row.fail(reason, detail, self.settle)
         return row.as_batch()
 
-    def suspected(self, task: Task) -> pa.RecordBatch:
+    def crashed_row(self, task: Task) -> pa.RecordBatch:
         """The row of an image that has ended a process, and is to be judged alone."""
         return _Row(task[0], Outcome.CRASHED, task[1]).as_batch()
 

@@ -51,7 +51,7 @@ def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> Fetched:
     try:
         content = retry_transient(lambda: _read_whole(file), retry_timeout)
     except FileNotFoundError:
-        return Fetched(file, Outcome.GONE)
+        return Fetched(file, Outcome.DELETED)
     except PermissionError as error:
         return Fetched(file, Outcome.QUARANTINE, reason=Reason.ACCESS_DENIED, detail=str(error))
     except TransientError as error:

@@ -15,7 +15,7 @@ from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
 from streaming.ingest.run import Run
-from streaming.ingest.settings import IngestSettings, IngestSummary, Watcher
+from streaming.ingest.settings import BatchCallback, IngestSettings, IngestSummary
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import acquire_lease
@@ -33,7 +33,7 @@ def ingest(
     source: str,
     lake: str,
     settings: IngestSettings | None = None,
-    watch: Watcher = lambda result, summary: None,
+    watch: BatchCallback = lambda result, summary: None,
     stop: threading.Event | None = None,
 ) -> IngestSummary:
     """Turn the images below a prefix into rows of a lake, once or until asked to stop.
@@ -59,19 +59,19 @@ def ingest(
     """
     settings = settings or IngestSettings()
     from_, to = Source.at(source), Lake.at(lake)
-    check_apart(from_, to)
+    check_disjoint(from_, to)
     with translate_errors(to.root):
         from_.validate(images=settings.once)
         from_.check_readable()
         to.ensure_writable_location()
         to.check_format()
         with acquire_lease(to) as lease:
-            batch = open_batch(from_, settings, lease)
+            batch = open_microbatch(from_, settings, lease)
             with stop_requested(stop) as event:
                 return Run(from_, batch, settings, watch, lease).until(event)
 
 
-def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
+def open_microbatch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
     """Prepare all that a micro-batch needs: the network, Spark and its workers, the tables, what they hold.
 
     Raises
@@ -114,7 +114,7 @@ def open_batch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBa
         return MicroBatch(spark, to, featurizer, known, remarks)
 
 
-def check_apart(source: Source, lake: Lake) -> None:
+def check_disjoint(source: Source, lake: Lake) -> None:
     """Raise LakeError where one of the two lies in the other: the lake's own files would count as arrivals."""
     for inner, outer, text in (
         (lake.root, source.root, "lake"),

@@ -13,8 +13,8 @@ from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import PartScheduler
-from streaming.ingest.pipeline import open_batch
-from streaming.ingest.settings import PART_A_CORE, IngestSettings
+from streaming.ingest.pipeline import open_microbatch
+from streaming.ingest.settings import IMAGES_PER_PART_PER_CORE, IngestSettings
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
 from streaming.lease.holder import Lease
@@ -80,7 +80,7 @@ def submit_and_wait(
                     found = poll_result(lake, request)
                     if found is not None:
                         return found
-                return carry_out_now(lake, request, lease, settings or IngestSettings())
+                return execute_locally(lake, request, lease, settings or IngestSettings())
         if not left:
             submit(lake, request)
             left = True
@@ -104,7 +104,7 @@ def _look(lake: Lake, request: Request) -> dict[str, JSON] | None:
         raise
 
 
-def carry_out_now(
+def execute_locally(
     lake: Lake, request: Request, lease: Lease, settings: IngestSettings
 ) -> dict[str, JSON]:
     """Carry a request out in this process, which holds the lake.
@@ -120,7 +120,7 @@ def carry_out_now(
     lease.guard(spark)
 
     def take(batch: MicroBatch, files: Sequence[StoredFile]) -> list[BatchResult]:
-        part = PART_A_CORE * spark.sparkContext.defaultParallelism
+        part = IMAGES_PER_PART_PER_CORE * spark.sparkContext.defaultParallelism
         overlap = PartScheduler(batch, part, lambda: False, FailureRate(settings.max_failure_rate))
         try:
             return list(overlap.take(files, SWEEP))
@@ -128,7 +128,7 @@ def carry_out_now(
             overlap.close()
 
     def open_here() -> MicroBatch:
-        return open_batch(source or Source(""), settings, lease)
+        return open_microbatch(source or Source(""), settings, lease)
 
     return perform(OperationContext(lease.lake, spark, source, open_here, take), request)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streaming.errors import PomonaError
-from streaming.featurize.scheduler import Stopped
+from streaming.featurize.scheduler import StopRequested
 from streaming.lease.holder import Lease
 from streaming.maintenance.context import OperationContext
 from streaming.maintenance.operations import perform_and_answer
@@ -59,7 +59,7 @@ class RequestHandler:
             for request in pending(self._context.lake):
                 if request.kind != STOP:
                     perform_and_answer(self._context, request)
-        except Stopped:
+        except StopRequested:
             log.debug(
                 "a stop was asked for: what is not answered is done by the next one, or the asker"
             )

@@ -18,16 +18,16 @@ from streaming.errors import PomonaError
 from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
-from streaming.featurize.scheduler import PartScheduler, Stopped
+from streaming.featurize.scheduler import PartScheduler, StopRequested
 from streaming.images.fetch import is_young
 from streaming.ingest.checkpoint import set_aside_if_damaged
 from streaming.ingest.request_handler import RequestHandler
 from streaming.ingest.settings import (
-    FILES_A_CORE,
-    PART_A_CORE,
+    IMAGES_PER_PART_PER_CORE,
+    IMAGES_PER_TRIGGER_PER_CORE,
+    BatchCallback,
     IngestSettings,
     IngestSummary,
-    Watcher,
 )
 from streaming.lease.holder import Lease
 from streaming.maintenance.context import OperationContext
@@ -53,7 +53,7 @@ class Run:
         source: Source,
         batch: MicroBatch,
         settings: IngestSettings,
-        watch: Watcher,
+        watch: BatchCallback,
         lease: Lease | None = None,
     ) -> None:
         self.summary = IngestSummary()
@@ -70,8 +70,11 @@ class Run:
         self._stop, self._ending = threading.Event(), False
         self._one_at_a_time = threading.Lock()
         cores = batch.spark.sparkContext.defaultParallelism
-        self._size = settings.max_files_per_trigger or FILES_A_CORE * cores
-        size, rate = min(self._size, PART_A_CORE * cores), FailureRate(settings.max_failure_rate)
+        self._size = settings.max_files_per_trigger or IMAGES_PER_TRIGGER_PER_CORE * cores
+        size, rate = (
+            min(self._size, IMAGES_PER_PART_PER_CORE * cores),
+            FailureRate(settings.max_failure_rate),
+        )
         self._overlap = PartScheduler(batch, size, self._stopped, rate)
         self._later: dict[str, float] = {}  # path: when to look again
         self._changing: set[str] = set()  # those of them that have no row yet
@@ -129,7 +132,7 @@ class Run:
         finally:
             self._end(query)
         error: BaseException | None = query.exception()
-        return None if self._fault or Stopped.__name__ in str(error) else error
+        return None if self._fault or StopRequested.__name__ in str(error) else error
 
     def _start(self) -> StreamingQuery:
         stream = self._source.stream(self._batch.spark, self._size)
@@ -148,7 +151,7 @@ class Run:
     def _on_micro_batch(self, names: DataFrame, number: int) -> None:
         with self._one_at_a_time:
             if self._stopped():
-                raise Stopped
+                raise StopRequested
             try:
                 listed = [StoredFile(*row) for row in names.collect()]
                 files = [file for file in listed if self._source.is_image(file.path)]
@@ -194,8 +197,8 @@ class Run:
                 try:
                     files.append(open_storage(path).stat(path))
                 except FileNotFoundError:
-                    self.summary.outcomes[Outcome.GONE] += 1
-            with suppress(Stopped):
+                    self.summary.outcomes[Outcome.DELETED] += 1
+            with suppress(StopRequested):
                 self._take(list(self._batch.known.missing_or_changed(files)))
 
     def _sweep(self) -> None:
@@ -207,13 +210,13 @@ class Run:
             found = list(self._batch.known.missing_or_changed(listing))
             self.summary.waiting = len(found)
             self.summary.ignored = self._source.ignored.total
-            with suppress(Stopped):
+            with suppress(StopRequested):
                 self._take(found)
                 if self._settings.mirror:
                     limit = self._settings.remove_limit
                     removed, kept = mirror(self._batch, self._source, seen, limit)
                     self.summary.removed += removed
-                    self.summary.withheld = kept
+                    self.summary.skipped_deletions = kept
 
     def _drain(self, query: StreamingQuery, stop: threading.Event) -> None:
         """Let the stream run out, then sweep, then wait for files that are being written."""

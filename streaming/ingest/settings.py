@@ -20,9 +20,9 @@ from streaming.storage.retry import RETRY_TIMEOUT
 
 #: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
 #: costs by itself, short to wait for and to do again.
-PART_A_CORE = 2000
+IMAGES_PER_PART_PER_CORE = 2000
 #: Images in one micro-batch of the stream, for each core; what Spark does for a micro-batch is not overlapped.
-FILES_A_CORE = 5 * PART_A_CORE
+IMAGES_PER_TRIGGER_PER_CORE = 5 * IMAGES_PER_PART_PER_CORE
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class IngestSettings:
     trigger : float
         Seconds between two listings by the stream.
     max_files_per_trigger : int, optional
-        Images in one micro-batch; None is `FILES_A_CORE` for each core.
+        Images in one micro-batch; None is `IMAGES_PER_TRIGGER_PER_CORE` for each core.
     weights : str, optional
         ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model, or is ``imagenet`` in a new lake.
     engine : str, optional
@@ -133,7 +133,7 @@ class IngestSummary:
         Images by outcome, and those in quarantine by reason.
     replaced : int
         Images whose earlier row was replaced.
-    removed, withheld : int
+    removed, skipped_deletions : int
         Rows that were removed because their images are gone, and such as were kept for safety.
     batches : int
         Micro-batches that wrote something.
@@ -156,7 +156,7 @@ class IngestSummary:
     reasons: Counter[str] = field(default_factory=Counter)
     replaced: int = 0
     removed: int = 0
-    withheld: int = 0
+    skipped_deletions: int = 0
     batches: int = 0
     retries: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
@@ -180,4 +180,4 @@ class IngestSummary:
 
 
 #: Called after each micro-batch with its result and the sum so far.
-Watcher = Callable[[BatchResult, IngestSummary], None]
+BatchCallback = Callable[[BatchResult, IngestSummary], None]

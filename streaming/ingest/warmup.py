@@ -67,7 +67,7 @@ class StubFeaturizer(Featurizer):
         yield from batches
 
 
-def make_archive() -> None:
+def create_archive() -> None:
     """Make the archive of classes, where there is none for this Java and these jars; about 30 s."""
     archive = archive_file(java_home(), jar_files())
     if archive.exists():
@@ -77,7 +77,7 @@ def make_archive() -> None:
     spark = start_session(SessionSettings(dump_classes=dump))
     java = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as folder:
-        rehearse(spark, Path(folder))
+        run_warmup_stream(spark, Path(folder))
     spark.stop()
     java.stdin.close()  # the sign for Java to end
     java.wait()
@@ -88,7 +88,7 @@ def make_archive() -> None:
         log.info("this Java keeps no archive of classes: Spark starts as it does without")
 
 
-def rehearse(spark: SparkSession, folder: Path) -> None:
+def run_warmup_stream(spark: SparkSession, folder: Path) -> None:
     """Run a stream over a file into a new lake, then over the next, with the first replaced."""
     lake, source = Lake.at(str(folder / "lake")), Source.at(str(folder / "images"))
     extractor = ModelInfo(
@@ -115,4 +115,4 @@ if __name__ == "__main__":
     # Not as __main__, which the workers could not import.
     from streaming.ingest import warmup as rehearsal
 
-    rehearsal.make_archive()
+    rehearsal.create_archive()

@@ -27,7 +27,7 @@ class OperationContext:
     spark : SparkSession
     source : Source, optional
         Where the lake's images come from; None where it has none yet.
-    open_batch : callable
+    open_microbatch : callable
         Gives the stream's `MicroBatch`, or opens one.
     take_files : callable
         Takes files as the sweep does, and tells what came of each part; the stream counts them in.
@@ -38,14 +38,14 @@ class OperationContext:
     lake: Lake
     spark: SparkSession
     source: Source | None
-    open_batch: Callable[[], MicroBatch]
+    open_microbatch: Callable[[], MicroBatch]
     take_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
     known: ImageIndex | None = None
 
     @cached_property
     def batch(self) -> MicroBatch:
         """The pipeline; where no stream runs, the network is loaded at the first use."""
-        return self.open_batch()
+        return self.open_microbatch()
 
     def take(self, files: Sequence[StoredFile]) -> Sequence[BatchResult]:
         """Bring files into exactly one table each."""

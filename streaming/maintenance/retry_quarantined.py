@@ -53,12 +53,12 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
             if result.unread:
                 raise TransientError(result.unread[0])
     return {
-        "tried": len(files) - outcomes[Outcome.GONE],
+        "tried": len(files) - outcomes[Outcome.DELETED],
         "featurized": outcomes[Outcome.FEATURES],
         "quarantined": outcomes[Outcome.QUARANTINE],
         "reasons": dict(reasons),
         "changing": outcomes[Outcome.CHANGING],
-        "gone": len(rows) - len(files) + outcomes[Outcome.GONE],
+        "gone": len(rows) - len(files) + outcomes[Outcome.DELETED],
     }
 
 

@@ -32,7 +32,7 @@ def open_context(
         at,
         spark,
         Source.at(source),
-        open_batch=lambda: batch,
+        open_microbatch=lambda: batch,
         take_files=lambda batch, files: [batch.process(files)],
         known=known,
     )

@@ -133,4 +133,4 @@ def test_an_object_that_vanishes_before_it_is_read_is_gone(
 
     direct = boto3.client("s3")
     through(0.0, before=remove)
-    assert fetch(StoredFile(path, 1000, 0), 10_000).outcome is Outcome.GONE
+    assert fetch(StoredFile(path, 1000, 0), 10_000).outcome is Outcome.DELETED

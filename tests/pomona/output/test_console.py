@@ -50,7 +50,7 @@ def test_an_ingestion_is_told_in_a_few_lines() -> None:
 def test_what_is_out_of_the_ordinary_has_a_line_of_its_own() -> None:
     told = summary()
     told.replaced, told.ignored, told.waiting = 1234, 17, 2
-    told.outcomes[Outcome.GONE] = 3
+    told.outcomes[Outcome.DELETED] = 3
     lines = summary_lines(told)
     assert lines[0].endswith("1,234 of them replaced")
     assert "3 images were deleted before they were read" in lines
@@ -69,7 +69,7 @@ def test_a_script_gets_numbers_not_texts() -> None:
     assert told["reasons"] == {"truncated": 3, "empty": 2}
     assert told["batches"] == 2
     assert (told["seconds"], told["busy_seconds"]) == (30.0, 20.0)
-    assert set(told) >= {"replaced", "gone", "ignored", "waiting"}
+    assert set(told) >= {"replaced", "deleted_before_read", "ignored", "waiting"}
     assert told["retries"] == {"reads": 12, "listings": 0, "tables": 3}
 
 

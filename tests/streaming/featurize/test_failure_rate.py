@@ -15,15 +15,15 @@ from pyspark.sql import Row, SparkSession
 
 from streaming.errors import FailureRateExceeded
 from streaming.featurize.failure_rate import FailureRate
-from streaming.featurize.results import Computed
+from streaming.featurize.results import ComputedPart
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from support.lakes import GARBAGE, ONCE, below, photos, put_all, versions
 
 
-def part(good: int, bad: int, again: int = 0, gone: int = 0) -> Computed:
+def part(good: int, bad: int, again: int = 0, gone: int = 0) -> ComputedPart:
     """Verdicts on images; `again` of them failed that were in quarantine before."""
-    outcomes = ["features"] * good + ["quarantine"] * (bad + again) + ["gone"] * gone
+    outcomes = ["features"] * good + ["quarantine"] * (bad + again) + ["deleted"] * gone
     names = [f"file:/x/{number}.jpg" for number in range(len(outcomes))]
     rows = [
         Row(path=name, outcome=outcome, reason="truncated" if outcome == "quarantine" else None)
@@ -31,10 +31,10 @@ def part(good: int, bad: int, again: int = 0, gone: int = 0) -> Computed:
     ]
     held: dict[str, set[str]] = defaultdict(set)
     held["quarantine"] = set(names[good + bad : good + bad + again])
-    return Computed([], held, 0, verdicts=rows)
+    return ComputedPart([], held, 0, verdicts=rows)
 
 
-def passes(rate: FailureRate, computed: Computed) -> bool:
+def passes(rate: FailureRate, computed: ComputedPart) -> bool:
     try:
         rate.judge(computed)
     except FailureRateExceeded:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streaming.errors import ExternalError
-from streaming.featurize.isolation import Held, IsolatedFeaturizer
+from streaming.featurize.isolation import IsolatedFeaturizer, ModelBytes
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.model.store import find_model, read_model
@@ -32,7 +32,7 @@ def featurizer(random_model: Path) -> Featurizer:
     extractor = find_model(models)
     assert extractor
     decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    model = Held(read_model(models, extractor, "onnxruntime"))
+    model = ModelBytes(read_model(models, extractor, "onnxruntime"))
     return Featurizer(extractor, "onnxruntime", model, decoding, max_cpu_seconds=SECONDS)
 
 
@@ -54,7 +54,9 @@ def test_what_ends_it_is_marked_and_the_rest_goes_on(
 
 def test_alone_and_ended_twice_it_is_quarantined(featurizer: Featurizer, tmp_path: Path) -> None:
     names = {name: NAMES[name] for name in ("hang.jpg", "z.jpg")}
-    found = verdicts(IsolatedFeaturizer(featurizer, alone=True), put_all(tmp_path, names))
+    found = verdicts(
+        IsolatedFeaturizer(featurizer, one_process_per_image=True), put_all(tmp_path, names)
+    )
     assert found["hang.jpg"]["reason"] == "crashed_worker"
     assert "more than 0.5 s" in found["hang.jpg"]["detail"]
     assert found["z.jpg"]["outcome"] == "features"
@@ -81,7 +83,10 @@ def variant(featurizer: Featurizer, kind: type[Featurizer], **more: Any) -> Feat
 
 def test_ended_once_it_is_tried_again(featurizer: Featurizer, tmp_path: Path) -> None:
     deadly = variant(featurizer, OnceDeadly, mark=str(tmp_path / "mark"))
-    found = verdicts(IsolatedFeaturizer(deadly, alone=True), put_all(tmp_path, {"a.jpg": jpeg(1)}))
+    found = verdicts(
+        IsolatedFeaturizer(deadly, one_process_per_image=True),
+        put_all(tmp_path, {"a.jpg": jpeg(1)}),
+    )
     assert found["a.jpg"]["outcome"] == "features"
 
 
@@ -108,7 +113,8 @@ def test_a_fault_that_may_pass_is_no_verdict_on_the_image(
     (tmp_path / "folder.jpg").mkdir()
     unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
     row = verdicts(
-        IsolatedFeaturizer(replace(featurizer, retry_timeout=0.0), alone=True), [unreadable]
+        IsolatedFeaturizer(replace(featurizer, retry_timeout=0.0), one_process_per_image=True),
+        [unreadable],
     )["folder.jpg"]
     assert row["outcome"] == Outcome.UNREAD
     assert "Is a directory" in row["detail"]

@@ -198,7 +198,7 @@ def test_what_is_gone_or_changing_leaves_no_trace_in_the_lake(
     changing = StoredFile(changing.path, changing.length - 1, changing.modified_ms)
     gone = StoredFile(f"file:{tmp_path}/Fig/gone.jpg", 5, 0)
     result = micro.process([changing, gone], BatchId("query-8", 0))
-    assert result.outcomes == {"changing": 1, "gone": 1}
+    assert result.outcomes == {"changing": 1, "deleted": 1}
     assert result.changing == (changing.path,)
     assert versions(micro.lake) == before
 

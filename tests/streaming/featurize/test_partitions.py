@@ -10,7 +10,7 @@ import pytest
 from streaming.engines import gpu
 from streaming.errors import PlatformError
 from streaming.featurize.microbatch import MicroBatch
-from streaming.featurize.partitions import Partitions, tasks_at_once
+from streaming.featurize.partitions import Partitions, max_concurrent_tasks
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.storage.interface import StoredFile
@@ -44,13 +44,13 @@ def test_one_process_a_core_or_a_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, master: str, gpus: int, tasks: int
 ) -> None:
     monkeypatch.setattr(gpu, "count", lambda: gpus)
-    assert tasks_at_once(spark(master, **CLUSTER), featurizer(device)) == tasks
+    assert max_concurrent_tasks(spark(master, **CLUSTER), featurizer(device)) == tasks
 
 
 def test_a_cluster_that_gives_tasks_no_gpu_is_told_how() -> None:
     with pytest.raises(PlatformError, match=r"submit with spark\.executor\.resource\.gpu\.amount"):
-        tasks_at_once(spark("yarn"), featurizer("cuda"))
-    assert tasks_at_once(spark("yarn"), featurizer()) == 8
+        max_concurrent_tasks(spark("yarn"), featurizer("cuda"))
+    assert max_concurrent_tasks(spark("yarn"), featurizer()) == 8
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_there_are_as_many_shares_as_keep_cores_or_gpus_busy(
 
 def test_every_image_is_in_one_share_and_each_share_has_some_of_all() -> None:
     tasks = [(StoredFile(f"file:/x/{number}.jpg", 1, 0), 1) for number in range(10)]
-    dealt = Partitions.deal(featurizer(), tasks, 3).shares
+    dealt = Partitions.round_robin(featurizer(), tasks, 3).shares
     assert [len(share) for share in dealt] == [4, 3, 3]
     assert {task for share in dealt for task in share} == set(tasks)
     assert list(dealt[1]) == tasks[1::3]

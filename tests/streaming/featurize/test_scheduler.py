@@ -16,8 +16,8 @@ from pyspark.errors import PySparkException
 
 from streaming.delta.writer import BatchId
 from streaming.featurize.failure_rate import FailureRate
-from streaming.featurize.results import BatchResult, Computed
-from streaming.featurize.scheduler import PartScheduler, Stopped
+from streaming.featurize.results import BatchResult, ComputedPart
+from streaming.featurize.scheduler import PartScheduler, StopRequested
 from streaming.storage.interface import StoredFile
 
 FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]
@@ -83,17 +83,17 @@ class Recorder:
     def sparkContext(self) -> Context:
         return self.context
 
-    def compute(self, files: Sequence[StoredFile]) -> Computed:
+    def compute(self, files: Sequence[StoredFile]) -> ComputedPart:
         first = FILES.index(files[0])
         self.events.append(f"compute {first}")
         self.context.run_job()
         self._computing(first)
-        return Computed(list(files), defaultdict(set), 0)
+        return ComputedPart(list(files), defaultdict(set), 0)
 
     def prepare(self) -> None:
         self.events.append("prepare")
 
-    def commit(self, computed: Computed, key: BatchId) -> BatchResult:
+    def commit(self, computed: ComputedPart, key: BatchId) -> BatchResult:
         self.events.append(f"commit {FILES.index(computed.files[0])}")
         self.keys.append(key)
         return BatchResult(key, 0.0, skipped=len(computed.files))
@@ -203,7 +203,7 @@ def test_a_stop_gives_up_what_is_being_computed_and_leaves_the_rest() -> None:
 
     batch = Recorder(computing)
     done = []
-    with pytest.raises(Stopped):
+    with pytest.raises(StopRequested):
         for result in overlap(batch, stop.is_set).take(FILES, KEY):
             done.append(result)
             stop.set()

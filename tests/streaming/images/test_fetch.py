@@ -121,7 +121,7 @@ def test_a_file_deleted_since_the_listing_is_gone_and_not_asked_for_twice(
     tmp_path: Path, clock: Clock
 ) -> None:
     listed = StoredFile(f"file:{tmp_path}/a.jpg", 5, 0)
-    assert fetch(listed, LIMIT) == Fetched(listed, Outcome.GONE)
+    assert fetch(listed, LIMIT) == Fetched(listed, Outcome.DELETED)
     assert clock.waits == []
 
 

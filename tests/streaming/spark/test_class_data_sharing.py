@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.ingest.warmup import rehearse
+from streaming.ingest.warmup import run_warmup_stream
 from streaming.lake.layout import Lake
 from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
 from streaming.spark.jars import jar_files
@@ -45,7 +45,7 @@ def test_without_an_archive_nothing_is_asked_of_java(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 def test_the_rehearsal_runs_a_stream_twice_over_a_lake(spark: SparkSession, tmp_path: Path) -> None:
-    rehearse(spark, tmp_path)
+    run_warmup_stream(spark, tmp_path)
     lake = Lake.at(str(tmp_path / "lake"))
     assert below(tmp_path / "images", lake.features) == [f"label/{name}.jpg" for name in range(3)]
 
