@@ -1,4 +1,4 @@
-"""boto3 client of the caller's account: read what exists, send what is missing, translate errors."""
+"""Account client on top of boto3: read what exists, send what is missing, translate errors."""
 
 from __future__ import annotations
 

@@ -14,53 +14,50 @@ if TYPE_CHECKING:
 
 
 def code_files() -> dict[str, Path]:
-    """The scripts and the jar that the nodes need, by name."""
+    """Return the scripts and the jar that the nodes need, by name."""
     import bootstrap
     from streaming.spark.jars import FENCED_LOG_STORE
 
-    ours = Path(bootstrap.__file__).parent
+    folder = Path(bootstrap.__file__).parent
     return {
-        "bootstrap_emr.sh": ours / "bootstrap_emr.sh",
-        "submit.py": ours / "submit.py",
+        "bootstrap_emr.sh": folder / "bootstrap_emr.sh",
+        "submit.py": folder / "submit.py",
         FENCED_LOG_STORE.name: FENCED_LOG_STORE,
     }
 
 
-def find_uploads(config: ClusterConfig, beside: Path, *, make: bool) -> Uploads:
-    """The files that a description names.
+def find_uploads(config: ClusterConfig, base_folder: Path, *, build: bool) -> Uploads:
+    """Find the files that a configuration names.
 
     Parameters
     ----------
-    description : Description
-    beside : pathlib.Path
-        Folder against which its paths are taken.
-    make : bool
-        Whether to make what is not there yet: the model, for which TensorFlow starts, and the environment, which is
-        made anew too where it holds another Pomona.
+    config : ClusterConfig
+    base_folder : pathlib.Path
+        Folder that relative paths refer to.
+    build : bool
+        Build what is missing or outdated: export the model, which starts TensorFlow, and pack the environment.
 
     Raises
     ------
     UsageError
-        Where the folder of notebooks is none.
+        If the folder of notebooks does not exist.
     ModelError, WeightsUnavailable
-        Where the weights cannot be used.
+        If the weights cannot be used.
     CloudError
-        Where the environment made here would not run on the nodes, or what is in its place is none.
+        If the environment built here would not run on the nodes, or the existing file is not such an archive.
     """
     from bootstrap.aws.request import LocalFile
     from bootstrap.resources.uploads import Uploads
 
     notebooks: dict[str, LocalFile] = {}
     if config.files.notebooks:
-        folder = beside / config.files.notebooks
+        folder = base_folder / config.files.notebooks
         if not folder.is_dir():
-            raise UsageError(
-                f"{folder}: no folder; [files] notebooks must name one, or be left out"
-            )
+            raise UsageError(f"{folder}: no such folder; correct or remove [files] notebooks")
         for path in sorted(folder.rglob("*.ipynb")):
             notebooks[path.relative_to(folder).as_posix()] = LocalFile.from_path(path)
-    environment = _environment(beside / config.files.environment, make=make)
-    model = _model_folder(config.files.weights, beside, export=make)
+    environment = _environment(base_folder / config.files.environment, build=build)
+    model = _model_folder(config.files.weights, base_folder, export=build)
     files = sorted(model.iterdir()) if model else []
     return Uploads(
         environment=environment,
@@ -70,21 +67,21 @@ def find_uploads(config: ClusterConfig, beside: Path, *, make: bool) -> Uploads:
     )
 
 
-def _environment(archive: Path, *, make: bool) -> LocalFile:
-    """The archive for the nodes; one of another Pomona counts as none."""
+def _environment(archive: Path, *, build: bool) -> LocalFile:
+    """Return the archive for the nodes; an outdated one counts as missing."""
     from bootstrap.aws.request import LocalFile
     from bootstrap.environment.archive import build_environment
     from bootstrap.environment.manifest import is_current
 
     if not (archive.exists() and is_current(archive)):
-        if not make:
+        if not build:
             return LocalFile(archive, None, "")
         build_environment(archive)
     return LocalFile.from_path(archive)
 
 
-def _model_folder(weights: str, beside: Path, *, export: bool) -> Path | None:
-    """Where the exported model lies on this machine; it is exported once."""
+def _model_folder(weights: str, base_folder: Path, *, export: bool) -> Path | None:
+    """Return the local folder of the exported model; it is exported once."""
     from streaming.cache_dir import cache_folder
     from streaming.model.export import JSON_FILE
     from streaming.model.store import ensure_model, find_model
@@ -93,7 +90,7 @@ def _model_folder(weights: str, beside: Path, *, export: bool) -> Path | None:
 
     named = weights
     if weights not in (IMAGENET, RANDOM):
-        weights = weights if "://" in weights else str(beside / weights)
+        weights = weights if "://" in weights else str(base_folder / weights)
         named = str(weights_sha256(weights))[:12]
     models = normalize(str(cache_folder() / "models" / named))
     found = ensure_model(models, weights) if export else find_model(models)

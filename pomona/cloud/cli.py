@@ -6,8 +6,8 @@ import typer
 
 from pomona.cloud.clone import clone
 from pomona.cloud.down import down
-from pomona.cloud.estimate import estimate, prices
-from pomona.cloud.example import example
+from pomona.cloud.estimate import estimate
+from pomona.cloud.example import example, prices
 from pomona.cloud.logs import logs
 from pomona.cloud.plan import plan
 from pomona.cloud.resize import resize
@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @app.callback()
 def _about() -> None:
-    """Run Pomona on AWS: one file describes buckets, roles, cluster and schedule.
+    """Run Pomona on AWS: one file configures buckets, roles, cluster and schedule.
 
     Example: pomona cloud plan -f cluster.toml
     """

@@ -17,96 +17,104 @@ if TYPE_CHECKING:
 def clone(
     cluster: Cluster,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE of cluster.toml; repeat it.")
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of cluster.toml; may be repeated."),
     ] = None,
     with_steps: Annotated[
-        bool, typer.Option("--with-steps", help="Begin with its steps that are not over.")
+        bool, typer.Option("--with-steps", help="Also copy the steps that have not finished.")
     ] = False,
     dry_run: DryRun = False,
     file: ConfigFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
-    """Make a new cluster like CLUSTER, with changes, and show the difference.
+    """Create a new cluster like CLUSTER, with changes, and show the differences.
 
     Example: pomona cloud clone fruits --set instances.core=4 --set instances.type=m5.2xlarge
     """
+    overrides = parse_settings(settings or ())
+    run_clone(file, cluster, overrides, dry_run=dry_run, with_steps=with_steps, as_json=as_json)
 
-    changes = parse_settings(settings or ())
-    clone_and_tell(file, cluster, changes, (dry_run, with_steps), as_json=as_json)
 
-
-def parse_settings(words: Sequence[str]) -> dict[str, str]:
-    """``KEY=VALUE`` words as they are typed.
+def parse_settings(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the settings of ``KEY=VALUE`` arguments.
 
     Raises
     ------
     UsageError
-        For a word without both.
+        If a key or a value is missing.
     """
-    made = {}
-    for word in words:
-        key, equals, value = word.partition("=")
+    settings = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
         if not (key and equals and value):
-            raise UsageError(f"--set {word}: write KEY=VALUE, such as instances.core=4")
-        made[key.strip()] = value.strip()
-    return made
+            raise UsageError(f"--set {argument}: write KEY=VALUE, such as instances.core=4")
+        settings[key.strip()] = value.strip()
+    return settings
 
 
-def clone_and_tell(
+def run_clone(
     file: str,
     cluster: str,
-    settings: Mapping[str, str],
-    how: tuple[bool, bool],
+    overrides: Mapping[str, str],
     *,
-    load: WorkloadOptions | None = None,
+    dry_run: bool,
+    with_steps: bool = False,
+    workload: WorkloadOptions | None = None,
     as_json: bool,
 ) -> None:
-    """Make a cluster like another, with changes; tell the difference first.
+    """Print the differences, then create a cluster like another one.
 
     Parameters
     ----------
     file : str
-        The description, which says in which account and region the cluster is.
+        The configuration, which names the account and the region of the cluster.
     cluster : str
         Name or id.
-    settings : dict of str
-    how : (bool, bool)
-        Whether to send nothing, and whether to begin with the steps that are not over in the other.
-    load : LoadWords or None
-        What is estimated before and after; None: nothing is.
-    as_json : bool
+    overrides : dict of str
+        Keys of `cluster.toml` and their new values.
+    dry_run : bool
+        Send nothing.
+    with_steps : bool
+        Copy the steps that have not finished.
+    workload : WorkloadOptions or None
+        Workload to estimate before and after the change; None: print no estimate.
     """
-    from pomona.cloud.estimate import compare_requests, compared_lines
+    from pomona.cloud.estimate import compare_requests, comparison_lines
     from pomona.cloud.render_plan import readable
-    from pomona.cloud.session import open_cluster_config, translate_cloud_errors
+    from pomona.cloud.session import connect_to_cluster, translate_cloud_errors
     from pomona.output.console import Console
 
-    dry, with_steps = how
+    console = Console(as_json=as_json)
     with translate_cloud_errors():
         from bootstrap.deploy.clone import clone
 
-        screen, (config, account) = Console(as_json=as_json), open_cluster_config(file)
-        made = clone(account.read, cluster, settings, with_steps=with_steps)
-        found = compare_requests(load, config, made.before, made.request) if load else None
-        old = made.cluster["Id"]
-        screen.line(f"{old} ({made.cluster['Name']}) -> a new cluster:")
-        for line in made.differences or ["nothing else is different"]:
-            screen.line(f"    {line}")
-        if load and not as_json:
-            for line in compared_lines(found):
-                screen.line(line)
-        new = None
-        if not dry:
-            answer = account.send("emr", "run_job_flow", made.request)
-            new = str(answer["JobFlowId"])
+        config, account = connect_to_cluster(file)
+        cloned = clone(account.read, cluster, overrides, with_steps=with_steps)
+        estimates = (
+            compare_requests(workload, config, cloned.before, cloned.request) if workload else None
+        )
+        old_id = cloned.cluster["Id"]
+        console.line(f"{old_id} ({cloned.cluster['Name']}) -> a new cluster:")
+        for line in cloned.differences or ["no differences"]:
+            console.line(f"    {line}")
+        if workload and not as_json:
+            for line in comparison_lines(estimates):
+                console.line(line)
+        new_id = None
+        if not dry_run:
+            new_id = str(account.send("emr", "run_job_flow", cloned.request)["JobFlowId"])
     if as_json:
-        answer = {"cluster": old, "differences": made.differences, "made": new}
-        estimate = {"estimate": found} if load else {}
-        screen.show(answer | {"request": readable(made.request)} | estimate)
-    elif new:
-        screen.line(f"cluster: {new}")
-        screen.line(f"{old} runs on; `pomona cloud up` gives {new} its ingestion and its schedule")
+        answer = {"cluster": old_id, "differences": cloned.differences, "created": new_id}
+        answer |= {"request": readable(cloned.request)}
+        console.show(answer | ({"estimate": estimates} if workload else {}))
+    elif new_id:
+        console.line(f"cluster: {new_id}")
+        console.line(
+            f"{old_id} keeps running; `pomona cloud up` adds ingestion and the schedule to {new_id}"
+        )
         if with_steps:
-            screen.line("a lake has one writer: the new one's ingestion waits for the other's end")
+            console.line(
+                "a lake has one writer: ingestion on the new cluster waits until the old one stops"
+            )
     else:
-        screen.line("nothing was sent")
+        console.line("nothing was sent")

@@ -1,6 +1,4 @@
-"""`pomona cloud estimate` and `prices`: nodes, hours, storage and cost of a workload, with every step of the
-calculation.
-"""
+"""`pomona cloud estimate`: nodes, hours, storage and cost of a workload, with every step of the calculation."""
 
 from __future__ import annotations
 
@@ -21,201 +19,172 @@ if TYPE_CHECKING:
     from bootstrap.cost.workload import Workload
 
 
-_MOST = 10**15  # which a float holds exactly
+_MAX_COUNT = 10**15  # a float represents it exactly
+_DEFAULT_FILE = "cluster.toml"
+
+
+def estimate(
+    images: Annotated[str, typer.Option(help="Existing images, such as 10e6.")],
+    a_day: Annotated[str, typer.Option(help="New images per day.")] = "0",
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", help="Configuration file (cluster.toml, if it exists)."),
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option(help="Price table; without it no cost is computed.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Images per second and core (see BENCHMARKS.md).")
+    ] = None,
+    cores: Annotated[
+        int | None, typer.Option(help="Cores per node (derived from the instance type).")
+    ] = None,
+    components: Annotated[int, typer.Option(help="Columns that a refit publishes.")] = 50,
+    image_kb: Annotated[float | None, typer.Option(help="Mean image size in kB.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute nodes, hours, storage and cost of a workload, and show each step of the calculation.
+
+    Example: pomona cloud estimate --images 10e6 --a-day 1e6
+    """
+    from pomona.cloud.session import translate_cloud_errors
+    from pomona.output.console import Console
+
+    existing, per_day = parse_count(images, "--images"), parse_count(a_day, "--a-day")
+    if cores is not None and cores < 1:
+        raise UsageError(f"--cores {cores}: it must be 1 or more")
+    with translate_cloud_errors():
+        from bootstrap.config.loader import load_config, parse_config
+        from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND, Workload
+
+        found_file = file or (_DEFAULT_FILE if Path(_DEFAULT_FILE).is_file() else None)
+        config = (
+            load_config(found_file)
+            if found_file
+            else parse_config(b'name = "estimate"\nregion = "eu-west-1"\n')
+        )
+        workload = Workload(
+            images=existing,
+            images_per_day=per_day,
+            rate=IMAGES_PER_CORE_SECOND if rate is None else rate,
+            components=components,
+            image_kb=image_kb,
+        )
+        answer = _estimate(workload, config, cores=cores, prices_file=prices)
+    nodes = f"nodes as in {found_file}" if found_file else "default nodes: there is no cluster.toml"
+    answer["notes"] = [nodes, *answer["notes"]]
+    if prices is None:
+        answer["notes"].append(
+            "no cost: --prices names a price table (`pomona cloud prices` prints one)"
+        )
+    console = Console(as_json=as_json)
+    if as_json:
+        return console.show(answer)
+    for step in answer["steps"]:
+        console.line(_step_line(step))
+    for note in answer["notes"]:
+        console.line(f"note: {note}")
 
 
 def parse_count(text: str, option: str) -> int:
-    """A whole number as people type it: ``10e6``, ``1_000_000`` or ``2,500,000``."""
+    """Parse a whole number such as ``10e6``, ``1_000_000`` or ``2,500,000``.
+
+    Raises
+    ------
+    UsageError
+        If the text is no whole number of 0 to 10**15.
+    """
     try:
-        grouped = re.fullmatch(r"\d{1,3}(,\d{3})+", text)  # 1,5 is no 15
+        grouped = re.fullmatch(r"\d{1,3}(,\d{3})+", text)  # 1,5 is not 15
         number = float(text.replace(",", "") if grouped else text)
-        if not 0 <= number <= _MOST or number != int(number):
+        if not 0 <= number <= _MAX_COUNT or number != int(number):
             raise ValueError
     except ValueError as error:
         raise UsageError(f"{option} {text}: give a whole number, such as 10e6") from error
     return int(number)
 
 
-def tell_estimate(
-    counts: tuple[str, str],
-    sizes: tuple[float | None, int | None, int, float | None],
-    files: tuple[str | None, str | None],
-    *,
-    as_json: bool,
-) -> None:
-    """Tell what a load comes to.
-
-    Parameters
-    ----------
-    counts : tuple of str
-        Images that are there, and those that arrive a day, as typed.
-    sizes : tuple
-        Images a second of a core, cores of a node, components, kB of an image; None: by default.
-    files : tuple of str or None
-        The description and the table of prices.
-    as_json : bool
-    """
-    from pomona.cloud.session import translate_cloud_errors
-    from pomona.output.console import Console
-
-    images, a_day = parse_count(counts[0], "--images"), parse_count(counts[1], "--a-day")
-    rate, cores, components, image_kb = sizes
-    if cores is not None and cores < 1:
-        raise UsageError(f"--cores {cores}: a node has 1 or more")
-    with translate_cloud_errors():
-        from bootstrap.config.loader import load_config, parse_config
-        from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND, Workload
-
-        found_file = files[0] or ("cluster.toml" if Path("cluster.toml").is_file() else None)
-        config = (
-            load_config(found_file)
-            if found_file
-            else parse_config(b'name = "estimate"\nregion = "eu-west-1"\n')
-        )
-        load = Workload(
-            images, a_day, IMAGES_PER_CORE_SECOND if rate is None else rate, components, image_kb
-        )
-        answer = _computed(load, config, cores, files[1])
-        nodes = (
-            f"nodes as in {found_file}" if found_file else "nodes as by default: no cluster.toml"
-        )
-        answer["notes"] = [nodes, *answer["notes"]]
-        if files[1] is None:
-            answer["notes"].append(
-                "no money: --prices names a table of prices (`pomona cloud prices` prints one)"
-            )
-        screen = Console(as_json=as_json)
-        if as_json:
-            return screen.show(answer)
-        for step in answer["steps"]:
-            screen.line(_line(step))
-        for note in answer["notes"]:
-            screen.line(f"note: {note}")
-
-
 @dataclass(frozen=True)
 class WorkloadOptions:
-    """A load and a table of prices as they were typed; None: not at all.
-
-    Parameters
-    ----------
-    images, a_day, prices : str or None
-    """
+    """Command-line options of a workload and of a price table; None: not given."""
 
     images: str | None
-    a_day: str | None
+    images_per_day: str | None
     prices: str | None
 
 
-def compared(
-    words: WorkloadOptions, before: ClusterConfig, after: ClusterConfig
+def compare_requests(
+    options: WorkloadOptions, config: ClusterConfig, before: Parameters, after: Parameters
 ) -> dict[str, Any] | None:
-    """What a load comes to ``before`` a change and ``after`` it; None where no load was named.
+    """Return the estimates for the clusters of two requests: ``before`` and ``after``.
+
+    Returns
+    -------
+    dict or None
+        None if the options name no workload.
 
     Raises
     ------
     UsageError, CloudError
-        Where a number is none, or a price is missing.
+        If an option is no number, or a price is missing.
     """
     from bootstrap.cost.workload import Workload
+    from bootstrap.deploy.overrides import config_from_request
 
-    if words.images is None and words.a_day is None:
-        if words.prices is not None:
-            raise UsageError(f"--prices {words.prices}: give --images or --a-day with it")
+    if options.images is None and options.images_per_day is None:
+        if options.prices is not None:
+            raise UsageError(f"--prices {options.prices}: give --images or --a-day with it")
         return None
-    images, a_day = words.images or "0", words.a_day or "0"
-    load = Workload(parse_count(images, "--images"), parse_count(a_day, "--a-day"))
+    workload = Workload(
+        images=parse_count(options.images or "0", "--images"),
+        images_per_day=parse_count(options.images_per_day or "0", "--a-day"),
+    )
     return {
-        "before": _computed(load, before, None, words.prices),
-        "after": _computed(load, after, None, words.prices),
+        name: _estimate(workload, config_from_request(config, request), prices_file=options.prices)
+        for name, request in (("before", before), ("after", after))
     }
 
 
-def compared_lines(found: dict[str, Any] | None) -> Iterator[str]:
-    """Each step of the arithmetic, twice where the change changes it; or how to see it."""
-    if found is None:
+def comparison_lines(estimates: dict[str, Any] | None) -> Iterator[str]:
+    """Yield each step once, or twice if it differs; without estimates, one line on how to get them."""
+    if estimates is None:
         yield (
-            "estimate: --images and --a-day show what a load takes before and after, "
-            "--prices what it costs"
+            "estimate: --images and --a-day show the workload before and after, "
+            "--prices adds its cost"
         )
         return
     yield "estimate:"
-    for steps in zip(found["before"]["steps"], found["after"]["steps"], strict=True):
-        before, after = map(_line, steps)
+    for steps in zip(estimates["before"]["steps"], estimates["after"]["steps"], strict=True):
+        before, after = map(_step_line, steps)
         if before == after:
             yield f"    {before}"
         else:
             yield f"    before: {before}"
             yield f"    after:  {after}"
-    for when, answer in found.items():
+    for name, answer in estimates.items():
         for note in answer["notes"]:
-            yield f"    note, {when}: {note}"
+            yield f"    note, {name}: {note}"
 
 
-def _computed(
-    load: Workload, config: ClusterConfig, cores: int | None, prices_file: str | None
+def _estimate(
+    workload: Workload,
+    config: ClusterConfig,
+    *,
+    cores: int | None = None,
+    prices_file: str | None = None,
 ) -> dict[str, Any]:
-    """All that an estimate tells, its steps among it."""
+    """Return an estimate as a JSON document, with ``money`` if there is a price table."""
     from bootstrap.cost.estimate import estimate
     from bootstrap.cost.prices import Prices, cost
 
-    found = estimate(load, config, cores)
-    steps, money = found.steps, dict[str, Any]()
+    result = estimate(workload, config, cores)
+    steps, money = result.steps, dict[str, Any]()
     if prices_file is not None:
         prices = Prices.read(prices_file)
-        priced, sums = cost(found, load, config, prices)
-        steps, money = [*steps, *priced], {"money": sums | {"currency": prices.currency}}
-    return asdict(found) | {"steps": [asdict(step) for step in steps]} | money
+        cost_steps, sums = cost(result, workload, config, prices)
+        steps, money = [*steps, *cost_steps], {"money": sums | {"currency": prices.currency}}
+    return asdict(result) | {"steps": [asdict(step) for step in steps]} | money
 
 
-def _line(step: dict[str, str]) -> str:
+def _step_line(step: dict[str, str]) -> str:
     return f"{step['what']}: {step['how']} = {step['result']}"
-
-
-def estimate(
-    images: Annotated[str, typer.Option(help="Images that are there, such as 10e6.")],
-    a_day: Annotated[str, typer.Option(help="Images that arrive a day.")] = "0",
-    file: Annotated[
-        str | None,
-        typer.Option("--file", "-f", help="The description (cluster.toml, where there is one)."),
-    ] = None,
-    prices: Annotated[
-        str | None, typer.Option(help="A table of prices; without it no money is told.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Images a second of one core (as BENCHMARKS.md has it).")
-    ] = None,
-    cores: Annotated[
-        int | None, typer.Option(help="Cores of a node (by the name of its type).")
-    ] = None,
-    components: Annotated[int, typer.Option(help="Columns that a refit publishes.")] = 50,
-    image_kb: Annotated[float | None, typer.Option(help="Mean size of an image, in kB.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Compute nodes, hours, storage and cost of a load, each step of the arithmetic shown.
-
-    Example: pomona cloud estimate --images 10e6 --a-day 1e6
-    """
-
-    sizes = (rate, cores, components, image_kb)
-    tell_estimate((images, a_day), sizes, (file, prices), as_json=as_json)
-
-
-def prices() -> None:
-    """Print an empty table of prices for `estimate`, to be filled in.
-
-    Example: pomona cloud prices > prices.toml
-    """
-    from pomona.cloud.example import tell_example
-    from pomona.output.console import Console
-
-    tell_example("prices.example.toml", Console())
-
-
-def compare_requests(
-    load: WorkloadOptions, config: ClusterConfig, before: Parameters, after: Parameters
-) -> dict[str, Any] | None:
-    """What a load comes to on the cluster of one request and on that of another."""
-    from bootstrap.deploy.overrides import config_from_request
-
-    return compared(load, config_from_request(config, before), config_from_request(config, after))

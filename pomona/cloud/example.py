@@ -1,28 +1,31 @@
-"""`pomona cloud example`: print an example configuration."""
+"""`pomona cloud example` and `prices`: print an example configuration or price table."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pomona.output.console import Console
-
-
-def tell_example(name: str, screen: Console) -> None:
-    """Print one of the examples that come with `bootstrap`, to begin with."""
-    import bootstrap
-
-    example = Path(bootstrap.__file__).with_name(name).read_text()
-    for line in example.splitlines():
-        screen.line(line)
 
 
 def example() -> None:
-    """Print a description with comments, to begin with.
+    """Print a commented example configuration.
 
     Example: pomona cloud example > cluster.toml
     """
+    _print_file("cluster.example.toml")
+
+
+def prices() -> None:
+    """Print an empty price table for `estimate`.
+
+    Example: pomona cloud prices > prices.toml
+    """
+    _print_file("prices.example.toml")
+
+
+def _print_file(name: str) -> None:
+    """Print a file of the package `bootstrap`."""
+    import bootstrap
     from pomona.output.console import Console
 
-    tell_example("cluster.example.toml", Console())
+    console = Console()
+    for line in Path(bootstrap.__file__).with_name(name).read_text().splitlines():
+        console.line(line)

@@ -12,32 +12,33 @@ if TYPE_CHECKING:
 
 
 _SIGNS = {"send": "+", "change": "~", "keep": "=", "read": "?", "differs": "!"}
-_WORDS = {
+_LABELS = {
     "send": ("to send", "sent"),
     "change": ("to change", "changed"),
-    "keep": ("as wanted", "as wanted"),
-    "differs": ("different, and to stay so", "different, and left so"),
-    "read": ("reading", "reading"),
+    "keep": ("unchanged", "unchanged"),
+    "differs": ("different, cannot be changed", "different, left as is"),
+    "read": ("read only", "read only"),
 }
 
 
 def planned_lines(number: int, planned: Planned, *, brief: bool = False) -> Iterator[str]:
-    """A request in lines: what, why, and unless it is as wanted, each parameter.
+    """Yield a request as lines: operation, purpose and, unless nothing changes, each parameter.
 
     Parameters
     ----------
     number : int
+        Position in the plan.
     planned : Planned
     brief : bool
-        Leave the parameters out.
+        Omit the parameters.
     """
     from bootstrap.aws.client import api_name
 
     request = planned.request
-    called = api_name(request.service, planned.operation)
-    yield f"{number:>3} {_SIGNS[planned.action]} {called}  {request.name}: {request.why}"
+    operation = api_name(request.service, planned.operation)
+    yield f"{number:>3} {_SIGNS[planned.action]} {operation}  {request.name}: {request.why}"
     for line in planned.differences:
-        yield f"        is -> wanted: {line}"
+        yield f"        current -> desired: {line}"
     if planned.action == "differs":
         yield f"        {remedy(request.name)}"
     elif not brief and planned.action in ("send", "change"):
@@ -46,7 +47,7 @@ def planned_lines(number: int, planned: Planned, *, brief: bool = False) -> Iter
 
 
 def request_lines(service: str, operation: str, parameters: Any) -> Iterator[str]:
-    """A request that stands by itself, in lines."""
+    """Yield the lines of a single request."""
     from bootstrap.aws.client import api_name
 
     yield f"+ {api_name(service, operation)}"
@@ -55,7 +56,7 @@ def request_lines(service: str, operation: str, parameters: Any) -> Iterator[str
 
 
 def planned_json(number: int, planned: Planned) -> dict[str, Any]:
-    """The same for a script; policies in it are objects, and files are named."""
+    """Return a request as a JSON document; policies are objects, and files are their names and sizes."""
     from bootstrap.aws.client import operation_model
 
     request = planned.request
@@ -74,32 +75,30 @@ def planned_json(number: int, planned: Planned) -> dict[str, Any]:
 def summary_line(
     planned: Sequence[Planned], account: str | None, region: str, *, done: bool = False
 ) -> str:
-    """How many requests came to what."""
+    """Return a line with the number of requests per action."""
     counts = Counter(str(one.action) for one in planned)
-    counts_text = [
-        f"{counts[action]} {words[done]}" for action, words in _WORDS.items() if counts[action]
+    parts = [
+        f"{counts[action]} {labels[done]}" for action, labels in _LABELS.items() if counts[action]
     ]
     where = f"account {account}" if account else "an empty account"
-    return f"{len(planned)} requests in {where}, {region}: {', '.join(counts_text)}"
+    return f"{len(planned)} requests in {where}, {region}: {', '.join(parts)}"
 
 
 def remedy(name: str) -> str:
-    """What to do about something that cannot be changed where it stands."""
+    """Return what to do about a resource that cannot be changed in place."""
     if name == "cluster":
-        return "a running cluster keeps these: `pomona cloud clone` makes a new one of it"
+        return "a running cluster cannot be changed: `pomona cloud clone` creates a new one from it"
     if name == "application":
-        return (
-            "a running application keeps these: `pomona cloud down` ends it, and `up` makes it anew"
-        )
+        return "a running application cannot be changed: run `pomona cloud down`, then `up`"
     if name.startswith("step "):
-        return "a running step keeps its words: `pomona stop` ends it, and `up` starts it anew"
+        return "a running step cannot be changed: `pomona stop` ends it, and `up` starts a new one"
     if name.startswith("job "):
-        return "a running job keeps its words: cancel it, and `up` starts it anew"
-    return "it cannot be changed: remove it by hand, and `up` makes it anew"
+        return "a running job cannot be changed: cancel it, and `up` starts a new one"
+    return "it cannot be changed: delete it manually, and `up` creates a new one"
 
 
 def readable(value: Any) -> Any:
-    """The same with documents of JSON as what they hold, and files as their names and sizes."""
+    """Return a value with JSON documents parsed, and files as their names and sizes."""
     from bootstrap.aws.request import LocalFile
 
     if isinstance(value, LocalFile):
@@ -114,7 +113,7 @@ def readable(value: Any) -> Any:
 
 
 def _lines(value: Any) -> Iterator[str]:
-    """Keys and values, one a line, with what lies deeper further in; lists of plain values in one line."""
+    """Yield one line per key, nested values indented; a list of plain values takes one line."""
     if isinstance(value, list):
         for one in value:
             first, *rest = _lines(one) if isinstance(one, dict) else [str(one)]
@@ -127,5 +126,5 @@ def _lines(value: Any) -> Iterator[str]:
             yield f"{key}:"
             yield from (f"  {line}" for line in _lines(inner))
         else:
-            counts_text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
-            yield f"{key}: {counts_text}"
+            text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+            yield f"{key}: {text}"

@@ -2,91 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pomona.options import Cluster, ConfigFile, DryRun, Json
 from streaming.errors import UsageError
 
-if TYPE_CHECKING:
-    from pomona.cloud.estimate import WorkloadOptions
-
 
 def resize(
     cluster: Cluster,
-    core: Annotated[int | None, typer.Option(help="Core nodes, on demand.")] = None,
-    task: Annotated[int | None, typer.Option(help="Task nodes, of Spot.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="Core and task nodes at most.")] = None,
+    core: Annotated[int | None, typer.Option(help="Core nodes (On-Demand).")] = None,
+    task: Annotated[int | None, typer.Option(help="Task nodes (Spot).")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Maximum of core and task nodes.")] = None,
     instance_type: Annotated[
-        str | None, typer.Option(help="Another type of node, by a clone.")
+        str | None, typer.Option(help="Another instance type; this clones the cluster.")
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="For an estimate: images that are there, such as 10e6.")
+        str | None, typer.Option(help="For an estimate: existing images, such as 10e6.")
     ] = None,
-    a_day: Annotated[
-        str | None, typer.Option(help="For an estimate: images that arrive a day.")
-    ] = None,
+    a_day: Annotated[str | None, typer.Option(help="For an estimate: new images per day.")] = None,
     prices: Annotated[
-        str | None, typer.Option(help="A table of prices, for an estimate with money.")
+        str | None, typer.Option(help="Price table, for an estimate of the cost.")
     ] = None,
     dry_run: DryRun = False,
     file: ConfigFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
-    """Give CLUSTER more or fewer nodes where it stands, or larger ones by a clone; estimate a load before and after.
+    """Change the number of nodes of CLUSTER in place, or their type by a clone; estimate a workload before and after.
 
     Example: pomona cloud resize fruits --core 4 --images 10e6 --a-day 1e6
     """
-    from pomona.cloud.clone import clone_and_tell
-    from pomona.cloud.estimate import WorkloadOptions
-
-    load = WorkloadOptions(images, a_day, prices)
-    counts = {"instances.core": core, "instances.task": task, "limits.nodes": nodes}
-    changes = {key: str(count) for key, count in counts.items() if count is not None}
-    if instance_type is not None:
-        changes |= {"instances.type": instance_type}
-        clone_and_tell(file, cluster, changes, (dry_run, False), load=load, as_json=as_json)
-    elif changes:
-        resize_and_tell(file, cluster, changes, load, dry=dry_run, as_json=as_json)
-    else:
-        raise UsageError("give --core, --task, --nodes or --instance-type")
-
-
-def resize_and_tell(
-    file: str,
-    cluster: str,
-    settings: Mapping[str, str],
-    load: WorkloadOptions,
-    *,
-    dry: bool,
-    as_json: bool,
-) -> None:
-    """Give a cluster other numbers of nodes where it stands; tell what a load takes before and after."""
-    from pomona.cloud.estimate import compare_requests, compared_lines
+    from pomona.cloud.clone import run_clone
+    from pomona.cloud.estimate import WorkloadOptions, compare_requests, comparison_lines
     from pomona.cloud.render_plan import request_lines
-    from pomona.cloud.session import open_cluster_config, translate_cloud_errors
+    from pomona.cloud.session import connect_to_cluster, translate_cloud_errors
     from pomona.output.console import Console
 
+    workload = WorkloadOptions(images, a_day, prices)
+    counts = {"instances.core": core, "instances.task": task, "limits.nodes": nodes}
+    overrides = {key: str(count) for key, count in counts.items() if count is not None}
+    if instance_type is not None:
+        overrides |= {"instances.type": instance_type}
+        run_clone(file, cluster, overrides, dry_run=dry_run, workload=workload, as_json=as_json)
+        return
+    if not overrides:
+        raise UsageError("give --core, --task, --nodes or --instance-type")
+    console = Console(as_json=as_json)
     with translate_cloud_errors():
         from bootstrap.deploy.clone import resize
 
-        screen, (config, account) = Console(as_json=as_json), open_cluster_config(file)
-        made = resize(account.read, cluster, settings)
-        found = compare_requests(load, config, made.before, made.after)
-        for operation, parameters in made.operations:
+        config, account = connect_to_cluster(file)
+        change = resize(account.read, cluster, overrides)
+        estimates = compare_requests(workload, config, change.before, change.after)
+        for operation, parameters in change.operations:
             for line in request_lines("emr", operation, parameters):
-                screen.line(line)
-        if not made.operations:
-            screen.line(f"{cluster}: is of that size already")
-        if not as_json and (made.operations or found):
-            for line in compared_lines(found):
-                screen.line(line)
-        for operation, parameters in made.operations if not dry else ():
+                console.line(line)
+        if not change.operations:
+            console.line(f"{cluster}: already has this size")
+        if not as_json and (change.operations or estimates):
+            for line in comparison_lines(estimates):
+                console.line(line)
+        for operation, parameters in change.operations if not dry_run else ():
             account.send("emr", operation, parameters)
     if as_json:
-        requests = [{"operation": name, "parameters": words} for name, words in made.operations]
-        screen.show({"cluster": cluster, "sent": not dry, "requests": requests, "estimate": found})
-    elif dry and made.operations:
-        screen.line("nothing was sent")
+        requests = [
+            {"operation": operation, "parameters": parameters}
+            for operation, parameters in change.operations
+        ]
+        answer = {"cluster": cluster, "sent": not dry_run, "requests": requests}
+        console.show(answer | {"estimate": estimates})
+    elif dry_run and change.operations:
+        console.line("nothing was sent")

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 def open_account(config: ClusterConfig) -> Account:
-    """The account of the caller's credentials; it must be the one that the description names, if it names one.
+    """Return the account of the caller's credentials.
 
     Raises
     ------
     AccountError
-        Where it is another one.
+        If the configuration names another account.
     """
     from bootstrap.aws.client import Account
 
     account = Account(config.region)
     if config.account not in (None, account.number):
         raise AccountError(
-            f"the credentials are of account {account.number}, and the description is for "
+            f"the credentials belong to account {account.number}, but the configuration is for "
             f"{config.account}: set AWS_PROFILE, or change `account`"
         )
     return account
 
 
-def open_names(file: str) -> tuple[Names, Account]:
-    """Names of a description in the caller's account, and that account."""
+def connect(file: str) -> tuple[Names, Account]:
+    """Return the resource names of a configuration file and the caller's account."""
     from bootstrap.config.loader import load_config
     from bootstrap.config.names import Names
 
@@ -43,25 +43,31 @@ def open_names(file: str) -> tuple[Names, Account]:
     return Names(config, account.number, account.partition), account
 
 
+def connect_to_cluster(file: str) -> tuple[ClusterConfig, Account]:
+    """Return a configuration with nodes and the caller's account.
+
+    Raises
+    ------
+    AccountError
+        If the mode is "serverless": there are no nodes to clone or resize.
+    """
+    from bootstrap.config.loader import load_config
+
+    config = load_config(file)
+    if config.mode == "serverless":
+        raise AccountError(
+            f'{file}: mode is "serverless", which has no nodes to clone or resize: '
+            "EMR Serverless scales by itself, up to [limits] nodes"
+        )
+    return config, open_account(config)
+
+
 @contextmanager
 def translate_cloud_errors() -> Iterator[None]:
-    """Have what `bootstrap` raises reach the user as one line."""
+    """Raise the errors of `bootstrap` as AccountError, which the command line prints in one line."""
     from bootstrap.errors import CloudError
 
     try:
         yield
     except CloudError as error:
         raise AccountError(str(error)) from error
-
-
-def open_cluster_config(file: str) -> tuple[ClusterConfig, Account]:
-    """A description of nodes, and the account that they are in."""
-    from bootstrap.config.loader import load_config
-
-    config = load_config(file)
-    if config.mode == "serverless":
-        raise AccountError(
-            f'{file}: mode is "serverless", which has no nodes to be more, fewer or other ones: '
-            "EMR Serverless scales by itself, up to [limits] nodes"
-        )
-    return config, open_account(config)

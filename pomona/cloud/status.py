@@ -11,68 +11,62 @@ if TYPE_CHECKING:
 
 
 def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
-    """Tell how cluster, steps, jobs and schedule stand.
+    """Show the state of the cluster or application, its steps or jobs, and the schedule.
 
     Example: pomona cloud status -f cluster.toml
     """
-
-    tell_state(file, as_json=as_json)
-
-
-def tell_state(file: str, *, as_json: bool) -> None:
-    """Tell how cluster, steps, jobs and schedule stand."""
-    from pomona.cloud.session import open_names, translate_cloud_errors
+    from pomona.cloud.session import connect, translate_cloud_errors
     from pomona.output.console import Console
 
+    console = Console(as_json=as_json)
     with translate_cloud_errors():
         from bootstrap.monitor.status import get_status
 
-        screen = Console(as_json=as_json)
-        with screen.working("asking"):
-            names, account = open_names(file)
+        with console.working("querying AWS"):
+            names, account = connect(file)
             answer = get_status(names, account.read)
     if as_json:
-        return screen.show(answer)
+        return console.show(answer)
     if answer["mode"] == "serverless":
-        _application(screen, answer["application"])
+        _render_application(console, answer["application"])
     else:
-        _cluster(screen, answer["cluster"])
+        _render_cluster(console, answer["cluster"])
     schedule = answer["schedule"]
-    screen.line(
+    console.line(
         f"schedule     {schedule['expression']}, {schedule['state']}"
         if schedule
         else "schedule     none"
     )
 
 
-def _cluster(screen: Console, cluster: dict[str, Any] | None) -> None:
+def _render_cluster(console: Console, cluster: dict[str, Any] | None) -> None:
     if cluster is None:
-        return screen.line("cluster      none: `pomona cloud up` makes one")
-    screen.line(f"cluster      {cluster['id']} {cluster['state']}{_because(cluster)}")
-    screen.line(f"release      {cluster['release']}, since {cluster['created']}")
-    screen.line(f"primary      {cluster['primary'] or 'no address yet'}")
-    for one in cluster["nodes"]:
-        screen.line(
-            f"{one['role']:<12} {one['running']} of {one['wanted']} {one['type']}, {one['market']}"
+        return console.line("cluster      none: `pomona cloud up` creates one")
+    console.line(f"cluster      {cluster['id']} {cluster['state']}{_reason(cluster)}")
+    console.line(f"release      {cluster['release']}, since {cluster['created']}")
+    console.line(f"primary      {cluster['primary'] or 'no address yet'}")
+    for group in cluster["nodes"]:
+        console.line(
+            f"{group['role']:<12} {group['running']} of {group['wanted']} {group['type']}, {group['market']}"
         )
     if cluster["others"]:
-        screen.line(f"also live    {', '.join(cluster['others'])}, of the same name")
+        console.line(f"also live    {', '.join(cluster['others'])}, with the same name")
     if not cluster["steps"]:
-        screen.line("steps        none")
-    for one in cluster["steps"]:
-        screen.line(f"step         {one['id']} {one['name']} {one['state']}{_because(one)}")
+        console.line("steps        none")
+    for step in cluster["steps"]:
+        console.line(f"step         {step['id']} {step['name']} {step['state']}{_reason(step)}")
 
 
-def _application(screen: Console, application: dict[str, Any] | None) -> None:
+def _render_application(console: Console, application: dict[str, Any] | None) -> None:
     if application is None:
-        return screen.line("application  none: `pomona cloud up` makes one")
-    screen.line(f"application  {application['id']} {application['state']}{_because(application)}")
-    screen.line(f"release      {application['release']}, since {application['created']}")
+        return console.line("application  none: `pomona cloud up` creates one")
+    console.line(f"application  {application['id']} {application['state']}{_reason(application)}")
+    console.line(f"release      {application['release']}, since {application['created']}")
     if not application["jobs"]:
-        screen.line("jobs         none")
-    for one in application["jobs"]:
-        screen.line(f"job          {one['id']} {one['name']} {one['state']}{_because(one)}")
+        console.line("jobs         none")
+    for job in application["jobs"]:
+        console.line(f"job          {job['id']} {job['name']} {job['state']}{_reason(job)}")
 
 
-def _because(one: dict[str, Any]) -> str:
-    return f": {one['why']}" if one["why"] else ""
+def _reason(resource: dict[str, Any]) -> str:
+    return f": {resource['why']}" if resource["why"] else ""

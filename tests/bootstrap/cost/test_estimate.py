@@ -155,7 +155,7 @@ def test_as_many_nodes_stay_as_keep_up_with_what_arrives() -> None:
 def test_without_a_table_of_prices_there_is_no_money(pomona: Command) -> None:
     done = pomona("cloud", "estimate", "--images", "10e6", "--a-day", "1e6")
     assert (done.status, done.err) == (0, "")
-    assert "no money: --prices names a table of prices" in done.out
+    assert "no cost: --prices names a price table" in done.out
     assert "a month" not in done.out
     assert "money" not in pomona("cloud", "estimate", "--images", "5", "--json").json
 

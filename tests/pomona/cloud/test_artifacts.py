@@ -33,7 +33,7 @@ def test_the_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("streaming.model.store.export", lambda weights, _: exported(weights))
     config = names('files.weights = "random"').config
     write_environment(tmp_path / "environment.tar.gz")
-    made = find_uploads(config, tmp_path, make=True)
+    made = find_uploads(config, tmp_path, build=True)
     ids = {name.split("/")[0] for name in made.model}
     found = find_model(f"file:{next(iter(made.model.values())).path.parents[1]}")
     assert found is not None
@@ -44,13 +44,13 @@ def test_the_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "model.weights.h5",
     }
     forbid_spark(monkeypatch)  # and another export
-    for make in (True, False):
-        assert find_uploads(config, tmp_path, make=make) == made
+    for build in (True, False):
+        assert find_uploads(config, tmp_path, build=build) == made
 
 
 def test_a_plan_exports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_spark(monkeypatch)
-    made = find_uploads(names('files.weights = "random"').config, tmp_path, make=False)
+    made = find_uploads(names('files.weights = "random"').config, tmp_path, build=False)
     assert made.model == {}
     assert not (tmp_path / "cache").exists()
 
@@ -72,10 +72,10 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def test_the_environment_is_made_where_there_is_none(tmp_path: Path, built: list[Path]) -> None:
     config = names(WEIGHTS + 'files.environment = "nodes.tar.gz"').config
-    assert find_uploads(config, tmp_path, make=False).environment.size is None
+    assert find_uploads(config, tmp_path, build=False).environment.size is None
     assert not (tmp_path / "nodes.tar.gz").exists()
     for _ in range(2):
-        environment = find_uploads(config, tmp_path, make=True).environment
+        environment = find_uploads(config, tmp_path, build=True).environment
         assert environment.size == (tmp_path / "nodes.tar.gz").stat().st_size
     assert built == [tmp_path / "nodes.tar.gz"]
 
@@ -89,10 +89,10 @@ def test_the_environment_is_made_anew_where_it_holds_other_code(
     archive, config = tmp_path / "environment.tar.gz", names(WEIGHTS).config
     write_environment(archive, change)
     stale = archive.read_bytes()
-    planned = find_uploads(config, tmp_path, make=False)
+    planned = find_uploads(config, tmp_path, build=False)
     assert (planned.environment.size, planned.version) == (None, VERSION_PLACEHOLDER)
     assert archive.read_bytes() == stale
-    made = find_uploads(config, tmp_path, make=True).environment
+    made = find_uploads(config, tmp_path, build=True).environment
     assert made.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
     assert archive.read_bytes() != stale
     assert built == [archive]
@@ -104,7 +104,7 @@ def test_a_package_that_only_linux_needs_makes_no_other_environment(
     archive = tmp_path / "environment.tar.gz"
     write_environment(archive, ("package boto3==", "package for-linux-alone=="))
     kept = archive.read_bytes()
-    find_uploads(names(WEIGHTS).config, tmp_path, make=True)
+    find_uploads(names(WEIGHTS).config, tmp_path, build=True)
     assert (archive.read_bytes(), built) == (kept, [])
 
 
@@ -118,11 +118,11 @@ def test_a_file_that_is_no_environment_is_left_alone(tmp_path: Path, built: list
         tar.addfile(entry, io.BytesIO(b"sun"))
     for content in (b"", b"mine", cut, plain.getvalue()):
         archive.write_bytes(content)
-        for make in (False, True):
+        for build in (False, True):
             with pytest.raises(
                 CloudError, match=r"environment\.tar\.gz: is no environment that Pom"
             ):
-                find_uploads(names(WEIGHTS).config, tmp_path, make=make)
+                find_uploads(names(WEIGHTS).config, tmp_path, build=build)
         assert (archive.read_bytes(), built) == (content, [])
 
 
@@ -133,18 +133,20 @@ def test_weights_that_are_not_there_are_told_without_an_option_of_another_comman
     with pytest.raises(
         ModelError, match=r"none\.h5: no such file of weights; give a Ker"
     ) as caught:
-        find_uploads(config, tmp_path, make=False)
+        find_uploads(config, tmp_path, build=False)
     assert "--" not in str(caught.value)
 
 
 def test_notebooks_are_found_below_their_folder_beside_the_description(tmp_path: Path) -> None:
     config = names('files.notebooks = "books"').config
-    with pytest.raises(UsageError, match=r"books: no folder; \[files\] notebooks must name one"):
-        find_uploads(config, tmp_path, make=False)
+    with pytest.raises(
+        UsageError, match=r"books: no such folder; correct or remove \[files\] notebooks"
+    ):
+        find_uploads(config, tmp_path, build=False)
     (tmp_path / "books" / "in").mkdir(parents=True)
     for name in ("books/a.ipynb", "books/in/b.ipynb", "books/c.txt"):
         (tmp_path / name).write_text("{}")
-    made = find_uploads(config, tmp_path, make=False)
+    made = find_uploads(config, tmp_path, build=False)
     assert sorted(made.notebooks) == ["a.ipynb", "in/b.ipynb"]
 
 

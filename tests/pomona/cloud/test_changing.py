@@ -121,7 +121,7 @@ def test_shown_only_it_sends_nothing(
     answer = pomona(
         "cloud", "clone", "fruits", "--set", "instances.core=4", "--dry-run", "--json"
     ).json
-    assert answer["made"] is None
+    assert answer["created"] is None
     assert "Instances.InstanceGroups[1].InstanceCount: 2 -> 4" in answer["differences"]
     assert answer["request"]["Instances"]["InstanceGroups"][1]["InstanceCount"] == 4
     done = pomona("cloud", "resize", "fruits", "--core", "4", "--dry-run")
@@ -177,7 +177,7 @@ def test_a_cluster_is_resized_where_it_stands_and_its_limits_follow(
     }
     assert after["types"] == before["types"]
     done = pomona("cloud", "resize", "fruits", "--core", 9)
-    assert done.out == "fruits: is of that size already\n"
+    assert done.out == "fruits: already has this size\n"
     assert pomona("cloud", "resize", "fruits", "--nodes", 20, "--json").json["requests"][0]["parameters"][
         "ManagedScalingPolicy"
     ]["ComputeLimits"]["MaximumCapacityUnits"] == 20  # fmt: skip

@@ -172,7 +172,7 @@ def test_followed_each_line_is_told_once(
         lambda: logged.put(current, "six\nseven\nlast words"),
     )
     assert told[:-1] == ["one", "two", "three", "four", "five", "six", "seven", "last words"]
-    assert told[-1].endswith("is over")
+    assert told[-1].endswith("has finished")
 
 
 def test_following_ends_with_ctrl_c(

@@ -102,7 +102,7 @@ def test_of_two_clusters_of_one_name_both_are_told_and_ended(
     listed = sorted(emr.list_clusters()["Clusters"], key=_created)
     told = pomona("cloud", "status", "--json").json["cluster"]
     assert [*told["others"], told["id"]] == [one["Id"] for one in listed]
-    assert f"also live    {listed[0]['Id']}, of the same name" in pomona("cloud", "status").out
+    assert f"also live    {listed[0]['Id']}, with the same name" in pomona("cloud", "status").out
     assert pomona("cloud", "down", "--yes").status == 0
     states = {one["Status"]["State"] for one in emr.list_clusters()["Clusters"]}
     assert states == {"TERMINATED"}
@@ -117,10 +117,10 @@ def test_in_an_empty_account_nothing_runs(
     more: str, pomona: Command, place: Path, account: CloudAccount
 ) -> None:
     describe(place, more)
-    assert "none: `pomona cloud up` makes one" in pomona("cloud", "status").out
+    assert "none: `pomona cloud up` creates one" in pomona("cloud", "status").out
     done = pomona("cloud", "down", "--yes")
     assert (done.status, done.err) == (0, "")
-    assert "nothing runs" in done.out
+    assert "nothing is running" in done.out
 
 
 def test_a_cluster_that_has_ended_is_still_told(
@@ -147,14 +147,14 @@ def test_down_ends_cluster_and_schedule_and_leaves_every_object(
     assert scheduler.list_schedules()["Schedules"] == []
     assert objects(account) == before
     assert [one.split()[0] for one in answer["ended"]] == ["schedule", "cluster"]
-    stays = " ".join(answer["stays"])
+    retained = " ".join(answer["retained"])
     roles = account.client("iam", MAKER).list_roles()["Roles"]
     ours = [one["RoleName"] for one in roles if one["RoleName"].startswith("fruits-")]
     groups = account.client("ec2", MAKER).describe_security_groups()["SecurityGroups"]
     ours += [one["GroupName"] for one in groups if one["GroupName"].startswith("fruits-")]
     assert len(ours) > 5
     for name in [f"fruits-data-{ACCOUNT}", f"fruits-log-{ACCOUNT}", *ours]:
-        assert name in stays
+        assert name in retained
     assert pomona("cloud", "up").status == 0  # and all of it can be made again
     states = [one["Status"]["State"] for one in emr.list_clusters()["Clusters"]]
     assert sorted(states) == ["RUNNING", "TERMINATED"]
@@ -176,7 +176,7 @@ def test_down_ends_jobs_and_application(
     state = serverless.get_application(applicationId=application["id"])["application"]["state"]
     assert state == "TERMINATED"
     assert objects(account) == before
-    assert "nothing runs" in pomona("cloud", "down", "--yes").out
+    assert "nothing is running" in pomona("cloud", "down", "--yes").out
 
 
 def test_an_application_that_does_not_stop_is_told(
@@ -210,7 +210,7 @@ def test_down_asks(
     answering(monkeypatch, words)
     done = pomona("cloud", "down")
     assert done.status == 0
-    assert f"stays: data bucket fruits-data-{ACCOUNT}" in done.out
+    assert f"retained: data bucket fruits-data-{ACCOUNT}" in done.out
     assert ("nothing was ended" in done.out) == (not ended)
     (cluster,) = account.client("emr", MAKER).list_clusters()["Clusters"]
     assert (cluster["Status"]["State"] == "TERMINATED") == ended
@@ -222,7 +222,7 @@ def test_down_does_not_guess_where_nobody_answers(
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     done = pomona("cloud", "down")
     assert done.status == 2
-    assert done.complaint.endswith("nobody answers here: --yes")
+    assert done.complaint.endswith("which needs a terminal: pass --yes")
     answering(monkeypatch, "y\n")
     assert pomona("cloud", "down", "--json").status == 2
 
@@ -233,7 +233,7 @@ def test_what_another_has_made_under_the_name_is_left(
     small_cluster(account, "other")
     serverless = account.client("emr-serverless", MAKER)
     serverless.create_application(name="fruits", releaseLabel="emr-7.13.0", type="SPARK")
-    assert "nothing runs" in pomona("cloud", "down", "--yes").out
+    assert "nothing is running" in pomona("cloud", "down", "--yes").out
     (cluster,) = account.client("emr", MAKER).list_clusters()["Clusters"]
     assert cluster["Status"]["State"] == "WAITING"
 

@@ -116,16 +116,16 @@ def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
     ) as running:
         answer = json.loads("".join(_document(running.stdout)))
         assert answer["cluster"] == cluster
-        assert {one["name"]: one["answers"] for one in answer["doors"]} == {
+        assert {one["name"]: one["responds"] for one in answer["endpoints"]} == {
             "JupyterHub": True, "Spark UI": True,
         }  # fmt: skip
-        assert [get(one["url"]) for one in answer["doors"]] == [b"hub", b"spark"]
+        assert [get(one["url"]) for one in answer["endpoints"]] == [b"hub", b"spark"]
         assert {("localhost", 9443), ("localhost", 18080)} == set(node.asked)
         assert set(node.users) == {"hadoop"}
         running.send_signal(end)
         running.communicate(timeout=30)
         assert running.returncode == 0
-    for one in answer["doors"]:
+    for one in answer["endpoints"]:
         port = int(one["url"].rstrip("/").rpartition(":")[2])
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -143,7 +143,7 @@ def test_it_is_checked_and_closed(pomona: Command, node: PrimaryNode, cluster: s
     assert (done.status, done.err) == (0, "")
     assert "JupyterHub: https://127.0.0.1:" in done.out
     assert "Spark UI: http://127.0.0.1:" in done.out
-    assert "does not answer" not in done.out
+    assert "does not respond" not in done.out
 
 
 def test_release_8_has_a_gateway_in_its_place(
@@ -185,7 +185,7 @@ def test_a_service_that_is_silent_is_told_and_the_other_stays_open(
     del node.services[9443]
     done = pomona(*words(node, "--check"))
     assert done.status == 0
-    assert "does not answer: port 9443 of the node is silent" in done.out
+    assert "does not respond: port 9443 of the node" in done.out
     del node.services[18080]
     told = pomona(*words(node, "--check")).complaint
     assert "nothing speaks behind it (JupyterHub at port 9443, Spark UI at port 18080)" in told
@@ -347,7 +347,7 @@ def test_words_that_mean_nothing(typed: tuple[str, ...], told: str, pomona: Comm
 def test_a_cluster_that_is_not_there_not_ready_or_has_no_key(
     pomona: Command, account: CloudAccount, place: Path, node: PrimaryNode
 ) -> None:
-    assert "no cluster fruits: `pomona cloud up` makes one" in pomona(*words(node)).complaint
+    assert "no cluster fruits: `pomona cloud up` creates one" in pomona(*words(node)).complaint
     describe(place, 'mode = "serverless"\n')
     assert "EMR Serverless has no node" in pomona(*words(node)).complaint
     describe(place)
@@ -367,7 +367,7 @@ def test_without_the_programs_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "ssh is not on PATH: install OpenSSH's client" in pomona(*words(node)).complaint
+    assert "ssh is not on PATH: install the OpenSSH client" in pomona(*words(node)).complaint
     told = pomona("cloud", "tunnel", "--via", "session-manager").complaint
     assert "aws is not on PATH" in told
     program(tmp_path / "aws", "")
@@ -418,7 +418,7 @@ def test_session_manager_needs_no_key_and_no_open_port(
     typed = ("cloud", "tunnel", "--via", "session-manager", "--port", local, "--spark-port", spark)
     done = pomona(*typed, "--check")
     assert (done.status, done.err) == (0, "")
-    assert "does not answer" not in done.out
+    assert "does not respond" not in done.out
     listed = account.client("emr", MAKER).list_instances(
         ClusterId=made, InstanceGroupTypes=["MASTER"]
     )

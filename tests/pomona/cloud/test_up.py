@@ -56,7 +56,7 @@ def test_without_credentials_the_plan_is_for_an_empty_account(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # where nobody answers
     done = pomona("cloud", "plan")
     assert (done.status, done.err) == (0, "")
-    assert "note: no credentials: planned for an empty account, called 000000000000" in done.out
+    assert "note: no credentials: planned for an empty account, 000000000000" in done.out
     assert re.search(
         r"^ *1 \+ s3 CreateBucket  log bucket: EMR logs to it$", done.out, re.MULTILINE
     )
@@ -229,7 +229,7 @@ def test_what_a_running_cluster_cannot_take_over_is_told_and_left(
         done = pomona("cloud", command)
         assert (done.status, done.err) == (0, "")
         assert re.search(r"^ *\d+ ! emr RunJobFlow  cluster", done.out, re.MULTILINE)
-        assert "`pomona cloud clone` makes a new one" in done.out
+        assert "`pomona cloud clone` creates a new one" in done.out
         assert re.search(r"~ scheduler UpdateSchedule", done.out)
     after = account.contents()
     assert after["cluster"] == made["cluster"]
@@ -258,7 +258,7 @@ def test_an_application_is_changed_where_it_has_stopped_and_left_where_it_runs(
             r"^ *\d+ ! emr-serverless CreateApplication  application", done.out, re.MULTILINE
         )
         assert "autoStopConfiguration.idleTimeoutMinutes: 60 -> 30" in done.out
-        assert "`pomona cloud down` ends it, and `up` makes it anew" in done.out
+        assert "run `pomona cloud down`, then `up`" in done.out
     assert described(serverless) == made
 
     account.relax()
@@ -304,7 +304,7 @@ def test_another_account_is_not_touched(
     describe(place, 'account = "999999999999"\n')
     for command in ("plan", "up"):
         told = pomona("cloud", command).complaint
-        assert f"are of account {ACCOUNT}, and the description is for 999999999999" in told
+        assert f"belong to account {ACCOUNT}, but the configuration is for 999999999999" in told
     assert account.contents() == before
 
 
@@ -314,7 +314,7 @@ def test_what_is_not_there_stops_up_before_it_begins(
     (place / "code" / "submit.py").unlink()
     before = account.contents()
     account.enforce()
-    assert "submit.py: missing: install Pomona again" in pomona("cloud", "up").complaint
+    assert "submit.py: missing: reinstall Pomona" in pomona("cloud", "up").complaint
     assert account.contents() == before
 
 
@@ -323,9 +323,9 @@ def test_the_plan_says_what_up_makes_first(
 ) -> None:
     (place / "environment.tar.gz").unlink()
     done = pomona("cloud", "plan")
-    assert "environment.tar.gz: `up` makes it first" in done.out
+    assert "environment.tar.gz: `up` builds it first" in done.out
     assert "/pomona/${version}/submit.py" in done.out
     write_environment(place / "environment.tar.gz", ("sources ", "sources 0"))
     done = pomona("cloud", "plan")
-    assert "environment.tar.gz: holds another Pomona, or other versions of its p" in done.out
+    assert "environment.tar.gz: holds another version of Pomona or of its p" in done.out
     assert "/pomona/${version}/submit.py" in done.out
