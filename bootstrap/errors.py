@@ -4,16 +4,16 @@ from __future__ import annotations
 
 
 class CloudError(Exception):
-    """A file, an account or an answer of AWS that does not fit; the text says what to do."""
+    """Base class: an invalid file, account or response from AWS. The message says what to do."""
 
 
 class ConfigError(CloudError):
-    """`cluster.toml` is missing, is no TOML, or holds a wrong key or value."""
+    """`cluster.toml` is missing, is not valid TOML, or has an invalid key or value."""
 
 
 class AccessDeniedError(CloudError):
-    """AWS does not let the caller do this."""
+    """The caller lacks an AWS permission."""
 
 
 class UnresolvedReferenceError(CloudError):
-    """What is asked for hangs on something that is not there yet."""
+    """A parameter refers to a resource that does not exist yet."""

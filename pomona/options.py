@@ -23,7 +23,7 @@ AsOf = Annotated[
         help='Version number, time or date (UTC unless it names a zone), "3 days ago", or a tag.'
     ),
 ]
-ConfigFile = Annotated[str, typer.Option("--file", "-f", help="The description (cluster.toml).")]
+ConfigFile = Annotated[str, typer.Option("--file", "-f", help="Configuration file (cluster.toml).")]
 
-Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or id of a live cluster.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show it, and send nothing.")]
+Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or ID of a live cluster.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the change without sending it.")]

@@ -23,26 +23,22 @@ from bootstrap.aws.request import (
 from bootstrap.errors import AccessDeniedError, CloudError, UnresolvedReferenceError
 
 _REFUSED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-#: Seconds for which a request is tried again that is refused because something new is not known everywhere yet.
+#: Seconds to retry a request that fails because a new resource has not propagated yet.
 RETRY_TIMEOUT = 90.0
 
 
 class Account:
-    """One account in one region.
-
-    Parameters
-    ----------
-    region : str
+    """The account of the caller's credentials, in one region.
 
     Raises
     ------
     CloudError
-        Where there are no credentials, they are not valid, or AWS cannot be reached.
+        If credentials are missing or invalid, or AWS cannot be reached.
     """
 
     def __init__(self, region: str) -> None:
         self._clients: dict[str, Any] = {}
-        #: What earlier requests have answered, for ``${…}``.
+        #: Values from earlier responses, for ``${…}`` references.
         self.values: dict[str, str] = {}
         with _translate_errors("sts", "get_caller_identity"):
             self._session = boto3.Session(region_name=region)
@@ -52,7 +48,7 @@ class Account:
 
     @staticmethod
     def has_credentials() -> bool:
-        """Whether boto3 finds any, wherever it looks."""
+        """Return whether boto3 finds credentials."""
         with _translate_errors("sts", "get_caller_identity"):
             return boto3.Session().get_credentials() is not None
 
@@ -63,16 +59,16 @@ class Account:
         parameters: Parameters,
         absent_codes: tuple[str, ...] = (),
     ) -> Parameters | None:
-        """Send a request that changes nothing, page by page; None where the error is one of `absent_codes`.
+        """Send a read-only request and fetch all pages; return None on an error code of `absent_codes`.
 
         Raises
         ------
         UnknownYetError
-            Where a parameter hangs on what is not there yet.
+            If a parameter refers to a resource that does not exist yet.
         RefusedError, CloudError
         """
         if not is_read_only(operation):
-            raise AssertionError(f"{operation} does not only read")
+            raise AssertionError(f"{operation} is not read-only")
         filled = resolve_references(parameters, self.values)
         if has_references(filled):
             raise UnresolvedReferenceError(operation)
@@ -103,9 +99,9 @@ class Account:
         ----------
         service, operation : str
         parameters : dict
-            A `LocalFile` in it is opened and read.
+            The content of a `LocalFile` is uploaded.
         patient : tuple of str
-            Codes of errors after which it is sent again, for `RETRY_TIMEOUT`.
+            Error codes on which the request is retried, for `RETRY_TIMEOUT`.
 
         Raises
         ------
@@ -132,18 +128,18 @@ class Account:
             )
             try:
                 self._clients[service] = self._session.client(service, config=config)
-            except ValueError as error:  # of an address
+            except ValueError as error:  # invalid endpoint
                 raise CloudError(f"{service}: {error}; correct AWS_ENDPOINT_URL") from error
         return self._clients[service]
 
 
 def api_name(service: str, operation: str) -> str:
-    """Name of an operation as AWS documents it, such as ``RunJobFlow``."""
+    """Return service and operation as AWS documents them, such as ``emr RunJobFlow``."""
     return f"{service} {operation_model(service, operation).name}"
 
 
 def operation_model(service: str, operation: str) -> Any:
-    """botocore's model of an operation that boto3 calls by this name."""
+    """Return botocore's model of an operation, given its boto3 name."""
     model = service_model(service)
     for name in model.operation_names:
         if boto3_name(name) == operation:
@@ -152,14 +148,14 @@ def operation_model(service: str, operation: str) -> Any:
 
 
 def boto3_name(operation: str) -> str:
-    """``RunJobFlow`` as boto3 calls it."""
+    """Return the boto3 name of an operation such as ``RunJobFlow``."""
     from botocore import xform_name
 
     return str(xform_name(operation))
 
 
 def service_model(service: str) -> ServiceModel:
-    """botocore's model of a service; needs neither credentials nor network."""
+    """Return botocore's model of a service; needs neither credentials nor network."""
     if service not in _MODELS:
         import botocore.session
 
@@ -172,7 +168,7 @@ _MODELS: dict[str, ServiceModel] = {}
 
 @contextlib.contextmanager
 def _open_local_files(parameters: Parameters) -> Iterator[Parameters]:
-    """The parameters with their local files opened."""
+    """Yield the parameters with local files opened."""
     with contextlib.ExitStack() as stack:
         yield {
             key: stack.enter_context(value.path.open("rb"))
@@ -184,23 +180,25 @@ def _open_local_files(parameters: Parameters) -> Iterator[Parameters]:
 
 @contextlib.contextmanager
 def _translate_errors(service: str, operation: str) -> Iterator[None]:
-    """Turn botocore's errors into one line that names the request."""
+    """Translate botocore's errors into one line that names the request."""
     try:
         yield
     except faults.ClientError as error:
         message = f"{service} {operation}: {error.response['Error'].get('Message') or _code(error)}"
         if _code(error) in _REFUSED:
-            raise AccessDeniedError(f"{message}; ask for the right to do it") from error
+            raise AccessDeniedError(f"{message}; request this permission") from error
         raise CloudError(message) from error
     except (faults.NoCredentialsError, faults.PartialCredentialsError) as error:
         raise CloudError(
             "no credentials: set them as `aws configure` does, or AWS_PROFILE"
         ) from error
     except faults.ProfileNotFound as error:
-        raise CloudError(f"{error}: `aws configure list-profiles` tells which can") from error
+        raise CloudError(
+            f"{error}: `aws configure list-profiles` lists the available ones"
+        ) from error
     except faults.EndpointConnectionError as error:
         raise CloudError(
-            f"{service} {operation}: {error}; check the region, and that this machine reaches AWS"
+            f"{service} {operation}: {error}; check the region and the network connection to AWS"
         ) from error
     except faults.BotoCoreError as error:
         raise CloudError(f"{service} {operation}: {error}") from error

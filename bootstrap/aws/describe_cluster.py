@@ -8,20 +8,20 @@ from typing import Any
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.errors import CloudError
 
-#: States of a cluster that is not about to end.
+#: States of a cluster that is not terminating.
 LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 _ROLES = {"MASTER": 0, "CORE": 1, "TASK": 2}
 
 
 def list_clusters(read: ReadApi, *, live: bool = True) -> list[Parameters]:
-    """The clusters of the account that live, or all that EMR still tells of."""
+    """Return the live clusters of the account, or all that EMR still lists."""
     answer = read("emr", "list_clusters", {"ClusterStates": LIVE} if live else {}) or {}
     clusters: list[Parameters] = answer.get("Clusters", [])
     return clusters
 
 
 def find_cluster(read: ReadApi, name: str, *, live: bool = True) -> Parameters | None:
-    """The cluster of this name or id, as `describe_cluster` tells of it; of several the newest."""
+    """Return the description of the newest cluster with this name or ID."""
     found = [one for one in list_clusters(read, live=live) if name in (one["Name"], one["Id"])]
     if not found:
         return None
@@ -32,33 +32,32 @@ def find_cluster(read: ReadApi, name: str, *, live: bool = True) -> Parameters |
 
 
 def cluster_tags(cluster: Parameters) -> dict[str, str]:
-    """The tags of a cluster that was described, by their keys."""
+    """Return the tags of a described cluster by key."""
     return {tag["Key"]: tag["Value"] for tag in cluster.get("Tags") or ()}
 
 
 def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
-    """What `run_job_flow` would be asked for.
+    """Return the parameters of `run_job_flow` that would create this cluster.
 
     Parameters
     ----------
-    ask : callable
-        Asks the account.
+    read : callable
     cluster : dict
-        As `describe_cluster` tells of it.
+        Result of `describe_cluster`.
 
     Returns
     -------
     dict
-        Without steps; see `unfinished_steps`.
+        Parameters without steps; see `unfinished_steps`.
 
     Raises
     ------
     CloudError
-        For a cluster of instance fleets, which Pomona makes none of.
+        If the cluster uses instance fleets, which are not supported.
     """
     if cluster.get("InstanceCollectionType") == "INSTANCE_FLEET":
         raise CloudError(
-            f"{cluster['Id']}: is made of instance fleets; Pomona knows clusters of groups"
+            f"{cluster['Id']}: uses instance fleets; only instance groups are supported"
         )
     where = {"ClusterId": cluster["Id"]}
     actions: Any = read("emr", "list_bootstrap_actions", where)
@@ -68,7 +67,7 @@ def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
         "Name": cluster["Name"],
         "ReleaseLabel": cluster.get("ReleaseLabel"),
         "Applications": [{"Name": one["Name"]} for one in cluster.get("Applications") or ()],
-        # EMR tells of s3:// as s3n://.
+        # EMR returns s3:// as s3n://.
         "LogUri": (cluster.get("LogUri") or "").replace("s3n://", "s3://", 1),
         "ServiceRole": cluster.get("ServiceRole"),
         "JobFlowRole": cluster["Ec2InstanceAttributes"].get("IamInstanceProfile"),
@@ -93,11 +92,11 @@ def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
 
 
 def unfinished_steps(read: ReadApi, cluster: Parameters) -> list[Parameters]:
-    """The steps of a cluster that are not over, in the order in which they were added."""
+    """Return the pending and running steps of a cluster, in the order in which they were added."""
     query = {"ClusterId": cluster["Id"], "StepStates": ["PENDING", "RUNNING"]}
     answer: Any = read("emr", "list_steps", query)
     steps = []
-    for one in reversed(answer["Steps"]):  # EMR tells the newest first
+    for one in reversed(answer["Steps"]):  # EMR lists the newest first
         config = one["Config"]
         jar: Parameters = {"Jar": config["Jar"], "Args": list(config.get("Args") or ())}
         if config.get("MainClass"):
@@ -112,7 +111,7 @@ def unfinished_steps(read: ReadApi, cluster: Parameters) -> list[Parameters]:
 
 
 def normalize_request(request: Parameters) -> Parameters:
-    """A request without what tells nothing of the cluster: tags, and the paths that roles are told with."""
+    """Return a request in comparable form: without tags and without the paths of roles."""
     plain = {key: value for key, value in request.items() if key != "Tags"}
     for key in ("ServiceRole", "JobFlowRole"):
         if key in plain:
@@ -169,10 +168,10 @@ def _group(group: Parameters) -> Parameters:
     return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
 
 
-def _configuration(fields: Parameters) -> Parameters:
+def _configuration(configuration: Parameters) -> Parameters:
     result = {
-        "Classification": fields["Classification"],
-        "Properties": fields.get("Properties") or {},
+        "Classification": configuration["Classification"],
+        "Properties": configuration.get("Properties") or {},
     }
-    inner = [_configuration(one) for one in fields.get("Configurations") or ()]
+    inner = [_configuration(one) for one in configuration.get("Configurations") or ()]
     return result | ({"Configurations": inner} if inner else {})

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from bootstrap.aws.request import Parameters, ReadApi
 
-#: States of an application that is there.
+#: States of an application that has not been terminated.
 EXISTING_STATES = ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]
-#: States of a job that is not over.
+#: States of a job that has not finished.
 ACTIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED", "CANCELLING"]
-#: Steps and jobs that are told, the newest first: a schedule makes thousands.
+#: Number of steps or jobs to list: a schedule creates thousands.
 DEFAULT_LIMIT = 10
 
 
 def newest_application(read: ReadApi, name: str) -> Parameters | None:
-    """The newest application of this name or id that is there."""
+    """Return the newest existing application with this name or ID."""
     answer = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
     found = [one for one in answer.get("applications", ()) if name in (one["name"], one["id"])]
     return max(found, key=lambda one: str(one.get("createdAt"))) if found else None
@@ -22,7 +22,7 @@ def newest_application(read: ReadApi, name: str) -> Parameters | None:
 def recent_jobs(
     read: ReadApi, application_id: str, limit: int | None = DEFAULT_LIMIT
 ) -> list[Parameters]:
-    """Jobs of an application, the newest first."""
+    """Return the newest jobs of an application, the newest first."""
     query = {"applicationId": application_id} | limit_items(limit)
     answer = read("emr-serverless", "list_job_runs", query) or {}
     jobs: list[Parameters] = answer.get("jobRuns", [])
@@ -30,7 +30,7 @@ def recent_jobs(
 
 
 def active_jobs(read: ReadApi, application_id: str) -> list[Parameters]:
-    """Jobs of an application that are not over."""
+    """Return the jobs of an application that have not finished."""
     query = {"applicationId": application_id, "states": ACTIVE_JOB_STATES}
     answer = read("emr-serverless", "list_job_runs", query) or {}
     jobs: list[Parameters] = answer.get("jobRuns", [])

@@ -17,7 +17,7 @@ Parameters = dict[str, Any]
 
 
 class ReadApi(Protocol):
-    """Asks the account for something; None where there is no such thing."""
+    """Signature of `Account.read`."""
 
     def __call__(
         self,
@@ -26,19 +26,19 @@ class ReadApi(Protocol):
         parameters: Parameters,
         absent_codes: tuple[str, ...] = (),
     ) -> Parameters | None:
-        """Send a request that reads; `absent_codes` are the codes of errors that mean "not there"."""
+        """Send a read-only request; return None on an error code of `absent_codes`."""
 
 
 @dataclass(frozen=True)
 class CurrentState:
-    """What stands in the account where a request would put something.
+    """What exists in the account in place of a request's resource.
 
     Parameters
     ----------
     current : Any
-        To be compared with the request's `desired`.
+        Compared with the request's `desired`.
     values : dict of str
-        What later requests take from it.
+        Values that later requests refer to.
     """
 
     current: Any
@@ -51,28 +51,28 @@ UpdateBuilder = Callable[[Parameters, CurrentState], tuple[str, Parameters] | No
 
 @dataclass(frozen=True)
 class Request:
-    """One request.
+    """One request to AWS.
 
     Parameters
     ----------
     name : str
-        What it makes, unique in a plan.
+        The resource it creates, unique in a plan.
     service, operation : str
-        As boto3 names them, such as ``s3`` and ``create_bucket``.
+        boto3 names, such as ``s3`` and ``create_bucket``.
     parameters : dict
     why : str
-        One line.
+        Purpose, one line.
     look : callable
-        Finds what stands in its place.
+        Finds the existing resource.
     wanted : Any
-        What `CurrentState.current` must hold for the request not to be needed.
+        The request is not needed if `CurrentState.current` contains this.
     change : callable or None
-        From the parameters and what was found to the operation that changes it. None, or one that gives None: it
-        cannot be changed where it stands.
+        Returns the operation and parameters that update the existing resource. None, or a result of None: the
+        resource cannot be changed in place.
     made : callable
-        From the answer to the values that later requests take.
+        Extracts from the response the values that later requests refer to.
     patient : tuple of str
-        Codes of errors that pass: AWS needs seconds until a new role is known everywhere.
+        Codes of transient errors: a new role takes seconds to propagate.
     """
 
     name: str
@@ -88,24 +88,24 @@ class Request:
 
     @property
     def read_only(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether the request is read-only."""
         return is_read_only(self.operation)
 
 
 def is_read_only(operation: str) -> bool:
-    """Whether an operation changes nothing, by its name."""
+    """Return whether an operation is read-only, judged by its name."""
     return operation.partition("_")[0] in ("get", "list", "describe", "head")
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of this machine that is uploaded.
+    """A local file to upload.
 
     Parameters
     ----------
     path : pathlib.Path
     size : int or None
-        Bytes; None where the file is still to be made.
+        Bytes; None: the file does not exist yet.
     sha256 : str
     """
 
@@ -115,7 +115,7 @@ class LocalFile:
 
     @classmethod
     def from_path(cls, path: Path) -> LocalFile:
-        """Look at a file that may not be there yet."""
+        """Return size and hash of a file that may not exist yet."""
         if not path.is_file():
             return cls(path, None, "")
         with path.open("rb") as content:
@@ -124,19 +124,19 @@ class LocalFile:
             )
 
     def summary(self) -> Parameters:
-        """What a plan says in place of the bytes."""
+        """Return what a plan shows in place of the content."""
         if self.size is None:
-            return {"file": str(self.path), "bytes": "still to be made"}
+            return {"file": str(self.path), "bytes": "not built yet"}
         return {"file": str(self.path), "bytes": self.size, "sha256": self.sha256}
 
 
 def overwrite_with(operation: str) -> UpdateBuilder:
-    """A change that sends the same parameters to an operation that overwrites."""
+    """Return an `UpdateBuilder` that sends the same parameters to an operation that overwrites."""
     return lambda parameters, _found: (operation, parameters)
 
 
 def resolve_references(value: Any, values: Mapping[str, str]) -> Any:
-    """The same with ``${…}`` filled in, as far as it is known."""
+    """Return a value with the known ``${…}`` references replaced."""
     if isinstance(value, str):
         return re.sub(r"\$\{([^}]+)\}", lambda found: values.get(found[1], found[0]), value)
     if isinstance(value, dict):
@@ -147,7 +147,7 @@ def resolve_references(value: Any, values: Mapping[str, str]) -> Any:
 
 
 def has_references(value: Any) -> bool:
-    """Whether something in it is still to be filled in."""
+    """Return whether a value contains ``${…}`` references."""
     if isinstance(value, dict):
         return any(has_references(inner) for inner in value.values())
     if isinstance(value, list | tuple):
@@ -156,7 +156,7 @@ def has_references(value: Any) -> bool:
 
 
 def differences(current: Any, desired: Any, place: str = "") -> list[str]:
-    """What is wanted and is not so, a line each; what AWS adds of its own does not count."""
+    """Return a line for each difference from `desired`; extra keys in `current` are ignored."""
     if isinstance(desired, dict) and isinstance(current, dict):
         lines = []
         for key, value in desired.items():

@@ -12,12 +12,12 @@ from bootstrap.errors import CloudError
 
 
 def validate_request(request: Request) -> None:
-    """Check the parameters of a request: names, types, lengths and ranges, and words where there is a closed set.
+    """Validate the parameters of a request: names, types, lengths, ranges and enumerations.
 
     Raises
     ------
     CloudError
-        With what does not fit.
+        With all errors in one line.
     """
     errors = validation_errors(request.service, request.operation, request.parameters)
     if errors:
@@ -25,11 +25,11 @@ def validate_request(request: Request) -> None:
 
 
 def validation_errors(service: str, operation: str, parameters: Parameters) -> str:
-    """What does not fit the service's model, in one line; nothing where all does."""
+    """Return the violations of the service's model in one line; empty if valid."""
     model = operation_model(service, operation)
     shape = model.input_shape
     plain = {key: b"" if isinstance(v, LocalFile) else v for key, v in parameters.items()}
-    for name in model.idempotent_members:  # boto3 fills them in
+    for name in model.idempotent_members:  # set by boto3
         plain.setdefault(name, "token")
     report = ParamValidator().validate(plain, shape)
     if report.has_errors():
@@ -38,7 +38,7 @@ def validation_errors(service: str, operation: str, parameters: Parameters) -> s
 
 
 def _invalid_enum_values(value: Any, shape: Any, place: str) -> list[str]:
-    """Words that are none of an enumeration: botocore leaves these to the service."""
+    """Return values outside an enumeration, which botocore does not check."""
     if shape.type_name == "structure" and isinstance(value, dict):
         inner = [(value[key], shape.members[key], f"{place}.{key}") for key in value]
     elif shape.type_name == "list" and isinstance(value, list):

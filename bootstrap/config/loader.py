@@ -14,35 +14,35 @@ from bootstrap.errors import ConfigError
 
 
 def load_config(path: str) -> ClusterConfig:
-    """Read and check a description.
+    """Load and validate a configuration file.
 
     Parameters
     ----------
     path : str
-        File of TOML, see `cluster.example.toml`.
+        TOML file, see `cluster.example.toml`.
 
     Raises
     ------
     DescriptionError
-        For the first thing that is wrong: its line, its value, and what is allowed.
+        For the first error, with its line, its value and the allowed values.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(
             f"{path}: {(error.strerror or 'cannot be read').lower()}; "
-            "-f names the description, and `pomona cloud example` prints one"
+            "-f names the configuration, and `pomona cloud example` prints one"
         ) from error
     return parse_config(content, path)
 
 
 def parse_config(content: bytes, path: str = "cluster.toml") -> ClusterConfig:
-    """The same from the file's bytes; `path` is what errors call it."""
+    """Parse and validate the content of a configuration file; `path` appears in error messages."""
     try:
-        text = content.decode("utf-8-sig")  # editors of Windows put a mark before the first word
+        text = content.decode("utf-8-sig")  # Windows editors write a byte order mark
         values = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: no TOML: {error}") from error
+        raise ConfigError(f"{path}: invalid TOML: {error}") from error
     where = _LineNumbers(path, text)
     for name in REQUIRED:
         if name not in values:
@@ -55,28 +55,28 @@ def parse_config(content: bytes, path: str = "cluster.toml") -> ClusterConfig:
 
 
 def parse_overrides(settings: Mapping[str, str], allowed: Sequence[str]) -> dict[str, Any]:
-    """The values of single keys, as `--set instances.core=4` gives them.
+    """Validate single settings, such as ``--set instances.core=4``.
 
     Parameters
     ----------
     settings : dict of str
-        From dotted keys to values as TOML or, where that is none, as plain text.
+        Values by dotted key: TOML or, if that does not parse, plain text.
     allowed : list of str
-        Keys that may be set.
+        Dotted keys that may be set.
 
     Raises
     ------
     DescriptionError
-        For another key, or a value that the schema does not allow.
+        For any other key, or a value that the schema does not allow.
     """
     result: dict[str, Any] = {}
-    for dotted, message in settings.items():
+    for dotted, text in settings.items():
         if dotted not in allowed:
             raise ConfigError(f"{dotted}: cannot be set here; allowed: {', '.join(allowed)}")
         try:
-            value = tomllib.loads(f"value = {message}")["value"]
+            value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            value = message
+            value = text
         table, _, name = dotted.rpartition(".")
         kind = get_type_hints(ClusterConfig)[table] if table else ClusterConfig
         field = {field.name: field for field in dataclasses.fields(kind)}[name]
@@ -87,13 +87,13 @@ def parse_overrides(settings: Mapping[str, str], allowed: Sequence[str]) -> dict
 
 
 class _LineNumbers:
-    """Where each key stands: `tomllib` does not tell."""
+    """Line numbers of all keys, which `tomllib` does not report."""
 
     def __init__(self, path: str, text: str) -> None:
         self._path, self._at = path, dict(reversed([*_key_lines(text)]))
 
     def __call__(self, *dotted: str) -> str:
-        """The line of the first of these keys that stands there, or else of the table around it."""
+        """Return the line of the first of these keys that is present, or else of its table."""
         for key in (*dotted, *_parents(dotted[0])):
             if key in self._at:
                 return f"{self._path}, line {self._at[key]}"
@@ -111,11 +111,11 @@ def _key_lines(text: str) -> Iterator[tuple[str, int]]:
         else:
             continue
         yield named, number
-        yield from ((outer, number) for outer in _parents(named))  # a.b.c makes a and a.b too
+        yield from ((outer, number) for outer in _parents(named))  # a.b.c also defines a and a.b
 
 
 def _parents(dotted: str) -> list[str]:
-    """Tables in which a key stands, the nearest first."""
+    """Return the tables that contain a key, the innermost first."""
     parts = dotted.split(".")
     return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
 
@@ -133,7 +133,7 @@ def _table(kind: Any, values: dict[str, Any], prefix: str, where: _LineNumbers) 
         if name not in fields:
             message = f"[{prefix[:-1]}] " if prefix else ""
             raise ConfigError(
-                f"{where(dotted)}: {dotted or repr(dotted)} is no key; {message}allowed: {', '.join(fields)}"
+                f"{where(dotted)}: {dotted or repr(dotted)} is not a valid key; {message}allowed: {', '.join(fields)}"
             )
         if dataclasses.is_dataclass(types[name]):
             if not isinstance(value, dict):
@@ -153,7 +153,7 @@ def _allowed(kind: Any, name: str) -> str:
     return str(field.metadata["allowed"])
 
 
-#: Keys by which one of another table, which may be left out, comes to be wrong.
+#: Keys whose value can make an omitted key invalid; the error then names their line.
 _BESIDE = {
     "limits.nodes": ("instances.core", "instances.task"),
     "limits.core": ("instances.core", "limits.nodes"),
@@ -170,7 +170,7 @@ def _check_together(config: ClusterConfig, where: _LineNumbers) -> None:
         (
             "limits.nodes",
             limits.nodes < nodes,
-            f"limits.nodes is {limits.nodes}; it must be {nodes} or more, the nodes to start with",
+            f"limits.nodes is {limits.nodes}; it must be {nodes} or more, the initial number of nodes",
         ),
         (
             "limits.core",
@@ -181,17 +181,17 @@ def _check_together(config: ClusterConfig, where: _LineNumbers) -> None:
         (
             "storage.images",
             images.startswith(storage.lake) or storage.lake.startswith(images),
-            f"storage.images is {images!r}; it must not lie in the lake, {storage.lake!r}, or around it",
+            f"storage.images is {images!r}; it must not contain the lake, {storage.lake!r}, or be inside it",
         ),
         (
             "storage.log_bucket",
             data is not None and storage.log_bucket == data,
-            f"storage.log_bucket is {data!r}; it must be another than storage.data_bucket",
+            f"storage.log_bucket is {data!r}; it must differ from storage.data_bucket",
         ),
         (
             "network.ssh_key",
             bool(config.network.ssh_from) and config.network.ssh_key is None,
-            "network.ssh_from opens SSH; it must come with network.ssh_key, the name of an EC2 key pair",
+            "network.ssh_from opens SSH; it requires network.ssh_key, the name of an EC2 key pair",
         ),
     ):
         if wrong:

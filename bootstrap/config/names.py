@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from bootstrap.config.schema import ClusterConfig
 
-#: Stands for the account where no credentials say which.
+#: Account number used without credentials.
 PLACEHOLDER_ACCOUNT = "000000000000"
 
 
 @dataclass(frozen=True)
 class Names:
-    """What things are called.
+    """Names and ARNs derived from a configuration.
 
     Parameters
     ----------
-    description : Description
+    config : ClusterConfig
     account : str
-        12 digits.
+        Account number, 12 digits.
     partition : str
-        ``aws``, ``aws-cn``, …: the first part of every ARN after ``arn``.
+        AWS partition: ``aws``, ``aws-cn``, …
     """
 
     config: ClusterConfig
@@ -29,13 +29,13 @@ class Names:
 
     @property
     def data_bucket(self) -> str:
-        """The data bucket."""
+        """Name of the data bucket."""
         d = self.config
         return d.storage.data_bucket or f"{d.name}-data-{self.account}"
 
     @property
     def log_bucket(self) -> str:
-        """The log bucket."""
+        """Name of the log bucket."""
         d = self.config
         return d.storage.log_bucket or f"{d.name}-log-{self.account}"
 
@@ -50,32 +50,32 @@ class Names:
 
     @property
     def images_uri(self) -> str:
-        """Where the images are."""
+        """URI of the images."""
         bucket, prefix = self.images
         return f"s3://{bucket}/{prefix}"
 
     @property
     def lake_uri(self) -> str:
-        """Where the lake is."""
+        """URI of the lake."""
         return f"s3://{self.data_bucket}/{self.config.storage.lake}".rstrip("/")
 
     @property
     def log_uri(self) -> str:
-        """Where EMR puts its logs."""
+        """URI of the EMR logs."""
         return f"s3://{self.log_bucket}/emr/"
 
     def prefixed(self, what: str) -> str:
-        """Name of a role, a group or a schedule."""
+        """Return the name of a role, a security group or a schedule."""
         return f"{self.config.name}-{what}"
 
     def role_arn(self, what: str) -> str:
-        """ARN of one of our roles."""
+        """Return the ARN of one of the roles created here."""
         return f"arn:{self.partition}:iam::{self.account}:role/{self.prefixed(what)}"
 
     def bucket_arn(self, bucket: str, below: str = "") -> str:
-        """ARN of a bucket, or of objects in it."""
+        """Return the ARN of a bucket, or of objects in it."""
         return f"arn:{self.partition}:s3:::{bucket}" + (f"/{below}" if below else "")
 
     def arn(self, service: str, rest: str) -> str:
-        """ARN of something in the account's region."""
+        """Return the ARN of a resource in the account and the region."""
         return f"arn:{self.partition}:{service}:{self.config.region}:{self.account}:{rest}"

@@ -8,37 +8,37 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
-#: Releases of EMR whose Spark and Delta Pomona is tested on.
+#: EMR releases with the versions of Spark and Delta that Pomona is tested with.
 RELEASES = ("emr-7.13.0", "emr-spark-8.0.0")
 
 
 def key(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
-    """Make a field of a table: its default (None: it may be left out), what is allowed in words and as a check."""
+    """Return a dataclass field with its default (None: optional), a description of the allowed values, and a check."""
     return field(default=default, metadata={"allowed": allowed, "check": check})
 
 
 def text(default: str | None, pattern: str, allowed: str) -> Any:
-    """Make a field that holds a text of this form."""
+    """Return a string field that must match a pattern."""
     return key(
         default,
         allowed,
-        # AWS takes no other letters and digits: not in names, and not in the resources of a policy.
+        # AWS accepts only ASCII letters and digits in names and in the resources of a policy.
         lambda v: isinstance(v, str) and re.fullmatch(pattern, v, re.ASCII) is not None,
     )
 
 
 def choice(default: str, *options: str) -> Any:
-    """Make a field that holds one of these words."""
+    """Return a field that holds one of these options."""
     return key(default, "one of " + ", ".join(options), lambda v: v in options)
 
 
 def number(default: int | None, low: int, high: int) -> Any:
-    """Make a field that holds a whole number."""
+    """Return an integer field."""
     return key(default, f"a whole number, {low} to {high}", lambda v: _is_int(v, low, high))
 
 
 def flag(default: bool) -> Any:
-    """Make a field that is true or false."""
+    """Return a boolean field."""
     return key(default, "true or false", lambda v: isinstance(v, bool))
 
 
@@ -53,7 +53,7 @@ EXPRESSION = (
     r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)"
     r"|cron\((?:[\w*,/?#-]+ ){5}[\w*,/?#-]+\)|never"
 )
-CIDRS_ALLOWED = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (none is open to all)"
+CIDRS_ALLOWED = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (0.0.0.0/0 is not allowed)"
 
 
 def _restricted_cidrs(value: Any) -> bool:
@@ -61,7 +61,7 @@ def _restricted_cidrs(value: Any) -> bool:
 
 
 def _is_restricted_cidr(value: Any) -> bool:
-    """Whether a text is a range of IPv4 as AWS writes it, and not that of all addresses."""
+    """Return whether a value is a canonical IPv4 CIDR block other than 0.0.0.0/0."""
     try:
         return value == str(network := IPv4Network(value)) and network.prefixlen > 0
     except ValueError:
@@ -75,24 +75,24 @@ def _are_principals(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Storage:
-    """The buckets, and where things lie in them."""
+    """Buckets, and the prefixes of images and lake."""
 
     data_bucket: str | None = text(None, BUCKET, "3 to 63 of a-z, 0-9 and -")
     log_bucket: str | None = text(None, BUCKET, "3 to 63 of a-z, 0-9 and -")
     images: str = text(
         "images/",
         rf"{FOLDER}|s3://{BUCKET}/(?:(?!\.{{1,2}}/)[\w.-]+/)*",
-        "a folder of the data bucket such as images/ (pomona/ is taken), or s3://bucket/folder/",
+        "a folder of the data bucket such as images/ (pomona/ is reserved), or s3://bucket/folder/",
     )
     lake: str = text(
-        "lake/", FOLDER, "a folder of the data bucket such as lake/ (pomona/ is taken)"
+        "lake/", FOLDER, "a folder of the data bucket such as lake/ (pomona/ is reserved)"
     )
     log_days: int = number(90, 1, 3650)
 
 
 @dataclass(frozen=True)
 class Files:
-    """What is uploaded; folders and files are looked for beside `cluster.toml`."""
+    """Files to upload; relative paths refer to the folder of `cluster.toml`."""
 
     weights: str = text("imagenet", r"[^\x00-\x1f]+", "imagenet, random, or a Keras .h5")
     environment: str = text("environment.tar.gz", r"[^\x00-\x1f]+\.tar\.gz", "a .tar.gz archive")
@@ -101,7 +101,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Ingest:
-    """How images are taken in."""
+    """Mode of ingestion."""
 
     mode: str = choice("stream", "stream", "once")
     restarts_an_hour: int = number(5, 1, 10)
@@ -109,19 +109,21 @@ class Ingest:
 
 @dataclass(frozen=True)
 class Refit:
-    """When the PCA is fitted again; unless it is said, hourly beside a stream, and else never."""
+    """Schedule of refits; default: hourly with a stream, otherwise never."""
 
     schedule: str | None = text(
-        None, EXPRESSION, "never, or such as rate(1 hour), rate(6 hours) or cron(0 2 * * ? *)"
+        None, EXPRESSION, "never, rate(1 hour), rate(6 hours), cron(0 2 * * ? *) or similar"
     )
     variance: float = key(
-        0.95, "a share, over 0 and below 1", lambda v: isinstance(v, float) and 0 < v < 1
+        0.95,
+        "a fraction greater than 0 and less than 1",
+        lambda v: isinstance(v, float) and 0 < v < 1,
     )
 
 
 @dataclass(frozen=True)
 class Instances:
-    """The nodes: one primary, `core` on demand, `task` of Spot, all of one type."""
+    """Nodes of one instance type: one primary, `core` On-Demand, `task` Spot."""
 
     type: str = text("m5.xlarge", r"[a-z][a-z0-9-]*\.[a-z0-9]+", "an EC2 type such as m5.xlarge")
     core: int = number(2, 1, 1000)
@@ -131,7 +133,7 @@ class Instances:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what scales by itself."""
+    """Limits of managed scaling and auto-termination."""
 
     nodes: int = number(8, 1, 2000)
     core: int = number(2, 1, 1000)
@@ -140,9 +142,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Network:
-    """Where the nodes stand, and who may come in."""
+    """Subnet of the nodes, and SSH access to them."""
 
-    subnet: str | None = text(None, r"subnet-[0-9a-f]{8,17}", "the id of a subnet")
+    subnet: str | None = text(None, r"subnet-[0-9a-f]{8,17}", "the ID of a subnet")
     private: bool = flag(False)
     ssh_key: str | None = text(None, r"[\x21-\x7e][\x20-\x7e]*", "the name of an EC2 key pair")
     ssh_from: tuple[str, ...] = key((), CIDRS_ALLOWED, _restricted_cidrs)
@@ -150,16 +152,18 @@ class Network:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Who may take the role that reads results and nothing else; nobody named: users of the account."""
+    """Principals that may assume the read-only role; default: users of the account."""
 
     principals: tuple[str, ...] = key((), "ARNs of users, roles or accounts", _are_principals)
 
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """All of `cluster.toml`."""
+    """Contents of `cluster.toml`."""
 
-    name: str = text(None, r"[a-z][a-z0-9-]{1,29}", "2 to 30 of a-z, 0-9 and -, a letter first")
+    name: str = text(
+        None, r"[a-z][a-z0-9-]{1,29}", "2 to 30 of a-z, 0-9 and -, starting with a letter"
+    )
     region: str = text(None, r"[a-z]{2}(?:-[a-z]+)+-\d", "a region such as eu-west-1")
     account: str | None = text(None, r"\d{12}", 'the 12 digits of an account, in "quotes"')
     mode: str = choice("cluster", "cluster", "serverless")
@@ -175,15 +179,15 @@ class ClusterConfig:
 
     @property
     def is_streaming(self) -> bool:
-        """Whether ingestion goes on until it is stopped."""
+        """Whether ingestion runs until it is stopped."""
         return self.ingest.mode == "stream"
 
     @property
     def schedule(self) -> str | None:
-        """When refits start by themselves."""
+        """Schedule expression of refits; None: no schedule."""
         expression = self.refit.schedule or ("rate(1 hour)" if self.is_streaming else "never")
         return None if expression == "never" else expression
 
 
-#: Keys of the first table without which there is nothing to do.
+#: Required top-level keys.
 REQUIRED = ("name", "region")

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from bootstrap.config.schema import ClusterConfig
 from bootstrap.cost.workload import EXECUTOR_CORES, Workload, executor_count, vcpu_count
 
-#: Bytes of a row of `features`: 1280 numbers of 4 bytes, about half of them 0, as Parquet.
+#: Bytes per row of `features` in Parquet: 1280 float32, about half of them 0.
 ROW_BYTES = 4_000
-#: Bytes of a number in a refit's vectors: 8 in the Parquet, about 20 in the CSV.
+#: Bytes per number in a refit's vectors: 8 in Parquet, about 20 in CSV.
 NUMBER_BYTES = 28
 MONTH_DAYS, MONTH_HOURS, DAY_SECONDS = 30, 730, 86_400
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step: what, how it is computed, and what comes out."""
+    """A step of the calculation: quantity, formula and result."""
 
     what: str
     how: str
@@ -27,23 +27,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The steps, and what later ones and a script take from them.
+    """Result of an estimate.
 
     Parameters
     ----------
     steps : list of Step
     nodes : int
-        That run all the time; in a cluster, one primary node more.
+        Nodes that run all the time, without the primary node.
     most_nodes : int
-        That work on the images that are there.
+        Nodes that ingest the existing images.
     hours : float
-        Until these are taken in.
+        Time to ingest the existing images.
     busy_hours_a_day : float
-        For what arrives.
+        Ingestion time per day for new images.
     storage_gb : float
-        Once all that is there is taken in, with one refit.
+        Storage after ingesting the existing images, with one refit.
     storage_gb_a_day : float
-        That it grows by, with its refits.
+        Growth per day, with refits.
     """
 
     steps: list[Step]
@@ -57,43 +57,41 @@ class Estimate:
 
 
 def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None) -> Estimate:
-    """Compute what a load needs on what a description describes.
+    """Estimate nodes, hours and storage of a workload.
 
     Parameters
     ----------
-    load : Load
-    description : Description
-        Its nodes, limits and mode count.
+    workload : Workload
+    config : ClusterConfig
+        Nodes, limits, mode and schedule are used.
     cores : int or None
-        Of a node; None: by the name of the instance type, or 4 without nodes.
+        Cores per node; None: derived from the instance type, or 4 with EMR Serverless.
 
     Raises
     ------
     CloudError
-        Where the numbers say nothing.
+        If the number of cores cannot be derived.
     """
     serverless = config.mode == "serverless"
-    a_node = cores or (4 if serverless else vcpu_count(config.instances.type))
+    node_cores = cores or (4 if serverless else vcpu_count(config.instances.type))
     start, most = config.instances.core, config.limits.nodes
-    needed = _needed(workload, a_node)
+    needed = _needed(workload, node_cores)
     nodes = max(needed, 2 if serverless else start)
-    work = _work(workload, most, a_node, nodes)
+    work = _work(workload, most, node_cores, nodes)
     steps = [*work.steps]
     stored, per_day = _storage(workload, refits_a_day(workload, config), steps)
-    notes = [
-        "cores of a node as if they were the measured machine's, and twice the cores twice as fast"
-    ]
+    notes = ["assumes cores as fast as the measured ones, and throughput proportional to cores"]
     if nodes > most:
-        notes.append(f"limits.nodes is {most}: what arrives needs {nodes}")
+        notes.append(f"limits.nodes is {most}: new images need {nodes}")
     if "cron" in (config.schedule or ""):
         notes.append(f"{config.schedule} counts as one refit a day")
     if workload.image_kb is None:
-        notes.append("the images themselves are not counted: --image-kb says how large one is")
+        notes.append("storage excludes the images: give their mean size with --image-kb")
     return Estimate(steps, nodes, most, work.hours, work.busy, stored, per_day, notes)
 
 
 def _needed(workload: Workload, cores: int) -> int:
-    """The fewest nodes that keep up with what arrives."""
+    """Return the minimum number of nodes that keep up with new images."""
     each = workload.rate * EXECUTOR_CORES * DAY_SECONDS
     executors_needed = math.ceil(workload.images_per_day / each)
     return (
@@ -114,24 +112,25 @@ def _work(workload: Workload, most: int, cores: int, nodes: int) -> _Work:
     all_, steady = (EXECUTOR_CORES * executor_count(n, cores) for n in (most, nodes))
     fast, slow = workload.rate * all_, workload.rate * steady
     hours, busy = workload.images / fast / 3600, workload.images_per_day / slow / 3600
-    less = f"* {cores} cores, less one node's for driver and refits"
-    share = workload.images_per_day / (slow * DAY_SECONDS)
+    formula = f"* {cores} cores, without one node for driver and refits"
+    arriving = workload.images_per_day
+    share = arriving / (slow * DAY_SECONDS)
     steps = [
-        Step("images a second of a core", "as measured, or as given", f"{workload.rate:g}"),
-        Step("cores that ingest, at most", f"{most} nodes {less}", f"{all_}"),
-        Step("images a second, at most", f"{workload.rate:g} * {all_}", f"{fast:,.0f}"),
-        Step("all that is there", f"{workload.images:,} / {fast:,.0f} / 3,600", f"{hours:,.1f} hours"),
-        Step("what arrives a second", f"{workload.images_per_day:,} / 86,400", f"{workload.images_per_day / DAY_SECONDS:,.1f}"),
-        Step("nodes that stay", "core nodes, or as many as keep up", f"{nodes}"),
-        Step("cores that ingest", f"{nodes} nodes {less}", f"{steady}"),
-        Step("what arrives a day", f"{workload.images_per_day:,} / ({workload.rate:g} * {steady}) / 3,600", f"{busy:,.1f} hours"),
-        Step("share of these cores", f"{workload.images_per_day:,} / ({workload.rate:g} * {steady} * 86,400)", f"{share:.0%}"),
+        Step("images per second and core", "measured, or --rate", f"{workload.rate:g}"),
+        Step("ingestion cores, maximum", f"{most} nodes {formula}", f"{all_}"),
+        Step("images per second, maximum", f"{workload.rate:g} * {all_}", f"{fast:,.0f}"),
+        Step("existing images", f"{workload.images:,} / {fast:,.0f} / 3,600", f"{hours:,.1f} hours"),
+        Step("new images per second", f"{arriving:,} / 86,400", f"{arriving / DAY_SECONDS:,.1f}"),
+        Step("permanent nodes", "core nodes, or as many as new images need", f"{nodes}"),
+        Step("ingestion cores", f"{nodes} nodes {formula}", f"{steady}"),
+        Step("ingestion time per day", f"{arriving:,} / ({workload.rate:g} * {steady}) / 3,600", f"{busy:,.1f} hours"),
+        Step("utilization of these cores", f"{arriving:,} / ({workload.rate:g} * {steady} * 86,400)", f"{share:.0%}"),
     ]  # fmt: skip
     return _Work(steps, hours, busy)
 
 
 def refits_a_day(workload: Workload, config: ClusterConfig) -> float:
-    """Refits that are published a day: by the schedule, and none where nothing arrives; a ``cron`` counts as one."""
+    """Return the refits per day: by the schedule, 0 without new images; a ``cron`` schedule counts as one."""
     found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", config.schedule or "cron")
     if config.schedule is None or not workload.images_per_day:
         return 0.0
@@ -141,7 +140,7 @@ def refits_a_day(workload: Workload, config: ClusterConfig) -> float:
 
 
 def _storage(workload: Workload, refits: float, steps: list[Step]) -> tuple[float, float]:
-    """GB when all is taken in, and those that a day adds; the steps are appended."""
+    """Return the GB after ingesting the existing images and the GB added per day; append the steps."""
     vector = workload.components * NUMBER_BYTES
     kinds = [("features", ROW_BYTES)]
     if workload.image_kb is not None:
@@ -151,16 +150,17 @@ def _storage(workload: Workload, refits: float, steps: list[Step]) -> tuple[floa
     for what, size in kinds:
         there, more = workload.images * size / 1e9, workload.images_per_day * size / 1e9
         steps.append(Step(what, f"{workload.images:,} * {size:,} / 1e9", f"{there:,.1f} GB"))
-        steps.append(Step(f"{what}, a day more", f"{workload.images_per_day:,} * {size:,} / 1e9", f"{more:,.1f} GB"))  # fmt: skip
+        how = f"{workload.images_per_day:,} * {size:,} / 1e9"
+        steps.append(Step(f"{what}, added per day", how, f"{more:,.1f} GB"))
         sums.append(f"{there:,.1f}")
         stored, per_day = stored + there, per_day + more
     refit = workload.images * vector / 1e9
     how = f"{workload.images:,} * {workload.components} * {NUMBER_BYTES} / 1e9"
     steps.append(
-        Step("vectors of one refit, as Parquet and CSV; each is kept", how, f"{refit:,.1f} GB")
+        Step("vectors of one refit, Parquet and CSV; all refits are kept", how, f"{refit:,.1f} GB")
     )
     total = " + ".join([*sums, f"{refit:,.1f}"])
-    steps.append(Step("all of it", total, f"{stored + refit:,.1f} GB"))
+    steps.append(Step("total", total, f"{stored + refit:,.1f} GB"))
     grown = f"{per_day:,.1f} + {refits:g} * {refit:,.1f}"
-    steps.append(Step("a day more, with its refits", grown, f"{per_day + refits * refit:,.1f} GB"))
+    steps.append(Step("added per day, with refits", grown, f"{per_day + refits * refit:,.1f} GB"))
     return stored + refit, per_day + refits * refit

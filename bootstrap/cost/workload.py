@@ -7,29 +7,29 @@ from dataclasses import dataclass
 
 from bootstrap.errors import CloudError
 
-#: Images a second of one core, as measured: `BENCHMARKS.md`, Pomona with ONNX Runtime in float32.
+#: Measured images per second and core with ONNX Runtime in float32, see `BENCHMARKS.md`.
 IMAGES_PER_CORE_SECOND = 101.9
-#: Cores of an executor, as the step asks for them.
+#: Cores of an executor, as configured in the EMR step.
 EXECUTOR_CORES = 2
-_MOST = 1_000_000
+_MAX_VALUE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be taken in.
+    """Images to ingest.
 
     Parameters
     ----------
     images : int
-        Those that are there already.
+        Existing images.
     images_per_day : int
-        Those that arrive.
+        New images per day.
     rate : float
-        Images a second of one core.
+        Images per second and core.
     components : int
-        Columns of the vectors that a refit publishes.
+        Columns of the reduced vectors of a refit.
     image_kb : float or None
-        Mean size of an image in kB; None: images are not counted.
+        Mean image size in kB; None: exclude the images from the storage.
     """
 
     images: int
@@ -42,19 +42,19 @@ class Workload:
         for name, value, least in (
             ("rate", self.rate, 0.001),
             ("components", self.components, 1),
-            ("kB an image", self.image_kb, 0.001),
+            ("image_kb", self.image_kb, 0.001),
         ):
-            if value is not None and not least <= value <= _MOST:
-                raise CloudError(f"{name} is {value}: it must be {least:g} to {_MOST:,}")
+            if value is not None and not least <= value <= _MAX_VALUE:
+                raise CloudError(f"{name} is {value}: it must be {least:g} to {_MAX_VALUE:,}")
 
 
 def vcpu_count(instance_type: str) -> int:
-    """Virtual cores of an EC2 type, by its name: ``xlarge`` has 4, ``2xlarge`` 8, ``large`` 2.
+    """Return the vCPUs of an EC2 instance type, from its name: ``large`` 2, ``xlarge`` 4, ``2xlarge`` 8.
 
     Raises
     ------
     CloudError
-        For a size that does not say, such as ``metal``.
+        If the size does not determine the number, such as ``metal``.
     """
     size = instance_type.partition(".")[2]
     if size == "large":
@@ -62,13 +62,13 @@ def vcpu_count(instance_type: str) -> int:
     found = re.fullmatch(r"(\d*)xlarge", size)
     if not found:
         raise CloudError(
-            f"{instance_type}: its name does not say how many cores it has; "
-            "`pomona cloud estimate --cores` takes the number"
+            f"{instance_type}: the number of cores cannot be derived from the name; "
+            "give it with `pomona cloud estimate --cores`"
         )
     return 4 * int(found[1] or 1)
 
 
 def executor_count(nodes: int, cores: int) -> int:
-    """Executors that ingest: as many as fit, less one node's, which driver and refits have."""
-    a_node = max(1, cores // EXECUTOR_CORES)
-    return max(1, a_node * (nodes - 1))
+    """Return the number of executors for ingestion: those of all nodes but one, which runs driver and refits."""
+    per_node = max(1, cores // EXECUTOR_CORES)
+    return max(1, per_node * (nodes - 1))

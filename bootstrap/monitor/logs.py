@@ -19,7 +19,7 @@ _NOT_FOUND_CODES = ("NoSuchKey", "NoSuchBucket", "404")
 
 @dataclass(frozen=True)
 class LogFile:
-    """One object of the log bucket.
+    """An object of the log bucket.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class LogFile:
     part : str
         One of `PARTS`.
     version : str
-        Changes with what is in it.
+        Changes with the content.
     """
 
     key: str
@@ -37,7 +37,7 @@ class LogFile:
 
 @dataclass(frozen=True)
 class _ReadPosition:
-    """What of a file was told: its version, the end of its last whole line, a hash up to there, and what is left."""
+    """Read position: version of the file, end of its last complete line, hash up to there, and the remaining bytes."""
 
     version: str
     end: int
@@ -45,18 +45,18 @@ class _ReadPosition:
     tail: bytes
 
     def matches(self, content: bytes) -> bool:
-        """Whether a content begins with what was told."""
+        """Return whether a content begins with the lines read before."""
         return hashlib.sha256(content[: self.end]).digest() == self.digest
 
 
 @dataclass
 class LogReader:
-    """Reads the logs of a run, each line once, however often it is asked.
+    """Reader of the logs of a run that returns each line once.
 
     Parameters
     ----------
     names : Names
-    ask : callable
+    read : callable
     run : Run
     part : str
         ``step``, ``driver`` or ``all``.
@@ -70,9 +70,9 @@ class LogReader:
     _application: str | None = None
 
     def read_new_lines(self) -> Iterator[tuple[str, list[str]]]:
-        """What has come since the last call: ``s3://`` URI, and whole lines.
+        """Yield what is new since the last call: ``s3://`` URI, and complete lines.
 
-        A driver's last line may come without its end; it is told when its end is there, or by `unterminated_lines`.
+        The last line of a driver may lack its line end; it is returned once complete, or by `unterminated_lines`.
         """
         for file in self.files():
             before = self._positions.get(file.key)
@@ -86,7 +86,7 @@ class LogReader:
                 yield f"s3://{self.names.log_bucket}/{file.key}", lines
 
     def unterminated_lines(self) -> Iterator[tuple[str, list[str]]]:
-        """Last lines that have no end."""
+        """Yield the last lines that have no line end."""
         for key, position in self._positions.items():
             if position.tail:
                 yield (
@@ -95,7 +95,7 @@ class LogReader:
                 )
 
     def files(self) -> list[LogFile]:
-        """The objects that hold logs of the run, the older first."""
+        """Return the log files of the run, the oldest first."""
         listed: list[tuple[str, LogFile]] = []
         for prefix in self._prefixes():
             query = {"Bucket": self.names.log_bucket, "Prefix": prefix}
@@ -105,7 +105,7 @@ class LogReader:
                 if part is not None and self.part in (part, "all"):
                     file = LogFile(one["Key"], part, f"{one['ETag']} {one['Size']}")
                     listed.append((str(one["LastModified"]), file))
-        # The step first; within a part by time, and what was rotated before what replaced it.
+        # The step first; within a part by time, and rotated files before their successors.
         listed.sort(key=lambda pair: (PARTS.index(pair[1].part), pair[0], pair[1].key))
         return [file for _, file in listed]
 
@@ -118,7 +118,7 @@ class LogReader:
         return found
 
     def _part(self, key: str) -> str | None:
-        """Which part a key belongs to; None for what is no log of step or driver."""
+        """Return the part a key belongs to; None if it is no log of a step or driver."""
         below = key.removeprefix(self.run.prefix)
         if not re.search(r"/(?:stdout|stderr|controller|syslog)[\w.-]*\.gz$", key):
             return None
@@ -126,11 +126,11 @@ class LogReader:
             return "driver" if "SPARK_DRIVER/" in below else None
         if below.startswith("steps/"):
             return "step"
-        # In cluster mode the first container of each attempt is the driver's.
+        # In cluster mode the first container of each attempt runs the driver.
         return "driver" if re.search(r"/container_\w+_000001/", below) else None
 
     def _yarn_application(self, steps: str) -> str | None:
-        """YARN's application of the step: `spark-submit` says it in its log."""
+        """Return the YARN application of the step, which `spark-submit` logs."""
         for name in ("stderr.gz", "controller.gz", "syslog.gz"):
             if self._application:
                 break
@@ -140,14 +140,14 @@ class LogReader:
         return self._application
 
     def _read_object(self, key: str) -> bytes | None:
-        """What an object holds, unpacked, as far as it can be; None where it is gone."""
+        """Return the decompressed content of an object as far as possible; None if it was deleted."""
         answer = self.read(
             "s3", "get_object", {"Bucket": self.names.log_bucket, "Key": key}, _NOT_FOUND_CODES
         )
         return None if answer is None else decompress(answer["Body"].read())
 
     def _new_lines(self, file: LogFile, content: bytes) -> list[str]:
-        """Whole lines that were not told: behind those that were, here or in what this file was rotated from."""
+        """Return the complete lines after those read before, in this file or in the one it was rotated from."""
         before = self._positions.get(file.key) or self._positions.get(_rotated_from(file.key))
         start = before.end if before and before.matches(content) else 0
         end = content.rfind(b"\n") + 1
@@ -157,12 +157,12 @@ class LogReader:
 
 
 def _rotated_from(key: str) -> str:
-    """Where what lies in the archive of EMR Serverless was before: ``stderr.gz`` for ``archived/stderr_3.gz``."""
+    """Return the key before EMR Serverless rotated the file: ``stderr.gz`` for ``archived/stderr_3.gz``."""
     return re.sub(r"archived/([a-z]+)_\d+\.gz$", r"\1.gz", key)
 
 
 def decompress(content: bytes) -> bytes:
-    """Unpack gzip, several members one after the other or the last of them half; else the bytes as they are."""
+    """Decompress gzip with several members, the last possibly truncated; return other bytes unchanged."""
     if not content.startswith(b"\x1f\x8b"):
         return content
     result, left = io.BytesIO(), content

@@ -11,21 +11,21 @@ from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 from bootstrap.monitor.status import recent_steps
 
-#: States in which nothing more is logged.
+#: States after which no more log lines are written.
 FINISHED_STATES = {"COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED", "SUCCESS"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One step or job whose logs are asked for.
+    """A step or job whose logs are read.
 
     Parameters
     ----------
     name, id, state : str
     prefix : str
-        In the log bucket, where all of its cluster or job lies.
+        Prefix in the log bucket of its cluster or job.
     where : dict
-        How its state is asked for: parameters of `describe_step` or `get_job_run`.
+        Parameters of `describe_step` or `get_job_run`.
     serverless : bool
     """
 
@@ -37,7 +37,7 @@ class Run:
     serverless: bool
 
     def is_finished(self, read: ReadApi) -> bool:
-        """Whether it is over by now."""
+        """Return whether the run has finished."""
         if self.serverless:
             return (read("emr-serverless", "get_job_run", self.where) or {})["jobRun"][
                 "state"
@@ -48,32 +48,32 @@ class Run:
 
 
 def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = None) -> Run:
-    """The newest step or job of this name or id.
+    """Return the newest step or job with this name or ID.
 
     Parameters
     ----------
     names : Names
-    ask : callable
-    wanted : str
-        ``ingest``, ``refit``, or an id.
-    among : str or None
-        Name or id of the cluster or application; None: the description's newest.
+    read : callable
+    name_or_id : str
+        ``ingest``, ``refit``, or an ID.
+    within : str or None
+        Name or ID of the cluster or application; None: the newest of the configuration.
 
     Raises
     ------
     CloudError
-        Where there is none; it says which there are.
+        If there is none; the message lists the existing ones.
     """
-    called, within = (name_or_id, names.prefixed(name_or_id)), within or names.config.name
+    accepted, within = (name_or_id, names.prefixed(name_or_id)), within or names.config.name
     root = names.log_uri.removeprefix(f"s3://{names.log_bucket}/")
     if names.config.mode == "serverless":
         application = newest_application(read, within)
         if application is None:
-            raise CloudError(f"no application {within}: `pomona cloud up` makes one")
+            raise CloudError(f"no application {within}: `pomona cloud up` creates one")
         where = {"applicationId": application["id"]}
         jobs = recent_jobs(read, application["id"], limit=None)
         for job in sorted(jobs, key=lambda one: str(one.get("createdAt")), reverse=True):
-            if job["id"] in called or job.get("name") in called:
+            if job["id"] in accepted or job.get("name") in accepted:
                 prefix = f"{root}applications/{application['id']}/jobs/{job['id']}/"
                 query = where | {"jobRunId": job["id"]}
                 return Run(str(job.get("name")), job["id"], job["state"], prefix, query, True)
@@ -82,10 +82,10 @@ def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = 
         )
     cluster = find_cluster(read, within, live=False)
     if cluster is None:
-        raise CloudError(f"no cluster {within}: `pomona cloud up` makes one")
+        raise CloudError(f"no cluster {within}: `pomona cloud up` creates one")
     steps = recent_steps(read, cluster["Id"], limit=None)
     for step in steps:
-        if step["Id"] in called or step["Name"] in called:
+        if step["Id"] in accepted or step["Name"] in accepted:
             query = {"ClusterId": cluster["Id"], "StepId": step["Id"]}
             prefix = f"{root}{cluster['Id']}/"
             return Run(step["Name"], step["Id"], step["Status"]["State"], prefix, query, False)

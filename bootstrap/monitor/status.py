@@ -19,30 +19,25 @@ from bootstrap.config.names import Names
 def recent_steps(
     read: ReadApi, cluster_id: str, limit: int | None = DEFAULT_LIMIT
 ) -> list[Parameters]:
-    """Steps of a cluster, the newest first."""
+    """Return the newest steps of a cluster, the newest first."""
     query = {"ClusterId": cluster_id} | limit_items(limit)
     steps: list[Parameters] = (read("emr", "list_steps", query) or {}).get("Steps", [])
     return steps
 
 
 def find_schedule(read: ReadApi, names: Names) -> Parameters | None:
-    """The schedule of the refits."""
+    """Return the schedule of the refits, or None."""
     query, gone = {"Name": names.prefixed("refit")}, ("ResourceNotFoundException",)
     return read("scheduler", "get_schedule", query, gone)
 
 
 def get_status(names: Names, read: ReadApi) -> Parameters:
-    """How all that runs stands.
-
-    Parameters
-    ----------
-    names : Names
-    ask : callable
+    """Return the state of everything that runs.
 
     Returns
     -------
     dict
-        ``cluster`` with ``steps`` or ``application`` with ``jobs``, and ``schedule``; None for what is not there.
+        ``cluster`` with ``steps`` or ``application`` with ``jobs``, and ``schedule``; None for what does not exist.
     """
     result: Parameters = {
         "name": names.config.name,
@@ -83,7 +78,7 @@ def _cluster(read: ReadApi, name: str) -> Parameters | None:
 
 
 def _other_clusters(read: ReadApi, newest: Parameters) -> list[str]:
-    """Ids of further live clusters of the same name: a clone and what it was made of both cost."""
+    """Return the IDs of other live clusters with the same name: a clone and its original both cost."""
     same = [one["Id"] for one in list_clusters(read) if one["Name"] == newest["Name"]]
     return [one for one in same if one != newest["Id"]]
 
@@ -142,12 +137,12 @@ def _job(job: Parameters) -> Parameters:
 
 
 def _timestamp(status: Parameters, key: str) -> str:
-    """A time of a timeline, in an order that sorts; nothing where it has not come."""
+    """Return a time of a timeline as sortable text; empty if it is not set."""
     return str(status.get("Timeline", {}).get(key) or "")
 
 
 def _reason(status: Parameters) -> str | None:
-    """Why it is in this state, in one line, where AWS says."""
+    """Return AWS's reason for a state in one line, or None."""
     message = status.get("FailureDetails", {}).get("Message")
     message = message or status.get("StateChangeReason", {}).get("Message")
     return re.sub(r"\s+", " ", message).strip() if message else None

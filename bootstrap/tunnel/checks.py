@@ -10,44 +10,40 @@ from pathlib import Path
 from bootstrap.errors import CloudError
 from bootstrap.tunnel.commands import ForwardedPort, Node
 
-#: Seconds that a host and a door may take to answer.
+#: Timeout in seconds for connections to a host or to a forwarded port.
 RETRY_TIMEOUT = 8.0
 
 
 class TunnelError(CloudError):
-    """A tunnel cannot be opened, or broke."""
+    """A tunnel cannot be opened, or was interrupted."""
 
 
 def check_installed(name: str, remedy: str) -> None:
-    """Check that a program is there to be started."""
+    """Check that a program is installed."""
     if shutil.which(name) is None:
         raise TunnelError(f"{name} is not on PATH: {remedy}")
 
 
 def find_key(key: str | None, node: Node) -> Path:
-    """The private key that opens a node, checked; by default, as the key pair is called in ``~/.ssh``.
-
-    Parameters
-    ----------
-    key : str or None
-    node : Node
+    """Return the private key of a node, checked; default: the key in ``~/.ssh`` named after the key pair.
 
     Raises
     ------
     TunnelError
+        If the node has no key pair, or the file cannot be used as its private key.
     """
     if node.key is None:
         raise TunnelError(
-            f"cluster {node.cluster} has no SSH key: take --via session-manager, or set "
-            "[network] ssh_key and make a new cluster"
+            f"cluster {node.cluster} has no SSH key: use --via session-manager, or set "
+            "[network] ssh_key and create a new cluster"
         )
     folder = Path.home() / ".ssh"
     if key is None:
         tried = [folder / f"{node.key}.pem", folder / node.key]
         found = [path for path in tried if path.exists()]
         if not found:
-            reason = " and ".join(str(path) for path in tried)
-            raise TunnelError(f"{reason} are not there: --key names the private half of {node.key}")
+            paths = " and ".join(str(path) for path in tried)
+            raise TunnelError(f"{paths} do not exist: --key names the private key of {node.key}")
         key = str(found[0])
     path = Path(key).expanduser()
     _require_key(path, node.key)
@@ -65,54 +61,56 @@ def _require_key(path: Path, pair: str) -> None:
         )
         raise TunnelError(f"{path}: {reason}: {remedy}") from error
     if content.startswith(b"PuTTY"):
-        raise TunnelError(f"{path} is PuTTY's: puttygen {path} -O private-openssh -o {pair}.pem")
+        raise TunnelError(
+            f"{path} is a PuTTY key: puttygen {path} -O private-openssh -o {pair}.pem"
+        )
     if b"PRIVATE KEY-----" not in content[:200]:
-        raise TunnelError(f"{path} is no private key: --key names the private half of {pair}")
+        raise TunnelError(f"{path} is not a private key: --key names the private key of {pair}")
     if mode & 0o077:
         raise TunnelError(
-            f"{path} may be read by others ({mode:04o}), and ssh refuses it: chmod 600 {path}"
+            f"{path} is readable by others ({mode:04o}), and ssh rejects it: chmod 600 {path}"
         )
 
 
 def check_port_free(port_: ForwardedPort, option: str) -> None:
-    """Check that nothing listens at a door's port of this machine."""
+    """Check that the local port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port_.local))
         except PermissionError as error:
             raise TunnelError(
-                f"port {port_.local} is for root alone: {option} names one above 1023"
+                f"port {port_.local} requires root: use a port above 1023 with {option}"
             ) from error
         except OSError as error:
             raise TunnelError(
-                f"port {port_.local} of this machine is taken: end what listens there, another "
-                f"tunnel perhaps, or name another port with {option}"
+                f"port {port_.local} of this machine is in use, perhaps by another tunnel: "
+                f"stop that process, or use another port with {option}"
             ) from error
 
 
 def check_reachable(host: str, port: int) -> None:
-    """Check that a host lets this machine in at its port for SSH."""
+    """Check that the SSH port of a host accepts connections."""
     try:
         socket.create_connection((host, port), timeout=RETRY_TIMEOUT).close()
     except socket.gaierror as error:
         raise TunnelError(
-            f"{host}: no such name: in a private subnet take --via session-manager, or --to an address that leads there"
+            f"{host}: unknown host: for a private subnet use --via session-manager, or --to with a reachable address"
         ) from error
     except TimeoutError as error:
         raise TunnelError(
-            f"{host}: no answer at port {port}: `[network] ssh_from` must hold this machine's address "
-            "(`pomona cloud up` then opens it), or take --via session-manager"
+            f"{host}: no response at port {port}: `[network] ssh_from` must include this machine's address "
+            "(`pomona cloud up` then opens the port), or use --via session-manager"
         ) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise TunnelError(
-            f"{host}: {reason} at port {port}: is it the primary node's address? `pomona cloud status` tells it"
+            f"{host}: {reason} at port {port}: is it the primary node's address? `pomona cloud status` shows it"
         ) from error
 
 
 def responds_to_http(port_: ForwardedPort) -> bool:
-    """Whether a service speaks HTTP behind an open door, whatever it says."""
+    """Return whether an HTTP service responds at a forwarded port, with any status."""
     try:
         plain = socket.create_connection(("127.0.0.1", port_.local), timeout=RETRY_TIMEOUT)
     except OSError:
@@ -128,7 +126,7 @@ def responds_to_http(port_: ForwardedPort) -> bool:
 def _open_stream(port_: ForwardedPort, plain: socket.socket) -> socket.socket:
     if port_.scheme == "http":
         return plain
-    # The node's certificate signs itself; who the node is has been told by its key for SSH.
+    # The certificate of the node is self-signed; SSH has already authenticated the node.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context.wrap_socket(plain)

@@ -9,25 +9,25 @@ from pathlib import Path
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.errors import CloudError
 
-#: Where JupyterHub listens, and where a tunnel to it or to what takes its place begins.
+#: Port of JupyterHub, and default local port for Jupyter.
 JUPYTERHUB_PORT = 9443
-#: Where EMR lets notebooks in: Jupyter Enterprise Gateway is behind it.
+#: Port of Jupyter Enterprise Gateway on EMR.
 GATEWAY_PORT = 18888
-#: Where Spark's history server listens, which shows running applications too.
+#: Port of the Spark history server, which also shows running applications.
 HISTORY_SERVER_PORT = 18080
-#: Whom EMR's nodes let in.
+#: SSH user of EMR nodes.
 SSH_USER = "hadoop"
 
 
 @dataclass(frozen=True)
 class ForwardedPort:
-    """One service of the primary node, and the port of this machine that leads to it.
+    """A service of the primary node and the local port that is forwarded to it.
 
     Parameters
     ----------
     name : str
     local, remote : int
-        Ports of this machine and of the node.
+        Port of this machine, and port of the node.
     scheme : str
         ``http`` or ``https``.
     """
@@ -39,7 +39,7 @@ class ForwardedPort:
 
     @property
     def url(self) -> str:
-        """Where a browser finds it while the tunnel is open."""
+        """Local URL while the tunnel is open."""
         return f"{self.scheme}://127.0.0.1:{self.local}/"
 
 
@@ -50,15 +50,15 @@ class Node:
     Parameters
     ----------
     cluster : str
-        The cluster's id.
+        Cluster ID.
     applications : tuple of str
-        What EMR has installed on it.
+        Applications installed by EMR.
     host : str
-        Its public name.
+        Public DNS name.
     key : str or None
-        Name of its EC2 key pair.
+        Name of the EC2 key pair.
     instance : str
-        Its EC2 id.
+        EC2 instance ID.
     """
 
     cluster: str
@@ -69,20 +69,20 @@ class Node:
 
 
 def primary_node(cluster: Parameters, read: ReadApi) -> Node:
-    """The primary node of a cluster as `describe_cluster` tells of it.
+    """Return the primary node of a cluster, given the result of `describe_cluster`.
 
     Raises
     ------
     CloudError
-        Where it is not there yet, or no more.
+        If the node does not exist yet, or no longer exists.
     """
     state, called = cluster["Status"]["State"], cluster["Id"]
     if state in ("STARTING", "BOOTSTRAPPING"):
         raise CloudError(
-            f"cluster {called} is {state}: try again when `pomona cloud status` says RUNNING or WAITING"
+            f"cluster {called} is {state}: try again when `pomona cloud status` shows RUNNING or WAITING"
         )
     if state not in ("RUNNING", "WAITING"):
-        raise CloudError(f"cluster {called} is {state}: `pomona cloud up` makes a new one")
+        raise CloudError(f"cluster {called} is {state}: `pomona cloud up` creates a new one")
     query = {"ClusterId": called, "InstanceGroupTypes": ["MASTER"]}
     instances = (read("emr", "list_instances", query) or {}).get("Instances", [])
     return Node(
@@ -97,15 +97,16 @@ def primary_node(cluster: Parameters, read: ReadApi) -> Node:
 def forwarded_ports(
     applications: Sequence[str], local: int, spark: int, gateway: int = GATEWAY_PORT
 ) -> list[ForwardedPort]:
-    """What is behind the tunnel: JupyterHub or what the cluster has in its place, and Spark's UI.
+    """Return the ports to forward: JupyterHub or Jupyter Enterprise Gateway if installed, and the Spark UI.
 
     Parameters
     ----------
     applications : sequence of str
+        Applications installed on the cluster.
     local, spark : int
-        Ports of this machine for Jupyter and for Spark's UI.
+        Local ports for Jupyter and for the Spark UI.
     gateway : int
-        The node's port of Jupyter Enterprise Gateway.
+        Port of Jupyter Enterprise Gateway on the node.
     """
     found = [ForwardedPort("Spark UI", spark, HISTORY_SERVER_PORT, "http")]
     if "JupyterHub" in applications:
@@ -116,24 +117,24 @@ def forwarded_ports(
 
 
 def ssh_command(
-    found: Sequence[ForwardedPort], address: tuple[str, int], key: Path, known_hosts: Path
+    ports: Sequence[ForwardedPort], address: tuple[str, int], key: Path, known_hosts: Path
 ) -> list[str]:
-    """The `ssh` that opens all doors at once.
+    """Return the `ssh` command that forwards all ports.
 
     Parameters
     ----------
-    found : sequence of Door
+    ports : sequence of ForwardedPort
     address : tuple of str and int
         Host and port.
     key : pathlib.Path
-        The private half of the key pair.
+        Private key.
     known_hosts : pathlib.Path
-        A file of this cluster's own: EC2 gives the same names to other machines later on, with other keys.
+        One file per cluster: EC2 reuses host names for machines with other host keys.
     """
     options = {
         "ExitOnForwardFailure": "yes",
         "ConnectTimeout": "10",
-        "ServerAliveInterval": "15",  # a tunnel that is silently dead is ended, and told
+        "ServerAliveInterval": "15",  # detect a dead connection
         "ServerAliveCountMax": "3",
         "IdentitiesOnly": "yes",
         "PasswordAuthentication": "no",
@@ -143,7 +144,7 @@ def ssh_command(
         "LogLevel": "ERROR",
     }
     host, port = address
-    forwards = [w for d in found for w in ("-L", f"127.0.0.1:{d.local}:localhost:{d.remote}")]
+    forwards = [w for d in ports for w in ("-L", f"127.0.0.1:{d.local}:localhost:{d.remote}")]
     option_arguments = [
         word for name, value in options.items() for word in ("-o", f"{name}={value}")
     ]
@@ -160,13 +161,13 @@ def ssh_command(
     ]
 
 
-def session_commands(found: Sequence[ForwardedPort], instance: str, region: str) -> list[list[str]]:
-    """The sessions of Session Manager, one a door: it needs no open port and no key."""
+def session_commands(ports: Sequence[ForwardedPort], instance: str, region: str) -> list[list[str]]:
+    """Return the Session Manager commands, one per port; these need no open port and no key."""
     return [
         [
             "aws", "ssm", "start-session", "--region", region, "--target", instance,
             "--document-name", "AWS-StartPortForwardingSession",
             "--parameters", f"portNumber={forwarded.remote},localPortNumber={forwarded.local}",
         ]
-        for forwarded in found
+        for forwarded in ports
     ]  # fmt: skip

@@ -15,34 +15,34 @@ from typing import IO
 from bootstrap.tunnel.checks import TunnelError, responds_to_http
 from bootstrap.tunnel.commands import ForwardedPort
 
-#: Seconds until a program must have opened its ports.
+#: Seconds to wait until a program has opened its ports.
 RETRY_TIMEOUT = 30.0
 _PAUSE = 0.1
-#: What programs say, and what to do about it; the first that fits.
+#: Patterns of program output and their remedies; the first match is used.
 _REMEDIES = (
     (
         r"Permission denied",
-        "the node does not take this key: --key names the private half of the cluster's key pair; "
-        "one with a passphrase goes into ssh-agent first, by ssh-add",
+        "the node rejects this key: --key names the private key of the cluster's key pair; "
+        "add a key with a passphrase to ssh-agent first, with ssh-add",
     ),
     (
         r"HOST IDENTIFICATION HAS CHANGED|Host key verification failed",
-        "another machine answers than before: if that is meant to be, remove {known}",
+        "the host key has changed: if that is expected, remove {known}",
     ),
     (
         r"Address already in use|cannot listen to port",
-        "a port of this machine was taken in the meantime: try again",
+        "a local port is in use by now: try again",
     ),
     (
         r"TargetNotConnected",
-        "the node's agent does not speak to Session Manager: it needs minutes after the start, "
-        "and a way to the internet",
+        "the node's agent is not connected to Session Manager: it needs some minutes after the start, "
+        "and internet access",
     ),
-    (r"AccessDenied|not authorized", "ask for the right to ssm:StartSession"),
+    (r"AccessDenied|not authorized", "request the permission ssm:StartSession"),
     (r"SessionManagerPlugin is not found", "install AWS's Session Manager plugin"),
     (
         r"timed out|refused|reset|closed by remote",
-        "`pomona cloud status` tells whether the node is there",
+        "`pomona cloud status` shows whether the node is running",
     ),
 )
 
@@ -58,14 +58,14 @@ class _Program:
 
 
 class Tunnel:
-    """Programs that hold doors open.
+    """Processes that forward ports.
 
     Parameters
     ----------
     commands : sequence of list of str
-    doors : sequence of Door
+    forwarded_ports : sequence of ForwardedPort
     known_hosts : str
-        The file that a remedy may name.
+        Path for error messages.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class Tunnel:
             self._programs.append(_Program(process, output))
 
     def wait_until_open(self) -> list[ForwardedPort]:
-        """Wait until each door's port takes connections; the doors behind which nothing speaks.
+        """Wait until each local port accepts connections; return the ports whose service does not respond.
 
         Raises
         ------
         TunnelError
-            Where a program ends, takes too long, or nothing at all speaks.
+            If a program exits or takes too long, or no service responds.
         """
         until = time.monotonic() + RETRY_TIMEOUT
         for forwarded in self._doors:
@@ -112,24 +112,24 @@ class Tunnel:
                 f"{forwarded.name} at port {forwarded.remote}" for forwarded in silent
             )
             raise TunnelError(
-                f"the tunnel is open, and nothing speaks behind it ({names}): services need minutes after the start"
+                f"the tunnel is open, but no service responds ({names}): services can take minutes to start"
             )
         return silent
 
     def check_running(self) -> None:
-        """Check that all programs run; TunnelError with the last words of one that does not."""
+        """Check that all programs run; raise TunnelError with the output of one that has exited."""
         for program in self._programs:
             if program.process.poll() is not None:
                 raise TunnelError(self._failure_message(program))
 
     def wait(self) -> None:
-        """Wait; TunnelError when a program ends."""
+        """Wait until a program exits, then raise TunnelError."""
         while True:
             self.check_running()
             time.sleep(_PAUSE)
 
     def close(self) -> None:
-        """End the programs."""
+        """Terminate the programs."""
         for program in self._programs:
             program.process.terminate()
         for program in self._programs:
@@ -141,20 +141,20 @@ class Tunnel:
             program.output.close()
 
     def _failure_message(self, program: _Program) -> str:
-        called, words = str(program.process.args[0]), program.output_text()  # type: ignore[index]
-        lines = [line.strip() for line in words.splitlines() if line.strip(" @")]
+        name, output = str(program.process.args[0]), program.output_text()  # type: ignore[index]
+        lines = [line.strip() for line in output.splitlines() if line.strip(" @")]
         last = lines[-1] if lines else f"ended with status {program.process.returncode}"
         for pattern, remedy in _REMEDIES:
-            if re.search(pattern, words, re.IGNORECASE):
-                return f"{called}: {last}: {remedy.format(known=self._known)}"
-        return f"{called}: {last}: run `pomona cloud tunnel` again"
+            if re.search(pattern, output, re.IGNORECASE):
+                return f"{name}: {last}: {remedy.format(known=self._known)}"
+        return f"{name}: {last}: run `pomona cloud tunnel` again"
 
 
 @contextlib.contextmanager
 def open_tunnel(
     commands: Sequence[list[str]], forwarded_ports: Sequence[ForwardedPort], known_hosts: str = ""
 ) -> Iterator[Tunnel]:
-    """A tunnel, closed at the end whatever happens."""
+    """Open a tunnel, and close it on exit."""
     tunnel = Tunnel(commands, forwarded_ports, known_hosts)
     try:
         yield tunnel

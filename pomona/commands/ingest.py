@@ -113,7 +113,9 @@ def summary_lines(summary: IngestSummary) -> list[str]:
     if summary.skipped_deletions:
         lines.append(f"{summary.skipped_deletions:,} rows kept, though their images are gone")
     if summary.outcomes[Outcome.DELETED]:
-        lines.append(f"{summary.outcomes[Outcome.DELETED]} images were deleted before they were read")
+        lines.append(
+            f"{summary.outcomes[Outcome.DELETED]} images were deleted before they were read"
+        )
     retries = {name: count for name, count in sorted(summary.retries.items()) if count}
     if retries:
         listed = ", ".join(f"{count:,} of {name}" for name, count in retries.items())

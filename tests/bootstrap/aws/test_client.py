@@ -80,7 +80,9 @@ def test_what_is_not_there_is_none_and_what_is_refused_is_told(
     for name, value in served.caller("poor", "s3:GetObject").items():
         monkeypatch.setenv(name, value)
     served.enforce()
-    with pytest.raises(AccessDeniedError, match=r"^iam get_role: .*ask for the right to do it$"):
+    with pytest.raises(
+        AccessDeniedError, match=r"^iam get_role: .*request this permission to do it$"
+    ):
         Account(REGION).read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",))
 
 

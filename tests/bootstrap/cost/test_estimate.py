@@ -149,14 +149,14 @@ def test_as_many_nodes_stay_as_keep_up_with_what_arrives() -> None:
     assert found.nodes == 4
     assert found.busy_hours_a_day == pytest.approx(24)
     more = estimate(Workload(0, 10 * a_day, rate=100.0), names().config)
-    assert "limits.nodes is 8: what arrives needs 31" in more.notes
+    assert "limits.nodes is 8: new images need 31" in more.notes
 
 
 def test_without_a_table_of_prices_there_is_no_money(pomona: Command) -> None:
     done = pomona("cloud", "estimate", "--images", "10e6", "--a-day", "1e6")
     assert (done.status, done.err) == (0, "")
     assert "no cost: --prices names a price table" in done.out
-    assert "a month" not in done.out
+    assert "per month" not in done.out
     assert "money" not in pomona("cloud", "estimate", "--images", "5", "--json").json
 
 
@@ -180,13 +180,13 @@ def test_money_is_what_the_table_says(pomona: Command) -> None:
     [
         (
             ("ec2_hour = 2", 'ec2_hour = ""'),
-            """instances."m5.xlarge".ec2_hour is ''; write a price""",
+            """instances."m5.xlarge".ec2_hour is ''; enter a price""",
         ),
-        (("ec2_hour = 2", "ec2_hour = -1"), "ec2_hour is -1; write a price"),
-        (("ec2_hour = 2", "ec2_hour = true"), "ec2_hour is True; write a price"),
-        (('"m5.xlarge"', '"m5.large"'), "ec2_hour is missing; write a price"),
+        (("ec2_hour = 2", "ec2_hour = -1"), "ec2_hour is -1; enter a price"),
+        (("ec2_hour = 2", "ec2_hour = true"), "ec2_hour is True; enter a price"),
+        (('"m5.xlarge"', '"m5.large"'), "ec2_hour is missing; enter a price"),
         (('"USD"', '""'), "currency is ''"),
-        (("[storage]", "[storage"), "prices.toml: no TOML: "),
+        (("[storage]", "[storage"), "prices.toml: invalid TOML: "),
     ],
 )
 def test_a_price_that_is_not_there_is_asked_for(

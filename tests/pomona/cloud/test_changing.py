@@ -207,14 +207,14 @@ def test_a_resize_shows_what_a_load_takes_before_and_after(
     lines = done.out.splitlines()
     at = lines.index("estimate:")
     assert any("InstanceCount: 4" in line for line in lines[:at])  # beside the change
-    how = "nodes * 4 cores, less one node's for driver and refits"
+    how = "nodes * 4 cores, without one node for driver and refits"
     assert (
         lines[at + 1]
-        == f"    images a second of a core: as measured, or as given = {IMAGES_PER_CORE_SECOND}"
+        == f"    images per second and core: measured, or --rate = {IMAGES_PER_CORE_SECOND}"
     )
     assert lines[at + 2 : at + 4] == [
-        f"    before: cores that ingest, at most: 8 {how} = 28",
-        f"    after:  cores that ingest, at most: 21 {how} = 80",
+        f"    before: ingestion cores, maximum: 8 {how} = 28",
+        f"    after:  ingestion cores, maximum: 21 {how} = 80",
     ]
     assert lines[-1] == "nothing was sent"
     answer = pomona("cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *LOAD, "--json").json
@@ -250,7 +250,7 @@ def test_larger_nodes_are_estimated_with_their_cores_and_their_price(pomona: Com
     assert found["before"]["money"]["month"] == pytest.approx(730 * 3 * 2.5)  # one is the primary
     assert found["after"]["money"]["month"] == pytest.approx(730 * 3 * 6)
     done = pomona(*words, "--a-day", "1e6", "--prices", "prices.toml")
-    assert "    after:  an hour of 2 nodes m5.2xlarge on demand: " in done.out
+    assert "    after:  per hour: 2 nodes m5.2xlarge, On-Demand: " in done.out
 
 
 def test_what_is_asked_for_wrongly_is_told_before_anything_is_sent(
@@ -262,8 +262,8 @@ def test_what_is_asked_for_wrongly_is_told_before_anything_is_sent(
         "--core 4 --images many": "--images many: give a whole number, such as 10e6",
         "--core 4 --prices prices.toml": "--prices prices.toml: give --images or --a-day with it",
         "--core 4 --images 1 --prices none.toml": "none.toml: no such file or directory; --prices",
-        "--core 4 --images 1 --prices prices.toml": "ec2_hour is missing; write a price",
-        "--instance-type m5.metal --images 1": "m5.metal: its name does not say how many cores",
+        "--core 4 --images 1 --prices prices.toml": "ec2_hour is missing; enter a price",
+        "--instance-type m5.metal --images 1": "m5.metal: the number of cores cannot be derived",
     }.items():
         assert told in pomona("cloud", "resize", "fruits", *words.split()).complaint, words
     assert clusters(account) == before
@@ -278,7 +278,7 @@ def test_without_a_load_one_line_says_how_to_see_the_estimate(pomona: Command) -
 
 
 MISTAKES = {
-    "clone nobody": (1, "nobody: no such cluster is running; `pomona cloud up` makes one"),
+    "clone nobody": (1, "nobody: no such cluster is running; `pomona cloud up` creates one"),
     "clone fruits --set core": (2, "--set core: write KEY=VALUE, such as instances.core=4"),
     "clone fruits --set region=us-east-1": (1, "region: cannot be set here; allowed: name, instan"),
     "clone fruits --set instances.core=many": (1, "instances.core is 'many'; it must be a whole"),

@@ -246,4 +246,4 @@ def test_a_caller_who_may_not_end_is_told(
     done = pomona("cloud", "down", "--yes")
     assert done.status == 1
     assert done.err.startswith("pomona: emr terminate_job_flows: ")
-    assert "ask for the right to do it" in done.err
+    assert "request this permission" in done.err

@@ -188,7 +188,7 @@ def test_a_service_that_is_silent_is_told_and_the_other_stays_open(
     assert "does not respond: port 9443 of the node" in done.out
     del node.services[18080]
     told = pomona(*words(node, "--check")).complaint
-    assert "nothing speaks behind it (JupyterHub at port 9443, Spark UI at port 18080)" in told
+    assert "no service responds (JupyterHub at port 9443, Spark UI at port 18080)" in told
 
 
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH\r\n", b""])
@@ -211,10 +211,10 @@ def test_a_port_that_is_taken(pomona: Command, node: PrimaryNode, cluster: str) 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         told = pomona(*words(node), "--port", port).complaint
-        assert f"port {port} of this machine is taken" in told
-        assert told.endswith("name another port with --port")
+        assert f"port {port} of this machine is in use" in told
+        assert told.endswith("use another port with --port")
         told = pomona(*words(node), "--spark-port", port).complaint
-        assert told.endswith("name another port with --spark-port")
+        assert told.endswith("use another port with --spark-port")
 
 
 def test_a_key_that_cannot_be_used(
@@ -228,13 +228,16 @@ def test_a_key_that_cannot_be_used(
     key.write_bytes(node.key.read_bytes())
     key.chmod(0o644)
     told = pomona(*words(node), "--key", key).complaint
-    assert told.endswith(f"(0644), and ssh refuses it: chmod 600 {key}")
+    assert told.endswith(f"(0644), and ssh rejects it: chmod 600 {key}")
     refused = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, check=False)
     assert refused.returncode  # and so it does
     for content, remedy in (
-        (asyncssh.read_private_key(str(node.key)).export_public_key(), "is no private key: --key"),
-        (b"PuTTY-User-Key-File-3: ssh-ed25519", "is PuTTY's: puttygen"),
-        (b"", "is no private key: --key"),
+        (
+            asyncssh.read_private_key(str(node.key)).export_public_key(),
+            "is not a private key: --key",
+        ),
+        (b"PuTTY-User-Key-File-3: ssh-ed25519", "is a PuTTY key: puttygen"),
+        (b"", "is not a private key: --key"),
     ):
         key.write_bytes(content)
         key.chmod(0o600)
@@ -247,7 +250,7 @@ def test_a_key_that_cannot_be_used(
     monkeypatch.setenv("HOME", str(tmp_path))
     typed = [one for one in words(node, "--check") if one not in ("--key", node.key)]
     told = pomona(*typed).complaint
-    assert f"{tmp_path}/.ssh/mine.pem and {tmp_path}/.ssh/mine are not there: --key" in told
+    assert f"{tmp_path}/.ssh/mine.pem and {tmp_path}/.ssh/mine do not exist: --key" in told
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "mine.pem").write_bytes(node.key.read_bytes())
     (tmp_path / ".ssh" / "mine.pem").chmod(0o600)
@@ -266,7 +269,7 @@ def test_a_key_that_the_node_does_not_take(
         key.chmod(0o600)
         told = pomona(*words(node), "--key", key).complaint
         assert "Permission denied" in told
-        assert told.endswith("goes into ssh-agent first, by ssh-add")
+        assert told.endswith("to ssh-agent first, with ssh-add")
 
 
 def test_a_host_that_cannot_be_reached(
@@ -276,7 +279,7 @@ def test_a_host_that_cannot_be_reached(
     told = pomona(*words(node), "--to", f"127.0.0.1:{port}").complaint
     assert f"127.0.0.1: connection refused at port {port}" in told
     assert (
-        "no such name: in a private subnet" in pomona(*words(node), "--to", "no.invalid").complaint
+        "unknown host: for a private subnet" in pomona(*words(node), "--to", "no.invalid").complaint
     )
     monkeypatch.setattr(bootstrap.tunnel.checks, "RETRY_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
@@ -287,7 +290,7 @@ def test_a_host_that_cannot_be_reached(
             one.connect_ex(address)
         time.sleep(0.2)
         told = pomona(*words(node), "--to", f"127.0.0.1:{address[1]}").complaint
-        assert f"no answer at port {address[1]}: `[network] ssh_from` must hold" in told
+        assert f"no response at port {address[1]}: `[network] ssh_from` must include" in told
         for one in waiting:
             one.close()
 
@@ -300,9 +303,7 @@ def test_another_machine_under_the_same_name(
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     known.write_text(f"[127.0.0.1]:{node.port} {other}")
     told = pomona(*words(node)).complaint
-    assert told.endswith(
-        f"another machine answers than before: if that is meant to be, remove {known}"
-    )
+    assert told.endswith(f"the host key has changed: if that is expected, remove {known}")
     known.unlink()
     assert pomona(*words(node, "--check")).status == 0
     assert "ssh-ed25519" in known.read_text()
@@ -323,7 +324,7 @@ def test_a_tunnel_that_breaks_is_told(
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith("pomona: ssh: ")
     assert (
-        "`pomona cloud status` tells whether" in done.err
+        "`pomona cloud status` shows whether" in done.err
         or "run `pomona cloud tunnel` again" in done.err
     )
 
@@ -353,7 +354,7 @@ def test_a_cluster_that_is_not_there_not_ready_or_has_no_key(
     describe(place)
     made = make_cluster(account, "")
     told = pomona(*words(node)).complaint
-    assert f"cluster {made} has no SSH key: take --via session-manager" in told
+    assert f"cluster {made} has no SSH key: use --via session-manager" in told
     account.client("emr", MAKER).terminate_job_flows(JobFlowIds=[made])
     assert f"cluster {made} is TERMINATED: `pomona cloud up`" in pomona(*words(node)).complaint
     assert "no cluster j-NONE" in pomona(*words(node), "j-NONE").complaint
@@ -430,4 +431,4 @@ def test_session_manager_needs_no_key_and_no_open_port(
     program(tmp_path / "aws", SESSION.format(log=str(log), services={}))
     told = pomona(*typed, "--check").complaint
     assert "TargetNotConnected" in told
-    assert "does not speak to Session Manager: it needs minutes after the start" in told
+    assert "is not connected to Session Manager: it needs some minutes after the start" in told

@@ -293,7 +293,7 @@ def test_a_caller_who_may_not_is_told_which_request_it_was(
     assert done.status == 1
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith("pomona: iam create_service_linked_role: ")
-    assert "ask for the right to do it" in done.err
+    assert "request this permission" in done.err
 
 
 def test_another_account_is_not_touched(
