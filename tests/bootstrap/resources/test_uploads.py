@@ -54,7 +54,7 @@ def test_what_is_not_built_yet_has_no_version(tmp_path: Path) -> None:
     assert found.missing() == [str(tmp_path / "nowhere.tar.gz")]
     assert missing.summary() == {
         "file": str(tmp_path / "nowhere.tar.gz"),
-        "bytes": "still to be made",
+        "bytes": "not built yet",
     }
 
 
