@@ -24,12 +24,12 @@ from streaming.outcomes import Outcome
 
 log = logging.getLogger(__name__)
 
-# Spark's words for a Python worker or, on a cluster, a whole executor that is gone; and a worker without memory.
-_ENDED = re.compile(
+# Spark's messages for a Python worker or (on a cluster) an executor that died, and for a worker out of memory.
+_WORKER_DIED = re.compile(
     r"Python worker exited unexpectedly|ExecutorLostFailure|^MemoryError|HostOutOfMemory",
     re.MULTILINE,
 )
-_one_at_a_time = Lock()  # parts are computed beside each other
+_isolation_lock = Lock()  # parts are computed concurrently
 
 
 def featurize_with_crash_recovery(
@@ -37,53 +37,55 @@ def featurize_with_crash_recovery(
     spark: SparkSession,
     featurizer: Featurizer,
     tasks: Sequence[Task],
-    shares: int,
+    partitions: int,
 ) -> None:
-    """Featurize images into `computed`, and find those that end a worker.
+    """Featurize images into `computed`, and find those that kill a worker.
 
     Parameters
     ----------
     computed : Computed
-        Gets the rows, and their verdicts.
+        Receives the rows and verdicts.
     spark : SparkSession
     featurizer : Featurizer
     tasks : sequence of Task
-    shares : int
-        In how many tasks, where nothing happens.
+    partitions : int
+        Number of Spark tasks, unless a worker dies.
 
     Raises
     ------
     PySparkException, Py4JError
-        For any other fault; nothing is left cached then.
+        For any other error. The cached rows are released.
     """
     try:
         try:
-            _take(computed, spark, Partitions.round_robin(featurizer, tasks, shares))
+            _collect(computed, spark, Partitions.round_robin(featurizer, tasks, partitions))
         except (PySparkException, Py4JError) as error:
-            if not _ENDED.search(str(error)):
+            if not _WORKER_DIED.search(str(error)):
                 raise
             log.warning(
-                "a worker ended over one of %s images: they are taken again one by one",
+                "a worker died while processing %s images: they are retried one by one",
                 f"{len(tasks):,}",
             )
-            _take_apart(computed, spark, featurizer, tasks)
+            _featurize_isolated(computed, spark, featurizer, tasks)
     except BaseException:
         computed.release()
         raise
 
 
-def _take_apart(
+def _featurize_isolated(
     computed: ComputedPart, spark: SparkSession, featurizer: Featurizer, tasks: Sequence[Task]
 ) -> None:
     computed.release()
-    with _one_at_a_time:
+    with _isolation_lock:
         count = min(len(tasks), max_concurrent_tasks(spark, featurizer))
-        _take(computed, spark, Partitions.round_robin(IsolatedFeaturizer(featurizer), tasks, count))
+        _collect(
+            computed, spark, Partitions.round_robin(IsolatedFeaturizer(featurizer), tasks, count)
+        )
         crashed = {row.path for row in computed.verdicts if row.outcome == Outcome.CRASHED}
         if crashed:
             computed.verdicts = [row for row in computed.verdicts if row.path not in crashed]
             suspects = [task for task in tasks if task[0].path in crashed]
-            _take(
+            _collect(
                 computed,
                 spark,
                 Partitions.round_robin(
@@ -92,8 +94,8 @@ def _take_apart(
             )
 
 
-def _take(computed: ComputedPart, spark: SparkSession, shares: Partitions) -> None:
-    frame = shares.to_dataframe(spark).persist()
+def _collect(computed: ComputedPart, spark: SparkSession, partitions: Partitions) -> None:
+    frame = partitions.to_dataframe(spark).persist()
     computed.cached.append(frame)
     computed.verdicts += frame.select(*VERDICT).collect()
     computed.frame = computed.frame.unionAll(frame) if computed.frame else frame

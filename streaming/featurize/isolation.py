@@ -20,22 +20,22 @@ from streaming.featurize.worker import Featurizer, Task
 from streaming.images.resource_limits import describe_exit
 from streaming.outcomes import Reason
 
-TRIES = 2  # alone, in a fresh process, before an image is said to end its worker
-# A fresh interpreter: what runs in a worker, threads included, must not be forked.
+ATTEMPTS = 2  # in a process of its own, before an image is quarantined for killing it
+# A fresh interpreter: a worker has threads and must not be forked.
 _PROCESSES = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
 class IsolatedFeaturizer:
-    """Takes a Featurizer's place in a task: the worker hands the images on, to a process that may end.
+    """Replaces a Featurizer in a task: images are featurized in a child process, whose death the worker survives.
 
     Parameters
     ----------
     featurizer : Featurizer
-        Does the work there.
-    alone : bool
-        A process for each image, and a verdict on one that ends it twice. Else one process takes all, and what
-        ends it is marked as `Outcome.CRASHED`.
+        Does the work in the child process.
+    one_process_per_image : bool
+        Use a process for each image, and quarantine an image that kills it twice. Otherwise one process featurizes
+        all images, and an image that kills it gets `Outcome.CRASHED`.
     """
 
     featurizer: Featurizer
@@ -47,7 +47,7 @@ class IsolatedFeaturizer:
         Yields
         ------
         pyarrow.RecordBatch
-            `featurize.OUTPUT`, one row.
+            `worker.OUTPUT`, one row.
         """
         left, deaths = deque(tasks), 0
         while left:
@@ -64,23 +64,23 @@ class IsolatedFeaturizer:
             deaths += 1
             if not self.one_process_per_image:
                 yield self.featurizer.crashed_row(left.popleft())
-            elif deaths == TRIES:
+            elif deaths == ATTEMPTS:
                 how = describe_exit(process.exitcode, self.featurizer.max_cpu_seconds)
                 yield self.featurizer.quarantined_row(left.popleft(), Reason.CRASHED_WORKER, how)
                 deaths = 0
 
     @contextmanager
     def _process(self, tasks: Sequence[Task]) -> Iterator[tuple[BaseProcess, Connection]]:
-        # The GPU's memory is the worker's.
+        # On the CPU: the worker already uses the GPU's memory.
         featurizer = replace(
             self.featurizer, model=ModelBytes(self.featurizer.model.value), device="cpu"
         )
         ours, theirs = _PROCESSES.Pipe(duplex=False)
-        process = _PROCESSES.Process(target=_work, args=(featurizer, tasks, theirs))
+        process = _PROCESSES.Process(target=_run_child, args=(featurizer, tasks, theirs))
         process.start()
         theirs.close()
         try:
-            _await_start(process, ours)
+            _wait_for_start(process, ours)
             yield process, ours
         finally:
             process.kill()
@@ -90,13 +90,13 @@ class IsolatedFeaturizer:
 
 @dataclass(frozen=True)
 class ModelBytes:
-    """The model's bytes themselves: a broadcast cannot be handed on by a worker."""
+    """The bytes of the model: a worker cannot pickle a Spark broadcast."""
 
     value: bytes
 
 
-def _await_start(process: BaseProcess, answers: Connection) -> None:
-    """Whatever ends it before its engine has been loaded is no image's fault."""
+def _wait_for_start(process: BaseProcess, answers: Connection) -> None:
+    """Wait until the engine is loaded; a death before that is not caused by an image."""
     try:
         _answer(answers)
     except EOFError:
@@ -114,8 +114,8 @@ def _answer(answers: Connection) -> Any:
     return answer
 
 
-def _work(featurizer: Featurizer, tasks: Sequence[Task], answers: Connection) -> None:
-    """Take images one by one, in the other process; it ends without a word where nobody listens any more."""
+def _run_child(featurizer: Featurizer, tasks: Sequence[Task], answers: Connection) -> None:
+    """Featurize images one by one in the child process; end silently if the parent closed the pipe."""
     with suppress(BrokenPipeError):
         try:
             answers.send(list(featurizer.load([])))
@@ -124,7 +124,7 @@ def _work(featurizer: Featurizer, tasks: Sequence[Task], answers: Connection) ->
                     answers.send(batch)
         except MemoryError:
             os._exit(os.EX_OSERR)
-        except Exception as error:  # a fault that is no image's: the worker raises it
+        except Exception as error:  # not caused by an image: the worker raises it
             _send(error, answers)
 
 

@@ -25,51 +25,53 @@ from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 
-# Images of a task at most: two seconds of work. The jobs of a commit wait for a task to end, one after the other;
-# but of tasks of 100, Spark's part and Python's beside the network take 5 % more of the whole.
-_SHARE = 250
-_ROWS_A_FILE = 2048  # 8 MB: two cores write a part of 4,000 at once
+# At most this many images per task, two seconds of work: each job of a commit waits for a task to end.
+# With 100 images per task, the overhead of Spark and Python beside inference grows by 5 % of the total time.
+_IMAGES_PER_TASK = 250
+_ROWS_PER_FILE = 2048  # 8 MB: two cores write a part of 4,000 rows in parallel
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Takes lists of files into one lake; `remarks` (source, engine) go into each commit's metadata."""
+    """Computes the features of lists of files, and commits them to one lake.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    lake : Lake
+    featurizer : Featurizer
+    image_index : ImageIndex
+        Updated by each commit.
+    commit_metadata : mapping
+        Entries for the metadata of each commit: source, engine, device.
+    """
 
     spark: SparkSession
     lake: Lake
     featurizer: Featurizer
-    known: ImageIndex
-    remarks: Mapping[str, Any]
-
-    def process(self, files: Sequence[StoredFile], batch: BatchId = SWEEP) -> BatchResult:
-        """Bring every file into exactly one table; see `compute` and `commit`."""
-        return self.commit(self.compute(files), batch)
+    image_index: ImageIndex
+    commit_metadata: Mapping[str, Any]
 
     def compute(self, files: Sequence[StoredFile]) -> ComputedPart:
-        """Featurize the files that the lake does not hold as they are.
+        """Featurize the files that are new or changed; skip those that the lake holds unchanged.
 
-        What it holds unchanged is left alone. That is also what makes a replay exact: an earlier attempt's rows
-        are read back, and stand.
-
-        Parameters
-        ----------
-        files : sequence of StoredFile
-            As listed.
+        Skipping also makes a replayed micro-batch exact: the rows that an earlier attempt committed are read back
+        and kept.
         """
         started = time.monotonic()
-        held, attempts = self._held(self.known.held(files))
-        doubted = self.known.doubted
-        todo = [file for file in files if file not in held["current"] or file.path in doubted]
-        computed = ComputedPart(todo, held, skipped=len(files) - len(todo))
+        existing, attempts = self._read_existing(self.image_index.held(files))
+        doubted = self.image_index.doubted
+        todo = [file for file in files if file not in existing["current"] or file.path in doubted]
+        computed = ComputedPart(todo, existing, skipped=len(files) - len(todo))
         if todo:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
-            shares = self._shares(len(tasks))
-            featurize_with_crash_recovery(computed, self.spark, self.featurizer, tasks, shares)
+            partitions = self._partition_count(len(tasks))
+            featurize_with_crash_recovery(computed, self.spark, self.featurizer, tasks, partitions)
         computed.seconds = time.monotonic() - started
         return computed
 
     def commit(self, computed: ComputedPart, batch: BatchId = SWEEP) -> BatchResult:
-        """Write what was computed to both tables.
+        """Write the computed rows to both tables.
 
         Parameters
         ----------
@@ -88,7 +90,7 @@ class MicroBatch:
             finally:
                 computed.release()
         written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
-        self.known.add([file for file in computed.files if file.path in written])
+        self.image_index.add([file for file in computed.files if file.path in written])
         return BatchResult(
             batch,
             computed.seconds + time.monotonic() - started,
@@ -96,7 +98,9 @@ class MicroBatch:
             Counter(row.reason for row in computed.verdicts if row.reason),
             changing=tuple(paths[Outcome.CHANGING]),
             skipped=computed.skipped,
-            replaced=len(written & (computed.held["features"] | computed.held["quarantine"])),
+            replaced=len(
+                written & (computed.existing["features"] | computed.existing["quarantine"])
+            ),
             retries=sum(row.retries for row in computed.verdicts),
             unread=tuple(
                 row.detail for row in computed.verdicts if row.outcome == Outcome.UNREAD.value
@@ -104,35 +108,41 @@ class MicroBatch:
         )
 
     def prepare(self) -> None:
-        """Make the next commit of features faster, see `prepare_commit`."""
+        """Make the next commit of features faster; see `prepare_commit`."""
         prepare_commit(self.spark, self.lake.features)
 
-    def _held(self, files: Sequence[StoredFile]) -> tuple[dict[str, set[Any]], dict[str, int]]:
-        """What the lake holds of these paths: by table, the files that are unchanged, and earlier attempts."""
-        held: dict[str, set[Any]] = defaultdict(set)
+    def _read_existing(
+        self, files: Sequence[StoredFile]
+    ) -> tuple[dict[str, set[Any]], dict[str, int]]:
+        """Return the rows that exist for these paths, as in `ComputedPart.existing`, and attempts by path."""
+        existing: dict[str, set[Any]] = defaultdict(set)
         attempts: dict[str, int] = {}
         if not files:
-            return held, attempts
-        # Through Arrow: no Python worker has to start for these rows.
+            return existing, attempts
+        # From pandas, through Arrow: no Python worker has to start for these rows.
         names = pd.DataFrame({"path": [file.path for file in files]})
-        asked = F.broadcast(self.spark.createDataFrame(names, "path string"))
+        wanted = F.broadcast(self.spark.createDataFrame(names, "path string"))
         columns = ("path", "length", F.unix_millis("modification_time").alias("modified_ms"))
-        for name, location, tries in (
+        for name, location, attempt in (
             ("features", self.lake.features, F.lit(0)),
             ("quarantine", self.lake.quarantine, F.col("attempts")),
         ):
-            table = read_table(self.spark, location).select(*columns, tries.alias("attempts"))
-            for row in table.join(asked, "path").collect():
-                held[name].add(row.path)
-                held["current"].add(StoredFile(row.path, row.length, row.modified_ms))
+            table = read_table(self.spark, location).select(*columns, attempt.alias("attempts"))
+            for row in table.join(wanted, "path").collect():
+                existing[name].add(row.path)
+                existing["current"].add(StoredFile(row.path, row.length, row.modified_ms))
                 attempts[row.path] = max(row.attempts, attempts.get(row.path, 0))
-        return held, attempts
+        return existing, attempts
 
-    def _shares(self, images: int) -> int:
-        """How many tasks: short ones for the processor, as many for each core; one for each GPU."""
-        at_once = max_concurrent_tasks(self.spark, self.featurizer)
-        rounds = math.ceil(images / at_once / _SHARE) if self.featurizer.device == "cpu" else 1
-        return min(images, at_once * rounds)
+    def _partition_count(self, images: int) -> int:
+        """Return the number of tasks: short ones, equally many for each CPU core; one for each GPU."""
+        concurrent = max_concurrent_tasks(self.spark, self.featurizer)
+        rounds = (
+            math.ceil(images / concurrent / _IMAGES_PER_TASK)
+            if self.featurizer.device == "cpu"
+            else 1
+        )
+        return min(images, concurrent * rounds)
 
     def _write(
         self,
@@ -140,34 +150,36 @@ class MicroBatch:
         paths: Mapping[str, set[str]],
         batch: BatchId,
     ) -> None:
-        """Quarantine first, features second; an image that changes tables is inserted, then deleted."""
-        remarks = {
-            **self.remarks,
+        """Write quarantine first, features second; an image that moves is inserted, then deleted."""
+        metadata = {
+            **self.commit_metadata,
             "images": len(paths[Outcome.FEATURES]),
             "quarantined": len(paths[Outcome.QUARANTINE]),
             "seconds": round(computed.seconds, 3),
         }
-        held = computed.held
+        existing = computed.existing
         good, bad = paths[Outcome.FEATURES], paths[Outcome.QUARANTINE]
-        quarantine = Writer(self.spark, self.lake.quarantine, remarks, batch)
-        features = Writer(self.spark, self.lake.features, remarks, batch)
-        arrival: dict[str, Column] = {
+        quarantine = Writer(self.spark, self.lake.quarantine, metadata, batch)
+        features = Writer(self.spark, self.lake.features, metadata, batch)
+        added: dict[str, Column] = {
             "modification_time": F.timestamp_millis("modified_ms"),
-            "model_id": F.lit(self.featurizer.extractor.model_id),
+            "model_id": F.lit(self.featurizer.model_info.model_id),
             "ingested_at": F.current_timestamp(),
             "batch_id": F.lit(batch.number).cast("long"),
         }
         assert computed.frame is not None
-        complete = computed.frame.withColumns(arrival)
+        complete = computed.frame.withColumns(added)
         if bad:
             rows = complete.where(F.col("outcome") == Outcome.QUARANTINE.value).coalesce(1)
-            quarantine.upsert(rows.select(*QUARANTINE.names), known=bool(bad & held["quarantine"]))
+            quarantine.upsert(
+                rows.select(*QUARANTINE.names), known=bool(bad & existing["quarantine"])
+            )
         if good:
             rows = complete.where(F.col("outcome") == Outcome.FEATURES.value)
-            rows = rows.coalesce(math.ceil(len(good) / _ROWS_A_FILE))
-            names = features_table(self.featurizer.extractor.width).names
-            features.upsert(rows.select(*names), known=bool(good & held["features"]))
-        if good & held["quarantine"]:
-            quarantine.delete(sorted(good & held["quarantine"]))
-        if bad & held["features"]:
-            features.delete(sorted(bad & held["features"]))
+            rows = rows.coalesce(math.ceil(len(good) / _ROWS_PER_FILE))
+            names = features_table(self.featurizer.model_info.width).names
+            features.upsert(rows.select(*names), known=bool(good & existing["features"]))
+        if good & existing["quarantine"]:
+            quarantine.delete(sorted(good & existing["quarantine"]))
+        if bad & existing["features"]:
+            features.delete(sorted(bad & existing["features"]))

@@ -17,50 +17,50 @@ from streaming.images.resource_limits import raise_oom_score
 
 @dataclass(frozen=True)
 class Partitions:
-    """Images dealt out to a stage's tasks: number i of its rows stands for the i-th share.
+    """Images distributed over the tasks of a stage: the row with number i stands for the i-th partition.
 
-    The names travel with the function. Rows of them would have to be dealt out by a shuffle, for a second of the
-    cores' time in each micro-batch.
+    The file names are pickled with the function. As rows they would need a shuffle, which costs a second of all
+    cores in each micro-batch.
     """
 
     featurizer: Featurizer | IsolatedFeaturizer
-    shares: Sequence[Sequence[Task]]
+    partitions: Sequence[Sequence[Task]]
 
     @classmethod
     def round_robin(
         cls, featurizer: Featurizer | IsolatedFeaturizer, tasks: Sequence[Task], count: int
     ) -> Partitions:
-        """Deal images out to `count` shares, like cards: a folder's images cost alike."""
+        """Distribute images over `count` partitions in turn: images of one folder take similar time."""
         return cls(featurizer, [tasks[i::count] for i in range(count)])
 
     def to_dataframe(self, spark: SparkSession) -> DataFrame:
-        """The images' rows (`OUTPUT_DDL`), one partition a share, not computed yet."""
-        count = len(self.shares)
+        """Return the rows of the images (`OUTPUT_DDL`), not computed yet."""
+        count = len(self.partitions)
         return spark.range(0, count, 1, count).mapInArrow(self, OUTPUT_DDL)
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Featurize the shares whose numbers come."""
+        """Featurize the partitions whose numbers are in the batches."""
         raise_oom_score()
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                yield from self.featurizer(self.shares[number])
+                yield from self.featurizer(self.partitions[number])
 
 
 def start_workers(spark: SparkSession, featurizer: Featurizer) -> None:
-    """Start the Python workers with their engines, so that the first images do not wait for that."""
+    """Start the Python workers and load their engines, so that the first images do not wait."""
     tasks = max_concurrent_tasks(spark, featurizer)
     spark.range(0, tasks, 1, tasks).mapInArrow(featurizer.load, "id long").collect()
 
 
 def max_concurrent_tasks(spark: SparkSession, featurizer: Featurizer) -> int:
-    """Tasks that may run the network at the same time: one a core, or one a GPU.
+    """Return how many tasks may run the network at the same time: one per core, or one per GPU.
 
-    On a cluster Spark itself holds tasks back until a GPU is free, if it was told that they need one.
+    On a cluster, Spark itself queues tasks until a GPU is free, if its configuration declares that they need one.
 
     Raises
     ------
     PlatformError
-        Where a cluster was not told.
+        If the configuration of a cluster does not.
     """
     context = spark.sparkContext
     cores = context.defaultParallelism

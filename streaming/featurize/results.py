@@ -12,27 +12,27 @@ from streaming.delta.writer import BatchId
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 
-#: Columns of a featurized image that the driver reads at once.
+#: Columns of `worker.OUTPUT` that the driver collects.
 VERDICT = ("path", "outcome", "reason", "detail", "retries")
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of the images of one micro-batch."""
+    """The outcome of one committed part of a micro-batch."""
 
     batch: BatchId
     seconds: float
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    #: Paths that were still being written, to be taken later.
+    #: Paths that were still being written, to be checked again later.
     changing: tuple[str, ...] = ()
-    #: Images that the lake held already, unchanged.
+    #: Images that the lake already held unchanged.
     skipped: int = 0
     #: Images whose earlier row was replaced.
     replaced: int = 0
-    #: Tries at reading images after the first ones.
+    #: Retried reads of images.
     retries: int = 0
-    #: Why images could not be read, though it was tried for long: they are in no table.
+    #: Errors of images that could not be read within the retry timeout: they are in no table.
     unread: tuple[str, ...] = ()
 
     @property
@@ -48,23 +48,23 @@ class ComputedPart:
     Attributes
     ----------
     files : list of StoredFile
-        What was featurized.
-    held : dict
-        Paths that a table holds, in an earlier state, by table; ``current``: files that it holds as they are.
+        The files that were featurized.
+    existing : dict
+        ``features`` and ``quarantine``: the paths that have a row there; ``current``: files whose row is current.
     skipped : int
-        Images that the lake holds as they are.
+        Number of images that the lake holds unchanged.
     frame : DataFrame, optional
-        Rows of `featurize.OUTPUT_DDL`; None where there was nothing to do.
+        Rows of `worker.OUTPUT_DDL`; None if there was nothing to do.
     cached : list of DataFrame
-        What it is made of, to be let go of by `release`.
+        The cached frames that `frame` is made of.
     verdicts : list of Row
         ``path``, ``outcome``, ``reason``, ``detail`` and ``retries`` of each.
     seconds : float
-        What it took.
+        Duration.
     """
 
     files: list[StoredFile]
-    held: dict[str, set[Any]]
+    existing: dict[str, set[Any]]
     skipped: int
     frame: DataFrame | None = None
     cached: list[DataFrame] = field(default_factory=list)
@@ -72,7 +72,7 @@ class ComputedPart:
     seconds: float = 0.0
 
     def release(self) -> None:
-        """Let go of the rows, written or not."""
+        """Free the cached rows, whether written or not."""
         for frame in self.cached:
             frame.unpersist()
         self.cached = []

@@ -21,21 +21,21 @@ from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult, ComputedPart
 from streaming.storage.interface import StoredFile
 
-# A core that has no more of one part to do begins with the next; a GPU belongs to one process.
-_COMPUTED_AT_ONCE = {"cpu": 2, "cuda": 1}
-# A long list ends in ever smaller parts, down to a fourth: when its last image is computed, few are left to commit.
-_SMALLEST = 4
-_POLL = 0.1  # seconds between two looks at the flag
-_TAG = "pomona-featurizing"  # of all jobs that compute
+# A core that finishes its share of one part begins with the next part; a GPU belongs to one process.
+_CONCURRENT_PARTS = {"cpu": 2, "cuda": 1}
+# Parts shrink towards the end of a long list, down to a quarter, so that few images are left to commit last.
+_MIN_PART_DIVISOR = 4
+_POLL = 0.1  # seconds between two checks of the stop flag
+_TAG = "pomona-featurizing"  # on all jobs that compute features
 
 
 class StopRequested(Exception):
-    """A stop was asked for before all was done; the rest comes again."""
+    """A stop was requested before all images were processed; the rest is delivered again."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Images that are being computed, and the name of the group of Spark's jobs that do it."""
+    """Images that are being computed, and the Spark job group that computes them."""
 
     files: Sequence[StoredFile]
     jobs: str
@@ -43,17 +43,17 @@ class _Part:
 
 
 class PartScheduler:
-    """Brings lists of files into a lake part by part.
+    """Processes lists of files part by part: computes the next parts while a finished part is committed.
 
     Parameters
     ----------
     batch : MicroBatch
     size : int
-        Images of a part.
+        Images per part.
     stopped : callable
-        Once it says yes, what is being computed is given up; what has been computed is committed.
+        Once it returns True, running computations are cancelled, and finished ones are committed.
     rate : FailureRate
-        Judges each part before its commit.
+        Checks each part before its commit.
     """
 
     def __init__(
@@ -61,75 +61,75 @@ class PartScheduler:
     ) -> None:
         self._batch, self._size, self._stopped, self._rate = batch, size, stopped, rate
         self._computed_at = 0.0
-        self._ahead: _Part | None = None
+        self._prefetched: _Part | None = None
         self._latest: _Part | None = None
         self._numbers = itertools.count()
         # Kept from one micro-batch to the next: each thread has a connection and a thread of its own in the JVM.
-        self._at_once = _COMPUTED_AT_ONCE[batch.featurizer.device]
-        self._computing = ThreadPoolExecutor(self._at_once, "computing")
+        self._concurrent = _CONCURRENT_PARTS[batch.featurizer.device]
+        self._computing = ThreadPoolExecutor(self._concurrent, "computing")
         self._committing = ThreadPoolExecutor(1, "committing")
 
     def close(self) -> None:
-        """Give up what was computed ahead, wait for what is under way, and end the threads."""
-        self._give_up_ahead()
+        """Cancel the prefetched part, wait for running work, and end the threads."""
+        self._cancel_prefetched()
         self._computing.shutdown()
         self._committing.shutdown()
 
-    def ahead(self, files: Sequence[StoredFile]) -> None:
-        """Begin with files of which the next list is expected to hold as many as make a part."""
+    def prefetch(self, files: Sequence[StoredFile]) -> None:
+        """Start computing one part of files that the next call of `process` is expected to contain."""
         if files:
             self._computed_at = time.monotonic()
-            self._ahead = self._begin(files[: self._size])
+            self._prefetched = self._submit(files[: self._size])
 
-    def take(self, files: Sequence[StoredFile], key: BatchId) -> Iterator[BatchResult]:
-        """Take files, under the key of the micro-batch that they belong to; committed in their order.
+    def process(self, files: Sequence[StoredFile], batch_id: BatchId) -> Iterator[BatchResult]:
+        """Featurize and commit files, in their order, as parts of the micro-batch `batch_id`.
 
         Yields
         ------
         BatchResult
-            One a part, after its commit; its seconds are those since the part before.
+            One per part, after its commit. Its seconds are those since the previous result.
 
         Raises
         ------
         Stopped
-            After the commits under way, where something is left.
+            After the running commits, if images are left.
         FailureRateExceeded
-            Too many images of a part, and of those before it, have failed.
+            If too many images of a part, and of those before it, have failed.
         """
         last = time.monotonic()
-        left = False
-        first, rest = self._taken_ahead(files)
+        skipped = False
+        first, rest = self._take_prefetched(files)
         if not first:
             self._computed_at = last
-        cut = self._cut(rest)
-        parts = itertools.chain(first, map(self._begin, cut))
+        remaining = self._split(rest)
+        parts = itertools.chain(first, map(self._submit, remaining))
         numbers = itertools.count()
 
         def commits(most: int) -> Iterator[Future[BatchResult]]:
             for part in islice(parts, most):
-                numbered = replace(key, part=next(numbers))
+                numbered = replace(batch_id, part=next(numbers))
                 yield self._committing.submit(self._commit, part, numbered)
 
-        under_way = deque(commits(self._at_once + 1))
+        running = deque(commits(self._concurrent + 1))
         try:
-            while under_way:
+            while running:
                 try:
-                    result = self._patiently(under_way.popleft())
+                    result = self._await_commit(running.popleft())
                 except StopRequested:
-                    left = True
+                    skipped = True
                     continue
                 now = time.monotonic()
                 yield replace(result, seconds=now - last)
                 last = now
                 if not self._stopped():
-                    under_way.extend(commits(1))
+                    running.extend(commits(1))
         finally:
-            wait(under_way)  # after a fault, too, nothing goes on behind the caller's back
-        if left or next(cut, None):
+            wait(running)  # after an error, too, nothing continues in the background
+        if skipped or next(remaining, None):
             raise StopRequested
 
-    def _cut(self, files: Sequence[StoredFile]) -> Iterator[Sequence[StoredFile]]:
-        start, smallest = 0, math.ceil(self._size / _SMALLEST)
+    def _split(self, files: Sequence[StoredFile]) -> Iterator[Sequence[StoredFile]]:
+        start, smallest = 0, math.ceil(self._size / _MIN_PART_DIVISOR)
         if len(files) <= self._size:
             smallest = self._size
         while start < len(files):
@@ -137,33 +137,35 @@ class PartScheduler:
             yield files[start : start + size]
             start += size
 
-    def _taken_ahead(self, files: Sequence[StoredFile]) -> tuple[list[_Part], Sequence[StoredFile]]:
-        """The part that has been begun, where it belongs to the files, and what is left of them."""
-        ahead = self._ahead
-        if not ahead or not files:
+    def _take_prefetched(
+        self, files: Sequence[StoredFile]
+    ) -> tuple[list[_Part], Sequence[StoredFile]]:
+        """Return the prefetched part if all its files are among `files`, and the remaining files."""
+        prefetched = self._prefetched
+        if not prefetched or not files:
             return [], files
-        begun = set(ahead.files)
-        if not begun.issubset(files):
-            self._give_up_ahead()
+        started = set(prefetched.files)
+        if not started.issubset(files):
+            self._cancel_prefetched()
             return [], files
-        self._ahead = None
-        return [ahead], [file for file in files if file not in begun]
+        self._prefetched = None
+        return [prefetched], [file for file in files if file not in started]
 
-    def _begin(self, files: Sequence[StoredFile]) -> _Part:
+    def _submit(self, files: Sequence[StoredFile]) -> _Part:
         jobs = f"{_TAG}-{next(self._numbers)}"
         computed = self._computing.submit(self._compute, files, jobs, self._latest)
         self._latest = _Part(files, jobs, computed)
         return self._latest
 
-    def _give_up_ahead(self) -> None:
-        if not self._ahead:
+    def _cancel_prefetched(self) -> None:
+        if not self._prefetched:
             return
-        part, self._ahead = self._ahead, None
+        part, self._prefetched = self._prefetched, None
         self._batch.spark.sparkContext.cancelJobGroup(part.jobs)
         part.computed.add_done_callback(_release)
 
-    def _patiently(self, commit: Future[BatchResult]) -> BatchResult:
-        """Wait for a commit; once a stop is asked for, have Spark give up what is being computed."""
+    def _await_commit(self, commit: Future[BatchResult]) -> BatchResult:
+        """Wait for a commit; once a stop is requested, cancel the running computations."""
         while not wait([commit], timeout=_POLL).done:
             if self._stopped():
                 self._batch.spark.sparkContext.cancelJobsWithTag(_TAG)
@@ -177,7 +179,7 @@ class PartScheduler:
         context.setJobGroup(jobs, "featurize images")
         # A pool of their own takes jobs in their order; Spark's default one would finish all parts at the end.
         context.setLocalProperty("spark.scheduler.pool", "computing")
-        # That order is the one in which they reach Spark, where two threads would race.
+        # Spark orders jobs by arrival; without the wait, the two threads would race.
         while before and not before.computed.done() and not self._has_reached_spark(before):
             time.sleep(_POLL)
         return self._batch.compute(files)
@@ -191,19 +193,19 @@ class PartScheduler:
         except (PySparkException, Py4JError) as error:
             raise (StopRequested() if self._stopped() else error) from error
         now = time.monotonic()
-        computed.seconds = now - self._computed_at  # not what it took beside another part
+        computed.seconds = now - self._computed_at  # without the time that overlaps another part
         self._computed_at = now
         try:
-            self._rate.judge(computed)
+            self._rate.check(computed)
         except FailureRateExceeded:
             computed.release()
             raise
         result = self._batch.commit(computed, key)
-        self._committing.submit(self._batch.prepare)  # after this one has been told of
+        self._committing.submit(self._batch.prepare)  # after this result is reported
         return result
 
 
 def _release(computing: Future[ComputedPart]) -> None:
-    """Give back the memory of what nobody will commit."""
+    """Free the cached rows of a part that will not be committed."""
     if computing.exception() is None:
         computing.result().release()

@@ -37,12 +37,12 @@ _TYPES = {
 OUTPUT = pa.schema([(n, _TYPES[t]) for n, t in (c.split() for c in OUTPUT_DDL.split(", "))])
 
 
-#: An image to take, and which attempt at it this is.
+#: An image and the number of this attempt.
 Task = tuple[StoredFile, int]
 
 
 class BroadcastModel(Protocol):
-    """A Spark broadcast: `value` is fetched once a worker."""
+    """A Spark broadcast: `value` is fetched once per worker."""
 
     @property
     def value(self) -> bytes:
@@ -51,34 +51,34 @@ class BroadcastModel(Protocol):
 
 @dataclass(frozen=True)
 class Featurizer:
-    """All that a worker needs; pickled with each task, so the model travels as a broadcast.
+    """Everything a worker needs, pickled with each task; the model is therefore a broadcast.
 
     Parameters
     ----------
-    extractor : Extractor
-        Which model, and how it takes its pixels.
+    model_info : ModelInfo
+        Identity and input format of the model.
     engine : str
-        What runs it.
+        Inference engine.
     model : Shared
-        The model's bytes, as the engine reads them.
-    decoding : DecodeSettings
+        Bytes of the model in the engine's format.
+    decode_settings : DecodeSettings
         Size, scaling and limits.
     one_by_one_above : int
-        Bytes of files that are held at a time; a longer file is held alone.
+        Bytes of files in memory at a time; a longer file is read alone.
     device : str
-        ``cpu``, or ``cuda`` for the GPU that the task gets.
+        ``cpu``, or ``cuda`` for the GPU assigned to the task.
     settle : float
-        Seconds for which a file in a folder must not have changed before it is said to be broken.
+        Seconds for which a local file must be unmodified before it is quarantined.
     max_cpu_seconds : float
-        Of the processor's time for the decoding of one image; more ends the worker.
+        CPU time for decoding one image; more kills the worker.
     retry_timeout : float
-        Seconds for which a read that fails is tried again.
+        Seconds for which failed reads are retried.
     """
 
-    extractor: ModelInfo
+    model_info: ModelInfo
     engine: str
     model: BroadcastModel
-    decoding: DecodeSettings
+    decode_settings: DecodeSettings
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     device: str = "cpu"
     settle: float = 0.0
@@ -91,7 +91,7 @@ class Featurizer:
         Yields
         ------
         pyarrow.RecordBatch
-            `OUTPUT`: a row an image, with its features, its reason, or neither where it is to be taken later.
+            `OUTPUT`: one row per image, with features, a reason, or neither if it is to be checked again.
         """
         engine = _engine(self)
         rows = self._decoded(tasks)
@@ -104,16 +104,16 @@ class Featurizer:
             yield pa.RecordBatch.from_pylist([row.as_dict() for row in chunk], schema=OUTPUT)
 
     def load(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Load the engine, and do nothing else."""
+        """Load the engine; pass the batches through."""
         _engine(self)
         yield from batches
 
     def _decoded(self, tasks: Sequence[Task]) -> Iterator[_Row]:
         attempts = {file.path: number for file, number in tasks}
-        limits = self.decoding.max_bytes, self.one_by_one_above, self.retry_timeout
+        limits = self.decode_settings.max_bytes, self.one_by_one_above, self.retry_timeout
         for fetched in prefetch_images((file for file, _ in tasks), *limits):
             row = self._row(fetched, attempts[fetched.file.path])
-            del fetched  # its bytes, before others take their place
+            del fetched  # frees its bytes before the next ones are read
             yield row
 
     def _row(self, fetched: Fetched, attempts: int) -> _Row:
@@ -123,32 +123,32 @@ class Featurizer:
             row.content_hash = hashlib.sha256(fetched.content).hexdigest()
             try:
                 with cpu_limited(self.max_cpu_seconds):
-                    row.image = decode(fetched.content, self.decoding)
+                    row.image = decode(fetched.content, self.decode_settings)
             except UndecodableImage as error:
                 row.fail(error.reason, error.detail, self.settle)
         return row
 
     def quarantined_row(self, task: Task, reason: Reason, detail: str) -> pa.RecordBatch:
-        """The row of an image that this worker has not decoded itself, and that cannot be."""
+        """Return the row of an image that is quarantined without being decoded in this process."""
         row = _Row(task[0], Outcome.QUARANTINE, task[1])
         row.fail(reason, detail, self.settle)
         return row.as_batch()
 
     def crashed_row(self, task: Task) -> pa.RecordBatch:
-        """The row of an image that has ended a process, and is to be judged alone."""
+        """Return the row of an image that killed a process and is to be retried in one of its own."""
         return _Row(task[0], Outcome.CRASHED, task[1]).as_batch()
 
 
-# The engines of this worker: made once, kept from task to task.
+# The engines of this worker, created once and kept between tasks.
 _engines: dict[tuple[str, str, int | None], Engine] = {}
 
 
 def _engine(featurizer: Featurizer) -> Engine:
     number = gpu.assigned() if featurizer.device == "cuda" else None
-    key = (featurizer.extractor.model_id, featurizer.engine, number)
+    key = (featurizer.model_info.model_id, featurizer.engine, number)
     if key not in _engines:
         _engines[key] = create_engine(
-            featurizer.engine, featurizer.extractor, featurizer.model.value, gpu=number
+            featurizer.engine, featurizer.model_info, featurizer.model.value, gpu=number
         )
     return _engines[key]
 
@@ -166,18 +166,18 @@ class _Row:
     retries: int = 0
 
     def fail(self, reason: Reason, detail: str, settle: float) -> None:
-        """Broken; but a young file may still be written to."""
+        """Mark the image as quarantined, or as changing if the file was modified recently."""
         if is_young(self.file, settle):
             self.outcome = Outcome.CHANGING
         else:
             self.outcome, self.reason, self.detail = Outcome.QUARANTINE, reason, detail
 
     def as_batch(self) -> pa.RecordBatch:
-        """One row of `OUTPUT`."""
+        """Return one row of `OUTPUT`."""
         return pa.RecordBatch.from_pylist([self.as_dict()], schema=OUTPUT)
 
     def as_dict(self) -> dict[str, Any]:
-        """The values of `OUTPUT`."""
+        """Return the values of `OUTPUT`."""
         image = self.image
         return {
             "path": self.file.path,

@@ -14,7 +14,7 @@ from streaming.featurize.partitions import start_workers
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_BESIDE
-from streaming.ingest.run import Run
+from streaming.ingest.run import StreamingRun
 from streaming.ingest.settings import BatchCallback, IngestSettings, IngestSummary
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake, create_tables
@@ -33,20 +33,20 @@ def ingest(
     source: str,
     lake: str,
     settings: IngestSettings | None = None,
-    watch: BatchCallback = lambda result, summary: None,
-    stop: threading.Event | None = None,
+    on_batch: BatchCallback = lambda result, summary: None,
+    stop_event: threading.Event | None = None,
 ) -> IngestSummary:
-    """Turn the images below a prefix into rows of a lake, once or until asked to stop.
+    """Ingest the images below a prefix into a lake, once or until a stop is requested.
 
     Parameters
     ----------
     source, lake : str
-        Folders or ``s3a://`` URIs, in any mix.
+        Folders or ``s3a://`` URIs, in any combination.
     settings : IngestSettings, optional
-    watch : callable, optional
-        Called after each micro-batch with its result and the sum so far.
-    stop : threading.Event, optional
-        Set it to stop after the micro-batch under way, as SIGINT and SIGTERM do.
+    on_batch : callable, optional
+        Called after each micro-batch with its result and the summary so far.
+    stop_event : threading.Event, optional
+        Set it to stop after the current micro-batch, as SIGINT and SIGTERM do.
 
     Returns
     -------
@@ -55,77 +55,82 @@ def ingest(
     Raises
     ------
     PomonaError
-        In one line, with the remedy; the lake is left consistent, and the same command takes up where it ended.
+        With a one-line message and the remedy. The lake stays consistent; rerun the same command to resume.
     """
     settings = settings or IngestSettings()
-    from_, to = Source.at(source), Lake.at(lake)
-    check_disjoint(from_, to)
-    with translate_errors(to.root):
-        from_.validate(images=settings.once)
-        from_.check_readable()
-        to.ensure_writable_location()
-        to.check_format()
-        with acquire_lease(to) as lease:
-            batch = open_microbatch(from_, settings, lease)
-            with stop_requested(stop) as event:
-                return Run(from_, batch, settings, watch, lease).until(event)
+    images, target = Source.at(source), Lake.at(lake)
+    check_disjoint(images, target)
+    with translate_errors(target.root):
+        images.validate(images=settings.once)
+        images.check_readable()
+        target.ensure_writable_location()
+        target.check_format()
+        with acquire_lease(target) as lease:
+            batch = open_microbatch(images, settings, lease)
+            with stop_requested(stop_event) as event:
+                return StreamingRun(images, batch, settings, on_batch, lease).run(event)
 
 
-def open_microbatch(from_: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
-    """Prepare all that a micro-batch needs: the network, Spark and its workers, the tables, what they hold.
+def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
+    """Prepare the model, Spark and its workers, the tables and the image index.
 
     Raises
     ------
     PomonaError
-        In one line.
+        With a one-line message.
     """
-    to = lease.lake
-    with translate_errors(to.root):
-        precision = keep_precision(to.models, settings.precision)
+    lake = lease.lake
+    with translate_errors(lake.root):
+        precision = keep_precision(lake.models, settings.precision)
         engine = choose_engine(settings.engine, precision, settings.device)
-        # TensorFlow, if at all, before Spark
-        extractor = ensure_model(to.models, settings.weights, precision)
-        model = read_model(to.models, extractor, engine)
+        # If TensorFlow is needed, it is imported before Spark starts.
+        model_info = ensure_model(lake.models, settings.weights, precision)
+        model = read_model(lake.models, model_info, engine)
 
-        with ThreadPoolExecutor(1) as beside:
-            loading = beside.submit(ImageIndex.load, to)
-            spark = start_session(s3=is_s3(from_.root) or is_s3(to.root))
+        with ThreadPoolExecutor(1) as background:
+            index_loaded = background.submit(ImageIndex.load, lake)
+            spark = start_session(s3=is_s3(source.root) or is_s3(lake.root))
             lease.guard(spark)
-            decoding = DecodeSettings(
-                *(extractor.input_size, extractor.divisor, extractor.offset, settings.max_pixels),
-                memory_beside=MEMORY_BESIDE + settings.one_by_one_above,
-            )
-            shared_model = spark.sparkContext.broadcast(model)
-            above = settings.one_by_one_above
             featurizer = Featurizer(
-                *(extractor, engine, shared_model, decoding, above),
-                *(settings.device, settings.settle, settings.max_cpu_seconds),
-                settings.retry_timeout,
+                model_info=model_info,
+                engine=engine,
+                model=spark.sparkContext.broadcast(model),
+                decode_settings=DecodeSettings(
+                    size=model_info.input_size,
+                    divisor=model_info.divisor,
+                    offset=model_info.offset,
+                    max_pixels=settings.max_pixels,
+                    memory_beside=MEMORY_BESIDE + settings.one_by_one_above,
+                ),
+                one_by_one_above=settings.one_by_one_above,
+                device=settings.device,
+                settle=settings.settle,
+                max_cpu_seconds=settings.max_cpu_seconds,
+                retry_timeout=settings.retry_timeout,
             )
-            starting = beside.submit(start_workers, spark, featurizer)
-            create_tables(spark, to, extractor.width)
-            known = loading.result()
-            if known.repeats:
-                finish_interrupted_moves(spark, to)
-                known = ImageIndex.load(to)
-            prepare_commit(spark, to.features)
-            starting.result()
-        remarks = {"source": from_.root, "engine": engine, "device": settings.device}
-        return MicroBatch(spark, to, featurizer, known, remarks)
+            workers_started = background.submit(start_workers, spark, featurizer)
+            create_tables(spark, lake, model_info.width)
+            image_index = index_loaded.result()
+            if image_index.repeats:
+                finish_interrupted_moves(spark, lake)
+                image_index = ImageIndex.load(lake)
+            prepare_commit(spark, lake.features)
+            workers_started.result()
+        commit_metadata = {"source": source.root, "engine": engine, "device": settings.device}
+        return MicroBatch(spark, lake, featurizer, image_index, commit_metadata)
 
 
 def check_disjoint(source: Source, lake: Lake) -> None:
-    """Raise LakeError where one of the two lies in the other: the lake's own files would count as arrivals."""
-    for inner, outer, text in (
-        (lake.root, source.root, "lake"),
-        (source.root, lake.root, "source"),
+    """Raise LakeError if one lies inside the other: the files of the lake would count as new images."""
+    for inner, inner_kind, outer, outer_kind in (
+        (lake.root, "lake", source.root, "source"),
+        (source.root, "source", lake.root, "lake"),
     ):
-        if f"{_behind_links(inner)}/".startswith(f"{_behind_links(outer)}/"):
-            other = "source" if text == "lake" else "lake"
+        if f"{_resolve_links(inner)}/".startswith(f"{_resolve_links(outer)}/"):
             raise LakeError(
-                f"the {text} {inner} lies inside the {other} {outer}: name a folder outside of it"
+                f"the {inner_kind} {inner} lies inside the {outer_kind} {outer}: name a folder outside of it"
             )
 
 
-def _behind_links(root: str) -> str:
+def _resolve_links(root: str) -> str:
     return root if is_s3(root) else os.path.realpath(local_path(root))

@@ -37,65 +37,65 @@ def submit_and_wait(
     settings: IngestSettings | None = None,
     timeout: float = _SETTLE_TIMEOUT,
 ) -> dict[str, JSON]:
-    """Have a request carried out.
+    """Submit a request and wait for its result.
 
-    The stream that holds the lake does it; should that end before it answers, or where there is none, this process
-    takes the lake and does it itself.
+    The running stream executes it. If none is running, or it ends before it answers, this process acquires the
+    lease and executes the request itself.
 
     Parameters
     ----------
     lake : Lake
     request : Request
-        Its argument ``source``, where it has one, names the source; else it is the one that the last commit names.
+        The source is its argument ``source``, or else the one in the metadata of the latest commit.
     settings : IngestSettings, optional
-        With which images are taken here.
+        Used if images are processed in this process.
     timeout : float
-        Seconds to wait for a stream's answer.
+        Seconds to wait for the stream's answer.
 
     Returns
     -------
     dict of str to JSON
-        As the function of `streaming.maintenance.operations.KINDS` returns it.
+        The result of the operation in `streaming.maintenance.operations.KINDS`.
 
     Raises
     ------
     ExternalError
-        When the stream has not answered in time; the request stays.
+        If the stream has not answered in time. The request stays in the queue.
     PomonaError
-        Where carrying it out ended in one.
+        If the operation failed.
     """
-    until = time.monotonic() + timeout
-    left = False
+    deadline = time.monotonic() + timeout
+    submitted = False
     while True:
         with ExitStack() as stack:
             try:
                 lease = (
                     stack.enter_context(acquire_lease(lake)) if lease_owner(lake) is None else None
                 )
-            except LeaseError:  # somebody was first
+            except LeaseError:  # another process was first
                 lease = None
             if lease:
-                if left:
+                if submitted:
                     cancel(lake, request)
                     found = poll_result(lake, request)
                     if found is not None:
                         return found
                 return execute_locally(lake, request, lease, settings or IngestSettings())
-        if not left:
+        if not submitted:
             submit(lake, request)
-            left = True
-        found = _look(lake, request)
+            submitted = True
+        found = _poll(lake, request)
         if found is not None:
             return found
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise ExternalError(
                 f"no answer to {request.kind} from the stream of {lake.root} within {timeout:.0f} s: "
-                "it does it when it comes to it"
+                "the request stays queued and is executed later"
             )
 
 
-def _look(lake: Lake, request: Request) -> dict[str, JSON] | None:
-    """Wait a little for the answer; Ctrl-C takes the request back."""
+def _poll(lake: Lake, request: Request) -> dict[str, JSON] | None:
+    """Wait for `_POLL` seconds, then return the result if there is one; cancel the request on Ctrl-C."""
     try:
         time.sleep(_POLL)
         return poll_result(lake, request)
@@ -107,34 +107,38 @@ def _look(lake: Lake, request: Request) -> dict[str, JSON] | None:
 def execute_locally(
     lake: Lake, request: Request, lease: Lease, settings: IngestSettings
 ) -> dict[str, JSON]:
-    """Carry a request out in this process, which holds the lake.
+    """Execute a request in this process, which owns the lease.
 
     Raises
     ------
     PomonaError
-        In one line.
+        With a one-line message.
     """
     location = request.arguments.get("source") or last_source(lake)
     source = Source.at(location) if location else None
     spark = start_session(s3=is_s3(lake.root) or bool(source and is_s3(source.root)))
     lease.guard(spark)
 
-    def take(batch: MicroBatch, files: Sequence[StoredFile]) -> list[BatchResult]:
-        part = IMAGES_PER_PART_PER_CORE * spark.sparkContext.defaultParallelism
-        overlap = PartScheduler(batch, part, lambda: False, FailureRate(settings.max_failure_rate))
+    def process(batch: MicroBatch, files: Sequence[StoredFile]) -> list[BatchResult]:
+        scheduler = PartScheduler(
+            batch,
+            size=IMAGES_PER_PART_PER_CORE * spark.sparkContext.defaultParallelism,
+            stopped=lambda: False,
+            rate=FailureRate(settings.max_failure_rate),
+        )
         try:
-            return list(overlap.take(files, SWEEP))
+            return list(scheduler.process(files, SWEEP))
         finally:
-            overlap.close()
+            scheduler.close()
 
     def open_here() -> MicroBatch:
         return open_microbatch(source or Source(""), settings, lease)
 
-    return perform(OperationContext(lease.lake, spark, source, open_here, take), request)
+    return perform(OperationContext(lease.lake, spark, source, open_here, process), request)
 
 
 def last_source(lake: Lake) -> str | None:
-    """The source that the latest commits of a lake's tables name; None where none does."""
+    """Return the source in the metadata of the latest commits; None if none names one."""
     storage = open_storage(lake.root)
     for table in (lake.features, lake.quarantine):
         log = (file.path for file in storage.list(f"{table}/_delta_log"))
@@ -142,7 +146,7 @@ def last_source(lake: Lake) -> str | None:
             :_RECENT
         ]:
             for action in parse_actions(path, storage.read(path), b'"commitInfo"'):
-                told = parse_metadata(action.get("commitInfo", {}).get("userMetadata"))
-                if "source" in told:
-                    return str(told["source"])
+                metadata = parse_metadata(action.get("commitInfo", {}).get("userMetadata"))
+                if "source" in metadata:
+                    return str(metadata["source"])
     return None

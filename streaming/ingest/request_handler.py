@@ -21,50 +21,50 @@ from streaming.storage.interface import TransientError, is_s3
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks: a listing costs a request on S3.
-_EVERY, _EVERY_ON_S3 = 1.0, 5.0
-_A_MOMENT = 0.1  # seconds for which the main thread waits for its turn
+# Seconds between two polls; on S3 a listing costs a request.
+_POLL, _POLL_ON_S3 = 1.0, 5.0
+_LOCK_TIMEOUT = 0.1  # seconds for which the main thread waits for a micro-batch to end
 
 
 class RequestHandler:
-    """What commands ask of the stream that holds a lake; nothing reaches a run without a lease."""
+    """Serves the requests that commands submit to the running stream; a run without a lease gets none."""
 
     def __init__(self, context: OperationContext, lease: Lease | None) -> None:
-        self.waiting = False
+        self._has_pending = False
         self._context, self._lease, self._ended = context, lease, threading.Event()
-        self._every = _EVERY_ON_S3 if is_s3(context.lake.root) else _EVERY
+        self._poll = _POLL_ON_S3 if is_s3(context.lake.root) else _POLL
 
     @contextmanager
-    def watched(self, stop: threading.Event) -> Iterator[None]:
-        """Look for requests while the block runs; `stop` is set by one to end, and where the lease is lost."""
+    def polling(self, stop: threading.Event) -> Iterator[None]:
+        """Poll for requests while the block runs; set `stop` on a stop request and if the lease is lost."""
         if self._lease is None:
             yield
             return
-        watching = threading.Thread(
+        watcher = threading.Thread(
             target=self._watch, args=[self._lease, stop], name="requests", daemon=True
         )
-        watching.start()
+        watcher.start()
         try:
             yield
         finally:
             self._ended.set()
-            watching.join()
+            watcher.join()
 
-    def carry_out(self, one_at_a_time: threading.Lock) -> None:
-        """Carry out what was found, the oldest first, unless a micro-batch is under way."""
-        if not self.waiting or not one_at_a_time.acquire(timeout=_A_MOMENT):
+    def handle_pending(self, processing: threading.Lock) -> None:
+        """Execute the requests found, oldest first, unless a micro-batch is being processed."""
+        if not self._has_pending or not processing.acquire(timeout=_LOCK_TIMEOUT):
             return
         try:
-            self.waiting = False
+            self._has_pending = False
             for request in pending(self._context.lake):
                 if request.kind != STOP:
                     perform_and_answer(self._context, request)
         except StopRequested:
             log.debug(
-                "a stop was asked for: what is not answered is done by the next one, or the asker"
+                "stop requested: unanswered requests are left to the next stream or to their client"
             )
         finally:
-            one_at_a_time.release()
+            processing.release()
 
     def _watch(self, lease: Lease, stop: threading.Event) -> None:
         while True:
@@ -76,10 +76,10 @@ class RequestHandler:
                 for request in found:
                     if request.kind == STOP:
                         self._stop(request, lease, stop)
-                self.waiting = any(request.kind != STOP for request in found)
+                self._has_pending = any(request.kind != STOP for request in found)
             except (TransientError, PomonaError, OSError) as error:
-                log.debug("requests could not be looked for: %s", error)
-            if self._ended.wait(self._every):
+                log.debug("cannot poll for requests: %s", error)
+            if self._ended.wait(self._poll):
                 return
 
     def _stop(self, request: Request, lease: Lease, stop: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Run a small stream with generated features once per machine, to create the class-data archive of Java."""
+"""Run a small stream with generated features once per machine, to create Java's class data sharing archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.partitions import start_workers
 from streaming.featurize.worker import OUTPUT, Featurizer, Task
 from streaming.images.decode import DecodeSettings
-from streaming.ingest.run import Run
+from streaming.ingest.run import StreamingRun
 from streaming.ingest.settings import IngestSettings
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake, create_tables
@@ -32,71 +32,69 @@ from streaming.spark.session import SessionSettings, start_session
 
 log = logging.getLogger(__name__)
 
-_ENOUGH = 50 * 2**20  # bytes; a dump that failed leaves less
+_MIN_ARCHIVE_BYTES = 50 * 2**20  # a failed dump leaves less
 _VALUES: dict[str, Any] = {"model_id": "none", "width": 2, "versions": {}}
 
 
 class StubFeaturizer(Featurizer):
-    """Features of no image: no network is needed to have Java do its part."""
+    """Returns constant features without reading images: only Java's part of the pipeline matters here."""
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
-        """A row for each image."""
+        """Yield one batch with a row for each image."""
         rows = [
             {
-                **{"path": file.path, "length": file.length, "modified_ms": file.modified_ms},
-                **{
-                    "label": "",
-                    "outcome": Outcome.FEATURES.value,
-                    "content_hash": "",
-                    "format": "",
-                },
-                **{
-                    "width": 1,
-                    "height": 1,
-                    "features": [0.0, 1.0],
-                    "attempts": attempts,
-                    "retries": 0,
-                },
+                "path": file.path,
+                "length": file.length,
+                "modified_ms": file.modified_ms,
+                "label": "",
+                "outcome": Outcome.FEATURES.value,
+                "content_hash": "",
+                "format": "",
+                "width": 1,
+                "height": 1,
+                "features": [0.0, 1.0],
+                "attempts": attempts,
+                "retries": 0,
             }
             for file, attempts in tasks
         ]
         yield pa.RecordBatch.from_pylist(rows, schema=OUTPUT)
 
     def load(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """There is no engine."""
+        """Load nothing: there is no engine."""
         yield from batches
 
 
 def create_archive() -> None:
-    """Make the archive of classes, where there is none for this Java and these jars; about 30 s."""
+    """Create the CDS archive for this Java and these jars unless there is one; takes about 30 s."""
     archive = archive_file(java_home(), jar_files())
     if archive.exists():
         return
-    log.info("noting down Java's classes, once, so that Spark starts faster")
+    log.info("creating the class data sharing archive, once, so that Spark starts faster")
     dump = archive.with_suffix(f".{os.getpid()}")
     spark = start_session(SessionSettings(dump_classes=dump))
     java = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as folder:
         run_warmup_stream(spark, Path(folder))
     spark.stop()
-    java.stdin.close()  # the sign for Java to end
+    java.stdin.close()  # makes the JVM exit
     java.wait()
-    if dump.exists() and dump.stat().st_size > _ENOUGH:
+    if dump.exists() and dump.stat().st_size > _MIN_ARCHIVE_BYTES:
         dump.replace(archive)
     else:
         dump.unlink(missing_ok=True)
-        log.info("this Java keeps no archive of classes: Spark starts as it does without")
+        log.info("this Java wrote no class data sharing archive: Spark starts without one")
 
 
 def run_warmup_stream(spark: SparkSession, folder: Path) -> None:
-    """Run a stream over a file into a new lake, then over the next, with the first replaced."""
+    """Stream one file into a new lake, then a second one with the first replaced."""
     lake, source = Lake.at(str(folder / "lake")), Source.at(str(folder / "images"))
-    extractor = ModelInfo(
+    model_info = ModelInfo(
         **{field.name: _VALUES.get(field.name, "") for field in fields(ModelInfo)}
     )
-    create_tables(spark, lake, extractor.width)
+    create_tables(spark, lake, model_info.width)
     featurizer = StubFeaturizer(
-        extractor, "none", spark.sparkContext.broadcast(b""), DecodeSettings()
+        model_info, "none", spark.sparkContext.broadcast(b""), DecodeSettings()
     )
     start_workers(spark, featurizer)
     image = folder / "images" / "label" / "0.jpg"
@@ -106,13 +104,13 @@ def run_warmup_stream(spark: SparkSession, folder: Path) -> None:
         image.with_name(f"{len(content)}.jpg").write_bytes(content)
         batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
         settings = IngestSettings(once=True, settle=0)
-        Run(source, batch, settings, lambda result, summary: None).until(threading.Event())
+        StreamingRun(source, batch, settings, lambda result, summary: None).run(threading.Event())
 
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s")
     logging.getLogger("streaming").setLevel(logging.INFO)
-    # Not as __main__, which the workers could not import.
-    from streaming.ingest import warmup as rehearsal
+    # Not from __main__, which the workers cannot import.
+    from streaming.ingest import warmup
 
-    rehearsal.create_archive()
+    warmup.create_archive()

@@ -39,5 +39,5 @@ def mirror(
             gone.why_kept,
         )
         return 0, len(gone.paths)
-    drop_rows(batch.spark, batch.lake, batch.known, gone.paths, "removed")
+    drop_rows(batch.spark, batch.lake, batch.image_index, gone.paths, "removed")
     return len(gone.paths), 0

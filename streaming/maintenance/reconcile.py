@@ -135,21 +135,21 @@ def mend(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSO
     """
     source, batch = Source(arguments["source"]), context.batch
     limit = arguments.get("limit", REMOVED_AT_MOST)
-    found = compare(context.lake, source, batch.known, hashes=False, limit=limit)
+    found = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
     new = found.missing + found.changed
     others = set(arguments.get("rewritten", ())) - {file.path for file in new}
     found = replace(found, rewritten=look_at(StoredFile(path, 0, 0) for path in sorted(others)))
     outcomes = Counter[str]()
     files = new + found.rewritten
     if files:
-        with batch.known.doubting(found.rewritten):
+        with batch.image_index.doubting(found.rewritten):
             results = context.take(files)
         for result in results:
             outcomes += result.outcomes
             if result.unread:
                 raise TransientError(result.unread[0])
     removed = [] if found.gone.why_kept else found.gone.paths
-    drop_rows(context.spark, context.lake, batch.known, removed, "removed")
+    drop_rows(context.spark, context.lake, batch.image_index, removed, "removed")
     return found.as_json() | {
         "featurized": outcomes[Outcome.FEATURES],
         "quarantined": outcomes[Outcome.QUARANTINE],

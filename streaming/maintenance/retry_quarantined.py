@@ -45,7 +45,7 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
     files = look_at(rows)
     outcomes, reasons = Counter[str](), Counter[str]()
     if files:
-        with context.batch.known.doubting(files):
+        with context.batch.image_index.doubting(files):
             results = context.take(files)
         for result in results:
             outcomes += result.outcomes

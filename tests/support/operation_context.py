@@ -14,6 +14,7 @@ from streaming.lake.layout import Lake
 from streaming.maintenance.context import OperationContext
 from streaming.model.store import find_model, read_model
 from streaming.sources.listing import Source
+from support.microbatch import process
 
 
 def open_context(
@@ -33,7 +34,7 @@ def open_context(
         spark,
         Source.at(source),
         open_microbatch=lambda: batch,
-        take_files=lambda batch, files: [batch.process(files)],
+        take_files=lambda batch, files: [process(batch, files)],
         known=known,
     )
 
@@ -41,5 +42,5 @@ def open_context(
 def take_all(context: OperationContext) -> None:
     """Bring every image of the source into the lake."""
     assert context.source
-    files = list(context.batch.known.missing_or_changed(context.source.images()))
-    context.batch.process(files)
+    files = list(context.batch.image_index.missing_or_changed(context.source.images()))
+    process(context.batch, files)

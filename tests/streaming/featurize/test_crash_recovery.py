@@ -26,6 +26,7 @@ from streaming.model.store import find_model, read_model
 from streaming.storage.interface import StoredFile
 from support.image_files import scan_bomb
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
+from support.microbatch import process
 from support.worker_processes import workers
 
 pytestmark = pytest.mark.spark
@@ -65,7 +66,7 @@ def test_a_worker_killed_by_the_system_costs_no_image(
     os.mkfifo(pipe)
     files.append(StoredFile(f"file:{pipe}", len(jpeg(9)), files[0].modified_ms))
     with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(batch.process, files)
+        result = pool.submit(process, batch, files)
         with pipe.open("wb"):
             killed = set(workers())
             for worker in killed:

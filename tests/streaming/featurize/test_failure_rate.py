@@ -36,7 +36,7 @@ def part(good: int, bad: int, again: int = 0, gone: int = 0) -> ComputedPart:
 
 def passes(rate: FailureRate, computed: ComputedPart) -> bool:
     try:
-        rate.judge(computed)
+        rate.check(computed)
     except FailureRateExceeded:
         return False
     return True
@@ -100,7 +100,7 @@ def test_nothing_is_accepted_after_a_refusal() -> None:
 
 def test_the_line_tells_how_many_of_how_many_and_why_and_how_to_go_on() -> None:
     with pytest.raises(FailureRateExceeded) as told:
-        FailureRate(0.25).judge(part(100, 300))
+        FailureRate(0.25).check(part(100, 300))
     line = str(told.value)
     for words in ("300 of the last 400", "--max-failure-rate 0.25", "300 truncated", "/399.jpg"):
         assert words in line

@@ -37,6 +37,7 @@ from support.lakes import (
     version,
     versions,
 )
+from support.microbatch import process
 
 pytestmark = pytest.mark.spark
 
@@ -71,10 +72,10 @@ def txn(location: str) -> dict[str, Any] | None:
 
 def test_a_replay_of_a_finished_batch_changes_nothing(micro: MicroBatch, tmp_path: Path) -> None:
     files = put_all(tmp_path, {**photos("Fig", range(3)), "Fig/bad.jpg": GARBAGE})
-    first = micro.process(files, BatchId("query-1", 0))
+    first = process(micro, files, BatchId("query-1", 0))
     assert (first.written, first.skipped) == (4, 0)
     before = versions(micro.lake)
-    replay = micro.process(files, BatchId("query-1", 0))
+    replay = process(micro, files, BatchId("query-1", 0))
     assert (replay.written, replay.skipped) == (0, 4)
     assert versions(micro.lake) == before
     assert tables(micro, tmp_path) == (sorted(photos("Fig", range(3))), ["Fig/bad.jpg"])
@@ -84,9 +85,9 @@ def test_another_checkpoint_doubles_nothing_and_none_of_its_batches_is_ignored(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
     files = put_all(tmp_path, photos("Fig", range(2)))
-    micro.process(files, BatchId("query-2", 0))
+    process(micro, files, BatchId("query-2", 0))
     files += put_all(tmp_path, {"Fig/new.jpg": jpeg(5), "Fig/bad.jpg": GARBAGE})
-    result = micro.process(files, BatchId("query-3", 0))
+    result = process(micro, files, BatchId("query-3", 0))
     assert (result.written, result.skipped) == (2, 2)
     names = sorted([*photos("Fig", range(2)), "Fig/new.jpg"])
     assert tables(micro, tmp_path) == (names, ["Fig/bad.jpg"])
@@ -114,15 +115,15 @@ def test_an_image_whose_verdict_changes_between_two_attempts_is_in_one_table(
 ) -> None:
     names = {"Fig/bad.jpg": GARBAGE, "Fig/good.jpg": jpeg(1), "Fig/turns.jpg": jpeg(2)}
     with pytest.raises(Killed):
-        micro.process(put_all(tmp_path, names), BatchId("query-4", 5))
+        process(micro, put_all(tmp_path, names), BatchId("query-4", 5))
     killed_before_features.undo()
     assert tables(micro, tmp_path) == ([], ["Fig/bad.jpg"])
     assert txn(micro.lake.quarantine) == {"id": "pomona/query-4", "version": 5}
 
     files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/turns.jpg": GARBAGE})
     files.append(StoredFile(*listed(micro, tmp_path / "Fig" / "bad.jpg")))
-    restarted = dataclasses.replace(micro, known=ImageIndex.load(micro.lake))
-    result = restarted.process(files, BatchId("query-4", 5))
+    restarted = dataclasses.replace(micro, image_index=ImageIndex.load(micro.lake))
+    result = process(restarted, files, BatchId("query-4", 5))
     assert (result.written, result.skipped) == (2, 1)
     assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg", "Fig/turns.jpg"])
 
@@ -136,10 +137,10 @@ def listed(micro: MicroBatch, file: Path) -> tuple[str, int, int]:
 def test_a_replaced_image_is_merged_under_the_batchs_key_with_its_attempts_counted(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
-    micro.process(put_all(tmp_path, {"Fig/a.jpg": jpeg(1), "Fig/b.jpg": GARBAGE}))
+    process(micro, put_all(tmp_path, {"Fig/a.jpg": jpeg(1), "Fig/b.jpg": GARBAGE}))
     files = [put(tmp_path / "Fig" / "a.jpg", jpeg(2), 1e9), put(tmp_path / "Fig" / "c.jpg", jpeg())]
     files.append(put(tmp_path / "Fig" / "b.jpg", GARBAGE + b"!", 1e9))
-    result = micro.process(files, BatchId("query-5", 3))
+    result = process(micro, files, BatchId("query-5", 3))
     assert result.replaced == 2
     assert tables(micro, tmp_path) == (["Fig/a.jpg", "Fig/c.jpg"], ["Fig/b.jpg"])
     for location in (micro.lake.features, micro.lake.quarantine):
@@ -197,7 +198,7 @@ def test_what_is_gone_or_changing_leaves_no_trace_in_the_lake(
     changing = put(tmp_path / "Fig" / "a.jpg", jpeg())
     changing = StoredFile(changing.path, changing.length - 1, changing.modified_ms)
     gone = StoredFile(f"file:{tmp_path}/Fig/gone.jpg", 5, 0)
-    result = micro.process([changing, gone], BatchId("query-8", 0))
+    result = process(micro, [changing, gone], BatchId("query-8", 0))
     assert result.outcomes == {"changing": 1, "deleted": 1}
     assert result.changing == (changing.path,)
     assert versions(micro.lake) == before
@@ -213,12 +214,12 @@ def test_a_fault_that_stays_is_no_verdict_and_does_not_keep_the_others_out(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
     broken = unreadable(tmp_path / "folder.jpg")
-    result = micro.process([put(tmp_path / "Fig" / "a.jpg", jpeg()), broken])
+    result = process(micro, [put(tmp_path / "Fig" / "a.jpg", jpeg()), broken])
     assert result.unread[0].startswith(broken.path)
     assert "Is a directory" in result.unread[0]
     assert result.retries > 0
     assert tables(micro, tmp_path) == (["Fig/a.jpg"], [])
-    assert not micro.known.held([broken])
+    assert not micro.image_index.held([broken])
 
 
 def test_a_storage_that_is_out_of_order_fails_the_batch_in_one_line(
@@ -227,6 +228,6 @@ def test_a_storage_that_is_out_of_order_fails_the_batch_in_one_line(
     before = versions(micro.lake)
     files = [unreadable(tmp_path / f"{number}.jpg") for number in range(20)]
     with pytest.raises(Exception, match="Is a directory") as failed:
-        micro.process(files)
+        process(micro, files)
     assert str(translate_exception(failed.value)).startswith(f"file:{tmp_path}/")
     assert versions(micro.lake) == before

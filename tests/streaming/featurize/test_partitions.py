@@ -70,12 +70,12 @@ def test_there_are_as_many_shares_as_keep_cores_or_gpus_busy(
     monkeypatch.setattr(gpu, "count", lambda: 2)
     unused: Any = None
     batch = MicroBatch(spark("local[8]"), unused, featurizer(device), unused, {})
-    assert batch._shares(count) == shares
+    assert batch._partition_count(count) == shares
 
 
 def test_every_image_is_in_one_share_and_each_share_has_some_of_all() -> None:
     tasks = [(StoredFile(f"file:/x/{number}.jpg", 1, 0), 1) for number in range(10)]
-    dealt = Partitions.round_robin(featurizer(), tasks, 3).shares
+    dealt = Partitions.round_robin(featurizer(), tasks, 3).partitions
     assert [len(share) for share in dealt] == [4, 3, 3]
     assert {task for share in dealt for task in share} == set(tasks)
     assert list(dealt[1]) == tasks[1::3]

@@ -99,7 +99,7 @@ class Recorder:
         return BatchResult(key, 0.0, skipped=len(computed.files))
 
 
-def overlap(
+def scheduler(
     batch: Recorder, stopped: Callable[[], bool] = lambda: False, size: int = 2
 ) -> PartScheduler:
     return PartScheduler(batch, size, stopped, FailureRate(0.5))  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def overlap(
 
 def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:
     batch = Recorder(lambda first: time.sleep(0.02 if first % 4 else 0))
-    results = list(overlap(batch, size=3).take(FILES, KEY))
+    results = list(scheduler(batch, size=3).process(FILES, KEY))
     assert [event for event in batch.events if "commit" in event] == [
         f"commit {first}" for first in (0, 3, 6, 8, 9)
     ]
@@ -115,14 +115,14 @@ def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:
         ("query", 3, part) for part in range(5)
     ]
     assert [result.skipped for result in results] == [3, 3, 2, 1, 1]  # little is left at the end
-    assert [result.skipped for result in overlap(batch, size=100).take(FILES, KEY)] == [10]
-    assert list(overlap(batch).take([], KEY)) == []
+    assert [result.skipped for result in scheduler(batch, size=100).process(FILES, KEY)] == [10]
+    assert list(scheduler(batch).process([], KEY)) == []
 
 
 def test_a_part_is_computed_while_the_one_before_still_is() -> None:
     together = threading.Barrier(2, timeout=10)
     batch = Recorder(lambda first: together.wait() and None if first in (0, 2) else None)
-    assert len(list(overlap(batch).take(FILES[:4], KEY))) == 3
+    assert len(list(scheduler(batch).process(FILES[:4], KEY))) == 3
 
 
 def test_spark_is_given_the_parts_in_their_order() -> None:
@@ -135,17 +135,17 @@ def test_spark_is_given_the_parts_in_their_order() -> None:
             time.sleep(0.2)  # the first part's thread; the second's would overtake it
 
     batch.context.addJobTag = hesitate  # type: ignore[method-assign]
-    assert len(list(overlap(batch).take(FILES[:4], KEY))) == 3
+    assert len(list(scheduler(batch).process(FILES[:4], KEY))) == 3
     assert [event for event in batch.events if "compute" in event][:2] == ["compute 0", "compute 2"]
 
 
 def test_files_that_are_expected_are_begun_with_before_they_come() -> None:
     begun = threading.Event()
     batch = Recorder(lambda first: begun.set())
-    ahead = overlap(batch, size=4)
-    ahead.ahead(FILES[3:9])
+    pipelined = scheduler(batch, size=4)
+    pipelined.prefetch(FILES[3:9])
     assert begun.wait(10)
-    results = list(ahead.take(FILES[1:], KEY))
+    results = list(pipelined.process(FILES[1:], KEY))
     assert [result.skipped for result in results] == [4, 3, 1, 1]
     assert [event for event in batch.events if "compute" in event][:2] == ["compute 3", "compute 1"]
     assert batch.keys[0].part == 0
@@ -155,11 +155,11 @@ def test_files_that_are_expected_are_begun_with_before_they_come() -> None:
 def test_what_was_begun_and_does_not_come_is_given_up() -> None:
     batch = Recorder(lambda first: None)
     for end in ("another list", "the end"):
-        ahead = overlap(batch, size=4)
-        ahead.ahead(FILES[:3])
+        pipelined = scheduler(batch, size=4)
+        pipelined.prefetch(FILES[:3])
         if end == "another list":
-            assert [result.skipped for result in ahead.take(FILES[1:5], KEY)] == [4]
-        ahead.close()
+            assert [result.skipped for result in pipelined.process(FILES[1:5], KEY)] == [4]
+        pipelined.close()
     assert len(batch.context.given_up) == 2
     assert "commit 0" not in batch.events
 
@@ -175,12 +175,12 @@ def test_a_gpu_computes_one_part_at_a_time() -> None:
 
     batch = Recorder(computing)
     batch.device = "cuda"
-    assert len(list(overlap(batch).take(FILES, KEY))) == 6
+    assert len(list(scheduler(batch).process(FILES, KEY))) == 6
 
 
 def test_no_more_than_two_parts_run_ahead_of_the_commits() -> None:
     batch = Recorder()
-    for number, _ in enumerate(overlap(batch).take(FILES, KEY)):
+    for number, _ in enumerate(scheduler(batch).process(FILES, KEY)):
         begun = sum("compute" in event for event in batch.events)
         assert begun <= number + 3
 
@@ -188,7 +188,7 @@ def test_no_more_than_two_parts_run_ahead_of_the_commits() -> None:
 def test_seconds_tell_how_long_all_took_not_how_long_each_took_beside_the_others() -> None:
     batch = Recorder(lambda first: time.sleep(0.2))
     started = time.monotonic()
-    results = list(overlap(batch).take(FILES, KEY))
+    results = list(scheduler(batch).process(FILES, KEY))
     passed = time.monotonic() - started
     assert sum(result.seconds for result in results) == pytest.approx(passed, abs=0.05)
 
@@ -204,7 +204,7 @@ def test_a_stop_gives_up_what_is_being_computed_and_leaves_the_rest() -> None:
     batch = Recorder(computing)
     done = []
     with pytest.raises(StopRequested):
-        for result in overlap(batch, stop.is_set).take(FILES, KEY):
+        for result in scheduler(batch, stop.is_set).process(FILES, KEY):
             done.append(result)
             stop.set()
     assert [event for event in batch.events if "commit" in event] == ["commit 0"]
@@ -214,7 +214,7 @@ def test_a_stop_gives_up_what_is_being_computed_and_leaves_the_rest() -> None:
 def test_a_stop_after_the_last_part_is_no_interruption() -> None:
     stop = threading.Event()
     results = []
-    for result in overlap(Recorder(), stop.is_set, size=10).take(FILES, KEY):
+    for result in scheduler(Recorder(), stop.is_set, size=10).process(FILES, KEY):
         results.append(result)
         stop.set()
     assert len(results) == 1
@@ -227,6 +227,6 @@ def test_a_fault_ends_it_and_what_was_computed_before_is_committed() -> None:
 
     batch = Recorder(computing)
     with pytest.raises(PySparkException, match="broken"):
-        list(overlap(batch).take(FILES, KEY))
+        list(scheduler(batch).process(FILES, KEY))
     assert "commit 0" in batch.events
     assert "commit 2" not in batch.events

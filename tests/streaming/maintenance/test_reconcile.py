@@ -38,7 +38,7 @@ def compared(context: OperationContext, **options: Any) -> dict[str, Any]:
     """What `compare` finds, by the files' names."""
     assert context.source
     options = {"hashes": False, "limit": 0.5} | options
-    found = compare(context.lake, context.source, context.batch.known, **options).as_json()
+    found = compare(context.lake, context.source, context.batch.image_index, **options).as_json()
     return {
         key: [path.rsplit("/", 1)[1] for path in value] if isinstance(value, list) else value
         for key, value in found.items()
