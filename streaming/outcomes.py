@@ -9,34 +9,34 @@ from enum import StrEnum
 class Reason(enum.StrEnum):
     """Why an image is in quarantine; the closed set."""
 
-    #: The file has no bytes: an upload that never began, or a placeholder.
+    #: The file is empty: an upload that never started, or a placeholder.
     EMPTY = "empty"
-    #: The bytes begin like no known image format: a text or an error page with an image's name.
+    #: The first bytes match no known image format, as with a text or an HTML error page with an image suffix.
     UNIDENTIFIED = "unidentified"
-    #: A known format that stops before its end: an upload that was cut short; send it again.
+    #: A known format that ends too early: an interrupted upload; upload it again.
     TRUNCATED = "truncated"
-    #: A known format whose content contradicts itself, or a variant that Pillow does not read.
+    #: A known format with inconsistent content, or a variant that Pillow cannot read.
     CORRUPT = "corrupt"
-    #: Width times height is over the limit: a decompression bomb, or a scan to be scaled down.
+    #: Width x height exceeds the limit: a decompression bomb, or a scan that must be scaled down.
     TOO_MANY_PIXELS = "too_many_pixels"
-    #: The file is longer than the limit; it was not looked into.
+    #: The file is longer than the limit; it was not read.
     TOO_MANY_BYTES = "too_many_bytes"
-    #: The storage refuses to hand the file out: permissions, an archived object (reader only).
+    #: The storage denies access: permissions, or an archived object (reader only).
     ACCESS_DENIED = "access_denied"
-    #: It killed the process that decoded it, twice, the second time alone: a hang, a crash, out of memory.
+    #: Decoding killed its process twice, the second time with no other image: a hang, a crash, out of memory.
     CRASHED_WORKER = "crashed_worker"
 
 
 class Outcome(StrEnum):
-    """What became of one image in one attempt."""
+    """The outcome of one image in one attempt."""
 
     FEATURES = "features"
     QUARANTINE = "quarantine"
-    #: Its size is not the listed one, or it is broken and young: still being written; taken later.
+    #: The size differs from the listed one, or it is undecodable and recently modified; it is checked again later.
     CHANGING = "changing"
-    #: Deleted between listing and reading: reported, and no failure.
+    #: Deleted between listing and reading: reported, not a failure.
     DELETED = "deleted"
-    #: Ended the process that decoded it: to be taken once more, alone; never what becomes of an image in the end.
+    #: Killed the process that decoded it: retried in a process of its own; never a final outcome.
     CRASHED = "crashed"
-    #: A fault that stayed: no verdict on the image; the micro-batch fails when the others have been written.
+    #: Reading failed until the retry timeout. The micro-batch fails after all other images are written.
     UNREAD = "unread"

@@ -15,35 +15,35 @@ from streaming.storage.open import open_storage
 log = logging.getLogger(__name__)
 
 _ENTRY = re.compile(r"(?P<log>offsets|commits|sources/\d+)/(?P<number>\d+)(?P<compact>\.compact)?")
-# What Hadoop says where a file is not what was noted of it.
+# Hadoop's message if a file does not match its checksum.
 _CHECKSUM = re.compile(r"Checksum error: (?:file:)?(\S+)")
-# What Spark says where only it can see the damage; each would end every later run.
-_TOLD = {
-    # A log that holds no entry, only a part of its first.
-    "CHECKPOINT_LOCATION_NOT_EMPTY": "its first entry was not finished",
-    # An entry's checksum stood there before it: nobody else writes, since this process holds the lake.
-    "Multiple streaming queries are concurrently using": "an entry could not be put in place",
-    # What the plan of a batch names is in no log of its source.
+# Spark's messages for damage that the files do not show; each would fail every later run.
+_MESSAGES = {
+    # A log that holds only a part of its first entry.
+    "CHECKPOINT_LOCATION_NOT_EMPTY": "its first entry is incomplete",
+    # An entry's checksum file existed before it. There is no other writer: this process holds the lease.
+    "Multiple streaming queries are concurrently using": "an entry could not be renamed into place",
+    # The plan of a batch names an entry that is not in the log of its source.
     r"\bbatch \d+ doesn't exist": "the log of the source lacks an entry",
 }
 
 
 def find_damage(lake: Lake, error: BaseException) -> str | None:
-    """What is wrong with the checkpoint of a query that ended by itself.
+    """Describe the damage to the checkpoint of a query that failed.
 
-    Spark's own words for it differ from file to file and from version to version, so the files are looked at:
-    ``metadata``, and the numbered entries of each log, a line that tells their version and then JSON.
+    Spark's messages differ between files and between versions, so the files are read: ``metadata``, and the
+    numbered entries of each log, which are a line with their version and then lines of JSON.
 
     Parameters
     ----------
     lake : Lake
     error : BaseException
-        What ended the query.
+        The error that ended the query.
 
     Returns
     -------
     str or None
-        None where the checkpoint is not to blame.
+        None if the checkpoint did not cause the error.
     """
     storage = open_storage(lake.root)
     prefix = f"{lake.checkpoint}/"
@@ -52,28 +52,28 @@ def find_damage(lake: Lake, error: BaseException) -> str | None:
     if entries and "metadata" not in names:
         return "its metadata is missing"
     for name in sorted(entries.keys() | names & {"metadata"}):
-        if not _is_whole(name, storage.read(prefix + name)):
-            return f"{name} is not whole"
+        if not _is_complete(name, storage.read(prefix + name)):
+            return f"{name} is incomplete"
     missing = _missing(entries.values(), names)
     if missing:
         return f"{missing} is missing"
-    for words, damage in _TOLD.items():
-        if re.search(words, str(error)):
+    for pattern, damage in _MESSAGES.items():
+        if re.search(pattern, str(error)):
             return damage
     checksum = _CHECKSUM.search(str(error))
-    return f"{checksum[1]} is not as it was written" if checksum else None
+    return f"{checksum[1]} does not match its checksum" if checksum else None
 
 
 def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
-    """Move a damaged checkpoint out of the way, with a warning; the next query begins one, with an id of its own.
+    """Rename a damaged checkpoint, with a warning; the next query starts a new one with a new query id.
 
-    Nothing is lost with it: the source is listed again, and what the tables hold is left alone.
+    No data is lost: the source is listed again, and images that the tables hold unchanged are skipped.
 
     Parameters
     ----------
     lake : Lake
     error : BaseException
-        What ended the query.
+        The error that ended the query.
 
     Returns
     -------
@@ -95,29 +95,31 @@ def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
 
 
 def _missing(entries: Iterable[re.Match[str]], names: set[str]) -> str | None:
-    """The first entry that must have been there: before others, or beside its checksum."""
+    """Return the first entry that is missing: before later entries, or beside its checksum file."""
     logs: dict[str, set[int]] = defaultdict(set)
-    since: dict[str, int] = defaultdict(int)  # a compact entry stands for all before it
+    since: dict[str, int] = defaultdict(int)  # a compact entry replaces all before it
     for found in entries:
-        of, number = found["log"], int(found["number"])
-        logs[of].add(number)
+        log_name, number = found["log"], int(found["number"])
+        logs[log_name].add(number)
         if found["compact"]:
-            since[of] = max(since[of], number)
-    for of in ("offsets", *logs):
-        planned = logs[of] | logs["commits"] if of == "offsets" else logs[of]
-        first = since[of] if of.startswith("sources") else min(planned, default=0)
-        gone = set(range(first, max(planned, default=-1) + 1)) - logs[of]
-        if gone:
-            return f"{of}/{min(gone)}"
+            since[log_name] = max(since[log_name], number)
+    for log_name in ("offsets", *logs):
+        planned = logs[log_name]
+        if log_name == "offsets":
+            planned = planned | logs["commits"]
+        first = since[log_name] if log_name.startswith("sources") else min(planned, default=0)
+        missing = set(range(first, max(planned, default=-1) + 1)) - logs[log_name]
+        if missing:
+            return f"{log_name}/{min(missing)}"
     for name in sorted(names):
-        whole = re.sub(r"\.(\d+(?:\.compact)?)\.crc$", r"\1", name)
-        if whole not in names:
-            return whole
+        entry = re.sub(r"\.(\d+(?:\.compact)?)\.crc$", r"\1", name)
+        if entry not in names:
+            return entry
     return None
 
 
-def _is_whole(name: str, content: bytes) -> bool:
-    """Whether a file of the checkpoint ends where it should; ``-`` stands for a source without an offset."""
+def _is_complete(name: str, content: bytes) -> bool:
+    """Return whether a checkpoint file is complete; ``-`` stands for a source without an offset."""
     version, *lines = content.split(b"\n") if name != "metadata" else (b"v1", content)
     if not re.fullmatch(rb"v\d+", version) or (not lines and not name.startswith("sources")):
         return False

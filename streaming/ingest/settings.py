@@ -1,4 +1,4 @@
-"""Settings and summary of an ingestion, as two dataclasses."""
+"""Settings and summary of an ingestion."""
 
 from __future__ import annotations
 
@@ -18,57 +18,56 @@ from streaming.maintenance.missing_images import REMOVED_AT_MOST
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, supported_backends
 from streaming.storage.retry import RETRY_TIMEOUT
 
-#: Images that are computed and committed together, for each core: twenty seconds of work. Long beside what a commit
-#: costs by itself, short to wait for and to do again.
+#: Images computed and committed together, per core: twenty seconds of work. Long compared with the cost of a commit,
+#: short enough to wait for and to repeat.
 IMAGES_PER_PART_PER_CORE = 2000
-#: Images in one micro-batch of the stream, for each core; what Spark does for a micro-batch is not overlapped.
+#: Images in one micro-batch of the stream, per core; Spark's own work per micro-batch is not pipelined.
 IMAGES_PER_TRIGGER_PER_CORE = 5 * IMAGES_PER_PART_PER_CORE
 
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """Everything that can be set about an ingestion, and its defaults.
+    """Options of an ingestion and their defaults.
 
     Parameters
     ----------
     once : bool
-        Take what is there and stop, instead of waiting for more.
+        Process the existing images and stop, instead of waiting for more.
     trigger : float
         Seconds between two listings by the stream.
     max_files_per_trigger : int, optional
-        Images in one micro-batch; None is `IMAGES_PER_TRIGGER_PER_CORE` for each core.
+        Images in one micro-batch; None means `IMAGES_PER_TRIGGER_PER_CORE` per core.
     weights : str, optional
-        ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model, or is ``imagenet`` in a new lake.
+        ``imagenet``, ``random``, or a Keras ``.h5``; None keeps the lake's model; a new lake gets ``imagenet``.
     engine : str, optional
-        What runs the model, one of `streaming.model.backends.ENGINES`; None is the first that has the precision.
+        One of `streaming.model.backends.ENGINES`; None means the first that supports the precision.
     precision : str, optional
-        ``float32`` or ``bfloat16``; None keeps the lake's, or is ``float32`` in a new lake.
+        ``float32`` or ``bfloat16``; None keeps the lake's precision; a new lake gets ``float32``.
     device : str
         ``cpu``, or ``cuda`` for the GPUs of the workers.
     settle : float
-        Seconds for which a file in a folder must not have changed before it is said to be broken; objects of S3
-        appear whole.
+        Seconds for which a local file must be unmodified before it is quarantined; S3 objects appear complete.
     sweep_every : float
         Seconds between two comparisons of the listing with the tables.
     mirror : bool
-        Remove the rows of images that the source has no longer.
+        Delete the rows of images that were deleted from the source.
     remove_limit : float
-        Share of the source's rows that this may remove at once; where it would be more, it removes none.
+        Share of the source's rows that `mirror` may delete at once; if it would be more, none is deleted.
     retry_timeout : float
-        Seconds for which a read that fails is tried again; then the micro-batch fails.
+        Seconds for which failed reads are retried; then the micro-batch fails.
     max_pixels : int
-        Greatest width times height that is decoded.
+        Maximum width x height to decode; larger images are quarantined.
     one_by_one_above : int
-        Length in bytes above which a worker holds a file alone, without reading others ahead.
+        Length in bytes above which a worker reads a file alone, without prefetching others.
     max_cpu_seconds : float
-        Of the processor's time for the decoding of one image; more ends the worker, and the image is quarantined.
+        CPU time for decoding one image; more kills the worker, and the image is quarantined.
     max_failure_rate : float
-        Share of the last 200 images or more that may fail, 0 to 1; more ends the run before they are written.
+        Share of at least the last 200 images that may fail, 0 to 1; more stops the run before they are written.
 
     Raises
     ------
     UsageError
-        For a value out of its range.
+        If a value is out of range.
     """
 
     once: bool = False
@@ -89,7 +88,7 @@ class IngestSettings:
     max_failure_rate: float = MAX_FAILURE_RATE
 
     def __post_init__(self) -> None:
-        self._check_way()
+        self._check_backend()
         for name, least in (
             ("max_files_per_trigger", 1),
             ("max_pixels", 1),
@@ -110,46 +109,46 @@ class IngestSettings:
         if self.remove_limit > 1:
             raise UsageError(f"--remove-limit is {self.remove_limit}: it must be 0 to 1")
 
-    def _check_way(self) -> None:
+    def _check_backend(self) -> None:
         for name, known in (("engine", ENGINES), ("precision", PRECISIONS), ("device", DEVICES)):
             value = getattr(self, name)
             if value is not None and value not in known:
                 choices = " or ".join((", ".join(known[:-1]), known[-1]))
                 raise UsageError(f"{name} {value!r} is not known: choose {choices}")
         if not supported_backends(self.engine, self.device, self.precision):
-            asked = {"engine": self.engine, "device": self.device, "precision": self.precision}
-            words = " ".join(f"--{name} {word}" for name, word in asked.items() if word)
-            there = "; ".join(" ".join(way) for way in TOLERANCES)
-            raise UsageError(f"{words}: these do not go together; what there is: {there}")
+            given = {"engine": self.engine, "device": self.device, "precision": self.precision}
+            options = " ".join(f"--{name} {value}" for name, value in given.items() if value)
+            supported = "; ".join(" ".join(backend) for backend in TOLERANCES)
+            raise UsageError(f"{options}: unsupported combination; supported are: {supported}")
 
 
 @dataclass
 class IngestSummary:
-    """What one run did, all its micro-batches together.
+    """Totals over all micro-batches of one run.
 
     Attributes
     ----------
     outcomes, reasons : Counter
-        Images by outcome, and those in quarantine by reason.
+        Images by outcome, and quarantined images by reason.
     replaced : int
         Images whose earlier row was replaced.
     removed, skipped_deletions : int
-        Rows that were removed because their images are gone, and such as were kept for safety.
+        Rows of deleted images: deleted, and kept for safety.
     batches : int
         Micro-batches that wrote something.
     retries : Counter
-        What had failed and was tried again: ``reads`` of images, ``listings`` and other requests of the driver,
-        ``tables`` (Spark's requests to S3).
+        Retried operations: ``reads`` of images, ``listings`` and other requests of the driver, ``tables`` (Spark's
+        requests to S3).
     waiting : int
-        Images that were listed and are in no table yet.
+        Listed images that are in no table yet.
     ignored : int
-        Files that are no images by their name.
+        Files whose name has no image suffix.
     seconds : float
         From the first trigger to the end.
     busy : float
-        Seconds of that in which micro-batches were under way.
+        Seconds of these in which micro-batches were processed.
     first_trigger_at, last_row_at : float
-        When the stream began, and when the last rows were committed; seconds since 1970.
+        Start of the stream and time of the last commit, in seconds since 1970.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -167,7 +166,7 @@ class IngestSummary:
     last_row_at: float = 0.0
 
     def add(self, result: BatchResult) -> None:
-        """Count one micro-batch in."""
+        """Add the result of one micro-batch."""
         self.outcomes += result.outcomes
         self.reasons += result.reasons
         self.replaced += result.replaced
@@ -179,5 +178,5 @@ class IngestSummary:
         self.waiting = max(0, self.waiting - result.written)
 
 
-#: Called after each micro-batch with its result and the sum so far.
+#: Called after each micro-batch with its result and the summary so far.
 BatchCallback = Callable[[BatchResult, IngestSummary], None]

@@ -98,7 +98,7 @@ WRONG_WORDS = [
     ("ingest photos lake --device tpu", "cpu or cuda"),
     ("ingest photos lake --engine tensorflow --precision bfloat16", "openvino cpu bfloat16"),
     ("ingest photos lake --device cuda --engine openvino", "onnxruntime cuda float32"),
-    ("ingest photos lake --device cuda --precision bfloat16", "do not go together"),
+    ("ingest photos lake --device cuda --precision bfloat16", "unsupported combination"),
     ("ingest gs://fruits lake", "gs:"),
     ("ingest photos hdfs://lake", "hdfs:"),
     ("ingest s3:// lake", "bucket"),

@@ -127,10 +127,10 @@ WHOLE = {
     ("changes", "damage"),
     [
         ({}, None),
-        ({"commits/0": b'v1\n{"next'}, "commits/0 is not whole"),
-        ({"offsets/1": b""}, "offsets/1 is not whole"),
-        ({"offsets/1": b"v1"}, "offsets/1 is not whole"),
-        ({"metadata": b""}, "metadata is not whole"),
+        ({"commits/0": b'v1\n{"next'}, "commits/0 is incomplete"),
+        ({"offsets/1": b""}, "offsets/1 is incomplete"),
+        ({"offsets/1": b"v1"}, "offsets/1 is incomplete"),
+        ({"metadata": b""}, "metadata is incomplete"),
         ({"metadata": None}, "its metadata is missing"),
         ({"offsets/1": None, "commits/1": b"v1\n{}"}, "offsets/1 is missing"),
         ({"offsets/0": None, "offsets/1": None}, "offsets/0 is missing"),
@@ -152,8 +152,8 @@ def test_damage_is_found_and_named(
     ("words", "damage"),
     [
         ("batch 2 doesn't exist", "the log of the source lacks an entry"),
-        ("Multiple streaming queries are concurrently using file:/lake/c", "put in place"),
-        ("[STATE_STORE_CHECKPOINT_LOCATION_NOT_EMPTY] …", "first entry was not finished"),
+        ("Multiple streaming queries are concurrently using file:/lake/c", "renamed into place"),
+        ("[STATE_STORE_CHECKPOINT_LOCATION_NOT_EMPTY] …", "first entry is incomplete"),
         ("the bucket fruits doesn't exist", None),
     ],
 )
@@ -164,5 +164,5 @@ def test_what_spark_says_of_damage_is_heard(words: str, damage: str | None, tmp_
 
 def test_what_hadoop_says_of_a_checksum_is_heard(tmp_path: Path) -> None:
     error = RuntimeError("Checksum error: file:/lake/checkpoints/ingest/offsets/3 at 0")
-    damage = "/lake/checkpoints/ingest/offsets/3 is not as it was written"
+    damage = "/lake/checkpoints/ingest/offsets/3 does not match its checksum"
     assert find_damage(Lake.at(str(tmp_path)), error) == damage
