@@ -56,7 +56,7 @@ class FailureRate:
             listed = ", ".join(f"{count} {reason}" for reason, count in reasons)
             self._error = FailureRateExceeded(
                 f"{failed:,} of the last {images:,} images could not be featurized, more than "
-                f"--max-failure-rate {self._limit:g} allows: look at what is delivered ({listed}, such as "
+                f"--max-failure-rate {self._limit:g} allows: check the source ({listed}, for example "
                 f"{bad[-1].path}); none of these {len(first):,} was written and nothing is lost; to have them "
                 "in quarantine, run again with --max-failure-rate 1"
             )

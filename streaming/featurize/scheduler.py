@@ -177,7 +177,7 @@ class PartScheduler:
         context = self._batch.spark.sparkContext
         context.addJobTag(_TAG)
         context.setJobGroup(jobs, "featurize images")
-        # A pool of their own takes jobs in their order; Spark's default one would finish all parts at the end.
+        # A FIFO pool of their own runs jobs in order; with Spark's default pool all parts would finish at the end.
         context.setLocalProperty("spark.scheduler.pool", "computing")
         # Spark orders jobs by arrival; without the wait, the two threads would race.
         while before and not before.computed.done() and not self._has_reached_spark(before):

@@ -28,14 +28,14 @@ from streaming.storage.open import open_storage
 
 _POLL = 0.5  # seconds
 _RECENT = 100  # commits
-_SETTLE_TIMEOUT = 3600.0  # seconds: a request waits for the micro-batch under way
+_ANSWER_TIMEOUT = 3600.0  # seconds: a request waits for the current micro-batch
 
 
 def submit_and_wait(
     lake: Lake,
     request: Request,
     settings: IngestSettings | None = None,
-    timeout: float = _SETTLE_TIMEOUT,
+    timeout: float = _ANSWER_TIMEOUT,
 ) -> dict[str, JSON]:
     """Submit a request and wait for its result.
 

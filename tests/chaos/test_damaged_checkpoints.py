@@ -1,4 +1,4 @@
-"""Every file of a checkpoint, damaged in every way: the next run takes what is new, and no row is lost or doubled."""
+"""Tests for every kind of damage to every checkpoint file: the next run loses and duplicates no row."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def takes_the_rest(source: Path, lake: Lake) -> None:
 @pytest.mark.parametrize("checksum", ["stays", "goes"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is(
+def test_damaged_checkpoint_file_loses_no_row(
     story: tuple[Path, Lake], name: str, way: Callable[[Path], None], checksum: str
 ) -> None:
     file = local_path(story[1].checkpoint) / name
@@ -89,6 +89,6 @@ def test_a_file_is(
 
 
 @pytest.mark.parametrize("name", FOLDERS, ids=lambda name: name or "all of it")
-def test_a_folder_is_gone(story: tuple[Path, Lake], name: str) -> None:
+def test_missing_checkpoint_folder_loses_no_row(story: tuple[Path, Lake], name: str) -> None:
     shutil.rmtree(local_path(story[1].checkpoint) / name)
     takes_the_rest(*story)

@@ -1,4 +1,4 @@
-"""The long form of `integration/test_transient_faults`: source and lake on S3, behind a proxy that fails."""
+"""Tests for transient errors, extended: source and lake on S3 behind a proxy that injects errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows(uri: str, aws: dict[str, str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("share", "seed"), [(0.05, 1), (0.3, 2), (0.3, 3)])
-def test_all_images_arrive_once_and_none_is_in_quarantine_for_a_fault(
+def test_transient_errors_neither_lose_nor_quarantine_images(
     aws: dict[str, str], bucket: str, random_model: Path, share: float, seed: int
 ) -> None:
     upload_tree(random_model, bucket, "lake/models")

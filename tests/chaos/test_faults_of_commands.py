@@ -1,4 +1,4 @@
-"""The commands on a lake of S3, behind a proxy that fails: each gets through, and says nothing of it."""
+"""Tests for commands on an S3 lake behind a proxy that injects errors: each succeeds without output about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.s3, pytest.mark.end_to_end, pytest.mark.timeout(3600),
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_each_command_gets_through(
+def test_each_command_succeeds_despite_transient_errors(
     aws: dict[str, str], bucket: str, random_model: Path, seed: int
 ) -> None:
     s3 = boto3.client("s3")

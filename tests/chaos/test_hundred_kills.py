@@ -1,4 +1,4 @@
-"""A stream over images that keep arriving is killed again and again, its JVM and its workers with it.
+"""Tests for repeated kills of a stream with its JVM and workers, while images keep arriving.
 
 `POMONA_CHAOS_KILLS` (100) and `POMONA_CHAOS_KILLS_S3` (10) say how often, `POMONA_CHAOS_SEED` (1) at which moments.
 """

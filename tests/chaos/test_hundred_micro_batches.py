@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from support.stream_memory import micro_batches_hold_no_more_than_ten
 
 
-def test_a_hundred_micro_batches_hold_no_more_than_ten(
+def test_memory_after_a_hundred_micro_batches_equals_ten(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     micro_batches_hold_no_more_than_ten(spark, new_lake(), tmp_path, 100)

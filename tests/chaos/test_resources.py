@@ -1,4 +1,4 @@
-"""A disk that is full at whatever moment, and a Java with too little memory: one line, nothing broken, it goes on."""
+"""Tests for a full disk and a JVM out of memory: a one-line error, a consistent lake, and the next run resumes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CASES = [(where, room) for where, rooms in ROOM.items() for room in rooms]
 
 @pytest.mark.spark
 @pytest.mark.parametrize(("where", "room"), CASES)
-def test_a_disk_that_fills_up_at_some_moment(
+def test_disk_full_during_ingest(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path, where: str, room: int
 ) -> None:
     folder = new_lake()
@@ -60,9 +60,7 @@ def test_a_disk_that_fills_up_at_some_moment(
 
 
 @pytest.mark.end_to_end
-def test_a_full_disk_is_one_line_of_the_command(
-    new_lake: Callable[[], Path], tmp_path: Path
-) -> None:
+def test_full_disk_is_reported_in_one_line(new_lake: Callable[[], Path], tmp_path: Path) -> None:
     folder, source = new_lake(), tmp_path / "images"
     put_all(source, PHOTOS)
     assert program("ingest", source, folder, "--once", "--settle", "0").status == 0
@@ -77,7 +75,7 @@ def test_a_full_disk_is_one_line_of_the_command(
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("megabytes", [64, 80, 100, 120])
-def test_java_without_memory_is_one_line_and_the_next_run_goes_on(
+def test_java_out_of_memory_is_reported_and_next_run_resumes(
     new_lake: Callable[[], Path], tmp_path: Path, megabytes: int
 ) -> None:
     """Spark asks for 450 MB before it starts; told that it has them, it starts with less."""
@@ -100,7 +98,7 @@ def test_java_without_memory_is_one_line_and_the_next_run_goes_on(
 
 
 @pytest.mark.end_to_end
-def test_a_killed_java_is_one_line_and_the_next_run_goes_on(
+def test_killed_java_is_reported_and_next_run_resumes(
     new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"

@@ -1,4 +1,4 @@
-"""What a cluster runs, on one: a master and two workers, `spark-submit`, the environment's archive, S3A on a stand-in.
+"""Tests on a standalone cluster: a master, two workers, `spark-submit`, the environment archive, S3A on moto.
 
 `POMONA_CHAOS_ARCHIVE` names an archive that was made before; else one is made.
 """
@@ -97,7 +97,7 @@ def hashes(good: bool) -> dict[str, str]:
     }
 
 
-def test_ingestion_and_refit_run_there_as_the_steps_do(
+def test_ingest_and_refit_run_on_standalone_cluster(
     cluster: Cluster, place: str, stand_in: MotoServer
 ) -> None:
     done = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", "--json")
@@ -113,9 +113,7 @@ def test_ingestion_and_refit_run_there_as_the_steps_do(
     seen.expect(hashes(True), hashes(False))
 
 
-def test_a_worker_that_is_killed_during_a_micro_batch_costs_no_row(
-    cluster: Cluster, place: str, stand_in: MotoServer
-) -> None:
+def test_killed_worker_loses_no_row(cluster: Cluster, place: str, stand_in: MotoServer) -> None:
     small = ("--max-files-per-trigger", "40")
     submitted = cluster.submit(
         "ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", *small

@@ -1,4 +1,4 @@
-"""Real streams on one lake, paused at any moment and replaced: nothing lost, nothing twice, nothing overwritten.
+"""Tests for two streams on one lake, one paused at random moments: no row is lost, duplicated or overwritten.
 
 `POMONA_CHAOS_PAUSES` (8) says how often, `POMONA_CHAOS_SEED` (1) at which moments.
 """
@@ -132,9 +132,7 @@ def paths(location: str, aws: dict[str, str]) -> list[str]:
     )
 
 
-def test_a_paused_stream_on_s3_is_replaced_and_writes_nothing_when_it_wakes(
-    lake: Lake, aws: dict[str, str], tmp_path: Path
-) -> None:
+def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_path: Path) -> None:
     chance, started = random.Random(SEED), time.monotonic()
     source, arrivals, streams = f"s3://{IMAGES}", Arrivals(), []
     arrivals.start()
@@ -171,7 +169,7 @@ def test_a_paused_stream_on_s3_is_replaced_and_writes_nothing_when_it_wakes(
     print(f"{PAUSES} pauses, {len(streams)} streams, {len(names)} images, {seconds:.0f} s")
 
 
-def test_a_paused_stream_on_a_folder_keeps_the_lake_and_a_killed_one_frees_it_at_once(
+def test_paused_local_stream_keeps_lease_and_killed_one_releases_it(
     random_model: Path, tmp_path: Path
 ) -> None:
     source, root = tmp_path / "images", tmp_path / "lake"

@@ -1,4 +1,4 @@
-"""Every path that an ingestion and a refit open for writing, make, rename or delete, as the kernel sees it."""
+"""Tests for file writes: every path that an ingestion and a refit create, rename, delete or open for writing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def written(trace: str) -> set[str]:
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-def test_nothing_but_the_lake_temporary_files_and_the_cache_is_written(
+def test_only_lake_temporary_files_and_cache_are_written(
     tmp_path: Path, random_model: Path
 ) -> None:
     place = tmp_path.resolve()

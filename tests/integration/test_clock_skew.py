@@ -1,4 +1,4 @@
-"""Modification times tell of a change, and nothing else: past, future or all equal, every image is taken."""
+"""Tests for modification times: past, future or equal, every image is ingested; only a change of them matters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def at(year: int) -> float:
     return datetime(year, 1, 1, tzinfo=UTC).timestamp()
 
 
-def test_images_of_any_time_are_taken_whatever_came_before_them(
+def test_images_with_any_modification_time_are_ingested(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"
@@ -52,7 +52,7 @@ def test_images_of_any_time_are_taken_whatever_came_before_them(
     assert ingest(str(source), lake.root, ONCE).outcomes == {}
 
 
-def test_a_replacement_dated_before_what_it_replaces_counts_as_one(
+def test_replacement_with_older_modification_time_is_detected(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"

@@ -95,7 +95,7 @@ def test_each_image_is_in_one_table_under_its_own_name_and_label(story: Story) -
     assert rows(story.lake.quarantine)
 
 
-def test_nothing_is_written_outside_of_the_lake(story: Story) -> None:
+def test_no_object_is_written_outside_the_lake(story: Story) -> None:
     assert tree(story.place, story.place / "lake") == story.before
 
 

@@ -1,4 +1,4 @@
-"""Promises for whoever kills it: no image is lost, none is doubled. `make chaos` does this a hundred times."""
+"""Tests for killed streams: no image is lost or duplicated. `make chaos` kills a hundred times."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def replace_in_place(file: Path, content: bytes) -> bytes:
     return content
 
 
-def test_a_stream_is_killed_with_its_jvm_and_its_workers_and_verdicts_change_meanwhile(
+def test_killed_local_stream_commits_each_image_once(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     source, folder = tmp_path / "images", new_lake()
@@ -90,7 +90,7 @@ class Listing:
 
 
 @pytest.mark.s3
-def test_the_same_on_s3(
+def test_killed_s3_stream_commits_each_image_once(
     spark: SparkSession, aws: dict[str, str], bucket: str, tables: Path, tmp_path: Path
 ) -> None:
     from streaming.storage.s3 import S3Storage

@@ -1,4 +1,4 @@
-"""Tests for a bucket: its credentials are written into nothing at all, and no key leads out of source and lake."""
+"""Tests for secrets on S3: credentials are written nowhere, and no key escapes the source and the lake."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def written(
     return Written(name, files | objects(name), before, done.stdout + done.stderr)
 
 
-def test_the_search_finds_what_it_looks_for() -> None:
+def test_secret_search_finds_known_text() -> None:
     rows = io.BytesIO()
     pq.write_table(pa.table({"detail": [f"key {SECRETS[0]}"]}), rows, compression="zstd")
     assert holds_a_secret(rows.getvalue())
@@ -159,7 +159,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
     assert not holds_a_secret(b"wJalr")
 
 
-def test_there_is_something_to_search(written: Written) -> None:
+def test_searched_outputs_are_not_empty(written: Written) -> None:
     names = list(written.files)
     for part in (
         "s3:lake/features/_delta_log/",
@@ -176,21 +176,21 @@ def test_there_is_something_to_search(written: Written) -> None:
     assert "is not a lake" in written.said
 
 
-def test_each_image_is_in_one_table_and_nothing_from_outside_is(written: Written) -> None:
+def test_each_image_is_in_one_table_and_no_other_file(written: Written) -> None:
     assert written.paths("features") == sorted(GOOD)
     assert written.paths("quarantine") == sorted(BAD)
 
 
-def test_nothing_is_written_outside_of_the_lake(written: Written) -> None:
+def test_no_object_is_written_outside_the_lake(written: Written) -> None:
     lake = {name for name in written.files if name.startswith("s3:lake/")}
     after = {name for name in written.files if name.startswith("s3:")} - lake
     assert after == {name for name in written.before if not name.startswith("s3:lake/")}
     assert all(written.files[name] == content for name, content in written.before.items())
 
 
-def test_no_file_object_table_log_or_plan_holds_a_secret(written: Written) -> None:
+def test_no_file_object_table_log_or_plan_contains_a_secret(written: Written) -> None:
     assert [name for name, content in written.files.items() if holds_a_secret(content)] == []
 
 
-def test_nothing_that_was_said_holds_a_secret(written: Written) -> None:
+def test_no_output_contains_a_secret(written: Written) -> None:
     assert not holds_a_secret(written.said.encode())

@@ -1,4 +1,4 @@
-"""Tests for the whole stream: it holds no more memory than after ten micro-batches; `make chaos` takes a hundred."""
+"""Tests for memory growth of a stream over forty micro-batches; `make chaos` runs a hundred."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.stream_memory import micro_batches_hold_no_more_than_ten
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 
-def test_forty_micro_batches_hold_no_more_than_ten(
+def test_memory_after_forty_micro_batches_equals_ten(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     micro_batches_hold_no_more_than_ten(spark, new_lake(), tmp_path, 40)

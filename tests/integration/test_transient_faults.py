@@ -1,4 +1,4 @@
-"""Tests for faults that pass: nothing of them is in any table, all images are, and the summary counts them.
+"""Tests for transient errors: all images are ingested, no error reaches a table, and the summary counts the retries.
 
 `tests/chaos/test_faults.py` is the long form, with the lake behind the same proxy.
 """
@@ -33,7 +33,7 @@ IMAGES = 40
 
 @pytest.mark.end_to_end
 @needs_program
-def test_a_third_of_all_requests_may_fail(
+def test_ingest_succeeds_when_a_third_of_requests_fail(
     aws: dict[str, str], bucket: str, random_model: Path, tmp_path: Path
 ) -> None:
     s3 = boto3.client("s3")
@@ -69,7 +69,7 @@ def test_a_third_of_all_requests_may_fail(
     assert retries["reads"] + retries["listings"] <= told
 
 
-def test_each_answer_with_a_part_of_a_table_may_be_cut_short(
+def test_truncated_table_responses_are_retried(
     spark: SparkSession, aws: dict[str, str], bucket: str
 ) -> None:
     count = 20_000
@@ -102,7 +102,7 @@ def test_each_answer_with_a_part_of_a_table_may_be_cut_short(
 
 
 @pytest.mark.parametrize("kind", ["cut", "lost"])
-def test_each_file_of_a_lake_is_read_copied_and_moved_though_each_first_answer_fails(
+def test_lake_files_are_read_copied_and_moved_when_first_responses_fail(
     aws: dict[str, str], bucket: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[tuple[str, str]] = set()
@@ -131,7 +131,7 @@ def test_each_file_of_a_lake_is_read_copied_and_moved_though_each_first_answer_f
     }
 
 
-def test_a_fault_that_stays_ends_the_run_in_one_line_after_the_others_have_their_rows(
+def test_permanent_read_error_fails_run_after_other_rows_are_committed(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     source, lake = tmp_path / "images", new_lake()

@@ -1,4 +1,4 @@
-"""Programs that run until they are told to stop, with and without a terminal."""
+"""Run programs in the background until a signal stops them, with or without a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens below a folder, told by the kernel at that moment (inotify): nothing is added to what is watched."""
+"""Record file system events below a folder with inotify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests for the whole stream: it holds no more memory than after ten micro-batches; `make chaos` takes a hundred."""
+"""Run a stream over many micro-batches and measure the memory of its processes."""
 
 from __future__ import annotations
 

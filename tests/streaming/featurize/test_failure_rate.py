@@ -1,6 +1,6 @@
 """Tests for `streaming.featurize.failure_rate`.
 
-Mostly rubbish is refused before it is written, a few broken images are not.
+A mostly undecodable batch is rejected before it is written; a few broken images are not.
 """
 
 from __future__ import annotations
@@ -54,13 +54,11 @@ def passes(rate: FailureRate, computed: ComputedPart) -> bool:
         (5000, 0, 0.0, True),
     ],
 )
-def test_a_part_that_is_large_enough_is_judged_by_itself(
-    good: int, bad: int, limit: float, well: bool
-) -> None:
+def test_large_part_is_checked_by_itself(good: int, bad: int, limit: float, well: bool) -> None:
     assert passes(FailureRate(limit), part(good, bad)) is well
 
 
-def test_small_parts_are_judged_with_those_before_them() -> None:
+def test_small_part_is_checked_with_previous_parts() -> None:
     rate = FailureRate(0.5)
     assert [passes(rate, part(0, 60)) for _ in range(4)] == [True, True, True, False]
     rate = FailureRate(0.5)
@@ -72,7 +70,7 @@ def test_small_parts_are_judged_with_those_before_them() -> None:
     assert [passes(rate, part(0, 60)) for _ in range(3)] == [True, True, False]
 
 
-def test_what_is_long_past_counts_no_more() -> None:
+def test_old_parts_do_not_count() -> None:
     rate = FailureRate(0.5)
     assert passes(rate, part(5000, 0))
     assert passes(rate, part(200, 0))
@@ -80,25 +78,25 @@ def test_what_is_long_past_counts_no_more() -> None:
     assert not passes(rate, part(0, 150))
 
 
-def test_a_good_part_never_pays_for_those_before_it() -> None:
+def test_part_within_limit_passes_after_bad_parts() -> None:
     rate = FailureRate(0.5)
     assert passes(rate, part(0, 199))
     assert passes(rate, part(10, 2))
 
 
-def test_images_that_are_tried_again_and_those_that_are_gone_do_not_count() -> None:
+def test_retried_and_deleted_images_do_not_count() -> None:
     assert passes(FailureRate(0.5), part(0, 0, again=500))
     assert passes(FailureRate(0.5), part(10, 0, gone=500))
     assert not passes(FailureRate(0.5), part(10, 300, again=500))
 
 
-def test_nothing_is_accepted_after_a_refusal() -> None:
+def test_all_parts_are_rejected_after_first_rejection() -> None:
     rate = FailureRate(0.5)
     assert not passes(rate, part(0, 300))
     assert not passes(rate, part(300, 0))
 
 
-def test_the_line_tells_how_many_of_how_many_and_why_and_how_to_go_on() -> None:
+def test_message_states_counts_reasons_and_remedy() -> None:
     with pytest.raises(FailureRateExceeded) as told:
         FailureRate(0.25).check(part(100, 300))
     line = str(told.value)
@@ -108,7 +106,7 @@ def test_the_line_tells_how_many_of_how_many_and_why_and_how_to_go_on() -> None:
 
 
 @pytest.mark.spark
-def test_a_delivery_of_rubbish_is_not_written_and_is_taken_whole_when_it_may_be(
+def test_exceeded_failure_rate_writes_nothing_until_limit_is_raised(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"

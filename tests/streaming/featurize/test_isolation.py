@@ -1,4 +1,4 @@
-"""Tests for `streaming.featurize.isolation`: what ends a process is found and judged alone, all else is featurized."""
+"""Tests for `streaming.featurize.isolation`: images that kill their process are identified."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def verdicts(apart: IsolatedFeaturizer, files: Sequence[StoredFile]) -> dict[str
     return {row["path"].rsplit("/", 1)[1]: row for row in found}
 
 
-def test_what_ends_it_is_marked_and_the_rest_goes_on(
+def test_crashing_image_is_marked_and_others_are_featurized(
     featurizer: Featurizer, tmp_path: Path
 ) -> None:
     found = verdicts(IsolatedFeaturizer(featurizer), put_all(tmp_path, NAMES))
@@ -52,7 +52,7 @@ def test_what_ends_it_is_marked_and_the_rest_goes_on(
     assert len(found["z.jpg"]["features"]) == 1280
 
 
-def test_alone_and_ended_twice_it_is_quarantined(featurizer: Featurizer, tmp_path: Path) -> None:
+def test_image_that_crashes_twice_is_quarantined(featurizer: Featurizer, tmp_path: Path) -> None:
     names = {name: NAMES[name] for name in ("hang.jpg", "z.jpg")}
     found = verdicts(
         IsolatedFeaturizer(featurizer, one_process_per_image=True), put_all(tmp_path, names)
@@ -81,7 +81,7 @@ def variant(featurizer: Featurizer, kind: type[Featurizer], **more: Any) -> Feat
     return kind(**{**vars(featurizer), **more})
 
 
-def test_ended_once_it_is_tried_again(featurizer: Featurizer, tmp_path: Path) -> None:
+def test_image_that_crashes_once_is_retried(featurizer: Featurizer, tmp_path: Path) -> None:
     deadly = variant(featurizer, OnceDeadly, mark=str(tmp_path / "mark"))
     found = verdicts(
         IsolatedFeaturizer(deadly, one_process_per_image=True),
@@ -99,17 +99,13 @@ class Unready(Featurizer):
         os._exit(9)
 
 
-def test_what_ends_before_it_begins_is_no_images_fault(
-    featurizer: Featurizer, tmp_path: Path
-) -> None:
+def test_crash_during_engine_load_is_external_error(featurizer: Featurizer, tmp_path: Path) -> None:
     files = put_all(tmp_path, {"a.jpg": jpeg(1)})
     with pytest.raises(ExternalError, match="exit status 9"):
         verdicts(IsolatedFeaturizer(variant(featurizer, Unready)), files)
 
 
-def test_a_fault_that_may_pass_is_no_verdict_on_the_image(
-    featurizer: Featurizer, tmp_path: Path
-) -> None:
+def test_read_error_leaves_image_unread(featurizer: Featurizer, tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
     row = verdicts(
@@ -120,9 +116,7 @@ def test_a_fault_that_may_pass_is_no_verdict_on_the_image(
     assert "Is a directory" in row["detail"]
 
 
-def test_an_engine_of_another_kind_fails_with_its_own_words(
-    featurizer: Featurizer, tmp_path: Path
-) -> None:
+def test_unknown_engine_error_reaches_parent(featurizer: Featurizer, tmp_path: Path) -> None:
     other = variant(featurizer, Featurizer, engine="nonsense")
     with pytest.raises(Exception, match="nonsense"):
         verdicts(IsolatedFeaturizer(other), put_all(tmp_path, {"a.jpg": jpeg(1)}))

@@ -1,6 +1,6 @@
 """Tests for `streaming.featurize.microbatch` and `streaming.delta.writer`.
 
-Whatever is repeated, each image in one table, once.
+Each image is in one table, once, also after replays.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def txn(location: str) -> dict[str, Any] | None:
     return {"id": found[0]["appId"], "version": found[0]["version"]} if found else None
 
 
-def test_a_replay_of_a_finished_batch_changes_nothing(micro: MicroBatch, tmp_path: Path) -> None:
+def test_replay_of_finished_batch_changes_nothing(micro: MicroBatch, tmp_path: Path) -> None:
     files = put_all(tmp_path, {**photos("Fig", range(3)), "Fig/bad.jpg": GARBAGE})
     first = process(micro, files, BatchId("query-1", 0))
     assert (first.written, first.skipped) == (4, 0)
@@ -81,7 +81,7 @@ def test_a_replay_of_a_finished_batch_changes_nothing(micro: MicroBatch, tmp_pat
     assert tables(micro, tmp_path) == (sorted(photos("Fig", range(3))), ["Fig/bad.jpg"])
 
 
-def test_another_checkpoint_doubles_nothing_and_none_of_its_batches_is_ignored(
+def test_new_checkpoint_duplicates_nothing_and_skips_no_batch(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
     files = put_all(tmp_path, photos("Fig", range(2)))
@@ -110,7 +110,7 @@ def killed_before_features(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatc
     return monkeypatch
 
 
-def test_an_image_whose_verdict_changes_between_two_attempts_is_in_one_table(
+def test_image_with_changed_outcome_is_in_one_table(
     micro: MicroBatch, tmp_path: Path, killed_before_features: pytest.MonkeyPatch
 ) -> None:
     names = {"Fig/bad.jpg": GARBAGE, "Fig/good.jpg": jpeg(1), "Fig/turns.jpg": jpeg(2)}
@@ -134,7 +134,7 @@ def listed(micro: MicroBatch, file: Path) -> tuple[str, int, int]:
     return row["path"], row["length"], round(row["modification_time"].timestamp() * 1000)
 
 
-def test_a_replaced_image_is_merged_under_the_batchs_key_with_its_attempts_counted(
+def test_replaced_image_is_merged_with_batch_id_and_attempts(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
     process(micro, put_all(tmp_path, {"Fig/a.jpg": jpeg(1), "Fig/b.jpg": GARBAGE}))
@@ -168,9 +168,7 @@ def left_behind(spark: SparkSession) -> list[str]:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_delta_ignores_the_repetition_of_a_commit_that_it_has(
-    micro: MicroBatch, spark: SparkSession, known: bool
-) -> None:
+def test_repeated_commit_is_ignored(micro: MicroBatch, spark: SparkSession, known: bool) -> None:
     path = f"file:/repeated/{known}.jpg"
     writer = Writer(spark, micro.lake.quarantine, {}, BatchId(f"query-6-{known}", 7))
     for detail in ("first", "second"):
@@ -179,7 +177,7 @@ def test_delta_ignores_the_repetition_of_a_commit_that_it_has(
     assert found == ["first"]
 
 
-def test_neither_key_nor_remarks_outlive_a_merge_even_one_that_fails(
+def test_commit_settings_are_unset_after_merge_and_failed_merge(
     micro: MicroBatch, spark: SparkSession
 ) -> None:
     writer = Writer(spark, micro.lake.quarantine, {}, BatchId("query-7", 0))
@@ -191,9 +189,7 @@ def test_neither_key_nor_remarks_outlive_a_merge_even_one_that_fails(
     assert left_behind(spark) == []
 
 
-def test_what_is_gone_or_changing_leaves_no_trace_in_the_lake(
-    micro: MicroBatch, tmp_path: Path
-) -> None:
+def test_deleted_and_changing_images_write_nothing(micro: MicroBatch, tmp_path: Path) -> None:
     before = versions(micro.lake)
     changing = put(tmp_path / "Fig" / "a.jpg", jpeg())
     changing = StoredFile(changing.path, changing.length - 1, changing.modified_ms)
@@ -210,7 +206,7 @@ def unreadable(folder: Path) -> StoredFile:
     return StoredFile(f"file:{folder}", 5, 0)
 
 
-def test_a_fault_that_stays_is_no_verdict_and_does_not_keep_the_others_out(
+def test_permanent_read_error_does_not_block_other_images(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
     broken = unreadable(tmp_path / "folder.jpg")
@@ -222,9 +218,7 @@ def test_a_fault_that_stays_is_no_verdict_and_does_not_keep_the_others_out(
     assert not micro.image_index.held([broken])
 
 
-def test_a_storage_that_is_out_of_order_fails_the_batch_in_one_line(
-    micro: MicroBatch, tmp_path: Path
-) -> None:
+def test_unreadable_storage_fails_batch_with_one_line(micro: MicroBatch, tmp_path: Path) -> None:
     before = versions(micro.lake)
     files = [unreadable(tmp_path / f"{number}.jpg") for number in range(20)]
     with pytest.raises(Exception, match="Is a directory") as failed:

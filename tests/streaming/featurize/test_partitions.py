@@ -1,4 +1,4 @@
-"""Tests for `streaming.featurize.partitions`: images dealt out evenly, to as many tasks as cores or GPUs can run."""
+"""Tests for `streaming.featurize.partitions`: even partitions, as many tasks as cores or GPUs."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def spark(master: str, cores: int = 8, **settings: str) -> Any:
         ("cuda", "yarn", 0, 8),  # Spark counts the GPUs of a cluster
     ],
 )
-def test_one_process_a_core_or_a_gpu(
+def test_one_task_per_core_or_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, master: str, gpus: int, tasks: int
 ) -> None:
     monkeypatch.setattr(gpu, "count", lambda: gpus)
     assert max_concurrent_tasks(spark(master, **CLUSTER), featurizer(device)) == tasks
 
 
-def test_a_cluster_that_gives_tasks_no_gpu_is_told_how() -> None:
+def test_cluster_without_gpu_setting_is_rejected_with_remedy() -> None:
     with pytest.raises(PlatformError, match=r"submit with spark\.executor\.resource\.gpu\.amount"):
         max_concurrent_tasks(spark("yarn"), featurizer("cuda"))
     assert max_concurrent_tasks(spark("yarn"), featurizer()) == 8
@@ -64,7 +64,7 @@ def test_a_cluster_that_gives_tasks_no_gpu_is_told_how() -> None:
         ("cuda", 1, 1),
     ],
 )
-def test_there_are_as_many_shares_as_keep_cores_or_gpus_busy(
+def test_partition_count_by_device_and_images(
     monkeypatch: pytest.MonkeyPatch, device: str, count: int, shares: int
 ) -> None:
     monkeypatch.setattr(gpu, "count", lambda: 2)
@@ -73,7 +73,7 @@ def test_there_are_as_many_shares_as_keep_cores_or_gpus_busy(
     assert batch._partition_count(count) == shares
 
 
-def test_every_image_is_in_one_share_and_each_share_has_some_of_all() -> None:
+def test_round_robin_puts_each_image_in_one_partition() -> None:
     tasks = [(StoredFile(f"file:/x/{number}.jpg", 1, 0), 1) for number in range(10)]
     dealt = Partitions.round_robin(featurizer(), tasks, 3).partitions
     assert [len(share) for share in dealt] == [4, 3, 3]

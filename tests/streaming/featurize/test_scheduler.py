@@ -1,6 +1,6 @@
 """Tests for `streaming.featurize.scheduler`.
 
-Parts are computed beside each other, committed in order, given up on a stop.
+Parts are computed concurrently, committed in order, and cancelled on a stop.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def scheduler(
     return PartScheduler(batch, size, stopped, FailureRate(0.5))  # type: ignore[arg-type]
 
 
-def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:
+def test_parts_are_committed_in_order_with_one_batch_id() -> None:
     batch = Recorder(lambda first: time.sleep(0.02 if first % 4 else 0))
     results = list(scheduler(batch, size=3).process(FILES, KEY))
     assert [event for event in batch.events if "commit" in event] == [
@@ -119,13 +119,13 @@ def test_all_is_committed_in_order_under_one_key_part_by_part() -> None:
     assert list(scheduler(batch).process([], KEY)) == []
 
 
-def test_a_part_is_computed_while_the_one_before_still_is() -> None:
+def test_two_parts_are_computed_concurrently() -> None:
     together = threading.Barrier(2, timeout=10)
     batch = Recorder(lambda first: together.wait() and None if first in (0, 2) else None)
     assert len(list(scheduler(batch).process(FILES[:4], KEY))) == 3
 
 
-def test_spark_is_given_the_parts_in_their_order() -> None:
+def test_parts_are_submitted_to_spark_in_order() -> None:
     batch = Recorder()
     slow = batch.context.addJobTag
 
@@ -139,7 +139,7 @@ def test_spark_is_given_the_parts_in_their_order() -> None:
     assert [event for event in batch.events if "compute" in event][:2] == ["compute 0", "compute 2"]
 
 
-def test_files_that_are_expected_are_begun_with_before_they_come() -> None:
+def test_prefetched_part_is_used() -> None:
     begun = threading.Event()
     batch = Recorder(lambda first: begun.set())
     pipelined = scheduler(batch, size=4)
@@ -152,7 +152,7 @@ def test_files_that_are_expected_are_begun_with_before_they_come() -> None:
     assert not batch.context.given_up
 
 
-def test_what_was_begun_and_does_not_come_is_given_up() -> None:
+def test_unused_prefetched_part_is_cancelled() -> None:
     batch = Recorder(lambda first: None)
     for end in ("another list", "the end"):
         pipelined = scheduler(batch, size=4)
@@ -164,7 +164,7 @@ def test_what_was_begun_and_does_not_come_is_given_up() -> None:
     assert "commit 0" not in batch.events
 
 
-def test_a_gpu_computes_one_part_at_a_time() -> None:
+def test_gpu_computes_one_part_at_a_time() -> None:
     running: list[int] = []
 
     def computing(first: int) -> None:
@@ -178,14 +178,14 @@ def test_a_gpu_computes_one_part_at_a_time() -> None:
     assert len(list(scheduler(batch).process(FILES, KEY))) == 6
 
 
-def test_no_more_than_two_parts_run_ahead_of_the_commits() -> None:
+def test_at_most_two_parts_run_ahead_of_commits() -> None:
     batch = Recorder()
     for number, _ in enumerate(scheduler(batch).process(FILES, KEY)):
         begun = sum("compute" in event for event in batch.events)
         assert begun <= number + 3
 
 
-def test_seconds_tell_how_long_all_took_not_how_long_each_took_beside_the_others() -> None:
+def test_seconds_of_results_sum_to_elapsed_time() -> None:
     batch = Recorder(lambda first: time.sleep(0.2))
     started = time.monotonic()
     results = list(scheduler(batch).process(FILES, KEY))
@@ -193,7 +193,7 @@ def test_seconds_tell_how_long_all_took_not_how_long_each_took_beside_the_others
     assert sum(result.seconds for result in results) == pytest.approx(passed, abs=0.05)
 
 
-def test_a_stop_gives_up_what_is_being_computed_and_leaves_the_rest() -> None:
+def test_stop_cancels_running_parts() -> None:
     stop = threading.Event()
 
     def computing(first: int) -> None:
@@ -211,7 +211,7 @@ def test_a_stop_gives_up_what_is_being_computed_and_leaves_the_rest() -> None:
     assert len(done) == 1
 
 
-def test_a_stop_after_the_last_part_is_no_interruption() -> None:
+def test_stop_after_last_part_raises_nothing() -> None:
     stop = threading.Event()
     results = []
     for result in scheduler(Recorder(), stop.is_set, size=10).process(FILES, KEY):
@@ -220,7 +220,7 @@ def test_a_stop_after_the_last_part_is_no_interruption() -> None:
     assert len(results) == 1
 
 
-def test_a_fault_ends_it_and_what_was_computed_before_is_committed() -> None:
+def test_error_ends_processing_after_finished_parts_are_committed() -> None:
     def computing(first: int) -> None:
         if first == 2:
             raise PySparkException("broken")

@@ -1,4 +1,4 @@
-"""Tests for `streaming.featurize.worker`: an engine a core, or a GPU, and as many images a call as it likes."""
+"""Tests for `streaming.featurize.worker`: one engine per core or GPU, called with its batch size."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def featurizer(device: str = "cpu") -> Featurizer:
     return Featurizer(extractor, "counting", nothing, DecodeSettings(), device=device)
 
 
-def test_an_engine_is_given_as_many_images_as_it_likes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_engine_receives_its_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, made = CountingEngine(), []
 
     def create(*words: Any, gpu: int | None) -> CountingEngine:
@@ -53,7 +51,7 @@ def test_an_engine_is_given_as_many_images_as_it_likes(
     assert [row.num_rows for row in found] == [3, 3, 1]
 
 
-def test_on_a_gpu_the_engine_is_made_for_the_one_that_the_task_got(
+def test_engine_is_created_for_assigned_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []

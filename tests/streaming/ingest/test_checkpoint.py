@@ -1,6 +1,6 @@
 """Tests for `streaming.ingest.checkpoint`.
 
-Lost, cut or emptied, a checkpoint costs no row, doubles none, stops nobody.
+A missing, truncated or empty checkpoint neither loses nor duplicates rows, and does not stop ingestion.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Story:
         """`ingest --once`; how many images it wrote."""
         return ingest(str(self.source), self.lake.root, ONCE).outcomes.total()
 
-    def takes_what_comes(self, name: str) -> None:
+    def assert_only_new_images_are_written(self, name: str) -> None:
         """Two images more, and nothing else, is what a run writes."""
         put_all(self.source, {f"{name}/good.jpg": jpeg(9), f"{name}/bad.jpg": GARBAGE})
         assert self.run() == 2
@@ -68,28 +68,28 @@ def spoil(file: Path, content: bytes) -> None:
 
 
 @pytest.mark.spark
-def test_a_lake_without_its_checkpoint_goes_on(story: Story) -> None:
+def test_missing_checkpoint_loses_no_row(story: Story) -> None:
     shutil.rmtree(story.checkpoint)
-    story.takes_what_comes("deleted")
+    story.assert_only_new_images_are_written("deleted")
 
 
 @pytest.mark.spark
-def test_batches_that_are_counted_from_0_again_are_not_ignored(story: Story) -> None:
+def test_batch_numbers_restarting_at_zero_are_not_ignored(story: Story) -> None:
     """The query keeps its id, under which Delta has seen these numbers."""
     for folder in ("offsets", "commits", "sources"):
         shutil.rmtree(story.checkpoint / folder)
-    story.takes_what_comes("counted again")
+    story.assert_only_new_images_are_written("counted again")
     assert not story.kept()
 
 
 @pytest.mark.spark
-def test_a_damaged_checkpoint_is_kept_and_begun_anew(
+def test_damaged_checkpoint_is_set_aside_and_recreated(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
     (newest,) = sorted((story.checkpoint / "offsets").glob("[0-9]"))[-1:]
     spoil(newest, b"")
     with caplog.at_level(logging.WARNING):
-        story.takes_what_comes("spoilt")
+        story.assert_only_new_images_are_written("spoilt")
     (kept,) = story.kept()
     assert (kept / "offsets" / newest.name).read_bytes() == b""
     (line,) = [record.getMessage() for record in caplog.records if "kept as" in record.message]
@@ -99,13 +99,13 @@ def test_a_damaged_checkpoint_is_kept_and_begun_anew(
 
 
 @pytest.mark.spark
-def test_a_run_that_ended_inside_its_first_entry_is_no_end_of_the_lake(story: Story) -> None:
+def test_checkpoint_with_incomplete_first_entry_is_recovered(story: Story) -> None:
     """Spark refuses a log that is empty but for what was being written; Spark 3.5 and 4.0 do not."""
     for folder in ("offsets", "commits"):
         shutil.rmtree(story.checkpoint / folder)
     put(story.checkpoint / "offsets" / ".0.b0a8.tmp", b"v1")
     before = len(story.kept())
-    story.takes_what_comes("first entry")
+    story.assert_only_new_images_are_written("first entry")
     refused = pyspark.__version__ >= "4.1"
     assert len(story.kept()) == before + refused
 
@@ -138,7 +138,7 @@ WHOLE = {
         ({"commits/0": None}, "commits/0 is missing"),
     ],
 )
-def test_damage_is_found_and_named(
+def test_find_damage_names_damaged_file(
     changes: dict[str, bytes | None], damage: str | None, tmp_path: Path
 ) -> None:
     lake = Lake.at(str(tmp_path))
@@ -157,12 +157,14 @@ def test_damage_is_found_and_named(
         ("the bucket fruits doesn't exist", None),
     ],
 )
-def test_what_spark_says_of_damage_is_heard(words: str, damage: str | None, tmp_path: Path) -> None:
+def test_find_damage_recognizes_spark_messages(
+    words: str, damage: str | None, tmp_path: Path
+) -> None:
     found = find_damage(Lake.at(str(tmp_path)), RuntimeError(words))
     assert found is None if damage is None else damage in str(found)
 
 
-def test_what_hadoop_says_of_a_checksum_is_heard(tmp_path: Path) -> None:
+def test_find_damage_recognizes_checksum_error(tmp_path: Path) -> None:
     error = RuntimeError("Checksum error: file:/lake/checkpoints/ingest/offsets/3 at 0")
     damage = "/lake/checkpoints/ingest/offsets/3 does not match its checksum"
     assert find_damage(Lake.at(str(tmp_path)), error) == damage

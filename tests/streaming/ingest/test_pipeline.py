@@ -1,4 +1,4 @@
-"""Tests for `streaming.ingest.pipeline`: every image in exactly one table, once, as it is now. A story of five runs."""
+"""Tests for `streaming.ingest.pipeline`: each image is in one table, once, with its current content. Five consecutive runs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def story(
     return story
 
 
-def test_each_image_is_in_exactly_one_table_once(story: Story) -> None:
+def test_each_image_is_in_one_table_once(story: Story) -> None:
     features, quarantine = story.tables[FIRST]
     assert features == sorted(GOOD)
     assert quarantine == ["Fig/bad.jpg", "Fig/empty.jpg"]
@@ -80,38 +80,38 @@ def test_each_image_is_in_exactly_one_table_once(story: Story) -> None:
         assert len({*features, *quarantine}) == len(features) + len(quarantine)
 
 
-def test_labels_are_what_people_wrote(story: Story) -> None:
+def test_labels_match_folder_names(story: Story) -> None:
     assert {row["label"] for row in rows(story.lake.features)} == {*LABELS, "Fig", "Late"}
 
 
-def test_an_empty_file_is_found_by_the_sweep_and_named_so(story: Story) -> None:
+def test_empty_file_is_quarantined_by_sweep(story: Story) -> None:
     assert story.summaries[FIRST].reasons["empty"] == 1
     assert set(story.summaries[FIRST].reasons) <= set(Reason)
     sweeps = [commit for commit in told(story.lake.quarantine) if commit["query"] is None]
     assert sweeps[-1]["quarantined"] == 1  # the oldest: of the two, the stream delivered the other
 
 
-def test_other_and_hidden_files_are_counted_and_never_taken(story: Story) -> None:
+def test_other_and_hidden_files_are_ignored_and_counted(story: Story) -> None:
     assert [summary.ignored for summary in story.summaries] == [len(IGNORED)] * 5
     for features, quarantine in story.tables:
         assert not {*features, *quarantine} & set(IGNORED)
 
 
-def test_a_second_run_adds_nothing_not_even_a_version(story: Story) -> None:
+def test_second_run_adds_no_version(story: Story) -> None:
     assert story.versions[AGAIN] == story.versions[FIRST]
     assert story.tables[AGAIN] == story.tables[FIRST]
     assert story.summaries[AGAIN].batches == 0
     assert not story.summaries[AGAIN].outcomes
 
 
-def test_later_files_are_added_and_nothing_else_even_where_their_date_is_old(story: Story) -> None:
+def test_new_files_with_old_modification_times_are_ingested(story: Story) -> None:
     added = [*photos("Late", range(3)), "Late/old.jpg"]
     assert story.tables[MORE] == (sorted(story.tables[AGAIN][0] + added), story.tables[AGAIN][1])
     assert story.summaries[MORE].outcomes == {"features": 4}
     assert story.summaries[MORE].replaced == 0
 
 
-def test_a_replaced_file_has_one_row_that_tells_of_the_new_content(story: Story) -> None:
+def test_replaced_file_has_one_row_with_new_content(story: Story) -> None:
     assert story.tables[REPLACED][0].count("a+b/0.jpg") == 1
     (row,) = (row for row in rows(story.lake.features) if row["path"].endswith("/a+b/0.jpg"))
     assert row["content_hash"] == hashlib.sha256(jpeg(77)).hexdigest()
@@ -120,7 +120,7 @@ def test_a_replaced_file_has_one_row_that_tells_of_the_new_content(story: Story)
     assert row["modification_time"].timestamp() * 1000 == pytest.approx(written, abs=0.5)
 
 
-def test_a_file_that_turns_bad_or_good_changes_tables_by_itself_and_back(story: Story) -> None:
+def test_file_that_turns_bad_or_good_moves_between_tables(story: Story) -> None:
     features, quarantine = (set(names) for names in story.tables[REPLACED])
     assert {"Fig/bad.jpg", "Fig/empty.jpg"} <= features
     assert quarantine == {"a+b/1.jpg"}
@@ -132,11 +132,11 @@ def test_a_file_that_turns_bad_or_good_changes_tables_by_itself_and_back(story: 
     assert story.summaries[BACK].replaced == 2
 
 
-def test_nothing_is_left_waiting(story: Story) -> None:
+def test_no_image_is_waiting_at_the_end(story: Story) -> None:
     assert [summary.waiting for summary in story.summaries] == [0] * 5
 
 
-def test_every_commit_tells_where_its_rows_came_from(story: Story) -> None:
+def test_commit_metadata_names_source(story: Story) -> None:
     commits = [*told(story.lake.features), *told(story.lake.quarantine)]
     for commit in commits:
         assert {"pomona", "query", "batch", "images", "quarantined"} <= set(commit)

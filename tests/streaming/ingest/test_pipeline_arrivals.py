@@ -1,4 +1,4 @@
-"""Tests for `streaming.ingest.pipeline` about odd files, unfinished files, and files that come while it runs."""
+"""Tests for `streaming.ingest.pipeline` with unusual files, incomplete files, and files that arrive during the run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REASONS = {
 }
 
 
-def test_odd_images_end_where_their_manifest_says(
+def test_unusual_images_match_manifest(
     shared: Path, spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     source = tmp_path / "images"
@@ -78,7 +78,7 @@ class Copying:
         put(file, last, written=time.time())
 
 
-def test_files_that_are_being_written_end_as_they_were_meant(
+def test_files_being_written_are_ingested_when_complete(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     names = ("Fig/cut.jpg", "Fig/growing.jpg", "Fig/still.jpg")
@@ -101,7 +101,7 @@ def test_files_that_are_being_written_end_as_they_were_meant(
     assert hashes == [hashlib.sha256(jpeg(seed)).hexdigest() for seed in (5, 4, 1)]
 
 
-def test_a_young_file_that_is_whole_does_not_wait(
+def test_recent_complete_file_is_ingested_at_once(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     put(tmp_path / "Fig" / "whole.jpg", jpeg(1), written=time.time())
@@ -120,7 +120,7 @@ def test_a_young_file_that_is_whole_does_not_wait(
     assert summary.waiting == 0
 
 
-def test_a_young_file_that_is_broken_is_not_called_so_yet(
+def test_recent_broken_file_is_not_quarantined_yet(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     put(tmp_path / "Fig" / "cut.jpg", jpeg(1)[:300], written=time.time() + 10)
@@ -170,18 +170,18 @@ def running(
         stop.set()
 
 
-def test_a_file_dropped_into_an_empty_folder_becomes_a_row(running: Running) -> None:
+def test_first_file_in_empty_folder_is_ingested(running: Running) -> None:
     put(running.source / "Fig" / "first.jpg", jpeg(1))
     running.seconds_until("Fig/first.jpg", running.lake.features)
 
 
-def test_in_a_running_stream_that_takes_a_few_seconds(running: Running) -> None:
+def test_running_stream_ingests_file_within_seconds(running: Running) -> None:
     put(running.source / "Fig" / "second.jpg", jpeg(2))
     # On an idle machine it takes 2 to 3 s; the tests may share theirs.
     assert running.seconds_until("Fig/second.jpg", running.lake.features) < 20
 
 
-def test_a_running_ingestion_sweeps_for_what_the_stream_passes_over(running: Running) -> None:
+def test_running_stream_sweeps_for_skipped_files(running: Running) -> None:
     put(running.source / "Fig" / "empty.jpg", b"")
     put(running.source / "Fig" / "first.jpg", GARBAGE, written=time.time() - 30)
     put(running.source / "Fig" / "second.jpg", jpeg(3), written=time.time() - 30)
@@ -192,7 +192,7 @@ def test_a_running_ingestion_sweeps_for_what_the_stream_passes_over(running: Run
     )
 
 
-def test_a_stop_ends_it_at_once_and_in_order(running: Running, spark: SparkSession) -> None:
+def test_stop_ends_stream_promptly(running: Running, spark: SparkSession) -> None:
     running.stop.set()
     summary = running.end.result(timeout=30)
     assert spark.streams.active == []

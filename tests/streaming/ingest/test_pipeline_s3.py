@@ -103,13 +103,13 @@ def story(spark: SparkSession, aws: dict[str, str], random_model: Path) -> Story
     return story
 
 
-def test_paths_and_labels_are_what_people_wrote(story: Story) -> None:
+def test_paths_and_labels_match_keys(story: Story) -> None:
     found = {row["path"]: row["label"] for row in story.features[0]}
     assert found == {f"{story.root}/{key}": label for key, label in LABELS.items()}
     assert len(story.features[0]) == len(LABELS)
 
 
-def test_lengths_and_times_are_those_of_the_objects(story: Story) -> None:
+def test_lengths_and_times_match_objects(story: Story) -> None:
     bucket = story.root.removeprefix("s3a://").partition("/")[0]
     for row in [row for row in story.features[2] if row["path"].endswith((REPLACED, ADDED))]:
         key = row["path"].removeprefix(f"s3a://{bucket}/")
@@ -118,7 +118,7 @@ def test_lengths_and_times_are_those_of_the_objects(story: Story) -> None:
         assert row["modification_time"] == told["LastModified"]
 
 
-def test_an_empty_and_a_broken_object_are_in_quarantine(story: Story) -> None:
+def test_empty_and_broken_objects_are_quarantined(story: Story) -> None:
     assert [row["path"] for row in story.quarantine[0]] == [
         f"{story.root}/Fig/bad.jpg",
         f"{story.root}/Fig/empty.jpg",
@@ -126,19 +126,19 @@ def test_an_empty_and_a_broken_object_are_in_quarantine(story: Story) -> None:
     assert {row["label"] for row in story.quarantine[0]} == {"Fig"}
 
 
-def test_what_is_no_image_is_counted_and_passed_over(story: Story) -> None:
+def test_other_objects_are_ignored_and_counted(story: Story) -> None:
     summary = story.summaries[0]
     assert summary.outcomes == {Outcome.FEATURES: len(LABELS), Outcome.QUARANTINE: 2}
     assert summary.ignored == 3
 
 
-def test_a_second_run_adds_nothing(story: Story) -> None:
+def test_second_run_adds_nothing(story: Story) -> None:
     assert story.summaries[1].batches == 0
     assert story.features[1] == story.features[0]
     assert story.quarantine[1] == story.quarantine[0]
 
 
-def test_an_object_that_was_overwritten_replaces_its_row(story: Story) -> None:
+def test_overwritten_object_replaces_row(story: Story) -> None:
     before, after = ({row["path"]: row for row in rows} for rows in story.features[1:])
     replaced, added = f"{story.root}/{REPLACED}", f"{story.root}/{ADDED}"
     assert after.keys() == before.keys() | {added}
@@ -148,7 +148,7 @@ def test_an_object_that_was_overwritten_replaces_its_row(story: Story) -> None:
     assert story.summaries[2].replaced == 1
 
 
-def test_from_a_whole_bucket_into_a_folder(
+def test_ingest_from_bucket_root_into_folder(
     spark: SparkSession, bucket: str, random_model: Path, tmp_path: Path
 ) -> None:
     put_objects(bucket, {"My fruit/1.jpg": photograph(1), "2.jpg": photograph(2)})
@@ -158,7 +158,7 @@ def test_from_a_whole_bucket_into_a_folder(
     assert found == {f"s3a://{bucket}/My fruit/1.jpg": "My fruit", f"s3a://{bucket}/2.jpg": bucket}
 
 
-def test_from_a_folder_into_a_whole_bucket(
+def test_ingest_from_folder_into_bucket_root(
     spark: SparkSession, aws: dict[str, str], bucket: str, random_model: Path, tmp_path: Path
 ) -> None:
     put_all(tmp_path, {"My fruit/1.jpg": photograph(1), "My fruit/2.jpg": photograph(2)})
