@@ -1,4 +1,4 @@
-"""Tests for `streaming.ingest.pipeline`: each image is in one table, once, with its current content. Five consecutive runs."""
+"""Tests for `streaming.ingest.pipeline`: each image is in one table, once, with its current content."""
 
 from __future__ import annotations
 
