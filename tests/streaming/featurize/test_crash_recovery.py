@@ -54,11 +54,13 @@ def test_killed_worker_loses_no_image(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     lake = Lake.at(str(new_lake()))
-    extractor = find_model(lake.models)
-    assert extractor
-    model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
-    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    featurizer = Featurizer(extractor, "onnxruntime", model, decoding)
+    model_info = find_model(lake.models)
+    assert model_info
+    model = spark.sparkContext.broadcast(read_model(lake.models, model_info, "onnxruntime"))
+    decode_settings = DecodeSettings(
+        size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
+    )
+    featurizer = Featurizer(model_info, "onnxruntime", model, decode_settings)
     batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
     files = put_all(tmp_path, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE})
     # A reader of a named pipe waits for a writer: so the worker is known to be at work.

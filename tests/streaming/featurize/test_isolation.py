@@ -29,11 +29,13 @@ NAMES = {"a.jpg": jpeg(1), "bad.jpg": GARBAGE, "hang.jpg": scan_bomb(1600, 2000)
 @pytest.fixture(scope="module")
 def featurizer(random_model: Path) -> Featurizer:
     models = f"file:{random_model}"
-    extractor = find_model(models)
-    assert extractor
-    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    model = ModelBytes(read_model(models, extractor, "onnxruntime"))
-    return Featurizer(extractor, "onnxruntime", model, decoding, max_cpu_seconds=SECONDS)
+    model_info = find_model(models)
+    assert model_info
+    decode_settings = DecodeSettings(
+        size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
+    )
+    model = ModelBytes(read_model(models, model_info, "onnxruntime"))
+    return Featurizer(model_info, "onnxruntime", model, decode_settings, max_cpu_seconds=SECONDS)
 
 
 def verdicts(apart: IsolatedFeaturizer, files: Sequence[StoredFile]) -> dict[str, Any]:

@@ -47,11 +47,13 @@ SETTINGS = ("write.txnAppId", "write.txnVersion", "commitInfo.userMetadata")
 @pytest.fixture(scope="module")
 def micro(spark: SparkSession, new_lake: Callable[[], Path]) -> MicroBatch:
     lake = Lake.at(str(new_lake()))
-    extractor = find_model(lake.models)
-    assert extractor
-    model = spark.sparkContext.broadcast(read_model(lake.models, extractor, "onnxruntime"))
-    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, retry_timeout=0.5)
+    model_info = find_model(lake.models)
+    assert model_info
+    model = spark.sparkContext.broadcast(read_model(lake.models, model_info, "onnxruntime"))
+    decode_settings = DecodeSettings(
+        size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
+    )
+    featurizer = Featurizer(model_info, "onnxruntime", model, decode_settings, retry_timeout=0.5)
     known = ImageIndex.load(lake)
     return MicroBatch(spark, lake, featurizer, known, {"engine": "onnxruntime"})
 
@@ -93,7 +95,7 @@ def test_new_checkpoint_duplicates_nothing_and_skips_no_batch(
     assert tables(micro, tmp_path) == (names, ["Fig/bad.jpg"])
 
 
-class Killed(BaseException):
+class ProcessKilled(BaseException):
     """The process ends here."""
 
 
@@ -103,7 +105,7 @@ def killed_before_features(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatc
 
     def die(writer: Writer, new: DataFrame, *, known: bool) -> None:
         if writer.location.endswith("/features"):
-            raise Killed
+            raise ProcessKilled
         upsert(writer, new, known=known)
 
     monkeypatch.setattr(Writer, "upsert", die)
@@ -114,7 +116,7 @@ def test_image_with_changed_outcome_is_in_one_table(
     micro: MicroBatch, tmp_path: Path, killed_before_features: pytest.MonkeyPatch
 ) -> None:
     names = {"Fig/bad.jpg": GARBAGE, "Fig/good.jpg": jpeg(1), "Fig/turns.jpg": jpeg(2)}
-    with pytest.raises(Killed):
+    with pytest.raises(ProcessKilled):
         process(micro, put_all(tmp_path, names), BatchId("query-4", 5))
     killed_before_features.undo()
     assert tables(micro, tmp_path) == ([], ["Fig/bad.jpg"])

@@ -19,9 +19,9 @@ CLUSTER = {"spark.task.resource.gpu.amount": "1"}
 
 
 def featurizer(device: str = "cpu") -> Featurizer:
-    extractor: Any = SimpleNamespace(model_id="made-up")
+    model_info: Any = SimpleNamespace(model_id="made-up")
     nothing: Any = SimpleNamespace(value=b"")
-    return Featurizer(extractor, "counting", nothing, DecodeSettings(), device=device)
+    return Featurizer(model_info, "counting", nothing, DecodeSettings(), device=device)
 
 
 def spark(master: str, cores: int = 8, **settings: str) -> Any:

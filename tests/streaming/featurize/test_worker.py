@@ -31,9 +31,9 @@ class CountingEngine:
 
 
 def featurizer(device: str = "cpu") -> Featurizer:
-    extractor: Any = SimpleNamespace(model_id="made-up")
+    model_info: Any = SimpleNamespace(model_id="made-up")
     nothing: Any = SimpleNamespace(value=b"")
-    return Featurizer(extractor, "counting", nothing, DecodeSettings(), device=device)
+    return Featurizer(model_info, "counting", nothing, DecodeSettings(), device=device)
 
 
 def test_engine_receives_its_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
