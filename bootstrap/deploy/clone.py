@@ -21,18 +21,18 @@ from bootstrap.resources.cluster import REQUEST_HASH_TAG, request_hash
 
 @dataclass(frozen=True)
 class Clone:
-    """What would be made of a cluster.
+    """A planned clone.
 
     Parameters
     ----------
     cluster : dict
-        The one that there is, as `describe_cluster` tells of it.
+        The existing cluster, as returned by `describe_cluster`.
     before : dict
-        The request that would make it again.
+        Request that would create the existing cluster.
     request : dict
-        For `run_job_flow`.
+        Parameters of `run_job_flow` for the clone.
     differences : list of str
-        What is other than in the cluster, a line each.
+        Differences between the two, a line each.
     """
 
     cluster: Parameters
@@ -43,14 +43,14 @@ class Clone:
 
 @dataclass(frozen=True)
 class Resize:
-    """What would be changed of a cluster.
+    """A planned resize.
 
     Parameters
     ----------
     before, after : dict
-        The request that would make it as it is, and as it would be.
+        Requests that would create the cluster as it is, and as it will be.
     operations : list of (str, dict)
-        Operations of EMR and their parameters; none where nothing changes.
+        EMR operations and their parameters; empty if nothing changes.
     """
 
     before: Parameters
@@ -61,22 +61,22 @@ class Resize:
 def clone(
     read: ReadApi, name: str, settings: Mapping[str, str], *, with_steps: bool = False
 ) -> Clone:
-    """What a clone would be; sends nothing that changes anything.
+    """Plan a clone; sends only read-only requests.
 
     Parameters
     ----------
-    ask : callable
+    read : callable
     name : str
-        Name or id of a live cluster.
+        Name or ID of a live cluster.
     settings : dict of str
-        Keys of `cluster.toml` and their values, see `OVERRIDES`.
+        Keys of `cluster.toml` and their new values, see `OVERRIDES`.
     with_steps : bool
-        Whether it begins with the steps that are not over in the other.
+        Copy the steps that have not finished.
 
     Raises
     ------
     CloudError
-        Where there is no such cluster, or a setting is none.
+        If there is no such cluster, or a setting is invalid.
     """
     cluster = find_live_cluster(read, name)
     before = request_from_cluster(read, cluster)
@@ -87,27 +87,27 @@ def clone(
     after["Tags"] = [*tags, {"Key": REQUEST_HASH_TAG, "Value": request_hash(after)}]
     errors = validation_errors("emr", "run_job_flow", after)
     if errors:
-        raise CloudError(f"{name}: cannot be made anew: {errors}")
+        raise CloudError(f"{name}: cannot be cloned: {errors}")
     return Clone(
         cluster, before, after, differences(normalize_request(before), normalize_request(after))
     )
 
 
 def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
-    """What gives a cluster other numbers of nodes where it stands, and the limits that go with them; sends nothing.
+    """Plan new node counts and limits for a cluster in place; sends only read-only requests.
 
     Parameters
     ----------
-    ask : callable
+    read : callable
     name : str
-        Name or id of a live cluster.
+        Name or ID of a live cluster.
     settings : dict of str
-        Of `instances.core`, `instances.task`, `limits.nodes` and `limits.core`.
+        Values of `instances.core`, `instances.task`, `limits.nodes` and `limits.core`.
 
     Raises
     ------
     CloudError
-        Where there is no such cluster, or a setting is none.
+        If there is no such cluster, or a setting is invalid.
     """
     cluster = find_live_cluster(read, name)
     before = request_from_cluster(read, cluster)
@@ -116,7 +116,7 @@ def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
     where = {"ClusterId": cluster["Id"]}
     scaling = after.get("ManagedScalingPolicy")
     if scaling != before.get("ManagedScalingPolicy"):
-        # First: what is beyond the limits, EMR would take back.
+        # First the limits: EMR would remove nodes beyond them.
         query = where | {"ManagedScalingPolicy": scaling}
         result.append(("put_managed_scaling_policy", query))
     counts = {
@@ -136,14 +136,14 @@ def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
 
 
 def find_live_cluster(read: ReadApi, name: str) -> Parameters:
-    """The live cluster of this name or id.
+    """Return the live cluster with this name or ID.
 
     Raises
     ------
     CloudError
-        Where there is none.
+        If there is none.
     """
     found = find_cluster(read, name)
     if found is None:
-        raise CloudError(f"{name}: no such cluster is running; `pomona cloud up` makes one")
+        raise CloudError(f"{name}: no such cluster is running; `pomona cloud up` creates one")
     return found

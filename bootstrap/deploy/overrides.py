@@ -14,11 +14,11 @@ from bootstrap.errors import CloudError
 
 
 def apply_overrides(request: Parameters, settings: Mapping[str, str]) -> Parameters:
-    """A request with settings changed; limits follow, so that they hold what is asked for.
+    """Return a request with settings changed; scaling limits are raised where the node counts need it.
 
     Raises
     ------
-    DescriptionError
+    ConfigError
         For a key that cannot be set, or a value that is not allowed.
     """
     result = copy.deepcopy(request)
@@ -31,14 +31,14 @@ def apply_overrides(request: Parameters, settings: Mapping[str, str]) -> Paramet
         if "instances.core" in values:
             limits["MinimumCapacityUnits"] = core
         for key in ("MaximumCoreCapacityUnits", "MaximumOnDemandCapacityUnits"):
-            if key in limits:  # where there is none, EMR takes that of all nodes
+            if key in limits:  # if missing, EMR uses the limit of all nodes
                 limits[key] = max(limits[key], core)
         limits["MaximumCapacityUnits"] = max(limits["MaximumCapacityUnits"], core + task)
     return result
 
 
 def config_from_request(config: ClusterConfig, request: Parameters) -> ClusterConfig:
-    """The description with the nodes and limits of a request, for an estimate of a cluster that there is."""
+    """Return a configuration with the nodes and limits of a request, to estimate an existing cluster."""
     core, task = (instance_count(request, role) for role in ("CORE", "TASK"))
     limits = (request.get("ManagedScalingPolicy") or {}).get("ComputeLimits") or {}
     instances = limits.get("UnitType") == "Instances"
@@ -63,7 +63,7 @@ def config_from_request(config: ClusterConfig, request: Parameters) -> ClusterCo
 
 
 def instance_count(request: Parameters, role: str) -> int:
-    """Nodes that a request asks for, of this role: ``MASTER``, ``CORE`` or ``TASK``."""
+    """Return the number of nodes of a role, ``MASTER``, ``CORE`` or ``TASK``, in a request."""
     return sum(int(one.get("InstanceCount") or 0) for one in _groups(request, role))
 
 
@@ -75,7 +75,9 @@ def _groups(request: Parameters, *roles: str) -> list[Parameters]:
 def _set_count(role: str) -> Callable[[Parameters, int], None]:
     def change(request: Parameters, count: int) -> None:
         if not _groups(request, role):
-            raise CloudError(f"the cluster has no {role.lower()} nodes to be more or fewer of")
+            raise CloudError(
+                f"the cluster has no {role.lower()} nodes, so their number cannot be changed"
+            )
         for group in _groups(request, role):
             group["InstanceCount"] = count
 
@@ -113,7 +115,7 @@ def _set_key(request: Parameters, name: str) -> None:
     request["Instances"]["Ec2KeyName"] = name
 
 
-#: Keys of `cluster.toml` that can be changed of a described cluster, and what each does to the request.
+#: Keys of `cluster.toml` that can be changed for an existing cluster, and how each changes the request.
 OVERRIDES: dict[str, Callable[[Parameters, Any], None]] = {
     "name": _set_name,
     "instances.type": _set_type,

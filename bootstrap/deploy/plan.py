@@ -28,29 +28,29 @@ from bootstrap.resources.uploads import UploadLocations, Uploads, upload_request
 
 
 class Action(StrEnum):
-    """What becomes of a request."""
+    """Action planned for a request."""
 
     SEND = "send"
     CHANGE = "change"
     KEEP = "keep"
     READ = "read"
-    DIFFERS = "differs"  # and cannot be changed where it stands
+    DIFFERS = "differs"  # and cannot be changed in place
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A request, and what it comes to in an account.
+    """A request and its planned action in an account.
 
     Parameters
     ----------
     request : Request
     action : Action
     operation : str
-        What is sent: the request's own, or the one that changes what is there.
+        Operation to send: that of the request, or one that updates the existing resource.
     parameters : dict
-        With ``${…}`` filled in as far as it is known.
+        Parameters with the known ``${…}`` references replaced.
     differences : list of str
-        What is there, and what is wanted.
+        Current and desired values, a line each.
     """
 
     request: Request
@@ -61,7 +61,7 @@ class Planned:
 
 
 def all_requests(names: Names, uploads: Uploads) -> list[Request]:
-    """Every request of `up`, in its order, each valid by botocore's model of its service."""
+    """Return all requests of `up` in order, validated against botocore's service models."""
     locations = UploadLocations(names, uploads.version)
     serverless = names.config.mode == "serverless"
     requests = [*bucket_requests(names), *upload_requests(names, uploads), *role_requests(names)]
@@ -77,45 +77,45 @@ def all_requests(names: Names, uploads: Uploads) -> list[Request]:
 
 
 def plan_notes(config: ClusterConfig) -> list[str]:
-    """What a reader of the plan might miss, or miss it being done."""
+    """Return notes on consequences of the configuration that the plan does not show."""
     notes = []
     if config.mode == "cluster" and config.is_streaming:
         notes.append(
-            "no auto-termination: with an endless step the cluster is never idle; "
-            "`pomona cloud down` ends it"
+            "no auto-termination: a cluster with a streaming step is never idle; "
+            "`pomona cloud down` terminates it"
         )
     if config.mode == "serverless" and config.is_streaming:
         notes.append(
-            "limits.idle_minutes never acts: with an endless job the application is never idle"
+            "limits.idle_minutes has no effect: an application with a streaming job is never idle"
         )
     if config.mode == "cluster" and config.release == "emr-spark-8.0.0":
         notes.append(
-            "emr-spark-8.0.0 has no JupyterHub: JupyterEnterpriseGateway and Livy take its place, "
+            "emr-spark-8.0.0 has no JupyterHub: JupyterEnterpriseGateway and Livy replace it, "
             "and notebooks are not uploaded"
         )
     if config.schedule is None:
-        notes.append("no schedule: [refit] schedule says never, or nothing beside ingest.mode once")
+        notes.append("no schedule: [refit] schedule is never, or is missing with ingest.mode once")
     return notes
 
 
 def plan(requests: list[Request], account: Account | None) -> Iterator[Planned]:
-    """What each request would do; sends nothing that changes anything.
+    """Plan each request; sends only read-only requests.
 
     Parameters
     ----------
     requests : list of Request
     account : Account or None
-        None: an empty one.
+        None: plan for an empty account.
 
     Raises
     ------
     CloudError
-        Where the account does not answer, or something stands in the way.
+        If the account cannot be read, or an existing resource conflicts.
     """
     for request in requests:
         if account is None:
             action = Action.READ if request.read_only else Action.SEND
-            if request.desired == []:  # takes something away, and there is nothing
+            if request.desired == []:  # removes something, and there is nothing
                 action = Action.KEEP
             yield Planned(request, action, request.operation, request.parameters)
         else:
@@ -123,7 +123,7 @@ def plan(requests: list[Request], account: Account | None) -> Iterator[Planned]:
 
 
 def plan_request(request: Request, account: Account) -> Planned:
-    """What one request comes to in an account; what it finds is noted there for those that follow."""
+    """Plan one request; values of the existing resource are stored for later requests."""
     try:
         found = request.find_current(account.read)
     except UnresolvedReferenceError:
@@ -146,7 +146,7 @@ def plan_request(request: Request, account: Account) -> Planned:
 
 
 def up(requests: list[Request], account: Account) -> Iterator[Planned]:
-    """Do what is not done yet, one request after the other; what was interrupted goes on where it ended.
+    """Send the requests that are still needed, one after the other. Run again, it resumes after an interruption.
 
     Parameters
     ----------
@@ -156,18 +156,18 @@ def up(requests: list[Request], account: Account) -> Iterator[Planned]:
     Yields
     ------
     Planned
-        After it is done.
+        After the request was sent.
 
     Raises
     ------
     CloudError
-        Where AWS refuses; run again, it goes on from there.
+        If AWS rejects a request.
     """
     for request in requests:
         planned = plan_request(request, account)
         if planned.action in (Action.SEND, Action.CHANGE):
             if has_references(planned.parameters):
-                raise CloudError(f"{request.name}: hangs on something that is not there")
+                raise CloudError(f"{request.name}: refers to a resource that does not exist")
             answer = account.send(
                 request.service, planned.operation, planned.parameters, request.retry_codes
             )

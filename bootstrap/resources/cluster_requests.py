@@ -25,7 +25,7 @@ _IMDS = {
 
 
 def cluster_requests(names: Names, locations: UploadLocations) -> list[Request]:
-    """Requests for the metadata service's version, the cluster and its steps."""
+    """Return the requests for the security configuration, the cluster and its steps."""
     steps = [ingest_step(names, locations)]
     if not names.config.is_streaming:
         steps.append(refit_step(names, locations))
@@ -49,7 +49,7 @@ def _metadata_service(names: Names) -> Request:
         service="emr",
         operation="create_security_configuration",
         parameters={"Name": name, "SecurityConfiguration": json.dumps(_IMDS)},
-        why="nodes answer for their role by version 2 of the metadata service alone",
+        why="the nodes require version 2 of the instance metadata service",
         find_current=find_current,
         desired=_IMDS,
     )
@@ -69,7 +69,7 @@ def _cluster(names: Names, request: Parameters) -> Request:
         service="emr",
         operation="run_job_flow",
         parameters=request,
-        why="one primary node, core nodes on demand, Spot beyond that",
+        why="one primary node, On-Demand core nodes, Spot task nodes",
         find_current=find_current,
         desired=normalize_request(request),
         outputs=lambda answer: {"cluster.JobFlowId": answer["JobFlowId"]},
@@ -88,7 +88,9 @@ def _add_step(names: Names, step: Parameters) -> Request:
         return CurrentState(list(found[0]["Config"]["Args"])) if found else None
 
     why_ingest = (
-        "YARN starts it again when it fails" if is_streaming else "takes what is there, and ends"
+        "YARN restarts it after a failure"
+        if is_streaming
+        else "ingests the existing images, then ends"
     )
     return Request(
         name=f"step {step['Name']}",

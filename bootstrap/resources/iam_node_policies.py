@@ -7,7 +7,7 @@ from bootstrap.resources.iam_policies import Statement, prefix_condition
 
 
 def node_policy(names: Names) -> list[Statement]:
-    """The nodes: what ingestion, refits and notebooks do."""
+    """Return the policy of the nodes: ingestion, refits and notebooks."""
     result = _pipeline_statements(names)
     if names.config.release == "emr-7.13.0":
         result.append(
@@ -15,7 +15,7 @@ def node_policy(names: Names) -> list[Statement]:
                 "KeepNotebooks",
                 ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
                 (names.bucket_arn(names.data_bucket, "jupyter/*"),),
-                "JupyterHub keeps its notebooks in the bucket: a cluster's disks end with it",
+                "JupyterHub keeps its notebooks in the bucket: the cluster's disks are deleted with it",
             )
         )
     result.append(
@@ -29,14 +29,14 @@ def node_policy(names: Names) -> list[Statement]:
                 "ssmmessages:OpenDataChannel",
             ),
             ("*",),
-            "the tunnel without an open port; these actions know no narrower resource",
+            "tunnel without an open port; these actions support no narrower resource",
         )
     )
     return result
 
 
 def job_policy(names: Names) -> list[Statement]:
-    """A job of EMR Serverless: what ingestion and refits do."""
+    """Return the policy of EMR Serverless jobs: ingestion and refits."""
     return _pipeline_statements(names)
 
 
@@ -54,7 +54,7 @@ def _pipeline_statements(names: Names) -> list[Statement]:
             "ReadImages",
             ("s3:GetObject",),
             (names.bucket_arn(bucket, f"{prefix}*"),),
-            "images are read, and never changed",
+            "images are read-only",
         ),
         Statement(
             "ReadFiles",
@@ -66,13 +66,13 @@ def _pipeline_statements(names: Names) -> list[Statement]:
             "WriteLake",
             ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
             (names.bucket_arn(names.data_bucket, f"{lake}*"),),
-            "tables, checkpoints, lease and refits; deleting is what ends a lease or a temporary file",
+            "tables, checkpoints, lease and refits; leases and temporary files are deleted",
         ),
         Statement(
             "WriteLogs",
             ("s3:PutObject",),
             (names.bucket_arn(names.log_bucket, "emr/*"),),
-            "logs are written, and cannot be read or removed by who wrote them",
+            "logs can be written, but not read or deleted",
         ),
     ]
     if bucket != names.data_bucket:
@@ -82,7 +82,7 @@ def _pipeline_statements(names: Names) -> list[Statement]:
                 "ListImages",
                 ("s3:ListBucket", "s3:GetBucketLocation"),
                 (names.bucket_arn(bucket),),
-                "the images lie in a bucket of their own, of which the rest is not shown",
+                "the images are in another bucket, of which nothing else can be listed",
                 prefix_condition(prefix) if prefix else {},
             ),
         )

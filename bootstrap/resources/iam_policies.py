@@ -9,14 +9,14 @@ from typing import Any
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 
-#: Amazon's own policy for EMR's service role; it reaches only what carries `FOR_EMR`.
+#: AWS managed policy for EMR's service role; it applies only to resources tagged with `FOR_EMR`.
 EMR_SERVICE_POLICY = "service-role/AmazonEMRServicePolicy_v2"
 FOR_EMR = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement that allows something."""
+    """An Allow statement of a policy."""
 
     sid: str
     actions: tuple[str, ...]
@@ -25,7 +25,7 @@ class Statement:
     condition: Parameters = field(default_factory=dict)
 
     def policy_document(self) -> Parameters:
-        """The statement as IAM takes it."""
+        """Return the statement in the JSON form of IAM."""
         result: Parameters = {
             "Sid": self.sid,
             "Effect": "Allow",
@@ -36,7 +36,7 @@ class Statement:
 
 
 def policy_document(statements: list[Statement]) -> Parameters:
-    """A policy."""
+    """Return the policy with these statements."""
     return {
         "Version": "2012-10-17",
         "Statement": [statement.policy_document() for statement in statements],
@@ -44,9 +44,9 @@ def policy_document(statements: list[Statement]) -> Parameters:
 
 
 def normalize_policy(patterns: Any) -> Any:
-    """A policy in the one form in which two that mean the same are equal.
+    """Return a policy in canonical form, for comparison.
 
-    AWS may answer a text for a list of one, lists in another order, and text of JSON for a document.
+    AWS may return a string for a list of one, lists in another order, and JSON text for a document.
     """
     if isinstance(patterns, str) and patterns.startswith("{"):
         patterns = json.loads(patterns)
@@ -59,20 +59,20 @@ def normalize_policy(patterns: Any) -> Any:
 
 
 def service_policy(names: Names) -> list[Statement]:
-    """EMR's service role, beside `EMR_SERVICE_POLICY`."""
+    """Return the inline policy of EMR's service role; `EMR_SERVICE_POLICY` is attached too."""
     return [
         Statement(
             "PassNodes",
             ("iam:PassRole",),
             (names.role_arn("nodes"),),
-            "EMR gives the nodes their role, and no other role to anything",
+            "EMR may pass the role of the nodes, and no other role",
             {"StringEquals": {"iam:PassedToService": ec2_service(names)}},
         )
     ]
 
 
 def scheduler_policy(names: Names) -> list[Statement]:
-    """EventBridge Scheduler, which starts refits."""
+    """Return the policy of EventBridge Scheduler, which starts refits."""
     if names.config.mode == "serverless":
         return [
             Statement(
@@ -85,7 +85,7 @@ def scheduler_policy(names: Names) -> list[Statement]:
                 "PassJob",
                 ("iam:PassRole",),
                 (names.role_arn("job"),),
-                "the job runs as its own role",
+                "the job uses its own role",
                 {"StringEquals": {"iam:PassedToService": "emr-serverless.amazonaws.com"}},
             ),
         ]
@@ -96,7 +96,7 @@ def scheduler_policy(names: Names) -> list[Statement]:
             "AddRefit",
             ("elasticmapreduce:AddJobFlowSteps",),
             (names.arn("elasticmapreduce", "cluster/*"),),
-            "a refit is a step of a cluster of this description, a cloned one too",
+            "a refit is a step of a cluster of this configuration, including clones",
             {"StringEquals": {"elasticmapreduce:ResourceTag/pomona": names.config.name}},
         )
     ]
@@ -109,28 +109,28 @@ def _start_clusters_policy(names: Names) -> list[Statement]:
             "StartCluster",
             ("elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags"),
             ("*",),
-            "each run is a cluster of its own, which must carry our tag; a new one has no ARN yet",
+            "each run creates a cluster, which must have the tag; a new cluster has no ARN yet",
             tagged,
         ),
         Statement(
             "PassService",
             ("iam:PassRole",),
             (names.role_arn("service"),),
-            "EMR acts as its own role",
+            "EMR uses its service role",
             {"StringEquals": {"iam:PassedToService": "elasticmapreduce.amazonaws.com"}},
         ),
         Statement(
             "PassNodes",
             ("iam:PassRole",),
             (names.role_arn("nodes"),),
-            "the nodes act as theirs",
+            "the nodes use their own role",
             {"StringEquals": {"iam:PassedToService": ec2_service(names)}},
         ),
     ]
 
 
 def evaluator_policy(names: Names) -> list[Statement]:
-    """Who evaluates: lists and reads images and lake, and nothing else."""
+    """Return the policy of the evaluator: list and read images and lake."""
     bucket, prefix = names.images
     lake = names.config.storage.lake
     if bucket == names.data_bucket:
@@ -146,7 +146,7 @@ def evaluator_policy(names: Names) -> list[Statement]:
             f"List{which}" if which else "ListData",
             ("s3:ListBucket",),
             where,
-            "results and images are found by listing; what lies beside them is not shown",
+            "results and images are found by listing; other prefixes cannot be listed",
             condition,
         )
         for where, condition, which in listed
@@ -157,7 +157,7 @@ def evaluator_policy(names: Names) -> list[Statement]:
             "Locate",
             ("s3:GetBucketLocation",),
             (names.bucket_arn(names.data_bucket),),
-            "readers ask in which region a bucket is",
+            "clients look up the region of the bucket",
         ),
         Statement(
             "ReadData",
@@ -166,17 +166,17 @@ def evaluator_policy(names: Names) -> list[Statement]:
                 names.bucket_arn(bucket, f"{prefix}*"),
                 names.bucket_arn(names.data_bucket, f"{lake}*"),
             ),
-            "results, and the images they were made of; not the logs, and no writing anywhere",
+            "results and the images they were computed from; no logs, no write access",
         ),
     ]
 
 
 def prefix_condition(*prefixes: str) -> Parameters:
-    """The condition that a listing asks for nothing but what lies below these prefixes."""
+    """Return the condition that restricts a listing to these prefixes."""
     patterns = [each for prefix in prefixes for each in (prefix.rstrip("/"), f"{prefix}*")]
     return {"StringLike": {"s3:prefix": patterns}}
 
 
 def ec2_service(names: Names) -> str:
-    """EC2 as IAM knows it, which in China has another name."""
+    """Return the service principal of EC2, which differs in China."""
     return "ec2.amazonaws.com.cn" if names.partition == "aws-cn" else "ec2.amazonaws.com"

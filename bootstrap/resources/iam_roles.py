@@ -26,24 +26,24 @@ _NOT_FOUND_CODES = ("NoSuchEntity",)
 
 
 def role_requests(names: Names) -> list[Request]:
-    """Requests for the roles of a cluster or of EMR Serverless, and for the evaluator."""
+    """Return the requests for the roles of a cluster or of EMR Serverless, and for the evaluator."""
     evaluator = _role(
         names,
         "evaluator",
         evaluator_trust_policy(names),
         evaluator_policy(names),
-        "reads results, and nothing else",
+        "read-only access to results",
     )
     if names.config.mode == "serverless":
         source = names.arn("emr-serverless", "/applications/*")
         trust = service_trust_policy("emr-serverless.amazonaws.com", names, source)
-        why = "what ingestion and refits may do"
+        why = "permissions of ingestion and refits"
         job = _role(names, "job", trust, job_policy(names), why)
         return [*_linked("ops.emr-serverless.amazonaws.com"), *job, *evaluator]
     trust = service_trust_policy(
         "elasticmapreduce.amazonaws.com", names, names.arn("elasticmapreduce", "*")
     )
-    why = "EMR starts and ends nodes by it"
+    why = "EMR starts and terminates nodes with it"
     spot = names.config.limits.nodes > names.config.limits.core
     return [
         *_linked("elasticmapreduce.amazonaws.com"),
@@ -55,7 +55,7 @@ def role_requests(names: Names) -> list[Request]:
             "nodes",
             ec2_trust_policy(names),
             node_policy(names),
-            "what the nodes may do",
+            "permissions of the nodes",
         ),
         *_profile(names),
         *evaluator,
@@ -63,11 +63,11 @@ def role_requests(names: Names) -> list[Request]:
 
 
 def scheduler_requests(names: Names) -> list[Request]:
-    """Requests for the role that starts refits."""
+    """Return the requests for the role that starts refits."""
     source = names.arn("scheduler", "schedule-group/default")
     trust = service_trust_policy("scheduler.amazonaws.com", names, source)
     statements = scheduler_policy(names)
-    return _role(names, "scheduler", trust, statements, "starts refits, and nothing else")
+    return _role(names, "scheduler", trust, statements, "starts refits")
 
 
 def _role(
@@ -138,7 +138,7 @@ def _attached(names: Names, what: str, policy: str) -> Request:
         service="iam",
         operation="attach_role_policy",
         parameters={"RoleName": name, "PolicyArn": arn},
-        why="what EMR needs in EC2, and only on what carries its tag",
+        why="EC2 permissions of EMR, limited to tagged resources",
         find_current=find_current,
     )
 
@@ -163,7 +163,7 @@ def _profile(names: Names) -> list[Request]:
             service="iam",
             operation="create_instance_profile",
             parameters={"InstanceProfileName": name},
-            why="EC2 hands a role to a node through a profile",
+            why="EC2 assigns the role to a node through a profile",
             find_current=lambda read: CurrentState(True) if profile(read) else None,
         ),
         Request(
@@ -179,7 +179,7 @@ def _profile(names: Names) -> list[Request]:
 
 
 def _linked(service: str) -> list[Request]:
-    """A role that AWS makes for its own service, once an account."""
+    """Return the request for a service-linked role, which exists once per account."""
 
     def find_current(read: ReadApi) -> CurrentState | None:
         query = {"PathPrefix": f"/aws-service-role/{service}/"}
@@ -192,7 +192,7 @@ def _linked(service: str) -> list[Request]:
             service="iam",
             operation="create_service_linked_role",
             parameters={"AWSServiceName": service},
-            why="AWS's own role for the service, which a new account lacks",
+            why="service-linked role, which a new account lacks",
             find_current=find_current,
         )
     ]

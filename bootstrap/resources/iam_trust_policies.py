@@ -10,7 +10,7 @@ from bootstrap.resources.iam_policies import ec2_service
 
 
 def service_trust_policy(service: str, names: Names, source: str) -> Parameters:
-    """Who may take a role: one service of AWS, and only on behalf of this account."""
+    """Return the trust policy for one AWS service, only on behalf of this account."""
     condition: dict[str, Any] = {"StringEquals": {"aws:SourceAccount": names.account}}
     if source:
         condition["ArnLike"] = {"aws:SourceArn": source}
@@ -28,7 +28,7 @@ def service_trust_policy(service: str, names: Names, source: str) -> Parameters:
 
 
 def ec2_trust_policy(names: Names) -> Parameters:
-    """The nodes take their role through EC2, which passes no condition on."""
+    """Return the trust policy for EC2, which supports no source condition."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -42,7 +42,7 @@ def ec2_trust_policy(names: Names) -> Parameters:
 
 
 def evaluator_trust_policy(names: Names) -> Parameters:
-    """Those named in the description; nobody named: whom the account's own policies let."""
+    """Return the trust policy for the configured principals; default: the account, governed by its IAM policies."""
     own = f"arn:{names.partition}:iam::{names.account}:root"
     return {
         "Version": "2012-10-17",

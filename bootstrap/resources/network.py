@@ -9,16 +9,16 @@ from bootstrap.resources.iam_policies import FOR_EMR
 
 
 def network_requests(names: Names) -> list[Request]:
-    """Requests for the subnet and the security groups of a cluster."""
+    """Return the requests for the subnet and the security groups of a cluster."""
     network = names.config.network
     requests = [_subnet(names), _tag_subnet(names)]
     groups = {
-        "primary": "the primary node; EMR adds what it needs itself",
-        "workers": "core and task nodes; EMR adds what it needs itself",
-        "tunnel": "who may open the tunnel",
+        "primary": "primary node; EMR adds the rules it needs",
+        "workers": "core and task nodes; EMR adds the rules it needs",
+        "tunnel": "sources that may open the tunnel",
     }
     if network.private:
-        groups["service"] = "how EMR reaches nodes without public addresses"
+        groups["service"] = "EMR access to nodes without public addresses"
     requests += [_group(names, what, why) for what, why in groups.items()]
     requests += [_allow_ssh(cidr) for cidr in network.ssh_from]
     return [*requests, _revoke_other_rules(names)]
@@ -35,9 +35,7 @@ def _subnet(names: Names) -> Request:
         subnets = sorted((answer or {})["Subnets"], key=lambda one: str(one["AvailabilityZone"]))
         if not subnets:
             problem = f"no subnet {subnet}" if subnet else "no default VPC"
-            raise CloudError(
-                f"{problem} in {names.config.region}: name one of yours in [network] subnet"
-            )
+            raise CloudError(f"{problem} in {names.config.region}: set one in [network] subnet")
         found = subnets[0]
         return CurrentState(
             True, {"subnet.SubnetId": found["SubnetId"], "subnet.VpcId": found["VpcId"]}
@@ -48,7 +46,7 @@ def _subnet(names: Names) -> Request:
         service="ec2",
         operation="describe_subnets",
         parameters=query,
-        why="the nodes stand in it; unless one is named, the default VPC's first",
+        why="subnet of the nodes; default: the first of the default VPC",
         find_current=find_current,
     )
 
@@ -68,7 +66,7 @@ def _tag_subnet(names: Names) -> Request:
         service="ec2",
         operation="create_tags",
         parameters={"Resources": ["${subnet.SubnetId}"], "Tags": [FOR_EMR]},
-        why="EMR's service role may start nodes only in subnets that carry it",
+        why="EMR's service role may start nodes only in tagged subnets",
         find_current=find_current,
     )
 
@@ -111,13 +109,13 @@ def _allow_ssh(cidr: str) -> Request:
         service="ec2",
         operation="authorize_security_group_ingress",
         parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": [_ssh_permission(cidr)]},
-        why="SSH to the primary node, from there alone",
+        why="SSH access to the primary node",
         find_current=find_current,
     )
 
 
 def _revoke_other_rules(names: Names) -> Request:
-    """Takes away what the description does not name, or no longer."""
+    """Return the request that revokes all rules missing in the configuration."""
     desired = set(names.config.network.ssh_from)
 
     def others(rules: list[Parameters]) -> list[Parameters]:
@@ -134,7 +132,7 @@ def _revoke_other_rules(names: Names) -> Request:
         service="ec2",
         operation="revoke_security_group_ingress",
         parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": []},
-        why="rules that the description does not name are taken away",
+        why="revokes rules that are not in the configuration",
         find_current=find_current,
         desired=[],
         build_update=revoke,
@@ -142,11 +140,11 @@ def _revoke_other_rules(names: Names) -> Request:
 
 
 def _rules(read: ReadApi) -> list[Parameters]:
-    """The rules by which the tunnel's group lets in, one source each."""
+    """Return the inbound rules of the tunnel's security group, one per source."""
     query = {"GroupIds": ["${tunnel.GroupId}"]}
     try:
         answer = read("ec2", "describe_security_groups", query, ("InvalidGroup.NotFound",))
-    except UnresolvedReferenceError:  # a group that is still to be made has no rules
+    except UnresolvedReferenceError:  # a group that does not exist yet has no rules
         return []
     rules = []
     for rule in answer["SecurityGroups"][0]["IpPermissions"] if answer else []:
@@ -161,7 +159,7 @@ def _is_ssh(rule: Parameters) -> bool:
 
 
 def _sources(rules: list[Parameters]) -> set[str]:
-    """Addresses from which rules let in; what is no IPv4 address counts as one that nobody names."""
+    """Return the IPv4 sources of rules; any other source becomes "other", which no configuration contains."""
     ranges = [rule.get("IpRanges", [{"CidrIp": "other"}])[0]["CidrIp"] for rule in rules]
     return set(ranges)
 

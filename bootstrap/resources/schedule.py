@@ -14,7 +14,7 @@ from bootstrap.resources.uploads import UploadLocations
 
 
 def create_schedule(names: Names, locations: UploadLocations, expression: str) -> Parameters:
-    """The request that makes the schedule."""
+    """Return the parameters that create the schedule."""
     target, call = _call(names, locations)
     return {
         "Name": names.prefixed("refit"),
@@ -32,7 +32,7 @@ def create_schedule(names: Names, locations: UploadLocations, expression: str) -
 
 
 def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]:
-    """The request for the schedule."""
+    """Return the request for the schedule."""
     assert names.config.schedule is not None
     request = create_schedule(names, locations, names.config.schedule)
 
@@ -48,7 +48,7 @@ def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]
             service="scheduler",
             operation="create_schedule",
             parameters=request,
-            why="starts a refit; one that finds nothing new ends at once",
+            why="starts a refit; without new data it ends immediately",
             find_current=find_current,
             desired=request,
             build_update=overwrite_with("update_schedule"),
@@ -58,7 +58,7 @@ def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]
 
 
 def _call(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
-    """Which operation the schedule calls, and with what; its names begin with a capital, whatever the API's do."""
+    """Return the operation that the schedule calls, and its input; input keys are capitalized for all APIs."""
     d = names.config
     if d.mode == "serverless":
         job = start_job_run(names, locations, "refit", refit_arguments(names))
@@ -72,7 +72,7 @@ def _call(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
 
 
 def _capitals(value: Any) -> Any:
-    """The same with its keys in capitals; tags are the user's words, and stay."""
+    """Return a value with capitalized keys; tags stay as they are."""
     if not isinstance(value, dict):
         return value
     return {

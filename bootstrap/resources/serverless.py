@@ -11,13 +11,13 @@ from bootstrap.config.names import Names
 from bootstrap.resources.steps import ingest_arguments, serverless_driver
 from bootstrap.resources.uploads import UploadLocations
 
-#: States in which EMR Serverless lets an application be changed.
+#: States in which an application can be updated.
 _CHANGEABLE_STATES = ("CREATED", "STOPPED")
 _LIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
 
 
 def create_application(names: Names) -> Parameters:
-    """The request that makes the application; its limits are those of as many nodes of 4 vCPU and 16 GB."""
+    """Return the parameters that create the application; each node of the limit counts as 4 vCPU and 16 GB."""
     d = names.config
     return {
         "name": d.name,
@@ -35,7 +35,7 @@ def create_application(names: Names) -> Parameters:
 
 
 def normalize_application(application: Parameters) -> Parameters:
-    """What counts of an application; its limits as numbers, which AWS may write otherwise than they were sent."""
+    """Return an application in comparable form; limits as numbers, because AWS may format them differently."""
     limits = application.get("maximumCapacity") or {}
     return {
         "releaseLabel": application.get("releaseLabel"),
@@ -49,7 +49,7 @@ def normalize_application(application: Parameters) -> Parameters:
 
 
 def _update_at_rest(application: Parameters, found: CurrentState) -> tuple[str, Parameters] | None:
-    """The request that changes an application; none while it runs, which EMR Serverless refuses."""
+    """Return the request that updates an application; None while it runs, because EMR Serverless rejects it then."""
     if found.current["state"] not in _CHANGEABLE_STATES:
         return None
     changeable = ("releaseLabel", "maximumCapacity", "autoStopConfiguration")
@@ -61,14 +61,14 @@ def _update_at_rest(application: Parameters, found: CurrentState) -> tuple[str, 
 def start_job_run(
     names: Names, locations: UploadLocations, what: str, arguments: list[str]
 ) -> Parameters:
-    """The request that starts a job.
+    """Return the parameters that start a job.
 
     Parameters
     ----------
     names : Names
     places : Places
     what : str
-        Name of the job, after the description's.
+        Suffix of the job's name.
     words : list of str
         What follows `pomona`.
     """
@@ -85,7 +85,7 @@ def start_job_run(
 
 
 def ingest_job(names: Names, locations: UploadLocations) -> Parameters:
-    """The job that takes images in: a stream is started again after a failure, without an end."""
+    """Return the ingestion job; a stream is restarted after each failure."""
     job = start_job_run(names, locations, "ingest", ingest_arguments(names))
     if names.config.is_streaming:
         retries = {"maxFailedAttemptsPerHour": names.config.ingest.restarts_an_hour}
@@ -94,7 +94,7 @@ def ingest_job(names: Names, locations: UploadLocations) -> Parameters:
 
 
 def serverless_requests(names: Names, locations: UploadLocations) -> list[Request]:
-    """Requests for the application and the job of the ingestion."""
+    """Return the requests for the application and the ingestion job."""
     application, job = create_application(names), ingest_job(names, locations)
 
     def find_current(read: ReadApi) -> CurrentState | None:
@@ -127,7 +127,7 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             service="emr-serverless",
             operation="create_application",
             parameters=application,
-            why="starts with its first job, and stops when it has none",
+            why="starts with its first job, and stops when idle",
             find_current=find_current,
             desired=normalize_application(application),
             build_update=_update_at_rest,
@@ -138,7 +138,9 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             service="emr-serverless",
             operation="start_job_run",
             parameters=job,
-            why="started again after a failure" if names.config.is_streaming else "ends by itself",
+            why="restarted after a failure"
+            if names.config.is_streaming
+            else "ends when all images are ingested",
             find_current=look_job,
             desired=job["jobDriver"],
             retry_codes=("ValidationException", "AccessDeniedException"),

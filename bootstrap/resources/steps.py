@@ -6,11 +6,11 @@ from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.resources.uploads import UploadLocations
 
-#: Where `bootstrap_emr.sh` unpacks the environment.
+#: Python of the environment that `bootstrap_emr.sh` unpacks.
 PYTHON = "/opt/pomona/bin/python"
 _DELTA = "/usr/share/aws/delta/lib"
 
-#: Delta as the release brings it, and the fence, see "One writer" in `ARCHITECTURE.md`.
+#: Delta of the EMR release with the fenced log store, see `ARCHITECTURE.md`.
 _SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -19,20 +19,20 @@ _SETTINGS = {
 
 
 def ingest_arguments(names: Names) -> list[str]:
-    """The words after `pomona` that take images in."""
+    """Return the arguments of `pomona` for ingestion."""
     once = [] if names.config.is_streaming else ["--once"]
     return ["ingest", names.images_uri, names.lake_uri, *once]
 
 
 def refit_arguments(names: Names) -> list[str]:
-    """The words after `pomona` that refit."""
+    """Return the arguments of `pomona` for a refit."""
     return ["refit", names.lake_uri, "--variance", str(names.config.refit.variance)]
 
 
 def ingest_step(names: Names, locations: UploadLocations) -> Parameters:
-    """The step that takes images in; a stream is started again by YARN when it fails."""
+    """Return the ingestion step; YARN restarts a stream after a failure."""
     attempts = names.config.ingest.restarts_an_hour if names.config.is_streaming else 1
-    # A node's room is left for a refit, which would else wait until the stream has nothing to do.
+    # Leave the capacity of one node for a refit, which would otherwise wait until the stream is idle.
     most = max(1, 2 * names.config.limits.nodes - 2)
     return _step(
         names.prefixed("ingest"),
@@ -41,7 +41,7 @@ def ingest_step(names: Names, locations: UploadLocations) -> Parameters:
 
 
 def refit_step(names: Names, locations: UploadLocations) -> Parameters:
-    """The step that refits; the schedule tries again, so YARN need not."""
+    """Return the refit step; it is not restarted, because the schedule starts the next one."""
     return _step(names.prefixed("refit"), _arguments(locations, refit_arguments(names), 1))
 
 
@@ -59,12 +59,12 @@ def _arguments(
     jars = [f"local://{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
-        "spark.submit.pyFiles": jars[0],  # which holds the Python package `delta`
+        "spark.submit.pyFiles": jars[0],  # contains the Python package `delta`
         "spark.jars": ",".join([*jars, locations.uri("fenced-log-store.jar")]),
         "spark.pyspark.python": PYTHON,
         "spark.yarn.maxAppAttempts": str(attempts),
         "spark.yarn.am.attemptFailuresValidityInterval": "1h",
-        # Two executors of two cores on a node of 16 GB; networks and images live beside Java's heap.
+        # Two executors of two cores on a node of 16 GB; models and images are outside the Java heap.
         "spark.executor.cores": "2",
         "spark.executor.memory": "3g",
         "spark.executor.memoryOverhead": "2g",
@@ -84,7 +84,7 @@ def _arguments(
 
 
 def serverless_driver(names: Names, locations: UploadLocations, arguments: list[str]) -> Parameters:
-    """What a job of EMR Serverless runs: the environment comes along as an archive."""
+    """Return the job driver of EMR Serverless; the environment is passed as an archive."""
     python = "./environment/bin/python"
     most = max(1, names.config.limits.nodes - 1)
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]

@@ -10,15 +10,15 @@ from bootstrap.aws.request import CurrentState, LocalFile, ReadApi, Request, ove
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 
-#: Stands for the version while the environment is not built.
+#: Version used in plans before the environment is built.
 VERSION_PLACEHOLDER = "${version}"
-#: Written last: a model without it is none.
+#: Written last: a model is complete only with this file.
 COMPLETION_MARKER = "model.json"
 
 
 @dataclass(frozen=True)
 class Uploads:
-    """Files of the caller's machine.
+    """Local files to upload.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class Uploads:
     code : dict of LocalFile
         By name: `bootstrap_emr.sh`, `submit.py`, `fenced-log-store.jar`.
     model : dict of LocalFile
-        By ``<model id>/<file>``; empty while it is not exported.
+        By ``<model id>/<file>``; empty before the export.
     notebooks : dict of LocalFile
-        By their path.
+        By relative path.
     """
 
     environment: LocalFile
@@ -39,36 +39,36 @@ class Uploads:
 
     @property
     def version(self) -> str:
-        """Hash of environment and code, 12 digits; `VERSION_PLACEHOLDER` where one is missing."""
+        """Hash of environment and code, 12 digits; `VERSION_PLACEHOLDER` if a file is missing."""
         files = [("environment.tar.gz", self.environment), *sorted(self.code.items())]
         if any(file.size is None for _, file in files):
             return VERSION_PLACEHOLDER
         return _version(dict(files))
 
     def missing(self) -> list[str]:
-        """Files that are still to be made."""
+        """Return the paths of files that do not exist yet."""
         files = [self.environment, *self.code.values(), *self.model.values()]
         return [str(file.path) for file in files if file.size is None]
 
 
 @dataclass(frozen=True)
 class UploadLocations:
-    """Where uploads lie in the data bucket, as steps and bootstrap actions name them."""
+    """Locations of the uploads in the data bucket, used by steps and bootstrap actions."""
 
     names: Names
     version: str
 
     def uri(self, name: str) -> str:
-        """``s3://`` URI of one of the versioned files."""
+        """Return the ``s3://`` URI of a versioned file."""
         return f"s3://{self.names.data_bucket}/{self.key(name)}"
 
     def key(self, name: str) -> str:
-        """Its key."""
+        """Return the key of a versioned file."""
         return f"pomona/{self.version}/{name}"
 
 
 def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
-    """Requests that upload what is not there yet."""
+    """Return the requests that upload files."""
     locations = UploadLocations(names, uploads.version)
     files = {"environment.tar.gz": uploads.environment, **uploads.code}
     result = [
@@ -76,8 +76,8 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
         for name, file in files.items()
         if names.config.mode == "cluster" or name != "bootstrap_emr.sh"
     ]
-    if names.config.release == "emr-7.13.0":  # whose JupyterHub looks there
-        # A folder for each version of them: what people have written in the others stays.
+    if names.config.release == "emr-7.13.0":  # its JupyterHub reads this prefix
+        # One folder per version, so that notebooks edited by users are kept.
         folder = f"jupyter/jovyan/pomona-{_version(uploads.notebooks)}"
         result += [
             _upload(names, f"{folder}/{name}", file, "a notebook", overwrite=False)
@@ -87,15 +87,15 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
 
 
 _WHY = {
-    "environment.tar.gz": "Python 3.11, Pomona and what it needs, for each node",
+    "environment.tar.gz": "Python 3.11, Pomona and its dependencies, for each node",
     "bootstrap_emr.sh": "unpacks the environment on each node",
-    "submit.py": "what spark-submit runs",
-    "fenced-log-store.jar": "Delta's log store with a fence: of two writers, one stops",
+    "submit.py": "entry point for spark-submit",
+    "fenced-log-store.jar": "fenced log store of Delta: stops the second of two writers",
 }
 
 
 def _model(names: Names, uploads: Uploads) -> list[Request]:
-    """The model goes straight into the lake, where ingestion looks for it; `model.json` last."""
+    """Return the requests that upload the model into the lake, `model.json` last."""
     prefix = f"{names.config.storage.lake}models/"
     ids = sorted({name.partition("/")[0] for name in uploads.model})
 
@@ -108,8 +108,8 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
         )
         if ids and set(there) - set(ids):
             raise CloudError(
-                f"{names.lake_uri}: holds the model {', '.join(there)}, and [files] weights would "
-                f"add {', '.join(ids)}: a lake has one; set the weights as they were, or another "
+                f"{names.lake_uri}: contains the model {', '.join(there)}, and [files] weights would "
+                f"add {', '.join(ids)}: a lake has one model; restore the previous weights, or use another "
                 "[storage] lake"
             )
         return CurrentState(True, {"model.Id": ids[0] if ids else "".join(there)})
@@ -119,13 +119,13 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
         service="s3",
         operation="list_objects_v2",
         parameters={"Bucket": names.data_bucket, "Prefix": prefix},
-        why="a lake has one model: no second one is put beside it",
+        why="checks that the lake has no other model",
         find_current=find_current,
     )
     files = sorted(
         uploads.model.items(), key=lambda item: (item[0].endswith(COMPLETION_MARKER), item[0])
     )
-    why = "the network, exported on this machine: the nodes have no TensorFlow"
+    why = "the model, exported on this machine: the nodes have no TensorFlow"
     return [find, *(_upload(names, prefix + name, file, why) for name, file in files)]
 
 
@@ -142,7 +142,7 @@ def _upload(
         answer = read("s3", "head_object", query, ("404", "NoSuchBucket", "NoSuchKey"))
         if answer is None:
             return None
-        if not overwrite:  # people write in notebooks
+        if not overwrite:  # users edit notebooks
             return CurrentState({"bytes": file.size, "sha256": file.sha256})
         sha256 = answer.get("Metadata", {}).get("sha256")
         return CurrentState({"bytes": answer["ContentLength"], "sha256": sha256})

@@ -101,5 +101,5 @@ def test_an_account_without_a_default_network_is_asked_for_a_subnet() -> None:
         ("", "no default VPC in eu-west-1"),
         ('network.subnet = "subnet-12345678"', "no subnet"),
     ):
-        with pytest.raises(CloudError, match=told + r".*: name one of yours in \[network\] subnet"):
+        with pytest.raises(CloudError, match=told + r".*: set one in \[network\] subnet"):
             by_name(more)["subnet"].find_current(lambda *_: {"Subnets": []})

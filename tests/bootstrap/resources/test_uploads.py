@@ -71,7 +71,7 @@ def test_a_lake_with_another_model_is_left_alone(tmp_path: Path) -> None:
 
     for there in ((), ("mobilenet-1",)):
         assert look(holding(*there)) == CurrentState(True, {"model.Id": "mobilenet-1"})
-    with pytest.raises(CloudError, match=r"holds the model other, and .* would add mobilenet-1"):
+    with pytest.raises(CloudError, match=r"contains the model other, and .* would add mobilenet-1"):
         look(holding("other"))
 
 

@@ -120,7 +120,7 @@ def test_a_file_that_is_no_environment_is_left_alone(tmp_path: Path, built: list
         archive.write_bytes(content)
         for build in (False, True):
             with pytest.raises(
-                CloudError, match=r"environment\.tar\.gz: is no environment that Pom"
+                CloudError, match=r"environment\.tar\.gz: not an environment built by"
             ):
                 find_uploads(names(WEIGHTS).config, tmp_path, build=build)
         assert (archive.read_bytes(), built) == (content, [])

@@ -222,7 +222,7 @@ def test_where_there_is_nothing_it_says_so(
     monkeypatch: pytest.MonkeyPatch,
     place: Path,
 ) -> None:
-    assert "no cluster fruits: `pomona cloud up` makes one" in pomona("cloud", "logs").complaint
+    assert "no cluster fruits: `pomona cloud up` creates one" in pomona("cloud", "logs").complaint
     logged.cluster("fruits-ingest")
     done = pomona("cloud", "logs")
     assert done.status == 1
