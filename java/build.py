@@ -1,4 +1,4 @@
-"""Builds `streaming/fenced-log-store.jar` from the source beside this file, with the `javac` on PATH (JDK 17 or newer).
+"""Build `streaming/spark/fenced-log-store.jar` from the source beside this file, with the `javac` on PATH (JDK 17 or newer).
 
 `make jar` calls it. The same sources and compiler give the same bytes; the manifest names the sources by their hash.
 """

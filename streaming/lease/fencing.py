@@ -49,7 +49,7 @@ def guard_commits(spark: SparkSession, lake: Lake, lease: str, holder: Holder) -
         if not store.works():
             return False
         for table in (lake.features, lake.quarantine):
-            store.acquire_lease(table, lease, holder.id)
+            store.hold(table, lease, holder.id)
     except (TypeError, Py4JError) as error:  # a session that was started without the jar
         log.debug("no fenced log store: %s", error)
         return False
