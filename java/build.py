@@ -1,6 +1,7 @@
-"""Build `streaming/spark/fenced-log-store.jar` from the source beside this file, with the `javac` on PATH (JDK 17 or newer).
+"""Build `streaming/spark/fenced-log-store.jar` from the Java sources in this folder.
 
-`make jar` calls it. The same sources and compiler give the same bytes; the manifest names the sources by their hash.
+Uses the `javac` on PATH (JDK 17 or newer); `make jar` calls it. The build is reproducible: the same sources and
+compiler give the same bytes. The manifest contains a hash of the sources.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ SOURCES = sorted(HERE.rglob("*.java"))
 
 
 def manifest() -> str:
-    """What stands in the jar about itself."""
+    """Return the manifest, with the hash of the sources."""
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in SOURCES)).hexdigest()
     return f"Manifest-Version: 1.0\nSources-SHA-256: {digest[:32]}\n {digest[32:]}\n\n"
 
 
 def build(target: Path) -> None:
-    """Compile the sources against Spark's jars and ours, and pack them."""
+    """Compile the sources against the jars of Spark and Delta Lake, and write the jar."""
     beside = (*jar_files(), *Path(pyspark.__file__).parent.glob("jars/*.jar"))
     with tempfile.TemporaryDirectory() as folder:
         options = ["--release", str(OLDEST_JAVA), "-d", folder, "-nowarn"]

@@ -44,7 +44,7 @@ def test_disk_full_during_ingest(
     put_all(source, PHOTOS | {f"Fig/bad{number}.jpg": GARBAGE for number in range(6)})
     settings = dataclasses.replace(ONCE, max_files_per_trigger=11)
     with small_disk(folder / where if where else folder, 32) as disk:
-        disk.fill(leave=room)
+        disk.fill(free_bytes=room)
         told = ""
         try:
             ingest(str(source), lake.root, settings)
@@ -66,7 +66,7 @@ def test_full_disk_is_reported_in_one_line(new_lake: Callable[[], Path], tmp_pat
     assert program("ingest", source, folder, "--once", "--settle", "0").status == 0
     put_all(source, photos("Plum", range(60)))
     with small_disk(folder / "features", 32) as disk:
-        disk.fill(leave=50_000)
+        disk.fill(free_bytes=50_000)
         done = program("ingest", source, folder, "--once", "--settle", "0")
         assert done.status == 1
         (line,) = done.err.splitlines()

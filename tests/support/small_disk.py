@@ -17,7 +17,7 @@ class SmallDisk:
 
     folder: Path
 
-    def fill(self, submit: int) -> None:
+    def fill(self, free_bytes: int) -> None:
         """Take all room but so many bytes."""
         with self._filler.open("wb", buffering=0) as filler:
             try:
@@ -25,7 +25,7 @@ class SmallDisk:
                     pass
             except OSError:
                 pass
-            filler.truncate(max(0, filler.tell() - submit))
+            filler.truncate(max(0, filler.tell() - free_bytes))
 
     def empty(self) -> None:
         """Give the room back."""

@@ -114,7 +114,7 @@ def test_the_next_holder_waits_for_the_java_process_of_a_killed_driver(lake: Lak
 
 def test_a_lease_that_a_full_disk_refuses_holds_nothing(lake: Lake, tmp_path: Path) -> None:
     with small_disk(tmp_path / "My lake", 1) as disk:
-        disk.fill(submit=0)
+        disk.fill(free_bytes=0)
         with pytest.raises(OSError, match="No space left"), acquire_lease(lake):
             pass
         disk.empty()

@@ -27,7 +27,7 @@ PHOTOS = photos("Fig", range(12))
 def test_a_full_disk_is_named_by_the_folder_that_has_the_least_room(tmp_path: Path) -> None:
     full = OSError(28, "No space left on device")
     with small_disk(tmp_path / "lake" / "quarantine", 1) as disk:
-        disk.fill(submit=0)
+        disk.fill(free_bytes=0)
         line = str(explain_exhaustion(full, f"file:{tmp_path}/lake"))
     assert f"the disk of {tmp_path}/lake/quarantine has 0 MB left; make room there" in line
     assert "the same command goes on" in line
@@ -80,7 +80,7 @@ def test_a_full_disk_ends_the_run_and_breaks_nothing(
     lake, source = Lake.at(str(folder)), tmp_path / "images"
     put_all(source, {**PHOTOS, "Fig/bad.jpg": GARBAGE})
     with small_disk(folder / where, 2) as disk:
-        disk.fill(submit=0)
+        disk.fill(free_bytes=0)
         with pytest.raises(ExternalError) as told:
             ingest(str(source), lake.root, ONCE)
         assert f"the disk of {folder / where} has 0 MB left" in str(told.value)
