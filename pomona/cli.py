@@ -33,7 +33,7 @@ from streaming import __version__
 from streaming.errors import PomonaError
 
 app = typer.Typer(
-    help="Images that keep arriving become a Delta table of features, and a fresh PCA of it.",
+    help="Extract features from arriving images into a Delta table, and refit a PCA on it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

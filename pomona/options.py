@@ -15,12 +15,14 @@ SourceArgument = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 RemoveLimit = Annotated[
     float,
-    typer.Option(help="Share of the source's rows that may be removed at once (0.5); else none."),
+    typer.Option(
+        help="Maximum fraction of the source's rows to delete at once (0.5); if exceeded, none is deleted."
+    ),
 ]
 AsOf = Annotated[
     str | None,
     typer.Option(
-        help='Version number, time or date (UTC unless it names a zone), "3 days ago", or a tag.'
+        help='Version number, timestamp or date (UTC unless it has an offset), "3 days ago", or a tag.'
     ),
 ]
 ConfigFile = Annotated[str, typer.Option("--file", "-f", help="Configuration file (cluster.toml).")]

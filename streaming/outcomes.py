@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 from enum import StrEnum
 
 
-class Reason(enum.StrEnum):
-    """Why an image is in quarantine; the closed set."""
+class Reason(StrEnum):
+    """Reason why an image is in quarantine; a closed set."""
 
     #: The file is empty: an upload that never started, or a placeholder.
     EMPTY = "empty"

@@ -106,7 +106,7 @@ def take_snapshot(
         )
     (found,) = counts
     if not found["fitted"]:
-        raise SnapshotError(f"--fit-on {prefix}: no row of the lake lies below it")
+        raise SnapshotError(f"--fit-on {prefix}: no row has this prefix")
     files = pa.table(table.get_add_actions()).column("path").to_pylist()
     return Snapshot(
         *(spark, lake, version, total, found["model_id"], prefix, found["fitted"], tuple(files))

@@ -46,7 +46,7 @@ class FitOptions:
             raise UsageError(f"components={self.components} is below 1: give 1 or more")
         if self.variance is not None and not 0 < self.variance <= 1:
             raise UsageError(
-                f"variance={self.variance} is outside (0, 1]: give a share such as 0.95 for 95 %"
+                f"variance={self.variance} is outside (0, 1]: give a ratio such as 0.95 for 95 %"
             )
 
 
@@ -148,7 +148,7 @@ def _require_components(options: FitOptions, limit: int, rows: int) -> None:
         cause = f"{rows} rows (one less)" if limit == rows - 1 else f"{limit} columns that vary"
         raise SnapshotError(
             f"components={options.components} is more than the {limit} that {cause} allow: "
-            f"ask for {limit} or fewer, for a share of the variance, or ingest more images"
+            f"use {limit} or fewer, use a variance ratio, or ingest more images"
         )
 
 

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 def diff(
     lake: LakeArgument,
-    one: Annotated[str, typer.Argument(metavar="A", help="As --as-of takes it, or a refit's id.")],
-    other: Annotated[str, typer.Argument(metavar="B", help="The same; `latest` is what is now.")],
-    images: Annotated[bool, typer.Option("--images", help="Name the images too.")] = False,
+    one: Annotated[str, typer.Argument(metavar="A", help="Version as in --as-of, or a refit ID.")],
+    other: Annotated[
+        str,
+        typer.Argument(metavar="B", help="Version or refit ID; `latest` is the current version."),
+    ],
+    images: Annotated[bool, typer.Option("--images", help="List the images too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what has changed in LAKE from A to B: images by label, and the components of two refits.
+    """Compare two versions or two refits of LAKE.
 
     Example: pomona diff ./lake "3 days ago" latest
     """

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def duplicates(
     lake: LakeArgument,
     at_least: Annotated[
-        float, typer.Option(help="Cosine from which two images are near duplicates.")
+        float, typer.Option(help="Minimum cosine similarity of near-duplicates.")
     ] = 0.98,
-    label: Annotated[
-        str | None, typer.Option(help="Compare the features of this label's images alone.")
-    ] = None,
-    top: Annotated[int, typer.Option(help="How many near pairs to show; all are counted.")] = 100,
+    label: Annotated[str | None, typer.Option(help="Compare only images with this label.")] = None,
+    top: Annotated[
+        int, typer.Option(help="Number of near-duplicate pairs to show; all are counted.")
+    ] = 100,
     same_bytes: Annotated[
-        bool, typer.Option("--same-bytes", help="Compare bytes alone, not features.")
+        bool, typer.Option("--same-bytes", help="Compare only bytes, not features.")
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Compare all pairs, however long it takes.")
@@ -35,7 +35,7 @@ def duplicates(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Find the images that are in LAKE twice: the same bytes, or features that are nearly the same.
+    """Find duplicated images: same bytes, or nearly equal features.
 
     Example: pomona duplicates ./lake --at-least 0.995 --label Kiwi
     """
@@ -122,7 +122,7 @@ def _places(vectors: Vectors, label: str | None) -> Places:
     places = places_of(vectors, label)
     if label is not None and not len(places):
         raise UsageError(
-            f"--label {label}: no image of version {vectors.version} has it: `pomona show LAKE` lists the labels"
+            f"--label {label}: no such label in version {vectors.version}: `pomona show LAKE` lists the labels"
         )
     return places
 

@@ -14,11 +14,11 @@ from streaming.errors import LakeError
 def forget(
     lake: LakeArgument,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Images, as the tables name them.")
+        list[str], typer.Argument(metavar="PATH...", help="Image paths, as in the tables.")
     ],
     as_json: Json = False,
 ) -> None:
-    """Remove the rows of images from LAKE; its earlier versions keep them.
+    """Delete the rows of images; earlier versions keep them.
 
     Example: pomona forget ./lake "./fruits/Apple Braeburn/0_100.jpg"
     """
@@ -44,13 +44,13 @@ def forget_and_tell(location: str, paths: Sequence[str], *, as_json: bool) -> No
     gone = len({*found["features"], *found["quarantine"]})
     if not gone:
         raise LakeError(
-            f"{names[0]} is in no table of {location}: name images as `pomona quarantine` does"
+            f"{names[0]} is in no table of {location}: use paths as printed by `pomona quarantine`"
         )
     if as_json:
         screen.show(found)
         return
     screen.line(
-        f"{gone:,} images forgotten: {len(found['features']):,} rows of features, "
+        f"{gone:,} images deleted: {len(found['features']):,} rows of features, "
         f"{len(found['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )
     _show(screen, "in no table:", found["unknown"])

@@ -6,7 +6,7 @@ from pomona.options import AsOf, Json, LakeArgument
 
 
 def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> None:
-    """List the versions of LAKE's features: when, how many rows, the refits made of each.
+    """List the versions of the features, with rows and refits.
 
     Example: pomona history ./lake
     """

@@ -16,52 +16,69 @@ if TYPE_CHECKING:
 def ingest(
     source: SourceArgument,
     lake: LakeArgument,
-    once: Annotated[bool, typer.Option("--once", help="Take what is there, and stop.")] = False,
-    trigger: Annotated[float, typer.Option(help="Seconds between two looks at the source.")] = 5.0,
+    once: Annotated[
+        bool, typer.Option("--once", help="Process existing images, then stop.")
+    ] = False,
+    trigger: Annotated[
+        float, typer.Option(help="Trigger interval: seconds between two listings of the source.")
+    ] = 5.0,
     max_files_per_trigger: Annotated[
-        int | None, typer.Option(help="Images in one micro-batch (10,000 a core unless set).")
+        int | None,
+        typer.Option(help="Maximum number of images per micro-batch (default: 10,000 per core)."),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="imagenet (default), random, or a Keras .h5 as path or URI."),
+        typer.Option(help="imagenet (default), random, or path or URI of a Keras .h5 file."),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="onnxruntime, openvino or tensorflow (by the precision).")
+        str | None,
+        typer.Option(help="onnxruntime, openvino or tensorflow (default: by precision)."),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="float32 or bfloat16 (the lake's; float32 in a new one)."),
+        typer.Option(help="float32 or bfloat16 (default: the lake's; float32 in a new lake)."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, or cuda for the workers' GPUs.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, or cuda to use the workers' GPUs.")] = "cpu",
     settle: Annotated[
-        float, typer.Option(help="Seconds unchanged before a file is called broken.")
+        float,
+        typer.Option(
+            help="Quarantine a broken file only after it was unchanged for this many seconds."
+        ),
     ] = 2.0,
     sweep_every: Annotated[
-        float, typer.Option(help="Seconds between two searches for what the stream passes over.")
+        float, typer.Option(help="Seconds between two sweeps for replaced, empty and old files.")
     ] = 600.0,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Remove the rows of images that are removed.")
+        bool,
+        typer.Option(
+            "--mirror", help="Delete the rows of images that were deleted from the source."
+        ),
     ] = False,
     remove_limit: RemoveLimit = 0.5,
     retry_timeout: Annotated[
         float, typer.Option(help="Retry failed reads for up to this many seconds.")
     ] = 120.0,
     patience: Annotated[float | None, typer.Option("--patience", hidden=True)] = None,
-    max_pixels: Annotated[int, typer.Option(help="Width times height that is decoded at most.")] = (
-        100_000_000
-    ),
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width x height to decode; larger images are quarantined.")
+    ] = (100_000_000),
     one_by_one_above: Annotated[
-        int, typer.Option(help="Bytes above which a file is read alone, none ahead (32 MB).")
+        int, typer.Option(help="Disable prefetching for files larger than this many bytes (32 MB).")
     ] = 33_554_432,
     max_cpu_seconds: Annotated[
-        float, typer.Option(help="Of the processor's time that decoding one image may take.")
+        float,
+        typer.Option(
+            help="Maximum CPU seconds to decode one image; slower images are quarantined."
+        ),
     ] = 60.0,
     max_failure_rate: Annotated[
-        float, typer.Option(help="Share of the last 200 images or more that may fail, 0 to 1.")
+        float, typer.Option(help="Maximum failure rate (0 to 1) over at least the last 200 images.")
     ] = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Turn the images below SOURCE into rows of LAKE, as they arrive; Ctrl-C stops it cleanly.
+    """Ingest images below SOURCE into LAKE as they arrive.
+
+    Ctrl-C or SIGTERM stops after the current micro-batch; the same command resumes.
 
     Example: pomona ingest ~/Pictures/fruits ./lake --once
     """
@@ -96,13 +113,13 @@ def ingest(
     for line in summary_lines(summary):
         screen.line(line)
     if summary.reasons:
-        screen.line(f"why: pomona quarantine {lake}")
+        screen.line(f"details: pomona quarantine {lake}")
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:
     """What an ingestion did, for people."""
     good, bad = summary.outcomes[Outcome.FEATURES], summary.outcomes[Outcome.QUARANTINE]
-    rate = f" ({(good + bad) / summary.busy:.1f} a second)" if good + bad else ""
+    rate = f" ({(good + bad) / summary.busy:.1f} per second)" if good + bad else ""
     first = f"{good:,} images featurized, {bad:,} quarantined in {summary.busy:.1f} s{rate}"
     lines = [first + (f", {summary.replaced:,} of them replaced" if summary.replaced else "")]
     if summary.reasons:
@@ -118,12 +135,12 @@ def summary_lines(summary: IngestSummary) -> list[str]:
         )
     retries = {name: count for name, count in sorted(summary.retries.items()) if count}
     if retries:
-        listed = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
-        lines.append(f"tried again after a fault: {listed}")
+        told = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
+        lines.append(f"retried after transient errors: {told}")
     if summary.ignored:
-        lines.append(f"{summary.ignored:,} files ignored: no image by their name")
+        lines.append(f"{summary.ignored:,} files ignored: no image suffix")
     if summary.waiting:
-        lines.append(f"{summary.waiting:,} images wait for the next run")
+        lines.append(f"{summary.waiting:,} images are left for the next run")
     return lines
 
 

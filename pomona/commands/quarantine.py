@@ -37,12 +37,12 @@ def tell_quarantine(
 
 def quarantine(
     lake: LakeArgument,
-    reason: Annotated[str | None, typer.Option(help="Only images with this reason.")] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Take these images again.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Select only images with this reason.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Process these images again.")] = False,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """List the images of LAKE that could not be featurized, and why; or take them again.
+    """List quarantined images and why, or process them again.
 
     Example: pomona quarantine ./lake --retry --reason access_denied
     """
@@ -79,10 +79,13 @@ def retry_and_tell(location: str, reason: str | None, *, as_json: bool) -> None:
         return
     told = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
     screen.line(
-        f"{found['tried']:,} images taken again: {found['featurized']:,} featurized, "
+        f"{found['tried']:,} images processed again: {found['featurized']:,} featurized, "
         f"{found['quarantined']:,} still in quarantine" + (f" ({told})" if told else "")
     )
     if found["changing"]:
-        screen.line(f"{found['changing']:,} are being written to: try again later")
+        screen.line(f"{found['changing']:,} are still being written: try again later")
     if found["gone"]:
-        screen.line(f"{found['gone']:,} are gone, and keep their rows: see pomona forget")
+        screen.line(
+            f"{found['gone']:,} images no longer exist in the source; "
+            "their rows were kept (use `pomona forget` to delete them)"
+        )

@@ -30,7 +30,9 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask LAKE in Spark SQL, which reads and changes nothing; --as-of or VERSION AS OF goes back in time.
+    """Run a read-only Spark SQL query.
+
+    Use --as-of or VERSION AS OF for time travel.
 
     Example: pomona query ./lake "SELECT count(*) FROM features VERSION AS OF 3"
     """
@@ -109,7 +111,7 @@ def _tell_json(screen: Console, frame: DataFrame) -> None:
 
     twice = [name for name, count in Counter(frame.columns).items() if count > 1]
     if twice:
-        raise UsageError(f"query: two columns are called {twice[0]}: name them apart with AS")
+        raise UsageError(f"query: two columns are called {twice[0]}: rename one with AS")
     row = F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row")
     before = "[\n"
     for found in frame.select(row).toLocalIterator():

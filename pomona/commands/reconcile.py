@@ -18,15 +18,18 @@ def reconcile(
     source: SourceArgument,
     lake: LakeArgument,
     hashes: Annotated[
-        bool, typer.Option("--hash", help="Read every image, and compare its hash too.")
+        bool, typer.Option("--hash", help="Read every image and compare its hash too.")
     ] = False,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Take what is missing or changed, remove what is gone.")
+        bool,
+        typer.Option(
+            "--fix", help="Process missing and changed images; delete rows of deleted ones."
+        ),
     ] = False,
     remove_limit: RemoveLimit = 0.5,
     as_json: Json = False,
 ) -> None:
-    """Compare the images below SOURCE with the rows of LAKE: what is missing, changed, gone.
+    """Compare SOURCE with LAKE: missing, changed, deleted images.
 
     Example: pomona reconcile ./fruits ./lake --hash
     """
@@ -74,16 +77,20 @@ def reconcile_and_tell(
             _show(screen, f"{len(found[key]):,} {text}", found[key])
     differences = sum(len(found[key]) for key in ("missing", "changed", "rewritten", "gone"))
     if not differences:
-        screen.line("source and lake agree")
+        screen.line("source and lake are consistent")
     elif not fix:
-        screen.line("--fix takes what is missing or changed, and removes the rows of what is gone")
+        screen.line(
+            "use --fix to process missing and changed images and delete the rows of deleted ones"
+        )
     else:
         screen.line(
-            f"mended: {found['featurized']:,} featurized, {found['quarantined']:,} quarantined, "
+            f"repaired: {found['featurized']:,} featurized, {found['quarantined']:,} quarantined, "
             f"{found['removed']:,} removed"
         )
         if found["why_kept"]:
-            screen.line(f"nothing removed: {found['why_kept']}; --remove-limit 1 removes them")
+            screen.line(
+                f"nothing removed: {found['why_kept']}; use --remove-limit 1 to delete them"
+            )
 
 
 def _compared(

@@ -19,30 +19,34 @@ if TYPE_CHECKING:
 
 def refit(
     lake: LakeArgument,
-    components: Annotated[int | None, typer.Option(help="Number of components to keep.")] = None,
+    components: Annotated[
+        int | None, typer.Option(help="Number of principal components to keep.")
+    ] = None,
     variance: Annotated[
-        float | None, typer.Option(help="Share of the variance to explain (0.95 unless set).")
+        float | None, typer.Option(help="Explained variance ratio to reach (default: 0.95).")
     ] = None,
     as_of: AsOf = None,
     fit_on: Annotated[
-        str | None, typer.Option(help="Fit on the rows below this prefix; transform all.")
+        str | None,
+        typer.Option(help="Fit only on rows whose path has this prefix; transform all rows."),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(help="Again and again, such as 30m, 1h or 1d apart.")
+        str | None, typer.Option(help="Repeat at this interval, such as 30m, 1h or 1d.")
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Read all rows, and fit even what has not changed.")
+        bool, typer.Option("--full", help="Read all rows, and refit even if nothing changed.")
     ] = False,
     max_drift: Annotated[
         list[str] | None,
-        typer.Option(help="What is told as drift: angle=15, shift=0.5, label=1 unless set."),
+        typer.Option(help="Drift thresholds (default: angle=15, shift=0.5, label=1)."),
     ] = None,
     fail_on_drift: Annotated[
-        bool, typer.Option("--fail-on-drift", help="Exit with 3 where a limit was passed.")
+        bool,
+        typer.Option("--fail-on-drift", help="Exit with code 3 if a drift threshold is exceeded."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit StandardScaler and PCA on all rows of LAKE, and publish the reduced vectors.
+    """Fit StandardScaler and PCA, and publish reduced vectors.
 
     Example: pomona refit ./lake --components 50
     """
@@ -96,7 +100,9 @@ def refit_and_tell(
         for line in refit_lines(made):
             screen.line(line)
     if fail_on_drift and made.drift_passed:
-        raise ThresholdExceeded(f"refit {made.refit_id} has drifted: {made.drift_passed}")
+        raise ThresholdExceeded(
+            f"refit {made.refit_id} exceeds the drift threshold: {made.drift_passed}"
+        )
     return made
 
 
@@ -126,7 +132,7 @@ def refit_every(
             try:
                 refit_and_tell(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
             except (ExternalError, SnapshotError) as error:
-                screen.line(f"no refit this time: {error}")
+                screen.line(f"refit skipped: {error}")
             while time.monotonic() < due and not stop.wait(0.2):
                 pass
 
@@ -138,7 +144,7 @@ def refit_lines(made: RefitRow) -> list[str]:
     if not made.is_new:
         return [
             *asked,
-            f"nothing has changed since refit {made.refit_id} "
+            f"no changes since refit {made.refit_id} "
             f"(features version {made.features_version}): {kept}",
             f"report: {_place(made.folder.report)}",
         ]
@@ -152,10 +158,10 @@ def refit_lines(made: RefitRow) -> list[str]:
     ]
     lines.append(f"drift: {made.drift_told}")
     if made.drift_passed:
-        lines.append(f"the data have drifted: {made.drift_passed}")
+        lines.append(f"drift threshold exceeded: {made.drift_passed}")
     if made.limited_by_rows:
         lines.append(
-            f"the number of rows ({made.rows_fitted:,}), not the data, limits the components"
+            f"the number of components is limited by the number of rows ({made.rows_fitted:,})"
         )
     return [
         *lines,

@@ -20,7 +20,7 @@ def _asked(screen: Console, location: str, kind: str, arguments: dict[str, Any])
 
     lake = Lake.at(location)
     lake.validate()
-    with translate_errors(), screen.working("waiting for its turn"):
+    with translate_errors(), screen.working("waiting for the running stream"):
         answer: dict[str, Any] = submit_and_wait(lake, Request(kind, arguments))
         return answer
 

@@ -18,12 +18,12 @@ def show(
     lake: LakeArgument,
     path: Annotated[
         str | None,
-        typer.Argument(metavar="[PATH]", help="An image; or a refit: its id, or a file of its."),
+        typer.Argument(metavar="[PATH]", help="An image path; or a refit ID or a file of a refit."),
     ] = None,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Show what LAKE held; or one image: its row, place, versions, refits; or where a refit comes from.
+    """Show a version of LAKE, an image's history, or a refit's lineage.
 
     Example: pomona show ./lake "./fruits/Apple Braeburn/0_100.jpg"
     """

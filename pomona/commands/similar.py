@@ -14,16 +14,17 @@ from pomona.options import AsOf, Json, LakeArgument
 def similar(
     lake: LakeArgument,
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="An image of the lake, or any other picture.")
+        str, typer.Argument(metavar="IMAGE", help="An image of the lake, or any other image file.")
     ],
-    top: Annotated[int, typer.Option(help="How many images to find.")] = 10,
+    top: Annotated[int, typer.Option(help="Number of images to find.")] = 10,
     as_of: AsOf = None,
     report: Annotated[
-        str | None, typer.Option(help="Write a page with the pictures side by side to this file.")
+        str | None,
+        typer.Option(help="Write an HTML page with the images side by side to this file."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the images of LAKE that are most like IMAGE, and let their labels vote on what it is.
+    """Find the most similar images, and predict the label by vote.
 
     Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report like.html
     """

@@ -16,12 +16,14 @@ def status(
     lake: LakeArgument,
     max_age: Annotated[
         list[str] | None,
-        typer.Option(help="Exit with 3 where row, batch or refit is older: 10m, or refit=25h …"),
+        typer.Option(
+            help="Exit with code 3 if the last row, batch or refit is older: 10m, or refit=25h"
+        ),
     ] = None,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Tell how LAKE stands: rows, quarantine, backlog, last micro-batch, last refit.
+    """Show rows, quarantine, backlog, last batch and last refit.
 
     Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
@@ -56,7 +58,7 @@ def tell_status(
     screen.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({told})" if told else ""))
     screen.line(f"source       {answer['source'] or 'none yet'}")
     if not answer["as_of"]:
-        why = "the source is out of reach" if answer["source"] else "nothing was ingested yet"
+        why = "the source is not reachable" if answer["source"] else "nothing was ingested yet"
         known = f"unknown: {why}" if backlog is None else f"{backlog:,} images"
         screen.line(f"backlog      {known}")
     if batch:

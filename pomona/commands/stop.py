@@ -17,7 +17,7 @@ def stop_and_tell(lake: str, *, as_json: bool) -> None:
 
     screen, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
     at.ensure_writable_location()
-    with translate_errors(), screen.working("waiting for its end"):
+    with translate_errors(), screen.working("waiting for the process to stop"):
         holder = stop(at)
     seconds = time.monotonic() - started
     if as_json:
@@ -30,7 +30,7 @@ def stop_and_tell(lake: str, *, as_json: bool) -> None:
 
 
 def stop(lake: LakeArgument, as_json: Json = False) -> None:
-    """End the process that writes LAKE, in order, and wait for its end.
+    """Stop the process that writes LAKE, and wait for it.
 
     Example: pomona stop ./lake
     """

@@ -13,14 +13,19 @@ from streaming.errors import UsageError
 def tag(
     lake: LakeArgument,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A letter, then letters, digits, . _ -")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Tag name: a letter, then letters, digits, '.', '_' or '-'."
+        ),
     ] = None,
     as_of: AsOf = None,
-    force: Annotated[bool, typer.Option("--force", help="Move a tag to this version.")] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Take the name away.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move an existing tag to this version.")
+    ] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the tag.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give a version of LAKE's features a NAME that --as-of takes, or list the names there are.
+    """Create, move, delete or list tags of versions.
 
     Example: pomona tag ./lake march --as-of 2026-03-31T18:00Z
     """
@@ -59,7 +64,7 @@ def tell_tags(
             screen.line(f"as of     {rows[0]['meant']}")
         if kept := rows[0].get("kept_for_days"):
             screen.line(
-                f"the tables now keep what is removed for {kept:,} days, so that a VACUUM spares this version"
+                f"the tables now keep removed files for {kept:,} days, so that VACUUM keeps this version"
             )
         does = "no longer names" if delete else "names"
         screen.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")

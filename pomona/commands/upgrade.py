@@ -27,7 +27,7 @@ def upgrade_and_tell(location: str, *, as_json: bool) -> None:
 
 
 def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
-    """Bring a LAKE that an older Pomona made to this one's format, in place; no row or version is lost.
+    """Upgrade a lake to the current format in place.
 
     Example: pomona upgrade ./lake
     """

@@ -9,13 +9,14 @@ import typer
 
 def demo(
     folder: Annotated[
-        str, typer.Option(help="Where to put images and lake; a number is added if it is taken.")
+        str, typer.Option(help="Folder for images and lake; a number is appended if it exists.")
     ] = "pomona-demo",
     weights: Annotated[
-        str | None, typer.Option(help="As of `ingest`; imagenet falls back to random offline.")
+        str | None,
+        typer.Option(help="As in `ingest`; imagenet falls back to random without a network."),
     ] = None,
 ) -> None:
-    """Show all of it in two minutes, on images that it draws itself.
+    """Run the whole pipeline on generated images in two minutes.
 
     Example: pomona demo
     """

@@ -75,14 +75,12 @@ class Demonstration:
         broken = write_broken(Path(self.source))
         self._expected = good + broken
         self._screen.line(
-            f"1. Drew {good} images of {len(SAMPLE_LABELS)} fruits, and {broken} broken ones, into {self.source}"
+            f"1. Generated {good} images of {len(SAMPLE_LABELS)} fruits, and {broken} broken ones, into {self.source}"
         )
 
     def export(self, weights: str | None) -> None:
         """Export the network into the lake, with the weights there are."""
-        self._screen.line(
-            "2. Exporting MobileNetV2 to ONNX, once for this lake (Keras takes some 15 seconds)"
-        )
+        self._screen.line("2. Exporting MobileNetV2 to ONNX, once for this lake (about 15 seconds)")
         models = Lake.at(self.lake).models
         try:
             with self._screen.working("exporting"):
@@ -91,19 +89,17 @@ class Demonstration:
             if weights is not None:
                 raise
             self._screen.line(
-                "   !! NO IMAGENET WEIGHTS: the network is out of reach. This demonstration goes on with RANDOM"
+                "   !! NO IMAGENET WEIGHTS: the network is unavailable. The demo continues with RANDOM"
             )
             self._screen.line(
-                "   !! weights: all of it works, but the features are those of an untrained network."
+                "   !! weights: everything works, but the features are those of an untrained network."
             )
             model = ensure_model(models, RANDOM)
         self._screen.line(f"   model {model.model_id}")
 
     def stream(self) -> IngestSummary | None:
         """Ingest, refit and deliver more, all at the same time; None where somebody stopped it."""
-        self._screen.line(
-            "3. Starting the stream: each image that lies or arrives in the folder becomes a row"
-        )
+        self._screen.line("3. Starting the stream: each image in the folder becomes a row")
         helper = threading.Thread(target=self._refit_and_deliver, daemon=True)
         helper.start()
         with self._screen.working("starting Spark"):
@@ -116,7 +112,7 @@ class Demonstration:
         helper.join()
         if self._fault:
             raise self._fault
-        self._screen.line("5. Refitting on all rows, with the signs of the first refit")
+        self._screen.line("5. Refitting on all rows, aligned with the first refit")
         with self._screen.working("refitting"):
             self.last_refit = refit(self.lake, REFIT)
         return summary
@@ -154,7 +150,7 @@ def _tell(screen: Console, show: Demonstration, summary: IngestSummary) -> None:
     lake = shlex.quote(show.lake)
     command = _command()
     screen.line()
-    screen.line("What came of it")
+    screen.line("Summary")
     rows = questions.status(show.lake)["rows"]
     screen.line(f"{rows} rows in {show.lake}/features")
     for line in (*summary_lines(summary), *refit_lines(show.last_refit)):

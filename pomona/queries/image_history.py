@@ -89,7 +89,7 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
                 if as_of
                 else f"is in no table of {lake.root}"
             )
-            raise LakeError(f"{path} {was}: name an image as the tables do, or a refit by its id")
+            raise LakeError(f"{path} {was}: give an image path as in the tables, or a refit ID")
         refits = _refits(lake, pinned)
         place = _place(refits, row) if row else None
     return {

@@ -34,7 +34,7 @@ def explained() -> Iterator[None]:
         if len(line) > _LONGEST:  # some quote all that they know of a file; the cause stands last
             line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
         raise ExternalError(
-            f"{line} (nothing was changed; if it says so again, a file of the lake is gone or damaged)"
+            f"{line} (nothing was changed; if this happens again, a file of the lake is missing or damaged)"
         ) from error
 
 

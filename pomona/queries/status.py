@@ -131,7 +131,7 @@ def last_batch(lake: Lake, features: DeltaTable, quarantined: DeltaTable | None)
 
 
 def _backlog(source: str | None, lake: Lake) -> int | None:
-    """Images that the next run would take; None where the source is out of reach from here."""
+    """Images that the next run would take; None where the source is not reachable from here."""
     if not source:
         return None
     from streaming.lake.image_index import ImageIndex

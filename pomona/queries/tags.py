@@ -65,7 +65,7 @@ def untag(location: str, name: str) -> Answer:
     with explained():
         found = find_tag(lake, name)
         if found is None:
-            raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists those that it has")
+            raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists the tags")
         open_storage(lake.root).delete(f"{lake.tags}/{name}.json")
         return _tag(found)
 

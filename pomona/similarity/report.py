@@ -34,7 +34,7 @@ def write_page(likeness: Likeness, file: Path) -> None:
         file.write_text(page(likeness), encoding="utf-8")
     except OSError as error:
         raise ExternalError(
-            f"--report {file}: {error.strerror}: name a file in a folder that you may write to"
+            f"--report {file}: {error.strerror}: give a file in a writable folder"
         ) from error
 
 

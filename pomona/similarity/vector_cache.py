@@ -125,7 +125,7 @@ def vectors_of(lake: Lake, version: int) -> Vectors:
         _build(table, lake, folder)
         found = _open(folder)
         if found is None:
-            raise ExternalError(f"{folder}: vanished or damaged while it was made; try again")
+            raise ExternalError(f"{folder}: deleted or damaged while it was created; try again")
     with suppress(OSError):
         os.utime(folder)
     _forget_old(folder.parent)
@@ -168,7 +168,7 @@ def _require_room(table: DeltaTable, folder: Path) -> None:
     if needed > free:
         raise ExternalError(
             f"{folder.parent}: {rows['rows']:,} vectors take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: "
-            "make room, or have XDG_CACHE_HOME name a folder on another disk"
+            "free disk space, or set XDG_CACHE_HOME to a folder on another disk"
         )
 
 
@@ -204,7 +204,7 @@ def _matrix(batch: pa.RecordBatch, lake: Lake, version: int) -> Matrix:
     if len(values) % batch.num_rows == 0 and np.isfinite(values).all():
         return values.reshape(batch.num_rows, -1)
     raise SnapshotError(
-        f"version {version} of {lake.features} has features that are no numbers: "
+        f"version {version} of {lake.features} has features that are not finite numbers: "
         "ingest those images again, or ask an earlier version"
     )
 

@@ -75,7 +75,9 @@ def _read_whole(file: StoredFile) -> bytes:
             raise FileNotFoundError(file.path) from None
         raise
     if len(content) < file.length and storage.stat(file.path) == file:
-        raise TransientError(f"{file.path}: only {len(content):,} of {file.length:,} bytes came")
+        raise TransientError(
+            f"{file.path}: only {len(content):,} of {file.length:,} bytes were received"
+        )
     return content
 
 

@@ -86,7 +86,7 @@ def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
     kept = f"{lake.checkpoint}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     open_storage(lake.root).move_tree(lake.checkpoint, kept)
     log.warning(
-        "the checkpoint %s is damaged (%s): it is kept as %s, and a new one begun; no row is lost or doubled",
+        "the checkpoint %s is damaged (%s): moved to %s, and a new one was started; no row was lost or duplicated",
         lake.checkpoint,
         damage,
         kept,

@@ -114,7 +114,7 @@ class IngestSettings:
             value = getattr(self, name)
             if value is not None and value not in known:
                 choices = " or ".join((", ".join(known[:-1]), known[-1]))
-                raise UsageError(f"{name} {value!r} is not known: choose {choices}")
+                raise UsageError(f"{name} {value!r} is unknown: choose {choices}")
         if not supported_backends(self.engine, self.device, self.precision):
             given = {"engine": self.engine, "device": self.device, "precision": self.precision}
             options = " ".join(f"--{name} {value}" for name, value in given.items() if value)

@@ -116,7 +116,7 @@ class Lake:
             raise LakeError(f"{error}: create the bucket of the lake, or check its name") from error
         except PermissionError as error:
             raise LakeError(
-                f"{error}: a lake needs leave to list, read, write and delete "
+                f"{error}: a lake needs permission to list, read, write and delete "
                 "(s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject)"
             ) from error
 

@@ -78,7 +78,7 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(
-            f"{path}: broken ({error}): give the tag again with `pomona tag LAKE {name} --force`"
+            f"{path}: broken ({error}): create the tag again with `pomona tag LAKE {name} --force`"
         ) from error
 
 

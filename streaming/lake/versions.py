@@ -61,7 +61,7 @@ def resolve(lake: Lake, words: str | Pinned | None, now: datetime | None = None)
     meant = parse(words, now) if words is not None else None
     times = commit_times(lake.features)
     if not times:
-        raise SnapshotError(f"{lake.features}: its log tells no version")
+        raise SnapshotError(f"{lake.features}: its log contains no version")
     if words is None or meant is None:
         number = max(times)
         # What other tables got since belongs to it too.
@@ -75,7 +75,7 @@ def version_at(location: str, pinned: Pinned) -> int | None:
     """The version that another table of the lake had then; None where it had none yet.
 
     A micro-batch is committed to `quarantine` first: what belongs to a version of the features is there with it.
-    SnapshotError where it is vacuumed away.
+    SnapshotError where it was removed by VACUUM.
     """
     then = pinned.moment or pinned.committed
     times = commit_times(location)
@@ -102,9 +102,9 @@ def _require_whole(location: str, number: int, times: dict[int, datetime], what:
     first = oldest_whole(location, list(times))
     if first > number:
         left = {later: moment for later, moment in times.items() if later >= first}
-        raise SnapshotError(f"{what} is vacuumed away: {_range(left)}")
+        raise SnapshotError(f"{what} was removed by VACUUM: {_range(left)}")
     raise SnapshotError(
-        f"{what} lacks files that nothing has removed: restore {location}, or name another version"
+        f"{what} lacks data files that were not removed by VACUUM: restore {location}, or name another version"
     )
 
 
@@ -134,7 +134,7 @@ def _tagged(lake: Lake, name: str, times: dict[int, datetime]) -> tuple[int, str
         raise UsageError(f"as of {name!r}: no such tag (there are: {there}); give {EXAMPLES}")
     if tag.version not in times:
         raise SnapshotError(
-            f"tag {name} names version {tag.version}, which is gone from the log: {_range(times)}"
+            f"tag {name} names version {tag.version}, which is no longer in the log: {_range(times)}"
         )
     return tag.version, f"tag {name} is {_version(tag.version, times)}"
 

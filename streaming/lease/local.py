@@ -126,7 +126,10 @@ def _locked(descriptor: int, how: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        log.warning("two writers are not kept apart: the file system knows no locks (%s)", error)
+        log.warning(
+            "concurrent writers are not prevented: the file system does not support locks (%s)",
+            error,
+        )
     return True
 
 

@@ -95,7 +95,7 @@ class S3Lease:
         if self._held:
             raise LeaseError(
                 f"{self.lake.root} was taken over by {found.holder}, while this process was paused or "
-                f"cut off for longer than {self._term:.0f} s: what it had not committed is taken there"
+                f"cut off for longer than {self._term:.0f} s: the new owner processes what was not committed"
             )
         raise refusal(self.lake, found.holder, self._remedy(found))
 
@@ -144,7 +144,9 @@ class S3Lease:
         except LeaseError as error:  # all had been written
             log.debug("%s", error)
         except (TransientError, PomonaError, OSError) as error:
-            log.warning("%s: the lease ends with its term only (%s)", self.lake.root, error)
+            log.warning(
+                "%s: the lease was not released and will expire (%s)", self.lake.root, error
+            )
 
 
 def find_holder(lake: Lake) -> Holder | None:

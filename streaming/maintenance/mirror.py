@@ -34,7 +34,7 @@ def mirror(
     gone = find_deleted_images(batch.lake, source.root, seen, limit)
     if gone.why_kept:
         log.warning(
-            "%d rows are kept though their images are gone, because %s; --remove-limit 1 removes them",
+            "%d rows of deleted images were kept, because %s; use --remove-limit 1 to delete them",
             len(gone.paths),
             gone.why_kept,
         )

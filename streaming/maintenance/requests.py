@@ -138,7 +138,7 @@ def await_answer(lake: Lake, request: Request, timeout: float) -> dict[str, JSON
         if time.monotonic() > until:
             raise ExternalError(
                 f"no answer to {request.kind} from the stream of {lake.root} within {timeout:.0f} s: "
-                "it carries it out once it comes to it"
+                "it will execute the request later"
             )
         time.sleep(_POLL)
     return result

@@ -44,7 +44,7 @@ def stop(lake: Lake, timeout: float = 600.0) -> Holder | None:
         while (now := lease_owner(lake)) and now.id == holder.id:
             if time.monotonic() > until:
                 raise ExternalError(
-                    f"{holder} has not ended within {timeout:.0f} s: it may be paused; end that process"
+                    f"{holder} did not stop within {timeout:.0f} s: it may be paused; kill that process"
                 )
             time.sleep(_POLL)
     finally:

@@ -50,7 +50,7 @@ def parse_weights(content: bytes, name: str) -> Tensors:
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"{name}: truncated, or no weights by Keras ({reason}); {EXPECTED}"
+            f"{name}: truncated, or not a Keras weights file ({reason}); {EXPECTED}"
         ) from error
     _check(found, name)
     return {
@@ -109,14 +109,14 @@ def _check(found: Group, name: str) -> None:
     for position, layer in enumerate(weighted_layers()):
         wanted = f"{layer.name} {layer.shapes[0]}"
         if position >= len(found):
-            raise ModelError(f"{name}: of another network, it lacks {wanted}; {EXPECTED}")
+            raise ModelError(f"{name}: weights of another network: missing {wanted}; {EXPECTED}")
         its_name, tensors = found[position]
         shapes = tuple(tensor.shape for tensor in tensors)
         if shapes != layer.shapes:
             has = f"{its_name} {shapes[0] if shapes else ()}"
             raise ModelError(f"{name}: of another network, {has} stands for {wanted}; {EXPECTED}")
         if not all(np.isfinite(tensor).all() for tensor in tensors):
-            raise ModelError(f"{name}: {its_name} holds values that are not finite; {EXPECTED}")
+            raise ModelError(f"{name}: {its_name} contains values that are not finite; {EXPECTED}")
 
 
 def _array(dataset: h5py.Dataset) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ def find_model(models_uri: str) -> ModelInfo | None:
     found = ModelInfo.from_json(storage.read(paths[0]), paths[0])
     if found.model_id != paths[0].split("/")[-2]:  # its files are found by this name
         raise ModelError(
-            f"{paths[0]}: describes {found.model_id!r}, which is not the name of its folder; restore it"
+            f"{paths[0]}: describes {found.model_id!r}, which does not match its folder name; restore it"
         )
     return found
 
@@ -154,7 +154,7 @@ def _check_weights(models_uri: str, found: ModelInfo, asked: str) -> None:
     same = found.weights == asked if sha256 is None else found.weights_sha256 == sha256
     if not same:
         raise LakeError(
-            f"{models_uri}: its model {found.model_id} was made with the weights {found.weights} "
+            f"{models_uri}: its model {found.model_id} was exported from the weights {found.weights} "
             f"(SHA-256 {found.weights_sha256[:12]}), not with {asked} "
             f"({sha256[:12] if sha256 else 'not fetched'}); leave out --weights to keep it, "
             "or start a new lake"

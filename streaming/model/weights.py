@@ -102,6 +102,6 @@ def _read_file(asked: str) -> bytes:
             raise WeightsUnavailable(
                 f"{IMAGENET}: {uri} is not there; give --weights PATH or --weights {RANDOM}"
             ) from error
-        raise ModelError(f"{asked}: no such file of weights; {EXPECTED}") from error
+        raise ModelError(f"{asked}: weights file not found; {EXPECTED}") from error
     except (PermissionError, TransientError) as error:
         raise ModelError(f"{asked}: cannot be read ({error}); {EXPECTED}") from error

@@ -87,10 +87,10 @@ class Source:
             folder = local_path(self.root)
             if not folder.exists():
                 raise SourceError(
-                    f"source {folder} does not exist: name a folder that holds images"
+                    f"source {folder} does not exist: give a folder that contains images"
                 )
             if not folder.is_dir():
-                raise SourceError(f"source {folder} is a file: name the folder that holds it")
+                raise SourceError(f"source {folder} is a file: give its parent folder")
         try:
             check_access(self.root)
             first = next(self.images(), None)
@@ -98,12 +98,12 @@ class Source:
             raise SourceError(f"{error}: check the name and the region of the source") from error
         except PermissionError as error:
             raise SourceError(
-                f"{error}: it needs leave to list and read (s3:ListBucket, s3:GetObject)"
+                f"{error}: it needs permission to list and read (s3:ListBucket, s3:GetObject)"
             ) from error
         if images and first is None:
             raise SourceError(
-                f"source {self.root} holds no image ({self.ignored.total} other files): "
-                f"known suffixes are {', '.join(IMAGE_SUFFIXES)}"
+                f"source {self.root} contains no images ({self.ignored.total} other files): "
+                f"supported suffixes are {', '.join(IMAGE_SUFFIXES)}"
             )
 
     def check_readable(self) -> None:
@@ -126,8 +126,8 @@ class Source:
                 refused = str(error)
         if len(listed) > 1:
             raise SourceError(
-                f"{refused}, and so for the first {len(listed)} images of {self.root}: "
-                "it needs leave to read them (s3:GetObject)"
+                f"{refused}, and the same for the first {len(listed)} images of {self.root}: "
+                "it needs permission to read them (s3:GetObject)"
             )
 
     def stream(self, spark: SparkSession, max_files: int) -> DataFrame:

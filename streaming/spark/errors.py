@@ -65,7 +65,7 @@ def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
         kind: type[PomonaError] = getattr(errors, name)
         return kind(message.strip())
     for message in _LEASE_LOST.findall(text)[-1:]:
-        return LeaseError(f"{message.strip()}: what was not committed is taken there")
+        return LeaseError(f"{message.strip()}: the new owner processes what was not committed")
     if _TOO_OLD in text:
         return SnapshotError(
             "Delta reads no version older than the time for which a table promises its files: set its properties "
@@ -80,6 +80,8 @@ def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)
         if found:
-            return ExternalError(f"{found[-1].strip()} (nothing is lost: the same command goes on)")
+            return ExternalError(
+                f"{found[-1].strip()} (no data was lost; rerun the same command to resume)"
+            )
     line = (text.strip().splitlines() or [type(error).__name__])[0]
-    return ExternalError(f"{line} (nothing is lost: the same command goes on)")
+    return ExternalError(f"{line} (no data was lost; rerun the same command to resume)")

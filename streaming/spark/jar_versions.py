@@ -95,6 +95,6 @@ def jar_set(spark_version: str) -> JarSet:
     minor = ".".join(spark_version.split(".")[:2])
     if minor not in JAR_SETS:
         raise PlatformError(
-            f"pyspark {spark_version} is not known to Pomona: install one of {', '.join(JAR_SETS)}"
+            f"pyspark {spark_version} is not supported: install one of {', '.join(JAR_SETS)}"
         )
     return JAR_SETS[minor]

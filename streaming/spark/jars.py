@@ -51,7 +51,7 @@ def jar_files() -> list[Path]:
 
 
 def _fetch(wanted: JarSet, folder: Path) -> None:
-    log.info("fetching the jars of Delta Lake and S3A, once, into %s", folder)
+    log.info("downloading the jars of Delta Lake and S3A (27 MB, once) into %s", folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         settings = Path(scratch, "ivysettings.xml")
@@ -77,7 +77,7 @@ def _fetch(wanted: JarSet, folder: Path) -> None:
             missing = re.findall(r":: ([\w.-]+#[\w.;-]+): not found", done.stderr)
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise PlatformError(
-                f"the jars of Delta Lake and S3A could not be fetched ({', '.join(missing) or last}): "
+                f"the jars of Delta Lake and S3A could not be downloaded ({', '.join(missing) or last}): "
                 "connect to the network once, or copy the folder "
                 f"{folder} from a machine that has it"
             )

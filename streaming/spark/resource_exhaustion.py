@@ -18,7 +18,7 @@ _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded", re.IGNOREC
 _JAVA_FULL = re.compile(r"java\.lang\.OutOfMemoryError|System memory \d+ must be at least")
 _JAVA_SILENT = re.compile(r"Py4JNetworkError|Answer from Java|Connection(?:Refused|Reset)Error")
 _WORKER_ENDED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
-_GOES_ON = "nothing is lost: the same command goes on"
+_GOES_ON = "no data was lost; rerun the same command to resume"
 _FULL, _KILLED = 3, -9  # Java's exit status: of -XX:+ExitOnOutOfMemoryError; of SIGKILL
 _SETTLE_TIMEOUT = 5.0  # seconds between Java's last word and its exit status
 

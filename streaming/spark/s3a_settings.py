@@ -30,7 +30,7 @@ def s3a_settings() -> dict[str, str]:
     endpoint = urlparse(meta.endpoint_url)
     if endpoint.username or endpoint.password:
         raise SourceError(
-            "the endpoint of S3 holds a user or a password, which Spark would write into its logs: "
+            "the S3 endpoint contains a user name or password, which Spark would write into its logs: "
             "take them out of AWS_ENDPOINT_URL, or of the profile's endpoint_url"
         )
     host = endpoint.hostname or ""

@@ -103,17 +103,17 @@ def normalize(location: str) -> str:
         )
     if scheme not in ("s3", "s3a"):
         raise UsageError(
-            f"{redact(location)}: only local folders, s3:// and s3a:// are known, not {scheme}:"
+            f"{redact(location)}: only local folders, s3:// and s3a:// are supported, not {scheme}:"
         )
     bucket, _, key = location.split(":", 1)[1].removeprefix("//").partition("/")
     if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
         # Told without the location: what follows the colon may be a secret, and ends in tables and logs.
         raise UsageError(
-            f"a location on S3 holds no credentials: write {scheme}://BUCKET/PREFIX, and set AWS_PROFILE, or "
+            f"an S3 location must not contain credentials: write {scheme}://BUCKET/PREFIX, and set AWS_PROFILE, or "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if not bucket:
-        raise UsageError(f"{location}: names no bucket; write s3://BUCKET/PREFIX")
+        raise UsageError(f"{location}: has no bucket; write s3://BUCKET/PREFIX")
     return f"s3a://{bucket}/{key.strip('/')}".rstrip("/")
 
 

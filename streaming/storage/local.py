@@ -31,7 +31,7 @@ class LocalStorage:
         """Length and time of one file, the time cut to milliseconds as Hadoop does; a pipe is none."""
         status = os.stat(local_path(path))
         if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(f"{path} is no regular file")
+            raise FileNotFoundError(f"{path} is not a regular file")
         return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def exists(self, path: str) -> bool:

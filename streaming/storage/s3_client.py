@@ -48,7 +48,7 @@ def s3_client(config: Config = _PATIENT) -> Any:
         client.meta.events.register("before-send.s3", _count_repetition)
         return client
     except faults.ProfileNotFound as error:
-        raise SourceError(f"{error}: set AWS_PROFILE to one of ~/.aws/config") from error
+        raise SourceError(f"{error}: set AWS_PROFILE to a profile of ~/.aws/config") from error
     except (faults.BotoCoreError, ValueError) as error:
         raise SourceError(
             f"AWS is not set up ({first_line(error)}): check the variables AWS_… and ~/.aws/config"

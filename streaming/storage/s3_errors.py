@@ -18,7 +18,7 @@ PRECONDITION_FAILED = frozenset({"PreconditionFailed", "412"})
 _DENIED = {"403", "AccessDenied", "Forbidden", "AllAccessDisabled", "InvalidObjectState"}
 _WHO = "check `aws sts get-caller-identity`, AWS_PROFILE and the region"
 _WHERE = "check AWS_REGION, or the region of the profile"
-# What S3 answers to a user's mistake, which no patience mends, and the remedy.
+# What S3 returned to a user's mistake, which no patience mends, and the remedy.
 _MISTAKES = {
     "AuthorizationHeaderMalformed": _WHERE,
     "ExpiredToken": _WHO,
@@ -69,12 +69,12 @@ def translated(uri: str) -> Iterator[None]:
         if code in _DENIED:
             raise PermissionError(f"{uri}: access denied ({code})") from error
         if code in _MISTAKES:
-            raise SourceError(f"{uri}: S3 answers {code}: {_MISTAKES[code]}") from error
+            raise SourceError(f"{uri}: S3 returned {code}: {_MISTAKES[code]}") from error
         raise TransientError(f"{uri}: {first_line(error)}") from error
     except _UNSET as error:
         raise SourceError(f"{uri}: {first_line(error)}: {_WHO}") from error
     except faults.ParamValidationError as error:
-        raise SourceError(f"{uri}: no valid name of a bucket or object: correct it") from error
+        raise SourceError(f"{uri}: invalid bucket or object name") from error
     except (faults.BotoCoreError, HTTPError, OSError) as error:
         raise TransientError(f"{uri}: {first_line(error)}") from error
 

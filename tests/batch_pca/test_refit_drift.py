@@ -62,7 +62,7 @@ def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
     expected = deviations([first, second], [first, second, third], "Ananas")
     passed = f"label Ananas by {expected:.2f} deviations (limit 1)"
     assert passed in drifted.err
-    assert "the data have drifted: " in drifted.out
+    assert "drift threshold exceeded: " in drifted.out
     assert passed in drifted.out
     again = pomona(*words)
     assert (again.status, "nothing has changed" in again.out) == (3, True)

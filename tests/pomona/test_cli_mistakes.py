@@ -55,12 +55,12 @@ def write_model(lake: Path, **changes: Any) -> Path:
 
 
 MISTAKES = [
-    ("ingest nowhere lake --once", "nowhere does not exist: name a folder"),
-    ("ingest nowhere lake", "nowhere does not exist: name a folder"),
-    ("ingest notes.txt lake", "notes.txt is a file: name the folder"),
-    ("ingest empty lake --once", "empty holds no image (0 other files)"),
-    ("ingest other lake --once", "other holds no image (1 other files)"),
-    ("ingest photos photos", "photos: name a folder outside of it"),
+    ("ingest nowhere lake --once", "nowhere does not exist: give a folder"),
+    ("ingest nowhere lake", "nowhere does not exist: give a folder"),
+    ("ingest notes.txt lake", "notes.txt is a file: give its parent folder"),
+    ("ingest empty lake --once", "empty contains no images (0 other files)"),
+    ("ingest other lake --once", "other contains no images (1 other files)"),
+    ("ingest photos photos", "photos: choose a folder outside of it"),
     ("ingest photos photos/lake", "lies inside the source"),
     ("ingest photos ./other/../photos/lake/", "lies inside the source"),
     ("ingest photos link/lake", "lies inside the source"),
@@ -68,7 +68,7 @@ MISTAKES = [
     ("ingest s3://fruits/a s3a://fruits/a/lake/", "lies inside the source"),
     ("ingest photos other", "other holds other files (notes.txt, …) and is not a lake"),
     ("ingest photos notes.txt", "notes.txt is a file: name a folder for the lake"),
-    ("ingest photos lake --weights none.h5", "none.h5: no such file of weights"),
+    ("ingest photos lake --weights none.h5", "none.h5: weights file not found"),
     ("ingest photos lake --weights notes.txt", "notes.txt: is not an HDF5 file"),
     ("ingest photos lake --weights half.h5", "half.h5: truncated"),
     ("ingest photos lake --weights another.h5", "another.h5: of another network"),
@@ -82,7 +82,7 @@ MISTAKES = [
     ("refit photos --every 1h", "photos is not a lake"),
     ("refit notes.txt --components 2", "notes.txt is not a lake"),
     ("demo --folder notes.txt/demo --weights random", "notes.txt"),
-    ("demo --folder demo --weights none.h5", "none.h5: no such file of weights"),
+    ("demo --folder demo --weights none.h5", "none.h5: weights file not found"),
 ]
 
 
@@ -116,7 +116,7 @@ def test_a_lake_made_with_other_weights_is_kept(pomona: Command, place: Path) ->
     write_model(place / "lake", weights="mine.h5", weights_sha256="ab" * 32)
     for asked in ("random", "another.h5"):
         told = pomona("ingest", "photos", "lake", "--weights", asked).complaint
-        assert "mobilenetv2-224-random was made with the weights mine.h5" in told
+        assert "mobilenetv2-224-random was exported from the weights mine.h5" in told
         assert f"not with {asked}" in told
         assert "leave out --weights to keep it" in told
 

@@ -49,7 +49,7 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     agreed = pomona("reconcile", "fruits", "lake", "--hash").out
     assert agreed.splitlines() == [
         f"5 images of file:{fruits}, 5 of them in the lake",
-        "source and lake agree",
+        "source and lake are consistent",
     ]
     put(fruits / "Fig" / "new.jpg", jpeg(7))
     (fruits / "Fig" / "0.jpg").unlink()
@@ -68,7 +68,7 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
 
     put(fruits / "Fig" / "empty.jpg", jpeg(8))
     told = pomona("quarantine", "lake", "--retry").out.splitlines()
-    assert told == ["2 images taken again: 1 featurized, 1 still in quarantine (1 truncated)"]
+    assert told == ["2 images processed again: 1 featurized, 1 still in quarantine (1 truncated)"]
     assert below(fruits, place.quarantine) == ["Fig/bad.jpg"]
     told = pomona("quarantine", "lake", "--retry", "--reason", "empty").out.splitlines()
     assert told == ["no image is in quarantine for the reason empty"]
@@ -78,7 +78,7 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
         "forget", "lake", "fruits/Fig/bad.jpg", "fruits/Fig/1.jpg", "x.jpg"
     ).out.splitlines()
     assert told == [
-        "2 images forgotten: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
+        "2 images deleted: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
         "in no table:",
         f"    file:{Path('x.jpg').absolute()}",
         "still there, so that the next sweep takes them again:",

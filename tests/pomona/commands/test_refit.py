@@ -80,7 +80,7 @@ def test_a_new_refit_tells_its_numbers_and_its_places() -> None:
 
 def test_a_refit_with_few_rows_says_that_they_are_the_limit() -> None:
     lines = refit_lines(made(limited_by_rows=True, rows_fitted=12))
-    assert "the number of rows (12), not the data, limits the components" in lines
+    assert "the number of components is limited by the number of rows (12)" in lines
 
 
 def test_what_the_words_of_as_of_meant_is_said() -> None:
@@ -107,7 +107,7 @@ def test_drift_is_said_and_its_limits_only_where_they_were_passed() -> None:
     assert told in refit_lines(moved)
     assert "drifted" not in "\n".join(refit_lines(moved))
     passed = replace(moved, drift_passed="label Fig by 0.50 deviations (limit 0.4)")
-    assert f"the data have drifted: {passed.drift_passed}" in refit_lines(passed)
+    assert f"drift threshold exceeded: {passed.drift_passed}" in refit_lines(passed)
     drift = refit_json(passed)["drift"]
     assert (drift["angle"], drift["labels"]) == (12.34, {"Fig": 0.5, "Kiwi": 0.1})
     assert drift["passed"] == passed.drift_passed
@@ -124,7 +124,7 @@ def test_limits_of_drift_are_names_and_numbers() -> None:
 
 def test_what_has_not_changed_is_said_to_be_the_earlier_refit() -> None:
     text = "\n".join(refit_lines(made(is_new=False)))
-    assert "nothing has changed since refit 20260303T120000Z-v4-ab12 (features version 4)" in text
+    assert "no changes since refit 20260303T120000Z-v4-ab12 (features version 4)" in text
     assert "report.html" in text
 
 
@@ -200,8 +200,8 @@ def test_too_few_rows_and_faults_that_pass_are_told_and_tried_again(
     calls = schedule(SnapshotError("1 rows"), ExternalError("the network"), made())
     assert len(calls) == 3
     said = capsys.readouterr().out
-    assert "no refit this time: 1 rows" in said
-    assert "no refit this time: the network" in said
+    assert "refit skipped: 1 rows" in said
+    assert "refit skipped: the network" in said
     assert "1,200 rows" in said
 
 

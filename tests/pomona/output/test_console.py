@@ -41,9 +41,9 @@ def batch(number: int | None = 4, good: int = 1000, seconds: float = 10.0) -> Ba
 
 def test_an_ingestion_is_told_in_a_few_lines() -> None:
     assert summary_lines(summary()) == [
-        "1,195 images featurized, 5 quarantined in 20.0 s (60.0 a second)",
+        "1,195 images featurized, 5 quarantined in 20.0 s (60.0 per second)",
         "quarantined: 2 empty, 3 truncated",
-        "tried again after a fault: 12 of reads, 3 of tables",
+        "retried after transient errors: 12 of reads, 3 of tables",
     ]
 
 
@@ -54,8 +54,8 @@ def test_what_is_out_of_the_ordinary_has_a_line_of_its_own() -> None:
     lines = summary_lines(told)
     assert lines[0].endswith("1,234 of them replaced")
     assert "3 images were deleted before they were read" in lines
-    assert "17 files ignored: no image by their name" in lines
-    assert "2 images wait for the next run" in lines
+    assert "17 files ignored: no image suffix" in lines
+    assert "2 images are left for the next run" in lines
 
 
 def test_nothing_done_is_said_without_a_rate() -> None:

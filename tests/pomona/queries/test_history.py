@@ -259,7 +259,10 @@ def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_lef
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     told = pomona("show", copy, CHANGED, "--json").json["versions"]
     assert [(v["from"], v["until"]) for v in told] == [(5, None)]
-    assert "version 2 is vacuumed away: there are 5" in pomona("show", copy, "--as-of", 2).complaint
+    assert (
+        "version 2 was removed by VACUUM: there are 5"
+        in pomona("show", copy, "--as-of", 2).complaint
+    )
 
 
 @pytest.mark.parametrize(
@@ -298,7 +301,7 @@ def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path)
     line = str(caught.value)
     assert line.startswith("Expected: all that is known")
     assert (
-        "but found a gap (nothing was changed; if it says so again, a file of the lake is gone"
+        "but found a gap (nothing was changed; if this happens again, a file of the lake is missing"
         in line
     )
     assert len(line) < 520
@@ -306,7 +309,7 @@ def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path)
     copy = shutil.copytree(story.place, tmp_path / "lake")
     (copy / "features" / "_delta_log" / f"{2:020}.json").unlink()
     said = pomona("history", copy).complaint  # delta-rs tells all that it knows of each file
-    assert "(nothing was changed; if it says so again, a file of the lake is gone" in said
+    assert "(nothing was changed; if this happens again, a file of the lake is missing" in said
     assert len(said) < 520 + len("pomona: \n")
 
 

@@ -169,7 +169,7 @@ def test_a_source_out_of_reach_is_no_fault_of_the_lake(story: Story, pomona: Com
     story.source.rename(away)
     try:
         assert questions.status(story.lake.root)["backlog"] is None
-        assert "unknown: the source is out of reach" in pomona("status", story.lake.root).out
+        assert "unknown: the source is not reachable" in pomona("status", story.lake.root).out
     finally:
         away.rename(story.source)
 

@@ -127,7 +127,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, pomona: Comma
         "--report",
         tmp_path / "no" / "x",
     )
-    assert "name a file in a folder" in pomona(*words).complaint
+    assert "give a file in a writable folder" in pomona(*words).complaint
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, pomona: Comma
         ("duplicates nowhere", 1, "nowhere is not a lake"),
         ("duplicates lake --at-least 1.5", 2, "--at-least 1.5"),
         ("duplicates lake --top 0", 2, "--top 0"),
-        ("duplicates lake --label Kiwis", 2, "--label Kiwis: no image of version 0 has it"),
+        ("duplicates lake --label Kiwis", 2, "--label Kiwis: no such label in version 0"),
     ],
 )
 def test_a_mistake_is_one_line(

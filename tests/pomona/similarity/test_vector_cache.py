@@ -121,7 +121,7 @@ def test_two_models_and_what_is_no_number_are_refused(tmp_path: Path, cache: Pat
     with pytest.raises(SnapshotError, match="mixes the models another, made-up"):
         vectors_of(lake, 1)
     one.vectors[1, 1] = np.nan
-    with pytest.raises(SnapshotError, match="no numbers"):
+    with pytest.raises(SnapshotError, match="not finite numbers"):
         vectors_of(plain_lake(tmp_path / "nan", one), 0)
     assert not any(cache.rglob("*.f32"))
 

@@ -94,9 +94,9 @@ def test_a_plain_vacuum_takes_old_versions_unless_one_is_tagged(
         dict.fromkeys(RETENTION_PROPERTIES, "interval 1 week")
     )
     vacuum(lake, spark)
-    told = r"^version 2 is vacuumed away: there are 3 "
+    told = r"^version 2 was removed by VACUUM: there are 3 "
     if vacuum is by_spark and pyspark.__version__.startswith("4.0"):  # it takes the log too
-        told = r"^tag audit names version 2, which is gone from the log: there are "
+        told = r"^tag audit names version 2, which is no longer in the log: there are "
     with pytest.raises(SnapshotError, match=told):
         resolve(lake, "audit")
 
@@ -115,7 +115,7 @@ def test_tables_are_told_once_and_those_that_promise_enough_never(
 ) -> None:
     pomona = Command(monkeypatch, capsys)
     said = pomona("tag", lake.root, "audit", "--as-of", "2").out
-    assert "the tables now keep what is removed for 3,650 days, so that a VACUUM spares" in said
+    assert "the tables now keep removed files for 3,650 days, so that a VACUUM spares" in said
     assert "for 31 days or longer, the age of the oldest tag; the tables tell it 3,650" in said
     told = table_of(lake).metadata().configuration
     assert [told[name] for name in RETENTION_PROPERTIES] == ["interval 3650 days"] * 2
@@ -150,7 +150,7 @@ def test_a_vacuum_that_keeps_as_long_as_the_tags_ask_spares_them_and_no_more(lak
     hours = int(keep / timedelta(hours=1)) + 1
     table_of(lake).vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=False)
     assert resolve(lake, "audit").number == 2
-    with pytest.raises(SnapshotError, match=r"^version 0 is vacuumed away: there are 1 "):
+    with pytest.raises(SnapshotError, match=r"^version 0 was removed by VACUUM: there are 1 "):
         resolve(lake, "0")
 
 

@@ -134,7 +134,7 @@ def test_what_is_vacuumed_away_is_told_with_the_range_that_is_left(lake: Lake) -
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     last = table.version()
     for words in ("2", "2026-03-03T14:30Z"):
-        told = f"^version 2 is vacuumed away: there are 3 .2026-03-03T15:00:00Z. to {last} "
+        told = f"^version 2 was removed by VACUUM: there are 3 .2026-03-03T15:00:00Z. to {last} "
         with pytest.raises(SnapshotError, match=told):
             resolve(lake, words, NOW if last == 4 else None)
     for number in range(3, last + 1):
@@ -156,7 +156,7 @@ def test_another_table_is_found_as_it_was_then_or_told_to_be_vacuumed_away(
     assert version_at(other.refits, resolve(lake, None, NOW)) is None
     table = deltalake.DeltaTable(other.features.removeprefix("file:"))
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    told = r"^features as it was then \(its version 0\) is vacuumed away: there are 2 \("
+    told = r"^features as it was then \(its version 0\) was removed by VACUUM: there are 2 \("
     with pytest.raises(SnapshotError, match=told):
         version_at(other.features, resolve(lake, "1", NOW))
 
@@ -179,7 +179,7 @@ def test_what_was_found_is_not_looked_for_again(lake: Lake) -> None:
 def test_files_that_somebody_took_are_no_work_of_vacuum(lake: Lake) -> None:
     for file in Path(lake.features.removeprefix("file:")).glob("*.parquet"):
         file.unlink()
-    with pytest.raises(SnapshotError, match=r"^version 3 lacks files that nothing has removed"):
+    with pytest.raises(SnapshotError, match=r"^version 3 lacks data files that were not removed"):
         resolve(lake, "3", NOW)
 
 

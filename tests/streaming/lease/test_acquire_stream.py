@@ -92,7 +92,7 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
         table = deltalake.DeltaTable(lake.features.removeprefix("file:"))
         table.alter.set_table_properties(dict.fromkeys(RETENTION_PROPERTIES, "interval 1 week"))
         told = pomona("tag", lake.root, "audit")
-        assert "the tables now keep what is removed for 3,650 days" in told.out
+        assert "the tables now keep removed files for 3,650 days" in told.out
         table.update_incremental()
         kept = [table.metadata().configuration[name] for name in RETENTION_PROPERTIES]
         assert kept == ["interval 3650 days"] * 2

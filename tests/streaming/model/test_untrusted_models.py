@@ -131,7 +131,7 @@ def test_a_network_of_another_hash_is_not_loaded(tmp_path: Path) -> None:
 def test_a_model_that_points_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "models", "m", "../../elsewhere")
     with pytest.raises(
-        ModelError, match=r"'\.\./\.\./elsewhere', which is not the name of its folder"
+        ModelError, match=r"'\.\./\.\./elsewhere', which does not match its folder name"
     ):
         find_model(f"file:{tmp_path}/models")
 

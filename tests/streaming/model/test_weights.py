@@ -86,7 +86,7 @@ def test_a_broken_cache_is_named_with_its_remedy(keras_home: Path) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"absent\.h5: no such file"):
+    with pytest.raises(ModelError, match=r"absent\.h5: weights file not found"):
         read_weights(str(tmp_path / "absent.h5"))
     with pytest.raises(ModelError, match="cannot be read"):
         read_weights(str(tmp_path))
@@ -111,7 +111,7 @@ def test_hdf5_without_weights_is_refused() -> None:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         file["table"] = np.zeros(3)
-    with pytest.raises(ModelError, match=r"^a\.h5: .*no weights by Keras"):
+    with pytest.raises(ModelError, match=r"^a\.h5: .*not a Keras weights file"):
         parse_weights(content.getvalue(), "a.h5")
 
 
@@ -131,7 +131,7 @@ def test_a_value_that_is_not_finite_is_refused(shared: Path) -> None:
     beta = np.zeros(1280, np.float32)
     beta[7] = np.nan
     broken = _edited(weights_file(shared), "Conv_1_bn/Conv_1_bn/beta", beta)
-    with pytest.raises(ModelError, match="Conv_1_bn holds values that are not finite"):
+    with pytest.raises(ModelError, match="Conv_1_bn contains values that are not finite"):
         parse_weights(broken, "a.h5")
 
 

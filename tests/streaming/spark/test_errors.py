@@ -75,7 +75,7 @@ def test_keys_that_spark_lists_without_an_end_are_told_with_the_remedy() -> None
 
 
 def test_it_says_that_the_same_command_goes_on() -> None:
-    assert "the same command goes on" in str(
+    assert "rerun the same command to resume" in str(
         translate_exception(OSError(28, "No space left on device"))
     )
     assert "No space left on device" in str(

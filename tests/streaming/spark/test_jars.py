@@ -194,7 +194,7 @@ def test_the_spark_that_is_locked_has_its_jars() -> None:
 def test_another_spark_is_named_with_those_that_would_do() -> None:
     with pytest.raises(PlatformError) as caught:
         jar_set("4.1.1")
-    assert str(caught.value) == "pyspark 4.1.1 is not known to Pomona: install one of 4.2, 4.0, 3.5"
+    assert str(caught.value) == "pyspark 4.1.1 is not supported: install one of 4.2, 4.0, 3.5"
 
 
 @pytest.mark.parametrize("pair", sorted(set(JAR_SETS) - {"4.2"}))

@@ -30,7 +30,7 @@ def test_a_full_disk_is_named_by_the_folder_that_has_the_least_room(tmp_path: Pa
         disk.fill(free_bytes=0)
         line = str(explain_exhaustion(full, f"file:{tmp_path}/lake"))
     assert f"the disk of {tmp_path}/lake/quarantine has 0 MB left; make room there" in line
-    assert "the same command goes on" in line
+    assert "rerun the same command to resume" in line
     assert "MB left" in str(explain_exhaustion(full, "s3a://bucket/lake"))
 
 

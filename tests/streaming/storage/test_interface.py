@@ -91,7 +91,7 @@ def test_a_pipe_is_no_file_and_nobody_waits_for_its_writer(tmp_path: Path) -> No
     (tmp_path / "a.jpg").write_bytes(b"1")
     root = f"file:{tmp_path}"
     assert [file.path for file in LocalStorage().list(root)] == [f"{root}/a.jpg"]
-    with pytest.raises(FileNotFoundError, match="no regular file"):
+    with pytest.raises(FileNotFoundError, match="not a regular file"):
         LocalStorage().stat(f"{root}/pipe.jpg")
 
 
