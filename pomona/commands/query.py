@@ -72,7 +72,9 @@ def query_and_tell(
 def _tell_table(screen: Console, frame: DataFrame) -> None:
     found = list(islice(_as_text(frame), SHOWN + 1))
     keys = {str(place): name for place, name in enumerate(frame.columns)}
-    screen.table(keys, [dict(zip(keys, map(_short, row), strict=True)) for row in found[:SHOWN]])
+    screen.table(
+        keys, [dict(zip(keys, map(_short, row), strict=True)) for row in found[:SHOWN]], raw=True
+    )
     if len(found) > SHOWN:
         screen.line(f"… the first {SHOWN} rows: --csv and --json print all, LIMIT fewer")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,17 +17,40 @@ from rich.text import Text
 from streaming.outcomes import Outcome
 from streaming.sanitize import escape_text, visible_json
 
+# As Spark writes them: a scheme at the start of a word.
+_FILE, _S3A = re.compile(r"(?<![\w/])file:/(?!/)"), re.compile(r"(?<![\w/])s3a://")
+
 if TYPE_CHECKING:  # these bring Spark with them, and some commands do without
     from streaming.featurize.results import BatchResult
     from streaming.ingest.settings import IngestSummary
 
 
-class Console:
-    """Results go to standard output; with ``--json`` they alone do, and progress goes to standard error.
+def display_locations(text: str) -> str:
+    """Return a text with its locations as other tools take them: local paths, and ``s3://`` URIs.
 
-    Parameters
-    ----------
-    as_json : bool
+    Examples
+    --------
+    >>> display_locations("2 rows in file:/data/lake, 3 in s3a://bucket/lake")
+    '2 rows in /data/lake, 3 in s3://bucket/lake'
+    """
+    return _S3A.sub("s3://", _FILE.sub("/", text))
+
+
+def _display_values(value: Any) -> Any:
+    """Convert each string of a JSON document that is a location; other strings stay as they are."""
+    if isinstance(value, str):
+        return display_locations(value) if value.startswith(("file:/", "s3a://")) else value
+    if isinstance(value, Mapping):
+        return {_display_values(key): _display_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_display_values(item) for item in value]
+    return value
+
+
+class Console:
+    """Print results to standard output and progress to standard error.
+
+    Without ``--json``, plain lines go to standard output too. Locations are printed as paths and ``s3://`` URIs.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
@@ -38,31 +62,37 @@ class Console:
         self._status: Status | None = None
 
     def line(self, text: str = "") -> None:
-        """Say something that is no result, in one line."""
-        (self._progress if self.as_json else self._out).print(escape_text(text), markup=False)
+        """Print one line of text; with ``--json``, to standard error."""
+        out = self._progress if self.as_json else self._out
+        out.print(escape_text(display_locations(text)), markup=False)
 
     def show(self, answer: Any) -> None:
         """Print a result as JSON."""
-        print(visible_json(json.dumps(answer, indent=2, ensure_ascii=False, default=str)))
+        document = _display_values(answer)
+        print(visible_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
 
     def write(self, text: str) -> None:
-        """Print lines of a result as they are; on a terminal, without what it would obey."""
+        """Print lines of a result unchanged; on a terminal, with control characters escaped."""
         if self._out.is_terminal:
             text = "\n".join(map(escape_text, text.split("\n")))
         print(text, end="")
 
-    def table(self, columns: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
-        """Print rows; `columns` are heading by key."""
+    def table(
+        self, columns: Mapping[str, str], rows: list[dict[str, Any]], *, raw: bool = False
+    ) -> None:
+        """Print rows as a table; `columns` maps keys to headings. With `raw`, locations stay as they are."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in columns.values():
             table.add_column(Text(escape_text(heading)), overflow="fold")  # [x] is no markup here
         for row in rows:
-            table.add_row(*(Text(escape_text(_cell(row[key]))) for key in columns))
+            cells = [_cell(row[key]) for key in columns]
+            texts = cells if raw else map(display_locations, cells)
+            table.add_row(*(Text(escape_text(text)) for text in texts))
         self._out.print(table)
 
     @contextmanager
     def working(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Show on a terminal that something is under way; what is yielded says how far."""
+        """Show a status line on a terminal; yield a function that updates it."""
         if not self._progress.is_terminal:
             yield lambda how_far: None
             return
@@ -71,7 +101,7 @@ class Console:
         self._status = None
 
     def batch(self, result: BatchResult, summary: IngestSummary) -> None:
-        """Tell of a micro-batch: in the terminal's progress, or as a plain line."""
+        """Report a micro-batch: in the status line of a terminal, or as a plain line."""
         if result.written == 0:
             return
         done = summary.outcomes[Outcome.FEATURES] + summary.outcomes[Outcome.QUARANTINE]
@@ -93,5 +123,5 @@ def _cell(value: Any) -> str:
 
 
 def fail(message: str) -> None:
-    """Say in one line what went wrong."""
-    print(f"pomona: {escape_text(' '.join(message.split()))}", file=sys.stderr)
+    """Print an error as one line on standard error."""
+    print(f"pomona: {escape_text(display_locations(' '.join(message.split())))}", file=sys.stderr)

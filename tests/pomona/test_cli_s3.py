@@ -55,7 +55,7 @@ def test_a_bucket_that_is_not_there(
 
 def test_a_prefix_that_holds_nothing(pomona: Command, place: Path, bucket: str) -> None:
     told = pomona("ingest", f"s3://{bucket}/nowhere", "lake", "--once").complaint
-    assert f"s3a://{bucket}/nowhere holds no image" in told
+    assert f"s3a://{bucket}/nowhere contains no images" in told
     assert "is not a lake" in pomona("status", f"s3://{bucket}/nowhere").complaint
 
 

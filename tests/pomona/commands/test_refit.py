@@ -190,7 +190,7 @@ def test_it_goes_on_until_a_signal_and_finishes_the_refit_under_way(
     calls = schedule(made(), made(is_new=False), made(rows=7), number=number)
     assert len(calls) == 3
     said = capsys.readouterr().out
-    assert said.index("1,200 rows") < said.index("nothing has changed") < said.index("7 rows")
+    assert said.index("1,200 rows") < said.index("no changes since") < said.index("7 rows")
     assert signal.getsignal(number) is before
 
 

@@ -92,7 +92,7 @@ def test_damaged_checkpoint_is_set_aside_and_recreated(
         story.assert_only_new_images_are_written("spoilt")
     (kept,) = story.kept()
     assert (kept / "offsets" / newest.name).read_bytes() == b""
-    (line,) = [record.getMessage() for record in caplog.records if "kept as" in record.message]
+    (line,) = [record.getMessage() for record in caplog.records if "moved to" in record.message]
     assert story.lake.checkpoint in line
     assert kept.name in line
     assert "\n" not in line

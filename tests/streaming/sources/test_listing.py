@@ -96,7 +96,7 @@ def test_the_label_is_the_folder_that_an_image_lies_in() -> None:
 def test_a_source_that_is_not_there_or_a_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"1")
     for name, wrong in (("none", "does not exist"), ("a.jpg", "is a file")):
-        with pytest.raises(SourceError, match=f"{name} {wrong}: name ") as refused:
+        with pytest.raises(SourceError, match=f"{name} {wrong}: give ") as refused:
             Source.at(str(tmp_path / name)).validate(images=False)
         assert "\n" not in str(refused.value)
 
@@ -105,7 +105,9 @@ def test_an_empty_source_is_refused_only_where_images_are_needed_now(tmp_path: P
     fill(tmp_path, NO_IMAGES)
     source = Source.at(str(tmp_path))
     source.validate(images=False)
-    with pytest.raises(SourceError, match=rf"holds no image \({len(NO_IMAGES)} other files\).*jpg"):
+    with pytest.raises(
+        SourceError, match=rf"contains no images \({len(NO_IMAGES)} other files\).*jpg"
+    ):
         source.validate(images=True)
     fill(tmp_path, ("Fig/a.jpg",))
     source.validate(images=True)

@@ -81,13 +81,13 @@ def test_a_prefix_without_tables_is_no_lake(bucket: str) -> None:
 def test_an_empty_source_is_named(bucket: str) -> None:
     with pytest.raises(SourceError) as caught:
         Source.at(f"s3://{bucket}/fruits").validate(images=True)
-    one_line(caught.value, f"s3a://{bucket}/fruits", "holds no image")
+    one_line(caught.value, f"s3a://{bucket}/fruits", "contains no images")
 
 
 def test_a_name_that_no_bucket_can_have(aws: dict[str, str]) -> None:
     with pytest.raises(SourceError) as caught:
         check_access("s3a://My Bucket!/fruits")
-    one_line(caught.value, "My Bucket!", "no valid name")
+    one_line(caught.value, "My Bucket!", "invalid bucket or object name")
 
 
 def test_who_may_read_reads(reader: dict[str, str], bucket: str, monkeypatch: Any) -> None:
