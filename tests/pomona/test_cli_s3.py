@@ -48,14 +48,14 @@ def test_a_bucket_that_is_not_there(
     pomona: Command, place: Path, aws: dict[str, str], line: str
 ) -> None:
     told = pomona(*line.format("s3://no-such-bucket-here").split()).complaint
-    assert "s3a://no-such-bucket-here" in told
+    assert "s3://no-such-bucket-here" in told
     assert "no such bucket" in told
     assert "check" in told
 
 
 def test_a_prefix_that_holds_nothing(pomona: Command, place: Path, bucket: str) -> None:
     told = pomona("ingest", f"s3://{bucket}/nowhere", "lake", "--once").complaint
-    assert f"s3a://{bucket}/nowhere contains no images" in told
+    assert f"s3://{bucket}/nowhere contains no images" in told
     assert "is not a lake" in pomona("status", f"s3://{bucket}/nowhere").complaint
 
 
@@ -64,7 +64,7 @@ def test_credentials_that_s3_does_not_know(
     pomona: Command, place: Path, bucket: str, strict: None, line: str
 ) -> None:
     told = pomona(*line.format(f"s3://{bucket}").split()).complaint
-    assert f"s3a://{bucket}" in told
+    assert f"s3://{bucket}" in told
     assert "InvalidAccessKeyId" in told
     assert "aws sts get-caller-identity" in told
 

@@ -171,3 +171,8 @@ def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def shown(location: str) -> str:
+    """Return a location as the command prints it: a path, or an ``s3://`` URI."""
+    return location.removeprefix("file:").replace("s3a://", "s3://", 1)

@@ -48,7 +48,7 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     fruits = Path("fruits").absolute()
     agreed = pomona("reconcile", "fruits", "lake", "--hash").out
     assert agreed.splitlines() == [
-        f"5 images of file:{fruits}, 5 of them in the lake",
+        f"5 images of {fruits}, 5 of them in the lake",
         "source and lake are consistent",
     ]
     put(fruits / "Fig" / "new.jpg", jpeg(7))
@@ -57,9 +57,9 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     told = pomona("reconcile", "fruits", "lake").out.splitlines()
     assert told[1:5] == [
         "1 missing: in neither table",
-        f"    file:{fruits}/Fig/new.jpg",
+        f"    {fruits}/Fig/new.jpg",
         "1 gone: a row without an image",
-        f"    file:{fruits}/Fig/0.jpg",
+        f"    {fruits}/Fig/0.jpg",
     ]
     assert versions(place) == before
     found = pomona("reconcile", "fruits", "lake", "--fix", "--hash", "--json").json
@@ -80,9 +80,9 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     assert told == [
         "2 images deleted: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
         "in no table:",
-        f"    file:{Path('x.jpg').absolute()}",
+        f"    {Path('x.jpg').absolute()}",
         "still there, so that the next sweep takes them again:",
-        f"    file:{fruits}/Fig/1.jpg",
+        f"    {fruits}/Fig/1.jpg",
     ]
     assert below(fruits, place.features) == ["Fig/2.jpg", "Fig/empty.jpg", "Fig/new.jpg"]
     done = pomona("forget", "lake", "x.jpg")
@@ -112,7 +112,7 @@ def test_a_running_stream_does_it_between_its_micro_batches(place: Lake, pomona:
             assert below(fruits, place.quarantine) == ["Fig/empty.jpg", "Fig/none.jpg"]
             (fruits / "Fig" / "1.jpg").unlink()
             found = pomona("forget", "lake", "fruits/Fig/1.jpg", "fruits/Fig/2.jpg", "--json").json
-            assert found["existing"] == [f"file:{fruits}/Fig/2.jpg"]
+            assert found["existing"] == [f"{fruits}/Fig/2.jpg"]
             assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/bad.jpg"]
             found = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
             assert (found["featurized"], found["removed"]) == (1, 0)  # it still existed

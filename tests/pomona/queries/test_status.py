@@ -93,7 +93,7 @@ def test_rows_labels_and_quarantine_are_counted(story: Story) -> None:
     told = story.statuses["waiting"]
     assert (told["rows"], told["labels"]) == (6, 2)
     assert told["quarantine"] == {"unidentified": 1, "empty": 1}
-    assert told["source"] == f"file:{story.source}"
+    assert told["source"] == str(story.source)
     assert told["lake"] == story.lake.root
     assert {row["model_id"] for row in rows(story.lake.features)} == {told["model_id"]}
 
@@ -178,7 +178,7 @@ def test_the_quarantine_is_listed_in_the_order_of_reason_and_path(
     story: Story, pomona: Command
 ) -> None:
     told = pomona("quarantine", story.lake.root, "--json").json
-    below = [(row["reason"], row["path"].removeprefix(f"file:{story.source}/")) for row in told]
+    below = [(row["reason"], row["path"].removeprefix(f"{story.source}/")) for row in told]
     assert below == [
         ("empty", "Kiwi/empty.jpg"),
         ("unidentified", "Fig/1.jpg"),
@@ -192,7 +192,7 @@ def test_the_quarantine_is_listed_in_the_order_of_reason_and_path(
 
 def test_the_quarantine_can_be_narrowed_to_one_reason(story: Story, pomona: Command) -> None:
     told = pomona("quarantine", story.lake.root, "--reason", "empty", "--json").json
-    assert [row["path"] for row in told] == [f"file:{story.source}/Kiwi/empty.jpg"]
+    assert [row["path"] for row in told] == [f"{story.source}/Kiwi/empty.jpg"]
     assert pomona("quarantine", story.lake.root, "--reason", "corrupt", "--json").json == []
     words = pomona("quarantine", story.lake.root, "--reason", "corrupt").out
     assert words == "no image is in quarantine for the reason corrupt\n"
@@ -213,7 +213,7 @@ def test_the_quarantine_as_it_was_holds_what_came_until_then(story: Story, pomon
 def test_the_quarantine_names_paths_as_they_are(story: Story, pomona: Command) -> None:
     lines = pomona("quarantine", story.lake.root).out.splitlines()
     assert len(lines) == 4
-    assert f"file:{story.source}/Kiwi/empty.jpg" in lines[1]  # brackets, accents and all
+    assert f"{story.source}/Kiwi/empty.jpg" in lines[1]  # brackets, accents and all
 
 
 def test_history_counts_rows_as_delta_rs_finds_them_at_each_version(

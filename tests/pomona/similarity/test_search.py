@@ -12,7 +12,7 @@ import pytest
 from pomona.similarity.report import page
 from pomona.similarity.search import Likeness, Neighbour, similar
 from streaming.storage.interface import local_path
-from support.cli import Command, forbid_spark
+from support.cli import Command, forbid_spark, shown
 from support.deltars_lakes import append, neighbours, own_cache, plain_lake, scattered
 from support.feature_lakes import Images
 from support.lakes import jpeg, put
@@ -49,7 +49,7 @@ def test_the_nearest_are_told_with_their_labels_and_a_vote(tmp_path: Path, pomon
     labels = dict(zip(rows.paths, rows.labels, strict=True))
     asked = local_path(rows.paths[8])
     told = pomona("similar", tmp_path / "lake", asked, "--top", 5, "--json").json
-    assert [one["path"] for one in told["neighbours"]] == [path for path, _ in oracle]
+    assert [one["path"] for one in told["neighbours"]] == [shown(path) for path, _ in oracle]
     assert [one["cosine"] for one in told["neighbours"]] == pytest.approx([c for _, c in oracle])
     assert [one["label"] for one in told["neighbours"]] == [labels[path] for path, _ in oracle]
     assert (told["label"], told["rows"], told["version"]) == (rows.labels[8], 60, 0)
@@ -175,7 +175,7 @@ def test_duplicates_are_told_by_bytes_and_by_features(tmp_path: Path, pomona: Co
     lake = plain_lake(tmp_path / "lake")
     append(lake, rows, ["a", "a", "c", "d", "e", "f"])
     told = pomona("duplicates", lake.root, "--json").json
-    images = [[path, label] for path, label in zip(rows.paths, rows.labels, strict=True)]
+    images = [[shown(path), label] for path, label in zip(rows.paths, rows.labels, strict=True)]
     assert told["same_bytes"] == [{"content_hash": "a", "images": images[:2]}]
     assert told["near"] == [{"cosine": 1.0, "images": [images[4], images[5]]}]
     assert (told["near_count"], told["version"]) == (1, 0)
