@@ -25,7 +25,7 @@ POLL_INTERVAL = 15.0
 
 def logs(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="ingest, refit, or the ID of a step or job.")
+        str, typer.Argument(metavar="NAME", help="ingest, refit, or the id of a step or job.")
     ] = "ingest",
     file: ConfigFile = "cluster.toml",
     cluster: Annotated[
@@ -33,7 +33,7 @@ def logs(
         typer.Option(help="Name or id of a cluster or application (default: the newest)."),
     ] = None,
     part: Annotated[str, typer.Option(help="step, driver or all.")] = "all",
-    lines: Annotated[int, typer.Option(help="Number of last lines per file; 0 for all.")] = 100,
+    lines: Annotated[int, typer.Option(help="Last lines of each file; 0: all.")] = 100,
     follow: Annotated[
         bool, typer.Option("--follow", help="Print new lines until the run ends, or Ctrl-C.")
     ] = False,

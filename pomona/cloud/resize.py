@@ -25,7 +25,6 @@ def resize(
     prices: Annotated[
         str | None, typer.Option(help="Price table, for an estimate of the cost.")
     ] = None,
-    prices: Annotated[str | None, typer.Option(help="For an estimate: price table.")] = None,
     dry_run: DryRun = False,
     file: ConfigFile = "cluster.toml",
     as_json: Json = False,

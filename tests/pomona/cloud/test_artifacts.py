@@ -131,7 +131,7 @@ def test_weights_that_are_not_there_are_told_without_an_option_of_another_comman
 ) -> None:
     config = names('files.weights = "none.h5"').config
     with pytest.raises(
-        ModelError, match=r"none\.h5: no such file of weights; give a Ker"
+        ModelError, match=r"none\.h5: weights file not found; give a Ker"
     ) as caught:
         find_uploads(config, tmp_path, build=False)
     assert "--" not in str(caught.value)
