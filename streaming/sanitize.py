@@ -55,7 +55,7 @@ def escape_html(text: str) -> str:
     return escape(escape_text(text))
 
 
-def visible_json(document: str) -> str:
+def escape_json(document: str) -> str:
     """The same for a JSON document: it stays the same document, its own line breaks included."""
     return _BUT_LINE_BREAKS.sub(_json_escape, document)
 

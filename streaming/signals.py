@@ -33,7 +33,7 @@ def stop_requested(stop: threading.Event | None = None) -> Iterator[threading.Ev
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back while the block runs, and deliver the first of them after it.
 
     For Spark's start: interrupted there, PySpark leaves a Java process behind that nobody ends. The handler that

@@ -109,7 +109,7 @@ def _csv(rows: Iterable[Iterable[str | None]]) -> str:
 def _tell_json(screen: Console, frame: DataFrame) -> None:
     from pyspark.sql import functions as F
 
-    from streaming.sanitize import visible_json
+    from streaming.sanitize import escape_json
 
     twice = [name for name, count in Counter(frame.columns).items() if count > 1]
     if twice:
@@ -117,7 +117,7 @@ def _tell_json(screen: Console, frame: DataFrame) -> None:
     row = F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row")
     before = "[\n"
     for found in frame.select(row).toLocalIterator():
-        screen.write(before + visible_json(found.row))
+        screen.write(before + escape_json(found.row))
         before = ",\n"
     screen.write("[]\n" if before == "[\n" else "\n]\n")
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streaming.outcomes import Outcome
-from streaming.sanitize import escape_text, visible_json
+from streaming.sanitize import escape_json, escape_text
 
 # As Spark writes them: a scheme at the start of a word.
 _FILE, _S3A = re.compile(r"(?<![\w/])file:/(?!/)"), re.compile(r"(?<![\w/])s3a://")
@@ -69,7 +69,7 @@ class Console:
     def show(self, answer: Any) -> None:
         """Print a result as JSON."""
         document = _display_values(answer)
-        print(visible_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
+        print(escape_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
 
     def write(self, text: str) -> None:
         """Print lines of a result unchanged; on a terminal, with control characters escaped."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from streaming.outcomes import Outcome, Reason
 from streaming.storage.interface import StoredFile, TransientError, is_s3
 from streaming.storage.open import open_storage
-from streaming.storage.retry import RETRY_TIMEOUT, retries_of_thread, retry_transient
+from streaming.storage.retry import RETRY_TIMEOUT, retry_transient, thread_retry_count
 
 #: Patience in seconds once a file of the same task could not be read: where all of the storage is out of order, the
 #: micro-batch is to fail soon.
@@ -39,9 +39,9 @@ class Fetched:
 
 def fetch(file: StoredFile, max_bytes: int, retry_timeout: float = RETRY_TIMEOUT) -> Fetched:
     """Read one file, for `retry_timeout` seconds where the fault may pass."""
-    before = retries_of_thread()
+    before = thread_retry_count()
     fetched = _fetch(file, max_bytes, retry_timeout)
-    return replace(fetched, retries=retries_of_thread() - before)
+    return replace(fetched, retries=thread_retry_count() - before)
 
 
 def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> Fetched:

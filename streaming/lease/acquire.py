@@ -48,6 +48,6 @@ def _take(lake: Lake) -> Lease:
         from streaming.lease.s3 import S3Lease
 
         return S3Lease(lake)
-    from streaming.lease.local import FolderLease
+    from streaming.lease.local import LocalLease
 
-    return FolderLease(lake)
+    return LocalLease(lake)

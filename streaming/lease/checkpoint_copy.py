@@ -18,7 +18,7 @@ _PARTS = ("commits", "offsets", "sources")
 _AT_ONCE = 16
 
 
-def next_checkpoint(before: str, after: str) -> None:
+def copy_checkpoint(before: str, after: str) -> None:
     """Copy a checkpoint on S3 whose writer may be writing to it still; nothing where there is none."""
     storage = s3_storage()
 

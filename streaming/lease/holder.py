@@ -50,7 +50,7 @@ class Holder:
         return json.dumps(asdict(self) | more).encode()
 
     @classmethod
-    def told(cls, content: Mapping[str, Any]) -> Holder:
+    def from_dict(cls, content: Mapping[str, Any]) -> Holder:
         """The holder that a lake tells of."""
         names = ("host", "pid", "since", "id")
         return cls(**{name: content[name] for name in names})
@@ -81,7 +81,7 @@ class Lease(Protocol):
         """Let go of the lake; what is written must be complete."""
 
 
-def refusal(lake: Lake, holder: Holder | None, remedy: str) -> LeaseError:
+def lease_conflict(lake: Lake, holder: Holder | None, remedy: str) -> LeaseError:
     """The line for whoever comes second."""
     return LeaseError(
         f"{lake.root} is being written by {holder or 'another process'}: {remedy}, or end it "

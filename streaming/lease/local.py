@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streaming.errors import LeaseError
-from streaming.lease.holder import Holder, refusal
+from streaming.lease.holder import Holder, lease_conflict
 from streaming.storage.interface import local_path
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _LOOKS = 20  # one who only asks who holds the lake has the lock for a moment
 _JAVA_ENDS = 60.0  # seconds
 
 
-class FolderLease:
+class LocalLease:
     """A folder's lake, held by this process from the creation of this object on."""
 
     lost: LeaseError | None = None  # the kernel takes it from nobody
@@ -59,7 +59,7 @@ class FolderLease:
                 return descriptor
             os.close(descriptor)
             time.sleep(_POLL)
-        raise refusal(self.lake, _read(self._file), "wait for its end")
+        raise lease_conflict(self.lake, _read(self._file), "wait for its end")
 
     def begin(self) -> None:
         """Wait for the Java process of a killed driver."""
@@ -154,6 +154,6 @@ def _is_at(file: Path, descriptor: int) -> bool:
 
 def _read(file: Path) -> Holder | None:
     try:
-        return Holder.told(json.loads(file.read_bytes()))
+        return Holder.from_dict(json.loads(file.read_bytes()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # it is only being written
         return None

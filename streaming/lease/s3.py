@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streaming.errors import LeaseError, PomonaError, UsageError
-from streaming.lease.checkpoint_copy import next_checkpoint
+from streaming.lease.checkpoint_copy import copy_checkpoint
 from streaming.lease.fencing import fence, guard_commits, release_commits
-from streaming.lease.holder import Holder, refusal
-from streaming.lease.s3_object import Found, LeaseObject
+from streaming.lease.holder import Holder, lease_conflict
+from streaming.lease.s3_object import LeaseObject, LeaseState
 from streaming.storage.interface import TransientError
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class S3Lease:
         self._held, self._renewals = False, 0
         self._object = LeaseObject(lake)
         before = self._object.find()
-        if before and not before.is_over:
-            raise refusal(lake, before.holder, self._remedy(before))
+        if before and not before.is_free:
+            raise lease_conflict(lake, before.holder, self._remedy(before))
         # A lake without a lease object may be written by a Pomona that knows of none.
         self._clean = bool(before.content["released"]) if before else not lake.exists()
         self._before = replace(lake, term=before.content["checkpoint"]) if before else lake
@@ -70,8 +70,8 @@ class S3Lease:
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._renewing.start()
 
-    def _remedy(self, found: Found) -> str:
-        left = max(1.0, found.left)
+    def _remedy(self, found: LeaseState) -> str:
+        left = max(1.0, found.seconds_left)
         return f"wait for its end (if it was killed, until its term ends in {left:.0f} s)"
 
     def _put(self, etag: str | None, *, released: bool = False) -> str:
@@ -97,13 +97,13 @@ class S3Lease:
                 f"{self.lake.root} was taken over by {found.holder}, while this process was paused or "
                 f"cut off for longer than {self._term:.0f} s: the new owner processes what was not committed"
             )
-        raise refusal(self.lake, found.holder, self._remedy(found))
+        raise lease_conflict(self.lake, found.holder, self._remedy(found))
 
     def begin(self) -> None:
         """Shut the holder of the term before out, unless it let go of the lake itself."""
         if not self._clean:
             fence(self.lake, self.holder)
-            next_checkpoint(self._before.checkpoint, self.lake.checkpoint)
+            copy_checkpoint(self._before.checkpoint, self.lake.checkpoint)
         self._clean = True
 
     def guard(self, spark: SparkSession) -> None:
@@ -152,4 +152,4 @@ class S3Lease:
 def find_holder(lake: Lake) -> Holder | None:
     """Who holds a lake on S3; None where nobody does."""
     found = LeaseObject(lake).find()
-    return None if found is None or found.is_over else found.holder
+    return None if found is None or found.is_free else found.holder

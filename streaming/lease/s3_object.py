@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from streaming.errors import LeaseError
 from streaming.lease.holder import Holder
-from streaming.storage.interface import TransientError
-from streaming.storage.s3_client import s3_client, split
-from streaming.storage.s3_errors import PRECONDITION_FAILED, translated
+from streaming.storage.s3 import call_with_retries
+from streaming.storage.s3_client import LEASE_CONFIG, s3_client, split
+from streaming.storage.s3_errors import PRECONDITION_FAILED
 
 if TYPE_CHECKING:
     from streaming.lake.layout import Lake
 
-T = TypeVar("T")
-
-_COARSE = 2.0  # seconds: S3 tells both times in whole ones
-_ATTEMPTS = 6
-_BRISK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=5)
-_TAKEN = PRECONDITION_FAILED | {"ConditionalRequestConflict", "409"}
+_CLOCK_RESOLUTION = 2.0  # seconds: S3 rounds both times to whole seconds
+_MAX_ATTEMPTS = 6
+_CONDITION_FAILED = PRECONDITION_FAILED | {"ConditionalRequestConflict", "409"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """The object as it was found: its content, its ETag, and its age in seconds by S3's own clock."""
+class LeaseState:
+    """The lease object as read: content, ETag, and age in seconds by S3's clock."""
 
     content: dict[str, Any]
     etag: str
@@ -40,75 +33,68 @@ class Found:
 
     @property
     def holder(self) -> Holder:
-        """Who put it."""
-        return Holder.told(self.content)
+        """The owner that wrote the object."""
+        return Holder.from_dict(self.content)
 
     @property
-    def is_over(self) -> bool:
-        """Whether it was let go of, or was not renewed for its term."""
-        return bool(self.content["released"]) or self.left < 0
+    def is_free(self) -> bool:
+        """Whether the lease was released, or was not renewed within its term."""
+        return bool(self.content["released"]) or self.seconds_left < 0
 
     @property
-    def left(self) -> float:
-        """Seconds until it may be taken over, unless it is renewed."""
-        return float(self.content["term"]) + _COARSE - self.age
+    def seconds_left(self) -> float:
+        """Seconds until the lease may be taken over, unless it is renewed."""
+        return float(self.content["term"]) + _CLOCK_RESOLUTION - self.age
 
 
 class LeaseObject:
-    """The object itself, read and put with patience."""
+    """Read and conditionally write the lease object, with retries."""
 
     def __init__(self, lake: Lake) -> None:
         self.uri = f"{lake.root}/lease.json"
         self._where = dict(zip(("Bucket", "Key"), split(self.uri), strict=True))
-        self._client = s3_client(_BRISK)
+        self._client = s3_client(LEASE_CONFIG)
 
-    def find(self) -> Found | None:
-        """The object; None where there is none."""
+    def find(self) -> LeaseState | None:
+        """Return the state of the object; None if it does not exist."""
 
-        def get() -> Found | None:
+        def get() -> LeaseState | None:
             try:
                 found = self._client.get_object(**self._where)
             except self._client.exceptions.NoSuchKey:
                 return None
-            content = self._parsed(found["Body"].read())
+            content = self._parse(found["Body"].read())
             now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
             age = (now - found["LastModified"]).total_seconds()
-            return Found(content, found["ETag"], age)
+            return LeaseState(content, found["ETag"], age)
 
-        return self._patiently(get)
+        return call_with_retries(self.uri, get, _MAX_ATTEMPTS)
 
-    def _parsed(self, content: bytes) -> dict[str, Any]:
+    def _parse(self, content: bytes) -> dict[str, Any]:
         try:
-            told = json.loads(content)
-            Holder.told(told)
-            return {**told, **{name: told[name] for name in ("term", "released", "checkpoint")}}
+            document = json.loads(content)
+            Holder.from_dict(document)
+            required = {name: document[name] for name in ("term", "released", "checkpoint")}
+            return {**document, **required}
         except (ValueError, KeyError, TypeError) as error:
             raise LeaseError(
                 f"{self.uri} is no lease of Pomona's: delete it, unless something writes the lake"
             ) from error
 
     def put(self, content: bytes, etag: str | None) -> str | None:
-        """Put the object if it still has this ETag (None: if there is none); its new ETag, None where it is not so."""
+        """Write the object if it still has this ETag (None: if it does not exist).
+
+        Returns the new ETag, or None if the condition failed.
+        """
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
 
         def put() -> str | None:
             try:
                 done = self._client.put_object(**self._where, Body=content, **condition)
             except ClientError as error:
-                if error.response["Error"]["Code"] in {*_TAKEN, "NoSuchKey"}:
+                if error.response["Error"]["Code"] in {*_CONDITION_FAILED, "NoSuchKey"}:
                     return None
                 raise
             return str(done["ETag"])
 
-        return self._patiently(put)
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        for attempt in range(_ATTEMPTS):
-            try:
-                with translated(self.uri):
-                    return ask()
-            except TransientError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
-        raise AssertionError
+        return call_with_retries(self.uri, put, _MAX_ATTEMPTS)

@@ -12,7 +12,7 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from streaming.storage.interface import is_s3
-from streaming.storage.retry import retries_of_process
+from streaming.storage.retry import process_retry_count
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def s3a_retries(spark: SparkSession, uris: Iterable[str]) -> int:
 
 def retries_on_driver(spark: SparkSession, uris: Iterable[str]) -> Counter[str]:
     """What was tried again beside the workers, since this process has started: listings, and tables' files."""
-    return Counter(listings=retries_of_process(), tables=s3a_retries(spark, uris))
+    return Counter(listings=process_retry_count(), tables=s3a_retries(spark, uris))
 
 
 def _retries_of(spark: SparkSession, bucket: str) -> int:

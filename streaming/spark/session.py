@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 import streaming
 from streaming.cache_dir import cache_folder
 from streaming.errors import PlatformError
-from streaming.signals import signals_held
+from streaming.signals import defer_signals
 from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
 from streaming.spark.jars import FENCED_LOG_STORE, jar_files
 from streaming.spark.java import java_home
@@ -156,7 +156,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         builder = builder.config(key, value)
     _quiet_query_loggers()
     try:
-        with signals_held():
+        with defer_signals():
             return builder.getOrCreate()
     except (RuntimeError, OSError) as error:
         raise PlatformError(

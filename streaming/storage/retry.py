@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -12,66 +13,71 @@ from streaming.storage.interface import TransientError
 
 T = TypeVar("T")
 
-#: Seconds for which something that fails is asked for again, unless the user sets another number.
+#: Default number of seconds during which a failed operation is retried.
 RETRY_TIMEOUT = 120.0
-FIRST_WAIT = 0.2  # seconds, doubled with each try
+FIRST_WAIT = 0.2  # seconds, doubled after each attempt
 LONGEST_WAIT = 15.0
 
 
 class _Counts(threading.local):
-    mine = 0
+    of_thread = 0
 
 
 _counts = _Counts()
 _lock = threading.Lock()
-_all = 0
+_process_total = 0
 
 
-def retry_transient(ask: Callable[[], T], seconds: float = RETRY_TIMEOUT) -> T:
-    """Ask, and again after a fault that may pass, until an answer comes or the patience is over.
+def retry_transient(
+    operation: Callable[[], T], seconds: float = RETRY_TIMEOUT, max_attempts: int | None = None
+) -> T:
+    """Call an operation, and repeat it after a transient error until it succeeds or the limit is reached.
 
-    The waits grow exponentially, and each is drawn from half to one and a half of its length: workers that were
-    throttled together do not come back together.
+    The backoff is exponential with jitter: each wait is multiplied by a random factor between 0.5 and 1.5, so that
+    workers throttled at the same time do not retry at the same time.
 
     Parameters
     ----------
-    ask : callable
-        What may be done twice without harm.
+    operation : callable
+        Must be idempotent.
     seconds : float
-        No new try begins later than this after the first one.
+        No attempt starts later than this after the first one.
+    max_attempts : int, optional
+        Total number of attempts; unlimited by default.
 
     Raises
     ------
     TransientError
-        The last one.
+        The error of the last attempt.
     """
-    until = time.monotonic() + seconds
-    longest = FIRST_WAIT
-    while True:
+    deadline = time.monotonic() + seconds
+    backoff = FIRST_WAIT
+    for attempt in itertools.count(1):
         try:
-            return ask()
+            return operation()
         except TransientError:
-            wait = longest * random.uniform(0.5, 1.5)
-            if time.monotonic() + wait > until:
+            wait = backoff * random.uniform(0.5, 1.5)
+            if attempt == max_attempts or time.monotonic() + wait > deadline:
                 raise
         time.sleep(wait)
         count_retry()
-        longest = min(2 * longest, LONGEST_WAIT)
+        backoff = min(2 * backoff, LONGEST_WAIT)
+    raise AssertionError
 
 
 def count_retry() -> None:
-    """Count one more try at something that had failed."""
-    global _all
-    _counts.mine += 1
+    """Add one retry to the counters of this thread and this process."""
+    global _process_total
+    _counts.of_thread += 1
     with _lock:
-        _all += 1
+        _process_total += 1
 
 
-def retries_of_thread() -> int:
-    """Tries of this thread so far at what had failed before."""
-    return _counts.mine
+def thread_retry_count() -> int:
+    """Return the number of retries made by this thread so far."""
+    return _counts.of_thread
 
 
-def retries_of_process() -> int:
-    """Those of all threads of this process."""
-    return _all
+def process_retry_count() -> int:
+    """Return the number of retries made by all threads of this process so far."""
+    return _process_total

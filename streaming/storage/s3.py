@@ -10,20 +10,20 @@ from typing import Any, TypeVar
 from streaming.errors import ExternalError
 from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.retry import retry_transient
-from streaming.storage.s3_client import BRISK, s3_client, split
-from streaming.storage.s3_errors import is_busy, translated
+from streaming.storage.s3_client import FAIL_FAST, s3_client, split
+from streaming.storage.s3_errors import is_busy, translate_s3_errors
 
 T = TypeVar("T")
 
 
 class S3Storage:
-    """Objects of S3, or of a stand-in named by AWS_ENDPOINT_URL or a profile's ``endpoint_url``."""
+    """Objects on S3, or on a compatible server set by AWS_ENDPOINT_URL or a profile's ``endpoint_url``."""
 
     def __init__(self) -> None:
         self._client = s3_client()
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
-        """All objects below a prefix, ordered by key; FileNotFoundError without the bucket."""
+        """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
         bucket, key = split(prefix)
         wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
@@ -36,38 +36,38 @@ class S3Storage:
             wanted["ContinuationToken"] = page["NextContinuationToken"]
 
     def stat(self, path: str) -> StoredFile:
-        """Length and time of one object."""
+        """Return the length and modification time of one object."""
         bucket, key = split(path)
         found = call_with_retries(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
         return _stored(path, found, found["ContentLength"])
 
     def exists(self, path: str) -> bool:
-        """Whether the listing has this very key."""
+        """Return whether the listing contains exactly this key."""
         bucket, key = split(path)
-        asked = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
-        page = call_with_retries(path, lambda: self._client.list_objects_v2(**asked))
+        wanted = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
+        page = call_with_retries(path, lambda: self._client.list_objects_v2(**wanted))
         return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
     def check_readable(self, path: str) -> None:
-        """Ask for an object, and read nothing of it."""
+        """Request an object without reading its content."""
         bucket, key = split(path)
         call_with_retries(
             path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close()
         )
 
     def read(self, path: str) -> bytes:
-        """All bytes of one object, asked for again where only some of them come."""
+        """Return the content of one object; a truncated response is retried."""
         return retry_transient(lambda: self.read_once(path))
 
     def read_once(self, path: str) -> bytes:
-        """All bytes of one object."""
+        """Return the content of one object, without retries beyond those of boto3."""
         bucket, key = split(path)
-        with translated(path):
+        with translate_s3_errors(path):
             content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
         return content
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
-        """The bytes of one object from `start` up to `stop`."""
+        """Return the bytes of one object from `start` up to, not including, `stop`."""
         bucket, key = split(path)
         wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
         content: bytes = call_with_retries(
@@ -83,35 +83,35 @@ class S3Storage:
         )
 
     def upload(self, local: Path, path: str) -> None:
-        """Put a local file, in parts where it is large."""
+        """Upload a local file, as a multipart upload if it is large."""
         bucket, key = split(path)
 
         def send() -> None:
             with local.open("rb") as content:
                 self._client.upload_fileobj(content, bucket, key)
 
-        local.open("rb").close()  # what is missing here is no fault of S3
+        local.open("rb").close()  # a missing local file is not an S3 error
         call_with_retries(path, send)
 
     def delete(self, path: str) -> None:
-        """Delete one object, if it is there."""
+        """Delete one object if it exists."""
         bucket, key = split(path)
         call_with_retries(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
     def delete_tree(self, prefix: str) -> None:
-        """Delete all objects below a prefix, and the one that S3A puts for an empty folder."""
+        """Delete all objects below a prefix, and the marker object that S3A creates for an empty folder."""
         for found in self.list(prefix):
             self.delete(found.path)
         self.delete(f"{prefix}/")
 
     def move_tree(self, prefix: str, to: str) -> None:
-        """Copy each object, within S3, and delete it."""
+        """Copy each object within S3, then delete the original."""
         for found in list(self.list(prefix)):
             self.copy(found.path, to + found.path[len(prefix) :])
             self.delete(found.path)
 
     def copy(self, path: str, to: str) -> None:
-        """Copy one object, within S3."""
+        """Copy one object within S3."""
         bucket, key = split(path)
         call_with_retries(
             path, lambda: self._client.copy({"Bucket": bucket, "Key": key}, *split(to))
@@ -120,42 +120,42 @@ class S3Storage:
 
 @cache
 def s3_storage() -> S3Storage:
-    """The one of this process, whose client keeps its connections."""
+    """Return the instance shared by this process; its client reuses connections."""
     return S3Storage()
 
 
-def call_with_retries(uri: str, request: Callable[[], T]) -> T:
-    """Send a request about one location that may be repeated, as often as patience lasts."""
+def call_with_retries(uri: str, request: Callable[[], T], max_attempts: int | None = None) -> T:
+    """Send an idempotent request for one location, translate its errors and retry the transient ones."""
 
-    def ask() -> T:
-        with translated(uri):
+    def attempt() -> T:
+        with translate_s3_errors(uri):
             return request()
 
-    return retry_transient(ask)
+    return retry_transient(attempt, max_attempts=max_attempts)
 
 
 def check_access(uri: str) -> None:
-    """Ask a location for one name, with little patience where nobody answers: what is mistyped shows in seconds.
+    """List one key of a location, with short timeouts, so that a mistyped endpoint fails within seconds.
 
     Raises
     ------
     ExternalError
-        When nothing answers.
+        When the endpoint does not respond.
     SourceError
-        When there are no credentials, or S3 refuses them.
+        When there are no credentials, or S3 rejects them.
     FileNotFoundError, PermissionError
-        When there is no such bucket, or it may not be listed.
+        When the bucket does not exist, or listing it is denied.
     """
     bucket, key = split(uri)
     wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", "MaxKeys": 1}
     try:
-        with translated(uri):
-            s3_client(BRISK).list_objects_v2(**wanted)
-    except TransientError as fault:
-        if is_busy(fault.__cause__):
+        with translate_s3_errors(uri):
+            s3_client(FAIL_FAST).list_objects_v2(**wanted)
+    except TransientError as error:
+        if is_busy(error.__cause__):
             call_with_retries(uri, lambda: s3_client().list_objects_v2(**wanted))
             return
-        raise ExternalError(f"{fault}: check the network and AWS_ENDPOINT_URL") from fault
+        raise ExternalError(f"{error}: check the network and AWS_ENDPOINT_URL") from error
 
 
 def _stored(path: str, entry: dict[str, Any], size: int) -> StoredFile:

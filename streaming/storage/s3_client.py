@@ -14,34 +14,40 @@ from streaming.errors import SourceError
 from streaming.storage.retry import count_retry
 from streaming.storage.s3_errors import first_line
 
-# Beyond its own tries, which end early once its quota of them is used up, `retry_transient` asks again.
-_PATIENT = Config(
+# boto3 stops retrying early when its retry quota is used up; `retry_transient` then continues.
+_DEFAULT_CONFIG = Config(
     retries={"mode": "standard", "max_attempts": 8},
     connect_timeout=10,
     read_timeout=30,
-    max_pool_connections=32,  # as many threads as ask at once, at most
+    max_pool_connections=32,  # at least the number of threads that send requests concurrently
 )
-#: For a first look: what is mistyped shows in seconds.
-BRISK = Config(retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=10)
+#: For a first access check: a mistyped endpoint fails within seconds.
+FAIL_FAST = Config(
+    retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=10
+)
+#: For the lease object, which must be renewed several times within a term.
+LEASE_CONFIG = Config(
+    retries={"mode": "standard", "max_attempts": 2}, connect_timeout=5, read_timeout=5
+)
 
 
-def s3_client(config: Config = _PATIENT) -> Any:
-    """boto3's client for S3.
+def s3_client(config: Config = _DEFAULT_CONFIG) -> Any:
+    """Create a boto3 client for S3.
 
     Parameters
     ----------
     config : botocore.config.Config, optional
-        How patient it is: with throttling, by default, very.
+        Timeouts and retries; the default retries throttled requests up to 8 times.
 
     Returns
     -------
     botocore.client.S3
-        Credentials, region and endpoint as boto3 finds them: environment, profile, SSO, role.
+        Uses the credentials, region and endpoint found by boto3: environment, profile, SSO, role.
 
     Raises
     ------
     SourceError
-        When the profile that is named does not exist, or boto3 cannot use what is set.
+        When AWS_PROFILE names a profile that does not exist, or the AWS settings are invalid.
     """
     try:
         client = new_session().client("s3", config=config)
@@ -56,22 +62,22 @@ def s3_client(config: Config = _PATIENT) -> Any:
 
 
 def _count_repetition(request: Any, **_: Any) -> None:
-    """Count what boto3 sends a second time by itself; it numbers its attempts."""
+    """Count the retries of boto3 itself, which sends the attempt number in a header."""
     sent = str(request.headers.get("amz-sdk-request", b""))
     if "attempt=" in sent and "attempt=1;" not in sent:
         count_retry()
 
 
 def delta_rs_options() -> dict[str, str]:
-    """Settings of delta-rs, with the credentials that boto3 finds: it knows neither profiles nor SSO by itself.
+    """Return storage options for delta-rs with the credentials found by boto3; it supports neither profiles nor SSO.
 
     Returns
     -------
     dict of str to str
-        For one opening of a table; credentials of a role run out.
+        Use them to open one table only: the credentials of a role expire.
     """
     session = new_session()
-    meta = session.client("s3", config=_PATIENT).meta
+    meta = session.client("s3", config=_DEFAULT_CONFIG).meta
     options = {"AWS_ENDPOINT_URL": meta.endpoint_url, "AWS_REGION": meta.region_name or "us-east-1"}
     options["AWS_ALLOW_HTTP"] = str(meta.endpoint_url.startswith("http:")).lower()
     found = session.get_credentials()
@@ -87,13 +93,13 @@ def delta_rs_options() -> dict[str, str]:
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key of a normalized ``s3a://`` URI."""
+    """Return the bucket and key of a normalized ``s3a://`` URI."""
     bucket, _, key = uri.removeprefix("s3a://").partition("/")
     return bucket, key
 
 
 def new_session() -> boto3.session.Session:
-    """Make a session that looks at environment and profiles anew; boto3's description of S3 is read once a process."""
+    """Create a session that rereads environment and profiles; the API description of S3 is cached by the process."""
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
     return boto3.session.Session(botocore_session=session)
@@ -101,5 +107,5 @@ def new_session() -> boto3.session.Session:
 
 @cache
 def _loader() -> Any:
-    """Reading it takes 70 ms, and `pomona status` makes three clients."""
+    """Return the shared loader: reading the API description takes 70 ms, and `pomona status` creates three clients."""
     return botocore.loaders.create_loader()

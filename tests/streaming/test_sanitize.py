@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from batch_pca.refits.csv_injection import escape_formulas
-from streaming.sanitize import escape_text, visible_json
+from streaming.sanitize import escape_json, escape_text
 from support.hostile_names import NAMES, OBEYED
 
 
@@ -34,7 +34,7 @@ def test_only_what_would_be_obeyed_or_hidden_is_written_out(text: str, shown: st
 
 def test_a_json_document_stays_the_same_document() -> None:
     told = {"path": [*NAMES, "\ud800", "\U000e0041"], "rows": 3}
-    document = visible_json(json.dumps(told, indent=2, ensure_ascii=False))
+    document = escape_json(json.dumps(told, indent=2, ensure_ascii=False))
     assert json.loads(document) == told
     assert not set(document) & set(OBEYED)
     assert document.splitlines()[0] == "{"

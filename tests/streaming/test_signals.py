@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streaming.signals import signals_held, stop_requested
+from streaming.signals import defer_signals, stop_requested
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -47,7 +47,7 @@ def test_the_flag_may_be_the_callers(heard: list[int]) -> None:
 def test_a_signal_that_is_held_arrives_once_at_the_end(
     number: signal.Signals, heard: list[int]
 ) -> None:
-    with signals_held():
+    with defer_signals():
         for _ in range(3):  # somebody is impatient
             signal.raise_signal(number)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as PySpark puts its own handler in place
@@ -56,7 +56,7 @@ def test_a_signal_that_is_held_arrives_once_at_the_end(
 
 
 def test_where_nothing_was_held_nothing_arrives(heard: list[int]) -> None:
-    with signals_held():
+    with defer_signals():
         pass
     assert heard == []
 
@@ -66,7 +66,7 @@ def test_an_interrupt_that_is_held_interrupts_after_the_block() -> None:
     done = []
 
     def start() -> None:
-        with signals_held():
+        with defer_signals():
             signal.raise_signal(signal.SIGINT)
             done.append("the block")
         done.append("what follows")
@@ -83,7 +83,7 @@ def test_other_threads_take_no_signals_and_need_none() -> None:
     entered = []
 
     def work() -> None:
-        with stop_requested() as stop, signals_held():
+        with stop_requested() as stop, defer_signals():
             entered.append(stop)
 
     thread = threading.Thread(target=work)

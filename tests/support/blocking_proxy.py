@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlparse
 
 
-class HoldingProxy(ThreadingHTTPServer):
+class BlockingProxy(ThreadingHTTPServer):
     """Hands on everything; a PUT whose path ends like `held` waits until `let_go` is set."""
 
     daemon_threads = True
@@ -28,9 +28,9 @@ class HoldingProxy(ThreadingHTTPServer):
 
 
 @contextmanager
-def holding_proxy(behind: str) -> Iterator[HoldingProxy]:
+def blocking_proxy(behind: str) -> Iterator[BlockingProxy]:
     """Run a proxy while the block runs."""
-    proxy = HoldingProxy(behind)
+    proxy = BlockingProxy(behind)
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()
     try:
@@ -44,7 +44,7 @@ def holding_proxy(behind: str) -> Iterator[HoldingProxy]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: HoldingProxy
+    server: BlockingProxy
 
     def _hand_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

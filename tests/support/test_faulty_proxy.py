@@ -14,7 +14,7 @@ from streaming.images.fetch import fetch, prefetch_images
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from streaming.storage.range_reader import open_ranges
-from streaming.storage.retry import retries_of_process
+from streaming.storage.retry import process_retry_count
 from streaming.storage.s3 import S3Storage, check_access
 from support.faulty_proxy import KINDS, FaultyProxy
 
@@ -96,7 +96,7 @@ def test_listings_writes_and_ranges_pass_through_it(
     through: Through, objects: dict[str, bytes], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
-    proxy, before = through(0.3, seed=2), retries_of_process()
+    proxy, before = through(0.3, seed=2), process_retry_count()
     check_access(f"s3a://{bucket}/Été")
     storage, paths = S3Storage(), sorted(objects)
     assert [file.path for file in storage.list(f"s3a://{bucket}")] == paths
@@ -109,7 +109,7 @@ def test_listings_writes_and_ranges_pass_through_it(
     assert [file.path for file in storage.list(f"s3a://{bucket}")] == paths[20:]
     assert not storage.exists(paths[0])
     assert storage.exists(paths[20])
-    assert retries_of_process() - before == proxy.faults.total() - proxy.faults["delay"] > 10
+    assert process_retry_count() - before == proxy.faults.total() - proxy.faults["delay"] > 10
 
 
 def test_where_all_bodies_are_cut_nothing_is_taken_for_an_image(

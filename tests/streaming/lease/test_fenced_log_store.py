@@ -33,7 +33,7 @@ from streaming.spark.errors import translate_exception
 from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
-from support.blocking_proxy import HoldingProxy, holding_proxy
+from support.blocking_proxy import BlockingProxy, blocking_proxy
 from support.table_rows import add_quarantine
 
 pytestmark = pytest.mark.s3
@@ -42,7 +42,7 @@ JAVA = Path(__file__).parents[3] / "java"
 
 
 @pytest.fixture
-def lake(spark: SparkSession, bucket: str, proxy: HoldingProxy) -> Lake:
+def lake(spark: SparkSession, bucket: str, proxy: BlockingProxy) -> Lake:
     """A lake on S3 with one table, which Java reaches through the proxy."""
     lake = Lake.at(f"s3://{bucket}/Mon lac 50%")
     create_table(spark, lake.quarantine, QUARANTINE)
@@ -50,9 +50,9 @@ def lake(spark: SparkSession, bucket: str, proxy: HoldingProxy) -> Lake:
 
 
 @pytest.fixture
-def proxy(spark: SparkSession, aws: dict[str, str], bucket: str) -> Iterator[HoldingProxy]:
+def proxy(spark: SparkSession, aws: dict[str, str], bucket: str) -> Iterator[BlockingProxy]:
     """What stands between Java and one bucket; Python goes past it."""
-    with holding_proxy(aws["AWS_ENDPOINT_URL"]) as proxy:
+    with blocking_proxy(aws["AWS_ENDPOINT_URL"]) as proxy:
         hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
         hadoop.set(f"fs.s3a.bucket.{bucket}.endpoint", proxy.endpoint)
         yield proxy
@@ -132,7 +132,7 @@ def test_only_the_holder_commits_and_whoever_lost_the_lake_is_told(
 def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothing(
     spark: SparkSession,
     lake: Lake,
-    proxy: HoldingProxy,
+    proxy: BlockingProxy,
     aws: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -167,7 +167,7 @@ def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothi
 
 
 def test_two_writers_without_a_lease_lose_nothing(
-    spark: SparkSession, lake: Lake, proxy: HoldingProxy, aws: dict[str, str]
+    spark: SparkSession, lake: Lake, proxy: BlockingProxy, aws: dict[str, str]
 ) -> None:
     proxy.held = f"{commits(lake):020}.json"
     with ThreadPoolExecutor(1) as thread:

@@ -20,7 +20,7 @@ import pytest
 from streaming.errors import LeaseError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
-from streaming.lease.checkpoint_copy import next_checkpoint
+from streaming.lease.checkpoint_copy import copy_checkpoint
 from streaming.lease.holder import Holder
 from streaming.lease.s3 import TERM_VARIABLE, lease_term
 from streaming.storage.open import open_storage
@@ -181,14 +181,14 @@ def test_a_checkpoint_is_copied_under_another_query_id(lake: Lake) -> None:
     for name, content in files.items():
         storage.write(f"{lake.checkpoint}/{name}", content)
     after = f"{lake.checkpoint}-2"
-    next_checkpoint(lake.checkpoint, after)
+    copy_checkpoint(lake.checkpoint, after)
     copied = {
         file.path.removeprefix(f"{after}/"): storage.read(file.path) for file in storage.list(after)
     }
     assert copied.keys() == files.keys()
     assert copied.pop("metadata") != files.pop("metadata")
     assert copied == files
-    next_checkpoint(f"{lake.checkpoint}-none", f"{lake.checkpoint}-3")
+    copy_checkpoint(f"{lake.checkpoint}-none", f"{lake.checkpoint}-3")
     assert not list(storage.list(f"{lake.checkpoint}-3"))
 
 
@@ -220,4 +220,4 @@ def test_a_term_that_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> None
 
 def test_what_is_told_of_a_holder_is_all_there_is() -> None:
     holder = Holder()
-    assert Holder.told(json.loads(holder.as_json(term=1))) == holder
+    assert Holder.from_dict(json.loads(holder.as_json(term=1))) == holder

@@ -10,9 +10,9 @@ import pytest
 from streaming.storage.interface import TransientError
 from streaming.storage.retry import (
     LONGEST_WAIT,
-    retries_of_process,
-    retries_of_thread,
+    process_retry_count,
     retry_transient,
+    thread_retry_count,
 )
 from support.fake_clock import Clock, clock
 
@@ -33,18 +33,18 @@ class Failing:
 
 
 def test_a_fault_that_passes_leaves_no_trace_but_a_count(clock: Clock) -> None:
-    before = retries_of_thread(), retries_of_process()
+    before = thread_retry_count(), process_retry_count()
     assert retry_transient(Failing(4)) == "an answer"
-    assert (retries_of_thread(), retries_of_process()) == (before[0] + 4, before[1] + 4)
+    assert (thread_retry_count(), process_retry_count()) == (before[0] + 4, before[1] + 4)
 
 
 def test_each_thread_counts_its_own(clock: Clock) -> None:
-    mine, all_before = retries_of_thread(), retries_of_process()
+    mine, all_before = thread_retry_count(), process_retry_count()
     other = threading.Thread(target=retry_transient, args=(Failing(2),))
     other.start()
     other.join()
-    assert retries_of_thread() == mine
-    assert retries_of_process() == all_before + 2
+    assert thread_retry_count() == mine
+    assert process_retry_count() == all_before + 2
 
 
 def test_waits_grow_and_are_never_the_same_for_all_workers(clock: Clock) -> None:
