@@ -1,87 +1,87 @@
 #!/usr/bin/env bash
-# Unpacks Pomona's Python environment on a node of a cluster, into /opt/pomona: EMR runs this on each node as it starts.
+# EMR bootstrap action: unpacks Pomona's Python environment into /opt/pomona. EMR runs it on each node at startup.
 #
 #     bootstrap_emr.sh s3://bucket/releases/VERSION/environment.tar.gz      (or file:///… on the node)
 #
-# Nothing is fetched but the archive, and nothing else of the node is changed, its own Python included. What is there
-# already is left alone; an older one is replaced only when the new one has been seen to work. Any failure ends the
-# script with a status that is not 0, so that EMR does not take the node.
+# Downloads only the archive, and changes nothing else on the node, including its system Python. An identical
+# environment is kept; an older one is replaced only after the new one has been checked. Any failure ends the script
+# with a non-zero exit status, so that EMR rejects the node.
 set -euo pipefail
 
-readonly place=/opt/pomona
-parts=
+readonly target=/opt/pomona
+work_dir=
 
-say() { printf '%s bootstrap_emr: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >&2; }
+log() { printf '%s bootstrap_emr: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >&2; }
 fail() {
-    say "FAILED: $*"
+    log "FAILED: $*"
     exit 1
 }
-tidy() {
+cleanup() {
     status=$?
-    if [ -n "$parts" ]; then
-        if [ -e "$parts/old" ] && [ ! -e "$place" ]; then as_root mv "$parts/old" "$place"; fi
-        as_root rm -rf "$parts"
+    if [ -n "$work_dir" ]; then
+        if [ -e "$work_dir/old" ] && [ ! -e "$target" ]; then as_root mv "$work_dir/old" "$target"; fi
+        as_root rm -rf "$work_dir"
     fi
-    if [ "$status" -ne 0 ]; then say "ended with status $status: this node has no new environment"; fi
+    if [ "$status" -ne 0 ]; then log "exit status $status: no new environment on this node"; fi
 }
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
-told() { awk -v key="$1" '$1 == key { print $2 }' "$parts/new/ENVIRONMENT"; }
+manifest_value() { awk -v key="$1" '$1 == key { print $2 }' "$work_dir/new/ENVIRONMENT"; }
 
 fetch() { # URI, file
     case $1 in
         s3://* | s3a://*)
-            command -v aws >/dev/null || fail "no aws command on this node: $1 cannot be fetched"
+            command -v aws >/dev/null || fail "the aws command is not installed on this node: cannot download $1"
             aws s3 cp --only-show-errors "s3://${1#*://}" - | as_root tee "$2" >/dev/null ||
-                fail "$1 could not be fetched: may the role of the nodes read it, and does it exist?"
+                fail "cannot download $1: does it exist, and may the role of the nodes read it?"
             ;;
         file:///*)
             [ -f "${1#file://}" ] || fail "$1: no such file"
             as_root cp -- "${1#file://}" "$2"
             ;;
-        *) fail "$1: name an archive by its s3:// or file:/// URI" ;;
+        *) fail "$1: give the s3:// or file:/// URI of an archive" ;;
     esac
 }
 
-fits() { # does this node have what the archive was made for?
-    local machine glibc there
-    machine=$(told machine) glibc=$(told glibc)
-    there=$(getconf GNU_LIBC_VERSION) && there=${there#* }
+check_platform() { # is the archive built for this machine and C library?
+    local machine glibc node_glibc
+    machine=$(manifest_value machine) glibc=$(manifest_value glibc)
+    node_glibc=$(getconf GNU_LIBC_VERSION) && node_glibc=${node_glibc#* }
     if [ "$machine" != "$(uname -m)" ]; then
-        fail "the environment is for $machine, and this node is $(uname -m): build it on such a machine"
+        fail "the environment is for $machine, but this node is $(uname -m): build it on such a machine"
     fi
-    if [ "$(printf '%s\n' "$glibc" "$there" | sort -V | tail -n 1)" != "$there" ]; then
-        fail "the environment needs glibc $glibc, and this node has $there: make it with Dockerfile"
+    if [ "$(printf '%s\n' "$glibc" "$node_glibc" | sort -V | tail -n 1)" != "$node_glibc" ]; then
+        fail "the environment needs glibc $glibc, but this node has $node_glibc: build it with Dockerfile"
     fi
 }
 
 main() {
-    [ $# -eq 1 ] || fail "give one word, the URI of environment.tar.gz; there were $#"
-    trap tidy EXIT
-    as_root mkdir -p "${place%/*}"
-    parts=$(as_root mktemp -d "$place.XXXXXXXX")
-    as_root chmod 755 "$parts"
-    say "fetching $1"
-    fetch "$1" "$parts/archive"
+    [ $# -eq 1 ] || fail "expected one argument, the URI of environment.tar.gz; got $#"
+    trap cleanup EXIT
+    as_root mkdir -p "${target%/*}"
+    work_dir=$(as_root mktemp -d "$target.XXXXXXXX")
+    as_root chmod 755 "$work_dir"
+    log "downloading $1"
+    fetch "$1" "$work_dir/archive"
     local sum
-    sum=$(sha256sum "$parts/archive") && sum=${sum%% *}
-    if [ "$(cat "$place/ARCHIVE" 2>/dev/null)" = "$sum" ]; then
-        say "$place holds it already ($sum)"
+    sum=$(sha256sum "$work_dir/archive") && sum=${sum%% *}
+    if [ "$(cat "$target/ARCHIVE" 2>/dev/null)" = "$sum" ]; then
+        log "$target is up to date ($sum)"
         return
     fi
-    as_root mkdir "$parts/new"
-    as_root tar -xzf "$parts/archive" -C "$parts/new" --no-same-owner ||
-        fail "$1 is no whole .tar.gz, or the disk is full: build and upload it again"
-    [ -f "$parts/new/ENVIRONMENT" ] || fail "$1 is not an environment of Pomona"
-    fits
-    as_root chmod -R u=rwX,go=rX "$parts/new"
-    "$parts/new/bin/python" -I -c 'import onnxruntime, pyarrow, boto3, streaming.images.decode' ||
+    as_root mkdir "$work_dir/new"
+    as_root tar -xzf "$work_dir/archive" -C "$work_dir/new" --no-same-owner ||
+        fail "$1 is not a complete .tar.gz, or the disk is full: build and upload it again"
+    [ -f "$work_dir/new/ENVIRONMENT" ] || fail "$1 is not a Pomona environment"
+    check_platform
+    as_root chmod -R u=rwX,go=rX "$work_dir/new"
+    "$work_dir/new/bin/python" -I -c 'import onnxruntime, pyarrow, boto3, streaming.images.decode' ||
         fail "the Python of $1 does not run on this node"
     local version
-    version=$("$parts/new/bin/pomona" --version) || fail "the command of $1 does not run on this node"
-    printf '%s\n' "$sum" | as_root tee "$parts/new/ARCHIVE" >/dev/null
-    if [ -e "$place" ]; then as_root mv "$place" "$parts/old"; fi
-    as_root mv "$parts/new" "$place"
-    say "$place holds $version"
+    version=$("$work_dir/new/bin/pomona" --version) || fail "the command of $1 does not run on this node"
+    printf '%s\n' "$sum" | as_root tee "$work_dir/new/ARCHIVE" >/dev/null
+    if [ -e "$target" ]; then as_root mv "$target" "$work_dir/old"; fi
+    as_root mv "$work_dir/new" "$target"
+    log "$target now contains $version"
 }
 
 main "$@"

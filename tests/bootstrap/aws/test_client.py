@@ -43,7 +43,7 @@ def test_it_says_whose_it_is(account: Account) -> None:
 def test_asking_never_changes_anything(account: Account) -> None:
     for operation in ("create_bucket", "delete_bucket", "put_object", "copy_object"):
         assert not is_read_only(operation)
-        with pytest.raises(AssertionError, match="does not only read"):
+        with pytest.raises(AssertionError, match="is not read-only"):
             account.read("s3", operation, {})
 
 
@@ -80,9 +80,7 @@ def test_what_is_not_there_is_none_and_what_is_refused_is_told(
     for name, value in served.caller("poor", "s3:GetObject").items():
         monkeypatch.setenv(name, value)
     served.enforce()
-    with pytest.raises(
-        AccessDeniedError, match=r"^iam get_role: .*request this permission to do it$"
-    ):
+    with pytest.raises(AccessDeniedError, match=r"^iam get_role: .*request this permission$"):
         Account(REGION).read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",))
 
 
