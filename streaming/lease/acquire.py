@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def acquire_lease(lake: Lake) -> Iterator[Lease]:
-    """Hold a lake while the block runs.
+    """Acquire the lease of a lake, and release it after the block.
 
     Raises
     ------
     LeaseError
-        When another process holds it; the text names that.
+        When another process holds it; the text names the process.
     """
-    lease = _take(lake)
+    lease = _create_lease(lake)
     try:
         lease.begin()
         yield lease
@@ -35,7 +35,7 @@ def acquire_lease(lake: Lake) -> Iterator[Lease]:
 
 
 def lease_owner(lake: Lake) -> Holder | None:
-    """Who holds a lake; None where nobody does."""
+    """Return the owner of the lease of a lake; None if it is free."""
     if is_s3(lake.root):
         from streaming.lease.s3 import find_holder
     else:
@@ -43,7 +43,7 @@ def lease_owner(lake: Lake) -> Holder | None:
     return find_holder(lake)
 
 
-def _take(lake: Lake) -> Lease:
+def _create_lease(lake: Lake) -> Lease:
     if is_s3(lake.root):
         from streaming.lease.s3 import S3Lease
 

@@ -13,24 +13,24 @@ from contextlib import suppress
 
 from streaming.storage.s3 import s3_storage
 
-# In the reverse of the order in which Spark writes them: each file that is copied has those that it needs.
+# The reverse of the order in which Spark writes them, so that the copy has all files that a copied file needs.
 _PARTS = ("commits", "offsets", "sources")
-_AT_ONCE = 16
+_THREADS = 16
 
 
 def copy_checkpoint(before: str, after: str) -> None:
-    """Copy a checkpoint on S3 whose writer may be writing to it still; nothing where there is none."""
+    """Copy a checkpoint on S3 whose writer may still be active; do nothing if there is none."""
     storage = s3_storage()
 
     def copy(path: str) -> None:
-        with suppress(FileNotFoundError):  # Spark removes what a newer file stands for
+        with suppress(FileNotFoundError):  # Spark deletes files that a newer one replaces
             storage.copy(path, after + path.removeprefix(before))
 
     try:
         storage.read(f"{before}/metadata")
     except FileNotFoundError:
         return
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_THREADS) as threads:
         for part in _PARTS:
             list(threads.map(copy, [file.path for file in storage.list(f"{before}/{part}")]))
     storage.write(f"{after}/metadata", json.dumps({"id": str(uuid.uuid4())}).encode())

@@ -34,14 +34,14 @@ _COMMIT = re.compile(r"/(\d{20})\.(?:json|checkpoint)")
 
 
 def fence(lake: Lake, holder: Holder) -> None:
-    """Make an empty commit in each table that only the lake's holder writes; before the tables are read."""
+    """Make an empty commit in each table that only the lease owner writes; call it before the tables are read."""
     for table in (lake.features, lake.quarantine):
         number = _empty_commit(table, holder)
         log.debug("%s: version %s is an empty commit, against a paused writer", table, number)
 
 
 def guard_commits(spark: SparkSession, lake: Lake, lease: str, holder: Holder) -> bool:
-    """Have Spark's commits look at the lease; False where it has another log store, which cannot."""
+    """Make Spark's commits check the lease; return False if the session uses another log store."""
     if spark.conf.get(LOG_STORE_SETTING, None) != LOG_STORE:
         return False
     store: Any = spark._jvm.pomona.delta.FencedLogStore  # type: ignore[union-attr]
@@ -49,22 +49,22 @@ def guard_commits(spark: SparkSession, lake: Lake, lease: str, holder: Holder) -
         if not store.works():
             return False
         for table in (lake.features, lake.quarantine):
-            store.hold(table, lease, holder.id)
-    except (TypeError, Py4JError) as error:  # a session that was started without the jar
+            store.hold(table, lease, holder.id)  # a method of the Java class
+    except (TypeError, Py4JError) as error:  # the session was started without the jar
         log.debug("no fenced log store: %s", error)
         return False
     return True
 
 
 def release_commits(spark: SparkSession, lake: Lake) -> None:
-    """The lake is let go of: what Spark commits from now on is not the holder's."""
-    with suppress(Exception):  # Java may have ended before
+    """Stop checking the lease in Spark's commits, after it was released."""
+    with suppress(Exception):  # Java may have exited already
         for table in (lake.features, lake.quarantine):
             spark._jvm.pomona.delta.FencedLogStore.release(table)  # type: ignore[union-attr]
 
 
 def _empty_commit(table: str, holder: Holder) -> int | None:
-    """Put an empty commit at the end of a table's log, whoever else is doing so; None where there is no table."""
+    """Append an empty commit to a table's log despite concurrent writers; return its version, None without a table."""
     bucket, log_folder = split(f"{table}/_delta_log")
     client = s3_client()
 
@@ -78,7 +78,7 @@ def _empty_commit(table: str, holder: Holder) -> int | None:
                 client.put_object(Bucket=bucket, Key=key, Body=_content(holder), IfNoneMatch="*")
             except client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] in PRECONDITION_FAILED:
-                    continue  # an earlier holder's commit came first, or this one did at a try before
+                    continue  # a commit of an earlier owner was first, or the response to an earlier attempt was lost
                 raise
             return last + 1
 
@@ -103,8 +103,8 @@ def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:
 
 
 def _content(holder: Holder) -> bytes:
-    """One commit without an action, as Delta tells of its own."""
-    told = {
+    """Return a commit that has a commitInfo and no other action."""
+    commit_info = {
         "timestamp": int(time.time() * 1000),
         "operation": "POMONA TAKEOVER",
         "operationParameters": {},
@@ -113,4 +113,4 @@ def _content(holder: Holder) -> bytes:
         "txnId": str(uuid.uuid4()),
         "userMetadata": json.dumps({"pomona": __version__, "lease": holder.id}),
     }
-    return json.dumps({"commitInfo": told}).encode() + b"\n"
+    return json.dumps({"commitInfo": commit_info}).encode() + b"\n"

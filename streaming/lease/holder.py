@@ -25,16 +25,14 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a lake.
+    """The process that owns the lease of a lake.
 
     Parameters
     ----------
-    host : str
-    pid : int
     since : str
-        When it began, in UTC.
+        Time of acquisition, in UTC.
     id : str
-        Another one each time that a lake is taken.
+        Unique for each acquisition.
     """
 
     host: str = field(default_factory=socket.gethostname)
@@ -46,43 +44,43 @@ class Holder:
         return f"process {self.pid} on {self.host} since {self.since}"
 
     def as_json(self, **more: Any) -> bytes:
-        """What stands in the lake about it."""
+        """Serialize the owner, with additional fields, for the lease file or object."""
         return json.dumps(asdict(self) | more).encode()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Holder:
-        """The holder that a lake tells of."""
+        """Create an owner from the content of a lease file or object."""
         names = ("host", "pid", "since", "id")
         return cls(**{name: content[name] for name in names})
 
 
 class Lease(Protocol):
-    """A lake that is held."""
+    """An acquired lease."""
 
     @property
     def holder(self) -> Holder:
-        """This process."""
+        """The owner: this process."""
 
     @property
     def lake(self) -> Lake:
-        """The lake, with the checkpoint of this term."""
+        """The lake, with the checkpoint of this lease epoch."""
 
     @property
     def lost(self) -> LeaseError | None:
-        """Why this process must end, once another has taken the lake over; asks nobody."""
+        """The error with which this process must end after another took over the lease; sends no request."""
 
     def begin(self) -> None:
-        """Shut out an earlier holder that may still be alive: before the tables are read."""
+        """Fence off an earlier owner that may still be alive; call it before the tables are read."""
 
     def guard(self, spark: SparkSession) -> None:
-        """Bind Spark's writing to the lease: before anything is written."""
+        """Make Spark's commits depend on the lease; call it before the first write."""
 
     def release(self) -> None:
-        """Let go of the lake; what is written must be complete."""
+        """Release the lease; all writes must be complete."""
 
 
 def lease_conflict(lake: Lake, holder: Holder | None, remedy: str) -> LeaseError:
-    """The line for whoever comes second."""
+    """Return the error for a process that finds the lease taken."""
     return LeaseError(
         f"{lake.root} is being written by {holder or 'another process'}: {remedy}, or end it "
         "with `pomona stop`"

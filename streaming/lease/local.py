@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL = 0.05
-_LOOKS = 20  # one who only asks who holds the lake has the lock for a moment
-_JAVA_ENDS = 60.0  # seconds
+_ATTEMPTS = 20  # `find_holder` in another process takes the lock for a moment
+_JAVA_EXIT_TIMEOUT = 60.0  # seconds
 
 
 class LocalLease:
-    """A folder's lake, held by this process from the creation of this object on."""
+    """The lease of a lake in a local folder, acquired when this object is created."""
 
-    lost: LeaseError | None = None  # the kernel takes it from nobody
+    lost: LeaseError | None = None  # a kernel lock cannot be lost
 
     def __init__(self, lake: Lake) -> None:
         self.holder, self.lake = Holder(), lake
@@ -48,24 +48,24 @@ class LocalLease:
         try:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, self.holder.as_json(), 0)
-        except OSError:  # a full disk: nobody else would let go of the lock
+        except OSError:  # for example a full disk; without this the lock would stay
             self.release()
             raise
 
     def _lock(self) -> int:
-        for _ in range(_LOOKS):
+        for _ in range(_ATTEMPTS):
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
-            if _locked(descriptor, fcntl.LOCK_EX) and _is_at(self._file, descriptor):
+            if _try_lock(descriptor, fcntl.LOCK_EX) and _is_at(self._file, descriptor):
                 return descriptor
             os.close(descriptor)
             time.sleep(_POLL)
         raise lease_conflict(self.lake, _read(self._file), "wait for its end")
 
     def begin(self) -> None:
-        """Wait for the Java process of a killed driver."""
-        until = time.monotonic() + _JAVA_ENDS
+        """Wait until the Java process of a killed driver has exited."""
+        until = time.monotonic() + _JAVA_EXIT_TIMEOUT
         with open(_java_file(self.lake), "w") as file:
-            while not _end_of_java(file.fileno()):
+            while not _java_has_exited(file.fileno()):
                 if time.monotonic() > until:
                     raise LeaseError(
                         f"{self.lake.root} is still open in a Java process that was left behind by a "
@@ -75,7 +75,7 @@ class LocalLease:
         self._java_has_ended = True
 
     def guard(self, spark: SparkSession) -> None:
-        """Have Java hold a lock too."""
+        """Let the Java process acquire a lock of its own."""
         if self._java is not None:
             return
         jvm: Any = spark._jvm
@@ -84,27 +84,27 @@ class LocalLease:
             log.warning("%s: Java could not lock it", self.lake.root)
 
     def release(self) -> None:
-        """Take the files away while they are still locked, and let go."""
+        """Delete the files while they are still locked, then release the lock."""
         if self._java is not None:
-            with suppress(Exception):  # Java may have ended before
+            with suppress(Exception):  # Java may have exited already
                 self._java.close()
-        if self._java_has_ended:  # else its lock stays where the next holder looks
+        if self._java_has_ended:  # otherwise the next owner still has to find its lock
             _java_file(self.lake).unlink(missing_ok=True)
         self._file.unlink(missing_ok=True)
         os.close(self._descriptor)
         if self._new:
-            with suppress(OSError):  # a run that failed at once leaves no empty folder
+            with suppress(OSError):  # remove the empty folder of a run that failed at once
                 local_path(self.lake.root).rmdir()
 
 
 def find_holder(lake: Lake) -> Holder | None:
-    """Who holds a lake in a folder; None where nobody does."""
+    """Return the owner of the lease of a lake in a local folder; None if it is free."""
     try:
         descriptor = os.open(_file(lake), os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
-        if _locked(descriptor, fcntl.LOCK_SH):
+        if _try_lock(descriptor, fcntl.LOCK_SH):
             return None
         return _read(_file(lake))
     finally:
@@ -119,8 +119,8 @@ def _java_file(lake: Lake) -> Path:
     return local_path(lake.root) / "lease-java"
 
 
-def _locked(descriptor: int, how: int) -> bool:
-    """Whether this process has the lock now; True, with a warning, where the file system knows none."""
+def _try_lock(descriptor: int, how: int) -> bool:
+    """Try to lock a file; return True, with a warning, if the file system does not support locks."""
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -133,8 +133,8 @@ def _locked(descriptor: int, how: int) -> bool:
     return True
 
 
-def _end_of_java(descriptor: int) -> bool:
-    """Whether no Java process holds its lock, which is one of POSIX, on another file than the driver's."""
+def _java_has_exited(descriptor: int) -> bool:
+    """Return whether no Java process holds its POSIX lock, which is on a separate file."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -145,7 +145,7 @@ def _end_of_java(descriptor: int) -> bool:
 
 
 def _is_at(file: Path, descriptor: int) -> bool:
-    """Whether the file that was opened is still the one of that name: a holder deletes it as it lets go."""
+    """Return whether the open file still has this path: an owner deletes the file when it releases the lease."""
     try:
         return os.path.samestat(os.stat(file), os.fstat(descriptor))
     except FileNotFoundError:
@@ -155,5 +155,5 @@ def _is_at(file: Path, descriptor: int) -> bool:
 def _read(file: Path) -> Holder | None:
     try:
         return Holder.from_dict(json.loads(file.read_bytes()))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # it is only being written
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # it is being written
         return None

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Names the seconds after which a lease that was not renewed may be taken over.
+#: Environment variable: seconds after which a lease that was not renewed may be taken over.
 TERM_VARIABLE = "POMONA_LEASE_TERM"
 _TERM = 30.0
-_RENEWALS = 3  # in a term
+_RENEWALS = 3  # per term
 
 
 def lease_term() -> float:
-    """Seconds of a term; UsageError where the environment asks for something else than a number above 0."""
+    """Return the lease term in seconds; UsageError if the environment variable is not a number above 0."""
     text = os.environ.get(TERM_VARIABLE) or str(_TERM)
     try:
         term = float(text)
@@ -46,7 +46,7 @@ def lease_term() -> float:
 
 
 class S3Lease:
-    """A lake on S3, held by this process from the creation of this object on."""
+    """The lease of a lake on S3, acquired when this object is created."""
 
     def __init__(self, lake: Lake) -> None:
         self.holder = Holder()
@@ -58,10 +58,10 @@ class S3Lease:
         before = self._object.find()
         if before and not before.is_free:
             raise lease_conflict(lake, before.holder, self._remedy(before))
-        # A lake without a lease object may be written by a Pomona that knows of none.
+        # Without a lease object, the writer may be an older Pomona version that uses none.
         self._clean = bool(before.content["released"]) if before else not lake.exists()
         self._before = replace(lake, term=before.content["checkpoint"]) if before else lake
-        # A paused writer of the term before goes on writing to the checkpoint that it has.
+        # A paused writer of the previous epoch may continue to write to its own checkpoint.
         new = replace(lake, term=f"{lake.term}-{self.holder.id[:8]}")
         self.lake = self._before if self._clean else new
         self._etag = self._put(before.etag if before else None)
@@ -76,7 +76,7 @@ class S3Lease:
 
     def _put(self, etag: str | None, *, released: bool = False) -> str:
         self._renewals += (
-            1  # another ETag each time, so that a renewal and a takeover exclude each other
+            1  # a new ETag for each put, so that a renewal and a takeover exclude each other
         )
         content = self.holder.as_json(
             term=self._term,
@@ -88,7 +88,7 @@ class S3Lease:
         if put:
             return put
         found = self._object.find()
-        if found and found.holder == self.holder:  # the answer to an earlier try was lost
+        if found and found.holder == self.holder:  # the response to an earlier attempt was lost
             return found.etag
         if found is None:
             return self._put(None, released=released)
@@ -100,14 +100,14 @@ class S3Lease:
         raise lease_conflict(self.lake, found.holder, self._remedy(found))
 
     def begin(self) -> None:
-        """Shut the holder of the term before out, unless it let go of the lake itself."""
+        """Fence off the previous owner, unless it released the lease."""
         if not self._clean:
             fence(self.lake, self.holder)
             copy_checkpoint(self._before.checkpoint, self.lake.checkpoint)
         self._clean = True
 
     def guard(self, spark: SparkSession) -> None:
-        """Have Delta's log store look at the lease before each commit."""
+        """Make Delta's log store check the lease before each commit."""
         if self._spark is not None:
             return
         self._spark = spark
@@ -132,16 +132,16 @@ class S3Lease:
                 pause = min(1.0, self._term / _RENEWALS / 4)
 
     def release(self) -> None:
-        """Say in the object that nobody holds the lake."""
+        """Mark the lease object as released."""
         self._ended.set()
         self._renewing.join()
         if self._spark:
             release_commits(self._spark, self.lake)
-        if self.lost or not self._clean:  # the next one, too, must shut the one before out
+        if self.lost or not self._clean:  # the next owner must still fence off the previous one
             return
         try:
             self._put(self._etag, released=True)
-        except LeaseError as error:  # all had been written
+        except LeaseError as error:  # all writes were complete
             log.debug("%s", error)
         except (TransientError, PomonaError, OSError) as error:
             log.warning(
@@ -150,6 +150,6 @@ class S3Lease:
 
 
 def find_holder(lake: Lake) -> Holder | None:
-    """Who holds a lake on S3; None where nobody does."""
+    """Return the owner of the lease of a lake on S3; None if it is free."""
     found = LeaseObject(lake).find()
     return None if found is None or found.is_free else found.holder
