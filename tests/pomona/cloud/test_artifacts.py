@@ -130,9 +130,7 @@ def test_weights_that_are_not_there_are_told_without_an_option_of_another_comman
     tmp_path: Path,
 ) -> None:
     config = names('files.weights = "none.h5"').config
-    with pytest.raises(
-        ModelError, match=r"none\.h5: weights file not found; give a Ker"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"none\.h5: weights file not found; give a Ker") as caught:
         find_uploads(config, tmp_path, build=False)
     assert "--" not in str(caught.value)
 

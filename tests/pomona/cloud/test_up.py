@@ -58,7 +58,7 @@ def test_without_credentials_the_plan_is_for_an_empty_account(
     assert (done.status, done.err) == (0, "")
     assert "note: no credentials: planned for an empty account, 000000000000" in done.out
     assert re.search(
-        r"^ *1 \+ s3 CreateBucket  log bucket: EMR logs to it$", done.out, re.MULTILINE
+        r"^ *1 \+ s3 CreateBucket  log bucket: holds the EMR logs$", done.out, re.MULTILINE
     )
     answer = pomona("cloud", "plan", "--json").json
     assert answer["account"] is None
