@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Folder of what is fetched or made once a user: ``$XDG_CACHE_HOME/pomona``, or ``~/.cache/pomona``."""
+    """Return the folder for files cached per user: ``$XDG_CACHE_HOME/pomona``, or ``~/.cache/pomona``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pomona"

@@ -7,26 +7,26 @@ import re
 from html import escape
 
 _VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-_SHORTEST = 8  # shorter ones are placeholders, and words
-# A secret key of AWS may hold slashes; in the address of a server, what is behind one is a path.
+_MIN_LENGTH = 8  # shorter values are placeholders or ordinary words
+# An AWS secret key may contain slashes; in the URL of a server, a slash starts the path.
 _IN_LOCATION = re.compile(r"(?i)\b(s3[an]?:/*)[^\s/:@]*:[^\s@]*@|\b(https?://)[^\s/:@]*:[^\s/@]*@")
 _IN_QUERY = re.compile(r"(?i)([?&]X-Amz-(?:Signature|Security-Token|Credential)=)[^\s&]+")
 STARS = "***"
 
 
 def redact_environment_secrets(text: str) -> str:
-    """A text without the secrets of the environment."""
+    """Replace the secrets of AWS environment variables in a text."""
     for name in _VARIABLES:
         secret = os.environ.get(name, "")
-        if len(secret) >= _SHORTEST:
+        if len(secret) >= _MIN_LENGTH:
             text = text.replace(secret, STARS)
     return text
 
 
 def redact(text: str) -> str:
-    """A text without those, and without what locations hold: ``s3://KEY:SECRET@bucket``, a signed address.
+    """Replace these secrets, and credentials in URIs: ``s3://KEY:SECRET@bucket``, a presigned URL.
 
-    For what is said to people. Data are not to pass through it: an image may have such a name.
+    Use it for messages only, not for data: an image may have such a name.
     """
     text = _IN_LOCATION.sub(
         lambda found: f"{found[1] or found[2]}{STARS}@", redact_environment_secrets(text)
@@ -34,8 +34,8 @@ def redact(text: str) -> str:
     return _IN_QUERY.sub(rf"\1{STARS}", text)
 
 
-# Controls (a terminal obeys them, and a line break forges a line), marks that turn the direction of the text around
-# them, separators that count as line breaks, tags that nobody sees, halves of characters that no encoding takes.
+# Control characters (a terminal executes them, and a line break forges a line), bidirectional marks, Unicode line
+# separators, invisible tag characters, and lone surrogates, which cannot be encoded.
 _HIDDEN = (
     "\x00-\x1f\x7f-\x9f"
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
@@ -46,17 +46,17 @@ _BUT_LINE_BREAKS = re.compile(f"(?!\n)[{_HIDDEN}]")
 
 
 def escape_text(text: str) -> str:
-    """Write what a terminal or a page would obey, or hide, as Python writes it: ``\\n``, ``\\x1b``, ``\\u202e``."""
+    """Escape control and invisible characters as Python does: ``\\n``, ``\\x1b``, ``\\u202e``."""
     return _ANY.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def escape_html(text: str) -> str:
-    """The same as text of a page, with no markup in it."""
+    """Escape control characters and HTML markup."""
     return escape(escape_text(text))
 
 
 def escape_json(document: str) -> str:
-    """The same for a JSON document: it stays the same document, its own line breaks included."""
+    """Escape control characters in a JSON document; its value and its line breaks are unchanged."""
     return _BUT_LINE_BREAKS.sub(_json_escape, document)
 
 

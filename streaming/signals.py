@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def stop_requested(stop: threading.Event | None = None) -> Iterator[threading.Event]:
-    """Collect SIGINT and SIGTERM in an event, a new one or the caller's, while the block runs.
+    """Set an event, a new one or the caller's, on SIGINT or SIGTERM while the block runs.
 
-    Enter it after Spark has started: PySpark puts a handler of its own, which cancels running jobs, in place.
-    Outside the main thread, where Python takes no signals, the event is only the caller's to set.
+    Enter it after Spark has started: PySpark installs its own handler, which cancels running jobs. Outside the
+    main thread, where Python handles no signals, only the caller sets the event.
 
     Yields
     ------
@@ -34,19 +34,19 @@ def stop_requested(stop: threading.Event | None = None) -> Iterator[threading.Ev
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back while the block runs, and deliver the first of them after it.
+    """Defer SIGINT and SIGTERM while the block runs, and deliver the first of them after it.
 
-    For Spark's start: interrupted there, PySpark leaves a Java process behind that nobody ends. The handler that
-    PySpark puts in place is taken away again: it cancels jobs through a connection that is in use.
+    Used while Spark starts: an interruption then would leave an orphaned Java process. The handler that PySpark
+    installs is removed again: it cancels jobs through a connection that is in use.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[int] = []
-    with _handled_by(lambda number, _frame: held.append(number)):
+    received: list[int] = []
+    with _handled_by(lambda number, _frame: received.append(number)):
         yield
-    if held:
-        signal.raise_signal(held[0])
+    if received:
+        signal.raise_signal(received[0])
 
 
 @contextmanager

@@ -12,18 +12,18 @@ from pathlib import Path
 
 from streaming.cache_dir import cache_folder
 
-_SILENT = "-Xlog:disable -Xlog:all=error:stderr"  # an archive that does not fit is no news
+_SILENT = "-Xlog:disable -Xlog:all=error:stderr"  # an archive that does not match is not reported
 
 
 def archive_file(java_home: Path, jars: list[Path]) -> Path:
-    """Where the archive for these is, made or not.
+    """Return the path of the archive for this Java and these jars, which may not exist yet.
 
     Parameters
     ----------
     java_home : Path
         Home of the Java that runs Spark.
     jars : list of Path
-        The jars beside Spark's own.
+        The jars in addition to those of Spark.
     """
     import pyspark
 
@@ -33,10 +33,10 @@ def archive_file(java_home: Path, jars: list[Path]) -> Path:
 
 
 def sharing_options(archive: Path) -> str:
-    """Options of Java that use an archive; none where there is no archive."""
+    """Return the Java options that use an archive; an empty string if it does not exist."""
     return f'"-XX:SharedArchiveFile={archive}" {_SILENT}' if archive.exists() else ""
 
 
 def dumping_options(archive: Path) -> str:
-    """Options of Java that make it write an archive as it ends."""
+    """Return the Java options that write an archive at exit."""
     return f'"-XX:ArchiveClassesAtExit={archive}" {_SILENT}'

@@ -20,7 +20,7 @@ _MODULES = (
     "netty-nio-client",
 )
 _CLIENTS = ("hadoop-client-api", "hadoop-client-runtime")
-# Spark ships these itself, or (the SDK's bundle) the modules above stand for 700 MB of it.
+# Spark ships these itself; the SDK's bundle of 700 MB is replaced by the modules above.
 _EXCLUDES = (
     "com.fasterxml.jackson.core:*",
     "com.fasterxml.jackson.datatype:*",
@@ -60,7 +60,7 @@ class JarSet:
 
 
 def _jar_set(delta: str, hadoop: str, sdk: str, own_clients: bool = True) -> JarSet:
-    """Name the jars; without `own_clients`, Hadoop's come too, and stand before those that Spark ships."""
+    """Build a jar set; without `own_clients` it includes Hadoop's client jars, which precede those of Spark."""
     clients = tuple(f"org.apache.hadoop:{name}" for name in _CLIENTS)
     modules = (f"software.amazon.awssdk:{module}:{sdk}" for module in _MODULES)
     packages = (delta, f"org.apache.hadoop:hadoop-aws:{hadoop}", *modules)
@@ -69,7 +69,7 @@ def _jar_set(delta: str, hadoop: str, sdk: str, own_clients: bool = True) -> Jar
     return JarSet((*packages, *(f"{client}:{hadoop}" for client in clients)), _EXCLUDES)
 
 
-#: By Spark's version, major and minor.
+#: Keyed by the major and minor version of Spark.
 JAR_SETS = {
     "4.2": _jar_set("io.delta:delta-spark_4.2_2.13:4.4.0", "3.5.0", "2.35.5"),
     # emr-spark-8.0.0
@@ -80,7 +80,7 @@ JAR_SETS = {
 
 
 def jar_set(spark_version: str) -> JarSet:
-    """The jars for a version of Spark.
+    """Return the jars for a version of Spark.
 
     Parameters
     ----------

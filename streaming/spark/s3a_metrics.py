@@ -20,13 +20,13 @@ _RETRIES = "store_io_retry"
 
 
 def s3a_retries(spark: SparkSession, uris: Iterable[str]) -> int:
-    """Requests that S3A and the SDK below it have repeated since this process's Java started, as they count them.
+    """Return the number of requests that S3A and the AWS SDK have retried since Java was started.
 
     Parameters
     ----------
     spark : SparkSession
     uris : iterable of str
-        Each bucket among them counts once; folders not at all.
+        Each bucket counts once; local folders are ignored.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def s3a_retries(spark: SparkSession, uris: Iterable[str]) -> int:
 
 
 def retries_on_driver(spark: SparkSession, uris: Iterable[str]) -> Counter[str]:
-    """What was tried again beside the workers, since this process has started: listings, and tables' files."""
+    """Return the retries outside the workers since this process started: of listings and of table files."""
     return Counter(listings=process_retry_count(), tables=s3a_retries(spark, uris))
 
 

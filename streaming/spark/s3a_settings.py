@@ -9,18 +9,18 @@ from streaming.storage.s3_client import s3_client
 
 
 def s3a_settings() -> dict[str, str]:
-    """Settings of S3A, without a secret among them.
+    """Return settings of S3A; they contain no secrets.
 
     Returns
     -------
     dict of str to str
-        A credentials provider that knows profiles and SSO as boto3 does; endpoint and region where
-        boto3 has them.
+        A credentials provider that supports profiles and SSO as boto3 does; the endpoint and region of boto3,
+        if set.
 
     Raises
     ------
     SourceError
-        Where a password stands in the endpoint.
+        When the endpoint contains a user or a password.
     """
     meta = s3_client().meta
     provider = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
@@ -34,7 +34,7 @@ def s3a_settings() -> dict[str, str]:
             "take them out of AWS_ENDPOINT_URL, or of the profile's endpoint_url"
         )
     host = endpoint.hostname or ""
-    # S3A finds the public endpoints of AWS by itself, and those inside a private network not.
+    # S3A determines the public endpoints of AWS by itself, but not those of a VPC.
     if ".vpce." in host or not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         conf |= {
             "fs.s3a.endpoint": meta.endpoint_url,

@@ -27,18 +27,18 @@ MEMORY_VARIABLE = "SPARK_DRIVER_MEMORY"
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a local session is sized; a cluster's session takes its own settings.
+    """Size of a local session; a session on a cluster uses the cluster's settings.
 
     Parameters
     ----------
     cores : str
         Threads of the local master: a number, or ``*`` for all.
     driver_memory : str, optional
-        Java heap of the driver, which on a laptop is the executor too; None is what `driver_memory` says.
+        Java heap of the driver, which in local mode is also the executor; default: `driver_memory()`.
     shuffle_partitions : int
         Partitions after a join or an aggregation.
     dump_classes : Path, optional
-        Where Java writes the archive of its classes as it ends; None uses the one that is there.
+        Path to which Java writes its class archive at exit; by default an existing archive is used.
     """
 
     cores: str = "*"
@@ -104,7 +104,7 @@ _LOCAL = {
 
 
 def start_session(settings: SessionSettings | None = None, *, s3: bool = False) -> SparkSession:
-    """Start Spark, or take the session that runs.
+    """Start Spark, or return the active session.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     Raises
     ------
     PlatformError
-        When Java, the jars or this package itself are not what they must be.
+        When Java or the jars are missing, or another package named `streaming` was imported.
     """
     check_package()
     settings = settings or SessionSettings()
@@ -165,12 +165,12 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
 
 
 def driver_memory() -> str:
-    """Java's heap, unless the caller says: Spark's own variable tells, as it does without Pomona."""
+    """Return the default Java heap: Spark's own environment variable SPARK_DRIVER_MEMORY, or 2g."""
     return os.environ.get(MEMORY_VARIABLE) or "2g"
 
 
 def _quiet_query_loggers() -> None:
-    """PySpark 4 logs each query that fails, stacks included, beside the exception that says the same."""
+    """Silence the loggers with which PySpark 4 logs each failed query in addition to raising its exception."""
     try:
         from pyspark.logger import PySparkLogger
     except ImportError:  # Spark 3.5 has none
@@ -180,12 +180,12 @@ def _quiet_query_loggers() -> None:
 
 
 def check_package() -> None:
-    """Make sure that the `streaming` imported here is Pomona's: mosaicml-streaming installs one of that name.
+    """Check that the imported package `streaming` is Pomona's: mosaicml-streaming installs one of that name.
 
     Raises
     ------
     PlatformError
-        When another package of that name stands first on the path.
+        When another package of that name precedes it on the path.
     """
     found = Path(streaming.__file__ or "").parent
     if found != Path(__file__).parents[1]:

@@ -14,7 +14,7 @@ _work = daemon.worker
 
 
 def work(sock: socket.socket, authenticated: bool) -> int:
-    """As PySpark's, but end with 1 where the other side is gone."""
+    """Run PySpark's worker; return 1 if the connection was closed."""
     try:
         return _work(sock, authenticated)
     except ConnectionError:

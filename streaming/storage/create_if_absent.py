@@ -12,24 +12,24 @@ from streaming.storage.interface import TransientError, is_s3, local_path
 
 
 def create_if_absent(path: str, content: bytes) -> bool:
-    """Put a file in place, whole, unless there is one of that name.
+    """Create a file atomically unless one of this name exists.
 
     Parameters
     ----------
     path : str
         Normalized URI.
     content : bytes
-        Another for each call, as a random id in it makes it: a put whose answer was lost is told by it.
+        Unique for each call, for example by a random id: a put whose response was lost is recognized by it.
 
     Returns
     -------
     bool
-        Whether it was put.
+        Whether the file was created.
 
     Raises
     ------
     TransientError
-        When S3 did not take it for longer than patience lasts.
+        When the file could not be written, on S3 after retries.
     """
     return _put_object(path, content) if is_s3(path) else _link(path, content)
 
@@ -37,18 +37,18 @@ def create_if_absent(path: str, content: bytes) -> bool:
 def _link(path: str, content: bytes) -> bool:
     target = local_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        beside.write_bytes(content)
+        temporary.write_bytes(content)
         try:
-            os.link(beside, target)
+            os.link(temporary, target)
         except FileExistsError:
             return False
         return True
     except OSError as error:
         raise TransientError(f"{path}: {error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _put_object(path: str, content: bytes) -> bool:
@@ -59,15 +59,15 @@ def _put_object(path: str, content: bytes) -> bool:
     from streaming.storage.s3_errors import PRECONDITION_FAILED
 
     client = s3_client()
-    where = dict(zip(("Bucket", "Key"), split(path), strict=True))
+    location = dict(zip(("Bucket", "Key"), split(path), strict=True))
 
     def put() -> bool:
         try:
-            client.put_object(**where, Body=content, IfNoneMatch="*")
+            client.put_object(**location, Body=content, IfNoneMatch="*")
         except ClientError as error:
             if error.response["Error"]["Code"] not in PRECONDITION_FAILED:
                 raise
-            found: bytes = client.get_object(**where)["Body"].read()
+            found: bytes = client.get_object(**location)["Body"].read()
             return found == content
         return True
 

@@ -1,6 +1,6 @@
 """Small files and listings on local folders and on S3, behind one interface.
 
-Tables belong to Spark; this is for the source's listing, an image's bytes, the exported model, the CSV. A location
+Used to list a source and to read images, models and small files; tables are read and written by Spark. A location
 is a URI as Spark writes it, not percent-encoded: ``file:/My fruit/a.jpg`` or ``s3a://bucket/My fruit/a.jpg``.
 """
 
@@ -21,7 +21,7 @@ _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
 
 
 class TransientError(Exception):
-    """A read that may work later: throttling, a timeout, a lost connection, a full file table."""
+    """An error that may not recur: throttling, a timeout, a lost connection, a full file table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +34,47 @@ class StoredFile:
 
 
 class Storage(Protocol):
-    """What both kinds of storage can do; every location is a URI as `normalize` returns it."""
+    """The operations of a storage backend; every location is a URI as returned by `normalize`."""
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
-        """All files below a prefix, in any order; nothing where the prefix does not exist."""
+        """Yield all files below a prefix, in any order; none if the prefix does not exist."""
 
     def stat(self, path: str) -> StoredFile:
-        """Length and time of one file; FileNotFoundError where it is gone."""
+        """Return the length and time of one file; FileNotFoundError if it does not exist."""
 
     def exists(self, path: str) -> bool:
-        """Whether a file is there, told by its folder: that holds for one, too, that may not be read.
+        """Return whether the parent folder lists a file, even if the file itself is not readable.
 
-        PermissionError or TransientError where that cannot be told.
+        Raises PermissionError or TransientError if the folder cannot be listed.
         """
 
     def check_readable(self, path: str) -> None:
-        """Begin to read a file: PermissionError where that is not allowed."""
+        """Open a file for reading; PermissionError if that is denied."""
 
     def read(self, path: str) -> bytes:
-        """The bytes of one file; FileNotFoundError, PermissionError or TransientError, on S3 after all patience."""
+        """Return the content; FileNotFoundError, PermissionError or, on S3 after retries, TransientError."""
 
     def read_once(self, path: str) -> bytes:
-        """The same by one try, for whoever has a patience of his own."""
+        """Return the content with a single attempt, for callers that retry themselves."""
 
     def write(self, path: str, content: bytes) -> None:
-        """Put a file in place whole, its folders included."""
+        """Write a file atomically, and create its parent folders."""
 
     def upload(self, local: Path, path: str) -> None:
-        """Put a local file in place, whatever its size."""
+        """Upload a local file of any size."""
 
     def delete(self, path: str) -> None:
-        """Delete one file, if it is there."""
+        """Delete one file if it exists."""
 
     def delete_tree(self, prefix: str) -> None:
-        """Delete all below a prefix."""
+        """Delete all files below a prefix."""
 
     def move_tree(self, prefix: str, to: str) -> None:
-        """Move all below a prefix to another of the same storage."""
+        """Move all files below a prefix to another prefix of the same storage."""
 
 
 def normalize(location: str) -> str:
-    """Turn what a person types into the URI that Spark writes.
+    """Convert a location given by the user to the URI that Spark writes.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def normalize(location: str) -> str:
         )
     bucket, _, key = location.split(":", 1)[1].removeprefix("//").partition("/")
     if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
-        # Told without the location: what follows the colon may be a secret, and ends in tables and logs.
+        # The message omits the location: the text after the colon may be a secret, and would reach tables and logs.
         raise UsageError(
             f"an S3 location must not contain credentials: write {scheme}://BUCKET/PREFIX, and set AWS_PROFILE, or "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -118,10 +118,10 @@ def normalize(location: str) -> str:
 
 
 def is_s3(uri: str) -> bool:
-    """Whether a normalized URI is on S3."""
+    """Return whether a normalized URI is on S3."""
     return uri.startswith("s3a://")
 
 
 def local_path(uri: str) -> Path:
-    """Folder or file of a ``file:`` URI."""
+    """Return the path of a ``file:`` URI."""
     return Path(uri.removeprefix("file:"))

@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 class LocalStorage:
-    """Folders of this machine, or of a network drive that looks like one."""
+    """Folders of this machine and of mounted network drives."""
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
-        """Walk the folder; links to files count as files, links to folders are followed."""
+        """Walk the folder; links to files count as files, and links to folders are followed."""
         walk = os.walk(local_path(prefix), onerror=_unreadable, followlinks=True)
         for folder, _, names in walk:
             for name in names:
@@ -35,7 +35,7 @@ class LocalStorage:
         return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a name, a broken link included; what cannot be told is an exception."""
+        """Return whether the name exists, including broken links; raise if that cannot be determined."""
         try:
             os.lstat(local_path(path))
         except (FileNotFoundError, NotADirectoryError):
@@ -47,15 +47,15 @@ class LocalStorage:
         return True
 
     def check_readable(self, path: str) -> None:
-        """Open a file, and close it."""
+        """Open and close a file."""
         local_path(path).open("rb").close()
 
     def read(self, path: str) -> bytes:
-        """All bytes of one file; what hinders that here seldom passes."""
+        """Return the content of one file, without retries: local errors are seldom transient."""
         return self.read_once(path)
 
     def read_once(self, path: str) -> bytes:
-        """All bytes of one file."""
+        """Return the content of one file."""
         try:
             return local_path(path).read_bytes()
         except (FileNotFoundError, PermissionError):
@@ -64,12 +64,12 @@ class LocalStorage:
             raise TransientError(f"{path}: {error}") from error
 
     def write(self, path: str, content: bytes) -> None:
-        """Write beside and rename, so that no reader sees half a file."""
+        """Write a temporary file and rename it, so that readers never see a partial file."""
         target = local_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        beside.write_bytes(content)
-        os.replace(beside, target)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(content)
+        os.replace(temporary, target)
 
     def upload(self, local: Path, path: str) -> None:
         """Move a local file into place."""
@@ -78,11 +78,11 @@ class LocalStorage:
         shutil.move(local, target)
 
     def delete(self, path: str) -> None:
-        """Delete one file, if it is there."""
+        """Delete one file if it exists."""
         local_path(path).unlink(missing_ok=True)
 
     def delete_tree(self, prefix: str) -> None:
-        """Delete a folder and all in it."""
+        """Delete a folder and its content."""
         shutil.rmtree(local_path(prefix), ignore_errors=True)
 
     def move_tree(self, prefix: str, to: str) -> None:
@@ -91,6 +91,6 @@ class LocalStorage:
 
 
 def _unreadable(error: OSError) -> None:
-    """A folder that may not be listed hides its images: say so, and go on with the others."""
+    """Log a folder that cannot be listed, and continue with the others."""
     if not isinstance(error, FileNotFoundError):
         log.warning("%s cannot be listed: %s", error.filename, error.strerror)

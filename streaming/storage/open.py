@@ -6,9 +6,9 @@ from streaming.storage.interface import Storage, is_s3
 
 
 def open_storage(uri: str) -> Storage:
-    """The storage that serves a normalized URI.
+    """Return the storage backend for a normalized URI.
 
-    boto3 is imported only where S3 is used: it costs each worker a third of a second.
+    boto3 is imported only if S3 is used: the import costs each worker a third of a second.
     """
     if is_s3(uri):
         from streaming.storage.s3 import s3_storage
@@ -22,6 +22,6 @@ def open_storage(uri: str) -> Storage:
 def check_access(uri: str) -> None:
     """Fail early if a location on S3 does not respond, see `streaming.storage.s3`; a no-op for a folder."""
     if is_s3(uri):
-        from streaming.storage.s3 import check_access as reach_s3
+        from streaming.storage.s3 import check_access as check_s3_access
 
-        reach_s3(uri)
+        check_s3_access(uri)

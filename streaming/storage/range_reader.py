@@ -10,23 +10,23 @@ from streaming.storage.interface import is_s3, local_path
 
 
 def open_ranges(uri: str) -> Path | io.RawIOBase:
-    """What PyArrow reads ranges of a file from.
+    """Open a file for range reads by PyArrow.
 
     Returns
     -------
     pathlib.Path or io.RawIOBase
-        The path of a local file; of an object on S3 a seekable file, which keeps nothing in memory.
+        The path of a local file, or an unbuffered seekable file for an object on S3.
 
     Raises
     ------
     FileNotFoundError, PermissionError, TransientError
-        Of an object on S3, here and when it is read; a local file is opened by whoever reads it.
+        For an object on S3, here and on each read; a local file is opened by the caller.
     """
     return S3Ranges(uri) if is_s3(uri) else local_path(uri)
 
 
 class S3Ranges(io.RawIOBase):
-    """One object of S3, each read of it one request for a range."""
+    """A seekable file over one S3 object; each read is one range request."""
 
     def __init__(self, uri: str) -> None:
         from streaming.storage.s3 import s3_storage
@@ -36,25 +36,25 @@ class S3Ranges(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The position, in bytes."""
+        """Return the position in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position, in bytes from the start, from here, or from the end."""
+        """Set the position in bytes, relative to the start, the current position or the end."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
         self._position = start + offset
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as the object goes; how many bytes that were."""
+        """Fill a buffer up to the end of the object; return the number of bytes read."""
         end = min(self._position + len(buffer), self._length)
         count = end - self._position
         if count <= 0:
