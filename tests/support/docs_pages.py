@@ -25,7 +25,7 @@ class Line:
 
 def listed() -> tuple[list[Path], list[Path]]:
     """The pages that are listed, of tasks and of what is looked up."""
-    tasks, _, others = (DOCS / "README.md").read_text().partition("\n## ")
+    tasks, _, others = (DOCS / "README.md").read_text().partition("\n## Reference")
     return [DOCS / name for name in _LINK.findall(tasks)], [
         DOCS / name for name in _LINK.findall(others)
     ]
