@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from batch_pca.pca.fit import FitOptions
+    from batch_pca.refit import RefitOptions, refit
     from pomona.api import OpenLake
+    from streaming.ingest.pipeline import ingest
+    from streaming.ingest.settings import IngestSettings
 
-__all__ = ["open_lake"]
+__all__ = ["FitOptions", "IngestSettings", "RefitOptions", "ingest", "open_lake", "refit"]
+
+# Imported on first use: `import pomona` needs neither Spark nor pandas.
+_MODULES = {
+    "FitOptions": "batch_pca.pca.fit",
+    "IngestSettings": "streaming.ingest.settings",
+    "RefitOptions": "batch_pca.refit",
+    "ingest": "streaming.ingest.pipeline",
+    "refit": "batch_pca.refit",
+}
 
 
 def open_lake(location: str) -> OpenLake:
-    """Open a lake to be read: its features at any version, its refits, their scaler and PCA.
+    """Open a lake for reading: its features at any version, its refits, their scaler and PCA.
 
     Parameters
     ----------
@@ -21,7 +34,7 @@ def open_lake(location: str) -> OpenLake:
     Raises
     ------
     streaming.errors.LakeError
-        Where there is no lake.
+        If there is no lake at this location.
 
     Examples
     --------
@@ -31,3 +44,14 @@ def open_lake(location: str) -> OpenLake:
     from pomona.api import OpenLake
 
     return OpenLake(location)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'pomona' has no attribute {name!r}")
+    import sys
+    from importlib import import_module
+
+    import_module(_MODULES[name])
+    # Not the attribute of the package: `batch_pca.refit` is the function there.
+    return getattr(sys.modules[_MODULES[name]], name)

@@ -104,3 +104,19 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
         lake.latest_pca()
     assert lake.refits() == []
     assert repr(lake) == f"pomona.open_lake('file:{tmp_path}/lake')"
+
+
+@pytest.mark.spark
+def test_package_exports_ingest_and_refit() -> None:
+    import batch_pca
+    import streaming.ingest
+
+    assert pomona.ingest is streaming.ingest.ingest
+    assert pomona.refit is batch_pca.refit
+    settings = pomona.IngestSettings(once=True)
+    assert (settings.once, pomona.RefitOptions(pomona.FitOptions(components=3)).fit.components) == (
+        True,
+        3,
+    )
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pomona.nothing
