@@ -176,7 +176,7 @@ def test_a_stream_takes_what_arrives_and_ends_cleanly(story: Story, tmp_path: Pa
             end(running)
     lines = said.read_text().splitlines()
     assert re.fullmatch(r"(micro-batch \d+|sweep): 1 images in .* 1 images done, .*", lines[0])
-    assert re.match(r"2 images featurized, 0 quarantined in .* a second\)", lines[-1])
+    assert re.match(r"2 images featurized, 0 quarantined in .* per second\)", lines[-1])
     assert (tmp_path / "errors").read_text() == ""
 
 

@@ -20,7 +20,7 @@ from pomona.queries import history as travelling
 from pomona.queries import status as questions
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.cli import Command
+from support.cli import Command, shown
 from support.lakes import ONCE, photos, put, put_all, rows
 
 pytestmark = pytest.mark.spark
@@ -94,7 +94,7 @@ def test_rows_labels_and_quarantine_are_counted(story: Story) -> None:
     assert (told["rows"], told["labels"]) == (6, 2)
     assert told["quarantine"] == {"unidentified": 1, "empty": 1}
     assert told["source"] == str(story.source)
-    assert told["lake"] == story.lake.root
+    assert told["lake"] == shown(story.lake.root)
     assert {row["model_id"] for row in rows(story.lake.features)} == {told["model_id"]}
 
 

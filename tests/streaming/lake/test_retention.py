@@ -121,7 +121,7 @@ def test_tables_are_told_once_and_those_that_promise_enough_never(
     assert [told[name] for name in RETENTION_PROPERTIES] == ["interval 3650 days"] * 2
     version = table_of(lake).version()
     assert tag(lake.root, "later", "3", force=False)["kept_for_days"] is None
-    assert "keep what is removed" not in pomona("tag", lake.root, "last").out
+    assert "keep removed files" not in pomona("tag", lake.root, "last").out
     assert table_of(lake).version() == version
     assert pomona("tag", lake.root, "audit", "--as-of", "3").status == 2  # and tells no table
     assert table_of(lake).version() == version

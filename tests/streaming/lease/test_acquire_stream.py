@@ -25,7 +25,7 @@ from streaming.lease.acquire import lease_owner
 from streaming.maintenance import operations as carrying_out
 from streaming.maintenance.context import OperationContext
 from streaming.maintenance.requests import Request, pending, submit
-from support.cli import Command
+from support.cli import Command, shown
 from support.lakes import ONCE, below, photos, put_all
 
 pytestmark = pytest.mark.end_to_end
@@ -113,7 +113,9 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
     assert below(source, lake.features) == [f"Fig/{number}.jpg" for number in range(3)]
     assert pending(lake) == []
     assert lease_owner(lake) is None
-    assert pomona("stop", lake.root).out == f"nothing to stop: no process writes {lake.root}\n"
+    assert (
+        pomona("stop", lake.root).out == f"nothing to stop: no process writes {shown(lake.root)}\n"
+    )
     assert pomona("stop", lake.root, "--json").json["stopped"] is False
 
 

@@ -15,7 +15,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lease.acquire import acquire_lease
 from streaming.maintenance.upgrade import bring
-from support.cli import Command
+from support.cli import Command, shown
 from support.format1_lake import make_old_lake
 
 pytestmark = pytest.mark.spark
@@ -60,7 +60,7 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
         told = pomona(*words)
         assert told.status == 1
         assert f"has format 1, and Pomona 0.1.0 writes format {FORMAT}" in told.complaint
-        assert f"`pomona upgrade {old.root}`" in told.complaint
+        assert f"`pomona upgrade {shown(old.root)}`" in told.complaint
     assert versions == {name: table(old, name).version() for name in TABLES}
 
     with acquire_lease(old):  # as an older stream would
