@@ -162,7 +162,7 @@ def test_its_row_tells_all_of_a_refit(fitted: Fitted, lake: Lake, wide: Lake) ->
         ({"as_of": "4"}, SnapshotError, "no version 4 of the features"),
         ({"as_of": "soon"}, UsageError, "as of 'soon': no such tag"),
         ({"as_of": "3 dogs ago"}, UsageError, "give a version number, a time such as"),
-        ({"fit_on": "/photos/trai"}, SnapshotError, "file:/photos/trai: no row of the lake"),
+        ({"fit_on": "/photos/trai"}, SnapshotError, "file:/photos/trai: no row has this prefix"),
         ({"components": 62}, SnapshotError, "more than the 61 that 61 columns that vary allow"),
         ({"components": 40, "as_of": "2"}, SnapshotError, "the 39 that 40 rows"),
         ({"variance": 0.0}, UsageError, "variance=0.0 is outside"),

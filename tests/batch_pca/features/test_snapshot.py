@@ -42,7 +42,7 @@ def test_the_rows_to_fit_are_those_below_a_folder(spark: Any, lake: Lake) -> Non
     below = [path for path in images(12, seed=1).paths if path.startswith("file:/photos/Ananas/")]
     assert (some.prefix, some.count, some.count_to_fit) == ("file:/photos/Ananas", 12, len(below))
     assert sorted(row.path for row in some.rows_to_fit.collect()) == sorted(below)
-    with pytest.raises(SnapshotError, match="--fit-on file:/photos/Anan: no row of the lake"):
+    with pytest.raises(SnapshotError, match="--fit-on file:/photos/Anan: no row has this prefix"):
         take_snapshot(spark, lake, known[3], "/photos/Anan")
 
 

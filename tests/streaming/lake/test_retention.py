@@ -115,7 +115,7 @@ def test_tables_are_told_once_and_those_that_promise_enough_never(
 ) -> None:
     pomona = Command(monkeypatch, capsys)
     said = pomona("tag", lake.root, "audit", "--as-of", "2").out
-    assert "the tables now keep removed files for 3,650 days, so that a VACUUM spares" in said
+    assert "the tables now keep removed files for 3,650 days, so that VACUUM keeps this" in said
     assert "for 31 days or longer, the age of the oldest tag; the tables tell it 3,650" in said
     told = table_of(lake).metadata().configuration
     assert [told[name] for name in RETENTION_PROPERTIES] == ["interval 3650 days"] * 2
