@@ -128,7 +128,7 @@ def check_disjoint(source: Source, lake: Lake) -> None:
     ):
         if f"{_resolve_links(inner)}/".startswith(f"{_resolve_links(outer)}/"):
             raise LakeError(
-                f"the {inner_kind} {inner} lies inside the {outer_kind} {outer}: name a folder outside of it"
+                f"the {inner_kind} {inner} lies inside the {outer_kind} {outer}: choose a folder outside of it"
             )
 
 

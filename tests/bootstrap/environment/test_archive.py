@@ -135,10 +135,10 @@ def test_it_is_taken_for_what_it_holds_until_a_file_of_pomona_changes(
         return done.stdout.strip()
 
     assert current() == "True"
-    page = tmp_path / "batch_pca" / "page" / "report.css"
+    page = tmp_path / "batch_pca" / "report" / "page" / "report.css"
     page.write_text(page.read_text().replace("0", "1", 1))
     assert current() == "False"
-    shutil.copy(ROOT / "batch_pca" / "page" / "report.css", page)
+    shutil.copy(ROOT / "batch_pca" / "report" / "page" / "report.css", page)
     assert current() == "True"
     (tmp_path / "streaming" / "another.py").write_text("")
     assert current() == "False"

@@ -45,7 +45,7 @@ def test_a_java_that_does_not_run_is_one_line(tmp_path: Path) -> None:
     java.chmod(0o755)
     (tmp_path / "cache" / "pomona").mkdir(parents=True)
     program = (
-        "from streaming import session\n"
+        "from streaming.spark import session\n"
         "session.jar_files = lambda: []\n"
         "try:\n    session.start_session()\n"
         "except session.PlatformError as error:\n    print(error)\n"
