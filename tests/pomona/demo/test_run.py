@@ -99,7 +99,10 @@ def test_the_reasons_of_the_quarantine_are_told(shown: Shown) -> None:
     told = next(line for line in shown.lines if line.startswith("quarantined: "))
     for row in table.to_pylist():
         assert row["reason"] in told
-        assert any(row["path"] in line and row["detail"] in line for line in shown.lines)
+        assert any(
+            row["path"].removeprefix("file:") in line and row["detail"] in line
+            for line in shown.lines
+        )
 
 
 def test_it_refitted_twice_and_shows_which_version_each_saw(shown: Shown) -> None:
