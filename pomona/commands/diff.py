@@ -28,18 +28,13 @@ def diff(
 
     Example: pomona diff ./lake "3 days ago" latest
     """
-
-    tell_diff(lake, (one, other), images=images, as_json=as_json)
-
-
-def tell_diff(lake: str, sides: tuple[str, str], *, images: bool, as_json: bool) -> None:
-    """Tell what has changed between two versions or refits; the images by name where asked for."""
     from pomona.output.console import Console
-    from pomona.queries.diff import KINDS, diff
+    from pomona.queries.diff import KINDS
+    from pomona.queries.diff import diff as compare
 
     screen = Console(as_json=as_json)
     with screen.working("comparing"):
-        found = diff(lake, *sides)
+        found = compare(lake, one, other)
     if as_json:
         screen.show(found if images else found | {"images": None})
         return
@@ -52,11 +47,11 @@ def tell_diff(lake: str, sides: tuple[str, str], *, images: bool, as_json: bool)
         for path in found["images"][kind]:
             screen.line(f"{kind:<9} {path}")
     if found["refits"]:
-        _tell_refits(screen, found["refits"])
+        _render_refits(screen, found["refits"])
 
 
-def _tell_refits(screen: Console, found: Answer) -> None:
-    from pomona.commands.show import _SHOWN
+def _render_refits(screen: Console, found: Answer) -> None:
+    from pomona.output.console import MAX_LISTED
 
     one, other = found["from"], found["to"]
     screen.line(f"refits    {one['refit_id']} and {other['refit_id']}")
@@ -66,7 +61,7 @@ def _tell_refits(screen: Console, found: Answer) -> None:
             "component": str(i + 1),
             **{k: _share(pair, i) for k, pair in zip("ab", pairs, strict=True)},
         }
-        for i in range(min(max(map(len, pairs)), _SHOWN))
+        for i in range(min(max(map(len, pairs)), MAX_LISTED))
     ]
     totals = {
         key: f"{side['explained_variance']:.2%}"

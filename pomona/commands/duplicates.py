@@ -40,7 +40,7 @@ def duplicates(
     Example: pomona duplicates ./lake --at-least 0.995 --label Kiwi
     """
     near = None if same_bytes else NearOptions(at_least, label, top, yes)
-    duplicates_and_tell(lake, as_of, near, as_json=as_json)
+    find_duplicates(lake, as_of, near, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class NearOptions:
             raise UsageError(f"--top {self.top}: give 1 or more")
 
 
-def duplicates_and_tell(
+def find_duplicates(
     lake: str, as_of: str | None, near: NearOptions | None, *, as_json: bool
 ) -> None:
     """Tell which images are there twice, by their bytes, and with `near` by their features.
@@ -111,7 +111,7 @@ def duplicates_and_tell(
     if as_json:
         screen.show(answer)
     else:
-        _tell(screen, answer, near)
+        _render(screen, answer, near)
     if refusal:
         raise ThresholdExceeded(refusal)
 
@@ -148,7 +148,7 @@ def _named(vectors: Vectors, found: Pairs) -> list[dict[str, Any]]:
     ]
 
 
-def _tell(screen: Console, answer: dict[str, Any], near: NearOptions | None) -> None:
+def _render(screen: Console, answer: dict[str, Any], near: NearOptions | None) -> None:
     groups = answer["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
     screen.line(f"same bytes: {images:,} images, {len(groups):,} contents")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -22,29 +21,17 @@ def forget(
 
     Example: pomona forget ./lake "./fruits/Apple Braeburn/0_100.jpg"
     """
-
-    forget_and_tell(lake, paths, as_json=as_json)
-
-
-def forget_and_tell(location: str, paths: Sequence[str], *, as_json: bool) -> None:
-    """Remove the rows of images.
-
-    Raises
-    ------
-    LakeError
-        Where the lake has none of them.
-    """
-    from pomona.commands.requests import _asked, _show
+    from pomona.commands.requests import print_paths, submit_request
     from pomona.output.console import Console
     from streaming.storage.interface import normalize
 
     screen = Console(as_json=as_json)
     names = [normalize(path) for path in paths]
-    found = _asked(screen, location, "forget", {"paths": names})
+    found = submit_request(screen, lake, "forget", {"paths": names})
     gone = len({*found["features"], *found["quarantine"]})
     if not gone:
         raise LakeError(
-            f"{names[0]} is in no table of {location}: use paths as printed by `pomona quarantine`"
+            f"{names[0]} is in no table of {lake}: use paths as printed by `pomona quarantine`"
         )
     if as_json:
         screen.show(found)
@@ -53,5 +40,5 @@ def forget_and_tell(location: str, paths: Sequence[str], *, as_json: bool) -> No
         f"{gone:,} images deleted: {len(found['features']):,} rows of features, "
         f"{len(found['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )
-    _show(screen, "in no table:", found["unknown"])
-    _show(screen, "still there, so that the next sweep takes them again:", found["existing"])
+    print_paths(screen, "in no table:", found["unknown"])
+    print_paths(screen, "still there, so that the next sweep takes them again:", found["existing"])

@@ -10,12 +10,6 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
 
     Example: pomona history ./lake
     """
-
-    tell_history(lake, as_of, as_json=as_json)
-
-
-def tell_history(lake: str, as_of: str | None = None, *, as_json: bool) -> None:
-    """List the versions of the features."""
     from pomona.output.console import Console
     from pomona.queries.history import history as list_versions
     from pomona.queries.session import pin

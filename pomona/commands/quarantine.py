@@ -8,31 +8,6 @@ import typer
 
 from pomona.options import AsOf, Json, LakeArgument
 from streaming.errors import UsageError
-from streaming.outcomes import Reason
-
-
-def tell_quarantine(
-    lake: str, reason: str | None, as_of: str | None = None, *, as_json: bool
-) -> None:
-    """List the images in quarantine."""
-    from pomona.output.console import Console
-    from pomona.queries import status as questions
-    from pomona.queries.session import pin
-
-    screen = Console(as_json=as_json)
-    with screen.working("reading the lake"):
-        pinned = pin(lake, as_of)
-        rows = questions.quarantine(lake, reason, pinned)
-    if pinned:
-        screen.line(f"as of     {pinned.said}")
-    if as_json:
-        screen.show(rows)
-    elif rows:
-        columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
-        screen.table(columns, rows)
-    else:
-        of = f" for the reason {reason}" if reason else ""
-        screen.line(f"no image {'was' if as_of else 'is'} in quarantine{of}")
 
 
 def quarantine(
@@ -49,27 +24,43 @@ def quarantine(
     if retry and as_of:
         raise UsageError("--retry takes what is in quarantine now: drop --as-of")
     if retry:
-        retry_and_tell(lake, reason, as_json=as_json)
-        return
+        return retry_quarantined(lake, reason, as_json=as_json)
 
-    tell_quarantine(lake, reason, as_of, as_json=as_json)
+    from pomona.output.console import Console
+    from pomona.queries.session import pin
+    from pomona.queries.status import quarantine as read_quarantine
+
+    screen = Console(as_json=as_json)
+    with screen.working("reading the lake"):
+        pinned = pin(lake, as_of)
+        rows = read_quarantine(lake, reason, pinned)
+    if pinned:
+        screen.line(f"as of     {pinned.said}")
+    if as_json:
+        screen.show(rows)
+    elif rows:
+        columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
+        screen.table(columns, rows)
+    else:
+        of = f" for the reason {reason}" if reason else ""
+        screen.line(f"no image {'was' if as_of else 'is'} in quarantine{of}")
 
 
-def retry_and_tell(location: str, reason: str | None, *, as_json: bool) -> None:
-    """Take images of the quarantine again.
+def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
+    """Process quarantined images again, and print the outcome.
 
     Raises
     ------
     UsageError
-        For a word that is no reason.
+        If the reason is unknown.
     """
-    from pomona.commands.requests import _asked
+    from pomona.commands.requests import submit_request
     from pomona.output.console import Console
+    from pomona.queries.status import check_reason
 
-    if reason is not None and reason not in set(Reason):
-        raise UsageError(f"--reason {reason}: choose one of {', '.join(Reason)}")
+    check_reason(reason)
     screen = Console(as_json=as_json)
-    found = _asked(screen, location, "retry", {"reason": reason})
+    found = submit_request(screen, lake, "retry", {"reason": reason})
     if as_json:
         screen.show(found)
         return

@@ -39,19 +39,6 @@ def query(
     if as_csv and as_json:
         raise UsageError("--csv and --json: give one of the two")
 
-    query_and_tell(lake, sql, as_of, as_csv=as_csv, as_json=as_json)
-
-
-#: Rows that a table on the screen shows; CSV and JSON have all.
-SHOWN = 100
-_CELL = 60
-_CHUNK = 500
-
-
-def query_and_tell(
-    lake: str, text: str, as_of: str | None = None, *, as_csv: bool, as_json: bool
-) -> None:
-    """Run a query, and print its answer."""
     from pomona.output.console import Console
     from pomona.queries.session import pin
     from pomona.sql.query import answered
@@ -60,16 +47,22 @@ def query_and_tell(
     pinned = pin(lake, as_of)
     if pinned:
         screen.line(f"as of  {pinned.said}")
-    with screen.working("asking"), answered(lake, text, pinned) as frame:
+    with screen.working("asking"), answered(lake, sql, pinned) as frame:
         if as_json:
-            _tell_json(screen, frame)
+            _render_json(screen, frame)
         elif as_csv:
-            _tell_csv(screen, frame)
+            _render_csv(screen, frame)
         else:
-            _tell_table(screen, frame)
+            _render_table(screen, frame)
 
 
-def _tell_table(screen: Console, frame: DataFrame) -> None:
+#: Rows that a table on the screen shows; CSV and JSON have all.
+SHOWN = 100
+_CELL = 60
+_CHUNK = 500
+
+
+def _render_table(screen: Console, frame: DataFrame) -> None:
     found = list(islice(_as_text(frame), SHOWN + 1))
     keys = {str(place): name for place, name in enumerate(frame.columns)}
     screen.table(
@@ -83,7 +76,7 @@ def _short(cell: str | None) -> str | None:
     return cell if cell is None or len(cell) <= _CELL else f"{cell[: _CELL - 1]}…"
 
 
-def _tell_csv(screen: Console, frame: DataFrame) -> None:
+def _render_csv(screen: Console, frame: DataFrame) -> None:
     import pyarrow as pa
     from pyspark.sql.types import NumericType
 
@@ -106,7 +99,7 @@ def _csv(rows: Iterable[Iterable[str | None]]) -> str:
     return buffer.getvalue()
 
 
-def _tell_json(screen: Console, frame: DataFrame) -> None:
+def _render_json(screen: Console, frame: DataFrame) -> None:
     from pyspark.sql import functions as F
 
     from streaming.sanitize import escape_json

@@ -33,33 +33,29 @@ def reconcile(
 
     Example: pomona reconcile ./fruits ./lake --hash
     """
-
     if not 0 <= remove_limit <= 1:
         raise UsageError(f"--remove-limit is {remove_limit}: it must be 0 to 1")
-    reconcile_and_tell(source, lake, (hashes, fix), remove_limit, as_json=as_json)
 
-
-def reconcile_and_tell(
-    source: str, location: str, how: tuple[bool, bool], limit: float, *, as_json: bool
-) -> None:
-    """Compare a source with a lake, and mend the differences where asked; `how` is hash and fix."""
-    from pomona.commands.requests import _asked, _show
+    from pomona.commands.requests import print_paths, submit_request
     from pomona.output.console import Console
     from streaming.ingest.pipeline import check_disjoint
     from streaming.lake.layout import Lake
     from streaming.sources.listing import Source
 
-    hashes, fix = how
     screen, from_ = Console(as_json=as_json), Source.at(source)
     from_.validate(images=False)
     found: dict[str, Any] = {}
     if hashes or not fix:
-        found = _compared(screen, from_, location, hashes, limit)
+        found = _compared(screen, from_, lake, hashes, remove_limit)
     if fix:
-        check_disjoint(from_, Lake.at(location))
-        arguments = {"source": from_.root, "limit": limit, "rewritten": found.get("rewritten", [])}
-        mended = _asked(screen, location, "reconcile", arguments)
-        found = mended | {"unread": found.get("unread", [])}
+        check_disjoint(from_, Lake.at(lake))
+        arguments = {
+            "source": from_.root,
+            "limit": remove_limit,
+            "rewritten": found.get("rewritten", []),
+        }
+        repaired = submit_request(screen, lake, "reconcile", arguments)
+        found = repaired | {"unread": found.get("unread", [])}
     if as_json:
         screen.show(found)
         return
@@ -74,7 +70,7 @@ def reconcile_and_tell(
         ("unread", "not read"),
     ):
         if found[key]:
-            _show(screen, f"{len(found[key]):,} {text}", found[key])
+            print_paths(screen, f"{len(found[key]):,} {text}", found[key])
     differences = sum(len(found[key]) for key in ("missing", "changed", "rewritten", "gone"))
     if not differences:
         screen.line("source and lake are consistent")

@@ -63,7 +63,7 @@ def refit(
     if every:
         refit_every(lake, options, every, fail_on_drift=fail_on_drift, as_json=as_json)
     else:
-        refit_and_tell(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
+        refit_once(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
 
 
 def drift_limits(texts: Sequence[str]) -> DriftLimits:
@@ -84,7 +84,7 @@ def drift_limits(texts: Sequence[str]) -> DriftLimits:
     return DriftLimits(**limits)
 
 
-def refit_and_tell(
+def refit_once(
     lake: str, options: RefitOptions, *, fail_on_drift: bool = False, as_json: bool
 ) -> RefitRow:
     """Refit once, and say what came of it; ThresholdExceeded where it has drifted and that is to be a failure."""
@@ -130,7 +130,7 @@ def refit_every(
         while not stop.is_set():
             due = time.monotonic() + seconds
             try:
-                refit_and_tell(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
+                refit_once(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
             except (ExternalError, SnapshotError) as error:
                 screen.line(f"refit skipped: {error}")
             while time.monotonic() < due and not stop.wait(0.2):

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from pomona.output.console import Console
 
 
-_SHOWN = 20  # paths of each kind
-
-
-def _asked(screen: Console, location: str, kind: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def submit_request(
+    screen: Console, location: str, kind: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Submit a request to the running stream, or execute it here, and return its result."""
     from streaming.ingest.request_client import submit_and_wait
     from streaming.lake.layout import Lake
     from streaming.maintenance.requests import Request
@@ -25,11 +25,14 @@ def _asked(screen: Console, location: str, kind: str, arguments: dict[str, Any])
         return answer
 
 
-def _show(screen: Console, heading: str, paths: Sequence[str]) -> None:
+def print_paths(screen: Console, heading: str, paths: Sequence[str]) -> None:
+    """Print a heading and the first paths below it; nothing if there are none."""
+    from pomona.output.console import MAX_LISTED
+
     if not paths:
         return
     screen.line(heading)
-    for path in paths[:_SHOWN]:
+    for path in paths[:MAX_LISTED]:
         screen.line(f"    {path}")
-    if paths[_SHOWN:]:
-        screen.line(f"    and {len(paths) - _SHOWN:,} more (--json shows all)")
+    if paths[MAX_LISTED:]:
+        screen.line(f"    and {len(paths) - MAX_LISTED:,} more (--json shows all)")

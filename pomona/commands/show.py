@@ -27,15 +27,6 @@ def show(
 
     Example: pomona show ./lake "./fruits/Apple Braeburn/0_100.jpg"
     """
-
-    tell_show(lake, path, as_of, as_json=as_json)
-
-
-_SHOWN = 20  # images of each kind, components, labels
-
-
-def tell_show(lake: str, path: str | None, as_of: str | None, *, as_json: bool) -> None:
-    """Tell what a lake held, what became of an image, or where a refit comes from."""
     from pomona.output.console import Console
     from pomona.queries.image_history import show_image, show_lake
     from pomona.queries.provenance import find_refit, show_refit
@@ -54,14 +45,14 @@ def tell_show(lake: str, path: str | None, as_of: str | None, *, as_json: bool) 
     if as_json:
         screen.show(found)
     elif path is None:
-        _tell_lake(screen, found)
+        _render_lake(screen, found)
     elif refit_id:
-        _tell_refit(screen, found)
+        _render_refit(screen, found)
     else:
-        _tell_image(screen, found)
+        _render_image(screen, found)
 
 
-def _tell_lake(screen: Console, found: Answer) -> None:
+def _render_lake(screen: Console, found: Answer) -> None:
     screen.line(f"as of     {found['as_of']['meant']}")
     screen.line(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
     screen.line(f"model     {found['model_id'] or 'none yet'}")
@@ -72,7 +63,7 @@ def _tell_lake(screen: Console, found: Answer) -> None:
         screen.table({"label": "label", "rows": "rows"}, labels)
 
 
-def _tell_refit(screen: Console, found: Answer) -> None:
+def _render_refit(screen: Console, found: Answer) -> None:
     model = found["model"] or {}
     asked = {name: value for name, value in found["asked"].items() if value is not None}
     screen.line(
@@ -92,7 +83,9 @@ def _tell_refit(screen: Console, found: Answer) -> None:
     screen.line(f"folder    {found['folder']}")
 
 
-def _tell_image(screen: Console, found: Answer) -> None:
+def _render_image(screen: Console, found: Answer) -> None:
+    from pomona.output.console import MAX_LISTED
+
     screen.line(f"as of     {found['as_of']['meant']}")
     screen.line(f"path      {found['path']}")
     row, bad, place = found["row"], found["quarantine"], found["place"]
@@ -106,8 +99,10 @@ def _tell_image(screen: Console, found: Answer) -> None:
         screen.line(f"in quarantine: {bad['reason']}: {bad['detail']} ({tries})")
     if place:
         scores = place["scores"]
-        told = ", ".join(f"{score:.3f}" for score in scores[:_SHOWN])
-        more = f" and {len(scores) - _SHOWN:,} more (--json)" if len(scores) > _SHOWN else ""
+        told = ", ".join(f"{score:.3f}" for score in scores[:MAX_LISTED])
+        more = (
+            f" and {len(scores) - MAX_LISTED:,} more (--json)" if len(scores) > MAX_LISTED else ""
+        )
         screen.line(f"on the components of refit {place['refit_id']}: {told}{more}")
     if found["versions"]:
         columns = {"from": "from version", "until": "until", "committed": "committed"}

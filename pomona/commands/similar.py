@@ -28,22 +28,14 @@ def similar(
 
     Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report like.html
     """
-
-    similar_and_tell(lake, image, top, as_of, report=report, as_json=as_json)
-
-
-def similar_and_tell(
-    lake: str, image: str, top: int, as_of: str | None, *, report: str | None, as_json: bool
-) -> None:
-    """Tell which images are most like one, and write a page of them where one is asked for."""
     from pomona.output.console import Console
     from pomona.queries.session import pin
-    from pomona.similarity.search import similar
+    from pomona.similarity.search import similar as find_similar
 
     screen = Console(as_json=as_json)
     with screen.working("comparing"):
         pinned = pin(lake, as_of)
-        found = similar(lake, image, top, pinned)
+        found = find_similar(lake, image, top, pinned)
         if report:
             from pomona.similarity.report import write_page
 
@@ -65,7 +57,7 @@ def similar_and_tell(
     screen.table(
         columns, [asdict(one) | {"cosine": f"{one.cosine:.6f}"} for one in found.neighbours]
     )
-    told = ", ".join(f"{votes} {label}" for label, votes in found.votes)
-    screen.line(f"vote: {told}" + (f" (it is labelled {found.label})" if found.label else ""))
+    counts = ", ".join(f"{votes} {label}" for label, votes in found.votes)
+    screen.line(f"vote: {counts}" + (f" (it is labelled {found.label})" if found.label else ""))
     if report:
         screen.line(f"page: {report}")

@@ -27,25 +27,18 @@ def status(
 
     Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
-
     if max_age and as_of:
         raise UsageError("--max-age watches what is now: drop --as-of")
-    tell_status(lake, max_age or (), as_of, as_json=as_json)
+    if max_age:
+        return check_freshness(lake, max_age, as_json=as_json)
 
-
-def tell_status(
-    lake: str, max_age: Sequence[str] = (), as_of: str | None = None, *, as_json: bool
-) -> None:
-    """Print the status of a lake; with `max_age`, only check its freshness."""
     from pomona.output.console import Console
     from pomona.output.durations import ago
-    from pomona.queries import status as questions
+    from pomona.queries.status import status as read_status
 
-    if max_age:
-        return sound_alarm(lake, max_age, as_json=as_json)
     screen = Console(as_json=as_json)
     with screen.working("reading the lake"):
-        answer = questions.status(lake, as_of)
+        answer = read_status(lake, as_of)
     if as_json:
         return screen.show(answer)
     if answer["as_of"]:
@@ -76,8 +69,8 @@ def tell_status(
         screen.line(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
 
 
-def sound_alarm(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
-    """Tell when a lake has last seen anything; ThresholdExceeded where something is older than its `max_age`."""
+def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
+    """Print the times of the last row, batch and refit; ThresholdExceeded if one is older than its `max_age`."""
     from pomona.output.console import Console
     from pomona.output.durations import ago
     from pomona.queries.freshness import WATCHED, overdue, parse_limits, pulse

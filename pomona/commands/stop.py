@@ -8,31 +8,25 @@ from dataclasses import asdict
 from pomona.options import Json, LakeArgument
 
 
-def stop_and_tell(lake: str, *, as_json: bool) -> None:
-    """End the process that writes a lake, and wait for that."""
-    from pomona.output.console import Console
-    from streaming.lake.layout import Lake
-    from streaming.maintenance.stop import stop
-    from streaming.spark.errors import translate_errors
-
-    screen, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
-    at.ensure_writable_location()
-    with translate_errors(), screen.working("waiting for the process to stop"):
-        holder = stop(at)
-    seconds = time.monotonic() - started
-    if as_json:
-        told = asdict(holder) if holder else {}
-        screen.show({"stopped": bool(holder), "seconds": round(seconds, 3)} | told)
-    elif holder:
-        screen.line(f"stopped after {seconds:.1f} s: {holder}")
-    else:
-        screen.line(f"nothing to stop: no process writes {lake}")
-
-
 def stop(lake: LakeArgument, as_json: Json = False) -> None:
     """Stop the process that writes LAKE, and wait for it.
 
     Example: pomona stop ./lake
     """
+    from pomona.output.console import Console
+    from streaming.lake.layout import Lake
+    from streaming.maintenance.stop import stop as stop_writer
+    from streaming.spark.errors import translate_errors
 
-    stop_and_tell(lake, as_json=as_json)
+    screen, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
+    at.ensure_writable_location()
+    with translate_errors(), screen.working("waiting for the process to stop"):
+        holder = stop_writer(at)
+    seconds = time.monotonic() - started
+    if as_json:
+        owner = asdict(holder) if holder else {}
+        screen.show({"stopped": bool(holder), "seconds": round(seconds, 3)} | owner)
+    elif holder:
+        screen.line(f"stopped after {seconds:.1f} s: {holder}")
+    else:
+        screen.line(f"nothing to stop: no process writes {lake}")

@@ -29,18 +29,11 @@ def tag(
 
     Example: pomona tag ./lake march --as-of 2026-03-31T18:00Z
     """
-
     if name is None and (as_of or force or delete):
         raise UsageError("--as-of, --force and --delete need the NAME of a tag")
     if delete and (as_of or force):
         raise UsageError("--delete goes with neither --as-of nor --force")
-    tell_tags(lake, name, as_of, force=force, delete=delete, as_json=as_json)
 
-
-def tell_tags(
-    lake: str, name: str | None, as_of: str | None, *, force: bool, delete: bool, as_json: bool
-) -> None:
-    """List the tags, or give or take one."""
     from pomona.output.console import Console
     from pomona.queries import tags
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from pomona.options import Json, LakeArgument
 
 
-def upgrade_and_tell(location: str, *, as_json: bool) -> None:
-    """Upgrade, and say what that was."""
+def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
+    """Upgrade a lake to the current format in place.
+
+    Example: pomona upgrade ./lake
+    """
     from pomona.output.console import Console
     from streaming.lake.format_version import FORMAT
     from streaming.lake.layout import Lake
-    from streaming.maintenance.upgrade import upgrade
+    from streaming.maintenance.upgrade import upgrade as upgrade_lake
 
     screen = Console(as_json=as_json)
-    root = Lake.at(location).root
+    root = Lake.at(lake).root
     with screen.working("upgrading"):
-        done = upgrade(location)
+        done = upgrade_lake(lake)
     if as_json:
         screen.show({"lake": root, "format": FORMAT, "done": done})
     elif done:
@@ -24,12 +27,3 @@ def upgrade_and_tell(location: str, *, as_json: bool) -> None:
         screen.line(f"{root} has format {FORMAT}; no row was changed")
     else:
         screen.line(f"{root} has format {FORMAT} already: nothing to do")
-
-
-def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
-    """Upgrade a lake to the current format in place.
-
-    Example: pomona upgrade ./lake
-    """
-
-    upgrade_and_tell(lake, as_json=as_json)

@@ -12,13 +12,13 @@ from pathlib import Path
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import RefitRow
-from pomona.commands.history import tell_history
+from pomona.commands.history import history
 from pomona.commands.ingest import summary_lines
-from pomona.commands.quarantine import tell_quarantine
+from pomona.commands.quarantine import quarantine
 from pomona.commands.refit import refit_lines
 from pomona.demo.images import SAMPLE_LABELS, write_broken, write_samples
 from pomona.output.console import Console
-from pomona.queries import status as questions
+from pomona.queries.status import status
 from streaming.errors import PomonaError
 from streaming.featurize.results import BatchResult
 from streaming.ingest.pipeline import ingest
@@ -151,14 +151,14 @@ def _tell(screen: Console, show: Demonstration, summary: IngestSummary) -> None:
     command = _command()
     screen.line()
     screen.line("Summary")
-    rows = questions.status(show.lake)["rows"]
+    rows = status(show.lake)["rows"]
     screen.line(f"{rows} rows in {show.lake}/features")
     for line in (*summary_lines(summary), *refit_lines(show.last_refit)):
         screen.line(line)
     screen.line()
-    tell_quarantine(show.lake, None, as_json=False)
+    quarantine(show.lake)
     screen.line()
-    tell_history(show.lake, as_json=False)
+    history(show.lake)
     screen.line()
     screen.line(
         "Next, with your own images (a folder or s3://bucket/prefix, in folders named after their label):"

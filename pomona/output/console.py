@@ -17,6 +17,8 @@ from rich.text import Text
 from streaming.outcomes import Outcome
 from streaming.sanitize import escape_json, escape_text
 
+#: Items of one kind that a text output lists; --json has all.
+MAX_LISTED = 20
 # As Spark writes them: a scheme at the start of a word.
 _FILE, _S3A = re.compile(r"(?<![\w/])file:/(?!/)"), re.compile(r"(?<![\w/])s3a://")
 

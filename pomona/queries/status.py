@@ -78,6 +78,12 @@ def _opened(lake: Lake, pinned: Pinned | None) -> tuple[DeltaTable, DeltaTable |
     return open_table(lake.features, pinned.number), then
 
 
+def check_reason(reason: str | None) -> None:
+    """Raise UsageError if a reason is not one of the closed set; None selects all reasons."""
+    if reason is not None and reason not in set(Reason):
+        raise UsageError(f"--reason {reason}: choose one of {', '.join(Reason)}")
+
+
 def quarantine(
     location: str, reason: str | None = None, as_of: str | Pinned | None = None
 ) -> list[Answer]:
@@ -100,10 +106,9 @@ def quarantine(
     Raises
     ------
     UsageError
-        For a word that is no reason.
+        If the reason is unknown.
     """
-    if reason is not None and reason not in set(Reason):
-        raise UsageError(f"--reason {reason}: choose one of {', '.join(Reason)}")
+    check_reason(reason)
     lake = open_lake(location)
     with explained():
         only = f"WHERE reason = {quoted(reason)} " if reason else ""
