@@ -19,7 +19,7 @@ from benchmarks.memory import MemoryWatch
 from benchmarks.stopwatch import STARTED_AT
 
 #: Seconds after which a contestant is given up.
-RETRY_TIMEOUT = 1800.0
+RUN_TIMEOUT = 1800.0
 
 Run = dict[str, Any]
 
@@ -86,7 +86,7 @@ def run(contestant: Contestant, work: Path) -> Run:
             memory = MemoryWatch(process.pid)
             memory.start()
             try:
-                out, _ = process.communicate(timeout=RETRY_TIMEOUT)
+                out, _ = process.communicate(timeout=RUN_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, _ = process.communicate()

@@ -19,7 +19,7 @@ from benchmarks.images import link
 #: What a stream that is measured is told: look each second.
 WORDS = ("--trigger", "1")
 _POLL = 0.05
-_SETTLE_TIMEOUT = 600.0
+_WAIT_TIMEOUT = 600.0
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Stream:
         return self._wait(count).at - began
 
     def _wait(self, rows: int) -> Commit:
-        until = time.monotonic() + _SETTLE_TIMEOUT
+        until = time.monotonic() + _WAIT_TIMEOUT
         while True:
             found = commits(self.table, self.seen)
             if sum(commit.rows for commit in found) >= rows:

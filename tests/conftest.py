@@ -105,3 +105,11 @@ def new_lake(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
         return shutil.copytree(tables, tmp_path_factory.mktemp("lakes") / "My lake")
 
     return copy
+
+
+@pytest.fixture
+def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """The command line, called in this process: see `support.cli.Command`."""
+    from support.cli import Command
+
+    return Command(monkeypatch, capsys)

@@ -15,7 +15,7 @@ from bootstrap.errors import CloudError
 from bootstrap.monitor.status import find_schedule
 
 #: Seconds to wait until an application has no jobs and has stopped, and between polls.
-RETRY_TIMEOUT, PAUSE = 300.0, 5.0
+STOP_TIMEOUT, PAUSE = 300.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _has_our_tag(names: Names, answer: Parameters | None) -> bool:
 def _wait_until_stopped(account: Account, one: TeardownAction) -> None:
     """Wait until an application has no jobs and, before deletion, until it has stopped."""
     deleting = one.operation == "delete_application"
-    until = time.monotonic() + RETRY_TIMEOUT
+    until = time.monotonic() + STOP_TIMEOUT
     while True:
         answer = account.read("emr-serverless", "get_application", one.parameters) or {}
         state = answer["application"]["state"]
@@ -129,7 +129,7 @@ def _wait_until_stopped(account: Account, one: TeardownAction) -> None:
         if time.monotonic() > until:
             text = f"{len(jobs)} jobs have not finished" if jobs else f"it is {state}"
             raise CloudError(
-                f"application {one.parameters['applicationId']}: {text} after {RETRY_TIMEOUT:.0f} s; "
+                f"application {one.parameters['applicationId']}: {text} after {STOP_TIMEOUT:.0f} s; "
                 "run `pomona cloud down` again later"
             )
         time.sleep(PAUSE)

@@ -11,7 +11,7 @@ from bootstrap.errors import CloudError
 from bootstrap.tunnel.commands import ForwardedPort, Node
 
 #: Timeout in seconds for connections to a host or to a forwarded port.
-RETRY_TIMEOUT = 8.0
+CONNECT_TIMEOUT = 8.0
 
 
 class TunnelError(CloudError):
@@ -92,7 +92,7 @@ def check_port_free(port_: ForwardedPort, option: str) -> None:
 def check_reachable(host: str, port: int) -> None:
     """Check that the SSH port of a host accepts connections."""
     try:
-        socket.create_connection((host, port), timeout=RETRY_TIMEOUT).close()
+        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT).close()
     except socket.gaierror as error:
         raise TunnelError(
             f"{host}: unknown host: for a private subnet use --via session-manager, or --to with a reachable address"
@@ -112,7 +112,7 @@ def check_reachable(host: str, port: int) -> None:
 def responds_to_http(port_: ForwardedPort) -> bool:
     """Return whether an HTTP service responds at a forwarded port, with any status."""
     try:
-        plain = socket.create_connection(("127.0.0.1", port_.local), timeout=RETRY_TIMEOUT)
+        plain = socket.create_connection(("127.0.0.1", port_.local), timeout=CONNECT_TIMEOUT)
     except OSError:
         return False
     try:

@@ -16,7 +16,7 @@ from bootstrap.tunnel.checks import TunnelError, responds_to_http
 from bootstrap.tunnel.commands import ForwardedPort
 
 #: Seconds to wait until a program has opened its ports.
-RETRY_TIMEOUT = 30.0
+OPEN_TIMEOUT = 30.0
 _PAUSE = 0.1
 #: Patterns of program output and their remedies; the first match is used.
 _REMEDIES = (
@@ -95,13 +95,13 @@ class Tunnel:
         TunnelError
             If a program exits or takes too long, or no service responds.
         """
-        until = time.monotonic() + RETRY_TIMEOUT
+        until = time.monotonic() + OPEN_TIMEOUT
         for forwarded in self._doors:
             while not _is_listening(forwarded):
                 self.check_running()
                 if time.monotonic() > until:
                     raise TunnelError(
-                        f"{forwarded.name}: port {forwarded.local} is not open after {RETRY_TIMEOUT:.0f} s: try again"
+                        f"{forwarded.name}: port {forwarded.local} is not open after {OPEN_TIMEOUT:.0f} s: try again"
                     )
                 time.sleep(_PAUSE)
         self.check_running()

@@ -19,7 +19,7 @@ from streaming.storage.interface import TransientError
 from streaming.storage.open import open_storage
 from streaming.storage.retry import retry_transient
 
-_SETTLE_TIMEOUT = 10.0  # seconds for one picture: the page is made without it then
+_IMAGE_RETRY_TIMEOUT = 10.0  # seconds for one picture: the page is made without it then
 _CSS = """:root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.5rem}ol{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));
@@ -74,7 +74,7 @@ def _items(likeness: Likeness) -> Iterator[str]:
 
 def _picture(path: str, content_hash: str) -> str:
     try:
-        content = retry_transient(lambda: open_storage(path).read_once(path), _SETTLE_TIMEOUT)
+        content = retry_transient(lambda: open_storage(path).read_once(path), _IMAGE_RETRY_TIMEOUT)
         pixels = decode(content, DecodeSettings()).pixels
     except (FileNotFoundError, PermissionError, TransientError, UndecodableImage) as error:
         return f'<div class="none">no picture: {escape_html(type(error).__name__)}</div>'

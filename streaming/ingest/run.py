@@ -41,7 +41,7 @@ from streaming.storage.open import open_storage
 
 _POLL = 0.1  # seconds between two checks of the stop event
 # Seconds, beyond the time to settle, for which --once waits for files being written.
-_SETTLE_TIMEOUT = 30.0
+_WAIT_TIMEOUT = 30.0
 
 
 class StreamingRun:
@@ -227,7 +227,7 @@ class StreamingRun:
             self._requests.handle_pending(self._processing)
         if not self._error and not self._stop_event.is_set():
             self._sweep()
-        deadline = time.monotonic() + self._settings.settle + _SETTLE_TIMEOUT
+        deadline = time.monotonic() + self._settings.settle + _WAIT_TIMEOUT
         while self._pending and not self._error and time.monotonic() < deadline:
             if self._stop_event.wait(_POLL):
                 break
@@ -252,7 +252,7 @@ class StreamingRun:
         self._ending = True
         with self._processing:
             pass
-        deadline = time.monotonic() + _SETTLE_TIMEOUT
+        deadline = time.monotonic() + _WAIT_TIMEOUT
         while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
             time.sleep(_POLL)
         query.stop()

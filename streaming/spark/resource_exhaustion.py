@@ -20,7 +20,7 @@ _JAVA_SILENT = re.compile(r"Py4JNetworkError|Answer from Java|Connection(?:Refus
 _WORKER_ENDED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
 _GOES_ON = "no data was lost; rerun the same command to resume"
 _FULL, _KILLED = 3, -9  # Java's exit status: of -XX:+ExitOnOutOfMemoryError; of SIGKILL
-_SETTLE_TIMEOUT = 5.0  # seconds between Java's last output and its exit status
+_JAVA_EXIT_TIMEOUT = 5.0  # seconds between Java's last output and its exit status
 
 
 def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | None:
@@ -43,7 +43,7 @@ def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | 
         return ExternalError(
             f"No space left on device: {_fullest(lake)}; make room there ({_GOES_ON})"
         )
-    ended = _java_ended(_SETTLE_TIMEOUT if _JAVA_SILENT.search(text) else 0)
+    ended = _java_ended(_JAVA_EXIT_TIMEOUT if _JAVA_SILENT.search(text) else 0)
     if _JAVA_FULL.search(text) or ended == _FULL:
         return ExternalError(f"{_more_memory()} ({_GOES_ON})")
     if ended is not None:

@@ -19,11 +19,6 @@ from support.feature_lakes import Images, commit, images, new_lake, refit_rows
 pytestmark = pytest.mark.spark
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def moved(rows: Images) -> Images:
     vectors = rows.vectors.copy()
     vectors[np.array(rows.labels) == "Ananas", 12:40] += 3

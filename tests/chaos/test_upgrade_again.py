@@ -21,11 +21,6 @@ from support.table_rows import FEATURES
 pytestmark = pytest.mark.spark
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def table(lake: Lake, name: str) -> deltalake.DeltaTable:
     return deltalake.DeltaTable(f"{lake.root}/{name}".removeprefix("file:"))
 

@@ -24,7 +24,7 @@ from support.real_model import weights_file
 pytestmark = [pytest.mark.end_to_end, needs_program]
 
 LABEL = "Crème brûlée 1"  # spaces, accents: as a person would write it
-RETRY_TIMEOUT = 120.0  # seconds; a start of Spark takes 5 on an idle machine
+WAIT_TIMEOUT = 120.0  # seconds; a start of Spark takes 5 on an idle machine
 SOON = 15.0  # seconds from a file's arrival to its row, with a trigger every second
 
 NO_TENSORFLOW = """
@@ -165,13 +165,13 @@ def test_a_stream_takes_what_arrives_and_ends_cleanly(story: Story, tmp_path: Pa
             start_new_session=True,
         )
         try:
-            wait_for(lambda: said.read_text().count("\n") > 0, RETRY_TIMEOUT, running)
+            wait_for(lambda: said.read_text().count("\n") > 0, WAIT_TIMEOUT, running)
             assert arrived in story.paths()
             dropped = f"file:{story.deliver()}"
             wait_for(lambda: dropped in story.paths(), SOON * slowness(), running)
-            wait_for(lambda: said.read_text().count("\n") > 1, RETRY_TIMEOUT, running)
+            wait_for(lambda: said.read_text().count("\n") > 1, WAIT_TIMEOUT, running)
             os.killpg(running.pid, signal.SIGTERM)  # as `timeout` and systemd do it
-            assert running.wait(RETRY_TIMEOUT) == 0
+            assert running.wait(WAIT_TIMEOUT) == 0
         finally:
             end(running)
     lines = said.read_text().splitlines()
@@ -185,9 +185,9 @@ def test_on_a_terminal_progress_shows_and_ctrl_c_ends_it_cleanly(story: Story) -
     words = ["ingest", str(story.source), str(story.lake), "--trigger", "1"]
     running, terminal = on_terminal(words, story.env)
     try:
-        wait_for(lambda: b"images done" in terminal.look(), RETRY_TIMEOUT, running)
+        wait_for(lambda: b"images done" in terminal.look(), WAIT_TIMEOUT, running)
         terminal.press(b"\x03")
-        assert terminal.until_end(running, RETRY_TIMEOUT) == 0
+        assert terminal.until_end(running, WAIT_TIMEOUT) == 0
     finally:
         end(running)
     text = terminal.text

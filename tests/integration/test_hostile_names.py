@@ -81,11 +81,6 @@ def story(
     return Story(place, labels, lake, made, before)
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def test_each_image_is_in_one_table_under_its_own_name_and_label(story: Story) -> None:
     found = below(story.source, story.lake.features) + below(story.source, story.lake.quarantine)
     assert sorted(found) == sorted(story.labels)

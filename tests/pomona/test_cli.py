@@ -36,11 +36,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_place(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_help_ends_with_an_example_that_the_command_understands(pomona: Command, name: str) -> None:
     done = pomona(name, "--help")

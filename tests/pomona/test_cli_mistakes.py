@@ -24,11 +24,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_place(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def write_model(lake: Path, **changes: Any) -> Path:
     """A lake whose model says that it was made with random weights."""
     values = {

@@ -26,11 +26,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
-@pytest.fixture
 def strict(aws: dict[str, str]) -> Iterator[None]:
     """The stand-in looks at credentials, and knows nobody."""
     address = f"{aws['AWS_ENDPOINT_URL']}/moto-api/reset-auth"

@@ -9,7 +9,6 @@ import pytest
 
 from support.aws_account import MAKER, CloudAccount, serve
 from support.aws_workspace import make_cloud_place
-from support.cli import Command
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +28,3 @@ def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccou
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_cloud_place(tmp_path / "place", monkeypatch)
-
-
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)

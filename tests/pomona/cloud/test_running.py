@@ -186,7 +186,7 @@ def test_an_application_that_does_not_stop_is_told(
 
     describe(place, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
-    monkeypatch.setattr(bootstrap.deploy.teardown, "RETRY_TIMEOUT", 0.1)
+    monkeypatch.setattr(bootstrap.deploy.teardown, "STOP_TIMEOUT", 0.1)
     monkeypatch.setattr(bootstrap.deploy.teardown, "PAUSE", 0.05)
     backend: Any = models.EMRServerlessBackend
     with monkeypatch.context() as patch:

@@ -281,7 +281,7 @@ def test_a_host_that_cannot_be_reached(
     assert (
         "unknown host: for a private subnet" in pomona(*words(node), "--to", "no.invalid").complaint
     )
-    monkeypatch.setattr(bootstrap.tunnel.checks, "RETRY_TIMEOUT", 0.3)
+    monkeypatch.setattr(bootstrap.tunnel.checks, "CONNECT_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         waiting = [socket.socket() for _ in range(4)]  # the queue is full: further ones wait

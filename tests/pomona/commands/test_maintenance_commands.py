@@ -22,11 +22,6 @@ pytestmark = pytest.mark.spark
 
 
 @pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
-@pytest.fixture
 def place(
     spark: SparkSession,
     new_lake: Callable[[], Path],

@@ -30,11 +30,6 @@ def image(name: str) -> StoredFile:
     return StoredFile(f"file:/images/Fig/{name}.jpg", 5, 1_700_000_000_123)
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def test_one_limit_is_for_all_that_is_watched_and_a_later_one_counts() -> None:
     assert parse_limits(["10m"]) == dict.fromkeys(WATCHED, ("10m", 600))
     limits = parse_limits(["10m", "refit=25h"])

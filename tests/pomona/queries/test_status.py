@@ -76,11 +76,6 @@ def story(
     return told
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def test_a_lake_without_rows_has_a_status(story: Story) -> None:
     told = story.statuses["empty"]
     assert (told["rows"], told["labels"], told["quarantine"]) == (0, 0, {})

@@ -26,11 +26,6 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return own_cache(monkeypatch, tmp_path / "cache")
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def photos(folder: Path, count: int) -> Images:
     """Images that are there, with made-up features."""
     rows = scattered(count, WIDTH)

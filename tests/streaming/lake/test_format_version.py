@@ -21,11 +21,6 @@ CONTRACTS = {2: "b30a9240fdd3", 3: "54fd9ca9a536"}
 
 
 @pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
-@pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     forbid_spark(monkeypatch)
     return make_place(tmp_path, monkeypatch)

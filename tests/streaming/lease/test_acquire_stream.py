@@ -49,11 +49,6 @@ print("ended", flush=True)
 """
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 @contextmanager
 def killed(running: subprocess.Popen[str]) -> Iterator[None]:
     """Leave no program behind, whatever a test found."""

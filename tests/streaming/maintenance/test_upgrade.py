@@ -22,11 +22,6 @@ pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")
 
 
-@pytest.fixture
-def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
 def table(lake: Lake, name: str, version: int | None = None) -> deltalake.DeltaTable:
     return deltalake.DeltaTable(f"{lake.root}/{name}".removeprefix("file:"), version=version)
 
