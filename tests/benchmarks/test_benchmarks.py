@@ -158,7 +158,7 @@ def test_plain_processes_give_the_features_of_the_reference(
 
 def test_both_locks_pin_the_same_versions_by_hash() -> None:
     pins = {}
-    for name in ("requirements.lock", "requirements-bench.lock"):
+    for name in ("requirements-dev.lock", "requirements-bench.lock"):
         lines = (ROOT / name).read_text().replace("\\\n", " ").splitlines()
         pinned = [line for line in lines if line and not line.lstrip().startswith("#")]
         assert all("--hash=sha256:" in line for line in pinned)
@@ -170,5 +170,5 @@ def test_both_locks_pin_the_same_versions_by_hash() -> None:
         for pin in found
         if pin.split("==")[0] in set.intersection(*names)
     }
-    assert shared <= pins["requirements.lock"]
+    assert shared <= pins["requirements-dev.lock"]
     assert {"ray", "daft", "psutil", "openvino"} <= names[1]

@@ -25,10 +25,19 @@ def test_every_lock_file_is_audited() -> None:
 
 
 def test_the_tool_fits_into_the_environment_that_it_audits() -> None:
-    ours, tool = pins("requirements.lock"), pins("requirements-audit.lock")
+    ours, tool = pins("requirements-dev.lock"), pins("requirements-audit.lock")
     assert tool["pip-audit"]
     shared = ours.keys() & tool.keys()
     assert {name: tool[name] for name in shared} == {name: ours[name] for name in shared}
+
+
+def test_development_lock_contains_the_runtime_lock() -> None:
+    runtime, dev = (
+        set(re.findall(r"^[A-Za-z0-9._-]+==[^\s;]+", (ROOT / lock).read_text(), re.M))
+        for lock in ("requirements.lock", "requirements-dev.lock")
+    )
+    assert len(runtime) > 50
+    assert runtime <= dev
 
 
 def test_every_exception_says_why_and_reaches_the_tool() -> None:
