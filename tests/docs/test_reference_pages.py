@@ -27,6 +27,7 @@ DOCUMENTS = {
     "README.md": README,
     "ARCHITECTURE.md": ARCHITECTURE,
     "CHANGELOG.md": CHANGELOG,
+    "CONTRIBUTING.md": (ROOT / "CONTRIBUTING.md").read_text(),
     "RELIABILITY.md": RELIABILITY,
     **{f"docs/{page.name}": page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))},
 }
