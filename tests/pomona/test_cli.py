@@ -83,6 +83,7 @@ WRONG_WORDS = [
     ("ingest photos lake --sweep-every 0", "--sweep-every"),
     ("ingest photos lake --max-files-per-trigger 0", "--max-files-per-trigger"),
     ("ingest photos lake --retry-timeout -1", "--retry-timeout"),
+    ("ingest photos lake --patience -1", "--retry-timeout"),
     ("ingest photos lake --max-pixels 0", "--max-pixels"),
     ("ingest photos lake --one-by-one-above 0", "--one-by-one-above"),
     ("ingest photos lake --max-cpu-seconds 0", "--max-cpu-seconds"),
