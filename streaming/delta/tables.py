@@ -52,6 +52,12 @@ def is_table(location: str) -> bool:
     return any(file.path.endswith((".json", ".parquet")) for file in log)
 
 
+def quote_table(location: str) -> str:
+    """Return a table as Spark SQL names it: by its path, quoted."""
+    escaped = location.replace("`", "``")
+    return f"delta.`{escaped}`"
+
+
 def read_table(spark: SparkSession, location: str, version: int | None = None) -> DataFrame:
     """A Delta table, as it is now or as of a version."""
     reader = spark.read.format("delta")

@@ -7,13 +7,14 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table
-from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table
+from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table, quote_table
 from streaming.lake.layout import Lake
 from streaming.lake.tags import Tag
 
 if TYPE_CHECKING:
-    pass
+    from pyspark.sql import SparkSession
 
 # What Delta takes where a table says nothing.
 _DELTAS_OWN = dict(zip(RETENTION_PROPERTIES, ("interval 30 days", "interval 1 week"), strict=True))
@@ -47,6 +48,25 @@ def days_to_keep(lake: Lake, tag: Tag, now: datetime) -> int | None:
         return None
     wanted = usual if usual >= needed + _YEAR else needed + usual
     return math.ceil(wanted / timedelta(days=1))
+
+
+def set_retention(spark: SparkSession, lake: Lake, days: int) -> list[str]:
+    """Set how long the tables of a lake keep removed files, and return the tables that were changed.
+
+    A table that keeps them for longer is left alone.
+    """
+    wanted, changed = timedelta(days=days), []
+    for location in _tables(lake):
+        if _promised(location) >= wanted:
+            continue
+        # Both at once: Delta wants a log that reaches as far back as the files.
+        properties = ", ".join(
+            f"'{name}' = 'interval {wanted.days} days'" for name in RETENTION_PROPERTIES
+        )
+        with commit_lock(location):
+            spark.sql(f"ALTER TABLE {quote_table(location)} SET TBLPROPERTIES ({properties})")
+        changed.append(location)
+    return changed
 
 
 def _tables(lake: Lake) -> list[str]:

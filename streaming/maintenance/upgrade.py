@@ -10,7 +10,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming.delta.reader import open_table
-from streaming.delta.tables import Table, contract_properties, is_table, read_table
+from streaming.delta.tables import Table, contract_properties, is_table, quote_table, read_table
 from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT, write_format
 from streaming.lake.layout import Lake
@@ -72,7 +72,7 @@ def bring(spark: SparkSession, location: str, table: Table) -> list[str]:
     if not is_table(location):
         return []
     done = []
-    name = f"delta.`{location.replace('`', '``')}`"
+    name = quote_table(location)
     missing = add_missing_columns(spark, location, table)
     done += [f"{table.name}: column {column}" for column in missing]
     has = open_table(location).metadata().configuration
@@ -94,7 +94,7 @@ def add_missing_columns(spark: SparkSession, location: str, table: Table) -> lis
     missing = [column for column in table.columns if column.name not in there]
     if missing:
         columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment}'" for c in missing)
-        name = f"delta.`{location.replace('`', '``')}`"
+        name = quote_table(location)
         spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({columns})")
     return [column.name for column in missing]
 
