@@ -7,8 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.engines import onnxruntime as engine_onnxruntime
-from streaming.engines import openvino as engine_openvino
+from streaming.engines import onnxruntime, openvino
 from streaming.engines.onnxruntime import OnnxRuntimeEngine
 from streaming.engines.openvino import OpenVinoEngine
 from streaming.engines.tensorflow import TensorFlowEngine
@@ -44,7 +43,7 @@ def create_engine(
     ----------
     name : str
         One of `streaming.model.backends.ENGINES`.
-    extractor : Extractor
+    extractor : ModelInfo
         The description of the model; its precision is the one that is used.
     model : bytes
         The file that `streaming.model.store.read_model` gives for this engine.
@@ -106,7 +105,7 @@ def choose_engine(asked: str | None, precision: str, device: str) -> str:
 def unavailable_reason(way: Backend) -> str | None:
     """Why this machine cannot run the network in a way, with the remedy; None where it can."""
     if way.engine == OpenVinoEngine.name:
-        return engine_openvino.unavailable_reason(way.precision)
+        return openvino.unavailable_reason(way.precision)
     if way.engine == OnnxRuntimeEngine.name:
-        return engine_onnxruntime.unavailable_reason(way.device)
+        return onnxruntime.unavailable_reason(way.device)
     return None

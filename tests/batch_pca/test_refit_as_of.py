@@ -14,7 +14,7 @@ import numpy as np
 import pyspark
 import pytest
 
-from batch_pca.features import parquet_reader as reading
+from batch_pca.features import parquet_reader
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
@@ -105,9 +105,9 @@ def story(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Story:
 def test_a_refit_of_an_old_version_gives_what_a_refit_then_gave(
     story: Story, number: int, full: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deal = reading.deal
+    deal = parquet_reader.deal
     cores = 5 if full else 1
-    monkeypatch.setattr(reading, "deal", lambda found, _: deal(found, cores))
+    monkeypatch.setattr(parquet_reader, "deal", lambda found, _: deal(found, cores))
     options = RefitOptions(FIT, as_of=str(number), full=full)
     now, then = read(refit(story.lake.root, options)), story.then[number]
     if full:

@@ -23,8 +23,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of `streaming.storage.retry` in place of the real one."""
-    from streaming.storage import retry as retry_timeout
+    from streaming.storage import retry
 
     moved = Clock()
-    monkeypatch.setattr(retry_timeout, "time", moved)
+    monkeypatch.setattr(retry, "time", moved)
     return moved

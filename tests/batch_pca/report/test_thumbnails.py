@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from batch_pca.report import thumbnails as pictures
+from batch_pca.report import thumbnails
 from batch_pca.report.thumbnails import MOST, choose, small_pictures
 from streaming.lake.layout import Lake
 
@@ -62,7 +62,7 @@ def test_what_is_gone_changed_broken_or_long_is_left_out(
     contents = {f"Fig/{name}.png": photo("#00ff00", (9 + i, 9)) for i, name in enumerate(names)}
     contents["Fig/broken.png"] = b"\x89PNG in name alone"
     contents["Fig/long.png"] += bytes(10_000)
-    monkeypatch.setattr(pictures, "_LONGEST", 9_000)
+    monkeypatch.setattr(thumbnails, "_LONGEST", 9_000)
     lake = lake_of(tmp_path, contents)
     (tmp_path / "photos/Fig/gone.png").unlink()
     (tmp_path / "photos/Fig/changed.png").write_bytes(photo("#123456"))
@@ -75,8 +75,8 @@ def test_a_storage_that_does_not_answer_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = lake_of(tmp_path, {"Fig/a.png": photo("#00ff00")})
-    monkeypatch.setattr(pictures, "_SECONDS", 0.1)
-    monkeypatch.setattr(pictures, "open_storage", lambda path: time.sleep(2))
+    monkeypatch.setattr(thumbnails, "_SECONDS", 0.1)
+    monkeypatch.setattr(thumbnails, "open_storage", lambda path: time.sleep(2))
     started = time.monotonic()
     assert small_pictures(lake, 0, [f"file:{tmp_path}/photos/Fig/a.png"]) == {}
     assert time.monotonic() - started < 1.5

@@ -16,7 +16,7 @@ from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.stats import incremental as reuse
+from batch_pca.stats import incremental
 from batch_pca.stats.incremental import Statistics, statistics_of
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
@@ -142,8 +142,8 @@ def test_a_feed_of_many_rows_is_summed_by_the_workers_as_well(
     commit(spark, fitting.lake, draw(10, seed=1))
     commit(spark, fitting.lake, replace(draw(4, seed=2), paths=draw(4, seed=0).paths), known=True)
     delete(spark, fitting.lake, draw(3, seed=1).paths)
-    monkeypatch.setattr(reuse, "_FEW", 20)
-    monkeypatch.setattr(reuse, "sum_few_changes", None)
+    monkeypatch.setattr(incremental, "_FEW", 20)
+    monkeypatch.setattr(incremental, "sum_few_changes", None)
     found = fitting.again()
     assert found.remark == "14 rows added, 7 taken away since refit refit-0"
     check(found, vectors_of(fitting.lake))

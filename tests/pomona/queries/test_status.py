@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import RefitRow
-from pomona.queries import history as travelling
+from pomona.queries import history
 from pomona.queries import status as questions
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
@@ -245,7 +245,7 @@ def test_history_names_the_refits_of_each_version(story: Story, pomona: Command)
 
 
 def test_history_tells_when_and_how_fast(story: Story) -> None:
-    told = travelling.history(story.lake.root)
+    told = history.history(story.lake.root)
     times = [datetime.fromisoformat(row["committed"]) for row in told]
     assert times == sorted(times)
     assert all(row["images_per_second"] > 0 for row in told if row["added"])
@@ -258,5 +258,5 @@ def test_questions_change_nothing(story: Story) -> None:
     before = files()
     questions.status(story.lake.root)
     questions.quarantine(story.lake.root)
-    travelling.history(story.lake.root)
+    history.history(story.lake.root)
     assert files() == before

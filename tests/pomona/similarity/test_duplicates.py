@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics.pairwise import cosine_similarity
 
-from pomona.similarity import duplicates as doubles
+from pomona.similarity import duplicates
 from pomona.similarity.duplicates import Comparison, places_of, same_bytes
 from pomona.similarity.vector_cache import Vectors, vectors_of
 from support.deltars_lakes import append, joined, own_cache, plain_lake, scattered
@@ -25,7 +25,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubles, "_BLOCK", 64)
+    monkeypatch.setattr(duplicates, "_BLOCK", 64)
 
 
 def opened(folder: Path, rows: Images) -> Vectors:

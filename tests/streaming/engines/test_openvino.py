@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.engines import openvino as engine_openvino
+from streaming.engines import openvino
 from streaming.engines.openvino import OpenVinoEngine, has_bfloat16, settings, unavailable_reason
 from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
@@ -46,13 +46,13 @@ def test_a_processor_without_the_precision_is_named_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    monkeypatch.setattr(engine_openvino, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(openvino, "has_bfloat16", lambda: False)
     assert unavailable_reason("float32") is None
     line = str(unavailable_reason("bfloat16"))
     assert line.startswith("precision bfloat16: the processor of ")
     assert "AVX512_BF16 or AMX" in line
     assert line.endswith("or start a new lake with --precision float32")
-    monkeypatch.setattr(engine_openvino, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(openvino, "has_bfloat16", lambda: True)
     assert unavailable_reason("bfloat16") is None
 
 
@@ -93,7 +93,7 @@ def test_openvino_that_would_compute_in_another_precision_is_stopped(
     half = replace(extractor, precision="bfloat16")
     with pytest.raises(ModelError, match="does not have it"):
         create_engine("openvino", half, files["model.onnx"])
-    monkeypatch.setattr(engine_openvino, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(openvino, "has_bfloat16", lambda: True)
     with pytest.raises(ModelError, match="OpenVINO would compute in f32"):
         create_engine("openvino", half, files["model.onnx"])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streaming.engines import gpu
-from streaming.featurize import worker as featurize
+from streaming.featurize import worker
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
 from support.lakes import photos, put_all
@@ -43,8 +43,8 @@ def test_engine_receives_its_batch_size(tmp_path: Path, monkeypatch: pytest.Monk
         made.append(gpu)
         return engine
 
-    monkeypatch.setattr(featurize, "_engines", {})
-    monkeypatch.setattr(featurize, "create_engine", create)
+    monkeypatch.setattr(worker, "_engines", {})
+    monkeypatch.setattr(worker, "create_engine", create)
     files = put_all(tmp_path, photos("Fig", range(7)))
     found = list(featurizer()([(file, 1) for file in files]))
     assert (engine.given, made) == ([3, 3, 1], [None])
@@ -55,8 +55,8 @@ def test_engine_is_created_for_assigned_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
-    monkeypatch.setattr(featurize, "_engines", {})
-    monkeypatch.setattr(featurize, "create_engine", lambda *words, gpu: made.append(gpu) or words)
+    monkeypatch.setattr(worker, "_engines", {})
+    monkeypatch.setattr(worker, "create_engine", lambda *words, gpu: made.append(gpu) or words)
     for assigned in (1, 0, 1):
         monkeypatch.setattr(gpu, "assigned", lambda number=assigned: number)
         list(featurizer("cuda").load([]))

@@ -12,17 +12,17 @@ import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from streaming.images import color as colours
+from streaming.images import color
 from streaming.images.decode import decode
 from support.image_files import RAW, SIDE, as_rgb, photo, saved, shown
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata
 
 
-@pytest.fixture(autouse=True, params=[colours.STRIP_PIXELS, 500], ids=["whole", "in strips"])
+@pytest.fixture(autouse=True, params=[color.STRIP_PIXELS, 500], ids=["whole", "in strips"])
 def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small images are turned into RGB at once, large ones in strips; here both ways are tried."""
-    monkeypatch.setattr(colours, "STRIP_PIXELS", request.param)
+    monkeypatch.setattr(color, "STRIP_PIXELS", request.param)
 
 
 @pytest.fixture(scope="module")

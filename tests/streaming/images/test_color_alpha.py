@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streaming.images import color as colours
+from streaming.images import color
 from support.image_files import SIDE, as_rgb, over_white, photo, png, saved, shown
 
 
-@pytest.fixture(autouse=True, params=[colours.STRIP_PIXELS, 500], ids=["whole", "in strips"])
+@pytest.fixture(autouse=True, params=[color.STRIP_PIXELS, 500], ids=["whole", "in strips"])
 def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small images are turned into RGB at once, large ones in strips; here both ways are tried."""
-    monkeypatch.setattr(colours, "STRIP_PIXELS", request.param)
+    monkeypatch.setattr(color, "STRIP_PIXELS", request.param)
 
 
 def test_a_transparent_16_bit_grey_is_white() -> None:

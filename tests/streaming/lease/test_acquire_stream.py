@@ -22,7 +22,7 @@ from streaming.ingest.pipeline import ingest
 from streaming.ingest.request_client import submit_and_wait
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import lease_owner
-from streaming.maintenance import operations as carrying_out
+from streaming.maintenance import operations
 from streaming.maintenance.context import OperationContext
 from streaming.maintenance.requests import Request, pending, submit
 from support.cli import Command, shown
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.end_to_end
 
 PROGRAM = """
 import os, sys
-from streaming.maintenance import operations as carrying_out
+from streaming.maintenance import operations
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 
@@ -43,7 +43,7 @@ def look(context, arguments):
 def fail(context, arguments):
     raise OSError("no such thing")
 
-carrying_out.KINDS |= {"look": look, "fail": fail}
+operations.KINDS |= {"look": look, "fail": fail}
 ingest(sys.argv[1], sys.argv[2], IngestSettings(trigger=0.5, settle=0), lambda *_: print("batch", flush=True))
 print("ended", flush=True)
 """
@@ -132,7 +132,7 @@ def test_without_a_stream_whoever_asks_does_it(
         took = context.take(list(context.source.images()))
         return {"written": sum(result.written for result in took), **arguments}
 
-    monkeypatch.setitem(carrying_out.KINDS, "take all", take_all)
+    monkeypatch.setitem(operations.KINDS, "take all", take_all)
     assert submit_and_wait(lake, Request("take all")) == {"written": 2}
     assert len(below(source, lake.features)) == 4
     assert lease_owner(lake) is None
