@@ -18,7 +18,7 @@ MEGABYTES = 800  # 128 and 48 bytes a pixel for what the largest bombs decode to
 PROGRAM = f"""
 import collections, json, sys
 from pathlib import Path
-from mutants import mutants
+from support.mutated_images import mutants
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.images.resource_limits import MEMORY_BESIDE, cpu_limited
 
