@@ -78,7 +78,7 @@ setup: .venv/.ready .venv/.dev .venv/.warm ## Install the development environmen
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the venv module: install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "[1/3] Creating .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
-	@echo "[2/3] Installing the packages of requirements.lock: 0.9 GB to download, 3 GB on disk, 2 to 4 minutes"
+	@echo "[2/3] Installing the packages of requirements.lock: 1.3 GB to download, 3 GB on disk, 2 to 4 minutes"
 	@$(PIP) --require-hashes -r requirements.lock $(SHOW)
 	@echo "[3/3] Installing Pomona into .venv"
 	@$(PIP) --quiet --no-build-isolation --editable .
