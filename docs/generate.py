@@ -1,4 +1,4 @@
-"""Generate docs/cli.md, the command-line reference, from the code: run `python docs/generate.py`."""
+"""Generate docs/reference/cli.md, the command-line reference, from the code: run `python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from pomona.cli import app
 
-PAGE = Path(__file__).with_name("cli.md")
+PAGE = Path(__file__).parent / "reference" / "cli.md"
 _HEAD = """# Command-line reference
 
 Generated from the code by `python docs/generate.py`. LAKE and SOURCE are folders or `s3://` URIs."""

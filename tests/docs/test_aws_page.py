@@ -1,4 +1,4 @@
-"""Tests for docs/run-on-aws.md: each command on it is run, in its order, in an account of moto's."""
+"""Tests for docs/how-to/run-on-emr.md: every command of the page, in order, on the moto server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 from support.aws_account import ACCOUNT, MAKER, CloudAccount
 from support.cli import Command
-from support.docs_pages import DOCS, lines
+from support.docs_pages import DOCS, page_commands
 
 pytest_plugins = ["support.aws_fixtures"]
 pytestmark = pytest.mark.slow
 
 
-def log(account: CloudAccount) -> None:
-    """What EMR logs of the step that ingests, minutes after it began."""
+def put_step_log(account: CloudAccount) -> None:
+    """Write the log that EMR uploads for the ingestion step minutes after it has started."""
     emr = account.client("emr", MAKER)
     cluster = emr.list_clusters()["Clusters"][0]["Id"]
     (step,) = (
@@ -30,13 +30,14 @@ def log(account: CloudAccount) -> None:
     account.client("s3", MAKER).put_object(Bucket=f"fruits-log-{ACCOUNT}", Key=key, Body=content)
 
 
-def test_each_command_of_the_page_ends_as_it_says(
+def test_commands_of_page_end_with_documented_exit_code(
     pomona: Command, account: CloudAccount, place: Path
 ) -> None:
-    for line in lines(DOCS / "run-on-aws.md"):
-        if line.words[2] == "logs":
-            log(account)
-        done = pomona(*line.words[1:])
-        assert done.status == line.status, f"{shlex.join(line.words)}\n{done.out}{done.err}"
+    for command in page_commands(DOCS / "how-to" / "run-on-emr.md"):
+        if command.arguments[2] == "logs":
+            put_step_log(account)
+        done = pomona(*command.arguments[1:])
+        line = shlex.join(command.arguments)
+        assert done.status == command.exit_code, f"{line}\n{done.out}{done.err}"
         assert "Traceback" not in done.err
         assert done.out

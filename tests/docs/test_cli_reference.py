@@ -1,4 +1,4 @@
-"""Tests for the documentation site: docs/cli.md is current, and MkDocs builds without warnings."""
+"""Tests for the documentation site: docs/reference/cli.md is current, and MkDocs builds without warnings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_command_line_reference_is_current() -> None:
     assert spec.loader
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    page = (ROOT / "docs" / "cli.md").read_text()
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     assert generate.render() == page, "run `python docs/generate.py`"
     assert "## pomona cloud resize" in page
     assert "--patience" not in page  # hidden
@@ -29,4 +29,4 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "cli" / "index.html").is_file()
+    assert (tmp_path / "reference" / "cli" / "index.html").is_file()

@@ -1,4 +1,4 @@
-"""Tests for docs/: each command on a page is run, in the order of the page, and ends as the page says."""
+"""Tests for the tutorial and the how-to guides: every command is run, in order, with its documented exit code."""
 
 from __future__ import annotations
 
@@ -21,62 +21,70 @@ from streaming.lake.layout import Lake
 from streaming.storage.s3_client import s3_client
 from support.cli import PROGRAM, Command, environment
 from support.deltars_lakes import own_cache
-from support.docs_pages import DOCS, lines, listed, programs
+from support.docs_pages import listed_pages, page_commands, pages, python_blocks
 from support.lakes import ONCE, jpeg, photos, put, put_all, upload_tree
 
-#: What needs an account has a test of its own, `test_cloud_tasks`.
-ON_AWS = "run-on-aws.md"
-PAGES = [page for page in listed()[0] if page.name != ON_AWS]
+#: Its commands need a cluster: no test runs them.
+ON_CLUSTER = "run-on-spark-cluster.md"
+#: Its commands are run by test_aws_page.py.
+ON_AWS = "run-on-emr.md"
+TASK_PAGES = [page for page in [*pages("tutorials"), *pages("how-to")] if page.name != ON_CLUSTER]
+LOCAL_PAGES = [page for page in TASK_PAGES if page.name != ON_AWS]
 
 
-def test_there_is_a_page_for_each_task_and_all_are_listed() -> None:
-    tasks, others = listed()
-    assert sorted([*tasks, *others, DOCS / "README.md"]) == sorted(DOCS.glob("*.md"))
-    assert all(len(lines(page)) >= 4 for page in tasks)
-    assert all(line.words[0] == "pomona" for page in tasks for line in lines(page))
-    assert not any(lines(page) for page in others)  # nobody runs them
+def test_index_lists_every_page_once() -> None:
+    assert sorted(listed_pages()) == pages()
 
 
-def a_history(place: Path) -> None:
-    """Half of the images and a refit five days ago, the others now."""
-    lake = Lake.at(str(place / "lake"))
-    put_all(place / "fruits", photos("Fig", range(4)))
-    ingest(str(place / "fruits"), lake.root, ONCE)
+def test_commands_are_on_tutorials_and_guides_only() -> None:
+    commands = {page: page_commands(page) for page in pages()}
+    assert all(len(commands[page]) >= 4 for page in TASK_PAGES)
+    assert not any(commands[page] for page in set(commands) - set(TASK_PAGES))
+    assert all(
+        command.arguments[0] == "pomona" for page in TASK_PAGES for command in commands[page]
+    )
+
+
+def prepare_history(folder: Path) -> None:
+    """Ingest half of the images and refit, set the commits back by five days, then ingest the other half."""
+    lake = Lake.at(str(folder / "lake"))
+    put_all(folder / "fruits", photos("Fig", range(4)))
+    ingest(str(folder / "fruits"), lake.root, ONCE)
     refit(lake.root, RefitOptions(FitOptions(components=3)))
-    then = time.time() - 5 * 86400
-    for log in (place / "lake").glob("*/_delta_log/*.json"):
-        os.utime(log, (then, then))
-    put_all(place / "fruits", photos("Kiwi", range(4, 8)))
-    ingest(str(place / "fruits"), lake.root, ONCE)
+    five_days_ago = time.time() - 5 * 86400
+    for log in (folder / "lake").glob("*/_delta_log/*.json"):
+        os.utime(log, (five_days_ago, five_days_ago))
+    put_all(folder / "fruits", photos("Kiwi", range(4, 8)))
+    ingest(str(folder / "fruits"), lake.root, ONCE)
 
 
-def images(place: Path) -> None:
-    """Good images and a broken one, in the lake already."""
-    put_all(place / "fruits", photos("Fig", range(4)) | photos("Kiwi", range(4, 8)))
-    put(place / "fruits" / "Fig" / "broken.jpg", jpeg(9)[:200])
-    ingest(str(place / "fruits"), str(place / "lake"), ONCE)
+def prepare_images(folder: Path) -> None:
+    """Ingest good images and a broken one."""
+    put_all(folder / "fruits", photos("Fig", range(4)) | photos("Kiwi", range(4, 8)))
+    put(folder / "fruits" / "Fig" / "broken.jpg", jpeg(9)[:200])
+    ingest(str(folder / "fruits"), str(folder / "lake"), ONCE)
 
 
-def a_bucket(place: Path) -> None:
-    """Good images in a bucket, and a lake that has its network."""
+def prepare_bucket(folder: Path) -> None:
+    """Upload good images and the exported model of the lake to a bucket."""
     client = s3_client()
-    where = {"LocationConstraint": client.meta.region_name}
-    client.create_bucket(Bucket="my-bucket", CreateBucketConfiguration=where)
+    location = {"LocationConstraint": client.meta.region_name}
+    client.create_bucket(Bucket="my-bucket", CreateBucketConfiguration=location)
     for name, content in photos("Fig", range(8)).items():
         client.put_object(Bucket="my-bucket", Key=f"fruits/{name}", Body=content)
-    upload_tree(place / "lake" / "models", "my-bucket", "lake/models")
+    upload_tree(folder / "lake" / "models", "my-bucket", "lake/models")
 
 
-PREPARED = {
-    "go-back-in-time.md": a_history,
-    "ask.md": a_history,
-    "your-own-bucket.md": a_bucket,
+PREPARATIONS = {
+    "use-time-travel.md": prepare_history,
+    "query-images.md": prepare_history,
+    "use-your-own-bucket.md": prepare_bucket,
 }
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_each_command_of_a_page_ends_as_it_says(
+@pytest.mark.parametrize("page", LOCAL_PAGES, ids=lambda page: page.stem)
+def test_commands_of_page_end_with_documented_exit_code(
     page: Path,
     spark: Any,
     new_lake: Callable[[], Path],
@@ -87,31 +95,32 @@ def test_each_command_of_a_page_ends_as_it_says(
     shutil.move(new_lake(), tmp_path / "lake")
     monkeypatch.chdir(tmp_path)
     own_cache(monkeypatch, tmp_path / "cache")
-    PREPARED.get(page.name, images)(tmp_path)
-    for line in lines(page):
-        if line.runs_on:
-            run_until_stopped(line.words[1:], tmp_path)
+    PREPARATIONS.get(page.name, prepare_images)(tmp_path)
+    for command in page_commands(page):
+        if command.runs_on:
+            run_until_first_refit(command.arguments[1:], tmp_path)
             continue
-        done = Command(monkeypatch, capsys)(*line.words[1:])
-        assert done.status == line.status, f"{shlex.join(line.words)}\n{done.out}{done.err}"
+        done = Command(monkeypatch, capsys)(*command.arguments[1:])
+        line = shlex.join(command.arguments)
+        assert done.status == command.exit_code, f"{line}\n{done.out}{done.err}"
         assert "Traceback" not in done.err
-        assert done.out or line.status
-    for program in programs(page):
-        exec(compile(program, page.name, "exec"), {})
+        assert done.out or command.exit_code
+    for code in python_blocks(page):
+        exec(compile(code, page.name, "exec"), {})
 
 
-def run_until_stopped(words: list[str], place: Path) -> None:
-    """Start a command that runs on, wait for its first refit, and end it as an init system does."""
-    before = len(list(place.glob("lake/reduced/*/report.html")))
-    running = subprocess.Popen([PROGRAM, *words], cwd=place, env=environment(), text=True)
+def run_until_first_refit(arguments: list[str], folder: Path) -> None:
+    """Start a command that runs continuously, wait for its first refit and send it SIGTERM."""
+    before = len(list(folder.glob("lake/reduced/*/report.html")))
+    process = subprocess.Popen([PROGRAM, *arguments], cwd=folder, env=environment(), text=True)
     try:
-        until = time.monotonic() + 300
-        while len(list(place.glob("lake/reduced/*/report.html"))) == before:
-            assert running.poll() is None
-            assert time.monotonic() < until
+        deadline = time.monotonic() + 300
+        while len(list(folder.glob("lake/reduced/*/report.html"))) == before:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.2)
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(120) == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
     finally:
-        running.kill()
-        running.wait()
+        process.kill()
+        process.wait()

@@ -1,4 +1,4 @@
-"""The pages of docs/: which there are, the commands of each in their order, how those end, and its Python."""
+"""The pages of docs/, their commands with the expected exit codes, and their Python code."""
 
 from __future__ import annotations
 
@@ -10,45 +10,51 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
+INDEX = DOCS / "README.md"
+#: Comment below a command that does not end by itself.
 RUNS_ON = "# runs until it is stopped"
-_LINK = re.compile(r"\]\((\S+)\)")
+#: Comment below a command that is expected to fail.
+_EXIT_CODE = re.compile(r"# exit status (\d)")
+_LINK = re.compile(r"\]\(([\w./-]+\.md)\)")
 
 
 @dataclass(frozen=True)
-class Line:
-    """A command of a page: its words, and how it is to end."""
+class PageCommand:
+    """A command of a page: its arguments, beginning with the program, and how it ends."""
 
-    words: list[str]
-    status: int = 0
+    arguments: list[str]
+    exit_code: int = 0
     runs_on: bool = False
 
 
-def listed() -> tuple[list[Path], list[Path]]:
-    """The pages that are listed, of tasks and of what is looked up."""
-    tasks, _, others = (DOCS / "README.md").read_text().partition("\n## Reference")
-    return [DOCS / name for name in _LINK.findall(tasks)], [
-        DOCS / name for name in _LINK.findall(others)
-    ]
+def pages(folder: str = "**") -> list[Path]:
+    """Return the pages in a folder of docs/, or all but the index."""
+    return sorted(page for page in DOCS.glob(f"{folder}/*.md") if page != INDEX)
 
 
-def lines(page: Path) -> list[Line]:
-    """The commands of the blocks of a page, in their order."""
-    found = []
+def listed_pages() -> list[Path]:
+    """Return the pages that the index links to."""
+    return [DOCS / name for name in _LINK.findall(INDEX.read_text())]
+
+
+def page_commands(page: Path) -> list[PageCommand]:
+    """Return the commands in the ``console`` and ``cron`` blocks of a page, in order."""
+    found: list[PageCommand] = []
     for kind, block in re.findall(r"^```(console|cron)\n(.*?)^```$", page.read_text(), re.M | re.S):
         for line in block.splitlines():
             if kind == "cron":
-                found.append(Line(shlex.split(re.sub(r"^(\S+ +){5}", "", line))))
+                found.append(PageCommand(shlex.split(re.sub(r"^(\S+ +){5}", "", line))))
             elif line.startswith("$ "):
-                found.append(Line(shlex.split(line[2:])))
+                found.append(PageCommand(shlex.split(line[2:])))
             elif line == RUNS_ON:
-                found[-1] = Line(found[-1].words, runs_on=True)
-            elif status := re.fullmatch(r"# exit status (\d)", line):
-                found[-1] = Line(found[-1].words, int(status[1]))
+                found[-1] = PageCommand(found[-1].arguments, runs_on=True)
+            elif exit_code := _EXIT_CODE.fullmatch(line):
+                found[-1] = PageCommand(found[-1].arguments, int(exit_code[1]))
             else:
-                pytest.fail(f"{page.name}: {line!r} is neither a command nor how it ends")
+                pytest.fail(f"{page.name}: {line!r} is neither a command nor an exit code")
     return found
 
 
-def programs(page: Path) -> list[str]:
-    """The blocks of Python of a page."""
+def python_blocks(page: Path) -> list[str]:
+    """Return the Python code of a page, one string per block."""
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)

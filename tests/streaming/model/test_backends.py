@@ -41,7 +41,7 @@ def test_words_left_open_find_all_that_fit() -> None:
 
 
 def test_the_documents_tell_of_every_way_and_its_bound() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "ingestion.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "ingestion.md").read_text()
     table = [line.split(" | ") for line in page.splitlines() if line.count("|") == 6]
     told = {Backend(*(cell.strip("| `") for cell in cells[:3])): cells[3] for cells in table[2:]}
     assert set(told) == set(TOLERANCES)
