@@ -63,7 +63,7 @@ def report(way: Backend, batch: int | None, folders: tuple[str, str]) -> dict[st
         return named | {"skipped": why}
     context = multiprocessing.get_context("spawn")
     told: Any = context.Queue()
-    count = gpu.count() if way.device == "cuda" else os.cpu_count() or 1
+    count = gpu.device_count() if way.device == "cuda" else os.cpu_count() or 1
     processes = [
         context.Process(target=measure, args=(way, batch, folders, told, i)) for i in range(count)
     ]

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @contextmanager
-def stop_requested(stop: threading.Event | None = None) -> Iterator[threading.Event]:
+def stop_on_signals(stop: threading.Event | None = None) -> Iterator[threading.Event]:
     """Set an event, a new one or the caller's, on SIGINT or SIGTERM while the block runs.
 
     Enter it after Spark has started: PySpark installs its own handler, which cancels running jobs. Outside the

@@ -115,7 +115,7 @@ def refit_every(
     """
     from pomona.output.console import Console
     from pomona.output.durations import parse_duration
-    from streaming.signals import stop_requested
+    from streaming.signals import stop_on_signals
 
     seconds = parse_duration(every)
     screen = Console(as_json=as_json)
@@ -126,7 +126,7 @@ def refit_every(
     at = Lake.at(lake)
     at.validate()
     start_session(s3=is_s3(at.root))  # its own handlers of signals come before ours
-    with stop_requested() as stop:
+    with stop_on_signals() as stop:
         while not stop.is_set():
             due = time.monotonic() + seconds
             try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 
 #: Memory that one image takes in the network. On the processor it is 12 MB; cuDNN wants some to work in.
-BYTES_AN_IMAGE = 24 * 2**20
+BYTES_PER_IMAGE = 24 * 2**20
 #: Beyond this a call is no faster, and its images wait in the worker's memory (0.6 MB each).
-MOST_IMAGES = 256
+MAX_BATCH_SIZE = 256
 #: Share of the free memory that a call may plan with; the rest is for the network and CUDA itself.
 _SHARE = 0.5
 
 
-def images_a_call(free: int | None) -> int:
+def batch_size(free: int | None) -> int:
     """Images to hand to a GPU at once.
 
     Parameters
@@ -22,10 +22,10 @@ def images_a_call(free: int | None) -> int:
     """
     if free is None:
         return 16
-    return max(1, min(MOST_IMAGES, int(free * _SHARE) // BYTES_AN_IMAGE))
+    return max(1, min(MAX_BATCH_SIZE, int(free * _SHARE) // BYTES_PER_IMAGE))
 
 
-def count() -> int:
+def device_count() -> int:
     """Number of GPUs that this process sees; `CUDA_VISIBLE_DEVICES` hides others."""
     driver = _driver()
     number = ctypes.c_int()
@@ -34,7 +34,7 @@ def count() -> int:
     return number.value
 
 
-def free_bytes(gpu: int) -> int | None:
+def free_memory(gpu: int) -> int | None:
     """Free memory of a GPU in bytes; None where the driver does not tell."""
     driver = _driver()
     device, context = ctypes.c_int(), ctypes.c_void_p()
@@ -53,7 +53,7 @@ def free_bytes(gpu: int) -> int | None:
     return free.value if told else None
 
 
-def assigned() -> int:
+def assigned_device() -> int:
     """The GPU of the Spark task that runs here: the one Spark gave it, or else one for each share in turn."""
     from pyspark import TaskContext
 
@@ -63,7 +63,7 @@ def assigned() -> int:
     given = context.resources().get("gpu")
     if given is not None:
         return int(given.addresses[0])
-    return context.partitionId() % max(1, count())
+    return context.partitionId() % max(1, device_count())
 
 
 def _driver() -> ctypes.CDLL | None:

@@ -57,7 +57,7 @@ class OnnxRuntimeEngine:
             onnxruntime.set_default_logger_severity(_SEVERITY_FATAL)
             with contextlib.redirect_stdout(io.StringIO()):
                 onnxruntime.preload_dlls()
-            self.batch = gpus.images_a_call(gpus.free_bytes(gpu))
+            self.batch = gpus.batch_size(gpus.free_memory(gpu))
             providers = [(_CUDA, cuda_options(gpu))]
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)
@@ -108,6 +108,6 @@ def unavailable_reason(device: str) -> str | None:
             f"device cuda: the ONNX Runtime on {platform.node()} is one without CUDA; "
             "install onnxruntime-gpu there in the place of onnxruntime, or use --device cpu"
         )
-    if not gpus.count():
+    if not gpus.device_count():
         return f"device cuda: no GPU on {platform.node()}; use --device cpu"
     return None

@@ -67,7 +67,7 @@ def max_concurrent_tasks(spark: SparkSession, featurizer: Featurizer) -> int:
     if featurizer.device != "cuda":
         return cores
     if str(context.master).startswith("local"):
-        return min(cores, max(1, gpu.count()))
+        return min(cores, max(1, gpu.device_count()))
     if not context.getConf().get("spark.task.resource.gpu.amount"):
         raise PlatformError(
             "device cuda: this cluster gives its tasks no GPU; submit with spark.executor.resource.gpu.amount=1 "

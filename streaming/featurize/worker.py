@@ -15,11 +15,16 @@ from numpy.typing import NDArray
 from streaming.engines import gpu
 from streaming.engines.registry import Engine, create_engine
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
-from streaming.images.fetch import ONE_BY_ONE_ABOVE, Fetched, is_young, prefetch_images
-from streaming.images.resource_limits import MAX_CPU_SECONDS, cpu_limited
+from streaming.images.fetch import (
+    ONE_BY_ONE_ABOVE,
+    FetchedImage,
+    is_recently_modified,
+    prefetch_images,
+)
+from streaming.images.resource_limits import MAX_CPU_SECONDS, limit_cpu_time
 from streaming.model.metadata import ModelInfo
 from streaming.outcomes import Outcome, Reason
-from streaming.sources.listing import label_of
+from streaming.sources.listing import label_from_path
 from streaming.storage.interface import StoredFile
 from streaming.storage.retry import RETRY_TIMEOUT
 
@@ -116,13 +121,13 @@ class Featurizer:
             del fetched  # frees its bytes before the next ones are read
             yield row
 
-    def _row(self, fetched: Fetched, attempts: int) -> _Row:
+    def _row(self, fetched: FetchedImage, attempts: int) -> _Row:
         row = _Row(fetched.file, fetched.outcome, attempts, fetched.reason, fetched.detail)
         row.retries = fetched.retries
         if fetched.outcome is Outcome.FEATURES:
             row.content_hash = hashlib.sha256(fetched.content).hexdigest()
             try:
-                with cpu_limited(self.max_cpu_seconds):
+                with limit_cpu_time(self.max_cpu_seconds):
                     row.image = decode(fetched.content, self.decode_settings)
             except UndecodableImage as error:
                 row.fail(error.reason, error.detail, self.settle)
@@ -144,7 +149,7 @@ _engines: dict[tuple[str, str, int | None], Engine] = {}
 
 
 def _engine(featurizer: Featurizer) -> Engine:
-    number = gpu.assigned() if featurizer.device == "cuda" else None
+    number = gpu.assigned_device() if featurizer.device == "cuda" else None
     key = (featurizer.model_info.model_id, featurizer.engine, number)
     if key not in _engines:
         _engines[key] = create_engine(
@@ -167,7 +172,7 @@ class _Row:
 
     def fail(self, reason: Reason, detail: str, settle: float) -> None:
         """Mark the image as quarantined, or as changing if the file was modified recently."""
-        if is_young(self.file, settle):
+        if is_recently_modified(self.file, settle):
             self.outcome = Outcome.CHANGING
         else:
             self.outcome, self.reason, self.detail = Outcome.QUARANTINE, reason, detail
@@ -181,7 +186,7 @@ class _Row:
         image = self.image
         return {
             "path": self.file.path,
-            "label": label_of(self.file.path),
+            "label": label_from_path(self.file.path),
             "length": self.file.length,
             "modified_ms": self.file.modified_ms,
             "outcome": self.outcome.value,

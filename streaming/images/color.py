@@ -20,7 +20,7 @@ _FLIPS = (
     *("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"),
 )
 _METHODS = {number: Image.Transpose[name] for number, name in enumerate(_FLIPS, 2)}
-SIDEWAYS = frozenset(_METHODS[number] for number in (5, 6, 7, 8))
+AXIS_SWAPS = frozenset(_METHODS[number] for number in (5, 6, 7, 8))
 """The turns that make a portrait of a landscape."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
 
@@ -61,7 +61,7 @@ def to_rgb(image: ImageFile.ImageFile) -> Image.Image:
     return _in_strips(image, _over_white)
 
 
-def turn_of(image: ImageFile.ImageFile) -> Image.Transpose | None:
+def exif_transpose(image: ImageFile.ImageFile) -> Image.Transpose | None:
     """How EXIF says to turn the pixels; what cannot be read says nothing, as in a viewer.
 
     Parameters
@@ -72,7 +72,7 @@ def turn_of(image: ImageFile.ImageFile) -> Image.Transpose | None:
     Returns
     -------
     PIL.Image.Transpose or None
-        From the pixels as stored to those displayed; with one of `SIDEWAYS`, width and height
+        From the pixels as stored to those displayed; with one of `AXIS_SWAPS`, width and height
         change places.
     """
     try:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from streaming.images.resize import Square, to_square
-from streaming.images.resource_limits import HostOutOfMemory, memory_limited
-from streaming.images.truncation import was_cut_short
+from streaming.images.resize import ResizedImage, resize_to_square
+from streaming.images.resource_limits import HostOutOfMemory, limit_memory
+from streaming.images.truncation import is_truncated
 from streaming.outcomes import Reason
 
 DECODER_REVISION = 2
@@ -61,7 +61,7 @@ class DecodeSettings:
 
     A value is ``pixel / divisor + offset`` in float32: bit for bit what Keras's
     `mobilenet_v2.preprocess_input` gives. `size` is the side in pixels, `max_pixels` the greatest
-    width times height of a file, `max_bytes` its greatest length. `memory_beside`, for a process that does
+    width times height of a file, `max_bytes` its greatest length. `memory_headroom`, for a process that does
     nothing else, makes allocations fail that its pixels and so many bytes do not explain; 0 sets no bound.
     """
 
@@ -70,7 +70,7 @@ class DecodeSettings:
     offset: float = -1.0
     max_pixels: int = 100_000_000
     max_bytes: int = 256 * 2**20
-    memory_beside: int = 0
+    memory_headroom: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
     UndecodableImage
         For whatever is wrong with the content; bad content raises nothing else.
     HostOutOfMemory
-        Under `memory_beside`, where the machine has less memory than the image may take.
+        Under `memory_headroom`, where the machine has less memory than the image may take.
     """
     if not content:
         raise UndecodableImage(Reason.EMPTY, "the file has 0 bytes")
@@ -120,8 +120,8 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
         if (count := image.width * image.height) > settings.max_pixels:
             text = f"{image.width:,} x {image.height:,} = {count:,} pixels, more than the limit of "
             raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
-        room = settings.memory_beside + _BYTES_A_PIXEL * count + 2 * len(content)
-        with memory_limited(room) if settings.memory_beside else nullcontext():
+        room = settings.memory_headroom + _BYTES_A_PIXEL * count + 2 * len(content)
+        with limit_memory(room) if settings.memory_headroom else nullcontext():
             square = _square(image, content, settings.size)
         pixels = np.asarray(square.image, dtype=np.float32)
         name = image.format or "unknown"
@@ -154,15 +154,15 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     raise UndecodableImage(Reason.UNIDENTIFIED, text)
 
 
-def _square(image: ImageFile.ImageFile, content: bytes, size: int) -> Square:
+def _square(image: ImageFile.ImageFile, content: bytes, size: int) -> ResizedImage:
     """The pixels; what cannot be reduced is read in full, and the verdict on it is that of its whole."""
     try:
-        return to_square(image, size)
+        return resize_to_square(image, size)
     except OSError:
         if not isinstance(image, JpegImagePlugin.JpegImageFile):
             raise
     with _open(content) as again:
-        return to_square(again, size, in_full=True)
+        return resize_to_square(again, size, in_full=True)
 
 
 def _verdict(error: Exception, content: bytes, opened: bool) -> UndecodableImage:
@@ -170,5 +170,5 @@ def _verdict(error: Exception, content: bytes, opened: bool) -> UndecodableImage
     detail = f"{type(error).__name__}: {error}"
     if not opened and content.startswith((b"BM", b"P")):  # so short a signature that texts have it
         return UndecodableImage(Reason.UNIDENTIFIED, detail)
-    cut = was_cut_short(error, content)
+    cut = is_truncated(error, content)
     return UndecodableImage(Reason.TRUNCATED if cut else Reason.CORRUPT, detail)

@@ -25,7 +25,7 @@ ONE_BY_ONE_ABOVE = 32 * 2**20
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedImage:
     """One file and its bytes, or why there are none."""
 
     file: StoredFile
@@ -37,28 +37,32 @@ class Fetched:
     retries: int = 0
 
 
-def fetch(file: StoredFile, max_bytes: int, retry_timeout: float = RETRY_TIMEOUT) -> Fetched:
+def fetch_image(
+    file: StoredFile, max_bytes: int, retry_timeout: float = RETRY_TIMEOUT
+) -> FetchedImage:
     """Read one file, for `retry_timeout` seconds where the fault may pass."""
     before = thread_retry_count()
     fetched = _fetch(file, max_bytes, retry_timeout)
     return replace(fetched, retries=thread_retry_count() - before)
 
 
-def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> Fetched:
+def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> FetchedImage:
     if file.length > max_bytes:
         detail = f"{file.length:,} bytes, more than the limit of {max_bytes:,}"
-        return Fetched(file, Outcome.QUARANTINE, reason=Reason.TOO_MANY_BYTES, detail=detail)
+        return FetchedImage(file, Outcome.QUARANTINE, reason=Reason.TOO_MANY_BYTES, detail=detail)
     try:
         content = retry_transient(lambda: _read_whole(file), retry_timeout)
     except FileNotFoundError:
-        return Fetched(file, Outcome.DELETED)
+        return FetchedImage(file, Outcome.DELETED)
     except PermissionError as error:
-        return Fetched(file, Outcome.QUARANTINE, reason=Reason.ACCESS_DENIED, detail=str(error))
+        return FetchedImage(
+            file, Outcome.QUARANTINE, reason=Reason.ACCESS_DENIED, detail=str(error)
+        )
     except TransientError as error:
-        return Fetched(file, Outcome.UNREAD, detail=str(error))
+        return FetchedImage(file, Outcome.UNREAD, detail=str(error))
     if len(content) != file.length:
-        return Fetched(file, Outcome.CHANGING)
-    return Fetched(file, Outcome.FEATURES, content)
+        return FetchedImage(file, Outcome.CHANGING)
+    return FetchedImage(file, Outcome.FEATURES, content)
 
 
 def _read_whole(file: StoredFile) -> bytes:
@@ -94,7 +98,7 @@ def prefetch_images(
     max_bytes: int,
     one_by_one_above: int = ONE_BY_ONE_ABOVE,
     retry_timeout: float = RETRY_TIMEOUT,
-) -> Iterator[Fetched]:
+) -> Iterator[FetchedImage]:
     """Read files in their order, a few ahead of the one that is asked for.
 
     Parameters
@@ -111,7 +115,7 @@ def prefetch_images(
 
     Yields
     ------
-    Fetched
+    FetchedImage
         To be let go of before the next one is asked for, or both are held.
 
     Raises
@@ -121,7 +125,7 @@ def prefetch_images(
     """
     unread = 0
 
-    def judged(fetched: Fetched) -> Fetched:
+    def judged(fetched: FetchedImage) -> FetchedImage:
         nonlocal unread, retry_timeout
         unread = unread + 1 if fetched.outcome is Outcome.UNREAD else 0
         if unread >= _UNREAD_AT_MOST:
@@ -130,7 +134,7 @@ def prefetch_images(
         return fetched
 
     full = retry_timeout
-    waiting: deque[tuple[int, Future[Fetched]]] = deque()
+    waiting: deque[tuple[int, Future[FetchedImage]]] = deque()
     held = 0
     with ThreadPoolExecutor(THREADS_S3) as pool:
         for file in files:
@@ -139,12 +143,12 @@ def prefetch_images(
             while waiting and (len(waiting) > ahead or held + length > one_by_one_above):
                 yield judged(waiting[0][1].result())
                 held -= waiting.popleft()[0]
-            waiting.append((length, pool.submit(fetch, file, max_bytes, retry_timeout)))
+            waiting.append((length, pool.submit(fetch_image, file, max_bytes, retry_timeout)))
             held += length
         while waiting:
             yield judged(waiting.popleft()[1].result())
 
 
-def is_young(file: StoredFile, settle: float) -> bool:
+def is_recently_modified(file: StoredFile, settle: float) -> bool:
     """Whether a file in a folder changed less than `settle` seconds ago; objects of S3 appear whole."""
     return not is_s3(file.path) and 0 <= time.time() - file.modified_ms / 1000 < settle

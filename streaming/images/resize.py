@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
-from streaming.images.color import SIDEWAYS, to_rgb, turn_of
+from streaming.images.color import AXIS_SWAPS, exif_transpose, to_rgb
 
-AMPLE = 4
+MIN_DRAFT_FACTOR = 4
 """A JPEG is reduced only as far as it keeps this many times the side of the square, both ways.
 
 Measured at 224 pixels over the 25 of 54 photographs (wallpapers of 1 to 24 megapixels) that it
@@ -29,7 +29,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Square:
+class ResizedImage:
     """What an image shows.
 
     `image` is RGB, of one side both ways; `width` and `height` are the whole image's as displayed.
@@ -40,7 +40,9 @@ class Square:
     height: int
 
 
-def to_square(image: ImageFile.ImageFile, side: int, *, in_full: bool = False) -> Square:
+def resize_to_square(
+    image: ImageFile.ImageFile, side: int, *, in_full: bool = False
+) -> ResizedImage:
     """Load an image, turn it upright and into RGB, and resize it by Pillow's bicubic filter.
 
     Parameters
@@ -54,8 +56,8 @@ def to_square(image: ImageFile.ImageFile, side: int, *, in_full: bool = False) -
 
     Returns
     -------
-    Square
-        To the bit what Pillow's `resize` makes of the whole picture; of a JPEG that has `AMPLE`
+    ResizedImage
+        To the bit what Pillow's `resize` makes of the whole picture; of a JPEG that has `MIN_DRAFT_FACTOR`
         pixels at half of its size, that within the bound that stands there.
 
     Raises
@@ -67,14 +69,14 @@ def to_square(image: ImageFile.ImageFile, side: int, *, in_full: bool = False) -
     width, height = image.size
     box = None if in_full else _reduce(image, side)
     rgb = to_rgb(image)
-    turn = turn_of(image)
+    turn = exif_transpose(image)
     if box is None:
         rgb = rgb if turn is None else rgb.transpose(turn)
-        return Square(rgb.resize((side, side), Image.Resampling.BICUBIC), *rgb.size)
+        return ResizedImage(rgb.resize((side, side), Image.Resampling.BICUBIC), *rgb.size)
     square = rgb.resize((side, side), Image.Resampling.BICUBIC, box)
-    if turn in SIDEWAYS:
+    if turn in AXIS_SWAPS:
         width, height = height, width
-    return Square(square if turn is None else square.transpose(turn), width, height)
+    return ResizedImage(square if turn is None else square.transpose(turn), width, height)
 
 
 def _reduce(image: ImageFile.ImageFile, side: int) -> Box | None:
@@ -82,7 +84,7 @@ def _reduce(image: ImageFile.ImageFile, side: int) -> Box | None:
 
     The box is the picture's share of the pixels to come: the last ones may lie half outside of it.
     """
-    ample = side * AMPLE
+    ample = side * MIN_DRAFT_FACTOR
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < 2 * ample:
         return None
     answer = image.draft(None, (ample, ample))

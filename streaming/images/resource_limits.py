@@ -13,7 +13,7 @@ from pathlib import Path
 #: Of the processor's time, for one image: a thousand times what a photograph takes.
 MAX_CPU_SECONDS = 60.0
 #: Bytes that decoding may take beside what the pixels explain, and beside files that are read ahead.
-MEMORY_BESIDE = 128 * 2**20
+MEMORY_HEADROOM = 128 * 2**20
 
 _HELD = Path("/proc/self/statm")  # Linux; elsewhere memory has no bound but that of the pixels
 _VOLUNTEER = Path("/proc/self/oom_score_adj")
@@ -21,7 +21,7 @@ _VOLUNTEERS = "500"  # half of the memory, in the kernel's eyes
 
 
 @contextmanager
-def cpu_limited(seconds: float) -> Iterator[None]:
+def limit_cpu_time(seconds: float) -> Iterator[None]:
     """End this process by SIGPROF where the block takes more seconds of its processor time, all threads together.
 
     The signal is left to its default, which is not Python's to delay. To be used in a process that can be lost.
@@ -38,7 +38,7 @@ class HostOutOfMemory(MemoryError):
 
 
 @contextmanager
-def memory_limited(more: int) -> Iterator[None]:
+def limit_memory(more: int) -> Iterator[None]:
     """Let allocations fail, in all threads, that would add more bytes to what this process holds at the start.
 
     Raises

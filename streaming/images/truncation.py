@@ -12,7 +12,7 @@ _READ_PAST_THE_END = re.compile(
 )
 
 
-def was_cut_short(error: Exception, content: bytes) -> bool:
+def is_truncated(error: Exception, content: bytes) -> bool:
     """Whether a file stops before its end.
 
     Parameters

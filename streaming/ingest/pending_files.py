@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 
-from streaming.images.fetch import is_young
+from streaming.images.fetch import is_recently_modified
 from streaming.storage.interface import StoredFile
 
 
@@ -34,7 +34,7 @@ class PendingFiles:
     def add_recently_modified(self, files: Iterable[StoredFile]) -> None:
         """Add those of the files whose last modification is less than `settle` seconds ago."""
         for file in files:
-            if is_young(file, self._settle):
+            if is_recently_modified(file, self._settle):
                 self._due_at[file.path] = file.modified_ms / 1000 + self._settle
 
     def add_changing(self, paths: Collection[str]) -> None:

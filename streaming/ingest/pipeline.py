@@ -13,7 +13,7 @@ from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.partitions import start_workers
 from streaming.featurize.worker import Featurizer
 from streaming.images.decode import DecodeSettings
-from streaming.images.resource_limits import MEMORY_BESIDE
+from streaming.images.resource_limits import MEMORY_HEADROOM
 from streaming.ingest.run import StreamingRun
 from streaming.ingest.settings import BatchCallback, IngestSettings, IngestSummary
 from streaming.lake.image_index import ImageIndex
@@ -21,8 +21,8 @@ from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import acquire_lease
 from streaming.lease.holder import Lease
 from streaming.maintenance.finish_moves import finish_interrupted_moves
-from streaming.model.store import ensure_model, keep_precision, read_model
-from streaming.signals import stop_requested
+from streaming.model.store import ensure_model, read_model, resolve_precision
+from streaming.signals import stop_on_signals
 from streaming.sources.listing import Source
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
@@ -67,7 +67,7 @@ def ingest(
         target.check_format()
         with acquire_lease(target) as lease:
             batch = open_microbatch(images, settings, lease)
-            with stop_requested(stop_event) as event:
+            with stop_on_signals(stop_event) as event:
                 return StreamingRun(images, batch, settings, on_batch, lease).run(event)
 
 
@@ -81,7 +81,7 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
     """
     lake = lease.lake
     with translate_errors(lake.root):
-        precision = keep_precision(lake.models, settings.precision)
+        precision = resolve_precision(lake.models, settings.precision)
         engine = choose_engine(settings.engine, precision, settings.device)
         # If TensorFlow is needed, it is imported before Spark starts.
         model_info = ensure_model(lake.models, settings.weights, precision)
@@ -100,7 +100,7 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
                     divisor=model_info.divisor,
                     offset=model_info.offset,
                     max_pixels=settings.max_pixels,
-                    memory_beside=MEMORY_BESIDE + settings.one_by_one_above,
+                    memory_headroom=MEMORY_HEADROOM + settings.one_by_one_above,
                 ),
                 one_by_one_above=settings.one_by_one_above,
                 device=settings.device,

@@ -20,7 +20,7 @@ from streaming import __version__
 from streaming.lease.holder import Holder
 from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
 from streaming.storage.s3 import call_with_retries
-from streaming.storage.s3_client import s3_client, split
+from streaming.storage.s3_client import bucket_and_key, s3_client
 from streaming.storage.s3_errors import PRECONDITION_FAILED
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def release_commits(spark: SparkSession, lake: Lake) -> None:
 
 def _empty_commit(table: str, holder: Holder) -> int | None:
     """Append an empty commit to a table's log despite concurrent writers; return its version, None without a table."""
-    bucket, log_folder = split(f"{table}/_delta_log")
+    bucket, log_folder = bucket_and_key(f"{table}/_delta_log")
     client = s3_client()
 
     def put() -> int | None:

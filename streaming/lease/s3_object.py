@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from streaming.errors import LeaseError
 from streaming.lease.holder import Holder
 from streaming.storage.s3 import call_with_retries
-from streaming.storage.s3_client import LEASE_CONFIG, s3_client, split
+from streaming.storage.s3_client import LEASE_CONFIG, bucket_and_key, s3_client
 from streaming.storage.s3_errors import PRECONDITION_FAILED
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class LeaseObject:
 
     def __init__(self, lake: Lake) -> None:
         self.uri = f"{lake.root}/lease.json"
-        self._where = dict(zip(("Bucket", "Key"), split(self.uri), strict=True))
+        self._where = dict(zip(("Bucket", "Key"), bucket_and_key(self.uri), strict=True))
         self._client = s3_client(LEASE_CONFIG)
 
     def find(self) -> LeaseState | None:

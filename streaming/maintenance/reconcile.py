@@ -14,7 +14,7 @@ import numpy as np
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
 from streaming.images.decode import DecodeSettings
-from streaming.images.fetch import THREADS_S3, fetch
+from streaming.images.fetch import THREADS_S3, fetch_image
 from streaming.lake.image_index import Hashes, ImageIndex, hash_states
 from streaming.lake.layout import Lake
 from streaming.maintenance.forget import drop_rows
@@ -190,7 +190,7 @@ def _unchanged(lake: Lake, states: Hashes) -> Iterator[list[tuple[StoredFile, st
 
 def _hash(file: StoredFile, most: int) -> tuple[str, str]:
     """The hash of a file's bytes, or why it has none; neither where it has gone or changed meanwhile."""
-    fetched = fetch(file, most)
+    fetched = fetch_image(file, most)
     if fetched.outcome is Outcome.FEATURES:
         return hashlib.sha256(fetched.content).hexdigest(), ""
     why = fetched.outcome in (Outcome.UNREAD, Outcome.QUARANTINE)

@@ -27,27 +27,27 @@ class Tolerance:
 
     Attributes
     ----------
-    difference : float, optional
+    max_difference : float, optional
         Greatest absolute difference of any feature of any image.
-    cosine : float, optional
+    min_cosine : float, optional
         Least cosine similarity of an image's vector with Keras's.
-    neighbours : float, optional
+    max_accuracy_loss : float, optional
         Greatest loss of the share of images whose nearest neighbour has their label.
     """
 
-    difference: float | None = None
-    cosine: float | None = None
-    neighbours: float | None = None
+    max_difference: float | None = None
+    min_cosine: float | None = None
+    max_accuracy_loss: float | None = None
 
 
 #: Ways of one precision share a model id, so all of float32 have one bound: their rows may meet in one table.
 #: The first way of a device and a precision is the default.
 TOLERANCES: Mapping[Backend, Tolerance] = {
-    Backend("onnxruntime", "cpu", "float32"): Tolerance(difference=1e-4),
-    Backend("onnxruntime", "cuda", "float32"): Tolerance(difference=1e-4),
-    Backend("openvino", "cpu", "float32"): Tolerance(difference=1e-4),
-    Backend("openvino", "cpu", "bfloat16"): Tolerance(cosine=0.999, neighbours=0.01),
-    Backend("tensorflow", "cpu", "float32"): Tolerance(difference=1e-4),
+    Backend("onnxruntime", "cpu", "float32"): Tolerance(max_difference=1e-4),
+    Backend("onnxruntime", "cuda", "float32"): Tolerance(max_difference=1e-4),
+    Backend("openvino", "cpu", "float32"): Tolerance(max_difference=1e-4),
+    Backend("openvino", "cpu", "bfloat16"): Tolerance(min_cosine=0.999, max_accuracy_loss=0.01),
+    Backend("tensorflow", "cpu", "float32"): Tolerance(max_difference=1e-4),
 }
 
 ENGINES = tuple(dict.fromkeys(way.engine for way in TOLERANCES))

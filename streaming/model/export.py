@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from streaming.errors import UsageError
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.backends import PRECISIONS
-from streaming.model.keras import Converted, convert, fetch_imagenet
+from streaming.model.keras import ConvertedModel, convert, fetch_imagenet
 from streaming.model.metadata import ModelInfo, make_model_id
 from streaming.model.mobilenet_v2 import ARCHITECTURE, INPUT_SIZE, LAYER, WIDTH
 from streaming.model.weights import IMAGENET, Weights, cached_imagenet, read_weights
@@ -53,7 +53,7 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dic
     if weights == IMAGENET and not cached_imagenet().exists():
         fetch_imagenet()
     found = read_weights(weights)
-    _log.info("exporting %s with the weights %s", ARCHITECTURE, found.word)
+    _log.info("exporting %s with the weights %s", ARCHITECTURE, found.name)
     converted = convert(found.tensors)
     extractor = _describe(found, precision, converted)
     files = {
@@ -64,11 +64,11 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dic
     return extractor, files
 
 
-def _describe(weights: Weights, precision: str, converted: Converted) -> ModelInfo:
+def _describe(weights: Weights, precision: str, converted: ConvertedModel) -> ModelInfo:
     return ModelInfo(
         model_id=make_model_id(weights.sha256, INPUT_SIZE, LAYER, DECODER_REVISION, precision),
         architecture=ARCHITECTURE,
-        weights=weights.word,
+        weights=weights.name,
         weights_sha256=weights.sha256,
         layer=LAYER,
         width=WIDTH,

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConvertedModel:
     """A network in two formats, and the versions of the programs that wrote them.
 
     Attributes
@@ -72,7 +72,7 @@ def fetch_imagenet() -> None:
         keras.utils.get_file(origin=address, file_hash=IMAGENET_SHA256, cache_subdir="models")
 
 
-def convert(tensors: Tensors) -> Converted:
+def convert(tensors: Tensors) -> ConvertedModel:
     """Write MobileNetV2, up to its global average pool, as ONNX and as Keras weights; about 8 s.
 
     Batch norms become multiplications and additions, which the engine folds into the convolutions
@@ -99,7 +99,7 @@ def convert(tensors: Tensors) -> Converted:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.weights.h5")
         network.save_weights(file)
-        return Converted(
+        return ConvertedModel(
             proto.SerializeToString(), file.read_bytes(), versions | {"opset": str(OPSET)}
         )
 

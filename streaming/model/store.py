@@ -55,7 +55,7 @@ def find_model(models_uri: str) -> ModelInfo | None:
     return found
 
 
-def keep_precision(models_uri: str, asked: str | None) -> str:
+def resolve_precision(models_uri: str, asked: str | None) -> str:
     """The precision that a lake has, or is to have.
 
     Parameters
@@ -92,7 +92,7 @@ def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIO
         ``imagenet``, ``random``, a path or a URI. None: whatever the lake has, or else
         ``imagenet``.
     precision : str
-        Of a model that is made, see `keep_precision`.
+        Of a model that is made, see `resolve_precision`.
 
     Raises
     ------

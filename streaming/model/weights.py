@@ -33,7 +33,7 @@ class Weights:
 
     Attributes
     ----------
-    word : str
+    name : str
         ``imagenet``, ``random``, or the file's name.
     sha256 : str
         SHA-256 of the file, or of the tensors' bytes for ``random``.
@@ -41,7 +41,7 @@ class Weights:
         Layer name to its float32 tensors.
     """
 
-    word: str
+    name: str
     sha256: str
     tensors: Tensors
 

@@ -155,7 +155,7 @@ class Source:
         )
 
 
-def label_of(path: str) -> str:
+def label_from_path(path: str) -> str:
     """Name of the folder that an image lies in."""
     return path.rsplit("/", 2)[-2]
 

@@ -55,11 +55,11 @@ def _put_object(path: str, content: bytes) -> bool:
     from botocore.exceptions import ClientError
 
     from streaming.storage.s3 import call_with_retries
-    from streaming.storage.s3_client import s3_client, split
+    from streaming.storage.s3_client import bucket_and_key, s3_client
     from streaming.storage.s3_errors import PRECONDITION_FAILED
 
     client = s3_client()
-    location = dict(zip(("Bucket", "Key"), split(path), strict=True))
+    location = dict(zip(("Bucket", "Key"), bucket_and_key(path), strict=True))
 
     def put() -> bool:
         try:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from streaming.errors import ExternalError
 from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.retry import retry_transient
-from streaming.storage.s3_client import FAIL_FAST, s3_client, split
+from streaming.storage.s3_client import FAIL_FAST, bucket_and_key, s3_client
 from streaming.storage.s3_errors import is_busy, translate_s3_errors
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class S3Storage:
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
-        bucket, key = split(prefix)
+        bucket, key = bucket_and_key(prefix)
         wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
             page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**wanted))
@@ -37,20 +37,20 @@ class S3Storage:
 
     def stat(self, path: str) -> StoredFile:
         """Return the length and modification time of one object."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         found = call_with_retries(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
         return _stored(path, found, found["ContentLength"])
 
     def exists(self, path: str) -> bool:
         """Return whether the listing contains exactly this key."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         wanted = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
         page = call_with_retries(path, lambda: self._client.list_objects_v2(**wanted))
         return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
     def check_readable(self, path: str) -> None:
         """Request an object without reading its content."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         call_with_retries(
             path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close()
         )
@@ -61,14 +61,14 @@ class S3Storage:
 
     def read_once(self, path: str) -> bytes:
         """Return the content of one object, without retries beyond those of boto3."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         with translate_s3_errors(path):
             content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
         return content
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Return the bytes of one object from `start` up to, not including, `stop`."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
         content: bytes = call_with_retries(
             path, lambda: self._client.get_object(**wanted)["Body"].read()
@@ -77,14 +77,14 @@ class S3Storage:
 
     def write(self, path: str, content: bytes) -> None:
         """Put an object."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         call_with_retries(
             path, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=content)
         )
 
     def upload(self, local: Path, path: str) -> None:
         """Upload a local file, as a multipart upload if it is large."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
 
         def send() -> None:
             with local.open("rb") as content:
@@ -95,7 +95,7 @@ class S3Storage:
 
     def delete(self, path: str) -> None:
         """Delete one object if it exists."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         call_with_retries(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
     def delete_tree(self, prefix: str) -> None:
@@ -112,9 +112,9 @@ class S3Storage:
 
     def copy(self, path: str, to: str) -> None:
         """Copy one object within S3."""
-        bucket, key = split(path)
+        bucket, key = bucket_and_key(path)
         call_with_retries(
-            path, lambda: self._client.copy({"Bucket": bucket, "Key": key}, *split(to))
+            path, lambda: self._client.copy({"Bucket": bucket, "Key": key}, *bucket_and_key(to))
         )
 
 
@@ -146,7 +146,7 @@ def check_access(uri: str) -> None:
     FileNotFoundError, PermissionError
         When the bucket does not exist, or listing it is denied.
     """
-    bucket, key = split(uri)
+    bucket, key = bucket_and_key(uri)
     wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", "MaxKeys": 1}
     try:
         with translate_s3_errors(uri):

@@ -92,7 +92,7 @@ def delta_rs_options() -> dict[str, str]:
     return options
 
 
-def split(uri: str) -> tuple[str, str]:
+def bucket_and_key(uri: str) -> tuple[str, str]:
     """Return the bucket and key of a normalized ``s3a://`` URI."""
     bucket, _, key = uri.removeprefix("s3a://").partition("/")
     return bucket, key

@@ -20,17 +20,17 @@ import collections, json, sys
 from pathlib import Path
 from support.mutated_images import mutants
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
-from streaming.images.resource_limits import MEMORY_BESIDE, cpu_limited
+from streaming.images.resource_limits import MEMORY_HEADROOM, limit_cpu_time
 
 def peak():
     status = Path("/proc/self/status")
     return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024 if status.exists() else 0
 
-settings = DecodeSettings(max_pixels=10_000_000, memory_beside=MEMORY_BESIDE)
+settings = DecodeSettings(max_pixels=10_000_000, memory_headroom=MEMORY_HEADROOM)
 seen, before = collections.Counter(), peak()
 for name, content in mutants(int(sys.argv[1]), {COUNT}):
     print(name, file=sys.stderr, flush=True)
-    with cpu_limited(20):
+    with limit_cpu_time(20):
         try:
             pixels = decode(content, settings).pixels
             assert pixels.shape == (224, 224, 3) and abs(pixels).max() <= 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streaming.signals import defer_signals, stop_requested
+from streaming.signals import defer_signals, stop_on_signals
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,7 +28,7 @@ def heard() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_sets_the_flag_and_nothing_else(number: signal.Signals, heard: list[int]) -> None:
-    with stop_requested() as stop:
+    with stop_on_signals() as stop:
         assert not stop.is_set()
         signal.raise_signal(number)
         assert stop.is_set()
@@ -37,7 +37,7 @@ def test_a_signal_sets_the_flag_and_nothing_else(number: signal.Signals, heard: 
 
 def test_the_flag_may_be_the_callers(heard: list[int]) -> None:
     mine = threading.Event()
-    with stop_requested(mine) as stop:
+    with stop_on_signals(mine) as stop:
         assert stop is mine
         signal.raise_signal(signal.SIGINT)
     assert mine.is_set()
@@ -83,7 +83,7 @@ def test_other_threads_take_no_signals_and_need_none() -> None:
     entered = []
 
     def work() -> None:
-        with stop_requested() as stop, defer_signals():
+        with stop_on_signals() as stop, defer_signals():
             entered.append(stop)
 
     thread = threading.Thread(target=work)

@@ -26,7 +26,7 @@ def create_user(name: str, actions: list[str], buckets: list[str]) -> dict[str, 
 
 
 @contextmanager
-def everyone_is_asked(endpoint: str) -> Iterator[None]:
+def enforce_iam(endpoint: str) -> Iterator[None]:
     """While the block runs, a request needs a known key, a good signature and a policy that allows it."""
     _free_calls(endpoint, "0")
     try:

@@ -63,7 +63,7 @@ def features(way: Backend, weights: str, files: list[Path]) -> NDArray[np.float3
     return np.concatenate([run(np.stack([pixels(f) for f in batch])) for batch in batches])
 
 
-def neighbours_score(found: NDArray[np.float32], files: list[Path]) -> float:
+def nearest_neighbor_accuracy(found: NDArray[np.float32], files: list[Path]) -> float:
     """Share of the rotated images (``r_…``) whose nearest image of the plain series, by cosine, has their label."""
     labels = np.array([file.parent.name for file in files])
     rotated = np.array([file.name.startswith("r_") for file in files])

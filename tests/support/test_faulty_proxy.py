@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import boto3
 import pytest
 
-from streaming.images.fetch import fetch, prefetch_images
+from streaming.images.fetch import fetch_image, prefetch_images
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from streaming.storage.range_reader import open_ranges
@@ -117,7 +117,7 @@ def test_where_all_bodies_are_cut_nothing_is_taken_for_an_image(
 ) -> None:
     through(1.0, kinds=["cut"], only=lambda method, path: method == "GET" and ".jpg" in path)
     path = min(objects)
-    fetched = fetch(StoredFile(path, 1000, 0), 10_000, retry_timeout=1)
+    fetched = fetch_image(StoredFile(path, 1000, 0), 10_000, retry_timeout=1)
     assert (fetched.outcome, fetched.content) == (Outcome.UNREAD, b"")
 
 
@@ -133,4 +133,4 @@ def test_an_object_that_vanishes_before_it_is_read_is_gone(
 
     direct = boto3.client("s3")
     through(0.0, before=remove)
-    assert fetch(StoredFile(path, 1000, 0), 10_000).outcome is Outcome.DELETED
+    assert fetch_image(StoredFile(path, 1000, 0), 10_000).outcome is Outcome.DELETED

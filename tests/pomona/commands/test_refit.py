@@ -20,7 +20,7 @@ from pomona.output.durations import parse_duration
 from streaming.errors import ExternalError, LakeError, SnapshotError, UsageError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
-from streaming.signals import stop_requested
+from streaming.signals import stop_on_signals
 
 
 def made(**changes: object) -> RefitRow:
@@ -206,7 +206,7 @@ def test_too_few_rows_and_faults_that_pass_are_told_and_tried_again(
 
 
 def test_what_no_waiting_mends_ends_it(schedule: Callable[..., list[float]]) -> None:
-    with stop_requested(), pytest.raises(LakeError, match="gone"):
+    with stop_on_signals(), pytest.raises(LakeError, match="gone"):
         schedule(LakeError("gone"))
 
 

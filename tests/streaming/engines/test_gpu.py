@@ -45,13 +45,13 @@ def install(monkeypatch: pytest.MonkeyPatch, driver: Driver | None) -> None:
 
 def test_gpus_are_counted_and_their_memory_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Driver())
-    assert (gpu.count(), gpu.free_bytes(1)) == (2, 3 * 2**30)
+    assert (gpu.device_count(), gpu.free_memory(1)) == (2, 3 * 2**30)
 
 
 @pytest.mark.parametrize("fault", ["", "cuInit", "cuDeviceGetCount"])
 def test_a_machine_without_one_has_none(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     install(monkeypatch, Driver(fault=fault) if fault else None)
-    assert gpu.count() == 0
+    assert gpu.device_count() == 0
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_machine_without_one_has_none(monkeypatch: pytest.MonkeyPatch, fault: 
 )
 def test_memory_that_is_not_told_is_unknown(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     install(monkeypatch, Driver(fault=fault))
-    assert gpu.free_bytes(0) is None
+    assert gpu.free_memory(0) is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_call_takes_half_of_the_free_memory_up_to_a_bound(
     gigabytes: float | None, images: int
 ) -> None:
     free = None if gigabytes is None else int(gigabytes * 2**30)
-    assert gpu.images_a_call(free) == images
+    assert gpu.batch_size(free) == images
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_a_task_takes_the_gpu_that_spark_gave_it_or_one_in_turn(
     resources = {"gpu": SimpleNamespace(addresses=given)} if given else {}
     task = SimpleNamespace(resources=lambda: resources, partitionId=lambda: partition)
     monkeypatch.setattr(pyspark, "TaskContext", SimpleNamespace(get=lambda: task))
-    monkeypatch.setattr(gpu, "count", lambda: 2)
-    assert gpu.assigned() == expected
+    monkeypatch.setattr(gpu, "device_count", lambda: 2)
+    assert gpu.assigned_device() == expected
 
 
 def test_outside_of_a_task_it_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     import pyspark
 
     monkeypatch.setattr(pyspark, "TaskContext", SimpleNamespace(get=lambda: None))
-    assert gpu.assigned() == 0
+    assert gpu.assigned_device() == 0

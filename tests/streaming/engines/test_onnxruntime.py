@@ -21,7 +21,7 @@ from support.real_model import exported
 
 def pretend(monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(gpu, "count", lambda: gpus)
+    monkeypatch.setattr(gpu, "device_count", lambda: gpus)
     monkeypatch.setattr("platform.node", lambda: "worker-7")
 
 

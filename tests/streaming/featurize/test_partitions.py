@@ -43,7 +43,7 @@ def spark(master: str, cores: int = 8, **settings: str) -> Any:
 def test_one_task_per_core_or_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, master: str, gpus: int, tasks: int
 ) -> None:
-    monkeypatch.setattr(gpu, "count", lambda: gpus)
+    monkeypatch.setattr(gpu, "device_count", lambda: gpus)
     assert max_concurrent_tasks(spark(master, **CLUSTER), featurizer(device)) == tasks
 
 
@@ -67,7 +67,7 @@ def test_cluster_without_gpu_setting_is_rejected_with_remedy() -> None:
 def test_partition_count_by_device_and_images(
     monkeypatch: pytest.MonkeyPatch, device: str, count: int, shares: int
 ) -> None:
-    monkeypatch.setattr(gpu, "count", lambda: 2)
+    monkeypatch.setattr(gpu, "device_count", lambda: 2)
     unused: Any = None
     batch = MicroBatch(spark("local[8]"), unused, featurizer(device), unused, {})
     assert batch._partition_count(count) == shares

@@ -58,6 +58,6 @@ def test_engine_is_created_for_assigned_gpu(
     monkeypatch.setattr(worker, "_engines", {})
     monkeypatch.setattr(worker, "create_engine", lambda *words, gpu: made.append(gpu) or words)
     for assigned in (1, 0, 1):
-        monkeypatch.setattr(gpu, "assigned", lambda number=assigned: number)
+        monkeypatch.setattr(gpu, "assigned_device", lambda number=assigned: number)
         list(featurizer("cuda").load([]))
     assert made == [1, 0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streaming.images import fetch as module
-from streaming.images.fetch import SHORT_RETRY_TIMEOUT, Fetched, fetch, prefetch_images
+from streaming.images.fetch import SHORT_RETRY_TIMEOUT, FetchedImage, fetch_image, prefetch_images
 from streaming.outcomes import Outcome, Reason
 from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.local import LocalStorage
@@ -65,14 +65,14 @@ def use(monkeypatch: pytest.MonkeyPatch, storage: LocalStorage) -> None:
 
 
 def test_the_bytes_come_with_the_file_they_belong_to(image: StoredFile) -> None:
-    assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345")
+    assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345")
 
 
 def test_a_fault_that_passes_leaves_no_trace_but_a_count(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 4))
-    assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345", retries=4)
+    assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345", retries=4)
     assert len(clock.waits) == 4
 
 
@@ -80,7 +80,7 @@ def test_a_fault_that_stays_is_no_verdict_on_the_image(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 1000))
-    fetched = fetch(image, LIMIT, retry_timeout=60)
+    fetched = fetch_image(image, LIMIT, retry_timeout=60)
     assert (fetched.outcome, fetched.reason) == (Outcome.UNREAD, None)
     assert "Slow Down" in fetched.detail
     assert sum(clock.waits) <= 60
@@ -90,9 +90,9 @@ def test_fewer_bytes_than_listed_of_an_unchanged_file_are_asked_for_again(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     use(monkeypatch, Faulty(cut=2))
-    assert fetch(image, LIMIT) == Fetched(image, Outcome.FEATURES, b"12345", retries=2)
+    assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345", retries=2)
     use(monkeypatch, Faulty(cut=1000))
-    fetched = fetch(image, LIMIT, retry_timeout=60)
+    fetched = fetch_image(image, LIMIT, retry_timeout=60)
     assert fetched.outcome is Outcome.UNREAD
     assert "only 2 of 5 bytes" in fetched.detail
 
@@ -121,7 +121,7 @@ def test_a_file_deleted_since_the_listing_is_gone_and_not_asked_for_twice(
     tmp_path: Path, clock: Clock
 ) -> None:
     listed = StoredFile(f"file:{tmp_path}/a.jpg", 5, 0)
-    assert fetch(listed, LIMIT) == Fetched(listed, Outcome.DELETED)
+    assert fetch_image(listed, LIMIT) == FetchedImage(listed, Outcome.DELETED)
     assert clock.waits == []
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_may_not_be_read_goes_to_quarantine_with_the_cause(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, Faulty([PermissionError("s3a://fruits/a.jpg: access denied")]))
-    fetched = fetch(image, LIMIT)
+    fetched = fetch_image(image, LIMIT)
     assert (fetched.outcome, fetched.reason) == (Outcome.QUARANTINE, Reason.ACCESS_DENIED)
     assert "access denied" in fetched.detail
 
@@ -138,17 +138,17 @@ def test_a_file_that_may_not_be_read_goes_to_quarantine_with_the_cause(
 def test_a_file_of_another_size_than_listed_is_being_written(
     image: StoredFile, listed: int
 ) -> None:
-    fetched = fetch(StoredFile(image.path, listed, image.modified_ms), LIMIT)
+    fetched = fetch_image(StoredFile(image.path, listed, image.modified_ms), LIMIT)
     assert (fetched.outcome, fetched.content) == (Outcome.CHANGING, b"")
 
 
 def test_an_empty_file_is_handed_on_for_the_decoder_to_judge(tmp_path: Path) -> None:
-    assert fetch(written(tmp_path / "a.jpg", b""), LIMIT).outcome is Outcome.FEATURES
+    assert fetch_image(written(tmp_path / "a.jpg", b""), LIMIT).outcome is Outcome.FEATURES
 
 
 def test_a_file_above_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Faulty([AssertionError("it was read")]))
-    fetched = fetch(StoredFile("file:/x/a.jpg", 1_234_567, 0), LIMIT)
+    fetched = fetch_image(StoredFile("file:/x/a.jpg", 1_234_567, 0), LIMIT)
     assert (fetched.outcome, fetched.reason) == (Outcome.QUARANTINE, Reason.TOO_MANY_BYTES)
     assert "1,234,567" in fetched.detail
     assert "1,000" in fetched.detail

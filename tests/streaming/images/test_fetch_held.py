@@ -12,7 +12,7 @@ import pytest
 from streaming.featurize import worker as featurize
 from streaming.images import fetch as module
 from streaming.images.decode import DecodeSettings
-from streaming.images.fetch import Fetched, prefetch_images
+from streaming.images.fetch import FetchedImage, prefetch_images
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 from support.image_files import photo, saved
@@ -99,7 +99,7 @@ def test_a_longer_object_is_held_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_too_long_to_be_read_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     held = objects(10, LIMIT + 1, 10)
     monkeypatch.setattr(module, "open_storage", lambda uri: held)
-    ahead = cast(Generator[Fetched, None, None], prefetch_images(held.files(), LIMIT, BUDGET))
+    ahead = cast(Generator[FetchedImage, None, None], prefetch_images(held.files(), LIMIT, BUDGET))
     next(ahead)
     ahead.close()  # it waits for what it has asked for
     assert held.beside.keys() == {"s3a://fruits/0.jpg", "s3a://fruits/2.jpg"}

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageOps
 from sklearn.datasets import load_sample_images
 
 from streaming.images.decode import DecodeSettings, decode
-from streaming.images.resize import AMPLE, to_square
+from streaming.images.resize import MIN_DRAFT_FACTOR, resize_to_square
 from streaming.model.backends import Backend
 from streaming.outcomes import Reason
 from support import real_model
@@ -26,7 +26,7 @@ from support.image_files import photo, reason_of, saved
 SIDE = 96  # in place of 224: a fifth of the pixels
 RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)
 SMALL = DecodeSettings(16, divisor=1.0, offset=0.0)
-LEAST = 2 * AMPLE * SIDE  # the least side of what is reduced
+LEAST = 2 * MIN_DRAFT_FACTOR * SIDE  # the least side of what is reduced
 PHOTOS = ["china", "flower"]
 KINDS: dict[str, dict[str, object]] = {
     "4:4:4": {"subsampling": 0},
@@ -65,7 +65,7 @@ def difference(content: bytes, settings: DecodeSettings = RAW) -> npt.NDArray[np
 def loaded(content: bytes, side: int) -> tuple[int, int]:
     """The size at which the file is decoded."""
     image = Image.open(io.BytesIO(content))
-    to_square(image, side)
+    resize_to_square(image, side)
     return image.size
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streaming.images.decode import DecodeSettings
-from streaming.images.resource_limits import MEMORY_BESIDE, cpu_limited, describe_exit
+from streaming.images.resource_limits import MEMORY_HEADROOM, describe_exit, limit_cpu_time
 from streaming.outcomes import Reason
 from support.image_files import claiming, reason_of, tile_bomb
 
@@ -33,13 +33,13 @@ def run(program: str) -> tuple[int, str]:
 
 
 def test_a_loop_in_c_that_hears_no_python_signal_is_ended() -> None:
-    hang = "with cpu_limited(0.2): sum(range(10**12))"
+    hang = "with limit_cpu_time(0.2): sum(range(10**12))"
     assert run(hang) == (-signal.SIGPROF, "")
     assert "more than 0.2 s" in describe_exit(-signal.SIGPROF, 0.2)
 
 
 def test_what_keeps_within_the_limit_goes_on_without_one() -> None:
-    with cpu_limited(50.0):
+    with limit_cpu_time(50.0):
         assert signal.getitimer(signal.ITIMER_PROF)[0] > 40
     assert signal.getitimer(signal.ITIMER_PROF)[0] == 0
 
@@ -52,7 +52,7 @@ def test_each_end_has_its_words() -> None:
 
 ASK = """
 try:
-    with memory_limited(64 << 20):
+    with limit_memory(64 << 20):
         bytearray(256 << 20)
 except MemoryError as error:
     print(type(error).__name__)
@@ -61,7 +61,7 @@ except MemoryError as error:
 
 @LINUX
 def test_memory_beyond_the_limit_is_refused_and_can_be_had_after_it() -> None:
-    fits = "with memory_limited(64 << 20): bytearray(32 << 20)\n"
+    fits = "with limit_memory(64 << 20): bytearray(32 << 20)\n"
     assert run(ASK + fits + "print(len(bytearray(256 << 20)))") == (
         0,
         f"MemoryError\n{256 << 20}\n",
@@ -84,7 +84,7 @@ def test_a_worker_offers_itself_where_memory_runs_out() -> None:
 @LINUX
 @pytest.mark.slow
 def test_content_that_takes_more_memory_than_its_pixels_explain_is_corrupt() -> None:
-    bounded = DecodeSettings(memory_beside=MEMORY_BESIDE)
+    bounded = DecodeSettings(memory_headroom=MEMORY_HEADROOM)
     assert reason_of(tile_bomb(512), bounded) is None
     assert reason_of(tile_bomb(9216), bounded) is Reason.CORRUPT
     assert reason_of(claiming(9000, 9000), bounded) is Reason.TRUNCATED

@@ -25,7 +25,7 @@ from streaming.maintenance.reconcile import compare, mend
 from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
-from support.moto_users import create_user, everyone_is_asked
+from support.moto_users import create_user, enforce_iam
 from support.operation_context import open_context, take_all
 from support.table_rows import add_features
 
@@ -148,7 +148,7 @@ def test_objects_that_may_not_be_looked_for_are_not_gone(
     seen = ListingSnapshot()
     list(seen.watch(images[:2]))
     user = create_user(f"blind-{bucket}", ["s3:GetObject"], [bucket])
-    with everyone_is_asked(aws["AWS_ENDPOINT_URL"]), monkeypatch.context() as patch:
+    with enforce_iam(aws["AWS_ENDPOINT_URL"]), monkeypatch.context() as patch:
         for name, value in user.items():
             patch.setenv(name, value)
         blind = S3Storage()

@@ -15,14 +15,14 @@ from streaming.model.backends import (
 
 
 def test_all_that_share_a_model_id_have_the_bound_of_the_design() -> None:
-    assert {TOLERANCES[way].difference for way in supported_backends(None, None, "float32")} == {
-        1e-4
-    }
+    assert {
+        TOLERANCES[way].max_difference for way in supported_backends(None, None, "float32")
+    } == {1e-4}
 
 
 def test_half_the_bits_are_held_to_direction_and_neighbours() -> None:
     (way,) = supported_backends(None, None, "bfloat16")
-    assert (TOLERANCES[way].cosine, TOLERANCES[way].neighbours) == (0.999, 0.01)
+    assert (TOLERANCES[way].min_cosine, TOLERANCES[way].max_accuracy_loss) == (0.999, 0.01)
 
 
 def test_the_words_are_those_of_the_table_and_the_first_are_the_defaults() -> None:
@@ -46,5 +46,5 @@ def test_the_documents_tell_of_every_way_and_its_bound() -> None:
     told = {Backend(*(cell.strip("| `") for cell in cells[:3])): cells[3] for cells in table[2:]}
     assert set(told) == set(TOLERANCES)
     for way, bound in TOLERANCES.items():
-        for number in (bound.difference, bound.cosine, bound.neighbours):
+        for number in (bound.max_difference, bound.min_cosine, bound.max_accuracy_loss):
             assert number is None or f"{number:f}".rstrip("0") in told[way]

@@ -75,7 +75,7 @@ def test_features_are_those_of_keras_with_the_same_file(shared: Path, way: Backe
     expected = network.predict(np.stack([pixels(file) for file in files]), verbose=0)
     found = features(way, str(weights_file(shared)), files)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCES[way].difference)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCES[way].max_difference)
 
 
 @pytest.mark.slow

@@ -14,10 +14,10 @@ import pytest
 from streaming.errors import LakeError, ModelError
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.backends import PRECISIONS
-from streaming.model.keras import Converted
+from streaming.model.keras import ConvertedModel
 from streaming.model.metadata import ModelInfo, make_model_id
 from streaming.model.mobilenet_v2 import LAYER, random_tensors, tensors_sha256
-from streaming.model.store import ensure_model, find_model, keep_precision, read_model
+from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.model.weights import IMAGENET_FILE
 from streaming.storage.local import LocalStorage
 from support.real_model import exported, weights_file
@@ -144,19 +144,19 @@ def test_imagenet_is_compared_by_hash_where_keras_has_it_and_by_name_where_not(
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_lake_keeps_its_precision(models: str, precision: str) -> None:
     stored(models, "a.h5", "1" * 64, precision)
-    assert keep_precision(models, None) == precision
-    assert keep_precision(models, precision) == precision
+    assert resolve_precision(models, None) == precision
+    assert resolve_precision(models, precision) == precision
 
 
 def test_a_new_lake_gets_what_is_asked_for_and_float32_otherwise(models: str) -> None:
-    assert keep_precision(models, None) == "float32"
-    assert keep_precision(models, "bfloat16") == "bfloat16"
+    assert resolve_precision(models, None) == "float32"
+    assert resolve_precision(models, "bfloat16") == "bfloat16"
 
 
 def test_another_precision_is_refused_with_both_and_the_remedy(models: str) -> None:
     extractor = stored(models, "a.h5", "1" * 64)
     with pytest.raises(LakeError) as caught:
-        keep_precision(models, "bfloat16")
+        resolve_precision(models, "bfloat16")
     line = str(caught.value)
     assert f"its model {extractor.model_id} computes in float32, not bfloat16; " in line
     assert line.endswith("leave out --precision to keep it, or start a new lake")
@@ -166,12 +166,12 @@ def test_another_precision_is_refused_with_both_and_the_remedy(models: str) -> N
 def test_the_id_of_a_new_model_ends_with_its_precision(
     models: str, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    converted = Converted(ONNX, KERAS, {})
+    converted = ConvertedModel(ONNX, KERAS, {})
     monkeypatch.setattr("streaming.model.export.convert", lambda tensors: converted)
     made = ensure_model(models, "random", precision)
     assert made.model_id.endswith(f"-{precision}")
     assert find_model(models) == made
-    assert keep_precision(models, None) == precision
+    assert resolve_precision(models, None) == precision
 
 
 def test_each_engine_gets_its_file(models: str) -> None:

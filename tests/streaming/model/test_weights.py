@@ -47,7 +47,7 @@ def _edited(file: Path, name: str, value: object) -> bytes:
 
 def test_a_file_is_known_by_its_name_and_its_hash(shared: Path) -> None:
     weights = read_weights(str(weights_file(shared)))
-    assert (weights.word, weights.sha256) == (IMAGENET_FILE, README_SHA)
+    assert (weights.name, weights.sha256) == (IMAGENET_FILE, README_SHA)
 
 
 def test_tensors_are_those_of_the_file(shared: Path) -> None:
@@ -64,13 +64,13 @@ def test_tensors_are_those_of_the_file(shared: Path) -> None:
 
 def test_random_needs_no_file() -> None:
     weights = read_weights("random")
-    assert (weights.word, weights.sha256) == ("random", tensors_sha256(random_tensors()))
+    assert (weights.name, weights.sha256) == ("random", tensors_sha256(random_tensors()))
 
 
 def test_imagenet_is_read_from_the_cache_of_keras(shared: Path, keras_home: Path) -> None:
     shutil.copy(weights_file(shared), keras_home)
     assert cached_imagenet() == keras_home / IMAGENET_FILE
-    assert (read_weights("imagenet").word, weights_sha256("imagenet")) == ("imagenet", README_SHA)
+    assert (read_weights("imagenet").name, weights_sha256("imagenet")) == ("imagenet", README_SHA)
 
 
 def test_imagenet_that_was_not_fetched_is_said_so(keras_home: Path) -> None:

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from streaming.errors import SourceError
 from streaming.images.decode import IMAGE_SUFFIXES
-from streaming.sources.listing import Source, label_of
+from streaming.sources.listing import Source, label_from_path
 from streaming.storage.interface import StoredFile
 
 ODD_NAMES = (
@@ -88,9 +88,9 @@ def test_only_names_below_the_root_hide(tmp_path: Path) -> None:
 
 
 def test_the_label_is_the_folder_that_an_image_lies_in() -> None:
-    assert label_of("s3a://bucket/fruits/Apple Red 1/r_12.jpg") == "Apple Red 1"
-    assert label_of("file:/data/100% ripe/a.jpg") == "100% ripe"
-    assert label_of("s3a://bucket/a.jpg") == "bucket"
+    assert label_from_path("s3a://bucket/fruits/Apple Red 1/r_12.jpg") == "Apple Red 1"
+    assert label_from_path("file:/data/100% ripe/a.jpg") == "100% ripe"
+    assert label_from_path("s3a://bucket/a.jpg") == "bucket"
 
 
 def test_a_source_that_is_not_there_or_a_file_is_refused_with_the_remedy(tmp_path: Path) -> None:

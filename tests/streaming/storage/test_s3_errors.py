@@ -20,7 +20,7 @@ from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import TransientError
 from streaming.storage.s3 import S3Storage, check_access
-from support.moto_users import create_user, everyone_is_asked
+from support.moto_users import create_user, enforce_iam
 
 pytestmark = pytest.mark.s3
 
@@ -33,7 +33,7 @@ def reader(aws: dict[str, str], bucket: str) -> Iterator[dict[str, str]]:
         Bucket=f"private-{bucket}",
         CreateBucketConfiguration={"LocationConstraint": aws["AWS_REGION"]},
     )
-    with everyone_is_asked(aws["AWS_ENDPOINT_URL"]):
+    with enforce_iam(aws["AWS_ENDPOINT_URL"]):
         yield user
 
 

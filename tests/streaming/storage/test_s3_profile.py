@@ -15,7 +15,7 @@ import pytest
 from streaming.cache_dir import cache_folder
 from streaming.spark.jars import jar_files
 from support.lakes import jpeg
-from support.moto_users import create_user, everyone_is_asked
+from support.moto_users import create_user, enforce_iam
 
 pytestmark = pytest.mark.end_to_end
 
@@ -73,7 +73,7 @@ def test_a_profile_alone_is_enough_and_no_secret_leaves_it(
     for file in (file for file in random_model.rglob("*") if file.is_file()):
         s3.upload_file(str(file), bucket, f"lake/models/{file.relative_to(random_model)}")
     command = [sys.executable, "-c", RUN, f"s3://{bucket}/fruits", f"s3://{bucket}/lake"]
-    with everyone_is_asked(aws["AWS_ENDPOINT_URL"]):
+    with enforce_iam(aws["AWS_ENDPOINT_URL"]):
         done = subprocess.run(
             command, env=only_a_profile, capture_output=True, text=True, check=False, timeout=300
         )
