@@ -35,7 +35,7 @@ from streaming.delta.tables import create_table
 from streaming.delta.writer import prepare_commit
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
-from streaming.lake.versions import Pinned, resolve
+from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, normalize
@@ -102,21 +102,21 @@ def refit(lake: str, options: RefitOptions | None = None) -> RefitRow:
     at.validate()
     with translate_errors():
         # A mistake is told before Spark starts.
-        version = resolve(at, options.as_of) if options.as_of is not None else None
+        version = resolve_version(at, options.as_of) if options.as_of is not None else None
         spark = start_session(s3=is_s3(at.root))
         made = _refit(spark, at, options, version)
-        return replace(made, as_of=version.said) if version else made
+        return replace(made, as_of=version.description) if version else made
 
 
 def _refit(
-    spark: SparkSession, lake: Lake, options: RefitOptions, version: Pinned | None
+    spark: SparkSession, lake: Lake, options: RefitOptions, version: ResolvedVersion | None
 ) -> RefitRow:
     started = time.monotonic()
     create_table(spark, lake.refits, REFITS)
     abandoned = find_abandoned(lake)
     earlier = published(lake)
     remove_abandoned(abandoned, {made.refit_id for made in earlier})
-    version = version or resolve(lake, None)
+    version = version or resolve_version(lake, None)
     commits = read_commits(lake.features, None if options.as_of else _RECENT)
     if not options.full:
         unchanged = find_unchanged(spark, earlier, version.number, options.as_json(), commits)

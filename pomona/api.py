@@ -16,9 +16,9 @@ from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import RefitRow, published
 from batch_pca.refits.load import read_fit
 from pomona.queries.session import explained, open_lake
-from streaming.delta.reader import arrow_of, open_table
+from streaming.delta.reader import open_table, query_arrow
 from streaming.errors import SnapshotError
-from streaming.lake.versions import resolve
+from streaming.lake.versions import resolve_version
 from streaming.storage.interface import is_s3
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class OpenLake:
         """
         wanted = ", ".join(f'"{name}"' for name in columns) if columns else "*"
         with explained():
-            return arrow_of(open_table(self._lake.features, self.version(as_of)), wanted)
+            return query_arrow(open_table(self._lake.features, self.version(as_of)), wanted)
 
     def features_pandas(
         self, as_of: str | int | None = None, columns: Sequence[str] | None = None
@@ -145,7 +145,7 @@ class OpenLake:
 
     def version(self, as_of: str | int | None = None) -> int:
         """The number of the version that is meant."""
-        return resolve(self._lake, None if as_of is None else str(as_of)).number
+        return resolve_version(self._lake, None if as_of is None else str(as_of)).number
 
     def refits(self) -> list[RefitRow]:
         """All published refits, oldest first."""

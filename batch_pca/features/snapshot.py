@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from batch_pca.features.parquet_reader import Part, plan_parts
-from streaming.delta.reader import open_table, query, quoted
+from streaming.delta.reader import open_table, query, quote_literal
 from streaming.delta.tables import read_table
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
-from streaming.lake.versions import Pinned
+from streaming.lake.versions import ResolvedVersion
 from streaming.storage.interface import normalize
 
 
@@ -25,7 +25,7 @@ class Snapshot:
     Attributes
     ----------
     lake : Lake
-    version : Pinned
+    version : ResolvedVersion
     count : int
         How many rows there are.
     model_id : str
@@ -39,7 +39,7 @@ class Snapshot:
 
     spark: SparkSession
     lake: Lake
-    version: Pinned
+    version: ResolvedVersion
     count: int
     model_id: str
     prefix: str | None
@@ -66,7 +66,7 @@ class Snapshot:
 
 
 def take_snapshot(
-    spark: SparkSession, lake: Lake, version: Pinned, fit_on: str | None = None
+    spark: SparkSession, lake: Lake, version: ResolvedVersion, fit_on: str | None = None
 ) -> Snapshot:
     """Pin a version of the features, and make sure that one model made all of them.
 
@@ -74,7 +74,7 @@ def take_snapshot(
     ----------
     spark : SparkSession
     lake : Lake
-    version : Pinned
+    version : ResolvedVersion
     fit_on : str, optional
         Folder or URI below which the rows to fit lie.
 
@@ -84,7 +84,7 @@ def take_snapshot(
         Fewer than 2 rows, rows of two models, or none to fit.
     """
     prefix = normalize(fit_on) if fit_on else None
-    fitted = f"starts_with(path, {quoted(prefix + '/')})" if prefix else "true"
+    fitted = f"starts_with(path, {quote_literal(prefix + '/')})" if prefix else "true"
     table = open_table(lake.features, version.number)
     counted = query(
         table,

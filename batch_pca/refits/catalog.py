@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from batch_pca.refits.folder import Folder
 from streaming.delta.commit_lock import commit_lock
-from streaming.delta.reader import open_table, rows_of
+from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.delta.writer import Writer
 from streaming.lake.layout import Lake
@@ -127,7 +127,7 @@ def published(lake: Lake) -> list[RefitRow]:
     """All refits of a lake, oldest first; read without Spark."""
     if not is_table(lake.refits):
         return []
-    rows = rows_of(open_table(lake.refits), "*")
+    rows = query_rows(open_table(lake.refits), "*")
     found = [
         RefitRow(
             lake=lake,
@@ -150,7 +150,7 @@ def commit_refit(spark: SparkSession, made: RefitRow) -> None:
     rows = spark.createDataFrame([tuple(values[name] for name in REFITS.names)], REFITS.ddl)
     remarks = {"refit": made.refit_id, "features_version": made.features_version}
     with commit_lock(made.lake.refits):
-        Writer(spark, made.lake.refits, remarks).upsert(rows, known=False)
+        Writer(spark, made.lake.refits, remarks).upsert(rows, merge=False)
 
 
 def aligned_with(

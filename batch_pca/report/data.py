@@ -12,7 +12,7 @@ from batch_pca.refits.folder import Folder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
 from batch_pca.report.thumbnails import choose, small_pictures
-from streaming.delta.reader import open_table, rows_of
+from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
 
@@ -122,5 +122,5 @@ def _row(made: RefitRow) -> tuple[str, ...]:
 def _quarantine(lake: Lake) -> dict[str, int] | None:
     if not is_table(lake.quarantine):
         return None
-    rows = rows_of(open_table(lake.quarantine), "reason, count(*) AS images", "GROUP BY reason")
+    rows = query_rows(open_table(lake.quarantine), "reason, count(*) AS images", "GROUP BY reason")
     return {row["reason"]: row["images"] for row in rows}

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 from PIL import Image
 
-from streaming.delta.reader import open_table, quoted, rows_of
+from streaming.delta.reader import open_table, query_rows, quote_literal
 from streaming.errors import PomonaError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.lake.layout import Lake
@@ -59,8 +59,8 @@ def small_pictures(lake: Lake, version: int, paths: Sequence[str]) -> dict[str, 
     """
     if not paths:
         return {}
-    among = ", ".join(map(quoted, paths))
-    found = rows_of(
+    among = ", ".join(map(quote_literal, paths))
+    found = query_rows(
         open_table(lake.features, version),
         "path, content_hash",
         f"WHERE path IN ({among}) AND length <= {_LONGEST}",

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from batch_pca.features.parquet_reader import below, feature_matrix
 from batch_pca.pca.moments import Moments, MomentsBuilder, Vector
-from streaming.delta.reader import changes, open_table
+from streaming.delta.reader import open_table, read_change_feed
 from streaming.lake.layout import Lake
 
 # A replaced row has gone as it was before, and come as it is after.
@@ -53,7 +53,7 @@ def sum_few_changes(lake: Lake, one: int, other: int, shift: Vector, prefix: str
     """
     summer = ChangeSums(shift)
     table = open_table(lake.features, other)
-    for batch in changes(table, one, ["path", "features", "_change_type"]):
+    for batch in read_change_feed(table, one, ["path", "features", "_change_type"]):
         rows = below(batch, prefix)
         comes = pyarrow.compute.is_in(rows.column(2), value_set=pa.array(_COMES))
         summer.add(rows.column(1), comes)

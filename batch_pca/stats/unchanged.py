@@ -44,7 +44,7 @@ def same_rows(
         return True
     low, high = sorted((one, other))
     between = (commit for commit in commits if low < commit.number <= high)
-    if any(c.told.get("pomona") and c.changed_rows for c in between):
+    if any(c.metadata.get("pomona") and c.changed_rows for c in between):
         return False
     try:
         return change_feed(spark, lake, one, other).isEmpty()

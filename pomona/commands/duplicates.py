@@ -86,7 +86,7 @@ def find_duplicates(
     from pomona.queries.session import explained, open_lake
     from pomona.similarity.duplicates import Comparison, same_bytes
     from pomona.similarity.vector_cache import vectors_of
-    from streaming.lake.versions import resolve
+    from streaming.lake.versions import resolve_version
 
     screen = Console(as_json=as_json)
     at = open_lake(lake)
@@ -94,7 +94,7 @@ def find_duplicates(
     refusal = None
     with explained():
         with screen.working("comparing bytes"):
-            pinned = resolve(at, as_of)
+            pinned = resolve_version(at, as_of)
             answer["version"] = pinned.number
             answer["same_bytes"] = [asdict(group) for group in same_bytes(at, answer["version"])]
         if near:
@@ -107,7 +107,7 @@ def find_duplicates(
                     found = work.run(near.top, lambda done, of: tell(f"{done / of:.0%} compared"))
                 answer |= {"near_count": found.total, "near": _named(vectors, found)}
     if as_of is not None:
-        screen.line(f"as of  {pinned.said}")
+        screen.line(f"as of  {pinned.description}")
     if as_json:
         screen.show(answer)
     else:

@@ -19,7 +19,7 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
         pinned = pin(lake, as_of)
         rows = list_versions(lake, pinned)
     if pinned:
-        screen.line(f"as of     {pinned.said}")
+        screen.line(f"as of     {pinned.description}")
     if as_json:
         screen.show(rows)
         return

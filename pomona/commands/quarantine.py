@@ -35,7 +35,7 @@ def quarantine(
         pinned = pin(lake, as_of)
         rows = read_quarantine(lake, reason, pinned)
     if pinned:
-        screen.line(f"as of     {pinned.said}")
+        screen.line(f"as of     {pinned.description}")
     if as_json:
         screen.show(rows)
     elif rows:

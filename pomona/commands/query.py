@@ -46,7 +46,7 @@ def query(
     screen = Console(as_json=as_json or as_csv)
     pinned = pin(lake, as_of)
     if pinned:
-        screen.line(f"as of  {pinned.said}")
+        screen.line(f"as of  {pinned.description}")
     with screen.working("asking"), answered(lake, sql, pinned) as frame:
         if as_json:
             _render_json(screen, frame)

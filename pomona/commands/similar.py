@@ -41,7 +41,7 @@ def similar(
 
             write_page(found, Path(report))
     if pinned:
-        screen.line(f"as of  {pinned.said}")
+        screen.line(f"as of  {pinned.description}")
     if as_json:
         return screen.show(
             {

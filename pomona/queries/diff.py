@@ -14,7 +14,7 @@ from pomona.queries.session import Answer, explained, open_lake, pinned_json
 from streaming.delta.reader import open_table, query
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
-from streaming.lake.versions import Pinned, resolve
+from streaming.lake.versions import ResolvedVersion, resolve_version
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -29,7 +29,7 @@ KINDS = ("added", "removed", "replaced")
 class Side:
     """One of the two that are compared: a version, and the refit that was named, or the last one made of it."""
 
-    pinned: Pinned
+    pinned: ResolvedVersion
     refit: RefitRow | None
 
 
@@ -81,7 +81,7 @@ def diff(location: str, one: str, other: str) -> Answer:
 
 def _side(lake: Lake, refits: list[RefitRow], word: str) -> Side:
     named = [made for made in refits if made.refit_id == word]
-    pinned = resolve(lake, str(named[0].features_version) if named else word)
+    pinned = resolve_version(lake, str(named[0].features_version) if named else word)
     of_it = named or [made for made in refits if made.features_version == pinned.number]
     return Side(pinned, of_it[-1] if of_it else None)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pomona.output.durations import ago, parse_duration
 from pomona.queries.session import Answer, explained, iso, open_lake
 from pomona.queries.status import last_batch
-from streaming.delta.log import read_back
-from streaming.delta.reader import open_tables, rows_of
+from streaming.delta.log import read_commits_backwards
+from streaming.delta.reader import open_tables, query_rows
 from streaming.delta.tables import is_table
 from streaming.errors import UsageError
 
@@ -46,7 +46,7 @@ def pulse(location: str) -> Answer:
         batch = last_batch(lake, features, quarantined)
         made = None
         for table in refits:
-            commits = read_back(lake.refits, table.version())
+            commits = read_commits_backwards(lake.refits, table.version())
             made = next((commit for commit in commits if commit.changed_rows), None)
         return {
             "lake": lake.root,
@@ -70,7 +70,7 @@ def _rows(features: DeltaTable) -> tuple[int, datetime | None]:
         if None not in counts and None not in newest:
             return sum(counts), max(newest)
     # Another program has written files of which it says nothing.
-    found = rows_of(features, "count(*) AS rows, max(ingested_at) AS newest")[0]
+    found = query_rows(features, "count(*) AS rows, max(ingested_at) AS newest")[0]
     return found["rows"], found["newest"]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pomona.queries.session import Answer, explained, iso, open_lake
 from streaming.delta.log import Version, read_commits
-from streaming.delta.reader import open_table, rows_of
+from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
 from streaming.lake.tags import read_tags
-from streaming.lake.versions import Pinned, resolve
+from streaming.lake.versions import ResolvedVersion, resolve_version
 
 
-def history(location: str, as_of: str | Pinned | None = None) -> list[Answer]:
+def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[Answer]:
     """Versions of the features table, up to one of them or all.
 
     Returns
@@ -23,9 +23,9 @@ def history(location: str, as_of: str | Pinned | None = None) -> list[Answer]:
     lake = open_lake(location)
     with explained():
         names = names_of(lake)
-        last = resolve(lake, as_of).number
+        last = resolve_version(lake, as_of).number
         # Told backwards from what there was then, since the oldest commits may be gone from the log.
-        total = rows_of(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
+        total = query_rows(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
         told = []
         for version in reversed(read_commits(lake.features)):
             if version.number > last:
@@ -37,7 +37,7 @@ def history(location: str, as_of: str | Pinned | None = None) -> list[Answer]:
 
 
 def _told(version: Version, total: int) -> Answer:
-    seconds = version.told.get("seconds")
+    seconds = version.metadata.get("seconds")
     return {
         "version": version.number,
         "committed": iso(version.committed),
@@ -46,7 +46,9 @@ def _told(version: Version, total: int) -> Answer:
         "replaced": version.replaced,
         "removed": version.removed,
         "total": total,
-        "images_per_second": round(version.told.get("images", 0) / seconds, 1) if seconds else None,
+        "images_per_second": round(version.metadata.get("images", 0) / seconds, 1)
+        if seconds
+        else None,
     }
 
 
@@ -55,7 +57,7 @@ def names_of(lake: Lake) -> dict[str, dict[int, list[str]]]:
     names: dict[str, dict[int, list[str]]] = {"refits": {}, "tags": {}}
     if is_table(lake.refits):
         columns = "refit_id, features_version"
-        for made in rows_of(open_table(lake.refits), columns, "ORDER BY created_at"):
+        for made in query_rows(open_table(lake.refits), columns, "ORDER BY created_at"):
             names["refits"].setdefault(made["features_version"], []).append(made["refit_id"])
     for tag in read_tags(lake):
         names["tags"].setdefault(tag.version, []).append(tag.name)

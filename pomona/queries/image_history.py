@@ -9,11 +9,18 @@ import numpy as np
 
 from pomona.queries.history import names_of
 from pomona.queries.session import Answer, explained, open_lake, pinned_json, plain
-from streaming.delta.reader import changes, open_table, plain_rows, quoted, rows_of, table_faults
-from streaming.delta.time_travel import commit_times, oldest_whole
+from streaming.delta.reader import (
+    batch_to_rows,
+    open_table,
+    query_rows,
+    quote_literal,
+    read_change_feed,
+    table_read_errors,
+)
+from streaming.delta.time_travel import commit_times, oldest_complete_version
 from streaming.errors import LakeError, SnapshotError
 from streaming.lake.layout import Lake
-from streaming.lake.versions import Pinned, resolve, version_at
+from streaming.lake.versions import ResolvedVersion, resolve_version, version_at
 from streaming.storage.interface import normalize
 
 if TYPE_CHECKING:
@@ -34,10 +41,10 @@ def show_lake(location: str, as_of: str | None = None) -> Answer:
     """
     lake = open_lake(location)
     with explained():
-        pinned = resolve(lake, as_of)
+        pinned = resolve_version(lake, as_of)
         features = open_table(lake.features, pinned.number)
         counts = "label, count(*) AS rows, max(model_id) AS model_id"
-        found = rows_of(features, counts, "GROUP BY label ORDER BY label")
+        found = query_rows(features, counts, "GROUP BY label ORDER BY label")
         names = names_of(lake)
     return {
         "as_of": pinned_json(pinned),
@@ -78,9 +85,9 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     lake = open_lake(location)
     path = normalize(path)
     with explained():
-        pinned = resolve(lake, as_of)
-        where = f"WHERE path = {quoted(path)} LIMIT 1"
-        row = next(iter(rows_of(open_table(lake.features, pinned.number), "*", where)), None)
+        pinned = resolve_version(lake, as_of)
+        where = f"WHERE path = {quote_literal(path)} LIMIT 1"
+        row = next(iter(query_rows(open_table(lake.features, pinned.number), "*", where)), None)
         bad = _quarantined(lake, where, pinned)
         versions = _versions(lake, path, pinned.number)
         if row is None and bad is None and not versions:
@@ -103,11 +110,11 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     }
 
 
-def _quarantined(lake: Lake, where: str, pinned: Pinned) -> Answer | None:
+def _quarantined(lake: Lake, where: str, pinned: ResolvedVersion) -> Answer | None:
     version = version_at(lake.quarantine, pinned)
     if version is None:
         return None
-    return next(iter(rows_of(open_table(lake.quarantine, version), "*", where)), None)
+    return next(iter(query_rows(open_table(lake.quarantine, version), "*", where)), None)
 
 
 def _versions(lake: Lake, path: str, last: int) -> list[Answer]:
@@ -115,25 +122,25 @@ def _versions(lake: Lake, path: str, last: int) -> list[Answer]:
     times = {number: at for number, at in commit_times(lake.features).items() if number <= last}
     try:
         return _since(lake, path, times)
-    except (OSError, *table_faults()):  # VACUUM took the beginning
-        first = oldest_whole(lake.features, list(times))
+    except (OSError, *table_read_errors()):  # VACUUM took the beginning
+        first = oldest_complete_version(lake.features, list(times))
     try:
         return _since(lake, path, {number: at for number, at in times.items() if number >= first})
-    except (OSError, *table_faults()):
+    except (OSError, *table_read_errors()):
         return []
 
 
 def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
     """The same from the first of some versions on; what is there already counts as having come with it."""
     first, last = min(times), max(times)
-    only = f"path = {quoted(path)}"
-    there = rows_of(open_table(lake.features, first), ", ".join(_OF_A_VERSION), f"WHERE {only}")
+    only = f"path = {quote_literal(path)}"
+    there = query_rows(open_table(lake.features, first), ", ".join(_OF_A_VERSION), f"WHERE {only}")
     found = [{"from": first, "until": None, "committed": times[first], **row} for row in there]
     events: list[Answer] = []
     if first < last:
         columns = [*_OF_A_VERSION, "_change_type", "_commit_version"]
-        feed = changes(open_table(lake.features, last), first, columns, only)
-        events = [event for batch in feed for event in plain_rows(batch)]
+        feed = read_change_feed(open_table(lake.features, last), first, columns, only)
+        events = [event for batch in feed for event in batch_to_rows(batch)]
     # Of one commit, what goes comes before what comes.
     events.sort(key=lambda event: (event["_commit_version"], event["_change_type"] in _COMES))
     for event in events:
@@ -146,7 +153,7 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
     return [plain(version) for version in found]
 
 
-def _refits(lake: Lake, pinned: Pinned) -> list[RefitRow]:
+def _refits(lake: Lake, pinned: ResolvedVersion) -> list[RefitRow]:
     from batch_pca.refits.catalog import published
 
     return [made for made in published(lake) if made.features_version <= pinned.number]

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from streaming.delta.reader import table_faults
+from streaming.delta.reader import table_read_errors
 from streaming.errors import ExternalError
 from streaming.lake.layout import Lake
-from streaming.lake.versions import Pinned, resolve
+from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.storage.interface import TransientError
 
 Answer = dict[str, Any]
@@ -20,7 +20,7 @@ _LONGEST = 400
 def open_lake(location: str) -> Lake:
     """The lake at a location, of this format or an older one; LakeError where there is none."""
     lake = Lake.at(location)
-    lake.validate(older_too=True)
+    lake.validate(allow_older=True)
     return lake
 
 
@@ -29,7 +29,7 @@ def explained() -> Iterator[None]:
     """Turn what delta-rs and the storage raise into one line."""
     try:
         yield
-    except (TransientError, OSError, *table_faults()) as error:
+    except (TransientError, OSError, *table_read_errors()) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         if len(line) > _LONGEST:  # some quote all that they know of a file; the cause stands last
             line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
@@ -50,15 +50,19 @@ def plain(row: Answer) -> Answer:
     }
 
 
-def pin(location: str, as_of: str | None) -> Pinned | None:
+def pin(location: str, as_of: str | None) -> ResolvedVersion | None:
     """The version that is meant, for all that is asked about it; None where nothing is said."""
     if as_of is None:
         return None
     lake = open_lake(location)
     with explained():
-        return resolve(lake, as_of)
+        return resolve_version(lake, as_of)
 
 
-def pinned_json(pinned: Pinned) -> Answer:
+def pinned_json(pinned: ResolvedVersion) -> Answer:
     """A version that was meant, as an answer."""
-    return {"version": pinned.number, "committed": iso(pinned.committed), "meant": pinned.said}
+    return {
+        "version": pinned.number,
+        "committed": iso(pinned.committed),
+        "meant": pinned.description,
+    }

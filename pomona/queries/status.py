@@ -6,12 +6,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pomona.queries.session import Answer, explained, iso, open_lake, pinned_json, plain
-from streaming.delta.log import Version, read_back
-from streaming.delta.reader import changes, open_table, open_tables, quoted, rows_of, table_faults
+from streaming.delta.log import Version, read_commits_backwards
+from streaming.delta.reader import (
+    open_table,
+    open_tables,
+    query_rows,
+    quote_literal,
+    read_change_feed,
+    table_read_errors,
+)
 from streaming.delta.tables import is_table
 from streaming.errors import PomonaError, UsageError
 from streaming.lake.layout import Lake
-from streaming.lake.versions import Pinned, reigned_until, resolve, version_at
+from streaming.lake.versions import ResolvedVersion, resolve_version, superseded_at, version_at
 from streaming.outcomes import Reason
 from streaming.storage.interface import TransientError
 
@@ -21,14 +28,14 @@ if TYPE_CHECKING:
 _COUNTS = "count(*) AS rows, count(DISTINCT label) AS labels, max(model_id) AS model_id"
 
 
-def status(location: str, as_of: str | Pinned | None = None) -> Answer:
+def status(location: str, as_of: str | ResolvedVersion | None = None) -> Answer:
     """How a lake stands, or stood.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
-    as_of : str or Pinned, optional
+    as_of : str or ResolvedVersion, optional
         A version of the features, or a time.
 
     Returns
@@ -40,13 +47,13 @@ def status(location: str, as_of: str | Pinned | None = None) -> Answer:
     """
     lake = open_lake(location)
     with explained():
-        pinned = resolve(lake, as_of) if as_of is not None else None
+        pinned = resolve_version(lake, as_of) if as_of is not None else None
         features, quarantined = _opened(lake, pinned)
-        counts = rows_of(features, _COUNTS)[0]
+        counts = query_rows(features, _COUNTS)[0]
         by_reason = "reason, count(*) AS images", "GROUP BY reason"
-        reasons = rows_of(quarantined, *by_reason) if quarantined else []
+        reasons = query_rows(quarantined, *by_reason) if quarantined else []
         last = last_batch(lake, features, quarantined)
-        source = last.told["source"] if last else None
+        source = last.metadata["source"] if last else None
         return {
             "lake": lake.root,
             "as_of": pinned and pinned_json(pinned),
@@ -60,15 +67,15 @@ def status(location: str, as_of: str | Pinned | None = None) -> Answer:
             and {
                 "at": iso(last.committed),
                 "seconds_ago": round((datetime.now(UTC) - last.committed).total_seconds()),
-                "images": last.told.get("images", 0),
-                "quarantined": last.told.get("quarantined", 0),
-                "engine": last.told.get("engine"),
+                "images": last.metadata.get("images", 0),
+                "quarantined": last.metadata.get("quarantined", 0),
+                "engine": last.metadata.get("engine"),
             },
             "last_refit": _last_refit(lake, features, counts["rows"], pinned),
         }
 
 
-def _opened(lake: Lake, pinned: Pinned | None) -> tuple[DeltaTable, DeltaTable | None]:
+def _opened(lake: Lake, pinned: ResolvedVersion | None) -> tuple[DeltaTable, DeltaTable | None]:
     """Features and quarantine, now or then; None for a quarantine that had no version yet."""
     if pinned is None:
         features, quarantined = open_tables(lake.features, lake.quarantine)
@@ -85,7 +92,7 @@ def check_reason(reason: str | None) -> None:
 
 
 def quarantine(
-    location: str, reason: str | None = None, as_of: str | Pinned | None = None
+    location: str, reason: str | None = None, as_of: str | ResolvedVersion | None = None
 ) -> list[Answer]:
     """Images that could not be featurized.
 
@@ -95,7 +102,7 @@ def quarantine(
         Folder or URI of the lake.
     reason : str, optional
         Only those with this one.
-    as_of : str or Pinned, optional
+    as_of : str or ResolvedVersion, optional
         Those that were there at a version of the features, or at a time.
 
     Returns
@@ -111,24 +118,31 @@ def quarantine(
     check_reason(reason)
     lake = open_lake(location)
     with explained():
-        only = f"WHERE reason = {quoted(reason)} " if reason else ""
+        only = f"WHERE reason = {quote_literal(reason)} " if reason else ""
         version = None
         if as_of is not None:
-            version = version_at(lake.quarantine, resolve(lake, as_of))
+            version = version_at(lake.quarantine, resolve_version(lake, as_of))
             if version is None:
                 return []
-        rows = rows_of(open_table(lake.quarantine, version), "*", f"{only}ORDER BY reason, path")
+        rows = query_rows(open_table(lake.quarantine, version), "*", f"{only}ORDER BY reason, path")
     return [plain(row) for row in rows]
 
 
 def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:
-    return rows_of(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
+    return query_rows(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
 
 
 def last_batch(lake: Lake, features: DeltaTable, quarantined: DeltaTable | None) -> Version | None:
     """The last commit of a micro-batch in either table; a refit or an upgrade is none."""
     last = [
-        next((v for v in read_back(location, table.version()) if "source" in v.told), None)
+        next(
+            (
+                v
+                for v in read_commits_backwards(location, table.version())
+                if "source" in v.metadata
+            ),
+            None,
+        )
         for location, table in ((lake.features, features), (lake.quarantine, quarantined))
         if table
     ]
@@ -146,19 +160,19 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
         where = Source(source)
         where.validate(images=False)
         known = ImageIndex.load(lake)
-        return sum(1 for _ in known.missing_or_changed(where.images()))
+        return sum(1 for _ in known.new_or_changed(where.images()))
     except (PomonaError, TransientError, OSError):
         return None
 
 
 def _last_refit(
-    lake: Lake, features: DeltaTable, rows: int, pinned: Pinned | None
+    lake: Lake, features: DeltaTable, rows: int, pinned: ResolvedVersion | None
 ) -> Answer | None:
     columns = "refit_id, created_at, features_version, components, explained_variance_ratio, rows"
     only = "" if pinned else " LIMIT 1"
     refits = _refits(lake, columns, f"ORDER BY created_at DESC{only}")
     if pinned:
-        until = reigned_until(lake, pinned)
+        until = superseded_at(lake, pinned)
         refits = [made for made in refits if made["created_at"] <= until]
     if not refits:
         return None
@@ -180,10 +194,10 @@ def _same_rows(lake: Lake, features: DeltaTable, since: int) -> bool:
     """Whether no row has changed since a version; an OPTIMIZE or a new property is no change."""
     if features.version() == since:
         return True
-    for version in read_back(lake.features, features.version(), since + 1):
-        if version.changed_rows and version.told.get("pomona"):
+    for version in read_commits_backwards(lake.features, features.version(), since + 1):
+        if version.changed_rows and version.metadata.get("pomona"):
             return False
     try:
-        return not any(batch.num_rows for batch in changes(features, since, ["path"]))
-    except (OSError, *table_faults()):  # its files are gone: nobody can tell any more
+        return not any(batch.num_rows for batch in read_change_feed(features, since, ["path"]))
+    except (OSError, *table_read_errors()):  # its files are gone: nobody can tell any more
         return False

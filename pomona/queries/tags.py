@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pomona.queries.session import Answer, explained, iso, open_lake
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
-from streaming.lake.retention import days_to_keep, least_retention, promised_retention
+from streaming.lake.retention import configured_retention, required_retention, retention_days_for
 from streaming.lake.tags import Tag, check_tag, find_tag, read_tags, set_tag
-from streaming.lake.versions import resolve
+from streaming.lake.versions import resolve_version
 from streaming.maintenance.requests import Request
-from streaming.maintenance.set_retention import KEEP
+from streaming.maintenance.set_retention import SET_RETENTION
 from streaming.storage.open import open_storage
 
 
@@ -41,14 +41,14 @@ def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
     """
     lake = open_lake(location)
     with explained():
-        pinned = resolve(lake, as_of)
+        pinned = resolve_version(lake, as_of)
         made = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
         check_tag(lake, made, force=force)
-        days = days_to_keep(lake, made, made.made_at)
+        days = retention_days_for(lake, made, made.made_at)
         if days is not None:
             _keep(lake, days)
         set_tag(lake, made, force=force)
-        return _tag(made) | {"meant": pinned.said, "kept_for_days": days}
+        return _tag(made) | {"meant": pinned.description, "kept_for_days": days}
 
 
 def _keep(lake: Lake, days: int) -> None:
@@ -56,7 +56,7 @@ def _keep(lake: Lake, days: int) -> None:
     from streaming.ingest.request_client import submit_and_wait
 
     lake.validate()
-    submit_and_wait(lake, Request(KEEP, {"days": days}))
+    submit_and_wait(lake, Request(SET_RETENTION, {"days": days}))
 
 
 def untag(location: str, name: str) -> Answer:
@@ -75,8 +75,8 @@ def retention_note(location: str) -> str | None:
     lake = open_lake(location)
     with explained():
         made = read_tags(lake)
-        needed = least_retention(made, datetime.now(UTC))
-        promised = promised_retention(lake)
+        needed = required_retention(made, datetime.now(UTC))
+        promised = configured_retention(lake)
     if not made:
         return None
     days = math.ceil(needed / timedelta(days=1))

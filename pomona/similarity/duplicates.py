@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pomona.similarity.nearest import DIGITS, Cosines, Places
 from pomona.similarity.vector_cache import Vectors
-from streaming.delta.reader import open_table, rows_of
+from streaming.delta.reader import open_table, query_rows
 from streaming.lake.layout import Lake
 
 #: Pairs that are compared without being asked twice: of so many rows, a minute or two on two cores.
@@ -57,7 +57,7 @@ class Pairs(NamedTuple):
 
 def same_bytes(lake: Lake, version: int) -> list[SameBytes]:
     """Images of a version whose bytes another one has too, by their content hash."""
-    rows = rows_of(
+    rows = query_rows(
         open_table(lake.features, version),
         "content_hash, path, label",
         "WHERE content_hash IN (SELECT content_hash FROM the_table GROUP BY content_hash HAVING count(*) > 1) "

@@ -19,7 +19,7 @@ from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.lake.layout import Lake
-from streaming.lake.versions import Pinned, resolve
+from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.model.metadata import ModelInfo
 from streaming.model.store import ensure_model, find_model, read_model
 from streaming.storage.interface import normalize
@@ -84,7 +84,7 @@ class Likeness:
 
 
 def similar(
-    location: str, image: str, top: int = 10, as_of: str | Pinned | None = None
+    location: str, image: str, top: int = 10, as_of: str | ResolvedVersion | None = None
 ) -> Likeness:
     """Find the images of a lake that are most like one, by the cosine of their features.
 
@@ -96,7 +96,7 @@ def similar(
         An image of the lake, or any other picture: its features are then computed with the lake's model.
     top : int
         How many.
-    as_of : str or Pinned, optional
+    as_of : str or ResolvedVersion, optional
         The version of the features to look in, as `streaming.lake.versions.resolve` takes it.
 
     Raises
@@ -113,7 +113,7 @@ def similar(
     lake = open_lake(location)
     path = normalize(image)
     with explained():
-        vectors = vectors_of(lake, resolve(lake, as_of).number)
+        vectors = vectors_of(lake, resolve_version(lake, as_of).number)
         if not len(vectors):
             raise SnapshotError(
                 f"version {vectors.version} of {lake.features} has no rows: ingest images first"

@@ -25,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streaming.cache_dir import cache_folder
-from streaming.delta.reader import open_table, query, rows_of
+from streaming.delta.reader import open_table, query, query_rows
 from streaming.errors import ExternalError, SnapshotError
 from streaming.lake.layout import Lake
 
@@ -162,7 +162,7 @@ def _build(table: DeltaTable, lake: Lake, folder: Path) -> None:
 
 
 def _require_room(table: DeltaTable, folder: Path) -> None:
-    rows = rows_of(table, "count(*) AS rows, max(cardinality(features)) AS width")[0]
+    rows = query_rows(table, "count(*) AS rows, max(cardinality(features)) AS width")[0]
     needed = rows["rows"] * (rows["width"] or 0) * 4
     free = shutil.disk_usage(folder.parent).free
     if needed > free:

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from streaming.delta.tables import is_table, read_table
 from streaming.errors import LakeError, PlatformError
 from streaming.lake.layout import Lake
-from streaming.lake.versions import Pinned, reigned_until, version_at
+from streaming.lake.versions import ResolvedVersion, superseded_at, version_at
 from streaming.storage.open import open_storage
 
 #: What a query may read.
@@ -71,7 +71,7 @@ def lake_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSession]:
 
 
 def register(
-    session: SparkSession, lake: Lake, tables: set[str], pinned: Pinned | None = None
+    session: SparkSession, lake: Lake, tables: set[str], pinned: ResolvedVersion | None = None
 ) -> None:
     """Make some of a lake's tables known in the session's database, as they are now or as they were.
 
@@ -95,9 +95,9 @@ def register(
         _register_reduced(session, lake, _refits(session, lake, pinned, versions))
 
 
-def _versions(lake: Lake, pinned: Pinned) -> dict[str, int | None]:
+def _versions(lake: Lake, pinned: ResolvedVersion) -> dict[str, int | None]:
     """The version that each table had then; None where it had none yet."""
-    until = replace(pinned, moment=reigned_until(lake, pinned))
+    until = replace(pinned, timestamp=superseded_at(lake, pinned))
     return {
         "features": pinned.number,
         "quarantine": version_at(lake.quarantine, pinned),
@@ -106,7 +106,10 @@ def _versions(lake: Lake, pinned: Pinned) -> dict[str, int | None]:
 
 
 def _refits(
-    session: SparkSession, lake: Lake, pinned: Pinned | None, versions: dict[str, int | None]
+    session: SparkSession,
+    lake: Lake,
+    pinned: ResolvedVersion | None,
+    versions: dict[str, int | None],
 ) -> list[str]:
     """Ids of the published refits, now or then."""
     if not is_table(lake.refits) or (pinned and versions["refits"] is None):

@@ -13,14 +13,16 @@ from pomona.queries.session import explained, open_lake
 from pomona.sql.catalog import TABLES, lake_session, register
 from pomona.sql.validate import check_query, first_line
 from streaming.errors import PomonaError, UsageError
-from streaming.lake.versions import Pinned, resolve
+from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.spark.errors import translate_exception
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3
 
 
 @contextmanager
-def answered(location: str, text: str, as_of: str | Pinned | None = None) -> Iterator[DataFrame]:
+def answered(
+    location: str, text: str, as_of: str | ResolvedVersion | None = None
+) -> Iterator[DataFrame]:
     """The answer of a query, as a DataFrame that lives as long as the block.
 
     Parameters
@@ -29,7 +31,7 @@ def answered(location: str, text: str, as_of: str | Pinned | None = None) -> Ite
         Folder or URI of the lake.
     text : str
         One SELECT over ``features``, ``quarantine``, ``refits`` and ``reduced``.
-    as_of : str or Pinned, optional
+    as_of : str or ResolvedVersion, optional
         The version of the features with which all of them are asked as they were; the text may then ask for no other.
 
     Raises
@@ -41,7 +43,7 @@ def answered(location: str, text: str, as_of: str | Pinned | None = None) -> Ite
     """
     lake = open_lake(location)
     with explained():
-        pinned = resolve(lake, as_of) if as_of is not None else None
+        pinned = resolve_version(lake, as_of) if as_of is not None else None
     spark = start_session(s3=is_s3(lake.root))
     try:
         with lake_session(spark, lake) as session:

@@ -16,7 +16,7 @@ from streaming.storage.open import open_storage
 
 _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
 # On S3 each commit is a request, and waits for its answer.
-AT_ONCE = 16
+MAX_CONCURRENT_READS = 16
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Version:
         As Delta names it; empty where the writer did not say.
     added, removed, replaced : int
         Rows.
-    told : dict
+    metadata : dict
         The commit's metadata: micro-batch, source, engine, counts.
     """
 
@@ -42,7 +42,7 @@ class Version:
     added: int
     removed: int
     replaced: int
-    told: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def changed_rows(self) -> bool:
@@ -50,7 +50,7 @@ class Version:
         return bool(self.added or self.removed or self.replaced)
 
 
-def version_of(number: int, committed_ms: int, info: Mapping[str, Any]) -> Version:
+def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, Any]) -> Version:
     """Make a version of what a commit says.
 
     Parameters
@@ -122,15 +122,18 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
     commits = list_commits(open_storage(location).list(f"{location}/_delta_log"))
     if last is not None:
         commits = commits[-last:]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
         infos = list(pool.map(Commit.info, commits))
-    times = forwards(_committed_ms(c.file, info) for c, info in zip(commits, infos, strict=True))
+    times = monotonic_times(
+        _committed_ms(c.file, info) for c, info in zip(commits, infos, strict=True)
+    )
     return [
-        version_of(c.number, at, info) for c, at, info in zip(commits, times, infos, strict=True)
+        version_from_commit_info(c.number, at, info)
+        for c, at, info in zip(commits, times, infos, strict=True)
     ]
 
 
-def forwards(times: Iterable[int]) -> Iterator[int]:
+def monotonic_times(times: Iterable[int]) -> Iterator[int]:
     """Times of commits, in milliseconds, as Spark takes them: each later than the one before, whatever clocks say."""
     latest = 0
     for time in times:
@@ -138,7 +141,7 @@ def forwards(times: Iterable[int]) -> Iterator[int]:
         yield latest
 
 
-def read_back(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
+def read_commits_backwards(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
     """Commits from the newest back to an oldest, read one by one, for whoever needs few of them.
 
     Parameters
@@ -154,7 +157,7 @@ def read_back(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
         path = f"{location}/_delta_log/{number:020}.json"
         try:
             info = _info(path)
-            yield version_of(number, _committed_ms(storage.stat(path), info), info)
+            yield version_from_commit_info(number, _committed_ms(storage.stat(path), info), info)
         except FileNotFoundError:  # cleaned away behind a checkpoint
             return
 

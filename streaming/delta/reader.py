@@ -46,7 +46,7 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
     return retry_transient(open_)
 
 
-def table_faults() -> tuple[type[Exception], type[Exception]]:
+def table_read_errors() -> tuple[type[Exception], type[Exception]]:
     """What delta-rs and Arrow raise where files of a table are damaged or gone."""
     from deltalake.exceptions import DeltaError
 
@@ -88,7 +88,7 @@ def query(table: DeltaTable, columns: str, rest: str = "") -> Iterator[pa.Record
         yield from found
 
 
-def arrow_of(table: DeltaTable, columns: str, rest: str = "") -> pa.Table:
+def query_arrow(table: DeltaTable, columns: str, rest: str = "") -> pa.Table:
     """The same as one Arrow table, with text as plain strings, which all readers know."""
     with _asked(table, columns, rest) as found:
         answer = found.read_all()
@@ -112,12 +112,12 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     )
 
 
-def rows_of(table: DeltaTable, columns: str, rest: str = "") -> list[dict[str, Any]]:
+def query_rows(table: DeltaTable, columns: str, rest: str = "") -> list[dict[str, Any]]:
     """What a table answers, as plain rows; see `query`."""
-    return [row for batch in query(table, columns, rest) for row in plain_rows(batch)]
+    return [row for batch in query(table, columns, rest) for row in batch_to_rows(batch)]
 
 
-def plain_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+def batch_to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Rows of a batch, times in UTC; Arrow alone would import pandas, for half a second, to make times of numbers."""
     times = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
     for name in times:
@@ -133,7 +133,7 @@ def _moment(micros: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
-def changes(
+def read_change_feed(
     table: DeltaTable, after: int, columns: list[str], only: str | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Read the Change Data Feed from behind a version up to the one that is open.
@@ -162,6 +162,6 @@ def changes(
         yield batch.cast(_plain(batch.schema))
 
 
-def quoted(text: str) -> str:
+def quote_literal(text: str) -> str:
     """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"

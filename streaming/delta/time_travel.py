@@ -7,7 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
-from streaming.delta.log import AT_ONCE, Commit, forwards, list_commits, parse_actions, read_commits
+from streaming.delta.log import (
+    MAX_CONCURRENT_READS,
+    Commit,
+    list_commits,
+    monotonic_times,
+    parse_actions,
+    read_commits,
+)
 from streaming.delta.reader import open_table
 from streaming.storage.open import open_storage
 
@@ -28,7 +35,7 @@ def commit_times(location: str) -> dict[int, datetime]:
     if commits[-1].info().get("inCommitTimestamp"):  # a table can be told to date its commits so
         times = {commit.number: commit.committed for commit in read_commits(location)}
     else:
-        moments = forwards(commit.file.modified_ms for commit in commits)
+        moments = monotonic_times(commit.file.modified_ms for commit in commits)
         times = {
             commit.number: datetime.fromtimestamp(moment / 1000, UTC)
             for commit, moment in zip(commits, moments, strict=True)
@@ -54,7 +61,7 @@ def _first(numbers: list[int], checkpoints: list[int]) -> int:
     return min((number for number in checkpoints if number >= oldest - 1), default=numbers[-1])
 
 
-def is_whole(location: str, version: int) -> bool:
+def files_complete(location: str, version: int) -> bool:
     """Whether all files of a version are there: VACUUM takes those that later versions have removed."""
     there = _names(location)
     files = open_table(location, version).get_add_actions().column("path").to_pylist()
@@ -62,7 +69,7 @@ def is_whole(location: str, version: int) -> bool:
     return all(name in there or unquote(name) in there for name in files if ":" not in name)
 
 
-def oldest_whole(location: str, versions: list[int]) -> int:
+def oldest_complete_version(location: str, versions: list[int]) -> int:
     """The version from which on none lacks a file: the last that has removed one that is gone.
 
     Parameters
@@ -80,7 +87,7 @@ def oldest_whole(location: str, versions: list[int]) -> int:
         removed = (action["remove"]["path"] for action in actions if "remove" in action)
         return any(name not in there and unquote(name) not in there for name in removed)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
         lacking = [
             c.number for c, gone in zip(commits, pool.map(lost, commits), strict=True) if gone
         ]

@@ -54,7 +54,7 @@ def prepare_commit(spark: SparkSession, location: str) -> None:
         log.debug("%s: its state was not prepared (%s)", location, error)
 
 
-def committed_number(spark: SparkSession, location: str, app_id: str) -> int | None:
+def last_transaction_version(spark: SparkSession, location: str, app_id: str) -> int | None:
     """The number up to which a table ignores the commits of an app id; None where it knows none of them.
 
     Delta has it at hand, since its next commit asks the same; where a version of Delta names things otherwise,
@@ -73,17 +73,17 @@ def committed_number(spark: SparkSession, location: str, app_id: str) -> int | N
 
 @dataclass(frozen=True)
 class Writer:
-    """Commits to one table for one micro-batch; the remarks are kept with each commit."""
+    """Commits to one table for one micro-batch; the metadata are kept with each commit."""
 
     spark: SparkSession
     location: str
-    remarks: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     batch: BatchId = SWEEP
 
-    def upsert(self, rows: DataFrame, *, known: bool) -> None:
+    def upsert(self, rows: DataFrame, *, merge: bool) -> None:
         """Append rows, or merge them by path where some are known already."""
         key = self._idempotency_key()
-        if known:
+        if merge:
             session = {f"spark.databricks.delta.write.{name}": value for name, value in key.items()}
             with self._set(session):
                 (
@@ -95,7 +95,9 @@ class Writer:
                     .execute()
                 )
             return
-        writer = rows.write.format("delta").mode("append").option("userMetadata", self._metadata)
+        writer = (
+            rows.write.format("delta").mode("append").option("userMetadata", self._user_metadata)
+        )
         writer.options(**key).save(self.location)
 
     def delete(self, paths: list[str]) -> None:
@@ -134,23 +136,23 @@ class Writer:
         return part
 
     def _has(self, part: int) -> bool:
-        number = committed_number(self.spark, self.location, self._app_id(part))
+        number = last_transaction_version(self.spark, self.location, self._app_id(part))
         return number is not None and number >= self.batch.number
 
     @property
-    def _metadata(self) -> str:
+    def _user_metadata(self) -> str:
         told = {
             "pomona": __version__,
             "query": self.batch.query,
             "batch": self.batch.number,
             "part": self._part,
         }
-        return json.dumps(told | dict(self.remarks))
+        return json.dumps(told | dict(self.metadata))
 
     @contextmanager
     def _set(self, settings: Mapping[str, str]) -> Iterator[None]:
-        """Key and remarks of a merge go through the session, and must not outlive it there."""
-        settings = {_METADATA: self._metadata, **settings}
+        """Key and metadata of a merge go through the session, and must not outlive it there."""
+        settings = {_METADATA: self._user_metadata, **settings}
         for key, value in settings.items():
             self.spark.conf.set(key, value)
         try:

@@ -59,9 +59,9 @@ class MicroBatch:
         and kept.
         """
         started = time.monotonic()
-        existing, attempts = self._read_existing(self.image_index.held(files))
-        doubted = self.image_index.doubted
-        todo = [file for file in files if file not in existing["current"] or file.path in doubted]
+        existing, attempts = self._read_existing(self.image_index.filter_known(files))
+        forced = self.image_index.forced_paths
+        todo = [file for file in files if file not in existing["current"] or file.path in forced]
         computed = ComputedPart(todo, existing, skipped=len(files) - len(todo))
         if todo:
             tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
@@ -172,13 +172,13 @@ class MicroBatch:
         if bad:
             rows = complete.where(F.col("outcome") == Outcome.QUARANTINE.value).coalesce(1)
             quarantine.upsert(
-                rows.select(*QUARANTINE.names), known=bool(bad & existing["quarantine"])
+                rows.select(*QUARANTINE.names), merge=bool(bad & existing["quarantine"])
             )
         if good:
             rows = complete.where(F.col("outcome") == Outcome.FEATURES.value)
             rows = rows.coalesce(math.ceil(len(good) / _ROWS_PER_FILE))
             names = features_table(self.featurizer.model_info.width).names
-            features.upsert(rows.select(*names), known=bool(good & existing["features"]))
+            features.upsert(rows.select(*names), merge=bool(good & existing["features"]))
         if good & existing["quarantine"]:
             quarantine.delete(sorted(good & existing["quarantine"]))
         if bad & existing["features"]:

@@ -111,7 +111,7 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
             workers_started = background.submit(start_workers, spark, featurizer)
             create_tables(spark, lake, model_info.width)
             image_index = index_loaded.result()
-            if image_index.repeats:
+            if image_index.has_duplicates:
                 finish_interrupted_moves(spark, lake)
                 image_index = ImageIndex.load(lake)
             prepare_commit(spark, lake.features)

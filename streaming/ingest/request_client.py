@@ -19,7 +19,7 @@ from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
 from streaming.lease.holder import Lease
 from streaming.maintenance.context import OperationContext
-from streaming.maintenance.operations import perform
+from streaming.maintenance.operations import execute
 from streaming.maintenance.requests import JSON, Request, cancel, poll_result, submit
 from streaming.sources.listing import Source
 from streaming.spark.session import start_session
@@ -55,7 +55,7 @@ def submit_and_wait(
     Returns
     -------
     dict of str to JSON
-        The result of the operation in `streaming.maintenance.operations.KINDS`.
+        The result of the operation in `streaming.maintenance.operations.OPERATIONS`.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def execute_locally(
     def open_here() -> MicroBatch:
         return open_microbatch(source or Source(""), settings, lease)
 
-    return perform(OperationContext(lease.lake, spark, source, open_here, process), request)
+    return execute(OperationContext(lease.lake, spark, source, open_here, process), request)
 
 
 def last_source(lake: Lake) -> str | None:

@@ -14,8 +14,8 @@ from streaming.errors import PomonaError
 from streaming.featurize.scheduler import StopRequested
 from streaming.lease.holder import Lease
 from streaming.maintenance.context import OperationContext
-from streaming.maintenance.operations import perform_and_answer
-from streaming.maintenance.requests import Request, answer, cancel, pending
+from streaming.maintenance.operations import execute_and_answer
+from streaming.maintenance.requests import Request, cancel, pending_requests, write_result
 from streaming.maintenance.stop import STOP
 from streaming.storage.interface import TransientError, is_s3
 
@@ -56,9 +56,9 @@ class RequestHandler:
             return
         try:
             self._has_pending = False
-            for request in pending(self._context.lake):
+            for request in pending_requests(self._context.lake):
                 if request.kind != STOP:
-                    perform_and_answer(self._context, request)
+                    execute_and_answer(self._context, request)
         except StopRequested:
             log.debug(
                 "stop requested: unanswered requests are left to the next stream or to their client"
@@ -72,7 +72,7 @@ class RequestHandler:
                 stop.set()
                 return
             try:
-                found = pending(self._context.lake)
+                found = pending_requests(self._context.lake)
                 for request in found:
                     if request.kind == STOP:
                         self._stop(request, lease, stop)
@@ -85,6 +85,6 @@ class RequestHandler:
     def _stop(self, request: Request, lease: Lease, stop: threading.Event) -> None:
         if request.arguments.get("holder") == lease.holder.id:
             stop.set()
-            answer(self._context.lake, request, {"stopping": True})
+            write_result(self._context.lake, request, {"stopping": True})
         else:
             cancel(self._context.lake, request)

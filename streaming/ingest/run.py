@@ -101,7 +101,7 @@ class StreamingRun:
         self._stop_event = stop_event
         spark, roots = self._batch.spark, (self._source.root, self._batch.lake.root)
         retries_before = retries_on_driver(spark, roots)
-        new = self._batch.image_index.missing_or_changed(self._source.images())
+        new = self._batch.image_index.new_or_changed(self._source.images())
         oldest = self._count_waiting(new)
         self.summary.first_trigger_at = time.time()
         # Uses the seconds in which Spark starts the query and lists the same files.
@@ -215,7 +215,7 @@ class StreamingRun:
                 except FileNotFoundError:
                     self.summary.outcomes[Outcome.DELETED] += 1
             with suppress(StopRequested):
-                self._process(list(self._batch.image_index.missing_or_changed(files)))
+                self._process(list(self._batch.image_index.new_or_changed(files)))
 
     def _sweep(self) -> None:
         with self._processing:

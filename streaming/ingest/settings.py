@@ -14,7 +14,7 @@ from streaming.featurize.results import BatchResult
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
-from streaming.maintenance.missing_images import REMOVED_AT_MOST
+from streaming.maintenance.missing_images import DEFAULT_REMOVE_LIMIT
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, supported_backends
 from streaming.storage.retry import RETRY_TIMEOUT
 
@@ -80,7 +80,7 @@ class IngestSettings:
     settle: float = 2.0
     sweep_every: float = 600.0
     mirror: bool = False
-    remove_limit: float = REMOVED_AT_MOST
+    remove_limit: float = DEFAULT_REMOVE_LIMIT
     retry_timeout: float = RETRY_TIMEOUT
     max_pixels: int = DecodeSettings.max_pixels
     one_by_one_above: int = ONE_BY_ONE_ABOVE

@@ -51,7 +51,7 @@ class Sweeper:
         snapshot, listing = ListingSnapshot(), self._source.images()
         if self._settings.mirror:
             listing = snapshot.watch(listing)
-        found = list(self._batch.image_index.missing_or_changed(listing))
+        found = list(self._batch.image_index.new_or_changed(listing))
         self._summary.waiting = len(found)
         self._summary.ignored = self._source.ignored.total
         with suppress(StopRequested):

@@ -77,14 +77,14 @@ def write_format(root: str) -> None:
     open_storage(root).write(f"{root}/{FILE}", (json.dumps(told) + "\n").encode())
 
 
-def check_format(root: str, found: LakeFormat, *, older_too: bool) -> None:
+def check_format(root: str, found: LakeFormat, *, allow_older: bool) -> None:
     """Refuse a lake that this version of Pomona would misread, or write to in another way than it expects.
 
     Parameters
     ----------
     root : str
     found : LakeFormat
-    older_too : bool
+    allow_older : bool
         Whether an older one will do: for whoever only reads.
 
     Raises
@@ -98,7 +98,7 @@ def check_format(root: str, found: LakeFormat, *, older_too: bool) -> None:
             f"{root} has format {found.number}, {made}, and Pomona {__version__} knows formats up to {FORMAT}: "
             "install that version or a newer one"
         )
-    if found.number < FORMAT and not older_too:
+    if found.number < FORMAT and not allow_older:
         raise LakeError(
             f"{root} has format {found.number}, and Pomona {__version__} writes format {FORMAT}: "
             f"run `pomona upgrade {root}` once, which keeps all rows and versions"

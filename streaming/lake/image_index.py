@@ -39,7 +39,7 @@ class ImageIndex:
     def __init__(self, paths: Hashes, states: Hashes) -> None:
         self._keep(paths, states)
         self._recent: dict[int, int | None] = {}  # None: it has no row any more
-        self.doubted: set[str] = set()
+        self.forced_paths: set[str] = set()
 
     @classmethod
     def load(cls, lake: Lake) -> ImageIndex:
@@ -60,11 +60,11 @@ class ImageIndex:
         return cls(np.concatenate([none, *paths]), np.concatenate([none, *states]))
 
     @property
-    def repeats(self) -> bool:
+    def has_duplicates(self) -> bool:
         """Whether a path stands in both tables, as when a move between them was cut in two."""
         return bool((self._paths[1:] == self._paths[:-1]).any())
 
-    def missing_or_changed(self, listed: Iterable[StoredFile]) -> Iterator[StoredFile]:
+    def new_or_changed(self, listed: Iterable[StoredFile]) -> Iterator[StoredFile]:
         """The files of a listing that are in neither table, or there with another length or time."""
         listing = iter(listed)
         while files := list(islice(listing, _CHUNK)):
@@ -74,7 +74,7 @@ class ImageIndex:
                 if state != held:
                     yield file
 
-    def held(self, files: Sequence[StoredFile]) -> list[StoredFile]:
+    def filter_known(self, files: Sequence[StoredFile]) -> list[StoredFile]:
         """Those whose path the lake may hold, in whatever state; the others are new."""
         known = self._states_of(_hash_files(files)[0])
         return [file for file, state in zip(files, known, strict=True) if state is not None]
@@ -98,13 +98,13 @@ class ImageIndex:
         self._recent.update(dict.fromkeys(hash_paths(paths).tolist()))
 
     @contextmanager
-    def doubting(self, files: Iterable[StoredFile]) -> Iterator[None]:
+    def force_reprocess(self, files: Iterable[StoredFile]) -> Iterator[None]:
         """While the block runs, what the tables say of these files is not believed: they are taken once more."""
-        self.doubted = {file.path for file in files}
+        self.forced_paths = {file.path for file in files}
         try:
             yield
         finally:
-            self.doubted = set()
+            self.forced_paths = set()
 
     def _keep(self, paths: Hashes, states: Hashes) -> None:
         order = np.argsort(paths)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:  # `pomona status` answers before Spark is imported
 
 @dataclass(frozen=True)
 class Lake:
-    """The paths below one root, itself a normalized URI; `term` names the streaming query's checkpoint."""
+    """The paths below one root, itself a normalized URI; `checkpoint_name` names the streaming query's checkpoint."""
 
     root: str
-    term: str = field(default="ingest", compare=False)
+    checkpoint_name: str = field(default="ingest", compare=False)
 
     @classmethod
     def at(cls, location: str) -> Lake:
@@ -46,7 +46,7 @@ class Lake:
     @property
     def checkpoint(self) -> str:
         """State of the streaming query."""
-        return f"{self.root}/checkpoints/{self.term}"
+        return f"{self.root}/checkpoints/{self.checkpoint_name}"
 
     @property
     def models(self) -> str:
@@ -76,18 +76,18 @@ class Lake:
         """The format that this lake has; None where there is no lake yet."""
         return read_format(self.root) or (LakeFormat(1) if self.exists() else None)
 
-    def check_format(self, *, older_too: bool = False) -> None:
+    def check_format(self, *, allow_older: bool = False) -> None:
         """Raise LakeError for a newer format, and for an older one unless that will do."""
         found = self.format()
         if found:
-            check_format(self.root, found, older_too=older_too)
+            check_format(self.root, found, allow_older=allow_older)
 
-    def validate(self, *, older_too: bool = False) -> None:
+    def validate(self, *, allow_older: bool = False) -> None:
         """Raise LakeError unless there is a features table here, in a format that will do."""
         self._reach()
         found, exists = read_format(self.root), self.exists()
         if found or exists:
-            check_format(self.root, found or LakeFormat(1), older_too=older_too)
+            check_format(self.root, found or LakeFormat(1), allow_older=allow_older)
         if not exists:
             raise LakeError(
                 f"{self.root} is not a lake (no features/ in it): name the LAKE of `pomona ingest`"

@@ -23,7 +23,7 @@ _INTERVAL = re.compile(rf"(?:interval )?{_PART.pattern}(?: {_PART.pattern})*")
 _YEAR = timedelta(days=365)
 
 
-def least_retention(tags: list[Tag], now: datetime) -> timedelta:
+def required_retention(tags: list[Tag], now: datetime) -> timedelta:
     """For how long, at least, a VACUUM must keep what later versions have removed, for every tag to stay readable.
 
     VACUUM knows an age, and a version's files may have been removed right after it: so it is the age of the oldest
@@ -33,18 +33,18 @@ def least_retention(tags: list[Tag], now: datetime) -> timedelta:
     return now - oldest + timedelta(hours=1) if oldest else timedelta()
 
 
-def promised_retention(lake: Lake) -> timedelta:
+def configured_retention(lake: Lake) -> timedelta:
     """For how long all tables of a lake tell VACUUM, and the cleaning of their logs, to keep what was removed."""
     return min(map(_promised, _tables(lake)))
 
 
-def days_to_keep(lake: Lake, tag: Tag, now: datetime) -> int | None:
+def retention_days_for(lake: Lake, tag: Tag, now: datetime) -> int | None:
     """How many days the tables must promise for a tag to last; None where they promise enough.
 
     An age grows, and a promise does not: so it is the ten years that new tables have, or ten more than the age.
     """
-    usual, needed = _length(RETENTION), least_retention([tag], now)
-    if promised_retention(lake) >= max(usual, needed + _YEAR):
+    usual, needed = _length(RETENTION), required_retention([tag], now)
+    if configured_retention(lake) >= max(usual, needed + _YEAR):
         return None
     wanted = usual if usual >= needed + _YEAR else needed + usual
     return math.ceil(wanted / timedelta(days=1))

@@ -44,7 +44,7 @@ class Tag:
     made_at: datetime
 
 
-def is_name(text: str) -> bool:
+def is_valid_tag_name(text: str) -> bool:
     """Whether a text can be a tag: a letter, then letters, digits and ``. _ -``, up to 64 in all."""
     return bool(_NAME.fullmatch(text)) and text.lower() not in RESERVED
 
@@ -62,7 +62,7 @@ def read_tags(lake: Lake) -> list[Tag]:
     found = (
         find_tag(lake, name.removesuffix(".json"))
         for name in names
-        if name.endswith(".json") and is_name(name.removesuffix(".json"))
+        if name.endswith(".json") and is_valid_tag_name(name.removesuffix(".json"))
     )
     return sorted(filter(None, found), key=lambda tag: (tag.version, tag.name))
 
@@ -84,7 +84,7 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
 
 def check_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
     """Raise UsageError where a name cannot be one, or names another version and there is no force."""
-    if not is_name(tag.name):
+    if not is_valid_tag_name(tag.name):
         raise UsageError(
             f"tag {tag.name!r}: a letter, then letters, digits, '.', '_' or '-', 64 at most, and none of "
             f"{', '.join(sorted(RESERVED))}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from streaming.errors import UsageError
-from streaming.lake.tags import is_name
+from streaming.lake.tags import is_valid_tag_name
 
 LATEST = "latest"
 EXAMPLES = 'a version number, a time such as 2026-11-01T08:00Z, a date, "3 days ago", or a tag'
@@ -25,19 +25,19 @@ _MONTHS = {"month": 1, "year": 12}
 
 
 @dataclass(frozen=True)
-class Moment:
+class Timestamp:
     """A time that was meant.
 
     Attributes
     ----------
     at : datetime
         In UTC.
-    assumed : str
+    assumption : str
         How it was read, where the words leave something open; else empty.
     """
 
     at: datetime
-    assumed: str = ""
+    assumption: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TagName:
     name: str
 
 
-def parse(words: str, now: datetime) -> int | Moment | TagName | None:
+def parse_version_spec(words: str, now: datetime) -> int | Timestamp | TagName | None:
     """Read what a person has typed.
 
     Parameters
@@ -58,7 +58,7 @@ def parse(words: str, now: datetime) -> int | Moment | TagName | None:
 
     Returns
     -------
-    int, Moment, TagName or None
+    int, Timestamp, TagName or None
         A version number, a time, a tag; None for ``latest``.
 
     Raises
@@ -75,11 +75,11 @@ def parse(words: str, now: datetime) -> int | Moment | TagName | None:
         number, unit = age[1].lower(), age[2].lower()
         at = _before(now, 1 if number in ("a", "an") else int(number), unit)
         if at:
-            return Moment(at, f"{at:%Y-%m-%dT%H:%M:%SZ}")
+            return Timestamp(at, f"{at:%Y-%m-%dT%H:%M:%SZ}")
     try:
         return _iso(words)
     except (ValueError, OverflowError):
-        if is_name(words):
+        if is_valid_tag_name(words):
             return TagName(words)
         raise UsageError(f"as of {words!r}: give {EXAMPLES}") from None
 
@@ -100,14 +100,14 @@ def _before(now: datetime, number: int, unit: str) -> datetime | None:
     return None
 
 
-def _iso(words: str) -> Moment:
+def _iso(words: str) -> Timestamp:
     moment = datetime.fromisoformat(words)
     if moment.tzinfo:
         # Versions are shown to the second: a time taken from there means the version that shows it.
-        return Moment(_to_its_end(moment.astimezone(UTC)))
+        return Timestamp(_to_its_end(moment.astimezone(UTC)))
     date_alone = not re.search(r"\d[T ]\d", words)
-    assumed = "its first moment, in UTC" if date_alone else "in UTC, since it names no zone"
-    return Moment(_to_its_end(moment.replace(tzinfo=UTC)), assumed)
+    assumption = "its first moment, in UTC" if date_alone else "in UTC, since it names no zone"
+    return Timestamp(_to_its_end(moment.replace(tzinfo=UTC)), assumption)
 
 
 def _to_its_end(moment: datetime) -> datetime:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from streaming.delta.time_travel import commit_times, is_whole, oldest_whole
+from streaming.delta.time_travel import commit_times, files_complete, oldest_complete_version
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.tags import find_tag, read_tags
-from streaming.lake.version_spec import EXAMPLES, Moment, TagName, parse
+from streaming.lake.version_spec import EXAMPLES, TagName, Timestamp, parse_version_spec
 
 _END = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Pinned:
+class ResolvedVersion:
     """The version that was meant.
 
     Attributes
@@ -24,26 +24,28 @@ class Pinned:
         Of the features.
     committed : datetime
         In UTC.
-    said : str
-        For people: which version the words mean, and what was assumed.
-    moment : datetime, optional
+    description : str
+        For people: which version the words mean, and what was assumption.
+    timestamp : datetime, optional
         The time that was meant, where it was one; the end of all time for what is there now.
     """
 
     number: int
     committed: datetime
-    said: str = ""
-    moment: datetime | None = None
+    description: str = ""
+    timestamp: datetime | None = None
 
 
-def resolve(lake: Lake, words: str | Pinned | None, now: datetime | None = None) -> Pinned:
+def resolve_version(
+    lake: Lake, words: str | ResolvedVersion | None, now: datetime | None = None
+) -> ResolvedVersion:
     """Find the version of the features that a person means, and make sure that it can be read.
 
     Parameters
     ----------
     lake : Lake
     words : str, optional
-        As `parse` takes them; None is the latest. A version that was found already stays that one.
+        As `parse_version_spec` takes them; None is the latest. A version that was found already stays that one.
     now : datetime, optional
         With its zone; the clock's, unless it is given.
 
@@ -55,29 +57,31 @@ def resolve(lake: Lake, words: str | Pinned | None, now: datetime | None = None)
         When they mean a time before the first version or in the future, a version that there is not, or one whose
         files are vacuumed away; in one line, with the range that exists.
     """
-    if isinstance(words, Pinned):
+    if isinstance(words, ResolvedVersion):
         return words
     now = now or datetime.now(UTC)
-    meant = parse(words, now) if words is not None else None
+    meant = parse_version_spec(words, now) if words is not None else None
     times = commit_times(lake.features)
     if not times:
         raise SnapshotError(f"{lake.features}: its log contains no version")
     if words is None or meant is None:
         number = max(times)
         # What other tables got since belongs to it too.
-        return Pinned(number, times[number], _version(number, times), _END)
+        return ResolvedVersion(number, times[number], _version(number, times), _END)
     found, said = _find(lake, words.strip(), meant, now, times)
     _require_whole(lake.features, found, times, f"version {found}")
-    return Pinned(found, times[found], said, meant.at if isinstance(meant, Moment) else None)
+    return ResolvedVersion(
+        found, times[found], said, meant.at if isinstance(meant, Timestamp) else None
+    )
 
 
-def version_at(location: str, pinned: Pinned) -> int | None:
+def version_at(location: str, pinned: ResolvedVersion) -> int | None:
     """The version that another table of the lake had then; None where it had none yet.
 
     A micro-batch is committed to `quarantine` first: what belongs to a version of the features is there with it.
     SnapshotError where it was removed by VACUUM.
     """
-    then = pinned.moment or pinned.committed
+    then = pinned.timestamp or pinned.committed
     times = commit_times(location)
     before = [number for number, at in times.items() if at <= then]
     if not before:
@@ -87,19 +91,19 @@ def version_at(location: str, pinned: Pinned) -> int | None:
     return before[-1]
 
 
-def reigned_until(lake: Lake, pinned: Pinned) -> datetime:
+def superseded_at(lake: Lake, pinned: ResolvedVersion) -> datetime:
     """Until when what belongs to a version was made: the time that was meant, or the commit of the version after it."""
-    if pinned.moment:
-        return pinned.moment
+    if pinned.timestamp:
+        return pinned.timestamp
     later = (at for number, at in commit_times(lake.features).items() if number > pinned.number)
     return min(later, default=_END)
 
 
 def _require_whole(location: str, number: int, times: dict[int, datetime], what: str) -> None:
     """Raise SnapshotError where files of an earlier version are gone."""
-    if number == max(times) or is_whole(location, number):
+    if number == max(times) or files_complete(location, number):
         return
-    first = oldest_whole(location, list(times))
+    first = oldest_complete_version(location, list(times))
     if first > number:
         left = {later: moment for later, moment in times.items() if later >= first}
         raise SnapshotError(f"{what} was removed by VACUUM: {_range(left)}")
@@ -109,7 +113,11 @@ def _require_whole(location: str, number: int, times: dict[int, datetime], what:
 
 
 def _find(
-    lake: Lake, words: str, meant: int | Moment | TagName, now: datetime, times: dict[int, datetime]
+    lake: Lake,
+    words: str,
+    meant: int | Timestamp | TagName,
+    now: datetime,
+    times: dict[int, datetime],
 ) -> tuple[int, str]:
     """The number of a version, and what the words mean."""
     if isinstance(meant, TagName):
@@ -118,7 +126,7 @@ def _find(
         if meant not in times:
             raise SnapshotError(f"no version {meant} of the features: {_range(times)}")
         return meant, _version(meant, times)
-    told = f"{words} ({meant.assumed})" if meant.assumed else words
+    told = f"{words} ({meant.assumption})" if meant.assumption else words
     if meant.at - timedelta(microseconds=999_999) > now:
         raise SnapshotError(f"{told} is in the future: {_range(times)}")
     before = [number for number, committed in times.items() if committed <= meant.at]

@@ -60,9 +60,11 @@ class S3Lease:
             raise lease_conflict(lake, before.holder, self._remedy(before))
         # Without a lease object, the writer may be an older Pomona version that uses none.
         self._clean = bool(before.content["released"]) if before else not lake.exists()
-        self._before = replace(lake, term=before.content["checkpoint"]) if before else lake
+        self._before = (
+            replace(lake, checkpoint_name=before.content["checkpoint"]) if before else lake
+        )
         # A paused writer of the previous epoch may continue to write to its own checkpoint.
-        new = replace(lake, term=f"{lake.term}-{self.holder.id[:8]}")
+        new = replace(lake, checkpoint_name=f"{lake.checkpoint_name}-{self.holder.id[:8]}")
         self.lake = self._before if self._clean else new
         self._etag = self._put(before.etag if before else None)
         self._held = True
@@ -80,7 +82,7 @@ class S3Lease:
         )
         content = self.holder.as_json(
             term=self._term,
-            checkpoint=self.lake.term,
+            checkpoint=self.lake.checkpoint_name,
             released=released,
             renewals=self._renewals,
         )

@@ -29,9 +29,9 @@ class OperationContext:
         Where the lake's images come from; None where it has none yet.
     open_microbatch : callable
         Gives the stream's `MicroBatch`, or opens one.
-    take_files : callable
+    process_files : callable
         Takes files as the sweep does, and tells what came of each part; the stream counts them in.
-    known : ImageIndex, optional
+    image_index : ImageIndex, optional
         What a stream holds in memory of the lake; None where no stream runs.
     """
 
@@ -39,14 +39,14 @@ class OperationContext:
     spark: SparkSession
     source: Source | None
     open_microbatch: Callable[[], MicroBatch]
-    take_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
-    known: ImageIndex | None = None
+    process_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
+    image_index: ImageIndex | None = None
 
     @cached_property
     def batch(self) -> MicroBatch:
         """The pipeline; where no stream runs, the network is loaded at the first use."""
         return self.open_microbatch()
 
-    def take(self, files: Sequence[StoredFile]) -> Sequence[BatchResult]:
+    def process(self, files: Sequence[StoredFile]) -> Sequence[BatchResult]:
         """Bring files into exactly one table each."""
-        return self.take_files(self.batch, files)
+        return self.process_files(self.batch, files)

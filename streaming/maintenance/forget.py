@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
-from streaming.delta.reader import open_table, query, quoted
+from streaming.delta.reader import open_table, query, quote_literal
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.lake.image_index import ImageIndex
@@ -44,8 +44,8 @@ def forget(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, J
     for table, held in found.items():
         if held:
             Writer(context.spark, table, told).delete(sorted(held))
-    if context.known:
-        context.known.remove(paths)
+    if context.image_index:
+        context.image_index.remove(paths)
     known = set().union(*found.values())
     return {
         "features": sorted(found[lake.features]),
@@ -55,7 +55,7 @@ def forget(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, J
     }
 
 
-def drop_rows(
+def delete_rows(
     spark: SparkSession, lake: Lake, known: ImageIndex, paths: Sequence[str], remark: str
 ) -> None:
     """Delete the rows of many paths from both tables, each in one commit; `remark` names the count in its metadata."""
@@ -70,7 +70,7 @@ def _held(table: str, paths: Sequence[str]) -> set[str]:
     held: set[str] = set()
     opened = open_table(table)
     for start in range(0, len(paths), _NAMED_AT_ONCE):
-        names = ", ".join(map(quoted, paths[start : start + _NAMED_AT_ONCE]))
+        names = ", ".join(map(quote_literal, paths[start : start + _NAMED_AT_ONCE]))
         for batch in query(opened, "path", f"WHERE path IN ({names})"):
             held.update(batch.column(0).to_pylist())
     return held

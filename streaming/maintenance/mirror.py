@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from streaming.featurize.microbatch import MicroBatch
-from streaming.maintenance.forget import drop_rows
+from streaming.maintenance.forget import delete_rows
 from streaming.maintenance.missing_images import ListingSnapshot, find_deleted_images
 from streaming.sources.listing import Source
 
@@ -39,5 +39,5 @@ def mirror(
             gone.why_kept,
         )
         return 0, len(gone.paths)
-    drop_rows(batch.spark, batch.lake, batch.image_index, gone.paths, "removed")
+    delete_rows(batch.spark, batch.lake, batch.image_index, gone.paths, "removed")
     return len(gone.paths), 0

@@ -21,7 +21,7 @@ from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
 
 #: Share of a source's rows that may be removed at once, unless the user sets another.
-REMOVED_AT_MOST = 0.5
+DEFAULT_REMOVE_LIMIT = 0.5
 _CHUNK = 10_000
 _AT_ONCE = 16  # files that are looked for
 
@@ -62,7 +62,7 @@ class ListingSnapshot:
 
 
 @dataclass(frozen=True)
-class Gone:
+class DeletedImages:
     """Rows below a source without an image.
 
     Parameters
@@ -80,7 +80,9 @@ class Gone:
     why_kept: str = ""
 
 
-def find_deleted_images(lake: Lake, root: str, seen: ListingSnapshot, limit: float) -> Gone:
+def find_deleted_images(
+    lake: Lake, root: str, seen: ListingSnapshot, limit: float
+) -> DeletedImages:
     """Compare the tables with a listing that has come to its end.
 
     Nothing is to be removed where the listing is empty, as that of a folder that is not mounted is, or where more
@@ -121,7 +123,7 @@ def find_deleted_images(lake: Lake, root: str, seen: ListingSnapshot, limit: flo
         why = f"the listing of {root} is empty: is it mounted?"
     elif len(gone) > limit * held:
         why = f"these are more than {limit:.0%} of the {held:,} images of {root}"
-    return Gone(gone, held, why)
+    return DeletedImages(gone, held, why)
 
 
 def _is_away(path: str) -> bool:

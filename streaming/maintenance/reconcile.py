@@ -17,10 +17,10 @@ from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import THREADS_S3, fetch_image
 from streaming.lake.image_index import Hashes, ImageIndex, hash_states
 from streaming.lake.layout import Lake
-from streaming.maintenance.forget import drop_rows
+from streaming.maintenance.forget import delete_rows
 from streaming.maintenance.missing_images import (
-    REMOVED_AT_MOST,
-    Gone,
+    DEFAULT_REMOVE_LIMIT,
+    DeletedImages,
     ListingSnapshot,
     find_deleted_images,
 )
@@ -52,7 +52,7 @@ class Comparison:
         Images with other bytes under the same length and time; looked for on request alone.
     unread : list of str
         Why images could not be read for that.
-    gone : Gone
+    gone : DeletedImages
         Rows without an image.
     """
 
@@ -61,7 +61,7 @@ class Comparison:
     changed: list[StoredFile]
     rewritten: list[StoredFile]
     unread: list[str]
-    gone: Gone
+    gone: DeletedImages
 
     def as_json(self) -> dict[str, JSON]:
         """Counts and paths."""
@@ -98,8 +98,8 @@ def compare(
         When the source cannot be listed to its end.
     """
     seen = ListingSnapshot()
-    new = list(known.missing_or_changed(seen.watch(source.images())))
-    changed = known.held(new)
+    new = list(known.new_or_changed(seen.watch(source.images())))
+    changed = known.filter_known(new)
     paths = {file.path for file in changed}
     rewritten, unread = _rewritten(lake, seen) if hashes else ([], [])
     return Comparison(
@@ -112,7 +112,7 @@ def compare(
     )
 
 
-def mend(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
+def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     """Compare, take what is missing or changed, and remove the rows of what is gone.
 
     Parameters
@@ -134,7 +134,7 @@ def mend(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSO
         Where an image could not be read for longer than patience lasts; the others are done.
     """
     source, batch = Source(arguments["source"]), context.batch
-    limit = arguments.get("limit", REMOVED_AT_MOST)
+    limit = arguments.get("limit", DEFAULT_REMOVE_LIMIT)
     found = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
     new = found.missing + found.changed
     others = set(arguments.get("rewritten", ())) - {file.path for file in new}
@@ -142,14 +142,14 @@ def mend(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSO
     outcomes = Counter[str]()
     files = new + found.rewritten
     if files:
-        with batch.image_index.doubting(found.rewritten):
-            results = context.take(files)
+        with batch.image_index.force_reprocess(found.rewritten):
+            results = context.process(files)
         for result in results:
             outcomes += result.outcomes
             if result.unread:
                 raise TransientError(result.unread[0])
     removed = [] if found.gone.why_kept else found.gone.paths
-    drop_rows(context.spark, context.lake, batch.image_index, removed, "removed")
+    delete_rows(context.spark, context.lake, batch.image_index, removed, "removed")
     return found.as_json() | {
         "featurized": outcomes[Outcome.FEATURES],
         "quarantined": outcomes[Outcome.QUARANTINE],

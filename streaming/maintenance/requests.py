@@ -38,7 +38,7 @@ class Request:
     Parameters
     ----------
     kind : str
-        One of `streaming.maintenance.operations.KINDS`.
+        One of `streaming.maintenance.operations.OPERATIONS`.
     arguments : dict of str to JSON
     id : str
         Random unless it is given.
@@ -55,7 +55,7 @@ def submit(lake: Lake, request: Request) -> None:
     open_storage(lake.root).write(_path(lake, request.id), json.dumps(content).encode())
 
 
-def pending(lake: Lake) -> list[Request]:
+def pending_requests(lake: Lake) -> list[Request]:
     """The requests that nobody has answered, the oldest first: one listing, and a read for each."""
     storage = open_storage(lake.root)
     listed = sorted((file.modified_ms, file.path) for file in storage.list(lake.requests))
@@ -74,16 +74,16 @@ def pending(lake: Lake) -> list[Request]:
     return found
 
 
-def answer(lake: Lake, request: Request, result: dict[str, JSON]) -> None:
+def write_result(lake: Lake, request: Request, result: dict[str, JSON]) -> None:
     """Write what came of a request, then take the request away."""
     content = json.dumps(result).encode()
     open_storage(lake.root).write(_path(lake, f"{_ANSWERS}/{request.id}"), content)
     cancel(lake, request)
 
 
-def answer_with_error(lake: Lake, request: Request, error: PomonaError) -> None:
+def write_error(lake: Lake, request: Request, error: PomonaError) -> None:
     """Have `await_answer` raise the error where the request came from."""
-    answer(lake, request, {"error": str(error), "error_type": type(error).__name__})
+    write_result(lake, request, {"error": str(error), "error_type": type(error).__name__})
 
 
 def cancel(lake: Lake, request: Request) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from streaming.delta.reader import open_table, query, quoted
+from streaming.delta.reader import open_table, query, quote_literal
 from streaming.lake.layout import Lake
 from streaming.maintenance.requests import JSON
 from streaming.outcomes import Outcome
@@ -45,8 +45,8 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
     files = look_at(rows)
     outcomes, reasons = Counter[str](), Counter[str]()
     if files:
-        with context.batch.image_index.doubting(files):
-            results = context.take(files)
+        with context.batch.image_index.force_reprocess(files):
+            results = context.process(files)
         for result in results:
             outcomes += result.outcomes
             reasons += result.reasons
@@ -64,7 +64,7 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
 
 def in_quarantine(lake: Lake, reason: str | None = None) -> list[StoredFile]:
     """The images in quarantine as its rows tell of them."""
-    where = f"WHERE reason = {quoted(reason)}" if reason else ""
+    where = f"WHERE reason = {quote_literal(reason)}" if reason else ""
     return [
         StoredFile(row["path"], row["length"], row["modified_us"] // 1000)
         for batch in query(open_table(lake.quarantine), _COLUMNS, where)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streaming.lake.retention import set_retention
+from streaming.lake import retention
 from streaming.maintenance.requests import JSON
 
 if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
 
-#: The request that `keep` carries out.
-KEEP = "keep"
+#: Kind of the request.
+SET_RETENTION = "keep"
 
 
-def keep(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
+def set_retention(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
     """Set the retention of the tables to at least ``days``, and return the changed ``tables``."""
-    return {"tables": set_retention(context.spark, context.lake, arguments["days"])}
+    return {"tables": retention.set_retention(context.spark, context.lake, arguments["days"])}

@@ -49,7 +49,7 @@ def upgrade(location: str) -> list[str]:
         While another process writes it.
     """
     lake = Lake.at(location)
-    lake.validate(older_too=True)
+    lake.validate(allow_older=True)
     found = lake.format()
     if found and found.number == FORMAT:
         return []
@@ -59,12 +59,12 @@ def upgrade(location: str) -> list[str]:
             lease.guard(spark)
             done = []
             for table in (features_table(_width(lake)), QUARANTINE, REFITS):
-                done += bring(spark, f"{lake.root}/{table.name}", table)
+                done += upgrade_table(spark, f"{lake.root}/{table.name}", table)
             write_format(lake.root)
         return [*done, f"format {FORMAT}"]
 
 
-def bring(spark: SparkSession, location: str, table: Table) -> list[str]:
+def upgrade_table(spark: SparkSession, location: str, table: Table) -> list[str]:
     """Give a table the columns, constraints and properties of its contract that it lacks.
 
     A property that it has stays as it is: somebody may have set it.

@@ -37,9 +37,9 @@ def _faults() -> tuple[type[Exception], ...]:
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
-    from streaming.delta.reader import table_faults
+    from streaming.delta.reader import table_read_errors
 
-    return PySparkException, Py4JError, TransientError, OSError, *table_faults()
+    return PySparkException, Py4JError, TransientError, OSError, *table_read_errors()
 
 
 def translate_exception(error: BaseException, lake: str = "") -> PomonaError:

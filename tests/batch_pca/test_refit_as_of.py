@@ -21,7 +21,7 @@ from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import RefitRow, published
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
-from streaming.lake.versions import resolve
+from streaming.lake.versions import resolve_version
 from support.feature_lakes import commit, delete, delta, images, new_lake
 
 pytestmark = pytest.mark.spark
@@ -164,7 +164,7 @@ def test_a_version_that_delta_will_not_read_any_more_is_told_with_the_remedy_or_
         moment = time.time() - (40 - number) * 86_400
         os.utime(log / f"{number:020}.json", (moment, moment))
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
-    assert resolve(lake, "5").number == 5
+    assert resolve_version(lake, "5").number == 5
     with pytest.raises(  # its deletion vector is for Spark to read
         SnapshotError, match=r"set its properties delta\.deletedFileRetention"
     ) as told:

@@ -12,7 +12,7 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
-from streaming.maintenance.upgrade import bring, upgrade
+from streaming.maintenance.upgrade import upgrade, upgrade_table
 from support.cli import Command
 from support.format1_lake import image, make_old_lake
 from support.lakes import rows
@@ -27,9 +27,9 @@ def table(lake: Lake, name: str) -> deltalake.DeltaTable:
 
 def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path) -> None:
     lake = make_old_lake(spark, tmp_path / "lake")
-    bring(spark, lake.quarantine, QUARANTINE)
+    upgrade_table(spark, lake.quarantine, QUARANTINE)
     spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
-    bring(spark, lake.features, FEATURES)
+    upgrade_table(spark, lake.features, FEATURES)
     with pytest.raises(LakeError, match="has format 1"):
         lake.validate()
     assert [step.split(":")[0] for step in upgrade(lake.root)] == [

@@ -91,7 +91,7 @@ def new_lake(spark: Any, folder: Path | str, width: int = WIDTH) -> Lake:
 def commit(spark: Any, lake: Lake, rows: Images, *, known: bool = False) -> None:
     """Append rows, or merge them by path."""
     writer = Writer(spark, lake.features, {"source": "file:/photos"})
-    writer.upsert(frame_of(spark, rows.table()), known=known)
+    writer.upsert(frame_of(spark, rows.table()), merge=known)
 
 
 def delete(spark: Any, lake: Lake, paths: list[str]) -> None:

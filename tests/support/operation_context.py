@@ -34,13 +34,13 @@ def open_context(
         spark,
         Source.at(source),
         open_microbatch=lambda: batch,
-        take_files=lambda batch, files: [process(batch, files)],
-        known=known,
+        process_files=lambda batch, files: [process(batch, files)],
+        image_index=known,
     )
 
 
 def take_all(context: OperationContext) -> None:
     """Bring every image of the source into the lake."""
     assert context.source
-    files = list(context.batch.image_index.missing_or_changed(context.source.images()))
+    files = list(context.batch.image_index.new_or_changed(context.source.images()))
     process(context.batch, files)

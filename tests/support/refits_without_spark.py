@@ -21,7 +21,7 @@ from batch_pca.refits.lineage import write_lineage
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
-from streaming.lake.versions import resolve
+from streaming.lake.versions import resolve_version
 from support.feature_lakes import delta
 
 _TYPES: dict[str, Any] = {
@@ -46,7 +46,7 @@ def append(location: str, table: Table, rows: list[dict[str, Any]]) -> None:
 
 def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
     """What a refit of a version leaves, without its Parquet, pipeline and report."""
-    pinned = resolve(lake, as_of)
+    pinned = resolve_version(lake, as_of)
     rows = delta(lake.features, pinned.number).to_pyarrow_table()
     paths, labels = rows["path"].to_pylist(), rows["label"].to_pylist()
     vectors = np.array(rows["features"].to_pylist())

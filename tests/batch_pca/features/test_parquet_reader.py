@@ -18,7 +18,7 @@ from batch_pca.refit import RefitOptions, refit
 from batch_pca.stats.full_scan import sum_parts
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
-from streaming.lake.versions import resolve
+from streaming.lake.versions import resolve_version
 from support.feature_lakes import commit, images, new_lake, vectors_of
 
 
@@ -49,7 +49,7 @@ def test_every_row_is_dealt_to_one_part_and_the_parts_are_even(
 
 def files_of(spark: Any, lake: Lake) -> tuple[str, ...]:
     """The latest version's files."""
-    return take_snapshot(spark, lake, resolve(lake, None)).files
+    return take_snapshot(spark, lake, resolve_version(lake, None)).files
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_files_outside_of_the_table_are_left_to_spark(
     clone = Lake.at(str(tmp_path / "clone"))
     write_format(clone.root)
     spark.sql(f"CREATE TABLE delta.`{clone.features}` SHALLOW CLONE delta.`{lake.features}`")
-    snapshot = take_snapshot(spark, clone, resolve(clone, None))
+    snapshot = take_snapshot(spark, clone, resolve_version(clone, None))
     assert all("My%20lake" in name for name in snapshot.files)
     assert snapshot.parts is None
     made = refit(clone.root, RefitOptions(FitOptions(components=2)))

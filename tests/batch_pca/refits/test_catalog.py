@@ -14,7 +14,7 @@ from batch_pca.stats.unchanged import find_unchanged, same_rows
 from streaming.delta.tables import create_table
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
-from streaming.maintenance.upgrade import bring
+from streaming.maintenance.upgrade import upgrade_table
 from support.feature_lakes import commit, delete, delta, images, new_lake
 
 MADE = RefitRow(
@@ -208,7 +208,7 @@ def test_a_table_of_an_earlier_version_is_read_and_an_upgrade_gives_it_the_colum
     rows.write.format("delta").mode("append").save(lake.refits)
     before = replace(MADE, lake=lake, is_new=False, **dict.fromkeys(LATER))
     assert published(lake) == [before]
-    added = bring(spark, lake.refits, REFITS)[: len(LATER)]
+    added = upgrade_table(spark, lake.refits, REFITS)[: len(LATER)]
     assert added == [f"refits: column {name}" for name in LATER]
     later = made(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
     commit_refit(spark, later)

@@ -84,7 +84,7 @@ def lake(spark: SparkSession, new_lake: Callable[[], Path]) -> Lake:
     lake = Lake.at(str(new_lake()))
     row = features_row(image("a"), datetime.now(UTC) - timedelta(hours=2))
     frame = spark.createDataFrame([row], FEATURES.ddl)
-    Writer(spark, lake.features, {"source": "file:/images", "images": 1}).upsert(frame, known=False)
+    Writer(spark, lake.features, {"source": "file:/images", "images": 1}).upsert(frame, merge=False)
     log = Path(lake.features.removeprefix("file:"), "_delta_log", f"{1:020}.json")
     then = datetime.now(UTC).timestamp() - 3600
     os.utime(log, (then, then))

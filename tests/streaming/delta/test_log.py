@@ -10,7 +10,12 @@ import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
-from streaming.delta.log import parse_metadata, read_back, read_commits, version_of
+from streaming.delta.log import (
+    parse_metadata,
+    read_commits,
+    read_commits_backwards,
+    version_from_commit_info,
+)
 from streaming.lake.layout import Lake
 from support.feature_lakes import commit, delete, images, new_lake
 
@@ -32,18 +37,18 @@ def test_commits_are_those_that_spark_tells(spark: Any, lake: Lake) -> None:
     found = read_commits(lake.features)
     history = DeltaTable.forPath(spark, lake.features).history()
     told = history.withColumn("ms", F.unix_millis("timestamp")).orderBy("version").collect()
-    assert found == [version_of(row.version, row.ms, row.asDict()) for row in told]
+    assert found == [version_from_commit_info(row.version, row.ms, row.asDict()) for row in told]
     assert read_commits(lake.features, 3) == found[-3:]
     counts = [(v.added, v.replaced, v.removed) for v in found if v.changed_rows]
     assert counts == [(4, 0, 0), (2, 4, 0), (0, 0, 1)]
-    assert found[2].told["source"] == "file:/photos"
+    assert found[2].metadata["source"] == "file:/photos"
 
 
 @pytest.mark.spark
 def test_few_commits_are_read_from_the_newest_back(lake: Lake) -> None:
     found = read_commits(lake.features)
     newest = found[-1].number
-    assert list(read_back(lake.features, newest, newest - 2)) == found[:-4:-1]
+    assert list(read_commits_backwards(lake.features, newest, newest - 2)) == found[:-4:-1]
 
 
 @pytest.mark.spark
@@ -58,15 +63,15 @@ def test_a_log_whose_beginning_is_gone_is_told_from_what_is_left(
     for number in range(3):
         Path(table.table_uri.removeprefix("file://"), "_delta_log", f"{number:020}.json").unlink()
     assert [version.number for version in read_commits(lake.features)] == [3, 4]
-    assert [version.number for version in read_back(lake.features, 4)] == [4, 3]
+    assert [version.number for version in read_commits_backwards(lake.features, 4)] == [4, 3]
 
 
 def test_what_another_program_left_unsaid_is_no_fault() -> None:
-    bare = version_of(3, 0, {})
-    assert (bare.operation, bare.changed_rows, bare.told) == ("", False, {})
+    bare = version_from_commit_info(3, 0, {})
+    assert (bare.operation, bare.changed_rows, bare.metadata) == ("", False, {})
     info = {"operation": "WRITE", "operationMetrics": {"num_added_rows": 7, "predicate": "x"}}
-    assert version_of(3, 0, info).added == 7
+    assert version_from_commit_info(3, 0, info).added == 7
     metrics = {"num_target_rows_inserted": 1, "num_target_rows_updated": 2}
-    merged = version_of(3, 0, {"operation": "MERGE", "operationMetrics": metrics})
+    merged = version_from_commit_info(3, 0, {"operation": "MERGE", "operationMetrics": metrics})
     assert (merged.added, merged.replaced, merged.removed) == (1, 2, 0)
     assert parse_metadata("[1]") == parse_metadata("not JSON") == parse_metadata(None) == {}

@@ -103,10 +103,10 @@ class ProcessKilled(BaseException):
 def killed_before_features(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     upsert = Writer.upsert
 
-    def die(writer: Writer, new: DataFrame, *, known: bool) -> None:
+    def die(writer: Writer, new: DataFrame, *, merge: bool) -> None:
         if writer.location.endswith("/features"):
             raise ProcessKilled
-        upsert(writer, new, known=known)
+        upsert(writer, new, merge=merge)
 
     monkeypatch.setattr(Writer, "upsert", die)
     return monkeypatch
@@ -174,7 +174,7 @@ def test_repeated_commit_is_ignored(micro: MicroBatch, spark: SparkSession, know
     path = f"file:/repeated/{known}.jpg"
     writer = Writer(spark, micro.lake.quarantine, {}, BatchId(f"query-6-{known}", 7))
     for detail in ("first", "second"):
-        writer.upsert(quarantine_rows(spark, path, detail), known=known)
+        writer.upsert(quarantine_rows(spark, path, detail), merge=known)
     found = [row["detail"] for row in rows(micro.lake.quarantine) if row["path"] == path]
     assert found == ["first"]
 
@@ -183,11 +183,11 @@ def test_commit_settings_are_unset_after_merge_and_failed_merge(
     micro: MicroBatch, spark: SparkSession
 ) -> None:
     writer = Writer(spark, micro.lake.quarantine, {}, BatchId("query-7", 0))
-    writer.upsert(quarantine_rows(spark, "file:/merged.jpg", "merged"), known=True)
+    writer.upsert(quarantine_rows(spark, "file:/merged.jpg", "merged"), merge=True)
     assert left_behind(spark) == []
     writer = dataclasses.replace(writer, batch=BatchId("query-7", 1))
     with pytest.raises(Exception, match="NULL"):
-        writer.upsert(quarantine_rows(spark, "file:/refused.jpg", ""), known=True)
+        writer.upsert(quarantine_rows(spark, "file:/refused.jpg", ""), merge=True)
     assert left_behind(spark) == []
 
 
@@ -217,7 +217,7 @@ def test_permanent_read_error_does_not_block_other_images(
     assert "Is a directory" in result.unread[0]
     assert result.retries > 0
     assert tables(micro, tmp_path) == (["Fig/a.jpg"], [])
-    assert not micro.image_index.held([broken])
+    assert not micro.image_index.filter_known([broken])
 
 
 def test_unreadable_storage_fails_batch_with_one_line(micro: MicroBatch, tmp_path: Path) -> None:

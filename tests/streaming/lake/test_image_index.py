@@ -50,31 +50,31 @@ def test_what_is_missing_or_differs_in_length_or_time_is_found_and_nothing_else(
     later = put(tmp_path / "Fig 50% +" / "later.jpg", b"12345", written=at + 1)
 
     known = ImageIndex.load(lake)
-    found = known.missing_or_changed(Source.at(str(tmp_path)).images())
+    found = known.new_or_changed(Source.at(str(tmp_path)).images())
     assert sorted(found, key=lambda file: file.path) == [later, longer, new]
     everything = [good, bad, longer, later, accents, new]
-    assert known.held(everything) == everything[:-1]
-    assert not known.repeats
+    assert known.filter_known(everything) == everything[:-1]
+    assert not known.has_duplicates
     add_features(spark, lake, [bad], AT)
-    assert ImageIndex.load(lake).repeats
+    assert ImageIndex.load(lake).has_duplicates
 
 
 def test_there_is_nothing_where_there_is_no_lake(tmp_path: Path) -> None:
     known = ImageIndex.load(Lake.at(str(tmp_path)))
     one = files("a")
-    assert list(known.missing_or_changed(one)) == one
-    assert known.held(one) == []
-    assert list(known.missing_or_changed([])) == known.held([]) == []
+    assert list(known.new_or_changed(one)) == one
+    assert known.filter_known(one) == []
+    assert list(known.new_or_changed([])) == known.filter_known([]) == []
 
 
 def test_a_row_that_was_written_is_known_from_then_on_in_its_last_state() -> None:
     known = nothing()
     known.add(files("a", "b"))
-    assert known.held(files("a", "b", "c")) == files("a", "b")
+    assert known.filter_known(files("a", "b", "c")) == files("a", "b")
     changed = files("a", length=6)
-    assert list(known.missing_or_changed([*changed, *files("b")])) == changed
+    assert list(known.new_or_changed([*changed, *files("b")])) == changed
     known.add(changed)
-    assert list(known.missing_or_changed([*changed, *files("a")])) == files("a")
+    assert list(known.new_or_changed([*changed, *files("a")])) == files("a")
 
 
 def test_many_rows_are_known_as_well_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_many_rows_are_known_as_well_as_few(monkeypatch: pytest.MonkeyPatch) -> 
     for number in (3, 50, 98):
         known.add(files(str(number), length=number + 100))
     everything = files(*map(str, range(110)))
-    missing = [file.path for file in known.missing_or_changed(everything)]
+    missing = [file.path for file in known.new_or_changed(everything)]
     assert missing == [f"file:/x/{i}.jpg" for i in (3, 50, 98, *range(100, 110))]
 
 
@@ -93,11 +93,11 @@ def test_length_and_time_do_not_stand_for_each_other() -> None:
     known = nothing()
     known.add(files("a", length=5, modified_ms=7))
     other = files("a", length=7, modified_ms=5)
-    assert list(known.missing_or_changed(other)) == other
+    assert list(known.new_or_changed(other)) == other
 
 
 def test_a_name_need_not_be_utf_8() -> None:
     broken = files("\udcff", "\udcfe")
     known = nothing()
     known.add(broken[:1])
-    assert list(known.missing_or_changed(broken)) == broken[1:]
+    assert list(known.new_or_changed(broken)) == broken[1:]

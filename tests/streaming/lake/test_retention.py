@@ -21,9 +21,9 @@ from streaming.delta.tables import RETENTION_PROPERTIES
 from streaming.errors import SnapshotError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
-from streaming.lake.retention import days_to_keep, least_retention, promised_retention
+from streaming.lake.retention import configured_retention, required_retention, retention_days_for
 from streaming.lake.tags import Tag, read_tags, set_tag
-from streaming.lake.versions import resolve
+from streaming.lake.versions import resolve_version
 from support.cli import Command
 
 pytestmark = pytest.mark.spark
@@ -64,7 +64,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def tagged(lake: Lake, name: str, version: int) -> Tag:
     """A tag alone, as a program that knows nothing of VACUUM would give it."""
-    found = Tag(name, version, resolve(lake, str(version)).committed, datetime.now(UTC))
+    found = Tag(name, version, resolve_version(lake, str(version)).committed, datetime.now(UTC))
     set_tag(lake, found)
     return found
 
@@ -84,7 +84,7 @@ def test_a_plain_vacuum_takes_old_versions_unless_one_is_tagged(
     given = tag(lake.root, "audit", "2", force=False)
     assert given["kept_for_days"] == 3650
     vacuum(lake, spark)
-    found = resolve(lake, "audit")
+    found = resolve_version(lake, "audit")
     assert found.number == 2
     assert table_of(lake, 2).to_pyarrow_table().to_pylist() == [{"path": "2.jpg"}]
     reader = spark.read.format("delta").option("versionAsOf", 2)
@@ -98,7 +98,7 @@ def test_a_plain_vacuum_takes_old_versions_unless_one_is_tagged(
     if vacuum is by_spark and pyspark.__version__.startswith("4.0"):  # it takes the log too
         told = r"^tag audit names version 2, which is no longer in the log: there are "
     with pytest.raises(SnapshotError, match=told):
-        resolve(lake, "audit")
+        resolve_version(lake, "audit")
 
 
 def test_a_vacuum_that_is_told_less_takes_nothing(lake: Lake, spark: SparkSession) -> None:
@@ -146,12 +146,12 @@ def test_other_tables_of_the_lake_keep_theirs_too(lake: Lake) -> None:
 def test_a_vacuum_that_keeps_as_long_as_the_tags_ask_spares_them_and_no_more(lake: Lake) -> None:
     tagged(lake, "audit", 2)
     tagged(lake, "later", 3)
-    keep = least_retention(read_tags(lake), datetime.now(UTC))
+    keep = required_retention(read_tags(lake), datetime.now(UTC))
     hours = int(keep / timedelta(hours=1)) + 1
     table_of(lake).vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=False)
-    assert resolve(lake, "audit").number == 2
+    assert resolve_version(lake, "audit").number == 2
     with pytest.raises(SnapshotError, match=r"^version 0 was removed by VACUUM: there are 1 "):
-        resolve(lake, "0")
+        resolve_version(lake, "0")
 
 
 def test_tables_that_promise_less_than_the_oldest_tag_needs_are_told_of(lake: Lake) -> None:
@@ -185,7 +185,7 @@ def test_an_interval_is_read_as_delta_takes_it(
         spark._jsparkSession, lake.features
     )
     kept = log.tombstoneRetentionMillis(log.unsafeVolatileSnapshot().metadata())
-    assert promised_retention(lake) == length == timedelta(milliseconds=kept)
+    assert configured_retention(lake) == length == timedelta(milliseconds=kept)
 
 
 def test_a_very_old_tag_asks_for_more_than_tables_have(lake: Lake) -> None:
@@ -193,6 +193,6 @@ def test_a_very_old_tag_asks_for_more_than_tables_have(lake: Lake) -> None:
     table_of(lake).alter.set_table_properties(spark_like)
     now = datetime.now(UTC)
     ages = {years: Tag("x", 0, now - timedelta(365 * years), now) for years in (1, 8, 10)}
-    assert days_to_keep(lake, ages[1], now) is None
-    assert days_to_keep(lake, ages[8], now) is None
-    assert days_to_keep(lake, ages[10], now) == 3650 + 3650 + 1  # and the hour for clocks
+    assert retention_days_for(lake, ages[1], now) is None
+    assert retention_days_for(lake, ages[8], now) is None
+    assert retention_days_for(lake, ages[10], now) == 3650 + 3650 + 1  # and the hour for clocks

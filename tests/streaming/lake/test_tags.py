@@ -10,7 +10,7 @@ import pytest
 
 from streaming.errors import LakeError, UsageError
 from streaming.lake.layout import Lake
-from streaming.lake.retention import least_retention
+from streaming.lake.retention import required_retention
 from streaming.lake.tags import Tag, find_tag, read_tags, set_tag
 from streaming.storage.create_if_absent import create_if_absent
 from streaming.storage.open import open_storage
@@ -95,6 +95,6 @@ def test_a_put_whose_answer_was_lost_meets_itself(lake: Lake) -> None:
 
 def test_retention_is_the_age_of_the_oldest_tagged_version_and_an_hour() -> None:
     now = AT + timedelta(days=30)
-    assert least_retention([], now) == timedelta()
+    assert required_retention([], now) == timedelta()
     tags = [tag("a", 48), tag("b", 24)]
-    assert least_retention(tags, now) == timedelta(days=29, hours=1)
+    assert required_retention(tags, now) == timedelta(days=29, hours=1)

@@ -8,7 +8,7 @@ import pytest
 from dateutil.relativedelta import relativedelta
 
 from streaming.errors import UsageError
-from streaming.lake.version_spec import Moment, TagName, parse
+from streaming.lake.version_spec import TagName, Timestamp, parse_version_spec
 
 NOW = datetime(2026, 3, 31, 12, 30, 15, 250_000, tzinfo=UTC)
 NEARLY = timedelta(microseconds=999_999)
@@ -22,7 +22,7 @@ def at(text: str) -> datetime:
     ("words", "number"), [("2", 2), ("0003", 3), (" 7 ", 7), ("20260301", 20260301)]
 )
 def test_digits_are_the_number_of_a_version(words: str, number: int) -> None:
-    assert parse(words, NOW) == number
+    assert parse_version_spec(words, NOW) == number
 
 
 @pytest.mark.parametrize(
@@ -36,23 +36,25 @@ def test_digits_are_the_number_of_a_version(words: str, number: int) -> None:
     ],
 )
 def test_a_time_with_a_zone_is_that_moment_and_nothing_is_assumed(words: str, moment: str) -> None:
-    assert parse(words, NOW) == Moment(at(moment))
+    assert parse_version_spec(words, NOW) == Timestamp(at(moment))
 
 
 @pytest.mark.parametrize("words", ["2026-03-03T13:30", "2026-03-03 13:30:00", "20260303T1330"])
 def test_a_time_without_a_zone_is_utc_and_that_is_said(words: str) -> None:
-    expected = Moment(at("2026-03-03T13:30:00+00:00"), "in UTC, since it names no zone")
-    assert parse(words, NOW) == expected
+    expected = Timestamp(at("2026-03-03T13:30:00+00:00"), "in UTC, since it names no zone")
+    assert parse_version_spec(words, NOW) == expected
 
 
 @pytest.mark.parametrize("words", ["2026-03-03", "2026-W10-2"])
 def test_a_date_is_its_first_moment_and_that_is_said(words: str) -> None:
-    assert parse(words, NOW) == Moment(at("2026-03-03T00:00:00+00:00"), "its first moment, in UTC")
+    assert parse_version_spec(words, NOW) == Timestamp(
+        at("2026-03-03T00:00:00+00:00"), "its first moment, in UTC"
+    )
 
 
 def test_a_fraction_of_a_second_is_taken_as_it_is() -> None:
-    meant = parse("2026-03-03T12:00:00.345Z", NOW)
-    assert meant == Moment(datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC))
+    meant = parse_version_spec("2026-03-03T12:00:00.345Z", NOW)
+    assert meant == Timestamp(datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -79,28 +81,28 @@ def test_a_fraction_of_a_second_is_taken_as_it_is() -> None:
 def test_an_age_counts_back_from_now_and_the_moment_is_said(
     words: str, delta: relativedelta, zone: timezone
 ) -> None:
-    meant = parse(words, NOW.astimezone(zone))
+    meant = parse_version_spec(words, NOW.astimezone(zone))
     expected = NOW - delta
-    assert meant == Moment(expected, f"{expected:%Y-%m-%dT%H:%M:%SZ}")
+    assert meant == Timestamp(expected, f"{expected:%Y-%m-%dT%H:%M:%SZ}")
 
 
 @pytest.mark.parametrize(
     "words", ["99999999 days ago", "99999999999999 weeks ago", "3000 years ago"]
 )
 def test_an_age_beyond_the_calendar_is_its_beginning(words: str) -> None:
-    meant = parse(words, NOW)
-    assert isinstance(meant, Moment)
+    meant = parse_version_spec(words, NOW)
+    assert isinstance(meant, Timestamp)
     assert meant.at == datetime.min.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize("words", ["march", "v3", "release-2026.03", "Q1_final", "ago", "s"])
 def test_a_word_is_a_tag(words: str) -> None:
-    assert parse(words, NOW) == TagName(words)
+    assert parse_version_spec(words, NOW) == TagName(words)
 
 
 @pytest.mark.parametrize("words", ["latest", " Latest "])
 def test_latest_is_no_tag(words: str) -> None:
-    assert parse(words, NOW) is None
+    assert parse_version_spec(words, NOW) is None
 
 
 WRONG = [
@@ -122,7 +124,7 @@ WRONG = [
 )
 def test_anything_else_is_refused_with_what_can_be_given(words: str) -> None:
     with pytest.raises(UsageError) as refused:
-        parse(words, NOW)
+        parse_version_spec(words, NOW)
     told = str(refused.value)
     assert told.startswith(f"as of {words.strip()!r}: give a version number, a time such as ")
     assert '"3 days ago", or a tag' in told

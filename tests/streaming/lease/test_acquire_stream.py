@@ -24,7 +24,7 @@ from streaming.lake.layout import Lake
 from streaming.lease.acquire import lease_owner
 from streaming.maintenance import operations
 from streaming.maintenance.context import OperationContext
-from streaming.maintenance.requests import Request, pending, submit
+from streaming.maintenance.requests import Request, pending_requests, submit
 from support.cli import Command, shown
 from support.lakes import ONCE, below, photos, put_all
 
@@ -37,13 +37,13 @@ from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 
 def look(context, arguments):
-    took = context.take(list(context.source.images()))
+    took = context.process(list(context.source.images()))
     return {"pid": os.getpid(), "skipped": sum(result.skipped for result in took), **arguments}
 
 def fail(context, arguments):
     raise OSError("no such thing")
 
-operations.KINDS |= {"look": look, "fail": fail}
+operations.OPERATIONS |= {"look": look, "fail": fail}
 ingest(sys.argv[1], sys.argv[2], IngestSettings(trigger=0.5, settle=0), lambda *_: print("batch", flush=True))
 print("ended", flush=True)
 """
@@ -95,7 +95,7 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
 
         submit(lake, Request("stop", {"holder": "an earlier one"}))  # is not meant
         until = time.monotonic() + 60
-        while pending(lake):
+        while pending_requests(lake):
             assert time.monotonic() < until
         assert running.poll() is None
 
@@ -106,7 +106,7 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
         assert lines(running)[-1] == "ended"
         assert running.wait() == 0
     assert below(source, lake.features) == [f"Fig/{number}.jpg" for number in range(3)]
-    assert pending(lake) == []
+    assert pending_requests(lake) == []
     assert lease_owner(lake) is None
     assert (
         pomona("stop", lake.root).out == f"nothing to stop: no process writes {shown(lake.root)}\n"
@@ -129,14 +129,14 @@ def test_without_a_stream_whoever_asks_does_it(
     def take_all(context: OperationContext, arguments: dict[str, Any]) -> dict[str, Any]:
         assert context.source
         assert lease_owner(lake).pid == os.getpid()  # type: ignore[union-attr]
-        took = context.take(list(context.source.images()))
+        took = context.process(list(context.source.images()))
         return {"written": sum(result.written for result in took), **arguments}
 
-    monkeypatch.setitem(operations.KINDS, "take all", take_all)
+    monkeypatch.setitem(operations.OPERATIONS, "take all", take_all)
     assert submit_and_wait(lake, Request("take all")) == {"written": 2}
     assert len(below(source, lake.features)) == 4
     assert lease_owner(lake) is None
-    assert pending(lake) == []
+    assert pending_requests(lake) == []
 
 
 def test_stop_wants_a_lake(pomona: Command, tmp_path: Path) -> None:

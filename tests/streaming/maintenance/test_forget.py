@@ -51,7 +51,7 @@ def test_a_forgotten_image_loses_its_row_and_comes_back_if_it_is_still_there(
     assert read_table(spark, lake.features, before).count() == 3
 
     assert context.source
-    swept = context.batch.image_index.missing_or_changed(context.source.images())
+    swept = context.batch.image_index.new_or_changed(context.source.images())
     assert sorted(file.path for file in swept) == [kept, bad]
     before_nothing = versions(lake)
     assert forget(context, {"paths": [never]})["features"] == []

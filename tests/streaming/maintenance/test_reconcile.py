@@ -21,7 +21,7 @@ from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
 from streaming.maintenance.context import OperationContext
 from streaming.maintenance.missing_images import ListingSnapshot, find_deleted_images
-from streaming.maintenance.reconcile import compare, mend
+from streaming.maintenance.reconcile import compare, reconcile
 from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
@@ -74,14 +74,14 @@ def test_missing_changed_rewritten_and_gone_are_found_and_mended(
 
     rewritten = [f"file:{source}/Fig/1.jpg", f"file:{source}/Fig/2.jpg"]  # one of them is gone
     arguments = {"source": f"file:{source}", "rewritten": rewritten}
-    mended = mend(context, arguments)
+    mended = reconcile(context, arguments)
     assert mended["rewritten"] == rewritten[:1]
     assert (mended["featurized"] + mended["quarantined"], mended["removed"]) == (3, 2)
     agreed = agreed | {"listed": 6, "held": 6}
     assert compared(context, hashes=True).items() >= agreed.items()
     everywhere = rows(context.lake.features) + rows(context.lake.quarantine)
     assert len({row["path"] for row in everywhere}) == len(everywhere) == 8
-    again = mend(context, {"source": f"file:{source}"})
+    again = reconcile(context, {"source": f"file:{source}"})
     assert again.items() >= (agreed | {"removed": 0}).items()
 
 
@@ -98,15 +98,15 @@ def test_a_listing_that_is_short_or_empty_or_would_remove_most_removes_nothing(
     arguments = {"source": f"file:{source}"}
     for name in ("0.jpg", "1.jpg", "2.jpg"):
         (source / "Fig" / name).unlink()
-    told = mend(context, arguments)
+    told = reconcile(context, arguments)
     assert (told["removed"], len(told["gone"])) == (0, 3)
     assert "more than 50% of the 4 images" in told["why_kept"]
     source.rename(tmp_path / "not mounted")
-    told = mend(context, arguments | {"limit": 1})
+    told = reconcile(context, arguments | {"limit": 1})
     assert told["removed"] == 0
     assert "is empty: is it mounted?" in told["why_kept"]
     (tmp_path / "not mounted").rename(source)
-    assert mend(context, arguments | {"limit": 0.75})["removed"] == 3
+    assert reconcile(context, arguments | {"limit": 0.75})["removed"] == 3
     assert below(source, context.lake.features) == ["Fig/3.jpg"]
 
 

@@ -14,12 +14,12 @@ from streaming.errors import ExternalError, LakeError
 from streaming.lake.layout import Lake
 from streaming.maintenance.requests import (
     Request,
-    answer,
-    answer_with_error,
     await_answer,
     cancel,
-    pending,
+    pending_requests,
     submit,
+    write_error,
+    write_result,
 )
 from streaming.storage.open import open_storage
 
@@ -32,22 +32,22 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
 
 
 def test_requests_are_found_in_the_order_in_which_they_were_left(lake: Lake) -> None:
-    assert pending(lake) == []
+    assert pending_requests(lake) == []
     left = [Request("forget", {"paths": ["file:/Été/a b.jpg", str(n)]}) for n in range(4)]
     for request in left:
         submit(lake, request)
-    assert pending(lake) == left
+    assert pending_requests(lake) == left
 
 
 def test_a_request_is_pending_until_it_is_answered_and_the_answer_is_given_once(lake: Lake) -> None:
     first, second = Request("retry", {"reason": None}), Request("stop")
     submit(lake, first)
     submit(lake, second)
-    waiting = threading.Timer(0.1, answer, [lake, first, {"moved": 3}])
+    waiting = threading.Timer(0.1, write_result, [lake, first, {"moved": 3}])
     waiting.start()
     assert await_answer(lake, first, 60) == {"moved": 3}
     waiting.join()
-    assert pending(lake) == [second]
+    assert pending_requests(lake) == [second]
     with pytest.raises(
         ExternalError, match=r"no answer to retry from the stream of .*My lake within"
     ):
@@ -57,8 +57,8 @@ def test_a_request_is_pending_until_it_is_answered_and_the_answer_is_given_once(
 def test_an_answer_can_be_an_error_which_is_raised_where_the_request_came_from(lake: Lake) -> None:
     request = Request("forget")
     submit(lake, request)
-    answer_with_error(lake, request, LakeError("no such image: name one of it"))
-    assert pending(lake) == []
+    write_error(lake, request, LakeError("no such image: name one of it"))
+    assert pending_requests(lake) == []
     with pytest.raises(LakeError, match=r"^no such image: name one of it$"):
         await_answer(lake, request, 60)
 
@@ -68,7 +68,7 @@ def test_a_request_can_be_taken_back(lake: Lake) -> None:
     submit(lake, request)
     cancel(lake, request)
     cancel(lake, request)
-    assert pending(lake) == []
+    assert pending_requests(lake) == []
 
 
 def test_a_file_that_is_no_request_is_told_of_and_left_alone(
@@ -76,6 +76,6 @@ def test_a_file_that_is_no_request_is_told_of_and_left_alone(
 ) -> None:
     open_storage(lake.root).write(f"{lake.requests}/1.json", b"[1]")
     open_storage(lake.root).write(f"{lake.requests}/notes.txt", b"")
-    assert pending(lake) == []
+    assert pending_requests(lake) == []
     assert "1.json is no request of Pomona's" in caplog.text
     assert len(list(open_storage(lake.root).list(lake.requests))) == 2

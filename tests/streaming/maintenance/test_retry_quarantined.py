@@ -127,6 +127,6 @@ def test_a_move_that_is_killed_halfway_is_finished_at_the_next_start(
             retry(context, {"reason": None})
     lake = context.lake
     assert names(lake.features).keys() == names(lake.quarantine).keys() == {"a.jpg"}
-    assert ImageIndex.load(lake).repeats
+    assert ImageIndex.load(lake).has_duplicates
     assert finish_interrupted_moves(spark, lake) == 1
     assert (names(lake.features).keys(), names(lake.quarantine)) == ({"a.jpg"}, {})

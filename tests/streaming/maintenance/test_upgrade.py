@@ -14,7 +14,7 @@ from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lease.acquire import acquire_lease
-from streaming.maintenance.upgrade import bring
+from streaming.maintenance.upgrade import upgrade_table
 from support.cli import Command, shown
 from support.format1_lake import make_old_lake
 
@@ -87,6 +87,6 @@ def test_a_property_that_somebody_has_set_stays(spark: SparkSession, tmp_path: P
     lake = make_old_lake(spark, tmp_path / "lake")
     kept = "'delta.logRetentionDuration' = 'interval 9999 days'"
     spark.sql(f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ({kept})")
-    bring(spark, lake.refits, REFITS)
+    upgrade_table(spark, lake.refits, REFITS)
     found = table(lake, "refits").metadata().configuration
     assert found["delta.logRetentionDuration"] == "interval 9999 days"
