@@ -1,4 +1,4 @@
-"""IAM policies: each statement with its purpose; `ARCHITECTURE.md` lists them."""
+"""IAM policies: each statement with its purpose; docs/reference/iam-permissions.md lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests for the policies: `ARCHITECTURE.md` shows each statement as it is sent; none allows more than is needed."""
+"""Tests for the IAM policies: docs/reference/iam-permissions.md lists each statement as it is sent; none allows more than needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import job_policy, node_policy
 from bootstrap.resources.iam_policies import (
-    Statement,
     evaluator_policy,
     normalize_policy,
     policy_document,
@@ -24,61 +23,68 @@ from bootstrap.resources.iam_policies import (
 from bootstrap.resources.iam_roles import role_requests, scheduler_requests
 from support.cluster_configs import KINDS, names
 
-ARCHITECTURE = (Path(__file__).parents[3] / "ARCHITECTURE.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "iam-permissions.md").read_text()
 
-#: As `ARCHITECTURE.md` writes them.
+#: Configurations with the placeholders of the page.
 PLAIN = Names(ClusterConfig(name="NAME", region="REGION"), account="ACCOUNT")
 ONCE = Names(ClusterConfig(name="NAME", region="REGION", ingest=Ingest("once")), account="ACCOUNT")
 SERVERLESS = Names(
     ClusterConfig(name="NAME", region="REGION", mode="serverless"), account="ACCOUNT"
 )
-ROLES: dict[str, list[Statement]] = {
-    "NAME-service": service_policy(PLAIN),
-    "NAME-nodes": node_policy(PLAIN),
-    "NAME-job": job_policy(SERVERLESS),
-    "NAME-scheduler": scheduler_policy(PLAIN),
-    "NAME-scheduler, ingest.mode once": scheduler_policy(ONCE),
-    "NAME-scheduler, serverless": scheduler_policy(SERVERLESS),
-    "NAME-evaluator": evaluator_policy(PLAIN),
+#: Headings of the page, with the configuration that sends the policy.
+SECTIONS = {
+    "NAME-service": PLAIN,
+    "NAME-nodes": PLAIN,
+    "NAME-job (EMR Serverless)": SERVERLESS,
+    "NAME-scheduler": PLAIN,
+    'NAME-scheduler (ingest.mode = "once")': ONCE,
+    "NAME-scheduler (EMR Serverless)": SERVERLESS,
+    "NAME-evaluator": PLAIN,
 }
 
 
-def row(statement: Statement) -> str:
-    """A statement as a row of the document's table."""
-    condition = "".join(
-        f"; if {key} {'is' if operator == 'StringEquals' else 'is like'} "
-        + " or ".join(f"`{value}`" for value in ([values] if isinstance(values, str) else values))
-        for operator, inner in statement.condition.items()
-        for key, values in inner.items()
-    )
-    may = ", ".join(f"`{action}`" for action in statement.actions)
-    on = ", ".join(f"`{resource}`" for resource in statement.resources)
-    return f"| {statement.sid} | {may} | {on}{condition} | {statement.why} |"
+def sent_policies(found: Names) -> dict[str, Any]:
+    """Return the policy document that is sent for each role."""
+    return {
+        request.parameters["RoleName"]: json.loads(request.parameters["PolicyDocument"])
+        for request in [*role_requests(found), *scheduler_requests(found)]
+        if request.operation == "put_role_policy"
+    }
 
 
-def tables() -> Iterator[str]:
-    for role, statements in ROLES.items():
-        rows = "\n".join(map(row, statements))
-        yield f"**`{role}`**\n\n| statement | may | on | why |\n| --- | --- | --- | --- |\n{rows}\n"
+def test_page_has_a_section_for_each_role() -> None:
+    assert re.findall(r"^## (.*)$", PAGE, re.MULTILINE) == list(SECTIONS)
+    for found in (PLAIN, ONCE, SERVERLESS):
+        assert set(sent_policies(found)) <= {heading.split()[0] for heading in SECTIONS}
 
 
-@pytest.mark.parametrize("table", [*tables()], ids=list(ROLES))
-def test_the_document_shows_each_statement_as_it_is_sent(table: str) -> None:
-    assert table in ARCHITECTURE
-
-
-def test_the_document_shows_no_other_role() -> None:
-    assert re.findall(r"^\*\*`(NAME-.*)`\*\*$", ARCHITECTURE, re.MULTILINE) == list(ROLES)
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_page_lists_each_statement_as_sent(heading: str) -> None:
+    section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"][2:]
+    listed = [
+        {
+            "Sid": cells[0],
+            "Effect": "Allow",
+            "Action": re.findall(r"`([^`]+)`", cells[1]),
+            "Resource": re.findall(r"`([^`]+)`", cells[2]),
+        }
+        for cells in rows
+    ]
+    policy = sent_policies(SECTIONS[heading])[heading.split()[0]]
+    conditions = [statement.pop("Condition", {}) for statement in policy["Statement"]]
+    assert listed == policy["Statement"]
+    for line, condition in zip(section.splitlines()[-len(rows) :], conditions, strict=True):
+        for operator, tests in condition.items():
+            for key, values in tests.items():
+                patterns = [values] if isinstance(values, str) else values
+                expected = " or ".join(f"`{pattern}`" for pattern in patterns)
+                assert f"| `{key}` {operator} {expected} |" in line
 
 
 def sent(kind: str) -> dict[str, Any]:
-    """Documents by the names of their roles, as they are sent."""
-    found = names(KINDS[kind])
-    return {
-        one.parameters["RoleName"]: json.loads(one.parameters["PolicyDocument"])
-        for one in [*role_requests(found), *scheduler_requests(found)]
-        if one.operation == "put_role_policy"
-    }
+    """Return the policy document that is sent for each role of a configuration."""
+    return sent_policies(names(KINDS[kind]))
 
 
 def test_what_is_sent_is_what_the_statements_say() -> None:
