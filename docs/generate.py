@@ -67,15 +67,17 @@ def render_cli() -> str:
 
 _IAM_HEAD = """# IAM permissions
 
-Generated from the code by `python docs/generate.py`. `pomona cloud up` creates these roles with exactly these inline policies;
-every statement is an Allow statement. `NAME` is the `name` in `cluster.toml`, `ACCOUNT` the account number, `REGION` the region.
-The tables show the default prefixes; other buckets and prefixes in `cluster.toml` change the ARNs. If the images are in another
-bucket, the roles that read them get a statement that lists that bucket.
+Generated from the code by `python docs/generate.py`. `pomona cloud up` creates these roles with exactly these
+inline policies; every statement is an Allow statement. `NAME` is the `name` in `cluster.toml`, `ACCOUNT` the
+account number, `REGION` the region. The tables show the default prefixes; other buckets and prefixes in
+`cluster.toml` change the ARNs. If the images are in another bucket, the roles that read them get a statement that
+lists that bucket.
 
-- A role that an AWS service assumes trusts this service only on behalf of this account (`aws:SourceAccount`, `aws:SourceArn`).
-  The role of the nodes is the exception: EC2 supports no source condition.
-- `NAME-service` also has the AWS managed policy `AmazonEMRServicePolicy_v2`. It contains what EMR needs in EC2, limited to
-  resources with the tag `for-use-with-amazon-emr-managed-policies`, which the subnet, the security groups and the cluster get.
+- A role that an AWS service assumes trusts this service only on behalf of this account (`aws:SourceAccount`,
+  `aws:SourceArn`). The role of the nodes is the exception: EC2 supports no source condition.
+- `NAME-service` also has the AWS managed policy `AmazonEMRServicePolicy_v2`. It contains what EMR needs in EC2,
+  limited to resources with the tag `for-use-with-amazon-emr-managed-policies`, which the subnet, the security
+  groups and the cluster get.
 - `NAME-evaluator` is for the principals in `evaluator.principals`, or else for the account.
 - `KeepNotebooks` exists only with the release `emr-7.13.0`, which has JupyterHub.
 - No role can read the logs; the administrators of the account can."""

@@ -1,4 +1,4 @@
-"""Tests for the IAM policies: docs/reference/iam-permissions.md lists each statement as it is sent; none allows more than needed."""
+"""Tests for the IAM policies: the documented statements are those sent, and allow no more than needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig, Ingest
-from bootstrap.resources.iam_node_policies import job_policy, node_policy
+from bootstrap.resources.iam_node_policies import node_policy
 from bootstrap.resources.iam_policies import (
     evaluator_policy,
     normalize_policy,
