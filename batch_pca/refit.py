@@ -119,7 +119,7 @@ def _refit(
     version = version or resolve_version(lake, None)
     commits = read_commits(lake.features, None if options.as_of else _RECENT)
     if not options.full:
-        unchanged = find_unchanged(spark, earlier, version.number, options.as_json(), commits)
+        unchanged = find_unchanged(earlier, version.number, options.as_json())
         if unchanged:
             return unchanged
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.output.durations import ago, parse_duration
 from pomona.queries.session import Answer, explained, iso, open_lake
-from pomona.queries.status import last_batch
+from pomona.queries.status import last_batch_of
 from streaming.delta.log import read_commits_backwards
 from streaming.delta.reader import open_tables, query_rows
 from streaming.delta.tables import is_table
@@ -43,7 +43,7 @@ def pulse(location: str) -> Answer:
             places.append(lake.refits)
         features, quarantined, *refits = open_tables(*places)
         rows, newest = _rows(features)
-        batch = last_batch(lake, features, quarantined)
+        batch = last_batch_of(lake, features, quarantined)
         made = None
         for table in refits:
             commits = read_commits_backwards(lake.refits, table.version())

@@ -6,17 +6,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pomona.queries.session import Answer, explained, iso, open_lake, pinned_json, plain
-from streaming.delta.log import Version, read_commits_backwards
+from streaming.delta.log import Version
 from streaming.delta.reader import (
     open_table,
     open_tables,
     query_rows,
     quote_literal,
-    read_change_feed,
-    table_read_errors,
 )
 from streaming.delta.tables import is_table
 from streaming.errors import PomonaError, UsageError
+from streaming.lake.history import last_batch, same_rows
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version, superseded_at, version_at
 from streaming.outcomes import Reason
@@ -52,7 +51,7 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> Answer:
         counts = query_rows(features, _COUNTS)[0]
         by_reason = "reason, count(*) AS images", "GROUP BY reason"
         reasons = query_rows(quarantined, *by_reason) if quarantined else []
-        last = last_batch(lake, features, quarantined)
+        last = last_batch_of(lake, features, quarantined)
         source = last.metadata["source"] if last else None
         return {
             "lake": lake.root,
@@ -132,21 +131,12 @@ def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:
     return query_rows(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
 
 
-def last_batch(lake: Lake, features: DeltaTable, quarantined: DeltaTable | None) -> Version | None:
-    """The last commit of a micro-batch in either table; a refit or an upgrade is none."""
-    last = [
-        next(
-            (
-                v
-                for v in read_commits_backwards(location, table.version())
-                if "source" in v.metadata
-            ),
-            None,
-        )
-        for location, table in ((lake.features, features), (lake.quarantine, quarantined))
-        if table
-    ]
-    return max((v for v in last if v), key=lambda version: version.committed, default=None)
+def last_batch_of(
+    lake: Lake, features: DeltaTable, quarantined: DeltaTable | None
+) -> Version | None:
+    """Return the latest commit that processed images, up to the opened versions; None if there is none."""
+    tables = {lake.features: features, lake.quarantine: quarantined}
+    return last_batch({location: table.version() for location, table in tables.items() if table})
 
 
 def _backlog(source: str | None, lake: Lake) -> int | None:
@@ -185,19 +175,6 @@ def _last_refit(
         "explained_variance": round(sum(last["explained_variance_ratio"]), 6),
         "rows": last["rows"],
         "new_rows_since": rows - last["rows"],
-        "stale": not _same_rows(lake, features, last["features_version"]),
+        "stale": not same_rows(lake, last["features_version"], features.version()),
         "folder": f"{lake.reduced}/{last['refit_id']}",
     }
-
-
-def _same_rows(lake: Lake, features: DeltaTable, since: int) -> bool:
-    """Whether no row has changed since a version; an OPTIMIZE or a new property is no change."""
-    if features.version() == since:
-        return True
-    for version in read_commits_backwards(lake.features, features.version(), since + 1):
-        if version.changed_rows and version.metadata.get("pomona"):
-            return False
-    try:
-        return not any(batch.num_rows for batch in read_change_feed(features, since, ["path"]))
-    except (OSError, *table_read_errors()):  # its files are gone: nobody can tell any more
-        return False

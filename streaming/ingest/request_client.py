@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from streaming.delta.log import parse_actions, parse_metadata
 from streaming.delta.writer import SWEEP
 from streaming.errors import ExternalError, LeaseError
 from streaming.featurize.failure_rate import FailureRate
@@ -15,6 +14,7 @@ from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import PartScheduler
 from streaming.ingest.pipeline import open_microbatch
 from streaming.ingest.settings import IMAGES_PER_PART_PER_CORE, IngestSettings
+from streaming.lake.history import last_source
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
 from streaming.lease.holder import Lease
@@ -24,10 +24,8 @@ from streaming.maintenance.requests import JSON, Request, cancel, poll_result, s
 from streaming.sources.listing import Source
 from streaming.spark.session import start_session
 from streaming.storage.interface import StoredFile, is_s3
-from streaming.storage.open import open_storage
 
 _POLL = 0.5  # seconds
-_RECENT = 100  # commits
 _ANSWER_TIMEOUT = 3600.0  # seconds: a request waits for the current micro-batch
 
 
@@ -135,18 +133,3 @@ def execute_locally(
         return open_microbatch(source or Source(""), settings, lease)
 
     return execute(OperationContext(lease.lake, spark, source, open_here, process), request)
-
-
-def last_source(lake: Lake) -> str | None:
-    """Return the source in the metadata of the latest commits; None if none names one."""
-    storage = open_storage(lake.root)
-    for table in (lake.features, lake.quarantine):
-        log = (file.path for file in storage.list(f"{table}/_delta_log"))
-        for path in sorted((path for path in log if path.endswith(".json")), reverse=True)[
-            :_RECENT
-        ]:
-            for action in parse_actions(path, storage.read(path), b'"commitInfo"'):
-                metadata = parse_metadata(action.get("commitInfo", {}).get("userMetadata"))
-                if "source" in metadata:
-                    return str(metadata["source"])
-    return None

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from batch_pca.refits.catalog import RefitRow, aligned_with, commit_refit, published
-from batch_pca.stats.unchanged import find_unchanged, same_rows
+from batch_pca.stats.unchanged import find_unchanged
 from streaming.delta.tables import create_table
+from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.maintenance.upgrade import upgrade_table
@@ -127,7 +128,7 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def test_only_rows_make_a_version_another(
     spark: Any, lake: Lake, one: int, other: int, same: bool
 ) -> None:
-    assert same_rows(spark, lake, one, other) is same
+    assert same_rows(lake, one, other) is same
 
 
 @pytest.mark.spark
@@ -137,10 +138,10 @@ def test_a_refit_is_unchanged_if_options_rows_and_folder_are_those_of_an_earlier
     old, last = (made(number, lake=lake, refit_id=f"made-of-{number}") for number in (2, 4))
     for refit in (old, last):
         refit.folder.write("report.html", b"")
-    find = [find_unchanged(spark, [last, old], number, MADE.options) for number in (2, 3, 4, 5, 6)]
+    find = [find_unchanged([last, old], number, MADE.options) for number in (2, 3, 4, 5, 6)]
     assert find == [old, old, last, last, None]  # whichever was made first
-    assert find_unchanged(spark, [old, last], 4, MADE.options.replace("2", "3")) is None
-    assert find_unchanged(spark, [old, replace(last, refit_id="gone")], 4, MADE.options) is None
+    assert find_unchanged([old, last], 4, MADE.options.replace("2", "3")) is None
+    assert find_unchanged([old, replace(last, refit_id="gone")], 4, MADE.options) is None
 
 
 @pytest.mark.spark
@@ -152,7 +153,7 @@ def test_where_vacuum_took_what_could_tell_a_version_counts_as_another(
     commit(spark, lake, images(2, seed=2))
     for file in Path(tmp_path, "features").glob("*.parquet"):
         file.unlink()
-    assert not same_rows(spark, lake, 2, 3)
+    assert not same_rows(lake, 2, 3)
 
 
 @pytest.mark.spark
