@@ -90,11 +90,11 @@ def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def asked(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A lake of made-up features with two refits, see `asked_lakes`; to be read only."""
-    from support.query_lakes import asked_lake
+def query_lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A lake of made-up features with two refits, see `support.query_lakes`; to be read only."""
+    from support.query_lakes import create_query_lake
 
-    return asked_lake(spark, tmp_path_factory.mktemp("asked"))
+    return create_query_lake(spark, tmp_path_factory.mktemp("query"))
 
 
 @pytest.fixture(scope="module")

@@ -22,15 +22,15 @@ from streaming.lake.layout import Lake
 from support.feature_lakes import (
     CONSTANT,
     Oracle,
+    assert_equal_up_to_sign,
     commit,
     images,
     new_lake,
     refit_folders,
     refit_rows,
-    same_up_to_sign,
     vectors_of,
 )
-from support.query_lakes import AskedLake
+from support.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 TWO = RefitOptions(FitOptions(components=2))
@@ -113,7 +113,7 @@ def test_ratios_and_components_are_those_of_scikit_learn(fitted: Fitted) -> None
     np.testing.assert_allclose(made.explained_variance_ratio, expected, atol=1e-6, rtol=0)
     with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
         components = arrays["components"]
-    same_up_to_sign(components, pca.components_[: made.components], axis=1, atol=1e-4)
+    assert_equal_up_to_sign(components, pca.components_[: made.components], axis=1, atol=1e-4)
     assert not components[:, list(CONSTANT)].any()
 
 
@@ -124,7 +124,7 @@ def test_all_rows_of_the_version_are_transformed(fitted: Fitted, lake: Lake, wid
     reduced = np.array(table.sort_by("path")["reduced"].to_pylist())
     assert fitted.made.rows == len(everything) == len(reduced)
     expected = fitted.oracle.scores(everything, fitted.made.components)
-    same_up_to_sign(reduced, expected, axis=0, atol=1e-4)
+    assert_equal_up_to_sign(reduced, expected, axis=0, atol=1e-4)
 
 
 def test_the_stored_statistics_are_those_of_the_rows_fitted(fitted: Fitted) -> None:
@@ -199,8 +199,8 @@ def test_rows_of_two_models_and_a_single_row_are_refused(spark: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("table", ["features", "refits"])
-def test_damage_is_one_line(asked: AskedLake, tmp_path: Path, table: str) -> None:
-    copy = shutil.copytree(asked.folder, tmp_path / "lake")
+def test_damage_is_one_line(query_lake: QueryLake, tmp_path: Path, table: str) -> None:
+    copy = shutil.copytree(query_lake.folder, tmp_path / "lake")
     for file in (copy / table).rglob("*.parquet"):
         file.write_bytes(b"x" * 1000)
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)

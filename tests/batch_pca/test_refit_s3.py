@@ -15,7 +15,7 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import published
 from batch_pca.refits.folder import begin
-from support.feature_lakes import Oracle, commit, images, new_lake, same_up_to_sign
+from support.feature_lakes import Oracle, assert_equal_up_to_sign, commit, images, new_lake
 
 pytestmark = [pytest.mark.spark, pytest.mark.s3]
 
@@ -50,7 +50,7 @@ def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
     order = np.argsort(rows.paths)
     exact = rows.vectors[order].astype(np.float64)
     scores = np.array([line[2:] for line in lines[1:]], float)
-    same_up_to_sign(scores, Oracle.of(exact).scores(exact, 2), axis=0, atol=1e-6)
+    assert_equal_up_to_sign(scores, Oracle.of(exact).scores(exact, 2), axis=0, atol=1e-6)
     tables = [pyarrow.parquet.read_table(io.BytesIO(content(name))) for name in sorted(parts)]
     assert [row["path"] for table in tables for row in table.to_pylist()] == [
         line[0] for line in lines[1:]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.minimal_rootfs import CleanRoot, make_clean_root, which
+from support.minimal_rootfs import MinimalRoot, create_minimal_root, which
 
 SCRIPT = Path(__file__).parents[2] / "bootstrap" / "bootstrap_emr.sh"
 WORKS = "#!/bin/sh\n"
@@ -40,19 +40,19 @@ def archive(file: Path, **changes: str | None) -> Path:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> CleanRoot:
-    root = make_clean_root(tmp_path / "node")
+def node(tmp_path: Path) -> MinimalRoot:
+    root = create_minimal_root(tmp_path / "node")
     root.put(SCRIPT, "/script")
     return root
 
 
-def bootstrap(node: CleanRoot, *words: str) -> tuple[int, str]:
+def bootstrap(node: MinimalRoot, *words: str) -> tuple[int, str]:
     done = node.run("bash", "/script", *words)
     assert done.stdout == ""
     return done.returncode, done.stderr
 
 
-def files(node: CleanRoot) -> Mapping[str, bytes]:
+def files(node: MinimalRoot) -> Mapping[str, bytes]:
     """All files of a node by name."""
     found = {}
     for folder, _, names in os.walk(node.folder):
@@ -77,7 +77,7 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 def test_a_bare_node_gets_the_environment_and_nothing_else_changes(
-    node: CleanRoot, tmp_path: Path
+    node: MinimalRoot, tmp_path: Path
 ) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
     before = files(node)
@@ -93,7 +93,7 @@ def test_a_bare_node_gets_the_environment_and_nothing_else_changes(
     assert node.run("/opt/pomona/bin/pomona").stdout == "pomona 1.2.3\n"
 
 
-def test_whoever_runs_there_may_read_and_run_it(node: CleanRoot, tmp_path: Path) -> None:
+def test_whoever_runs_there_may_read_and_run_it(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
     assert node.run("bash", "-c", "umask 077; bash /script file:///one.tar.gz").returncode == 0
     place = node.folder / "opt" / "pomona"
@@ -101,7 +101,7 @@ def test_whoever_runs_there_may_read_and_run_it(node: CleanRoot, tmp_path: Path)
         assert file.stat().st_mode & 0o777 == 0o755
 
 
-def test_run_twice_it_changes_nothing(node: CleanRoot, tmp_path: Path) -> None:
+def test_run_twice_it_changes_nothing(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
     bootstrap(node, "file:///one.tar.gz")
     place = node.folder / "opt" / "pomona"
@@ -113,7 +113,7 @@ def test_run_twice_it_changes_nothing(node: CleanRoot, tmp_path: Path) -> None:
     assert files(node) == before
 
 
-def test_a_newer_archive_replaces_the_older_one(node: CleanRoot, tmp_path: Path) -> None:
+def test_a_newer_archive_replaces_the_older_one(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz", extra="old"), "/one.tar.gz")
     node.put(archive(tmp_path / "two.tar.gz", bin_pomona=f"{WORKS}echo pomona 2\n"), "/two.tar.gz")
     bootstrap(node, "file:///one.tar.gz")
@@ -136,7 +136,7 @@ def test_a_newer_archive_replaces_the_older_one(node: CleanRoot, tmp_path: Path)
     ],
 )
 def test_an_archive_that_does_not_run_here_is_refused_and_the_old_one_stays(
-    node: CleanRoot, tmp_path: Path, changes: dict[str, str | None], message: str
+    node: MinimalRoot, tmp_path: Path, changes: dict[str, str | None], message: str
 ) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
     bootstrap(node, "file:///one.tar.gz")
@@ -149,7 +149,7 @@ def test_an_archive_that_does_not_run_here_is_refused_and_the_old_one_stays(
     assert os.listdir(node.folder / "opt") == ["pomona"]
 
 
-def test_an_archive_that_is_cut_short_is_refused(node: CleanRoot, tmp_path: Path) -> None:
+def test_an_archive_that_is_cut_short_is_refused(node: MinimalRoot, tmp_path: Path) -> None:
     whole = archive(tmp_path / "one.tar.gz", extra="x" * 5000).read_bytes()
     (node.folder / "half.tar.gz").write_bytes(whole[: len(whole) // 2])
     status, stderr = bootstrap(node, "file:///half.tar.gz")
@@ -169,7 +169,7 @@ def test_an_archive_that_is_cut_short_is_refused(node: CleanRoot, tmp_path: Path
     ],
 )
 def test_what_cannot_be_fetched_is_named(
-    node: CleanRoot, words: tuple[str, ...], message: str
+    node: MinimalRoot, words: tuple[str, ...], message: str
 ) -> None:
     status, stderr = bootstrap(node, *words)
     assert status == 1

@@ -20,7 +20,7 @@ from support.cli import environment
 from support.inotify_watch import Watch
 from support.kill_loop import Killing
 from support.kill_points import BEGINNING, FOLDER, REFIT, S3, plan
-from support.lake_invariants import Witness
+from support.lake_invariants import LakeChecker
 from support.lakes import put, upload_tree
 from support.moto_server import MotoServer
 
@@ -49,7 +49,7 @@ def test_a_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
         str(source),
         str(lake),
         Arrivals(lambda name, content: put(source / name, content), SEED),
-        Witness(Lake.at(str(lake)), f"file:{source}"),
+        LakeChecker(Lake.at(str(lake)), f"file:{source}"),
         lambda: {
             "lake": Watch(lake, "create", "moved"),
             "source": Watch(source, "open", "closed"),
@@ -69,7 +69,7 @@ def test_a_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoServer]:
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoServer]:
     running = MotoServer()
     for name, value in running.variables.items():
         monkeypatch.setenv(name, value)
@@ -78,7 +78,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoServer]:
 
 
 @pytest.mark.s3
-def test_ten_kills_on_s3(stand_in: MotoServer, random_model: Path, tmp_path: Path) -> None:
+def test_ten_kills_on_s3(moto: MotoServer, random_model: Path, tmp_path: Path) -> None:
     from streaming.storage.s3 import S3Storage
     from streaming.storage.s3_client import s3_client
 
@@ -97,13 +97,13 @@ def test_ten_kills_on_s3(stand_in: MotoServer, random_model: Path, tmp_path: Pat
         "s3://fruit/images",
         "s3://fruit/lake",
         Arrivals(put_object, SEED),
-        Witness(
+        LakeChecker(
             Lake.at("s3://fruit/lake"),
             "s3a://fruit/images",
-            {**stand_in.variables, "AWS_ALLOW_HTTP": "true"},
+            {**moto.variables, "AWS_ALLOW_HTTP": "true"},
             S3Storage(),
         ),
-        lambda: {"lake": stand_in},
+        lambda: {"lake": moto},
         chance,
         environment(POMONA_LEASE_TERM="5"),
         pause=10,

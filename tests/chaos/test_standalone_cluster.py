@@ -17,7 +17,7 @@ import pytest
 from bootstrap.environment.archive import build_environment
 from streaming.lake.layout import Lake
 from streaming.storage.s3 import S3Storage
-from support.lake_invariants import Witness
+from support.lake_invariants import LakeChecker
 from support.lakes import GARBAGE, photos
 from support.moto_server import MotoServer
 from support.spark_standalone import Cluster
@@ -29,7 +29,7 @@ REGION = {"LocationConstraint": "eu-west-1"}
 
 
 @pytest.fixture(scope="module")
-def stand_in() -> Iterator[MotoServer]:
+def moto() -> Iterator[MotoServer]:
     service = MotoServer()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in service.variables.items():
@@ -48,9 +48,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cluster(
-    stand_in: MotoServer, archive: Path, tmp_path_factory: pytest.TempPathFactory
+    moto: MotoServer, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), archive, stand_in.variables)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), archive, moto.variables)
     try:
         for _ in range(2):
             cluster.add_worker()
@@ -60,7 +60,7 @@ def cluster(
 
 
 @pytest.fixture
-def place(stand_in: MotoServer, random_model: Path, request: pytest.FixtureRequest) -> str:
+def place(moto: MotoServer, random_model: Path, request: pytest.FixtureRequest) -> str:
     """A bucket with images, some of them broken, and a lake with a model and nothing else."""
     bucket = f"cluster-{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
     s3 = boto3.client("s3")
@@ -78,15 +78,17 @@ def images() -> dict[str, bytes]:
     return photos("Apple Red 1", range(IMAGES)) | bad
 
 
-def witness(bucket: str, stand_in: MotoServer) -> Witness:
+def checker(bucket: str, moto: MotoServer) -> LakeChecker:
     options = {
-        "AWS_ENDPOINT_URL": stand_in.endpoint,
+        "AWS_ENDPOINT_URL": moto.endpoint,
         "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_REGION": "eu-west-1",
     }
-    return Witness(Lake.at(f"s3://{bucket}/lake"), f"s3a://{bucket}/images", options, S3Storage())
+    return LakeChecker(
+        Lake.at(f"s3://{bucket}/lake"), f"s3a://{bucket}/images", options, S3Storage()
+    )
 
 
 def hashes(good: bool) -> dict[str, str]:
@@ -98,28 +100,28 @@ def hashes(good: bool) -> dict[str, str]:
 
 
 def test_ingest_and_refit_run_on_standalone_cluster(
-    cluster: Cluster, place: str, stand_in: MotoServer
+    cluster: Cluster, place: str, moto: MotoServer
 ) -> None:
     done = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", "--json")
     assert done.status == 0, done.err
     assert "not fenced" not in done.err
-    seen = witness(place, stand_in)
-    seen.expect(hashes(True), hashes(False))
+    seen = checker(place, moto)
+    seen.assert_rows(hashes(True), hashes(False))
     refitted = cluster.run("refit", f"s3://{place}/lake", "--components", "5")
     assert refitted.status == 0, refitted.err
-    assert seen.refits_are_whole() == 1
+    assert seen.assert_refits_complete() == 1
     again = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once")
     assert again.status == 0, again.err
-    seen.expect(hashes(True), hashes(False))
+    seen.assert_rows(hashes(True), hashes(False))
 
 
-def test_killed_worker_loses_no_row(cluster: Cluster, place: str, stand_in: MotoServer) -> None:
+def test_killed_worker_loses_no_row(cluster: Cluster, place: str, moto: MotoServer) -> None:
     small = ("--max-files-per-trigger", "40")
     submitted = cluster.submit(
         "ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", *small
     )
     read, killed = 0, False
-    for event in stand_in.events(400):
+    for event in moto.events(400):
         if submitted.process.poll() is not None:
             break
         read += event.what == "GET" and event.name.startswith("images/")
@@ -132,4 +134,4 @@ def test_killed_worker_loses_no_row(cluster: Cluster, place: str, stand_in: Moto
     done = submitted.end()
     assert done.status == 0, done.err
     assert time.time() - at > 1  # it had work left
-    witness(place, stand_in).expect(hashes(True), hashes(False))
+    checker(place, moto).assert_rows(hashes(True), hashes(False))

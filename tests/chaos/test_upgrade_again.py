@@ -14,7 +14,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
 from streaming.maintenance.upgrade import upgrade, upgrade_table
 from support.cli import Command
-from support.format1_lake import image, make_old_lake
+from support.format1_lake import create_format1_lake, image
 from support.lakes import rows
 from support.table_rows import FEATURES
 
@@ -26,7 +26,7 @@ def table(lake: Lake, name: str) -> deltalake.DeltaTable:
 
 
 def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path) -> None:
-    lake = make_old_lake(spark, tmp_path / "lake")
+    lake = create_format1_lake(spark, tmp_path / "lake")
     upgrade_table(spark, lake.quarantine, QUARANTINE)
     spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
     upgrade_table(spark, lake.features, FEATURES)
@@ -44,7 +44,7 @@ def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path)
 def test_rows_that_break_the_contract_are_told_before_the_format_is_raised(
     spark: SparkSession, tmp_path: Path, pomona: Command
 ) -> None:
-    lake = make_old_lake(spark, tmp_path / "lake")
+    lake = create_format1_lake(spark, tmp_path / "lake")
     spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'felt like it'")
     told = pomona("upgrade", lake.root)
     assert told.status == 1

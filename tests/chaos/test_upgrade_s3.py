@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from streaming.lake.format_version import FORMAT
 from streaming.storage.open import open_storage
 from support.cli import Command
-from support.format1_lake import make_old_lake
+from support.format1_lake import create_format1_lake
 
 
 @pytest.mark.s3
@@ -21,7 +21,7 @@ def test_a_lake_on_s3_is_upgraded_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pomona = Command(monkeypatch, capsys)
-    lake = make_old_lake(spark, f"s3://{bucket}/lake")
+    lake = create_format1_lake(spark, f"s3://{bucket}/lake")
     assert "has format 1" in pomona("refit", lake.root).complaint
     assert pomona("upgrade", lake.root).status == 0
     told = json.loads(open_storage(lake.root).read(f"{lake.root}/lake.json"))

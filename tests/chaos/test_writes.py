@@ -13,7 +13,7 @@ import pytest
 
 from streaming.cache_dir import cache_folder
 from support.cli import environment
-from support.hostile_names import put_hostile
+from support.hostile_names import put_hostile_images
 
 PROGRAM = """
 import sys
@@ -54,7 +54,7 @@ def test_only_lake_temporary_files_and_cache_are_written(
     place = tmp_path.resolve()
     for folder in ("home", "tmp", "lake", "trace"):
         (place / folder).mkdir()
-    put_hostile(place / "photos")
+    put_hostile_images(place / "photos")
     shutil.copytree(random_model, place / "lake" / "models")
     lake = str(place / "lake")
     commands = [

@@ -20,7 +20,7 @@ from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.s3_client import s3_client
 from support.cli import PROGRAM, Command, environment
-from support.deltars_lakes import own_cache
+from support.deltars_lakes import use_cache_folder
 from support.docs_pages import listed_pages, page_commands, pages, python_blocks
 from support.lakes import ONCE, jpeg, photos, put, put_all, upload_tree
 
@@ -94,7 +94,7 @@ def test_commands_of_page_end_with_documented_exit_code(
 ) -> None:
     shutil.move(new_lake(), tmp_path / "lake")
     monkeypatch.chdir(tmp_path)
-    own_cache(monkeypatch, tmp_path / "cache")
+    use_cache_folder(monkeypatch, tmp_path / "cache")
     PREPARATIONS.get(page.name, prepare_images)(tmp_path)
     for command in page_commands(page):
         if command.runs_on:

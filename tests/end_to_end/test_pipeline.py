@@ -17,7 +17,7 @@ import deltalake
 import numpy as np
 import pytest
 
-from support.background_process import end, on_terminal, wait_for
+from support.background_process import end, start_on_terminal, wait_for
 from support.cli import PROGRAM, Done, environment, needs_program, program, slowness
 from support.real_model import weights_file
 
@@ -183,7 +183,7 @@ def test_a_stream_takes_what_arrives_and_ends_cleanly(story: Story, tmp_path: Pa
 def test_on_a_terminal_progress_shows_and_ctrl_c_ends_it_cleanly(story: Story) -> None:
     arrived = f"file:{story.deliver()}"
     words = ["ingest", str(story.source), str(story.lake), "--trigger", "1"]
-    running, terminal = on_terminal(words, story.env)
+    running, terminal = start_on_terminal(words, story.env)
     try:
         wait_for(lambda: b"images done" in terminal.look(), WAIT_TIMEOUT, running)
         terminal.press(b"\x03")

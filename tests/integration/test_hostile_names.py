@@ -22,7 +22,7 @@ from streaming.lake.layout import Lake
 from streaming.sanitize import escape_text
 from streaming.storage.interface import local_path
 from support.cli import Command, shown
-from support.hostile_names import NAMES, OBEYED, put_hostile
+from support.hostile_names import CONTROL_CHARACTERS, NAMES, put_hostile_images
 from support.lakes import ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark
@@ -61,7 +61,7 @@ def story(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Story:
     place = tmp_path_factory.mktemp("place")
-    labels = put_hostile(place / "photos")
+    labels = put_hostile_images(place / "photos")
     put(place / "elsewhere" / "Fig" / "linked.jpg", jpeg(99))
     (place / "photos" / "link").symlink_to(place / "elsewhere")
     labels["link/Fig/linked.jpg"] = "Fig"
@@ -142,14 +142,14 @@ def test_the_page_shows_every_label_and_obeys_none(story: Story) -> None:
     assert text.count("<script") == 2  # the data, and the one script whose hash is in the policy
     assert sorted(page.labels) == sorted(map(escape_text, set(story.labels.values())))
     assert {"<script>alert(1)<", "\\u202egpj.exe", "\\x1b[2J\\x1b[31mred"} <= set(page.labels)
-    assert not set(text) & set(OBEYED)
+    assert not set(text) & set(CONTROL_CHARACTERS)
 
 
 def test_the_terminal_is_told_names_and_obeys_none(story: Story, pomona: Command) -> None:
     for words in (["status"], ["quarantine"], ["quarantine", "--json"], ["history"]):
         done = pomona(*words, story.lake.root)
         assert done.status == 0, done.err
-        assert not set(done.out + done.err) & set(OBEYED), words
+        assert not set(done.out + done.err) & set(CONTROL_CHARACTERS), words
     listed = pomona("quarantine", story.lake.root).out
     assert all(name in listed for name in (":apple:", "[bold]x[", "\\x1b[2J"))
     assert len(listed.splitlines()) == 1 + len(rows(story.lake.quarantine))
@@ -164,4 +164,4 @@ def test_a_location_with_such_a_name_is_told_in_one_line(pomona: Command, tmp_pa
         for words in (("status", tmp_path / name), ("ingest", tmp_path / name, tmp_path / "lake")):
             done = pomona(*words)
             assert done.complaint
-            assert not set(done.err) & set(OBEYED)
+            assert not set(done.err) & set(CONTROL_CHARACTERS)

@@ -18,7 +18,7 @@ from support.cli import environment
 from support.inotify_watch import Event, Watch
 from support.kill_loop import Killing
 from support.kill_points import FOLDER, S3
-from support.lake_invariants import Witness
+from support.lake_invariants import LakeChecker
 from support.lakes import GARBAGE, ONCE, jpeg, put, upload_tree, version
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.spark]
@@ -47,14 +47,14 @@ def test_killed_local_stream_commits_each_image_once(
         str(source),
         str(folder),
         arrivals,
-        Witness(lake, f"file:{source}"),
+        LakeChecker(lake, f"file:{source}"),
         lambda: {"lake": Watch(folder, "create", "moved")},
         random.Random(1),
     )
     killing.go_through(FOLDER, ["between the two table writes"])
     assert (version(lake.features), version(lake.quarantine)) == (0, 1)
     # What had a row keeps it; what had none is judged as it is now.
-    assert "Fig/stands.jpg" in killing.witness.look()[1]
+    assert "Fig/stands.jpg" in killing.checker.assert_consistent()[1]
     replace_in_place(source / "Fig" / "stands.jpg", jpeg(2))
     turned = replace_in_place(source / "Fig" / "turns.jpg", GARBAGE)
     arrivals.content["Fig/turns.jpg"] = turned
@@ -63,8 +63,8 @@ def test_killed_local_stream_commits_each_image_once(
     assert killing.kills.total() == 2
     assert killing.processes > 4
     ingest(str(source), str(folder), ONCE)
-    killing.witness.expect(arrivals.hashes(good=True), arrivals.hashes(good=False))
-    killing.witness.checkpoint_is_whole()
+    killing.checker.assert_rows(arrivals.hashes(good=True), arrivals.hashes(good=False))
+    killing.checker.assert_checkpoint_complete()
 
 
 class Listing:
@@ -107,7 +107,7 @@ def test_killed_s3_stream_commits_each_image_once(
         f"s3://{bucket}/images",
         to,
         Arrivals(put_object),
-        Witness(
+        LakeChecker(
             Lake.at(to),
             f"s3a://{bucket}/images",
             {**aws, "AWS_ALLOW_HTTP": "true"},
@@ -122,5 +122,5 @@ def test_killed_s3_stream_commits_each_image_once(
     assert killing.kills.total() == 1
     ingest(killing.source, to, ONCE)
     arrivals = killing.arrivals
-    killing.witness.expect(arrivals.hashes(good=True), arrivals.hashes(good=False))
-    killing.witness.checkpoint_is_whole()
+    killing.checker.assert_rows(arrivals.hashes(good=True), arrivals.hashes(good=False))
+    killing.checker.assert_checkpoint_complete()

@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from support.feature_lakes import WIDTH, Images
-from support.query_lakes import AskedLake
+from support.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 
@@ -35,41 +35,44 @@ def expected(*deliveries: Images) -> dict[str, tuple[str, tuple[float, ...]]]:
     }
 
 
-def scores(asked: AskedLake, spark: SparkSession) -> dict[str, list[float]]:
+def scores(query_lake: QueryLake, spark: SparkSession) -> dict[str, list[float]]:
     """The reduced rows of the latest refit as Spark reads them."""
-    rows = spark.read.parquet(asked.refits[1].folder.parquet).collect()
+    rows = spark.read.parquet(query_lake.refits[1].folder.parquet).collect()
     return {row.path: list(row.reduced) for row in rows}
 
 
-def test_delta_rs_reads_every_version(asked: AskedLake) -> None:
-    for version, deliveries in ((2, (asked.first,)), (3, (asked.first, asked.second))):
-        table = deltalake.DeltaTable(asked.folder / "features", version=version)
+def test_delta_rs_reads_every_version(query_lake: QueryLake) -> None:
+    for version, deliveries in (
+        (2, (query_lake.first,)),
+        (3, (query_lake.first, query_lake.second)),
+    ):
+        table = deltalake.DeltaTable(query_lake.folder / "features", version=version)
         rows = table.to_pyarrow_table().to_pylist()
         found = {row["path"]: (row["label"], tuple(row["features"])) for row in rows}
         assert found == expected(*deliveries)
-    refits = deltalake.DeltaTable(asked.folder / "refits").to_pyarrow_table()
-    assert set(refits["refit_id"].to_pylist()) == {made.refit_id for made in asked.refits}
-    assert deltalake.DeltaTable(asked.folder / "quarantine").to_pyarrow_table().num_rows == 0
+    refits = deltalake.DeltaTable(query_lake.folder / "refits").to_pyarrow_table()
+    assert set(refits["refit_id"].to_pylist()) == {made.refit_id for made in query_lake.refits}
+    assert deltalake.DeltaTable(query_lake.folder / "quarantine").to_pyarrow_table().num_rows == 0
 
 
 def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
-    asked: AskedLake, spark: SparkSession, offline: duckdb.DuckDBPyConnection
+    query_lake: QueryLake, spark: SparkSession, offline: duckdb.DuckDBPyConnection
 ) -> None:
     for name in ("features", "refits"):
-        offline.register(name, deltalake.DeltaTable(asked.folder / name).to_pyarrow_dataset())
+        offline.register(name, deltalake.DeltaTable(query_lake.folder / name).to_pyarrow_dataset())
 
     def submit_and_wait(sql: str, *values: object) -> list[tuple[object, ...]]:
         return offline.execute(sql, values).fetchall()
 
     counted = submit_and_wait("SELECT label, count(*) FROM features GROUP BY label")
-    assert dict(counted) == Counter(asked.first.labels + asked.second.labels)
+    assert dict(counted) == Counter(query_lake.first.labels + query_lake.second.labels)
     found = submit_and_wait("SELECT path, label, features FROM features")
     told = {path: (label, tuple(vector)) for path, label, vector in found}
-    assert told == expected(asked.first, asked.second)
+    assert told == expected(query_lake.first, query_lake.second)
     assert submit_and_wait("SELECT count(refit_id) FROM refits") == [(2,)]
-    folder = asked.refits[1].folder
+    folder = query_lake.refits[1].folder
     parquet = f"{folder.parquet.removeprefix('file:')}/*.parquet"
-    oracle = scores(asked, spark)
+    oracle = scores(query_lake, spark)
     assert dict(submit_and_wait("SELECT path, reduced FROM read_parquet(?)", parquet)) == oracle
     lines = submit_and_wait(
         "SELECT path, pc1, pc2, pc3 FROM read_csv(?)", folder.csv.removeprefix("file:")
@@ -80,39 +83,39 @@ def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
 
 
 def test_polars_reads_tables_and_outputs(
-    asked: AskedLake, spark: SparkSession, tmp_path: Path
+    query_lake: QueryLake, spark: SparkSession, tmp_path: Path
 ) -> None:
     # Its own reader looks in vain where a URI writes a folder's name in another way; through Arrow it finds it.
-    plain = shutil.copytree(asked.folder, tmp_path / "lake")
-    everything = expected(asked.first, asked.second)
+    plain = shutil.copytree(query_lake.folder, tmp_path / "lake")
+    everything = expected(query_lake.first, query_lake.second)
     for features in (
         pl.read_delta(str(plain / "features")),
-        pl.read_delta(str(asked.folder / "features"), use_pyarrow=True),
+        pl.read_delta(str(query_lake.folder / "features"), use_pyarrow=True),
     ):
         rows = features.iter_rows(named=True)
         assert {row["path"]: (row["label"], tuple(row["features"])) for row in rows} == everything
     earlier = pl.scan_delta(str(plain / "features"), version=2).select("path").collect()
-    assert set(earlier["path"]) == set(asked.first.paths)
+    assert set(earlier["path"]) == set(query_lake.first.paths)
     assert pl.read_delta(str(plain / "refits")).height == 2
-    folder = asked.refits[1].folder
+    folder = query_lake.refits[1].folder
     parquet = pl.read_parquet(f"{folder.parquet.removeprefix('file:')}/*.parquet")
     assert dict(zip(parquet["path"], parquet["reduced"].to_list(), strict=True)) == scores(
-        asked, spark
+        query_lake, spark
     )
     lines = pl.read_csv(folder.csv.removeprefix("file:"))
     assert lines.columns == ["path", "label", "pc1", "pc2", "pc3"]
-    assert lines["path"].to_list() == sorted(asked.first.paths + asked.second.paths)
+    assert lines["path"].to_list() == sorted(query_lake.first.paths + query_lake.second.paths)
 
 
-def test_pandas_reads_tables_and_outputs(asked: AskedLake, spark: SparkSession) -> None:
-    features = deltalake.DeltaTable(asked.folder / "features").to_pandas()
+def test_pandas_reads_tables_and_outputs(query_lake: QueryLake, spark: SparkSession) -> None:
+    features = deltalake.DeltaTable(query_lake.folder / "features").to_pandas()
     assert features["label"].value_counts().to_dict() == Counter(
-        asked.first.labels + asked.second.labels
+        query_lake.first.labels + query_lake.second.labels
     )
     assert np.stack(list(features["features"])).shape == (len(features), WIDTH)
-    folder = asked.refits[1].folder
+    folder = query_lake.refits[1].folder
     parquet = pd.read_parquet(folder.parquet.removeprefix("file:"))
-    oracle = scores(asked, spark)
+    oracle = scores(query_lake, spark)
     assert {row.path: list(row.reduced) for row in parquet.itertuples()} == oracle
     lines = pd.read_csv(Path(folder.csv.removeprefix("file:")), index_col="path")
     for path, values in oracle.items():

@@ -15,20 +15,20 @@ from pyspark.sql import SparkSession
 
 import pomona
 from streaming.errors import LakeError, SnapshotError
-from support.deltars_lakes import own_cache, plain_lake, scattered
+from support.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
 from support.feature_lakes import Images
-from support.query_lakes import AskedLake
+from support.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 
 
 def test_features_are_those_of_the_version_in_each_of_their_forms(
-    asked: AskedLake, spark: SparkSession
+    query_lake: QueryLake, spark: SparkSession
 ) -> None:
-    lake = pomona.open_lake(str(asked.folder))
-    at = asked.refits[0].features_timestamp
+    lake = pomona.open_lake(str(query_lake.folder))
+    at = query_lake.refits[0].features_timestamp
     for as_of, number in ((None, 3), (2, 2), ("2", 2), (f"{at.isoformat()}", 2)):
-        table = deltalake.DeltaTable(asked.folder / "features", version=number)
+        table = deltalake.DeltaTable(query_lake.folder / "features", version=number)
         oracle = table.to_pyarrow_table().sort_by("path")
         assert lake.version(as_of) == number
         assert lake.features_arrow(as_of).sort_by("path").to_pylist() == oracle.to_pylist()
@@ -43,21 +43,25 @@ def test_features_are_those_of_the_version_in_each_of_their_forms(
 
 
 def test_a_lake_without_rows_has_an_empty_table(tmp_path: Path) -> None:
-    rows = scattered(3, 8)
-    lake = plain_lake(tmp_path / "lake", Images([], [], rows.vectors[:0]))
+    rows = random_images(3, 8)
+    lake = create_deltars_lake(tmp_path / "lake", Images([], [], rows.vectors[:0]))
     table = pomona.open_lake(lake.root).features_arrow(columns=["path", "length"])
     assert (table.num_rows, table.column_names) == (0, ["path", "length"])
 
 
-def test_refits_are_told_oldest_first(asked: AskedLake) -> None:
-    lake = pomona.open_lake(str(asked.folder))
-    assert [made.refit_id for made in lake.refits()] == [made.refit_id for made in asked.refits]
-    assert lake.latest_pca().refit.refit_id == asked.refits[1].refit_id
+def test_refits_are_told_oldest_first(query_lake: QueryLake) -> None:
+    lake = pomona.open_lake(str(query_lake.folder))
+    assert [made.refit_id for made in lake.refits()] == [
+        made.refit_id for made in query_lake.refits
+    ]
+    assert lake.latest_pca().refit.refit_id == query_lake.refits[1].refit_id
 
 
-def test_scores_are_those_of_the_published_pipeline(asked: AskedLake, spark: SparkSession) -> None:
-    lake = pomona.open_lake(str(asked.folder))
-    for made in asked.refits:
+def test_scores_are_those_of_the_published_pipeline(
+    query_lake: QueryLake, spark: SparkSession
+) -> None:
+    lake = pomona.open_lake(str(query_lake.folder))
+    for made in query_lake.refits:
         pca = lake.pca(made)
         assert pca.components.shape == (made.components, pca.fit.mean.size)
         assert tuple(pca.explained_variance_ratio) == made.explained_variance_ratio
@@ -85,21 +89,21 @@ def test_scores_are_those_of_the_published_pipeline(asked: AskedLake, spark: Spa
 
 
 def test_sql_and_likeness_are_at_hand(
-    asked: AskedLake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    query_lake: QueryLake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    own_cache(monkeypatch, tmp_path / "cache")
-    lake = pomona.open_lake(str(asked.folder))
+    use_cache_folder(monkeypatch, tmp_path / "cache")
+    lake = pomona.open_lake(str(query_lake.folder))
     told = lake.query("SELECT count(*) AS n FROM features VERSION AS OF 2")
     assert isinstance(told, pd.DataFrame)
     assert told["n"].tolist() == [40]
-    found = lake.similar(asked.first.paths[0], 3, as_of=2)
+    found = lake.similar(query_lake.first.paths[0], 3, as_of=2)
     assert (len(found.neighbours), found.rows) == (3, 40)
 
 
 def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="is not a lake"):
         pomona.open_lake(str(tmp_path))
-    lake = pomona.open_lake(plain_lake(tmp_path / "lake", scattered(3, 8)).root)
+    lake = pomona.open_lake(create_deltars_lake(tmp_path / "lake", random_images(3, 8)).root)
     with pytest.raises(SnapshotError, match="has no refit yet: run `pomona refit"):
         lake.latest_pca()
     assert lake.refits() == []

@@ -52,7 +52,9 @@ class Terminal:
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown.decode())
 
 
-def on_terminal(words: list[str], env: Mapping[str, str]) -> tuple[subprocess.Popen[str], Terminal]:
+def start_on_terminal(
+    words: list[str], env: Mapping[str, str]
+) -> tuple[subprocess.Popen[str], Terminal]:
     """Start the console script on a terminal of its own."""
     ours, theirs = pty.openpty()
 

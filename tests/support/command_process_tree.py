@@ -25,7 +25,7 @@ def session(leader: int) -> list[int]:
     return found
 
 
-class Victim:
+class CommandProcess:
     """The command under way, in a session of its own.
 
     Parameters

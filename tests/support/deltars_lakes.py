@@ -25,7 +25,7 @@ def append(lake: Lake, rows: Images, hashes: list[str] | None = None) -> None:
     deltalake.write_deltalake(lake.features.removeprefix("file:"), table, mode="append")
 
 
-def plain_lake(folder: Path, *deliveries: Images) -> Lake:
+def create_deltars_lake(folder: Path, *deliveries: Images) -> Lake:
     """A lake with a version for each delivery, from 0 on."""
     lake = Lake.at(str(folder))
     folder.mkdir(parents=True)
@@ -35,14 +35,14 @@ def plain_lake(folder: Path, *deliveries: Images) -> Lake:
     return lake
 
 
-def scattered(count: int, width: int, seed: int = 0) -> Images:
+def random_images(count: int, width: int, seed: int = 0) -> Images:
     """Vectors as ReLU leaves them, of no particular likeness."""
     vectors = np.random.default_rng(seed).normal(0.3, 1, (count, width)).clip(0).astype(np.float32)
     paths = [f"file:/photos/{seed}/{i:06}.jpg" for i in range(count)]
     return Images(paths, [f"label {i % 7}" for i in range(count)], vectors)
 
 
-def joined(*parts: Images) -> Images:
+def concatenate(*parts: Images) -> Images:
     """One set of rows of several."""
     first = parts[0]
     return replace(
@@ -53,7 +53,9 @@ def joined(*parts: Images) -> Images:
     )
 
 
-def neighbours(rows: Images, asked: NDArray[np.floating], top: int) -> list[tuple[str, float]]:
+def nearest_neighbors(
+    rows: Images, asked: NDArray[np.floating], top: int
+) -> list[tuple[str, float]]:
     """The nearest paths and their cosines, by scikit-learn in float64."""
     oracle = NearestNeighbors(n_neighbors=top, metric="cosine", algorithm="brute")
     oracle.fit(rows.vectors.astype(np.float64))
@@ -61,7 +63,7 @@ def neighbours(rows: Images, asked: NDArray[np.floating], top: int) -> list[tupl
     return [(rows.paths[i], 1 - d) for i, d in zip(places[0], distances[0], strict=True)]
 
 
-def own_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+def use_cache_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     """Have the cache of vectors, and no other, lie in a folder of the test's."""
     monkeypatch.setattr("pomona.similarity.vector_cache.cache_folder", lambda: folder)
     return folder / "vectors"

@@ -8,7 +8,7 @@ import pytest
 
 
 @dataclass
-class Clock:
+class FakeClock:
     """Seconds that would have been slept."""
 
     waits: list[float] = field(default_factory=list)
@@ -21,10 +21,10 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """The clock of `streaming.storage.retry` in place of the real one."""
     from streaming.storage import retry
 
-    moved = Clock()
+    moved = FakeClock()
     monkeypatch.setattr(retry, "time", moved)
     return moved

@@ -141,7 +141,7 @@ class Oracle:
         return np.asarray(self.pca.transform(self.scaler.transform(rows))[:, :k] * factor)
 
 
-def same_up_to_sign(
+def assert_equal_up_to_sign(
     ours: NDArray[np.float64], expected: NDArray[np.float64], axis: int, atol: float
 ) -> None:
     """Fail unless the rows (axis 1) or columns (axis 0) of two matrices agree but for their signs."""

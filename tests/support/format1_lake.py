@@ -93,7 +93,7 @@ def image(name: str) -> StoredFile:
     return StoredFile(f"file:/images/Fig/{name}.jpg", 5, 1_700_000_000_123)
 
 
-def make_old_lake(spark: SparkSession, folder: Path | str) -> Lake:
+def create_format1_lake(spark: SparkSession, folder: Path | str) -> Lake:
     """Two features, one of them since deleted, a quarantined image and a refit of version 2."""
     lake = Lake.at(str(folder))
     for table in (_FEATURES, _QUARANTINE, _REFITS):

@@ -39,10 +39,10 @@ SHELL = (
 NAMES = (*FORMULAS, *MARKUP, *TERMINAL, *DIRECTIONS, *SHELL)
 
 #: What must not reach a terminal as it is.
-OBEYED = "\x1b\x07\x08\x9b\r\t\u202e\u2066\u2069\u2028\ufeff"
+CONTROL_CHARACTERS = "\x1b\x07\x08\x9b\r\t\u202e\u2066\u2069\u2028\ufeff"
 
 
-def put_hostile(root: Path) -> dict[str, str]:
+def put_hostile_images(root: Path) -> dict[str, str]:
     """A good image in a folder of each name, and a broken one in some; their labels by path below the root."""
     good = {f"{name}/{number}.jpg": jpeg(number) for number, name in enumerate(NAMES)}
     bad = {f"{name}/{name}.jpg": GARBAGE for name in (*NAMES[::3], ":apple:", "[bold]x[")}

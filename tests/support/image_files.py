@@ -28,7 +28,7 @@ def photo(width: int = SIDE, height: int = SIDE) -> Image.Image:
     return Image.fromarray((np.stack([2 * x, y, x + y], 2) + noise).clip(0, 255).astype(np.uint8))
 
 
-def saved(image: Image.Image, name: str, **options: object) -> bytes:
+def encode(image: Image.Image, name: str, **options: object) -> bytes:
     """The image as a file, written by Pillow."""
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
@@ -47,7 +47,7 @@ def png(size: tuple[int, int], depth: int, colour: int, rows: Pixels, key: bytes
     return b"".join(parts)
 
 
-def claiming(width: int, height: int) -> bytes:
+def png_with_size(width: int, height: int) -> bytes:
     """A small PNG whose header claims a size."""
     return png((width, height), 8, 2, np.zeros((3, 30), np.uint8))
 
@@ -55,7 +55,7 @@ def claiming(width: int, height: int) -> bytes:
 @cache
 def scan_bomb(side: int, scans: int) -> bytes:
     """A small JPEG that repeats its last, nearly empty scan: each goes over all of the picture again."""
-    content = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    content = encode(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     end = content.rindex(b"\xff\xd9")
     last = content.rindex(b"\xff\xda", 0, end)
     return content[:end] + content[last:end] * scans + content[end:]
@@ -72,7 +72,7 @@ def tile_bomb(side: int) -> bytes:
     return start + data + bytes(len(data) % 2) + directory
 
 
-def shown(content: bytes) -> Pixels:
+def decode_pixels(content: bytes) -> Pixels:
     """What the decoder makes of a file of SIDE x SIDE pixels, neither resized nor scaled."""
     return decode(content, RAW).pixels.astype(np.uint8)
 

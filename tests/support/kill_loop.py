@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from support.arriving_images import Arrivals
-from support.command_process_tree import Victim
+from support.command_process_tree import CommandProcess
 from support.inotify_watch import Event
-from support.lake_invariants import Witness
+from support.lake_invariants import LakeChecker
 
 #: Reads a lake as any program with Spark would, and loads the pipeline of each refit.
 PLAIN_SPARK = """
@@ -85,7 +85,7 @@ class Killing:
     source, lake : str
         As a person types them.
     arrivals : Arrivals
-    witness : Witness
+    checker : LakeChecker
     watch : callable
         Starts the watchers, by name.
     chance : random.Random
@@ -99,7 +99,7 @@ class Killing:
     source: str
     lake: str
     arrivals: Arrivals
-    witness: Witness
+    checker: LakeChecker
     watch: Callable[[], Mapping[str, Watcher]]
     chance: random.Random
     env: Mapping[str, str] | None = None
@@ -137,33 +137,33 @@ class Killing:
             for watcher in watchers.values():
                 watcher.close()
         assert status is None or aim.command == "refit", victim.said
-        self.witness.look()
+        self.checker.assert_consistent()
         time.sleep(self.pause)
         return in_time and status is None
 
-    def start(self, command: str) -> Victim:
+    def start(self, command: str) -> CommandProcess:
         """The command, in a hurry."""
         words: list[object] = ["refit", self.lake, "--components", 2, "--full"]
         if command != "refit":
             words = ["ingest", self.source, self.lake, "--trigger", 1, "--settle", 0]
             words += ["--once"] if command == "once" else ["--max-files-per-trigger", 8]
             words += ["--sweep-every", 5]
-        return Victim(self.folder, *words, env=self.env)
+        return CommandProcess(self.folder, *words, env=self.env)
 
     def finish(self) -> None:
         """Let it take what is left, and look at everything."""
         assert (taken := self.start("once")).wait() == 0, taken.said
-        self.witness.expect(self.arrivals.hashes(good=True), self.arrivals.hashes(good=False))
-        self.witness.checkpoint_is_whole()
+        self.checker.assert_rows(self.arrivals.hashes(good=True), self.arrivals.hashes(good=False))
+        self.checker.assert_checkpoint_complete()
 
     def finish_refits(self) -> int:
         """Refit a last time: what is below ``reduced/`` is what is published; how many those are."""
         assert (made := self.start("refit")).wait() == 0, made.said
-        return self.witness.refits_are_whole()
+        return self.checker.assert_refits_complete()
 
     def read_with_plain_spark(self) -> dict[str, list[int]]:
         """Rows and different keys of each table."""
-        root = self.witness.lake.root
+        root = self.checker.lake.root
         done = subprocess.run(
             [sys.executable, "-c", PLAIN_SPARK, root],
             env=dict(self.env) if self.env else None,
@@ -175,7 +175,7 @@ class Killing:
         found: dict[str, list[int]] = json.loads(done.stdout.splitlines()[-1])
         return found
 
-    def _wait(self, aim: Aim, watcher: Watcher, victim: Victim) -> bool:
+    def _wait(self, aim: Aim, watcher: Watcher, victim: CommandProcess) -> bool:
         if aim.what != "start":
             for event in watcher.events(600):
                 if event.what == aim.what and re.fullmatch(aim.name, event.name):

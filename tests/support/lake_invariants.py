@@ -18,7 +18,7 @@ _COLUMNS = ["path", "content_hash"]
 
 
 @dataclass
-class Witness:
+class LakeChecker:
     """Looks at a lake again and again.
 
     Parameters
@@ -48,7 +48,7 @@ class Witness:
         assert not [path for path, count in counts.items() if count > 1], location
         return {row["path"].removeprefix(f"{self.source}/"): row["content_hash"] for row in found}
 
-    def look(self) -> tuple[dict[str, str], dict[str, str]]:
+    def assert_consistent(self) -> tuple[dict[str, str], dict[str, str]]:
         """Both tables, at any moment: nothing twice in one, and nothing gone that was there before."""
         tables = self.rows(self.lake.features), self.rows(self.lake.quarantine)
         there = tables[0].keys() | tables[1].keys()
@@ -58,14 +58,14 @@ class Witness:
             self._log_is_whole(location)
         return tables
 
-    def expect(self, good: Mapping[str, str], bad: Mapping[str, str]) -> None:
+    def assert_rows(self, good: Mapping[str, str], bad: Mapping[str, str]) -> None:
         """In the end: each image in the one table where it belongs, as it is now."""
-        features, quarantine = self.look()
+        features, quarantine = self.assert_consistent()
         assert not features.keys() & quarantine.keys()
         assert features == good
         assert quarantine == bad
 
-    def checkpoint_is_whole(self) -> None:
+    def assert_checkpoint_complete(self) -> None:
         """All that the stream planned it has noted as done; each of its files says what it should."""
         batches: dict[str, set[int]] = {"offsets": set(), "commits": set()}
         for file in self._newest_checkpoint():
@@ -89,7 +89,7 @@ class Witness:
             files[file.path.removeprefix(root).split("/")[0]].append(file)
         return max(files.values(), key=lambda of: max(file.modified_ms for file in of))
 
-    def refits_are_whole(self) -> int:
+    def assert_refits_complete(self) -> int:
         """Every folder below ``reduced/`` is published, and every published one is there; how many."""
         below = [
             file.path.removeprefix(f"{self.lake.reduced}/")

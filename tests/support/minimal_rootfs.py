@@ -24,7 +24,7 @@ PATH = "/usr/bin"
 
 
 @dataclass(frozen=True)
-class CleanRoot:
+class MinimalRoot:
     """A root folder; what runs in it sees nothing else."""
 
     folder: Path
@@ -48,9 +48,9 @@ class CleanRoot:
         shutil.copy(file, place)
 
 
-def make_clean_root(folder: Path) -> CleanRoot:
+def create_minimal_root(folder: Path) -> MinimalRoot:
     """Make one of this machine's own programs; skips where this user may not."""
-    root = CleanRoot(folder)
+    root = MinimalRoot(folder)
     for name in PROGRAMS:
         file = which(name)
         root.put(Path(file).resolve(), f"/usr/bin/{name}")
@@ -82,7 +82,7 @@ def which(name: str) -> str:
     return found
 
 
-def _put_libraries(root: CleanRoot, file: str) -> None:
+def _put_libraries(root: MinimalRoot, file: str) -> None:
     told = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
     for place in re.findall(r"(/\S+) \(0x", told):
         if not (root.folder / place.lstrip("/")).exists():

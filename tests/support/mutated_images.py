@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pomona.demo.images import SAMPLE_LABELS, draw
-from support.image_files import claiming, scan_bomb, tile_bomb
+from support.image_files import png_with_size, scan_bomb, tile_bomb
 
 Rng = np.random.Generator
 _FORMATS = {
@@ -88,7 +88,7 @@ def huge(content: bytes, size: tuple[int, int], rng: Rng) -> bytes:
 def bomb(content: bytes, size: tuple[int, int], rng: Rng) -> bytes:
     """Little that becomes much: pixels, memory, time."""
     return (
-        lambda: claiming(*(int(side) for side in rng.integers(5_000, 10_000, 2))),
+        lambda: png_with_size(*(int(side) for side in rng.integers(5_000, 10_000, 2))),
         lambda: _black("PNG", int(rng.integers(2_000, 6_000))),
         lambda: _black("GIF", int(rng.integers(2_000, 9_000))),
         lambda: tile_bomb(int(rng.integers(300, 700)) * 16),

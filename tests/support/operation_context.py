@@ -39,7 +39,7 @@ def open_context(
     )
 
 
-def take_all(context: OperationContext) -> None:
+def ingest_all(context: OperationContext) -> None:
     """Bring every image of the source into the lake."""
     assert context.source
     files = list(context.batch.image_index.new_or_changed(context.source.images()))

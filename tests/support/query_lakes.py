@@ -14,7 +14,7 @@ from support.feature_lakes import WIDTH, Images, commit, images, new_lake
 
 
 @dataclass(frozen=True, eq=False)
-class AskedLake:
+class QueryLake:
     """Features at version 2 (`first`) and 3 (both), each refitted."""
 
     lake: Lake
@@ -32,7 +32,7 @@ class AskedLake:
         return {str(file): file.stat().st_mtime_ns for file in self.folder.rglob("*")}
 
 
-def asked_lake(spark: Any, folder: Path | str) -> AskedLake:
+def create_query_lake(spark: Any, folder: Path | str) -> QueryLake:
     """Make one; the name of its folder has whatever SQL and URIs could trip over."""
     lake = new_lake(spark, f"{folder}/My 100% 'lake'")
     create_tables(spark, lake, WIDTH)
@@ -41,4 +41,4 @@ def asked_lake(spark: Any, folder: Path | str) -> AskedLake:
     for rows, k in ((first, 2), (second, 3)):
         commit(spark, lake, rows)
         made.append(refit(lake.root, RefitOptions(FitOptions(components=k))))
-    return AskedLake(lake, first, second, (made[0], made[1]))
+    return QueryLake(lake, first, second, (made[0], made[1]))

@@ -15,7 +15,15 @@ from pyspark.sql import functions as F
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import RefitRow
-from support.feature_lakes import CONSTANT, WIDTH, Oracle, commit, images, new_lake, same_up_to_sign
+from support.feature_lakes import (
+    CONSTANT,
+    WIDTH,
+    Oracle,
+    assert_equal_up_to_sign,
+    commit,
+    images,
+    new_lake,
+)
 
 pytestmark = pytest.mark.spark
 IMAGES = images(90, seed=1)
@@ -65,7 +73,7 @@ def test_the_pipeline_loaded_by_spark_gives_the_published_parquet(
 
 def test_the_pipeline_gives_the_scores_of_scikit_learn(loaded: np.ndarray) -> None:
     rows = IMAGES.vectors[np.argsort(IMAGES.paths)].astype(np.float64)
-    same_up_to_sign(loaded, Oracle.of(rows).scores(rows, K), axis=0, atol=1e-6)
+    assert_equal_up_to_sign(loaded, Oracle.of(rows).scores(rows, K), axis=0, atol=1e-6)
 
 
 def test_the_pipeline_is_the_one_that_spark_itself_would_fit(
@@ -76,13 +84,13 @@ def test_the_pipeline_is_the_one_that_spark_itself_would_fit(
     )
     pca = PCA(k=K, inputCol="standardized", outputCol="reduced")
     expected = Pipeline(stages=[scaler, pca]).fit(vectors)
-    same_up_to_sign(loaded, scores_of(expected, vectors), axis=0, atol=1e-6)
+    assert_equal_up_to_sign(loaded, scores_of(expected, vectors), axis=0, atol=1e-6)
     ours: Any = PipelineModel.load(made.folder.pipeline).stages
     theirs: Any = expected.stages
     np.testing.assert_allclose(ours[0].mean.toArray(), theirs[0].mean.toArray(), atol=1e-9)
     np.testing.assert_allclose(ours[0].std.toArray(), theirs[0].std.toArray(), atol=1e-7)
     assert ours[0].std.toArray()[list(CONSTANT)].tolist() == [0.0] * len(CONSTANT)
-    same_up_to_sign(ours[1].pc.toArray(), theirs[1].pc.toArray(), axis=0, atol=1e-6)
+    assert_equal_up_to_sign(ours[1].pc.toArray(), theirs[1].pc.toArray(), axis=0, atol=1e-6)
     np.testing.assert_allclose(
         ours[1].explainedVariance.toArray(), theirs[1].explainedVariance.toArray(), atol=1e-9
     )

@@ -11,7 +11,7 @@ from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.transform import Projector
-from support.feature_lakes import Oracle, images, same_up_to_sign
+from support.feature_lakes import Oracle, assert_equal_up_to_sign, images
 
 ROWS = images(60, seed=1)
 
@@ -33,7 +33,7 @@ def test_rows_are_projected_and_summed_by_label_in_one_pass() -> None:
     assert {row["sums"] for row in rows} == {None}
     vectors = ROWS.vectors.astype(np.float64)
     expected = Oracle.of(vectors).scores(vectors, 3)
-    same_up_to_sign(np.array([row["reduced"] for row in rows]), expected, axis=0, atol=1e-4)
+    assert_equal_up_to_sign(np.array([row["reduced"] for row in rows]), expected, axis=0, atol=1e-4)
     assert (last["path"], last["label"], last["reduced"]) == (None, None, None)
     means = LabelSums.from_bytes(last["sums"]).means()
     labels = np.array(ROWS.labels)

@@ -23,7 +23,7 @@ from bootstrap.errors import CloudError
 from streaming import __version__
 from streaming.images.decode import DecodeSettings, decode
 from support.lakes import jpeg
-from support.minimal_rootfs import CleanRoot, make_clean_root
+from support.minimal_rootfs import MinimalRoot, create_minimal_root
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(bootstrap.__file__).with_name("bootstrap_emr.sh")
@@ -52,9 +52,9 @@ def told(archive: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanRoot:
+def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> MinimalRoot:
     """A bare node on which the script has run."""
-    root = make_clean_root(tmp_path_factory.mktemp("node"))
+    root = create_minimal_root(tmp_path_factory.mktemp("node"))
     root.put(SCRIPT, "/script")
     root.put(archive, "/environment.tar.gz")
     done = root.run("bash", "/script", "file:///environment.tar.gz")
@@ -63,13 +63,13 @@ def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanRoot:
 
 
 @pytest.mark.slow
-def test_it_runs_on_a_bare_node_without_a_network(node: CleanRoot) -> None:
+def test_it_runs_on_a_bare_node_without_a_network(node: MinimalRoot) -> None:
     done = node.run("/opt/pomona/bin/pomona", "--version")
     assert (done.returncode, done.stdout) == (0, f"pomona {__version__}\n"), done.stderr
 
 
 @pytest.mark.slow
-def test_images_are_decoded_there_as_here(node: CleanRoot) -> None:
+def test_images_are_decoded_there_as_here(node: MinimalRoot) -> None:
     (node.folder / "image.jpg").write_bytes(jpeg())
     done = node.run("/opt/pomona/bin/python", "-c", DECODE)
     assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def test_images_are_decoded_there_as_here(node: CleanRoot) -> None:
 
 
 @pytest.mark.slow
-def test_no_library_of_python_or_a_package_is_missing_there(node: CleanRoot) -> None:
+def test_no_library_of_python_or_a_package_is_missing_there(node: MinimalRoot) -> None:
     place = node.folder / "opt" / "pomona"
     modules = sorted(file.name.split(".")[0] for file in place.rglob("lib-dynload/*.so"))
     assert len(modules) > 40

@@ -16,7 +16,7 @@ from streaming.ingest.settings import IngestSettings
 from streaming.lake.layout import Lake
 from support.cli import Command
 from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
-from support.operation_context import open_context, take_all
+from support.operation_context import ingest_all, open_context
 
 pytestmark = pytest.mark.spark
 
@@ -34,7 +34,7 @@ def place(
     lake = new_lake()
     lake.rename(tmp_path / "lake")
     context = open_context(spark, tmp_path / "lake", str(source))
-    take_all(context)
+    ingest_all(context)
     monkeypatch.chdir(tmp_path)
     return context.lake
 

@@ -154,7 +154,7 @@ def test_labels_cluster_by_colour_alone() -> None:
     distances = np.abs(points[:, None] - points[None]).sum(axis=2)
     np.fill_diagonal(distances, np.inf)
     assert np.mean(labels[distances.argmin(axis=1)] == labels) > 0.8
-    assert np.sort(distances, axis=1)[:, 0].min() > 0.01  # neighbours, not copies
+    assert np.sort(distances, axis=1)[:, 0].min() > 0.01  # neighbors, not copies
 
 
 def test_sixty_images_take_less_than_two_seconds(tmp_path: Path) -> None:

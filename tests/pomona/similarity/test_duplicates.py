@@ -12,7 +12,13 @@ from sklearn.metrics.pairwise import cosine_similarity
 from pomona.similarity import duplicates
 from pomona.similarity.duplicates import Comparison, places_of, same_bytes
 from pomona.similarity.vector_cache import Vectors, vectors_of
-from support.deltars_lakes import append, joined, own_cache, plain_lake, scattered
+from support.deltars_lakes import (
+    append,
+    concatenate,
+    create_deltars_lake,
+    random_images,
+    use_cache_folder,
+)
 from support.feature_lakes import Images
 
 WIDTH = 24
@@ -20,7 +26,7 @@ WIDTH = 24
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    return own_cache(monkeypatch, tmp_path / "cache")
+    return use_cache_folder(monkeypatch, tmp_path / "cache")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +36,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(folder: Path, rows: Images) -> Vectors:
     """The rows in the order of the lake, each with a content of its own."""
-    return vectors_of(plain_lake(folder / "lake", rows), 0)
+    return vectors_of(create_deltars_lake(folder / "lake", rows), 0)
 
 
 def pairs(
@@ -49,7 +55,7 @@ def pairs(
 @pytest.mark.parametrize("at_least", [0.3, 0.7, 0.9])  # nearly all pairs, some, few
 @pytest.mark.parametrize("count", [2, 64, 300])
 def test_near_pairs_are_those_of_scikit_learn(tmp_path: Path, count: int, at_least: float) -> None:
-    vectors = opened(tmp_path, scattered(count, WIDTH))
+    vectors = opened(tmp_path, random_images(count, WIDTH))
     oracle = pairs(vectors, at_least)
     found = Comparison(vectors, places_of(vectors, None), at_least).run(10**6)
     told = dict(
@@ -66,7 +72,7 @@ def test_near_pairs_are_those_of_scikit_learn(tmp_path: Path, count: int, at_lea
 
 
 def test_a_threshold_that_float32_cannot_tell_is_kept_to(tmp_path: Path) -> None:
-    base = scattered(1, WIDTH).vectors[0] + 1
+    base = random_images(1, WIDTH).vectors[0] + 1
     turned = base + np.arange(200)[:, np.newaxis] * np.linspace(0, 2e-5, WIDTH)
     rows = Images([f"file:/{i:03}" for i in range(200)], ["a"] * 200, turned.astype("f4"))
     vectors = opened(tmp_path, rows)
@@ -80,7 +86,7 @@ def test_a_threshold_that_float32_cannot_tell_is_kept_to(tmp_path: Path) -> None
 
 
 def test_only_the_nearest_are_kept_and_all_are_counted(tmp_path: Path) -> None:
-    vectors = opened(tmp_path, scattered(300, WIDTH))
+    vectors = opened(tmp_path, random_images(300, WIDTH))
     oracle = pairs(vectors, 0.5)
     found = Comparison(vectors, places_of(vectors, None), 0.5).run(7)
     assert found.total == len(oracle) > 1000
@@ -88,7 +94,7 @@ def test_only_the_nearest_are_kept_and_all_are_counted(tmp_path: Path) -> None:
 
 
 def test_one_label_can_be_compared_alone(tmp_path: Path) -> None:
-    vectors = opened(tmp_path, scattered(300, WIDTH))
+    vectors = opened(tmp_path, random_images(300, WIDTH))
     work = Comparison(vectors, places_of(vectors, "label 3"), 0.5)
     assert work.rows == vectors.rows["label"].to_pylist().count("label 3")
     found = work.run(10**6)
@@ -97,9 +103,9 @@ def test_one_label_can_be_compared_alone(tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_are_no_near_pair(tmp_path: Path) -> None:
-    rows = scattered(4, WIDTH)
+    rows = random_images(4, WIDTH)
     rows.vectors[:] = rows.vectors[0]
-    lake = plain_lake(tmp_path / "lake")
+    lake = create_deltars_lake(tmp_path / "lake")
     append(lake, rows, ["a", "b", "a", "a"])
     vectors = vectors_of(lake, 0)
     found = Comparison(vectors, places_of(vectors, None), 1.0).run(10)
@@ -109,8 +115,8 @@ def test_the_same_bytes_are_no_near_pair(tmp_path: Path) -> None:
 
 
 def test_contents_that_stand_there_twice(tmp_path: Path) -> None:
-    rows = joined(scattered(5, WIDTH), scattered(2, WIDTH, 1))
-    lake = plain_lake(tmp_path / "lake")
+    rows = concatenate(random_images(5, WIDTH), random_images(2, WIDTH, 1))
+    lake = create_deltars_lake(tmp_path / "lake")
     append(lake, rows, ["a", "b", "c", "b", "d", "a", "b"])
     found = {group.content_hash: group.images for group in same_bytes(lake, 0)}
     images = list(zip(rows.paths, rows.labels, strict=True))
@@ -118,11 +124,11 @@ def test_contents_that_stand_there_twice(tmp_path: Path) -> None:
         "a": sorted([images[0], images[5]]),
         "b": sorted([images[1], images[3], images[6]]),
     }
-    assert same_bytes(plain_lake(tmp_path / "other", scattered(3, WIDTH)), 0) == []
+    assert same_bytes(create_deltars_lake(tmp_path / "other", random_images(3, WIDTH)), 0) == []
 
 
 def test_how_long_it_takes_is_measured(tmp_path: Path) -> None:
-    vectors = opened(tmp_path, scattered(640, WIDTH))
+    vectors = opened(tmp_path, random_images(640, WIDTH))
     work = Comparison(vectors, places_of(vectors, None), 0.99)
     done: list[tuple[int, int]] = []
     work.run(10, lambda *step: done.append(step))

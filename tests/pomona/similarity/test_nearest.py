@@ -13,7 +13,13 @@ import pytest
 
 from pomona.similarity.nearest import nearest
 from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, vectors_of
-from support.deltars_lakes import joined, neighbours, own_cache, plain_lake, scattered
+from support.deltars_lakes import (
+    concatenate,
+    create_deltars_lake,
+    nearest_neighbors,
+    random_images,
+    use_cache_folder,
+)
 from support.feature_lakes import Images
 
 WIDTH = 40
@@ -22,11 +28,11 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    return own_cache(monkeypatch, tmp_path / "cache")
+    return use_cache_folder(monkeypatch, tmp_path / "cache")
 
 
 def opened(folder: Path, rows: Images) -> Vectors:
-    return vectors_of(plain_lake(folder / "lake", rows), 0)
+    return vectors_of(create_deltars_lake(folder / "lake", rows), 0)
 
 
 def found(vectors: Vectors, asked: np.ndarray, top: int) -> list[tuple[str, float]]:
@@ -42,22 +48,22 @@ def same(ours: list[tuple[str, float]], oracle: list[tuple[str, float]]) -> None
 
 @pytest.mark.parametrize("count", [1, 7, BLOCK_ROWS, 3 * BLOCK_ROWS + 100])
 def test_it_finds_what_scikit_learn_finds(tmp_path: Path, count: int) -> None:
-    rows = scattered(count, WIDTH)
+    rows = random_images(count, WIDTH)
     vectors = opened(tmp_path, rows)
-    for asked in (rows.vectors[count // 2], scattered(1, WIDTH, 5).vectors[0]):
+    for asked in (rows.vectors[count // 2], random_images(1, WIDTH, 5).vectors[0]):
         top = min(count, 25)
-        same(found(vectors, asked, top), neighbours(rows, asked, top))
+        same(found(vectors, asked, top), nearest_neighbors(rows, asked, top))
 
 
 def test_it_tells_apart_what_float32_cannot(tmp_path: Path) -> None:
-    far = scattered(BLOCK_ROWS, WIDTH)
-    asked = scattered(1, WIDTH, 9).vectors[0] + 1
+    far = random_images(BLOCK_ROWS, WIDTH)
+    asked = random_images(1, WIDTH, 9).vectors[0] + 1
     steps = (asked + np.arange(300)[::-1, np.newaxis] * np.linspace(0, 3e-6, WIDTH)).astype("f4")
     close = Images([f"file:/close/{i:03}" for i in range(300)], ["close"] * 300, steps)
-    rows = joined(close, far)
+    rows = concatenate(close, far)
     vectors = opened(tmp_path, rows)
     told = found(vectors, asked, 40)
-    oracle = dict(neighbours(rows, asked, 300))
+    oracle = dict(nearest_neighbors(rows, asked, 300))
     exact = [oracle[path] for path, _ in told]
     assert exact == pytest.approx(sorted(oracle.values(), reverse=True)[:40], abs=1e-12)
     narrow = rows.vectors / np.linalg.norm(rows.vectors, axis=1, keepdims=True)
@@ -66,7 +72,7 @@ def test_it_tells_apart_what_float32_cannot(tmp_path: Path) -> None:
 
 
 def test_equals_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
-    rows = scattered(50, WIDTH)
+    rows = random_images(50, WIDTH)
     rows.vectors[[3, 40, 20, 7]] = rows.vectors[3] * np.array([[1], [2], [0.5], [3]], "f4")
     backwards = Images(rows.paths[::-1], rows.labels[::-1], rows.vectors[::-1])
     told = found(opened(tmp_path, backwards), rows.vectors[3], 3)
@@ -75,7 +81,7 @@ def test_equals_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
 
 
 def test_a_row_can_be_left_out(tmp_path: Path) -> None:
-    rows = scattered(5, WIDTH)
+    rows = random_images(5, WIDTH)
     vectors = opened(tmp_path, rows)
     place = vectors.rows["path"].to_pylist().index(rows.paths[2])
     for top in (2, 50):
@@ -85,7 +91,7 @@ def test_a_row_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_vectors_of_zeros_are_like_nothing(tmp_path: Path) -> None:
-    rows = scattered(6, WIDTH)
+    rows = random_images(6, WIDTH)
     rows.vectors[[1, 2]] = 0
     vectors = opened(tmp_path, rows)
     assert [cosine for _, cosine in found(vectors, rows.vectors[1], 6)] == [0.0] * 6

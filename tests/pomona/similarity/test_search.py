@@ -13,7 +13,13 @@ from pomona.similarity.report import page
 from pomona.similarity.search import Likeness, Neighbour, similar
 from streaming.storage.interface import local_path
 from support.cli import Command, forbid_spark, shown
-from support.deltars_lakes import append, neighbours, own_cache, plain_lake, scattered
+from support.deltars_lakes import (
+    append,
+    create_deltars_lake,
+    nearest_neighbors,
+    random_images,
+    use_cache_folder,
+)
 from support.feature_lakes import Images
 from support.lakes import jpeg, put
 
@@ -23,12 +29,12 @@ WIDTH = 24
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     forbid_spark(monkeypatch)
-    return own_cache(monkeypatch, tmp_path / "cache")
+    return use_cache_folder(monkeypatch, tmp_path / "cache")
 
 
 def photos(folder: Path, count: int) -> Images:
     """Images that are there, with made-up features."""
-    rows = scattered(count, WIDTH)
+    rows = random_images(count, WIDTH)
     paths = []
     for number in range(count):
         file = folder / rows.labels[number] / f"{number}.jpg"
@@ -39,8 +45,8 @@ def photos(folder: Path, count: int) -> Images:
 
 def test_the_nearest_are_told_with_their_labels_and_a_vote(tmp_path: Path, pomona: Command) -> None:
     rows = photos(tmp_path / "photos", 60)
-    lake = plain_lake(tmp_path / "lake", rows)
-    oracle = neighbours(rows, rows.vectors[8], 6)[1:]
+    lake = create_deltars_lake(tmp_path / "lake", rows)
+    oracle = nearest_neighbors(rows, rows.vectors[8], 6)[1:]
     labels = dict(zip(rows.paths, rows.labels, strict=True))
     asked = local_path(rows.paths[8])
     told = pomona("similar", tmp_path / "lake", asked, "--top", 5, "--json").json
@@ -56,16 +62,16 @@ def test_the_nearest_are_told_with_their_labels_and_a_vote(tmp_path: Path, pomon
 
 
 def test_earlier_versions_can_be_asked(tmp_path: Path) -> None:
-    one, two = scattered(30, WIDTH, 1), scattered(30, WIDTH, 2)
-    lake = plain_lake(tmp_path / "lake", one, two)
+    one, two = random_images(30, WIDTH, 1), random_images(30, WIDTH, 2)
+    lake = create_deltars_lake(tmp_path / "lake", one, two)
     then = similar(lake.root, one.paths[0], 60, "0")
     assert {found.path for found in then.neighbours} == set(one.paths[1:])
     assert similar(lake.root, one.paths[0], 60).rows == 60
 
 
 def test_which_version_was_meant_is_said(tmp_path: Path, pomona: Command) -> None:
-    rows = scattered(30, WIDTH)
-    root = plain_lake(tmp_path / "lake", rows).root
+    rows = random_images(30, WIDTH)
+    root = create_deltars_lake(tmp_path / "lake", rows).root
     for words in (("similar", root, rows.paths[0]), ("duplicates", root)):
         for as_json in ((), ("--json",)):
             done = pomona(*words, "--as-of", "0 seconds ago", *as_json)
@@ -94,7 +100,7 @@ class Page(html.parser.HTMLParser):
 
 def test_the_page_shows_the_pictures_and_loads_nothing(tmp_path: Path, pomona: Command) -> None:
     rows = photos(tmp_path / "<b>&amp; photos", 8)
-    plain_lake(tmp_path / "lake", rows)
+    create_deltars_lake(tmp_path / "lake", rows)
     local_path(rows.paths[5]).unlink()
     report = tmp_path / "page.html"
     words = ("similar", tmp_path / "lake", rows.paths[0], "--top", 7, "--report", report)
@@ -114,7 +120,7 @@ def test_the_page_shows_the_pictures_and_loads_nothing(tmp_path: Path, pomona: C
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path, pomona: Command) -> None:
-    plain_lake(tmp_path / "lake", scattered(3, WIDTH))
+    create_deltars_lake(tmp_path / "lake", random_images(3, WIDTH))
     words = (
         "similar",
         tmp_path / "lake",
@@ -154,9 +160,9 @@ def test_a_mistake_is_one_line(
     status: int,
     told: str,
 ) -> None:
-    rows = scattered(3, WIDTH)
-    plain_lake(tmp_path / "lake", rows)
-    plain_lake(tmp_path / "empty", Images([], [], rows.vectors[:0]))
+    rows = random_images(3, WIDTH)
+    create_deltars_lake(tmp_path / "lake", rows)
+    create_deltars_lake(tmp_path / "empty", Images([], [], rows.vectors[:0]))
     put(tmp_path / "picture.jpg", jpeg())
     monkeypatch.chdir(tmp_path)
     done = pomona(*words.split())
@@ -165,9 +171,9 @@ def test_a_mistake_is_one_line(
 
 
 def test_duplicates_are_told_by_bytes_and_by_features(tmp_path: Path, pomona: Command) -> None:
-    rows = scattered(6, WIDTH)
+    rows = random_images(6, WIDTH)
     rows.vectors[1], rows.vectors[5] = rows.vectors[0], rows.vectors[4] * 2
-    lake = plain_lake(tmp_path / "lake")
+    lake = create_deltars_lake(tmp_path / "lake")
     append(lake, rows, ["a", "a", "c", "d", "e", "f"])
     told = pomona("duplicates", lake.root, "--json").json
     images = [[shown(path), label] for path, label in zip(rows.paths, rows.labels, strict=True)]
@@ -187,8 +193,8 @@ def test_duplicates_are_told_by_bytes_and_by_features(tmp_path: Path, pomona: Co
 def test_many_rows_are_compared_only_when_asked_again(
     tmp_path: Path, pomona: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = scattered(20, WIDTH)
-    lake = plain_lake(tmp_path / "lake", rows)
+    rows = random_images(20, WIDTH)
+    lake = create_deltars_lake(tmp_path / "lake", rows)
     monkeypatch.setattr("pomona.similarity.duplicates.ROWS_AT_ONCE", 19)
     done = pomona("duplicates", lake.root)
     assert done.status == 3
@@ -207,8 +213,8 @@ def test_a_picture_that_is_not_in_the_lake_is_featurized(
 
     extractor = find_model(f"file:{random_model}")
     assert extractor
-    rows = scattered(5, NETWORK)
-    lake = plain_lake(
+    rows = random_images(5, NETWORK)
+    lake = create_deltars_lake(
         tmp_path / "lake", Images(rows.paths, rows.labels, rows.vectors, extractor.model_id)
     )
     shutil.copytree(random_model, tmp_path / "lake" / "models")
@@ -219,7 +225,7 @@ def test_a_picture_that_is_not_in_the_lake_is_featurized(
     from support.real_model import DEFAULT, features
 
     own = features(DEFAULT, "random", [picture])[0]
-    oracle = neighbours(rows, own, 5)
+    oracle = nearest_neighbors(rows, own, 5)
     assert [one.path for one in found.neighbours] == [path for path, _ in oracle]
     assert [one.cosine for one in found.neighbours] == pytest.approx(
         [cosine for _, cosine in oracle], abs=1e-4

@@ -13,7 +13,7 @@ import pytest
 from pomona.similarity import vector_cache
 from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, vectors_of
 from streaming.errors import ExternalError, SnapshotError
-from support.deltars_lakes import append, own_cache, plain_lake, scattered
+from support.deltars_lakes import append, create_deltars_lake, random_images, use_cache_folder
 from support.feature_lakes import Images
 
 WIDTH = 12
@@ -21,7 +21,7 @@ WIDTH = 12
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    return own_cache(monkeypatch, tmp_path / "cache")
+    return use_cache_folder(monkeypatch, tmp_path / "cache")
 
 
 def by_path(found: Vectors) -> dict[str, tuple[str, tuple[float, ...]]]:
@@ -39,8 +39,8 @@ def expected(*deliveries: Images) -> dict[str, tuple[str, tuple[float, ...]]]:
 
 
 def test_it_holds_the_rows_of_the_version(tmp_path: Path) -> None:
-    one, two = scattered(BLOCK_ROWS + 5, WIDTH, 1), scattered(9, WIDTH, 2)
-    lake = plain_lake(tmp_path / "lake", one, two)
+    one, two = random_images(BLOCK_ROWS + 5, WIDTH, 1), random_images(9, WIDTH, 2)
+    lake = create_deltars_lake(tmp_path / "lake", one, two)
     assert by_path(vectors_of(lake, 0)) == expected(one)
     found = vectors_of(lake, 1)
     assert by_path(found) == expected(one, two)
@@ -53,7 +53,7 @@ def test_it_holds_the_rows_of_the_version(tmp_path: Path) -> None:
 def test_it_is_made_once_and_outside_of_the_lake(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake = plain_lake(tmp_path / "lake", scattered(20, WIDTH))
+    lake = create_deltars_lake(tmp_path / "lake", random_images(20, WIDTH))
     before = sorted(Path(tmp_path, "lake").rglob("*"))
     first = by_path(vectors_of(lake, 0))
     assert sorted(Path(tmp_path, "lake").rglob("*")) == before
@@ -63,10 +63,10 @@ def test_it_is_made_once_and_outside_of_the_lake(
 
 
 def test_a_lake_made_anew_at_the_same_place_has_its_own(tmp_path: Path) -> None:
-    vectors_of(plain_lake(tmp_path / "lake", scattered(20, WIDTH)), 0)
+    vectors_of(create_deltars_lake(tmp_path / "lake", random_images(20, WIDTH)), 0)
     shutil.rmtree(tmp_path / "lake")
-    other = scattered(20, WIDTH, 3)
-    assert by_path(vectors_of(plain_lake(tmp_path / "lake", other), 0)) == expected(other)
+    other = random_images(20, WIDTH, 3)
+    assert by_path(vectors_of(create_deltars_lake(tmp_path / "lake", other), 0)) == expected(other)
 
 
 @pytest.mark.parametrize("name", ["vectors.f32", "rows.arrow", "facts.json"])
@@ -74,15 +74,17 @@ def test_a_lake_made_anew_at_the_same_place_has_its_own(tmp_path: Path) -> None:
 def test_what_is_damaged_is_made_again(
     tmp_path: Path, cache: Path, name: str, damage: bytes
 ) -> None:
-    rows = scattered(20, WIDTH)
-    lake = plain_lake(tmp_path / "lake", rows)
+    rows = random_images(20, WIDTH)
+    lake = create_deltars_lake(tmp_path / "lake", rows)
     vectors_of(lake, 0)
     next(cache.rglob(name)).write_bytes(damage)
     assert by_path(vectors_of(lake, 0)) == expected(rows)
 
 
 def test_two_versions_are_kept_those_asked_last(tmp_path: Path, cache: Path) -> None:
-    lake = plain_lake(tmp_path / "lake", *(scattered(3, WIDTH, seed) for seed in range(4)))
+    lake = create_deltars_lake(
+        tmp_path / "lake", *(random_images(3, WIDTH, seed) for seed in range(4))
+    )
     for version in (0, 1, 2):
         held = vectors_of(lake, version)
         for age, folder in enumerate(sorted(next(cache.iterdir()).iterdir(), reverse=True)):
@@ -94,8 +96,8 @@ def test_two_versions_are_kept_those_asked_last(tmp_path: Path, cache: Path) -> 
 
 
 def test_an_unfinished_one_is_not_taken(tmp_path: Path, cache: Path) -> None:
-    rows = scattered(5, WIDTH)
-    lake = plain_lake(tmp_path / "lake", rows)
+    rows = random_images(5, WIDTH)
+    lake = create_deltars_lake(tmp_path / "lake", rows)
     vectors_of(lake, 0)
     folder = next(cache.rglob("0"))
     folder.rename(folder.with_name(".building-x"))
@@ -107,7 +109,7 @@ def test_an_unfinished_one_is_not_taken(tmp_path: Path, cache: Path) -> None:
 def test_a_full_disk_is_told_before_it_is_filled(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake = plain_lake(tmp_path / "lake", scattered(1000, WIDTH))
+    lake = create_deltars_lake(tmp_path / "lake", random_images(1000, WIDTH))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000 * WIDTH * 4 - 1))
     with pytest.raises(ExternalError, match=r"1,000 vectors take .* XDG_CACHE_HOME"):
         vectors_of(lake, 0)
@@ -115,18 +117,18 @@ def test_a_full_disk_is_told_before_it_is_filled(
 
 
 def test_two_models_and_what_is_no_number_are_refused(tmp_path: Path, cache: Path) -> None:
-    one, two = scattered(3, WIDTH), scattered(3, WIDTH, 1)
-    lake = plain_lake(tmp_path / "two", one)
+    one, two = random_images(3, WIDTH), random_images(3, WIDTH, 1)
+    lake = create_deltars_lake(tmp_path / "two", one)
     append(lake, Images(two.paths, two.labels, two.vectors, "another"))
     with pytest.raises(SnapshotError, match="mixes the models another, made-up"):
         vectors_of(lake, 1)
     one.vectors[1, 1] = np.nan
     with pytest.raises(SnapshotError, match="not finite numbers"):
-        vectors_of(plain_lake(tmp_path / "nan", one), 0)
+        vectors_of(create_deltars_lake(tmp_path / "nan", one), 0)
     assert not any(cache.rglob("*.f32"))
 
 
 def test_a_version_without_rows_has_none(tmp_path: Path) -> None:
-    rows = scattered(3, WIDTH)
+    rows = random_images(3, WIDTH)
     none = Images([], [], rows.vectors[:0])
-    assert len(vectors_of(plain_lake(tmp_path / "lake", none), 0)) == 0
+    assert len(vectors_of(create_deltars_lake(tmp_path / "lake", none), 0)) == 0

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from pomona.sql.catalog import TABLES, lake_session, register
 from streaming.errors import PlatformError
-from support.query_lakes import AskedLake
+from support.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 
@@ -30,25 +30,25 @@ def hive(spark: SparkSession) -> Iterator[SparkSession]:
 
 
 def test_a_catalog_that_others_see_is_refused_before_anything_is_in_it(
-    hive: SparkSession, asked: AskedLake
+    hive: SparkSession, query_lake: QueryLake
 ) -> None:
     before = databases(hive)
     told = r"^spark.sql.catalogImplementation is hive: .* with `in-memory`$"
-    with pytest.raises(PlatformError, match=told), lake_session(hive, asked.lake):
+    with pytest.raises(PlatformError, match=told), lake_session(hive, query_lake.lake):
         pytest.fail("it was opened")
     assert databases(hive) == before
 
 
 def test_tables_are_known_to_the_session_alone_and_gone_afterwards(
-    spark: SparkSession, asked: AskedLake
+    spark: SparkSession, query_lake: QueryLake
 ) -> None:
     before, tables = databases(spark), spark.sql("SHOW TABLES").collect()
-    with lake_session(spark, asked.lake) as session:
-        register(session, asked.lake, set(TABLES))
+    with lake_session(spark, query_lake.lake) as session:
+        register(session, query_lake.lake, set(TABLES))
         (database,) = databases(spark) - before
         assert session.catalog.currentDatabase() == database
         assert {row.tableName for row in session.sql("SHOW TABLES").collect()} == set(TABLES)
         assert spark.catalog.currentDatabase() == "default"
         assert spark.sql("SHOW TABLES").collect() == tables
     assert databases(spark) == before
-    assert asked.folder.joinpath("features").is_dir()
+    assert query_lake.folder.joinpath("features").is_dir()

@@ -11,16 +11,16 @@ from pyspark.sql import SparkSession
 from pomona.sql.catalog import TABLES, lake_session, register
 from pomona.sql.validate import check_query
 from streaming.errors import UsageError
-from support.query_lakes import AskedLake
+from support.query_lakes import QueryLake
 from support.sql_queries import BAD, GOOD, SINCE
 
 pytestmark = pytest.mark.spark
 
 
 @pytest.fixture(scope="module")
-def session(spark: SparkSession, asked: AskedLake) -> Iterator[SparkSession]:
-    with lake_session(spark, asked.lake) as session:
-        register(session, asked.lake, set(TABLES))
+def session(spark: SparkSession, query_lake: QueryLake) -> Iterator[SparkSession]:
+    with lake_session(spark, query_lake.lake) as session:
+        register(session, query_lake.lake, set(TABLES))
         yield session
 
 
@@ -58,8 +58,8 @@ def test_versions_are_refused_where_all_is_asked_as_it_was(session: SparkSession
         check_query(session, text, TABLES, past=False)
 
 
-def test_a_path_is_refused_by_the_session_too(session: SparkSession, asked: AskedLake) -> None:
-    for text in (f"delta.`{asked.lake.features}`", "text.`/etc/hosts`"):
+def test_a_path_is_refused_by_the_session_too(session: SparkSession, query_lake: QueryLake) -> None:
+    for text in (f"delta.`{query_lake.lake.features}`", "text.`/etc/hosts`"):
         with pytest.raises(
             Exception, match=r"(?i)TABLE_OR_VIEW_NOT_FOUND|not supported|UNSUPPORTED"
         ):

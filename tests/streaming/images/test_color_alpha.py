@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from streaming.images import color
-from support.image_files import SIDE, as_rgb, over_white, photo, png, saved, shown
+from support.image_files import SIDE, as_rgb, decode_pixels, encode, over_white, photo, png
 
 
 @pytest.fixture(autouse=True, params=[color.STRIP_PIXELS, 500], ids=["whole", "in strips"])
@@ -22,8 +22,10 @@ def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_transparent_16_bit_grey_is_white() -> None:
     ramp = np.linspace(0, 65535, SIDE * SIDE).round().astype(np.uint16).reshape(SIDE, SIDE)
     level = int(ramp[10, 10])
-    content = saved(Image.fromarray(ramp), "PNG", transparency=level)
-    np.testing.assert_array_equal(shown(content), as_rgb(np.where(ramp == level, 255, ramp / 257)))
+    content = encode(Image.fromarray(ramp), "PNG", transparency=level)
+    np.testing.assert_array_equal(
+        decode_pixels(content), as_rgb(np.where(ramp == level, 255, ramp / 257))
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,10 +43,10 @@ def test_alpha_is_laid_over_white(mode: str, name: str) -> None:
     image = photo().convert(mode.rstrip("Aa") or "P").convert(mode)
     image.putalpha(Image.linear_gradient("L").resize((SIDE, SIDE)))
     options = {"lossless": True, "exact": True} if name == "WEBP" else {}
-    content = saved(image, name, **options)
+    content = encode(image, name, **options)
     assert Image.open(io.BytesIO(content)).mode == mode
     wanted = over_white(np.asarray(image.convert("RGBA")))
-    assert np.abs(shown(content) - wanted).max() <= 1
+    assert np.abs(decode_pixels(content) - wanted).max() <= 1
 
 
 def test_premultiplied_alpha_is_laid_over_white() -> None:
@@ -57,31 +59,33 @@ def test_premultiplied_alpha_is_laid_over_white() -> None:
         half = Image.merge(
             mode, [*(band.point(lambda v: v * 128 // 255) for band in colours), alpha]
         )
-        content = saved(half, "TIFF")
+        content = encode(half, "TIFF")
         assert content.count(straight) == 1
         wanted = over_white(np.asarray(image.convert("RGBA")))
-        assert np.abs(shown(content.replace(straight, associated)) - wanted).max() <= 2
+        assert np.abs(decode_pixels(content.replace(straight, associated)) - wanted).max() <= 2
 
 
 def test_a_transparent_colour_is_white_whatever_the_depth() -> None:
     colour = photo().getpixel((5, 9))
     wanted = np.array(photo())
     wanted[(wanted == colour).all(axis=2)] = 255
-    np.testing.assert_array_equal(shown(saved(photo(), "PNG", transparency=colour)), wanted)
+    np.testing.assert_array_equal(
+        decode_pixels(encode(photo(), "PNG", transparency=colour)), wanted
+    )
     two_bits = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE) % 4
     rows = np.packbits(
         np.unpackbits(two_bits[..., None], axis=2)[..., 6:].reshape(SIDE, -1), axis=1
     )
     content = png((SIDE, SIDE), depth=2, colour=0, key=struct.pack(">H", 2), rows=rows)
     np.testing.assert_array_equal(
-        shown(content), as_rgb(np.where(two_bits == 2, 255, two_bits * 85.0))
+        decode_pixels(content), as_rgb(np.where(two_bits == 2, 255, two_bits * 85.0))
     )
     deep = (np.asarray(photo()).astype(np.uint16) * 256 + 7).astype(">u2")
     key = deep[9, 5].tobytes()
     content = png(
         (SIDE, SIDE), depth=16, colour=2, key=key, rows=deep.view(np.uint8).reshape(SIDE, -1)
     )
-    np.testing.assert_array_equal(shown(content), wanted)
+    np.testing.assert_array_equal(decode_pixels(content), wanted)
 
 
 def test_a_transparent_palette_entry_is_white() -> None:
@@ -90,7 +94,7 @@ def test_a_transparent_palette_entry_is_white() -> None:
     wanted = np.array(palette.convert("RGB"))
     wanted[index == 3] = 255
     for name in ("PNG", "GIF"):
-        np.testing.assert_array_equal(shown(saved(palette, name, transparency=3)), wanted)
-    partly = saved(palette, "PNG", transparency=bytes(range(0, 240, 15)))
+        np.testing.assert_array_equal(decode_pixels(encode(palette, name, transparency=3)), wanted)
+    partly = encode(palette, "PNG", transparency=bytes(range(0, 240, 15)))
     rgba = np.dstack([np.asarray(palette.convert("RGB")), (index * 15).astype(np.uint8)])
-    assert np.abs(shown(partly) - over_white(rgba)).max() <= 1
+    assert np.abs(decode_pixels(partly) - over_white(rgba)).max() <= 1

@@ -24,7 +24,7 @@ from streaming.images.decode import (
     decode,
 )
 from streaming.outcomes import Reason
-from support.image_files import EVERY_FORMAT, claiming, photo, reason_of, saved
+from support.image_files import EVERY_FORMAT, encode, photo, png_with_size, reason_of
 
 SETTINGS = DecodeSettings()
 PHOTO = photo(120, 80)
@@ -38,7 +38,7 @@ def expected(image: Image.Image) -> npt.NDArray[np.float32]:
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
 def test_the_pixels_are_pillows_resize_and_keras_scaling_to_the_bit(name: str) -> None:
-    content = saved(PHOTO, name)
+    content = encode(PHOTO, name)
     decoded = decode(content, SETTINGS)
     assert decoded.pixels.dtype == np.float32
     assert (decoded.width, decoded.height, decoded.format) == (120, 80, name)
@@ -55,7 +55,7 @@ def test_jpegs_of_a_megapixel_are_decoded_in_full() -> None:
 
 
 def test_size_and_scaling_come_from_the_settings() -> None:
-    content = saved(PHOTO, "PNG")
+    content = encode(PHOTO, "PNG")
     other = decode(content, DecodeSettings(size=96, divisor=1.0, offset=0.0)).pixels
     image = Image.open(io.BytesIO(content)).resize((96, 96), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(other, np.asarray(image, dtype=np.float32))
@@ -63,20 +63,22 @@ def test_size_and_scaling_come_from_the_settings() -> None:
 
 def test_the_pixel_limit_is_read_from_the_header_and_names_the_numbers() -> None:
     with pytest.raises(UndecodableImage) as caught:
-        decode(claiming(123_456, 100_000), SETTINGS)
+        decode(png_with_size(123_456, 100_000), SETTINGS)
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
     assert caught.value.detail == (
         "123,456 x 100,000 = 12,345,600,000 pixels, more than the limit of 100,000,000"
     )
-    assert reason_of(claiming(60, 50), DecodeSettings(max_pixels=2999)) is Reason.TOO_MANY_PIXELS
-    assert reason_of(claiming(60, 50), DecodeSettings(max_pixels=3000)) is Reason.TRUNCATED
+    assert (
+        reason_of(png_with_size(60, 50), DecodeSettings(max_pixels=2999)) is Reason.TOO_MANY_PIXELS
+    )
+    assert reason_of(png_with_size(60, 50), DecodeSettings(max_pixels=3000)) is Reason.TRUNCATED
 
 
 def test_our_limit_decides_and_pillows_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert reason_of(saved(PHOTO, "PNG")) is None
+    assert reason_of(encode(PHOTO, "PNG")) is None
     # The one plugin that asks Pillow's limit by itself.
-    assert reason_of(saved(PHOTO, "WEBP")) is Reason.TOO_MANY_PIXELS
+    assert reason_of(encode(PHOTO, "WEBP")) is Reason.TOO_MANY_PIXELS
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
@@ -93,8 +95,8 @@ except UndecodableImage as error:
 print(decode(b"P5 1 8000000 255 " + bytes(8000000), DecodeSettings()).pixels.max())
 """
     for content, status, out in (
-        (claiming(99_999, 99_999), 1, ""),
-        (claiming(5, 5), 0, "-1.0"),
+        (png_with_size(99_999, 99_999), 1, ""),
+        (png_with_size(5, 5), 0, "-1.0"),
     ):
         run = subprocess.run(
             [sys.executable, "-c", program],
@@ -109,14 +111,14 @@ print(decode(b"P5 1 8000000 255 " + bytes(8000000), DecodeSettings()).pixels.max
 
 
 def test_too_many_bytes_are_not_looked_into() -> None:
-    content = saved(PHOTO, "JPEG")
+    content = encode(PHOTO, "JPEG")
     assert reason_of(content, DecodeSettings(max_bytes=len(content))) is None
     too_long = DecodeSettings(max_bytes=len(content) - 1)
     assert reason_of(content, too_long) is Reason.TOO_MANY_BYTES
 
 
 def test_threads_do_not_disturb_each_other() -> None:
-    files = [saved(PHOTO, name) for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF")] * 8
+    files = [encode(PHOTO, name) for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF")] * 8
     with ThreadPoolExecutor(8) as pool:
         drawn = list(pool.map(lambda content: decode(content, SETTINGS), files))
     for content, decoded in zip(files, drawn, strict=True):

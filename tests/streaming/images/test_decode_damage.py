@@ -10,7 +10,7 @@ import pytest
 
 from streaming.images.decode import DecodeSettings
 from streaming.outcomes import Reason
-from support.image_files import EVERY_FORMAT, photo, reason_of, saved
+from support.image_files import EVERY_FORMAT, encode, photo, reason_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata
 PHOTO = photo(120, 80)
@@ -43,7 +43,7 @@ def test_a_text_with_the_name_of_an_image_is_unidentified(text: bytes) -> None:
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
 def test_a_file_cut_anywhere_decodes_or_says_that_it_is_cut(name: str) -> None:
-    content = saved(PHOTO, name)
+    content = encode(PHOTO, name)
     cuts = range(60, len(content) - 60, len(content) // 40)  # a PNG needs no end to be whole
     reasons = [reason_of(content[:cut]) for cut in cuts]
     assert reasons == [Reason.TRUNCATED] * len(cuts)
@@ -54,7 +54,7 @@ def test_a_file_cut_anywhere_decodes_or_says_that_it_is_cut(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY_FORMAT)
 def test_flipped_bytes_raise_nothing_else(name: str) -> None:
     rng = np.random.default_rng(11)
-    original = saved(PHOTO, name)
+    original = encode(PHOTO, name)
     settings = DecodeSettings(max_pixels=10**6)
     seen = set()
     for _ in range(60):

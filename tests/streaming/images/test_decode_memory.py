@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from support.image_files import photo, saved
+from support.image_files import encode, photo
 
 WIDTH, HEIGHT = 5472, 3648
 MB = 2**20
@@ -65,15 +65,15 @@ def rotated() -> Image.Exif:
 
 
 FILES: dict[str, tuple[Callable[[Image.Image], bytes], int]] = {
-    "JPEG": (lambda scan: saved(scan, "JPEG"), 20),
-    "JPEG, rotated": (lambda scan: saved(scan, "JPEG", exif=rotated()), 20),
-    "JPEG, progressive": (lambda scan: saved(scan, "JPEG", progressive=True), 90),
-    "JPEG, CMYK": (lambda scan: saved(scan.convert("CMYK"), "JPEG"), 30),
-    "PNG": (lambda scan: saved(scan, "PNG", compress_level=0), 100),
-    "PNG with alpha": (lambda scan: saved(with_alpha(scan), "PNG", compress_level=0), 200),
-    "16-bit TIFF": (lambda scan: saved(deep(scan), "TIFF"), 160),
+    "JPEG": (lambda scan: encode(scan, "JPEG"), 20),
+    "JPEG, rotated": (lambda scan: encode(scan, "JPEG", exif=rotated()), 20),
+    "JPEG, progressive": (lambda scan: encode(scan, "JPEG", progressive=True), 90),
+    "JPEG, CMYK": (lambda scan: encode(scan.convert("CMYK"), "JPEG"), 30),
+    "PNG": (lambda scan: encode(scan, "PNG", compress_level=0), 100),
+    "PNG with alpha": (lambda scan: encode(with_alpha(scan), "PNG", compress_level=0), 200),
+    "16-bit TIFF": (lambda scan: encode(deep(scan), "TIFF"), 160),
     "float TIFF": (
-        lambda scan: saved(Image.fromarray(np.asarray(deep(scan)).astype(np.float32)), "TIFF"),
+        lambda scan: encode(Image.fromarray(np.asarray(deep(scan)).astype(np.float32)), "TIFF"),
         240,
     ),
 }
@@ -86,7 +86,7 @@ def test_twenty_megapixels_beside_thumbnails_take_no_more_than(
     draw, megabytes = FILES[kind]
     large, small = tmp_path / "large", tmp_path / "small"
     large.write_bytes(draw(scan))
-    small.write_bytes(saved(photo(100, 100), "JPEG"))
+    small.write_bytes(encode(photo(100, 100), "JPEG"))
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(large), str(small)],
         capture_output=True,

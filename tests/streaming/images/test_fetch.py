@@ -14,7 +14,7 @@ from streaming.images.fetch import SHORT_RETRY_TIMEOUT, FetchedImage, fetch_imag
 from streaming.outcomes import Outcome, Reason
 from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.local import LocalStorage
-from support.fake_clock import Clock, clock
+from support.fake_clock import FakeClock, clock
 
 LIMIT = 1000
 
@@ -69,7 +69,7 @@ def test_the_bytes_come_with_the_file_they_belong_to(image: StoredFile) -> None:
 
 
 def test_a_fault_that_passes_leaves_no_trace_but_a_count(
-    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
     use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 4))
     assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345", retries=4)
@@ -77,7 +77,7 @@ def test_a_fault_that_passes_leaves_no_trace_but_a_count(
 
 
 def test_a_fault_that_stays_is_no_verdict_on_the_image(
-    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
     use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 1000))
     fetched = fetch_image(image, LIMIT, retry_timeout=60)
@@ -87,7 +87,7 @@ def test_a_fault_that_stays_is_no_verdict_on_the_image(
 
 
 def test_fewer_bytes_than_listed_of_an_unchanged_file_are_asked_for_again(
-    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
     use(monkeypatch, Faulty(cut=2))
     assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345", retries=2)
@@ -98,7 +98,7 @@ def test_fewer_bytes_than_listed_of_an_unchanged_file_are_asked_for_again(
 
 
 def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
     files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(6)]
     use(monkeypatch, Broken([files[1].path, files[2].path, files[4].path]))
@@ -108,7 +108,7 @@ def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
 
 
 def test_a_storage_that_is_out_of_order_ends_the_task_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
     files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(100)]
     use(monkeypatch, Broken([file.path for file in files]))
@@ -118,7 +118,7 @@ def test_a_storage_that_is_out_of_order_ends_the_task_soon(
 
 
 def test_a_file_deleted_since_the_listing_is_gone_and_not_asked_for_twice(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     listed = StoredFile(f"file:{tmp_path}/a.jpg", 5, 0)
     assert fetch_image(listed, LIMIT) == FetchedImage(listed, Outcome.DELETED)

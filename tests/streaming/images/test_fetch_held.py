@@ -15,7 +15,7 @@ from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import FetchedImage, prefetch_images
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
-from support.image_files import photo, saved
+from support.image_files import encode, photo
 
 LIMIT = 10_000
 BUDGET = 1000
@@ -120,7 +120,7 @@ def test_short_objects_are_still_read_several_at_a_time(monkeypatch: pytest.Monk
     assert len(list(prefetch_images(files, LIMIT, BUDGET))) == 16
 
 
-@pytest.mark.parametrize("content", [saved(photo(), "JPEG"), bytes(4000)], ids=["good", "bad"])
+@pytest.mark.parametrize("content", [encode(photo(), "JPEG"), bytes(4000)], ids=["good", "bad"])
 def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
     content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

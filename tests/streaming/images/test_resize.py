@@ -21,7 +21,7 @@ from streaming.images.resize import MIN_DRAFT_FACTOR, resize_to_square
 from streaming.model.backends import Backend
 from streaming.outcomes import Reason
 from support import real_model
-from support.image_files import photo, reason_of, saved
+from support.image_files import encode, photo, reason_of
 
 SIDE = 96  # in place of 224: a fifth of the pixels
 RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)
@@ -48,7 +48,7 @@ def large(name: str, width: int, height: int) -> Image.Image:
 
 
 def jpeg(image: Image.Image, mode: str = "RGB", **options: object) -> bytes:
-    return saved(image.convert(mode), "JPEG", **{"quality": 90, **options})
+    return encode(image.convert(mode), "JPEG", **{"quality": 90, **options})
 
 
 def whole(content: bytes, side: int = SIDE) -> npt.NDArray[np.int16]:
@@ -91,7 +91,7 @@ def test_what_is_not_reduced_is_pillows_resize_to_the_bit() -> None:
     for size in ((LEAST - 1, 900), (900, LEAST - 1)):
         assert difference(jpeg(large("china", *size))).max() == 0
     for name in ("PNG", "WEBP", "TIFF"):
-        assert difference(saved(photo(300, 200), name), SMALL).max() == 0
+        assert difference(encode(photo(300, 200), name), SMALL).max() == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -184,7 +184,7 @@ def test_a_large_jpeg_that_was_cut_says_so_as_a_small_one_does() -> None:
 
 
 def test_a_large_mpo_shows_its_first_picture() -> None:
-    content = saved(photo(300, 200), "MPO", save_all=True, append_images=[photo(200, 200)])
+    content = encode(photo(300, 200), "MPO", save_all=True, append_images=[photo(200, 200)])
     assert loaded(content, SMALL.size) == (150, 100)
     assert difference(content, SMALL).mean() < 0.5
 

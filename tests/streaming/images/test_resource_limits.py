@@ -15,7 +15,7 @@ import pytest
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_HEADROOM, describe_exit, limit_cpu_time
 from streaming.outcomes import Reason
-from support.image_files import claiming, reason_of, tile_bomb
+from support.image_files import png_with_size, reason_of, tile_bomb
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux bounds memory")
 
@@ -87,4 +87,4 @@ def test_content_that_takes_more_memory_than_its_pixels_explain_is_corrupt() -> 
     bounded = DecodeSettings(memory_headroom=MEMORY_HEADROOM)
     assert reason_of(tile_bomb(512), bounded) is None
     assert reason_of(tile_bomb(9216), bounded) is Reason.CORRUPT
-    assert reason_of(claiming(9000, 9000), bounded) is Reason.TRUNCATED
+    assert reason_of(png_with_size(9000, 9000), bounded) is Reason.TRUNCATED

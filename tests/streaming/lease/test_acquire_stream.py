@@ -126,13 +126,13 @@ def test_without_a_stream_whoever_asks_does_it(
     ingest(str(source), lake.root, ONCE)
     put_all(source, photos("Pear", range(2)))
 
-    def take_all(context: OperationContext, arguments: dict[str, Any]) -> dict[str, Any]:
+    def ingest_all(context: OperationContext, arguments: dict[str, Any]) -> dict[str, Any]:
         assert context.source
         assert lease_owner(lake).pid == os.getpid()  # type: ignore[union-attr]
         took = context.process(list(context.source.images()))
         return {"written": sum(result.written for result in took), **arguments}
 
-    monkeypatch.setitem(operations.OPERATIONS, "take all", take_all)
+    monkeypatch.setitem(operations.OPERATIONS, "take all", ingest_all)
     assert submit_and_wait(lake, Request("take all")) == {"written": 2}
     assert len(below(source, lake.features)) == 4
     assert lease_owner(lake) is None

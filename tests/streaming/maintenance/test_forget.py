@@ -14,7 +14,7 @@ from streaming.delta.writer import Writer
 from streaming.lake.layout import Lake
 from streaming.maintenance.forget import forget
 from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
-from support.operation_context import open_context, take_all
+from support.operation_context import ingest_all, open_context
 
 pytestmark = pytest.mark.spark
 
@@ -33,7 +33,7 @@ def test_a_forgotten_image_loses_its_row_and_comes_back_if_it_is_still_there(
 ) -> None:
     put_all(tmp_path, photos("It's a fig", range(3)) | {"It's a fig/bad.jpg": GARBAGE})
     context = open_context(spark, new_lake(), str(tmp_path))
-    take_all(context)
+    ingest_all(context)
     lake, before = context.lake, version(context.lake.features)
     kept, gone, bad, never = (
         f"file:{tmp_path}/It's a fig/{name}.jpg" for name in ("0", "1", "bad", "never")
@@ -56,7 +56,7 @@ def test_a_forgotten_image_loses_its_row_and_comes_back_if_it_is_still_there(
     before_nothing = versions(lake)
     assert forget(context, {"paths": [never]})["features"] == []
     assert versions(lake) == before_nothing
-    take_all(context)
+    ingest_all(context)
     assert below(tmp_path, lake.features) == ["It's a fig/0.jpg", "It's a fig/2.jpg"]
     assert below(tmp_path, lake.quarantine) == ["It's a fig/bad.jpg"]
 
@@ -66,11 +66,11 @@ def test_the_vector_of_a_replaced_or_removed_image_stays_reachable_by_time_trave
 ) -> None:
     put(tmp_path / "Fig" / "a.jpg", jpeg(1))
     context = open_context(spark, new_lake(), str(tmp_path))
-    take_all(context)
+    ingest_all(context)
     lake, first = context.lake, version(context.lake.features)
     old = vector(spark, lake, "a.jpg", first)
     put(tmp_path / "Fig" / "a.jpg", jpeg(2), written=1e9)
-    take_all(context)
+    ingest_all(context)
     new = vector(spark, lake, "a.jpg", version(lake.features))
     assert new != old
     assert vector(spark, lake, "a.jpg", first) == old

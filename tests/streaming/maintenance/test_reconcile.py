@@ -26,7 +26,7 @@ from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
 from support.moto_users import create_user, enforce_iam
-from support.operation_context import open_context, take_all
+from support.operation_context import ingest_all, open_context
 from support.table_rows import add_features
 
 pytestmark = pytest.mark.spark
@@ -52,9 +52,9 @@ def test_missing_changed_rewritten_and_gone_are_found_and_mended(
     put_all(source, photos("Fig", range(6)) | {"Fig/bad.jpg": GARBAGE})
     put_all(elsewhere, photos("Fig", range(2)))
     lake = new_lake()
-    take_all(open_context(spark, lake, str(elsewhere)))
+    ingest_all(open_context(spark, lake, str(elsewhere)))
     context = open_context(spark, lake, str(source))
-    take_all(context)
+    ingest_all(context)
     agreed = {"listed": 7, "held": 7, "missing": [], "changed": [], "gone": [], "rewritten": []}
     assert compared(context, hashes=True).items() >= agreed.items()
 
@@ -91,7 +91,7 @@ def test_a_listing_that_is_short_or_empty_or_would_remove_most_removes_nothing(
     source = tmp_path / "mounted"
     put_all(source, photos("Fig", range(4)))
     context = open_context(spark, new_lake(), str(source))
-    take_all(context)
+    ingest_all(context)
     seen = ListingSnapshot()
     assert list(seen.watch([*Source(f"file:{source}").images()][:1]))  # the others are there, too
     assert find_deleted_images(context.lake, f"file:{source}", seen, 1).paths == []

@@ -21,7 +21,7 @@ from streaming.maintenance.finish_moves import finish_interrupted_moves
 from streaming.maintenance.retry_quarantined import retry
 from streaming.sources.listing import Source
 from support.lakes import GARBAGE, jpeg, put, rows
-from support.operation_context import open_context, take_all
+from support.operation_context import ingest_all, open_context
 
 pytestmark = pytest.mark.spark
 
@@ -51,7 +51,7 @@ def test_what_was_not_handed_out_is_featurized_once_it_is(
     s3.put_object(Bucket=bucket, Key="Fig/bad.jpg", Body=GARBAGE)
     deny(bucket, "/Fig/1.jpg")
     context = open_context(spark, new_lake(), f"s3://{bucket}/Fig")
-    take_all(context)
+    ingest_all(context)
     lake = context.lake
     assert names(lake.features).keys() == {"0.jpg", "2.jpg"}
     denied = names(lake.quarantine)["1.jpg"]
@@ -89,7 +89,7 @@ def test_what_is_gone_keeps_its_row_and_what_has_changed_is_taken_as_it_is(
     for name in ("gone.jpg", "mended.jpg", "bad.jpg"):
         put(tmp_path / "Fig" / name, GARBAGE)
     context = open_context(spark, new_lake(), str(tmp_path))
-    take_all(context)
+    ingest_all(context)
     (tmp_path / "Fig" / "gone.jpg").unlink()
     put(tmp_path / "Fig" / "mended.jpg", jpeg(1))
     found = retry(context, {"reason": None})
@@ -115,7 +115,7 @@ def test_a_move_that_is_killed_halfway_is_finished_at_the_next_start(
 ) -> None:
     put(tmp_path / "Fig" / "a.jpg", GARBAGE)
     context = open_context(spark, new_lake(), str(tmp_path))
-    take_all(context)
+    ingest_all(context)
     put(tmp_path / "Fig" / "a.jpg", jpeg(1))
 
     def die(*_: object) -> None:

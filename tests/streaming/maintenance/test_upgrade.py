@@ -16,7 +16,7 @@ from streaming.lake.schemas import REFITS
 from streaming.lease.acquire import acquire_lease
 from streaming.maintenance.upgrade import upgrade_table
 from support.cli import Command, shown
-from support.format1_lake import make_old_lake
+from support.format1_lake import create_format1_lake
 
 pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")
@@ -44,7 +44,7 @@ def content(lake: Lake, name: str, version: int) -> list[dict[str, Any]]:
 def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
 ) -> None:
-    old = make_old_lake(spark, tmp_path / "My 'old' lake")
+    old = create_format1_lake(spark, tmp_path / "My 'old' lake")
     images = tmp_path / "images"
     images.mkdir()
     versions = {name: table(old, name).version() for name in TABLES}
@@ -84,7 +84,7 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
 
 
 def test_a_property_that_somebody_has_set_stays(spark: SparkSession, tmp_path: Path) -> None:
-    lake = make_old_lake(spark, tmp_path / "lake")
+    lake = create_format1_lake(spark, tmp_path / "lake")
     kept = "'delta.logRetentionDuration' = 'interval 9999 days'"
     spark.sql(f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ({kept})")
     upgrade_table(spark, lake.refits, REFITS)

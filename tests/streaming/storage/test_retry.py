@@ -14,7 +14,7 @@ from streaming.storage.retry import (
     retry_transient,
     thread_retry_count,
 )
-from support.fake_clock import Clock, clock
+from support.fake_clock import FakeClock, clock
 
 __all__ = ["clock"]  # a fixture
 
@@ -32,13 +32,13 @@ class Failing:
         return "an answer"
 
 
-def test_a_fault_that_passes_leaves_no_trace_but_a_count(clock: Clock) -> None:
+def test_a_fault_that_passes_leaves_no_trace_but_a_count(clock: FakeClock) -> None:
     before = thread_retry_count(), process_retry_count()
     assert retry_transient(Failing(4)) == "an answer"
     assert (thread_retry_count(), process_retry_count()) == (before[0] + 4, before[1] + 4)
 
 
-def test_each_thread_counts_its_own(clock: Clock) -> None:
+def test_each_thread_counts_its_own(clock: FakeClock) -> None:
     mine, all_before = thread_retry_count(), process_retry_count()
     other = threading.Thread(target=retry_transient, args=(Failing(2),))
     other.start()
@@ -47,7 +47,7 @@ def test_each_thread_counts_its_own(clock: Clock) -> None:
     assert process_retry_count() == all_before + 2
 
 
-def test_waits_grow_and_are_never_the_same_for_all_workers(clock: Clock) -> None:
+def test_waits_grow_and_are_never_the_same_for_all_workers(clock: FakeClock) -> None:
     for _ in range(20):
         retry_transient(Failing(6))
     by_try = [clock.waits[attempt::6] for attempt in range(6)]
@@ -56,7 +56,7 @@ def test_waits_grow_and_are_never_the_same_for_all_workers(clock: Clock) -> None
     assert all(len(set(seconds)) > 10 for seconds in by_try)
 
 
-def test_a_fault_that_stays_is_raised_when_the_patience_is_over(clock: Clock) -> None:
+def test_a_fault_that_stays_is_raised_when_the_patience_is_over(clock: FakeClock) -> None:
     failing = Failing(float("inf"))
     with pytest.raises(TransientError, match="Slow Down"):
         retry_transient(failing, 120)
@@ -64,14 +64,14 @@ def test_a_fault_that_stays_is_raised_when_the_patience_is_over(clock: Clock) ->
     assert failing.asked > 10
 
 
-def test_without_patience_it_is_asked_for_once(clock: Clock) -> None:
+def test_without_patience_it_is_asked_for_once(clock: FakeClock) -> None:
     failing = Failing(1)
     with pytest.raises(TransientError):
         retry_transient(failing, 0)
     assert (failing.asked, clock.waits) == (1, [])
 
 
-def test_another_error_is_not_waited_for(clock: Clock) -> None:
+def test_another_error_is_not_waited_for(clock: FakeClock) -> None:
     def absent() -> None:
         raise FileNotFoundError
 
