@@ -15,7 +15,7 @@ from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import RefitRow, published
 from batch_pca.refits.load import read_fit
-from pomona.queries.session import explained, open_lake
+from pomona.queries.session import open_lake, translate_read_errors
 from streaming.delta.reader import open_table, query_arrow
 from streaming.errors import SnapshotError
 from streaming.lake.versions import resolve_version
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame
 
-    from pomona.similarity.search import Likeness
+    from pomona.similarity.search import SimilarityResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class OpenLake:
         ``features`` is a list of float32: 5 KB an image, all of them in memory.
         """
         wanted = ", ".join(f'"{name}"' for name in columns) if columns else "*"
-        with explained():
+        with translate_read_errors():
             return query_arrow(open_table(self._lake.features, self.version(as_of)), wanted)
 
     def features_pandas(
@@ -149,7 +149,7 @@ class OpenLake:
 
     def refits(self) -> list[RefitRow]:
         """All published refits, oldest first."""
-        with explained():
+        with translate_read_errors():
             return published(self._lake)
 
     def latest_pca(self) -> Pca:
@@ -161,23 +161,25 @@ class OpenLake:
 
     def pca(self, refit: RefitRow) -> Pca:
         """Scaler and PCA of a refit; SnapshotError where its folder is gone or damaged."""
-        with explained():
+        with translate_read_errors():
             return Pca(refit, read_fit(refit.folder))
 
     def reduced_arrow(self, refit: RefitRow | None = None) -> pa.Table:
         """``path``, ``label`` and ``reduced`` of a refit, or of the one published last, in the order of the paths."""
         folder = (refit or self.latest_pca().refit).folder
-        with explained():
+        with translate_read_errors():
             return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
 
     def query(self, sql: str, as_of: str | int | None = None) -> pd.DataFrame:
         """Ask in Spark SQL, as `pomona query` does, which reads and changes nothing."""
-        from pomona.sql.query import answered
+        from pomona.sql.query import run_query
 
-        with answered(self.root, sql, None if as_of is None else str(as_of)) as frame:
+        with run_query(self.root, sql, None if as_of is None else str(as_of)) as frame:
             return frame.toPandas()
 
-    def similar(self, image: str, top: int = 10, as_of: str | int | None = None) -> Likeness:
+    def similar(
+        self, image: str, top: int = 10, as_of: str | int | None = None
+    ) -> SimilarityResult:
         """The images most like one, see `pomona.similarity.search.similar`."""
         from pomona.similarity.search import similar
 

@@ -84,9 +84,9 @@ def main() -> None:
         try:
             app()
         except PomonaError as error:
-            from pomona.output.console import fail
+            from pomona.output.console import print_error
 
-            fail(str(error))
+            print_error(str(error))
             sys.exit(error.exit_status)
         except BrokenPipeError:  # `pomona history LAKE | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

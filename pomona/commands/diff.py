@@ -11,7 +11,7 @@ from pomona.options import Json, LakeArgument
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
-    from pomona.queries.session import Answer
+    from pomona.queries.session import JsonObject
 
 
 def diff(
@@ -32,29 +32,29 @@ def diff(
     from pomona.queries.diff import KINDS
     from pomona.queries.diff import diff as compare
 
-    screen = Console(as_json=as_json)
-    with screen.working("comparing"):
+    console = Console(as_json=as_json)
+    with console.working("comparing"):
         found = compare(lake, one, other)
     if as_json:
-        screen.show(found if images else found | {"images": None})
+        console.show(found if images else found | {"images": None})
         return
     for name in ("from", "to"):
-        screen.line(f"{name:<9} {found[name]['meant']}: {found[name]['rows']:,} rows")
-    screen.line(", ".join(f"{found[kind]:,} {kind}" for kind in KINDS))
+        console.line(f"{name:<9} {found[name]['meant']}: {found[name]['rows']:,} rows")
+    console.line(", ".join(f"{found[kind]:,} {kind}" for kind in KINDS))
     if found["labels"]:
-        screen.table({key: key for key in ("label", *KINDS)}, found["labels"])
+        console.table({key: key for key in ("label", *KINDS)}, found["labels"])
     for kind in KINDS if images else ():
         for path in found["images"][kind]:
-            screen.line(f"{kind:<9} {path}")
+            console.line(f"{kind:<9} {path}")
     if found["refits"]:
-        _render_refits(screen, found["refits"])
+        _render_refits(console, found["refits"])
 
 
-def _render_refits(screen: Console, found: Answer) -> None:
+def _render_refits(console: Console, found: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
 
     one, other = found["from"], found["to"]
-    screen.line(f"refits    {one['refit_id']} and {other['refit_id']}")
+    console.line(f"refits    {one['refit_id']} and {other['refit_id']}")
     pairs = [side["explained_variance_ratio"] for side in (one, other)]
     rows: list[dict[str, Any]] = [
         {
@@ -68,9 +68,9 @@ def _render_refits(screen: Console, found: Answer) -> None:
         for key, side in zip("ab", (one, other), strict=True)
     }
     rows.append({"component": f"all {len(pairs[0])} and {len(pairs[1])}", **totals})
-    screen.table({"component": "component", "a": "from", "b": "to"}, rows)
+    console.table({"component": "component", "a": "from", "b": "to"}, rows)
     angles = found["angles"]
-    screen.line(
+    console.line(
         f"angles    {angles[-1]:.2f}° is the largest of {len(angles):,} principal angles between the subspaces, "
         f"{angles[0]:.2f}° the smallest"
     )

@@ -12,8 +12,8 @@ from streaming.errors import ThresholdExceeded, UsageError
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
-    from pomona.similarity.duplicates import Comparison, Pairs
-    from pomona.similarity.nearest import Places
+    from pomona.similarity.duplicates import Pairs, PairwiseComparison
+    from pomona.similarity.nearest import RowIndices
     from pomona.similarity.vector_cache import Vectors
 
 
@@ -39,12 +39,12 @@ def duplicates(
 
     Example: pomona duplicates ./lake --at-least 0.995 --label Kiwi
     """
-    near = None if same_bytes else NearOptions(at_least, label, top, yes)
-    find_duplicates(lake, as_of, near, as_json=as_json)
+    near = None if same_bytes else NearDuplicateOptions(at_least, label, top, yes)
+    run_duplicates(lake, as_of, near, as_json=as_json)
 
 
 @dataclass(frozen=True)
-class NearOptions:
+class NearDuplicateOptions:
     """Which pairs of images to compare.
 
     Parameters
@@ -72,8 +72,8 @@ class NearOptions:
             raise UsageError(f"--top {self.top}: give 1 or more")
 
 
-def find_duplicates(
-    lake: str, as_of: str | None, near: NearOptions | None, *, as_json: bool
+def run_duplicates(
+    lake: str, as_of: str | None, near: NearDuplicateOptions | None, *, as_json: bool
 ) -> None:
     """Tell which images are there twice, by their bytes, and with `near` by their features.
 
@@ -83,43 +83,45 @@ def find_duplicates(
         Where comparing all pairs takes so long that it wants to be asked for; the same bytes are told before.
     """
     from pomona.output.console import Console
-    from pomona.queries.session import explained, open_lake
-    from pomona.similarity.duplicates import Comparison, same_bytes
-    from pomona.similarity.vector_cache import vectors_of
+    from pomona.queries.session import open_lake, translate_read_errors
+    from pomona.similarity.duplicates import PairwiseComparison, find_same_bytes
+    from pomona.similarity.vector_cache import load_vectors
     from streaming.lake.versions import resolve_version
 
-    screen = Console(as_json=as_json)
+    console = Console(as_json=as_json)
     at = open_lake(lake)
     answer: dict[str, Any] = {}
     refusal = None
-    with explained():
-        with screen.working("comparing bytes"):
+    with translate_read_errors():
+        with console.working("comparing bytes"):
             pinned = resolve_version(at, as_of)
             answer["version"] = pinned.number
-            answer["same_bytes"] = [asdict(group) for group in same_bytes(at, answer["version"])]
+            answer["same_bytes"] = [
+                asdict(group) for group in find_same_bytes(at, answer["version"])
+            ]
         if near:
-            with screen.working("reading the features"):
-                vectors = vectors_of(at, answer["version"])
-            work = Comparison(vectors, _places(vectors, near.label), near.at_least)
+            with console.working("reading the features"):
+                vectors = load_vectors(at, answer["version"])
+            work = PairwiseComparison(vectors, _places(vectors, near.label), near.at_least)
             refusal = _refusal(work, near)
             if not refusal:
-                with screen.working("comparing features") as tell:
+                with console.working("comparing features") as tell:
                     found = work.run(near.top, lambda done, of: tell(f"{done / of:.0%} compared"))
                 answer |= {"near_count": found.total, "near": _named(vectors, found)}
     if as_of is not None:
-        screen.line(f"as of  {pinned.description}")
+        console.line(f"as of  {pinned.description}")
     if as_json:
-        screen.show(answer)
+        console.show(answer)
     else:
-        _render(screen, answer, near)
+        _render(console, answer, near)
     if refusal:
         raise ThresholdExceeded(refusal)
 
 
-def _places(vectors: Vectors, label: str | None) -> Places:
-    from pomona.similarity.duplicates import places_of
+def _places(vectors: Vectors, label: str | None) -> RowIndices:
+    from pomona.similarity.duplicates import rows_with_label
 
-    places = places_of(vectors, label)
+    places = rows_with_label(vectors, label)
     if label is not None and not len(places):
         raise UsageError(
             f"--label {label}: no such label in version {vectors.version}: `pomona show LAKE` lists the labels"
@@ -127,14 +129,14 @@ def _places(vectors: Vectors, label: str | None) -> Places:
     return places
 
 
-def _refusal(work: Comparison, near: NearOptions) -> str | None:
-    from pomona.output.durations import about
-    from pomona.similarity.duplicates import ROWS_AT_ONCE
+def _refusal(work: PairwiseComparison, near: NearDuplicateOptions) -> str | None:
+    from pomona.output.durations import format_duration
+    from pomona.similarity.duplicates import MAX_ROWS_WITHOUT_CONFIRMATION
 
-    if near.yes or near.label is not None or work.rows <= ROWS_AT_ONCE:
+    if near.yes or near.label is not None or work.rows <= MAX_ROWS_WITHOUT_CONFIRMATION:
         return None
     return (
-        f"comparing all pairs of {work.rows:,} images would take about {about(work.seconds())} here: "
+        f"comparing all pairs of {work.rows:,} images would take about {format_duration(work.seconds())} here: "
         "give --yes for it, --label for those of one label, or --same-bytes for neither"
     )
 
@@ -148,12 +150,12 @@ def _named(vectors: Vectors, found: Pairs) -> list[dict[str, Any]]:
     ]
 
 
-def _render(screen: Console, answer: dict[str, Any], near: NearOptions | None) -> None:
+def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions | None) -> None:
     groups = answer["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
-    screen.line(f"same bytes: {images:,} images, {len(groups):,} contents")
+    console.line(f"same bytes: {images:,} images, {len(groups):,} contents")
     if groups:
-        screen.table(
+        console.table(
             {"group": "group", "label": "label", "path": "path"},
             [
                 {"group": number, "label": label, "path": path}
@@ -163,7 +165,7 @@ def _render(screen: Console, answer: dict[str, Any], near: NearOptions | None) -
         )
     if near and "near" in answer:
         shown = f", the nearest {near.top:,}:" if answer["near_count"] > near.top else ""
-        screen.line(
+        console.line(
             f"near duplicates: {answer['near_count']:,} pairs with a cosine of {near.at_least:g} or more{shown}"
         )
         columns = ("cosine", "label", "path", "label of the other", "the other")
@@ -173,4 +175,4 @@ def _render(screen: Console, answer: dict[str, Any], near: NearOptions | None) -
             values = (f"{pair['cosine']:.6f}", label, path, other_label, other)
             rows.append(dict(zip(columns, values, strict=True)))
         if rows:
-            screen.table(dict(zip(columns, columns, strict=True)), rows)
+            console.table(dict(zip(columns, columns, strict=True)), rows)

@@ -25,20 +25,20 @@ def forget(
     from pomona.output.console import Console
     from streaming.storage.interface import normalize
 
-    screen = Console(as_json=as_json)
+    console = Console(as_json=as_json)
     names = [normalize(path) for path in paths]
-    found = submit_request(screen, lake, "forget", {"paths": names})
+    found = submit_request(console, lake, "forget", {"paths": names})
     gone = len({*found["features"], *found["quarantine"]})
     if not gone:
         raise LakeError(
             f"{names[0]} is in no table of {lake}: use paths as printed by `pomona quarantine`"
         )
     if as_json:
-        screen.show(found)
+        console.show(found)
         return
-    screen.line(
+    console.line(
         f"{gone:,} images deleted: {len(found['features']):,} rows of features, "
         f"{len(found['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )
-    print_paths(screen, "in no table:", found["unknown"])
-    print_paths(screen, "still there, so that the next sweep takes them again:", found["existing"])
+    print_paths(console, "in no table:", found["unknown"])
+    print_paths(console, "still there, so that the next sweep takes them again:", found["existing"])

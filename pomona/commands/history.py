@@ -12,20 +12,20 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
     """
     from pomona.output.console import Console
     from pomona.queries.history import history as list_versions
-    from pomona.queries.session import pin
+    from pomona.queries.session import resolve_as_of
 
-    screen = Console(as_json=as_json)
-    with screen.working("reading the lake"):
-        pinned = pin(lake, as_of)
+    console = Console(as_json=as_json)
+    with console.working("reading the lake"):
+        pinned = resolve_as_of(lake, as_of)
         rows = list_versions(lake, pinned)
     if pinned:
-        screen.line(f"as of     {pinned.description}")
+        console.line(f"as of     {pinned.description}")
     if as_json:
-        screen.show(rows)
+        console.show(rows)
         return
     keys = ("version", "committed", "operation", "added", "replaced", "removed", "total")
     columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
     if any(row["tags"] for row in rows):
         columns["tags"] = "tags"
     # As --as-of takes it: without a comma in it.
-    screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
+    console.table(columns, [row | {"version": str(row["version"])} for row in rows])

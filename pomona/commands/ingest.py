@@ -104,16 +104,16 @@ def ingest(
         max_cpu_seconds=max_cpu_seconds,
         max_failure_rate=max_failure_rate,
     )
-    screen = Console(as_json=as_json)
-    with screen.working("starting"):
-        summary = run(source, lake, settings, screen.batch)
+    console = Console(as_json=as_json)
+    with console.working("starting"):
+        summary = run(source, lake, settings, console.batch)
     if as_json:
-        screen.show(summary_json(summary))
+        console.show(summary_json(summary))
         return
     for line in summary_lines(summary):
-        screen.line(line)
+        console.line(line)
     if summary.reasons:
-        screen.line(f"details: pomona quarantine {lake}")
+        console.line(f"details: pomona quarantine {lake}")
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:

@@ -27,23 +27,23 @@ def quarantine(
         return retry_quarantined(lake, reason, as_json=as_json)
 
     from pomona.output.console import Console
-    from pomona.queries.session import pin
+    from pomona.queries.session import resolve_as_of
     from pomona.queries.status import quarantine as read_quarantine
 
-    screen = Console(as_json=as_json)
-    with screen.working("reading the lake"):
-        pinned = pin(lake, as_of)
+    console = Console(as_json=as_json)
+    with console.working("reading the lake"):
+        pinned = resolve_as_of(lake, as_of)
         rows = read_quarantine(lake, reason, pinned)
     if pinned:
-        screen.line(f"as of     {pinned.description}")
+        console.line(f"as of     {pinned.description}")
     if as_json:
-        screen.show(rows)
+        console.show(rows)
     elif rows:
         columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
-        screen.table(columns, rows)
+        console.table(columns, rows)
     else:
         of = f" for the reason {reason}" if reason else ""
-        screen.line(f"no image {'was' if as_of else 'is'} in quarantine{of}")
+        console.line(f"no image {'was' if as_of else 'is'} in quarantine{of}")
 
 
 def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
@@ -59,24 +59,24 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
     from pomona.queries.status import check_reason
 
     check_reason(reason)
-    screen = Console(as_json=as_json)
-    found = submit_request(screen, lake, "retry", {"reason": reason})
+    console = Console(as_json=as_json)
+    found = submit_request(console, lake, "retry", {"reason": reason})
     if as_json:
-        screen.show(found)
+        console.show(found)
         return
     of = f" for the reason {reason}" if reason else ""
     if not found["tried"] + found["gone"]:
-        screen.line(f"no image is in quarantine{of}")
+        console.line(f"no image is in quarantine{of}")
         return
     told = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
-    screen.line(
+    console.line(
         f"{found['tried']:,} images processed again: {found['featurized']:,} featurized, "
         f"{found['quarantined']:,} still in quarantine" + (f" ({told})" if told else "")
     )
     if found["changing"]:
-        screen.line(f"{found['changing']:,} are still being written: try again later")
+        console.line(f"{found['changing']:,} are still being written: try again later")
     if found["gone"]:
-        screen.line(
+        console.line(
             f"{found['gone']:,} images no longer exist in the source; "
             "their rows were kept (use `pomona forget` to delete them)"
         )

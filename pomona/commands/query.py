@@ -40,20 +40,20 @@ def query(
         raise UsageError("--csv and --json: give one of the two")
 
     from pomona.output.console import Console
-    from pomona.queries.session import pin
-    from pomona.sql.query import answered
+    from pomona.queries.session import resolve_as_of
+    from pomona.sql.query import run_query
 
-    screen = Console(as_json=as_json or as_csv)
-    pinned = pin(lake, as_of)
+    console = Console(as_json=as_json or as_csv)
+    pinned = resolve_as_of(lake, as_of)
     if pinned:
-        screen.line(f"as of  {pinned.description}")
-    with screen.working("asking"), answered(lake, sql, pinned) as frame:
+        console.line(f"as of  {pinned.description}")
+    with console.working("asking"), run_query(lake, sql, pinned) as frame:
         if as_json:
-            _render_json(screen, frame)
+            _render_json(console, frame)
         elif as_csv:
-            _render_csv(screen, frame)
+            _render_csv(console, frame)
         else:
-            _render_table(screen, frame)
+            _render_table(console, frame)
 
 
 #: Rows that a table on the screen shows; CSV and JSON have all.
@@ -62,21 +62,21 @@ _CELL = 60
 _CHUNK = 500
 
 
-def _render_table(screen: Console, frame: DataFrame) -> None:
+def _render_table(console: Console, frame: DataFrame) -> None:
     found = list(islice(_as_text(frame), SHOWN + 1))
     keys = {str(place): name for place, name in enumerate(frame.columns)}
-    screen.table(
+    console.table(
         keys, [dict(zip(keys, map(_short, row), strict=True)) for row in found[:SHOWN]], raw=True
     )
     if len(found) > SHOWN:
-        screen.line(f"… the first {SHOWN} rows: --csv and --json print all, LIMIT fewer")
+        console.line(f"… the first {SHOWN} rows: --csv and --json print all, LIMIT fewer")
 
 
 def _short(cell: str | None) -> str | None:
     return cell if cell is None or len(cell) <= _CELL else f"{cell[: _CELL - 1]}…"
 
 
-def _render_csv(screen: Console, frame: DataFrame) -> None:
+def _render_csv(console: Console, frame: DataFrame) -> None:
     import pyarrow as pa
     from pyspark.sql.types import NumericType
 
@@ -84,13 +84,13 @@ def _render_csv(screen: Console, frame: DataFrame) -> None:
 
     rows = _as_text(frame)
     numbers = [isinstance(field.dataType, NumericType) for field in frame.schema.fields]
-    screen.write(_csv([frame.columns]))
+    console.write(_csv([frame.columns]))
     while chunk := list(islice(rows, _CHUNK)):
         columns = [
             column if number else escape_formulas(pa.array(column, pa.string())).to_pylist()
             for column, number in zip(zip(*chunk, strict=True), numbers, strict=True)
         ]
-        screen.write(_csv(zip(*columns, strict=True)))
+        console.write(_csv(zip(*columns, strict=True)))
 
 
 def _csv(rows: Iterable[Iterable[str | None]]) -> str:
@@ -99,7 +99,7 @@ def _csv(rows: Iterable[Iterable[str | None]]) -> str:
     return buffer.getvalue()
 
 
-def _render_json(screen: Console, frame: DataFrame) -> None:
+def _render_json(console: Console, frame: DataFrame) -> None:
     from pyspark.sql import functions as F
 
     from streaming.sanitize import escape_json
@@ -110,9 +110,9 @@ def _render_json(screen: Console, frame: DataFrame) -> None:
     row = F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row")
     before = "[\n"
     for found in frame.select(row).toLocalIterator():
-        screen.write(before + escape_json(found.row))
+        console.write(before + escape_json(found.row))
         before = ",\n"
-    screen.write("[]\n" if before == "[\n" else "\n]\n")
+    console.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 def _as_text(frame: DataFrame) -> Iterator[tuple[str | None, ...]]:

@@ -42,11 +42,11 @@ def reconcile(
     from streaming.lake.layout import Lake
     from streaming.sources.listing import Source
 
-    screen, from_ = Console(as_json=as_json), Source.at(source)
+    console, from_ = Console(as_json=as_json), Source.at(source)
     from_.validate(images=False)
     found: dict[str, Any] = {}
     if hashes or not fix:
-        found = _compared(screen, from_, lake, hashes, remove_limit)
+        found = _compared(console, from_, lake, hashes, remove_limit)
     if fix:
         check_disjoint(from_, Lake.at(lake))
         arguments = {
@@ -54,12 +54,12 @@ def reconcile(
             "limit": remove_limit,
             "rewritten": found.get("rewritten", []),
         }
-        repaired = submit_request(screen, lake, "reconcile", arguments)
+        repaired = submit_request(console, lake, "reconcile", arguments)
         found = repaired | {"unread": found.get("unread", [])}
     if as_json:
-        screen.show(found)
+        console.show(found)
         return
-    screen.line(
+    console.line(
         f"{found['listed']:,} images of {from_.root}, {found['held']:,} of them in the lake"
     )
     for key, text in (
@@ -70,27 +70,27 @@ def reconcile(
         ("unread", "not read"),
     ):
         if found[key]:
-            print_paths(screen, f"{len(found[key]):,} {text}", found[key])
+            print_paths(console, f"{len(found[key]):,} {text}", found[key])
     differences = sum(len(found[key]) for key in ("missing", "changed", "rewritten", "gone"))
     if not differences:
-        screen.line("source and lake are consistent")
+        console.line("source and lake are consistent")
     elif not fix:
-        screen.line(
+        console.line(
             "use --fix to process missing and changed images and delete the rows of deleted ones"
         )
     else:
-        screen.line(
+        console.line(
             f"repaired: {found['featurized']:,} featurized, {found['quarantined']:,} quarantined, "
             f"{found['removed']:,} removed"
         )
         if found["why_kept"]:
-            screen.line(
+            console.line(
                 f"nothing removed: {found['why_kept']}; use --remove-limit 1 to delete them"
             )
 
 
 def _compared(
-    screen: Console, source: Source, location: str, hashes: bool, limit: float
+    console: Console, source: Source, location: str, hashes: bool, limit: float
 ) -> dict[str, Any]:
     from streaming.lake.image_index import ImageIndex
     from streaming.lake.layout import Lake
@@ -99,6 +99,6 @@ def _compared(
 
     lake = Lake.at(location)
     lake.validate()
-    with translate_errors(), screen.working("comparing"):
+    with translate_errors(), console.working("comparing"):
         known = ImageIndex.load(lake)
         return compare(lake, source, known, hashes=hashes, limit=limit).as_json()

@@ -91,14 +91,14 @@ def refit_once(
     from batch_pca.refit import refit
     from pomona.output.console import Console
 
-    screen = Console(as_json=as_json)
-    with screen.working("refitting"):
+    console = Console(as_json=as_json)
+    with console.working("refitting"):
         made = refit(lake, options)
     if as_json:
-        screen.show(refit_json(made))
+        console.show(refit_json(made))
     else:
         for line in refit_lines(made):
-            screen.line(line)
+            console.line(line)
     if fail_on_drift and made.drift_passed:
         raise ThresholdExceeded(
             f"refit {made.refit_id} exceeds the drift threshold: {made.drift_passed}"
@@ -118,7 +118,7 @@ def refit_every(
     from streaming.signals import stop_on_signals
 
     seconds = parse_duration(every)
-    screen = Console(as_json=as_json)
+    console = Console(as_json=as_json)
     from streaming.lake.layout import Lake
     from streaming.spark.session import start_session
     from streaming.storage.interface import is_s3
@@ -132,7 +132,7 @@ def refit_every(
             try:
                 refit_once(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
             except (ExternalError, SnapshotError) as error:
-                screen.line(f"refit skipped: {error}")
+                console.line(f"refit skipped: {error}")
             while time.monotonic() < due and not stop.wait(0.2):
                 pass
 

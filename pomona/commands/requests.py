@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def submit_request(
-    screen: Console, location: str, kind: str, arguments: dict[str, Any]
+    console: Console, location: str, kind: str, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Submit a request to the running stream, or execute it here, and return its result."""
     from streaming.ingest.request_client import submit_and_wait
@@ -20,19 +20,19 @@ def submit_request(
 
     lake = Lake.at(location)
     lake.validate()
-    with translate_errors(), screen.working("waiting for the running stream"):
+    with translate_errors(), console.working("waiting for the running stream"):
         answer: dict[str, Any] = submit_and_wait(lake, Request(kind, arguments))
         return answer
 
 
-def print_paths(screen: Console, heading: str, paths: Sequence[str]) -> None:
+def print_paths(console: Console, heading: str, paths: Sequence[str]) -> None:
     """Print a heading and the first paths below it; nothing if there are none."""
     from pomona.output.console import MAX_LISTED
 
     if not paths:
         return
-    screen.line(heading)
+    console.line(heading)
     for path in paths[:MAX_LISTED]:
-        screen.line(f"    {path}")
+        console.line(f"    {path}")
     if paths[MAX_LISTED:]:
-        screen.line(f"    and {len(paths) - MAX_LISTED:,} more (--json shows all)")
+        console.line(f"    and {len(paths) - MAX_LISTED:,} more (--json shows all)")

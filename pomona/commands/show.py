@@ -11,7 +11,7 @@ from streaming.errors import UsageError
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
-    from pomona.queries.session import Answer
+    from pomona.queries.session import JsonObject
 
 
 def show(
@@ -28,91 +28,91 @@ def show(
     Example: pomona show ./lake "./fruits/Apple Braeburn/0_100.jpg"
     """
     from pomona.output.console import Console
-    from pomona.queries.image_history import show_image, show_lake
-    from pomona.queries.provenance import find_refit, show_refit
+    from pomona.queries.image_history import describe_image, describe_version
+    from pomona.queries.provenance import describe_refit, resolve_refit_id
 
-    screen = Console(as_json=as_json)
-    with screen.working("reading the lake"):
-        refit_id = path and find_refit(lake, path)
+    console = Console(as_json=as_json)
+    with console.working("reading the lake"):
+        refit_id = path and resolve_refit_id(lake, path)
         if refit_id and as_of is not None:
             raise UsageError(f"refit {refit_id} is of one version: drop --as-of")
         if path is None:
-            found = show_lake(lake, as_of)
+            found = describe_version(lake, as_of)
         elif refit_id:
-            found = show_refit(lake, refit_id)
+            found = describe_refit(lake, refit_id)
         else:
-            found = show_image(lake, path, as_of)
+            found = describe_image(lake, path, as_of)
     if as_json:
-        screen.show(found)
+        console.show(found)
     elif path is None:
-        _render_lake(screen, found)
+        _render_lake(console, found)
     elif refit_id:
-        _render_refit(screen, found)
+        _render_refit(console, found)
     else:
-        _render_image(screen, found)
+        _render_image(console, found)
 
 
-def _render_lake(screen: Console, found: Answer) -> None:
-    screen.line(f"as of     {found['as_of']['meant']}")
-    screen.line(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
-    screen.line(f"model     {found['model_id'] or 'none yet'}")
+def _render_lake(console: Console, found: JsonObject) -> None:
+    console.line(f"as of     {found['as_of']['meant']}")
+    console.line(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
+    console.line(f"model     {found['model_id'] or 'none yet'}")
     for name in ("refits", "tags"):
-        screen.line(f"{name:<9} {', '.join(found[name]) or 'none'}")
+        console.line(f"{name:<9} {', '.join(found[name]) or 'none'}")
     if found["labels"]:
         labels = [{"label": label, "rows": rows} for label, rows in found["labels"].items()]
-        screen.table({"label": "label", "rows": "rows"}, labels)
+        console.table({"label": "label", "rows": "rows"}, labels)
 
 
-def _render_refit(screen: Console, found: Answer) -> None:
+def _render_refit(console: Console, found: JsonObject) -> None:
     model = found["model"] or {}
     asked = {name: value for name, value in found["asked"].items() if value is not None}
-    screen.line(
+    console.line(
         f"refit     {found['refit_id']} of {found['created_at']} by Pomona {found['pomona_version']}"
     )
-    screen.line(
+    console.line(
         f"features  version {found['features_version']} of {found['features_timestamp']}, {found['rows']:,} rows"
     )
-    screen.line(
+    console.line(
         f"fitted    {found['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in asked.items())}"
     )
-    screen.line(f"model     {found['model_id']}")
-    screen.line(
+    console.line(f"model     {found['model_id']}")
+    console.line(
         f"weights   {model.get('weights', 'unknown')}, SHA-256 {model.get('weights_sha256', 'unknown')}"
     )
-    screen.line(f"drift     {found['drift_told']}")
-    screen.line(f"folder    {found['folder']}")
+    console.line(f"drift     {found['drift_told']}")
+    console.line(f"folder    {found['folder']}")
 
 
-def _render_image(screen: Console, found: Answer) -> None:
+def _render_image(console: Console, found: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
 
-    screen.line(f"as of     {found['as_of']['meant']}")
-    screen.line(f"path      {found['path']}")
+    console.line(f"as of     {found['as_of']['meant']}")
+    console.line(f"path      {found['path']}")
     row, bad, place = found["row"], found["quarantine"], found["place"]
     for name, value in (row or {}).items():
         if name not in ("path", "features"):
-            screen.line(f"{name:<18} {value}")
+            console.line(f"{name:<18} {value}")
     if row is None:
-        screen.line("no row of the features in this version")
+        console.line("no row of the features in this version")
     if bad:
         tries = "1 attempt" if bad["attempts"] == 1 else f"{bad['attempts']} attempts"
-        screen.line(f"in quarantine: {bad['reason']}: {bad['detail']} ({tries})")
+        console.line(f"in quarantine: {bad['reason']}: {bad['detail']} ({tries})")
     if place:
         scores = place["scores"]
         told = ", ".join(f"{score:.3f}" for score in scores[:MAX_LISTED])
         more = (
             f" and {len(scores) - MAX_LISTED:,} more (--json)" if len(scores) > MAX_LISTED else ""
         )
-        screen.line(f"on the components of refit {place['refit_id']}: {told}{more}")
+        console.line(f"on the components of refit {place['refit_id']}: {told}{more}")
     if found["versions"]:
         columns = {"from": "from version", "until": "until", "committed": "committed"}
         columns |= {"content_hash": "content_hash", "length": "bytes"}
         told_apart = (
             {**v, "from": str(v["from"]), "until": str(v["until"] or "")} for v in found["versions"]
         )
-        screen.table(columns, list(told_apart))
+        console.table(columns, list(told_apart))
     if found["refits"]:
         columns = {"refit_id": "refit", "features_version": "of version", "fitted": "fitted"}
-        screen.table(columns, found["refits"])
+        console.table(columns, found["refits"])
     else:
-        screen.line("in no refit")
+        console.line("in no refit")

@@ -29,35 +29,35 @@ def similar(
     Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report like.html
     """
     from pomona.output.console import Console
-    from pomona.queries.session import pin
+    from pomona.queries.session import resolve_as_of
     from pomona.similarity.search import similar as find_similar
 
-    screen = Console(as_json=as_json)
-    with screen.working("comparing"):
-        pinned = pin(lake, as_of)
+    console = Console(as_json=as_json)
+    with console.working("comparing"):
+        pinned = resolve_as_of(lake, as_of)
         found = find_similar(lake, image, top, pinned)
         if report:
-            from pomona.similarity.report import write_page
+            from pomona.similarity.report import write_report
 
-            write_page(found, Path(report))
+            write_report(found, Path(report))
     if pinned:
-        screen.line(f"as of  {pinned.description}")
+        console.line(f"as of  {pinned.description}")
     if as_json:
-        return screen.show(
+        return console.show(
             {
                 "image": found.image,
                 "label": found.label,
                 "version": found.version,
                 "rows": found.rows,
                 "vote": dict(found.votes),
-                "neighbours": [asdict(one) for one in found.neighbours],
+                "neighbours": [asdict(one) for one in found.neighbors],
             }
         )
     columns = {"cosine": "cosine", "label": "label", "path": "path"}
-    screen.table(
-        columns, [asdict(one) | {"cosine": f"{one.cosine:.6f}"} for one in found.neighbours]
+    console.table(
+        columns, [asdict(one) | {"cosine": f"{one.cosine:.6f}"} for one in found.neighbors]
     )
     counts = ", ".join(f"{votes} {label}" for label, votes in found.votes)
-    screen.line(f"vote: {counts}" + (f" (it is labelled {found.label})" if found.label else ""))
+    console.line(f"vote: {counts}" + (f" (it is labelled {found.label})" if found.label else ""))
     if report:
-        screen.line(f"page: {report}")
+        console.line(f"page: {report}")

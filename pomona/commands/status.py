@@ -33,63 +33,68 @@ def status(
         return check_freshness(lake, max_age, as_json=as_json)
 
     from pomona.output.console import Console
-    from pomona.output.durations import ago
+    from pomona.output.durations import format_age
     from pomona.queries.status import status as read_status
 
-    screen = Console(as_json=as_json)
-    with screen.working("reading the lake"):
+    console = Console(as_json=as_json)
+    with console.working("reading the lake"):
         answer = read_status(lake, as_of)
     if as_json:
-        return screen.show(answer)
+        return console.show(answer)
     if answer["as_of"]:
-        screen.line(f"as of        {answer['as_of']['meant']}")
+        console.line(f"as of        {answer['as_of']['meant']}")
     reasons = answer["quarantine"]
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
-    screen.line(f"rows         {answer['rows']:,} in {answer['labels']} labels")
-    screen.line(f"model        {answer['model_id'] or 'none yet'}")
-    screen.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({told})" if told else ""))
-    screen.line(f"source       {answer['source'] or 'none yet'}")
+    console.line(f"rows         {answer['rows']:,} in {answer['labels']} labels")
+    console.line(f"model        {answer['model_id'] or 'none yet'}")
+    console.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({told})" if told else ""))
+    console.line(f"source       {answer['source'] or 'none yet'}")
     if not answer["as_of"]:
         why = "the source is not reachable" if answer["source"] else "nothing was ingested yet"
         known = f"unknown: {why}" if backlog is None else f"{backlog:,} images"
-        screen.line(f"backlog      {known}")
+        console.line(f"backlog      {known}")
     if batch:
-        screen.line(
-            f"last batch   {batch['at']} ({ago(batch['seconds_ago'])}): "
+        console.line(
+            f"last batch   {batch['at']} ({format_age(batch['seconds_ago'])}): "
             f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
         )
     if refit:
         stale = f"stale, {refit['new_rows_since']:+,} rows since" if refit["stale"] else "fresh"
-        screen.line(
+        console.line(
             f"last refit   {refit['refit_id']} at {refit['at']}, features version "
             f"{refit['features_version']}, {refit['components']} components: {stale}"
         )
     else:
-        screen.line(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
+        console.line(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
 
 
 def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
     """Print the times of the last row, batch and refit; ThresholdExceeded if one is older than its `max_age`."""
     from pomona.output.console import Console
-    from pomona.output.durations import ago
-    from pomona.queries.freshness import WATCHED, overdue, parse_limits, pulse
+    from pomona.output.durations import format_age
+    from pomona.queries.freshness import (
+        MONITORED_EVENTS,
+        find_overdue,
+        parse_max_ages,
+        read_freshness,
+    )
 
-    limits = parse_limits(max_age)
-    screen = Console(as_json=as_json)
-    with screen.working("reading the lake"):
-        answer = pulse(lake)
-    late = overdue(answer, limits)
+    limits = parse_max_ages(max_age)
+    console = Console(as_json=as_json)
+    with console.working("reading the lake"):
+        answer = read_freshness(lake)
+    late = find_overdue(answer, limits)
     if as_json:
-        screen.show(answer | {"overdue": late})
+        console.show(answer | {"overdue": late})
     else:
-        screen.line(f"rows         {answer['rows']:,}")
-        for what in WATCHED:
+        console.line(f"rows         {answer['rows']:,}")
+        for what in MONITORED_EVENTS:
             at = answer[f"last_{what}"]
             told = (
                 at
-                and f"{at} ({ago((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())})"
+                and f"{at} ({format_age((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())})"
             )
-            screen.line(f"{f'last {what}':<12} {told or 'none yet'}")
+            console.line(f"{f'last {what}':<12} {told or 'none yet'}")
     if late:
         raise ThresholdExceeded(f"{answer['lake']}: {'; '.join(item['told'] for item in late)}")

@@ -18,15 +18,15 @@ def stop(lake: LakeArgument, as_json: Json = False) -> None:
     from streaming.maintenance.stop import stop as stop_writer
     from streaming.spark.errors import translate_errors
 
-    screen, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
+    console, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
     at.ensure_writable_location()
-    with translate_errors(), screen.working("waiting for the process to stop"):
+    with translate_errors(), console.working("waiting for the process to stop"):
         holder = stop_writer(at)
     seconds = time.monotonic() - started
     if as_json:
         owner = asdict(holder) if holder else {}
-        screen.show({"stopped": bool(holder), "seconds": round(seconds, 3)} | owner)
+        console.show({"stopped": bool(holder), "seconds": round(seconds, 3)} | owner)
     elif holder:
-        screen.line(f"stopped after {seconds:.1f} s: {holder}")
+        console.line(f"stopped after {seconds:.1f} s: {holder}")
     else:
-        screen.line(f"nothing to stop: no process writes {lake}")
+        console.line(f"nothing to stop: no process writes {lake}")

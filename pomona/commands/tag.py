@@ -37,29 +37,29 @@ def tag(
     from pomona.output.console import Console
     from pomona.queries import tags
 
-    screen = Console(as_json=as_json)
-    with screen.working("reading the lake"):
+    console = Console(as_json=as_json)
+    with console.working("reading the lake"):
         if name is None:
-            rows = tags.tags(lake)
+            rows = tags.list_tags(lake)
         elif delete:
-            rows = [tags.untag(lake, name)]
+            rows = [tags.delete_tag(lake, name)]
         else:
-            rows = [tags.tag(lake, name, as_of, force=force)]
+            rows = [tags.create_tag(lake, name, as_of, force=force)]
     if as_json:
-        screen.show(rows if name is None else rows[0])
+        console.show(rows if name is None else rows[0])
     elif name is None and not rows:
-        screen.line(f"no tags yet: pomona tag {lake} NAME")
+        console.line(f"no tags yet: pomona tag {lake} NAME")
     elif name is None:
         columns = {key: key for key in ("tag", "version", "committed", "made_at")}
-        screen.table(columns, [row | {"version": str(row["version"])} for row in rows])
+        console.table(columns, [row | {"version": str(row["version"])} for row in rows])
     else:
         if as_of is not None:
-            screen.line(f"as of     {rows[0]['meant']}")
+            console.line(f"as of     {rows[0]['meant']}")
         if kept := rows[0].get("kept_for_days"):
-            screen.line(
+            console.line(
                 f"the tables now keep removed files for {kept:,} days, so that VACUUM keeps this version"
             )
         does = "no longer names" if delete else "names"
-        screen.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
+        console.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
     if note := tags.retention_note(lake):
-        screen.line(note)
+        console.line(note)

@@ -15,15 +15,15 @@ def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
     from streaming.lake.layout import Lake
     from streaming.maintenance.upgrade import upgrade as upgrade_lake
 
-    screen = Console(as_json=as_json)
+    console = Console(as_json=as_json)
     root = Lake.at(lake).root
-    with screen.working("upgrading"):
+    with console.working("upgrading"):
         done = upgrade_lake(lake)
     if as_json:
-        screen.show({"lake": root, "format": FORMAT, "done": done})
+        console.show({"lake": root, "format": FORMAT, "done": done})
     elif done:
         for step in done:
-            screen.line(f"added {step}")
-        screen.line(f"{root} has format {FORMAT}; no row was changed")
+            console.line(f"added {step}")
+        console.line(f"{root} has format {FORMAT}; no row was changed")
     else:
-        screen.line(f"{root} has format {FORMAT} already: nothing to do")
+        console.line(f"{root} has format {FORMAT} already: nothing to do")

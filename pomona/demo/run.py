@@ -43,9 +43,9 @@ def run(folder: str, weights: str | None = None) -> None:
     weights : str, optional
         As of `ingest`; without any, ImageNet's, or random ones where those cannot be fetched.
     """
-    screen = Console()
+    console = Console()
     place = _free(Path(folder))
-    show = Demonstration(screen, place / "images", place / "lake")
+    show = Demo(console, place / "images", place / "lake")
     try:
         show.draw()
         show.export(weights)
@@ -53,17 +53,17 @@ def run(folder: str, weights: str | None = None) -> None:
     except OSError as error:  # the folder cannot be written to, or the disk is full
         raise translate_exception(error) from error
     if summary:
-        _tell(screen, show, summary)
+        _tell(console, show, summary)
 
 
-class Demonstration:
+class Demo:
     """The steps, in order; each says what it does."""
 
-    def __init__(self, screen: Console, source: Path, lake: Path) -> None:
+    def __init__(self, console: Console, source: Path, lake: Path) -> None:
         self.source, self.lake = str(source), str(lake)
         self.first_refit: RefitRow | None = None
         self.last_refit: RefitRow | None = None
-        self._screen = screen
+        self._console = console
         self._expected = 0
         self._first_delivery_is_in = threading.Event()
         self._stop = threading.Event()
@@ -74,51 +74,53 @@ class Demonstration:
         good = write_samples(Path(self.source), PER_LABEL)
         broken = write_broken(Path(self.source))
         self._expected = good + broken
-        self._screen.line(
+        self._console.line(
             f"1. Generated {good} images of {len(SAMPLE_LABELS)} fruits, and {broken} broken ones, into {self.source}"
         )
 
     def export(self, weights: str | None) -> None:
         """Export the network into the lake, with the weights there are."""
-        self._screen.line("2. Exporting MobileNetV2 to ONNX, once for this lake (about 15 seconds)")
+        self._console.line(
+            "2. Exporting MobileNetV2 to ONNX, once for this lake (about 15 seconds)"
+        )
         models = Lake.at(self.lake).models
         try:
-            with self._screen.working("exporting"):
+            with self._console.working("exporting"):
                 model = ensure_model(models, weights)
         except WeightsUnavailable:
             if weights is not None:
                 raise
-            self._screen.line(
+            self._console.line(
                 "   !! NO IMAGENET WEIGHTS: the network is unavailable. The demo continues with RANDOM"
             )
-            self._screen.line(
+            self._console.line(
                 "   !! weights: everything works, but the features are those of an untrained network."
             )
             model = ensure_model(models, RANDOM)
-        self._screen.line(f"   model {model.model_id}")
+        self._console.line(f"   model {model.model_id}")
 
     def stream(self) -> IngestSummary | None:
         """Ingest, refit and deliver more, all at the same time; None where somebody stopped it."""
-        self._screen.line("3. Starting the stream: each image in the folder becomes a row")
+        self._console.line("3. Starting the stream: each image in the folder becomes a row")
         helper = threading.Thread(target=self._refit_and_deliver, daemon=True)
         helper.start()
-        with self._screen.working("starting Spark"):
+        with self._console.working("starting Spark"):
             summary = ingest(
                 self.source, self.lake, IngestSettings(trigger=1.0), self._watch, self._stop
             )
         if _done(summary) < self._expected and not self._fault:
-            self._screen.line("stopped")
+            self._console.line("stopped")
             return None
         helper.join()
         if self._fault:
             raise self._fault
-        self._screen.line("5. Refitting on all rows, aligned with the first refit")
-        with self._screen.working("refitting"):
+        self._console.line("5. Refitting on all rows, aligned with the first refit")
+        with self._console.working("refitting"):
             self.last_refit = refit(self.lake, REFIT)
         return summary
 
     def _watch(self, result: BatchResult, summary: IngestSummary) -> None:
-        self._screen.batch(result, summary)
+        self._console.batch(result, summary)
         if _done(summary) < self._expected:
             return
         if self._first_delivery_is_in.is_set():
@@ -129,10 +131,10 @@ class Demonstration:
         while not self._first_delivery_is_in.wait(0.2):
             if self._stop.is_set():
                 return
-        self._screen.line("4. Refitting while the stream runs; then more images arrive")
+        self._console.line("4. Refitting while the stream runs; then more images arrive")
         try:
             self.first_refit = made = refit(self.lake, REFIT)
-            self._screen.line(f"   {refit_lines(made)[0]}")
+            self._console.line(f"   {refit_lines(made)[0]}")
             self._expected += PER_LABEL * len(SAMPLE_LABELS)
             write_samples(Path(self.source), PER_LABEL, start=PER_LABEL)
         except (PomonaError, OSError) as error:
@@ -144,30 +146,30 @@ def _done(summary: IngestSummary) -> int:
     return summary.outcomes[Outcome.FEATURES] + summary.outcomes[Outcome.QUARANTINE]
 
 
-def _tell(screen: Console, show: Demonstration, summary: IngestSummary) -> None:
+def _tell(console: Console, show: Demo, summary: IngestSummary) -> None:
     assert show.first_refit
     assert show.last_refit
     lake = shlex.quote(show.lake)
     command = _command()
-    screen.line()
-    screen.line("Summary")
+    console.line()
+    console.line("Summary")
     rows = status(show.lake)["rows"]
-    screen.line(f"{rows} rows in {show.lake}/features")
+    console.line(f"{rows} rows in {show.lake}/features")
     for line in (*summary_lines(summary), *refit_lines(show.last_refit)):
-        screen.line(line)
-    screen.line()
+        console.line(line)
+    console.line()
     quarantine(show.lake)
-    screen.line()
+    console.line()
     history(show.lake)
-    screen.line()
-    screen.line(
+    console.line()
+    console.line(
         "Next, with your own images (a folder or s3://bucket/prefix, in folders named after their label):"
     )
-    screen.line(f"  {command} ingest YOUR_IMAGES ./lake --once")
-    screen.line(f"  {command} refit ./lake --components 50")
-    screen.line("or look at this lake:")
-    screen.line(f"  {command} status {lake}")
-    screen.line(
+    console.line(f"  {command} ingest YOUR_IMAGES ./lake --once")
+    console.line(f"  {command} refit ./lake --components 50")
+    console.line("or look at this lake:")
+    console.line(f"  {command} status {lake}")
+    console.line(
         f"  {command} refit {lake} --as-of {show.first_refit.features_version} --components 2"
     )
 

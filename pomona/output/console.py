@@ -124,6 +124,6 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def fail(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error as one line on standard error."""
     print(f"pomona: {escape_text(display_locations(' '.join(message.split())))}", file=sys.stderr)

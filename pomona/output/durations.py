@@ -17,7 +17,7 @@ def parse_duration(text: str, option: str = "--every") -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def ago(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """How long ago, in the largest unit that fits."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
@@ -25,7 +25,7 @@ def ago(seconds: float) -> str:
     return f"{int(seconds)} s ago"
 
 
-def about(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """How long something will take, in the unit that fits."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 1.5 * size:

@@ -24,8 +24,8 @@ class RedactingStream:
         From a text to what may be said of it.
     """
 
-    def __init__(self, stream: IO[str], censor: Callable[[str], str]) -> None:
-        self._stream, self._censor = stream, censor
+    def __init__(self, stream: IO[str], redact_text: Callable[[str], str]) -> None:
+        self._stream, self._censor = stream, redact_text
 
     def write(self, text: str) -> int:
         """Write what may be said."""
@@ -46,7 +46,7 @@ def redact_output() -> Iterator[None]:
     err: Any = RedactingStream(sys.stderr, redact)
     with redirect_stdout(out), redirect_stderr(err):
         warnings = logging.StreamHandler()
-        warnings.setFormatter(OneLine("pomona: %(message)s"))
+        warnings.setFormatter(OneLineFormatter("pomona: %(message)s"))
         # Py4J tells of every Ctrl-C with its stack.
         warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
         logging.basicConfig(handlers=[warnings])
@@ -58,7 +58,7 @@ def _tell(kind: type[BaseException], error: BaseException, stack: TracebackType 
     sys.stderr.write(redact("".join(traceback.format_exception(kind, error, stack))))
 
 
-class OneLine(logging.Formatter):
+class OneLineFormatter(logging.Formatter):
     """A log message as one line; the stack of an exception, where there is one, follows as it is."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:

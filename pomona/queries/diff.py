@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.queries.session import Answer, explained, open_lake, pinned_json
+from pomona.queries.session import JsonObject, open_lake, translate_read_errors, version_json
 from streaming.delta.reader import open_table, query
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
@@ -26,14 +26,14 @@ KINDS = ("added", "removed", "replaced")
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedVersion:
     """One of the two that are compared: a version, and the refit that was named, or the last one made of it."""
 
     pinned: ResolvedVersion
     refit: RefitRow | None
 
 
-def diff(location: str, one: str, other: str) -> Answer:
+def diff(location: str, one: str, other: str) -> JsonObject:
     """Compare two versions of the features, or two refits and the versions that they were fitted on.
 
     Parameters
@@ -58,7 +58,7 @@ def diff(location: str, one: str, other: str) -> Answer:
     from batch_pca.refits.catalog import published
 
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         refits = published(lake)
         sides = [_side(lake, refits, word) for word in (one, other)]
         before, after = (open_table(lake.features, side.pinned.number) for side in sides)
@@ -67,8 +67,8 @@ def diff(location: str, one: str, other: str) -> Answer:
         labels = sorted({label for found in changed.values() for _, label in found})
         counts = {kind: Counter(label for _, label in found) for kind, found in changed.items()}
         return {
-            "from": pinned_json(sides[0].pinned) | {"rows": rows[0]},
-            "to": pinned_json(sides[1].pinned) | {"rows": rows[1]},
+            "from": version_json(sides[0].pinned) | {"rows": rows[0]},
+            "to": version_json(sides[1].pinned) | {"rows": rows[1]},
             **{kind: len(changed[kind]) for kind in KINDS},
             "labels": [
                 {"label": label, **{kind: counts[kind][label] for kind in KINDS}}
@@ -79,11 +79,11 @@ def diff(location: str, one: str, other: str) -> Answer:
         }
 
 
-def _side(lake: Lake, refits: list[RefitRow], word: str) -> Side:
+def _side(lake: Lake, refits: list[RefitRow], word: str) -> ComparedVersion:
     named = [made for made in refits if made.refit_id == word]
     pinned = resolve_version(lake, str(named[0].features_version) if named else word)
     of_it = named or [made for made in refits if made.features_version == pinned.number]
-    return Side(pinned, of_it[-1] if of_it else None)
+    return ComparedVersion(pinned, of_it[-1] if of_it else None)
 
 
 Changed = dict[str, list[tuple[str, str]]]
@@ -128,7 +128,7 @@ def _contents(table: DeltaTable, names: set[str]) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *read])
 
 
-def compare_refits(one: RefitRow, other: RefitRow) -> Answer:
+def compare_refits(one: RefitRow, other: RefitRow) -> JsonObject:
     """Compare two refits of one model.
 
     Returns
@@ -159,7 +159,7 @@ def compare_refits(one: RefitRow, other: RefitRow) -> Answer:
     }
 
 
-def _refit(made: RefitRow) -> Answer:
+def _refit(made: RefitRow) -> JsonObject:
     return {
         "refit_id": made.refit_id,
         "features_version": made.features_version,

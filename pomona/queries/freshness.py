@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pomona.output.durations import ago, parse_duration
-from pomona.queries.session import Answer, explained, iso, open_lake
+from pomona.output.durations import format_age, parse_duration
+from pomona.queries.session import JsonObject, format_timestamp, open_lake, translate_read_errors
 from pomona.queries.status import last_batch_of
 from streaming.delta.log import read_commits_backwards
 from streaming.delta.reader import open_tables, query_rows
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NEWEST = "max.ingested_at"
 
 
-def pulse(location: str) -> Answer:
+def read_freshness(location: str) -> JsonObject:
     """The times of a lake's last row, micro-batch and refit.
 
     Files of rows are not opened: in a stream of years there are many, and on S3 each is a request.
@@ -37,7 +37,7 @@ def pulse(location: str) -> Answer:
         of images to features or quarantine), ``last_refit``. Times are ISO 8601, in UTC; None where there was none.
     """
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         places = [lake.features, lake.quarantine]
         if is_table(lake.refits):
             places.append(lake.refits)
@@ -50,13 +50,13 @@ def pulse(location: str) -> Answer:
             made = next((commit for commit in commits if commit.changed_rows), None)
         return {
             "lake": lake.root,
-            "created": iso(
+            "created": format_timestamp(
                 datetime.fromtimestamp((features.metadata().created_time or 0) / 1000, UTC)
             ),
             "rows": rows,
-            "last_row": newest and iso(newest),
-            "last_batch": batch and iso(batch.committed),
-            "last_refit": made and iso(made.committed),
+            "last_row": newest and format_timestamp(newest),
+            "last_batch": batch and format_timestamp(batch.committed),
+            "last_refit": made and format_timestamp(made.committed),
         }
 
 
@@ -75,17 +75,17 @@ def _rows(features: DeltaTable) -> tuple[int, datetime | None]:
 
 
 #: What is watched: the newest row of features, the last micro-batch that wrote anything, the last refit.
-WATCHED = ("row", "batch", "refit")
+MONITORED_EVENTS = ("row", "batch", "refit")
 _OPTION = "--max-age"
 
 
-def parse_limits(texts: Sequence[str]) -> dict[str, tuple[str, float]]:
+def parse_max_ages(texts: Sequence[str]) -> dict[str, tuple[str, float]]:
     """What is to be watched, each with its limit as it was typed and in seconds.
 
     Parameters
     ----------
     texts : sequence of str
-        ``10m`` for all of `WATCHED`, ``refit=25h`` for one; a later one counts.
+        ``10m`` for all of `MONITORED_EVENTS`, ``refit=25h`` for one; a later one counts.
 
     Raises
     ------
@@ -95,14 +95,14 @@ def parse_limits(texts: Sequence[str]) -> dict[str, tuple[str, float]]:
     limits: dict[str, tuple[str, float]] = {}
     for text in texts:
         name, _, length = text.rpartition("=")
-        if name and name not in WATCHED:
-            raise UsageError(f"{_OPTION} {text}: {name} is none of {', '.join(WATCHED)}")
+        if name and name not in MONITORED_EVENTS:
+            raise UsageError(f"{_OPTION} {text}: {name} is none of {', '.join(MONITORED_EVENTS)}")
         limit = (length, parse_duration(length, _OPTION))
-        limits |= {name: limit} if name else dict.fromkeys(WATCHED, limit)
+        limits |= {name: limit} if name else dict.fromkeys(MONITORED_EVENTS, limit)
     return limits
 
 
-def overdue(
+def find_overdue(
     answer: Mapping[str, Any], limits: Mapping[str, tuple[str, float]], now: datetime | None = None
 ) -> list[dict[str, Any]]:
     """What is longer ago than its limit.
@@ -110,15 +110,15 @@ def overdue(
     Parameters
     ----------
     answer : mapping
-        Of `pomona.queries.freshness.pulse`.
+        Of `pomona.queries.freshness.read_freshness`.
     limits : mapping
-        Of `parse_limits`.
+        Of `parse_max_ages`.
     now : datetime, optional
 
     Returns
     -------
     list of dict
-        ``what`` (of `WATCHED`), ``at`` (ISO 8601; None where there has been none yet: its age then is that of the
+        ``what`` (of `MONITORED_EVENTS`), ``at`` (ISO 8601; None where there has been none yet: its age then is that of the
         lake), ``seconds_ago``, ``limit_seconds`` and ``told``, a sentence.
     """
     late = []
@@ -134,7 +134,7 @@ def overdue(
                     "at": at,
                     "seconds_ago": round(seconds),
                     "limit_seconds": limit,
-                    "told": f"{told} {'(' if at else ''}{ago(seconds)}{')' if at else ''}, limit {typed}",
+                    "told": f"{told} {'(' if at else ''}{format_age(seconds)}{')' if at else ''}, limit {typed}",
                 }
             )
     return late

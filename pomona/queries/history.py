@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pomona.queries.session import Answer, explained, iso, open_lake
+from pomona.queries.session import JsonObject, format_timestamp, open_lake, translate_read_errors
 from streaming.delta.log import Version, read_commits
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
@@ -11,7 +11,7 @@ from streaming.lake.tags import read_tags
 from streaming.lake.versions import ResolvedVersion, resolve_version
 
 
-def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[Answer]:
+def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[JsonObject]:
     """Versions of the features table, up to one of them or all.
 
     Returns
@@ -21,8 +21,8 @@ def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[A
         ``total`` (rows after it), ``images_per_second``, ``refits`` (the ids of those made of it) and ``tags``.
     """
     lake = open_lake(location)
-    with explained():
-        names = names_of(lake)
+    with translate_read_errors():
+        names = refits_and_tags_by_version(lake)
         last = resolve_version(lake, as_of).number
         # Told backwards from what there was then, since the oldest commits may be gone from the log.
         total = query_rows(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
@@ -36,11 +36,11 @@ def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[A
         return told[::-1]
 
 
-def _told(version: Version, total: int) -> Answer:
+def _told(version: Version, total: int) -> JsonObject:
     seconds = version.metadata.get("seconds")
     return {
         "version": version.number,
-        "committed": iso(version.committed),
+        "committed": format_timestamp(version.committed),
         "operation": version.operation,
         "added": version.added,
         "replaced": version.replaced,
@@ -52,7 +52,7 @@ def _told(version: Version, total: int) -> Answer:
     }
 
 
-def names_of(lake: Lake) -> dict[str, dict[int, list[str]]]:
+def refits_and_tags_by_version(lake: Lake) -> dict[str, dict[int, list[str]]]:
     """By version, the ids of its ``refits``, oldest first, and its ``tags``."""
     names: dict[str, dict[int, list[str]]] = {"refits": {}, "tags": {}}
     if is_table(lake.refits):

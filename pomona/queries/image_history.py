@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pomona.queries.history import names_of
-from pomona.queries.session import Answer, explained, open_lake, pinned_json, plain
+from pomona.queries.history import refits_and_tags_by_version
+from pomona.queries.session import (
+    JsonObject,
+    jsonable,
+    open_lake,
+    translate_read_errors,
+    version_json,
+)
 from streaming.delta.reader import (
     batch_to_rows,
     open_table,
@@ -30,7 +36,7 @@ _OF_A_VERSION = ["content_hash", "length", "modification_time", "ingested_at", "
 _COMES = ("insert", "update_postimage")
 
 
-def show_lake(location: str, as_of: str | None = None) -> Answer:
+def describe_version(location: str, as_of: str | None = None) -> JsonObject:
     """What a lake held.
 
     Returns
@@ -40,14 +46,14 @@ def show_lake(location: str, as_of: str | None = None) -> Answer:
         ``refits`` (ids of those made of this version), ``tags``.
     """
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         pinned = resolve_version(lake, as_of)
         features = open_table(lake.features, pinned.number)
         counts = "label, count(*) AS rows, max(model_id) AS model_id"
         found = query_rows(features, counts, "GROUP BY label ORDER BY label")
-        names = names_of(lake)
+        names = refits_and_tags_by_version(lake)
     return {
-        "as_of": pinned_json(pinned),
+        "as_of": version_json(pinned),
         "rows": sum(row["rows"] for row in found),
         "model_id": max((row["model_id"] for row in found), default=None),
         "labels": {row["label"]: row["rows"] for row in found},
@@ -55,7 +61,7 @@ def show_lake(location: str, as_of: str | None = None) -> Answer:
     }
 
 
-def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
+def describe_image(location: str, path: str, as_of: str | None = None) -> JsonObject:
     """One image: its row, its place on the components, its versions, the refits that it is in.
 
     Parameters
@@ -84,7 +90,7 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
     """
     lake = open_lake(location)
     path = normalize(path)
-    with explained():
+    with translate_read_errors():
         pinned = resolve_version(lake, as_of)
         where = f"WHERE path = {quote_literal(path)} LIMIT 1"
         row = next(iter(query_rows(open_table(lake.features, pinned.number), "*", where)), None)
@@ -100,24 +106,24 @@ def show_image(location: str, path: str, as_of: str | None = None) -> Answer:
         refits = _refits(lake, pinned)
         place = _place(refits, row) if row else None
     return {
-        "as_of": pinned_json(pinned),
+        "as_of": version_json(pinned),
         "path": path,
-        "row": row and plain(row),
-        "quarantine": bad and plain(bad),
+        "row": row and jsonable(row),
+        "quarantine": bad and jsonable(bad),
         "place": place,
         "versions": versions,
         "refits": [found for made in refits if (found := seen(made, path, versions))],
     }
 
 
-def _quarantined(lake: Lake, where: str, pinned: ResolvedVersion) -> Answer | None:
+def _quarantined(lake: Lake, where: str, pinned: ResolvedVersion) -> JsonObject | None:
     version = version_at(lake.quarantine, pinned)
     if version is None:
         return None
     return next(iter(query_rows(open_table(lake.quarantine, version), "*", where)), None)
 
 
-def _versions(lake: Lake, path: str, last: int) -> list[Answer]:
+def _versions(lake: Lake, path: str, last: int) -> list[JsonObject]:
     """The contents that a path had, as far back as files and Change Data Feed tell them."""
     times = {number: at for number, at in commit_times(lake.features).items() if number <= last}
     try:
@@ -130,13 +136,13 @@ def _versions(lake: Lake, path: str, last: int) -> list[Answer]:
         return []
 
 
-def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
+def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[JsonObject]:
     """The same from the first of some versions on; what is there already counts as having come with it."""
     first, last = min(times), max(times)
     only = f"path = {quote_literal(path)}"
     there = query_rows(open_table(lake.features, first), ", ".join(_OF_A_VERSION), f"WHERE {only}")
     found = [{"from": first, "until": None, "committed": times[first], **row} for row in there]
-    events: list[Answer] = []
+    events: list[JsonObject] = []
     if first < last:
         columns = [*_OF_A_VERSION, "_change_type", "_commit_version"]
         feed = read_change_feed(open_table(lake.features, last), first, columns, only)
@@ -150,7 +156,7 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[Answer]:
             found.append({"from": number, "until": None, "committed": times.get(number), **row})
         elif found and found[-1]["until"] is None:
             found[-1]["until"] = number
-    return [plain(version) for version in found]
+    return [jsonable(version) for version in found]
 
 
 def _refits(lake: Lake, pinned: ResolvedVersion) -> list[RefitRow]:
@@ -159,7 +165,7 @@ def _refits(lake: Lake, pinned: ResolvedVersion) -> list[RefitRow]:
     return [made for made in published(lake) if made.features_version <= pinned.number]
 
 
-def _place(refits: list[RefitRow], row: Answer) -> Answer | None:
+def _place(refits: list[RefitRow], row: JsonObject) -> JsonObject | None:
     """Where an image lies on the components of the latest refit of its model, whether that has seen it or not."""
     from batch_pca.refits.load import read_fit
 
@@ -173,7 +179,7 @@ def _place(refits: list[RefitRow], row: Answer) -> Answer | None:
     return None
 
 
-def seen(made: RefitRow, path: str, versions: list[Answer]) -> Answer | None:
+def seen(made: RefitRow, path: str, versions: list[JsonObject]) -> JsonObject | None:
     """What a refit saw of a path; None where it saw nothing."""
     at = made.features_version
     for version in versions:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pomona.queries.session import Answer, explained, open_lake
+from pomona.queries.session import JsonObject, open_lake, translate_read_errors
 from streaming.lake.layout import Lake
 from streaming.storage.interface import is_s3, local_path, normalize
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
 
 
-def find_refit(location: str, word: str) -> str | None:
+def resolve_refit_id(location: str, word: str) -> str | None:
     """The id of the refit that a person means.
 
     Parameters
@@ -32,7 +32,7 @@ def find_refit(location: str, word: str) -> str | None:
         None where it is none of the lake's refits.
     """
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         from batch_pca.refits.catalog import published
 
         refits = {made.refit_id: made for made in published(lake)}
@@ -85,14 +85,14 @@ def _local(word: str) -> Path | None:
         return None
 
 
-def show_refit(location: str, refit_id: str) -> Answer:
+def describe_refit(location: str, refit_id: str) -> JsonObject:
     """Where a refit comes from: `batch_pca.refits.lineage.lineage` with folder, CSV, drift and tags."""
     from batch_pca.refits.catalog import published
     from batch_pca.refits.lineage import lineage
     from streaming.lake.tags import read_tags
 
     lake: Lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         (made,) = (made for made in published(lake) if made.refit_id == refit_id)
         return {
             **lineage(made),

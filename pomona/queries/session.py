@@ -13,7 +13,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.storage.interface import TransientError
 
-Answer = dict[str, Any]
+JsonObject = dict[str, Any]
 _LONGEST = 400
 
 
@@ -25,7 +25,7 @@ def open_lake(location: str) -> Lake:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def translate_read_errors() -> Iterator[None]:
     """Turn what delta-rs and the storage raise into one line."""
     try:
         yield
@@ -38,31 +38,32 @@ def explained() -> Iterator[None]:
         ) from error
 
 
-def iso(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """A time as ISO 8601, to the second."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def plain(row: Answer) -> Answer:
+def jsonable(row: JsonObject) -> JsonObject:
     """A row with its times as ISO 8601."""
     return {
-        name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()
+        name: format_timestamp(value) if isinstance(value, datetime) else value
+        for name, value in row.items()
     }
 
 
-def pin(location: str, as_of: str | None) -> ResolvedVersion | None:
+def resolve_as_of(location: str, as_of: str | None) -> ResolvedVersion | None:
     """The version that is meant, for all that is asked about it; None where nothing is said."""
     if as_of is None:
         return None
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         return resolve_version(lake, as_of)
 
 
-def pinned_json(pinned: ResolvedVersion) -> Answer:
+def version_json(pinned: ResolvedVersion) -> JsonObject:
     """A version that was meant, as an answer."""
     return {
         "version": pinned.number,
-        "committed": iso(pinned.committed),
+        "committed": format_timestamp(pinned.committed),
         "meant": pinned.description,
     }

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pomona.queries.session import Answer, explained, iso, open_lake, pinned_json, plain
+from pomona.queries.session import (
+    JsonObject,
+    format_timestamp,
+    jsonable,
+    open_lake,
+    translate_read_errors,
+    version_json,
+)
 from streaming.delta.log import Version
 from streaming.delta.reader import (
     open_table,
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 _COUNTS = "count(*) AS rows, count(DISTINCT label) AS labels, max(model_id) AS model_id"
 
 
-def status(location: str, as_of: str | ResolvedVersion | None = None) -> Answer:
+def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObject:
     """How a lake stands, or stood.
 
     Parameters
@@ -45,7 +52,7 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> Answer:
         listed, and of the past, which nobody kept), ``last_batch``, ``last_refit``.
     """
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         pinned = resolve_version(lake, as_of) if as_of is not None else None
         features, quarantined = _opened(lake, pinned)
         counts = query_rows(features, _COUNTS)[0]
@@ -55,7 +62,7 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> Answer:
         source = last.metadata["source"] if last else None
         return {
             "lake": lake.root,
-            "as_of": pinned and pinned_json(pinned),
+            "as_of": pinned and version_json(pinned),
             "source": source,
             "rows": counts["rows"],
             "labels": counts["labels"],
@@ -64,7 +71,7 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> Answer:
             "backlog": None if pinned else _backlog(source, lake),
             "last_batch": last
             and {
-                "at": iso(last.committed),
+                "at": format_timestamp(last.committed),
                 "seconds_ago": round((datetime.now(UTC) - last.committed).total_seconds()),
                 "images": last.metadata.get("images", 0),
                 "quarantined": last.metadata.get("quarantined", 0),
@@ -92,7 +99,7 @@ def check_reason(reason: str | None) -> None:
 
 def quarantine(
     location: str, reason: str | None = None, as_of: str | ResolvedVersion | None = None
-) -> list[Answer]:
+) -> list[JsonObject]:
     """Images that could not be featurized.
 
     Parameters
@@ -116,7 +123,7 @@ def quarantine(
     """
     check_reason(reason)
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         only = f"WHERE reason = {quote_literal(reason)} " if reason else ""
         version = None
         if as_of is not None:
@@ -124,10 +131,10 @@ def quarantine(
             if version is None:
                 return []
         rows = query_rows(open_table(lake.quarantine, version), "*", f"{only}ORDER BY reason, path")
-    return [plain(row) for row in rows]
+    return [jsonable(row) for row in rows]
 
 
-def _refits(lake: Lake, columns: str, rest: str) -> list[Answer]:
+def _refits(lake: Lake, columns: str, rest: str) -> list[JsonObject]:
     return query_rows(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
 
 
@@ -157,7 +164,7 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
 
 def _last_refit(
     lake: Lake, features: DeltaTable, rows: int, pinned: ResolvedVersion | None
-) -> Answer | None:
+) -> JsonObject | None:
     columns = "refit_id, created_at, features_version, components, explained_variance_ratio, rows"
     only = "" if pinned else " LIMIT 1"
     refits = _refits(lake, columns, f"ORDER BY created_at DESC{only}")
@@ -169,7 +176,7 @@ def _last_refit(
     last = refits[0]
     return {
         "refit_id": last["refit_id"],
-        "at": iso(last["created_at"]),
+        "at": format_timestamp(last["created_at"]),
         "features_version": last["features_version"],
         "components": last["components"],
         "explained_variance": round(sum(last["explained_variance_ratio"]), 6),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from pomona.queries.session import Answer, explained, iso, open_lake
+from pomona.queries.session import JsonObject, format_timestamp, open_lake, translate_read_errors
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.retention import configured_retention, required_retention, retention_days_for
@@ -16,14 +16,14 @@ from streaming.maintenance.set_retention import SET_RETENTION
 from streaming.storage.open import open_storage
 
 
-def tags(location: str) -> list[Answer]:
+def list_tags(location: str) -> list[JsonObject]:
     """The tags of a lake, the oldest version first: ``tag``, ``version``, ``committed``, ``made_at``."""
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         return [_tag(tag) for tag in read_tags(lake)]
 
 
-def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
+def create_tag(location: str, name: str, as_of: str | None, *, force: bool) -> JsonObject:
     """Give a version a name, and see to it that a VACUUM spares that version.
 
     Returns
@@ -40,7 +40,7 @@ def tag(location: str, name: str, as_of: str | None, *, force: bool) -> Answer:
         Where there is no such version.
     """
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         pinned = resolve_version(lake, as_of)
         made = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
         check_tag(lake, made, force=force)
@@ -59,10 +59,10 @@ def _keep(lake: Lake, days: int) -> None:
     submit_and_wait(lake, Request(SET_RETENTION, {"days": days}))
 
 
-def untag(location: str, name: str) -> Answer:
+def delete_tag(location: str, name: str) -> JsonObject:
     """Take a name away; its version stays. UsageError where there is no such tag."""
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         found = find_tag(lake, name)
         if found is None:
             raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists the tags")
@@ -73,7 +73,7 @@ def untag(location: str, name: str) -> Answer:
 def retention_note(location: str) -> str | None:
     """What lets the tagged versions outlive a VACUUM, which knows ages alone, for people; None without tags."""
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         made = read_tags(lake)
         needed = required_retention(made, datetime.now(UTC))
         promised = configured_retention(lake)
@@ -88,10 +88,10 @@ def retention_note(location: str) -> str | None:
     return f"{note}, and {told}: give one of the tags again, which sets it, or they are lost"
 
 
-def _tag(made: Tag) -> Answer:
+def _tag(made: Tag) -> JsonObject:
     return {
         "tag": made.name,
         "version": made.version,
-        "committed": iso(made.committed),
-        "made_at": iso(made.made_at),
+        "committed": format_timestamp(made.committed),
+        "made_at": format_timestamp(made.made_at),
     }

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pomona.similarity.nearest import DIGITS, Cosines, Places
+from pomona.similarity.nearest import DIGITS, Cosines, RowIndices
 from pomona.similarity.vector_cache import Vectors
 from streaming.delta.reader import open_table, query_rows
 from streaming.lake.layout import Lake
 
 #: Pairs that are compared without being asked twice: of so many rows, a minute or two on two cores.
-ROWS_AT_ONCE = 50_000
+MAX_ROWS_WITHOUT_CONFIRMATION = 50_000
 _BLOCK = 2048
 _EPSILON = float(np.finfo(np.float32).eps)
 # Above this share of a block's pairs, all of them in float64 are quicker than one by one.
@@ -27,7 +27,7 @@ _DENSE = 0.01
 
 
 @dataclass(frozen=True)
-class SameBytes:
+class DuplicateGroup:
     """Images of one content.
 
     Attributes
@@ -45,17 +45,17 @@ class SameBytes:
 class Pairs(NamedTuple):
     """Pairs of rows by their places, shape (m,) each, nearest first, and how many there are in all."""
 
-    first: Places
-    second: Places
+    first: RowIndices
+    second: RowIndices
     cosines: Cosines
     total: int
 
-    def at(self, chosen: Places | slice) -> Pairs:
+    def at(self, chosen: RowIndices | slice) -> Pairs:
         """Some of them, in their order; `total` stays."""
         return Pairs(self.first[chosen], self.second[chosen], self.cosines[chosen], self.total)
 
 
-def same_bytes(lake: Lake, version: int) -> list[SameBytes]:
+def find_same_bytes(lake: Lake, version: int) -> list[DuplicateGroup]:
     """Images of a version whose bytes another one has too, by their content hash."""
     rows = query_rows(
         open_table(lake.features, version),
@@ -64,20 +64,20 @@ def same_bytes(lake: Lake, version: int) -> list[SameBytes]:
         "ORDER BY content_hash, path",
     )
     return [
-        SameBytes(digest, [(row["path"], row["label"]) for row in group])
+        DuplicateGroup(digest, [(row["path"], row["label"]) for row in group])
         for digest, group in groupby(rows, key=lambda row: str(row["content_hash"]))
     ]
 
 
-def places_of(vectors: Vectors, label: str | None) -> Places:
+def rows_with_label(vectors: Vectors, label: str | None) -> RowIndices:
     """Places of the rows with a label, or of all."""
     if label is None:
         return np.arange(len(vectors))
-    places: Places = np.flatnonzero(pc.equal(vectors.rows["label"], label).to_numpy())
+    places: RowIndices = np.flatnonzero(pc.equal(vectors.rows["label"], label).to_numpy())
     return places
 
 
-class Comparison:
+class PairwiseComparison:
     """Every pair of some rows, block by block: products in float32 leave candidates, which float64 decides.
 
     Parameters
@@ -89,7 +89,7 @@ class Comparison:
         The cosine from which two rows are near duplicates.
     """
 
-    def __init__(self, vectors: Vectors, places: Places, at_least: float) -> None:
+    def __init__(self, vectors: Vectors, places: RowIndices, at_least: float) -> None:
         self._vectors, self._places, self._at_least = vectors, places, at_least
         self._blocks = range(-(-len(places) // _BLOCK))
         hashes = vectors.rows["content_hash"].take(pa.array(places)).combine_chunks()
@@ -129,7 +129,7 @@ class Comparison:
         Pairs
             Those whose cosine is `at_least` or more.
         """
-        none: Places = np.empty(0, np.int64)
+        none: RowIndices = np.empty(0, np.int64)
         kept = Pairs(none, none, np.empty(0), 0)
         done = 0
         for i in self._blocks:
@@ -161,7 +161,7 @@ class Comparison:
         yes = cosines >= self._at_least
         return Pairs(first[yes], second[yes], cosines[yes], int(yes.sum()))
 
-    def _exact(self, i: int, j: int, a: Places, b: Places) -> Cosines:
+    def _exact(self, i: int, j: int, a: RowIndices, b: RowIndices) -> Cosines:
         """Cosines of rows `a` of a block and rows `b` of another, in float64."""
         if not len(a):
             return np.empty(0)

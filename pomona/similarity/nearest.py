@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors
 
-Places = NDArray[np.int64]
+RowIndices = NDArray[np.int64]
 Cosines = NDArray[np.float64]
 
 _EPSILON = float(np.finfo(np.float32).eps)
@@ -20,16 +20,16 @@ _EXACT_ROWS = 4096
 DIGITS = 12
 
 
-class Found(NamedTuple):
+class NearestRows(NamedTuple):
     """Rows by their places, shape (m,), and their cosines to what was asked, nearest first."""
 
-    places: Places
+    places: RowIndices
     cosines: Cosines
 
 
-def nearest(
+def find_nearest(
     vectors: Vectors, asked: NDArray[np.float64], top: int, but: int | None = None
-) -> Found:
+) -> NearestRows:
     """Find the rows whose vectors point most the same way.
 
     Products in float32 leave few candidates, whose cosines are then computed in float64.
@@ -54,17 +54,17 @@ def nearest(
     # A sum of n float32 products of unit vectors errs by n units of rounding at most.
     slack = 2 * (vectors.width + 2) * _EPSILON
 
-    def candidates(number: int) -> Found:
+    def candidates(number: int) -> NearestRows:
         first = number * BLOCK_ROWS
         block = vectors.block(number)
         cosines = _divided(block @ narrow, norms[first : first + len(block)])
         if but is not None and first <= but < first + len(block):
             cosines[but - first] = -np.inf
         chosen = _best(cosines, top, slack)
-        return Found(first + chosen, cosines[chosen])
+        return NearestRows(first + chosen, cosines[chosen])
 
     norms = vectors.norms
-    places: Places = np.empty(0, np.int64)
+    places: RowIndices = np.empty(0, np.int64)
     cosines: Cosines = np.empty(0)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for more in pool.map(candidates, vectors.blocks):
@@ -86,7 +86,7 @@ def _divided(products: NDArray[np.floating], norms: NDArray[np.float64]) -> Cosi
     return cosines
 
 
-def _best(cosines: Cosines, top: int, slack: float) -> Places:
+def _best(cosines: Cosines, top: int, slack: float) -> RowIndices:
     """Places of all that may be among the best, in order of their places."""
     if len(cosines) <= top:
         return np.arange(len(cosines))
@@ -94,7 +94,9 @@ def _best(cosines: Cosines, top: int, slack: float) -> Places:
     return np.flatnonzero(cosines >= least - slack)
 
 
-def _in_order(vectors: Vectors, unit: NDArray[np.float64], places: Places, top: int) -> Found:
+def _in_order(
+    vectors: Vectors, unit: NDArray[np.float64], places: RowIndices, top: int
+) -> NearestRows:
     """The candidates by their exact cosines."""
     exact = [
         vectors.take(places[at : at + _EXACT_ROWS]).astype(np.float64) @ unit
@@ -105,4 +107,4 @@ def _in_order(vectors: Vectors, unit: NDArray[np.float64], places: Places, top: 
     places, cosines = places[cosines >= least], cosines[cosines >= least]
     paths = vectors.rows["path"].take(places).to_pylist()
     order = sorted(range(len(places)), key=lambda at: (-cosines[at], paths[at]))[:top]
-    return Found(places[order], cosines[order])
+    return NearestRows(places[order], cosines[order])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pomona.similarity.search import Likeness
+from pomona.similarity.search import SimilarityResult
 from streaming.errors import ExternalError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.sanitize import escape_html
@@ -28,7 +28,7 @@ li.asked{border:3px solid}img,.none{width:100%;aspect-ratio:1;background:#fff;bo
 .none{display:grid;place-items:center;color:#333}b,small{display:block}"""
 
 
-def write_page(likeness: Likeness, file: Path) -> None:
+def write_report(likeness: SimilarityResult, file: Path) -> None:
     """Write the page; ExternalError where the file cannot be written."""
     try:
         file.write_text(page(likeness), encoding="utf-8")
@@ -38,7 +38,7 @@ def write_page(likeness: Likeness, file: Path) -> None:
         ) from error
 
 
-def page(likeness: Likeness) -> str:
+def page(likeness: SimilarityResult) -> str:
     """The page as HTML.
 
     Parameters
@@ -48,7 +48,7 @@ def page(likeness: Likeness) -> str:
     """
     label, votes = likeness.votes[0] if likeness.votes else ("none", 0)
     title = escape_html(f"Images like {likeness.image}")
-    vote = escape_html(f"{votes} of the nearest {len(likeness.neighbours)} say: {label}")
+    vote = escape_html(f"{votes} of the nearest {len(likeness.neighbors)} say: {label}")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
@@ -61,11 +61,11 @@ takes them.</p>
 """
 
 
-def _items(likeness: Likeness) -> Iterator[str]:
+def _items(likeness: SimilarityResult) -> Iterator[str]:
     own = escape_html(likeness.label or "not in the lake")
     picture = _picture(likeness.image, likeness.content_hash)
     yield f'<li class="asked">{picture}<b>asked: {own}</b><small>{escape_html(likeness.image)}</small></li>'
-    for one in likeness.neighbours:
+    for one in likeness.neighbors:
         yield (
             f"<li>{_picture(one.path, one.content_hash)}<b>{escape_html(one.label)}</b>"
             f"<small>cosine {one.cosine:.6f}</small><small>{escape_html(one.path)}</small></li>"

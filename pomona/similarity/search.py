@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pomona.queries.session import explained, open_lake
-from pomona.similarity.nearest import nearest
-from pomona.similarity.vector_cache import Vectors, vectors_of
+from pomona.queries.session import open_lake, translate_read_errors
+from pomona.similarity.nearest import find_nearest
+from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
@@ -27,7 +27,7 @@ from streaming.storage.open import open_storage
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
     """An image of a lake.
 
     Attributes
@@ -46,7 +46,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SimilarityResult:
     """The images most like one.
 
     Attributes
@@ -70,14 +70,14 @@ class Likeness:
     content_hash: str
     version: int
     rows: int
-    neighbours: Sequence[Neighbour]
+    neighbors: Sequence[Neighbor]
 
     @property
     def votes(self) -> list[tuple[str, int]]:
         """Labels of the neighbours with how many have each, most first; of equals, the one with the nearer images."""
-        counts = Counter(one.label for one in self.neighbours)
+        counts = Counter(one.label for one in self.neighbors)
         nearness = {
-            label: sum(one.cosine for one in self.neighbours if one.label == label)
+            label: sum(one.cosine for one in self.neighbors if one.label == label)
             for label in counts
         }
         return sorted(counts.items(), key=lambda vote: (-vote[1], -nearness[vote[0]], vote[0]))
@@ -85,7 +85,7 @@ class Likeness:
 
 def similar(
     location: str, image: str, top: int = 10, as_of: str | ResolvedVersion | None = None
-) -> Likeness:
+) -> SimilarityResult:
     """Find the images of a lake that are most like one, by the cosine of their features.
 
     Parameters
@@ -112,8 +112,8 @@ def similar(
         raise UsageError(f"--top {top}: give 1 or more")
     lake = open_lake(location)
     path = normalize(image)
-    with explained():
-        vectors = vectors_of(lake, resolve_version(lake, as_of).number)
+    with translate_read_errors():
+        vectors = load_vectors(lake, resolve_version(lake, as_of).number)
         if not len(vectors):
             raise SnapshotError(
                 f"version {vectors.version} of {lake.features} has no rows: ingest images first"
@@ -127,15 +127,15 @@ def similar(
         else:
             asked, digest = _features_of(lake, path, vectors)
             label = None
-        found = nearest(vectors, asked, top, place if place >= 0 else None)
+        found = find_nearest(vectors, asked, top, place if place >= 0 else None)
         taken = (
             vectors.rows.select(["path", "label", "content_hash"]).take(found.places).to_pylist()
         )
-    neighbours = [
-        Neighbour(**row, cosine=cosine)
+    neighbors = [
+        Neighbor(**row, cosine=cosine)
         for row, cosine in zip(taken, found.cosines.tolist(), strict=True)
     ]
-    return Likeness(path, label, digest, vectors.version, len(vectors), neighbours)
+    return SimilarityResult(path, label, digest, vectors.version, len(vectors), neighbors)
 
 
 def _features_of(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[np.float64], str]:

@@ -100,7 +100,7 @@ class Vectors:
         return taken
 
 
-def vectors_of(lake: Lake, version: int) -> Vectors:
+def load_vectors(lake: Lake, version: int) -> Vectors:
     """Open the cache of a version, and make it first where there is none.
 
     Parameters

@@ -34,7 +34,7 @@ _SETTINGS = {
 
 
 @contextmanager
-def lake_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSession]:
+def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSession]:
     """A session of its own, which knows nothing but a lake's tables.
 
     Parameters
@@ -70,7 +70,7 @@ def lake_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSession]:
             session.sql(f"DROP DATABASE {database} CASCADE")
 
 
-def register(
+def register_tables(
     session: SparkSession, lake: Lake, tables: set[str], pinned: ResolvedVersion | None = None
 ) -> None:
     """Make some of a lake's tables known in the session's database, as they are now or as they were.

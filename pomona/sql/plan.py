@@ -22,7 +22,7 @@ _FAMILIES = {
 }
 
 
-class PlanWalk:
+class PlanWalker:
     """All nodes of a plan: every field of each is looked into, not only what Spark calls its children.
 
     Parameters
@@ -49,7 +49,7 @@ class PlanWalk:
             family = self._family(name, value)
             if family in (PLAN, EXPRESSION, OTHER):
                 yield value, family, name.rpartition(".")[2].removesuffix("$")
-            fields = fields_of(value, family)
+            fields = child_fields(value, family)
         for field in fields:
             yield from self.nodes(field)
 
@@ -64,7 +64,7 @@ class PlanWalk:
         return bool(is_instance_of(self._gateway, value, class_name))
 
 
-def fields_of(value: Any, family: str = "list") -> Iterator[Any]:
+def child_fields(value: Any, family: str = "list") -> Iterator[Any]:
     """What is in a Java object of a family; nothing in one of none."""
     if family == "list":
         iterator = value.iterator()
@@ -75,6 +75,6 @@ def fields_of(value: Any, family: str = "list") -> Iterator[Any]:
             yield value.productElement(index)
 
 
-def strings(names: Any) -> list[str]:
+def to_strings(names: Any) -> list[str]:
     """A list of Scala's as texts."""
-    return [str(name) for name in fields_of(names)]
+    return [str(name) for name in child_fields(names)]

@@ -9,9 +9,9 @@ from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame
 
-from pomona.queries.session import explained, open_lake
-from pomona.sql.catalog import TABLES, lake_session, register
-from pomona.sql.validate import check_query, first_line
+from pomona.queries.session import open_lake, translate_read_errors
+from pomona.sql.catalog import TABLES, open_catalog_session, register_tables
+from pomona.sql.validate import first_line, validate_query
 from streaming.errors import PomonaError, UsageError
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.spark.errors import translate_exception
@@ -20,7 +20,7 @@ from streaming.storage.interface import is_s3
 
 
 @contextmanager
-def answered(
+def run_query(
     location: str, text: str, as_of: str | ResolvedVersion | None = None
 ) -> Iterator[DataFrame]:
     """The answer of a query, as a DataFrame that lives as long as the block.
@@ -42,14 +42,14 @@ def answered(
         Where the query fails, or the lake.
     """
     lake = open_lake(location)
-    with explained():
+    with translate_read_errors():
         pinned = resolve_version(lake, as_of) if as_of is not None else None
     spark = start_session(s3=is_s3(lake.root))
     try:
-        with lake_session(spark, lake) as session:
-            found = check_query(session, text, TABLES, past=pinned is None)
-            with explained():
-                register(session, lake, found, pinned)
+        with open_catalog_session(spark, lake) as session:
+            found = validate_query(session, text, TABLES, past=pinned is None)
+            with translate_read_errors():
+                register_tables(session, lake, found, pinned)
             yield session.sql(text)
     except AnalysisException as error:  # no such column, no such version
         raise UsageError(f"query: {first_line(error)}") from error

@@ -13,7 +13,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import ParseException, PySparkException
 from pyspark.sql import SparkSession
 
-from pomona.sql.plan import EXPRESSION, PLAN, PlanWalk, fields_of, strings
+from pomona.sql.plan import EXPRESSION, PLAN, PlanWalker, child_fields, to_strings
 from streaming.errors import UsageError
 
 _PLANS = """
@@ -49,7 +49,7 @@ _TABLE_FUNCTIONS = frozenset({"range", "explode", "posexplode", "inline", "stack
 _QUOTES = ("== ", "'", "+- ", "at ", "JVM stacktrace")
 
 
-def check_query(
+def validate_query(
     session: SparkSession, text: str, tables: Collection[str], *, past: bool = True
 ) -> set[str]:
     """Make sure that a text is one query, which reads some tables and does nothing else.
@@ -89,7 +89,7 @@ def check_query(
         elif kind in ("UnresolvedFunction", "UnresolvedGenerator"):
             _require_function(session, _function_name(node, kind))
         elif kind == "UnresolvedTableValuedFunction":
-            name = ".".join(strings(node.name()))
+            name = ".".join(to_strings(node.name()))
             if name.lower() not in _TABLE_FUNCTIONS:
                 raise _refused(f"the function {name}")
         elif kind == "RelationTimeTravel" and not past:
@@ -120,7 +120,7 @@ def _state(session: SparkSession) -> Any:
 
 def _nodes(session: SparkSession, plan: Any) -> Iterator[tuple[Any, str]]:
     """Every plan and expression with the name of its class; UsageError where one is on no list."""
-    for node, family, kind in PlanWalk(session).nodes(plan):
+    for node, family, kind in PlanWalker(session).nodes(plan):
         if kind not in _KNOWN.get(family, ()):
             raise _refused(kind)
         yield node, kind
@@ -129,12 +129,12 @@ def _nodes(session: SparkSession, plan: Any) -> Iterator[tuple[Any, str]]:
 def _named(node: Any, kind: str) -> Iterator[str]:
     """The names that a WITH gives to its queries."""
     if kind == "UnresolvedWith":
-        for relation in fields_of(node.cteRelations()):
+        for relation in child_fields(node.cteRelations()):
             yield str(relation.productElement(0))
 
 
 def _relation(node: Any, tables: Collection[str], named: Collection[str]) -> str:
-    parts = strings(node.multipartIdentifier())
+    parts = to_strings(node.multipartIdentifier())
     name = parts[0].lower()
     if len(parts) > 1 or (name not in tables and name not in named):
         raise _refused(f"the table {'.'.join(parts)}")
@@ -145,7 +145,7 @@ def _relation(node: Any, tables: Collection[str], named: Collection[str]) -> str
 
 def _function_name(node: Any, kind: str) -> str:
     if kind == "UnresolvedFunction":
-        return ".".join(strings(node.nameParts()))
+        return ".".join(to_strings(node.nameParts()))
     return str(node.name().unquotedString())
 
 

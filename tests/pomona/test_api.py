@@ -97,7 +97,7 @@ def test_sql_and_likeness_are_at_hand(
     assert isinstance(told, pd.DataFrame)
     assert told["n"].tolist() == [40]
     found = lake.similar(query_lake.first.paths[0], 3, as_of=2)
-    assert (len(found.neighbours), found.rows) == (3, 40)
+    assert (len(found.neighbors), found.rows) == (3, 40)
 
 
 def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:

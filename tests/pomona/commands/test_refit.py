@@ -149,7 +149,7 @@ def test_a_script_gets_the_same_as_json() -> None:
 
 # The schedule, with a refit that answers at once.
 
-Answer = RefitRow | Exception
+JsonObject = RefitRow | Exception
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
     write_format(str(tmp_path))
     monkeypatch.setattr("streaming.spark.session.start_session", lambda **_: None)
 
-    def run(*answers: Answer, number: signal.Signals = signal.SIGINT) -> list[float]:
+    def run(*answers: JsonObject, number: signal.Signals = signal.SIGINT) -> list[float]:
         left = list(answers)
         calls: list[float] = []
 

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console as RichConsole
 
 from pomona.commands.ingest import summary_json, summary_lines
-from pomona.output.console import Console, fail
-from pomona.output.durations import ago
+from pomona.output.console import Console, print_error
+from pomona.output.durations import format_age
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
 from streaming.ingest.settings import IngestSummary
@@ -74,11 +74,11 @@ def test_a_script_gets_numbers_not_texts() -> None:
 
 
 def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Capture) -> None:
-    screen = Console()
-    with screen.working("starting"):
-        screen.batch(batch(), summary())
-        screen.batch(batch(None, 1), summary())
-        screen.batch(batch(5, good=0), summary())  # nothing written, nothing to say
+    console = Console()
+    with console.working("starting"):
+        console.batch(batch(), summary())
+        console.batch(batch(None, 1), summary())
+        console.batch(batch(5, good=0), summary())  # nothing written, nothing to say
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "micro-batch 4: 1,000 images in 10.0 s; 1,200 images done, 100.0 a second, 0 waiting",
@@ -87,11 +87,11 @@ def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Cap
 
 
 def test_with_json_standard_output_holds_the_result_alone(capsys: Capture) -> None:
-    screen = Console(as_json=True)
-    with screen.working("starting"):
-        screen.batch(batch(), summary())
-    screen.line("by the way")
-    screen.show({"label": "Crème brûlée", "at": datetime(2026, 3, 3, tzinfo=UTC), "none": None})
+    console = Console(as_json=True)
+    with console.working("starting"):
+        console.batch(batch(), summary())
+    console.line("by the way")
+    console.show({"label": "Crème brûlée", "at": datetime(2026, 3, 3, tzinfo=UTC), "none": None})
     captured = capsys.readouterr()
     assert json.loads(captured.out)["label"] == "Crème brûlée"
     assert "Crème brûlée" in captured.out  # not escaped
@@ -101,20 +101,20 @@ def test_with_json_standard_output_holds_the_result_alone(capsys: Capture) -> No
 
 def test_progress_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
-    screen = Console()
+    console = Console()
     monkeypatch.setattr(
-        screen, "_progress", RichConsole(file=terminal, force_terminal=True, width=100)
+        console, "_progress", RichConsole(file=terminal, force_terminal=True, width=100)
     )
-    with screen.working("starting"):
+    with console.working("starting"):
         time.sleep(0.2)
-        screen.batch(batch(), summary())
+        console.batch(batch(), summary())
         told = summary()
         told.waiting = 12345
-        screen.batch(batch(), told)
-        assert screen._status
-        assert screen._status.status == "1,200 images done, 100.0 a second, 12,345 waiting"
+        console.batch(batch(), told)
+        assert console._status
+        assert console._status.status == "1,200 images done, 100.0 a second, 12,345 waiting"
     assert "starting" in terminal.getvalue()
-    assert screen._status is None
+    assert console._status is None
 
 
 def test_words_are_never_taken_for_markup_or_folded(capsys: Capture) -> None:
@@ -138,7 +138,7 @@ def test_a_table_shows_numbers_lists_and_what_is_not_there(capsys: Capture) -> N
 
 
 def test_a_failure_is_one_line_on_standard_error(capsys: Capture) -> None:
-    fail("lake: \n  is not\ta lake")
+    print_error("lake: \n  is not\ta lake")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "pomona: lake: is not a lake\n"
@@ -149,4 +149,4 @@ def test_a_failure_is_one_line_on_standard_error(capsys: Capture) -> None:
     [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (200_000, "2 d ago")],
 )
 def test_ages_are_told_in_their_largest_unit(seconds: int, words: str) -> None:
-    assert ago(seconds) == words
+    assert format_age(seconds) == words

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pomona.queries.freshness import WATCHED, overdue, parse_limits
+from pomona.queries.freshness import MONITORED_EVENTS, find_overdue, parse_max_ages
 from streaming.delta.writer import Writer
 from streaming.lake.layout import Lake, create_tables
 from streaming.lake.schemas import REFITS
@@ -31,11 +31,11 @@ def image(name: str) -> StoredFile:
 
 
 def test_one_limit_is_for_all_that_is_watched_and_a_later_one_counts() -> None:
-    assert parse_limits(["10m"]) == dict.fromkeys(WATCHED, ("10m", 600))
-    limits = parse_limits(["10m", "refit=25h"])
+    assert parse_max_ages(["10m"]) == dict.fromkeys(MONITORED_EVENTS, ("10m", 600))
+    limits = parse_max_ages(["10m", "refit=25h"])
     assert limits["refit"] == ("25h", 90_000)
     assert limits["row"] == limits["batch"] == ("10m", 600)
-    assert set(parse_limits(["refit=25h"])) == {"refit"}
+    assert set(parse_max_ages(["refit=25h"])) == {"refit"}
 
 
 @pytest.mark.parametrize("words", ["soon", "0m", "10", "fit=1h", "refit=", "refit=soon", "=1h x"])
@@ -45,14 +45,14 @@ def test_limits_that_mean_nothing_are_wrong_words(pomona: Command, words: str) -
 
 
 def answer(**minutes_ago: int) -> dict[str, Any]:
-    """What `pulse` says of a lake made a day ago."""
+    """What `read_freshness` says of a lake made a day ago."""
     at = {
         what: (NOW - timedelta(minutes=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
         for what, ago in ({"created": 1440} | minutes_ago).items()
     }
     return {
         "created": at["created"],
-        **{f"last_{what}": at.get(what) for what in WATCHED},
+        **{f"last_{what}": at.get(what) for what in MONITORED_EVENTS},
     }
 
 
@@ -71,7 +71,7 @@ def answer(**minutes_ago: int) -> dict[str, Any]:
 def test_what_is_longer_ago_than_its_limit_is_late(
     minutes_ago: dict[str, int], limits: list[str], late: list[str]
 ) -> None:
-    found = overdue(answer(**minutes_ago), parse_limits(limits), NOW)
+    found = find_overdue(answer(**minutes_ago), parse_max_ages(limits), NOW)
     assert [item["what"] for item in found] == late
     for item in found:
         assert item["seconds_ago"] > item["limit_seconds"]
@@ -109,7 +109,7 @@ def test_the_command_exits_with_3_and_says_which_is_late(
     done = pomona("status", lake.root, *words)
     assert done.status == (3 if named else 0)
     assert done.err.count("\n") == (1 if named else 0)
-    for what in WATCHED:
+    for what in MONITORED_EVENTS:
         assert (f"last {what} was" in done.err or f"no {what} yet" in done.err) == (what in named)
     assert "rows         1\n" in done.out
     told = pomona("status", lake.root, *words, "--json")

@@ -19,7 +19,7 @@ from scipy.linalg import subspace_angles
 from batch_pca.refits.catalog import RefitRow
 from pomona.queries.history import history
 from pomona.queries.image_history import seen
-from pomona.queries.session import explained
+from pomona.queries.session import translate_read_errors
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
 from streaming.errors import ExternalError
 from streaming.lake.format_version import write_format
@@ -296,7 +296,7 @@ def test_a_damaged_log_is_one_line_that_names_the_file(
 
 
 def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path) -> None:
-    with pytest.raises(ExternalError) as caught, explained():
+    with pytest.raises(ExternalError) as caught, translate_read_errors():
         raise OSError(f"Expected: {'all that is known of a file, ' * 99}but found a gap\nbacktrace")
     line = str(caught.value)
     assert line.startswith("Expected: all that is known")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.metrics.pairwise import cosine_similarity
 
 from pomona.similarity import duplicates
-from pomona.similarity.duplicates import Comparison, places_of, same_bytes
-from pomona.similarity.vector_cache import Vectors, vectors_of
+from pomona.similarity.duplicates import PairwiseComparison, find_same_bytes, rows_with_label
+from pomona.similarity.vector_cache import Vectors, load_vectors
 from support.deltars_lakes import (
     append,
     concatenate,
@@ -36,14 +36,14 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(folder: Path, rows: Images) -> Vectors:
     """The rows in the order of the lake, each with a content of its own."""
-    return vectors_of(create_deltars_lake(folder / "lake", rows), 0)
+    return load_vectors(create_deltars_lake(folder / "lake", rows), 0)
 
 
 def pairs(
     vectors: Vectors, at_least: float, label: str | None = None
 ) -> dict[tuple[int, int], float]:
     """What scikit-learn finds among the rows."""
-    places = places_of(vectors, label)
+    places = rows_with_label(vectors, label)
     cosines: NDArray[np.float64] = cosine_similarity(vectors.take(places).astype(np.float64))
     first, second = np.nonzero(np.triu(cosines >= at_least, 1))
     return {
@@ -57,7 +57,7 @@ def pairs(
 def test_near_pairs_are_those_of_scikit_learn(tmp_path: Path, count: int, at_least: float) -> None:
     vectors = opened(tmp_path, random_images(count, WIDTH))
     oracle = pairs(vectors, at_least)
-    found = Comparison(vectors, places_of(vectors, None), at_least).run(10**6)
+    found = PairwiseComparison(vectors, rows_with_label(vectors, None), at_least).run(10**6)
     told = dict(
         zip(
             zip(found.first.tolist(), found.second.tolist(), strict=True),
@@ -81,25 +81,25 @@ def test_a_threshold_that_float32_cannot_tell_is_kept_to(tmp_path: Path) -> None
     at = 5000 + int(np.argmax(gaps))
     at_least = float(cosines[at] + cosines[at + 1]) / 2
     assert gaps.max() < np.finfo(np.float32).eps
-    found = Comparison(vectors, places_of(vectors, None), at_least).run(10)
+    found = PairwiseComparison(vectors, rows_with_label(vectors, None), at_least).run(10)
     assert found.total == len(pairs(vectors, at_least))
 
 
 def test_only_the_nearest_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     vectors = opened(tmp_path, random_images(300, WIDTH))
     oracle = pairs(vectors, 0.5)
-    found = Comparison(vectors, places_of(vectors, None), 0.5).run(7)
+    found = PairwiseComparison(vectors, rows_with_label(vectors, None), 0.5).run(7)
     assert found.total == len(oracle) > 1000
     np.testing.assert_allclose(found.cosines, sorted(oracle.values(), reverse=True)[:7], atol=1e-11)
 
 
 def test_one_label_can_be_compared_alone(tmp_path: Path) -> None:
     vectors = opened(tmp_path, random_images(300, WIDTH))
-    work = Comparison(vectors, places_of(vectors, "label 3"), 0.5)
+    work = PairwiseComparison(vectors, rows_with_label(vectors, "label 3"), 0.5)
     assert work.rows == vectors.rows["label"].to_pylist().count("label 3")
     found = work.run(10**6)
     assert set(zip(found.first, found.second, strict=True)) == set(pairs(vectors, 0.5, "label 3"))
-    assert not Comparison(vectors, places_of(vectors, "nonsense"), 0.5).run(10).total
+    assert not PairwiseComparison(vectors, rows_with_label(vectors, "nonsense"), 0.5).run(10).total
 
 
 def test_the_same_bytes_are_no_near_pair(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_the_same_bytes_are_no_near_pair(tmp_path: Path) -> None:
     rows.vectors[:] = rows.vectors[0]
     lake = create_deltars_lake(tmp_path / "lake")
     append(lake, rows, ["a", "b", "a", "a"])
-    vectors = vectors_of(lake, 0)
-    found = Comparison(vectors, places_of(vectors, None), 1.0).run(10)
+    vectors = load_vectors(lake, 0)
+    found = PairwiseComparison(vectors, rows_with_label(vectors, None), 1.0).run(10)
     hashes = vectors.rows["content_hash"].to_pylist()
     assert found.total == 3
     assert all(hashes[i] != hashes[j] for i, j in zip(found.first, found.second, strict=True))
@@ -118,18 +118,20 @@ def test_contents_that_stand_there_twice(tmp_path: Path) -> None:
     rows = concatenate(random_images(5, WIDTH), random_images(2, WIDTH, 1))
     lake = create_deltars_lake(tmp_path / "lake")
     append(lake, rows, ["a", "b", "c", "b", "d", "a", "b"])
-    found = {group.content_hash: group.images for group in same_bytes(lake, 0)}
+    found = {group.content_hash: group.images for group in find_same_bytes(lake, 0)}
     images = list(zip(rows.paths, rows.labels, strict=True))
     assert found == {
         "a": sorted([images[0], images[5]]),
         "b": sorted([images[1], images[3], images[6]]),
     }
-    assert same_bytes(create_deltars_lake(tmp_path / "other", random_images(3, WIDTH)), 0) == []
+    assert (
+        find_same_bytes(create_deltars_lake(tmp_path / "other", random_images(3, WIDTH)), 0) == []
+    )
 
 
 def test_how_long_it_takes_is_measured(tmp_path: Path) -> None:
     vectors = opened(tmp_path, random_images(640, WIDTH))
-    work = Comparison(vectors, places_of(vectors, None), 0.99)
+    work = PairwiseComparison(vectors, rows_with_label(vectors, None), 0.99)
     done: list[tuple[int, int]] = []
     work.run(10, lambda *step: done.append(step))
     assert done[-1] == (work.steps, work.steps) == (55, 55)

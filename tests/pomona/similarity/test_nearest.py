@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pomona.similarity.nearest import nearest
-from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, vectors_of
+from pomona.similarity.nearest import find_nearest
+from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, load_vectors
 from support.deltars_lakes import (
     concatenate,
     create_deltars_lake,
@@ -32,11 +32,11 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def opened(folder: Path, rows: Images) -> Vectors:
-    return vectors_of(create_deltars_lake(folder / "lake", rows), 0)
+    return load_vectors(create_deltars_lake(folder / "lake", rows), 0)
 
 
 def found(vectors: Vectors, asked: np.ndarray, top: int) -> list[tuple[str, float]]:
-    told = nearest(vectors, asked.astype(np.float64), top)
+    told = find_nearest(vectors, asked.astype(np.float64), top)
     paths = vectors.rows["path"].take(pa.array(told.places)).to_pylist()
     return list(zip(paths, told.cosines.tolist(), strict=True))
 
@@ -85,7 +85,7 @@ def test_a_row_can_be_left_out(tmp_path: Path) -> None:
     vectors = opened(tmp_path, rows)
     place = vectors.rows["path"].to_pylist().index(rows.paths[2])
     for top in (2, 50):
-        told = nearest(vectors, rows.vectors[2].astype(float), top, place)
+        told = find_nearest(vectors, rows.vectors[2].astype(float), top, place)
         assert place not in told.places
         assert len(told.places) == min(top, 4)
 
@@ -101,7 +101,7 @@ def test_vectors_of_zeros_are_like_nothing(tmp_path: Path) -> None:
 _PROGRAM = """
 import os, sys
 import numpy as np, pyarrow as pa
-from pomona.similarity.nearest import nearest
+from pomona.similarity.nearest import find_nearest
 from pomona.similarity.vector_cache import Vectors
 count, width = 120_000, 1280
 names = [str(i) for i in range(count)]
@@ -111,7 +111,7 @@ def peak():
     told = dict(line.split(":", 1) for line in open("/proc/self/status"))
     return int(told["VmHWM"].split()[0]) // 1024
 before = peak()
-nearest(vectors, np.ones(width), 10)
+find_nearest(vectors, np.ones(width), 10)
 print(before, peak())
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pomona.similarity.report import page
-from pomona.similarity.search import Likeness, Neighbour, similar
+from pomona.similarity.search import Neighbor, SimilarityResult, similar
 from streaming.storage.interface import local_path
 from support.cli import Command, forbid_spark, shown
 from support.deltars_lakes import (
@@ -65,7 +65,7 @@ def test_earlier_versions_can_be_asked(tmp_path: Path) -> None:
     one, two = random_images(30, WIDTH, 1), random_images(30, WIDTH, 2)
     lake = create_deltars_lake(tmp_path / "lake", one, two)
     then = similar(lake.root, one.paths[0], 60, "0")
-    assert {found.path for found in then.neighbours} == set(one.paths[1:])
+    assert {found.path for found in then.neighbors} == set(one.paths[1:])
     assert similar(lake.root, one.paths[0], 60).rows == 60
 
 
@@ -82,8 +82,12 @@ def test_which_version_was_meant_is_said(tmp_path: Path, pomona: Command) -> Non
 
 def test_the_vote_of_equals_goes_to_the_nearer() -> None:
     cosines = [("a", 0.9), ("b", 0.8), ("b", 0.7), ("a", 0.5), ("c", 0.4)]
-    found = [Neighbour("file:/x", label, "", cosine) for label, cosine in cosines]
-    assert Likeness("file:/y", None, "", 0, 5, found).votes == [("b", 2), ("a", 2), ("c", 1)]
+    found = [Neighbor("file:/x", label, "", cosine) for label, cosine in cosines]
+    assert SimilarityResult("file:/y", None, "", 0, 5, found).votes == [
+        ("b", 2),
+        ("a", 2),
+        ("c", 1),
+    ]
 
 
 class Page(html.parser.HTMLParser):
@@ -195,7 +199,7 @@ def test_many_rows_are_compared_only_when_asked_again(
 ) -> None:
     rows = random_images(20, WIDTH)
     lake = create_deltars_lake(tmp_path / "lake", rows)
-    monkeypatch.setattr("pomona.similarity.duplicates.ROWS_AT_ONCE", 19)
+    monkeypatch.setattr("pomona.similarity.duplicates.MAX_ROWS_WITHOUT_CONFIRMATION", 19)
     done = pomona("duplicates", lake.root)
     assert done.status == 3
     assert "same bytes: 0 images" in done.out
@@ -226,8 +230,8 @@ def test_a_picture_that_is_not_in_the_lake_is_featurized(
 
     own = features(DEFAULT, "random", [picture])[0]
     oracle = nearest_neighbors(rows, own, 5)
-    assert [one.path for one in found.neighbours] == [path for path, _ in oracle]
-    assert [one.cosine for one in found.neighbours] == pytest.approx(
+    assert [one.path for one in found.neighbors] == [path for path, _ in oracle]
+    assert [one.cosine for one in found.neighbors] == pytest.approx(
         [cosine for _, cosine in oracle], abs=1e-4
     )
     assert page(found).count("<img") == 1

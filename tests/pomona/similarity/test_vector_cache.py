@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pomona.similarity import vector_cache
-from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, vectors_of
+from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, load_vectors
 from streaming.errors import ExternalError, SnapshotError
 from support.deltars_lakes import append, create_deltars_lake, random_images, use_cache_folder
 from support.feature_lakes import Images
@@ -41,8 +41,8 @@ def expected(*deliveries: Images) -> dict[str, tuple[str, tuple[float, ...]]]:
 def test_it_holds_the_rows_of_the_version(tmp_path: Path) -> None:
     one, two = random_images(BLOCK_ROWS + 5, WIDTH, 1), random_images(9, WIDTH, 2)
     lake = create_deltars_lake(tmp_path / "lake", one, two)
-    assert by_path(vectors_of(lake, 0)) == expected(one)
-    found = vectors_of(lake, 1)
+    assert by_path(load_vectors(lake, 0)) == expected(one)
+    found = load_vectors(lake, 1)
     assert by_path(found) == expected(one, two)
     assert (found.version, found.model_id, found.width) == (1, "made-up", WIDTH)
     blocks = np.concatenate([found.block(number) for number in found.blocks])
@@ -55,18 +55,20 @@ def test_it_is_made_once_and_outside_of_the_lake(
 ) -> None:
     lake = create_deltars_lake(tmp_path / "lake", random_images(20, WIDTH))
     before = sorted(Path(tmp_path, "lake").rglob("*"))
-    first = by_path(vectors_of(lake, 0))
+    first = by_path(load_vectors(lake, 0))
     assert sorted(Path(tmp_path, "lake").rglob("*")) == before
     assert any(cache.rglob("vectors.f32"))
     monkeypatch.setattr(vector_cache, "query", None)
-    assert by_path(vectors_of(lake, 0)) == first
+    assert by_path(load_vectors(lake, 0)) == first
 
 
 def test_a_lake_made_anew_at_the_same_place_has_its_own(tmp_path: Path) -> None:
-    vectors_of(create_deltars_lake(tmp_path / "lake", random_images(20, WIDTH)), 0)
+    load_vectors(create_deltars_lake(tmp_path / "lake", random_images(20, WIDTH)), 0)
     shutil.rmtree(tmp_path / "lake")
     other = random_images(20, WIDTH, 3)
-    assert by_path(vectors_of(create_deltars_lake(tmp_path / "lake", other), 0)) == expected(other)
+    assert by_path(load_vectors(create_deltars_lake(tmp_path / "lake", other), 0)) == expected(
+        other
+    )
 
 
 @pytest.mark.parametrize("name", ["vectors.f32", "rows.arrow", "facts.json"])
@@ -76,9 +78,9 @@ def test_what_is_damaged_is_made_again(
 ) -> None:
     rows = random_images(20, WIDTH)
     lake = create_deltars_lake(tmp_path / "lake", rows)
-    vectors_of(lake, 0)
+    load_vectors(lake, 0)
     next(cache.rglob(name)).write_bytes(damage)
-    assert by_path(vectors_of(lake, 0)) == expected(rows)
+    assert by_path(load_vectors(lake, 0)) == expected(rows)
 
 
 def test_two_versions_are_kept_those_asked_last(tmp_path: Path, cache: Path) -> None:
@@ -86,11 +88,11 @@ def test_two_versions_are_kept_those_asked_last(tmp_path: Path, cache: Path) -> 
         tmp_path / "lake", *(random_images(3, WIDTH, seed) for seed in range(4))
     )
     for version in (0, 1, 2):
-        held = vectors_of(lake, version)
+        held = load_vectors(lake, version)
         for age, folder in enumerate(sorted(next(cache.iterdir()).iterdir(), reverse=True)):
             os.utime(folder, (1000 - age, 1000 - age))
     os.utime(next(cache.rglob("1")), (2000, 2000))
-    vectors_of(lake, 3)
+    load_vectors(lake, 3)
     assert {folder.name for folder in next(cache.iterdir()).iterdir()} == {"1", "3"}
     assert len(held.block(0)) == len(held) == 9  # what somebody holds is still there
 
@@ -98,11 +100,11 @@ def test_two_versions_are_kept_those_asked_last(tmp_path: Path, cache: Path) -> 
 def test_an_unfinished_one_is_not_taken(tmp_path: Path, cache: Path) -> None:
     rows = random_images(5, WIDTH)
     lake = create_deltars_lake(tmp_path / "lake", rows)
-    vectors_of(lake, 0)
+    load_vectors(lake, 0)
     folder = next(cache.rglob("0"))
     folder.rename(folder.with_name(".building-x"))
     os.utime(folder.with_name(".building-x"), (0, 0))
-    assert by_path(vectors_of(lake, 0)) == expected(rows)
+    assert by_path(load_vectors(lake, 0)) == expected(rows)
     assert [entry.name for entry in folder.parent.iterdir()] == ["0"]
 
 
@@ -112,7 +114,7 @@ def test_a_full_disk_is_told_before_it_is_filled(
     lake = create_deltars_lake(tmp_path / "lake", random_images(1000, WIDTH))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000 * WIDTH * 4 - 1))
     with pytest.raises(ExternalError, match=r"1,000 vectors take .* XDG_CACHE_HOME"):
-        vectors_of(lake, 0)
+        load_vectors(lake, 0)
     assert not any(cache.rglob("*.f32"))
 
 
@@ -121,14 +123,14 @@ def test_two_models_and_what_is_no_number_are_refused(tmp_path: Path, cache: Pat
     lake = create_deltars_lake(tmp_path / "two", one)
     append(lake, Images(two.paths, two.labels, two.vectors, "another"))
     with pytest.raises(SnapshotError, match="mixes the models another, made-up"):
-        vectors_of(lake, 1)
+        load_vectors(lake, 1)
     one.vectors[1, 1] = np.nan
     with pytest.raises(SnapshotError, match="not finite numbers"):
-        vectors_of(create_deltars_lake(tmp_path / "nan", one), 0)
+        load_vectors(create_deltars_lake(tmp_path / "nan", one), 0)
     assert not any(cache.rglob("*.f32"))
 
 
 def test_a_version_without_rows_has_none(tmp_path: Path) -> None:
     rows = random_images(3, WIDTH)
     none = Images([], [], rows.vectors[:0])
-    assert len(vectors_of(create_deltars_lake(tmp_path / "lake", none), 0)) == 0
+    assert len(load_vectors(create_deltars_lake(tmp_path / "lake", none), 0)) == 0

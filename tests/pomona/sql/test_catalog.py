@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from pomona.sql.catalog import TABLES, lake_session, register
+from pomona.sql.catalog import TABLES, open_catalog_session, register_tables
 from streaming.errors import PlatformError
 from support.query_lakes import QueryLake
 
@@ -34,7 +34,7 @@ def test_a_catalog_that_others_see_is_refused_before_anything_is_in_it(
 ) -> None:
     before = databases(hive)
     told = r"^spark.sql.catalogImplementation is hive: .* with `in-memory`$"
-    with pytest.raises(PlatformError, match=told), lake_session(hive, query_lake.lake):
+    with pytest.raises(PlatformError, match=told), open_catalog_session(hive, query_lake.lake):
         pytest.fail("it was opened")
     assert databases(hive) == before
 
@@ -43,8 +43,8 @@ def test_tables_are_known_to_the_session_alone_and_gone_afterwards(
     spark: SparkSession, query_lake: QueryLake
 ) -> None:
     before, tables = databases(spark), spark.sql("SHOW TABLES").collect()
-    with lake_session(spark, query_lake.lake) as session:
-        register(session, query_lake.lake, set(TABLES))
+    with open_catalog_session(spark, query_lake.lake) as session:
+        register_tables(session, query_lake.lake, set(TABLES))
         (database,) = databases(spark) - before
         assert session.catalog.currentDatabase() == database
         assert {row.tableName for row in session.sql("SHOW TABLES").collect()} == set(TABLES)
