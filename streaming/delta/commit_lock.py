@@ -20,12 +20,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def commit_lock(location: str) -> Iterator[None]:
-    """Wait until no other process commits to a table of this lake in its turn; the lock is on the lake's folder.
+    """Hold an exclusive lock on the folder that contains a table; wait for it if another process holds it.
 
-    Parameters
-    ----------
-    location : str
-        Of the table.
+    The lock does nothing for tables on S3, or if the file system does not support locks.
     """
     if is_s3(location):
         yield
@@ -37,7 +34,11 @@ def commit_lock(location: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
-            log.debug("%s: no turns, for the file system knows no such lock (%s)", folder, error)
+            log.debug(
+                "%s: commits are not locked, the file system does not support it (%s)",
+                folder,
+                error,
+            )
         yield
     finally:
         os.close(descriptor)

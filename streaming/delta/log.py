@@ -15,25 +15,24 @@ from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
 
 _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
-# On S3 each commit is a request, and waits for its answer.
+# On S3, each commit that is read is a request with its own latency.
 MAX_CONCURRENT_READS = 16
 
 
 @dataclass(frozen=True)
 class Version:
-    """One commit of a table: what it changed, and what it told of itself.
+    """One commit of a table.
 
     Attributes
     ----------
-    number : int
     committed : datetime
         In UTC.
     operation : str
-        As Delta names it; empty where the writer did not say.
+        Delta's name of the operation; empty if the commit has none.
     added, removed, replaced : int
-        Rows.
+        Numbers of rows.
     metadata : dict
-        The commit's metadata: micro-batch, source, engine, counts.
+        The commit metadata (Delta's ``userMetadata``): micro-batch, source, engine, counts.
     """
 
     number: int
@@ -46,12 +45,12 @@ class Version:
 
     @property
     def changed_rows(self) -> bool:
-        """Whether it is known to have changed any row."""
+        """Whether the commit is known to have changed rows."""
         return bool(self.added or self.removed or self.replaced)
 
 
 def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, Any]) -> Version:
-    """Make a version of what a commit says.
+    """Create a `Version` from a commit's ``commitInfo`` action.
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, 
     committed_ms : int
         Milliseconds since 1970.
     info : mapping
-        Delta's ``commitInfo``: ``operation``, ``operationMetrics``, ``userMetadata``.
+        ``operation``, ``operationMetrics`` and ``userMetadata`` are read.
     """
     metrics = {
         key: int(value)
@@ -70,54 +69,55 @@ def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, 
     added = removed = replaced = 0
     if operation == "MERGE":
         added, replaced, removed = (
-            metrics.get(f"numTargetRows{did}", metrics.get(f"num_target_rows_{did.lower()}", 0))
-            for did in ("Inserted", "Updated", "Deleted")
+            metrics.get(f"numTargetRows{kind}", metrics.get(f"num_target_rows_{kind.lower()}", 0))
+            for kind in ("Inserted", "Updated", "Deleted")
         )
     elif operation in ("WRITE", "STREAMING UPDATE"):
         added = metrics.get("numOutputRows", metrics.get("num_added_rows", 0))  # Spark, delta-rs
     elif operation == "DELETE":
         removed = metrics.get("numDeletedRows", metrics.get("num_deleted_rows", 0))
     committed = datetime.fromtimestamp(committed_ms / 1000, UTC)
-    told = parse_metadata(info.get("userMetadata"))
-    return Version(number, committed, operation, added, removed, replaced, told)
+    metadata = parse_metadata(info.get("userMetadata"))
+    return Version(number, committed, operation, added, removed, replaced, metadata)
 
 
 def parse_metadata(text: str | None) -> dict[str, Any]:
-    """What a commit told of itself; empty for commits that Pomona did not make."""
+    """Parse commit metadata; return an empty dict for commits that Pomona did not make."""
     try:
-        told = json.loads(text or "{}")
+        metadata = json.loads(text or "{}")
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit's file in the log."""
+    """The file of one commit in the log."""
 
     number: int
     file: StoredFile
 
     def info(self) -> dict[str, Any]:
-        """What it says of itself: Delta's ``commitInfo``; empty where its writer said nothing."""
-        return _info(self.file.path)
+        """Return the ``commitInfo`` action; empty if there is none."""
+        return _read_info(self.file.path)
 
 
 def list_commits(files: Iterable[StoredFile]) -> list[Commit]:
-    """The commits among the files of a log, oldest first."""
-    found = ((_COMMIT.search(file.path), file) for file in files)
-    commits = (Commit(int(match[1]), file) for match, file in found if match)
+    """Return the commits among the files of a log, oldest first."""
+    matches = ((_COMMIT.search(file.path), file) for file in files)
+    commits = (Commit(int(match[1]), file) for match, file in matches if match)
     return sorted(commits, key=lambda commit: commit.number)
 
 
 def read_commits(location: str, last: int | None = None) -> list[Version]:
-    """All commits that a table's log still holds, or the last so many, oldest first, dated as Spark dates them.
+    """Return the commits in a table's log, oldest first, with the timestamps that Spark assigns to them.
 
     Parameters
     ----------
     location : str
         Normalized URI of the table.
     last : int, optional
+        Return only this many of the latest commits.
     """
     commits = list_commits(open_storage(location).list(f"{location}/_delta_log"))
     if last is not None:
@@ -134,7 +134,7 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
 
 
 def monotonic_times(times: Iterable[int]) -> Iterator[int]:
-    """Times of commits, in milliseconds, as Spark takes them: each later than the one before, whatever clocks say."""
+    """Make commit times, in milliseconds, strictly increasing as Spark does, since clocks of writers differ."""
     latest = 0
     for time in times:
         latest = max(time, latest + 1)
@@ -142,27 +142,26 @@ def monotonic_times(times: Iterable[int]) -> Iterator[int]:
 
 
 def read_commits_backwards(location: str, newest: int, oldest: int = 0) -> Iterator[Version]:
-    """Commits from the newest back to an oldest, read one by one, for whoever needs few of them.
+    """Yield commits from the newest to the oldest, reading one file at a time; use it if few commits are needed.
 
     Parameters
     ----------
     location : str
-    newest : int
-        Number of a commit that is there.
-    oldest : int
-        Where to end; the log may end before.
+        Normalized URI of the table.
+    newest, oldest : int
+        First and last version to read. Iteration ends earlier if the log does.
     """
     storage = open_storage(location)
     for number in range(newest, oldest - 1, -1):
         path = f"{location}/_delta_log/{number:020}.json"
         try:
-            info = _info(path)
+            info = _read_info(path)
             yield version_from_commit_info(number, _committed_ms(storage.stat(path), info), info)
-        except FileNotFoundError:  # cleaned away behind a checkpoint
+        except FileNotFoundError:  # deleted by log cleanup, after a checkpoint
             return
 
 
-def _info(path: str) -> dict[str, Any]:
+def _read_info(path: str) -> dict[str, Any]:
     for action in parse_actions(path, open_storage(path).read(path), b'"commitInfo"'):
         info = action.get("commitInfo")
         if isinstance(info, dict):
@@ -170,16 +169,16 @@ def _info(path: str) -> dict[str, Any]:
     return {}
 
 
-def parse_actions(path: str, content: bytes, naming: bytes = b"") -> Iterator[dict[str, Any]]:
-    """The lines of a commit's file that name something; LakeError where one is damaged."""
+def parse_actions(path: str, content: bytes, containing: bytes = b"") -> Iterator[dict[str, Any]]:
+    """Yield the actions in a commit's file, of lines that contain some bytes; LakeError if a line is not valid JSON."""
     for line in content.splitlines():
-        if naming not in line:
+        if containing not in line:
             continue
         try:
             action = json.loads(line)
         except ValueError as error:
             raise LakeError(
-                f"{path}: damaged ({error}): restore this file, without which the table cannot be read"
+                f"{path}: damaged ({error}): restore this file; the table cannot be read without it"
             ) from error
         if isinstance(action, dict):
             yield action

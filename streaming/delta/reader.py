@@ -1,4 +1,4 @@
-"""Read Delta tables without Spark: delta-rs needs milliseconds for what takes Spark several jobs."""
+"""Read Delta tables with delta-rs, without Spark: a query takes milliseconds instead of several Spark jobs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def open_table(location: str, version: int | None = None) -> DeltaTable:
-    """Open a table, as it is now or as of a version.
+    """Open a table at a version, by default the latest.
 
     Parameters
     ----------
     location : str
-        Normalized URI; on S3, credentials are found as boto3 finds them.
+        Normalized URI. On S3, boto3 provides the credentials.
     version : int, optional
 
     Raises
     ------
     TransientError
-        When S3 did not hand it out for longer than patience lasts.
+        If S3 requests still failed after the retry timeout.
     """
     return _open(location, _options(location), version)
 
@@ -38,24 +38,24 @@ def open_table(location: str, version: int | None = None) -> DeltaTable:
 def _open(location: str, options: dict[str, str], version: int | None = None) -> DeltaTable:
     from deltalake import DeltaTable
 
-    def open_() -> DeltaTable:
-        with _may_pass(location):
+    def open_once() -> DeltaTable:
+        with _s3_errors_as_transient(location):
             path = location.removeprefix("file:")
             return DeltaTable(path, version=version, storage_options=options)
 
-    return retry_transient(open_)
+    return retry_transient(open_once)
 
 
 def table_read_errors() -> tuple[type[Exception], type[Exception]]:
-    """What delta-rs and Arrow raise where files of a table are damaged or gone."""
+    """Return the exceptions that delta-rs and Arrow raise if files of a table are damaged or missing."""
     from deltalake.exceptions import DeltaError
 
     return DeltaError, pa.ArrowException
 
 
 @contextmanager
-def _may_pass(location: str) -> Iterator[None]:
-    """What delta-rs cannot read of S3, after tries of its own, as the fault that it is."""
+def _s3_errors_as_transient(location: str) -> Iterator[None]:
+    """Raise TransientError for S3 errors of delta-rs, which it has retried already."""
     try:
         yield
     except (FileNotFoundError, PermissionError):
@@ -63,12 +63,12 @@ def _may_pass(location: str) -> Iterator[None]:
     except OSError as error:
         if not is_s3(location):
             raise
-        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # it colours its messages
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # ANSI color codes
         raise TransientError(f"{location}: {' '.join(text.split())}") from error
 
 
 def open_tables(*locations: str) -> list[DeltaTable]:
-    """Open tables of one lake at the same time, with one look for credentials."""
+    """Open tables of one lake concurrently; credentials are looked up once."""
     options = _options(locations[0])
     with ThreadPoolExecutor(len(locations)) as pool:
         return list(pool.map(lambda location: _open(location, options), locations))
@@ -82,86 +82,96 @@ def _options(location: str) -> dict[str, str]:
     return delta_rs_options()
 
 
-def query(table: DeltaTable, columns: str, rest: str = "") -> Iterator[pa.RecordBatch]:
-    """Ask a table in SQL: ``SELECT columns FROM it rest``, batch by batch; as of `open_table`, it may be in vain."""
-    with _asked(table, columns, rest) as found:
-        yield from found
+def query(table: DeltaTable, columns: str, clauses: str = "") -> Iterator[pa.RecordBatch]:
+    """Run the SQL query ``SELECT columns FROM table clauses``, and yield its batches.
+
+    Raises
+    ------
+    TransientError
+        If S3 requests failed.
+    """
+    with _open_query(table, columns, clauses) as reader:
+        yield from reader
 
 
-def query_arrow(table: DeltaTable, columns: str, rest: str = "") -> pa.Table:
-    """The same as one Arrow table, with text as plain strings, which all readers know."""
-    with _asked(table, columns, rest) as found:
-        answer = found.read_all()
-    return answer.cast(_plain(answer.schema))
+def query_arrow(table: DeltaTable, columns: str, clauses: str = "") -> pa.Table:
+    """Run a `query`, and return an Arrow table with strings as ``pa.string()``, which all readers support."""
+    with _open_query(table, columns, clauses) as reader:
+        result = reader.read_all()
+    return result.cast(_without_string_views(result.schema))
 
 
 @contextmanager
-def _asked(table: DeltaTable, columns: str, rest: str) -> Iterator[pa.RecordBatchReader]:
+def _open_query(table: DeltaTable, columns: str, clauses: str) -> Iterator[pa.RecordBatchReader]:
     from deltalake import QueryBuilder
 
-    asked = f"SELECT {columns} FROM the_table {rest}"
-    with _may_pass(table.table_uri.replace("s3://", "s3a://", 1)):
-        found = QueryBuilder().register("the_table", table).execute(asked)
-        yield pa.RecordBatchReader.from_stream(found)
+    sql = f"SELECT {columns} FROM the_table {clauses}"
+    with _s3_errors_as_transient(table.table_uri.replace("s3://", "s3a://", 1)):
+        stream = QueryBuilder().register("the_table", table).execute(sql)
+        yield pa.RecordBatchReader.from_stream(stream)
 
 
-def _plain(schema: pa.Schema) -> pa.Schema:
+def _without_string_views(schema: pa.Schema) -> pa.Schema:
     return pa.schema(
         field.with_type(pa.string()) if field.type == pa.string_view() else field
         for field in schema
     )
 
 
-def query_rows(table: DeltaTable, columns: str, rest: str = "") -> list[dict[str, Any]]:
-    """What a table answers, as plain rows; see `query`."""
-    return [row for batch in query(table, columns, rest) for row in batch_to_rows(batch)]
+def query_rows(table: DeltaTable, columns: str, clauses: str = "") -> list[dict[str, Any]]:
+    """Run a `query`, and return its rows as dictionaries."""
+    return [row for batch in query(table, columns, clauses) for row in batch_to_rows(batch)]
 
 
 def batch_to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Rows of a batch, times in UTC; Arrow alone would import pandas, for half a second, to make times of numbers."""
+    """Return the rows of a batch as dictionaries, with timestamps in UTC.
+
+    Timestamps are converted here, since Arrow would import pandas for that, which takes half a second.
+    """
     times = [field.name for field in batch.schema if pa.types.is_timestamp(field.type)]
     for name in times:
         micros = batch.column(name).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         batch = batch.set_column(batch.schema.get_field_index(name), name, micros)
     rows: list[dict[str, Any]] = batch.to_pylist()
     for row in rows:
-        row |= {name: _moment(row[name]) for name in times if row[name] is not None}
+        row |= {name: _timestamp(row[name]) for name in times if row[name] is not None}
     return rows
 
 
-def _moment(micros: int) -> datetime:
+def _timestamp(micros: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def read_change_feed(
-    table: DeltaTable, after: int, columns: list[str], only: str | None = None
+    table: DeltaTable, after: int, columns: list[str], predicate: str | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Read the Change Data Feed from behind a version up to the one that is open.
+    """Read the Change Data Feed after a version, up to the version at which the table was opened.
 
     Parameters
     ----------
     table : DeltaTable
     after : int
+        Version; its own changes are not included.
     columns : list of str
-        ``_change_type`` tells what became of a row.
-    only : str, optional
-        A condition in SQL on the rows.
+        ``_change_type`` is the kind of change of a row.
+    predicate : str, optional
+        SQL condition that selects rows.
 
     Yields
     ------
     pyarrow.RecordBatch
-        Text as plain strings.
+        Strings are ``pa.string()``.
 
     Raises
     ------
     DeltaError, pyarrow.ArrowException, OSError
-        Where the feed was not on, or its files are vacuumed away.
+        If the feed was not enabled, or VACUUM deleted its files.
     """
-    feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=only)
+    feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=predicate)
     for batch in pa.RecordBatchReader.from_stream(feed):
-        yield batch.cast(_plain(batch.schema))
+        yield batch.cast(_without_string_views(batch.schema))
 
 
 def quote_literal(text: str) -> str:
-    """A text as SQL writes it."""
+    """Return a string as a SQL literal."""
     return "'" + text.replace("'", "''") + "'"

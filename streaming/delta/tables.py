@@ -16,19 +16,19 @@ RETENTION_PROPERTIES = ("delta.logRetentionDuration", "delta.deletedFileRetentio
 
 
 def create_table(spark: SparkSession, location: str, table: Table) -> None:
-    """Create a table where there is none; one commit, so that no half of a contract is ever there."""
+    """Create a table if it does not exist, in one commit, so that it never exists without its constraints."""
     if is_table(location):
         return
     with commit_lock(location):
-        _create_table(spark, location, table)
+        _create(spark, location, table)
 
 
-def _create_table(spark: SparkSession, location: str, table: Table) -> None:
+def _create(spark: SparkSession, location: str, table: Table) -> None:
     from delta.tables import DeltaTable
 
-    if is_table(location):  # while this one waited
+    if is_table(location):  # created by another process while this one waited
         return
-    # What a creation leaves that is killed before its commit; Delta takes the folder for a table, and finds none.
+    # A creation that was killed before its commit leaves an empty log folder, which Delta takes for a broken table.
     open_storage(location).delete_tree(f"{location}/_delta_log")
     builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
     for column in table.columns:
@@ -42,31 +42,31 @@ def _create_table(spark: SparkSession, location: str, table: Table) -> None:
 
 
 def contract_properties(table: Table) -> dict[str, str]:
-    """Delta's properties of a table, without its constraints."""
+    """Return the Delta table properties of a schema, without its constraints."""
     return table.properties | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
 
 
 def is_table(location: str) -> bool:
-    """Whether there is a Delta table, told by its log alone."""
+    """Return whether a location has a Delta log that is not empty."""
     log = open_storage(location).list(f"{location}/_delta_log")
     return any(file.path.endswith((".json", ".parquet")) for file in log)
 
 
 def quote_table(location: str) -> str:
-    """Return a table as Spark SQL names it: by its path, quoted."""
+    """Return the name of a table in Spark SQL: its path, quoted."""
     escaped = location.replace("`", "``")
     return f"delta.`{escaped}`"
 
 
 def read_table(spark: SparkSession, location: str, version: int | None = None) -> DataFrame:
-    """A Delta table, as it is now or as of a version."""
+    """Read a Delta table with Spark at a version, by default the latest."""
     reader = spark.read.format("delta")
     return (reader if version is None else reader.option("versionAsOf", version)).load(location)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: name, SQL type, what it holds, and whether it may be null."""
+    """A column of a table; `type` is a SQL type."""
 
     name: str
     type: str
@@ -76,7 +76,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A Delta table: columns, properties and CHECK constraints by name."""
+    """The schema of a Delta table: columns, table properties, and CHECK constraints by name."""
 
     name: str
     comment: str
@@ -86,10 +86,10 @@ class Table:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Column names in order."""
+        """The column names, in order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def ddl(self) -> str:
-        """The columns as Spark's DDL, for `createDataFrame`."""
+        """The columns as a DDL string, for `createDataFrame`."""
         return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)

@@ -22,78 +22,84 @@ _CHECKPOINT = re.compile(r"/_delta_log/(\d{20})\.checkpoint\b")
 
 
 def commit_times(location: str) -> dict[int, datetime]:
-    """When the versions that the log still tells were committed, in UTC, the oldest first.
+    """Return the commit time (in UTC) of each version that can be reconstructed from the log, oldest first.
 
     Parameters
     ----------
     location : str
         Normalized URI of a table.
     """
-    commits, checkpoints = _listed(location)
+    commits, checkpoints = _list_log(location)
     if not commits:
         return {}
-    if commits[-1].info().get("inCommitTimestamp"):  # a table can be told to date its commits so
+    if commits[-1].info().get("inCommitTimestamp"):  # the table feature inCommitTimestamp
         times = {commit.number: commit.committed for commit in read_commits(location)}
     else:
-        moments = monotonic_times(commit.file.modified_ms for commit in commits)
+        times_ms = monotonic_times(commit.file.modified_ms for commit in commits)
         times = {
-            commit.number: datetime.fromtimestamp(moment / 1000, UTC)
-            for commit, moment in zip(commits, moments, strict=True)
+            commit.number: datetime.fromtimestamp(time_ms / 1000, UTC)
+            for commit, time_ms in zip(commits, times_ms, strict=True)
         }
-    first = _first(sorted(times), checkpoints)
-    return {number: moment for number, moment in times.items() if number >= first}
+    first = _first_available(sorted(times), checkpoints)
+    return {number: time for number, time in times.items() if number >= first}
 
 
-def _listed(location: str) -> tuple[list[Commit], list[int]]:
+def _list_log(location: str) -> tuple[list[Commit], list[int]]:
+    """Return the commits in a log, and the versions of its checkpoints."""
     files = list(open_storage(location).list(f"{location}/_delta_log"))
-    found = (_CHECKPOINT.search(file.path) for file in files)
-    return list_commits(files), sorted({int(match[1]) for match in found if match})
+    matches = (_CHECKPOINT.search(file.path) for file in files)
+    return list_commits(files), sorted({int(match[1]) for match in matches if match})
 
 
-def _first(numbers: list[int], checkpoints: list[int]) -> int:
-    """The first version that can be put together: all commits since the table's first, or since a checkpoint."""
-    unbroken = len(numbers) - 1
-    while unbroken and numbers[unbroken - 1] == numbers[unbroken] - 1:
-        unbroken -= 1
-    oldest = numbers[unbroken]
+def _first_available(numbers: list[int], checkpoints: list[int]) -> int:
+    """Return the first version that can be reconstructed: from version 0, or from a checkpoint, without a gap."""
+    index = len(numbers) - 1
+    while index and numbers[index - 1] == numbers[index] - 1:
+        index -= 1
+    oldest = numbers[index]
     if not oldest:
         return 0
     return min((number for number in checkpoints if number >= oldest - 1), default=numbers[-1])
 
 
 def files_complete(location: str, version: int) -> bool:
-    """Whether all files of a version are there: VACUUM takes those that later versions have removed."""
-    there = _names(location)
+    """Return whether all data files of a version exist: VACUUM deletes those that later versions removed."""
+    existing = _existing_files(location)
     files = open_table(location, version).get_add_actions().column("path").to_pylist()
-    # A shallow clone names files elsewhere, in full.
-    return all(name in there or unquote(name) in there for name in files if ":" not in name)
+    # A shallow clone has absolute URIs, of files outside the table.
+    return all(name in existing or unquote(name) in existing for name in files if ":" not in name)
 
 
 def oldest_complete_version(location: str, versions: list[int]) -> int:
-    """The version from which on none lacks a file: the last that has removed one that is gone.
+    """Return the first version from which all versions have their data files.
+
+    That is the last version that removed a file which no longer exists.
 
     Parameters
     ----------
     location : str
+        Normalized URI of a table.
     versions : list of int
-        Those that the log tells, oldest first.
+        Versions in the log, oldest first.
     """
-    there = _names(location)
-    commits = [commit for commit in _listed(location)[0] if commit.number in set(versions)]
+    existing = _existing_files(location)
+    commits = [commit for commit in _list_log(location)[0] if commit.number in set(versions)]
 
-    def lost(commit: Commit) -> bool:
+    def removed_a_deleted_file(commit: Commit) -> bool:
         path = commit.file.path
         actions = parse_actions(path, open_storage(path).read(path), b'"remove"')
         removed = (action["remove"]["path"] for action in actions if "remove" in action)
-        return any(name not in there and unquote(name) not in there for name in removed)
+        return any(name not in existing and unquote(name) not in existing for name in removed)
 
     with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
-        lacking = [
-            c.number for c, gone in zip(commits, pool.map(lost, commits), strict=True) if gone
-        ]
-    return max(lacking, default=versions[0])
+        deleted = list(pool.map(removed_a_deleted_file, commits))
+    return max(
+        (commit.number for commit, is_deleted in zip(commits, deleted, strict=True) if is_deleted),
+        default=versions[0],
+    )
 
 
-def _names(location: str) -> set[str]:
-    below = f"{location}/"
-    return {file.path.removeprefix(below) for file in open_storage(location).list(location)}
+def _existing_files(location: str) -> set[str]:
+    """Return the paths of all files of a table, relative to its folder."""
+    prefix = f"{location}/"
+    return {file.path.removeprefix(prefix) for file in open_storage(location).list(location)}

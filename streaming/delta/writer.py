@@ -22,58 +22,68 @@ from streaming.delta.reader import open_table
 log = logging.getLogger(__name__)
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-# Paths that a condition names; of more, a table is made.
-_NAMED_AT_MOST = 1000
+# Deletes of more paths than this use a merge with a temporary table instead of an IN condition.
+_MAX_PATHS_IN_CONDITION = 1000
 
 
 @dataclass(frozen=True)
 class BatchId:
-    """A part of a micro-batch: the streaming query (its id changes with the checkpoint), the number, and which
-    part this is."""
+    """Identifies a part of a micro-batch.
+
+    Parameters
+    ----------
+    query : str, optional
+        Id of the streaming query, which changes with the checkpoint; None outside a stream.
+    number : int
+        Number of the micro-batch.
+    part : int
+        Index of the part.
+    """
 
     query: str | None
     number: int
     part: int = 0
 
 
-#: Files that the stream does not deliver are taken outside of it; comparing with the tables makes that repeatable.
+#: For files that the stream does not deliver. They are compared with the tables first, so no id is needed to make
+#: this idempotent.
 SWEEP = BatchId(None, -1)
 
 
 def prepare_commit(spark: SparkSession, location: str) -> None:
-    """Have Delta rebuild a table's state now, which the next commit asks for its transaction ids.
+    """Let Delta rebuild the state of a table now: the next commit needs its transaction ids.
 
-    That takes most of a second, and is free while nothing waits for it. Without it, or where a version of Delta
-    names things otherwise, the commit does it.
+    This takes most of a second, so do it while nothing waits for it. If it is not done, or fails because another
+    release of Delta has other method names, the commit does it.
     """
     jvm: Any = spark._jvm
     try:
         delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, location)
         delta_log.unsafeVolatileSnapshot().setTransactions()
     except Py4JError as error:
-        log.debug("%s: its state was not prepared (%s)", location, error)
+        log.debug("%s: the table state was not prepared (%s)", location, error)
 
 
 def last_transaction_version(spark: SparkSession, location: str, app_id: str) -> int | None:
-    """The number up to which a table ignores the commits of an app id; None where it knows none of them.
+    """Return the last transaction version of an application id in a table; None if there is none.
 
-    Delta has it at hand, since its next commit asks the same; where a version of Delta names things otherwise,
-    delta-rs reads it from the log.
+    Delta ignores commits of this application up to that version. The value is read from Delta's cached table state,
+    or by delta-rs if another release of Delta has other method names.
     """
     jvm: Any = spark._jvm
     try:
         delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, location)
-        found = delta_log.unsafeVolatileSnapshot().transactions().get(app_id)
-        number: int | None = found.get() if found.isDefined() else None
+        option = delta_log.unsafeVolatileSnapshot().transactions().get(app_id)
+        number: int | None = option.get() if option.isDefined() else None
     except Py4JError as error:
-        log.debug("%s: its transactions are read by delta-rs (%s)", location, error)
+        log.debug("%s: transactions are read with delta-rs (%s)", location, error)
         number = open_table(location).transaction_version(app_id)
     return number
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Commits to one table for one micro-batch; the metadata are kept with each commit."""
+    """Commits to one table for one micro-batch; `metadata` is stored with each commit (``userMetadata``)."""
 
     spark: SparkSession
     location: str
@@ -81,11 +91,11 @@ class Writer:
     batch: BatchId = SWEEP
 
     def upsert(self, rows: DataFrame, *, merge: bool) -> None:
-        """Append rows, or merge them by path where some are known already."""
+        """Append rows, or merge them by path (required if the table already has rows for some of the paths)."""
         key = self._idempotency_key()
         if merge:
             session = {f"spark.databricks.delta.write.{name}": value for name, value in key.items()}
-            with self._set(session):
+            with self._session_settings(session):
                 (
                     DeltaTable.forPath(self.spark, self.location)
                     .alias("old")
@@ -101,20 +111,20 @@ class Writer:
         writer.options(**key).save(self.location)
 
     def delete(self, paths: list[str]) -> None:
-        """Delete the rows of some paths, in one commit. It repeats without harm."""
-        with self._set({}):
+        """Delete the rows with these paths, in one commit. Idempotent."""
+        with self._session_settings({}):
             table = DeltaTable.forPath(self.spark, self.location)
-            if len(paths) <= _NAMED_AT_MOST:
+            if len(paths) <= _MAX_PATHS_IN_CONDITION:
                 table.delete(F.col("path").isin(paths))
                 return
-            names = self.spark.createDataFrame(pd.DataFrame({"path": paths}), "path string")
-            merge = table.alias("old").merge(names.alias("gone"), "old.path = gone.path")
+            deleted = self.spark.createDataFrame(pd.DataFrame({"path": paths}), "path string")
+            merge = table.alias("old").merge(deleted.alias("deleted"), "old.path = deleted.path")
             merge.whenMatchedDelete().execute()
 
     def _idempotency_key(self) -> dict[str, str]:
-        """Delta ignores a commit whose app id has reached its number: a repetition, or a writer that was replaced.
+        """Return the options that make Delta ignore a repeated commit, or one of a writer that was replaced.
 
-        Each part of a batch has an app id of its own.
+        Each part of a batch has its own application id.
         """
         if self.batch.query is None:
             return {}
@@ -125,33 +135,33 @@ class Writer:
 
     @cached_property
     def _part(self) -> int:
-        """The first part, from this one on, that the table does not take for a repetition.
+        """The first part index, starting at the batch's own, that Delta would not ignore as a repetition.
 
-        What is written here is in neither table, whatever was committed under this number: by an earlier attempt
-        at the batch, or before the checkpoint lost its last batches and counted them again.
+        The rows to write are known to be missing from the tables. An earlier commit with the same batch number was
+        an attempt with other files, or was made before the checkpoint lost its last batches and reused their numbers.
         """
         part = self.batch.part
-        while self.batch.query is not None and self._has(part):
+        while self.batch.query is not None and self._is_committed(part):
             part += 1
         return part
 
-    def _has(self, part: int) -> bool:
+    def _is_committed(self, part: int) -> bool:
         number = last_transaction_version(self.spark, self.location, self._app_id(part))
         return number is not None and number >= self.batch.number
 
     @property
     def _user_metadata(self) -> str:
-        told = {
+        batch = {
             "pomona": __version__,
             "query": self.batch.query,
             "batch": self.batch.number,
             "part": self._part,
         }
-        return json.dumps(told | dict(self.metadata))
+        return json.dumps(batch | dict(self.metadata))
 
     @contextmanager
-    def _set(self, settings: Mapping[str, str]) -> Iterator[None]:
-        """Key and metadata of a merge go through the session, and must not outlive it there."""
+    def _session_settings(self, settings: Mapping[str, str]) -> Iterator[None]:
+        """Pass idempotency key and metadata through session settings, and unset them afterwards."""
         settings = {_METADATA: self._user_metadata, **settings}
         for key, value in settings.items():
             self.spark.conf.set(key, value)

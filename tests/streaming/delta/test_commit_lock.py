@@ -1,7 +1,4 @@
-"""Tests for `streaming.delta.commit_lock`.
-
-Of two processes that commit to a folder's table, the second waits for the first.
-"""
+"""Tests for `streaming.delta.commit_lock`: a second process waits until the first has released the lock."""
 
 from __future__ import annotations
 
@@ -14,45 +11,47 @@ import pytest
 
 from streaming.delta.commit_lock import commit_lock
 
-IN_TURN = """
+HOLD_LOCK = """
 import sys
 from streaming.delta.commit_lock import commit_lock
 with commit_lock(sys.argv[1]):
-    print("mine", flush=True)
+    print("acquired", flush=True)
     sys.stdin.read(1)
-    print("done", flush=True)
+    print("releasing", flush=True)
 """
 
 
-def test_the_second_waits_for_the_end_of_the_first_or_for_its_death(tmp_path: Path) -> None:
+def test_commit_lock_held_by_another_process_is_awaited_until_release_or_death(
+    tmp_path: Path,
+) -> None:
     table = f"file:{tmp_path}/My lake/refits"
     for killed in (False, True):
-        command = [sys.executable, "-c", IN_TURN, table]
+        command = [sys.executable, "-c", HOLD_LOCK, table]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as first:
             assert first.stdin
             assert first.stdout
-            assert first.stdout.readline() == "mine\n"
-            took = threading.Event()
+            assert first.stdout.readline() == "acquired\n"
+            acquired = threading.Event()
 
-            def wait(took: threading.Event = took) -> None:
+            def acquire(acquired: threading.Event = acquired) -> None:
                 with commit_lock(table):
-                    took.set()
+                    acquired.set()
 
-            second = threading.Thread(target=wait)
+            second = threading.Thread(target=acquire)
             second.start()
-            assert not took.wait(0.3)
+            assert not acquired.wait(0.3)
             if killed:
                 first.kill()
             else:
                 first.stdin.write("x")
                 first.stdin.flush()
-                assert first.stdout.readline() == "done\n"
-            assert took.wait(30)
+                assert first.stdout.readline() == "releasing\n"
+            assert acquired.wait(30)
             second.join()
 
 
-def test_objects_need_no_turns() -> None:
+def test_commit_lock_does_nothing_on_s3_and_fails_for_an_impossible_folder() -> None:
     with commit_lock("s3a://no-such-bucket/lake/refits"):
         pass
     with pytest.raises(FileNotFoundError), commit_lock("file:/proc/none/lake/refits"):

@@ -1,4 +1,4 @@
-"""Tests for `streaming.delta.log`: a table's commits as Spark tells them, without Spark."""
+"""Tests for `streaming.delta.log`: commits are read as Spark's ``DESCRIBE HISTORY`` returns them, without Spark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.feature_lakes import commit, delete, images, new_lake
 
 @pytest.fixture(scope="module")
 def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Created, given a property, appended to, merged into, deleted from, compacted, appended to by delta-rs."""
+    """Return a lake whose features were appended to, merged into, deleted from and compacted."""
     lake = new_lake(spark, tmp_path_factory.mktemp("log") / "lake", 16)
     rows = images(4, 1, width=16)
     commit(spark, lake, rows)
@@ -33,26 +33,26 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 @pytest.mark.spark
-def test_commits_are_those_that_spark_tells(spark: Any, lake: Lake) -> None:
-    found = read_commits(lake.features)
+def test_read_commits_equals_history_of_spark(spark: Any, lake: Lake) -> None:
+    commits = read_commits(lake.features)
     history = DeltaTable.forPath(spark, lake.features).history()
-    told = history.withColumn("ms", F.unix_millis("timestamp")).orderBy("version").collect()
-    assert found == [version_from_commit_info(row.version, row.ms, row.asDict()) for row in told]
-    assert read_commits(lake.features, 3) == found[-3:]
-    counts = [(v.added, v.replaced, v.removed) for v in found if v.changed_rows]
+    rows = history.withColumn("ms", F.unix_millis("timestamp")).orderBy("version").collect()
+    assert commits == [version_from_commit_info(row.version, row.ms, row.asDict()) for row in rows]
+    assert read_commits(lake.features, 3) == commits[-3:]
+    counts = [(v.added, v.replaced, v.removed) for v in commits if v.changed_rows]
     assert counts == [(4, 0, 0), (2, 4, 0), (0, 0, 1)]
-    assert found[2].metadata["source"] == "file:/photos"
+    assert commits[2].metadata["source"] == "file:/photos"
 
 
 @pytest.mark.spark
-def test_few_commits_are_read_from_the_newest_back(lake: Lake) -> None:
-    found = read_commits(lake.features)
-    newest = found[-1].number
-    assert list(read_commits_backwards(lake.features, newest, newest - 2)) == found[:-4:-1]
+def test_read_commits_backwards_yields_newest_first(lake: Lake) -> None:
+    commits = read_commits(lake.features)
+    newest = commits[-1].number
+    assert list(read_commits_backwards(lake.features, newest, newest - 2)) == commits[:-4:-1]
 
 
 @pytest.mark.spark
-def test_a_log_whose_beginning_is_gone_is_told_from_what_is_left(
+def test_read_commits_of_truncated_log_returns_remaining_commits(
     spark: Any, tmp_path: Path
 ) -> None:
     lake = new_lake(spark, tmp_path / "lake", 16)
@@ -66,9 +66,9 @@ def test_a_log_whose_beginning_is_gone_is_told_from_what_is_left(
     assert [version.number for version in read_commits_backwards(lake.features, 4)] == [4, 3]
 
 
-def test_what_another_program_left_unsaid_is_no_fault() -> None:
-    bare = version_from_commit_info(3, 0, {})
-    assert (bare.operation, bare.changed_rows, bare.metadata) == ("", False, {})
+def test_commit_info_of_other_writers_may_lack_fields() -> None:
+    empty = version_from_commit_info(3, 0, {})
+    assert (empty.operation, empty.changed_rows, empty.metadata) == ("", False, {})
     info = {"operation": "WRITE", "operationMetrics": {"num_added_rows": 7, "predicate": "x"}}
     assert version_from_commit_info(3, 0, info).added == 7
     metrics = {"num_target_rows_inserted": 1, "num_target_rows_updated": 2}
