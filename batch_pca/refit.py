@@ -62,6 +62,13 @@ class RefitOptions:
         Read all rows and fit again, whatever an earlier refit left and whether anything has changed.
     drift : DriftLimits
         What is called drift, in ``refits/`` and in what is said.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> options = pomona.RefitOptions(pomona.FitOptions(components=50), fit_on="./fruits/Fig")
+    >>> options.full
+    False
     """
 
     fit: FitOptions = field(default_factory=lambda: FitOptions(variance=0.95))
@@ -96,6 +103,13 @@ def refit(lake: str, options: RefitOptions | None = None) -> RefitRow:
     ------
     PomonaError
         In one line; nothing is published then.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> result = pomona.refit("./lake", pomona.RefitOptions(pomona.FitOptions(components=2)))
+    >>> result.components, result.rows_fitted
+    (2, 8)
     """
     options = options or RefitOptions()
     at = Lake.at(lake)

@@ -1,17 +1,27 @@
 """Generate the reference pages that are derived from the code: run `python docs/generate.py`.
 
 - docs/reference/cli.md, from the commands of Pomona
+- docs/reference/python-api.md, from the docstrings of the public Python interface
 - docs/reference/iam-permissions.md, from the IAM policies of bootstrap
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import typer
 
+import pomona
+import streaming.errors
+from batch_pca.pca.projection import Projection
+from batch_pca.refits.catalog import RefitRow
+from batch_pca.refits.drift import DriftLimits
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import job_policy, node_policy
@@ -21,7 +31,10 @@ from bootstrap.resources.iam_policies import (
     scheduler_policy,
     service_policy,
 )
+from pomona.api import OpenLake, Pca
 from pomona.cli import app
+from pomona.similarity.search import Neighbor, SimilarityResult
+from streaming.ingest.settings import IngestSummary
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -51,9 +64,9 @@ def _command_sections(command: Any, name: str) -> Iterator[str]:
             default = ""
         else:
             default = f"`{parameter.default}`"
-        rows.append(f"| `{label}` | {parameter.help or ''} | {default} |")
+        rows.append((f"`{label}`", parameter.help or "", default))
     if rows:
-        lines += ["", "| parameter | description | default |", "| --- | --- | --- |", *rows]
+        lines += ["", _table(("parameter", "description", "default"), rows)]
     yield "\n".join(lines)
     for subname, subcommand in getattr(command, "commands", {}).items():
         yield from _command_sections(subcommand, f"{name} {subname}")
@@ -63,6 +76,138 @@ def render_cli() -> str:
     """Return the text of the command-line reference."""
     command = typer.main.get_command(app)
     return "\n\n".join([_CLI_HEAD, *_command_sections(command, "pomona")]) + "\n"
+
+
+_PYTHON_HEAD = """# Python interface
+
+Generated from the docstrings by `python docs/generate.py`. Tests run the examples in a folder with eight images in
+`fruits/`, of which a lake in `lake/` has the features and one refit with three components.
+
+`import pomona` loads neither Spark nor TensorFlow. Reading a lake starts Spark only if a method says so."""
+
+#: The public Python interface, by section of the page.
+PUBLIC: dict[str, tuple[Any, ...]] = {
+    "Read a lake": (pomona.open_lake, OpenLake, Pca, Projection, SimilarityResult, Neighbor),
+    "Ingest images": (pomona.ingest, pomona.IngestSettings, IngestSummary),
+    "Refit": (pomona.refit, pomona.RefitOptions, pomona.FitOptions, DriftLimits, RefitRow),
+}
+#: Public objects that are imported from the package `pomona`.
+_IN_PACKAGE = frozenset(pomona.__all__)
+
+_SECTION = re.compile(r"^(\w+)\n-+\n", re.MULTILINE)
+
+
+def render_python_api() -> str:
+    """Return the text of docs/reference/python-api.md."""
+    parts = [_PYTHON_HEAD]
+    for heading, objects in PUBLIC.items():
+        parts.append(f"## {heading}")
+        for item in objects:
+            parts += _class(item) if inspect.isclass(item) else _function(item, item.__name__)
+    tree = inspect.getdoc(streaming.errors) or ""
+    summary, _, rest = tree.partition("\n\n")
+    parts += ["## Exceptions", f"Module `streaming.errors`. {summary}", f"```text\n{rest}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def public_members(cls: type) -> dict[str, Any]:
+    """Return the methods and properties of a class that are public: those whose docstring has an example."""
+    return {
+        name: member
+        for name, member in vars(cls).items()
+        if isinstance(member, property | FunctionType) and ">>> " in (inspect.getdoc(member) or "")
+    }
+
+
+def _class(cls: type) -> Iterator[str]:
+    """Yield the blocks of a class: its docstring, then its methods and properties."""
+    yield f"### class {_qualified(cls)}"
+    defaults = None
+    if dataclasses.is_dataclass(cls):
+        defaults = {field.name: _default(field) for field in dataclasses.fields(cls)}
+    yield from _docstring(cls, defaults)
+    for name, member in public_members(cls).items():
+        if isinstance(member, property):
+            yield f"#### {cls.__name__}.{name}"
+            yield from _docstring(member)
+        else:
+            yield from _function(member, f"{cls.__name__}.{name}")
+
+
+def _function(function: Any, name: str) -> Iterator[str]:
+    """Yield the blocks of a function or method: its signature and its docstring."""
+    is_method = "." in name
+    yield f"#### {name}" if is_method else f"### {_qualified(function)}"
+    yield f"```text\n{name}({', '.join(_parameters(function))})\n```"
+    yield from _docstring(function)
+
+
+def _qualified(item: Any) -> str:
+    return f"{'pomona' if item.__name__ in _IN_PACKAGE else item.__module__}.{item.__name__}"
+
+
+def _parameters(function: Any) -> Iterator[str]:
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "self":
+            continue
+        if parameter.default is parameter.empty:
+            yield name
+        else:
+            yield f"{name}={'...' if callable(parameter.default) else repr(parameter.default)}"
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{field.default!r}`"
+    return "" if field.default_factory is not dataclasses.MISSING else "required"
+
+
+def _docstring(item: Any, defaults: dict[str, str] | None = None) -> Iterator[str]:
+    """Yield the blocks of a docstring in numpydoc format; `defaults` adds a column to the table of parameters."""
+    text, *sections = _SECTION.split(inspect.getdoc(item) or "")
+    yield _unquoted(text.strip())
+    for heading, body in zip(sections[::2], sections[1::2], strict=True):
+        if heading == "Examples":
+            yield f"```pycon\n{body.strip()}\n```"
+        elif heading == "Returns":
+            ((kind, _, description),) = _entries(body)
+            yield f"Returns: {kind}. {description}".strip()
+        elif heading == "Raises":
+            yield _table(
+                ("raises", "condition"), ((_names(n), text) for n, _, text in _entries(body))
+            )
+        elif heading == "Parameters" and defaults:
+            rows = ((_names(n), kind, defaults[n], text) for n, kind, text in _entries(body))
+            yield _table(("parameter", "type", "default", "description"), rows)
+        elif heading in ("Parameters", "Attributes"):
+            rows = ((_names(n), kind, text) for n, kind, text in _entries(body))
+            yield _table((heading.lower().removesuffix("s"), "type", "description"), rows)
+        else:
+            raise ValueError(f"{item}: section {heading} of the docstring is not supported")
+
+
+def _entries(body: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and description of the entries of a section."""
+    for entry in re.split(r"\n(?=\S)", body.strip()):
+        head, _, description = entry.partition("\n")
+        name, _, kind = head.partition(" : ")
+        yield name, kind, " ".join(_unquoted(description).split())
+
+
+def _names(names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names.split(", "))
+
+
+def _unquoted(text: str) -> str:
+    """Return reStructuredText literals as Markdown code."""
+    return text.replace("``", "`")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    head = tuple(head)
+    lines = [head, ("---",) * len(head), *(tuple(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
 _IAM_HEAD = """# IAM permissions
@@ -138,7 +283,11 @@ def render_iam() -> str:
 
 
 #: Pages below docs/reference/ and the functions that render them.
-PAGES: dict[str, Callable[[], str]] = {"cli.md": render_cli, "iam-permissions.md": render_iam}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": render_cli,
+    "python-api.md": render_python_api,
+    "iam-permissions.md": render_iam,
+}
 
 
 if __name__ == "__main__":

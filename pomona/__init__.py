@@ -1,4 +1,4 @@
-"""Command line and Python interface of Pomona: `pomona.open_lake` for notebooks and scripts."""
+"""Command line and Python interface of Pomona: `ingest` and `refit` write a lake, `open_lake` reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FitOptions", "IngestSettings", "RefitOptions", "ingest", "open_lake", "refit"]
 
-# Imported on first use: `import pomona` needs neither Spark nor pandas.
+# Imported on first use: `import pomona` loads neither Spark nor pandas.
 _MODULES = {
     "FitOptions": "batch_pca.pca.fit",
     "IngestSettings": "streaming.ingest.settings",
@@ -24,12 +24,16 @@ _MODULES = {
 
 
 def open_lake(location: str) -> OpenLake:
-    """Open a lake for reading: its features at any version, its refits, their scaler and PCA.
+    """Open a lake for reading: its features at any version, its refits, and their scaler and PCA.
 
     Parameters
     ----------
     location : str
         Folder or ``s3://`` URI.
+
+    Returns
+    -------
+    pomona.api.OpenLake
 
     Raises
     ------
@@ -38,8 +42,10 @@ def open_lake(location: str) -> OpenLake:
 
     Examples
     --------
+    >>> import pomona
     >>> lake = pomona.open_lake("./lake")
-    >>> lake.latest_pca().transform(lake.features_arrow(as_of="3 days ago"))
+    >>> lake.latest_pca().transform(lake.features_arrow()).shape
+    (8, 3)
     """
     from pomona.api import OpenLake
 
@@ -53,5 +59,5 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     import_module(_MODULES[name])
-    # Not the attribute of the package: `batch_pca.refit` is the function there.
+    # From sys.modules: the attribute `refit` of the package `batch_pca` is the function, not the module.
     return getattr(sys.modules[_MODULES[name]], name)

@@ -1,4 +1,4 @@
-"""Read a lake from notebooks and scripts: Arrow and pandas without Spark, and Spark on request."""
+"""Read a lake from notebooks and scripts: as Arrow tables and pandas DataFrames without Spark, or with Spark."""
 
 from __future__ import annotations
 
@@ -30,36 +30,65 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pca:
-    """The scaler and the PCA of one refit.
+    """The fitted StandardScaler and PCA of one refit.
+
+    d is the number of features of an image, k the number of components.
 
     Attributes
     ----------
     refit : RefitRow
-        Where they come from: features version, model, rows, options.
-    fit : Projection
-        ``mean`` and ``std``, (d,), and ``components``, (k, d).
+        The refit: its features version, model, rows and options.
+    projection : Projection
+        ``mean`` and ``std`` of shape (d,), ``components`` of shape (k, d).
+
+    Examples
+    --------
+    >>> import pomona
+    >>> pca = pomona.open_lake("./lake").latest_pca()
+    >>> pca.projection.mean.shape
+    (1280,)
+    >>> pca.refit.rows_fitted
+    8
     """
 
     refit: RefitRow
-    fit: Projection
+    projection: Projection
 
     @property
     def components(self) -> NDArray[np.float64]:
-        """Orthonormal rows in the space of standardized features, most variance first, shape (k, d)."""
-        return self.fit.components
+        """Principal axes as orthonormal rows, in order of decreasing explained variance, shape (k, d).
+
+        The axes are in the space of standardized features.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> pomona.open_lake("./lake").latest_pca().components.shape
+        (3, 1280)
+        """
+        return self.projection.components
 
     @property
     def explained_variance_ratio(self) -> NDArray[np.float64]:
-        """Share of the variance that each component explains, shape (k,)."""
+        """Share of the variance that each component explains, shape (k,).
+
+        Examples
+        --------
+        >>> import pomona
+        >>> ratio = pomona.open_lake("./lake").latest_pca().explained_variance_ratio
+        >>> ratio.shape, bool(0 < ratio.sum() < 1)
+        ((3,), True)
+        """
         return np.array(self.refit.explained_variance_ratio)
 
     def transform(self, rows: NDArray[Any] | pa.Table | pd.DataFrame) -> NDArray[np.float64]:
-        """Standardize and project, without Spark.
+        """Standardize rows and project them on the components, without Spark.
 
         Parameters
         ----------
-        rows : ndarray of shape (n, d), or table with a column ``features``
-            As `OpenLake.features_arrow` and `OpenLake.features_pandas` give it.
+        rows : ndarray of shape (n, d), pyarrow.Table or pandas.DataFrame
+            A table needs the column ``features``, as in the results of `OpenLake.features_arrow` and
+            `OpenLake.features_pandas`.
 
         Returns
         -------
@@ -68,14 +97,38 @@ class Pca:
         Raises
         ------
         ValueError
-            For another width.
+            If the rows do not have d features.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> lake = pomona.open_lake("./lake")
+        >>> table = lake.features_arrow(columns=["path", "features"])
+        >>> lake.latest_pca().transform(table).shape
+        (8, 3)
         """
-        return self.fit.transform(matrix(rows))
+        return self.projection.transform(_as_matrix(rows))
 
     def transform_spark(self, rows: DataFrame) -> DataFrame:
-        """Add the columns ``standardized`` and ``reduced`` to a Spark DataFrame that has ``features``.
+        """Standardize and project the rows of a Spark DataFrame with the published PipelineModel.
 
-        It is the published PipelineModel that does it; ``features`` becomes a vector.
+        Parameters
+        ----------
+        rows : pyspark.sql.DataFrame
+            With the column ``features`` as an array, as in the result of `OpenLake.features`.
+
+        Returns
+        -------
+        pyspark.sql.DataFrame
+            The rows with ``features`` as a vector, and the new vector columns ``standardized`` and ``reduced``.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> lake = pomona.open_lake("./lake")
+        >>> rows = lake.latest_pca().transform_spark(lake.features())
+        >>> rows.select("label", "reduced").count()
+        8
         """
         from pyspark.ml import PipelineModel
         from pyspark.ml.functions import array_to_vector
@@ -85,30 +138,33 @@ class Pca:
         return model.transform(rows.withColumn("features", array_to_vector(F.col("features"))))
 
 
-def matrix(rows: NDArray[Any] | pa.Table | pd.DataFrame) -> NDArray[Any]:
-    """The vectors of a table as one array of shape (n, d); an array stays as it is."""
-    if isinstance(rows, np.ndarray):
-        return rows
-    if isinstance(rows, pa.Table):
-        return feature_matrix(rows["features"].combine_chunks())
-    return np.stack(list(rows["features"]))
-
-
 class OpenLake:
-    """A lake that can be read, see `pomona.open_lake`.
+    """A lake opened for reading; `pomona.open_lake` returns it.
 
-    Wherever a method takes `as_of`, that is a version number, a time or a date in ISO 8601 (UTC unless it names a
-    zone), ``"3 days ago"`` or a tag; None is the latest version.
+    The parameter `as_of` of its methods selects a version of the features: a version number, an ISO 8601 timestamp or
+    date (UTC if it has no offset), an age such as ``"3 days ago"``, or a tag. None selects the latest version.
 
     Parameters
     ----------
     location : str
-        Folder or URI.
+        Folder or ``s3://`` URI.
 
     Attributes
     ----------
     root : str
-        Its normalized URI.
+        Normalized URI of the lake.
+
+    Raises
+    ------
+    LakeError
+        If there is no lake at the location.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> lake = pomona.open_lake("./lake")
+    >>> lake.root
+    'file:.../lake'
     """
 
     def __init__(self, location: str) -> None:
@@ -119,7 +175,17 @@ class OpenLake:
         return f"pomona.open_lake({self.root!r})"
 
     def features(self, as_of: str | int | None = None) -> DataFrame:
-        """All rows of the features, as a Spark DataFrame; starts Spark, or takes the session that runs."""
+        """Return the features as a Spark DataFrame.
+
+        Starts a Spark session if none is active.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> frame = pomona.open_lake("./lake").features()
+        >>> frame.groupBy("label").count().orderBy("label").collect()
+        [Row(label='Fig', count=4), Row(label='Kiwi', count=4)]
+        """
         from streaming.delta.tables import read_table
         from streaming.spark.session import start_session
 
@@ -129,49 +195,167 @@ class OpenLake:
     def features_arrow(
         self, as_of: str | int | None = None, columns: Sequence[str] | None = None
     ) -> pa.Table:
-        """The features as an Arrow table, in no order; all columns, or some.
+        """Return the features as an Arrow table, in no particular order.
 
-        ``features`` is a list of float32: 5 KB an image, all of them in memory.
+        All rows are read into memory. The column ``features`` is a list of float32, 5 KB per image.
+
+        Parameters
+        ----------
+        as_of : str or int, optional
+            Version of the features.
+        columns : sequence of str, optional
+            Names of the columns to read; None reads all.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> table = pomona.open_lake("./lake").features_arrow(columns=["path", "features"])
+        >>> table.num_rows, table.column_names
+        (8, ['path', 'features'])
         """
-        wanted = ", ".join(f'"{name}"' for name in columns) if columns else "*"
+        selected = ", ".join(f'"{name}"' for name in columns) if columns else "*"
         with translate_read_errors():
-            return query_arrow(open_table(self._lake.features, self.version(as_of)), wanted)
+            return query_arrow(open_table(self._lake.features, self.version(as_of)), selected)
 
     def features_pandas(
         self, as_of: str | int | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """The same as a pandas DataFrame; each of ``features`` is an array of shape (d,)."""
+        """Return the features as a pandas DataFrame, in no particular order.
+
+        Each value of the column ``features`` is an array of shape (d,). The parameters are those of `features_arrow`.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> frame = pomona.open_lake("./lake").features_pandas(columns=["label", "width"])
+        >>> frame["label"].value_counts().sort_index().to_dict()
+        {'Fig': 4, 'Kiwi': 4}
+        """
         return self.features_arrow(as_of, columns).to_pandas()
 
     def version(self, as_of: str | int | None = None) -> int:
-        """The number of the version that is meant."""
+        """Return the number of the version that `as_of` selects.
+
+        Raises
+        ------
+        SnapshotError
+            If that version does not exist or is not available any more.
+        UsageError
+            If `as_of` is not a version specification.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> lake = pomona.open_lake("./lake")
+        >>> lake.version() == lake.version("latest")
+        True
+        >>> lake.version(1)
+        1
+        """
         return resolve_version(self._lake, None if as_of is None else str(as_of)).number
 
     def refits(self) -> list[RefitRow]:
-        """All published refits, oldest first."""
+        """Return all published refits, oldest first.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> for refit in pomona.open_lake("./lake").refits():
+        ...     print(refit.refit_id, refit.rows, refit.components)
+        2...Z-v... 8 3
+        """
         with translate_read_errors():
             return published(self._lake)
 
     def latest_pca(self) -> Pca:
-        """Scaler and PCA of the refit published last; SnapshotError where there is none."""
-        made = self.refits()
-        if not made:
+        """Return the scaler and the PCA of the latest refit.
+
+        Raises
+        ------
+        SnapshotError
+            If the lake has no refit, or the files of the latest one are missing or damaged.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> lake = pomona.open_lake("./lake")
+        >>> lake.latest_pca().refit.refit_id == lake.refits()[-1].refit_id
+        True
+        """
+        refits = self.refits()
+        if not refits:
             raise SnapshotError(f"{self.root} has no refit yet: run `pomona refit {self.root}`")
-        return self.pca(made[-1])
+        return self.pca(refits[-1])
 
     def pca(self, refit: RefitRow) -> Pca:
-        """Scaler and PCA of a refit; SnapshotError where its folder is gone or damaged."""
+        """Return the scaler and the PCA of a refit.
+
+        Raises
+        ------
+        SnapshotError
+            If the files of the refit are missing or damaged.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> lake = pomona.open_lake("./lake")
+        >>> [lake.pca(refit).components.shape for refit in lake.refits()]
+        [(3, 1280)]
+        """
         with translate_read_errors():
             return Pca(refit, read_fit(refit.folder))
 
     def reduced_arrow(self, refit: RefitRow | None = None) -> pa.Table:
-        """``path``, ``label`` and ``reduced`` of a refit, or of the one published last, in the order of the paths."""
+        """Return the reduced vectors that a refit published, ordered by path.
+
+        Parameters
+        ----------
+        refit : RefitRow, optional
+            None means the latest.
+
+        Returns
+        -------
+        pyarrow.Table
+            With the columns ``path``, ``label`` and ``reduced``, a list of k float64.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> table = pomona.open_lake("./lake").reduced_arrow()
+        >>> table.num_rows, table.column_names
+        (8, ['path', 'label', 'reduced'])
+        """
         folder = (refit or self.latest_pca().refit).folder
         with translate_read_errors():
             return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
 
     def query(self, sql: str, as_of: str | int | None = None) -> pd.DataFrame:
-        """Ask in Spark SQL, as `pomona query` does, which reads and changes nothing."""
+        """Run a read-only Spark SQL query, as `pomona query` does.
+
+        Starts a Spark session if none is active.
+
+        Parameters
+        ----------
+        sql : str
+            One query over the tables ``features``, ``quarantine``, ``refits`` and ``reduced``.
+        as_of : str or int, optional
+            Version of the features; the other tables are read as they were when it was the latest.
+
+        Raises
+        ------
+        UsageError
+            If the query is invalid, is not read-only, or selects a version itself although `as_of` is given. Nothing
+            is run.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> lake = pomona.open_lake("./lake")
+        >>> lake.query("SELECT label, count(*) AS images FROM features GROUP BY label ORDER BY label")
+          label  images
+        0   Fig       4
+        1  Kiwi       4
+        """
         from pomona.sql.query import run_query
 
         with run_query(self.root, sql, None if as_of is None else str(as_of)) as frame:
@@ -180,7 +364,39 @@ class OpenLake:
     def similar(
         self, image: str, top: int = 10, as_of: str | int | None = None
     ) -> SimilarityResult:
-        """The images most like one, see `pomona.similarity.search.similar`."""
+        """Find the images whose features have the highest cosine similarity to those of an image.
+
+        Parameters
+        ----------
+        image : str
+            Path or URI of an image of the lake, or of any other image: its features are then computed with the lake's
+            model.
+        top : int
+            Number of images to return.
+        as_of : str or int, optional
+            Version of the features to search.
+
+        Raises
+        ------
+        SourceError
+            If the image is not in the lake and cannot be read.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> result = pomona.open_lake("./lake").similar("./fruits/Fig/1.jpg", top=3)
+        >>> result.label, len(result.neighbors), result.rows
+        ('Fig', 3, 8)
+        """
         from pomona.similarity.search import similar
 
         return similar(self.root, image, top, None if as_of is None else str(as_of))
+
+
+def _as_matrix(rows: NDArray[Any] | pa.Table | pd.DataFrame) -> NDArray[Any]:
+    """Return the column ``features`` of a table as an array of shape (n, d), or an array unchanged."""
+    if isinstance(rows, np.ndarray):
+        return rows
+    if isinstance(rows, pa.Table):
+        return feature_matrix(rows["features"].combine_chunks())
+    return np.stack(list(rows["features"]))

@@ -32,6 +32,12 @@ class FitOptions:
     ------
     UsageError
         Both or neither are given, components below 1, or variance outside (0, 1].
+
+    Examples
+    --------
+    >>> import pomona
+    >>> pomona.FitOptions(variance=0.95)
+    FitOptions(components=None, variance=0.95)
     """
 
     components: int | None = None

@@ -25,6 +25,13 @@ class Projection:
     components : ndarray of shape (k, d), float64
         Orthonormal rows in the space of standardized columns, most variance first; 0 at constant
         columns.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> projection = pomona.open_lake("./lake").latest_pca().projection
+    >>> projection.count, projection.mean.shape, projection.components.shape
+    (8, (1280,), (3, 1280))
     """
 
     count: int
@@ -33,7 +40,15 @@ class Projection:
     components: Matrix
 
     def transform(self, rows: NDArray[Any]) -> Matrix:
-        """Standardize and project rows (n, d) to scores (n, k); ValueError for another width."""
+        """Standardize and project rows (n, d) to scores (n, k); ValueError for another width.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> projection = pomona.open_lake("./lake").latest_pca().projection
+        >>> bool(abs(projection.transform(projection.mean[None])).max() < 1e-9)
+        True
+        """
         if rows.ndim != 2 or rows.shape[1] != self.mean.size:
             raise ValueError(f"rows of shape {rows.shape} where (n, {self.mean.size}) is needed")
         scale = np.where(self.std > 0, self.std, 1.0)

@@ -37,6 +37,13 @@ class RefitRow:
         Which version the words meant, for people; known where there were any.
     phases : dict of str to float
         Seconds of ``statistics``, ``decomposition`` and ``publishing``; known where it is new.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> refit = pomona.open_lake("./lake").refits()[-1]
+    >>> refit.rows, refit.rows_fitted, refit.is_new
+    (8, 8, False)
     """
 
     refit_id: str
@@ -67,12 +74,26 @@ class RefitRow:
 
     @property
     def components(self) -> int:
-        """Number of components kept."""
+        """Number of components kept.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> pomona.open_lake("./lake").refits()[-1].components
+        3
+        """
         return len(self.explained_variance_ratio)
 
     @property
     def explained(self) -> float:
-        """Share of the variance that the components kept explain, 0 to 1."""
+        """Share of the variance that the components kept explain, 0 to 1.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> 0 < pomona.open_lake("./lake").refits()[-1].explained < 1
+        True
+        """
         return sum(self.explained_variance_ratio)
 
     @property

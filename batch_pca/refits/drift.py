@@ -39,6 +39,14 @@ class DriftLimits:
     ------
     UsageError
         For a limit below 0 or none at all.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> from batch_pca.refits.drift import DriftLimits
+    >>> options = pomona.RefitOptions(drift=DriftLimits(angle=10))
+    >>> options.drift
+    DriftLimits(angle=10, shift=0.5, label=1.0)
     """
 
     angle: float = 15.0

@@ -37,6 +37,13 @@ class Neighbor:
         SHA-256 of its bytes when it was ingested.
     cosine : float
         Of its features to those of the image that was asked about, -1 to 1.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> nearest = pomona.open_lake("./lake").similar("./fruits/Fig/1.jpg").neighbors[0]
+    >>> nearest.label in ("Fig", "Kiwi"), -1 <= nearest.cosine <= 1
+    (True, True)
     """
 
     path: str
@@ -61,8 +68,15 @@ class SimilarityResult:
         Of the features.
     rows : int
         Images that it was compared with.
-    neighbours : sequence of Neighbour
+    neighbors : sequence of Neighbor
         Nearest first, without the image itself.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> result = pomona.open_lake("./lake").similar("./fruits/Fig/1.jpg", top=3)
+    >>> result.label, result.rows, len(result.neighbors)
+    ('Fig', 8, 3)
     """
 
     image: str
@@ -74,7 +88,15 @@ class SimilarityResult:
 
     @property
     def votes(self) -> list[tuple[str, int]]:
-        """Labels of the neighbours with how many have each, most first; of equals, the one with the nearer images."""
+        """Labels of the neighbors with their counts, most frequent first; of ties, the label with the nearer images.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> result = pomona.open_lake("./lake").similar("./fruits/Fig/1.jpg", top=7)
+        >>> sorted(result.votes)
+        [('Fig', 3), ('Kiwi', 4)]
+        """
         counts = Counter(one.label for one in self.neighbors)
         nearness = {
             label: sum(one.cosine for one in self.neighbors if one.label == label)

@@ -56,6 +56,13 @@ def ingest(
     ------
     PomonaError
         With a one-line message and the remedy. The lake stays consistent; rerun the same command to resume.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> summary = pomona.ingest("./fruits", "./new-lake", pomona.IngestSettings(once=True))
+    >>> summary.outcomes["features"], summary.outcomes["quarantine"]
+    (8, 0)
     """
     settings = settings or IngestSettings()
     images, target = Source.at(source), Lake.at(lake)

@@ -68,6 +68,13 @@ class IngestSettings:
     ------
     UsageError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> settings = pomona.IngestSettings(once=True, max_failure_rate=1)
+    >>> settings.sweep_every
+    600.0
     """
 
     once: bool = False
@@ -149,6 +156,13 @@ class IngestSummary:
         Seconds of these in which micro-batches were processed.
     first_trigger_at, last_row_at : float
         Start of the stream and time of the last commit, in seconds since 1970.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> summary = pomona.ingest("./fruits", "./lake", pomona.IngestSettings(once=True))
+    >>> summary.waiting, summary.outcomes.total(), summary.reasons.total()
+    (0, 0, 0)
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)

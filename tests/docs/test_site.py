@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "docs" / "reference"
+from support.docs_pages import DOCS, load_generator
+
+REFERENCE = DOCS / "reference"
 
 
-@pytest.mark.parametrize("name", ["cli.md", "iam-permissions.md"])
+@pytest.mark.parametrize("name", ["cli.md", "python-api.md", "iam-permissions.md"])
 def test_generated_page_is_current(name: str) -> None:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec
-    assert spec.loader
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-    assert generate.PAGES[name]() == (REFERENCE / name).read_text(), "run `python docs/generate.py`"
+    assert load_generator().PAGES[name]() == (REFERENCE / name).read_text(), (
+        "run `python docs/generate.py`"
+    )
 
 
 def test_command_line_reference_has_subcommands_and_no_hidden_options() -> None:
@@ -32,7 +29,7 @@ def test_command_line_reference_has_subcommands_and_no_hidden_options() -> None:
 @pytest.mark.slow
 def test_site_builds_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for page in ("cli", "iam-permissions"):
+    for page in ("cli", "python-api", "iam-permissions"):
         assert (tmp_path / "reference" / page / "index.html").is_file()

@@ -63,7 +63,7 @@ def test_scores_are_those_of_the_published_pipeline(
     lake = pomona.open_lake(str(query_lake.folder))
     for made in query_lake.refits:
         pca = lake.pca(made)
-        assert pca.components.shape == (made.components, pca.fit.mean.size)
+        assert pca.components.shape == (made.components, pca.projection.mean.size)
         assert tuple(pca.explained_variance_ratio) == made.explained_variance_ratio
         model = PipelineModel.load(made.folder.pipeline)
         rows = lake.features_arrow(made.features_version).sort_by("path")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -58,3 +61,14 @@ def page_commands(page: Path) -> list[PageCommand]:
 def python_blocks(page: Path) -> list[str]:
     """Return the Python code of a page, one string per block."""
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+@cache
+def load_generator() -> ModuleType:
+    """Return docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec
+    assert spec.loader
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    return generator

@@ -1,0 +1,80 @@
+"""Tests for the examples in the docstrings of the Python interface: they run on a small lake as shown."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pomona
+from pomona.api import OpenLake, Pca
+from support.deltars_lakes import own_cache
+from support.docs_pages import load_generator
+from support.lakes import ONCE, photos, put_all
+
+_GENERATOR = load_generator()
+
+
+def public_objects() -> dict[str, Any]:
+    """Return the objects of docs/reference/python-api.md by qualified name, those that write a lake last."""
+    found = {}
+    for item in (item for section in _GENERATOR.PUBLIC.values() for item in section):
+        found[item.__name__] = item
+        if inspect.isclass(item):
+            for name, member in _GENERATOR.public_members(item).items():
+                found[f"{item.__name__}.{name}"] = member
+    writers = {name: found.pop(name) for name in ("ingest", "refit")}
+    return found | writers
+
+
+OBJECTS = public_objects()
+
+
+@pytest.fixture(scope="module")
+def folder(
+    spark: Any, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The current folder of the examples: images in fruits/, a lake with a refit, and a model for a new lake."""
+    folder = tmp_path_factory.mktemp("examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        own_cache(patch, folder / "cache")
+        shutil.move(new_lake(), folder / "lake")
+        shutil.copytree(folder / "lake" / "models", folder / "new-lake" / "models")
+        put_all(folder / "fruits", photos("Fig", range(4)) | photos("Kiwi", range(4, 8)))
+        pomona.ingest("./fruits", "./lake", ONCE)
+        pomona.refit("./lake", pomona.RefitOptions(pomona.FitOptions(components=3)))
+        yield folder
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_public_object_has_example(name: str) -> None:
+    assert ">>> " in (inspect.getdoc(OBJECTS[name]) or "")
+
+
+@pytest.mark.parametrize("cls", [OpenLake, Pca])
+def test_every_public_member_has_example(cls: type) -> None:
+    assert {name for name in vars(cls) if not name.startswith("_")} == {
+        *_GENERATOR.public_members(cls),
+        *getattr(cls, "__dataclass_fields__", {}),
+    } & set(vars(cls))
+
+
+def test_everything_that_the_package_exports_is_documented() -> None:
+    assert set(pomona.__all__) <= set(OBJECTS)
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("name", OBJECTS)
+def test_docstring_example_prints_shown_output(name: str, folder: Path) -> None:
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    text = inspect.getdoc(OBJECTS[name]) or ""
+    report: list[str] = []
+    result = runner.run(parser.get_doctest(text, {}, name, None, 0), out=report.append)
+    assert result.attempted
+    assert not result.failed, "".join(report)
