@@ -1,4 +1,5 @@
-"""Pomona beside its peers: every contestant a process of its own, on the same images, in one run.
+"""Benchmarks of Pomona against other tools.
 
-`python -m benchmarks` measures and writes `BENCHMARKS.md`; `peers/` holds the contestants, each as its users write it.
+Each competitor runs in its own process, on the same images, in the same session. `python -m benchmarks` measures and
+writes `BENCHMARKS.md`. `peers/` holds the competitors, each written in the style of its own documentation.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, keep the figures, write `BENCHMARKS.md`."""
+"""Run the benchmarks (`python -m benchmarks`), save the results and write `BENCHMARKS.md`."""
 
 from __future__ import annotations
 
@@ -11,70 +11,75 @@ from pathlib import Path
 
 from benchmarks.plots import draw
 from benchmarks.report import render
-from benchmarks.results import keep, load
+from benchmarks.results import load_sections, save_section
 from benchmarks.sizes import SIZES
-from benchmarks.workplace import Workplace
+from benchmarks.workspace import Workspace
 
-#: Sections, in the order in which they are measured and written.
-SECTIONS = ("featurize", "refit", "first_row", "latency", "growth")
+#: Sections in the order in which they are measured and written.
+SECTIONS = ("featurize", "refit", "first_row", "latency", "scaling")
 ROOT = Path(__file__).parents[1]
 
 log = logging.getLogger("benchmarks")
 
 
-def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """The words of the command line."""
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; `only` becomes a list of section names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
     add("--size", choices=SIZES, default="quick")
     add(
         "--only",
-        help="sections, divided by commas (all; quick leaves growth out); '' writes the report again",
+        help="sections, separated by commas (default: all, without scaling in the quick size); "
+        "'' only rewrites the report",
     )
-    add("--rounds", type=int, help="instead of those of the size")
-    add("--images", help="folder with a folder of images for each label")
-    add("--weights", help="as of `pomona ingest`")
-    add("--reuse", action="store_true", help="take the lake that an earlier run has prepared")
-    add("--work", type=Path, default=ROOT / "build" / "benchmarks", help="a scratch folder")
+    add("--rounds", type=int, help="number of rounds (default: depends on the size)")
+    add("--images", help="folder with one subfolder of images per label")
+    add("--weights", help="weights, as for `pomona ingest`")
+    add("--reuse", action="store_true", help="reuse the lake that an earlier run prepared")
+    add("--work", type=Path, default=ROOT / "build" / "benchmarks", help="scratch folder")
     add("--report", type=Path, default=ROOT / "BENCHMARKS.md")
     add("--results", type=Path, default=ROOT / "benchmarks" / "results.json")
-    asked = parser.parse_args(words)
-    if asked.only is None:
-        asked.only = ",".join(SECTIONS[:-1] if asked.size == "quick" else SECTIONS)
-    asked.only = [name for name in asked.only.split(",") if name]
-    unknown = set(asked.only) - set(SECTIONS)
+    options = parser.parse_args(arguments)
+    if options.only is None:
+        options.only = ",".join(SECTIONS[:-1] if options.size == "quick" else SECTIONS)
+    options.only = [name for name in options.only.split(",") if name]
+    unknown = set(options.only) - set(SECTIONS)
     if unknown:
-        parser.error(f"--only: {', '.join(sorted(unknown))}: choose of {', '.join(SECTIONS)}")
-    return asked
+        parser.error(
+            f"--only: unknown sections {', '.join(sorted(unknown))}; choose from {', '.join(SECTIONS)}"
+        )
+    return options
 
 
 def main() -> None:
-    """Measure the sections asked for; one that fails leaves the others."""
+    """Measure the selected sections; a failing section does not stop the others."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    asked = parse()
-    size = SIZES[asked.size]
-    if asked.rounds:
-        size = replace(size, rounds=asked.rounds)
-    place = Workplace(asked.work.resolve(), size, asked.images, asked.weights, asked.reuse)
+    options = parse_arguments()
+    size = SIZES[options.size]
+    if options.rounds:
+        size = replace(size, rounds=options.rounds)
+    workspace = Workspace(
+        options.work.resolve(), size, options.images, options.weights, options.reuse
+    )
     failed = []
-    for name in asked.only:
-        log.info("%s, %s", name, asked.size)
+    for name in options.only:
+        log.info("%s, %s", name, options.size)
         try:
-            section = importlib.import_module(f"benchmarks.{name}").measure(place)
+            section = importlib.import_module(f"benchmarks.{name}").measure(workspace)
         except (RuntimeError, OSError) as error:
             log.error("%s failed: %s", name, error)
             failed.append(name)
         else:
-            keep(asked.results, name, section)
-    write_report(asked.results, asked.report)
+            save_section(options.results, name, section)
+    write_report(options.results, options.report)
     sys.exit(1 if failed else 0)
 
 
 def write_report(results: Path, report: Path) -> None:
-    """Write the text, and beside it the plots that it shows."""
-    sections = load(results)
-    if "growth" in sections:
-        draw(sections["growth"], report.parent / "benchmarks" / "plots")
+    """Write the report, and the plots that it links to."""
+    sections = load_sections(results)
+    if "scaling" in sections:
+        draw(sections["scaling"], report.parent / "benchmarks" / "plots")
     report.write_text(render(sections))
     log.info("wrote %s", report)
 

@@ -1,4 +1,7 @@
-"""Seconds from the command typed to the first row, in a lake that has rows; beside plain Spark's first append."""
+"""Measure the time from starting the command to the first row, in a lake that already has rows.
+
+The baseline is the first append of plain Spark.
+"""
 
 from __future__ import annotations
 
@@ -6,64 +9,66 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contestants import Contestant, Run
+from benchmarks.competitors import Competitor, Run
 from benchmarks.delta_log import commits, last_version
-from benchmarks.drawn import clone
 from benchmarks.images import image_files, link
 from benchmarks.latency import bare_append
-from benchmarks.prefix import lake_that_knows
-from benchmarks.results import Section, Table
-from benchmarks.workplace import Workplace
+from benchmarks.prefix import ingested_prefix
+from benchmarks.results import RunCollector, Section
+from benchmarks.synthetic import clone_lake
+from benchmarks.workspace import Workspace
 
-#: Rows that the lake holds already.
+#: Rows that the lake already has.
 _ROWS = 200
 
 
-def measure(place: Workplace) -> Section:
-    """One new image, `pomona ingest --once`; one row, plain Spark; in turn."""
-    folder = place.scratch("first_row")
-    source, lake = lake_that_knows(place, folder, _ROWS)
-    link(image_files(place.images.folder)[0], source / "new" / "new.jpg")
-    table, appended = Table(), folder / "bare"
-    plain = bare_append(appended, 0)
-    table.run(plain, place, -1)  # makes its table; not counted
-    for number in range(place.size.rounds):
-        table.run(pomona(source, lake), place, number)
-        table.run(
-            Contestant("plain", plain.title, plain.words, plain.needs, read_append), place, number
-        )
-    place.scratch("first_row")
-    return table.section(place, {"rows": _ROWS})
+def measure(workspace: Workspace) -> Section:
+    """Run `pomona ingest --once` with one new image and plain Spark with one row, in turn."""
+    folder = workspace.scratch("first_row")
+    source, lake = ingested_prefix(workspace, folder, _ROWS)
+    link(image_files(workspace.images.folder)[0], source / "new" / "new.jpg")
+    collector, appended = RunCollector(), folder / "bare"
+    append = bare_append(appended, 0)
+    collector.run(append, workspace, -1)  # creates the table; not counted
+    plain = Competitor("plain", append.title, append.arguments, append.requires, parse_append)
+    for number in range(workspace.size.rounds):
+        collector.run(pomona(source, lake), workspace, number)
+        collector.run(plain, workspace, number)
+    workspace.scratch("first_row")
+    return collector.section(workspace, {"rows": _ROWS})
 
 
-def pomona(source: Path, lake: Path) -> Contestant:
-    """`pomona ingest --once` into a copy of the lake, which knows all files but one."""
+def pomona(source: Path, lake: Path) -> Competitor:
+    """Run `pomona ingest --once` into a copy of the lake, in which one file is new."""
     version = last_version(lake / "features")
 
-    def words(folder: Path) -> Sequence[str]:
-        copy = clone(lake, folder / "lake")
+    def arguments(folder: Path) -> Sequence[str]:
+        """Copy the lake and return the arguments of the command."""
+        copy = clone_lake(lake, folder / "lake")
         return ("pomona.cli", "ingest", str(source), str(copy), "--once", "--json")
 
-    def read(out: str, started: float, folder: Path) -> Run:
-        told = json.loads(out)
+    def parse_output(out: str, started: float, folder: Path) -> Run:
+        """Return the time until the row's commit, split at the first trigger."""
+        summary = json.loads(out)
         (row,) = commits(folder / "lake" / "features", version + 1)
-        first = told["first_trigger_at"]
+        first = summary["first_trigger_at"]
         return {
             "count": row.rows,
             "seconds": row.at - started,
             "startup": first - started,
             "breakdown": {
-                "start, until the first trigger": first - started,
-                "from the first trigger to the row": row.at - first,
+                "start to first trigger": first - started,
+                "first trigger to row": row.at - first,
             }
-            | told.get("startup", {}),
+            | summary.get("startup", {}),
         }
 
-    return Contestant("pomona", "`pomona ingest --once`, one new image", words, ("pyspark",), read)
+    title = "`pomona ingest --once`, one new image"
+    return Competitor("pomona", title, arguments, ("pyspark",), parse_output)
 
 
-def read_append(out: str, _started: float, _folder: Path) -> Run:
-    """From the command typed to the row: start-up and append."""
-    told: Run = json.loads(out.splitlines()[-1])
-    parts = {"start, until the append": told["startup"], "the append": told["seconds"]}
-    return told | {"seconds": sum(parts.values()), "breakdown": parts}
+def parse_append(out: str, _started: float, _folder: Path) -> Run:
+    """Return the time from the start of the script to the row: startup plus append."""
+    result: Run = json.loads(out.splitlines()[-1])
+    parts = {"start to append": result["startup"], "append": result["seconds"]}
+    return result | {"seconds": sum(parts.values()), "breakdown": parts}

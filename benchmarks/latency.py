@@ -1,4 +1,7 @@
-"""Seconds from an image that arrives in a running stream to its row, beside a bare append of one row to Delta."""
+"""Measure the time from an image's arrival in a running stream to its row.
+
+The baseline is the append of one row to Delta by plain Spark.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,46 @@ import random
 import time
 from pathlib import Path
 
-from benchmarks.contestants import Contestant, run
+from benchmarks.competitors import Competitor, run
 from benchmarks.delta_log import last_version
 from benchmarks.images import image_files
-from benchmarks.prefix import lake_that_knows
+from benchmarks.prefix import ingested_prefix
 from benchmarks.results import Section, header
-from benchmarks.stream import WORDS, running
-from benchmarks.workplace import Workplace
+from benchmarks.stream import OPTIONS, running
+from benchmarks.workspace import Workspace
 
-#: Rows that the lake holds already.
+#: Rows that the lake already has.
 _ROWS = 200
 
 
-def measure(place: Workplace) -> Section:
-    """Let images arrive one at a time; then append one row at a time."""
-    size = place.size
+def measure(workspace: Workspace) -> Section:
+    """Add images one at a time, then append rows one at a time."""
+    size = workspace.size
     count = size.warm_batches + size.samples
-    folder = place.scratch("latency")
-    source, lake = lake_that_knows(place, folder, _ROWS)
-    found = []
-    chance = random.Random(0)
+    folder = workspace.scratch("latency")
+    source, lake = ingested_prefix(workspace, folder, _ROWS)
+    durations = []
+    generator = random.Random(0)
     with running(source, lake, last_version(lake / "features") + 1) as stream:
-        for file in image_files(place.images.folder)[: count + 1] * (1 + count):
-            found.append(stream.drop(file))
-            time.sleep(chance.random())  # arrivals keep no step with the trigger
-            if len(found) > count:
+        for file in image_files(workspace.images.folder)[: count + 1] * (1 + count):
+            durations.append(stream.add_images(file))
+            time.sleep(generator.random())  # arrivals are not synchronized with the trigger
+            if len(durations) > count:
                 break
-    bare = run(bare_append(folder / "bare", count), place.work)
-    place.scratch("latency")
-    # The first waited for Spark's start.
-    return header(place) | {
-        "words": " ".join(WORDS),
-        "warm": found[1 : size.warm_batches],
-        "samples": found[-size.samples :],
+    bare = run(bare_append(folder / "bare", count), workspace.work)
+    workspace.scratch("latency")
+    # The first duration includes the start of Spark.
+    return header(workspace) | {
+        "options": " ".join(OPTIONS),
+        "warm": durations[1 : size.warm_batches],
+        "samples": durations[-size.samples :],
         "bare": bare["appends"][-size.samples :] if "appends" in bare else [],
         "skipped": bare.get("skipped"),
     }
 
 
-def bare_append(table: Path, repeats: int) -> Contestant:
-    """Plain Spark that appends one row, and again."""
-    words = ("benchmarks.peers.spark_append", str(table), str(repeats))
-    return Contestant("spark_append", "plain Spark appends one row", lambda _: words, ("pyspark",))
+def bare_append(table: Path, repeats: int) -> Competitor:
+    """Append one row with plain Spark, and `repeats` more in the same session."""
+    arguments = ("benchmarks.peers.spark_append", str(table), str(repeats))
+    title = "plain Spark appends one row"
+    return Competitor("spark_append", title, lambda _: arguments, ("pyspark",))

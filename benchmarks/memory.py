@@ -1,4 +1,4 @@
-"""Memory of a contestant's processes while it runs, looked at from outside."""
+"""Sample the memory of a competitor's process tree from outside while it runs."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 
 try:
     import psutil
-except ImportError:  # of the extra `bench`: without it, memory is not told
+except ImportError:  # part of the extra `bench`; without it, memory is not measured
     psutil = None
-#: Seconds between two looks. Each walks all pages of all processes; one a second took 6 % of a stream's speed, and
-#: nothing from contestants without a JVM.
+#: Seconds between samples. A sample walks all pages of all processes: with one per second, a stream was 6 % slower;
+#: competitors without a JVM were not affected.
 INTERVAL = 5.0
 MB = 2**20
 
 
-def is_worker(words: list[str], parent: list[str]) -> bool:
-    """Whether a process does the work of one core, by its command line and its parent's.
+def is_worker(command: list[str], parent: list[str]) -> bool:
+    """Return whether a process is a worker, judged by its own and its parent's command line.
 
-    A fork of PySpark's daemon, a process that Python's `multiprocessing` spawned, an actor of Ray, a worker of Daft.
+    Workers are forks of PySpark's daemon, processes spawned by `multiprocessing`, Ray actors and Daft workers.
     """
-    if "pyspark.worker" in words:
+    if "pyspark.worker" in command:
         return "pyspark.worker" in parent
-    marks = ("spawn_main", "ray::MapWorker", "daft.execution.udf_worker")
-    return any(mark in word for word in words for mark in marks)
+    markers = ("spawn_main", "ray::MapWorker", "daft.execution.udf_worker")
+    return any(marker in argument for argument in command for marker in markers)
 
 
-class MemoryWatch(threading.Thread):
-    """Looks at a tree of processes until it is told to stop.
+class MemoryMonitor(threading.Thread):
+    """Record the peak memory of a process tree until it is stopped.
 
-    A worker's memory is told thrice: RSS counts pages that forked workers share in each of them, PSS an equal part
-    of those, USS none.
+    For workers it records three figures: RSS counts shared pages in each forked worker, PSS divides them among the
+    workers, USS leaves them out.
 
     Parameters
     ----------
     pid : int
-        The tree's root.
+        The root of the tree.
     """
 
     def __init__(self, pid: int) -> None:
@@ -46,32 +46,33 @@ class MemoryWatch(threading.Thread):
         self.peaks = {"worker_rss": 0.0, "worker_pss": 0.0, "worker_uss": 0.0, "all_pss": 0.0}
 
     def run(self) -> None:
-        """Look, and wait."""
+        """Take a sample every `INTERVAL` seconds until `stop` is called."""
         while self._root and not self._stopped.wait(INTERVAL):
             with suppress(psutil.Error):
-                self._look()
+                self._sample()
 
     def stop(self) -> dict[str, float]:
-        """The peaks in MB; 0 for what was not seen."""
+        """Stop sampling and return the peaks in MB; 0 if there was no sample."""
         self._stopped.set()
         self.join()
         return {name: round(value, 1) for name, value in self.peaks.items()}
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         processes = [self._root, *self._root.children(recursive=True)]
-        told = {process.pid: _command(process) for process in processes}
+        commands = {process.pid: _command(process) for process in processes}
         total = 0.0
         for process in processes:
             with suppress(psutil.Error):
                 memory: Any = process.memory_full_info()
-                shared = getattr(memory, "pss", 0) or memory.uss  # macOS knows no PSS
-                total += shared / MB
-                if is_worker(told[process.pid], told.get(process.ppid(), [])):
-                    for name, value in (("rss", memory.rss), ("pss", shared), ("uss", memory.uss)):
-                        self._raise(f"worker_{name}", value / MB)
-        self._raise("all_pss", total)
+                proportional = getattr(memory, "pss", 0) or memory.uss  # macOS has no PSS
+                total += proportional / MB
+                if is_worker(commands[process.pid], commands.get(process.ppid(), [])):
+                    self._record("worker_rss", memory.rss / MB)
+                    self._record("worker_pss", proportional / MB)
+                    self._record("worker_uss", memory.uss / MB)
+        self._record("all_pss", total)
 
-    def _raise(self, name: str, value: float) -> None:
+    def _record(self, name: str, value: float) -> None:
         self.peaks[name] = max(self.peaks[name], value)
 
 

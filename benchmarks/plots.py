@@ -1,4 +1,4 @@
-"""The plots of `BENCHMARKS.md`, as PNG."""
+"""Draw the plots of `BENCHMARKS.md` as PNG files."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ from benchmarks.results import Section
 _SIZE, _DPI = (6.4, 3.6), 110
 
 
-def draw(growth: Section, folder: Path) -> list[str]:
-    """Draw both curves.
+def draw(scaling: Section, folder: Path) -> list[str]:
+    """Draw the scaling curves of micro-batches and refits.
 
     Returns
     -------
     list of str
-        Names of the files in the folder.
+        File names within the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    batches = {float(count): seconds for count, seconds in growth["micro_batches"].items()}
-    title = f"A micro-batch of {growth['arrivals']} new images"
+    batches = {float(count): seconds for count, seconds in scaling["micro_batches"].items()}
+    title = f"Micro-batch of {scaling['arrivals']} new images"
     _plot(
-        {"from arrival to the last row": batches},
-        (title, "files that the prefix holds already"),
-        folder / "micro_batch.png",
+        {"arrival to last row": batches},
+        title=title,
+        x_label="files in the prefix",
+        file=folder / "micro_batch.png",
     )
     curves: dict[str, dict[float, float]] = {}
-    for rows, runs in growth["refits"].items():
+    for rows, runs in scaling["refits"].items():
         for key, name in (("full", "all rows"), ("again", "again, after 1 % new rows")):
-            for value, what in (("seconds", "fit"), ("whole", "fit and publish")):
+            for value, what in (("seconds", "fit"), ("whole", "fit and publishing")):
                 if value in runs[key]:
                     curves.setdefault(f"{name}: {what}", {})[float(rows)] = runs[key][value]
-    _plot(curves, ("A refit", "rows of features"), folder / "refit.png")
+    _plot(curves, title="Refit", x_label="rows of features", file=folder / "refit.png")
     return ["micro_batch.png", "refit.png"]
 
 
-def _plot(curves: Mapping[str, Mapping[float, float]], words: tuple[str, str], file: Path) -> None:
-    """Seconds of each curve; `words` are the title and what is counted."""
+def _plot(
+    curves: Mapping[str, Mapping[float, float]], *, title: str, x_label: str, file: Path
+) -> None:
+    """Plot the seconds of each curve over its counts, both on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -47,13 +50,14 @@ def _plot(curves: Mapping[str, Mapping[float, float]], words: tuple[str, str], f
     for name, points in curves.items():
         axes.plot(list(points), list(points.values()), marker="o", label=name)
     axes.set_xscale("log")
-    axes.set_yscale("log")  # what grows in proportion is a straight line, and looks it
-    axes.set_title(words[0])
-    axes.set_xlabel(words[1])
+    axes.set_yscale("log")  # proportional growth shows as a straight line
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
     axes.set_ylabel("seconds")
     axes.grid(alpha=0.3)
     if curves:
         figure.legend(fontsize="small", loc="outside lower center", ncols=2)
-    # Without the time and the version in it, the same figures give the same file.
+    # Leave out time and version, so that the same figures give the same file.
+
     figure.savefig(file, metadata={"Software": None})
     pyplot.close(figure)

@@ -1,23 +1,23 @@
-"""A prefix that holds files already, and a lake that holds their rows: made without featurizing any of them."""
+"""Prepare a prefix with existing files and a lake with their rows, without featurizing any of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.contestants import prepare
-from benchmarks.drawn import add_rows, empty_lake, known
+from benchmarks.competitors import run_pomona
 from benchmarks.images import image_files, link
-from benchmarks.workplace import Workplace
+from benchmarks.synthetic import append_rows, describe_files, empty_lake
+from benchmarks.workspace import Workspace
 
-#: Files of a folder; a few large folders would be another measurement.
-_A_FOLDER = 1000
+#: Files per folder. A few large folders would be a different measurement.
+_FILES_PER_FOLDER = 1000
 
 
-def lake_that_knows(place: Workplace, folder: Path, count: int) -> tuple[Path, Path]:
-    """A prefix of so many files, and a lake with a row for each.
+def ingested_prefix(workspace: Workspace, folder: Path, count: int) -> tuple[Path, Path]:
+    """Prepare a prefix of `count` files and a lake with a row for each.
 
-    The files are links to a few images. A first run of the stream meets them all, computes none of them, and leaves
-    a checkpoint that knows them.
+    The files are links to a few images. One run of the stream lists them all, computes none of them, and leaves a
+    checkpoint that contains them.
 
     Returns
     -------
@@ -25,12 +25,12 @@ def lake_that_knows(place: Workplace, folder: Path, count: int) -> tuple[Path, P
         Source and lake.
     """
     source = folder / "source"
-    images = image_files(place.images.folder)
+    images = image_files(workspace.images.folder)
     for number in range(count):
+        # Spread the links over all images: some file systems allow at most 65,000 links to a file.
         file = images[number % len(images)]
-        # A link to each of few images many times: some disks allow 65,000 links to a file.
-        link(file, source / f"fruit-{number // _A_FOLDER}" / f"{number}{file.suffix}")
-    lake = empty_lake(place.models().parent, folder / "lake")
-    add_rows(lake, known(image_files(source)))
-    prepare("ingest", str(source), str(lake), "--once")
+        link(file, source / f"fruit-{number // _FILES_PER_FOLDER}" / f"{number}{file.suffix}")
+    lake = empty_lake(workspace.models().parent, folder / "lake")
+    append_rows(lake, describe_files(image_files(source)))
+    run_pomona("ingest", str(source), str(lake), "--once")
     return source, lake

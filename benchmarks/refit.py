@@ -1,4 +1,4 @@
-"""Rows a second of a refit: Pomona's, full and after 1 % new rows, its peers', and NumPy's."""
+"""Measure rows per second of a refit: Pomona (full, and after 1 % new rows), its peers, and NumPy."""
 
 from __future__ import annotations
 
@@ -6,48 +6,49 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.contestants import Contestant, Run, run
-from benchmarks.drawn import add_rows, clone, empty_lake, made_up
-from benchmarks.results import Section, Table
-from benchmarks.workplace import Workplace
+from benchmarks.competitors import Competitor, Run, run
+from benchmarks.results import RunCollector, Section
+from benchmarks.synthetic import append_rows, clone_lake, empty_lake, fictitious_images
+from benchmarks.workspace import Workspace
 
 COMPONENTS = "50"
-#: One new row for so many old ones.
-SHARE = 100
+#: `append_new_rows` adds one row per this many existing rows.
+NEW_ROWS_DIVISOR = 100
 
 
-def measure(place: Workplace) -> Section:
-    """Run all contestants on the same drawn rows, in turn, round after round."""
-    lakes = place.scratch("refit")
-    full = drawn_lake(place, lakes / "full", place.size.rows)
-    grown = grown_lake(place, full, lakes / "grown")
-    table = Table()
-    for number in range(place.size.rounds):
-        for contestant in contestants(full, grown):
-            table.run(contestant, place, number)
-    place.scratch("refit")  # frees the disk
-    return table.section(place, {"components": int(COMPONENTS), "rows": place.size.rows})
+def measure(workspace: Workspace) -> Section:
+    """Run all competitors on the same synthetic rows, in turn, round by round."""
+    lakes = workspace.scratch("refit")
+    full = synthetic_lake(workspace, lakes / "full", workspace.size.rows)
+    extended = extended_lake(workspace, full, lakes / "extended")
+    collector = RunCollector()
+    for number in range(workspace.size.rounds):
+        for competitor in competitors(full, extended):
+            collector.run(competitor, workspace, number)
+    workspace.scratch("refit")  # frees the disk
+    facts = {"components": int(COMPONENTS), "rows": workspace.size.rows}
+    return collector.section(workspace, facts)
 
 
-def contestants(full: Path, grown: Path) -> Iterator[Contestant]:
-    """All of them, Pomona first.
+def competitors(full: Path, extended: Path) -> Iterator[Competitor]:
+    """Yield all competitors, Pomona first.
 
     Parameters
     ----------
     full : Path
-        A lake that was never fitted.
-    grown : Path
-        One that was, and has new rows since.
+        A lake without a refit.
+    extended : Path
+        A lake with a refit and newer rows.
     """
     yield pomona("pomona", "Pomona, all rows", full)
-    yield pomona("pomona_again", "Pomona, again after 1 % new rows", grown)
+    yield pomona("pomona_again", "Pomona, again after 1 % new rows", extended)
     features = str(full / "features")
-    yield Contestant(
+    yield Competitor(
         "numpy_moments",
         "NumPy: XᵀX and `eigh`",
         lambda _: ("benchmarks.peers.numpy_moments", features, COMPONENTS),
     )
-    yield Contestant(
+    yield Competitor(
         "spark_ml",
         "Spark ML: StandardScaler + PCA",
         lambda _: ("benchmarks.peers.spark_ml", features, COMPONENTS),
@@ -57,79 +58,80 @@ def contestants(full: Path, grown: Path) -> Iterator[Contestant]:
         yield scikit_learn(features, solver)
 
 
-def scikit_learn(features: str, solver: str) -> Contestant:
-    """scikit-learn with one of its solvers."""
+def scikit_learn(features: str, solver: str) -> Competitor:
+    """Fit with scikit-learn and the given solver."""
     name = "IncrementalPCA" if solver == "incremental" else f"PCA({solver})"
-    words = ("benchmarks.peers.sklearn_pca", features, COMPONENTS, solver)
-    return Contestant(
+    arguments = ("benchmarks.peers.sklearn_pca", features, COMPONENTS, solver)
+    return Competitor(
         f"sklearn_{solver}",
         f"scikit-learn: StandardScaler + {name}",
-        lambda _: words,
+        lambda _: arguments,
         ("sklearn",),
-        aside=True,
+        secondary=True,
     )
 
 
-def pomona(key: str, title: str, lake: Path) -> Contestant:
-    """`pomona refit` on a copy of a lake."""
+def pomona(key: str, title: str, lake: Path) -> Competitor:
+    """Run `pomona refit` on a copy of a lake."""
 
-    def words(folder: Path) -> Sequence[str]:
-        return command(clone(lake, folder / "lake"))
+    def arguments(folder: Path) -> Sequence[str]:
+        """Copy the lake and return the arguments of the command."""
+        return refit_arguments(clone_lake(lake, folder / "lake"))
 
-    return Contestant(key, title, words, ("pyspark",), read_refit)
+    return Competitor(key, title, arguments, ("pyspark",), parse_refit)
 
 
-def command(lake: Path) -> tuple[str, ...]:
-    """What follows `python -m`."""
+def refit_in_place(key: str, lake: Path) -> Competitor:
+    """Run `pomona refit` on the lake itself."""
+    return Competitor(key, key, lambda _: refit_arguments(lake), ("pyspark",), parse_refit)
+
+
+def refit_arguments(lake: Path) -> tuple[str, ...]:
+    """Return the arguments of `python -m` for a refit."""
     return ("pomona.cli", "refit", str(lake), "--components", COMPONENTS, "--json")
 
 
-def read_refit(out: str, _started: float, _folder: Path) -> Run:
-    """Seconds of the fit (reading, statistics, decomposition) and of the whole refit, publishing included."""
-    told = json.loads(out)
-    phases = told.get("phases") or {}
+def parse_refit(out: str, _started: float, _folder: Path) -> Run:
+    """Return the duration of the fit (read, statistics, decomposition) and of the whole refit with publishing."""
+    summary = json.loads(out)
+    phases = summary.get("phases") or {}
     fit = phases.get("statistics", 0) + phases.get("decomposition", 0)
     return {
-        "count": told["rows"],
-        "seconds": fit or told["seconds"],
-        "whole": told["seconds"],
+        "count": summary["rows"],
+        "seconds": fit or summary["seconds"],
+        "whole": summary["seconds"],
         "phases": phases,
-        "statistics": told.get("statistics", "full"),
-        "explained": told["explained_variance"],
+        "statistics": summary.get("statistics", "full"),
+        "explained": summary["explained_variance"],
     }
 
 
-def drawn_lake(place: Workplace, folder: Path, rows: int) -> Path:
-    """A lake with so many drawn rows."""
-    ready = place.models().parent
-    lake = empty_lake(ready, folder)
+def synthetic_lake(workspace: Workspace, folder: Path, rows: int) -> Path:
+    """Create a lake with `rows` synthetic rows."""
+    lake = empty_lake(workspace.models().parent, folder)
     step = 100_000
     for start in range(0, rows, step):
-        add_rows(lake, made_up(min(step, rows - start), start), seed=start)
+        append_rows(lake, fictitious_images(min(step, rows - start), start), seed=start)
     return lake
 
 
-def in_place(key: str, lake: Path) -> Contestant:
-    """`pomona refit` on a lake itself."""
-    return Contestant(key, key, lambda _: command(lake), ("pyspark",), read_refit)
+def append_new_rows(lake: Path, rows: int) -> None:
+    """Append 1 % new rows to a lake of `rows` rows."""
+    images = fictitious_images(max(1, rows // NEW_ROWS_DIVISOR), start=rows)
+    append_rows(lake, images, seed=rows + 1)
 
 
-def grow(lake: Path, rows: int) -> None:
-    """Append 1 % new rows to a lake that has so many."""
-    add_rows(lake, made_up(max(1, rows // SHARE), start=rows), seed=rows + 1)
-
-
-def grown_lake(place: Workplace, full: Path, folder: Path) -> Path:
-    """A copy that has been fitted once, and has 1 % new rows since.
+def extended_lake(workspace: Workspace, full: Path, folder: Path) -> Path:
+    """Copy a lake, refit the copy once, and append 1 % new rows.
 
     Raises
     ------
     RuntimeError
-        Where Pomona refuses to fit, with its line.
+        If the refit fails; with its error message.
     """
-    lake = clone(full, folder)
-    done = run(in_place("first", lake), place.work)
-    if "skipped" in done:
-        raise RuntimeError(done["skipped"])
-    grow(lake, place.size.rows)
+    lake = clone_lake(full, folder)
+    first = run(refit_in_place("first", lake), workspace.work)
+    if "skipped" in first:
+        raise RuntimeError(first["skipped"])
+    append_new_rows(lake, workspace.size.rows)
     return lake

@@ -1,4 +1,4 @@
-"""`BENCHMARKS.md`, from the results and a template."""
+"""Render `BENCHMARKS.md` from the results and a template."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks import ten_million
-from benchmarks.results import Section, middle, rate
+from benchmarks import extrapolation
+from benchmarks.results import Section, median_of, rate
 from benchmarks.targets import ABSENT, targets
 
 _TEMPLATE = Path(__file__).with_name("template.md")
-_NOTHING = "Not measured yet."
+_NOT_MEASURED = "Not measured yet."
 Sections = Mapping[str, Section]
 
 
 def render(sections: Sections) -> str:
-    """The whole text; what has not been measured is said to be missing."""
+    """Return the whole document; sections without results are marked as not measured."""
     first_row = sections.get("first_row", {})
     return _TEMPLATE.read_text().format(
         about=_about(sections),
@@ -27,14 +27,14 @@ def render(sections: Sections) -> str:
         first_row=_first_row(first_row),
         first_row_rows=first_row.get("rows", "some"),
         latency=_latency(sections.get("latency")),
-        growth=_growth(sections.get("growth")),
-        cores=ten_million.CORES,
-        ten_million=table(("what", "how", "result"), ten_million.steps(sections)),
+        scaling=_scaling(sections.get("scaling")),
+        cores=extrapolation.CORES,
+        extrapolation=table(("what", "how", "result"), extrapolation.steps(sections)),
     )
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a Markdown table."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -43,100 +43,106 @@ def _about(sections: Sections) -> str:
     rows = []
     for name, section in sections.items():
         machine = section["machine"]
-        told = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}"
-        rows.append((name, section["size"], section["measured_at"], told))
+        description = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}"
+        rows.append((name, section["size"], section["measured_at"], description))
     if not rows:
-        return _NOTHING
+        return _NOT_MEASURED
     parts = [table(("section", "size", "measured at (UTC)", "machine"), rows)]
-    used = max(sections.values(), key=lambda section: str(section["measured_at"]))["versions"]
-    parts.append(
-        "Versions: " + ", ".join(f"{name} {version}" for name, version in used.items()) + "."
-    )
+    latest = max(sections.values(), key=lambda section: str(section["measured_at"]))
+    versions = ", ".join(f"{name} {version}" for name, version in latest["versions"].items())
+    parts.append(f"Versions: {versions}.")
     if featurize := sections.get("featurize"):
-        weights = featurize["weights_told"]
-        parts.append(f"Images: {featurize['images_told']}. Weights: {weights}.")
+        weights = featurize["weights_description"]
+        parts.append(f"Images: {featurize['images_description']}. Weights: {weights}.")
     return "\n\n".join(parts)
 
 
 def _targets(sections: Sections) -> str:
-    words = {True: "reached", False: "**not reached**", None: "not measured"}
-    rows = [(t.what, t.asked, t.measured, words[t.reached]) for t in targets(sections)]
-    return table(("what", "asked for", "measured", ""), rows)
+    states = {True: "reached", False: "**not reached**", None: "not measured"}
+    rows = [(t.what, t.bound, t.measured, states[t.reached]) for t in targets(sections)]
+    return table(("what", "target", "measured", ""), rows)
 
 
 def _featurize(section: Section | None) -> str:
     if not section:
-        return _NOTHING
+        return _NOT_MEASURED
     rows = []
-    ours = rate(section, "pomona_onnxruntime")
-    for key, contestant in section["contestants"].items():
-        if not contestant["runs"]:
-            rows.append((contestant["title"], f"skipped: {contestant['skipped']}", *[""] * 6))
+    pomona = rate(section, "pomona_onnxruntime")
+    for key, competitor in section["competitors"].items():
+        if not competitor["runs"]:
+            rows.append((competitor["title"], f"skipped: {competitor['skipped']}", *[""] * 6))
             continue
-        one = rate(section, key) or 0.0
-        memory = [middle(section, key, name) for name in ("worker_rss", "worker_pss", "all_pss")]
+        images_per_second = rate(section, key) or 0.0
+        memory = [median_of(section, key, name) for name in ("worker_rss", "worker_pss", "all_pss")]
         rows.append(
             (
-                contestant["title"],
-                f"{middle(section, key, 'count'):,.0f}",
-                f"{one:.1f}",
-                f"{one / ours:.2f}" if ours else ABSENT,
-                _seconds(middle(section, key, "startup")),
+                competitor["title"],
+                f"{median_of(section, key, 'count'):,.0f}",
+                f"{images_per_second:.1f}",
+                f"{images_per_second / pomona:.2f}" if pomona else ABSENT,
+                _seconds(median_of(section, key, "startup")),
                 *(f"{value:,.0f}" if value else ABSENT for value in memory),
             )
         )
-    heading = ("contestant", "images", "images a second", "of Pomona's", "start-up")
-    memory_heading = ("a worker's RSS, MB", "its PSS", "PSS of all")
-    told = f"Medians of {_rounds(section)}."
-    return f"{table((*heading, *memory_heading), rows)}\n\n{told}"
+    heading = (
+        "competitor",
+        "images",
+        "images/s",
+        "relative to Pomona",
+        "startup",
+        "RSS per worker, MB",
+        "PSS per worker, MB",
+        "total PSS, MB",
+    )
+    return f"{table(heading, rows)}\n\nMedians of {_rounds(section)}."
 
 
 def _refit(section: Section | None) -> str:
     if not section:
-        return _NOTHING
+        return _NOT_MEASURED
     rows = []
-    ours = middle(section, "pomona", "seconds")
-    for key, contestant in section["contestants"].items():
-        if not contestant["runs"]:
-            rows.append((contestant["title"], f"skipped: {contestant['skipped']}", *[""] * 5))
+    pomona = median_of(section, "pomona", "seconds")
+    for key, competitor in section["competitors"].items():
+        if not competitor["runs"]:
+            rows.append((competitor["title"], f"skipped: {competitor['skipped']}", *[""] * 5))
             continue
-        one = middle(section, key, "seconds") or 0.0
-        last = contestant["runs"][-1]
+        seconds = median_of(section, key, "seconds") or 0.0
+        last = competitor["runs"][-1]
         rows.append(
             (
-                contestant["title"] + (f" ({last['statistics']})" if "statistics" in last else ""),
-                f"{middle(section, key, 'count'):,.0f}",
-                f"{one:.2f} s",
-                f"{one / ours:.2f}" if ours else ABSENT,
-                _seconds(middle(section, key, "whole")),
-                _seconds(middle(section, key, "startup")),
+                competitor["title"] + (f" ({last['statistics']})" if "statistics" in last else ""),
+                f"{median_of(section, key, 'count'):,.0f}",
+                f"{seconds:.2f} s",
+                f"{seconds / pomona:.2f}" if pomona else ABSENT,
+                _seconds(median_of(section, key, "whole")),
+                _seconds(median_of(section, key, "startup")),
                 f"{last['explained']:.4f}",
             )
         )
     heading = (
-        "contestant",
+        "competitor",
         "rows",
         "fit",
-        "by Pomona's",
+        "relative to Pomona",
         "with publishing",
-        "start-up",
-        "explained",
+        "startup",
+        "explained variance",
     )
-    told = f"Medians of {_rounds(section)}."
-    runs = section["contestants"].get("pomona", {}).get("runs", [])
+    note = f"Medians of {_rounds(section)}."
+    runs = section["competitors"].get("pomona", {}).get("runs", [])
     if runs and not runs[-1].get("phases"):
-        told += " Pomona told no phases: its fit is the whole refit, publishing included."
-    return f"{table(heading, rows)}\n\n{told}"
+        note += " Pomona reported no phases: its fit is the whole refit with publishing."
+    return f"{table(heading, rows)}\n\n{note}"
 
 
 def _first_row(section: Section) -> str:
     if not section:
-        return _NOTHING
+        return _NOT_MEASURED
     rows = []
     for key in ("pomona", "plain"):
-        found = section["contestants"].get(key, {"runs": [], "title": key, "skipped": "not run"})
+        found = section["competitors"].get(key, {"runs": [], "title": key, "skipped": "not run"})
         runs = found["runs"]
-        seconds = _seconds(middle(section, key, "seconds"))
+        seconds = _seconds(median_of(section, key, "seconds"))
         rows.append((found["title"], seconds if runs else f"skipped: {found['skipped']}"))
         for name in runs[0].get("breakdown", {}) if runs else ():
             rows.append((f"… {name}", _seconds(median(run["breakdown"][name] for run in runs))))
@@ -145,26 +151,26 @@ def _first_row(section: Section) -> str:
 
 def _latency(section: Section | None) -> str:
     if not section:
-        return _NOTHING
+        return _NOT_MEASURED
     rows: list[tuple[str, ...]] = []
     for key, title in (
-        ("warm", f"soon after the start (`{section['words']}`)"),
+        ("warm", f"soon after the start (`{section['options']}`)"),
         ("samples", f"after {len(section['warm']) + 1} micro-batches"),
-        ("bare", "plain Spark appends one row to Delta, in a session that runs"),
+        ("bare", "plain Spark appends one row to Delta, in a running session"),
     ):
-        found = sorted(section[key])
-        if not found:
+        durations = sorted(section[key])
+        if not durations:
             rows.append((title, "0", f"skipped: {section['skipped']}", "", ""))
             continue
-        values = (median(found), found[0], found[-1])
-        rows.append((title, str(len(found)), *(_seconds(value) for value in values)))
-    return table(("what", "times", "median", "least", "most"), rows)
+        values = (median(durations), durations[0], durations[-1])
+        rows.append((title, str(len(durations)), *(_seconds(value) for value in values)))
+    return table(("what", "count", "median", "minimum", "maximum"), rows)
 
 
-def _growth(section: Section | None) -> str:
+def _scaling(section: Section | None) -> str:
     if not section:
-        return _NOTHING
-    heading = ("files there already", f"seconds for {section['arrivals']} new images")
+        return _NOT_MEASURED
+    heading = ("files in the prefix", f"seconds for {section['arrivals']} new images")
     batches = [
         (f"{int(n):,}", f"{seconds:.2f} s") for n, seconds in section["micro_batches"].items()
     ]
@@ -173,8 +179,8 @@ def _growth(section: Section | None) -> str:
         cells = [f"{int(count):,}"]
         for key in ("full", "again"):
             skipped = runs[key].get("skipped")
-            told = (runs[key].get(name) for name in ("seconds", "whole"))
-            cells += [f"skipped: {skipped}", ""] if skipped else [_seconds(value) for value in told]
+            values = (runs[key].get(name) for name in ("seconds", "whole"))
+            cells += [f"skipped: {skipped}", ""] if skipped else [_seconds(v) for v in values]
         rows.append(cells)
     names = ("rows", "fit", "with publishing", "fit after 1 % new rows", "with publishing")
     parts = [table(heading, batches), table(names, rows), *section["left_out"]]

@@ -1,11 +1,11 @@
-"""How much is measured: a quick look, the full figures, or a smoke test of the benchmark itself."""
+"""Benchmark sizes: a quick run, the full figures, and a smoke test of the benchmark itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """Numbers of images, rows and repetitions.
 
@@ -13,25 +13,27 @@ class Size:
     ----------
     name : str
     images : int
-        Featurized by Pomona and by the two limits.
+        Images for Pomona and the two limits.
     peer_images : int
-        Featurized by each peer, whose rates do not depend on the number.
+        Images for each peer; their rates do not depend on the number.
     notebook_images : tuple of int
-        Featurized the notebook's way, which takes longest: two numbers tell its fixed cost from its rate.
+        Images for the notebook, which is slowest: two numbers separate its fixed cost from its rate.
     rounds : int
-        In each, every contestant runs once; those who run aside only in the first `rounds_aside`.
-    rounds_aside : int
+        Each competitor runs once per round.
+    secondary_rounds : int
+        Rounds in which secondary competitors run.
     rows : int
         Rows of features for a refit.
     samples : int
         Measurements of a latency.
     warm_batches : int
-        Micro-batches before the first of them.
+        Micro-batches before the first of these measurements.
     prefixes : tuple of int
-        Files that a prefix holds before a micro-batch of `arrivals` is timed.
+        Numbers of files in a prefix before a micro-batch of `arrivals` is timed.
     arrivals : int
-    growing_rows : tuple of int
-        Rows for a refit whose seconds are drawn over their number.
+        Images that arrive at once.
+    refit_rows : tuple of int
+        Numbers of rows at which a refit is timed for the scaling curve.
     """
 
     name: str
@@ -39,25 +41,55 @@ class Size:
     peer_images: int
     notebook_images: tuple[int, ...]
     rounds: int
-    rounds_aside: int
+    secondary_rounds: int
     rows: int
     samples: int
     warm_batches: int
     prefixes: tuple[int, ...]
     arrivals: int
-    growing_rows: tuple[int, ...]
+    refit_rows: tuple[int, ...]
 
 
-SIZES = {
-    size.name: size
-    for size in (
-        Size("smoke", 40, 40, (10,), 1, 1, 500, 2, 2, (50, 100), 10, (200, 500)),
-        Size("quick", 600, 300, (60,), 2, 1, 10_000, 10, 10, (200, 2_000), 50, (2_000, 10_000)),
-        Size(
-            *("full", 12_000, 2_400, (400, 1_200), 3, 1, 100_000, 20, 20),
-            (1_000, 10_000, 100_000),
-            100,
-            (10_000, 100_000, 1_000_000),
-        ),
-    )
-}
+_SMOKE = Size(
+    name="smoke",
+    images=40,
+    peer_images=40,
+    notebook_images=(10,),
+    rounds=1,
+    secondary_rounds=1,
+    rows=500,
+    samples=2,
+    warm_batches=2,
+    prefixes=(50, 100),
+    arrivals=10,
+    refit_rows=(200, 500),
+)
+_QUICK = Size(
+    name="quick",
+    images=600,
+    peer_images=300,
+    notebook_images=(60,),
+    rounds=2,
+    secondary_rounds=1,
+    rows=10_000,
+    samples=10,
+    warm_batches=10,
+    prefixes=(200, 2_000),
+    arrivals=50,
+    refit_rows=(2_000, 10_000),
+)
+_FULL = Size(
+    name="full",
+    images=12_000,
+    peer_images=2_400,
+    notebook_images=(400, 1_200),
+    rounds=3,
+    secondary_rounds=1,
+    rows=100_000,
+    samples=20,
+    warm_batches=20,
+    prefixes=(1_000, 10_000, 100_000),
+    arrivals=100,
+    refit_rows=(10_000, 100_000, 1_000_000),
+)
+SIZES = {size.name: size for size in (_SMOKE, _QUICK, _FULL)}

@@ -1,4 +1,4 @@
-"""A running `pomona ingest`, fed with images and watched from outside."""
+"""Run `pomona ingest` as a stream, add images to its source and watch its table from outside."""
 
 from __future__ import annotations
 
@@ -12,80 +12,85 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contestants import complaint, environment
+from benchmarks.competitors import error_line, process_environment
 from benchmarks.delta_log import Commit, commits
 from benchmarks.images import link
 
-#: What a stream that is measured is told: look each second.
-WORDS = ("--trigger", "1")
-_POLL = 0.05
-_WAIT_TIMEOUT = 600.0
+#: Options of a measured stream: trigger every second.
+OPTIONS = ("--trigger", "1")
+_POLL_SECONDS = 0.05
+_TIMEOUT = 600.0
 
 
 @dataclass
 class Stream:
-    """A stream that runs: its process, the folder it looks at, and its table."""
+    """A running stream: its process, its source folder and its table.
+
+    `next_version` is the first table version whose rows have not been counted yet.
+    """
 
     process: subprocess.Popen[bytes]
     source: Path
     table: Path
-    errors: Path
-    seen: int = 0
-    dropped: int = 0
+    stderr: Path
+    next_version: int = 0
+    arrivals: int = 0
 
-    def drop(self, file: Path, count: int = 1) -> float:
-        """Let images arrive, all at once, and wait for their rows.
+    def add_images(self, file: Path, count: int = 1) -> float:
+        """Add `count` copies of an image at once and wait for their rows.
 
-        They are linked into a hidden folder beside their place and renamed, as a careful writer does.
+        The images are linked into a hidden folder, which is then renamed, as an atomic writer does.
 
         Returns
         -------
         float
-            Seconds from the renaming to the moment when the last of the rows could be read.
+            Seconds from the rename to the commit of the last row.
         """
-        self.dropped += 1
-        hidden = self.source / f".arriving-{self.dropped}"
+        self.arrivals += 1
+        hidden = self.source / f".arriving-{self.arrivals}"
         for number in range(count):
-            link(file, hidden / f"{self.dropped}-{number}{file.suffix}")
-        began = time.time()
-        hidden.rename(self.source / f"arrived-{self.dropped}")
-        return self._wait(count).at - began
+            link(file, hidden / f"{self.arrivals}-{number}{file.suffix}")
+        renamed = time.time()
+        hidden.rename(self.source / f"arrived-{self.arrivals}")
+        return self._wait_for_rows(count).at - renamed
 
-    def _wait(self, rows: int) -> Commit:
-        until = time.monotonic() + _WAIT_TIMEOUT
+    def _wait_for_rows(self, rows: int) -> Commit:
+        deadline = time.monotonic() + _TIMEOUT
         while True:
-            found = commits(self.table, self.seen)
+            found = commits(self.table, self.next_version)
             if sum(commit.rows for commit in found) >= rows:
-                self.seen = found[-1].version + 1
+                self.next_version = found[-1].version + 1
                 return found[-1]
-            if self.process.poll() is not None or time.monotonic() > until:
-                said = complaint(self.errors.read_text())
-                raise RuntimeError(f"the stream gave {found} instead of {rows} rows: {said}")
-            time.sleep(_POLL)
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                error = error_line(self.stderr.read_text())
+                raise RuntimeError(f"the stream wrote {found} instead of {rows} rows: {error}")
+            time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
-def running(source: Path, lake: Path, seen: int, words: Sequence[str] = WORDS) -> Iterator[Stream]:
-    """Run a stream; it ends with the block.
+def running(
+    source: Path, lake: Path, next_version: int, options: Sequence[str] = OPTIONS
+) -> Iterator[Stream]:
+    """Run a stream until the block ends.
 
     Parameters
     ----------
     source, lake : Path
-    seen : int
-        The first version of the table that is not there yet.
-    words : sequence of str
+    next_version : int
+        The first version of `features` that does not exist yet.
+    options : sequence of str
         Options of `pomona ingest`.
     """
     errors = lake.parent / "stream-stderr"
-    with open(errors, "w") as said:
+    with open(errors, "w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pomona.cli", "ingest", str(source), str(lake), *words],
-            env=environment(),
+            [sys.executable, "-m", "pomona.cli", "ingest", str(source), str(lake), *options],
+            env=process_environment(),
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=stderr,
         )
     try:
-        yield Stream(process, source, lake / "features", errors, seen)
+        yield Stream(process, source, lake / "features", errors, next_version)
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The figures asked for, beside the figures measured."""
+"""Performance targets, compared with the measured figures."""
 
 from __future__ import annotations
 
@@ -6,49 +6,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.results import Section, middle, rate
+from benchmarks.results import Section, median_of, rate
 
 Sections = Mapping[str, Section]
-#: What stands for a figure that was not measured.
+#: Shown instead of a figure that was not measured.
 ABSENT = "–"
 
 
 @dataclass(frozen=True)
 class Target:
-    """One of them.
+    """A performance target.
 
     Attributes
     ----------
     what : str
-    asked : str
+    bound : str
+        The bound with its unit.
     measured : str
-        With its unit; a dash where nothing was measured.
+        The figure with its unit; a dash if it was not measured.
     reached : bool or None
-        None where nothing was measured.
+        None if it was not measured.
     """
 
     what: str
-    asked: str
+    bound: str
     measured: str
     reached: bool | None
 
     @classmethod
-    def at_least(cls, what: str, bound: float, found: float | None) -> Target:
-        """A ratio that should be large."""
-        return cls(what, f"≥ {bound:g}", _ratio(found), None if found is None else found >= bound)
+    def at_least(cls, what: str, bound: float, value: float | None) -> Target:
+        """Create a target for a ratio with a lower bound."""
+        return cls(what, f"≥ {bound:g}", _ratio(value), None if value is None else value >= bound)
 
     @classmethod
-    def at_most(cls, what: str, bound: float, found: float | None, unit: str = "") -> Target:
-        """A ratio, or a value with a unit, that should be small."""
-        told = _ratio(found) if not unit or found is None else f"{found:.2f} {unit}"
-        if unit == "MB" and found is not None:
-            told = f"{found:.0f} MB"
-        asked = f"≤ {bound:.3g} {unit}".rstrip()
-        return cls(what, asked, told, None if found is None else found <= bound)
+    def at_most(cls, what: str, bound: float, value: float | None, unit: str = "") -> Target:
+        """Create a target for a ratio, or for a value with a unit, with an upper bound."""
+        measured = _ratio(value) if not unit or value is None else f"{value:.2f} {unit}"
+        if unit == "MB" and value is not None:
+            measured = f"{value:.0f} MB"
+        limit = f"≤ {bound:.3g} {unit}".rstrip()
+        return cls(what, limit, measured, None if value is None else value <= bound)
 
 
 def targets(sections: Sections) -> list[Target]:
-    """All of them, in the order in which they were asked for."""
+    """Return all targets in the order of the report."""
     return [
         *_featurize(sections.get("featurize")),
         *_refit(sections.get("refit")),
@@ -58,66 +59,64 @@ def targets(sections: Sections) -> list[Target]:
     ]
 
 
-def ratio(one: float | None, other: float | None) -> float | None:
-    """One by the other; None where one of them is missing."""
-    return one / other if one and other else None
+def ratio(numerator: float | None, denominator: float | None) -> float | None:
+    """Return the quotient, or None if one of the values is missing."""
+    return numerator / denominator if numerator and denominator else None
 
 
 def _featurize(section: Section | None) -> list[Target]:
-    found = section or {"contestants": {}}
-    ours, notebook = rate(found, "pomona_onnxruntime"), notebook_rate(found)
-    bfloat16 = rate(found, "pomona_openvino_bfloat16")
+    results = section or {"competitors": {}}
+    pomona, notebook = rate(results, "pomona_onnxruntime"), notebook_rate(results)
+    bfloat16 = rate(results, "pomona_openvino_bfloat16")
     return [
         Target.at_least(
             "stream / decode + engine without Spark",
             0.85,
-            ratio(ours, rate(found, "plain_processes")),
+            ratio(pomona, rate(results, "plain_processes")),
         ),
         Target.at_least(
-            "stream in float32 / the notebook's way, at the images it took",
+            "stream in float32 / notebook, as measured",
             10,
-            ratio(ours, rate(found, "notebook")),
+            ratio(pomona, rate(results, "notebook")),
         ),
+        Target.at_least("stream in float32 / notebook, extrapolated", 10, ratio(pomona, notebook)),
         Target.at_least(
-            "stream in float32 / the notebook's way, at as many", 10, ratio(ours, notebook)
-        ),
-        Target.at_least(
-            "stream in bfloat16 / the notebook's way, at as many", 15, ratio(bfloat16, notebook)
+            "stream in bfloat16 / notebook, extrapolated", 15, ratio(bfloat16, notebook)
         ),
     ]
 
 
 def notebook_rate(section: Section) -> float | None:
-    """Images a second of the notebook's way at the number of images that Pomona took.
+    """Return the notebook's images per second, extrapolated to the number of images that Pomona processed.
 
-    Its fixed cost, building a model in each of 20 tasks, weighs less the more images there are: it is told apart by
-    two numbers of images, and spread over all.
+    The notebook has a fixed cost, building a model in each of 20 tasks, which weighs less the more images there are.
+    Runs with two numbers of images separate the fixed cost from the cost per image.
     """
-    contestants = section["contestants"]
-    keys = [key for key in contestants if key.startswith("notebook") and contestants[key]["runs"]]
+    competitors = section["competitors"]
+    keys = [key for key in competitors if key.startswith("notebook") and competitors[key]["runs"]]
     if not keys:
         return None
     points = sorted(
-        (middle(section, k, "count") or 0, middle(section, k, "seconds") or 0) for k in keys
+        (median_of(section, k, "count") or 0, median_of(section, k, "seconds") or 0) for k in keys
     )
     (few, short), (many, long) = points[0], points[-1]
     if len(points) < 2 or long <= short:
         return many / long
-    a_image = (long - short) / (many - few)
-    images = middle(section, "pomona_onnxruntime", "count") or many
-    return images / (max(0.0, short - few * a_image) + images * a_image)
+    per_image = (long - short) / (many - few)
+    images = median_of(section, "pomona_onnxruntime", "count") or many
+    return images / (max(0.0, short - few * per_image) + images * per_image)
 
 
 def _refit(section: Section | None) -> list[Target]:
-    found = section or {"contestants": {}}
+    results = section or {"competitors": {}}
     seconds = {
-        k: middle(found, k, "seconds")
+        k: median_of(results, k, "seconds")
         for k in ("pomona", "pomona_again", "spark_ml", "numpy_moments")
     }
-    ours = seconds["pomona"]
+    pomona = seconds["pomona"]
     return [
-        Target.at_most("refit / Spark ML, seconds", 0.1, ratio(ours, seconds["spark_ml"])),
-        Target.at_most("refit / NumPy, seconds", 2, ratio(ours, seconds["numpy_moments"])),
+        Target.at_most("refit / Spark ML, seconds", 0.1, ratio(pomona, seconds["spark_ml"])),
+        Target.at_most("refit / NumPy, seconds", 2, ratio(pomona, seconds["numpy_moments"])),
         Target.at_most(
             "refit after 1 % new rows / Spark ML, seconds",
             0.02,
@@ -127,23 +126,25 @@ def _refit(section: Section | None) -> list[Target]:
 
 
 def _memory(section: Section | None) -> list[Target]:
-    found = middle(section or {"contestants": {}}, "pomona_onnxruntime", "worker_rss")
-    return [Target.at_most("memory of one Python worker (RSS)", 400, found, "MB")]
+    rss = median_of(section or {"competitors": {}}, "pomona_onnxruntime", "worker_rss")
+    return [Target.at_most("memory of one Python worker (RSS)", 400, rss, "MB")]
 
 
 def _first_row(section: Section | None) -> list[Target]:
-    found = section or {"contestants": {}}
-    ours, plain = middle(found, "pomona", "seconds"), middle(found, "plain", "seconds")
+    results = section or {"competitors": {}}
+    pomona, plain = median_of(results, "pomona", "seconds"), median_of(results, "plain", "seconds")
     return [
-        Target.at_most("first row in a warm lake / plain Spark, seconds", 1.5, ratio(ours, plain))
+        Target.at_most(
+            "first row in an existing lake / plain Spark, seconds", 1.5, ratio(pomona, plain)
+        )
     ]
 
 
 def _latency(section: Section | None) -> list[Target]:
-    found = section or {}
-    ours = median(found["samples"]) if found.get("samples") else None
-    bound = max(2.0, 2 * median(found["bare"])) if found.get("bare") else 2.0
-    return [Target.at_most("file written to row visible, median", bound, ours, "s")]
+    results = section or {}
+    pomona = median(results["samples"]) if results.get("samples") else None
+    bound = max(2.0, 2 * median(results["bare"])) if results.get("bare") else 2.0
+    return [Target.at_most("file written to row visible, median", bound, pomona, "s")]
 
 
 def _ratio(value: float | None) -> str:

@@ -1,1 +1,1 @@
-"""Contestants, one small program each: `python -m benchmarks.peers.NAME WORDS` works once and prints a line of JSON."""
+"""Competitors: `python -m benchmarks.peers.NAME ARGUMENTS` works once and prints a line of JSON."""

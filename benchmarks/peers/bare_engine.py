@@ -1,6 +1,6 @@
-"""The limit: the network alone on all cores, its images decoded and in memory before the clock starts.
+"""Upper limit: the network alone on all cores, with images decoded in memory before the clock starts.
 
-`python -m benchmarks.peers.bare_engine IMAGES MODEL COUNT [ENGINE]`: some images, run again and again up to COUNT.
+`python -m benchmarks.peers.bare_engine IMAGES MODEL COUNT [ENGINE]`: repeats a few images up to COUNT.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.network import files_below
-from benchmarks.peers.plain_processes import load
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.peers.plain_processes import load_engine
+from benchmarks.timing import Stopwatch
 from streaming.images.decode import decode
 
-#: Images that a process holds in memory, 0.6 MB each.
-HELD = 128
+#: Decoded images that each process keeps in memory, 0.6 MB each.
+IMAGES_IN_MEMORY = 128
 
 
 def work(files: list[str], model: str, engine: str, count: int, barrier: Barrier) -> None:
-    """What one process does: decode, wait for the others, run the network, wait again."""
-    loaded, settings = load(model, engine)
-    contents = [Path(files[i % len(files)]).read_bytes() for i in range(HELD)]
-    held = np.stack([decode(content, settings).pixels for content in contents])
-    loaded.run(held[: loaded.batch])
+    """Decode images, wait for the other processes, run the network, wait again."""
+    loaded, settings = load_engine(model, engine)
+    contents = [Path(files[i % len(files)]).read_bytes() for i in range(IMAGES_IN_MEMORY)]
+    pixels = np.stack([decode(content, settings).pixels for content in contents])
+    loaded.run(pixels[: loaded.batch])
     barrier.wait()
     for start in range(0, count, loaded.batch):
-        loaded.run(held[start % HELD :][: min(loaded.batch, count - start)])
+        loaded.run(pixels[start % IMAGES_IN_MEMORY :][: min(loaded.batch, count - start)])
     barrier.wait()
 
 
 def main() -> None:
-    """Run the network on images in memory."""
+    """Run the network in one process per core."""
     watch = Stopwatch()
     images, model, count = sys.argv[1:4]
     engine = sys.argv[4] if len(sys.argv) > 4 else "onnxruntime"
@@ -44,8 +44,8 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(cores + 1)
     files = files_below(images)
-    words = (files, model, engine, each, barrier)
-    processes = [context.Process(target=work, args=words) for _ in range(cores)]
+    arguments = (files, model, engine, each, barrier)
+    processes = [context.Process(target=work, args=arguments) for _ in range(cores)]
     for process in processes:
         process.start()
     barrier.wait()

@@ -1,4 +1,4 @@
-"""Daft with ONNX Runtime: a glob of paths, `download`, one instance of a class a core, Parquet out.
+"""Daft with ONNX Runtime: a glob of paths, `download`, one instance of a class per core, Parquet output.
 
 `python -m benchmarks.peers.daft_peer IMAGES MODEL OUT`
 """
@@ -13,23 +13,23 @@ import pyarrow
 import pyarrow.dataset
 
 from benchmarks.peers.network import features, onnx_session
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 
 
 class Featurizer:
-    """An instance keeps its session from batch to batch."""
+    """A class whose instance keeps its ONNX Runtime session across batches."""
 
     def __init__(self, model: str) -> None:
         self.session = onnx_session(f"{model}/model.onnx")
 
     def features(self, contents: Any) -> Any:
-        """Features of a batch of files."""
-        found = features(self.session, contents.to_pylist())
-        return pyarrow.array(list(found), pyarrow.list_(pyarrow.float32()))
+        """Return the features of a batch of files."""
+        vectors = features(self.session, contents.to_pylist())
+        return pyarrow.array(list(vectors), pyarrow.list_(pyarrow.float32()))
 
 
 def main() -> None:
-    """Featurize a folder."""
+    """Featurize a folder of images."""
     watch = Stopwatch()
     images, model, out = sys.argv[1:4]
     os.environ["DAFT_ANALYTICS_ENABLED"] = "0"
@@ -37,12 +37,12 @@ def main() -> None:
     from daft.functions import download
 
     vector = daft.DataType.list(daft.DataType.float32())
-    # What `@daft.method.batch` and `@daft.cls` do above a class, where Daft is there to be imported.
+    # Applied here and not as decorators, because Daft is imported only when the competitor runs.
     Featurizer.features = daft.method.batch(return_dtype=vector, batch_size=32)(Featurizer.features)  # type: ignore[method-assign]
     network = daft.cls(Featurizer, max_concurrency=os.cpu_count(), use_process=True)(model)
 
     path = daft.col("path")
-    # Daft imports TensorFlow for a literal where that is installed: seconds that are no part of the work.
+    # Building a literal makes Daft import TensorFlow if it is installed; that is not part of the work.
     vectors = network.features(download(path)).alias("features")
 
     watch.start()

@@ -1,4 +1,4 @@
-"""What the peers share that their users would take from a tutorial: pixels by Pillow, a session of ONNX Runtime."""
+"""Code shared by the peers: decoding with Pillow and an ONNX Runtime session, as in their tutorials."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ INPUT, OUTPUT, SIZE = "images", "features", 224
 
 
 def pixels(content: bytes) -> NDArray[np.float32]:
-    """An image as MobileNetV2 takes it: (224, 224, 3) float32 in [-1, 1]."""
+    """Decode an image for MobileNetV2: (224, 224, 3) float32 in [-1, 1]."""
     with Image.open(io.BytesIO(content)) as image:
-        square = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    return np.asarray(square, np.float32) / np.float32(127.5) - np.float32(1)
+        resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return np.asarray(resized, np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def onnx_session(model: str | bytes) -> Any:
-    """ONNX Runtime with one thread: one worker a core uses the cores best."""
+    """Create a single-threaded ONNX Runtime session, because one worker per core is fastest."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -30,12 +30,12 @@ def onnx_session(model: str | bytes) -> Any:
 
 
 def features(session: Any, contents: list[bytes]) -> NDArray[np.float32]:
-    """Features (n, 1280) of the bytes of n images."""
+    """Return the features (n, 1280) of n encoded images."""
     images = np.stack([pixels(content) for content in contents])
-    found: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
-    return found
+    vectors: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
+    return vectors
 
 
 def files_below(folder: str) -> list[str]:
-    """All files of a folder tree, sorted."""
+    """Return all files below a folder, sorted."""
     return sorted(str(file) for file in Path(folder).rglob("*") if file.is_file())

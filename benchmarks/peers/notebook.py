@@ -1,6 +1,6 @@
-"""The notebook that Pomona replaces: binaryFile, a scalar-iterator pandas UDF, Keras's `predict`, Parquet out.
+"""The notebook that Pomona replaces: binaryFile, a scalar-iterator pandas UDF, Keras's `predict`, Parquet output.
 
-`python -m benchmarks.peers.notebook IMAGES MODEL OUT`; written as the notebook writes it, `repartition(20)` included.
+`python -m benchmarks.peers.notebook IMAGES MODEL OUT`; a copy of the notebook's code with its `repartition(20)`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 
 
 def build_model() -> Any:
-    """MobileNetV2 up to its global average pool, without weights."""
+    """Build MobileNetV2 up to its global average pooling, without weights."""
     from keras.applications import MobileNetV2
 
     return MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
 
 
 def preprocess(content: bytes) -> Any:
-    """The pixels of one image, as the network takes them."""
+    """Decode one image for the network."""
     from keras.applications.mobilenet_v2 import preprocess_input
     from keras.utils import img_to_array
 
@@ -34,12 +34,12 @@ def preprocess(content: bytes) -> Any:
 
 
 def main() -> None:
-    """Featurize a folder."""
+    """Featurize a folder of images."""
     watch = Stopwatch()
     images, model, out = sys.argv[1:4]
     from pyspark.sql import SparkSession, functions
 
-    F: Any = functions  # what is used of it has no types
+    F: Any = functions  # the functions used here have no type hints
     spark = (
         SparkSession.builder.appName("notebook")
         .master("local[*]")
@@ -53,16 +53,18 @@ def main() -> None:
     weights = spark.sparkContext.broadcast(network.get_weights())
 
     def featurize_series(network: Any, contents: pd.Series) -> pd.Series:
+        """Return the features of one batch."""
         predicted = network.predict(np.stack(contents.map(preprocess)))
         return pd.Series([vector.flatten() for vector in predicted])
 
     def featurize(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        """Build the network once per task and featurize its batches."""
         network = build_model()
         network.set_weights(weights.value)
         for contents in batches:
             yield featurize_series(network, contents)
 
-    # Called, not used as a decorator: annotations as text would not reach Spark.
+    # Not a decorator, because Spark cannot read postponed annotations.
     featurize_udf = F.pandas_udf(featurize, "array<float>", F.PandasUDFType.SCALAR_ITER)
 
     watch.start()

@@ -1,4 +1,4 @@
-"""The limit of a refit: the same Parquet files, X'X in float64 a piece at a time, NumPy's `eigh`.
+"""Upper limit of a refit: X'X of the same Parquet files in float64, chunk by chunk, then NumPy's `eigh`.
 
 `python -m benchmarks.peers.numpy_moments FEATURES COMPONENTS`
 """
@@ -10,14 +10,14 @@ import sys
 import numpy as np
 import pyarrow.dataset
 
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 
-#: Rows that are multiplied at once: 40 MB of float64.
+#: Rows per chunk: 40 MB of float64.
 ROWS = 4096
 
 
 def main() -> None:
-    """Fit once."""
+    """Run one fit."""
     watch = Stopwatch()
     folder, components = sys.argv[1], int(sys.argv[2])
 

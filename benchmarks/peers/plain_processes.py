@@ -1,7 +1,7 @@
-"""The practical limit: two plain processes of one thread read, decode and run the network; no Spark, no table.
+"""Practical limit: single-threaded plain processes read, decode and run the network, without Spark or a table.
 
-`python -m benchmarks.peers.plain_processes IMAGES MODEL OUT [ENGINE]`; one process a core, each writes one Parquet
-file at its end.
+`python -m benchmarks.peers.plain_processes IMAGES MODEL OUT [ENGINE]`; one process per core, each of
+which writes one Parquet file in the end.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.peers.network import files_below
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 from streaming.engines.registry import Engine, create_engine
 from streaming.images.decode import DecodeSettings, decode
 from streaming.model.metadata import ModelInfo
 
 
-def load(model: str, engine: str) -> tuple[Engine, DecodeSettings]:
-    """The engine with one thread, and how it takes its pixels."""
-    extractor = ModelInfo.from_json(Path(model, "model.json").read_bytes())
+def load_engine(model: str, engine: str) -> tuple[Engine, DecodeSettings]:
+    """Create the engine with one thread; return it with its decode settings."""
+    info = ModelInfo.from_json(Path(model, "model.json").read_bytes())
     name = "model.weights.h5" if engine == "tensorflow" else "model.onnx"
-    settings = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    return create_engine(engine, extractor, Path(model, name).read_bytes(), threads=1), settings
+    settings = DecodeSettings(info.input_size, info.divisor, info.offset)
+    return create_engine(engine, info, Path(model, name).read_bytes(), threads=1), settings
 
 
 def featurize(engine: Engine, settings: DecodeSettings, files: list[str]) -> NDArray[np.float32]:
-    """Features (n, width) of n files."""
-    found = []
+    """Return the features (n, width) of n files."""
+    batches = []
     for start in range(0, len(files), engine.batch):
         contents = [Path(file).read_bytes() for file in files[start : start + engine.batch]]
-        found.append(engine.run(np.stack([decode(c, settings).pixels for c in contents])))
-    return np.concatenate(found)
+        batches.append(engine.run(np.stack([decode(c, settings).pixels for c in contents])))
+    return np.concatenate(batches)
 
 
 def work(files: list[str], model: str, engine: str, out: str, barrier: Barrier) -> None:
-    """What one process does: start, wait for the others, featurize, write, wait again."""
-    loaded, settings = load(model, engine)
+    """Load the engine, wait for the other processes, featurize and write, wait again."""
+    loaded, settings = load_engine(model, engine)
     barrier.wait()
     features = featurize(loaded, settings, files)
     flat = pa.array(features.reshape(-1))
@@ -54,7 +54,7 @@ def work(files: list[str], model: str, engine: str, out: str, barrier: Barrier) 
 
 
 def main() -> None:
-    """Featurize a folder."""
+    """Featurize a folder of images with one process per core."""
     watch = Stopwatch()
     images, model, out = sys.argv[1:4]
     engine = sys.argv[4] if len(sys.argv) > 4 else "onnxruntime"

@@ -1,7 +1,7 @@
-"""Spark's `predict_batch_udf` in its best case: the bytes go in as they are, ONNX Runtime does the work.
+"""Spark's `predict_batch_udf` in its best case: encoded images as input, ONNX Runtime for inference.
 
-`python -m benchmarks.peers.predict_batch_udf IMAGES MODEL OUT`. Its documentation feeds arrays of pixels from a
-column; 600 kB an image through Arrow would cost more than the network does, so decoding is a part of `predict`.
+`python -m benchmarks.peers.predict_batch_udf IMAGES MODEL OUT`. Its documentation passes arrays of pixels in a
+column. 600 kB per image through Arrow would cost more than the network, so decoding is part of `predict`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.network import features, onnx_session
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 
 
 def main() -> None:
-    """Featurize a folder."""
+    """Featurize a folder of images."""
     watch = Stopwatch()
     images, model, out = sys.argv[1:4]
     from pyspark.ml.functions import predict_batch_udf
@@ -34,6 +34,7 @@ def main() -> None:
     shared = spark.sparkContext.broadcast(Path(model, "model.onnx").read_bytes())
 
     def make_predict() -> Callable[[Any], Any]:
+        """Create the session of a worker and return its prediction function."""
         session = onnx_session(shared.value)
         return lambda contents: features(session, [bytes(content) for content in contents])
 

@@ -1,6 +1,6 @@
-"""scikit-learn on the same Parquet files: StandardScaler, then PCA by one of its solvers, or IncrementalPCA.
+"""scikit-learn on the same Parquet files: StandardScaler, then PCA with one of its solvers, or IncrementalPCA.
 
-`python -m benchmarks.peers.sklearn_pca FEATURES COMPONENTS SOLVER`, SOLVER being full, randomized or incremental.
+`python -m benchmarks.peers.sklearn_pca FEATURES COMPONENTS SOLVER`, SOLVER is full, randomized or incremental.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.dataset
 from numpy.typing import NDArray
 
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 
 
 def main() -> None:
-    """Fit once."""
+    """Run one fit."""
     watch = Stopwatch()
     folder, components, solver = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     from sklearn.decomposition import PCA, IncrementalPCA
@@ -32,10 +32,10 @@ def main() -> None:
         for batch in read.to_batches(columns=["features"]):
             rest = np.vstack([rest, scaler.transform(_matrix(batch.column(0)))])
             count += batch.num_rows
-            if len(rest) >= 5 * scaler.n_features_in_:  # scikit-learn's own choice of a batch
+            if len(rest) >= 5 * scaler.n_features_in_:  # scikit-learn's default batch size
                 pca.partial_fit(rest)
                 rest = rest[:0]
-        if len(rest) >= components:  # a smaller one cannot be taken in
+        if len(rest) >= components:  # partial_fit rejects smaller batches
             pca.partial_fit(rest)
     else:
         rows = _matrix(read.to_table(columns=["features"]).column(0).combine_chunks())

@@ -1,7 +1,7 @@
-"""Plain Spark with Delta as its documentation configures it, and an append of one row: what latencies are held against.
+"""Baseline of the latencies: plain Spark with Delta, configured as in its documentation, appends one row.
 
-`python -m benchmarks.peers.spark_append TABLE [REPEATS]`: appends one row, and REPEATS more in the session that runs.
-The table is made by the first append ever; the jars are those that Pomona takes.
+`python -m benchmarks.peers.spark_append TABLE [REPEATS]`: appends one row, then REPEATS more in the same session.
+The first append creates the table. The jars are the same as for Pomona.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import os
 import sys
 import time
 
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 from streaming.spark.jars import jar_files
 
 
 def main() -> None:
-    """Append."""
+    """Append the rows one at a time."""
     watch = Stopwatch()
     table, repeats = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0
     from pyspark.sql import SparkSession
@@ -37,9 +37,9 @@ def main() -> None:
     watch.start()
     appends = []
     for _ in range(1 + repeats):
-        began = time.time()
+        started = time.time()
         spark.createDataFrame([row], ddl).write.format("delta").mode("append").save(table)
-        appends.append(time.time() - began)
+        appends.append(time.time() - started)
     watch.stop(1 + repeats, appends=appends)
     spark.stop()
 

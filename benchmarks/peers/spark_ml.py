@@ -1,4 +1,4 @@
-"""Spark ML: StandardScaler with mean and deviation, then PCA, on the table of the features.
+"""Spark ML: StandardScaler with mean and standard deviation, then PCA, on the features table.
 
 `python -m benchmarks.peers.spark_ml FEATURES COMPONENTS`; FEATURES is a folder of Parquet files.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.timing import Stopwatch
 
 
 def main() -> None:
-    """Fit once."""
+    """Run one fit."""
     watch = Stopwatch()
     features, components = sys.argv[1], int(sys.argv[2])
     from pyspark.ml import Pipeline
@@ -32,7 +32,7 @@ def main() -> None:
     watch.start()
     read = spark.read.parquet(features)
     rows = read.select(array_to_vector(read["features"]).alias("vector"))
-    # Both stages read the rows; persisted, Spark ML is at its best.
+    # Both stages read the rows, so persisting them is the best case for Spark ML.
     rows = rows.persist()
     scaler = StandardScaler(inputCol="vector", outputCol="scaled", withMean=True, withStd=True)
     pca = PCA(k=components, inputCol="scaled", outputCol="reduced")

@@ -1,7 +1,4 @@
-"""Tests for the benchmarks: contestants that say why they cannot run, images and rows that are what they seem.
-
-Nothing here is timed.
-"""
+"""Tests for the `benchmarks` package: skipped competitors, prepared images and rows, results. Nothing is timed."""
 
 from __future__ import annotations
 
@@ -16,11 +13,17 @@ import pyarrow.dataset
 import pytest
 
 from benchmarks import results
-from benchmarks.__main__ import SECTIONS, parse
-from benchmarks.contestants import Contestant, complaint, last_line, run
+from benchmarks.__main__ import SECTIONS, parse_arguments
+from benchmarks.competitors import Competitor, error_line, last_line, run
 from benchmarks.delta_log import commits, last_version
-from benchmarks.drawn import ROWS_A_FILE, add_rows, clone, made_up, vectors
 from benchmarks.images import Images, image_files
+from benchmarks.synthetic import (
+    ROWS_PER_FILE,
+    append_rows,
+    clone_lake,
+    fictitious_images,
+    random_features,
+)
 from streaming.model.backends import Backend
 from support.lakes import jpeg
 
@@ -29,19 +32,17 @@ FILES = sorted((ROOT / "benchmarks").rglob("*.py"))
 PEERS = sorted(file.stem for file in (ROOT / "benchmarks" / "peers").glob("[a-z]*.py"))
 
 
-def test_a_section_measured_anew_leaves_the_others(tmp_path: Path) -> None:
+def test_saving_a_section_keeps_the_others(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "results.json"
-    assert results.load(file) == {}
-    results.keep(file, "refit", {"size": "quick"})
-    results.keep(file, "growth", {"size": "quick"})
-    results.keep(file, "refit", {"size": "full"})
-    assert results.load(file) == {"refit": {"size": "full"}, "growth": {"size": "quick"}}
+    assert results.load_sections(file) == {}
+    results.save_section(file, "refit", {"size": "quick"})
+    results.save_section(file, "scaling", {"size": "quick"})
+    results.save_section(file, "refit", {"size": "full"})
+    assert results.load_sections(file) == {"refit": {"size": "full"}, "scaling": {"size": "quick"}}
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_every_peer_imports_without_what_is_heavy(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_peers_import_without_heavy_packages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for heavy in ("ray", "daft", "sklearn", "tensorflow", "keras", "onnxruntime", "openvino"):
         monkeypatch.setitem(sys.modules, heavy, None)
     monkeypatch.delitem(sys.modules, f"benchmarks.peers.{name}", raising=False)
@@ -49,33 +50,33 @@ def test_every_peer_imports_without_what_is_heavy(
     assert name == "network" or callable(module.main)
 
 
-def test_every_section_can_be_measured() -> None:
+def test_every_section_has_a_measure_function() -> None:
     for name in SECTIONS:
         assert callable(importlib.import_module(f"benchmarks.{name}").measure)
-    assert parse(["--only", "refit,growth"]).only == ["refit", "growth"]
+    assert parse_arguments(["--only", "refit,scaling"]).only == ["refit", "scaling"]
     with pytest.raises(SystemExit):
-        parse(["--only", "lunch"])
+        parse_arguments(["--only", "lunch"])
 
 
-def test_a_package_that_is_missing_becomes_a_reason(tmp_path: Path) -> None:
-    contestant = Contestant("x", "X", lambda _: ["nothing"], ("no_such_package", "json"))
-    assert run(contestant, tmp_path) == {"skipped": "not installed: no_such_package"}
+def test_missing_package_skips_the_competitor(tmp_path: Path) -> None:
+    competitor = Competitor("x", "X", lambda _: ["nothing"], ("no_such_package", "json"))
+    assert run(competitor, tmp_path) == {"skipped": "not installed: no_such_package"}
 
 
-def test_a_contestant_that_fails_becomes_a_reason(tmp_path: Path) -> None:
-    found = run(Contestant("x", "X", lambda _: ["no_such_module"]), tmp_path)
-    assert "no_such_module" in found["skipped"]
+def test_failing_competitor_is_skipped_with_its_error(tmp_path: Path) -> None:
+    result = run(Competitor("x", "X", lambda _: ["no_such_module"]), tmp_path)
+    assert "no_such_module" in result["skipped"]
 
 
-def test_the_line_that_says_most() -> None:
-    said = "Traceback (most recent call last):\n  x\nValueError: no\n  at java\n"
-    assert complaint(said) == "ValueError: no"
-    assert complaint("pomona: it is broken\nlater") == "pomona: it is broken"
-    assert complaint("") == ""
+def test_error_line_selects_the_most_informative_line() -> None:
+    stderr = "Traceback (most recent call last):\n  x\nValueError: no\n  at java\n"
+    assert error_line(stderr) == "ValueError: no"
+    assert error_line("pomona: it is broken\nlater") == "pomona: it is broken"
+    assert error_line("") == ""
     assert last_line('chatter\n{"count": 1}\n') == {"count": 1}
 
 
-def test_images_are_repeated_under_new_names_in_their_folders(tmp_path: Path) -> None:
+def test_repeat_keeps_label_folders(tmp_path: Path) -> None:
     for label in ("Kiwi", "Plum"):
         (tmp_path / "few" / label).mkdir(parents=True)
         for number in range(2):
@@ -88,34 +89,34 @@ def test_images_are_repeated_under_new_names_in_their_folders(tmp_path: Path) ->
     assert [file.parent.name for file in two] == ["Kiwi", "Plum"]
 
 
-def test_drawn_rows_are_seen_in_the_log_and_a_clone_is_apart(tmp_path: Path) -> None:
+def test_synthetic_rows_appear_in_the_log_and_clones_are_independent(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     (lake / "models" / "a-model").mkdir(parents=True)
     (lake / "models" / "a-model" / "model.json").write_text("{}")
     (lake / "features" / "_delta_log").mkdir(parents=True)
     assert last_version(lake / "features") == -1
-    add_rows(lake, made_up(ROWS_A_FILE + 3))
-    add_rows(clone(lake, tmp_path / "clone"), made_up(5))
-    assert [commit.rows for commit in commits(lake / "features")] == [ROWS_A_FILE + 3]
-    assert [commit.rows for commit in commits(tmp_path / "clone" / "features", 1)] == [5]
+    append_rows(lake, fictitious_images(ROWS_PER_FILE + 3))
+    append_rows(clone_lake(lake, tmp_path / "clone_lake"), fictitious_images(5))
+    assert [commit.rows for commit in commits(lake / "features")] == [ROWS_PER_FILE + 3]
+    assert [commit.rows for commit in commits(tmp_path / "clone_lake" / "features", 1)] == [5]
     rows = pyarrow.dataset.dataset(lake / "features", format="parquet").to_table()
-    assert rows.num_rows == ROWS_A_FILE + 3
+    assert rows.num_rows == ROWS_PER_FILE + 3
     from streaming.lake.schemas import features_table
 
     assert tuple(rows.column_names) == features_table(1280).names
 
 
-def test_drawn_features_look_like_features() -> None:
-    drawn = vectors(500, np.random.default_rng(0))
-    assert drawn.shape == (500, 1280)
-    assert drawn.dtype == np.float32
-    assert drawn.min() == 0
-    assert 0 < drawn.max() <= 6
-    assert 0.3 < (drawn == 0).mean() < 0.7
+def test_random_features_resemble_relu6_outputs() -> None:
+    features = random_features(500, np.random.default_rng(0))
+    assert features.shape == (500, 1280)
+    assert features.dtype == np.float32
+    assert features.min() == 0
+    assert 0 < features.max() <= 6
+    assert 0.3 < (features == 0).mean() < 0.7
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_the_files_keep_to_the_house_rules(file: Path) -> None:
+def test_source_files_follow_the_style_rules(file: Path) -> None:
     tree = ast.parse(file.read_text())
     assert ast.get_docstring(tree)
     assert file.stem.strip("_") == "main" or file.stem not in sys.stdlib_module_names
@@ -127,9 +128,7 @@ def test_the_files_keep_to_the_house_rules(file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plain_processes_give_the_features_of_the_reference(
-    random_model: Path, tmp_path: Path
-) -> None:
+def test_plain_processes_match_the_reference_features(random_model: Path, tmp_path: Path) -> None:
     from support.real_model import features
 
     for number in range(8):
@@ -137,17 +136,17 @@ def test_plain_processes_give_the_features_of_the_reference(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(jpeg(number))
     model = next(file.parent for file in random_model.rglob("model.json"))
-    words = ["benchmarks.peers.plain_processes", str(tmp_path / "images"), str(model)]
-    found = run(
-        Contestant(
+    arguments = ["benchmarks.peers.plain_processes", str(tmp_path / "images"), str(model)]
+    result = run(
+        Competitor(
             "x",
             "X",
-            lambda _: [*words, str(tmp_path / "out")],
-            read=lambda out, *_: json.loads(out),
+            lambda _: [*arguments, str(tmp_path / "out")],
+            parse_output=lambda out, *_: json.loads(out),
         ),
         tmp_path,
     )
-    assert found["count"] == 8
+    assert result["count"] == 8
     rows = pyarrow.dataset.dataset(tmp_path / "out", format="parquet").to_table().to_pylist()
     rows.sort(key=lambda row: str(row["path"]))
     expected = features(
@@ -156,13 +155,13 @@ def test_plain_processes_give_the_features_of_the_reference(
     np.testing.assert_allclose([row["features"] for row in rows], expected, atol=1e-4)
 
 
-def test_both_locks_pin_the_same_versions_by_hash() -> None:
+def test_both_lock_files_pin_the_same_versions_by_hash() -> None:
     pins = {}
     for name in ("requirements-dev.lock", "requirements-bench.lock"):
         lines = (ROOT / name).read_text().replace("\\\n", " ").splitlines()
         pinned = [line for line in lines if line and not line.lstrip().startswith("#")]
         assert all("--hash=sha256:" in line for line in pinned)
-        pins[name] = {line.split()[0] for line in pinned}  # without where it is wanted
+        pins[name] = {line.split()[0] for line in pinned}  # without the environment marker
     names = [{pin.split("==")[0] for pin in found} for found in pins.values()]
     shared = {
         pin

@@ -1,4 +1,4 @@
-"""Lakes with rows that nobody featurized: drawn vectors under the schema that Pomona gave the table."""
+"""Create lakes with synthetic rows: random features in the schema that Pomona gives the table."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from numpy.typing import NDArray
 
 from benchmarks.delta_log import last_version
 
-#: Rows of a file, as Pomona writes them at most.
-ROWS_A_FILE = 8192
+#: Rows per file, as Pomona's writer limits them.
+ROWS_PER_FILE = 8192
 _WIDTH, _RANK, _LABELS = 1280, 64, 24
 _FIRST = "00000000000000000000.json"
 
 
 @dataclass(frozen=True)
-class Known:
-    """An image that a row is about: where it lies (a URI), bytes, and milliseconds since 1970."""
+class ImageFile:
+    """The image of a row: URI, size in bytes, and modification time in milliseconds since 1970."""
 
     path: str
     length: int
     modified_ms: int
 
 
-def empty_lake(ready: Path, folder: Path) -> Path:
-    """A lake with tables and a model, without rows.
+def empty_lake(prepared: Path, folder: Path) -> Path:
+    """Create a lake with tables and a model, without rows.
 
     Parameters
     ----------
-    ready : Path
-        A lake that images were ingested into: the first version of each of its tables is the empty table.
+    prepared : Path
+        An ingested lake. The first version of each of its tables, which is empty, is copied.
     folder : Path
         The new lake.
     """
-    shutil.copytree(ready / "models", folder / "models")
-    shutil.copyfile(ready / "lake.json", folder / "lake.json")
+    shutil.copytree(prepared / "models", folder / "models")
+    shutil.copyfile(prepared / "lake.json", folder / "lake.json")
     for table in ("features", "quarantine", "refits"):
         (folder / table / "_delta_log").mkdir(parents=True)
         shutil.copyfile(
-            ready / table / "_delta_log" / _FIRST, folder / table / "_delta_log" / _FIRST
+            prepared / table / "_delta_log" / _FIRST, folder / table / "_delta_log" / _FIRST
         )
     return folder
 
 
-def clone(lake: Path, folder: Path) -> Path:
-    """Another lake with the same files, as hard links; what is written to one is not seen in the other."""
+def clone_lake(lake: Path, folder: Path) -> Path:
+    """Copy a lake with hard links; later writes to one lake do not appear in the other."""
 
     def link(source: str, target: str) -> None:
-        # Names that begin with `_last_` are written anew in place; all else in a lake is written once.
+        """Link a file, or copy it if its name starts with `_last_`: only these files are overwritten in place."""
         if os.path.basename(source).startswith(("_last_", "._last_")):
             shutil.copyfile(source, target)
             return
@@ -69,43 +69,43 @@ def clone(lake: Path, folder: Path) -> Path:
     return folder
 
 
-def add_rows(lake: Path, images: Sequence[Known], seed: int = 0) -> None:
-    """Append a row for each of these images, in one commit."""
+def append_rows(lake: Path, images: Sequence[ImageFile], seed: int = 0) -> None:
+    """Append a row for each image, in one commit."""
     model_id = next(file.parent.name for file in (lake / "models").rglob("model.json"))
     random = np.random.default_rng(seed)
     adds = [
-        _write(lake / "features", images[start : start + ROWS_A_FILE], random, model_id)
-        for start in range(0, len(images), ROWS_A_FILE)
+        _write(lake / "features", images[start : start + ROWS_PER_FILE], random, model_id)
+        for start in range(0, len(images), ROWS_PER_FILE)
     ]
-    told = {"timestamp": _now(), "operation": "WRITE", "operationParameters": {"mode": "Append"}}
-    lines = [{"commitInfo": told}, *({"add": add} for add in adds)]
+    info = {"timestamp": _now(), "operation": "WRITE", "operationParameters": {"mode": "Append"}}
+    lines = [{"commitInfo": info}, *({"add": add} for add in adds)]
     log = lake / "features" / "_delta_log"
     file = log / f"{last_version(lake / 'features') + 1:020}.json"
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
-def made_up(count: int, start: int = 0) -> list[Known]:
-    """Images that exist nowhere."""
+def fictitious_images(count: int, start: int = 0) -> list[ImageFile]:
+    """Return images that do not exist in any source."""
     day = int(datetime(2026, 3, 3, tzinfo=UTC).timestamp() * 1000)
     return [
-        Known(f"file:/drawn/Fruit {number % _LABELS}/{number}.jpg", 4711, day)
+        ImageFile(f"file:/synthetic/Fruit {number % _LABELS}/{number}.jpg", 4711, day)
         for number in range(start, start + count)
     ]
 
 
-def known(files: Sequence[Path]) -> list[Known]:
-    """Images that are there, as a listing tells of them."""
+def describe_files(files: Sequence[Path]) -> list[ImageFile]:
+    """Return existing images as a listing describes them."""
     found = ((f"file:{file}", file.stat()) for file in files)
-    return [Known(path, stat.st_size, stat.st_mtime_ns // 1_000_000) for path, stat in found]
+    return [ImageFile(path, stat.st_size, stat.st_mtime_ns // 1_000_000) for path, stat in found]
 
 
-def vectors(count: int, random: np.random.Generator) -> NDArray[np.float32]:
-    """Features (n, 1280) as ReLU6 leaves them: clusters along some directions, noise, half of the values 0."""
+def random_features(count: int, random: np.random.Generator) -> NDArray[np.float32]:
+    """Return random features (n, 1280) that resemble ReLU6 outputs: low-rank clusters plus noise, half of them 0."""
     fixed = np.random.default_rng(7)
     directions = fixed.standard_normal((_RANK, _WIDTH), np.float32) / np.float32(np.sqrt(_RANK))
-    centres = fixed.standard_normal((_LABELS, _RANK), np.float32) * 2
+    centers = fixed.standard_normal((_LABELS, _RANK), np.float32) * 2
     spread = np.float32(0.95) ** np.arange(_RANK, dtype=np.float32)
-    scores = centres[np.arange(count) % _LABELS]
+    scores = centers[np.arange(count) % _LABELS]
     scores = (scores + random.standard_normal((count, _RANK), np.float32)) * spread
     rows = scores @ directions
     rows += random.standard_normal((count, _WIDTH), np.float32) * np.float32(0.3)
@@ -113,11 +113,11 @@ def vectors(count: int, random: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _write(
-    table: Path, images: Sequence[Known], random: np.random.Generator, model_id: str
+    table: Path, images: Sequence[ImageFile], random: np.random.Generator, model_id: str
 ) -> dict[str, Any]:
-    """Write one Parquet file; what the log says of it."""
+    """Write one Parquet file and return its `add` action."""
     file = table / f"part-{uuid.uuid4()}.snappy.parquet"
-    columns = dict(_columns(images, vectors(len(images), random), model_id))
+    columns = dict(_columns(images, random_features(len(images), random), model_id))
     pq.write_table(pa.table(columns), file, use_dictionary=["label", "model_id", "format"])
     return {
         "path": file.name,
@@ -130,9 +130,9 @@ def _write(
 
 
 def _columns(
-    images: Sequence[Known], features: NDArray[np.float32], model_id: str
+    images: Sequence[ImageFile], features: NDArray[np.float32], model_id: str
 ) -> Iterator[tuple[str, pa.Array]]:
-    """The columns of `features/`, in their order."""
+    """Yield the columns of `features/` in order."""
     count = len(images)
     times = pa.timestamp("us", "UTC")
     now = int(time.time() * 1e6)
