@@ -50,7 +50,7 @@ class Sweeper:
         """Process the files that are new or changed; with `mirror`, delete the rows of deleted images."""
         snapshot, listing = ListingSnapshot(), self._source.images()
         if self._settings.mirror:
-            listing = snapshot.watch(listing)
+            listing = snapshot.record(listing)
         found = list(self._batch.image_index.new_or_changed(listing))
         self._summary.waiting = len(found)
         self._summary.ignored = self._source.ignored.total

@@ -37,7 +37,9 @@ def fence(lake: Lake, holder: Holder) -> None:
     """Make an empty commit in each table that only the lease owner writes; call it before the tables are read."""
     for table in (lake.features, lake.quarantine):
         number = _empty_commit(table, holder)
-        log.debug("%s: version %s is an empty commit, against a paused writer", table, number)
+        log.debug(
+            "%s: wrote version %s as an empty commit, to fence off a paused writer", table, number
+        )
 
 
 def guard_commits(spark: SparkSession, lake: Lake, lease: str, holder: Holder) -> bool:
@@ -86,6 +88,7 @@ def _empty_commit(table: str, holder: Holder) -> int | None:
 
 
 def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:
+    """Return the last version in a log; None if there is no log."""
     start = f"{log_folder}/"
     try:
         hint = client.get_object(Bucket=bucket, Key=f"{log_folder}/_last_checkpoint")
@@ -96,9 +99,9 @@ def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:
     pages = client.get_paginator("list_objects_v2")
     for page in pages.paginate(Bucket=bucket, Prefix=f"{log_folder}/0", StartAfter=start):
         for entry in page.get("Contents", ()):
-            found = _COMMIT.search(entry["Key"])
-            if found:
-                last = max(int(found[1]), last or 0)
+            match = _COMMIT.search(entry["Key"])
+            if match:
+                last = max(int(match[1]), last or 0)
     return last
 
 

@@ -44,7 +44,7 @@ class Holder:
         return f"process {self.pid} on {self.host} since {self.since}"
 
     def as_json(self, **more: Any) -> bytes:
-        """Serialize the owner, with additional fields, for the lease file or object."""
+        """Serialize the owner with additional fields, for the lease file or object."""
         return json.dumps(asdict(self) | more).encode()
 
     @classmethod
@@ -82,6 +82,6 @@ class Lease(Protocol):
 def lease_conflict(lake: Lake, holder: Holder | None, remedy: str) -> LeaseError:
     """Return the error for a process that finds the lease taken."""
     return LeaseError(
-        f"{lake.root} is being written by {holder or 'another process'}: {remedy}, or end it "
-        "with `pomona stop`"
+        f"{lake.root} is being written by {holder or 'another process'}: {remedy}, or "
+        "stop it with `pomona stop`"
     )

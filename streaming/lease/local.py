@@ -41,7 +41,7 @@ class LocalLease:
         folder = local_path(lake.root)
         self._new = not folder.exists()
         self._java: Any = None
-        self._java_has_ended = False
+        self._java_exited = False
         folder.mkdir(parents=True, exist_ok=True)
         self._file = _file(lake)
         self._descriptor = self._lock()
@@ -55,11 +55,11 @@ class LocalLease:
     def _lock(self) -> int:
         for _ in range(_ATTEMPTS):
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
-            if _try_lock(descriptor, fcntl.LOCK_EX) and _is_at(self._file, descriptor):
+            if _try_lock(descriptor, fcntl.LOCK_EX) and _is_same_file(self._file, descriptor):
                 return descriptor
             os.close(descriptor)
             time.sleep(_POLL)
-        raise lease_conflict(self.lake, _read(self._file), "wait for its end")
+        raise lease_conflict(self.lake, _read(self._file), "wait until it has ended")
 
     def begin(self) -> None:
         """Wait until the Java process of a killed driver has exited."""
@@ -68,11 +68,11 @@ class LocalLease:
             while not _java_has_exited(file.fileno()):
                 if time.monotonic() > until:
                     raise LeaseError(
-                        f"{self.lake.root} is still open in a Java process that was left behind by a "
-                        "driver that was killed: end that process"
+                        f"{self.lake.root} is still open in the Java process of a driver that was killed: "
+                        "end that process"
                     )
                 time.sleep(_POLL)
-        self._java_has_ended = True
+        self._java_exited = True
 
     def guard(self, spark: SparkSession) -> None:
         """Let the Java process acquire a lock of its own."""
@@ -81,14 +81,14 @@ class LocalLease:
         jvm: Any = spark._jvm
         self._java = jvm.java.io.RandomAccessFile(str(_java_file(self.lake)), "rw").getChannel()
         if self._java.tryLock() is None:
-            log.warning("%s: Java could not lock it", self.lake.root)
+            log.warning("%s: the Java process could not lock the lake", self.lake.root)
 
     def release(self) -> None:
         """Delete the files while they are still locked, then release the lock."""
         if self._java is not None:
             with suppress(Exception):  # Java may have exited already
                 self._java.close()
-        if self._java_has_ended:  # otherwise the next owner still has to find its lock
+        if self._java_exited:  # otherwise the next owner still has to find its lock
             _java_file(self.lake).unlink(missing_ok=True)
         self._file.unlink(missing_ok=True)
         os.close(self._descriptor)
@@ -119,10 +119,10 @@ def _java_file(lake: Lake) -> Path:
     return local_path(lake.root) / "lease-java"
 
 
-def _try_lock(descriptor: int, how: int) -> bool:
+def _try_lock(descriptor: int, operation: int) -> bool:
     """Try to lock a file; return True, with a warning, if the file system does not support locks."""
     try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -144,7 +144,7 @@ def _java_has_exited(descriptor: int) -> bool:
     return True
 
 
-def _is_at(file: Path, descriptor: int) -> bool:
+def _is_same_file(file: Path, descriptor: int) -> bool:
     """Return whether the open file still has this path: an owner deletes the file when it releases the lease."""
     try:
         return os.path.samestat(os.stat(file), os.fstat(descriptor))
@@ -155,5 +155,5 @@ def _is_at(file: Path, descriptor: int) -> bool:
 def _read(file: Path) -> Holder | None:
     try:
         return Holder.from_dict(json.loads(file.read_bytes()))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # it is being written
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # another process is writing it
         return None

@@ -53,59 +53,60 @@ class S3Lease:
         self.lost: LeaseError | None = None
         self.lake, self._term = lake, lease_term()
         self._spark: SparkSession | None = None
-        self._held, self._renewals = False, 0
+        self._acquired, self._renewals = False, 0
         self._object = LeaseObject(lake)
-        before = self._object.find()
-        if before and not before.is_free:
-            raise lease_conflict(lake, before.holder, self._remedy(before))
+        previous = self._object.find()
+        if previous and not previous.is_free:
+            raise lease_conflict(lake, previous.holder, self._remedy(previous))
         # Without a lease object, the writer may be an older Pomona version that uses none.
-        self._clean = bool(before.content["released"]) if before else not lake.exists()
-        self._before = (
-            replace(lake, checkpoint_name=before.content["checkpoint"]) if before else lake
+        self._clean = bool(previous.content["released"]) if previous else not lake.exists()
+        self._previous = (
+            replace(lake, checkpoint_name=previous.content["checkpoint"]) if previous else lake
         )
         # A paused writer of the previous epoch may continue to write to its own checkpoint.
         new = replace(lake, checkpoint_name=f"{lake.checkpoint_name}-{self.holder.id[:8]}")
-        self.lake = self._before if self._clean else new
-        self._etag = self._put(before.etag if before else None)
-        self._held = True
-        self._ended = threading.Event()
-        self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
-        self._renewing.start()
+        self.lake = self._previous if self._clean else new
+        self._etag = self._put(previous.etag if previous else None)
+        self._acquired = True
+        self._stopped = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._renewer.start()
 
-    def _remedy(self, found: LeaseState) -> str:
-        left = max(1.0, found.seconds_left)
-        return f"wait for its end (if it was killed, until its term ends in {left:.0f} s)"
+    def _remedy(self, state: LeaseState) -> str:
+        left = max(1.0, state.seconds_left)
+        return (
+            f"wait until it has ended (if it was killed, until its lease expires in {left:.0f} s)"
+        )
 
     def _put(self, etag: str | None, *, released: bool = False) -> str:
-        self._renewals += (
-            1  # a new ETag for each put, so that a renewal and a takeover exclude each other
-        )
+        # The content of each put differs, and so does its ETag: of a renewal and a takeover, one fails.
+        self._renewals += 1
         content = self.holder.as_json(
             term=self._term,
             checkpoint=self.lake.checkpoint_name,
             released=released,
             renewals=self._renewals,
         )
-        put = self._object.put(content, etag)
-        if put:
-            return put
-        found = self._object.find()
-        if found and found.holder == self.holder:  # the response to an earlier attempt was lost
-            return found.etag
-        if found is None:
+        new_etag = self._object.put(content, etag)
+        if new_etag:
+            return new_etag
+        state = self._object.find()
+        if state and state.holder == self.holder:  # the response to an earlier attempt was lost
+            return state.etag
+        if state is None:
             return self._put(None, released=released)
-        if self._held:
+        if self._acquired:
             raise LeaseError(
-                f"{self.lake.root} was taken over by {found.holder}, while this process was paused or "
-                f"cut off for longer than {self._term:.0f} s: the new owner processes what was not committed"
+                f"{self.lake.root} was taken over by {state.holder}, while this process was paused or "
+                f"disconnected for longer than {self._term:.0f} s: the new owner processes what was not committed"
             )
-        raise lease_conflict(self.lake, found.holder, self._remedy(found))
+        raise lease_conflict(self.lake, state.holder, self._remedy(state))
 
     def begin(self) -> None:
         """Fence off the previous owner, unless it released the lease."""
         if not self._clean:
             fence(self.lake, self.holder)
-            copy_checkpoint(self._before.checkpoint, self.lake.checkpoint)
+            copy_checkpoint(self._previous.checkpoint, self.lake.checkpoint)
         self._clean = True
 
     def guard(self, spark: SparkSession) -> None:
@@ -115,14 +116,14 @@ class S3Lease:
         self._spark = spark
         if not guard_commits(spark, self.lake, self._object.uri, self.holder):
             log.warning(
-                "%s: two writers are not fenced here, since this Spark runs without Pomona's log "
-                "store: see that no second one is started while one is paused",
+                "%s: concurrent writers are not fenced, because this Spark session does not use Pomona's "
+                "log store: do not start a second writer while one is paused",
                 self.lake.root,
             )
 
     def _renew(self) -> None:
         pause = self._term / _RENEWALS
-        while not self._ended.wait(pause):
+        while not self._stopped.wait(pause):
             try:
                 self._etag = self._put(self._etag)
                 pause = self._term / _RENEWALS
@@ -135,8 +136,8 @@ class S3Lease:
 
     def release(self) -> None:
         """Mark the lease object as released."""
-        self._ended.set()
-        self._renewing.join()
+        self._stopped.set()
+        self._renewer.join()
         if self._spark:
             release_commits(self._spark, self.lake)
         if self.lost or not self._clean:  # the next owner must still fence off the previous one
@@ -153,5 +154,5 @@ class S3Lease:
 
 def find_holder(lake: Lake) -> Holder | None:
     """Return the owner of the lease of a lake on S3; None if it is free."""
-    found = LeaseObject(lake).find()
-    return None if found is None or found.is_free else found.holder
+    state = LeaseObject(lake).find()
+    return None if state is None or state.is_free else state.holder

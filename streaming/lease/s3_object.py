@@ -52,7 +52,7 @@ class LeaseObject:
 
     def __init__(self, lake: Lake) -> None:
         self.uri = f"{lake.root}/lease.json"
-        self._where = dict(zip(("Bucket", "Key"), bucket_and_key(self.uri), strict=True))
+        self._location = dict(zip(("Bucket", "Key"), bucket_and_key(self.uri), strict=True))
         self._client = s3_client(LEASE_CONFIG)
 
     def find(self) -> LeaseState | None:
@@ -60,13 +60,13 @@ class LeaseObject:
 
         def get() -> LeaseState | None:
             try:
-                found = self._client.get_object(**self._where)
+                response = self._client.get_object(**self._location)
             except self._client.exceptions.NoSuchKey:
                 return None
-            content = self._parse(found["Body"].read())
-            now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
-            age = (now - found["LastModified"]).total_seconds()
-            return LeaseState(content, found["ETag"], age)
+            content = self._parse(response["Body"].read())
+            now = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+            age = (now - response["LastModified"]).total_seconds()
+            return LeaseState(content, response["ETag"], age)
 
         return call_with_retries(self.uri, get, _MAX_ATTEMPTS)
 
@@ -78,7 +78,7 @@ class LeaseObject:
             return {**document, **required}
         except (ValueError, KeyError, TypeError) as error:
             raise LeaseError(
-                f"{self.uri} is no lease of Pomona's: delete it, unless something writes the lake"
+                f"{self.uri} is not a lease of Pomona: delete it, unless a process is writing the lake"
             ) from error
 
     def put(self, content: bytes, etag: str | None) -> str | None:
@@ -90,11 +90,11 @@ class LeaseObject:
 
         def put() -> str | None:
             try:
-                done = self._client.put_object(**self._where, Body=content, **condition)
+                response = self._client.put_object(**self._location, Body=content, **condition)
             except ClientError as error:
                 if error.response["Error"]["Code"] in {*_CONDITION_FAILED, "NoSuchKey"}:
                     return None
                 raise
-            return str(done["ETag"])
+            return str(response["ETag"])
 
         return call_with_retries(self.uri, put, _MAX_ATTEMPTS)

@@ -18,21 +18,22 @@ from streaming.storage.interface import StoredFile
 
 @dataclass
 class OperationContext:
-    """With what a request is carried out: in a stream what that has, elsewhere what is opened for it.
+    """The environment of an operation: the objects of the running stream, or objects created for one request.
 
     Parameters
     ----------
     lake : Lake
-        Held by this process.
+        This process owns its lease.
     spark : SparkSession
     source : Source, optional
-        Where the lake's images come from; None where it has none yet.
+        The source of the lake's images; None if the lake has none yet.
     open_microbatch : callable
-        Gives the stream's `MicroBatch`, or opens one.
+        Returns the stream's `MicroBatch`, or creates one.
     process_files : callable
-        Takes files as the sweep does, and tells what came of each part; the stream counts them in.
+        Processes files outside of the streaming query, and returns the result of each part. A stream adds them to
+        its summary.
     image_index : ImageIndex, optional
-        What a stream holds in memory of the lake; None where no stream runs.
+        The stream's index of the lake; None if no stream is running.
     """
 
     lake: Lake
@@ -44,9 +45,9 @@ class OperationContext:
 
     @cached_property
     def batch(self) -> MicroBatch:
-        """The pipeline; where no stream runs, the network is loaded at the first use."""
+        """The micro-batch. If no stream is running, the first access loads the network."""
         return self.open_microbatch()
 
     def process(self, files: Sequence[StoredFile]) -> Sequence[BatchResult]:
-        """Bring files into exactly one table each."""
+        """Featurize files, and write each to the features or to the quarantine."""
         return self.process_files(self.batch, files)

@@ -11,13 +11,7 @@ from streaming.lake.layout import Lake
 
 
 def finish_interrupted_moves(spark: SparkSession, lake: Lake) -> int:
-    """Finish moves between the tables: an image that is in both keeps the row that was made last.
-
-    Returns
-    -------
-    int
-        How many images were in both tables.
-    """
+    """Delete the older row of each image that has a row in both tables; return the number of these images."""
     both = (
         read_table(spark, lake.features)
         .select("path", F.col("ingested_at").alias("featurized_at"))

@@ -19,65 +19,68 @@ from streaming.storage.open import open_storage
 if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
 
-_NAMED_AT_ONCE = 500
+_MAX_PATHS_PER_QUERY = 500
 
 
 def forget(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
-    """Delete the rows of images from whichever table has them; earlier versions keep them.
+    """Delete the rows of images from the tables; earlier versions of the tables keep them.
 
     Parameters
     ----------
     context : OperationContext
     arguments : dict
-        ``paths``: the images' URIs, as the tables have them.
+        ``paths``: URIs of the images, as in the tables.
 
     Returns
     -------
     dict
-        ``features`` and ``quarantine``: paths whose row is gone from there; ``unknown``: those in neither table;
-        ``existing``: those whose image is still there, so that the next sweep of its source takes it again.
+        ``features`` and ``quarantine``: paths whose row was deleted from that table; ``unknown``: paths in neither
+        table; ``existing``: paths whose image still exists, so that the next sweep of the source ingests it again.
     """
     paths: list[str] = list(dict.fromkeys(arguments["paths"]))
     lake = context.lake
-    found = {table: _held(table, paths) for table in (lake.features, lake.quarantine)}
-    told = {"forgotten": len(set().union(*found.values()))}
-    for table, held in found.items():
-        if held:
-            Writer(context.spark, table, told).delete(sorted(held))
+    in_table = {table: _existing_paths(table, paths) for table in (lake.features, lake.quarantine)}
+    known = set().union(*in_table.values())
+    for table, names in in_table.items():
+        if names:
+            Writer(context.spark, table, {"forgotten": len(known)}).delete(sorted(names))
     if context.image_index:
         context.image_index.remove(paths)
-    known = set().union(*found.values())
     return {
-        "features": sorted(found[lake.features]),
-        "quarantine": sorted(found[lake.quarantine]),
+        "features": sorted(in_table[lake.features]),
+        "quarantine": sorted(in_table[lake.quarantine]),
         "unknown": [path for path in paths if path not in known],
-        "existing": [path for path in paths if path in known and _exists(path)],
+        "existing": [path for path in paths if path in known and _image_exists(path)],
     }
 
 
 def delete_rows(
-    spark: SparkSession, lake: Lake, known: ImageIndex, paths: Sequence[str], remark: str
+    spark: SparkSession, lake: Lake, index: ImageIndex, paths: Sequence[str], count_name: str
 ) -> None:
-    """Delete the rows of many paths from both tables, each in one commit; `remark` names the count in its metadata."""
+    """Delete the rows with these paths from both tables, in one commit each.
+
+    The commit metadata has the number of paths as `count_name`.
+    """
     if not paths:
         return
     for table in (lake.features, lake.quarantine):
-        Writer(spark, table, {remark: len(paths)}).delete(list(paths))
-    known.remove(paths)
+        Writer(spark, table, {count_name: len(paths)}).delete(list(paths))
+    index.remove(paths)
 
 
-def _held(table: str, paths: Sequence[str]) -> set[str]:
-    held: set[str] = set()
+def _existing_paths(table: str, paths: Sequence[str]) -> set[str]:
+    """Return those of the paths that have a row in a table."""
+    existing: set[str] = set()
     opened = open_table(table)
-    for start in range(0, len(paths), _NAMED_AT_ONCE):
-        names = ", ".join(map(quote_literal, paths[start : start + _NAMED_AT_ONCE]))
+    for start in range(0, len(paths), _MAX_PATHS_PER_QUERY):
+        names = ", ".join(map(quote_literal, paths[start : start + _MAX_PATHS_PER_QUERY]))
         for batch in query(opened, "path", f"WHERE path IN ({names})"):
-            held.update(batch.column(0).to_pylist())
-    return held
+            existing.update(batch.column(0).to_pylist())
+    return existing
 
 
-def _exists(path: str) -> bool:
-    """Whether an image is there, as far as can be told."""
+def _image_exists(path: str) -> bool:
+    """Return whether an image exists; False if it cannot be determined."""
     try:
         return open_storage(path).exists(path)
     except (PermissionError, TransientError, SourceError):

@@ -20,22 +20,22 @@ from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
 
-#: Share of a source's rows that may be removed at once, unless the user sets another.
+#: Largest share of a source's rows that may be removed at once, by default.
 DEFAULT_REMOVE_LIMIT = 0.5
 _CHUNK = 10_000
-_AT_ONCE = 16  # files that are looked for
+_THREADS = 16
 
 
 class ListingSnapshot:
-    """What a listing has shown, 16 bytes an image."""
+    """The images of a listing, as hashes of 16 bytes per image."""
 
     def __init__(self) -> None:
         self.count = 0
         self._paths: list[Hashes] = [np.empty(0, np.uint64)]
         self._states: list[Hashes] = [np.empty(0, np.uint64)]
 
-    def watch(self, listing: Iterable[StoredFile]) -> Iterator[StoredFile]:
-        """Hand a listing on, and keep its hashes."""
+    def record(self, listing: Iterable[StoredFile]) -> Iterator[StoredFile]:
+        """Yield the files of a listing, and keep their hashes."""
         chunk: list[StoredFile] = []
         for file in listing:
             chunk.append(file)
@@ -52,23 +52,23 @@ class ListingSnapshot:
 
     @property
     def paths(self) -> Hashes:
-        """Hashes of the paths."""
+        """Hashes of the paths, of shape (n,)."""
         return np.concatenate(self._paths)
 
     @property
     def states(self) -> Hashes:
-        """Hashes of paths, lengths and times."""
+        """Hashes of paths, lengths and modification times, of shape (n,)."""
         return np.concatenate(self._states)
 
 
 @dataclass(frozen=True)
 class DeletedImages:
-    """Rows below a source without an image.
+    """Rows of a source whose image no longer exists.
 
     Parameters
     ----------
     paths : list of str
-        Each was looked for by itself, and is not there.
+        The existence of each was checked individually.
     held : int
         Images that the lake holds of this source.
     why_kept : str
@@ -81,29 +81,29 @@ class DeletedImages:
 
 
 def find_deleted_images(
-    lake: Lake, root: str, seen: ListingSnapshot, limit: float
+    lake: Lake, root: str, snapshot: ListingSnapshot, limit: float
 ) -> DeletedImages:
-    """Compare the tables with a listing that has come to its end.
+    """Find the rows of a source whose image is not in a complete listing and does not exist.
 
-    Nothing is to be removed where the listing is empty, as that of a folder that is not mounted is, or where more
-    than a share of the source's images would go at once.
+    The rows are not to be deleted if the listing is empty (as that of an unmounted folder is), or if they are more
+    than `limit` of the source's images.
 
     Parameters
     ----------
     lake : Lake
     root : str
-        The source; what else the lake holds is left alone.
-    seen : Seen
+        The source. Rows of other sources are ignored.
+    snapshot : ListingSnapshot
         Of the whole source.
     limit : float
-        That share, 0 to 1.
+        A share, 0 to 1.
 
     Raises
     ------
     TransientError
-        Where a single image could not be looked for.
+        If the existence of an image could not be checked.
     """
-    listed = np.sort(seen.paths)
+    listed = np.sort(snapshot.paths)
     held, missing = 0, list[str]()
     for table in (lake.features, lake.quarantine):
         if not is_table(table):
@@ -113,21 +113,21 @@ def find_deleted_images(
             paths = paths.filter(pc.starts_with(paths, root.rstrip("/") + "/"))
             held += len(paths)
             names = paths.to_pylist()
-            absent = ~np.isin(hash_paths(names), listed)
-            missing += [names[i] for i in np.flatnonzero(absent)]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        away = list(pool.map(_is_away, missing))
-    gone = sorted({path for path, is_away in zip(missing, away, strict=True) if is_away})
-    why = ""
-    if gone and not seen.count:
-        why = f"the listing of {root} is empty: is it mounted?"
-    elif len(gone) > limit * held:
-        why = f"these are more than {limit:.0%} of the {held:,} images of {root}"
-    return DeletedImages(gone, held, why)
+            unlisted = ~np.isin(hash_paths(names), listed)
+            missing += [names[i] for i in np.flatnonzero(unlisted)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        absent = list(pool.map(_is_absent, missing))
+    deleted = sorted({path for path, is_absent in zip(missing, absent, strict=True) if is_absent})
+    reason = ""
+    if deleted and not snapshot.count:
+        reason = f"the listing of {root} is empty: is it mounted?"
+    elif len(deleted) > limit * held:
+        reason = f"these are more than {limit:.0%} of the {held:,} images of {root}"
+    return DeletedImages(deleted, held, reason)
 
 
-def _is_away(path: str) -> bool:
-    """Whether an image is not there for certain."""
+def _is_absent(path: str) -> bool:
+    """Return whether an image certainly does not exist."""
     try:
         return not open_storage(path).exists(path)
     except PermissionError:

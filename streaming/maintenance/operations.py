@@ -14,8 +14,9 @@ from streaming.maintenance.retry_quarantined import retry
 from streaming.maintenance.set_retention import SET_RETENTION, set_retention
 from streaming.spark.errors import translate_errors
 
-#: The kinds of requests. Each may be repeated, whole or in part, where the process was killed before its answer.
-#: A stop is none of them: it does not wait for the micro-batch under way (`streaming.ingest.request_handler`).
+#: The operations by kind of request. A process may be killed before it has written the result, so each operation can
+#: be repeated, also after it was executed in part. A stop request is not among them, because it does not wait for the
+#: current micro-batch (`streaming.ingest.request_handler`).
 OPERATIONS: dict[str, Callable[[OperationContext, dict[str, JSON]], dict[str, JSON]]] = {
     "retry": retry,
     "forget": forget,
@@ -25,16 +26,16 @@ OPERATIONS: dict[str, Callable[[OperationContext, dict[str, JSON]], dict[str, JS
 
 
 def execute(context: OperationContext, request: Request) -> dict[str, JSON]:
-    """Do what is asked for.
+    """Execute a request, and return its result.
 
     Raises
     ------
     PomonaError
-        In one line, also for what Spark or the storage raised.
+        With a one-line message, also for errors of Spark and of the storage.
     """
     if request.kind not in OPERATIONS:
         raise UsageError(
-            f"{request.kind}: Pomona {__version__}, which holds the lake, knows no such request: "
+            f"{request.kind}: Pomona {__version__}, which owns the lake, does not support this request: "
             "use the same version for both"
         )
     with translate_errors():
@@ -42,12 +43,12 @@ def execute(context: OperationContext, request: Request) -> dict[str, JSON]:
 
 
 def execute_and_answer(context: OperationContext, request: Request) -> None:
-    """Do what is asked for, and answer; an error is the asker's, and the stream goes on.
+    """Execute a request, and write its result or error; an error does not end the stream.
 
     Raises
     ------
     LeaseError
-        Where another process has taken the lake over, which then does it.
+        If another process has taken over the lake. It executes the request.
     """
     try:
         result = execute(context, request)

@@ -98,7 +98,7 @@ def compare(
         When the source cannot be listed to its end.
     """
     seen = ListingSnapshot()
-    new = list(known.new_or_changed(seen.watch(source.images())))
+    new = list(known.new_or_changed(seen.record(source.images())))
     changed = known.filter_known(new)
     paths = {file.path for file in changed}
     rewritten, unread = _rewritten(lake, seen) if hashes else ([], [])

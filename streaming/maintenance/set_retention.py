@@ -10,7 +10,7 @@ from streaming.maintenance.requests import JSON
 if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
 
-#: Kind of the request.
+#: The kind of this request.
 SET_RETENTION = "keep"
 
 

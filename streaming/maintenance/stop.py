@@ -10,13 +10,13 @@ from streaming.lease.acquire import lease_owner
 from streaming.lease.holder import Holder
 from streaming.maintenance.requests import Request, cancel, poll_result, submit
 
-#: The request to end, addressed to a holder of the lake by its id: the next one is not meant.
+#: The kind of this request. Its argument is the id of the owner, so that the next owner ignores it.
 STOP = "stop"
 _POLL = 0.5  # seconds
 
 
 def stop(lake: Lake, timeout: float = 600.0) -> Holder | None:
-    """Have the process that holds a lake end in order, and wait for its end.
+    """Request a stop of the process that writes a lake, and wait until it has released the lease.
 
     Parameters
     ----------
@@ -27,22 +27,22 @@ def stop(lake: Lake, timeout: float = 600.0) -> Holder | None:
     Returns
     -------
     Holder, optional
-        Who held the lake until now; None where nobody did.
+        The process that was stopped; None if no process was writing.
 
     Raises
     ------
     ExternalError
-        When it has not ended in time; the request is taken back.
+        If it has not stopped in time. The request is canceled.
     """
     holder = lease_owner(lake)
     if holder is None:
         return None
     request = Request(STOP, {"holder": holder.id})
     submit(lake, request)
-    until = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     try:
-        while (now := lease_owner(lake)) and now.id == holder.id:
-            if time.monotonic() > until:
+        while (owner := lease_owner(lake)) and owner.id == holder.id:
+            if time.monotonic() > deadline:
                 raise ExternalError(
                     f"{holder} did not stop within {timeout:.0f} s: it may be paused; kill that process"
                 )

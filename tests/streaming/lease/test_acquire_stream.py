@@ -1,4 +1,4 @@
-"""Tests for a running stream: it holds the lake, does what it is asked to, and ends when it is told to stop."""
+"""Tests for a running stream: it owns the lease, executes requests, and ends on `pomona stop`."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from streaming.maintenance import operations
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 
-def look(context, arguments):
-    took = context.process(list(context.source.images()))
-    return {"pid": os.getpid(), "skipped": sum(result.skipped for result in took), **arguments}
+def count_skipped(context, arguments):
+    results = context.process(list(context.source.images()))
+    return {"pid": os.getpid(), "skipped": sum(result.skipped for result in results), **arguments}
 
 def fail(context, arguments):
     raise OSError("no such thing")
 
-operations.OPERATIONS |= {"look": look, "fail": fail}
+operations.OPERATIONS |= {"count": count_skipped, "fail": fail}
 ingest(sys.argv[1], sys.argv[2], IngestSettings(trigger=0.5, settle=0), lambda *_: print("batch", flush=True))
 print("ended", flush=True)
 """
@@ -51,19 +51,19 @@ print("ended", flush=True)
 
 @contextmanager
 def killed(running: subprocess.Popen[str]) -> Iterator[None]:
-    """Leave no program behind, whatever a test found."""
+    """Kill a process when the block ends, also if a test fails."""
     try:
         yield
     finally:
         running.kill()
 
 
-def lines(running: subprocess.Popen[str]) -> Sequence[str]:
-    """The rest of what it prints."""
+def remaining_output(running: subprocess.Popen[str]) -> Sequence[str]:
+    """Wait for the end of a process, and return the words that it still printed."""
     return running.communicate(timeout=400)[0].split()
 
 
-def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
+def test_stream_executes_requests_excludes_second_writer_and_stops(
     new_lake: Callable[[], Path], tmp_path: Path, pomona: Command
 ) -> None:
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"
@@ -72,38 +72,38 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running, killed(running):
         assert running.stdout
         assert running.stdout.readline() == "batch\n"
-        who = f"process {running.pid} on {socket.gethostname()} since"
-        with pytest.raises(LeaseError, match=who):
+        owner = f"process {running.pid} on {socket.gethostname()} since"
+        with pytest.raises(LeaseError, match=owner):
             ingest(str(source), lake.root, ONCE)
 
-        found = submit_and_wait(lake, Request("look", {"Été": [1]}), timeout=400)
-        assert found == {"pid": running.pid, "skipped": 3, "Été": [1]}
-        with pytest.raises(UsageError, match="knows no such request"):
+        result = submit_and_wait(lake, Request("count", {"Été": [1]}), timeout=400)
+        assert result == {"pid": running.pid, "skipped": 3, "Été": [1]}
+        with pytest.raises(UsageError, match="does not support this request"):
             submit_and_wait(lake, Request("dance"), timeout=400)
         with pytest.raises(Exception, match="no such thing"):
             submit_and_wait(lake, Request("fail"), timeout=400)
 
-        # A tag has the one who holds the lake raise what the tables promise.
+        # The stream sets the retention of the tables for a new tag.
         table = deltalake.DeltaTable(lake.features.removeprefix("file:"))
         table.alter.set_table_properties(dict.fromkeys(RETENTION_PROPERTIES, "interval 1 week"))
-        told = pomona("tag", lake.root, "audit")
-        assert "the tables now keep removed files for 3,650 days" in told.out
+        done = pomona("tag", lake.root, "audit")
+        assert "the tables now keep removed files for 3,650 days" in done.out
         table.update_incremental()
-        kept = [table.metadata().configuration[name] for name in RETENTION_PROPERTIES]
-        assert kept == ["interval 3650 days"] * 2
+        retention = [table.metadata().configuration[name] for name in RETENTION_PROPERTIES]
+        assert retention == ["interval 3650 days"] * 2
         assert table.history(1)[0]["engineInfo"].startswith("Apache-Spark")
 
-        submit(lake, Request("stop", {"holder": "an earlier one"}))  # is not meant
+        submit(lake, Request("stop", {"holder": "an earlier owner"}))  # is ignored
         until = time.monotonic() + 60
         while pending_requests(lake):
             assert time.monotonic() < until
         assert running.poll() is None
 
-        told = pomona("stop", lake.root)
-        assert (told.status, told.err) == (0, "")
-        assert told.out.startswith("stopped after ")
-        assert who in told.out
-        assert lines(running)[-1] == "ended"
+        done = pomona("stop", lake.root)
+        assert (done.status, done.err) == (0, "")
+        assert done.out.startswith("stopped after ")
+        assert owner in done.out
+        assert remaining_output(running)[-1] == "ended"
         assert running.wait() == 0
     assert below(source, lake.features) == [f"Fig/{number}.jpg" for number in range(3)]
     assert pending_requests(lake) == []
@@ -115,7 +115,7 @@ def test_a_stream_answers_requests_refuses_a_second_one_and_stops(
 
 
 @pytest.mark.spark
-def test_without_a_stream_whoever_asks_does_it(
+def test_request_without_stream_is_executed_by_client(
     spark: SparkSession,
     new_lake: Callable[[], Path],
     tmp_path: Path,
@@ -129,17 +129,17 @@ def test_without_a_stream_whoever_asks_does_it(
     def ingest_all(context: OperationContext, arguments: dict[str, Any]) -> dict[str, Any]:
         assert context.source
         assert lease_owner(lake).pid == os.getpid()  # type: ignore[union-attr]
-        took = context.process(list(context.source.images()))
-        return {"written": sum(result.written for result in took), **arguments}
+        results = context.process(list(context.source.images()))
+        return {"written": sum(result.written for result in results), **arguments}
 
-    monkeypatch.setitem(operations.OPERATIONS, "take all", ingest_all)
-    assert submit_and_wait(lake, Request("take all")) == {"written": 2}
+    monkeypatch.setitem(operations.OPERATIONS, "ingest all", ingest_all)
+    assert submit_and_wait(lake, Request("ingest all")) == {"written": 2}
     assert len(below(source, lake.features)) == 4
     assert lease_owner(lake) is None
     assert pending_requests(lake) == []
 
 
-def test_stop_wants_a_lake(pomona: Command, tmp_path: Path) -> None:
+def test_stop_fails_for_folder_that_is_not_a_lake(pomona: Command, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     assert "is not a lake" in pomona("stop", tmp_path).complaint
     assert pomona("stop", tmp_path / "none").status == 0

@@ -1,4 +1,4 @@
-"""Tests for the log store in `java/`: a commit's file is put once, and only by the holder of the lake."""
+"""Tests for the log store in `java/`: only the lease owner commits, and no commit replaces another."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ JAVA = Path(__file__).parents[3] / "java"
 
 @pytest.fixture
 def lake(spark: SparkSession, bucket: str, proxy: BlockingProxy) -> Lake:
-    """A lake on S3 with one table, which Java reaches through the proxy."""
+    """A lake on S3 with one table, which Java accesses through the proxy."""
     lake = Lake.at(f"s3://{bucket}/Mon lac 50%")
     create_table(spark, lake.quarantine, QUARANTINE)
     return lake
@@ -51,35 +51,35 @@ def lake(spark: SparkSession, bucket: str, proxy: BlockingProxy) -> Lake:
 
 @pytest.fixture
 def proxy(spark: SparkSession, aws: dict[str, str], bucket: str) -> Iterator[BlockingProxy]:
-    """What stands between Java and one bucket; Python goes past it."""
+    """A proxy between Java and one bucket; Python does not use it."""
     with blocking_proxy(aws["AWS_ENDPOINT_URL"]) as proxy:
         hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
         hadoop.set(f"fs.s3a.bucket.{bucket}.endpoint", proxy.endpoint)
         yield proxy
 
 
-def add(spark: SparkSession, lake: Lake, name: str) -> None:
+def add_row(spark: SparkSession, lake: Lake, name: str) -> None:
     add_quarantine(spark, lake, [StoredFile(f"s3a://x/Fig/{name}.jpg", 5, 0)], datetime.now(UTC))
 
 
-def names(lake: Lake, aws: dict[str, str]) -> list[str]:
-    place, options = lake.quarantine.replace("s3a:", "s3:"), {**aws, "AWS_ALLOW_HTTP": "true"}
-    table = deltalake.DeltaTable(place, storage_options=options).to_pyarrow_table()
+def row_names(lake: Lake, aws: dict[str, str]) -> list[str]:
+    location, options = lake.quarantine.replace("s3a:", "s3:"), {**aws, "AWS_ALLOW_HTTP": "true"}
+    table = deltalake.DeltaTable(location, storage_options=options).to_pyarrow_table()
     return sorted(Path(row["path"]).stem for row in table.to_pylist())
 
 
-def commits(lake: Lake) -> int:
+def count_commits(lake: Lake) -> int:
     return sum(
         file.path.endswith(".json") for file in open_storage(lake.root).list(lake.quarantine)
     )
 
 
-def test_the_jar_was_built_from_the_sources_that_lie_there() -> None:
+def test_jar_was_built_from_current_sources() -> None:
     sources = sorted(JAVA.rglob("*.java"))
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
     with zipfile.ZipFile(FENCED_LOG_STORE) as jar:
-        told = jar.read("META-INF/MANIFEST.MF").decode().replace("\n ", "")
-        assert f"Sources-SHA-256: {digest}" in told, "make jar"
+        manifest = jar.read("META-INF/MANIFEST.MF").decode().replace("\n ", "")
+        assert f"Sources-SHA-256: {digest}" in manifest, "run make jar"
         assert {f"pomona/delta/{file.stem}.class" for file in sources} <= set(jar.namelist())
     spec = importlib.util.spec_from_file_location("build", JAVA / "build.py")
     assert spec
@@ -89,7 +89,7 @@ def test_the_jar_was_built_from_the_sources_that_lie_there() -> None:
     assert digest in build.manifest().replace("\n ", "")
 
 
-def test_a_name_is_taken_once_and_an_answer_that_was_lost_is_no_loss(
+def test_write_creates_file_once_and_accepts_its_own_repetition(
     spark: SparkSession, bucket: str
 ) -> None:
     jvm: Any = spark._jvm
@@ -101,35 +101,35 @@ def test_a_name_is_taken_once_and_an_answer_that_was_lost_is_no_loss(
         store.write(path, jvm.java.util.ArrayList(list(lines)).iterator(), False, conf)
 
     write("1", "2")
-    write("1", "2")  # what the SDK repeats where no answer came
+    write("1", "2")  # as the SDK repeats a request without a response
     with pytest.raises(Py4JJavaError, match="FileAlreadyExistsException"):
         write("3")
     content = boto3.client("s3").get_object(Bucket=bucket, Key=f"a b/_delta_log/{0:020}.json")
     assert content["Body"].read() == b"1\n2\n"
 
 
-def test_only_the_holder_commits_and_whoever_lost_the_lake_is_told(
+def test_commit_fails_after_lease_was_taken_over(
     spark: SparkSession, lake: Lake, aws: dict[str, str]
 ) -> None:
-    add(spark, lake, "before")
+    add_row(spark, lake, "before")
     with acquire_lease(lake) as lease:
         lease.guard(spark)
-        add(spark, lake, "held")
-        before = commits(lake)
+        add_row(spark, lake, "leased")
+        before = count_commits(lake)
         content = Holder(pid=0).as_json(term=30, released=False, checkpoint="ingest")
         open_storage(lake.root).write(f"{lake.root}/lease.json", content)
-        with pytest.raises((PySparkException, Py4JJavaError)) as refused:
-            add(spark, lake, "lost")
-        told = translate_exception(refused.value)
-        assert isinstance(told, LeaseError)
-        assert "another process has taken the lake over, as" in str(told)
-        assert "\n" not in str(told)
-        assert commits(lake) == before
-    add(spark, lake, "after")  # not the holder's, and none of the lake's: a refit's, say
-    assert names(lake, aws) == ["after", "before", "held"]
+        with pytest.raises((PySparkException, Py4JJavaError)) as raised:
+            add_row(spark, lake, "lost")
+        error = translate_exception(raised.value)
+        assert isinstance(error, LeaseError)
+        assert "another process has taken the lake over, as" in str(error)
+        assert "\n" not in str(error)
+        assert count_commits(lake) == before
+    add_row(spark, lake, "after")  # without a lease, as a refit commits
+    assert row_names(lake, aws) == ["after", "before", "leased"]
 
 
-def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothing(
+def test_writer_paused_between_lease_check_and_put_commits_nothing(
     spark: SparkSession,
     lake: Lake,
     proxy: BlockingProxy,
@@ -139,12 +139,12 @@ def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothi
     monkeypatch.setenv(TERM_VARIABLE, "1")
     with acquire_lease(lake) as paused, ThreadPoolExecutor(1) as thread:
         paused.guard(spark)
-        add(spark, lake, "first")
+        add_row(spark, lake, "first")
         assert isinstance(paused, S3Lease)
-        paused._ended.set()  # it renews no more, as if it were paused
-        proxy.held = f"{commits(lake):020}.json"
-        writing = thread.submit(add, spark, lake, "late")
-        assert proxy.holds.wait(60)
+        paused._stopped.set()  # stop the renewals, as if the process were paused
+        proxy.blocked_suffix = f"{count_commits(lake):020}.json"
+        writing = thread.submit(add_row, spark, lake, "late")
+        assert proxy.is_blocking.wait(60)
         until = time.monotonic() + 60
         while True:
             try:
@@ -154,29 +154,29 @@ def test_a_writer_paused_between_the_look_at_the_lease_and_the_put_commits_nothi
                 assert time.monotonic() < until
                 threading.Event().wait(0.2)
         second.begin()
-        before = commits(lake)
-        proxy.let_go.set()
+        before = count_commits(lake)
+        proxy.release.set()
         error = writing.exception(timeout=60)
         assert isinstance(error, (PySparkException, Py4JJavaError))
         assert isinstance(translate_exception(error), LeaseError)
-        assert commits(lake) == before
+        assert count_commits(lake) == before
         second.release()
         last = json.loads(open_storage(lake.root).read(f"{lake.root}/lease.json"))
         assert last["id"] == second.holder.id
-    assert names(lake, aws) == ["first"]
+    assert row_names(lake, aws) == ["first"]
 
 
-def test_two_writers_without_a_lease_lose_nothing(
+def test_concurrent_commits_without_lease_are_both_kept(
     spark: SparkSession, lake: Lake, proxy: BlockingProxy, aws: dict[str, str]
 ) -> None:
-    proxy.held = f"{commits(lake):020}.json"
+    proxy.blocked_suffix = f"{count_commits(lake):020}.json"
     with ThreadPoolExecutor(1) as thread:
-        writing = thread.submit(add, spark, lake, "second")
-        assert proxy.holds.wait(60)
-        first = f"{lake.quarantine}/_delta_log/{proxy.held}"
-        fence(lake, Holder())  # stands for any commit of another's
+        writing = thread.submit(add_row, spark, lake, "second")
+        assert proxy.is_blocking.wait(60)
+        first = f"{lake.quarantine}/_delta_log/{proxy.blocked_suffix}"
+        fence(lake, Holder())  # stands for a commit of another writer
         content = open_storage(first).read(first)
-        proxy.let_go.set()
+        proxy.release.set()
         writing.result(timeout=60)
     assert open_storage(first).read(first) == content
-    assert names(lake, aws) == ["second"]
+    assert row_names(lake, aws) == ["second"]

@@ -1,4 +1,4 @@
-"""Tests for `streaming.lease.local`: the lock is the living process's, paused or not, and ends with it."""
+"""Tests for `streaming.lease.local`: a process keeps the lock while it lives, even if it is paused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
 from support.small_disk import small_disk
 
-HOLDING = """
+ACQUIRE_LEASE = """
 import sys
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease
@@ -28,7 +28,7 @@ with acquire_lease(Lake.at(sys.argv[1])) as lease:
     print(lease.holder.since, flush=True)
     sys.stdin.read()
 """
-LOCKED_BY_JAVA = """
+LOCK_LIKE_JAVA = """
 import fcntl, sys
 file = open(sys.argv[1], "w")
 fcntl.lockf(file, fcntl.LOCK_EX)
@@ -42,38 +42,38 @@ def lake(tmp_path: Path) -> Lake:
     return Lake.at(str(tmp_path / "My lake"))
 
 
-def start(program: str, *words: str) -> subprocess.Popen[str]:
-    """Run a program until its first line."""
-    command = [sys.executable, "-c", program, *words]
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a Python program with pipes for its standard input and output."""
+    command = [sys.executable, "-c", program, *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
 
 @pytest.fixture
 def other(lake: Lake) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lake."""
-    with start(HOLDING, lake.root) as process:
+    """Another process, which owns the lease."""
+    with start(ACQUIRE_LEASE, lake.root) as process:
         yield process
         process.kill()
 
 
-def test_a_second_process_is_told_who_holds_the_lake_whether_it_runs_or_is_paused(
+def test_second_process_gets_error_with_owner_that_runs_or_is_paused(
     lake: Lake, other: subprocess.Popen[str]
 ) -> None:
     since = other.stdout.readline().strip()  # type: ignore[union-attr]
-    who = f"process {other.pid} on {socket.gethostname()} since {since}"
+    owner = f"process {other.pid} on {socket.gethostname()} since {since}"
     for _ in range(2):
-        with pytest.raises(LeaseError) as refused, acquire_lease(lake):
+        with pytest.raises(LeaseError) as error, acquire_lease(lake):
             pass
-        text = (
-            f"{lake.root} is being written by {who}: wait for its end, or end it with `pomona stop`"
+        assert str(error.value) == (
+            f"{lake.root} is being written by {owner}: wait until it has ended, or stop it with "
+            "`pomona stop`"
         )
-        assert str(refused.value) == text
-        assert str(lease_owner(lake)) == who
+        assert str(lease_owner(lake)) == owner
         os.kill(other.pid, signal.SIGSTOP)
 
 
-def test_a_killed_process_frees_it_at_once(lake: Lake, other: subprocess.Popen[str]) -> None:
+def test_lease_of_killed_process_is_free_at_once(lake: Lake, other: subprocess.Popen[str]) -> None:
     assert other.stdout.readline()  # type: ignore[union-attr]
     other.kill()
     other.wait()
@@ -82,7 +82,7 @@ def test_a_killed_process_frees_it_at_once(lake: Lake, other: subprocess.Popen[s
         assert lease_owner(lake).pid == os.getpid()  # type: ignore[union-attr]
 
 
-def test_what_is_let_go_of_leaves_nothing_behind(lake: Lake, tmp_path: Path) -> None:
+def test_released_lease_leaves_no_files(lake: Lake, tmp_path: Path) -> None:
     for _ in range(2):
         with acquire_lease(lake):
             lake.ensure_writable_location()
@@ -94,17 +94,17 @@ def test_what_is_let_go_of_leaves_nothing_behind(lake: Lake, tmp_path: Path) -> 
     assert not list((tmp_path / "My lake").iterdir())
 
 
-def test_one_process_cannot_hold_it_twice(lake: Lake) -> None:
+def test_process_cannot_acquire_lease_twice(lake: Lake) -> None:
     with acquire_lease(lake):
         with pytest.raises(LeaseError, match=f"process {os.getpid()} on"), acquire_lease(lake):
             pass
         assert lease_owner(lake)
 
 
-def test_the_next_holder_waits_for_the_java_process_of_a_killed_driver(lake: Lake) -> None:
+def test_next_owner_waits_for_java_process_of_killed_driver(lake: Lake) -> None:
     file = Path(lake.root.removeprefix("file:"), "lease-java")
     file.parent.mkdir()
-    with start(LOCKED_BY_JAVA, str(file)) as java:
+    with start(LOCK_LIKE_JAVA, str(file)) as java:
         assert java.stdout
         assert java.stdout.readline() == "locked\n"
         threading.Timer(0.5, java.kill).start()
@@ -112,7 +112,7 @@ def test_the_next_holder_waits_for_the_java_process_of_a_killed_driver(lake: Lak
             assert java.wait(timeout=1) == -signal.SIGKILL
 
 
-def test_a_lease_that_a_full_disk_refuses_holds_nothing(lake: Lake, tmp_path: Path) -> None:
+def test_failed_acquisition_on_full_disk_leaves_lease_free(lake: Lake, tmp_path: Path) -> None:
     with small_disk(tmp_path / "My lake", 1) as disk:
         disk.fill(free_bytes=0)
         with pytest.raises(OSError, match="No space left"), acquire_lease(lake):
@@ -123,9 +123,7 @@ def test_a_lease_that_a_full_disk_refuses_holds_nothing(lake: Lake, tmp_path: Pa
 
 
 @pytest.mark.spark
-def test_java_holds_a_lock_of_its_own_as_long_as_the_lake_is_held(
-    spark: SparkSession, lake: Lake
-) -> None:
+def test_java_process_holds_own_lock_until_release(spark: SparkSession, lake: Lake) -> None:
     lock = Path(lake.root.removeprefix("file:"), "lease-java")
     for _ in range(2):
         with acquire_lease(lake) as lease:

@@ -1,4 +1,4 @@
-"""Tests for `streaming.lease.s3`: one holder, told by an object that it renews or loses to another."""
+"""Tests for `streaming.lease.s3`: one owner at a time renews the lease object, or loses it to another."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from streaming.storage.open import open_storage
 
 pytestmark = pytest.mark.s3
 
-HOLDING = """
+ACQUIRE_LEASE = """
 import sys, time
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease
 with acquire_lease(Lake.at(sys.argv[1])) as lease:
-    print("held", flush=True)
+    print("acquired", flush=True)
     while not lease.lost:
         time.sleep(0.05)
     print(lease.lost, flush=True)
@@ -51,92 +51,95 @@ def lake(bucket: str) -> Lake:
 
 @pytest.fixture
 def other(lake: Lake) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lake."""
-    command = [sys.executable, "-c", HOLDING, lake.root]
+    """Another process, which owns the lease."""
+    command = [sys.executable, "-c", ACQUIRE_LEASE, lake.root]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert line(process) == "held"
+        assert read_line(process) == "acquired"
         yield process
         process.kill()
 
 
-def line(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout
     return process.stdout.readline().strip()
 
 
-def told(lake: Lake) -> dict[str, Any]:
+def lease_object(lake: Lake) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(open_storage(lake.root).read(f"{lake.root}/lease.json"))
     return content
 
 
 def take_over(lake: Lake, seconds: float = 30) -> Any:
-    """Try to hold the lake until its holder's term has run out."""
+    """Try to acquire the lease until the one of its owner has expired; return context manager and lease."""
     until = time.monotonic() + seconds
     while True:
-        held = acquire_lease(lake)
+        manager = acquire_lease(lake)
         try:
-            return held, held.__enter__()
+            return manager, manager.__enter__()
         except LeaseError:
             assert time.monotonic() < until
 
 
-def test_a_second_holder_is_refused_for_longer_than_a_term_and_told_who_is_first(
+def test_second_process_gets_error_for_longer_than_a_term(
     lake: Lake, other: subprocess.Popen[str]
 ) -> None:
-    until = time.monotonic() + 4  # the term, what S3's whole seconds cost, and a second more
+    until = time.monotonic() + 4  # the term, 2 s for the resolution of S3's clock, and 1 s more
     while time.monotonic() < until:
-        with pytest.raises(LeaseError) as refused, acquire_lease(lake):
+        with pytest.raises(LeaseError) as error, acquire_lease(lake):
             pass
-        who = f"process {other.pid} on {socket.gethostname()} since 20"
-        assert str(refused.value).startswith(f"{lake.root} is being written by {who}")
-        assert "pomona stop" in str(refused.value)
+        owner = f"process {other.pid} on {socket.gethostname()} since 20"
+        assert str(error.value).startswith(f"{lake.root} is being written by {owner}")
+        assert "pomona stop" in str(error.value)
         time.sleep(0.5)
     assert lease_owner(lake).pid == other.pid  # type: ignore[union-attr]
 
 
-def test_what_is_let_go_of_is_free_at_once_and_keeps_its_checkpoint(lake: Lake) -> None:
+def test_released_lease_is_free_and_keeps_checkpoint(lake: Lake) -> None:
     for _ in range(2):
         with acquire_lease(lake) as lease:
             assert lease_owner(lake) == lease.holder
             assert lease.lake.checkpoint == lake.checkpoint
         assert lease_owner(lake) is None
-        assert told(lake)["released"] is True
+        assert lease_object(lake)["released"] is True
 
 
-def test_a_killed_holder_is_replaced_when_its_term_has_run_out(
+def test_lease_of_killed_owner_can_be_acquired_after_its_term(
     lake: Lake, other: subprocess.Popen[str]
 ) -> None:
     other.kill()
-    with pytest.raises(LeaseError, match=r"until its term ends in [123] s"), acquire_lease(lake):
+    with (
+        pytest.raises(LeaseError, match=r"until its lease expires in [123] s"),
+        acquire_lease(lake),
+    ):
         pass
-    held, lease = take_over(lake)
+    manager, lease = take_over(lake)
     assert lease_owner(lake) == lease.holder
     assert lease.lake.checkpoint == f"{lake.checkpoint}-{lease.holder.id[:8]}"
-    held.__exit__(None, None, None)
-    with acquire_lease(
-        lake
-    ) as next_one:  # nobody was pushed aside: it goes on with that checkpoint
-        assert next_one.lake.checkpoint == lease.lake.checkpoint
+    manager.__exit__(None, None, None)
+    with acquire_lease(lake) as next_lease:  # released before: the checkpoint is kept
+        assert next_lease.lake.checkpoint == lease.lake.checkpoint
 
 
-def test_a_paused_holder_learns_that_it_was_replaced_and_lets_the_new_one_be(
+def test_paused_owner_that_resumes_ends_and_does_not_disturb_new_owner(
     lake: Lake, other: subprocess.Popen[str]
 ) -> None:
     os.kill(other.pid, signal.SIGSTOP)
-    held, lease = take_over(lake)
+    manager, lease = take_over(lake)
     os.kill(other.pid, signal.SIGCONT)
-    assert f"was taken over by process {os.getpid()} on" in line(other)
+    assert f"was taken over by process {os.getpid()} on" in read_line(other)
     assert other.wait(timeout=30) == 0
     assert lease_owner(lake) == lease.holder
     assert lease.lost is None
-    held.__exit__(None, None, None)
-    assert told(lake)["released"] is True
+    manager.__exit__(None, None, None)
+    assert lease_object(lake)["released"] is True
 
 
-def test_a_pause_that_nobody_used_is_no_loss(lake: Lake, other: subprocess.Popen[str]) -> None:
+def test_owner_paused_beyond_its_term_renews_expired_lease(
+    lake: Lake, other: subprocess.Popen[str]
+) -> None:
     os.kill(other.pid, signal.SIGSTOP)
     until = time.monotonic() + 30
-    while lease_owner(lake):  # its term runs out
+    while lease_owner(lake):  # until it expires
         assert time.monotonic() < until
     os.kill(other.pid, signal.SIGCONT)
     while lease_owner(lake) is None:
@@ -145,28 +148,29 @@ def test_a_pause_that_nobody_used_is_no_loss(lake: Lake, other: subprocess.Popen
 
 
 def log_of(bucket: str, table: str) -> list[str]:
-    """The commits of a table's log, in their order."""
-    found = boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix=f"My lake/{table}/_delta_log/")
-    names = [entry["Key"].rpartition("/")[2] for entry in found["Contents"]]
+    """Return the file names of the commits in a table's log, in order."""
+    response = boto3.client("s3").list_objects_v2(
+        Bucket=bucket, Prefix=f"My lake/{table}/_delta_log/"
+    )
+    names = [entry["Key"].rpartition("/")[2] for entry in response["Contents"]]
     return [name for name in names if name.endswith(".json")]
 
 
-def test_whoever_takes_over_makes_an_empty_commit_in_each_table(
+def test_takeover_makes_empty_commit_in_each_table(
     lake: Lake, bucket: str, aws: dict[str, str]
 ) -> None:
     options = {**aws, "AWS_ALLOW_HTTP": "true"}
     rows = pa.table({"path": ["a", "b"]})
-    places = [table.replace("s3a:", "s3:") for table in (lake.features, lake.quarantine)]
-    for place, commits in zip(places, (12, 1), strict=True):
+    locations = [table.replace("s3a:", "s3:") for table in (lake.features, lake.quarantine)]
+    for location, commits in zip(locations, (12, 1), strict=True):
         for _ in range(commits):
-            deltalake.write_deltalake(place, rows, mode="append", storage_options=options)
-    deltalake.DeltaTable(places[0], storage_options=options).create_checkpoint()
-    with acquire_lease(
-        lake
-    ) as lease:  # a lake of before there were leases: somebody may be writing
-        found = deltalake.DeltaTable(places[1], storage_options=options)
-        assert found.version() == 1
-        assert found.to_pyarrow_table().num_rows == 2
+            deltalake.write_deltalake(location, rows, mode="append", storage_options=options)
+    deltalake.DeltaTable(locations[0], storage_options=options).create_checkpoint()
+    # A lake without a lease object: a process of an older Pomona version may be writing it.
+    with acquire_lease(lake) as lease:
+        table = deltalake.DeltaTable(locations[1], storage_options=options)
+        assert table.version() == 1
+        assert table.to_pyarrow_table().num_rows == 2
         last = open_storage(lake.root).read(f"{lake.quarantine}/_delta_log/{1:020}.json").decode()
         assert '"operation": "POMONA TAKEOVER"' in last
         assert lease.holder.id in last
@@ -175,7 +179,7 @@ def test_whoever_takes_over_makes_an_empty_commit_in_each_table(
         assert len(log_of(bucket, "features")) == 13
 
 
-def test_a_checkpoint_is_copied_under_another_query_id(lake: Lake) -> None:
+def test_copy_checkpoint_copies_files_and_changes_query_id(lake: Lake) -> None:
     storage = open_storage(lake.root)
     files = {"metadata": b'{"id":"1"}', "offsets/0": b"v1", "commits/0": b"v1", "sources/0/0": b"x"}
     for name, content in files.items():
@@ -192,7 +196,7 @@ def test_a_checkpoint_is_copied_under_another_query_id(lake: Lake) -> None:
     assert not list(storage.list(f"{lake.checkpoint}-3"))
 
 
-def test_an_object_that_was_deleted_is_put_again(lake: Lake, bucket: str) -> None:
+def test_deleted_lease_object_is_written_again(lake: Lake, bucket: str) -> None:
     with acquire_lease(lake) as lease:
         boto3.client("s3").delete_object(Bucket=bucket, Key="My lake/lease.json")
         until = time.monotonic() + 30
@@ -201,10 +205,10 @@ def test_an_object_that_was_deleted_is_put_again(lake: Lake, bucket: str) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}"])
-def test_an_object_that_is_no_lease_is_told_of_and_left_alone(lake: Lake, content: bytes) -> None:
+def test_invalid_lease_object_raises_error_and_is_kept(lake: Lake, content: bytes) -> None:
     open_storage(lake.root).write(f"{lake.root}/lease.json", content)
     with (
-        pytest.raises(LeaseError, match=r"lease.json is no lease of Pomona's: delete it"),
+        pytest.raises(LeaseError, match=r"lease.json is not a lease of Pomona: delete it"),
         acquire_lease(lake),
     ):
         pass
@@ -212,12 +216,14 @@ def test_an_object_that_is_no_lease_is_told_of_and_left_alone(lake: Lake, conten
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "nan", "inf"])
-def test_a_term_that_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_lease_term_invalid_value_raises_usage_error(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv(TERM_VARIABLE, text)
     with pytest.raises(UsageError, match=f"POMONA_LEASE_TERM={text}: give seconds, such as 30"):
         lease_term()
 
 
-def test_what_is_told_of_a_holder_is_all_there_is() -> None:
+def test_holder_json_round_trip() -> None:
     holder = Holder()
     assert Holder.from_dict(json.loads(holder.as_json(term=1))) == holder

@@ -1,4 +1,4 @@
-"""Tests for `streaming.maintenance.finish_moves`: an image that a killed run left in both tables ends in one."""
+"""Tests for `streaming.maintenance.finish_moves`: an image that a killed run left in both tables is kept in one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def paths(location: str) -> list[str]:
     return [row["path"] for row in rows(location)]
 
 
-def test_an_image_in_both_tables_keeps_the_row_that_was_made_last(
+def test_image_in_both_tables_keeps_latest_row(
     spark: SparkSession, new_lake: Callable[[], Path]
 ) -> None:
     lake = Lake.at(str(new_lake()))

@@ -1,4 +1,4 @@
-"""Tests for `streaming.maintenance.forget`: rows go when they are named, and stay in the tables' earlier versions."""
+"""Tests for `streaming.maintenance.forget`: rows are deleted, and remain in earlier versions of the tables."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ NEW_LAKE = Callable[[], Path]
 
 
 def vector(spark: SparkSession, lake: Lake, name: str, at: int) -> list[float]:
-    """The features of an image in a version of the table."""
+    """Return the features of an image in a version of the table."""
     table = read_table(spark, lake.features, at)
     (row,) = table.where(table.path.endswith(name)).select("features").collect()
     return list(row.features)
 
 
-def test_a_forgotten_image_loses_its_row_and_comes_back_if_it_is_still_there(
+def test_forgotten_image_is_ingested_again_if_it_exists(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
     put_all(tmp_path, photos("It's a fig", range(3)) | {"It's a fig/bad.jpg": GARBAGE})
     context = open_context(spark, new_lake(), str(tmp_path))
     ingest_all(context)
     lake, before = context.lake, version(context.lake.features)
-    kept, gone, bad, never = (
+    existing, deleted, bad, unknown = (
         f"file:{tmp_path}/It's a fig/{name}.jpg" for name in ("0", "1", "bad", "never")
     )
-    os.unlink(gone.removeprefix("file:"))
-    found = forget(context, {"paths": [kept, gone, bad, never, kept]})
-    assert found == {
-        "features": [kept, gone],
+    os.unlink(deleted.removeprefix("file:"))
+    result = forget(context, {"paths": [existing, deleted, bad, unknown, existing]})
+    assert result == {
+        "features": [existing, deleted],
         "quarantine": [bad],
-        "unknown": [never],
-        "existing": [kept, bad],
+        "unknown": [unknown],
+        "existing": [existing, bad],
     }
     assert below(tmp_path, lake.features) == ["It's a fig/2.jpg"]
     assert below(tmp_path, lake.quarantine) == []
     assert read_table(spark, lake.features, before).count() == 3
 
     assert context.source
-    swept = context.batch.image_index.new_or_changed(context.source.images())
-    assert sorted(file.path for file in swept) == [kept, bad]
-    before_nothing = versions(lake)
-    assert forget(context, {"paths": [never]})["features"] == []
-    assert versions(lake) == before_nothing
+    new = context.batch.image_index.new_or_changed(context.source.images())
+    assert sorted(file.path for file in new) == [existing, bad]
+    unchanged = versions(lake)
+    assert forget(context, {"paths": [unknown]})["features"] == []
+    assert versions(lake) == unchanged
     ingest_all(context)
     assert below(tmp_path, lake.features) == ["It's a fig/0.jpg", "It's a fig/2.jpg"]
     assert below(tmp_path, lake.quarantine) == ["It's a fig/bad.jpg"]
 
 
-def test_the_vector_of_a_replaced_or_removed_image_stays_reachable_by_time_travel(
+def test_features_of_replaced_or_deleted_image_remain_in_earlier_versions(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
     put(tmp_path / "Fig" / "a.jpg", jpeg(1))
@@ -78,9 +78,9 @@ def test_the_vector_of_a_replaced_or_removed_image_stays_reachable_by_time_trave
 
     many = [f"file:{tmp_path}/Fig/{number}.jpg" for number in range(5000)]
     writer, before = Writer(spark, lake.features, {"removed": 5001}), version(lake.features)
-    writer.delete(many)  # a condition that named them all would not fit
+    writer.delete(many)  # too many for one condition
     assert below(tmp_path, lake.features) == ["Fig/a.jpg"]
     writer.delete([*many, f"file:{tmp_path}/Fig/a.jpg"])
     assert below(tmp_path, lake.features) == []
-    assert version(lake.features) <= before + 2  # one commit each, or none
+    assert version(lake.features) <= before + 2  # at most one commit per delete
     assert vector(spark, lake, "a.jpg", first) == old

@@ -93,7 +93,7 @@ def test_a_listing_that_is_short_or_empty_or_would_remove_most_removes_nothing(
     context = open_context(spark, new_lake(), str(source))
     ingest_all(context)
     seen = ListingSnapshot()
-    assert list(seen.watch([*Source(f"file:{source}").images()][:1]))  # the others are there, too
+    assert list(seen.record([*Source(f"file:{source}").images()][:1]))  # the others are there, too
     assert find_deleted_images(context.lake, f"file:{source}", seen, 1).paths == []
     arguments = {"source": f"file:{source}"}
     for name in ("0.jpg", "1.jpg", "2.jpg"):
@@ -146,7 +146,7 @@ def test_objects_that_may_not_be_looked_for_are_not_gone(
     add_features(spark, lake, images, datetime.now(UTC))
     boto3.client("s3").delete_object(Bucket=bucket, Key="2.jpg")
     seen = ListingSnapshot()
-    list(seen.watch(images[:2]))
+    list(seen.record(images[:2]))
     user = create_user(f"blind-{bucket}", ["s3:GetObject"], [bucket])
     with enforce_iam(aws["AWS_ENDPOINT_URL"]), monkeypatch.context() as patch:
         for name, value in user.items():
