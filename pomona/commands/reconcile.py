@@ -43,7 +43,7 @@ def reconcile(
     from streaming.sources.listing import Source
 
     console, from_ = Console(as_json=as_json), Source.at(source)
-    from_.validate(images=False)
+    from_.validate(require_images=False)
     found: dict[str, Any] = {}
     if hashes or not fix:
         found = _compared(console, from_, lake, hashes, remove_limit)

@@ -155,7 +155,7 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
 
     try:
         where = Source(source)
-        where.validate(images=False)
+        where.validate(require_images=False)
         known = ImageIndex.load(lake)
         return sum(1 for _ in known.new_or_changed(where.images()))
     except (PomonaError, TransientError, OSError):

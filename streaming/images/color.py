@@ -15,133 +15,144 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-_FLIPS = (
-    *("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM"),
-    *("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"),
-)
-_METHODS = {number: Image.Transpose[name] for number, name in enumerate(_FLIPS, 2)}
-AXIS_SWAPS = frozenset(_METHODS[number] for number in (5, 6, 7, 8))
-"""The turns that make a portrait of a landscape."""
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
+# EXIF orientation to the operation that turns the image upright; orientation 1 needs none.
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+AXIS_SWAPS = frozenset(_ORIENTATIONS[number] for number in (5, 6, 7, 8))
+"""The operations that swap width and height."""
+_BITS_PER_SAMPLE = 258  # TIFF tags
+_PHOTOMETRIC_INTERPRETATION = 262
+_WHITE_IS_ZERO = 0
 
 STRIP_PIXELS = 2**20
-"""Alpha and deep grey are turned into RGB this many pixels at a time: they take 16 to 40 bytes a pixel on the way."""
+"""Alpha and high-bit-depth grayscale are converted in strips of this size: they need 16 to 40 bytes per pixel."""
 
 
 def to_rgb(image: ImageFile.ImageFile) -> Image.Image:
-    """Load the pixels and turn them into RGB.
+    """Load the pixels of an image and convert them to RGB.
 
     Parameters
     ----------
     image : PIL.ImageFile.ImageFile
-        Opened, not loaded yet; its size is for the caller to have checked.
+        Opened, not loaded yet. The caller has checked its size.
 
     Returns
     -------
     PIL.Image.Image
-        Of mode RGB and the same size; the very image where it is plain RGB already.
+        An RGB image of the same size; the same object if it is plain RGB already.
 
     Raises
     ------
     Exception
-        Whatever Pillow raises for content that it cannot read: nearly anything.
+        For invalid content. Pillow raises many types of exceptions.
     """
     raw_mode = image.tile[0][3] if image.tile else None
     image.load()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _in_strips(image, partial(_grey, ends=_ends(image)))
+        return _convert_in_strips(image, partial(_scale_gray, levels=_gray_levels(image)))
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    # Pillow leaves a PNG's transparent colour in the file's depth, but scales pixels to 8 bits.
+    # Pillow scales the pixels of a PNG to 8 bits, but keeps its transparent color at the bit depth of the file.
     key: Any = image.info.get("transparency")
     if raw_mode == "RGB;16B":
         image.info["transparency"] = tuple(value >> 8 for value in key)
     elif raw_mode in ("L;2", "L;4"):
         image.info["transparency"] = key * (85 if raw_mode == "L;2" else 17)
-    return _in_strips(image, _over_white)
+    return _convert_in_strips(image, _composite_over_white)
 
 
 def exif_transpose(image: ImageFile.ImageFile) -> Image.Transpose | None:
-    """How EXIF says to turn the pixels; what cannot be read says nothing, as in a viewer.
+    """Return the operation that turns the stored pixels upright, according to EXIF.
 
     Parameters
     ----------
     image : PIL.ImageFile.ImageFile
-        Loaded: a PNG may hold its EXIF behind the pixels, and a TIFF is upright by then.
+        Loaded: a PNG may store EXIF after the pixels, and Pillow rotates a TIFF when it loads it.
 
     Returns
     -------
     PIL.Image.Transpose or None
-        From the pixels as stored to those displayed; with one of `AXIS_SWAPS`, width and height
-        change places.
+        None if no operation is needed or EXIF is unreadable, as in image viewers. The operations in `AXIS_SWAPS`
+        swap width and height.
     """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
         return None
-    return _METHODS.get(orientation) if isinstance(orientation, int) else None
+    return _ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The image from top to bottom, with the row that each strip begins at."""
+    """Yield horizontal strips from top to bottom, each with the index of its first row."""
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _in_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """What needs several copies on the way to RGB needs them of a strip, not of the whole image."""
+def _convert_in_strips(
+    image: Image.Image, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Convert an image to RGB strip by strip, so that intermediate copies exist for one strip only."""
     if image.width * image.height <= STRIP_PIXELS:
-        return to_rgb(image)
-    whole = Image.new("RGB", image.size)
+        return convert(image)
+    rgb = Image.new("RGB", image.size)
     for top, strip in _strips(image):
-        whole.paste(to_rgb(strip), (0, top))
-    return whole
+        rgb.paste(convert(strip), (0, top))
+    return rgb
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def _composite_over_white(image: Image.Image) -> Image.Image:
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _ends(image: ImageFile.ImageFile) -> tuple[float, float]:
-    """The values of deep grey that become black and white.
+def _gray_levels(image: ImageFile.ImageFile) -> tuple[float, float]:
+    """Return the values of 16-bit, 32-bit or float grayscale that become black and white.
 
-    16-bit samples keep their full range (12-bit ones of a TIFF theirs). The others get the first of
-    the usual ranges that holds them all (65535 for integers; 1, 255, 65535 for floats), else the
-    range from the least to the greatest value.
+    16-bit samples use their full range, and 12-bit samples of a TIFF theirs. Other samples use the smallest common
+    range that contains all values: up to 65535 for integers; up to 1, 255 or 65535 for floats. If none contains
+    them, the range extends from the minimum to the maximum value.
     """
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     black, white = 0.0, 4095.0 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535.0
     if image.mode in ("I", "F"):
         black, white = _finite_range(image)
-        usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
-        if black >= 0 and white <= usual[-1]:
-            black, white = 0.0, next(top for top in usual if white <= top)
-    if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow leaves to its callers here
+        common_maxima = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+        if black >= 0 and white <= common_maxima[-1]:
+            black, white = 0.0, next(maximum for maximum in common_maxima if white <= maximum)
+    if (
+        tags.get(_PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    ):  # Pillow does not invert these modes
         black, white = white, black
     return black, white
 
 
 def _finite_range(image: Image.Image) -> tuple[float, float]:
-    """The least and the greatest value; 0 and 1 where none is finite."""
-    ends = []
+    """Return the minimum and maximum finite value, or 0 and 1 if no value is finite."""
+    extremes = []
     for _, strip in _strips(image):
         values = np.asarray(strip)
         finite = values[np.isfinite(values)]
-        ends += [float(finite.min()), float(finite.max())] if finite.size else []
-    return (min(ends), max(ends)) if ends else (0.0, 1.0)
+        extremes += [float(finite.min()), float(finite.max())] if finite.size else []
+    return (min(extremes), max(extremes)) if extremes else (0.0, 1.0)
 
 
-def _grey(image: Image.Image, ends: tuple[float, float]) -> Image.Image:
-    """Scale 16-bit, 32-bit and float grey to 8 bits, in three channels; a transparent grey becomes white."""
-    black, white = ends
+def _scale_gray(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
+    """Scale 16-bit, 32-bit or float grayscale to 8-bit RGB; the transparent value becomes white."""
+    black, white = levels
     values = np.asarray(image)
     if image.mode in ("I", "F"):
-        low, high = min(ends), max(ends)
+        low, high = min(levels), max(levels)
         values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
     shifted = np.subtract(values, black, dtype=np.result_type(values, np.float32))
-    grey = np.rint(shifted * (255 / ((white - black) or 1.0))).astype(np.uint8)
+    gray = np.rint(shifted * (255 / ((white - black) or 1.0))).astype(np.uint8)
     if "transparency" in image.info:
-        grey[np.asarray(image) == image.info["transparency"]] = 255
-    return Image.fromarray(grey).convert("RGB")
+        gray[np.asarray(image) == image.info["transparency"]] = 255
+    return Image.fromarray(gray).convert("RGB")

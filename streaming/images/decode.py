@@ -23,46 +23,80 @@ from streaming.images.truncation import is_truncated
 from streaming.outcomes import Reason
 
 DECODER_REVISION = 2
-"""Part of the model id: raise it with every change after which some image gives other pixels."""
+"""Part of the model id. Increase it with each change that alters the pixels of any image."""
 
-# JPEG covers MPO. Left out: formats that start other programs (EPS), documents (PSD, PDF), what
-# decodes before its size is known (ICO) and what has no signature (TGA, a DIB without its header).
+# JPEG includes MPO. Excluded are formats that start other programs (EPS), documents (PSD, PDF), formats that are
+# decoded before their size is known (ICO), and formats without a signature (TGA, DIB without a file header).
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-"""The only formats that Pillow is asked to read, by its names."""
+"""Pillow's names of the formats that are read; Pillow's other plugins are never called."""
 
 IMAGE_SUFFIXES: tuple[str, ...] = (
-    *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "tif", "tiff", "bmp", "dib"),
-    *("gif", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "jpf", "jpx", "j2c", "jpc", "avif", "avifs"),
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jfif",
+    "mpo",
+    "png",
+    "apng",
+    "webp",
+    "tif",
+    "tiff",
+    "bmp",
+    "dib",
+    "gif",
+    "ppm",
+    "pgm",
+    "pbm",
+    "pnm",
+    "jp2",
+    "j2k",
+    "jpf",
+    "jpx",
+    "j2c",
+    "jpc",
+    "avif",
+    "avifs",
 )
-"""Suffixes of `FORMATS`, lower case, without the dot: what counts as an image in a listing."""
+"""File suffixes of `FORMATS`, in lower case and without the dot. A listing includes only files with these."""
 
-_BYTES_A_PIXEL = 48  # that its pixels explain: Pillow takes 29 at most, for JPEG 2000 with alpha
+# Memory allowed per pixel; Pillow needs at most 29 bytes (JPEG 2000 with alpha).
+_MAX_BYTES_PER_PIXEL = 48
 
-Image.init()  # registers the plugins now, not in whichever thread decodes first
+Image.init()  # register the plugins at import: in a thread it could run twice at the same time
 
 
 class UndecodableImage(Exception):
-    """This content gives no pixels, however often it is tried; `detail` names the cause."""
+    """The content cannot be decoded, and a retry will not help; `detail` names the cause."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        """Keep the detail as one line of at most 500 characters, without addresses in memory."""
+        """Store the detail as one line of at most 500 characters, without memory addresses."""
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = " ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", detail).split())[:500]
 
     def __str__(self) -> str:
-        """The reason, then the cause."""
+        """Return the reason and the cause."""
         return f"{self.reason}: {self.detail}"
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """What the network takes, and what is refused.
+    """Size and scaling of the pixels, and limits for the file.
 
-    A value is ``pixel / divisor + offset`` in float32: bit for bit what Keras's
-    `mobilenet_v2.preprocess_input` gives. `size` is the side in pixels, `max_pixels` the greatest
-    width times height of a file, `max_bytes` its greatest length. `memory_headroom`, for a process that does
-    nothing else, makes allocations fail that its pixels and so many bytes do not explain; 0 sets no bound.
+    Attributes
+    ----------
+    size : int
+        Width and height of the result in pixels.
+    divisor, offset : float
+        The result is ``pixel / divisor + offset`` in float32, bit for bit as in Keras's
+        `mobilenet_v2.preprocess_input`.
+    max_pixels : int
+        Maximum width x height of the file.
+    max_bytes : int
+        Maximum length of the file.
+    memory_headroom : int
+        If not 0, limit memory to what the pixels and the file need plus this many bytes. Only for processes that
+        decode one image at a time.
     """
 
     size: int = 224
@@ -75,10 +109,16 @@ class DecodeSettings:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """Pixels for the network, and what is worth knowing of the file.
+    """The pixels of an image, and the properties of its file.
 
-    `pixels` is float32 RGB of shape (size, size, 3); `width` and `height` are the whole image's as
-    displayed, in pixels; `format` is Pillow's name, such as ``JPEG``.
+    Attributes
+    ----------
+    pixels : ndarray of shape (size, size, 3)
+        RGB, float32, scaled.
+    width, height : int
+        Size of the full image as displayed, in pixels.
+    format : str
+        Pillow's name of the format, such as ``JPEG``.
     """
 
     pixels: npt.NDArray[np.float32]
@@ -93,21 +133,19 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
     Parameters
     ----------
     content : bytes
-        The whole file.
+        The complete file.
     settings : DecodeSettings
-        Size, scaling and limits.
 
     Returns
     -------
     DecodedImage
-        Pixels of shape (size, size, 3), and the size and format of the file.
 
     Raises
     ------
     UndecodableImage
-        For whatever is wrong with the content; bad content raises nothing else.
+        For any invalid content. No other exception is raised for content.
     HostOutOfMemory
-        Under `memory_headroom`, where the machine has less memory than the image may take.
+        If `memory_headroom` is set and the machine has less memory than the limit permits.
     """
     if not content:
         raise UndecodableImage(Reason.EMPTY, "the file has 0 bytes")
@@ -120,31 +158,31 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
         if (count := image.width * image.height) > settings.max_pixels:
             text = f"{image.width:,} x {image.height:,} = {count:,} pixels, more than the limit of "
             raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
-        room = settings.memory_headroom + _BYTES_A_PIXEL * count + 2 * len(content)
-        with limit_memory(room) if settings.memory_headroom else nullcontext():
-            square = _square(image, content, settings.size)
-        pixels = np.asarray(square.image, dtype=np.float32)
+        memory = settings.memory_headroom + _MAX_BYTES_PER_PIXEL * count + 2 * len(content)
+        with limit_memory(memory) if settings.memory_headroom else nullcontext():
+            resized = _resize(image, content, settings.size)
+        pixels = np.asarray(resized.image, dtype=np.float32)
         name = image.format or "unknown"
     except (UndecodableImage, HostOutOfMemory):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # WebP, GIF and the tiles of a TIFF ask Pillow's own limit before ours can be asked.
+        # Pillow checks its own limit for WebP, GIF and the tiles of a TIFF, before `max_pixels` is checked.
         raise UndecodableImage(Reason.TOO_MANY_PIXELS, str(error)) from error
-    except Exception as error:  # Pillow raises nearly anything for bad content, MemoryError too
-        raise _verdict(error, content, image is not None) from error
+    except Exception as error:  # Pillow raises many types for invalid content, also MemoryError
+        raise _undecodable(error, content, image is not None) from error
     finally:
         if image is not None:
             image.close()
     pixels /= settings.divisor
     pixels += settings.offset
-    return DecodedImage(pixels, square.width, square.height, name)
+    return DecodedImage(pixels, resized.width, resized.height, name)
 
 
 def _open(content: bytes) -> ImageFile.ImageFile:
-    """Read the header and no pixels, with the plugin that knows the signature.
+    """Read only the header, with the first plugin that accepts the signature.
 
-    `Image.open` would apply the limit of pixels that belongs to the whole process, warn beside it,
-    and forget why a header could not be read.
+    `Image.open` is not used: it checks a pixel limit that is global to the process, and discards the reason why a
+    header is invalid.
     """
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
@@ -154,21 +192,23 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     raise UndecodableImage(Reason.UNIDENTIFIED, text)
 
 
-def _square(image: ImageFile.ImageFile, content: bytes, size: int) -> ResizedImage:
-    """The pixels; what cannot be reduced is read in full, and the verdict on it is that of its whole."""
+def _resize(image: ImageFile.ImageFile, content: bytes, size: int) -> ResizedImage:
+    """Resize the image; decode a JPEG at full resolution if decoding it at reduced resolution fails."""
     try:
         return resize_to_square(image, size)
     except OSError:
         if not isinstance(image, JpegImagePlugin.JpegImageFile):
             raise
-    with _open(content) as again:
-        return resize_to_square(again, size, in_full=True)
+    with _open(content) as reopened:
+        return resize_to_square(reopened, size, full_resolution=True)
 
 
-def _verdict(error: Exception, content: bytes, opened: bool) -> UndecodableImage:
-    """Tell a file that was cut short from one that is broken."""
+def _undecodable(error: Exception, content: bytes, opened: bool) -> UndecodableImage:
+    """Return the exception for content that Pillow cannot read: unidentified, truncated or corrupt."""
     detail = f"{type(error).__name__}: {error}"
-    if not opened and content.startswith((b"BM", b"P")):  # so short a signature that texts have it
+    if not opened and content.startswith(
+        (b"BM", b"P")
+    ):  # signatures so short that text files match
         return UndecodableImage(Reason.UNIDENTIFIED, detail)
-    cut = is_truncated(error, content)
-    return UndecodableImage(Reason.TRUNCATED if cut else Reason.CORRUPT, detail)
+    reason = Reason.TRUNCATED if is_truncated(error, content) else Reason.CORRUPT
+    return UndecodableImage(reason, detail)

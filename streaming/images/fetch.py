@@ -13,34 +13,35 @@ from streaming.storage.interface import StoredFile, TransientError, is_s3
 from streaming.storage.open import open_storage
 from streaming.storage.retry import RETRY_TIMEOUT, retry_transient, thread_retry_count
 
-#: Patience in seconds once a file of the same task could not be read: where all of the storage is out of order, the
-#: micro-batch is to fail soon.
+#: Retry timeout in seconds after another file of the same task could not be read: if the storage is unavailable, the
+#: micro-batch fails soon.
 SHORT_RETRY_TIMEOUT = 5.0
-# Files in a row that cannot be read: then it is not the one file.
-_UNREAD_AT_MOST = 3
-# Reads of a disk are over at once; on S3 a worker waits for answers, and asks ahead.
-THREADS_LOCAL, THREADS_S3 = 1, 8
-#: Bytes that a worker holds of files at a time, unless one alone is longer: such a one is read with no other beside it.
+# After so many consecutive files that cannot be read, the storage is considered unavailable.
+_MAX_CONSECUTIVE_UNREAD = 3
+# Reads that run ahead of the consumer: a disk responds at once, S3 does not.
+THREADS_LOCAL = 1
+THREADS_S3 = 8
+#: Limit in bytes of the files that a worker keeps in memory. A longer file is read alone, without prefetching others.
 ONE_BY_ONE_ABOVE = 32 * 2**20
 
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """One file and its bytes, or why there are none."""
+    """One file and its content, or the reason why there is none."""
 
     file: StoredFile
     outcome: Outcome
     content: bytes = b""
     reason: Reason | None = None
     detail: str = ""
-    #: Tries at reading it after the first one.
+    #: Read attempts after the first one.
     retries: int = 0
 
 
 def fetch_image(
     file: StoredFile, max_bytes: int, retry_timeout: float = RETRY_TIMEOUT
 ) -> FetchedImage:
-    """Read one file, for `retry_timeout` seconds where the fault may pass."""
+    """Read one file, and retry transient errors for up to `retry_timeout` seconds."""
     before = thread_retry_count()
     fetched = _fetch(file, max_bytes, retry_timeout)
     return replace(fetched, retries=thread_retry_count() - before)
@@ -51,7 +52,7 @@ def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> FetchedIma
         detail = f"{file.length:,} bytes, more than the limit of {max_bytes:,}"
         return FetchedImage(file, Outcome.QUARANTINE, reason=Reason.TOO_MANY_BYTES, detail=detail)
     try:
-        content = retry_transient(lambda: _read_whole(file), retry_timeout)
+        content = retry_transient(lambda: _read(file), retry_timeout)
     except FileNotFoundError:
         return FetchedImage(file, Outcome.DELETED)
     except PermissionError as error:
@@ -65,11 +66,11 @@ def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> FetchedIma
     return FetchedImage(file, Outcome.FEATURES, content)
 
 
-def _read_whole(file: StoredFile) -> bytes:
-    """Read a file; a TransientError where it is shorter than listed, and yet the one that was listed.
+def _read(file: StoredFile) -> bytes:
+    """Read a file; raise TransientError if fewer bytes arrive than the unchanged file has.
 
-    S3 refuses who asks for an object that is not there, unless he may list the bucket in any way, in which case it
-    says so; a leave to list that is bound to a prefix does not count. So the listing has the last word.
+    S3 reports a missing object as access denied unless the caller may list the whole bucket; permission to list a
+    prefix does not suffice. So the listing decides which of the two it is.
     """
     storage = open_storage(file.path)
     try:
@@ -86,7 +87,7 @@ def _read_whole(file: StoredFile) -> bytes:
 
 
 def _is_listed(path: str) -> bool:
-    """Whether an object of S3 is there, or nobody says that it is not."""
+    """Return whether a listing contains an object on S3; True if listing is denied."""
     try:
         return open_storage(path).exists(path)
     except PermissionError:
@@ -99,56 +100,58 @@ def prefetch_images(
     one_by_one_above: int = ONE_BY_ONE_ABOVE,
     retry_timeout: float = RETRY_TIMEOUT,
 ) -> Iterator[FetchedImage]:
-    """Read files in their order, a few ahead of the one that is asked for.
+    """Read files in order, and prefetch the next few.
 
     Parameters
     ----------
     files : iterable of StoredFile
         As listed.
     max_bytes : int
-        What is longer is not read.
+        Longer files are not read.
     one_by_one_above : int
-        Bytes that are held at a time, the file that was handed out last included. A longer file is read when
-        the one before it has been used, and the next one when it has.
+        Limit in bytes of the files in memory, including the one yielded last. A longer file is read alone: after
+        the previous file was consumed, and before the next one is requested.
     retry_timeout : float
         Retry transient errors for up to this many seconds; `SHORT_RETRY_TIMEOUT` after a file that failed.
 
     Yields
     ------
     FetchedImage
-        To be let go of before the next one is asked for, or both are held.
+        Drop all references to it before the next one is requested, or both are in memory.
 
     Raises
     ------
     TransientError
-        When several files in a row could not be read.
+        If several consecutive files cannot be read.
     """
     unread = 0
+    full_timeout = retry_timeout
 
-    def judged(fetched: FetchedImage) -> FetchedImage:
+    def checked(fetched: FetchedImage) -> FetchedImage:
         nonlocal unread, retry_timeout
         unread = unread + 1 if fetched.outcome is Outcome.UNREAD else 0
-        if unread >= _UNREAD_AT_MOST:
+        if unread >= _MAX_CONSECUTIVE_UNREAD:
             raise TransientError(fetched.detail)
-        retry_timeout = min(full, SHORT_RETRY_TIMEOUT) if unread else full
+        retry_timeout = min(full_timeout, SHORT_RETRY_TIMEOUT) if unread else full_timeout
         return fetched
 
-    full = retry_timeout
-    waiting: deque[tuple[int, Future[FetchedImage]]] = deque()
-    held = 0
+    queue: deque[tuple[int, Future[FetchedImage]]] = deque()
+    bytes_in_memory = 0
     with ThreadPoolExecutor(THREADS_S3) as pool:
         for file in files:
-            ahead = THREADS_S3 if is_s3(file.path) else THREADS_LOCAL
+            max_prefetch = THREADS_S3 if is_s3(file.path) else THREADS_LOCAL
             length = file.length if file.length <= max_bytes else 0
-            while waiting and (len(waiting) > ahead or held + length > one_by_one_above):
-                yield judged(waiting[0][1].result())
-                held -= waiting.popleft()[0]
-            waiting.append((length, pool.submit(fetch_image, file, max_bytes, retry_timeout)))
-            held += length
-        while waiting:
-            yield judged(waiting.popleft()[1].result())
+            while queue and (
+                len(queue) > max_prefetch or bytes_in_memory + length > one_by_one_above
+            ):
+                yield checked(queue[0][1].result())
+                bytes_in_memory -= queue.popleft()[0]
+            queue.append((length, pool.submit(fetch_image, file, max_bytes, retry_timeout)))
+            bytes_in_memory += length
+        while queue:
+            yield checked(queue.popleft()[1].result())
 
 
 def is_recently_modified(file: StoredFile, settle: float) -> bool:
-    """Whether a file in a folder changed less than `settle` seconds ago; objects of S3 appear whole."""
+    """Return whether a local file was modified less than `settle` seconds ago; objects on S3 appear complete."""
     return not is_s3(file.path) and 0 <= time.time() - file.modified_ms / 1000 < settle

@@ -1,7 +1,7 @@
 """Resize an opened image to a square of 8-bit RGB pixels; the only place that loads pixels.
 
-For a large JPEG the decoder is asked for a half, a quarter or an eighth of the width and height (DCT scaling),
-which takes a fraction of the memory and time.
+A large JPEG is decoded at a half, a quarter or an eighth of its width and height (DCT scaling), which needs a fraction
+of the memory and time.
 """
 
 from __future__ import annotations
@@ -13,16 +13,25 @@ from PIL import Image, ImageFile, JpegImagePlugin
 from streaming.images.color import AXIS_SWAPS, exif_transpose, to_rgb
 
 MIN_DRAFT_FACTOR = 4
-"""A JPEG is reduced only as far as it keeps this many times the side of the square, both ways.
+"""A JPEG is decoded at reduced resolution only if both sides remain at least this many times the target size.
 
-Measured at 224 pixels over the 25 of 54 photographs (wallpapers of 1 to 24 megapixels) that it
-reduces, against the full picture: 0.01 to 0.19 of 255 in the mean, 2 at most, cosine of the features
-0.9997 or more, 0.99992 in the median. Rounding does as much: the same full picture, with the filter's
-two passes in the other order, differs by 0.07 to 0.15 in the mean, 7 at most, cosine 0.9998 or more.
-Keeping 3 times would give 0.29, 5 and 0.9995; twice 0.68, 10 and 0.9991. The tests hold photographs
-of the densest detail to 0.5 in the mean, 8 at most, cosine 0.999, and patterns made to be hard
-(chequers of pure colours with halved chroma, small text, noise) to 5 in the mean and 16 at most; a
-pattern that averages to an even grey can then have features with a cosine of 0.7.
+Measured at 224 pixels on the 25 of 54 photographs (wallpapers of 1 to 24 megapixels) that are reduced, against
+decoding at full resolution:
+
+====== ================= ============ ========================================
+factor mean difference   max          cosine of the features
+       (of 255)          difference
+====== ================= ============ ========================================
+4      0.01 to 0.19      2            at least 0.9997, median 0.99992
+3      up to 0.29        5            at least 0.9995
+2      up to 0.68        10           at least 0.9991
+====== ================= ============ ========================================
+
+Rounding has a similar effect: swapping the two passes of the filter at full resolution changes pixels by 0.07 to
+0.15 in the mean and 7 at most, with a cosine of at least 0.9998. The tests require, for detailed photographs, at most
+0.5 in the mean, 8 for any pixel and a cosine of at least 0.999. For adversarial patterns (checkerboards of saturated
+colors with subsampled chroma, small text, noise) they require at most 5 in the mean and 16 for any pixel. If such a
+pattern averages to uniform gray, the cosine of its features can be as low as 0.7.
 """
 
 Box = tuple[float, float, float, float]
@@ -30,9 +39,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class ResizedImage:
-    """What an image shows.
+    """A square RGB image, and the size of the original.
 
-    `image` is RGB, of one side both ways; `width` and `height` are the whole image's as displayed.
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        RGB, of equal width and height.
+    width, height : int
+        Size of the full image as displayed, in pixels.
     """
 
     image: Image.Image
@@ -41,51 +55,54 @@ class ResizedImage:
 
 
 def resize_to_square(
-    image: ImageFile.ImageFile, side: int, *, in_full: bool = False
+    image: ImageFile.ImageFile, size: int, *, full_resolution: bool = False
 ) -> ResizedImage:
-    """Load an image, turn it upright and into RGB, and resize it by Pillow's bicubic filter.
+    """Load an image, apply its EXIF orientation, convert it to RGB and resize it with Pillow's bicubic filter.
 
     Parameters
     ----------
     image : PIL.ImageFile.ImageFile
-        Opened, not loaded yet; its size is for the caller to have checked.
-    side : int
-        Width and height of the square, in pixels.
-    in_full : bool
-        Load all pixels, of a large JPEG too.
+        Opened, not loaded yet. The caller has checked its size.
+    size : int
+        Width and height of the result in pixels.
+    full_resolution : bool, default=False
+        Decode a large JPEG at full resolution too.
 
     Returns
     -------
     ResizedImage
-        To the bit what Pillow's `resize` makes of the whole picture; of a JPEG that has `MIN_DRAFT_FACTOR`
-        pixels at half of its size, that within the bound that stands there.
+        Bit for bit equal to Pillow's `resize` of the full image. A JPEG that is decoded at reduced resolution
+        differs within the bounds documented at `MIN_DRAFT_FACTOR`.
 
     Raises
     ------
     Exception
-        Whatever Pillow raises for content that it cannot read: nearly anything. Of a JPEG that is
-        reduced also for content that it reads in full: lossless ones cannot be reduced.
+        For invalid content. Pillow raises many types of exceptions. A lossless JPEG fails too, because it cannot be
+        decoded at reduced resolution.
     """
     width, height = image.size
-    box = None if in_full else _reduce(image, side)
+    box = None if full_resolution else _reduce_resolution(image, size)
     rgb = to_rgb(image)
-    turn = exif_transpose(image)
+    transpose = exif_transpose(image)
     if box is None:
-        rgb = rgb if turn is None else rgb.transpose(turn)
-        return ResizedImage(rgb.resize((side, side), Image.Resampling.BICUBIC), *rgb.size)
-    square = rgb.resize((side, side), Image.Resampling.BICUBIC, box)
-    if turn in AXIS_SWAPS:
+        upright = rgb if transpose is None else rgb.transpose(transpose)
+        resized = upright.resize((size, size), Image.Resampling.BICUBIC)
+        return ResizedImage(resized, upright.width, upright.height)
+    resized = rgb.resize((size, size), Image.Resampling.BICUBIC, box)
+    if transpose in AXIS_SWAPS:
         width, height = height, width
-    return ResizedImage(square if turn is None else square.transpose(turn), width, height)
+    upright = resized if transpose is None else resized.transpose(transpose)
+    return ResizedImage(upright, width, height)
 
 
-def _reduce(image: ImageFile.ImageFile, side: int) -> Box | None:
-    """Ask a JPEG for the smallest size that is ample.
+def _reduce_resolution(image: ImageFile.ImageFile, size: int) -> Box | None:
+    """Configure a JPEG to be decoded at the lowest sufficient resolution; return None for other images.
 
-    The box is the picture's share of the pixels to come: the last ones may lie half outside of it.
+    The returned box is the part of the decoded pixels that shows the image: it may include only a fraction of the last
+    row and column.
     """
-    ample = side * MIN_DRAFT_FACTOR
-    if not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < 2 * ample:
+    min_size = size * MIN_DRAFT_FACTOR
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < 2 * min_size:
         return None
-    answer = image.draft(None, (ample, ample))
-    return answer[1] if answer else None
+    draft = image.draft(None, (min_size, min_size))
+    return draft[1] if draft else None

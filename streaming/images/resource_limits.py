@@ -1,4 +1,4 @@
-"""Limit the memory and CPU time of one image through the kernel: a loop in C code receives no Python signal."""
+"""Limit the memory and CPU time of one image through the kernel: Python cannot interrupt a loop in C code."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Of the processor's time, for one image: a thousand times what a photograph takes.
+#: Limit of CPU time for one image: about a thousand times what a photograph needs.
 MAX_CPU_SECONDS = 60.0
-#: Bytes that decoding may take beside what the pixels explain, and beside files that are read ahead.
+#: Memory in bytes that decoding may use in addition to the pixels and to prefetched files.
 MEMORY_HEADROOM = 128 * 2**20
 
-_HELD = Path("/proc/self/statm")  # Linux; elsewhere memory has no bound but that of the pixels
-_VOLUNTEER = Path("/proc/self/oom_score_adj")
-_VOLUNTEERS = "500"  # half of the memory, in the kernel's eyes
+_STATM = Path(
+    "/proc/self/statm"
+)  # Linux only; on other systems memory is limited by the number of pixels alone
+_OOM_SCORE_ADJ = Path("/proc/self/oom_score_adj")
+_WORKER_OOM_SCORE_ADJ = 500  # counts like half of the machine's memory
 
 
 @contextmanager
 def limit_cpu_time(seconds: float) -> Iterator[None]:
-    """End this process by SIGPROF where the block takes more seconds of its processor time, all threads together.
+    """Kill this process with SIGPROF if the block uses more CPU time than this, summed over all threads.
 
-    The signal is left to its default, which is not Python's to delay. To be used in a process that can be lost.
+    The default action of the signal is kept, because Python would delay a handler. Use it only in processes that can be
+    replaced.
     """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
@@ -34,25 +37,25 @@ def limit_cpu_time(seconds: float) -> Iterator[None]:
 
 
 class HostOutOfMemory(MemoryError):
-    """It is not the content that takes too much: the machine has not got what it may take."""
+    """An allocation within the limit failed: the machine is out of memory, and the image is not the cause."""
 
 
 @contextmanager
-def limit_memory(more: int) -> Iterator[None]:
-    """Let allocations fail, in all threads, that would add more bytes to what this process holds at the start.
+def limit_memory(size: int) -> Iterator[None]:
+    """Let allocations fail, in all threads, if the memory of this process grows by more than this many bytes.
 
     Raises
     ------
     MemoryError
-        As of the block, where it asked for more.
+        When the block exceeds the limit.
     HostOutOfMemory
-        Where it failed, and so much cannot be had from the machine.
+        When an allocation fails although the limit permits it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if not _HELD.exists():
+    if not _STATM.exists():
         yield
         return
-    limit = int(_HELD.read_bytes().split()[5]) * mmap.PAGESIZE + more
+    limit = int(_STATM.read_bytes().split()[5]) * mmap.PAGESIZE + size
     if soft != resource.RLIM_INFINITY:
         limit = min(limit, soft)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -60,15 +63,15 @@ def limit_memory(more: int) -> Iterator[None]:
         yield
     except MemoryError as error:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-        if not _has_room(more):
-            raise HostOutOfMemory(f"this machine has no {more:,} bytes for an image") from error
+        if not _can_allocate(size):
+            raise HostOutOfMemory(f"this machine has no {size:,} bytes for an image") from error
         raise
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _has_room(size: int) -> bool:
-    """Whether the machine would give this process so many bytes: they are asked for, and not touched."""
+def _can_allocate(size: int) -> bool:
+    """Return whether this process can map so many bytes; they are not written."""
     try:
         mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
@@ -77,22 +80,22 @@ def _has_room(size: int) -> bool:
 
 
 def raise_oom_score() -> None:
-    """Where memory runs out, have the kernel end this process before Java: a worker can be replaced."""
+    """Make the kernel kill this process before Java when memory runs out: a worker can be replaced."""
     try:
-        if int(_VOLUNTEER.read_text()) < int(_VOLUNTEERS):
-            _VOLUNTEER.write_text(_VOLUNTEERS)
-    except (OSError, ValueError):  # another system, or one that does not allow it
+        if int(_OOM_SCORE_ADJ.read_text()) < _WORKER_OOM_SCORE_ADJ:
+            _OOM_SCORE_ADJ.write_text(str(_WORKER_OOM_SCORE_ADJ))
+    except (OSError, ValueError):  # not Linux, or not permitted
         return
 
 
 def describe_exit(exit_code: int | None, seconds: float) -> str:
-    """Words for the end of a process that was given `seconds` of processor time for an image."""
+    """Describe why the process that decoded an image ended; `seconds` was its limit of CPU time."""
     if exit_code == -signal.SIGPROF:
-        return f"it takes more than {seconds:g} s of the processor's time (--max-cpu-seconds)"
+        return f"decoding uses more than {seconds:g} s of CPU time (--max-cpu-seconds)"
     if exit_code == -signal.SIGKILL:
-        return "the system ended the process that decoded it (SIGKILL), as it does where memory runs out"
+        return "the decoding process was killed (SIGKILL), probably because memory ran out"
     if exit_code is not None and exit_code < 0:
-        return f"the process that decoded it ended by {signal.Signals(-exit_code).name}"
+        return f"the decoding process was killed by {signal.Signals(-exit_code).name}"
     if exit_code == os.EX_OSERR:
-        return "the system gave no memory to the process that decoded it"
-    return f"the process that decoded it ended with status {exit_code}"
+        return "the decoding process could not allocate memory"
+    return f"the decoding process exited with status {exit_code}"

@@ -68,7 +68,7 @@ def ingest(
     images, target = Source.at(source), Lake.at(lake)
     check_disjoint(images, target)
     with translate_errors(target.root):
-        images.validate(images=settings.once)
+        images.validate(require_images=settings.once)
         images.check_readable()
         target.ensure_writable_location()
         target.check_format()

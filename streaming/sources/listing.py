@@ -1,4 +1,4 @@
-"""The source of images: which files are images, their listing, and the stream over it."""
+"""The source of images: select files by name, list them, and stream over new ones."""
 
 from __future__ import annotations
 
@@ -17,48 +17,42 @@ if TYPE_CHECKING:  # `pomona status` lists a source without Spark
     from pyspark.sql import DataFrame, SparkSession
 
 _FILES = "path string, modificationTime timestamp, length long, content binary"
-# Far above any file's age: by default Spark passes over what is a week older than the newest file it has seen.
+# By default, Spark ignores files that are a week older than the newest file it has seen. This exceeds the age of any file.
 _MAX_FILE_AGE = "100000d"
-# Images of which one at least must be readable.
-_LOOKED_AT = 5
+# Number of images that `check_readable` tries to open.
+_SAMPLE_SIZE = 5
 
 
 @dataclass
-class Ignored:
-    """How many files below the source are no images, and why."""
+class IgnoredFiles:
+    """Number of files below the source that are not images, by reason."""
 
     not_an_image_suffix: int = 0
     hidden: int = 0
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Return the number of ignored files."""
         return self.not_an_image_suffix + self.hidden
 
 
 @dataclass(frozen=True)
 class Source:
-    """A prefix that holds images, in folders named after their label."""
+    """A folder or S3 prefix of images, in subfolders named after their label."""
 
     root: str
-    ignored: Ignored = field(default_factory=Ignored, compare=False)
+    ignored: IgnoredFiles = field(default_factory=IgnoredFiles, compare=False)
 
     @classmethod
     def at(cls, location: str) -> Source:
-        """The source at a folder or URI as a person types it."""
+        """Return the source for a folder or URI given by the user."""
         return cls(normalize(location))
 
     def images(self) -> Iterator[StoredFile]:
-        """List the images; what is passed over is counted in `ignored`.
-
-        Yields
-        ------
-        StoredFile
-            In no particular order.
-        """
+        """List the images in no particular order, and count the other files in `ignored`."""
         self.ignored.not_an_image_suffix = self.ignored.hidden = 0
         for found in open_storage(self.root).list(self.root):
-            if self._hides(found.path):
+            if self._is_hidden(found.path):
                 self.ignored.hidden += 1
             elif not self.is_image(found.path):
                 self.ignored.not_an_image_suffix += 1
@@ -66,22 +60,25 @@ class Source:
                 yield found
 
     def is_image(self, path: str) -> bool:
-        """Whether a file below the root counts, by its name; Spark's own idea of hidden names is another."""
-        # Hadoop takes the ".." of a key for a way up: what it then lists lies elsewhere.
+        """Return whether the name of a file qualifies as an image below the root.
+
+        Spark's file source has different rules for hidden names, so the names it finds are filtered with this function.
+        """
+        # Hadoop resolves ".." in a key, and then lists files outside of the root.
         below = path.startswith(f"{self.root.rstrip('/')}/")
-        return below and not self._hides(path) and path.lower().endswith(_SUFFIXES)
+        return below and not self._is_hidden(path) and path.lower().endswith(_SUFFIXES)
 
-    def _hides(self, path: str) -> bool:
-        below = path[len(self.root) :].lstrip("/")
-        return any(part.startswith(("_", ".")) for part in below.split("/"))
+    def _is_hidden(self, path: str) -> bool:
+        relative = path[len(self.root) :].lstrip("/")
+        return any(part.startswith(("_", ".")) for part in relative.split("/"))
 
-    def validate(self, *, images: bool) -> None:
-        """Check that the source can be listed, and holds an image where one is needed.
+    def validate(self, *, require_images: bool) -> None:
+        """Check that the source can be listed and, if `require_images` is set, contains at least one image.
 
         Raises
         ------
         SourceError
-            When it does not exist, may not be listed, or is empty.
+            If the source does not exist, cannot be listed, or is empty.
         """
         if not is_s3(self.root):
             folder = local_path(self.root)
@@ -98,48 +95,48 @@ class Source:
             raise SourceError(f"{error}: check the name and the region of the source") from error
         except PermissionError as error:
             raise SourceError(
-                f"{error}: it needs permission to list and read (s3:ListBucket, s3:GetObject)"
+                f"{error}: permission to list and read it is required (s3:ListBucket, s3:GetObject)"
             ) from error
-        if images and first is None:
+        if require_images and first is None:
             raise SourceError(
                 f"source {self.root} contains no images ({self.ignored.total} other files): "
                 f"supported suffixes are {', '.join(IMAGE_SUFFIXES)}"
             )
 
     def check_readable(self) -> None:
-        """Check that images may be read, by the first few: one of them may be locked away, not each.
+        """Check that at least one of the first few images can be read: permissions may differ between images.
 
         Raises
         ------
         SourceError
-            When none of them may.
+            If access to all of them is denied.
         """
-        listed = [file.path for file in islice(self.images(), _LOOKED_AT)]
-        refused = ""
-        for path in listed:
+        sample = [file.path for file in islice(self.images(), _SAMPLE_SIZE)]
+        denied = ""
+        for path in sample:
             try:
                 open_storage(path).check_readable(path)
                 return
             except FileNotFoundError:
                 return
             except PermissionError as error:
-                refused = str(error)
-        if len(listed) > 1:
+                denied = str(error)
+        if len(sample) > 1:
             raise SourceError(
-                f"{refused}, and the same for the first {len(listed)} images of {self.root}: "
-                "it needs permission to read them (s3:GetObject)"
+                f"{denied}; none of the first {len(sample)} images of {self.root} can be read: "
+                "permission to read them is required (s3:GetObject)"
             )
 
     def stream(self, spark: SparkSession, max_files: int) -> DataFrame:
-        """Stream the images' names, lengths and times as they arrive.
+        """Stream path, length and modification time of the images as they arrive.
 
-        The column `content` is left out, and so never read by the JVM: the Python workers read the bytes
-        themselves, each image with its own outcome, and nothing crosses from one process to the other.
+        The column `content` is dropped, so the JVM never reads it: the Python workers read the files, with a separate
+        outcome for each image, and no content is copied between processes.
 
         Returns
         -------
         DataFrame
-            ``path``, ``length`` (bytes), ``modified_ms`` (since 1970).
+            Columns ``path``, ``length`` (bytes), ``modified_ms`` (since 1970).
         """
         from pyspark.sql import functions as F
 
@@ -156,13 +153,13 @@ class Source:
 
 
 def label_from_path(path: str) -> str:
-    """Name of the folder that an image lies in."""
+    """Return the name of the parent folder of an image."""
     return path.rsplit("/", 2)[-2]
 
 
-def _any_case(suffix: str) -> str:
+def _case_insensitive(suffix: str) -> str:
     return "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in suffix)
 
 
 _SUFFIXES = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
-_GLOB = "*.{" + ",".join(map(_any_case, IMAGE_SUFFIXES)) + "}"
+_GLOB = "*.{" + ",".join(map(_case_insensitive, IMAGE_SUFFIXES)) + "}"

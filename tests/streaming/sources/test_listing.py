@@ -97,20 +97,20 @@ def test_a_source_that_is_not_there_or_a_file_is_refused_with_the_remedy(tmp_pat
     (tmp_path / "a.jpg").write_bytes(b"1")
     for name, wrong in (("none", "does not exist"), ("a.jpg", "is a file")):
         with pytest.raises(SourceError, match=f"{name} {wrong}: give ") as refused:
-            Source.at(str(tmp_path / name)).validate(images=False)
+            Source.at(str(tmp_path / name)).validate(require_images=False)
         assert "\n" not in str(refused.value)
 
 
 def test_an_empty_source_is_refused_only_where_images_are_needed_now(tmp_path: Path) -> None:
     fill(tmp_path, NO_IMAGES)
     source = Source.at(str(tmp_path))
-    source.validate(images=False)
+    source.validate(require_images=False)
     with pytest.raises(
         SourceError, match=rf"contains no images \({len(NO_IMAGES)} other files\).*jpg"
     ):
-        source.validate(images=True)
+        source.validate(require_images=True)
     fill(tmp_path, ("Fig/a.jpg",))
-    source.validate(images=True)
+    source.validate(require_images=True)
 
 
 @pytest.mark.spark

@@ -62,7 +62,7 @@ def test_an_archived_object_may_not_be_read(bucket: str) -> None:
 
 def test_a_source_in_a_missing_bucket_is_named(aws: dict[str, str]) -> None:
     with pytest.raises(SourceError) as caught:
-        Source.at("s3://no-such-bucket/fruits").validate(images=True)
+        Source.at("s3://no-such-bucket/fruits").validate(require_images=True)
     one_line(caught.value, "s3a://no-such-bucket/fruits", "no such bucket", "check the name")
 
 
@@ -80,7 +80,7 @@ def test_a_prefix_without_tables_is_no_lake(bucket: str) -> None:
 
 def test_an_empty_source_is_named(bucket: str) -> None:
     with pytest.raises(SourceError) as caught:
-        Source.at(f"s3://{bucket}/fruits").validate(images=True)
+        Source.at(f"s3://{bucket}/fruits").validate(require_images=True)
     one_line(caught.value, f"s3a://{bucket}/fruits", "contains no images")
 
 
@@ -99,7 +99,7 @@ def test_who_may_read_reads(reader: dict[str, str], bucket: str, monkeypatch: An
 def test_wrong_credentials(reader: dict[str, str], bucket: str, monkeypatch: Any) -> None:
     become(monkeypatch, reader | {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"})
     with pytest.raises(SourceError) as caught:
-        Source.at(f"s3://{bucket}").validate(images=False)
+        Source.at(f"s3://{bucket}").validate(require_images=False)
     one_line(caught.value, bucket, "InvalidAccessKeyId", "AWS_PROFILE")
     assert reader["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
 
@@ -111,7 +111,7 @@ def test_what_may_not_be_listed_or_written(
     with pytest.raises(PermissionError, match="AccessDenied"):
         S3Storage().write(f"s3a://{bucket}/a.jpg", b"1")
     with pytest.raises(SourceError) as source:
-        Source.at(f"s3://private-{bucket}").validate(images=False)
+        Source.at(f"s3://private-{bucket}").validate(require_images=False)
     one_line(source.value, f"private-{bucket}", "access denied", "s3:ListBucket")
     with pytest.raises(LakeError) as lake:
         Lake.at(f"s3://private-{bucket}/lake").ensure_writable_location()
