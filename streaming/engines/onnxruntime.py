@@ -15,11 +15,11 @@ from streaming.engines import gpu as gpus
 from streaming.errors import ModelError
 from streaming.model.metadata import INPUT_NAME, OUTPUT_NAME, ModelInfo
 
-#: Images a call on the processor. The activations of more leave its caches: 16 are 2 % slower than 4, and take
-#: 250 MB instead of 115.
+#: Images per call on the CPU. The activations of larger batches exceed its caches: a batch of 16 is 2 % slower than 4,
+#: and needs 250 MB instead of 115 MB.
 BATCH = 4
 
-# From 1.32 on, importing it would note down the machine, and report to its maker.
+# From version 1.32 on, importing ONNX Runtime would write an id of the machine and send telemetry.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _CUDA = "CUDAExecutionProvider"
@@ -27,21 +27,22 @@ _SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
 
 
 class OnnxRuntimeEngine:
-    """ONNX Runtime; its threads do not spin while they wait, since a worker shares its cores with other tasks.
+    """Run the network with ONNX Runtime.
 
-    On a GPU, TF32 is off: its ten bits of mantissa would be another precision.
+    Waiting threads do not spin, because a worker shares its cores with other tasks. On a GPU, TF32 is disabled: its
+    mantissa of ten bits would be another precision than float32.
     """
 
     name = "onnxruntime"
 
     def __init__(
-        self, extractor: ModelInfo, model: bytes, threads: int, gpu: int | None = None
+        self, model_info: ModelInfo, model: bytes, threads: int, gpu: int | None = None
     ) -> None:
-        """Load `model.onnx`, onto a GPU where one is given; ModelError where that does not work."""
-        if gpu is not None and (why := unavailable_reason("cuda")):
-            raise ModelError(why)
+        """Load `model.onnx` on the CPU or on the given GPU; raise ModelError if that fails."""
+        if gpu is not None and (reason := unavailable_reason("cuda")):
+            raise ModelError(reason)
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as faults
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -53,7 +54,7 @@ class OnnxRuntimeEngine:
         providers: list[Any] = ["CPUExecutionProvider"]
         self.batch = BATCH
         if gpu is not None:
-            # What it would say of libraries that are missing is said below, in one line.
+            # Suppress its output about missing libraries; the error below is one line.
             onnxruntime.set_default_logger_severity(_SEVERITY_FATAL)
             with contextlib.redirect_stdout(io.StringIO()):
                 onnxruntime.preload_dlls()
@@ -62,31 +63,31 @@ class OnnxRuntimeEngine:
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except (
-            faults.Fail,
-            faults.InvalidArgument,
-            faults.InvalidGraph,
-            faults.InvalidProtobuf,
+            errors.Fail,
+            errors.InvalidArgument,
+            errors.InvalidGraph,
+            errors.InvalidProtobuf,
         ) as error:
             reason = " ".join(str(error).split())
             raise ModelError(
-                f"{extractor.model_id}: ONNX Runtime cannot load it ({reason}); "
+                f"{model_info.model_id}: ONNX Runtime cannot load it ({reason}); "
                 "restore model.onnx, or start a new lake"
             ) from error
         if gpu is not None and _CUDA not in self._session.get_providers():
             raise ModelError(
-                f"device cuda: ONNX Runtime finds no CUDA or cuDNN that fits it on {platform.node()}; "
+                f"device cuda: ONNX Runtime finds no compatible CUDA or cuDNN on {platform.node()}; "
                 "pip install 'onnxruntime-gpu[cuda,cudnn]' there, or use --device cpu"
             )
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features (n, width) of images (n, size, size, 3)."""
+        """Return the features (n, width) of images (n, size, size, 3)."""
         features: NDArray[np.float32]
         (features,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: images})
         return features
 
 
 def cuda_options(gpu: int) -> dict[str, str]:
-    """Options of ONNX Runtime for a GPU: arithmetic in full float32, and no search for each new number of images."""
+    """Return provider options for a GPU: full float32, and no algorithm search for each new batch size."""
     return {
         "device_id": str(gpu),
         "use_tf32": "0",
@@ -96,17 +97,17 @@ def cuda_options(gpu: int) -> dict[str, str]:
 
 
 def unavailable_reason(device: str) -> str | None:
-    """Why ONNX Runtime cannot run on a device of this machine, with the remedy; None where it can."""
+    """Return why ONNX Runtime cannot use a device on this machine, with the remedy, or None if it can."""
     if device != "cuda":
         return None
-    # The numbers that Spark hands out are those of nvidia-smi; CUDA would count the fastest first.
+    # Spark uses the order of nvidia-smi; by default, CUDA sorts the fastest GPU first.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     import onnxruntime
 
     if _CUDA not in onnxruntime.get_available_providers():
         return (
-            f"device cuda: the ONNX Runtime on {platform.node()} is one without CUDA; "
-            "install onnxruntime-gpu there in the place of onnxruntime, or use --device cpu"
+            f"device cuda: ONNX Runtime on {platform.node()} has no CUDA support; "
+            "install onnxruntime-gpu there instead of onnxruntime, or use --device cpu"
         )
     if not gpus.device_count():
         return f"device cuda: no GPU on {platform.node()}; use --device cpu"

@@ -1,4 +1,4 @@
-"""Choose an inference engine on the driver, where a wrong choice fails early, and create it in the worker."""
+"""Choose an inference engine on the driver, so that an invalid choice fails early, and create it in the workers."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Engine(Protocol):
     name : str
         One of `streaming.model.backends.ENGINES`.
     batch : int
-        Images that are best handed to it at once.
+        Preferred number of images per call.
     """
 
     name: str
     batch: int
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features (n, width) of images (n, size, size, 3), scaled by the extractor; float32."""
+        """Return the float32 features (n, width) of scaled images (n, size, size, 3)."""
 
 
 def create_engine(
-    name: str, extractor: ModelInfo, model: bytes, threads: int = 1, gpu: int | None = None
+    name: str, model_info: ModelInfo, model: bytes, threads: int = 1, gpu: int | None = None
 ) -> Engine:
     """Load a network into an engine.
 
@@ -43,69 +43,70 @@ def create_engine(
     ----------
     name : str
         One of `streaming.model.backends.ENGINES`.
-    extractor : ModelInfo
-        The description of the model; its precision is the one that is used.
+    model_info : ModelInfo
+        Metadata of the model; it determines the precision.
     model : bytes
-        The file that `streaming.model.store.read_model` gives for this engine.
+        The file returned by `streaming.model.store.read_model` for this engine.
     threads : int
-        Threads of one operation.
+        Threads per operation.
     gpu : int, optional
-        Number of the GPU to run on, instead of the processor; ONNX Runtime only.
+        Index of the GPU to use instead of the CPU; supported by ONNX Runtime only.
 
     Raises
     ------
     UsageError
         For an unknown engine.
     ModelError
-        Where the engine cannot load the file, or this machine cannot run it.
+        If the engine cannot load the file, or is not available on this machine.
     """
     if name == OnnxRuntimeEngine.name:
-        return OnnxRuntimeEngine(extractor, model, threads, gpu)
+        return OnnxRuntimeEngine(model_info, model, threads, gpu)
     if name == OpenVinoEngine.name:
-        return OpenVinoEngine(extractor, model, threads)
+        return OpenVinoEngine(model_info, model, threads)
     if name == TensorFlowEngine.name:
-        return TensorFlowEngine(extractor, model, threads)
+        return TensorFlowEngine(model_info, model, threads)
     raise UsageError(f"engine {name}: unknown; use one of {', '.join(ENGINES)}")
 
 
-def choose_engine(asked: str | None, precision: str, device: str) -> str:
-    """The engine for a precision, and whether it will run; called before anything is written or started.
+def choose_engine(requested: str | None, precision: str, device: str) -> str:
+    """Return the engine for a precision and device; fail early if it is not available.
 
-    A GPU is left to the workers to find: the driver of a cluster need not have one.
+    Availability of a GPU is checked in the workers: the driver of a cluster may not have one.
 
     Parameters
     ----------
-    asked : str or None
-        The user's choice; None: the first that fits in `streaming.model.backends.TOLERANCES`.
+    requested : str or None
+        The user's choice. None means the first match in `streaming.model.backends.TOLERANCES`.
     precision : str
-        The lake's.
+        Precision of the lake.
     device : str
         One of `streaming.model.backends.DEVICES`.
 
     Raises
     ------
     ModelError
-        Where no such engine has this precision, or this machine cannot run it.
+        If the engine does not support this precision, or is not available on this machine.
     """
-    fitting = supported_backends(asked, device, precision)
-    if not fitting:
-        able = " or ".join(
-            f"--engine {w.engine} --device {w.device}"
-            for w in supported_backends(None, None, precision)
+    backends = supported_backends(requested, device, precision)
+    if not backends:
+        alternatives = " or ".join(
+            f"--engine {backend.engine} --device {backend.device}"
+            for backend in supported_backends(precision=precision)
         )
-        words = f"--engine {asked} --device {device}" if asked else f"--device {device}"
+        options = f"--engine {requested} --device {device}" if requested else f"--device {device}"
         raise ModelError(
-            f"precision {precision}: {words} does not have it; use {able}, or start a new lake in another precision"
+            f"precision {precision}: not supported by {options}; use {alternatives}, or start a new lake in another "
+            "precision"
         )
-    if device == "cpu" and (why := unavailable_reason(fitting[0])):
-        raise ModelError(why)
-    return fitting[0].engine
+    if device == "cpu" and (reason := unavailable_reason(backends[0])):
+        raise ModelError(reason)
+    return backends[0].engine
 
 
-def unavailable_reason(way: Backend) -> str | None:
-    """Why this machine cannot run the network in a way, with the remedy; None where it can."""
-    if way.engine == OpenVinoEngine.name:
-        return openvino.unavailable_reason(way.precision)
-    if way.engine == OnnxRuntimeEngine.name:
-        return onnxruntime.unavailable_reason(way.device)
+def unavailable_reason(backend: Backend) -> str | None:
+    """Return why a backend is not available on this machine, with the remedy, or None if it is."""
+    if backend.engine == OpenVinoEngine.name:
+        return openvino.unavailable_reason(backend.precision)
+    if backend.engine == OnnxRuntimeEngine.name:
+        return onnxruntime.unavailable_reason(backend.device)
     return None

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class Backend(NamedTuple):
-    """One way to run the network.
+    """One combination of engine, device and precision.
 
     Attributes
     ----------
     engine, device, precision : str
-        The words of `--engine`, `--device` and `--precision`.
+        Values of the options `--engine`, `--device` and `--precision`.
     """
 
     engine: str
@@ -23,16 +23,16 @@ class Backend(NamedTuple):
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far features may be from those of Keras in float32, whose greatest values are about 6.
+    """Maximum deviation of features from those of Keras in float32, whose largest values are about 6.
 
     Attributes
     ----------
     max_difference : float, optional
-        Greatest absolute difference of any feature of any image.
+        Maximum absolute difference of any feature of any image.
     min_cosine : float, optional
-        Least cosine similarity of an image's vector with Keras's.
+        Minimum cosine similarity between the two feature vectors of an image.
     max_accuracy_loss : float, optional
-        Greatest loss of the share of images whose nearest neighbour has their label.
+        Maximum decrease of the share of images whose nearest neighbor has the same label.
     """
 
     max_difference: float | None = None
@@ -40,8 +40,8 @@ class Tolerance:
     max_accuracy_loss: float | None = None
 
 
-#: Ways of one precision share a model id, so all of float32 have one bound: their rows may meet in one table.
-#: The first way of a device and a precision is the default.
+#: Backends of the same precision share a model id, and their rows can be in one table, so all float32 backends have the
+#: same tolerance. The first backend of a device and a precision is the default.
 TOLERANCES: Mapping[Backend, Tolerance] = {
     Backend("onnxruntime", "cpu", "float32"): Tolerance(max_difference=1e-4),
     Backend("onnxruntime", "cuda", "float32"): Tolerance(max_difference=1e-4),
@@ -50,19 +50,20 @@ TOLERANCES: Mapping[Backend, Tolerance] = {
     Backend("tensorflow", "cpu", "float32"): Tolerance(max_difference=1e-4),
 }
 
-ENGINES = tuple(dict.fromkeys(way.engine for way in TOLERANCES))
-DEVICES = tuple(dict.fromkeys(way.device for way in TOLERANCES))
-#: The first is that of a new lake.
-PRECISIONS = tuple(dict.fromkeys(way.precision for way in TOLERANCES))
+ENGINES = tuple(dict.fromkeys(backend.engine for backend in TOLERANCES))
+DEVICES = tuple(dict.fromkeys(backend.device for backend in TOLERANCES))
+#: A new lake uses the first one by default.
+PRECISIONS = tuple(dict.fromkeys(backend.precision for backend in TOLERANCES))
 
 
 def supported_backends(
-    engine: str | None, device: str | None, precision: str | None
+    engine: str | None = None, device: str | None = None, precision: str | None = None
 ) -> list[Backend]:
-    """The ways that have these words; None leaves one open."""
-    asked = (engine, device, precision)
+    """Return the backends that match all given values, in order of preference."""
     return [
-        way
-        for way in TOLERANCES
-        if all(word in (None, given) for word, given in zip(asked, way, strict=True))
+        backend
+        for backend in TOLERANCES
+        if engine in (None, backend.engine)
+        and device in (None, backend.device)
+        and precision in (None, backend.precision)
     ]

@@ -1,4 +1,4 @@
-"""Export weights to the files of a model."""
+"""Export MobileNetV2 with given weights to the files of a model."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _log = logging.getLogger(__name__)
 
 
 def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dict[str, bytes]]:
-    """Export MobileNetV2 up to its global average pool; about 15 s, with TensorFlow's start.
+    """Export MobileNetV2 up to its global average pooling layer. Takes about 15 s, including TensorFlow's start.
 
     Parameters
     ----------
     weights : str
-        ``imagenet``, ``random``, or a path or URI of a Keras HDF5 file.
+        ``imagenet``, ``random``, or the path or URI of a Keras HDF5 file.
     precision : str
-        One of `streaming.model.backends.PRECISIONS`: it is part of the id; the files hold float32 all the same.
+        One of `streaming.model.backends.PRECISIONS`. It is part of the model id; the files contain float32 in any case.
 
     Returns
     -------
-    extractor : Extractor
-        What `model.json` holds.
+    model_info : ModelInfo
+        The content of `model.json`.
     files : dict of str to bytes
-        `model.onnx`, `model.weights.h5` and `model.json`, which is last: whoever stores them in
-        this order never shows half a model.
+        `model.onnx`, `model.weights.h5` and `model.json`. Write them in this order: a model without `model.json` is
+        ignored, so readers never see an incomplete one.
 
     Raises
     ------
     WeightsUnavailable
-        Where ImageNet weights are neither cached nor to be fetched.
+        If the ImageNet weights are not cached and cannot be downloaded.
     ModelError
-        Where the file of weights cannot be used.
+        If the weights file cannot be used.
     UsageError
         For an unknown precision.
     """
@@ -52,19 +52,19 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dic
         raise UsageError(f"precision {precision}: unknown; use one of {', '.join(PRECISIONS)}")
     if weights == IMAGENET and not cached_imagenet().exists():
         fetch_imagenet()
-    found = read_weights(weights)
-    _log.info("exporting %s with the weights %s", ARCHITECTURE, found.name)
-    converted = convert(found.tensors)
-    extractor = _describe(found, precision, converted)
+    loaded = read_weights(weights)
+    _log.info("exporting %s with weights %s", ARCHITECTURE, loaded.name)
+    converted = convert(loaded.tensors)
+    model_info = _model_info(loaded, precision, converted)
     files = {
         ONNX_FILE: converted.onnx,
         KERAS_FILE: converted.keras,
-        JSON_FILE: extractor.to_json().encode(),
+        JSON_FILE: model_info.to_json().encode(),
     }
-    return extractor, files
+    return model_info, files
 
 
-def _describe(weights: Weights, precision: str, converted: ConvertedModel) -> ModelInfo:
+def _model_info(weights: Weights, precision: str, converted: ConvertedModel) -> ModelInfo:
     return ModelInfo(
         model_id=make_model_id(weights.sha256, INPUT_SIZE, LAYER, DECODER_REVISION, precision),
         architecture=ARCHITECTURE,

@@ -13,110 +13,119 @@ from numpy.typing import NDArray
 from streaming.errors import ModelError
 from streaming.model.mobilenet_v2 import ARCHITECTURE, Tensors, weighted_layers
 
-#: What a message asks for in place of a file that cannot be used.
-EXPECTED = f"give a Keras .h5 of {ARCHITECTURE} (alpha 1.0), or take random ones"
+#: The remedy in messages about a weights file that cannot be used.
+EXPECTED = f"give a Keras .h5 file of {ARCHITECTURE} (alpha 1.0), or use --weights random"
 
-_LARGEST = 2**24  # values of one tensor; the largest of this network has a twelfth of them
+# Maximum number of values of one tensor; the largest tensor of this network has a twelfth of it.
+_MAX_TENSOR_SIZE = 2**24
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-Group = list[tuple[str, tuple[NDArray[np.float32], ...]]]
+# Names and tensors of layers, in the order of the network.
+Layers = list[tuple[str, tuple[NDArray[np.float32], ...]]]
 
 
 def parse_weights(content: bytes, name: str) -> Tensors:
-    """Take MobileNetV2's tensors out of a Keras HDF5 file.
+    """Read the tensors of MobileNetV2 from a Keras HDF5 file.
 
-    Layers are matched by their order, as Keras does it, and each tensor's shape is checked. A
-    classifier on top is passed over.
+    Layers are matched by order, as in Keras, and the shape of each tensor is checked. The layers of a classifier are
+    ignored.
 
     Parameters
     ----------
     content : bytes
         Legacy weights, a whole model saved as ``.h5``, or Keras 3's ``.weights.h5``.
     name : str
-        The file's name, for the message of an error.
+        Name of the file in error messages.
 
     Raises
     ------
     ModelError
-        In one line that names the file: not HDF5, truncated, another network, values that are not
-        finite, or a file that leads to others.
+        If the file is not HDF5, is truncated, belongs to another network, contains values that are not finite, or
+        links to other files. The message is one line and names the file.
     """
     if not content.startswith(_HDF5_SIGNATURE):
         raise ModelError(f"{name}: is not an HDF5 file; {EXPECTED}")
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            _require_self_contained(file)
-            found = _keras3_group(file) if "layers" in file else _legacy_group(file)
+            _check_self_contained(file)
+            layers = _keras3_layers(file) if "layers" in file else _legacy_layers(file)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"{name}: truncated, or not a Keras weights file ({reason}); {EXPECTED}"
         ) from error
-    _check(found, name)
+    _check_layers(layers, name)
     return {
-        layer.name: tensors for layer, (_, tensors) in zip(weighted_layers(), found, strict=False)
+        layer.name: tensors for layer, (_, tensors) in zip(weighted_layers(), layers, strict=False)
     }
 
 
-def _require_self_contained(file: h5py.File) -> None:
-    """Refuse what makes HDF5 open other files of this machine, or claims more than a network of this kind has.
+def _check_self_contained(file: h5py.File) -> None:
+    """Raise ValueError if reading the file would open other files, or allocate more than this network needs.
 
-    Arrays are all that is read; Keras itself, which could run code out of a model's file, never sees it.
+    Only arrays are read. Keras itself, which can execute code from a model file, is never given the file.
     """
 
-    def wrong(name: str, link: Any) -> str | None:
+    def find_problem(name: str, link: Any) -> str | None:
         if not isinstance(link, h5py.HardLink):
-            return f"{name!r} is a link to elsewhere"
+            return f"{name!r} is a link to another object"
         found = file[name]
         if isinstance(found, h5py.Dataset):
             if found.external or found.is_virtual:
-                return f"{name!r} lies in another file"
-            if found.size is not None and found.size > _LARGEST:
-                return f"{name!r} claims {found.size} values"
+                return f"{name!r} is stored in another file"
+            if found.size is not None and found.size > _MAX_TENSOR_SIZE:
+                return f"{name!r} declares {found.size} values"
         return None
 
-    complaint = file.visititems_links(wrong)
-    if complaint:
-        raise ValueError(complaint)
+    problem = file.visititems_links(find_problem)
+    if problem:
+        raise ValueError(problem)
 
 
-def _legacy_group(file: h5py.File) -> Group:
-    """Layers of the legacy layout, in the file's order; a whole model keeps them one level down."""
+def _legacy_layers(file: h5py.File) -> Layers:
+    """Read the legacy layout, in the order of the file; a whole model is stored one level deeper."""
     root = file.get("model_weights", file)
-    found: Group = []
+    layers: Layers = []
     for name in map(_text, root.attrs["layer_names"]):
         group = root[name]
         tensors = tuple(_array(group[_text(weight)]) for weight in group.attrs["weight_names"])
         if tensors:
-            found.append((name, tensors))
-    return found
+            layers.append((name, tensors))
+    return layers
 
 
-def _keras3_group(file: h5py.File) -> Group:
-    """Layers of Keras 3's layout, which numbers them by class: conv2d, conv2d_1, and so on."""
-    seen: Counter[str] = Counter()
-    found: Group = []
+def _keras3_layers(file: h5py.File) -> Layers:
+    """Read the layout of Keras 3, which numbers the layers of each class: conv2d, conv2d_1, and so on."""
+    counts: Counter[str] = Counter()
+    layers: Layers = []
     for layer in weighted_layers():
-        name = f"{layer.kind}_{seen[layer.kind]}" if seen[layer.kind] else layer.kind
-        seen[layer.kind] += 1
+        name = f"{layer.kind}_{counts[layer.kind]}" if counts[layer.kind] else layer.kind
+        counts[layer.kind] += 1
         if name in file["layers"]:
             tensors = file["layers"][name]["vars"]
-            found.append((name, tuple(_array(tensors[str(i)]) for i in range(len(tensors)))))
-    return found
+            layers.append((name, tuple(_array(tensors[str(i)]) for i in range(len(tensors)))))
+    return layers
 
 
-def _check(found: Group, name: str) -> None:
+def _check_layers(layers: Layers, name: str) -> None:
+    """Raise ModelError unless the layers have the shapes of MobileNetV2, and only finite values."""
     for position, layer in enumerate(weighted_layers()):
-        wanted = f"{layer.name} {layer.shapes[0]}"
-        if position >= len(found):
-            raise ModelError(f"{name}: weights of another network: missing {wanted}; {EXPECTED}")
-        its_name, tensors = found[position]
+        expected = f"{layer.name} {layer.shapes[0]}"
+        if position >= len(layers):
+            raise ModelError(
+                f"{name}: weights of another network: {expected} is missing; {EXPECTED}"
+            )
+        found_name, tensors = layers[position]
         shapes = tuple(tensor.shape for tensor in tensors)
         if shapes != layer.shapes:
-            has = f"{its_name} {shapes[0] if shapes else ()}"
-            raise ModelError(f"{name}: of another network, {has} stands for {wanted}; {EXPECTED}")
+            found = f"{found_name} {shapes[0] if shapes else ()}"
+            raise ModelError(
+                f"{name}: weights of another network: {found} instead of {expected}; {EXPECTED}"
+            )
         if not all(np.isfinite(tensor).all() for tensor in tensors):
-            raise ModelError(f"{name}: {its_name} contains values that are not finite; {EXPECTED}")
+            raise ModelError(
+                f"{name}: {found_name} contains values that are not finite; {EXPECTED}"
+            )
 
 
 def _array(dataset: h5py.Dataset) -> NDArray[np.float32]:

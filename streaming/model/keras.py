@@ -1,4 +1,4 @@
-"""Fetch weights, build, convert and run the network with Keras; the only module that imports TensorFlow.
+"""Download weights, and build, convert and run the network with Keras. The only module that imports TensorFlow.
 
 Importing this module is cheap: TensorFlow is imported inside the functions, and its log output is suppressed.
 """
@@ -33,24 +33,24 @@ from streaming.model.weights import (
 OPSET = 17
 
 _SHAPE = (INPUT_SIZE, INPUT_SIZE, 3)
-_WHERE = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
-_FETCH_SECONDS = 20  # of silence on the line, not in all
+_DOWNLOAD_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+_DOWNLOAD_TIMEOUT = 20  # seconds without data, not in total
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedModel:
-    """A network in two formats, and the versions of the programs that wrote them.
+    """The network in two formats, and the versions of the packages that wrote them.
 
     Attributes
     ----------
     onnx : bytes
-        ONNX: images (n, 224, 224, 3) to features (n, 1280), both float32, for any n.
+        ONNX: float32 images of shape (n, 224, 224, 3) to float32 features of shape (n, 1280), for any n.
     keras : bytes
         Keras 3's ``.weights.h5``.
     versions : dict of str to str
-        Of tensorflow, keras, tf2onnx and onnx, and the ONNX opset.
+        Versions of tensorflow, keras, tf2onnx and onnx, and the ONNX opset.
     """
 
     onnx: bytes
@@ -59,29 +59,30 @@ class ConvertedModel:
 
 
 def fetch_imagenet() -> None:
-    """Let Keras fetch the ImageNet weights into its cache.
+    """Download the ImageNet weights to Keras's cache.
 
     Raises
     ------
     WeightsUnavailable
-        Where the network does not give them, or gives something else.
+        If the download fails, or its SHA-256 is not the expected one.
     """
     _, keras = _tensorflow()
-    address = _WHERE + cached_imagenet().name
-    with _Fetching():  # as keras.applications does it, but for the hash
-        keras.utils.get_file(origin=address, file_hash=IMAGENET_SHA256, cache_subdir="models")
+    url = _DOWNLOAD_URL + cached_imagenet().name
+    with _DownloadErrors():
+        # As in keras.applications, which uses no SHA-256.
+        keras.utils.get_file(origin=url, file_hash=IMAGENET_SHA256, cache_subdir="models")
 
 
 def convert(tensors: Tensors) -> ConvertedModel:
-    """Write MobileNetV2, up to its global average pool, as ONNX and as Keras weights; about 8 s.
+    """Convert MobileNetV2, up to its global average pooling layer, to ONNX and Keras weights. Takes about 8 s.
 
-    Batch norms become multiplications and additions, which the engine folds into the convolutions
-    as it loads.
+    Batch normalizations become multiplications and additions, which the engine folds into the convolutions when it
+    loads the network.
 
     Parameters
     ----------
     tensors : mapping of str to tuple of ndarray
-        Layer name to its tensors, checked.
+        Layer name to its validated tensors.
     """
     tf, keras = _tensorflow()
     import onnx
@@ -94,8 +95,8 @@ def convert(tensors: Tensors) -> ConvertedModel:
         input_signature=[signature],
         opset=OPSET,
     )
-    programs = {"tensorflow": tf, "keras": keras, "tf2onnx": tf2onnx, "onnx": onnx}
-    versions = {name: str(program.__version__) for name, program in programs.items()}
+    packages = {"tensorflow": tf, "keras": keras, "tf2onnx": tf2onnx, "onnx": onnx}
+    versions = {name: str(package.__version__) for name, package in packages.items()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.weights.h5")
         network.save_weights(file)
@@ -107,14 +108,14 @@ def convert(tensors: Tensors) -> ConvertedModel:
 def tensorflow_function(
     tensors: Tensors, threads: int
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Build the network and let TensorFlow run it: the reference for the other engines.
+    """Build the network and compile it with TensorFlow: the reference for the other engines.
 
     Parameters
     ----------
     tensors : mapping of str to tuple of ndarray
-        Layer name to its tensors, checked.
+        Layer name to its validated tensors.
     threads : int
-        Threads of one operation; heeded only where TensorFlow has not run in this process before.
+        Threads per operation; ignored if TensorFlow has already run in this process.
 
     Returns
     -------
@@ -126,7 +127,7 @@ def tensorflow_function(
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
-        _log.debug("TensorFlow runs already: its number of threads stays as it is")
+        _log.debug("TensorFlow is already initialized: its number of threads is unchanged")
     network = _build(tensors)
     compiled = tf.function(
         lambda images: network(images, training=False),
@@ -140,7 +141,7 @@ def tensorflow_function(
 
 
 def _build(tensors: Tensors) -> Any:
-    """The Keras network with these tensors in it."""
+    """Build the Keras network and set its weights."""
     _, keras = _tensorflow()
     network = keras.applications.MobileNetV2(
         weights=None, include_top=False, pooling="avg", input_shape=_SHAPE
@@ -151,7 +152,7 @@ def _build(tensors: Tensors) -> Any:
 
 
 def _tensorflow() -> tuple[Any, Any]:
-    """TensorFlow and Keras, imported with Keras's own settings pinned to what the export needs."""
+    """Import TensorFlow and Keras, and set the Keras settings that the export requires."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     with _quiet_stderr():
@@ -165,40 +166,40 @@ def _tensorflow() -> tuple[Any, Any]:
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Send stderr nowhere: TensorFlow's libraries write to it before any setting counts."""
+    """Discard stderr while TensorFlow is imported: its libraries write to it before any log setting takes effect."""
     if "tensorflow" in sys.modules:
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    stderr = os.dup(2)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
 
 
-class _Fetching:
-    """While Keras fetches: no endless wait, and a fault of the network, or another file, said in one line.
+class _DownloadErrors:
+    """Set a socket timeout, and convert a failed download or a wrong SHA-256 to `WeightsUnavailable`.
 
-    Keras wraps such a fault in a bare `Exception`, so it is told by its cause; all else passes.
+    Keras wraps network errors in a bare `Exception`, so they are recognized by their cause. Other errors propagate.
     """
 
     def __enter__(self) -> None:
         self._before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(_FETCH_SECONDS)
+        socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         socket.setdefaulttimeout(self._before)
         cause = error if isinstance(error, OSError | ValueError) else error and error.__context__
-        if isinstance(cause, OSError | ValueError):  # the latter: another hash
+        if isinstance(cause, OSError | ValueError):  # ValueError: wrong SHA-256
             reason = " ".join(str(getattr(cause, "reason", None) or cause).split())
             raise WeightsUnavailable(
-                f"{IMAGENET}: Keras cannot fetch the weights ({reason}); give --weights PATH, "
+                f"{IMAGENET}: Keras cannot download the weights ({reason}); give --weights PATH, "
                 f"put the file at {cached_imagenet()}, or give --weights {RANDOM}"
             ) from error

@@ -1,4 +1,4 @@
-"""Metadata of a lake's feature extractor: the content of `model.json`.
+"""Metadata of the feature extractor of a lake: the content of `model.json`.
 
 Width, input size and scaling are read from here, not from constants of MobileNetV2. The module imports neither
 Keras nor an engine, because its objects are pickled to the workers.
@@ -16,46 +16,46 @@ from streaming.errors import ModelError
 INPUT_NAME = "images"
 OUTPUT_NAME = "features"
 
-_KINDS: Mapping[str, tuple[type, ...]] = {
+_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "float": (float, int),
     "dict[str, str]": (dict,),
 }
-# How the id of a model names the layer whose output it gives.
-_LAYER_WORDS = {"global_average_pooling2d": "gap"}
+# Abbreviations of layer names in model ids.
+_LAYER_ABBREVIATIONS = {"global_average_pooling2d": "gap"}
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A network cut at one layer, and how images are fed to it.
+    """A network up to one layer, and the scaling of its input.
 
     Attributes
     ----------
     model_id : str
-        Stable name, see `make_model_id`; rows of different ids never meet in one fit.
+        See `make_model_id`. Rows with different ids are never fitted together.
     architecture : str
         The network, ``MobileNetV2``.
     weights : str
-        What a person calls the weights: ``imagenet``, ``random``, or a file's name.
+        Name of the weights: ``imagenet``, ``random``, or a file name.
     weights_sha256 : str
-        SHA-256 of the file of weights, or of the tensors' bytes where there is no file.
+        SHA-256 of the weights file, or of the tensors' bytes if there is no file.
     layer : str
-        Keras's name of the layer whose output is the features.
+        Keras name of the layer whose output is the features.
     width : int
         Number of features.
     input_size : int
-        Height and width of the input, in pixels.
+        Height and width of the input in pixels.
     divisor, offset : float
-        A pixel value v in 0..255 is fed as ``v / divisor + offset``.
+        A pixel value v in 0..255 is scaled to ``v / divisor + offset``.
     decoder_revision : int
-        Revision of `streaming.images.decode` that the features belong to.
+        Revision of `streaming.images.decode` that computed the features.
     precision : str
-        Type of the network's arithmetic, ``float32`` or ``bfloat16``; the files hold float32.
+        Data type of the computation, ``float32`` or ``bfloat16``; the files contain float32.
     onnx_sha256, keras_sha256 : str
         SHA-256 of `model.onnx` and of `model.weights.h5`.
     versions : dict of str to str
-        Versions of tensorflow, keras, tf2onnx and onnx that exported it, and the ONNX opset.
+        Versions of tensorflow, keras, tf2onnx and onnx at the export, and the ONNX opset.
     created_at : str
         Time of the export, ISO 8601 in UTC.
     """
@@ -77,36 +77,36 @@ class ModelInfo:
     created_at: str
 
     def to_json(self) -> str:
-        """Text of `model.json`."""
+        """Return the content of `model.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: str = "model.json") -> ModelInfo:
-        """Read `model.json`; fields of a later version of Pomona are passed over.
+    def from_json(cls, text: str | bytes, location: str = "model.json") -> ModelInfo:
+        """Parse `model.json`. Unknown fields, written by a later version of Pomona, are ignored.
 
         Parameters
         ----------
         text : str or bytes
             Content of the file.
-        where : str
-            Its location, for the message of an error.
+        location : str
+            Location of the file in error messages.
 
         Raises
         ------
         ModelError
-            For anything but the JSON of an extractor.
+            If the content is not valid.
         """
         try:
-            loaded = json.loads(text)
+            document = json.loads(text)
         except ValueError as error:
-            raise _broken(where, f"is not JSON ({error})") from error
-        if not isinstance(loaded, dict):
-            raise _broken(where, "is not the description of a model")
+            raise _invalid(location, f"is not JSON ({error})") from error
+        if not isinstance(document, dict):
+            raise _invalid(location, "is not a JSON object")
         values: dict[str, Any] = {}
         for known in fields(cls):
-            value = loaded.get(known.name)
-            if not isinstance(value, _KINDS[str(known.type)]) or isinstance(value, bool):
-                raise _broken(where, f"lacks a valid {known.name!r}")
+            value = document.get(known.name)
+            if not isinstance(value, _JSON_TYPES[str(known.type)]) or isinstance(value, bool):
+                raise _invalid(location, f"lacks a valid {known.name!r}")
             values[known.name] = value
         return cls(**values)
 
@@ -114,20 +114,20 @@ class ModelInfo:
 def make_model_id(
     weights_sha256: str, input_size: int, layer: str, decoder_revision: int, precision: str
 ) -> str:
-    """Name a model by all that its features depend on, and nothing else.
+    """Return an id for everything that the features of a model depend on.
 
-    Neither the exporting program's version nor the name of the weights is in it: the same file
-    gives the same id.
+    Versions of the exporting packages and the name of the weights are not included, so the same weights file always
+    results in the same id.
 
     Returns
     -------
     str
-        Like ``mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32``.
+        For example ``mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32``.
     """
-    layer_word = _LAYER_WORDS.get(layer, layer)
-    words = (weights_sha256[:12], layer_word, f"d{decoder_revision}", precision)
-    return "-".join(("mobilenetv2", str(input_size), *words))
+    layer_name = _LAYER_ABBREVIATIONS.get(layer, layer)
+    parts = ["mobilenetv2", str(input_size), weights_sha256[:12], layer_name]
+    return "-".join([*parts, f"d{decoder_revision}", precision])
 
 
-def _broken(where: str, what: str) -> ModelError:
-    return ModelError(f"{where}: {what}; restore the file, or start a new lake")
+def _invalid(location: str, problem: str) -> ModelError:
+    return ModelError(f"{location}: {problem}; restore the file, or start a new lake")

@@ -18,31 +18,29 @@ from numpy.typing import NDArray
 ARCHITECTURE = "MobileNetV2"
 INPUT_SIZE = 224
 WIDTH = 1280
-# Written here: Keras itself names the layer otherwise in the second network of a process.
+# A constant, because Keras gives the layer another name in the second network of a process.
 LAYER = "global_average_pooling2d"
 
 Tensors = Mapping[str, tuple[NDArray[np.float32], ...]]
 
-# Expansion, channels and repeats of each stage: table 2 of the MobileNetV2 paper (arXiv
-# 1801.04381).
+# Expansion, output channels and repeats of each stage: table 2 of the MobileNetV2 paper (arXiv 1801.04381).
 _STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedLayer:
-    """One layer that holds weights.
+    """One layer with weights.
 
     Attributes
     ----------
     name : str
-        The layer's name in Keras.
+        Keras name of the layer.
     kind : str
-        Its class in Keras, in snake case, as the `.weights.h5` layout names its groups.
+        Keras class of the layer in snake case, as used for group names in `.weights.h5`.
     shapes : tuple of tuple of int
-        Shape of each tensor, in the order of Keras: a kernel, or gamma, beta, moving mean, moving
-        variance.
+        Shape of each tensor, in the order of Keras: kernel; or gamma, beta, moving mean, moving variance.
     residual : bool
-        Whether its output is added to what its block was given.
+        Whether the input of the block is added to the output of this layer.
     """
 
     name: str
@@ -53,21 +51,21 @@ class WeightedLayer:
 
 @cache
 def weighted_layers() -> tuple[WeightedLayer, ...]:
-    """The 104 layers with weights of MobileNetV2 (alpha 1.0, no classifier), in their order."""
+    """Return the 104 layers with weights of MobileNetV2 (alpha 1.0, without classifier), in order."""
     layers = [_conv("Conv1", 3, 3, 32), _norm("bn_Conv1", 32)]
     channels, block = 32, 0
     for expansion, out, repeats in _STAGES:
         for repeat in range(repeats):
-            prefix, inside = f"block_{block}" if block else "expanded_conv", expansion * channels
+            prefix, expanded = f"block_{block}" if block else "expanded_conv", expansion * channels
             if block:
                 layers += [
-                    _conv(f"{prefix}_expand", 1, channels, inside),
-                    _norm(f"{prefix}_expand_BN", inside),
+                    _conv(f"{prefix}_expand", 1, channels, expanded),
+                    _norm(f"{prefix}_expand_BN", expanded),
                 ]
             layers += [
-                WeightedLayer(f"{prefix}_depthwise", "depthwise_conv2d", ((3, 3, inside, 1),)),
-                _norm(f"{prefix}_depthwise_BN", inside),
-                _conv(f"{prefix}_project", 1, inside, out),
+                WeightedLayer(f"{prefix}_depthwise", "depthwise_conv2d", ((3, 3, expanded, 1),)),
+                _norm(f"{prefix}_depthwise_BN", expanded),
+                _conv(f"{prefix}_project", 1, expanded, out),
                 _norm(f"{prefix}_project_BN", out, residual=repeat > 0),
             ]
             channels, block = out, block + 1
@@ -75,26 +73,19 @@ def weighted_layers() -> tuple[WeightedLayer, ...]:
 
 
 def random_tensors(seed: int = 0) -> Tensors:
-    """Fill the network with seeded numbers, the same on every machine and version of NumPy.
+    """Return pseudorandom weights that are identical on every machine and with every version of NumPy.
 
-    Keras's own initial values let the signal die (features around 1e-11). Here each kernel has the
-    variance that keeps it alive, 2 / fan-in where its input went through a ReLU and 1 / fan-in
-    where not, and sums to zero over what it mixes, or what all images share would drown what tells
-    them apart. What is added to a residual is halved, so that ten additions do not add up to
-    ReLU6's bound, and the last shift keeps each feature above zero for some image.
-
-    Parameters
-    ----------
-    seed : int
-        Another seed gives another network.
+    With Keras's initial values the signal vanishes (features around 1e-11). So kernels have the variance that preserves
+    it: 2 / fan-in after a ReLU, 1 / fan-in otherwise. Kernels sum to zero over their input, because otherwise a
+    component common to all images would dominate. Residual branches are halved, so that ten additions stay below the
+    bound of ReLU6. The last shift is 1, so that each feature is positive for some images.
 
     Returns
     -------
     mapping of str to tuple of ndarray
-        Layer name to its float32 tensors, as `weighted_layers` lists them.
+        Layer name to its float32 tensors, with the shapes of `weighted_layers`.
     """
-    # Raw bits of PCG64 are promised to stay as they are; NumPy's normal and uniform streams are
-    # not.
+    # NumPy guarantees the raw bits of PCG64, but not the streams of its distributions.
     bits = np.random.PCG64(seed)
     tensors: dict[str, tuple[NDArray[np.float32], ...]] = {}
     for layer in weighted_layers():
@@ -110,7 +101,7 @@ def random_tensors(seed: int = 0) -> Tensors:
 
 
 def tensors_sha256(tensors: Tensors) -> str:
-    """SHA-256 over the bytes of all tensors, little-endian float32, in the network's order."""
+    """Return the SHA-256 of all tensors as little-endian float32, in the order of the network."""
     digest = hashlib.sha256()
     for layer in weighted_layers():
         for tensor in tensors[layer.name]:
@@ -125,10 +116,10 @@ def _random_kernel(bits: np.random.PCG64, layer: WeightedLayer) -> NDArray[np.fl
     after_relu = depthwise or layer.name.endswith("_project")
     bound = math.sqrt(3 * (2 if after_relu else 1) / fan_in)
     raw = (bits.random_raw(math.prod(shape)) >> np.uint64(40)).astype(np.int64).reshape(shape)
-    # Centred in integers: a sum of floats depends on the order in which a machine adds.
-    centred = raw - 2**23 if depthwise else raw * fan_in - raw.sum(axis=(0, 1, 2), keepdims=True)
+    # Centered as integers: the sum of floats depends on the order of the additions.
+    centered = raw - 2**23 if depthwise else raw * fan_in - raw.sum(axis=(0, 1, 2), keepdims=True)
     scale = 2.0**23 * (1 if depthwise else fan_in)
-    return np.asarray(centred / scale * bound, dtype=np.float32)
+    return np.asarray(centered / scale * bound, dtype=np.float32)
 
 
 def _conv(name: str, size: int, channels: int, out: int) -> WeightedLayer:

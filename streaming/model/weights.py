@@ -19,22 +19,22 @@ IMAGENET = "imagenet"
 RANDOM = "random"
 IMAGENET_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 
-#: Keras fetches the file without one of its own.
+#: Keras itself does not verify this file by SHA-256.
 IMAGENET_SHA256 = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
 
 
 class WeightsUnavailable(ModelError):
-    """The ImageNet weights are not on this machine and cannot be fetched."""
+    """The ImageNet weights are not cached on this machine and cannot be downloaded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """Checked tensors, and where they come from.
+    """Validated tensors and their origin.
 
     Attributes
     ----------
     name : str
-        ``imagenet``, ``random``, or the file's name.
+        ``imagenet``, ``random``, or the file name.
     sha256 : str
         SHA-256 of the file, or of the tensors' bytes for ``random``.
     tensors : mapping of str to tuple of ndarray
@@ -47,61 +47,64 @@ class Weights:
 
 
 def cached_imagenet() -> Path:
-    """Where Keras keeps the ImageNet weights once it has fetched them; the file need not exist."""
+    """Return the path of the ImageNet weights in Keras's cache; the file need not exist."""
     home = os.path.expanduser("~")
     fallback = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
     return Path(os.environ.get("KERAS_HOME", fallback), "models", IMAGENET_FILE)
 
 
-def read_weights(asked: str) -> Weights:
-    """Read and check what ``--weights`` names.
+def read_weights(source: str) -> Weights:
+    """Read and validate weights.
 
     Parameters
     ----------
-    asked : str
-        ``imagenet`` (as cached by Keras), ``random``, or a path, ``file:`` or ``s3://`` URI of a
-        Keras HDF5 file.
+    source : str
+        Value of `--weights`: ``imagenet`` (from Keras's cache), ``random``, or the path, ``file:`` or ``s3://`` URI
+        of a Keras HDF5 file.
 
     Raises
     ------
     WeightsUnavailable
-        For ``imagenet`` where Keras has not fetched it yet.
+        If ``imagenet`` is not in Keras's cache.
     ModelError
-        Where the file is missing, cannot be read, is no HDF5, holds another network, or is named
-        ``imagenet`` and is not the file that Keras publishes.
+        If the file is missing, cannot be read, is not HDF5 or belongs to another network, or if the cached file for
+        ``imagenet`` is not the published one.
     """
-    if asked == RANDOM:
+    if source == RANDOM:
         tensors = random_tensors()
         return Weights(RANDOM, tensors_sha256(tensors), tensors)
-    content = _read_file(asked)
-    word, name = normalize(asked).rpartition("/")[2], asked
-    if asked == IMAGENET:
-        word, name = IMAGENET, f"{cached_imagenet()} (Keras's cache: delete it to fetch it again)"
+    content = _read_file(source)
     sha256 = hashlib.sha256(content).hexdigest()
-    if asked == IMAGENET and sha256 != IMAGENET_SHA256:
-        raise ModelError(f"{name}: its SHA-256 is {sha256}, not {IMAGENET_SHA256}")
-    return Weights(word, sha256, parse_weights(content, name))
+    if source == IMAGENET:
+        name = IMAGENET
+        location = f"{cached_imagenet()} (Keras's cache: delete it to download it again)"
+        if sha256 != IMAGENET_SHA256:
+            raise ModelError(f"{location}: its SHA-256 is {sha256}, not {IMAGENET_SHA256}")
+    else:
+        name = normalize(source).rpartition("/")[2]
+        location = source
+    return Weights(name, sha256, parse_weights(content, location))
 
 
-def weights_sha256(asked: str) -> str | None:
-    """SHA-256 that `read_weights` would give, unchecked; None for ImageNet not fetched yet."""
-    if asked == RANDOM:
+def weights_sha256(source: str) -> str | None:
+    """Return the SHA-256 of `read_weights` without validation; None if ImageNet weights are not cached."""
+    if source == RANDOM:
         return tensors_sha256(random_tensors())
     try:
-        return hashlib.sha256(_read_file(asked)).hexdigest()
+        return hashlib.sha256(_read_file(source)).hexdigest()
     except WeightsUnavailable:
         return None
 
 
-def _read_file(asked: str) -> bytes:
-    uri = normalize(str(cached_imagenet()) if asked == IMAGENET else asked)
+def _read_file(source: str) -> bytes:
+    uri = normalize(str(cached_imagenet()) if source == IMAGENET else source)
     try:
         return open_storage(uri).read(uri)
     except FileNotFoundError as error:
-        if asked == IMAGENET:
+        if source == IMAGENET:
             raise WeightsUnavailable(
-                f"{IMAGENET}: {uri} is not there; give --weights PATH or --weights {RANDOM}"
+                f"{IMAGENET}: {uri} does not exist; use --weights PATH or --weights {RANDOM}"
             ) from error
-        raise ModelError(f"{asked}: weights file not found; {EXPECTED}") from error
+        raise ModelError(f"{source}: weights file not found; {EXPECTED}") from error
     except (PermissionError, TransientError) as error:
-        raise ModelError(f"{asked}: cannot be read ({error}); {EXPECTED}") from error
+        raise ModelError(f"{source}: cannot be read ({error}); {EXPECTED}") from error

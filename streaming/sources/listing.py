@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # `pomona status` lists a source without Spark
     from pyspark.sql import DataFrame, SparkSession
 
 _FILES = "path string, modificationTime timestamp, length long, content binary"
-# By default, Spark ignores files that are a week older than the newest file it has seen. This exceeds the age of any file.
+# Exceeds the age of any file. By default, Spark ignores files a week older than the newest file it has seen.
 _MAX_FILE_AGE = "100000d"
 # Number of images that `check_readable` tries to open.
 _SAMPLE_SIZE = 5

@@ -66,7 +66,7 @@ MISTAKES = [
     ("ingest photos lake --weights none.h5", "none.h5: weights file not found"),
     ("ingest photos lake --weights notes.txt", "notes.txt: is not an HDF5 file"),
     ("ingest photos lake --weights half.h5", "half.h5: truncated"),
-    ("ingest photos lake --weights another.h5", "another.h5: of another network"),
+    ("ingest photos lake --weights another.h5", "another.h5: weights of another network"),
     ("ingest photos lake --weights photos", "photos"),
     ("status nowhere", "nowhere is not a lake"),
     ("status nowhere --json", "nowhere is not a lake"),
@@ -154,7 +154,7 @@ def test_a_precision_that_this_machine_lacks_is_told_before_anything_is_written(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("streaming.engines.openvino.has_bfloat16", lambda: False)
     for words in (half, new):
-        assert "does not have it" in pomona(*words).complaint
+        assert "not supported by" in pomona(*words).complaint
         assert pomona(*words).status == 1
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for words in (half, new, (*half[:3], "--engine", "openvino")):

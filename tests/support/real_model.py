@@ -1,4 +1,4 @@
-"""The real network, exported once for all tests that need it, in each of the ways that run it."""
+"""The real network, exported once for all tests that need it, on each supported backend."""
 
 from __future__ import annotations
 
@@ -17,54 +17,56 @@ from streaming.model.export import KERAS_FILE, ONNX_FILE, export
 from streaming.model.metadata import ModelInfo
 from streaming.model.weights import IMAGENET_FILE
 
-FLOAT32 = supported_backends(None, None, "float32")
-BFLOAT16 = supported_backends(None, None, "bfloat16")
-#: The way that everything takes unless asked for another.
+FLOAT32 = supported_backends(precision="float32")
+BFLOAT16 = supported_backends(precision="bfloat16")
+#: The default backend.
 DEFAULT = next(iter(TOLERANCES))
 
 
 def weights_file(shared: Path) -> Path:
-    """The trained weights among the shared data."""
+    """Return the path of the ImageNet weights in the shared test data."""
     return shared / "weights" / IMAGENET_FILE
 
 
 @cache
 def exported(weights: str) -> tuple[ModelInfo, dict[str, bytes]]:
-    """`export`, run once for each weights."""
+    """Call `export` once for each value of `weights`."""
     return export(weights)
 
 
-def engine(way: Backend, weights: str) -> Engine:
-    """An engine with two threads that holds the network with these weights; skips where the machine has none."""
-    if why := unavailable_reason(way):
-        pytest.skip(why)
-    return _engine(way, weights)
+def engine(backend: Backend, weights: str) -> Engine:
+    """Return an engine with two threads and these weights; skip the test if the backend is not available."""
+    if reason := unavailable_reason(backend):
+        pytest.skip(reason)
+    return _engine(backend, weights)
 
 
 @cache
-def _engine(way: Backend, weights: str) -> Engine:
-    extractor, files = exported(weights)
-    model = files[KERAS_FILE if way.engine == "tensorflow" else ONNX_FILE]
-    gpu = 0 if way.device == "cuda" else None
-    return create_engine(way.engine, replace(extractor, precision=way.precision), model, 2, gpu)
+def _engine(backend: Backend, weights: str) -> Engine:
+    model_info, files = exported(weights)
+    model = files[KERAS_FILE if backend.engine == "tensorflow" else ONNX_FILE]
+    gpu = 0 if backend.device == "cuda" else None
+    return create_engine(
+        backend.engine, replace(model_info, precision=backend.precision), model, 2, gpu
+    )
 
 
 def pixels(file: Path) -> NDArray[np.float32]:
-    """An image as MobileNetV2 takes it, read by Pillow alone: (224, 224, 3) float32 in [-1, 1]."""
+    """Return an image as input for MobileNetV2, decoded by Pillow alone: (224, 224, 3) float32 in [-1, 1]."""
     with Image.open(file) as image:
         resized = image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
     return np.asarray(resized, np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def features(way: Backend, weights: str, files: list[Path]) -> NDArray[np.float32]:
-    """Features (n, 1280) of image files, in batches of 32."""
+def features(backend: Backend, weights: str, files: list[Path]) -> NDArray[np.float32]:
+    """Return the features (n, 1280) of image files, computed in batches of 32."""
     batches = [files[i : i + 32] for i in range(0, len(files), 32)]
-    run = engine(way, weights).run
+    run = engine(backend, weights).run
     return np.concatenate([run(np.stack([pixels(f) for f in batch])) for batch in batches])
 
 
 def nearest_neighbor_accuracy(found: NDArray[np.float32], files: list[Path]) -> float:
-    """Share of the rotated images (``r_…``) whose nearest image of the plain series, by cosine, has their label."""
+    """Return the share of rotated images (``r_…``) whose nearest other image, by cosine, has the same label."""
     labels = np.array([file.parent.name for file in files])
     rotated = np.array([file.name.startswith("r_") for file in files])
     found = found / np.linalg.norm(found, axis=1, keepdims=True)

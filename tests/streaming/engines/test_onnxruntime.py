@@ -1,4 +1,4 @@
-"""Tests for `streaming.engines.onnxruntime`: a GPU or a refusal, never the processor in its place."""
+"""Tests for `streaming.engines.onnxruntime`: telemetry, GPU availability, and no silent fallback to the CPU."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ import onnxruntime
 import pytest
 
 from streaming.engines import gpu
-from streaming.engines import onnxruntime as engine_onnxruntime
-from streaming.engines.onnxruntime import OnnxRuntimeEngine, cuda_options, unavailable_reason
+from streaming.engines.onnxruntime import (
+    BATCH,
+    OnnxRuntimeEngine,
+    cuda_options,
+    unavailable_reason,
+)
 from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
 from support.real_model import exported
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int) -> None:
+def fake_gpus(monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(gpu, "device_count", lambda: gpus)
     monkeypatch.setattr("platform.node", lambda: "worker-7")
@@ -28,7 +32,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int) ->
 CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-def test_it_notes_down_nothing_for_its_maker(tmp_path: Path) -> None:
+def test_import_writes_no_telemetry_files(tmp_path: Path) -> None:
     program = "from streaming.engines.onnxruntime import unavailable_reason; print(bool(unavailable_reason('cuda')))"
     env = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     env.pop("ORT_DISABLE_TELEMETRY", None)
@@ -37,61 +41,61 @@ def test_it_notes_down_nothing_for_its_maker(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_the_processor_is_no_obstacle() -> None:
+def test_cpu_is_available() -> None:
     assert unavailable_reason("cpu") is None
 
 
 @pytest.mark.parametrize(
-    ("providers", "gpus", "told"),
+    ("providers", "gpus", "reason"),
     [
         (
             CUDA[1:],
             1,
-            "device cuda: the ONNX Runtime on worker-7 is one without CUDA; install onnx",
+            "device cuda: ONNX Runtime on worker-7 has no CUDA support; install onnxruntime-gpu",
         ),
         (CUDA, 0, "device cuda: no GPU on worker-7; use --device cpu"),
     ],
 )
-def test_what_is_missing_for_a_gpu_is_said_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int, told: str
+def test_unavailable_gpu_is_explained_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int, reason: str
 ) -> None:
-    pretend(monkeypatch, providers, gpus)
-    assert str(unavailable_reason("cuda")).startswith(told)
-    extractor: Any = type("Extractor", (), {"precision": "float32"})
+    fake_gpus(monkeypatch, providers, gpus)
+    assert str(unavailable_reason("cuda")).startswith(reason)
+    model_info: Any = type("FakeModelInfo", (), {"precision": "float32"})
     with pytest.raises(ModelError) as caught:
-        create_engine("onnxruntime", extractor, b"", gpu=0)
+        create_engine("onnxruntime", model_info, b"", gpu=0)
     assert str(caught.value) == unavailable_reason("cuda")
 
 
-def test_a_gpu_with_its_package_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, CUDA, 1)
+def test_gpu_with_cuda_package_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gpus(monkeypatch, CUDA, 1)
     assert unavailable_reason("cuda") is None
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_session_that_fell_back_to_the_processor_is_refused_in_one_line(
+def test_session_that_fell_back_to_cpu_is_rejected_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if not unavailable_reason("cuda"):
         pytest.skip("this machine has a GPU: nothing falls back")
-    extractor, files = exported("random")
-    pretend(monkeypatch, CUDA, 1)
+    model_info, files = exported("random")
+    fake_gpus(monkeypatch, CUDA, 1)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublas"))
     capfd.readouterr()
     with pytest.raises(ModelError) as caught:
-        OnnxRuntimeEngine(extractor, files["model.onnx"], 1, gpu=0)
+        OnnxRuntimeEngine(model_info, files["model.onnx"], 1, gpu=0)
     line = str(caught.value)
-    assert line.startswith("device cuda: ONNX Runtime finds no CUDA or cuDNN that fits it on ")
+    assert line.startswith("device cuda: ONNX Runtime finds no compatible CUDA or cuDNN on ")
     assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in line
     assert "\n" not in line
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_gpu_computes_in_full_float32() -> None:
+def test_cuda_options_disable_tf32() -> None:
     assert cuda_options(3)["use_tf32"] == "0"
     assert cuda_options(3)["device_id"] == "3"
 
 
-def test_the_processor_takes_as_many_images_as_its_caches_hold() -> None:
-    assert engine_onnxruntime.BATCH == 4
+def test_cpu_batch_size() -> None:
+    assert BATCH == 4

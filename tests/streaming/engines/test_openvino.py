@@ -1,4 +1,4 @@
-"""Tests for `streaming.engines.openvino`: the lake's precision and no other, and nobody is told of it."""
+"""Tests for `streaming.engines.openvino`: availability, enforced precision, settings, no telemetry."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ needs_openvino = pytest.mark.skipif(
 )
 
 
-def without_bfloat16() -> None:
+def skip_if_bfloat16_is_supported() -> None:
     if has_bfloat16():
-        pytest.skip("this processor has bfloat16: nothing to refuse")
+        pytest.skip("this CPU supports bfloat16")
 
 
-def test_a_worker_without_the_package_names_itself_and_the_remedy(
+def test_missing_package_is_reported_with_host_and_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -36,27 +36,27 @@ def test_a_worker_without_the_package_names_itself_and_the_remedy(
     line = "engine openvino: the package is not installed on worker-7; pip install 'pomona[openvino]' there"
     assert unavailable_reason("bfloat16") == line
     assert unavailable_reason("float32") == f"{line}, or use --engine onnxruntime"
-    extractor: Any = type("Extractor", (), {"precision": "bfloat16"})
+    model_info: Any = type("FakeModelInfo", (), {"precision": "bfloat16"})
     with pytest.raises(ModelError) as caught:
-        create_engine("openvino", extractor, b"")
+        create_engine("openvino", model_info, b"")
     assert str(caught.value) == line
 
 
-def test_a_processor_without_the_precision_is_named_with_the_remedy(
+def test_unsupported_precision_is_reported_with_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr(openvino, "has_bfloat16", lambda: False)
     assert unavailable_reason("float32") is None
     line = str(unavailable_reason("bfloat16"))
-    assert line.startswith("precision bfloat16: the processor of ")
+    assert line.startswith("precision bfloat16: not supported by the CPU of ")
     assert "AVX512_BF16 or AMX" in line
     assert line.endswith("or start a new lake with --precision float32")
     monkeypatch.setattr(openvino, "has_bfloat16", lambda: True)
     assert unavailable_reason("bfloat16") is None
 
 
-def test_workers_side_by_side_do_not_pin_themselves_to_the_same_core() -> None:
+def test_settings_disable_cpu_pinning() -> None:
     assert settings("bfloat16", 1) == {
         "INFERENCE_PRECISION_HINT": "bf16",
         "INFERENCE_NUM_THREADS": 1,
@@ -67,51 +67,51 @@ def test_workers_side_by_side_do_not_pin_themselves_to_the_same_core() -> None:
 
 @pytest.mark.slow
 @needs_openvino
-def test_a_float32_lake_says_so_wherever_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float32_is_requested_explicitly(monkeypatch: pytest.MonkeyPatch) -> None:
     import openvino
 
-    asked: list[dict[str, Any]] = []
-    compiled = openvino.Core.compile_model
+    configs: list[dict[str, Any]] = []
+    compile_model = openvino.Core.compile_model
 
-    def watched(self: Any, model: Any, device: str, config: dict[str, Any]) -> Any:
-        asked.append(config)
-        return compiled(self, model, device, config)
+    def recording(self: Any, model: Any, device: str, config: dict[str, Any]) -> Any:
+        configs.append(config)
+        return compile_model(self, model, device, config)
 
-    monkeypatch.setattr(openvino.Core, "compile_model", watched)
-    extractor, files = exported("random")
-    create_engine("openvino", extractor, files["model.onnx"])
-    assert [config["INFERENCE_PRECISION_HINT"] for config in asked] == ["f32"]
+    monkeypatch.setattr(openvino.Core, "compile_model", recording)
+    model_info, files = exported("random")
+    create_engine("openvino", model_info, files["model.onnx"])
+    assert [config["INFERENCE_PRECISION_HINT"] for config in configs] == ["f32"]
 
 
 @pytest.mark.slow
 @needs_openvino
-def test_openvino_that_would_compute_in_another_precision_is_stopped(
+def test_fallback_to_another_precision_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    without_bfloat16()
-    extractor, files = exported("random")
-    half = replace(extractor, precision="bfloat16")
-    with pytest.raises(ModelError, match="does not have it"):
-        create_engine("openvino", half, files["model.onnx"])
+    skip_if_bfloat16_is_supported()
+    model_info, files = exported("random")
+    bfloat16_info = replace(model_info, precision="bfloat16")
+    with pytest.raises(ModelError, match="not supported by the CPU"):
+        create_engine("openvino", bfloat16_info, files["model.onnx"])
     monkeypatch.setattr(openvino, "has_bfloat16", lambda: True)
     with pytest.raises(ModelError, match="OpenVINO would compute in f32"):
-        create_engine("openvino", half, files["model.onnx"])
+        create_engine("openvino", bfloat16_info, files["model.onnx"])
 
 
 @pytest.mark.slow
 @needs_openvino
-def test_features_of_an_earlier_call_stay_as_they_were() -> None:
-    extractor, files = exported("random")
-    running = OpenVinoEngine(extractor, files["model.onnx"], 1)
+def test_later_call_does_not_change_earlier_features() -> None:
+    model_info, files = exported("random")
+    engine = OpenVinoEngine(model_info, files["model.onnx"], 1)
     images = np.random.default_rng(1).random((2, 224, 224, 3), np.float32)
-    first = running.run(images)
-    kept = first.copy()
-    running.run(1 - images)
-    np.testing.assert_array_equal(first, kept)
+    first = engine.run(images)
+    expected = first.copy()
+    engine.run(1 - images)
+    np.testing.assert_array_equal(first, expected)
 
 
 @needs_openvino
-def test_importing_it_reports_to_no_one(tmp_path: Path) -> None:
+def test_import_disables_telemetry(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom streaming.engines.openvino import has_bfloat16\nhas_bfloat16()\n"
         "print('openvino' in sys.modules, sys.modules['openvino_telemetry'])"
@@ -125,4 +125,4 @@ def test_importing_it_reports_to_no_one(tmp_path: Path) -> None:
         check=True,
     )
     assert (done.stdout, done.stderr) == ("True None\n", "")
-    assert list(tmp_path.iterdir()) == []  # its reporter would leave an id of the user here
+    assert list(tmp_path.iterdir()) == []  # telemetry would store an id of the user here

@@ -1,7 +1,4 @@
-"""Tests for `streaming.engines.registry`.
-
-The same features, whoever runs the network, and a choice made before all else.
-"""
+"""Tests for `streaming.engines.registry`: all backends agree, and the choice of an engine fails early."""
 
 from __future__ import annotations
 
@@ -28,11 +25,11 @@ from support.real_model import (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", FLOAT32, ids="-".join)
-def test_the_fingerprint_of_the_trained_weights(shared: Path, way: Backend) -> None:
-    bound = TOLERANCES[way].max_difference
+@pytest.mark.parametrize("backend", FLOAT32, ids="-".join)
+def test_features_of_black_image_match_reference_values(shared: Path, backend: Backend) -> None:
+    bound = TOLERANCES[backend].max_difference
     zeros = np.zeros((1, 224, 224, 3), np.float32)
-    (found,) = engine(way, str(weights_file(shared))).run(zeros)
+    (found,) = engine(backend, str(weights_file(shared))).run(zeros)
     assert found.sum() == pytest.approx(412.7478, abs=1e-3)
     assert np.linalg.norm(found) == pytest.approx(24.0531, abs=bound)
     assert (found.argmax(), found.max()) == (1060, pytest.approx(4.4317, abs=bound))
@@ -40,21 +37,21 @@ def test_the_fingerprint_of_the_trained_weights(shared: Path, way: Backend) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", FLOAT32, ids="-".join)
+@pytest.mark.parametrize("backend", FLOAT32, ids="-".join)
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_any_number_of_images(shared: Path, way: Backend, count: int) -> None:
+def test_engine_accepts_any_number_of_images(shared: Path, backend: Backend, count: int) -> None:
     images = np.random.default_rng(0).random((count, 224, 224, 3), np.float32)
-    running = engine(way, str(weights_file(shared)))
-    found = running.run(images)
-    assert (running.name, found.shape) == (way.engine, (count, 1280))
+    loaded = engine(backend, str(weights_file(shared)))
+    found = loaded.run(images)
+    assert (loaded.name, found.shape) == (backend.engine, (count, 1280))
     assert found.dtype == np.float32
-    assert running.batch >= 1
+    assert loaded.batch >= 1
     for image, row in zip(images, found, strict=True):
-        np.testing.assert_allclose(running.run(image[None])[0], row, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(loaded.run(image[None])[0], row, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_trained_features_know_a_fruit_from_another_side(shared: Path) -> None:
+def test_nearest_neighbor_accuracy_with_trained_weights(shared: Path) -> None:
     files = sorted((shared / "data/fruits/many").rglob("*.jpg"))
     assert (len(files), len({file.parent for file in files})) == (1200, 24)
     found = features(DEFAULT, str(weights_file(shared)), files)
@@ -62,44 +59,46 @@ def test_trained_features_know_a_fruit_from_another_side(shared: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", BFLOAT16, ids="-".join)
-def test_half_the_bits_point_the_same_way_for_every_image(shared: Path, way: Backend) -> None:
+@pytest.mark.parametrize("backend", BFLOAT16, ids="-".join)
+def test_bfloat16_features_have_minimum_cosine_for_each_image(
+    shared: Path, backend: Backend
+) -> None:
     files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
-    half = features(way, str(weights_file(shared)), files)
-    full = features(Backend("tensorflow", "cpu", "float32"), str(weights_file(shared)), files)
-    lengths = np.linalg.norm(half, axis=1) * np.linalg.norm(full, axis=1)
-    least = TOLERANCES[way].min_cosine
-    assert least is not None
-    assert ((half * full).sum(axis=1) / lengths).min() >= least
-    assert np.abs(half - full).max() > 1e-4  # or it was float32 after all
+    bfloat16 = features(backend, str(weights_file(shared)), files)
+    float32 = features(Backend("tensorflow", "cpu", "float32"), str(weights_file(shared)), files)
+    lengths = np.linalg.norm(bfloat16, axis=1) * np.linalg.norm(float32, axis=1)
+    min_cosine = TOLERANCES[backend].min_cosine
+    assert min_cosine is not None
+    assert ((bfloat16 * float32).sum(axis=1) / lengths).min() >= min_cosine
+    assert np.abs(bfloat16 - float32).max() > 1e-4  # otherwise it computed in float32
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", BFLOAT16, ids="-".join)
-def test_half_the_bits_know_as_many_fruits(shared: Path, way: Backend) -> None:
+@pytest.mark.parametrize("backend", BFLOAT16, ids="-".join)
+def test_bfloat16_keeps_nearest_neighbor_accuracy(shared: Path, backend: Backend) -> None:
     files = sorted((shared / "data/fruits/many").rglob("*.jpg"))
-    half = nearest_neighbor_accuracy(features(way, str(weights_file(shared)), files), files)
-    full = nearest_neighbor_accuracy(features(DEFAULT, str(weights_file(shared)), files), files)
-    assert half == pytest.approx(full, abs=TOLERANCES[way].max_accuracy_loss)
+    bfloat16 = nearest_neighbor_accuracy(features(backend, str(weights_file(shared)), files), files)
+    float32 = nearest_neighbor_accuracy(features(DEFAULT, str(weights_file(shared)), files), files)
+    assert bfloat16 == pytest.approx(float32, abs=TOLERANCES[backend].max_accuracy_loss)
 
 
-def test_an_unknown_engine_names_those_known() -> None:
+def test_unknown_engine_error_lists_engines() -> None:
     with pytest.raises(UsageError, match="engine torch: unknown; use one of onnxruntime, openv"):
         create_engine("torch", None, b"")  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_file_that_is_no_model_is_refused_in_one_line(shared: Path, name: str) -> None:
-    extractor, files = exported(str(weights_file(shared)))
-    engine(Backend(name, "cpu", "float32"), str(weights_file(shared)))  # skips where it is missing
+def test_invalid_model_file_is_rejected_in_one_line(shared: Path, name: str) -> None:
+    model_info, files = exported(str(weights_file(shared)))
+    engine(Backend(name, "cpu", "float32"), str(weights_file(shared)))  # skips if not available
     for content in (b"", b"abc", files["model.onnx"][:1000]):
-        with pytest.raises(ModelError, match=extractor.model_id) as caught:
-            create_engine(name, extractor, content)
+        with pytest.raises(ModelError, match=model_info.model_id) as caught:
+            create_engine(name, model_info, content)
         assert "\n" not in str(caught.value)
 
 
-def test_onnx_runtime_needs_no_tensorflow() -> None:
+def test_onnx_runtime_does_not_import_tensorflow() -> None:
     code = (
         "import sys, streaming.engines.registry as e, streaming.errors as f\n"
         "try:\n    e.create_engine('onnxruntime', type('X', (), {'model_id': 'x'}), b'abc')\n"
@@ -118,7 +117,7 @@ def test_onnx_runtime_needs_no_tensorflow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "precision", "device", "chosen"),
+    ("requested", "precision", "device", "expected"),
     [
         (None, "float32", "cpu", "onnxruntime"),
         (None, "float32", "cuda", "onnxruntime"),
@@ -127,29 +126,33 @@ def test_onnx_runtime_needs_no_tensorflow() -> None:
         ("tensorflow", "float32", "cpu", "tensorflow"),
     ],
 )
-def test_the_precision_chooses_where_no_one_did(
-    monkeypatch: pytest.MonkeyPatch, asked: str | None, precision: str, device: str, chosen: str
+def test_choose_engine_without_request_depends_on_precision(
+    monkeypatch: pytest.MonkeyPatch,
+    requested: str | None,
+    precision: str,
+    device: str,
+    expected: str,
 ) -> None:
     monkeypatch.setattr("streaming.engines.openvino.unavailable_reason", lambda precision: None)
-    assert choose_engine(asked, precision, device) == chosen
+    assert choose_engine(requested, precision, device) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "device"), [("onnxruntime", "cpu"), ("tensorflow", "cpu"), (None, "cuda")]
+    ("requested", "device"), [("onnxruntime", "cpu"), ("tensorflow", "cpu"), (None, "cuda")]
 )
-def test_what_cannot_do_a_precision_is_refused_with_what_can(
-    asked: str | None, device: str
+def test_choose_engine_with_unsupported_precision_suggests_alternative(
+    requested: str | None, device: str
 ) -> None:
     with pytest.raises(ModelError) as caught:
-        choose_engine(asked, "bfloat16", device)
+        choose_engine(requested, "bfloat16", device)
     line = str(caught.value)
-    assert line.startswith("precision bfloat16: --")
-    assert f"--device {device} does not have it; use --engine openvino --device cpu" in line
+    assert line.startswith("precision bfloat16: not supported by --")
+    assert f"--device {device}; use --engine openvino --device cpu" in line
     assert line.endswith("or start a new lake in another precision")
 
 
-def test_what_this_machine_lacks_is_told_when_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_engine_that_is_not_installed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    for asked, precision in (("openvino", "float32"), (None, "bfloat16")):
+    for requested, precision in (("openvino", "float32"), (None, "bfloat16")):
         with pytest.raises(ModelError, match=r"pip install 'pomona\[openvino\]' there"):
-            choose_engine(asked, precision, "cpu")
+            choose_engine(requested, precision, "cpu")

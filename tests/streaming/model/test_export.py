@@ -1,4 +1,4 @@
-"""Tests for `streaming.model.export`: weights become the three files of a model."""
+"""Tests for `streaming.model.export`: files, metadata, and features of random weights."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from support.real_model import DEFAULT, exported, features, weights_file
 
 
 @pytest.mark.slow
-def test_three_files_and_the_description_last(shared: Path) -> None:
-    extractor, files = exported(str(weights_file(shared)))
+def test_export_returns_three_files_with_metadata_last(shared: Path) -> None:
+    model_info, files = exported(str(weights_file(shared)))
     assert list(files) == ["model.onnx", "model.weights.h5", "model.json"]
-    assert ModelInfo.from_json(files["model.json"]) == extractor
-    assert hashlib.sha256(files["model.onnx"]).hexdigest() == extractor.onnx_sha256
-    assert hashlib.sha256(files["model.weights.h5"]).hexdigest() == extractor.keras_sha256
+    assert ModelInfo.from_json(files["model.json"]) == model_info
+    assert hashlib.sha256(files["model.onnx"]).hexdigest() == model_info.onnx_sha256
+    assert hashlib.sha256(files["model.weights.h5"]).hexdigest() == model_info.keras_sha256
 
 
 @pytest.mark.slow
-def test_the_description_says_what_mobilenet_needs(shared: Path) -> None:
-    extractor, _ = exported(str(weights_file(shared)))
-    assert extractor.model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d2-float32"
-    assert (extractor.width, extractor.input_size) == (1280, 224)
-    assert [v / extractor.divisor + extractor.offset for v in (0, 255)] == [-1, 1]
-    assert datetime.fromisoformat(extractor.created_at).utcoffset() == timedelta(0)
+def test_metadata_of_mobilenet(shared: Path) -> None:
+    model_info, _ = exported(str(weights_file(shared)))
+    assert model_info.model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d2-float32"
+    assert (model_info.width, model_info.input_size) == (1280, 224)
+    assert [v / model_info.divisor + model_info.offset for v in (0, 255)] == [-1, 1]
+    assert datetime.fromisoformat(model_info.created_at).utcoffset() == timedelta(0)
 
 
 @pytest.mark.slow
-def test_random_weights_tell_images_apart(shared: Path) -> None:
+def test_random_weights_distinguish_images(shared: Path) -> None:
     files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
     found = features(DEFAULT, "random", files)
     assert found.std(axis=0).min() > 1e-3
@@ -44,12 +44,12 @@ def test_random_weights_tell_images_apart(shared: Path) -> None:
 
 
 @pytest.mark.slow
-def test_random_weights_always_give_the_same_id_and_features() -> None:
-    extractor, _ = exported("random")
-    assert extractor.model_id == "mobilenetv2-224-bdb95ec7f92e-gap-d2-float32"
-    assert extractor.weights == "random"
+def test_random_weights_have_fixed_model_id() -> None:
+    model_info, _ = exported("random")
+    assert model_info.model_id == "mobilenetv2-224-bdb95ec7f92e-gap-d2-float32"
+    assert model_info.weights == "random"
 
 
-def test_an_unknown_precision_names_those_known() -> None:
+def test_unknown_precision_error_lists_precisions() -> None:
     with pytest.raises(UsageError, match="precision int4: unknown; use one of float32, bfloat16"):
         export("random", "int4")

@@ -1,4 +1,4 @@
-"""Tests for `streaming.model.keras`: TensorFlow, started late and kept quiet."""
+"""Tests for `streaming.model.keras`: lazy import of TensorFlow, downloads, agreement with Keras, conversion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_importing_it_starts_neither_tensorflow_nor_keras() -> None:
+def test_import_loads_neither_tensorflow_nor_keras() -> None:
     done = _python(
         "import sys, streaming.model.keras\nprint(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
@@ -41,27 +41,27 @@ def test_importing_it_starts_neither_tensorflow_nor_keras() -> None:
 
 
 @pytest.mark.slow
-def test_imagenet_out_of_reach_is_one_line_with_a_remedy_and_no_noise(tmp_path: Path) -> None:
+def test_failed_download_is_reported_in_one_line_with_remedy(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        closed_port = f"http://127.0.0.1:{unused.getsockname()[1]}"
     done = _python(
         "from streaming.model.export import export\nfrom streaming.model.weights import WeightsUnavailable\n"
         "try:\n    export('imagenet')\nexcept WeightsUnavailable as error:\n    print(error)",
         KERAS_HOME=str(tmp_path),
-        https_proxy=nobody,
-        HTTPS_PROXY=nobody,
+        https_proxy=closed_port,
+        HTTPS_PROXY=closed_port,
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("imagenet: Keras cannot fetch the weights (")
+    assert done.stdout.startswith("imagenet: Keras cannot download the weights (")
     assert "--weights PATH" in done.stdout
     assert "--weights random" in done.stdout
     assert done.stdout.count("\n") == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", FLOAT32, ids="-".join)
-def test_features_are_those_of_keras_with_the_same_file(shared: Path, way: Backend) -> None:
+@pytest.mark.parametrize("backend", FLOAT32, ids="-".join)
+def test_features_match_keras_application(shared: Path, backend: Backend) -> None:
     import keras
 
     network = keras.applications.MobileNetV2(
@@ -73,15 +73,13 @@ def test_features_are_those_of_keras_with_the_same_file(shared: Path, way: Backe
     files = sorted((shared / "data/fruits/poc").rglob("*.jpg"))
     assert len(files) == 20
     expected = network.predict(np.stack([pixels(file) for file in files]), verbose=0)
-    found = features(way, str(weights_file(shared)), files)
+    found = features(backend, str(weights_file(shared)), files)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCES[way].max_difference)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCES[backend].max_difference)
 
 
 @pytest.mark.slow
-def test_files_that_keras_saves_in_other_layouts_give_the_same_tensors(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_other_keras_file_layouts_have_same_tensors(shared: Path, tmp_path: Path) -> None:
     import keras
 
     network = keras.applications.MobileNetV2(weights=None, input_shape=(224, 224, 3))
@@ -99,7 +97,7 @@ def test_files_that_keras_saves_in_other_layouts_give_the_same_tensors(
 
 
 @pytest.mark.slow
-def test_a_setting_of_keras_at_home_does_not_change_the_network(tmp_path: Path) -> None:
+def test_user_settings_of_keras_do_not_change_network(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(
         '{"floatx": "float16", "epsilon": 1e-07, "backend": "jax", '
         '"image_data_format": "channels_first"}'
@@ -114,7 +112,7 @@ def test_a_setting_of_keras_at_home_does_not_change_the_network(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_conversion_is_self_contained(shared: Path) -> None:
+def test_converted_model_is_valid_and_complete(shared: Path) -> None:
     import onnx
 
     converted = convert(read_weights(str(weights_file(shared))).tensors)
@@ -123,7 +121,7 @@ def test_a_conversion_is_self_contained(shared: Path) -> None:
     assert [opset.version for opset in model.opset_import if not opset.domain] == [17]
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
     assert set(converted.versions) == {"tensorflow", "keras", "tf2onnx", "onnx", "opset"}
-    again = parse_weights(converted.keras, "again")
+    reread = parse_weights(converted.keras, "converted")
     np.testing.assert_array_equal(
-        again["Conv_1"][0], read_weights(str(weights_file(shared))).tensors["Conv_1"][0]
+        reread["Conv_1"][0], read_weights(str(weights_file(shared))).tensors["Conv_1"][0]
     )

@@ -1,4 +1,4 @@
-"""Tests for `streaming.model.metadata`: the content of `model.json`."""
+"""Tests for `streaming.model.metadata`: `model.json` and model ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHA = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
 
 
 @pytest.fixture
-def extractor() -> ModelInfo:
+def model_info() -> ModelInfo:
     return ModelInfo(
         model_id="mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32",
         architecture="MobileNetV2",
@@ -34,28 +34,32 @@ def extractor() -> ModelInfo:
     )
 
 
-def test_json_gives_back_what_went_in(extractor: ModelInfo) -> None:
-    assert ModelInfo.from_json(extractor.to_json()) == extractor
+def test_json_round_trip(model_info: ModelInfo) -> None:
+    assert ModelInfo.from_json(model_info.to_json()) == model_info
 
 
-def test_json_is_an_object_with_the_names_of_the_design(extractor: ModelInfo) -> None:
-    loaded = json.loads(extractor.to_json())
-    assert (loaded["width"], loaded["input_size"], loaded["weights"]) == (1280, 224, "Früchte.h5")
-    assert loaded["versions"]["opset"] == "17"
+def test_json_field_names(model_info: ModelInfo) -> None:
+    document = json.loads(model_info.to_json())
+    assert (document["width"], document["input_size"], document["weights"]) == (
+        1280,
+        224,
+        "Früchte.h5",
+    )
+    assert document["versions"]["opset"] == "17"
 
 
-def test_it_can_be_pickled_and_hashed(extractor: ModelInfo) -> None:
-    assert pickle.loads(pickle.dumps(extractor)) == extractor
-    assert len({extractor, pickle.loads(pickle.dumps(extractor))}) == 1
+def test_model_info_can_be_pickled_and_hashed(model_info: ModelInfo) -> None:
+    assert pickle.loads(pickle.dumps(model_info)) == model_info
+    assert len({model_info, pickle.loads(pickle.dumps(model_info))}) == 1
 
 
-def test_fields_of_a_later_version_are_passed_over(extractor: ModelInfo) -> None:
-    later = json.dumps(json.loads(extractor.to_json()) | {"mean": [1, 2]})
-    assert ModelInfo.from_json(later) == extractor
+def test_unknown_fields_are_ignored(model_info: ModelInfo) -> None:
+    later = json.dumps(json.loads(model_info.to_json()) | {"mean": [1, 2]})
+    assert ModelInfo.from_json(later) == model_info
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe\x00"])
-def test_what_is_not_a_description_is_refused_in_one_line(text: bytes) -> None:
+def test_invalid_json_is_rejected_in_one_line(text: bytes) -> None:
     with pytest.raises(ModelError, match=r"^lake/model\.json: .+; ") as caught:
         ModelInfo.from_json(text, "lake/model.json")
     assert "\n" not in str(caught.value)
@@ -64,13 +68,13 @@ def test_what_is_not_a_description_is_refused_in_one_line(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("width", "1280"), ("width", True), ("divisor", None), ("versions", [])]
 )
-def test_a_field_of_the_wrong_kind_is_named(extractor: ModelInfo, name: str, value: object) -> None:
-    broken = json.dumps(json.loads(extractor.to_json()) | {name: value})
+def test_field_of_wrong_type_is_named(model_info: ModelInfo, name: str, value: object) -> None:
+    broken = json.dumps(json.loads(model_info.to_json()) | {name: value})
     with pytest.raises(ModelError, match=name):
         ModelInfo.from_json(broken)
 
 
-def test_the_id_is_readable_and_names_all_that_features_depend_on() -> None:
+def test_model_id_depends_on_everything_that_features_depend_on() -> None:
     layer = "global_average_pooling2d"
     model_id = make_model_id(SHA, 224, layer, 1, "float32")
     others = {

@@ -1,4 +1,4 @@
-"""Tests for `streaming.model.store`: a lake has one model, made once, never mixed."""
+"""Tests for `streaming.model.store`: find, create, validate and read the single model of a lake."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streaming.model.weights import IMAGENET_FILE
 from streaming.storage.local import LocalStorage
 from support.real_model import exported, weights_file
 
-ONNX, KERAS = b"as if ONNX", b"as if Keras"
+ONNX, KERAS = b"fake ONNX", b"fake Keras"
 
 
 @pytest.fixture
@@ -37,9 +37,11 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "keras" / "models"
 
 
-def stored(models: str, weights: str, weights_sha256: str, precision: str = "float32") -> ModelInfo:
-    """A lake whose model says it has these weights; enough for all but running it."""
-    extractor = ModelInfo(
+def store_model(
+    models: str, weights: str, weights_sha256: str, precision: str = "float32"
+) -> ModelInfo:
+    """Write a model with this metadata and fake files to the lake."""
+    model_info = ModelInfo(
         model_id=make_model_id(weights_sha256, 224, LAYER, DECODER_REVISION, precision),
         architecture="MobileNetV2",
         weights=weights,
@@ -56,153 +58,153 @@ def stored(models: str, weights: str, weights_sha256: str, precision: str = "flo
         versions={},
         created_at="2026-03-03T00:00:00+00:00",
     )
-    _write(models, extractor)
-    return extractor
+    _write(models, model_info)
+    return model_info
 
 
-def _write(models: str, extractor: ModelInfo) -> None:
+def _write(models: str, model_info: ModelInfo) -> None:
     files = {"model.onnx": ONNX, "model.weights.h5": KERAS, "model.json": b""}
-    files["model.json"] = extractor.to_json().encode()
+    files["model.json"] = model_info.to_json().encode()
     for name, content in files.items():
-        LocalStorage().write(f"{models}/{extractor.model_id}/{name}", content)
+        LocalStorage().write(f"{models}/{model_info.model_id}/{name}", content)
 
 
-def test_a_lake_that_does_not_exist_has_no_model(models: str) -> None:
+def test_find_model_in_missing_lake_returns_none(models: str) -> None:
     assert find_model(models) is None
 
 
-def test_a_model_without_its_description_is_not_there(models: str) -> None:
-    extractor = stored(models, "a.h5", "1" * 64)
-    Path(f"{models[5:]}/{extractor.model_id}/model.json").unlink()
+def test_find_model_without_metadata_returns_none(models: str) -> None:
+    model_info = store_model(models, "a.h5", "1" * 64)
+    Path(f"{models[5:]}/{model_info.model_id}/model.json").unlink()
     assert find_model(models) is None
 
 
-def test_the_model_of_a_lake_is_found(models: str) -> None:
-    extractor = stored(models, "a.h5", "1" * 64)
-    assert find_model(models) == extractor
-    assert ensure_model(models, None) == extractor
+def test_existing_model_is_found(models: str) -> None:
+    model_info = store_model(models, "a.h5", "1" * 64)
+    assert find_model(models) == model_info
+    assert ensure_model(models, None) == model_info
 
 
-def test_a_broken_description_is_named_by_its_location(models: str) -> None:
+def test_invalid_metadata_error_names_file(models: str) -> None:
     LocalStorage().write(f"{models}/some/model.json", b"{}")
     with pytest.raises(ModelError, match=r"My lake/models/some/model\.json"):
         find_model(models)
 
 
-def test_two_models_in_a_lake_are_refused(models: str) -> None:
-    one, other = stored(models, "a.h5", "1" * 64), stored(models, "b.h5", "2" * 64)
+def test_two_models_are_rejected(models: str) -> None:
+    one, other = store_model(models, "a.h5", "1" * 64), store_model(models, "b.h5", "2" * 64)
     with pytest.raises(LakeError, match=f"{one.model_id}, {other.model_id}"):
         find_model(models)
 
 
-def test_a_lake_of_another_decoder_is_refused(models: str) -> None:
-    extractor = stored(models, "a.h5", "1" * 64)
-    _write(models, replace(extractor, decoder_revision=DECODER_REVISION + 1))
-    with pytest.raises(LakeError, match=f"of the decoder, not {DECODER_REVISION}; start"):
+def test_other_decoder_revision_is_rejected(models: str) -> None:
+    model_info = store_model(models, "a.h5", "1" * 64)
+    _write(models, replace(model_info, decoder_revision=DECODER_REVISION + 1))
+    with pytest.raises(
+        LakeError, match=f"requires decoder revision .*, not {DECODER_REVISION}; start"
+    ):
         ensure_model(models, None)
 
 
-def test_other_weights_are_refused_with_both_names_and_the_remedy(
-    models: str, tmp_path: Path
-) -> None:
-    extractor = stored(models, "a.h5", hashlib.sha256(b"first").hexdigest())
+def test_other_weights_are_rejected_with_both_names_and_remedy(models: str, tmp_path: Path) -> None:
+    model_info = store_model(models, "a.h5", hashlib.sha256(b"first").hexdigest())
     (tmp_path / "a.h5").write_bytes(b"second")
-    for asked in (str(tmp_path / "a.h5"), "random", "imagenet"):
+    for weights in (str(tmp_path / "a.h5"), "random", "imagenet"):
         with pytest.raises(LakeError) as caught:
-            ensure_model(models, asked)
+            ensure_model(models, weights)
         line = str(caught.value)
-        assert extractor.model_id in line
+        assert model_info.model_id in line
         assert "a.h5" in line
-        assert f"not with {asked}" in line
+        assert f"not with {weights}" in line
         assert line.endswith("or start a new lake")
         assert "\n" not in line
 
 
-def test_the_same_file_under_another_name_is_accepted(models: str, tmp_path: Path) -> None:
-    extractor = stored(models, "a.h5", hashlib.sha256(b"first").hexdigest())
+def test_same_weights_file_with_other_name_is_accepted(models: str, tmp_path: Path) -> None:
+    model_info = store_model(models, "a.h5", hashlib.sha256(b"first").hexdigest())
     (tmp_path / "b.h5").write_bytes(b"first")
-    assert ensure_model(models, str(tmp_path / "b.h5")) == extractor
+    assert ensure_model(models, str(tmp_path / "b.h5")) == model_info
 
 
-def test_random_is_accepted_where_it_was_used(models: str) -> None:
-    extractor = stored(models, "random", tensors_sha256(random_tensors()))
-    assert ensure_model(models, "random") == extractor
+def test_random_weights_are_accepted_if_model_has_them(models: str) -> None:
+    model_info = store_model(models, "random", tensors_sha256(random_tensors()))
+    assert ensure_model(models, "random") == model_info
 
 
-def test_imagenet_is_compared_by_hash_where_keras_has_it_and_by_name_where_not(
+def test_imagenet_is_compared_by_hash_if_cached_otherwise_by_name(
     models: str, keras_home: Path
 ) -> None:
-    extractor = stored(models, "imagenet", hashlib.sha256(b"first").hexdigest())
-    assert ensure_model(models, "imagenet") == extractor
+    model_info = store_model(models, "imagenet", hashlib.sha256(b"first").hexdigest())
+    assert ensure_model(models, "imagenet") == model_info
     (keras_home / IMAGENET_FILE).write_bytes(b"first")
-    assert ensure_model(models, "imagenet") == extractor
+    assert ensure_model(models, "imagenet") == model_info
     (keras_home / IMAGENET_FILE).write_bytes(b"second")
     with pytest.raises(LakeError, match="not with imagenet"):
         ensure_model(models, "imagenet")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_lake_keeps_its_precision(models: str, precision: str) -> None:
-    stored(models, "a.h5", "1" * 64, precision)
+def test_resolve_precision_returns_precision_of_lake(models: str, precision: str) -> None:
+    store_model(models, "a.h5", "1" * 64, precision)
     assert resolve_precision(models, None) == precision
     assert resolve_precision(models, precision) == precision
 
 
-def test_a_new_lake_gets_what_is_asked_for_and_float32_otherwise(models: str) -> None:
+def test_resolve_precision_of_new_lake_defaults_to_float32(models: str) -> None:
     assert resolve_precision(models, None) == "float32"
     assert resolve_precision(models, "bfloat16") == "bfloat16"
 
 
-def test_another_precision_is_refused_with_both_and_the_remedy(models: str) -> None:
-    extractor = stored(models, "a.h5", "1" * 64)
+def test_other_precision_is_rejected_with_both_and_remedy(models: str) -> None:
+    model_info = store_model(models, "a.h5", "1" * 64)
     with pytest.raises(LakeError) as caught:
         resolve_precision(models, "bfloat16")
     line = str(caught.value)
-    assert f"its model {extractor.model_id} computes in float32, not bfloat16; " in line
+    assert f"its model {model_info.model_id} computes in float32, not bfloat16; " in line
     assert line.endswith("leave out --precision to keep it, or start a new lake")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_id_of_a_new_model_ends_with_its_precision(
+def test_new_model_id_ends_with_precision(
     models: str, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     converted = ConvertedModel(ONNX, KERAS, {})
     monkeypatch.setattr("streaming.model.export.convert", lambda tensors: converted)
-    made = ensure_model(models, "random", precision)
-    assert made.model_id.endswith(f"-{precision}")
-    assert find_model(models) == made
+    created = ensure_model(models, "random", precision)
+    assert created.model_id.endswith(f"-{precision}")
+    assert find_model(models) == created
     assert resolve_precision(models, None) == precision
 
 
-def test_each_engine_gets_its_file(models: str) -> None:
-    extractor = stored(models, "a.h5", "1" * 64)
-    assert read_model(models, extractor, "onnxruntime") == ONNX
-    assert read_model(models, extractor, "openvino") == ONNX
-    assert read_model(models, extractor, "tensorflow") == KERAS
+def test_read_model_returns_file_for_engine(models: str) -> None:
+    model_info = store_model(models, "a.h5", "1" * 64)
+    assert read_model(models, model_info, "onnxruntime") == ONNX
+    assert read_model(models, model_info, "openvino") == ONNX
+    assert read_model(models, model_info, "tensorflow") == KERAS
 
 
 @pytest.mark.parametrize(
     ("engine", "name"), [("onnxruntime", "model.onnx"), ("tensorflow", "model.weights.h5")]
 )
-def test_a_damaged_or_missing_file_is_named(models: str, engine: str, name: str) -> None:
-    extractor = stored(models, "a.h5", "1" * 64)
-    file = Path(f"{models[5:]}/{extractor.model_id}/{name}")
+def test_damaged_or_missing_file_is_named(models: str, engine: str, name: str) -> None:
+    model_info = store_model(models, "a.h5", "1" * 64)
+    file = Path(f"{models[5:]}/{model_info.model_id}/{name}")
     file.write_bytes(b"something else")
     with pytest.raises(ModelError, match=f"{name}: damaged"):
-        read_model(models, extractor, engine)
+        read_model(models, model_info, engine)
     file.unlink()
     with pytest.raises(ModelError, match=f"{name}: missing; restore it"):
-        read_model(models, extractor, engine)
+        read_model(models, model_info, engine)
 
 
 @pytest.mark.slow
-def test_a_model_is_made_once_and_then_without_tensorflow(
+def test_existing_model_is_used_without_tensorflow(
     shared: Path, models: str, keras_home: Path
 ) -> None:
     shutil.copy(weights_file(shared), keras_home)
-    made = ensure_model(models, None)
-    assert made.weights == "imagenet"
-    assert made.model_id == exported(str(weights_file(shared)))[0].model_id
+    created = ensure_model(models, None)
+    assert created.weights == "imagenet"
+    assert created.model_id == exported(str(weights_file(shared)))[0].model_id
     code = (
         "import sys\nfrom streaming.model.store import ensure_model, read_model\n"
         "found = ensure_model(sys.argv[1], sys.argv[2])\n"
@@ -216,4 +218,4 @@ def test_a_model_is_made_once_and_then_without_tensorflow(
         text=True,
         check=True,
     )
-    assert done.stdout == f"{made.created_at} False\n"
+    assert done.stdout == f"{created.created_at} False\n"

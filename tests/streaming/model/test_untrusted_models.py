@@ -1,4 +1,4 @@
-"""Tests for weights and models from elsewhere: checked before they are loaded, and nothing in them is run."""
+"""Tests for untrusted weights and models: validated before they are loaded, never executed."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from streaming.model.weights import IMAGENET_FILE, IMAGENET_SHA256, parse_weight
 
 
 class Bomb:
-    """Makes a folder where it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self._place),)
+        return os.mkdir, (str(self._folder),)
 
 
 @pytest.fixture
 def bomb(tmp_path: Path) -> Bomb:
-    place = tmp_path / "gotcha"
-    pickle.loads(pickle.dumps(Bomb(place)))
-    place.rmdir()  # it works
-    return Bomb(place)
+    folder = tmp_path / "executed"
+    pickle.loads(pickle.dumps(Bomb(folder)))
+    folder.rmdir()  # fails unless unpickling created it
+    return Bomb(folder)
 
 
-def test_a_pickle_and_an_archive_of_keras_are_no_weights(tmp_path: Path, bomb: Bomb) -> None:
+def test_pickle_and_keras_archive_are_rejected_as_weights(tmp_path: Path, bomb: Bomb) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        layer = {"class_name": "Lambda", "config": {"function": "gotcha"}}
+        layer = {"class_name": "Lambda", "config": {"function": "executed"}}
         file.writestr("config.json", json.dumps({"class_name": "Sequential", "config": [layer]}))
     for name, content in (
         ("a.pkl", pickle.dumps(bomb)),
@@ -53,11 +53,11 @@ def test_a_pickle_and_an_archive_of_keras_are_no_weights(tmp_path: Path, bomb: B
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelError, match="is not an HDF5 file"):
             read_weights(str(tmp_path / name))
-    assert not (tmp_path / "gotcha").exists()
+    assert not (tmp_path / "executed").exists()
 
 
 def hdf5(path: Path, kernel: str) -> bytes:
-    """A file of weights whose one tensor is elsewhere, in the way that is asked for."""
+    """Return an HDF5 weights file whose only tensor is of the given malicious kind."""
     with h5py.File(path.with_name("other.h5"), "w") as other:
         other["kernel"] = np.zeros((3, 3, 3, 32), np.float32)
     with h5py.File(path, "w") as file:
@@ -81,35 +81,35 @@ def hdf5(path: Path, kernel: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "told"),
+    ("kernel", "problem"),
     [
-        ("a link to a file", "'Conv1/kernel' is a link to elsewhere"),
-        ("a soft link", "'Conv1/kernel' is a link to elsewhere"),
-        ("raw bytes of a file", "'Conv1/kernel' lies in another file"),
-        ("a view of a file", "'Conv1/kernel' lies in another file"),
-        ("four terabytes of nothing", f"'Conv1/kernel' claims {2**40} values"),
+        ("a link to a file", "'Conv1/kernel' is a link to another object"),
+        ("a soft link", "'Conv1/kernel' is a link to another object"),
+        ("raw bytes of a file", "'Conv1/kernel' is stored in another file"),
+        ("a view of a file", "'Conv1/kernel' is stored in another file"),
+        ("four terabytes", f"'Conv1/kernel' declares {2**40} values"),
     ],
 )
-def test_hdf5_that_leads_out_of_itself_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, told: str
+def test_hdf5_with_external_or_oversized_data_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, problem: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=told) as refused:
+    with pytest.raises(ModelError, match=problem) as caught:
         parse_weights(hdf5(tmp_path / "a.h5", kernel), "a.h5")
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_imagenet_is_the_published_file_or_nothing(
+def test_modified_imagenet_weights_are_rejected(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     content = bytearray((shared / "weights" / IMAGENET_FILE).read_bytes())
-    content[-100] ^= 1  # in a tensor: Keras would load it
+    content[-100] ^= 1  # in a tensor: Keras would load the file
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / IMAGENET_FILE).write_bytes(content)
     with pytest.raises(ModelError, match=f"its SHA-256 is [0-9a-f]{{64}}, not {IMAGENET_SHA256}"):
         read_weights("imagenet")
-    read_weights(str(tmp_path / "models" / IMAGENET_FILE))  # as what it is, it may be used
+    read_weights(str(tmp_path / "models" / IMAGENET_FILE))  # accepted as a custom file
 
 
 def write_model(models: Path, folder: str, model_id: str) -> ModelInfo:
@@ -122,13 +122,13 @@ def write_model(models: Path, folder: str, model_id: str) -> ModelInfo:
     return ModelInfo.from_json(json.dumps(found))
 
 
-def test_a_network_of_another_hash_is_not_loaded(tmp_path: Path) -> None:
-    extractor = write_model(tmp_path / "models", "m", "m")
+def test_model_file_with_wrong_sha256_is_not_loaded(tmp_path: Path) -> None:
+    model_info = write_model(tmp_path / "models", "m", "m")
     with pytest.raises(ModelError, match="damaged, its SHA-256 is not 000"):
-        read_model(f"file:{tmp_path}/models", extractor, "onnxruntime")
+        read_model(f"file:{tmp_path}/models", model_info, "onnxruntime")
 
 
-def test_a_model_that_points_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+def test_model_id_with_path_traversal_is_rejected(tmp_path: Path) -> None:
     write_model(tmp_path / "models", "m", "../../elsewhere")
     with pytest.raises(
         ModelError, match=r"'\.\./\.\./elsewhere', which does not match its folder name"
@@ -136,7 +136,7 @@ def test_a_model_that_points_out_of_its_folder_is_refused(tmp_path: Path) -> Non
         find_model(f"file:{tmp_path}/models")
 
 
-def test_arrays_of_a_refit_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> None:
+def test_refit_arrays_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> None:
     hostile = io.BytesIO()
     arrays = dict.fromkeys(("components", "count", "shift", "total", "cross", "rounding"), bomb)
     np.savez(hostile, **{name: np.array([bomb], object) for name in arrays})
@@ -144,10 +144,10 @@ def test_arrays_of_a_refit_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> No
     assert read_components(Folder(f"file:{tmp_path}")) is None
     with pytest.raises(SnapshotError, match="cannot be read"):
         Moments.from_bytes(hostile.getvalue())
-    assert not (tmp_path / "gotcha").exists()
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"hello"])
-def test_damaged_components_are_as_good_as_none(tmp_path: Path, content: bytes) -> None:
+def test_damaged_components_are_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "components.npz").write_bytes(content)
     assert read_components(Folder(f"file:{tmp_path}")) is None

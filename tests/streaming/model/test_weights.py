@@ -1,4 +1,4 @@
-"""Tests for `streaming.model.weights`: what `--weights` names is read and judged without TensorFlow."""
+"""Tests for `streaming.model.weights` and `streaming.model.hdf5`: read and validate weights without TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streaming.model.weights import (
 )
 from support.real_model import weights_file
 
-README_SHA = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
+IMAGENET_FILE_SHA256 = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _edited(file: Path, name: str, value: object) -> bytes:
-    """The trained file with one tensor replaced, or deleted where the value is None."""
+    """Return the weights file with one tensor replaced, or deleted if the value is None."""
     content = io.BytesIO(file.read_bytes())
     with h5py.File(content, "r+") as editable:
         del editable[name]
@@ -45,12 +45,12 @@ def _edited(file: Path, name: str, value: object) -> bytes:
     return content.getvalue()
 
 
-def test_a_file_is_known_by_its_name_and_its_hash(shared: Path) -> None:
+def test_weights_have_file_name_and_sha256(shared: Path) -> None:
     weights = read_weights(str(weights_file(shared)))
-    assert (weights.name, weights.sha256) == (IMAGENET_FILE, README_SHA)
+    assert (weights.name, weights.sha256) == (IMAGENET_FILE, IMAGENET_FILE_SHA256)
 
 
-def test_tensors_are_those_of_the_file(shared: Path) -> None:
+def test_tensors_match_file(shared: Path) -> None:
     tensors = read_weights(f"file:{weights_file(shared)}").tensors
     assert len(tensors) == 104
     with h5py.File(weights_file(shared)) as file:
@@ -62,30 +62,33 @@ def test_tensors_are_those_of_the_file(shared: Path) -> None:
             )
 
 
-def test_random_needs_no_file() -> None:
+def test_random_weights_need_no_file() -> None:
     weights = read_weights("random")
     assert (weights.name, weights.sha256) == ("random", tensors_sha256(random_tensors()))
 
 
-def test_imagenet_is_read_from_the_cache_of_keras(shared: Path, keras_home: Path) -> None:
+def test_imagenet_is_read_from_keras_cache(shared: Path, keras_home: Path) -> None:
     shutil.copy(weights_file(shared), keras_home)
     assert cached_imagenet() == keras_home / IMAGENET_FILE
-    assert (read_weights("imagenet").name, weights_sha256("imagenet")) == ("imagenet", README_SHA)
+    assert (read_weights("imagenet").name, weights_sha256("imagenet")) == (
+        "imagenet",
+        IMAGENET_FILE_SHA256,
+    )
 
 
-def test_imagenet_that_was_not_fetched_is_said_so(keras_home: Path) -> None:
+def test_imagenet_without_cache_is_unavailable(keras_home: Path) -> None:
     with pytest.raises(WeightsUnavailable, match="--weights PATH or --weights random"):
         read_weights("imagenet")
     assert weights_sha256("imagenet") is None
 
 
-def test_a_broken_cache_is_named_with_its_remedy(keras_home: Path) -> None:
+def test_invalid_cached_file_is_reported_with_remedy(keras_home: Path) -> None:
     (keras_home / IMAGENET_FILE).write_bytes(b"<html>log in first</html>")
     with pytest.raises(ModelError, match=r"no_top\.h5 \(Keras's cache: delete it"):
         read_weights("imagenet")
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+def test_missing_file_and_folder_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"absent\.h5: weights file not found"):
         read_weights(str(tmp_path / "absent.h5"))
     with pytest.raises(ModelError, match="cannot be read"):
@@ -93,21 +96,21 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 a .keras archive"])
-def test_what_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_file_format_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(content)
     with pytest.raises(ModelError, match=r"a\.h5: is not an HDF5 file; give a Keras \.h5"):
         read_weights(str(tmp_path / "a.h5"))
 
 
-@pytest.mark.parametrize("kept", [16, 5_000, 5_000_000, 9_421_703])
-def test_a_truncated_file_is_refused_in_one_line(shared: Path, kept: int) -> None:
-    content = weights_file(shared).read_bytes()[:kept]
+@pytest.mark.parametrize("length", [16, 5_000, 5_000_000, 9_421_703])
+def test_truncated_file_is_rejected_in_one_line(shared: Path, length: int) -> None:
+    content = weights_file(shared).read_bytes()[:length]
     with pytest.raises(ModelError, match=r"^a\.h5: truncated") as caught:
         parse_weights(content, "a.h5")
     assert "\n" not in str(caught.value)
 
 
-def test_hdf5_without_weights_is_refused() -> None:
+def test_hdf5_without_weights_is_rejected() -> None:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         file["table"] = np.zeros(3)
@@ -115,19 +118,19 @@ def test_hdf5_without_weights_is_refused() -> None:
         parse_weights(content.getvalue(), "a.h5")
 
 
-def test_a_narrower_mobilenet_is_refused_with_the_tensor_that_differs(shared: Path) -> None:
+def test_narrower_mobilenet_is_rejected_with_first_difference(shared: Path) -> None:
     narrow = _edited(weights_file(shared), "Conv1/Conv1/kernel", np.zeros((3, 3, 3, 16)))
     with pytest.raises(ModelError, match=r"another network, Conv1 \(3, 3, 3, 16\)"):
         parse_weights(narrow, "a.h5")
 
 
-def test_a_tensor_that_is_missing_is_refused(shared: Path) -> None:
+def test_missing_tensor_is_rejected(shared: Path) -> None:
     broken = _edited(weights_file(shared), "Conv_1_bn/Conv_1_bn/beta", None)
     with pytest.raises(ModelError, match="beta"):
         parse_weights(broken, "a.h5")
 
 
-def test_a_value_that_is_not_finite_is_refused(shared: Path) -> None:
+def test_nan_value_is_rejected(shared: Path) -> None:
     beta = np.zeros(1280, np.float32)
     beta[7] = np.nan
     broken = _edited(weights_file(shared), "Conv_1_bn/Conv_1_bn/beta", beta)
@@ -135,13 +138,13 @@ def test_a_value_that_is_not_finite_is_refused(shared: Path) -> None:
         parse_weights(broken, "a.h5")
 
 
-def test_the_hash_is_that_of_the_whole_file(tmp_path: Path) -> None:
+def test_weights_sha256_covers_whole_file(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"anything")
     expected = hashlib.sha256(b"anything").hexdigest()
     assert weights_sha256(str(tmp_path / "a.h5")) == expected
 
 
-def test_a_bad_file_is_judged_before_tensorflow_starts(tmp_path: Path) -> None:
+def test_invalid_file_is_rejected_before_tensorflow_is_imported(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom streaming.model.export import export\nfrom streaming.errors import ModelError\n"
         "try:\n    export(sys.argv[1])\nexcept ModelError:\n    print('tensorflow' in sys.modules)"
