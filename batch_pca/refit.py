@@ -6,6 +6,7 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Thread
@@ -14,12 +15,13 @@ from pyspark.sql import SparkSession
 
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions, fit
-from batch_pca.refits.catalog import RefitRow, aligned_with, commit_refit, published
-from batch_pca.refits.drift import DriftLimits, compared_with, measure
+from batch_pca.refits.catalog import RefitRow, commit_refit, find_sign_reference, read_refits
+from batch_pca.refits.drift import DriftLimits, find_baseline, measure_drift
 from batch_pca.refits.folder import (
-    begin,
-    end,
+    RefitFolder,
+    create_folder,
     find_abandoned,
+    mark_complete,
     read_components,
     remove_abandoned,
     write_fit,
@@ -27,7 +29,7 @@ from batch_pca.refits.folder import (
 from batch_pca.refits.lineage import write_lineage
 from batch_pca.refits.vectors import write_vectors
 from batch_pca.report.data import write_report
-from batch_pca.stats.incremental import statistics_of
+from batch_pca.stats.incremental import compute_statistics
 from batch_pca.stats.unchanged import find_unchanged
 from streaming import __version__
 from streaming.delta.log import read_commits
@@ -42,26 +44,26 @@ from streaming.storage.interface import is_s3, normalize
 
 log = logging.getLogger(__name__)
 
-# Commits that are looked at, the last so many: they only save questions to the change feed.
-_RECENT = 64
+# Number of latest commits to read from the log. They only save reads of the change data feed.
+_RECENT_COMMITS = 64
 
 
 @dataclass(frozen=True)
 class RefitOptions:
-    """What to fit, and how much of it to keep.
+    """Options of `refit`.
 
     Parameters
     ----------
     fit : FitOptions
-        Number of components, or share of the variance.
+        Number of components, or explained variance ratio to reach. Default: a ratio of 0.95.
     as_of : str, optional
-        Version of the features as `streaming.lake.versions.resolve` takes it; None is the latest.
+        Features version to fit, as `streaming.lake.versions.resolve_version` accepts it. Default: the latest.
     fit_on : str, optional
-        Fit on the rows below this prefix only, and transform all.
+        Path prefix of the rows to fit. All rows are transformed.
     full : bool
-        Read all rows and fit again, whatever an earlier refit left and whether anything has changed.
+        Read all rows, and refit even if nothing changed since an earlier refit.
     drift : DriftLimits
-        What is called drift, in ``refits/`` and in what is said.
+        Drift thresholds.
 
     Examples
     --------
@@ -78,15 +80,62 @@ class RefitOptions:
     drift: DriftLimits = field(default_factory=DriftLimits)
 
     def as_json(self) -> str:
-        """What two refits must share to be the same work; the version is told beside it."""
+        """Return the options that determine the result for a given features version, as JSON."""
         fit_on = self.fit_on and normalize(self.fit_on)
         return json.dumps(
             {"components": self.fit.components, "variance": self.fit.variance, "fit_on": fit_on}
         )
 
 
-def refit(lake: str, options: RefitOptions | None = None) -> RefitRow:
+@dataclass(frozen=True)
+class RefitResult:
+    """Result of `refit`: the row of the catalog, the files, and how this run produced them.
+
+    Attributes
+    ----------
+    row : RefitRow
+        Row of the ``refits/`` table.
+    is_new : bool
+        False if nothing changed and `row` is an earlier refit. The attributes below are then not set, except `as_of`.
+    as_of : str
+        Description of the version that `RefitOptions.as_of` resolved to; empty if it was not given.
+    limited_by_rows : bool
+        Whether the number of rows, not the number of columns, limits the number of components.
+    statistics_source : str
+        Description of the rows that were read for the statistics.
+    phases : mapping of str to float
+        Seconds of ``statistics``, ``decomposition`` and ``publishing``.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> result = pomona.refit("./lake", pomona.RefitOptions(pomona.FitOptions(components=3)))
+    >>> result.is_new, result.row.components
+    (False, 3)
+    """
+
+    row: RefitRow
+    is_new: bool = True
+    as_of: str = ""
+    limited_by_rows: bool = False
+    statistics_source: str = ""
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def refit_id(self) -> str:
+        """Id of the refit, the name of its folder."""
+        return self.row.refit_id
+
+    @property
+    def folder(self) -> RefitFolder:
+        """The folder with the files: ``folder.csv``, ``folder.parquet``, ``folder.pipeline``, ``folder.report``."""
+        return self.row.folder
+
+
+def refit(lake: str, options: RefitOptions | None = None) -> RefitResult:
     """Fit the scaler and the PCA on a version of the features, and publish the reduced rows.
+
+    If the rows and the options are those of an earlier refit, that refit is returned with ``is_new=False``.
 
     Parameters
     ----------
@@ -94,61 +143,57 @@ def refit(lake: str, options: RefitOptions | None = None) -> RefitRow:
         Folder or ``s3a://`` URI of a lake.
     options : RefitOptions, optional
 
-    Returns
-    -------
-    RefitRow
-        The new one; or, with `is_new` False, the last one where the same options would give the same.
-
     Raises
     ------
     PomonaError
-        In one line; nothing is published then.
+        With a one-line message. Nothing is published then.
 
     Examples
     --------
     >>> import pomona
     >>> result = pomona.refit("./lake", pomona.RefitOptions(pomona.FitOptions(components=2)))
-    >>> result.components, result.rows_fitted
+    >>> result.row.components, result.row.rows_fitted
     (2, 8)
     """
     options = options or RefitOptions()
     at = Lake.at(lake)
     at.validate()
     with translate_errors():
-        # A mistake is told before Spark starts.
+        # Usage errors are raised before the slow start of Spark.
         version = resolve_version(at, options.as_of) if options.as_of is not None else None
         spark = start_session(s3=is_s3(at.root))
-        made = _refit(spark, at, options, version)
-        return replace(made, as_of=version.description) if version else made
+        result = _refit(spark, at, options, version)
+        return replace(result, as_of=version.description) if version else result
 
 
 def _refit(
     spark: SparkSession, lake: Lake, options: RefitOptions, version: ResolvedVersion | None
-) -> RefitRow:
+) -> RefitResult:
     started = time.monotonic()
     create_table(spark, lake.refits, REFITS)
     abandoned = find_abandoned(lake)
-    earlier = published(lake)
-    remove_abandoned(abandoned, {made.refit_id for made in earlier})
+    earlier = read_refits(lake)
+    remove_abandoned(abandoned, {row.refit_id for row in earlier})
     version = version or resolve_version(lake, None)
-    commits = read_commits(lake.features, None if options.as_of else _RECENT)
+    commits = read_commits(lake.features, None if options.as_of else _RECENT_COMMITS)
     if not options.full:
         unchanged = find_unchanged(earlier, version.number, options.as_json())
         if unchanged:
-            return unchanged
+            return RefitResult(unchanged, is_new=False)
 
-    clock = Clock()
+    timer = PhaseTimer()
     snapshot = take_snapshot(spark, lake, version, options.fit_on)
-    statistics = statistics_of(snapshot, earlier, commits, full=options.full)
-    clock.ends("statistics")
-    until = next((c.committed for c in commits if c.number == version.number + 1), None)
-    followed = aligned_with(earlier, snapshot.model_id, version.number, options.as_json(), until)
-    reduction = fit(
-        statistics.moments, options.fit, read_components(followed.folder) if followed else None
+    statistics = compute_statistics(snapshot, earlier, commits, full=options.full)
+    timer.end_phase("statistics")
+    superseded_at = next((c.committed for c in commits if c.number == version.number + 1), None)
+    reference = find_sign_reference(
+        earlier, snapshot.model_id, version.number, options.as_json(), superseded_at
     )
-    clock.ends("decomposition")
+    previous_components = read_components(reference.folder) if reference else None
+    reduction = fit(statistics.moments, options.fit, previous_components)
+    timer.end_phase("decomposition")
 
-    made = RefitRow(
+    row = RefitRow(
         refit_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-v{version.number}-{uuid.uuid4().hex[:4]}",
         lake=lake,
         features_version=version.number,
@@ -160,37 +205,40 @@ def _refit(
         explained_variance_ratio=tuple(reduction.explained_variance_ratio[: reduction.k].tolist()),
         created_at=datetime.now(UTC),
         pomona_version=__version__,
-        limited_by_rows=reduction.limited_by_rows,
         statistics=statistics.kind,
-        statistics_from=statistics.source,
-        statistics_remark=statistics.remark,
+        statistics_from=statistics.refit_id,
     )
-    folder = begin(lake, made.refit_id)
+    folder = create_folder(lake, row.refit_id)
     write_fit(spark, folder, reduction, statistics.moments)
     sample = write_vectors(folder, snapshot, reduction)
-    before = compared_with(earlier, made.model_id, made.fit_on, version.number)
-    drift = measure(before, reduction, sample.sums.means()) if before else None
-    made = replace(made, **drift.columns(options.drift)) if drift else made
-    write_lineage(folder, made, sample.csv_sha256)
-    # The first commit of a session is slow: what it needs is got ready while one core draws.
+    baseline = find_baseline(earlier, row.model_id, row.fit_on, version.number)
+    drift = measure_drift(baseline, reduction, sample.sums.means()) if baseline else None
+    row = replace(row, **drift.columns(options.drift)) if drift else row
+    write_lineage(folder, row, sample.csv_sha256)
+    # The first commit of a session is slow. It is prepared while the report is drawn, which uses one core.
     Thread(target=prepare_commit, args=(spark, lake.refits), daemon=True).start()
-    write_report(folder, made, sample, reduction, earlier)
-    made = replace(made, seconds=time.monotonic() - started)
-    commit_refit(spark, made)
-    end(folder)
-    clock.ends("publishing")
-    return replace(made, phases=clock.phases)
+    write_report(folder, row, sample, reduction, earlier)
+    row = replace(row, seconds=time.monotonic() - started)
+    commit_refit(spark, row)
+    mark_complete(folder)
+    timer.end_phase("publishing")
+    return RefitResult(
+        row,
+        limited_by_rows=reduction.limited_by_rows,
+        statistics_source=statistics.description,
+        phases=timer.phases,
+    )
 
 
-class Clock:
-    """Seconds of the phases of a refit, each from the end of the one before."""
+class PhaseTimer:
+    """Measure the seconds of consecutive phases."""
 
     def __init__(self) -> None:
         self.phases: dict[str, float] = {}
-        self._since = time.monotonic()
+        self._started = time.monotonic()
 
-    def ends(self, phase: str) -> None:
-        """A phase is over."""
+    def end_phase(self, name: str) -> None:
+        """Record the time since the end of the previous phase."""
         now = time.monotonic()
-        self.phases[phase] = now - self._since
-        self._since = now
+        self.phases[name] = now - self._started
+        self._started = now

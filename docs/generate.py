@@ -20,6 +20,7 @@ import typer
 import pomona
 import streaming.errors
 from batch_pca.pca.projection import Projection
+from batch_pca.refit import RefitResult
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.drift import DriftLimits
 from bootstrap.config.names import Names
@@ -89,7 +90,14 @@ Generated from the docstrings by `python docs/generate.py`. Tests run the exampl
 PUBLIC: dict[str, tuple[Any, ...]] = {
     "Read a lake": (pomona.open_lake, OpenLake, Pca, Projection, SimilarityResult, Neighbor),
     "Ingest images": (pomona.ingest, pomona.IngestSettings, IngestSummary),
-    "Refit": (pomona.refit, pomona.RefitOptions, pomona.FitOptions, DriftLimits, RefitRow),
+    "Refit": (
+        pomona.refit,
+        pomona.RefitOptions,
+        pomona.FitOptions,
+        DriftLimits,
+        RefitResult,
+        RefitRow,
+    ),
 }
 #: Public objects that are imported from the package `pomona`.
 _IN_PACKAGE = frozenset(pomona.__all__)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
-from batch_pca.refits.catalog import RefitRow, published
+from batch_pca.refits.catalog import RefitRow, read_refits
 from batch_pca.refits.load import read_fit
 from pomona.queries.session import open_lake, translate_read_errors
 from streaming.delta.reader import open_table, query_arrow
@@ -265,7 +265,7 @@ class OpenLake:
         2...Z-v... 8 3
         """
         with translate_read_errors():
-            return published(self._lake)
+            return read_refits(self._lake)
 
     def latest_pca(self) -> Pca:
         """Return the scaler and the PCA of the latest refit.

@@ -24,21 +24,21 @@ from streaming.errors import SnapshotError, UsageError
 
 @dataclass(frozen=True)
 class DriftLimits:
-    """What counts as drift.
+    """Thresholds above which a refit is reported as drifted.
 
     Parameters
     ----------
     angle : float
-        Degrees by which the subspace may turn, each component weighted by what it explains.
+        Rotation of the subspace in degrees, each component weighted by its explained variance.
     shift : float
-        Standard deviations by which the mean may move.
+        Shift of the mean in standard deviations.
     label : float
-        The same for the mean of any label.
+        Shift of the mean of any label in standard deviations.
 
     Raises
     ------
     UsageError
-        For a limit below 0 or none at all.
+        If a threshold is negative, infinite or NaN.
 
     Examples
     --------
@@ -60,27 +60,26 @@ class DriftLimits:
 
     @classmethod
     def names(cls) -> list[str]:
-        """What can be limited."""
+        """Return the names of the thresholds."""
         return [field.name for field in fields(cls)]
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What has moved since an earlier refit.
+    """Change of a fit relative to an earlier one, the baseline.
 
     Attributes
     ----------
     since : str
-        Id of that refit: of the same model and rows to fit, on the latest version before.
+        Refit id of the baseline, see `find_baseline`.
     angle : float
-        Degrees by which its subspace has turned, each component weighted by what it explained.
+        Rotation of the baseline's subspace in degrees, each component weighted by its explained variance.
     largest_angle : float
-        The largest of the principal angles, in degrees: the last of many components turn by chance.
+        Largest principal angle in degrees. With many components, the last ones rotate by chance.
     shift : float
-        How far the mean has moved, in standard deviations of then: the root of the mean square over all columns that
-        varied.
-    labels : dict of str to float
-        The same for each label that both have, the furthest first; in standard deviations of all rows.
+        Shift of the mean in standard deviations of the baseline: root mean square over all columns that varied.
+    labels : mapping of str to float
+        Shift of the mean of each label present in both, in standard deviations of all rows, largest first.
     """
 
     since: str
@@ -89,73 +88,98 @@ class Drift:
     shift: float
     labels: Mapping[str, float]
 
-    def passed(self, limits: DriftLimits) -> str:
-        """The limits that were passed, for people; empty where none was."""
-        label, furthest = next(iter(self.labels.items()), ("", 0.0))
+    def exceeded(self, limits: DriftLimits) -> str:
+        """Return a description of the exceeded thresholds; empty if there are none."""
+        label, label_shift = next(iter(self.labels.items()), ("", 0.0))
         found = []
         if self.angle > limits.angle:
-            found.append(f"the subspace turned by {self.angle:.1f}° (limit {limits.angle:g}°)")
+            found.append(f"subspace rotated by {self.angle:.1f}° (limit {limits.angle:g}°)")
         if self.shift > limits.shift:
-            found.append(f"the mean moved by {self.shift:.2f} deviations (limit {limits.shift:g})")
-        if furthest > limits.label:
-            found.append(f"label {label} by {furthest:.2f} deviations (limit {limits.label:g})")
+            found.append(
+                f"mean shifted by {self.shift:.2f} standard deviations (limit {limits.shift:g})"
+            )
+        if label_shift > limits.label:
+            found.append(
+                f"label {label} shifted by {label_shift:.2f} standard deviations (limit {limits.label:g})"
+            )
         return "; ".join(found)
 
     def columns(self, limits: DriftLimits) -> dict[str, Any]:
-        """As ``refits/`` keeps it."""
+        """Return the values of the drift columns of ``refits/``."""
         return {
             "drift_from": self.since,
             "drift_angle": self.angle,
             "drift_largest_angle": self.largest_angle,
             "drift_shift": self.shift,
             "drift_labels": json.dumps(self.labels, ensure_ascii=False),
-            "drift_passed": self.passed(limits) or None,
+            "drift_passed": self.exceeded(limits) or None,
         }
 
 
-def compared_with(
-    earlier: list[RefitRow], model_id: str, fit_on: str | None, version: int
+def describe_drift(row: RefitRow) -> str:
+    """Return a one-line description of the drift of a refit."""
+    if row.drift_from is None:
+        return "no earlier refit to compare with"
+    text = (
+        f"since {row.drift_from}: subspace rotated by {row.drift_angle:.1f}° "
+        f"(largest principal angle {row.drift_largest_angle:.1f}°), "
+        f"mean shifted by {row.drift_shift:.2f} standard deviations"
+    )
+    label, shift = next(iter(row.label_shifts.items()), ("", 0.0))
+    return f"{text}, largest label shift {shift:.2f} ({label})" if label else text
+
+
+def find_baseline(
+    refits: list[RefitRow], model_id: str, fit_on: str | None, version: int
 ) -> RefitRow | None:
-    """The refit that a new one is compared with: of an earlier version, so that a second look tells the same."""
+    """Find the refit that drift is measured against.
+
+    It has the same model and `fit_on`, and the latest features version before `version`. Refits of `version` itself
+    are ignored, so repeating a refit reports the same drift.
+    """
     candidates = [
-        made
-        for made in earlier
-        if (made.model_id, made.fit_on) == (model_id, fit_on) and made.features_version < version
+        row
+        for row in refits
+        if (row.model_id, row.fit_on) == (model_id, fit_on) and row.features_version < version
     ]
-    return max(candidates, key=lambda made: (made.features_version, made.created_at), default=None)
+    return max(candidates, key=lambda row: (row.features_version, row.created_at), default=None)
 
 
-def measure(before: RefitRow, reduction: Reduction, labels: Mapping[str, Vector]) -> Drift | None:
-    """Measure what has moved; None where somebody has removed or damaged what the earlier refit left.
+def measure_drift(
+    baseline: RefitRow, reduction: Reduction, labels: Mapping[str, Vector]
+) -> Drift | None:
+    """Compare a new fit with the baseline; return None if the files of the baseline are missing or damaged.
 
     Parameters
     ----------
-    before : RefitRow
+    baseline : RefitRow
     reduction : Reduction
         The new fit.
     labels : mapping of str to ndarray of shape (d,)
-        Mean features of each label now.
+        Current mean features of each label.
     """
     try:
-        old = read_fit(before.folder)
+        old = read_fit(baseline.folder)
     except SnapshotError:
         return None
-    # A look with fewer components has not turned what it leaves out.
-    kept = min(len(old.components), reduction.k, before.components)
-    then = old.components[:kept]
-    variances = np.array(before.explained_variance_ratio[:kept])
-    means = read_label_means(before.folder)
+    # Compare as many components as both have: a fit with fewer components is not a rotation.
+    kept = min(len(old.components), reduction.k, baseline.components)
+    old_components = old.components[:kept]
+    variances = np.array(baseline.explained_variance_ratio[:kept])
+    old_means = read_label_means(baseline.folder)
     varied = old.std > 0
 
-    def moved(one: Vector, other: Vector) -> float:
-        deviations = (other - one)[varied] / old.std[varied]
+    def shift(before: Vector, after: Vector) -> float:
+        deviations = (after - before)[varied] / old.std[varied]
         return float(np.sqrt(np.mean(deviations**2)))
 
-    shifts = {name: moved(means[name], now) for name, now in labels.items() if name in means}
+    shifts = {
+        name: shift(old_means[name], mean) for name, mean in labels.items() if name in old_means
+    }
     return Drift(
-        since=before.refit_id,
-        angle=weighted_angle(then, variances, reduction.components),
-        largest_angle=float(principal_angles(then, reduction.components)[-1]),
-        shift=moved(old.mean, reduction.mean),
+        since=baseline.refit_id,
+        angle=weighted_angle(old_components, variances, reduction.components),
+        largest_angle=float(principal_angles(old_components, reduction.components)[-1]),
+        shift=shift(old.mean, reduction.mean),
         labels=dict(sorted(shifts.items(), key=lambda item: (-item[1], item[0]))),
     )

@@ -1,4 +1,4 @@
-"""Write a refit below ``reduced/<refit id>/``; it counts once its row is in ``refits/``."""
+"""Write the files of a refit below ``reduced/<refit id>/``; its row in ``refits/`` publishes them."""
 
 from __future__ import annotations
 
@@ -27,109 +27,112 @@ from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
-_MARK = "_unpublished.json"
-# Another machine's refit that has not ended by then never will.
-_ABANDONED = timedelta(days=1)
+# Marker file of a refit that is not published yet.
+_MARKER = "_unpublished.json"
+# A refit of another host that is older counts as dead: its process cannot be checked from here.
+_ABANDONED_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Folder:
-    """One refit's folder: ``parquet/``, ``reduced.csv``, ``pipeline/``, ``moments.npz``, ``report.html``."""
+class RefitFolder:
+    """Folder of one refit: ``parquet/``, ``reduced.csv``, ``pipeline/``, ``moments.npz``, ``report.html``."""
 
     uri: str
 
     @property
     def parquet(self) -> str:
-        """The reduced vectors: ``path``, ``label``, ``reduced``."""
+        """URI of the reduced vectors as Parquet: ``path``, ``label``, ``reduced``."""
         return f"{self.uri}/parquet"
 
     @property
     def csv(self) -> str:
-        """The same, one column a component: ``path``, ``label``, ``pc1`` …"""
+        """URI of the reduced vectors as CSV, one column per component: ``path``, ``label``, ``pc1`` …"""
         return f"{self.uri}/reduced.csv"
 
     @property
     def pipeline(self) -> str:
-        """The PipelineModel."""
+        """URI of the `pyspark.ml.PipelineModel`."""
         return f"{self.uri}/pipeline"
 
     @property
     def report(self) -> str:
-        """The page."""
+        """URI of the HTML report."""
         return f"{self.uri}/report.html"
 
     def parquet_files(self) -> Iterator[Path | io.BytesIO]:
-        """The files of the reduced vectors, in the order in which Spark numbered them, for pyarrow to open."""
+        """Yield the Parquet files of the reduced vectors in the order of Spark's part numbers, for pyarrow."""
         for path in sorted(file.path for file in open_storage(self.uri).list(self.parquet)):
             if path.endswith(".parquet"):
                 yield io.BytesIO(open_storage(path).read(path)) if is_s3(path) else local_path(path)
 
     def exists(self) -> bool:
-        """Whether it is still there."""
+        """Return whether the folder contains any file."""
         return any(open_storage(self.uri).list(self.uri))
 
     def write(self, name: str, content: bytes) -> None:
-        """Put one small file."""
+        """Write a small file."""
         open_storage(self.uri).write(f"{self.uri}/{name}", content)
 
     def read(self, name: str) -> bytes:
-        """One small file."""
+        """Read a small file."""
         return open_storage(self.uri).read(f"{self.uri}/{name}")
 
 
-def begin(lake: Lake, refit_id: str) -> Folder:
-    """Start a folder, marked as somebody's work until `end`."""
-    folder = Folder(f"{lake.reduced}/{refit_id}")
+def create_folder(lake: Lake, refit_id: str) -> RefitFolder:
+    """Create the folder of a new refit, with a marker file that names this process until `mark_complete`."""
+    folder = RefitFolder(f"{lake.reduced}/{refit_id}")
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
-    folder.write(_MARK, json.dumps(owner).encode())
+    folder.write(_MARKER, json.dumps(owner).encode())
     return folder
 
 
-def end(folder: Folder) -> None:
-    """Take the mark away, after the row that makes the refit count."""
-    open_storage(folder.uri).delete(f"{folder.uri}/{_MARK}")
+def mark_complete(folder: RefitFolder) -> None:
+    """Remove the marker file. Call it after the commit of the refit's row."""
+    open_storage(folder.uri).delete(f"{folder.uri}/{_MARKER}")
 
 
-def find_abandoned(lake: Lake) -> list[Folder]:
-    """Find the folders whose refit has ended without taking its mark away: killed, before or after its row."""
+def find_abandoned(lake: Lake) -> list[RefitFolder]:
+    """Find the folders of killed refits: the marker file exists, its process does not."""
     storage = open_storage(lake.root)
-    listed = (file.path for file in storage.list(lake.reduced))
-    # Only what `begin` has written: a folder's link may lead out of the lake, and what is abandoned is deleted.
-    marks = [
-        path
-        for path in listed
-        if path.count("/") == lake.reduced.count("/") + 2 and path.endswith(f"/{_MARK}")
+    # Only direct children of reduced/, as `create_folder` makes them: a symbolic link in a folder may lead out of
+    # the lake, and abandoned folders are deleted.
+    depth = lake.reduced.count("/") + 2
+    markers = [
+        file.path
+        for file in storage.list(lake.reduced)
+        if file.path.count("/") == depth and file.path.endswith(f"/{_MARKER}")
     ]
-    found = []
-    for mark in marks:
+    abandoned = []
+    for marker in markers:
         try:
-            owner = json.loads(storage.read(mark))
-        except FileNotFoundError:  # published meanwhile
+            owner = json.loads(storage.read(marker))
+        except FileNotFoundError:  # published in the meantime
             continue
-        if _is_over(owner):
-            found.append(Folder(mark.removesuffix(f"/{_MARK}")))
-    return found
+        if _has_ended(owner):
+            abandoned.append(RefitFolder(marker.removesuffix(f"/{_MARKER}")))
+    return abandoned
 
 
-def remove_abandoned(abandoned: list[Folder], published: Collection[str]) -> None:
-    """Delete what killed refits left behind; of one that is published, the mark alone.
+def remove_abandoned(abandoned: list[RefitFolder], published: Collection[str]) -> None:
+    """Delete the folders of killed refits; of a published refit, delete only the marker file.
 
     Parameters
     ----------
-    abandoned : list of Folder
+    abandoned : list of RefitFolder
+        Result of `find_abandoned`.
     published : collection of str
-        Ids in ``refits/``, read after `abandoned` was found: nothing can be added for those since.
+        Refit ids in ``refits/``, read after `find_abandoned` returned: no process can publish these folders later.
     """
     for folder in abandoned:
         if folder.uri.rpartition("/")[2] in published:
-            end(folder)
+            mark_complete(folder)
         else:
             open_storage(folder.uri).delete_tree(folder.uri)
 
 
-def _is_over(owner: dict[str, Any]) -> bool:
+def _has_ended(owner: dict[str, Any]) -> bool:
     if owner["host"] != socket.gethostname():
-        return datetime.now(UTC) - datetime.fromisoformat(owner["at"]) > _ABANDONED
+        return datetime.now(UTC) - datetime.fromisoformat(owner["at"]) > _ABANDONED_AFTER
     if owner["pid"] == os.getpid():
         return True
     try:
@@ -141,8 +144,10 @@ def _is_over(owner: dict[str, Any]) -> bool:
     return False
 
 
-def write_fit(spark: SparkSession, folder: Folder, reduction: Reduction, moments: Moments) -> None:
-    """Write the PipelineModel, the statistics it was fitted from, and its arrays for the next refit."""
+def write_fit(
+    spark: SparkSession, folder: RefitFolder, reduction: Reduction, moments: Moments
+) -> None:
+    """Write the PipelineModel, and the statistics and components that later refits read."""
     pipeline_model(spark, reduction).write().save(folder.pipeline)
     folder.write("moments.npz", moments.to_bytes())
     arrays = io.BytesIO()
@@ -150,8 +155,8 @@ def write_fit(spark: SparkSession, folder: Folder, reduction: Reduction, moments
     folder.write("components.npz", arrays.getvalue())
 
 
-def read_components(folder: Folder) -> NDArray[np.float64] | None:
-    """Components of a published refit, (k, d); None where somebody has removed or damaged them."""
+def read_components(folder: RefitFolder) -> NDArray[np.float64] | None:
+    """Read the components of a published refit, shape (k, d); return None if they are missing or damaged."""
     try:
         content = folder.read("components.npz")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -159,6 +164,8 @@ def read_components(folder: Folder) -> NDArray[np.float64] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s/components.npz cannot be read (%s): signs start anew", folder.uri, error)
+        log.warning(
+            "cannot read %s/components.npz (%s): component signs may change", folder.uri, error
+        )
         return None
     return components if components.ndim == 2 and components.dtype == np.float64 else None

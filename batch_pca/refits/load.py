@@ -6,17 +6,17 @@ import numpy as np
 
 from batch_pca.pca.moments import Moments
 from batch_pca.pca.projection import Projection
-from batch_pca.refits.folder import Folder, read_components
+from batch_pca.refits.folder import RefitFolder, read_components
 from streaming.errors import SnapshotError
 
 
-def read_fit(folder: Folder) -> Projection:
-    """The fit in a refit's folder.
+def read_fit(folder: RefitFolder) -> Projection:
+    """Read the fit in the folder of a refit.
 
     Raises
     ------
     SnapshotError
-        Where somebody has removed or damaged its arrays.
+        If its arrays are missing or damaged.
     """
     components = read_components(folder)
     try:
@@ -25,7 +25,7 @@ def read_fit(folder: Folder) -> Projection:
         moments = None
     if components is None or moments is None or components.shape[1] != moments.shift.size:
         raise SnapshotError(
-            f"{folder.uri}: moments.npz or components.npz is gone or damaged: refit that version again"
+            f"{folder.uri}: moments.npz or components.npz is missing or damaged: refit that version again"
         )
     std = np.where(moments.constant(), 0.0, np.sqrt(moments.variance()))
     return Projection(moments.count, moments.mean(), std, components)

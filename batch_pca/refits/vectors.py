@@ -23,7 +23,7 @@ from pyspark import StorageLevel
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
 from batch_pca.refits.csv_injection import escape_formulas
-from batch_pca.refits.folder import Folder
+from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.label_means import FILE as LABELS_FILE
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.transform import project
@@ -57,7 +57,7 @@ class Sample:
     sums: LabelSums
 
 
-def write_vectors(folder: Folder, snapshot: Snapshot, reduction: Reduction) -> Sample:
+def write_vectors(folder: RefitFolder, snapshot: Snapshot, reduction: Reduction) -> Sample:
     """Write the reduced rows as Parquet, then the same as one CSV, in the order of their paths."""
     # A sort reads its input twice, first to sample it: the projection is kept in between.
     reduced = project(snapshot, reduction).persist(StorageLevel.MEMORY_AND_DISK)
@@ -77,7 +77,7 @@ def write_vectors(folder: Folder, snapshot: Snapshot, reduction: Reduction) -> S
     return _write_csv(folder, reduction.k, math.ceil(snapshot.count / POINTS), sums)
 
 
-def _write_csv(folder: Folder, k: int, step: int, sums: LabelSums) -> Sample:
+def _write_csv(folder: RefitFolder, k: int, step: int, sums: LabelSums) -> Sample:
     """Write the CSV of the Parquet files; every so many rows, one is kept for the plot."""
     paths: list[str] = []
     labels: list[str] = []
@@ -134,7 +134,7 @@ def _scores(batch: pa.RecordBatch) -> NDArray[np.float64]:
     return scores.reshape(batch.num_rows, -1)
 
 
-def _read_back(folder: Folder) -> Iterator[pa.RecordBatch]:
+def _read_back(folder: RefitFolder) -> Iterator[pa.RecordBatch]:
     """The rows of the Parquet files, in their order."""
     for file in folder.parquet_files():
         yield from pyarrow.parquet.ParquetFile(file).iter_batches(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batch_pca.pca.fit import Reduction
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.folder import Folder
+from batch_pca.refits.drift import describe_drift
+from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
-from batch_pca.report.thumbnails import choose, small_pictures
+from batch_pca.report.thumbnails import choose, load_thumbnails
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
@@ -31,7 +32,7 @@ _HEAD = (
 
 
 def write_report(
-    folder: Folder,
+    folder: RefitFolder,
     made: RefitRow,
     sample: Sample,
     reduction: Reduction,
@@ -41,7 +42,7 @@ def write_report(
 
     Parameters
     ----------
-    folder : Folder
+    folder : RefitFolder
         Of `made`, which is not published yet; its ``refit.json`` is written.
     made : RefitRow
     sample : Sample
@@ -55,7 +56,7 @@ def write_report(
     from batch_pca.report.render import Points, ReportData, render
 
     lake = made.lake
-    pictures = small_pictures(lake, made.features_version, choose(sample.paths, sample.labels))
+    pictures = load_thumbnails(lake, made.features_version, choose(sample.paths, sample.labels))
     alike = [one for one in earlier if (one.model_id, one.fit_on) == (made.model_id, made.fit_on)]
     latest = [*alike, made][-_LATEST:]
     document = folder.read(FILE).decode()
@@ -65,11 +66,11 @@ def write_report(
             lake.root,
             reduction,
             Points(sample.paths, sample.labels, sample.points, made.rows, pictures),
-            facts=(*made.facts, *_origin(json.loads(document))),
+            facts=lineage_facts(made, json.loads(document)),
             document=document,
             moves=[Movement(*_moved(one)) for one in latest if one.drift_from is not None],
             refits=(_HEAD, *map(_row, reversed(latest))),
-            labels_moved=made.labels_moved,
+            label_shifts=made.label_shifts,
             quarantine=_quarantine(lake),
         )
     )
@@ -78,19 +79,38 @@ def write_report(
         folder.write(name, png)
 
 
-def _origin(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """What ``refit.json`` knows beside the facts of a refit."""
-    model = told["model"]
+def lineage_facts(row: RefitRow, document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values for the lineage section.
+
+    Parameters
+    ----------
+    row : RefitRow
+    document : mapping
+        The content of the refit's ``refit.json``.
+    """
+    options = {name: value for name, value in json.loads(row.options).items() if value is not None}
+    model = document["model"]
     weights = (
         f"{model['weights']}, SHA-256 {model['weights_sha256']}"
         if model
-        else "the lake holds no description of the model"
+        else "unknown: the lake no longer contains the metadata of the model"
     )
-    source = f", from those of {told['statistics_from']}" if told["statistics_from"] else ""
+    statistics = row.statistics or ""
+    if row.statistics_from:
+        statistics += f", based on refit {row.statistics_from}"
     return [
+        (
+            "Features",
+            f"version {row.features_version} of {row.features_timestamp:%Y-%m-%d %H:%M:%S} UTC",
+        ),
+        ("Rows", f"{row.rows:,} transformed, {row.rows_fitted:,} fitted"),
+        ("Model", row.model_id),
+        ("Parameters", ", ".join(f"{name} {value}" for name, value in options.items())),
+        ("Drift", describe_drift(row)),
+        ("Created", f"{row.created_at:%Y-%m-%d %H:%M:%S} UTC by Pomona {row.pomona_version}"),
         ("Weights", weights),
-        ("Statistics", f"{told['statistics']}{source}"),
-        ("reduced.csv", f"SHA-256 {told['csv_sha256']}"),
+        ("Statistics", statistics),
+        ("reduced.csv", f"SHA-256 {document['csv_sha256']}"),
     ]
 
 
@@ -100,7 +120,7 @@ def _moved(made: RefitRow) -> tuple[str, float, float, float, bool]:
         f"v{made.features_version}",
         made.drift_angle or 0.0,
         made.drift_shift or 0.0,
-        max(made.labels_moved.values(), default=0.0),
+        max(made.label_shifts.values(), default=0.0),
         made.drift_passed is not None,
     )
 

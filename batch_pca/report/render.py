@@ -78,7 +78,7 @@ class ReportData:
         How the refits up to this one have moved, oldest first; those that had one to be compared with.
     refits : sequence of rows of text
         The refits up to this one, the latest first, below a row of headings.
-    labels_moved : mapping of str to float
+    label_shifts : mapping of str to float
         How far each label has moved since the refit before, in standard deviations, the furthest first.
     quarantine : mapping of str to int, or None
         Images in quarantine by reason; None where nothing is known of it.
@@ -92,7 +92,7 @@ class ReportData:
     document: str = ""
     moves: Sequence[plots.Movement] = ()
     refits: Rows = ()
-    labels_moved: Mapping[str, float] = field(default_factory=dict)
+    label_shifts: Mapping[str, float] = field(default_factory=dict)
     quarantine: Mapping[str, int] | None = None
 
 
@@ -126,7 +126,7 @@ def render(data: ReportData) -> Report:
         middles=sections.middles(labels, codes, points.scores),
         many=sections.how_many(fit, variance.svg),
         drift=sections.drifted(
-            data.moves, data.refits, data.labels_moved, drift.svg if drift else None
+            data.moves, data.refits, data.label_shifts, drift.svg if drift else None
         ),
         quarantine=sections.quarantined(data.quarantine),
         lineage=sections.lineage(data.facts, data.document),

@@ -41,7 +41,7 @@ def choose(paths: Sequence[str], labels: Sequence[str]) -> list[str]:
     return chosen[:: -(-len(chosen) // MOST)] if chosen else []
 
 
-def small_pictures(lake: Lake, version: int, paths: Sequence[str]) -> dict[str, bytes]:
+def load_thumbnails(lake: Lake, version: int, paths: Sequence[str]) -> dict[str, bytes]:
     """JPEG files of 96 x 96 pixels, as the network sees them.
 
     Parameters

@@ -43,23 +43,23 @@ class Statistics:
     moments : Moments
     kind : str
         ``full`` or ``incremental``.
-    source : str or None
+    refit_id : str or None
         The refit whose moments were taken, for ``incremental``.
-    remark : str
+    description : str
         For people: what was read, and why.
     """
 
     moments: Moments
     kind: str
-    source: str | None
-    remark: str
+    refit_id: str | None
+    description: str
 
 
 class _Unusable(Exception):
     """Why all rows must be read."""
 
 
-def statistics_of(
+def compute_statistics(
     snapshot: Snapshot,
     earlier: list[RefitRow],
     commits: list[Version],
@@ -154,7 +154,7 @@ def _increment(
             raise _Unusable(f"rounding has added up since refit {refit.refit_id}")
     elif moments.count != snapshot.count_to_fit:
         raise _Unusable(f"refit {refit.refit_id} counted other rows")
-    remark = f"{added:,} rows added, {removed:,} taken away since refit {refit.refit_id}"
+    remark = f"{added:,} rows added, {removed:,} removed since refit {refit.refit_id}"
     return Statistics(moments, INCREMENTAL, refit.refit_id, remark)
 
 

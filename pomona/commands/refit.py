@@ -12,8 +12,7 @@ from pomona.options import AsOf, Json, LakeArgument
 from streaming.errors import ExternalError, SnapshotError, ThresholdExceeded, UsageError
 
 if TYPE_CHECKING:
-    from batch_pca.refit import RefitOptions
-    from batch_pca.refits.catalog import RefitRow
+    from batch_pca.refit import RefitOptions, RefitResult
     from batch_pca.refits.drift import DriftLimits
 
 
@@ -67,7 +66,7 @@ def refit(
 
 
 def drift_limits(texts: Sequence[str]) -> DriftLimits:
-    """The limits of drift, of texts such as ``angle=15``; UsageError for another."""
+    """Parse thresholds such as ``angle=15``; raise UsageError for an unknown name or a bad number."""
     from batch_pca.refits.drift import DriftLimits
 
     limits: dict[str, float] = {}
@@ -86,46 +85,51 @@ def drift_limits(texts: Sequence[str]) -> DriftLimits:
 
 def refit_once(
     lake: str, options: RefitOptions, *, fail_on_drift: bool = False, as_json: bool
-) -> RefitRow:
-    """Refit once, and say what came of it; ThresholdExceeded where it has drifted and that is to be a failure."""
+) -> RefitResult:
+    """Refit once and print the result.
+
+    Raises
+    ------
+    ThresholdExceeded
+        If `fail_on_drift` is set and a drift threshold is exceeded. The refit is published nevertheless.
+    """
     from batch_pca.refit import refit
     from pomona.output.console import Console
 
     console = Console(as_json=as_json)
     with console.working("refitting"):
-        made = refit(lake, options)
+        result = refit(lake, options)
     if as_json:
-        console.show(refit_json(made))
+        console.show(refit_json(result))
     else:
-        for line in refit_lines(made):
+        for line in refit_lines(result):
             console.line(line)
-    if fail_on_drift and made.drift_passed:
+    if fail_on_drift and result.row.drift_passed:
         raise ThresholdExceeded(
-            f"refit {made.refit_id} exceeds the drift threshold: {made.drift_passed}"
+            f"refit {result.refit_id} exceeds the drift threshold: {result.row.drift_passed}"
         )
-    return made
+    return result
 
 
 def refit_every(
     lake: str, options: RefitOptions, every: str, *, fail_on_drift: bool = False, as_json: bool
 ) -> None:
-    """Refit on a schedule until SIGINT or SIGTERM, or until one has drifted and that is to be a failure.
+    """Refit on a schedule until SIGINT or SIGTERM, or until `fail_on_drift` applies.
 
-    A lake that has too few rows yet, or a fault that may pass, is told and tried again next time.
+    If the lake has too few rows or an external error occurs, the error is printed and the next refit runs on schedule.
     """
     from pomona.output.console import Console
     from pomona.output.durations import parse_duration
-    from streaming.signals import stop_on_signals
-
-    seconds = parse_duration(every)
-    console = Console(as_json=as_json)
     from streaming.lake.layout import Lake
+    from streaming.signals import stop_on_signals
     from streaming.spark.session import start_session
     from streaming.storage.interface import is_s3
 
+    seconds = parse_duration(every)
+    console = Console(as_json=as_json)
     at = Lake.at(lake)
     at.validate()
-    start_session(s3=is_s3(at.root))  # its own handlers of signals come before ours
+    start_session(s3=is_s3(at.root))  # before ours, because Spark installs its own signal handlers
     with stop_on_signals() as stop:
         while not stop.is_set():
             due = time.monotonic() + seconds
@@ -137,67 +141,71 @@ def refit_every(
                 pass
 
 
-def refit_lines(made: RefitRow) -> list[str]:
-    """What a refit did, for people."""
-    kept = f"{made.components} components explain {made.explained:.1%} of the variance"
-    asked = [f"as of: {made.as_of}"] if made.as_of else []
-    if not made.is_new:
+def refit_lines(result: RefitResult) -> list[str]:
+    """Render the result of a refit as lines of text."""
+    from batch_pca.refits.drift import describe_drift
+
+    row = result.row
+    kept = f"{row.components} components explain {row.explained:.1%} of the variance"
+    as_of = [f"as of: {result.as_of}"] if result.as_of else []
+    if not result.is_new:
         return [
-            *asked,
-            f"no changes since refit {made.refit_id} "
-            f"(features version {made.features_version}): {kept}",
-            f"report: {_place(made.folder.report)}",
+            *as_of,
+            f"no changes since refit {row.refit_id} (features version {row.features_version}): {kept}",
+            f"report: {_path_or_uri(row.folder.report)}",
         ]
+    phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.phases.items())
     lines = [
-        *asked,
-        f"refit {made.refit_id}: {made.rows:,} rows of features version {made.features_version} "
-        f"in {made.seconds:.1f} s",
+        *as_of,
+        f"refit {row.refit_id}: {row.rows:,} rows of features version {row.features_version} in {row.seconds:.1f} s",
         kept,
-        f"statistics: {made.statistics_remark}",
-        "seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in made.phases.items()),
+        f"statistics: {result.statistics_source}",
+        f"seconds: {phases}",
+        f"drift: {describe_drift(row)}",
     ]
-    lines.append(f"drift: {made.drift_told}")
-    if made.drift_passed:
-        lines.append(f"drift threshold exceeded: {made.drift_passed}")
-    if made.limited_by_rows:
+    if row.drift_passed:
+        lines.append(f"drift threshold exceeded: {row.drift_passed}")
+    if result.limited_by_rows:
         lines.append(
-            f"the number of components is limited by the number of rows ({made.rows_fitted:,})"
+            f"the number of components is limited by the number of rows ({row.rows_fitted:,})"
         )
     return [
         *lines,
-        f"CSV:     {_place(made.folder.csv)}",
-        f"Parquet: {_place(made.folder.parquet)}",
-        f"report:  {_place(made.folder.report)}",
+        f"CSV:     {_path_or_uri(row.folder.csv)}",
+        f"Parquet: {_path_or_uri(row.folder.parquet)}",
+        f"report:  {_path_or_uri(row.folder.report)}",
     ]
 
 
-def refit_json(made: RefitRow) -> dict[str, Any]:
-    """The same, for a script."""
+def refit_json(result: RefitResult) -> dict[str, Any]:
+    """Render the result of a refit as a JSON document."""
     from batch_pca.refits.lineage import drift_json
 
+    row = result.row
     return {
-        "refit_id": made.refit_id,
-        "is_new": made.is_new,
-        "as_of": made.as_of or None,
-        "features_version": made.features_version,
-        "model_id": made.model_id,
-        "rows": made.rows,
-        "rows_fitted": made.rows_fitted,
-        "components": made.components,
-        "explained_variance": made.explained,
-        "explained_variance_ratio": list(made.explained_variance_ratio),
-        "seconds": round(made.seconds, 3),
-        "phases": {name: round(took, 3) for name, took in made.phases.items()},
-        "statistics": made.statistics,
-        "statistics_from": made.statistics_from,
-        "statistics_remark": made.statistics_remark,
-        "drift": drift_json(made),
-        "csv": made.folder.csv,
-        "parquet": made.folder.parquet,
-        "pipeline": made.folder.pipeline,
-        "report": made.folder.report,
+        "refit_id": row.refit_id,
+        "is_new": result.is_new,
+        "as_of": result.as_of or None,
+        "features_version": row.features_version,
+        "model_id": row.model_id,
+        "rows": row.rows,
+        "rows_fitted": row.rows_fitted,
+        "components": row.components,
+        "explained_variance": row.explained,
+        "explained_variance_ratio": list(row.explained_variance_ratio),
+        "seconds": round(row.seconds, 3),
+        "phases": {name: round(seconds, 3) for name, seconds in result.phases.items()},
+        "statistics": row.statistics,
+        "statistics_from": row.statistics_from,
+        "statistics_remark": result.statistics_source,
+        "drift": drift_json(row),
+        "csv": row.folder.csv,
+        "parquet": row.folder.parquet,
+        "pipeline": row.folder.pipeline,
+        "report": row.folder.report,
     }
 
 
-def _place(uri: str) -> str:
+def _path_or_uri(uri: str) -> str:
+    """Return the path of a local URI, and any other URI as it is."""
     return uri.removeprefix("file:")

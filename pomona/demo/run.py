@@ -10,8 +10,7 @@ import threading
 from pathlib import Path
 
 from batch_pca.pca.fit import FitOptions
-from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import RefitRow
+from batch_pca.refit import RefitOptions, RefitResult, refit
 from pomona.commands.history import history
 from pomona.commands.ingest import summary_lines
 from pomona.commands.quarantine import quarantine
@@ -61,8 +60,8 @@ class Demo:
 
     def __init__(self, console: Console, source: Path, lake: Path) -> None:
         self.source, self.lake = str(source), str(lake)
-        self.first_refit: RefitRow | None = None
-        self.last_refit: RefitRow | None = None
+        self.first_refit: RefitResult | None = None
+        self.last_refit: RefitResult | None = None
         self._console = console
         self._expected = 0
         self._first_delivery_is_in = threading.Event()
@@ -170,7 +169,7 @@ def _tell(console: Console, show: Demo, summary: IngestSummary) -> None:
     console.line("or look at this lake:")
     console.line(f"  {command} status {lake}")
     console.line(
-        f"  {command} refit {lake} --as-of {show.first_refit.features_version} --components 2"
+        f"  {command} refit {lake} --as-of {show.first_refit.row.features_version} --components 2"
     )
 
 

@@ -55,11 +55,11 @@ def diff(location: str, one: str, other: str) -> JsonObject:
     UsageError, SnapshotError
         Where there is no such version or refit.
     """
-    from batch_pca.refits.catalog import published
+    from batch_pca.refits.catalog import read_refits
 
     lake = open_lake(location)
     with translate_read_errors():
-        refits = published(lake)
+        refits = read_refits(lake)
         sides = [_side(lake, refits, word) for word in (one, other)]
         before, after = (open_table(lake.features, side.pinned.number) for side in sides)
         changed, rows = compare_tables(before, after)

@@ -160,9 +160,9 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[JsonObject
 
 
 def _refits(lake: Lake, pinned: ResolvedVersion) -> list[RefitRow]:
-    from batch_pca.refits.catalog import published
+    from batch_pca.refits.catalog import read_refits
 
-    return [made for made in published(lake) if made.features_version <= pinned.number]
+    return [made for made in read_refits(lake) if made.features_version <= pinned.number]
 
 
 def _place(refits: list[RefitRow], row: JsonObject) -> JsonObject | None:

@@ -33,9 +33,9 @@ def resolve_refit_id(location: str, word: str) -> str | None:
     """
     lake = open_lake(location)
     with translate_read_errors():
-        from batch_pca.refits.catalog import published
+        from batch_pca.refits.catalog import read_refits
 
-        refits = {made.refit_id: made for made in published(lake)}
+        refits = {made.refit_id: made for made in read_refits(lake)}
         if word in refits:
             return word
         named = normalize(word).removeprefix(f"{lake.reduced}/").partition("/")[0]
@@ -87,17 +87,18 @@ def _local(word: str) -> Path | None:
 
 def describe_refit(location: str, refit_id: str) -> JsonObject:
     """Where a refit comes from: `batch_pca.refits.lineage.lineage` with folder, CSV, drift and tags."""
-    from batch_pca.refits.catalog import published
+    from batch_pca.refits.catalog import read_refits
+    from batch_pca.refits.drift import describe_drift
     from batch_pca.refits.lineage import lineage
     from streaming.lake.tags import read_tags
 
     lake: Lake = open_lake(location)
     with translate_read_errors():
-        (made,) = (made for made in published(lake) if made.refit_id == refit_id)
+        (made,) = (made for made in read_refits(lake) if made.refit_id == refit_id)
         return {
             **lineage(made),
             "folder": made.folder.uri,
             "csv": made.folder.csv,
-            "drift_told": made.drift_told,
+            "drift_told": describe_drift(made),
             "tags": [tag.name for tag in read_tags(lake) if tag.version == made.features_version],
         }

@@ -15,8 +15,7 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
-from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import RefitRow
+from batch_pca.refit import RefitOptions, RefitResult, refit
 from streaming.errors import ExternalError, LakeError, PomonaError, SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from support.feature_lakes import (
@@ -81,7 +80,7 @@ class Fitted:
     """A case, its refit, and scikit-learn's fit of the same rows."""
 
     case: Case
-    made: RefitRow
+    result: RefitResult
     rows: np.ndarray
     oracle: Oracle
 
@@ -100,8 +99,8 @@ def fitted(request: pytest.FixtureRequest, lake: Lake, wide: Lake) -> Fitted:
 
 
 def test_ratios_and_components_are_those_of_scikit_learn(fitted: Fitted) -> None:
-    made, pca = fitted.made, fitted.oracle.pca
-    assert (made.is_new, made.features_version) == (True, fitted.case.version)
+    made, pca = fitted.result.row, fitted.oracle.pca
+    assert (fitted.result.is_new, made.features_version) == (True, fitted.case.version)
     assert made.rows_fitted == len(fitted.rows)
     share = fitted.case.options.fit.variance
     if share:
@@ -120,15 +119,15 @@ def test_ratios_and_components_are_those_of_scikit_learn(fitted: Fitted) -> None
 def test_all_rows_of_the_version_are_transformed(fitted: Fitted, lake: Lake, wide: Lake) -> None:
     at = wide if fitted.case.wide else lake
     everything = vectors_of(at, fitted.case.version)
-    table = pyarrow.parquet.read_table(fitted.made.folder.parquet.removeprefix("file:"))
+    table = pyarrow.parquet.read_table(fitted.result.row.folder.parquet.removeprefix("file:"))
     reduced = np.array(table.sort_by("path")["reduced"].to_pylist())
-    assert fitted.made.rows == len(everything) == len(reduced)
-    expected = fitted.oracle.scores(everything, fitted.made.components)
+    assert fitted.result.row.rows == len(everything) == len(reduced)
+    expected = fitted.oracle.scores(everything, fitted.result.row.components)
     assert_equal_up_to_sign(reduced, expected, axis=0, atol=1e-4)
 
 
 def test_the_stored_statistics_are_those_of_the_rows_fitted(fitted: Fitted) -> None:
-    moments = Moments.from_bytes(fitted.made.folder.read("moments.npz"))
+    moments = Moments.from_bytes(fitted.result.row.folder.read("moments.npz"))
     assert moments.count == len(fitted.rows)
     np.testing.assert_allclose(moments.mean(), fitted.rows.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(moments.covariance(), np.cov(fitted.rows.T), atol=1e-9)
@@ -136,7 +135,7 @@ def test_the_stored_statistics_are_those_of_the_rows_fitted(fitted: Fitted) -> N
 
 
 def test_its_row_tells_all_of_a_refit(fitted: Fitted, lake: Lake, wide: Lake) -> None:
-    made = fitted.made
+    made = fitted.result.row
     row = refit_rows(wide if fitted.case.wide else lake)[made.refit_id]
     # Of two cases with the same version and rows, the second takes over the statistics of the first.
     source = row.pop("statistics_from")
@@ -152,7 +151,9 @@ def test_its_row_tells_all_of_a_refit(fitted: Fitted, lake: Lake, wide: Lake) ->
         "features_timestamp": row["features_timestamp"],
         "created_at": row["created_at"],
     }
-    assert made.limited_by_rows is (len(fitted.rows) - 1 < fitted.rows.shape[1] - len(CONSTANT))
+    assert fitted.result.limited_by_rows is (
+        len(fitted.rows) - 1 < fitted.rows.shape[1] - len(CONSTANT)
+    )
 
 
 @pytest.mark.parametrize(

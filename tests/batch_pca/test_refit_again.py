@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from batch_pca.pca.fit import FitOptions
-from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import RefitRow
+from batch_pca.refit import RefitOptions, RefitResult, refit
 from support.feature_lakes import commit, delete, delta, images, new_lake, refit_folders, refit_rows
 
 pytestmark = pytest.mark.spark
@@ -32,7 +31,7 @@ def test_only_other_rows_or_other_options_are_fitted_again(spark: Any, tmp_path:
     grown = refit(lake.root, TWO)
     delete(spark, lake, images(2, seed=2).paths)
     shrunk = refit(lake.root, TWO)
-    assert [(made.is_new, made.rows) for made in (other, grown, shrunk)] == [
+    assert [(made.is_new, made.row.rows) for made in (other, grown, shrunk)] == [
         *((True, 20), (True, 25), (True, 23))
     ]
     look_back = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
@@ -48,12 +47,12 @@ def test_signs_follow_the_refit_before_on_the_same_version_or_an_earlier_one(
     commit(spark, lake, images(60, seed=1))
     commit(spark, lake, images(2, seed=2))
 
-    def components(made: RefitRow) -> np.ndarray:
+    def components(made: RefitResult) -> np.ndarray:
         with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
             return np.asarray(arrays["components"])
 
     of_3 = refit(lake.root, TWO)
-    assert of_3.features_version == delta(lake.features).version() == 3
+    assert of_3.row.features_version == delta(lake.features).version() == 3
     turned = io.BytesIO()
     np.savez(turned, components=-components(of_3))
     of_3.folder.write("components.npz", turned.getvalue())

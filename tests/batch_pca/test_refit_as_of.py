@@ -18,7 +18,7 @@ from batch_pca.features import parquet_reader
 from batch_pca.pca.fit import FitOptions
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import RefitRow, published
+from batch_pca.refits.catalog import RefitRow, read_refits
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import resolve_version
@@ -79,16 +79,16 @@ def story(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Story:
     for number in range(FIRST, LAST + 1):
         write(spark, lake, number)
         assert delta(lake.features).version() == number
-        made = refit(lake.root, RefitOptions(FIT))
+        made = refit(lake.root, RefitOptions(FIT)).row
         if number == FIRST:
             turn(made)  # signs that no convention gives: only the refits made then know them
             continue
         then[number] = read(made)
     commit(spark, lake, images(200, seed=77, below="file:/new"))
-    today = refit(lake.root, RefitOptions(FIT))
+    today = refit(lake.root, RefitOptions(FIT)).row
     turn(today)
     # Those made then are gone, but for the first and today's.
-    kept = {made.refit_id for made in published(lake)} - {t.made.refit_id for t in then.values()}
+    kept = {made.refit_id for made in read_refits(lake)} - {t.made.refit_id for t in then.values()}
     assert len(kept) == 2
     names = ", ".join(f"'{name}'" for name in kept)
     delta(lake.refits).delete(f"refit_id NOT IN ({names})")
@@ -109,9 +109,10 @@ def test_a_refit_of_an_old_version_gives_what_a_refit_then_gave(
     cores = 5 if full else 1
     monkeypatch.setattr(parquet_reader, "deal", lambda found, _: deal(found, cores))
     options = RefitOptions(FIT, as_of=str(number), full=full)
-    now, then = read(refit(story.lake.root, options)), story.then[number]
+    result = refit(story.lake.root, options)
+    now, then = read(result.row), story.then[number]
     if full:
-        assert now.made.is_new
+        assert result.is_new
     assert now.made.features_timestamp == then.made.features_timestamp
     assert (now.made.rows, now.made.model_id) == (then.made.rows, then.made.model_id)
     np.testing.assert_allclose(now.moments.mean(), then.moments.mean(), rtol=1e-9, atol=1e-15)
@@ -134,7 +135,7 @@ def test_rows_in_other_files_give_the_same_csv(spark: Any, story: Story, tmp_pat
     old = spark.read.format("delta").option("versionAsOf", 5).load(story.lake.features)
     old.repartition(9, "content_hash").write.format("delta").mode("append").save(lake.features)
     assert len(delta(lake.features).file_uris()) > len(delta(story.lake.features, 5).file_uris())
-    now, then = read(refit(lake.root, RefitOptions(FIT))), story.then[5]
+    now, then = read(refit(lake.root, RefitOptions(FIT)).row), story.then[5]
     assert [line[:2] for line in now.lines] == [line[:2] for line in then.lines]
     paths = [line[0] for line in now.lines[1:]]
     assert paths == sorted(paths, key=str.encode)
@@ -170,6 +171,6 @@ def test_a_version_that_delta_will_not_read_any_more_is_told_with_the_remedy_or_
     ) as told:
         refit(lake.root, RefitOptions(FIT, as_of="5"))
     assert "\n" not in str(told.value)
-    assert refit(lake.root, RefitOptions(FIT, as_of="2")).rows == 20
+    assert refit(lake.root, RefitOptions(FIT, as_of="2")).row.rows == 20
     spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({PROMISE.format('interval 3650 days')})")
-    assert refit(lake.root, RefitOptions(FIT, as_of="5")).rows == 39
+    assert refit(lake.root, RefitOptions(FIT, as_of="5")).row.rows == 39

@@ -55,7 +55,7 @@ def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
     drifted = pomona(*words)
     assert drifted.status == 3
     expected = deviations([first, second], [first, second, third], "Ananas")
-    passed = f"label Ananas by {expected:.2f} deviations (limit 1)"
+    passed = f"label Ananas shifted by {expected:.2f} standard deviations (limit 1)"
     assert passed in drifted.err
     assert "drift threshold exceeded: " in drifted.out
     assert passed in drifted.out
@@ -74,7 +74,7 @@ def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
     assert passed in row["drift_passed"]
     assert 0 < row["drift_angle"] <= row["drift_largest_angle"] <= 90
     page = Path(lake.reduced.removeprefix("file:"), row["refit_id"], "report.html").read_text()
-    assert f"the mean moved by {row['drift_shift']:.2f} standard deviations" in page
+    assert f"mean shifted by {row['drift_shift']:.2f} standard deviations" in page
 
     lenient = pomona(
         *words,

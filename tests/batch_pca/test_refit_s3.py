@@ -13,8 +13,8 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.catalog import published
-from batch_pca.refits.folder import begin
+from batch_pca.refits.catalog import read_refits
+from batch_pca.refits.folder import create_folder
 from support.feature_lakes import Oracle, assert_equal_up_to_sign, commit, images, new_lake
 
 pytestmark = [pytest.mark.spark, pytest.mark.s3]
@@ -27,7 +27,7 @@ def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
     lake = new_lake(spark, root, width=16)
     rows = images(20, seed=1, below="s3a://photos", width=16)
     commit(spark, lake, rows)
-    begin(lake, "failed").write("moments.npz", b"half of it")
+    create_folder(lake, "failed").write("moments.npz", b"half of it")
     made = refit(f"s3://{bucket}/My lake/", RefitOptions(FitOptions(components=2)))
 
     client = boto3.client("s3")
@@ -55,6 +55,6 @@ def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
     assert [row["path"] for table in tables for row in table.to_pylist()] == [
         line[0] for line in lines[1:]
     ]
-    assert [refit.refit_id for refit in published(lake)] == [made.refit_id]
+    assert [refit.refit_id for refit in read_refits(lake)] == [made.refit_id]
     again = refit(root, RefitOptions(FitOptions(components=2)))
     assert (again.is_new, again.refit_id) == (False, made.refit_id)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.refits.catalog import published
+from batch_pca.refits.catalog import read_refits
 from support.cli import environment
 from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
@@ -26,7 +26,7 @@ from streaming.spark.session import start_session
 start_session()
 print("ready", flush=True)
 sys.stdin.read(1)
-made = refit(sys.argv[1], RefitOptions(FitOptions(components=int(sys.argv[2]))))
+made = refit(sys.argv[1], RefitOptions(FitOptions(components=int(sys.argv[2])))).row
 print(json.dumps({"id": made.refit_id, "rows": made.rows, "version": made.features_version}))
 """
 
@@ -53,7 +53,7 @@ def test_two_refits_at_once_beside_an_ingestion(spark: Any, tmp_path: Path) -> N
         told = [json.loads(process.communicate(timeout=300)[0]) for process in (first, second)]
     rows = refit_rows(lake)
     assert rows.keys() == {refit["id"] for refit in told} == refit_folders(lake)
-    assert len(published(lake)) == 2
+    assert len(read_refits(lake)) == 2
     for refit in told:
         # Version 2 is the first with rows; each that follows adds ten.
         assert refit["rows"] == 40 + 10 * (refit["version"] - 2)

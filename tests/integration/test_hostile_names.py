@@ -77,7 +77,7 @@ def story(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         ingest(str(place / "photos"), lake.root, ONCE)
-        made = refit(lake.root, RefitOptions(FitOptions(components=2)))
+        made = refit(lake.root, RefitOptions(FitOptions(components=2))).row
     return Story(place, labels, lake, made, before)
 
 

@@ -40,5 +40,5 @@ def create_query_lake(spark: Any, folder: Path | str) -> QueryLake:
     made = []
     for rows, k in ((first, 2), (second, 3)):
         commit(spark, lake, rows)
-        made.append(refit(lake.root, RefitOptions(FitOptions(components=k))))
+        made.append(refit(lake.root, RefitOptions(FitOptions(components=k))).row)
     return QueryLake(lake, first, second, (made[0], made[1]))

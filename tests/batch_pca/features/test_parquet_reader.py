@@ -110,7 +110,7 @@ def test_files_outside_of_the_table_are_left_to_spark(
     snapshot = take_snapshot(spark, clone, resolve_version(clone, None))
     assert all("My%20lake" in name for name in snapshot.files)
     assert snapshot.parts is None
-    made = refit(clone.root, RefitOptions(FitOptions(components=2)))
+    made = refit(clone.root, RefitOptions(FitOptions(components=2))).row
     assert made.rows_fitted == 2540
 
 
@@ -134,7 +134,7 @@ def test_a_table_with_deletion_vectors_or_mapped_columns_is_refitted_right(
     spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ({properties})")
     gone = images(5, seed=2).paths
     spark.sql(f"DELETE FROM delta.`{lake.features}` WHERE path = '{gone[0]}' OR path = '{gone[1]}'")
-    made = refit(lake.root, RefitOptions(FitOptions(components=2)))
+    made = refit(lake.root, RefitOptions(FitOptions(components=2))).row
     assert (made.rows, made.rows_fitted) == (2538, 2538)
     lines = made.folder.read("reduced.csv")
     assert gone[0].encode() not in lines

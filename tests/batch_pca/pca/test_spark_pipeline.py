@@ -34,7 +34,7 @@ K = 4
 def made(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> RefitRow:
     lake = new_lake(spark, Path(tmp_path_factory.mktemp("pipeline"), "My lake"))
     commit(spark, lake, IMAGES)
-    return refit(lake.root, RefitOptions(FitOptions(components=K)))
+    return refit(lake.root, RefitOptions(FitOptions(components=K))).row
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batch_pca.refits.catalog import RefitRow, aligned_with, commit_refit, published
+from batch_pca.refits.catalog import RefitRow, commit_refit, find_sign_reference, read_refits
 from batch_pca.stats.unchanged import find_unchanged
 from streaming.delta.tables import create_table
 from streaming.lake.history import same_rows
@@ -38,7 +38,7 @@ MADE = RefitRow(
     drift_largest_angle=80.25,
     drift_shift=0.25,
     drift_labels='{"Fig": 0.5, "Kiwi": 0.125}',
-    drift_passed="label Fig by 0.50 deviations (limit 0.4)",
+    drift_passed="label Fig shifted by 0.50 standard deviations (limit 0.4)",
 )
 LATER = ("statistics", "statistics_from")
 LATER += (
@@ -57,17 +57,19 @@ def made(version: int, model_id: str = "made-up", **changes: Any) -> RefitRow:
 
 def test_signs_are_those_of_the_same_model_on_the_latest_version_up_to_the_one_fitted() -> None:
     earlier = [made(5), made(3), made(9), made(6, "another")]
-    assert aligned_with(earlier, "made-up", 8) is earlier[0]  # not the look back at 3 made since
-    assert aligned_with(earlier, "made-up", 9) is earlier[2]
-    assert aligned_with(earlier, "made-up", 4) is earlier[1]
-    assert aligned_with(earlier, "another", 6) is earlier[3]
-    assert aligned_with(earlier, "made-up", 2) is None
-    assert aligned_with([], "made-up", 2) is None
+    assert (
+        find_sign_reference(earlier, "made-up", 8) is earlier[0]
+    )  # not the look back at 3 made since
+    assert find_sign_reference(earlier, "made-up", 9) is earlier[2]
+    assert find_sign_reference(earlier, "made-up", 4) is earlier[1]
+    assert find_sign_reference(earlier, "another", 6) is earlier[3]
+    assert find_sign_reference(earlier, "made-up", 2) is None
+    assert find_sign_reference([], "made-up", 2) is None
 
 
 def test_of_two_refits_of_one_version_the_later_gives_the_signs() -> None:
     earlier = [made(5, rows=1), made(5, rows=2)]
-    assert aligned_with(earlier, "made-up", 5) is earlier[1]
+    assert find_sign_reference(earlier, "made-up", 5) is earlier[1]
 
 
 def test_a_refit_had_again_takes_the_signs_that_it_had_and_others_those_made_before_the_next_version() -> (
@@ -79,17 +81,13 @@ def test_a_refit_had_again_takes_the_signs_that_it_had_and_others_those_made_bef
     again = made(4, created_at=day.replace(month=5))
     until = day.replace(month=4)
     earlier = [night, again, look_back]
-    assert aligned_with(earlier, "made-up", 4, MADE.options, until) is again
-    assert aligned_with(earlier, "made-up", 4, "third", until) is night
-    assert aligned_with(earlier, "made-up", 4, "third") is look_back  # of the latest version
-    assert aligned_with([again, look_back], "made-up", 4, "third", until) is look_back
+    assert find_sign_reference(earlier, "made-up", 4, MADE.options, until) is again
+    assert find_sign_reference(earlier, "made-up", 4, "third", until) is night
+    assert find_sign_reference(earlier, "made-up", 4, "third") is look_back  # of the latest version
+    assert find_sign_reference([again, look_back], "made-up", 4, "third", until) is look_back
 
 
-def test_the_facts_of_a_refit_name_only_what_was_asked() -> None:
-    facts = dict(MADE.facts)
-    assert facts["Asked for"] == "components 2"
-    assert facts["Features"] == "version 2 of 2026-03-03 08:30:00 UTC"
-    assert facts["Rows"] == "30 transformed, 20 fitted"
+def test_components_and_explained_variance_derive_from_the_ratios() -> None:
     assert (MADE.components, MADE.explained) == (2, 0.75)
 
 
@@ -161,16 +159,16 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
     spark: Any, tmp_path: Path
 ) -> None:
     lake = Lake.at(str(tmp_path))
-    assert published(lake) == []
+    assert read_refits(lake) == []
     create_table(spark, lake.refits, REFITS)
-    assert published(lake) == []
+    assert read_refits(lake) == []
     refits = [
         made(3, lake=lake),
         replace(MADE, lake=lake, created_at=datetime(2026, 3, 1, tzinfo=UTC)),
     ]
     for refit in refits:
         commit_refit(spark, refit)
-    assert published(lake) == [replace(refit, is_new=False) for refit in refits[::-1]]
+    assert read_refits(lake) == [*refits[::-1]]
     row = delta(lake.refits).to_pyarrow_table().sort_by("created_at").to_pylist()[1]
     assert row == {
         "refit_id": MADE.refit_id,
@@ -192,7 +190,7 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
         "drift_largest_angle": 80.25,
         "drift_shift": 0.25,
         "drift_labels": '{"Fig": 0.5, "Kiwi": 0.125}',
-        "drift_passed": "label Fig by 0.50 deviations (limit 0.4)",
+        "drift_passed": "label Fig shifted by 0.50 standard deviations (limit 0.4)",
     }
 
 
@@ -207,13 +205,13 @@ def test_a_table_of_an_earlier_version_is_read_and_an_upgrade_gives_it_the_colum
     old = replace(REFITS, columns=REFITS.columns[: -len(LATER)])
     rows = spark.createDataFrame([tuple(values.values())], old.ddl)
     rows.write.format("delta").mode("append").save(lake.refits)
-    before = replace(MADE, lake=lake, is_new=False, **dict.fromkeys(LATER))
-    assert published(lake) == [before]
+    before = replace(MADE, lake=lake, **dict.fromkeys(LATER))
+    assert read_refits(lake) == [before]
     added = upgrade_table(spark, lake.refits, REFITS)[: len(LATER)]
     assert added == [f"refits: column {name}" for name in LATER]
     later = made(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
     commit_refit(spark, later)
-    assert published(lake) == [before, replace(later, is_new=False)]
+    assert read_refits(lake) == [before, later]
     fields = {field.name: field for field in delta(lake.refits).schema().fields}
     comments = {column.name: column.comment for column in REFITS.columns}
     assert {fields[name].metadata["comment"] for name in LATER} == {

@@ -1,4 +1,4 @@
-"""Tests for `batch_pca.refits.drift`: drift as SciPy and plain NumPy measure it on the rows themselves."""
+"""Tests for `batch_pca.refits.drift`: drift as SciPy and plain NumPy measure_drift it on the rows themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy.linalg import subspace_angles
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.drift import Drift, DriftLimits, compared_with, measure
+from batch_pca.refits.drift import Drift, DriftLimits, find_baseline, measure_drift
 from batch_pca.refits.label_means import FILE, LabelSums
 from streaming.errors import UsageError
 from streaming.lake.layout import Lake
@@ -74,7 +74,9 @@ def deviations(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def drift(tmp_path: Path, k: int = K, k_before: int = K) -> Drift:
-    found = measure(publish(tmp_path, BEFORE, k_before), reduced(MOVED, k), means(MOVED).means())
+    found = measure_drift(
+        publish(tmp_path, BEFORE, k_before), reduced(MOVED, k), means(MOVED).means()
+    )
     assert found
     return found
 
@@ -104,17 +106,17 @@ def test_the_largest_angle_is_scipys_and_the_weighted_one_lies_below(tmp_path: P
 
 
 def test_the_same_rows_have_not_moved(tmp_path: Path) -> None:
-    found = measure(publish(tmp_path, BEFORE), reduced(BEFORE), means(BEFORE).means())
+    found = measure_drift(publish(tmp_path, BEFORE), reduced(BEFORE), means(BEFORE).means())
     assert found
     assert max(found.angle, found.largest_angle, found.shift, *found.labels.values()) < 1e-5
-    assert found.passed(DriftLimits()) == ""
+    assert found.exceeded(DriftLimits()) == ""
     assert found.columns(DriftLimits())["drift_passed"] is None
 
 
 @pytest.mark.parametrize(("k_before", "k"), [(5, 2), (2, 5)])
 def test_other_numbers_of_components_are_no_drift(tmp_path: Path, k_before: int, k: int) -> None:
     before = publish(tmp_path, BEFORE, k_before)
-    found = measure(before, reduced(BEFORE, k), means(BEFORE).means())
+    found = measure_drift(before, reduced(BEFORE, k), means(BEFORE).means())
     assert found
     assert max(found.angle, found.largest_angle) < 1e-5
 
@@ -122,7 +124,7 @@ def test_other_numbers_of_components_are_no_drift(tmp_path: Path, k_before: int,
 def test_labels_that_one_of_both_lacks_have_no_shift(tmp_path: Path) -> None:
     now = means(MOVED).means()
     now["Fig"] = now.pop("Ananas")
-    found = measure(publish(tmp_path, BEFORE), reduced(MOVED), now)
+    found = measure_drift(publish(tmp_path, BEFORE), reduced(MOVED), now)
     assert found
     assert set(found.labels) == set(LABELS) - {"Ananas"}
 
@@ -131,16 +133,16 @@ def test_labels_that_one_of_both_lacks_have_no_shift(tmp_path: Path) -> None:
 def test_without_what_the_earlier_refit_left_there_is_no_drift(tmp_path: Path, name: str) -> None:
     before = publish(tmp_path, BEFORE)
     before.folder.write(name, b"gone")
-    assert measure(before, reduced(MOVED), {}) is None
+    assert measure_drift(before, reduced(MOVED), {}) is None
 
 
 def test_limits_that_were_passed_are_said() -> None:
     found = Drift("before", 31.25, 80.0, 0.75, {"Fig": 1.5, "Kiwi": 0.1})
-    assert found.passed(DriftLimits(32, 0.8, 2)) == ""
-    assert found.passed(DriftLimits(angle=31.25, shift=0.75, label=1.5)) == ""
-    assert found.passed(DriftLimits()) == (
-        "the subspace turned by 31.2° (limit 15°); the mean moved by 0.75 deviations (limit 0.5); "
-        "label Fig by 1.50 deviations (limit 1)"
+    assert found.exceeded(DriftLimits(32, 0.8, 2)) == ""
+    assert found.exceeded(DriftLimits(angle=31.25, shift=0.75, label=1.5)) == ""
+    assert found.exceeded(DriftLimits()) == (
+        "subspace rotated by 31.2° (limit 15°); mean shifted by 0.75 standard deviations (limit 0.5); "
+        "label Fig shifted by 1.50 standard deviations (limit 1)"
     )
     columns = found.columns(DriftLimits())
     assert json.loads(columns["drift_labels"]) == found.labels
@@ -165,7 +167,7 @@ def test_a_refit_is_compared_with_the_last_of_the_version_before_of_the_same_row
         replace(made, features_version=4, model_id="other", created_at=made.created_at + 2 * later),
         replace(made, features_version=4, options='{"fit_on": "file:/x"}'),
     ]
-    assert compared_with(earlier, "made-up", None, 5) is earlier[1]
-    assert compared_with(earlier, "made-up", None, 4) is earlier[0]
-    assert compared_with(earlier, "made-up", "file:/x", 9) is earlier[5]
-    assert compared_with(earlier, "made-up", None, 2) is None
+    assert find_baseline(earlier, "made-up", None, 5) is earlier[1]
+    assert find_baseline(earlier, "made-up", None, 4) is earlier[0]
+    assert find_baseline(earlier, "made-up", "file:/x", 9) is earlier[5]
+    assert find_baseline(earlier, "made-up", None, 2) is None

@@ -17,7 +17,7 @@ from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits import vectors as vectors_module
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.folder import begin
+from batch_pca.refits.folder import create_folder
 from batch_pca.refits.vectors import Sample, write_vectors
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
@@ -40,7 +40,7 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 @pytest.fixture(scope="module")
 def made(lake: Lake) -> RefitRow:
-    return refit(lake.root, RefitOptions(FitOptions(components=3)))
+    return refit(lake.root, RefitOptions(FitOptions(components=3))).row
 
 
 def folder_of(made: RefitRow) -> Path:
@@ -110,7 +110,7 @@ def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
     reduction = fit(Moments.of(vectors, vectors.mean(axis=0)), FitOptions(components=1))
     snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
     monkeypatch.setattr(vectors_module, "POINTS", 13)  # every fourth of 51
-    folder = begin(lake, "sample")
+    folder = create_folder(lake, "sample")
     sample: Sample = write_vectors(folder, snapshot, reduction)
     by_path = {path: i for i, path in enumerate(COMMITS[0].paths + COMMITS[1].paths)}
     order = [by_path[path] for path in PATHS][::4]

@@ -16,16 +16,16 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.folder import begin, end, find_abandoned, remove_abandoned
+from batch_pca.refits.folder import create_folder, find_abandoned, mark_complete, remove_abandoned
 from streaming.lake.layout import Lake
 from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
 MARK = "_unpublished.json"
 DIES = """
 import os, signal, sys
-from batch_pca.refits.folder import begin
+from batch_pca.refits.folder import create_folder
 from streaming.lake.layout import Lake
-folder = begin(Lake.at(sys.argv[1]), sys.argv[2])
+folder = create_folder(Lake.at(sys.argv[1]), sys.argv[2])
 folder.write("moments.npz", b"half of it")
 folder.write("parquet/part-00000.parquet", b"a part of it")
 os.kill(os.getpid(), signal.SIGKILL)
@@ -52,7 +52,7 @@ def clean_up(lake: Lake, published: set[str]) -> set[str]:
 
 def owned(lake: Lake, refit_id: str, **changes: Any) -> None:
     """A folder begun by somebody else."""
-    folder = begin(lake, refit_id)
+    folder = create_folder(lake, refit_id)
     folder.write("moments.npz", b"half of it")
     folder.write(MARK, json.dumps(json.loads(folder.read(MARK)) | changes).encode())
 
@@ -68,7 +68,7 @@ def test_the_folder_of_a_dead_process_goes(lake: Lake) -> None:
 
 
 def test_the_folder_of_this_process_goes_it_failed_before(lake: Lake) -> None:
-    begin(lake, "failed").write("moments.npz", b"half of it")
+    create_folder(lake, "failed").write("moments.npz", b"half of it")
     assert clean_up(lake, set()) == set()
 
 
@@ -99,9 +99,9 @@ def test_what_is_published_stays_even_where_its_process_was_killed_before_it_too
 
 
 def test_what_has_ended_bears_no_mark(lake: Lake) -> None:
-    folder = begin(lake, "whole")
+    folder = create_folder(lake, "whole")
     folder.write("moments.npz", b"all of it")
-    end(folder)
+    mark_complete(folder)
     assert clean_up(lake, set()) == {"whole"}
     assert not find_abandoned(Lake.at(f"{lake.root}/of nobody"))
 
@@ -143,6 +143,6 @@ def test_a_refit_killed_with_its_spark_while_it_writes_leaves_no_row(
         victim.wait()
     assert [mark.name for mark in reduced.glob(f"*/{MARK}")] == [MARK]  # it had not ended
     assert refit_rows(lake) == {}
-    made = refit(lake.root)
+    made = refit(lake.root).row
     assert refit_folders(lake) == {made.refit_id} == set(refit_rows(lake))
     assert made.folder.read("reduced.csv").count(b".jpg") == made.rows == 60

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from batch_pca.refits import label_means as labels_module
-from batch_pca.refits.folder import Folder
+from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.label_means import FILE, LabelSums, read_label_means
 
 RANDOM = np.random.default_rng(1)
@@ -45,9 +45,9 @@ def test_parts_are_merged_and_come_back_from_bytes() -> None:
 
 
 def test_of_too_many_labels_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels_module, "MOST_LABELS", 4)
+    monkeypatch.setattr(labels_module, "MAX_LABELS", 4)
     sums = summed()
-    assert (sums.means(), sums.full) == ({}, False)
+    assert (sums.means(), sums.complete) == ({}, False)
     sums.add(pa.array(["Fig"]), ROWS[:1])
     few = LabelSums({"Fig": (1, np.zeros(8))})
     few.merge(LabelSums.from_bytes(sums.to_bytes()))
@@ -56,7 +56,7 @@ def test_of_too_many_labels_there_is_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_gone_or_damaged_has_no_means(tmp_path_factory: pytest.TempPathFactory) -> None:
     place = tmp_path_factory.mktemp("refit")
-    folder = Folder(f"file:{place}")
+    folder = RefitFolder(f"file:{place}")
     assert read_label_means(folder) == {}
     whole = summed().to_bytes()
     for content in (b"", b"PK", whole[:300], whole[:-30]):

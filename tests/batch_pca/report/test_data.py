@@ -19,7 +19,7 @@ from PIL import Image
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.folder import begin
+from batch_pca.refits.folder import create_folder
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.lineage import write_lineage
 from batch_pca.refits.vectors import Sample
@@ -37,7 +37,7 @@ DRIFT: dict[str, Any] = {
     "drift_largest_angle": 80.0,
     "drift_shift": 0.625,
     "drift_labels": json.dumps(MOVED),
-    "drift_passed": "the subspace turned by 21.5° (limit 15°)",
+    "drift_passed": "subspace rotated by 21.5° (limit 15°)",
 }
 
 
@@ -103,7 +103,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         if earlier[1:]:
             reasons = pa.table({"reason": ["empty", "corrupt", "corrupt"]})
             deltalake.write_deltalake(lake.quarantine.removeprefix("file:"), reasons)
-        folder = begin(lake, made.refit_id)
+        folder = create_folder(lake, made.refit_id)
         write_lineage(folder, made, sample.csv_sha256)
         write_report(folder, made, sample, reduction, earlier)
     return Story(lake, rows.paths, reduction, scores, (first, second))
@@ -140,9 +140,11 @@ def test_the_quarantine_is_counted_by_reason(story: Story) -> None:
 def test_the_lineage_leads_from_the_csv_to_the_version(story: Story) -> None:
     page = Page(story.html(1))
     assert page.after("reduced.csv") == "SHA-256 c5f"
-    assert page.after("Features").startswith("version 0 of 2026-03-03")
+    assert page.after("Features") == f"version 0 of {WRITTEN:%Y-%m-%d %H:%M:%S} UTC"
     assert page.after("Model") == "made-up"
-    assert page.after("Weights") == "the lake holds no description of the model"
+    assert page.after("Weights") == "unknown: the lake no longer contains the metadata of the model"
+    assert page.after("Parameters") == "components 3"
+    assert page.after("Rows") == "30 transformed, 30 fitted"
     document = story.file(1, "refit.json").read_text(encoding="utf-8").strip()
     assert document in page.cells
 

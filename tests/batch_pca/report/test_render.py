@@ -118,7 +118,7 @@ def test_names_in_the_data_are_written_out_and_end_no_script() -> None:
 
 @pytest.mark.parametrize("label", ["<script>alert(1)</script>", "a & b", "\"quoted\" 'label'"])
 def test_labels_are_text_and_never_markup(label: str) -> None:
-    html = report([label, label, "other"], labels_moved={label: 0.5}, quarantine={label: 7}).html
+    html = report([label, label, "other"], label_shifts={label: 0.5}, quarantine={label: 7}).html
     page = Page(html)
     assert page.after(label) == "2"
     assert page.cells.count(label) == 4  # in the list, in both tables, in the quarantine
@@ -157,7 +157,7 @@ def test_drift_and_quarantine_are_told_or_their_absence_is() -> None:
             ["a"],
             moves=[Movement("v1", 3.25, 0.125, 0.5, False), Movement("v4", 20.5, 0.75, 1.5, True)],
             refits=[("refit", "rows"), ("r-4", "77")],
-            labels_moved={"Fig": 1.5},
+            label_shifts={"Fig": 1.5},
             quarantine={"empty": 2, "corrupt": 31},
         ).html
     )

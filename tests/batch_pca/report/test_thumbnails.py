@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from batch_pca.report import thumbnails
-from batch_pca.report.thumbnails import MOST, choose, small_pictures
+from batch_pca.report.thumbnails import MOST, choose, load_thumbnails
 from streaming.lake.layout import Lake
 
 
@@ -46,7 +46,7 @@ def lake_of(folder: Path, contents: dict[str, bytes]) -> Lake:
 def test_a_picture_is_small_and_shows_the_image(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, {"O'Neil/a.png": photo("#ff0000"), "b/b.png": photo("#0000ff")})
     paths = [f"file:{tmp_path}/photos/{name}" for name in ("O'Neil/a.png", "b/b.png")]
-    made = small_pictures(lake, 0, paths)
+    made = load_thumbnails(lake, 0, paths)
     assert list(made) == paths
     for path, colour in zip(paths, ((255, 0, 0), (0, 0, 255)), strict=True):
         picture = Image.open(io.BytesIO(made[path]))
@@ -67,8 +67,8 @@ def test_what_is_gone_changed_broken_or_long_is_left_out(
     (tmp_path / "photos/Fig/gone.png").unlink()
     (tmp_path / "photos/Fig/changed.png").write_bytes(photo("#123456"))
     paths = [f"file:{tmp_path}/photos/{name}" for name in contents]
-    assert list(small_pictures(lake, 0, [*paths, "gs://elsewhere/a.png"])) == paths[:1]
-    assert small_pictures(lake, 0, []) == {}
+    assert list(load_thumbnails(lake, 0, [*paths, "gs://elsewhere/a.png"])) == paths[:1]
+    assert load_thumbnails(lake, 0, []) == {}
 
 
 def test_a_storage_that_does_not_answer_holds_nothing_up(
@@ -78,7 +78,7 @@ def test_a_storage_that_does_not_answer_holds_nothing_up(
     monkeypatch.setattr(thumbnails, "_SECONDS", 0.1)
     monkeypatch.setattr(thumbnails, "open_storage", lambda path: time.sleep(2))
     started = time.monotonic()
-    assert small_pictures(lake, 0, [f"file:{tmp_path}/photos/Fig/a.png"]) == {}
+    assert load_thumbnails(lake, 0, [f"file:{tmp_path}/photos/Fig/a.png"]) == {}
     assert time.monotonic() - started < 1.5
 
 

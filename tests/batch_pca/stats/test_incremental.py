@@ -17,7 +17,7 @@ from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.stats import incremental
-from batch_pca.stats.incremental import Statistics, statistics_of
+from batch_pca.stats.incremental import Statistics, compute_statistics
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
 from support.feature_lakes import (
@@ -51,7 +51,7 @@ class Fitting:
     def again(self, *, full: bool = False) -> Statistics:
         commits = read_commits(self.lake.features, 64)
         snapshot = take_snapshot(self.spark, self.lake, commits[-1], self.fit_on)
-        found = statistics_of(snapshot, list(self.refits), commits, full=full)
+        found = compute_statistics(snapshot, list(self.refits), commits, full=full)
         made = RefitRow(
             refit_id=f"refit-{len(self.refits)}",
             lake=self.lake,
@@ -128,10 +128,12 @@ def test_twenty_rounds_of_appends_replacements_and_deletions_leave_the_statistic
             delete(spark, fitting.lake, some)
             paths = {path: seed for path, seed in paths.items() if path not in some}
         found = fitting.again()
-        assert (found.kind, found.source) == ("incremental", f"refit-{number - 1}"), found.remark
+        assert (found.kind, found.refit_id) == ("incremental", f"refit-{number - 1}"), (
+            found.description
+        )
         check(found, vectors_of(fitting.lake))
     last = fitting.again(full=True)
-    assert (last.kind, last.source) == ("full", None)
+    assert (last.kind, last.refit_id) == ("full", None)
     check(last, vectors_of(fitting.lake))
     assert set(CONSTANT) <= set(np.flatnonzero(found.moments.constant()))
 
@@ -145,7 +147,7 @@ def test_a_feed_of_many_rows_is_summed_by_the_workers_as_well(
     monkeypatch.setattr(incremental, "_FEW", 20)
     monkeypatch.setattr(incremental, "sum_few_changes", None)
     found = fitting.again()
-    assert found.remark == "14 rows added, 7 taken away since refit refit-0"
+    assert found.description == "14 rows added, 7 removed since refit refit-0"
     check(found, vectors_of(fitting.lake))
 
 
@@ -155,10 +157,10 @@ def test_several_commits_at_once_and_none(spark: Any, fitting: Fitting) -> None:
     spark.sql(f"OPTIMIZE delta.`{fitting.lake.features}`")
     delete(spark, fitting.lake, draw(3, seed=1).paths)
     found = fitting.again()
-    assert found.remark == "14 rows added, 7 taken away since refit refit-0"
+    assert found.description == "14 rows added, 7 removed since refit refit-0"
     check(found, vectors_of(fitting.lake))
     again = fitting.again()
-    assert again.remark == "0 rows added, 0 taken away since refit refit-1"
+    assert again.description == "0 rows added, 0 removed since refit refit-1"
     assert again.moments.to_bytes() == found.moments.to_bytes()
 
 
@@ -166,11 +168,11 @@ def test_only_changes_below_the_prefix_count(spark: Any, fitting: Fitting) -> No
     commit(spark, fitting.lake, draw(80, seed=1, below="file:/photos/new"))
     below = Fitting(spark, fitting.lake, "/photos/new", fitting.refits)
     first = below.again()
-    assert first.remark == "all 80 rows read (no earlier refit of these rows)"
+    assert first.description == "all 80 rows read (no earlier refit of these rows)"
     commit(spark, fitting.lake, draw(6, seed=2, below="file:/photos/new"))
     commit(spark, fitting.lake, draw(9, seed=3, below="file:/photos/newer"))
     found = below.again()
-    assert found.remark == "6 rows added, 0 taken away since refit refit-1"
+    assert found.description == "6 rows added, 0 removed since refit refit-1"
     check(found, vectors_of(fitting.lake, below="file:/photos/new/"))
 
 
@@ -180,22 +182,22 @@ def test_the_nearest_earlier_refit_whose_statistics_are_whole_is_taken(
     for number in (1, 2):
         commit(spark, fitting.lake, draw(5, seed=number))
         fitting.again()
-    assert fitting.again().source == "refit-2"
+    assert fitting.again().refit_id == "refit-2"
     fitting.refits = fitting.refits[:3]
     fitting.refits[2].folder.write("moments.npz", b"damaged")
-    assert fitting.again().source == "refit-1"
+    assert fitting.again().refit_id == "refit-1"
     fitting.refits = (fitting.refits[0], replace(fitting.refits[1], model_id="another"))
-    assert fitting.again().source == "refit-0"
+    assert fitting.again().refit_id == "refit-0"
     later = replace(fitting.refits[0], features_version=10**6)
     fitting.refits = (later,)
-    assert "no earlier refit" in fitting.again().remark
+    assert "no earlier refit" in fitting.again().description
 
 
 def full_because(fitting: Fitting, reason: str) -> None:
     """Fail unless the next fit reads all rows, says why, and is right."""
     found = fitting.again()
-    assert (found.kind, found.source) == ("full", None)
-    assert reason in found.remark
+    assert (found.kind, found.refit_id) == ("full", None)
+    assert reason in found.description
     check(found, vectors_of(fitting.lake))
 
 

@@ -65,7 +65,7 @@ def story(
     told = Story(source, Lake.at(str(new_lake())), {})
     told.look("empty")
     told.deliver()
-    told.made = refit(told.lake.root, REFIT)
+    told.made = refit(told.lake.root, REFIT).row
     put_all(source, photos("Fig", range(3)))
     told.look("waiting")
     told.deliver()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from batch_pca.pca.moments import Moments
-from batch_pca.refits.folder import Folder, read_components
+from batch_pca.refits.folder import RefitFolder, read_components
 from streaming.errors import ModelError, SnapshotError
 from streaming.model.metadata import ModelInfo
 from streaming.model.store import find_model, read_model
@@ -141,7 +141,7 @@ def test_refit_arrays_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> None:
     arrays = dict.fromkeys(("components", "count", "shift", "total", "cross", "rounding"), bomb)
     np.savez(hostile, **{name: np.array([bomb], object) for name in arrays})
     (tmp_path / "components.npz").write_bytes(hostile.getvalue())
-    assert read_components(Folder(f"file:{tmp_path}")) is None
+    assert read_components(RefitFolder(f"file:{tmp_path}")) is None
     with pytest.raises(SnapshotError, match="cannot be read"):
         Moments.from_bytes(hostile.getvalue())
     assert not (tmp_path / "executed").exists()
@@ -150,4 +150,4 @@ def test_refit_arrays_are_never_unpickled(tmp_path: Path, bomb: Bomb) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"hello"])
 def test_damaged_components_are_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "components.npz").write_bytes(content)
-    assert read_components(Folder(f"file:{tmp_path}")) is None
+    assert read_components(RefitFolder(f"file:{tmp_path}")) is None
