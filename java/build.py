@@ -16,7 +16,7 @@ from pathlib import Path
 import pyspark
 
 from streaming.spark.jars import FENCED_LOG_STORE, jar_files
-from streaming.spark.java import OLDEST_JAVA
+from streaming.spark.java import MIN_JAVA
 
 HERE = Path(__file__).parent
 SOURCES = sorted(HERE.rglob("*.java"))
@@ -32,7 +32,7 @@ def build(target: Path) -> None:
     """Compile the sources against the jars of Spark and Delta Lake, and write the jar."""
     beside = (*jar_files(), *Path(pyspark.__file__).parent.glob("jars/*.jar"))
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--release", str(OLDEST_JAVA), "-d", folder, "-nowarn"]
+        options = ["--release", str(MIN_JAVA), "-d", folder, "-nowarn"]
         class_path = ["-cp", os.pathsep.join(map(str, beside))]
         subprocess.run(["javac", *options, *class_path, *map(str, SOURCES)], check=True)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as jar:

@@ -1,1 +1,1 @@
-"""One micro-batch: Python worker, partitions, crash isolation, commit, pipelined scheduling."""
+"""One micro-batch: Python worker, crash isolation, commit, pipelined scheduling."""

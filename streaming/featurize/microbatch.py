@@ -1,34 +1,56 @@
-"""Process one micro-batch: select new and changed images, compute features, write both tables."""
+"""Process one micro-batch: select new and changed images, compute features, write both tables.
+
+Spark loses the rows of all tasks of a worker that dies and does not report the cause. The images are therefore
+processed again in isolated processes (`streaming.featurize.isolation`), one per core, so that the worker survives
+their death. The images of a process that died are then processed one per process.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import pandas as pd
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.delta.tables import read_table
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
-from streaming.featurize.crash_recovery import featurize_with_crash_recovery
-from streaming.featurize.partitions import max_concurrent_tasks
+from streaming.featurize.isolation import IsolatedFeaturizer
 from streaming.featurize.results import BatchResult, ComputedPart
-from streaming.featurize.worker import Featurizer
+from streaming.featurize.worker import (
+    Featurizer,
+    Task,
+    featurize_partitions,
+    max_concurrent_tasks,
+)
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, features_table
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
 
+log = logging.getLogger(__name__)
+
 # At most this many images per task, two seconds of work: each job of a commit waits for a task to end.
 # With 100 images per task, the overhead of Spark and Python beside inference grows by 5 % of the total time.
 _IMAGES_PER_TASK = 250
 _ROWS_PER_FILE = 2048  # 8 MB: two cores write a part of 4,000 rows in parallel
+# Spark's messages for a Python worker or (on a cluster) an executor that died, and for a worker out of memory.
+_WORKER_DIED = re.compile(
+    r"Python worker exited unexpectedly|ExecutorLostFailure|^MemoryError|HostOutOfMemory",
+    re.MULTILINE,
+)
+_isolation_lock = Lock()  # parts are computed concurrently
 
 
 @dataclass(frozen=True)
@@ -64,9 +86,7 @@ class MicroBatch:
         todo = [file for file in files if file not in existing["current"] or file.path in forced]
         computed = ComputedPart(todo, existing, skipped=len(files) - len(todo))
         if todo:
-            tasks = [(file, attempts.get(file.path, 0) + 1) for file in todo]
-            partitions = self._partition_count(len(tasks))
-            featurize_with_crash_recovery(computed, self.spark, self.featurizer, tasks, partitions)
+            self._featurize(computed, [(file, attempts.get(file.path, 0) + 1) for file in todo])
         computed.seconds = time.monotonic() - started
         return computed
 
@@ -75,7 +95,7 @@ class MicroBatch:
 
         Parameters
         ----------
-        computed : Computed
+        computed : ComputedPart
         batch : BatchId
             The stream's micro-batch, or `SWEEP`.
         """
@@ -133,6 +153,37 @@ class MicroBatch:
                 existing["current"].add(StoredFile(row.path, row.length, row.modified_ms))
                 attempts[row.path] = max(row.attempts, attempts.get(row.path, 0))
         return existing, attempts
+
+    def _featurize(self, computed: ComputedPart, tasks: Sequence[Task]) -> None:
+        """Featurize images into `computed`; if a worker dies, find the images that killed it."""
+        try:
+            try:
+                count = self._partition_count(len(tasks))
+                computed.collect(featurize_partitions(self.spark, self.featurizer, tasks, count))
+            except (PySparkException, Py4JError) as error:
+                if not _WORKER_DIED.search(str(error)):
+                    raise
+                log.warning(
+                    "a worker died while processing %s images: they are retried one by one",
+                    f"{len(tasks):,}",
+                )
+                computed.release()
+                with _isolation_lock:
+                    self._featurize_isolated(computed, tasks)
+        except BaseException:
+            computed.release()
+            raise
+
+    def _featurize_isolated(self, computed: ComputedPart, tasks: Sequence[Task]) -> None:
+        isolated = IsolatedFeaturizer(self.featurizer)
+        count = min(len(tasks), max_concurrent_tasks(self.spark, self.featurizer))
+        computed.collect(featurize_partitions(self.spark, isolated, tasks, count))
+        crashed = {row.path for row in computed.verdicts if row.outcome == Outcome.CRASHED}
+        if crashed:
+            computed.verdicts = [row for row in computed.verdicts if row.path not in crashed]
+            suspects = [task for task in tasks if task[0].path in crashed]
+            isolated = IsolatedFeaturizer(self.featurizer, one_process_per_image=True)
+            computed.collect(featurize_partitions(self.spark, isolated, suspects, 1))
 
     def _partition_count(self, images: int) -> int:
         """Return the number of tasks: short ones, equally many for each CPU core; one for each GPU."""

@@ -71,6 +71,13 @@ class ComputedPart:
     verdicts: list[Row] = field(default_factory=list)
     seconds: float = 0.0
 
+    def collect(self, frame: DataFrame) -> None:
+        """Compute the rows of a frame, cache them, and add them and their verdicts."""
+        frame = frame.persist()
+        self.cached.append(frame)
+        self.verdicts += frame.select(*VERDICT).collect()
+        self.frame = self.frame.unionAll(frame) if self.frame else frame
+
     def release(self) -> None:
         """Free the cached rows, whether written or not."""
         for frame in self.cached:

@@ -1,12 +1,12 @@
-"""The Python worker: image names in, rows of both tables out, as Arrow batches."""
+"""The Python worker: image names in, rows of both tables out, as Arrow batches; and the Spark tasks that run it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streaming.engines import gpu
 from streaming.engines.registry import Engine, create_engine
+from streaming.errors import PlatformError
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
 from streaming.images.fetch import (
     ONE_BY_ONE_ABOVE,
@@ -21,12 +22,15 @@ from streaming.images.fetch import (
     is_recently_modified,
     prefetch_images,
 )
-from streaming.images.resource_limits import MAX_CPU_SECONDS, limit_cpu_time
+from streaming.images.resource_limits import MAX_CPU_SECONDS, limit_cpu_time, raise_oom_score
 from streaming.model.metadata import ModelInfo
 from streaming.outcomes import Outcome, Reason
 from streaming.sources.listing import label_from_path
 from streaming.storage.interface import StoredFile
 from streaming.storage.retry import RETRY_TIMEOUT
+
+if TYPE_CHECKING:  # a worker would import Spark's SQL package for nothing
+    from pyspark.sql import DataFrame, SparkSession
 
 OUTPUT_DDL = (
     "path string, label string, length long, modified_ms long, outcome string, content_hash string, "
@@ -40,7 +44,6 @@ _TYPES = {
     "array<float>": pa.list_(pa.float32()),
 }
 OUTPUT = pa.schema([(n, _TYPES[t]) for n, t in (c.split() for c in OUTPUT_DDL.split(", "))])
-
 
 #: An image and the number of this attempt.
 Task = tuple[StoredFile, int]
@@ -64,7 +67,7 @@ class Featurizer:
         Identity and input format of the model.
     engine : str
         Inference engine.
-    model : Shared
+    model : BroadcastModel
         Bytes of the model in the engine's format.
     decode_settings : DecodeSettings
         Size, scaling and limits.
@@ -142,6 +145,68 @@ class Featurizer:
     def crashed_row(self, task: Task) -> pa.RecordBatch:
         """Return the row of an image that killed a process and is to be retried in one of its own."""
         return _Row(task[0], Outcome.CRASHED, task[1]).as_batch()
+
+
+def featurize_partitions(
+    spark: SparkSession,
+    featurize: Callable[[Sequence[Task]], Iterator[pa.RecordBatch]],
+    tasks: Sequence[Task],
+    count: int,
+) -> DataFrame:
+    """Return the rows of the images (`OUTPUT_DDL`), which `count` Spark tasks compute when the frame is read.
+
+    The file names are pickled with the function. As rows they would need a shuffle, which costs a second of all
+    cores in each micro-batch.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    featurize : callable
+        A `Featurizer` or `streaming.featurize.isolation.IsolatedFeaturizer`.
+    tasks : sequence of Task
+        Distributed round-robin: images of one folder take similar time.
+    count : int
+        Number of Spark tasks.
+    """
+    partitions = [tasks[i::count] for i in range(count)]
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise_oom_score()
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                yield from featurize(partitions[number])
+
+    return spark.range(0, count, 1, count).mapInArrow(run, OUTPUT_DDL)
+
+
+def start_workers(spark: SparkSession, featurizer: Featurizer) -> None:
+    """Start the Python workers and load their engines, so that the first images do not wait."""
+    tasks = max_concurrent_tasks(spark, featurizer)
+    spark.range(0, tasks, 1, tasks).mapInArrow(featurizer.load, "id long").collect()
+
+
+def max_concurrent_tasks(spark: SparkSession, featurizer: Featurizer) -> int:
+    """Return how many tasks may run the network at the same time: one per core, or one per GPU.
+
+    On a cluster, Spark itself queues tasks until a GPU is free, if its configuration declares that they need one.
+
+    Raises
+    ------
+    PlatformError
+        If the cluster's configuration assigns no GPU to a task.
+    """
+    context = spark.sparkContext
+    cores = context.defaultParallelism
+    if featurizer.device != "cuda":
+        return cores
+    if str(context.master).startswith("local"):
+        return min(cores, max(1, gpu.device_count()))
+    if not context.getConf().get("spark.task.resource.gpu.amount"):
+        raise PlatformError(
+            "device cuda: this cluster gives its tasks no GPU; submit with spark.executor.resource.gpu.amount=1 "
+            "and spark.task.resource.gpu.amount=1, or use --device cpu"
+        )
+    return cores
 
 
 # The engines of this worker, created once and kept between tasks.

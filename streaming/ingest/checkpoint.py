@@ -19,11 +19,11 @@ _ENTRY = re.compile(r"(?P<log>offsets|commits|sources/\d+)/(?P<number>\d+)(?P<co
 _CHECKSUM = re.compile(r"Checksum error: (?:file:)?(\S+)")
 # Spark's messages for damage that the files do not show; each would fail every later run.
 _MESSAGES = {
-    # A log that holds only a part of its first entry.
+    # The log consists of an incomplete first entry.
     "CHECKPOINT_LOCATION_NOT_EMPTY": "its first entry is incomplete",
-    # An entry's checksum file existed before it. There is no other writer: this process holds the lease.
+    # The checksum file of an entry existed before the entry. There is no other writer: this process owns the lease.
     "Multiple streaming queries are concurrently using": "an entry could not be renamed into place",
-    # The plan of a batch names an entry that is not in the log of its source.
+    # The offsets of a batch name an entry that is not in the log of its source.
     r"\bbatch \d+ doesn't exist": "the log of the source lacks an entry",
 }
 
@@ -78,18 +78,18 @@ def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
     Returns
     -------
     bool
-        Whether it was damaged.
+        True if the checkpoint was damaged.
     """
     damage = find_damage(lake, error)
     if damage is None:
         return False
-    kept = f"{lake.checkpoint}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    open_storage(lake.root).move_tree(lake.checkpoint, kept)
+    backup = f"{lake.checkpoint}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    open_storage(lake.root).move_tree(lake.checkpoint, backup)
     log.warning(
         "the checkpoint %s is damaged (%s): moved to %s, and a new one was started; no row was lost or duplicated",
         lake.checkpoint,
         damage,
-        kept,
+        backup,
     )
     return True
 
@@ -104,11 +104,11 @@ def _missing(entries: Iterable[re.Match[str]], names: set[str]) -> str | None:
         if found["compact"]:
             since[log_name] = max(since[log_name], number)
     for log_name in ("offsets", *logs):
-        planned = logs[log_name]
+        expected = logs[log_name]
         if log_name == "offsets":
-            planned = planned | logs["commits"]
-        first = since[log_name] if log_name.startswith("sources") else min(planned, default=0)
-        missing = set(range(first, max(planned, default=-1) + 1)) - logs[log_name]
+            expected = expected | logs["commits"]
+        first = since[log_name] if log_name.startswith("sources") else min(expected, default=0)
+        missing = set(range(first, max(expected, default=-1) + 1)) - logs[log_name]
         if missing:
             return f"{log_name}/{min(missing)}"
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""Files to check again later, because they may still be written to."""
+"""Files to check again later because they may still be incomplete."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PendingFiles:
         self._due_at |= dict.fromkeys(paths, time.time() + self._settle)
 
     def pop_due(self) -> list[str]:
-        """Return the paths that are due, and forget them."""
+        """Remove the paths that are due, and return them."""
         now = time.time()
         due = [path for path, due_at in self._due_at.items() if due_at <= now]
         for path in due:

@@ -10,8 +10,7 @@ from streaming.delta.writer import prepare_commit
 from streaming.engines.registry import choose_engine
 from streaming.errors import LakeError
 from streaming.featurize.microbatch import MicroBatch
-from streaming.featurize.partitions import start_workers
-from streaming.featurize.worker import Featurizer
+from streaming.featurize.worker import Featurizer, start_workers
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_HEADROOM
 from streaming.ingest.run import StreamingRun
@@ -128,7 +127,7 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
 
 
 def check_disjoint(source: Source, lake: Lake) -> None:
-    """Raise LakeError if one lies inside the other: the files of the lake would count as new images."""
+    """Raise LakeError if one is inside the other: the files of the lake would be ingested as new images."""
     for inner, inner_kind, outer, outer_kind in (
         (lake.root, "lake", source.root, "source"),
         (source.root, "source", lake.root, "lake"),

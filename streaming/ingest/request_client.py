@@ -37,8 +37,8 @@ def submit_and_wait(
 ) -> dict[str, JSON]:
     """Submit a request and wait for its result.
 
-    The running stream executes it. If none is running, or it ends before it answers, this process acquires the
-    lease and executes the request itself.
+    The running stream executes it. If none is running, or the stream ends before it has answered, this process
+    acquires the lease and executes the request itself.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def execute_locally(
         finally:
             scheduler.close()
 
-    def open_here() -> MicroBatch:
+    def open_batch() -> MicroBatch:
         return open_microbatch(source or Source(""), settings, lease)
 
-    return execute(OperationContext(lease.lake, spark, source, open_here, process), request)
+    return execute(OperationContext(lease.lake, spark, source, open_batch, process), request)

@@ -21,13 +21,13 @@ from streaming.storage.interface import TransientError, is_s3
 
 log = logging.getLogger(__name__)
 
-# Seconds between two polls; on S3 a listing costs a request.
+# Seconds between two polls; on S3 each poll costs a request.
 _POLL, _POLL_ON_S3 = 1.0, 5.0
 _LOCK_TIMEOUT = 0.1  # seconds for which the main thread waits for a micro-batch to end
 
 
 class RequestHandler:
-    """Serves the requests that commands submit to the running stream; a run without a lease gets none."""
+    """Serves the requests that commands submit to the running stream; a run without a lease serves none."""
 
     def __init__(self, context: OperationContext, lease: Lease | None) -> None:
         self._has_pending = False

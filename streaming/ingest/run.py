@@ -104,7 +104,7 @@ class StreamingRun:
         new = self._batch.image_index.new_or_changed(self._source.images())
         oldest = self._count_waiting(new)
         self.summary.first_trigger_at = time.time()
-        # Uses the seconds in which Spark starts the query and lists the same files.
+        # Meanwhile Spark starts the query and lists the same files, which takes seconds.
         self._scheduler.prefetch(oldest)
         try:
             with self._requests.polling(stop_event):
@@ -134,12 +134,12 @@ class StreamingRun:
         )
 
     def _count_waiting(self, files: Iterable[StoredFile]) -> list[StoredFile]:
-        """Count all files; return the oldest ones, with which the stream will begin."""
+        """Count the files in the summary; return the oldest ones, which the stream delivers first."""
         counted = (file for self.summary.waiting, file in enumerate(files, 1))
         return heapq.nsmallest(self._trigger_size, counted, key=lambda file: file.modified_ms)
 
     def _run_query(self) -> BaseException | None:
-        """Run the query to its end; return the error that ended it, if it was not stopped from here."""
+        """Run the query until it ends; return its error unless this run stopped it or recorded one itself."""
         try:
             query = self._start_query()
         except (PySparkException, Py4JError) as error:
@@ -177,7 +177,7 @@ class StreamingRun:
                 files = [file for file in listed if self._source.is_image(file.path)]
                 self._process(files, BatchId(self._query_id, number))
             except (PomonaError, TransientError, PySparkException, Py4JError, OSError) as error:
-                self._error = error  # Spark passes on only a text with all stack traces
+                self._error = error  # Spark only passes on a text with all stack traces
                 raise
             self._delivered = len(listed)
 

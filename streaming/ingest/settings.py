@@ -18,8 +18,8 @@ from streaming.maintenance.missing_images import DEFAULT_REMOVE_LIMIT
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, supported_backends
 from streaming.storage.retry import RETRY_TIMEOUT
 
-#: Images computed and committed together, per core: twenty seconds of work. Long compared with the cost of a commit,
-#: short enough to wait for and to repeat.
+#: Images computed and committed together, per core: twenty seconds of work, long compared with a commit, and short
+#: enough to wait for on a stop and to repeat after a crash.
 IMAGES_PER_PART_PER_CORE = 2000
 #: Images in one micro-batch of the stream, per core; Spark's own work per micro-batch is not pipelined.
 IMAGES_PER_TRIGGER_PER_CORE = 5 * IMAGES_PER_PART_PER_CORE
@@ -96,7 +96,7 @@ class IngestSettings:
 
     def __post_init__(self) -> None:
         self._check_backend()
-        for name, least in (
+        for name, minimum in (
             ("max_files_per_trigger", 1),
             ("max_pixels", 1),
             ("one_by_one_above", 1),
@@ -108,9 +108,9 @@ class IngestSettings:
             ("remove_limit", 0),
         ):
             value = getattr(self, name)
-            if value is not None and not least <= value < math.inf:
+            if value is not None and not minimum <= value < math.inf:
                 option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option} is {value}: it must be {least} or more")
+                raise UsageError(f"{option} is {value}: it must be {minimum} or more")
         if not 0 <= self.max_failure_rate <= 1:
             raise UsageError(f"--max-failure-rate is {self.max_failure_rate}: it must be 0 to 1")
         if self.remove_limit > 1:

@@ -15,8 +15,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from streaming.featurize.microbatch import MicroBatch
-from streaming.featurize.partitions import start_workers
-from streaming.featurize.worker import OUTPUT, Featurizer, Task
+from streaming.featurize.worker import OUTPUT, Featurizer, Task, start_workers
 from streaming.images.decode import DecodeSettings
 from streaming.ingest.run import StreamingRun
 from streaming.ingest.settings import IngestSettings

@@ -18,8 +18,8 @@ _TRANSIENT = re.compile(
 )
 _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
-# On S3, Spark 3.5 takes the folder of the key a//b for one in the folder a that is the folder a.
-_ENDLESS = re.compile(r"StackOverflowError.*HadoopFSUtils.*listLeafFiles", re.DOTALL)
+# Spark 3.5 lists the key a//b on S3 as a folder that contains itself, and recurses until the stack overflows.
+_ENDLESS_LISTING = re.compile(r"StackOverflowError.*HadoopFSUtils.*listLeafFiles", re.DOTALL)
 _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
 
@@ -29,11 +29,11 @@ def translate_errors(lake: str = "") -> Iterator[None]:
     """Translate what Spark, the storage, delta-rs or Arrow raises inside the block, see `translate_exception`."""
     try:
         yield
-    except _faults() as error:
+    except _external_errors() as error:
         raise translate_exception(error, lake) from error
 
 
-def _faults() -> tuple[type[Exception], ...]:
+def _external_errors() -> tuple[type[Exception], ...]:
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
@@ -43,18 +43,18 @@ def _faults() -> tuple[type[Exception], ...]:
 
 
 def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
-    """Find the cause in whatever ended a run.
+    """Find the cause of an exception that ended a run.
 
     Parameters
     ----------
     error : BaseException
     lake : str
-        Root of the lake, as a normalized URI: where to look for a full disk.
+        Root of the lake, as a normalized URI; its disk is checked for free space.
 
     Returns
     -------
     PomonaError
-        The error itself, or the one that a worker raised; else a ExternalError of one line.
+        The error itself if it is one, the `PomonaError` that a worker raised, or an ExternalError of one line.
     """
     if isinstance(error, PomonaError):
         return error
@@ -68,14 +68,14 @@ def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
         return LeaseError(f"{message.strip()}: the new owner processes what was not committed")
     if _TOO_OLD in text:
         return SnapshotError(
-            "Delta reads no version older than the time for which a table promises its files: set its properties "
-            "delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once, to more "
-            "(Pomona sets 'interval 3650 days')"
+            "the version is older than the retention of the table's files, and Delta does not read it: set the "
+            "properties delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once, to a longer "
+            "interval (Pomona sets 'interval 3650 days')"
         )
-    if _ENDLESS.search(text):
+    if _ENDLESS_LISTING.search(text):
         return ExternalError(
-            "Spark 3.5 cannot list a key of S3 with an empty part or one of dots (a//b.jpg, ./a.jpg): "
-            "rename it below the source, or run a release with Spark 4"
+            "Spark 3.5 cannot list S3 keys with an empty part or a part of dots (a//b.jpg, ./a.jpg): "
+            "rename the objects in the source, or use an EMR release with Spark 4"
         )
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)

@@ -47,7 +47,7 @@ _EXCLUDES = (
 
 @dataclass(frozen=True)
 class JarSet:
-    """What Ivy is asked for.
+    """The jars that Ivy resolves.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ JAR_SETS = {
     "4.2": _jar_set("io.delta:delta-spark_4.2_2.13:4.4.0", "3.5.0", "2.35.5"),
     # emr-spark-8.0.0
     "4.0": _jar_set("io.delta:delta-spark_2.13:4.0.0", "3.4.1", "2.24.8"),
-    # emr-7.13.0, which has Hadoop 3.4 where Spark 3.5 ships 3.3: S3A needs the newer for the second AWS SDK.
+    # emr-7.13.0 has Hadoop 3.4, but Spark 3.5 ships 3.3: S3A needs 3.4 for version 2 of the AWS SDK.
     "3.5": _jar_set("io.delta:delta-spark_2.12:3.3.2", "3.4.1", "2.24.8", own_clients=False),
 }
 
@@ -90,7 +90,7 @@ def jar_set(spark_version: str) -> JarSet:
     Raises
     ------
     PlatformError
-        When Pomona knows none.
+        If the version is not supported.
     """
     minor = ".".join(spark_version.split(".")[:2])
     if minor not in JAR_SETS:

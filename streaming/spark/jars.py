@@ -23,7 +23,7 @@ from streaming.spark.java import java_home
 
 log = logging.getLogger(__name__)
 
-#: Delta's log on S3 for writers that may be paused; built by `make jar`, and only S3 needs it.
+#: Delta's log store for S3 with fencing of paused writers; built by `make jar`, used on S3 only.
 FENCED_LOG_STORE = Path(__file__).with_name("fenced-log-store.jar")
 
 # One resolver: Ivy's default chain also looks into Maven's local cache, whose entries may lack their jars.
@@ -40,51 +40,51 @@ def jar_files() -> list[Path]:
     Raises
     ------
     PlatformError
-        When they are not in the cache and cannot be fetched.
+        If they are not in the cache and cannot be downloaded.
     """
-    wanted = jar_set(version("pyspark"))
-    names = "\n".join((*wanted.packages, "-", *wanted.excludes))
+    jars = jar_set(version("pyspark"))
+    names = "\n".join((*jars.packages, "-", *jars.excludes))
     folder = cache_folder() / f"jars-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
     if not folder.is_dir():
-        _fetch(wanted, folder)
+        _download(jars, folder)
     return sorted(folder.glob("*.jar"))
 
 
-def _fetch(wanted: JarSet, folder: Path) -> None:
+def _download(jars: JarSet, folder: Path) -> None:
     log.info("downloading the jars of Delta Lake and S3A (27 MB, once) into %s", folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         settings = Path(scratch, "ivysettings.xml")
         settings.write_text(_IVY_SETTINGS)
-        nothing = Path(scratch, "nothing.py")
-        nothing.touch()
+        empty_program = Path(scratch, "empty.py")
+        empty_program.touch()
         conf = {
-            "spark.jars.packages": ",".join(wanted.packages),
-            "spark.jars.excludes": ",".join(wanted.excludes),
+            "spark.jars.packages": ",".join(jars.packages),
+            "spark.jars.excludes": ",".join(jars.excludes),
             "spark.jars.ivy": f"{scratch}/ivy",
             "spark.jars.ivySettings": str(settings),
         }
         command = [_spark_submit(), *(f"--conf={key}={value}" for key, value in conf.items())]
         done = subprocess.run(
-            [*command, "--master=local[1]", str(nothing)],
+            [*command, "--master=local[1]", str(empty_program)],
             env=os.environ | {"JAVA_HOME": str(java_home()), "PYSPARK_PYTHON": sys.executable},
             capture_output=True,
             text=True,
             check=False,
         )
-        fetched = Path(scratch, "ivy", "jars")
-        if done.returncode or not any(fetched.glob("*.jar")):
+        downloaded = Path(scratch, "ivy", "jars")
+        if done.returncode or not any(downloaded.glob("*.jar")):
             missing = re.findall(r":: ([\w.-]+#[\w.;-]+): not found", done.stderr)
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise PlatformError(
                 f"the jars of Delta Lake and S3A could not be downloaded ({', '.join(missing) or last}): "
                 "connect to the network once, or copy the folder "
-                f"{folder} from a machine that has it"
+                f"{folder} from another machine"
             )
         try:
-            fetched.rename(folder)
+            downloaded.rename(folder)
         except OSError:
-            if not folder.is_dir():  # or another process was first
+            if not folder.is_dir():  # otherwise another process was first
                 raise
 
 

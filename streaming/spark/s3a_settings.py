@@ -20,7 +20,7 @@ def s3a_settings() -> dict[str, str]:
     Raises
     ------
     SourceError
-        When the endpoint contains a user or a password.
+        If the endpoint contains a user or a password.
     """
     meta = s3_client().meta
     provider = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
@@ -31,7 +31,7 @@ def s3a_settings() -> dict[str, str]:
     if endpoint.username or endpoint.password:
         raise SourceError(
             "the S3 endpoint contains a user name or password, which Spark would write into its logs: "
-            "take them out of AWS_ENDPOINT_URL, or of the profile's endpoint_url"
+            "remove them from AWS_ENDPOINT_URL, or from the profile's endpoint_url"
         )
     host = endpoint.hostname or ""
     # S3A determines the public endpoints of AWS by itself, but not those of a VPC.

@@ -20,7 +20,7 @@ from streaming.spark.java import java_home
 
 log = logging.getLogger(__name__)
 
-#: Delta's log store for S3, see `streaming.lease.fencing`; a cluster's session has it where it was submitted with it.
+#: Delta's log store for S3, see `streaming.lease.fencing`; on a cluster, it must be passed to spark-submit.
 LOG_STORE_SETTING, LOG_STORE = "spark.delta.logStore.s3a.impl", "pomona.delta.FencedLogStore"
 MEMORY_VARIABLE = "SPARK_DRIVER_MEMORY"
 
@@ -38,7 +38,7 @@ class SessionSettings:
     shuffle_partitions : int
         Partitions after a join or an aggregation.
     dump_classes : Path, optional
-        Path to which Java writes its class archive at exit; by default an existing archive is used.
+        Path to which Java dumps its class data sharing archive at exit; by default an existing archive is used.
     """
 
     cores: str = "*"
@@ -47,52 +47,51 @@ class SessionSettings:
     dump_classes: Path | None = None
 
 
-# Each has a reason that a default of Spark or Delta does not know: many small files, small tables, one writer.
+# The defaults of Spark and Delta do not suit many small files, small tables and a single writer.
 _COMMON = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    # A commit's small jobs go between the long tasks of what is computed meanwhile, not after them.
+    # The small jobs of a commit run between the long tasks of the next part, not after them.
     "spark.scheduler.mode": "FAIR",
     "spark.hadoop.parquet.enable.dictionary#features.list.element": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
-    # A micro-batch's files are listed on the driver, not by one task a file.
+    # List the files of a micro-batch on the driver, not with one task per file.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "1000000",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
-    # Small files are dealt out by their sizes; by default each counts as 4 MB, and 1,000 images are 38 tasks.
+    # Pack small files into tasks by size; by default each counts as 4 MB, and 1,000 images need 38 tasks.
     "spark.sql.files.openCostInBytes": "0",
-    # The default of 50 partitions costs seconds a commit on logs of this size.
+    # The default of 50 partitions costs seconds per commit with logs of this size.
     "spark.databricks.delta.snapshotPartitions": "1",
-    # Arrow batches carry file names on the way in and 1280 floats a row on the way out.
+    # Each row of an Arrow batch has 1280 floats; the default is 10,000 rows.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
-# Each new file costs requests there, and waits for their answers: all cores ask, not the driver alone.
-_REMOTE = {
+# Listing on S3 waits for a request per file: use all cores, not only the driver.
+_S3 = {
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "32",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "64",
-    # Each of S3A's own tries consists of so many, with growing waits; what only they repeat is to get through as well.
+    # Attempts of the AWS SDK, with exponential backoff, within each attempt of S3A: some errors only the SDK retries.
     "spark.hadoop.fs.s3a.attempts.maximum": "8",
-    # From Hadoop 3.5 on another stream is the default, which gives up where a connection is lost within an answer.
+    # The default since Hadoop 3.5 is another stream, which fails if a connection is lost within a response.
     "spark.hadoop.fs.s3a.input.stream.type": "classic",
-    # On by default from Parquet 1.16 on; S3A does not repeat what fails of such a read.
+    # On by default since Parquet 1.16; S3A does not retry failed vectored reads.
     "spark.hadoop.parquet.hadoop.vectored.io.enabled": "false",
 }
-# The cores belong to the network; Java's second compiler takes seconds of them, and little here runs long enough
-# to give them back.
-# The cache of compiled code is small then, and Spark fills it, unless it is told not to be.
-# A Java without memory is ended: what is left of it would wait for threads that are gone. It says so, and must not
-# say it among our results.
-_QUICK_JAVA = (
+# TieredStopAtLevel=1: the C2 compiler takes seconds of CPU time, and little code here runs long enough to gain from it.
+# ReservedCodeCacheSize: without C2 the default code cache is small, and Spark fills it.
+# ExitOnOutOfMemoryError: otherwise the JVM would wait forever for threads that died.
+# DisplayVMOutputToStderr: keeps messages of the JVM out of the results on stdout.
+_JAVA_OPTIONS = (
     "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
     "-XX:+ExitOnOutOfMemoryError -XX:+DisplayVMOutputToStderr"
 )
 _LOCAL = {
-    # It cuts each query into jobs that wait for cores one by one; tables of one machine have nothing to adapt.
+    # Adaptive execution splits each query into jobs that wait for cores one by one, and local tables gain nothing.
     "spark.sql.adaptive.enabled": "false",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    # Spark remembers a thousand of each for its pages, plans included: tens of MB in a stream.
+    # By default Spark keeps a thousand of each for its UI, with their plans: tens of MB in a stream.
     "spark.ui.retainedJobs": "20",
     "spark.ui.retainedStages": "20",
     "spark.ui.retainedTasks": "200",
@@ -111,7 +110,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     settings : SessionSettings, optional
         Size of a local session.
     s3 : bool
-        Whether anything is on S3; a session of local folders then needs no AWS settings.
+        Configure S3A and the log store for S3; a session for local folders needs no AWS settings.
 
     Returns
     -------
@@ -121,7 +120,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     Raises
     ------
     PlatformError
-        When Java or the jars are missing, or another package named `streaming` was imported.
+        If Java or the jars are missing, or another package named `streaming` was imported.
     """
     check_package()
     settings = settings or SessionSettings()
@@ -131,7 +130,7 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         java, jars = java_home(), jar_files()
         os.environ["JAVA_HOME"] = str(java)
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-        # The loopback is enough for a local master, and saves a look-up of the host's name.
+        # A local master needs only the loopback interface; this saves resolving the host name.
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
         builder = builder.master(f"local[{settings.cores}]")
         dump = settings.dump_classes
@@ -140,17 +139,17 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         conf |= _LOCAL | {
             "spark.driver.memory": settings.driver_memory or driver_memory(),
             "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
-            "spark.driver.extraJavaOptions": f"{_QUICK_JAVA} {classes} -Dlog4j2.configurationFile={log_settings}",
+            "spark.driver.extraJavaOptions": f"{_JAVA_OPTIONS} {classes} -Dlog4j2.configurationFile={log_settings}",
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
-            # Spark makes an empty folder of it: not where the command is typed.
+            # Spark creates this empty folder, by default in the working directory.
             "spark.sql.warehouse.dir": (cache_folder() / "spark-warehouse").as_uri(),
         }
-        if s3:  # not among the jars above, which the archive of classes knows
+        if s3:  # not on the class path above, which must match the class data sharing archive
             conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
     if s3:
         from streaming.spark.s3a_settings import s3a_settings
 
-        conf |= _REMOTE
+        conf |= _S3
         conf |= {f"spark.hadoop.{key}": value for key, value in s3a_settings().items()}
     for key, value in conf.items():
         builder = builder.config(key, value)
@@ -173,22 +172,22 @@ def _quiet_query_loggers() -> None:
     """Silence the loggers with which PySpark 4 logs each failed query in addition to raising its exception."""
     try:
         from pyspark.logger import PySparkLogger
-    except ImportError:  # Spark 3.5 has none
+    except ImportError:  # not in Spark 3.5
         return
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def check_package() -> None:
-    """Check that the imported package `streaming` is Pomona's: mosaicml-streaming installs one of that name.
+    """Check that the imported package `streaming` is Pomona's; mosaicml-streaming installs one of the same name.
 
     Raises
     ------
     PlatformError
-        When another package of that name precedes it on the path.
+        If another package of that name precedes it on the path.
     """
     found = Path(streaming.__file__ or "").parent
     if found != Path(__file__).parents[1]:
         raise PlatformError(
-            f"the package `streaming` of {found} hides Pomona's: uninstall mosaicml-streaming"
+            f"the package `streaming` in {found} hides that of Pomona: uninstall mosaicml-streaming"
         )

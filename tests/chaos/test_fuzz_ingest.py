@@ -16,7 +16,7 @@ from support.cli import PROGRAM, environment
 from support.image_files import scan_bomb
 from support.lakes import below, put, rows
 from support.mutated_images import mutants
-from support.worker_processes import workers
+from support.worker_processes import worker_peak_memory
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
 
@@ -29,7 +29,7 @@ MEGABYTES = 260 + 128 + 48 * 10
 def watch(running: subprocess.Popen[str], peaks: dict[int, int]) -> None:
     """Note the greatest memory of each worker, and of each process that it starts, while the command runs."""
     while running.poll() is None:
-        for worker, peak in workers(running.pid).items():
+        for worker, peak in worker_peak_memory(running.pid).items():
             peaks[worker] = max(peak, peaks.get(worker, 0))
         threading.Event().wait(0.2)
 

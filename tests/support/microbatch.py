@@ -1,4 +1,4 @@
-"""Process a list of files as one micro-batch, as the scheduler does with each of its parts."""
+"""Process a list of files as one micro-batch, as the scheduler processes each part."""
 
 from __future__ import annotations
 

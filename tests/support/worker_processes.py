@@ -1,4 +1,4 @@
-"""The Python workers of a process's Spark, seen from outside."""
+"""Measure the Python workers of a Spark application through /proc."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def workers(of: int | None = None) -> dict[int, int]:
-    """Peak of memory in bytes of each worker, and of what it has started, by process id.
+def worker_peak_memory(driver: int | None = None) -> dict[int, int]:
+    """Return the peak memory in bytes of each worker and of each of its child processes, by process id.
 
-    `of` is the process whose Spark it is, if not this one.
+    Parameters
+    ----------
+    driver : int, optional
+        Process id of the driver; this process by default.
     """
     parents, peaks = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -29,12 +32,12 @@ def workers(of: int | None = None) -> dict[int, int]:
         while number := parents.get(number, 0):
             yield number
 
-    # Spark's daemon, a child of Java, has the workers as children; all bear its command line.
+    # Java starts the daemon, which forks the workers; all have the command line of the daemon.
     java = {parents[number] for number in parents if _is_daemon(number)} - set(peaks)
     return {
         number: peak
         for number, peak in peaks.items()
-        if (of or os.getpid()) in ancestors(number) and java & set(list(ancestors(number))[1:])
+        if (driver or os.getpid()) in ancestors(number) and java & set(list(ancestors(number))[1:])
     }
 
 

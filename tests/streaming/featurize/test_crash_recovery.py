@@ -1,4 +1,4 @@
-"""Tests for `streaming.featurize.crash_recovery`.
+"""Tests for crash recovery in `streaming.featurize.microbatch`.
 
 The death of a worker loses no image and quarantines only the image that caused it.
 """
@@ -27,16 +27,16 @@ from streaming.storage.interface import StoredFile
 from support.image_files import scan_bomb
 from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
 from support.microbatch import process
-from support.worker_processes import workers
+from support.worker_processes import worker_peak_memory
 
 pytestmark = pytest.mark.spark
 
 
-def test_image_that_hangs_decoder_is_quarantined(
+def test_image_exceeding_cpu_limit_is_quarantined(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"
-    hanging = {"Fig/hang.jpg": scan_bomb(1600, 2000)}  # 4 s where no one stops it
+    hanging = {"Fig/hang.jpg": scan_bomb(1600, 2000)}  # 4 s of CPU time
     put_all(source, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE, **hanging})
     settings = IngestSettings(once=True, settle=0, max_cpu_seconds=0.5)
     summary = ingest(str(source), lake.root, settings)
@@ -63,18 +63,18 @@ def test_killed_worker_loses_no_image(
     featurizer = Featurizer(model_info, "onnxruntime", model, decode_settings)
     batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
     files = put_all(tmp_path, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE})
-    # A reader of a named pipe waits for a writer: so the worker is known to be at work.
+    # Opening a named pipe for reading blocks until it has a writer: the worker is then processing the images.
     pipe = tmp_path / "Fig" / "pipe.jpg"
     os.mkfifo(pipe)
     files.append(StoredFile(f"file:{pipe}", len(jpeg(9)), files[0].modified_ms))
     with ThreadPoolExecutor(1) as pool:
         result = pool.submit(process, batch, files)
         with pipe.open("wb"):
-            killed = set(workers())
+            killed = set(worker_peak_memory())
             for worker in killed:
                 os.kill(worker, signal.SIGKILL)
             while any(Path(f"/proc/{worker}").exists() for worker in killed):
-                # a dying one would take what is written next
+                # A dying worker could still read what is written next.
                 time.sleep(0.01)
         pipe.write_bytes(jpeg(9))
         written = result.result(timeout=120)

@@ -21,17 +21,17 @@ from streaming.lake.layout import Lake
 from support.lakes import GARBAGE, ONCE, below, photos, put_all, versions
 
 
-def part(good: int, bad: int, again: int = 0, gone: int = 0) -> ComputedPart:
-    """Verdicts on images; `again` of them failed that were in quarantine before."""
-    outcomes = ["features"] * good + ["quarantine"] * (bad + again) + ["deleted"] * gone
+def part(good: int, bad: int, retried: int = 0, deleted: int = 0) -> ComputedPart:
+    """Return a part of these numbers of images; `retried` ones were in quarantine before and failed again."""
+    outcomes = ["features"] * good + ["quarantine"] * (bad + retried) + ["deleted"] * deleted
     names = [f"file:/x/{number}.jpg" for number in range(len(outcomes))]
     rows = [
         Row(path=name, outcome=outcome, reason="truncated" if outcome == "quarantine" else None)
         for name, outcome in zip(names, outcomes, strict=True)
     ]
-    held: dict[str, set[str]] = defaultdict(set)
-    held["quarantine"] = set(names[good + bad : good + bad + again])
-    return ComputedPart([], held, 0, verdicts=rows)
+    existing: dict[str, set[str]] = defaultdict(set)
+    existing["quarantine"] = set(names[good + bad : good + bad + retried])
+    return ComputedPart([], existing, 0, verdicts=rows)
 
 
 def passes(rate: FailureRate, computed: ComputedPart) -> bool:
@@ -43,19 +43,19 @@ def passes(rate: FailureRate, computed: ComputedPart) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "limit", "well"),
+    ("good", "bad", "limit", "accepted"),
     [
         (100, 100, 0.5, True),
         (99, 101, 0.5, False),
-        (0, 199, 0.5, True),  # too few to say
+        (0, 199, 0.5, True),  # fewer than MIN_IMAGES
         (0, 200, 0.5, False),
         (0, 5000, 1.0, True),
         (5000, 1, 0.0, False),
         (5000, 0, 0.0, True),
     ],
 )
-def test_large_part_is_checked_by_itself(good: int, bad: int, limit: float, well: bool) -> None:
-    assert passes(FailureRate(limit), part(good, bad)) is well
+def test_large_part_is_checked_by_itself(good: int, bad: int, limit: float, accepted: bool) -> None:
+    assert passes(FailureRate(limit), part(good, bad)) is accepted
 
 
 def test_small_part_is_checked_with_previous_parts() -> None:
@@ -63,10 +63,13 @@ def test_small_part_is_checked_with_previous_parts() -> None:
     assert [passes(rate, part(0, 60)) for _ in range(4)] == [True, True, True, False]
     rate = FailureRate(0.5)
     assert passes(rate, part(1000, 0))
-    assert [passes(rate, part(0, 60)) for _ in range(2)] == [True, True]  # 1,000 good ones are near
+    assert [passes(rate, part(0, 60)) for _ in range(2)] == [
+        True,
+        True,
+    ]  # 60 of 1,060 and 120 of 1,120
     rate = FailureRate(0.5)
     assert passes(rate, part(150, 0))
-    # 60 of 210, 120 of 270, 180 of 330: the bad ones alone are too few, so the good ones are looked at too
+    # 60 of 210, 120 of 270, 180 of 330: the bad parts alone have fewer than MIN_IMAGES images.
     assert [passes(rate, part(0, 60)) for _ in range(3)] == [True, True, False]
 
 
@@ -85,9 +88,9 @@ def test_part_within_limit_passes_after_bad_parts() -> None:
 
 
 def test_retried_and_deleted_images_do_not_count() -> None:
-    assert passes(FailureRate(0.5), part(0, 0, again=500))
-    assert passes(FailureRate(0.5), part(10, 0, gone=500))
-    assert not passes(FailureRate(0.5), part(10, 300, again=500))
+    assert passes(FailureRate(0.5), part(0, 0, retried=500))
+    assert passes(FailureRate(0.5), part(10, 0, deleted=500))
+    assert not passes(FailureRate(0.5), part(10, 300, retried=500))
 
 
 def test_all_parts_are_rejected_after_first_rejection() -> None:
@@ -97,12 +100,17 @@ def test_all_parts_are_rejected_after_first_rejection() -> None:
 
 
 def test_message_states_counts_reasons_and_remedy() -> None:
-    with pytest.raises(FailureRateExceeded) as told:
+    with pytest.raises(FailureRateExceeded) as caught:
         FailureRate(0.25).check(part(100, 300))
-    line = str(told.value)
-    for words in ("300 of the last 400", "--max-failure-rate 0.25", "300 truncated", "/399.jpg"):
-        assert words in line
-    assert "--max-failure-rate 1" in line
+    message = str(caught.value)
+    for part_of_message in (
+        "300 of the last 400",
+        "--max-failure-rate 0.25",
+        "300 truncated",
+        "/399.jpg",
+    ):
+        assert part_of_message in message
+    assert "--max-failure-rate 1" in message
 
 
 @pytest.mark.spark
@@ -118,7 +126,7 @@ def test_exceeded_failure_rate_writes_nothing_until_limit_is_raised(
     with pytest.raises(FailureRateExceeded, match="220 of the last 240 images"):
         ingest(str(source), lake.root, ONCE)
     assert versions(lake) == before
-    with pytest.raises(FailureRateExceeded):  # it stays as it is until someone decides
+    with pytest.raises(FailureRateExceeded):
         ingest(str(source), lake.root, ONCE)
     summary = ingest(str(source), lake.root, replace(ONCE, max_failure_rate=0.95))
     assert summary.outcomes == {"features": 20, "quarantine": 220}

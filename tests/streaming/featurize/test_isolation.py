@@ -22,8 +22,8 @@ from support.lakes import GARBAGE, jpeg, put_all
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 0.5  # of the processor's time; the bomb takes 4
-NAMES = {"a.jpg": jpeg(1), "bad.jpg": GARBAGE, "hang.jpg": scan_bomb(1600, 2000), "z.jpg": jpeg(2)}
+CPU_SECONDS = 0.5  # the scan bomb takes 4
+FILES = {"a.jpg": jpeg(1), "bad.jpg": GARBAGE, "hang.jpg": scan_bomb(1600, 2000), "z.jpg": jpeg(2)}
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,14 @@ def featurizer(random_model: Path) -> Featurizer:
         size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
     )
     model = ModelBytes(read_model(models, model_info, "onnxruntime"))
-    return Featurizer(model_info, "onnxruntime", model, decode_settings, max_cpu_seconds=SECONDS)
+    return Featurizer(
+        model_info, "onnxruntime", model, decode_settings, max_cpu_seconds=CPU_SECONDS
+    )
 
 
-def verdicts(apart: IsolatedFeaturizer, files: Sequence[StoredFile]) -> dict[str, Any]:
-    found = [row for batch in apart([(file, 3) for file in files]) for row in batch.to_pylist()]
+def featurize(isolated: IsolatedFeaturizer, files: Sequence[StoredFile]) -> dict[str, Any]:
+    """Return the rows by file name; each is attempt 3."""
+    found = [row for batch in isolated([(file, 3) for file in files]) for row in batch.to_pylist()]
     assert [row["path"] for row in found] == [file.path for file in files]
     assert {row["attempts"] for row in found} == {3}
     return {row["path"].rsplit("/", 1)[1]: row for row in found}
@@ -48,16 +51,16 @@ def verdicts(apart: IsolatedFeaturizer, files: Sequence[StoredFile]) -> dict[str
 def test_crashing_image_is_marked_and_others_are_featurized(
     featurizer: Featurizer, tmp_path: Path
 ) -> None:
-    found = verdicts(IsolatedFeaturizer(featurizer), put_all(tmp_path, NAMES))
-    outcomes = [found[name]["outcome"] for name in NAMES]
+    found = featurize(IsolatedFeaturizer(featurizer), put_all(tmp_path, FILES))
+    outcomes = [found[name]["outcome"] for name in FILES]
     assert outcomes == ["features", "quarantine", "crashed", "features"]
     assert len(found["z.jpg"]["features"]) == 1280
 
 
 def test_image_that_crashes_twice_is_quarantined(featurizer: Featurizer, tmp_path: Path) -> None:
-    names = {name: NAMES[name] for name in ("hang.jpg", "z.jpg")}
-    found = verdicts(
-        IsolatedFeaturizer(featurizer, one_process_per_image=True), put_all(tmp_path, names)
+    files = {name: FILES[name] for name in ("hang.jpg", "z.jpg")}
+    found = featurize(
+        IsolatedFeaturizer(featurizer, one_process_per_image=True), put_all(tmp_path, files)
     )
     assert found["hang.jpg"]["reason"] == "crashed_worker"
     assert "more than 0.5 s" in found["hang.jpg"]["detail"]
@@ -65,35 +68,35 @@ def test_image_that_crashes_twice_is_quarantined(featurizer: Featurizer, tmp_pat
 
 
 @dataclass(frozen=True)
-class OnceDeadly(Featurizer):
-    """Ends the process at the first image, as the kernel does where memory runs out; not the next time."""
+class KilledOnce(Featurizer):
+    """Kills its process before the first image, as the kernel does if memory runs out; only once."""
 
-    mark: str = ""
+    marker: str = ""
 
     def __call__(self, tasks: Any) -> Any:
         import os
 
-        if not Path(self.mark).exists():
-            Path(self.mark).touch()
+        if not Path(self.marker).exists():
+            Path(self.marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(tasks)
 
 
-def variant(featurizer: Featurizer, kind: type[Featurizer], **more: Any) -> Featurizer:
-    return kind(**{**vars(featurizer), **more})
+def copy_as(kind: type[Featurizer], featurizer: Featurizer, **changes: Any) -> Featurizer:
+    return kind(**{**vars(featurizer), **changes})
 
 
 def test_image_that_crashes_once_is_retried(featurizer: Featurizer, tmp_path: Path) -> None:
-    deadly = variant(featurizer, OnceDeadly, mark=str(tmp_path / "mark"))
-    found = verdicts(
-        IsolatedFeaturizer(deadly, one_process_per_image=True),
+    killed_once = copy_as(KilledOnce, featurizer, marker=str(tmp_path / "marker"))
+    found = featurize(
+        IsolatedFeaturizer(killed_once, one_process_per_image=True),
         put_all(tmp_path, {"a.jpg": jpeg(1)}),
     )
     assert found["a.jpg"]["outcome"] == "features"
 
 
-class Unready(Featurizer):
-    """Cannot load its engine."""
+class FailingToLoad(Featurizer):
+    """Ends its process while loading the engine."""
 
     def load(self, batches: Any) -> Any:
         import os
@@ -104,13 +107,13 @@ class Unready(Featurizer):
 def test_crash_during_engine_load_is_external_error(featurizer: Featurizer, tmp_path: Path) -> None:
     files = put_all(tmp_path, {"a.jpg": jpeg(1)})
     with pytest.raises(ExternalError, match="exit status 9"):
-        verdicts(IsolatedFeaturizer(variant(featurizer, Unready)), files)
+        featurize(IsolatedFeaturizer(copy_as(FailingToLoad, featurizer)), files)
 
 
 def test_read_error_leaves_image_unread(featurizer: Featurizer, tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
-    row = verdicts(
+    row = featurize(
         IsolatedFeaturizer(replace(featurizer, retry_timeout=0.0), one_process_per_image=True),
         [unreadable],
     )["folder.jpg"]
@@ -118,7 +121,7 @@ def test_read_error_leaves_image_unread(featurizer: Featurizer, tmp_path: Path) 
     assert "Is a directory" in row["detail"]
 
 
-def test_unknown_engine_error_reaches_parent(featurizer: Featurizer, tmp_path: Path) -> None:
-    other = variant(featurizer, Featurizer, engine="nonsense")
+def test_child_exception_is_raised_in_parent(featurizer: Featurizer, tmp_path: Path) -> None:
+    unknown_engine = copy_as(Featurizer, featurizer, engine="nonsense")
     with pytest.raises(Exception, match="nonsense"):
-        verdicts(IsolatedFeaturizer(other), put_all(tmp_path, {"a.jpg": jpeg(1)}))
+        featurize(IsolatedFeaturizer(unknown_engine), put_all(tmp_path, {"a.jpg": jpeg(1)}))

@@ -41,7 +41,7 @@ from support.microbatch import process
 
 pytestmark = pytest.mark.spark
 
-SETTINGS = ("write.txnAppId", "write.txnVersion", "commitInfo.userMetadata")
+COMMIT_SETTINGS = ("write.txnAppId", "write.txnVersion", "commitInfo.userMetadata")
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def micro(spark: SparkSession, new_lake: Callable[[], Path]) -> MicroBatch:
         size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
     )
     featurizer = Featurizer(model_info, "onnxruntime", model, decode_settings, retry_timeout=0.5)
-    known = ImageIndex.load(lake)
-    return MicroBatch(spark, lake, featurizer, known, {"engine": "onnxruntime"})
+    index = ImageIndex.load(lake)
+    return MicroBatch(spark, lake, featurizer, index, {"engine": "onnxruntime"})
 
 
 def tables(micro: MicroBatch, root: Path) -> tuple[list[str], list[str]]:
-    """The images below one folder in features and in quarantine; the tests share a lake."""
+    """Return the names in features and in quarantine that are below one folder; the tests share a lake."""
     return (
         [name for name in below(root, micro.lake.features) if not name.startswith("file:")],
         [name for name in below(root, micro.lake.quarantine) if not name.startswith("file:")],
@@ -67,12 +67,12 @@ def tables(micro: MicroBatch, root: Path) -> tuple[list[str], list[str]]:
 
 
 def txn(location: str) -> dict[str, Any] | None:
-    """The transaction id of a table's newest commit."""
+    """Return the transaction id of the latest commit of a table."""
     found = [line["txn"] for line in actions(location, version(location)) if "txn" in line]
     return {"id": found[0]["appId"], "version": found[0]["version"]} if found else None
 
 
-def test_replay_of_finished_batch_changes_nothing(micro: MicroBatch, tmp_path: Path) -> None:
+def test_replayed_batch_adds_no_version(micro: MicroBatch, tmp_path: Path) -> None:
     files = put_all(tmp_path, {**photos("Fig", range(3)), "Fig/bad.jpg": GARBAGE})
     first = process(micro, files, BatchId("query-1", 0))
     assert (first.written, first.skipped) == (4, 0)
@@ -83,9 +83,7 @@ def test_replay_of_finished_batch_changes_nothing(micro: MicroBatch, tmp_path: P
     assert tables(micro, tmp_path) == (sorted(photos("Fig", range(3))), ["Fig/bad.jpg"])
 
 
-def test_new_checkpoint_duplicates_nothing_and_skips_no_batch(
-    micro: MicroBatch, tmp_path: Path
-) -> None:
+def test_batch_zero_of_new_query_writes_only_new_images(micro: MicroBatch, tmp_path: Path) -> None:
     files = put_all(tmp_path, photos("Fig", range(2)))
     process(micro, files, BatchId("query-2", 0))
     files += put_all(tmp_path, {"Fig/new.jpg": jpeg(5), "Fig/bad.jpg": GARBAGE})
@@ -96,44 +94,45 @@ def test_new_checkpoint_duplicates_nothing_and_skips_no_batch(
 
 
 class ProcessKilled(BaseException):
-    """The process ends here."""
+    """Stands for the death of the process."""
 
 
 @pytest.fixture
 def killed_before_features(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     upsert = Writer.upsert
 
-    def die(writer: Writer, new: DataFrame, *, merge: bool) -> None:
+    def upsert_quarantine_only(writer: Writer, new: DataFrame, *, merge: bool) -> None:
         if writer.location.endswith("/features"):
             raise ProcessKilled
         upsert(writer, new, merge=merge)
 
-    monkeypatch.setattr(Writer, "upsert", die)
+    monkeypatch.setattr(Writer, "upsert", upsert_quarantine_only)
     return monkeypatch
 
 
 def test_image_with_changed_outcome_is_in_one_table(
     micro: MicroBatch, tmp_path: Path, killed_before_features: pytest.MonkeyPatch
 ) -> None:
-    names = {"Fig/bad.jpg": GARBAGE, "Fig/good.jpg": jpeg(1), "Fig/turns.jpg": jpeg(2)}
+    names = {"Fig/bad.jpg": GARBAGE, "Fig/good.jpg": jpeg(1), "Fig/changed.jpg": jpeg(2)}
     with pytest.raises(ProcessKilled):
         process(micro, put_all(tmp_path, names), BatchId("query-4", 5))
     killed_before_features.undo()
     assert tables(micro, tmp_path) == ([], ["Fig/bad.jpg"])
     assert txn(micro.lake.quarantine) == {"id": "pomona/query-4", "version": 5}
 
-    files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/turns.jpg": GARBAGE})
-    files.append(StoredFile(*listed(micro, tmp_path / "Fig" / "bad.jpg")))
+    files = put_all(tmp_path, {"Fig/good.jpg": jpeg(1), "Fig/changed.jpg": GARBAGE})
+    files.append(quarantined_file(micro, tmp_path / "Fig" / "bad.jpg"))
     restarted = dataclasses.replace(micro, image_index=ImageIndex.load(micro.lake))
     result = process(restarted, files, BatchId("query-4", 5))
     assert (result.written, result.skipped) == (2, 1)
-    assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg", "Fig/turns.jpg"])
+    assert tables(micro, tmp_path) == (["Fig/good.jpg"], ["Fig/bad.jpg", "Fig/changed.jpg"])
 
 
-def listed(micro: MicroBatch, file: Path) -> tuple[str, int, int]:
-    """An image as the quarantine has it."""
+def quarantined_file(micro: MicroBatch, file: Path) -> StoredFile:
+    """Return a file with the length and time that its quarantine row has."""
     (row,) = (row for row in rows(micro.lake.quarantine) if row["path"] == f"file:{file}")
-    return row["path"], row["length"], round(row["modification_time"].timestamp() * 1000)
+    modified_ms = round(row["modification_time"].timestamp() * 1000)
+    return StoredFile(row["path"], row["length"], modified_ms)
 
 
 def test_replaced_image_is_merged_with_batch_id_and_attempts(
@@ -149,23 +148,23 @@ def test_replaced_image_is_merged_with_batch_id_and_attempts(
         assert txn(location) == {"id": "pomona/query-5", "version": 3}
         info = actions(location, version(location))[0]["commitInfo"]
         assert info["operation"] == "MERGE"
-        told = parse_metadata(info["userMetadata"])
-        assert (told["query"], told["batch"], told["images"]) == ("query-5", 3, 2)
-        assert told["quarantined"] == 1
+        metadata = parse_metadata(info["userMetadata"])
+        assert (metadata["query"], metadata["batch"], metadata["images"]) == ("query-5", 3, 2)
+        assert metadata["quarantined"] == 1
     (row,) = (row for row in rows(micro.lake.quarantine) if row["path"] == files[-1].path)
     assert row["attempts"] == 2
 
 
 def quarantine_rows(spark: SparkSession, path: str, detail: str) -> DataFrame:
-    """One row for `quarantine`; a detail of no letters is null, and not to be accepted."""
+    """Return one row for `quarantine`; an empty detail becomes null, which the table rejects."""
     now = datetime.now(UTC)
     row = (path, "Fig", 1, now, "", "corrupt", detail or None, 1, now, 7)
     return spark.createDataFrame([row], QUARANTINE.ddl)
 
 
-def left_behind(spark: SparkSession) -> list[str]:
-    """Those of Delta's settings for one commit that are still set."""
-    names = [f"spark.databricks.delta.{name}" for name in SETTINGS]
+def remaining_settings(spark: SparkSession) -> list[str]:
+    """Return the Delta settings for a single commit that are still set."""
+    names = [f"spark.databricks.delta.{name}" for name in COMMIT_SETTINGS]
     return [name for name in names if spark.conf.get(name, None) is not None]
 
 
@@ -184,26 +183,26 @@ def test_commit_settings_are_unset_after_merge_and_failed_merge(
 ) -> None:
     writer = Writer(spark, micro.lake.quarantine, {}, BatchId("query-7", 0))
     writer.upsert(quarantine_rows(spark, "file:/merged.jpg", "merged"), merge=True)
-    assert left_behind(spark) == []
+    assert remaining_settings(spark) == []
     writer = dataclasses.replace(writer, batch=BatchId("query-7", 1))
     with pytest.raises(Exception, match="NULL"):
         writer.upsert(quarantine_rows(spark, "file:/refused.jpg", ""), merge=True)
-    assert left_behind(spark) == []
+    assert remaining_settings(spark) == []
 
 
 def test_deleted_and_changing_images_write_nothing(micro: MicroBatch, tmp_path: Path) -> None:
     before = versions(micro.lake)
     changing = put(tmp_path / "Fig" / "a.jpg", jpeg())
     changing = StoredFile(changing.path, changing.length - 1, changing.modified_ms)
-    gone = StoredFile(f"file:{tmp_path}/Fig/gone.jpg", 5, 0)
-    result = process(micro, [changing, gone], BatchId("query-8", 0))
+    deleted = StoredFile(f"file:{tmp_path}/Fig/deleted.jpg", 5, 0)
+    result = process(micro, [changing, deleted], BatchId("query-8", 0))
     assert result.outcomes == {"changing": 1, "deleted": 1}
     assert result.changing == (changing.path,)
     assert versions(micro.lake) == before
 
 
 def unreadable(folder: Path) -> StoredFile:
-    """A name of which reading fails, as on a broken disk."""
+    """Create a folder and return it as a file, so that reading it fails as on a broken disk."""
     folder.mkdir()
     return StoredFile(f"file:{folder}", 5, 0)
 
@@ -220,10 +219,12 @@ def test_permanent_read_error_does_not_block_other_images(
     assert not micro.image_index.filter_known([broken])
 
 
-def test_unreadable_storage_fails_batch_with_one_line(micro: MicroBatch, tmp_path: Path) -> None:
+def test_unreadable_storage_fails_batch_with_one_line_error(
+    micro: MicroBatch, tmp_path: Path
+) -> None:
     before = versions(micro.lake)
     files = [unreadable(tmp_path / f"{number}.jpg") for number in range(20)]
-    with pytest.raises(Exception, match="Is a directory") as failed:
+    with pytest.raises(Exception, match="Is a directory") as caught:
         process(micro, files)
-    assert str(translate_exception(failed.value)).startswith(f"file:{tmp_path}/")
+    assert str(translate_exception(caught.value)).startswith(f"file:{tmp_path}/")
     assert versions(micro.lake) == before

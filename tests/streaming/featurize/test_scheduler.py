@@ -24,12 +24,12 @@ FILES = [StoredFile(f"file:/x/{number}.jpg", 1, 0) for number in range(10)]
 KEY = BatchId("query", 3)
 
 
-class Context:
-    """Spark's context, as far as it is asked: which group of jobs is cancelled."""
+class FakeContext:
+    """The part of a SparkContext that the scheduler uses; records the cancelled job groups."""
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
-        self.given_up: list[str] = []
+        self.cancelled_groups: list[str] = []
         self.groups: list[str] = []
         self._thread = threading.local()
 
@@ -47,10 +47,10 @@ class Context:
         self.cancelled.set()
 
     def cancelJobGroup(self, group: str) -> None:
-        self.given_up.append(group)
+        self.cancelled_groups.append(group)
         self.cancelled.set()
 
-    def statusTracker(self) -> Context:
+    def statusTracker(self) -> FakeContext:
         return self
 
     def getJobIdsForGroup(self, group: str) -> list[int]:
@@ -60,8 +60,8 @@ class Context:
         self.groups.append(self._thread.group)
 
 
-class Recorder:
-    """In place of a MicroBatch: remembers what begins and ends, and waits or fails where it is told to."""
+class FakeMicroBatch:
+    """Records the parts that are computed and committed; calls `computing` with the first file number of each part."""
 
     device = "cpu"
 
@@ -69,7 +69,7 @@ class Recorder:
         self.events: list[str] = []
         self.keys: list[BatchId] = []
         self._computing = computing
-        self.context = Context()
+        self.context = FakeContext()
 
     @property
     def spark(self) -> Any:
@@ -80,7 +80,7 @@ class Recorder:
         return self
 
     @property
-    def sparkContext(self) -> Context:
+    def sparkContext(self) -> FakeContext:
         return self.context
 
     def compute(self, files: Sequence[StoredFile]) -> ComputedPart:
@@ -100,13 +100,13 @@ class Recorder:
 
 
 def scheduler(
-    batch: Recorder, stopped: Callable[[], bool] = lambda: False, size: int = 2
+    batch: FakeMicroBatch, stopped: Callable[[], bool] = lambda: False, size: int = 2
 ) -> PartScheduler:
     return PartScheduler(batch, size, stopped, FailureRate(0.5))  # type: ignore[arg-type]
 
 
 def test_parts_are_committed_in_order_with_one_batch_id() -> None:
-    batch = Recorder(lambda first: time.sleep(0.02 if first % 4 else 0))
+    batch = FakeMicroBatch(lambda first: time.sleep(0.02 if first % 4 else 0))
     results = list(scheduler(batch, size=3).process(FILES, KEY))
     assert [event for event in batch.events if "commit" in event] == [
         f"commit {first}" for first in (0, 3, 6, 8, 9)
@@ -114,53 +114,53 @@ def test_parts_are_committed_in_order_with_one_batch_id() -> None:
     assert [(key.query, key.number, key.part) for key in batch.keys] == [
         ("query", 3, part) for part in range(5)
     ]
-    assert [result.skipped for result in results] == [3, 3, 2, 1, 1]  # little is left at the end
+    assert [result.skipped for result in results] == [3, 3, 2, 1, 1]  # the last parts are smaller
     assert [result.skipped for result in scheduler(batch, size=100).process(FILES, KEY)] == [10]
     assert list(scheduler(batch).process([], KEY)) == []
 
 
 def test_two_parts_are_computed_concurrently() -> None:
-    together = threading.Barrier(2, timeout=10)
-    batch = Recorder(lambda first: together.wait() and None if first in (0, 2) else None)
+    barrier = threading.Barrier(2, timeout=10)
+    batch = FakeMicroBatch(lambda first: barrier.wait() and None if first in (0, 2) else None)
     assert len(list(scheduler(batch).process(FILES[:4], KEY))) == 3
 
 
 def test_parts_are_submitted_to_spark_in_order() -> None:
-    batch = Recorder()
-    slow = batch.context.addJobTag
+    batch = FakeMicroBatch()
+    add_job_tag = batch.context.addJobTag
 
-    def hesitate(tag: str) -> None:
-        slow(tag)
+    def add_first_tag_slowly(tag: str) -> None:
+        add_job_tag(tag)
         if not batch.events:
-            time.sleep(0.2)  # the first part's thread; the second's would overtake it
+            time.sleep(0.2)  # the second part would be submitted first if it did not wait
 
-    batch.context.addJobTag = hesitate  # type: ignore[method-assign]
+    batch.context.addJobTag = add_first_tag_slowly  # type: ignore[method-assign]
     assert len(list(scheduler(batch).process(FILES[:4], KEY))) == 3
     assert [event for event in batch.events if "compute" in event][:2] == ["compute 0", "compute 2"]
 
 
 def test_prefetched_part_is_used() -> None:
-    begun = threading.Event()
-    batch = Recorder(lambda first: begun.set())
+    started = threading.Event()
+    batch = FakeMicroBatch(lambda first: started.set())
     pipelined = scheduler(batch, size=4)
     pipelined.prefetch(FILES[3:9])
-    assert begun.wait(10)
+    assert started.wait(10)
     results = list(pipelined.process(FILES[1:], KEY))
     assert [result.skipped for result in results] == [4, 3, 1, 1]
     assert [event for event in batch.events if "compute" in event][:2] == ["compute 3", "compute 1"]
     assert batch.keys[0].part == 0
-    assert not batch.context.given_up
+    assert not batch.context.cancelled_groups
 
 
 def test_unused_prefetched_part_is_cancelled() -> None:
-    batch = Recorder(lambda first: None)
-    for end in ("another list", "the end"):
+    batch = FakeMicroBatch(lambda first: None)
+    for reason in ("other files", "close"):
         pipelined = scheduler(batch, size=4)
         pipelined.prefetch(FILES[:3])
-        if end == "another list":
+        if reason == "other files":
             assert [result.skipped for result in pipelined.process(FILES[1:5], KEY)] == [4]
         pipelined.close()
-    assert len(batch.context.given_up) == 2
+    assert len(batch.context.cancelled_groups) == 2
     assert "commit 0" not in batch.events
 
 
@@ -173,24 +173,24 @@ def test_gpu_computes_one_part_at_a_time() -> None:
         assert running == [first]
         running.remove(first)
 
-    batch = Recorder(computing)
+    batch = FakeMicroBatch(computing)
     batch.device = "cuda"
     assert len(list(scheduler(batch).process(FILES, KEY))) == 6
 
 
-def test_at_most_two_parts_run_ahead_of_commits() -> None:
-    batch = Recorder()
+def test_at_most_two_parts_are_computed_ahead_of_commits() -> None:
+    batch = FakeMicroBatch()
     for number, _ in enumerate(scheduler(batch).process(FILES, KEY)):
-        begun = sum("compute" in event for event in batch.events)
-        assert begun <= number + 3
+        computed = sum("compute" in event for event in batch.events)
+        assert computed <= number + 3
 
 
 def test_seconds_of_results_sum_to_elapsed_time() -> None:
-    batch = Recorder(lambda first: time.sleep(0.2))
+    batch = FakeMicroBatch(lambda first: time.sleep(0.2))
     started = time.monotonic()
     results = list(scheduler(batch).process(FILES, KEY))
-    passed = time.monotonic() - started
-    assert sum(result.seconds for result in results) == pytest.approx(passed, abs=0.05)
+    elapsed = time.monotonic() - started
+    assert sum(result.seconds for result in results) == pytest.approx(elapsed, abs=0.05)
 
 
 def test_stop_cancels_running_parts() -> None:
@@ -201,20 +201,20 @@ def test_stop_cancels_running_parts() -> None:
             assert batch.context.cancelled.wait(10)
             raise PySparkException("cancelled")
 
-    batch = Recorder(computing)
-    done = []
+    batch = FakeMicroBatch(computing)
+    results = []
     with pytest.raises(StopRequested):
         for result in scheduler(batch, stop.is_set).process(FILES, KEY):
-            done.append(result)
+            results.append(result)
             stop.set()
     assert [event for event in batch.events if "commit" in event] == ["commit 0"]
-    assert len(done) == 1
+    assert len(results) == 1
 
 
 def test_stop_after_last_part_raises_nothing() -> None:
     stop = threading.Event()
     results = []
-    for result in scheduler(Recorder(), stop.is_set, size=10).process(FILES, KEY):
+    for result in scheduler(FakeMicroBatch(), stop.is_set, size=10).process(FILES, KEY):
         results.append(result)
         stop.set()
     assert len(results) == 1
@@ -225,7 +225,7 @@ def test_error_ends_processing_after_finished_parts_are_committed() -> None:
         if first == 2:
             raise PySparkException("broken")
 
-    batch = Recorder(computing)
+    batch = FakeMicroBatch(computing)
     with pytest.raises(PySparkException, match="broken"):
         list(scheduler(batch).process(FILES, KEY))
     assert "commit 0" in batch.events

@@ -1,63 +1,150 @@
-"""Tests for `streaming.featurize.worker`: one engine per core or GPU, called with its batch size."""
+"""Tests for `streaming.featurize.worker`: one engine per core or GPU, and images distributed over Spark tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from streaming.engines import gpu
+from streaming.errors import PlatformError
 from streaming.featurize import worker
-from streaming.featurize.worker import Featurizer
+from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.worker import (
+    Featurizer,
+    Task,
+    featurize_partitions,
+    max_concurrent_tasks,
+)
 from streaming.images.decode import DecodeSettings
+from streaming.storage.interface import StoredFile
 from support.lakes import photos, put_all
+
+GPU_SETTINGS = {"spark.task.resource.gpu.amount": "1"}
 
 
 @dataclass
 class CountingEngine:
-    """Takes three images at once, and remembers how many it was given."""
+    """Accepts batches of three images and records their sizes."""
 
     name: str = "counting"
     batch: int = 3
-    given: list[int] = field(default_factory=list)
+    batch_sizes: list[int] = field(default_factory=list)
 
     def run(self, images: Any) -> Any:
-        self.given.append(len(images))
+        self.batch_sizes.append(len(images))
         return np.zeros((len(images), 2), np.float32)
 
 
 def featurizer(device: str = "cpu") -> Featurizer:
-    model_info: Any = SimpleNamespace(model_id="made-up")
-    nothing: Any = SimpleNamespace(value=b"")
-    return Featurizer(model_info, "counting", nothing, DecodeSettings(), device=device)
+    model_info: Any = SimpleNamespace(model_id="seeded")
+    model: Any = SimpleNamespace(value=b"")
+    return Featurizer(model_info, "counting", model, DecodeSettings(), device=device)
+
+
+def spark(master: str, cores: int = 8, **settings: str) -> Any:
+    context = SimpleNamespace(master=master, defaultParallelism=cores, getConf=lambda: settings)
+    return SimpleNamespace(sparkContext=context)
 
 
 def test_engine_receives_its_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, made = CountingEngine(), []
+    engine, gpus = CountingEngine(), []
 
-    def create(*words: Any, gpu: int | None) -> CountingEngine:
-        made.append(gpu)
+    def create(*_: Any, gpu: int | None) -> CountingEngine:
+        gpus.append(gpu)
         return engine
 
     monkeypatch.setattr(worker, "_engines", {})
     monkeypatch.setattr(worker, "create_engine", create)
     files = put_all(tmp_path, photos("Fig", range(7)))
-    found = list(featurizer()([(file, 1) for file in files]))
-    assert (engine.given, made) == ([3, 3, 1], [None])
-    assert [row.num_rows for row in found] == [3, 3, 1]
+    batches = list(featurizer()([(file, 1) for file in files]))
+    assert (engine.batch_sizes, gpus) == ([3, 3, 1], [None])
+    assert [batch.num_rows for batch in batches] == [3, 3, 1]
 
 
-def test_engine_is_created_for_assigned_gpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made = []
+def test_engine_is_created_once_per_assigned_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = []
     monkeypatch.setattr(worker, "_engines", {})
-    monkeypatch.setattr(worker, "create_engine", lambda *words, gpu: made.append(gpu) or words)
+    monkeypatch.setattr(worker, "create_engine", lambda *args, gpu: gpus.append(gpu) or args)
     for assigned in (1, 0, 1):
         monkeypatch.setattr(gpu, "assigned_device", lambda number=assigned: number)
         list(featurizer("cuda").load([]))
-    assert made == [1, 0]
+    assert gpus == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("device", "master", "gpus", "tasks"),
+    [
+        ("cpu", "local[8]", 1, 8),
+        ("cuda", "local[8]", 1, 1),
+        ("cuda", "local[*]", 2, 2),
+        ("cuda", "local[8]", 0, 1),
+        ("cuda", "local[8]", 16, 8),
+        ("cuda", "yarn", 0, 8),  # Spark counts the GPUs of a cluster
+    ],
+)
+def test_one_task_per_core_or_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, master: str, gpus: int, tasks: int
+) -> None:
+    monkeypatch.setattr(gpu, "device_count", lambda: gpus)
+    assert max_concurrent_tasks(spark(master, **GPU_SETTINGS), featurizer(device)) == tasks
+
+
+def test_cluster_without_gpu_setting_is_rejected_with_remedy() -> None:
+    with pytest.raises(PlatformError, match=r"submit with spark\.executor\.resource\.gpu\.amount"):
+        max_concurrent_tasks(spark("yarn"), featurizer("cuda"))
+    assert max_concurrent_tasks(spark("yarn"), featurizer()) == 8
+
+
+@pytest.mark.parametrize(
+    ("device", "images", "partitions"),
+    [
+        ("cpu", 10_000, 40),
+        ("cpu", 2_001, 16),
+        ("cpu", 100, 8),
+        ("cpu", 3, 3),
+        ("cuda", 10_000, 2),
+        ("cuda", 1, 1),
+    ],
+)
+def test_partition_count_by_device_and_images(
+    monkeypatch: pytest.MonkeyPatch, device: str, images: int, partitions: int
+) -> None:
+    monkeypatch.setattr(gpu, "device_count", lambda: 2)
+    unused: Any = None
+    batch = MicroBatch(spark("local[8]"), unused, featurizer(device), unused, {})
+    assert batch._partition_count(images) == partitions
+
+
+def test_each_image_is_in_one_round_robin_partition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "raise_oom_score", lambda: None)
+    ranges: list[tuple[int, ...]] = []
+    partitions: list[Sequence[Task]] = []
+
+    def featurize(tasks: Sequence[Task]) -> Any:
+        partitions.append(tasks)
+        return iter(())
+
+    def map_in_arrow(run: Any, ddl: str) -> Any:
+        batches = (pa.RecordBatch.from_pydict({"id": [number]}) for number in range(3))
+        return list(run(batches))
+
+    def spark_range(*args: int) -> Any:
+        ranges.append(args)
+        return SimpleNamespace(mapInArrow=map_in_arrow)
+
+    session: Any = SimpleNamespace(range=spark_range)
+    tasks = [(StoredFile(f"file:/x/{number}.jpg", 1, 0), 1) for number in range(10)]
+    featurize_partitions(session, featurize, tasks, 3)
+    assert ranges == [(0, 3, 1, 3)]
+    assert [len(partition) for partition in partitions] == [4, 3, 3]
+    assert {task for partition in partitions for task in partition} == set(tasks)
+    assert list(partitions[1]) == tasks[1::3]

@@ -1,6 +1,6 @@
 """Tests for `streaming.spark.class_data_sharing` and `streaming.ingest.warmup`.
 
-Java maps its classes, and does as well without.
+Spark starts with a matching archive, without one and with an invalid one.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from support.lakes import below
 START = "from streaming.spark.session import start_session; print(start_session().range(3).count())"
 
 
-def test_another_java_or_other_jars_have_another_archive() -> None:
+def test_archive_path_depends_on_java_and_jars() -> None:
     java, jars = Path("/java"), [Path("/jars/a.jar"), Path("/jars/b.jar")]
-    files = {
+    archives = {
         archive_file(java, jars),
         archive_file(Path("/other"), jars),
         archive_file(java, jars[:1]),
     }
-    assert len(files) == 3
-    assert archive_file(java, jars) in files
+    assert len(archives) == 3
+    assert archive_file(java, jars) in archives
 
 
-def test_without_an_archive_nothing_is_asked_of_java(tmp_path: Path) -> None:
+def test_sharing_options_are_empty_without_archive(tmp_path: Path) -> None:
     archive = tmp_path / "My cache" / "classes.jsa"
     assert sharing_options(archive) == ""
     archive.parent.mkdir()
@@ -44,7 +44,7 @@ def test_without_an_archive_nothing_is_asked_of_java(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_the_rehearsal_runs_a_stream_twice_over_a_lake(spark: SparkSession, tmp_path: Path) -> None:
+def test_warmup_stream_ingests_new_and_replaced_images(spark: SparkSession, tmp_path: Path) -> None:
     run_warmup_stream(spark, tmp_path)
     lake = Lake.at(str(tmp_path / "lake"))
     assert below(tmp_path / "images", lake.features) == [f"label/{name}.jpg" for name in range(3)]
@@ -53,7 +53,7 @@ def test_the_rehearsal_runs_a_stream_twice_over_a_lake(spark: SparkSession, tmp_
 @pytest.mark.slow
 @pytest.mark.spark
 @pytest.mark.parametrize("content", [None, b"not an archive"])
-def test_spark_starts_in_silence_with_an_archive_that_does_not_fit(
+def test_missing_or_invalid_archive_starts_spark_without_warning(
     content: bytes | None, tmp_path: Path
 ) -> None:
     cache = tmp_path / "pomona"
@@ -64,8 +64,8 @@ def test_spark_starts_in_silence_with_an_archive_that_does_not_fit(
     environment.pop("JAVA_HOME", None)
     find = "from streaming.spark.class_data_sharing import archive_file as f; from streaming.spark.jars import *; "
     command = [sys.executable, "-c", find + "print(f(java_home(), jar_files()))"]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    archive = Path(told.stdout.strip())
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    archive = Path(found.stdout.strip())
     assert archive.parent == cache
     if content:
         archive.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Tests for `streaming.spark.errors`: whatever ended a run, one line that names its cause."""
+"""Tests for `streaming.spark.errors`: an exception that ended a run becomes one line with its cause."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streaming.errors import ExternalError, ModelError, SnapshotError
 from streaming.spark.errors import translate_errors, translate_exception
 from streaming.storage.interface import TransientError
 
-# What Spark 4.2 hands on when a Python worker raises, when the disk is full, when Delta refuses.
+# Messages of Spark 4.2 for an exception in a Python worker and for a full disk.
 FROM_A_WORKER = """An exception was thrown from the Python worker. Please see the stack trace below.
 Traceback (most recent call last):
-  File "/app/streaming/fetch.py", line 85, in retry_transient
+  File "/app/streaming/storage/retry.py", line 85, in retry_transient
     return read()
            ^^^^^^
-  File "/app/streaming/s3.py", line 153, in translated
+  File "/app/streaming/storage/s3_errors.py", line 85, in translate_s3_errors
     raise TransientError(f"{uri}: {error}") from error
 streaming.storage.interface.TransientError: s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL
 
@@ -31,7 +31,7 @@ org.apache.spark.api.python.PythonException: Traceback (most recent call last):
 """
 FROM_PYTHON = """An exception was thrown from the Python worker. Please see the stack trace below.
 Traceback (most recent call last):
-  File "/app/streaming/engines.py", line 80, in run
+  File "/app/streaming/engines/onnxruntime.py", line 80, in run
     vectors = self._session.run(None, {self._name: images})
 MemoryError: Unable to allocate 1.50 GiB for an array with shape (2048, 1280)
 """
@@ -54,7 +54,7 @@ Caused by: java.io.IOException: No space left on device
         ("[DELTA_PATH_DOES_NOT_EXIST] file:/lake doesn't exist\nmore", "file:/lake doesn't exist"),
     ],
 )
-def test_the_cause_is_found_below_the_stacks(text: str, cause: str) -> None:
+def test_cause_is_extracted_from_stack_traces(text: str, cause: str) -> None:
     found = translate_exception(RuntimeError(text))
     assert isinstance(found, ExternalError)
     assert str(found).startswith(cause) or cause in str(found)
@@ -62,7 +62,7 @@ def test_the_cause_is_found_below_the_stacks(text: str, cause: str) -> None:
     assert "\tat " not in str(found)
 
 
-def test_keys_that_spark_lists_without_an_end_are_told_with_the_remedy() -> None:
+def test_endless_s3_listing_is_reported_with_remedy() -> None:
     listing = "\tat org.apache.spark.util.HadoopFSUtils$.listLeafFiles(HadoopFSUtils.scala:180)\n"
     stack = "\tat java.base/java.net.URI$Parser.scan(URI.java:3122)\n" + listing * 100
     found = translate_exception(
@@ -70,11 +70,11 @@ def test_keys_that_spark_lists_without_an_end_are_told_with_the_remedy() -> None
             f"An error occurred while calling o51.start\n: java.lang.StackOverflowError\n{stack}"
         )
     )
-    assert "cannot list a key of S3 with an empty part or one of dots" in str(found)
+    assert "cannot list S3 keys with an empty part or a part of dots" in str(found)
     assert "\n" not in str(found)
 
 
-def test_it_says_that_the_same_command_goes_on() -> None:
+def test_message_says_that_rerun_resumes() -> None:
     assert "rerun the same command to resume" in str(
         translate_exception(OSError(28, "No space left on device"))
     )
@@ -83,23 +83,23 @@ def test_it_says_that_the_same_command_goes_on() -> None:
     )
 
 
-def test_an_error_that_a_worker_made_for_users_keeps_its_kind_and_its_words() -> None:
+def test_pomona_error_of_worker_keeps_type_and_message() -> None:
     text = FROM_A_WORKER.replace("storage.interface.TransientError", "errors.SnapshotError")
     found = translate_exception(RuntimeError(text))
     assert type(found) is SnapshotError
     assert str(found) == "s3a://fruits/Fig/a.jpg: Read timeout on endpoint URL"
 
 
-def test_a_message_that_was_made_for_users_stays_as_it_is() -> None:
+def test_pomona_error_is_returned_unchanged() -> None:
     error = ModelError("model.onnx: damaged; restore it")
     assert translate_exception(error) is error
 
 
-def test_an_exception_without_a_text_is_named() -> None:
+def test_exception_without_message_is_reported_by_type() -> None:
     assert "TimeoutError" in str(translate_exception(TimeoutError()))
 
 
-def test_a_version_that_delta_refuses_for_its_age_is_told_with_the_remedy() -> None:
+def test_version_beyond_retention_is_reported_with_remedy() -> None:
     code = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
     found = translate_exception(
         RuntimeError(f"[{code}] Cannot time travel beyond ...\n\tat org.apache.spark")
@@ -111,22 +111,22 @@ def test_a_version_that_delta_refuses_for_its_age_is_told_with_the_remedy() -> N
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "error",
     [
         TransientError("s3a://x: 503"),
         OSError("no space"),
         DeltaError("no log"),
         pa.ArrowInvalid("no Parquet"),
-        Py4JError("the gateway is gone"),
-        PySparkException("the session is gone"),
+        Py4JError("gateway closed"),
+        PySparkException("session closed"),
     ],
 )
-def test_whatever_raises_it_ends_in_one_line(fault: Exception) -> None:
-    with pytest.raises(ExternalError, match=re.escape(str(fault))) as told, translate_errors():
-        raise fault
-    assert told.value.__cause__ is fault
+def test_external_exceptions_become_external_error(error: Exception) -> None:
+    with pytest.raises(ExternalError, match=re.escape(str(error))) as caught, translate_errors():
+        raise error
+    assert caught.value.__cause__ is error
 
 
-def test_a_mistake_of_the_program_is_not_hidden() -> None:
+def test_programming_error_is_not_translated() -> None:
     with pytest.raises(KeyError), translate_errors():
         raise KeyError

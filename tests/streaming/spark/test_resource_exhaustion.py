@@ -1,6 +1,6 @@
 """Tests for `streaming.spark.resource_exhaustion`.
 
-What has run out is named, and once there is more of it, all goes on.
+The exhausted resource is reported with the remedy, and the next run resumes.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from support.small_disk import small_disk
 PHOTOS = photos("Fig", range(12))
 
 
-def test_a_full_disk_is_named_by_the_folder_that_has_the_least_room(tmp_path: Path) -> None:
+def test_full_disk_is_reported_by_its_folder(tmp_path: Path) -> None:
     full = OSError(28, "No space left on device")
     with small_disk(tmp_path / "lake" / "quarantine", 1) as disk:
         disk.fill(free_bytes=0)
         line = str(explain_exhaustion(full, f"file:{tmp_path}/lake"))
-    assert f"the disk of {tmp_path}/lake/quarantine has 0 MB left; make room there" in line
+    assert f"the disk of {tmp_path}/lake/quarantine has 0 MB left; free some space" in line
     assert "rerun the same command to resume" in line
     assert "MB left" in str(explain_exhaustion(full, "s3a://bucket/lake"))
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("java.lang.OutOfMemoryError: Java heap space", "SPARK_DRIVER_MEMORY=4g or more"),
-        ("System memory 1048576 must be at least 471859200", "Java's memory of 2g is too little"),
+        ("System memory 1048576 must be at least 471859200", "Java's memory of 2g is not enough"),
         ("Python worker exited unexpectedly (crashed)", "free memory on their machine"),
     ],
 )
-def test_memory_is_named_by_whose_it_is(
-    monkeypatch: pytest.MonkeyPatch, text: str, words: str
+def test_exhausted_memory_is_attributed_to_java_or_workers(
+    monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     monkeypatch.delenv("SPARK_DRIVER_MEMORY", raising=False)
-    assert words in str(explain_exhaustion(RuntimeError(text)))
+    assert message in str(explain_exhaustion(RuntimeError(text)))
 
 
-def test_anything_else_is_not_explained_away() -> None:
+def test_other_error_is_not_explained() -> None:
     assert explain_exhaustion(RuntimeError("Read timeout on endpoint URL")) is None
 
 
 @pytest.mark.slow
-def test_java_with_too_little_memory_to_start_is_told_how_to_get_more() -> None:
+def test_java_without_enough_memory_to_start_is_reported_with_remedy() -> None:
     program = (
         "from streaming.spark.session import start_session\n"
         "from streaming.spark.errors import translate_exception\n"
@@ -67,24 +67,24 @@ def test_java_with_too_little_memory_to_start_is_told_how_to_get_more() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=env, check=True
     )
     assert done.stdout.startswith(
-        "Java's memory of 300m is too little: set SPARK_DRIVER_MEMORY=600m"
+        "Java's memory of 300m is not enough: set SPARK_DRIVER_MEMORY=600m"
     )
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("where", ["features", "checkpoints"])
-def test_a_full_disk_ends_the_run_and_breaks_nothing(
-    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path, where: str
+@pytest.mark.parametrize("folder", ["features", "checkpoints"])
+def test_full_disk_ends_run_and_next_run_resumes(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path, folder: str
 ) -> None:
-    folder = new_lake()
-    lake, source = Lake.at(str(folder)), tmp_path / "images"
+    root = new_lake()
+    lake, source = Lake.at(str(root)), tmp_path / "images"
     put_all(source, {**PHOTOS, "Fig/bad.jpg": GARBAGE})
-    with small_disk(folder / where, 2) as disk:
+    with small_disk(root / folder, 2) as disk:
         disk.fill(free_bytes=0)
-        with pytest.raises(ExternalError) as told:
+        with pytest.raises(ExternalError) as caught:
             ingest(str(source), lake.root, ONCE)
-        assert f"the disk of {folder / where} has 0 MB left" in str(told.value)
-        assert "\n" not in str(told.value)
+        assert f"the disk of {root / folder} has 0 MB left" in str(caught.value)
+        assert "\n" not in str(caught.value)
         disk.empty()
         ingest(str(source), lake.root, ONCE)
         assert below(source, lake.features) == sorted(PHOTOS)

@@ -1,4 +1,4 @@
-"""Tests for `streaming.spark.session`: one local session that needs no set-up, and one line where it cannot start."""
+"""Tests for `streaming.spark.session`: a local session without set-up; a one-line error if it cannot start."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from streaming.spark import session
 from streaming.spark.session import SessionSettings, check_package, start_session
 
 
-def test_the_package_of_this_name_is_pomonas() -> None:
+def test_check_package_accepts_own_package() -> None:
     check_package()
 
 
-def test_another_package_of_this_name_is_named_in_one_line(
+def test_other_streaming_package_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = ModuleType("streaming")
@@ -36,7 +36,7 @@ def test_another_package_of_this_name_is_named_in_one_line(
 
 
 @pytest.mark.slow
-def test_a_java_that_does_not_run_is_one_line(tmp_path: Path) -> None:
+def test_failing_java_is_reported_in_one_line(tmp_path: Path) -> None:
     java = tmp_path / "java" / "bin" / "java"
     java.parent.mkdir(parents=True)
     java.write_text(
@@ -51,7 +51,7 @@ def test_a_java_that_does_not_run_is_one_line(tmp_path: Path) -> None:
         "except session.PlatformError as error:\n    print(error)\n"
     )
     variables = {"JAVA_HOME": str(tmp_path / "java"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    said = subprocess.run(
+    lines = subprocess.run(
         [sys.executable, "-c", program],
         env=os.environ | variables,
         cwd=Path(streaming.__file__).parent.parent,
@@ -60,30 +60,30 @@ def test_a_java_that_does_not_run_is_one_line(tmp_path: Path) -> None:
         check=True,
         timeout=60,
     ).stdout.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("Spark did not start")
-    assert "JAVA_HOME" in said[0]
+    assert len(lines) == 1
+    assert lines[0].startswith("Spark did not start")
+    assert "JAVA_HOME" in lines[0]
 
 
 @pytest.mark.spark
-def test_the_session_that_runs_is_taken(spark: SparkSession) -> None:
+def test_active_session_is_returned(spark: SparkSession) -> None:
     assert start_session(s3=True) is spark
 
 
 @pytest.mark.spark
-def test_a_clusters_session_keeps_its_own_java_and_size(
+def test_cluster_session_keeps_its_java_and_memory(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")  # as spark-submit sets it
     for name in ("java_home", "jar_files"):
-        monkeypatch.setattr(session, name, lambda: pytest.fail("a cluster has its own"))
+        monkeypatch.setattr(session, name, lambda: pytest.fail("not used on a cluster"))
     memory = spark.conf.get("spark.driver.memory")
     assert start_session(SessionSettings(driver_memory="3g")) is spark
     assert spark.conf.get("spark.driver.memory") == memory
 
 
 @pytest.mark.spark
-def test_times_are_utc_and_an_overflow_is_no_null(spark: SparkSession) -> None:
+def test_session_uses_utc_and_ansi_mode(spark: SparkSession) -> None:
     row = spark.sql("SELECT timestamp_millis(0) = timestamp'1970-01-01 00:00:00' AS utc").first()
     assert row is not None
     assert row.utc
@@ -92,26 +92,26 @@ def test_times_are_utc_and_an_overflow_is_no_null(spark: SparkSession) -> None:
 
 
 @pytest.mark.spark
-def test_workers_run_this_python_with_this_pomona(spark: SparkSession) -> None:
-    def look(_: object) -> tuple[str, str]:
+def test_workers_run_same_python_and_package(spark: SparkSession) -> None:
+    def describe(_: object) -> tuple[str, str]:
         import sys
 
         import streaming
 
         return sys.executable, str(streaming.__file__)
 
-    seen = spark.sparkContext.parallelize([0], 1).map(look).collect()
-    assert seen == [(sys.executable, str(streaming.__file__))]
+    found = spark.sparkContext.parallelize([0], 1).map(describe).collect()
+    assert found == [(sys.executable, str(streaming.__file__))]
 
 
 @pytest.mark.spark
-def test_nothing_listens_beyond_this_machine(spark: SparkSession) -> None:
+def test_session_listens_on_loopback_only(spark: SparkSession) -> None:
     assert spark.sparkContext.uiWebUrl is None
     assert spark.conf.get("spark.driver.host") == "127.0.0.1"
     assert spark.conf.get("spark.driver.bindAddress") == "127.0.0.1"
 
 
 @pytest.mark.spark
-def test_a_table_of_delta_is_written_and_read(spark: SparkSession, tmp_path: Path) -> None:
+def test_delta_table_is_written_and_read(spark: SparkSession, tmp_path: Path) -> None:
     spark.range(3).write.format("delta").save(str(tmp_path / "table"))
     assert spark.sql(f"SELECT count(*) AS n FROM delta.`{tmp_path}/table`").first() == (3,)

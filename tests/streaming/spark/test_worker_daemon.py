@@ -1,4 +1,4 @@
-"""Tests for the daemon of Python workers, which is asked here as Spark's JVM asks it."""
+"""Tests for `streaming.spark.worker_daemon`, over the socket protocol of Spark's JVM."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("module", "stacks"), [("streaming.spark.worker_daemon", 0), ("pyspark.daemon", 1)]
+    ("module", "tracebacks"), [("streaming.spark.worker_daemon", 0), ("pyspark.daemon", 1)]
 )
-def test_a_worker_whose_task_is_gone_ends_in_silence(module: str, stacks: int) -> None:
-    """PySpark's own tells it with a stack: where that changes, ours can go."""
+def test_worker_of_cancelled_task_ends_without_traceback(module: str, tracebacks: int) -> None:
+    """PySpark's own daemon prints a traceback; once it does not, `worker_daemon` can be deleted."""
     env = os.environ | {"PYTHON_WORKER_FACTORY_SECRET": "of this test"}
     command = [sys.executable, "-m", module, "pyspark.worker"]
     pipe = subprocess.PIPE
@@ -26,10 +26,10 @@ def test_a_worker_whose_task_is_gone_ends_in_silence(module: str, stacks: int) -
     (port,) = struct.unpack("!i", daemon.stdout.read(4))
     with socket.create_connection(("127.0.0.1", port)) as task:
         (worker,) = struct.unpack("!i", task.recv(4))
-        # Closed with a reset, as a task's socket is that has not read all.
+        # Close with a reset, as the socket of a task does that has unread data.
         task.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until = time.monotonic() + 30
-    while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    _, said = daemon.communicate(timeout=30)
-    assert said.decode().count("Traceback") == stacks
+    _, errors = daemon.communicate(timeout=30)
+    assert errors.decode().count("Traceback") == tracebacks
