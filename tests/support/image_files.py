@@ -1,4 +1,4 @@
-"""Image files that the tests of the decoder draw, and what they ask of it."""
+"""Image files for the tests of the decoder, and helpers to decode them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ RAW = DecodeSettings(size=SIDE, divisor=1.0, offset=0.0)
 
 @cache
 def photo(width: int = SIDE, height: int = SIDE) -> Image.Image:
-    """An RGB image with gradients and noise; not to be changed."""
+    """Return an RGB image with gradients and noise. It is shared: do not modify it."""
     y, x = np.mgrid[0:height, 0:width]
     noise = np.random.default_rng(7).integers(0, 40, (height, width, 3))
     return Image.fromarray((np.stack([2 * x, y, x + y], 2) + noise).clip(0, 255).astype(np.uint8))
 
 
 def encode(image: Image.Image, name: str, **options: object) -> bytes:
-    """The image as a file, written by Pillow."""
+    """Encode an image with Pillow."""
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
     return buffer.getvalue()
 
 
-def png(size: tuple[int, int], depth: int, colour: int, rows: Pixels, key: bytes = b"") -> bytes:
-    """A PNG of a depth that Pillow does not write, or of another size than its pixels have."""
-    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
+def png(size: tuple[int, int], depth: int, color: int, rows: Pixels, key: bytes = b"") -> bytes:
+    """Encode a PNG with a bit depth that Pillow does not write, or with a wrong size in the header."""
+    header = struct.pack(">IIBBBBB", *size, depth, color, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     parts = [b"\x89PNG\r\n\x1a\n"]
     for kind, body in ((b"IHDR", header), (b"tRNS", key), (b"IDAT", data), (b"IEND", b"")):
@@ -54,7 +54,7 @@ def png_with_size(width: int, height: int) -> bytes:
 
 @cache
 def scan_bomb(side: int, scans: int) -> bytes:
-    """A small JPEG that repeats its last, nearly empty scan: each goes over all of the picture again."""
+    """Return a small JPEG that repeats its last scan: the decoder processes the whole image for each."""
     content = encode(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     end = content.rindex(b"\xff\xd9")
     last = content.rindex(b"\xff\xda", 0, end)
@@ -62,7 +62,7 @@ def scan_bomb(side: int, scans: int) -> bytes:
 
 
 def tile_bomb(side: int) -> bytes:
-    """A TIFF of 8 x 8 pixels in one tile of `side` x `side`, which is all zeros and well compressed."""
+    """Return a TIFF of 8 x 8 pixels whose single tile has `side` x `side` pixels, all zeros and compressed."""
     data = zlib.compress(bytes(3 * side * side), 9)
     tags = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 2), (277, 3), (322, side), (323, side)]
     tags += [(324, 8), (325, len(data))]
@@ -73,12 +73,12 @@ def tile_bomb(side: int) -> bytes:
 
 
 def decode_pixels(content: bytes) -> Pixels:
-    """What the decoder makes of a file of SIDE x SIDE pixels, neither resized nor scaled."""
+    """Decode a file of SIDE x SIDE pixels without resizing or scaling."""
     return decode(content, RAW).pixels.astype(np.uint8)
 
 
 def reason_of(content: bytes, settings: DecodeSettings = RAW) -> Reason | None:
-    """None where it decodes; anything but the one exception fails the test."""
+    """Return the reason why content cannot be decoded, or None if it can; other exceptions propagate."""
     try:
         decoded = decode(content, settings)
     except UndecodableImage as error:
@@ -93,11 +93,11 @@ def reason_of(content: bytes, settings: DecodeSettings = RAW) -> Reason | None:
 
 
 def over_white(rgba: Pixels) -> npt.NDArray[np.float64]:
-    """The textbook formula of compositing, on an array of shape (height, width, 4)."""
+    """Composite RGBA pixels of shape (height, width, 4) over white with the textbook formula."""
     alpha = rgba[..., 3:] / 255.0
     return rgba[..., :3] * alpha + 255.0 * (1 - alpha)
 
 
-def as_rgb(grey: npt.NDArray[np.float64]) -> Pixels:
-    """Grey values from 0 to 255, rounded, in three equal channels."""
-    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+def as_rgb(gray: npt.NDArray[np.float64]) -> Pixels:
+    """Round gray values from 0 to 255 and repeat them in three channels."""
+    return np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,6 +1,6 @@
-"""Orientation, depth and colour model become what a viewer shows; Pillow and NumPy are the oracles.
+"""Tests for `streaming.images.color`: orientation, bit depth, color modes and animations.
 
-Transparency is in `test_colours_alpha.py`.
+The expected pixels are computed with Pillow and NumPy. Transparency is tested in `test_color_alpha.py`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from streaming.images import color
 from streaming.images.decode import decode
 from support.image_files import RAW, SIDE, as_rgb, decode_pixels, encode, photo
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # from Pillow, for invalid metadata
 
 
 @pytest.fixture(autouse=True, params=[color.STRIP_PIXELS, 500], ids=["whole", "in strips"])
 def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small images are turned into RGB at once, large ones in strips; here both ways are tried."""
+    """Run each test without strips, and with strips of 500 pixels."""
     monkeypatch.setattr(color, "STRIP_PIXELS", request.param)
 
 
 @pytest.fixture(scope="module")
 def ramp() -> npt.NDArray[np.uint16]:
-    """All grey levels from 0 to 65535 in equal steps, shape (SIDE, SIDE)."""
+    """Return gray levels from 0 to 65535 in equal steps, shape (SIDE, SIDE)."""
     return np.linspace(0, 65535, SIDE * SIDE).round().astype(np.uint16).reshape(SIDE, SIDE)
 
 
@@ -40,28 +40,28 @@ def test_exif_orientation_is_applied(name: str, orientation: int) -> None:
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
     decoded = decode(content, RAW)
     assert (decoded.width, decoded.height) == ((64, 40) if orientation < 5 else (40, 64))
-    wanted = np.asarray(upright.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(decoded.pixels, wanted)
+    expected = np.asarray(upright.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(decoded.pixels, expected)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
-def test_exif_that_cannot_be_read_does_not_cost_an_image(name: str) -> None:
+def test_invalid_exif_is_ignored(name: str) -> None:
     rng = np.random.default_rng(3)
-    wanted = decode_pixels(encode(photo(), name))
+    expected = decode_pixels(encode(photo(), name))
     for length in (*range(1, 12), 20, 200):
         for start in (b"", b"MM\0*\0\0\0\x08"[:length]):
             exif = b"Exif\0\0" + start + rng.bytes(length)
-            np.testing.assert_array_equal(decode_pixels(encode(photo(), name, exif=exif)), wanted)
+            np.testing.assert_array_equal(decode_pixels(encode(photo(), name, exif=exif)), expected)
 
 
 @pytest.mark.parametrize("name", ["PNG", "TIFF", "JPEG2000", "PPM"])
-def test_16_bit_grey_is_scaled_not_clipped(ramp: npt.NDArray[np.uint16], name: str) -> None:
+def test_16_bit_gray_is_scaled_not_clipped(ramp: npt.NDArray[np.uint16], name: str) -> None:
     image = Image.fromarray(ramp)
     assert image.mode == "I;16"
     np.testing.assert_array_equal(decode_pixels(encode(image, name)), as_rgb(ramp / 257))
 
 
-def test_16_bit_grey_of_big_endian_tiff_and_of_white_is_zero(ramp: npt.NDArray[np.uint16]) -> None:
+def test_16_bit_gray_of_big_endian_and_white_is_zero_tiff(ramp: npt.NDArray[np.uint16]) -> None:
     big = Image.frombytes("I;16B", (SIDE, SIDE), ramp.astype(">u2").tobytes())
     np.testing.assert_array_equal(decode_pixels(encode(big, "TIFF")), as_rgb(ramp / 257))
     inverted = encode(Image.fromarray(ramp), "TIFF", tiffinfo={262: 0})
@@ -81,59 +81,59 @@ def test_16_bit_grey_of_big_endian_tiff_and_of_white_is_zero(ramp: npt.NDArray[n
         (0.0, 1e30, 0.0, 1e30),
     ],
 )
-def test_float_grey_takes_the_usual_range_that_holds_it(
+def test_float_gray_uses_smallest_common_range(
     low: float, high: float, bottom: float, top: float
 ) -> None:
     values = np.linspace(low, high, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
-    got = decode_pixels(encode(Image.fromarray(values), "TIFF"))
-    wanted = 255 * (values.astype(float) - bottom) / (top - bottom)
-    assert np.abs(got - wanted[..., None]).max() <= 0.501
+    pixels = decode_pixels(encode(Image.fromarray(values), "TIFF"))
+    expected = 255 * (values.astype(float) - bottom) / (top - bottom)
+    assert np.abs(pixels - expected[..., None]).max() <= 0.501
 
 
-def test_float_grey_without_contrast_or_finite_values_is_still_an_image() -> None:
+def test_float_gray_without_contrast_or_finite_values_is_converted() -> None:
     values = np.full((SIDE, SIDE), 0.5, dtype=np.float32)
     values[0, :3] = np.nan, np.inf, -np.inf
-    got = decode_pixels(encode(Image.fromarray(values), "TIFF"))
-    assert got[0, :3, 0].tolist() == [0, 255, 0]
-    assert set(got[1:].ravel()) == {128}
+    pixels = decode_pixels(encode(Image.fromarray(values), "TIFF"))
+    assert pixels[0, :3, 0].tolist() == [0, 255, 0]
+    assert set(pixels[1:].ravel()) == {128}
     for constant in (np.nan, -7.0, 1e9):
         decode_pixels(encode(Image.fromarray(np.full_like(values, constant)), "TIFF"))
 
 
-def test_32_bit_grey_is_16_bit_where_it_fits_and_stretched_elsewhere(
+def test_32_bit_gray_is_scaled_as_16_bit_or_stretched(
     ramp: npt.NDArray[np.uint16],
 ) -> None:
-    wide = ramp.astype(np.int32)
+    values = ramp.astype(np.int32)
     np.testing.assert_array_equal(
-        decode_pixels(encode(Image.fromarray(wide), "TIFF")), as_rgb(ramp / 257)
+        decode_pixels(encode(Image.fromarray(values), "TIFF")), as_rgb(ramp / 257)
     )
-    dark = encode(Image.fromarray(wide // 300), "TIFF")
+    dark = encode(Image.fromarray(values // 300), "TIFF")
     np.testing.assert_array_equal(decode_pixels(dark), as_rgb(ramp // 300 / 257))
-    far = encode(Image.fromarray(wide + 2 * 10**9), "TIFF")
+    far = encode(Image.fromarray(values + 2 * 10**9), "TIFF")
     np.testing.assert_array_equal(decode_pixels(far), as_rgb(ramp / 257))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
-def test_other_opaque_modes_are_pillows_conversion(mode: str) -> None:
+def test_other_opaque_modes_use_pillow_conversion(mode: str) -> None:
     content = encode(photo().convert(mode), "TIFF")
     opened = Image.open(io.BytesIO(content))
     assert opened.mode == mode
     np.testing.assert_array_equal(decode_pixels(content), np.asarray(opened.convert("RGB")))
 
 
-def test_cmyk_looks_like_the_photo_in_tiff_and_in_adobes_inverted_jpeg() -> None:
+def test_cmyk_tiff_and_inverted_cmyk_jpeg_resemble_rgb() -> None:
     for name in ("TIFF", "JPEG"):
-        got = decode_pixels(encode(photo().convert("CMYK"), name, quality=95))
-        assert np.abs(got.astype(int) - np.asarray(photo())).mean() < 6
+        pixels = decode_pixels(encode(photo().convert("CMYK"), name, quality=95))
+        assert np.abs(pixels.astype(int) - np.asarray(photo())).mean() < 6
 
 
-def test_lab_looks_like_the_photo() -> None:
+def test_lab_resembles_rgb() -> None:
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     lab = ImageCms.profileToProfile(photo(), *profiles, outputMode="LAB")
     assert np.abs(decode_pixels(encode(lab, "TIFF")).astype(int) - np.asarray(photo())).mean() < 3
 
 
-def test_the_first_frame_of_an_animation_is_taken() -> None:
+def test_first_frame_of_animation_is_used() -> None:
     others = [ImageOps.invert(photo()), ImageOps.mirror(photo())]
     for name, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("GIF", {})):
         content = encode(photo(), name, save_all=True, append_images=others, **options)

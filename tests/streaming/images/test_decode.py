@@ -1,6 +1,6 @@
-"""What the decoder promises: Pillow's pixels, Keras's scaling, limits that are ours.
+"""Tests for `streaming.images.decode`: pixels, scaling, limits, threads and file suffixes.
 
-Broken files are in `test_decode_damage.py`, the modes of an image in `test_colours.py`.
+Invalid files are tested in `test_decode_damage.py`, color modes in `test_color.py`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ PHOTO = photo(120, 80)
 
 
 def expected(image: Image.Image) -> npt.NDArray[np.float32]:
-    """The oracle: Pillow's own resize, then Keras's own scaling (`x /= 127.5; x -= 1`)."""
+    """Return the pixels resized by Pillow and scaled as in Keras (`x /= 127.5; x -= 1`)."""
     resized = image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
     return np.asarray(resized).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
-def test_the_pixels_are_pillows_resize_and_keras_scaling_to_the_bit(name: str) -> None:
+def test_pixels_equal_pillow_resize_and_keras_scaling(name: str) -> None:
     content = encode(PHOTO, name)
     decoded = decode(content, SETTINGS)
     assert decoded.pixels.dtype == np.float32
@@ -45,7 +45,7 @@ def test_the_pixels_are_pillows_resize_and_keras_scaling_to_the_bit(name: str) -
     np.testing.assert_array_equal(decoded.pixels, expected(Image.open(io.BytesIO(content))))
 
 
-def test_jpegs_of_a_megapixel_are_decoded_in_full() -> None:
+def test_jpeg_of_one_megapixel_is_decoded_at_full_resolution() -> None:
     large = np.random.default_rng(1).integers(0, 256, (900, 1000, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(large).save(buffer, "JPEG")
@@ -54,14 +54,14 @@ def test_jpegs_of_a_megapixel_are_decoded_in_full() -> None:
     )
 
 
-def test_size_and_scaling_come_from_the_settings() -> None:
+def test_settings_determine_size_and_scaling() -> None:
     content = encode(PHOTO, "PNG")
-    other = decode(content, DecodeSettings(size=96, divisor=1.0, offset=0.0)).pixels
+    pixels = decode(content, DecodeSettings(size=96, divisor=1.0, offset=0.0)).pixels
     image = Image.open(io.BytesIO(content)).resize((96, 96), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(other, np.asarray(image, dtype=np.float32))
+    np.testing.assert_array_equal(pixels, np.asarray(image, dtype=np.float32))
 
 
-def test_the_pixel_limit_is_read_from_the_header_and_names_the_numbers() -> None:
+def test_pixel_limit_is_checked_with_header_and_reports_size() -> None:
     with pytest.raises(UndecodableImage) as caught:
         decode(png_with_size(123_456, 100_000), SETTINGS)
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
@@ -74,16 +74,16 @@ def test_the_pixel_limit_is_read_from_the_header_and_names_the_numbers() -> None
     assert reason_of(png_with_size(60, 50), DecodeSettings(max_pixels=3000)) is Reason.TRUNCATED
 
 
-def test_our_limit_decides_and_pillows_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixel_limit_of_pillow_is_not_used_or_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert reason_of(encode(PHOTO, "PNG")) is None
-    # The one plugin that asks Pillow's limit by itself.
+    # The WebP plugin checks Pillow's limit itself.
     assert reason_of(encode(PHOTO, "WEBP")) is Reason.TOO_MANY_PIXELS
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-def test_neither_a_bomb_nor_a_thread_of_pixels_takes_gigabytes() -> None:
-    """In a process that may map 2 GB; Pillow 11.3 needs 7 GB to resize the second."""
+def test_bomb_and_one_pixel_wide_image_need_less_than_2_gb() -> None:
+    """Run in a process limited to 2 GB; Pillow 11.3 alone needs 7 GB to resize the second image."""
     program = """
 import resource, sys
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
@@ -110,28 +110,28 @@ print(decode(b"P5 1 8000000 255 " + bytes(8000000), DecodeSettings()).pixels.max
         assert (Reason.TOO_MANY_PIXELS.encode() in run.stderr) == bool(status)
 
 
-def test_too_many_bytes_are_not_looked_into() -> None:
+def test_too_long_content_is_not_parsed() -> None:
     content = encode(PHOTO, "JPEG")
     assert reason_of(content, DecodeSettings(max_bytes=len(content))) is None
-    too_long = DecodeSettings(max_bytes=len(content) - 1)
-    assert reason_of(content, too_long) is Reason.TOO_MANY_BYTES
+    limited = DecodeSettings(max_bytes=len(content) - 1)
+    assert reason_of(content, limited) is Reason.TOO_MANY_BYTES
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_decode_is_thread_safe() -> None:
     files = [encode(PHOTO, name) for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF")] * 8
     with ThreadPoolExecutor(8) as pool:
-        drawn = list(pool.map(lambda content: decode(content, SETTINGS), files))
-    for content, decoded in zip(files, drawn, strict=True):
+        results = list(pool.map(lambda content: decode(content, SETTINGS), files))
+    for content, decoded in zip(files, results, strict=True):
         np.testing.assert_array_equal(decoded.pixels, decode(content, SETTINGS).pixels)
 
 
-def test_every_suffix_belongs_to_a_format_that_is_read() -> None:
+def test_suffixes_belong_to_supported_formats() -> None:
     formats = {Image.registered_extensions().get(f".{suffix}", "PPM") for suffix in IMAGE_SUFFIXES}
-    assert formats == {*FORMATS, "MPO", "DIB"}  # read as JPEG, and as the BMP that most .dib are
+    assert formats == {*FORMATS, "MPO", "DIB"}  # MPO is read as JPEG, and most .dib files are BMP
     assert len(set(IMAGE_SUFFIXES)) == len(IMAGE_SUFFIXES)
 
 
-def test_the_exception_survives_the_way_between_processes() -> None:
+def test_exception_can_be_pickled() -> None:
     error = UndecodableImage(Reason.CORRUPT, "cannot read\n<_io.BytesIO object at 0x7f00>")
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.reason, copy.detail) == (Reason.CORRUPT, "cannot read <_io.BytesIO object>")

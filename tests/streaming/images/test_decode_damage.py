@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file, one exception says so, with a reason that fits."""
+"""Tests for `streaming.images.decode`: invalid files raise `UndecodableImage` with the right reason."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from streaming.images.decode import DecodeSettings
 from streaming.outcomes import Reason
 from support.image_files import EVERY_FORMAT, encode, photo, reason_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of broken metadata
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # from Pillow, for invalid metadata
 PHOTO = photo(120, 80)
-FITTING = {  # of the undecodable odd images
+# Expected reasons for the undecodable images of the shared test data.
+EXPECTED_REASONS = {
     "truncated_jpeg.jpg": Reason.TRUNCATED,
     "broken_data_stream.png": Reason.CORRUPT,
     "shortfile.bmp": Reason.TRUNCATED,
@@ -23,28 +24,30 @@ FITTING = {  # of the undecodable odd images
 }
 
 
-def test_every_odd_image_decodes_or_has_the_fitting_reason(shared: Path) -> None:
+def test_odd_images_decode_or_have_expected_reason(shared: Path) -> None:
     folder = shared / "data" / "odd-images"
     rows = list(csv.DictReader((folder / "manifest.csv").open()))
-    wanted = {row["file"]: FITTING.get(row["file"]) for row in rows}
-    assert {file for file, reason in wanted.items() if reason} == {
+    expected = {row["file"]: EXPECTED_REASONS.get(row["file"]) for row in rows}
+    assert {file for file, reason in expected.items() if reason} == {
         row["file"] for row in rows if row["expected"] == "undecodable"
     }
-    assert {file: reason_of((folder / file).read_bytes()) for file in wanted} == wanted
+    assert {file: reason_of((folder / file).read_bytes()) for file in expected} == expected
 
 
 @pytest.mark.parametrize(
     "text",
     [b"Hello", b"\x0c", b"<html>404", b"P3 and so on", b"Python", b"BMW " * 99, bytes(64), b"%!PS"],
 )
-def test_a_text_with_the_name_of_an_image_is_unidentified(text: bytes) -> None:
+def test_text_is_unidentified(text: bytes) -> None:
     assert reason_of(text) is Reason.UNIDENTIFIED
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
-def test_a_file_cut_anywhere_decodes_or_says_that_it_is_cut(name: str) -> None:
+def test_truncated_file_is_reported_as_truncated(name: str) -> None:
     content = encode(PHOTO, name)
-    cuts = range(60, len(content) - 60, len(content) // 40)  # a PNG needs no end to be whole
+    cuts = range(
+        60, len(content) - 60, len(content) // 40
+    )  # the last bytes of a PNG are not required
     reasons = [reason_of(content[:cut]) for cut in cuts]
     assert reasons == [Reason.TRUNCATED] * len(cuts)
     for cut in (*range(60), *range(len(content) - 60, len(content))):
@@ -52,15 +55,15 @@ def test_a_file_cut_anywhere_decodes_or_says_that_it_is_cut(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
-def test_flipped_bytes_raise_nothing_else(name: str) -> None:
+def test_flipped_bytes_raise_no_other_exception(name: str) -> None:
     rng = np.random.default_rng(11)
     original = encode(PHOTO, name)
     settings = DecodeSettings(max_pixels=10**6)
     seen = set()
     for _ in range(60):
         content = bytearray(original)
-        reach = len(content) if rng.random() < 0.5 else 200  # headers break in more ways
-        for place in rng.integers(0, min(reach, len(content)), rng.integers(1, 4)):
-            content[place] ^= int(rng.integers(1, 256))
+        limit = len(content) if rng.random() < 0.5 else 200  # errors in the header are more diverse
+        for index in rng.integers(0, min(limit, len(content)), rng.integers(1, 4)):
+            content[index] ^= int(rng.integers(1, 256))
         seen.add(reason_of(bytes(content), settings))
     assert len(seen) > 1

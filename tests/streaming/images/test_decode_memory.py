@@ -1,4 +1,4 @@
-"""What a worker needs for images of 20 megapixels: a bound for each kind, measured in a process of its own."""
+"""Tests for the peak memory of decoding images of 20 megapixels, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from support.image_files import encode, photo
 
 WIDTH, HEIGHT = 5472, 3648
 MB = 2**20
-STATUS = Path(
-    "/proc/self/status"
-)  # its VmHWM begins anew with a program, unlike getrusage's maximum
+# VmHWM restarts with each program, unlike the maximum of getrusage.
+STATUS = Path("/proc/self/status")
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -37,18 +36,18 @@ print(peak() - before)
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not STATUS.exists(), reason="asks Linux for the peak of a process"),
+    pytest.mark.skipif(not STATUS.exists(), reason="requires /proc of Linux"),
 ]
 
 
 @pytest.fixture(scope="module")
 def scan() -> Image.Image:
-    """20 megapixels in RGB."""
+    """Return an RGB image of 20 megapixels."""
     tile = np.asarray(photo(912, 608))
     return Image.fromarray(np.tile(tile, (HEIGHT // 608, WIDTH // 912, 1)))
 
 
-def deep(scan: Image.Image) -> Image.Image:
+def sixteen_bit(scan: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(scan.convert("L")).astype(np.uint16) * 257)
 
 
@@ -64,6 +63,7 @@ def rotated() -> Image.Exif:
     return exif
 
 
+# Encoder, and maximum additional memory in MB.
 FILES: dict[str, tuple[Callable[[Image.Image], bytes], int]] = {
     "JPEG": (lambda scan: encode(scan, "JPEG"), 20),
     "JPEG, rotated": (lambda scan: encode(scan, "JPEG", exif=rotated()), 20),
@@ -71,21 +71,21 @@ FILES: dict[str, tuple[Callable[[Image.Image], bytes], int]] = {
     "JPEG, CMYK": (lambda scan: encode(scan.convert("CMYK"), "JPEG"), 30),
     "PNG": (lambda scan: encode(scan, "PNG", compress_level=0), 100),
     "PNG with alpha": (lambda scan: encode(with_alpha(scan), "PNG", compress_level=0), 200),
-    "16-bit TIFF": (lambda scan: encode(deep(scan), "TIFF"), 160),
+    "16-bit TIFF": (lambda scan: encode(sixteen_bit(scan), "TIFF"), 160),
     "float TIFF": (
-        lambda scan: encode(Image.fromarray(np.asarray(deep(scan)).astype(np.float32)), "TIFF"),
+        lambda scan: encode(
+            Image.fromarray(np.asarray(sixteen_bit(scan)).astype(np.float32)), "TIFF"
+        ),
         240,
     ),
 }
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_twenty_megapixels_beside_thumbnails_take_no_more_than(
-    kind: str, scan: Image.Image, tmp_path: Path
-) -> None:
-    draw, megabytes = FILES[kind]
+def test_peak_memory_of_20_megapixels(kind: str, scan: Image.Image, tmp_path: Path) -> None:
+    make_content, megabytes = FILES[kind]
     large, small = tmp_path / "large", tmp_path / "small"
-    large.write_bytes(draw(scan))
+    large.write_bytes(make_content(scan))
     small.write_bytes(encode(photo(100, 100), "JPEG"))
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(large), str(small)],

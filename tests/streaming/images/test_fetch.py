@@ -1,4 +1,4 @@
-"""Tests for `streaming.images.fetch`: patience with what may pass, an outcome of its own for each image."""
+"""Tests for `streaming.images.fetch`: retries, the outcome of each image, and order of prefetched files."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ __all__ = ["clock"]  # a fixture
 
 @pytest.fixture
 def image(tmp_path: Path) -> StoredFile:
-    return written(tmp_path / "Fig 1" / "a.jpg", b"12345")
+    return write_file(tmp_path / "Fig 1" / "a.jpg", b"12345")
 
 
-def written(file: Path, content: bytes) -> StoredFile:
-    """A file that lies there, as a listing tells of it."""
+def write_file(file: Path, content: bytes) -> StoredFile:
+    """Write a file and return its entry in a listing."""
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
     return LocalStorage().stat(f"file:{file}")
 
 
 @dataclass
-class Faulty(LocalStorage):
-    """A storage whose reads fail a few times, as those of a throttled bucket do, or end early."""
+class FlakyStorage(LocalStorage):
+    """Storage whose first reads raise errors, or return truncated content."""
 
-    faults: list[Exception] = field(default_factory=list)
-    cut: int = 0
+    errors: list[Exception] = field(default_factory=list)
+    truncated_reads: int = 0
 
     def read_once(self, path: str) -> bytes:
-        if self.faults:
-            raise self.faults.pop()
-        self.cut -= 1
-        return super().read_once(path)[: 2 if self.cut >= 0 else None]
+        if self.errors:
+            raise self.errors.pop()
+        self.truncated_reads -= 1
+        return super().read_once(path)[: 2 if self.truncated_reads >= 0 else None]
 
 
 @dataclass
-class Broken(LocalStorage):
-    """A storage that never hands out some of its files."""
+class BrokenStorage(LocalStorage):
+    """Storage in which some files cannot be read."""
 
     paths: list[str]
 
     def read_once(self, path: str) -> bytes:
         if path in self.paths:
-            raise TransientError(f"{path}: out of order")
+            raise TransientError(f"{path}: unavailable")
         return super().read_once(path)
 
 
@@ -64,90 +64,86 @@ def use(monkeypatch: pytest.MonkeyPatch, storage: LocalStorage) -> None:
     monkeypatch.setattr(module, "open_storage", lambda uri: storage)
 
 
-def test_the_bytes_come_with_the_file_they_belong_to(image: StoredFile) -> None:
+def test_fetch_returns_content_and_file(image: StoredFile) -> None:
     assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345")
 
 
-def test_a_fault_that_passes_leaves_no_trace_but_a_count(
+def test_transient_error_is_retried_and_counted(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 4))
+    use(monkeypatch, FlakyStorage([TransientError("503 Slow Down")] * 4))
     assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345", retries=4)
     assert len(clock.waits) == 4
 
 
-def test_a_fault_that_stays_is_no_verdict_on_the_image(
+def test_lasting_error_has_outcome_unread(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    use(monkeypatch, Faulty([TransientError("503 Slow Down")] * 1000))
+    use(monkeypatch, FlakyStorage([TransientError("503 Slow Down")] * 1000))
     fetched = fetch_image(image, LIMIT, retry_timeout=60)
     assert (fetched.outcome, fetched.reason) == (Outcome.UNREAD, None)
     assert "Slow Down" in fetched.detail
     assert sum(clock.waits) <= 60
 
 
-def test_fewer_bytes_than_listed_of_an_unchanged_file_are_asked_for_again(
+def test_truncated_read_of_unchanged_file_is_retried(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    use(monkeypatch, Faulty(cut=2))
+    use(monkeypatch, FlakyStorage(truncated_reads=2))
     assert fetch_image(image, LIMIT) == FetchedImage(image, Outcome.FEATURES, b"12345", retries=2)
-    use(monkeypatch, Faulty(cut=1000))
+    use(monkeypatch, FlakyStorage(truncated_reads=1000))
     fetched = fetch_image(image, LIMIT, retry_timeout=60)
     assert fetched.outcome is Outcome.UNREAD
     assert "only 2 of 5 bytes" in fetched.detail
 
 
-def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(
+def test_unreadable_file_does_not_affect_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(6)]
-    use(monkeypatch, Broken([files[1].path, files[2].path, files[4].path]))
+    files = [write_file(tmp_path / f"{number}.jpg", b"1") for number in range(6)]
+    use(monkeypatch, BrokenStorage([files[1].path, files[2].path, files[4].path]))
     found = [fetched.outcome for fetched in prefetch_images(files, LIMIT, retry_timeout=60)]
     good, bad = Outcome.FEATURES, Outcome.UNREAD
     assert found == [good, bad, bad, good, bad, good]
 
 
-def test_a_storage_that_is_out_of_order_ends_the_task_soon(
+def test_unavailable_storage_fails_task_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    files = [written(tmp_path / f"{number}.jpg", b"1") for number in range(100)]
-    use(monkeypatch, Broken([file.path for file in files]))
-    with pytest.raises(TransientError, match="out of order"):
+    files = [write_file(tmp_path / f"{number}.jpg", b"1") for number in range(100)]
+    use(monkeypatch, BrokenStorage([file.path for file in files]))
+    with pytest.raises(TransientError, match="unavailable"):
         list(prefetch_images(files, LIMIT, retry_timeout=60))
     assert sum(clock.waits) < 60 * 3 + 3 * SHORT_RETRY_TIMEOUT
 
 
-def test_a_file_deleted_since_the_listing_is_gone_and_not_asked_for_twice(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+def test_deleted_file_is_not_retried(tmp_path: Path, clock: FakeClock) -> None:
     listed = StoredFile(f"file:{tmp_path}/a.jpg", 5, 0)
     assert fetch_image(listed, LIMIT) == FetchedImage(listed, Outcome.DELETED)
     assert clock.waits == []
 
 
-def test_a_file_that_may_not_be_read_goes_to_quarantine_with_the_cause(
+def test_access_denied_is_quarantined_with_detail(
     image: StoredFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, Faulty([PermissionError("s3a://fruits/a.jpg: access denied")]))
+    use(monkeypatch, FlakyStorage([PermissionError("s3a://fruits/a.jpg: access denied")]))
     fetched = fetch_image(image, LIMIT)
     assert (fetched.outcome, fetched.reason) == (Outcome.QUARANTINE, Reason.ACCESS_DENIED)
     assert "access denied" in fetched.detail
 
 
 @pytest.mark.parametrize("listed", [4, 6, 0])
-def test_a_file_of_another_size_than_listed_is_being_written(
-    image: StoredFile, listed: int
-) -> None:
+def test_file_of_other_size_than_listed_is_changing(image: StoredFile, listed: int) -> None:
     fetched = fetch_image(StoredFile(image.path, listed, image.modified_ms), LIMIT)
     assert (fetched.outcome, fetched.content) == (Outcome.CHANGING, b"")
 
 
-def test_an_empty_file_is_handed_on_for_the_decoder_to_judge(tmp_path: Path) -> None:
-    assert fetch_image(written(tmp_path / "a.jpg", b""), LIMIT).outcome is Outcome.FEATURES
+def test_empty_file_is_passed_to_decoder(tmp_path: Path) -> None:
+    assert fetch_image(write_file(tmp_path / "a.jpg", b""), LIMIT).outcome is Outcome.FEATURES
 
 
-def test_a_file_above_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, Faulty([AssertionError("it was read")]))
+def test_file_above_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, FlakyStorage([AssertionError("file was read")]))
     fetched = fetch_image(StoredFile("file:/x/a.jpg", 1_234_567, 0), LIMIT)
     assert (fetched.outcome, fetched.reason) == (Outcome.QUARANTINE, Reason.TOO_MANY_BYTES)
     assert "1,234,567" in fetched.detail
@@ -155,15 +151,15 @@ def test_a_file_above_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("scheme", ["file:/", "s3a://"])
-def test_files_come_in_their_order_however_long_each_takes(
+def test_prefetch_keeps_order_if_durations_differ(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Uneven:
+    class UnevenStorage:
         def read_once(self, path: str) -> bytes:
             time.sleep(0.02 if path.endswith(("0", "3")) else 0)
             return path[-1].encode()
 
-    monkeypatch.setattr(module, "open_storage", lambda uri: Uneven())
+    monkeypatch.setattr(module, "open_storage", lambda uri: UnevenStorage())
     files = [StoredFile(f"{scheme}fruits/{number}", 1, 0) for number in range(30)]
     fetched = list(prefetch_images(files, LIMIT))
     assert [one.file for one in fetched] == files
@@ -171,21 +167,21 @@ def test_files_come_in_their_order_however_long_each_takes(
 
 
 @pytest.mark.parametrize("scheme", ["file:/", "s3a://"])
-def test_only_a_few_files_are_held_in_memory_ahead(
+def test_prefetch_reads_only_a_few_files_ahead(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Short:
+    class ShortFiles:
         def read_once(self, path: str) -> bytes:
             return b"1"
 
-    asked = 0
+    listed = 0
 
     def listing() -> Iterator[StoredFile]:
-        nonlocal asked
+        nonlocal listed
         for number in range(100):
-            asked += 1
+            listed += 1
             yield StoredFile(f"{scheme}fruits/{number}", 1, 0)
 
-    monkeypatch.setattr(module, "open_storage", lambda uri: Short())
+    monkeypatch.setattr(module, "open_storage", lambda uri: ShortFiles())
     next(prefetch_images(listing(), LIMIT))
-    assert asked <= 10
+    assert listed <= 10

@@ -1,4 +1,4 @@
-"""Tests for `streaming.images.fetch` about memory: how many bytes a worker holds, counted until they are let go of."""
+"""Tests for `streaming.images.fetch`: limit of the bytes in memory, counted until their references are dropped."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ BUDGET = 1000
 
 
 class Content(bytes):
-    """An object's bytes that tell when the last reference to them is gone."""
+    """Content of an object; updates the counter of its storage when it is freed."""
 
-    held: Held
+    storage: CountingStorage
 
     def __del__(self) -> None:
-        self.held.count(-len(self))
+        self.storage.count(-len(self))
 
 
 @dataclass
-class Held:
-    """A storage of objects, which counts the bytes of those that are being read or are held."""
+class CountingStorage:
+    """Storage that counts the bytes of its objects in memory."""
 
     objects: dict[str, bytes]
     now: int = 0
     peak: int = 0
-    beside: dict[str, int] = field(
-        default_factory=dict
-    )  # bytes held besides, when it was asked for
-    lock: Any = field(default_factory=threading.RLock)  # a collection runs anywhere
+    #: Bytes of other objects in memory at the time of each read.
+    in_use_at_read: dict[str, int] = field(default_factory=dict)
+    lock: Any = field(default_factory=threading.RLock)  # reentrant: __del__ may run at any point
 
     def count(self, length: int) -> None:
         with self.lock:
@@ -49,9 +48,9 @@ class Held:
 
     def read_once(self, path: str) -> bytes:
         content = Content(self.objects[path])
-        content.held = self
+        content.storage = self
         with self.lock:
-            self.beside[path] = self.now
+            self.in_use_at_read[path] = self.now
             self.count(len(content))
         return content
 
@@ -60,15 +59,17 @@ class Held:
             yield StoredFile(path, len(content), 0)
 
 
-def objects(*lengths: int) -> Held:
-    return Held({f"s3a://fruits/{n}.jpg": bytes(length) for n, length in enumerate(lengths)})
+def storage_of(*lengths: int) -> CountingStorage:
+    return CountingStorage(
+        {f"s3a://fruits/{n}.jpg": bytes(length) for n, length in enumerate(lengths)}
+    )
 
 
-def read_all(held: Held, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The lengths that came, each let go of before the next is asked for."""
-    monkeypatch.setattr(module, "open_storage", lambda uri: held)
+def read_all(storage: CountingStorage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the lengths of the contents; each is dropped before the next one is requested."""
+    monkeypatch.setattr(module, "open_storage", lambda uri: storage)
     lengths = []
-    for fetched in prefetch_images(held.files(), LIMIT, BUDGET):
+    for fetched in prefetch_images(storage.files(), LIMIT, BUDGET):
         assert fetched.outcome is Outcome.FEATURES
         lengths.append(len(fetched.content))
         del fetched
@@ -78,50 +79,52 @@ def read_all(held: Held, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize(
     "lengths", [[400] * 30, [10, 900] * 10, [1000] * 5, [1] * 50, [999, 2] * 9]
 )
-def test_no_more_bytes_are_held_than_asked(
+def test_bytes_in_memory_stay_within_limit(
     lengths: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = objects(*lengths)
-    assert read_all(held, monkeypatch) == lengths
-    assert held.peak <= BUDGET
-    assert held.now == 0
+    storage = storage_of(*lengths)
+    assert read_all(storage, monkeypatch) == lengths
+    assert storage.peak <= BUDGET
+    assert storage.now == 0
 
 
-def test_a_longer_object_is_held_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_longer_object_is_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [10, 10, 5000, 10, 7000, 6000, 10, 10]
-    held = objects(*lengths)
-    assert read_all(held, monkeypatch) == lengths
-    assert held.peak == 7000
-    large = [path for path, content in held.objects.items() if len(content) > BUDGET]
-    assert [held.beside[path] for path in large] == [0, 0, 0]
+    storage = storage_of(*lengths)
+    assert read_all(storage, monkeypatch) == lengths
+    assert storage.peak == 7000
+    large = [path for path, content in storage.objects.items() if len(content) > BUDGET]
+    assert [storage.in_use_at_read[path] for path in large] == [0, 0, 0]
 
 
-def test_what_is_too_long_to_be_read_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = objects(10, LIMIT + 1, 10)
-    monkeypatch.setattr(module, "open_storage", lambda uri: held)
-    ahead = cast(Generator[FetchedImage, None, None], prefetch_images(held.files(), LIMIT, BUDGET))
-    next(ahead)
-    ahead.close()  # it waits for what it has asked for
-    assert held.beside.keys() == {"s3a://fruits/0.jpg", "s3a://fruits/2.jpg"}
-    outcomes = [fetched.outcome for fetched in prefetch_images(held.files(), LIMIT, BUDGET)]
+def test_object_above_limit_does_not_stop_prefetching(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = storage_of(10, LIMIT + 1, 10)
+    monkeypatch.setattr(module, "open_storage", lambda uri: storage)
+    images = cast(
+        Generator[FetchedImage, None, None], prefetch_images(storage.files(), LIMIT, BUDGET)
+    )
+    next(images)
+    images.close()  # waits for the pending reads
+    assert storage.in_use_at_read.keys() == {"s3a://fruits/0.jpg", "s3a://fruits/2.jpg"}
+    outcomes = [fetched.outcome for fetched in prefetch_images(storage.files(), LIMIT, BUDGET)]
     assert outcomes == [Outcome.FEATURES, Outcome.QUARANTINE, Outcome.FEATURES]
 
 
-def test_short_objects_are_still_read_several_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = threading.Barrier(8, timeout=30)
+def test_short_objects_are_read_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier = threading.Barrier(8, timeout=30)
 
-    class Meeting:
+    class BarrierStorage:
         def read_once(self, path: str) -> bytes:
-            together.wait()
+            barrier.wait()
             return b"1"
 
-    monkeypatch.setattr(module, "open_storage", lambda uri: Meeting())
+    monkeypatch.setattr(module, "open_storage", lambda uri: BarrierStorage())
     files = [StoredFile(f"s3a://fruits/{n}.jpg", 1, 0) for n in range(16)]
     assert len(list(prefetch_images(files, LIMIT, BUDGET))) == 16
 
 
 @pytest.mark.parametrize("content", [encode(photo(), "JPEG"), bytes(4000)], ids=["good", "bad"])
-def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
+def test_worker_frees_image_before_it_reads_next_one(
     content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Engine:
@@ -130,8 +133,8 @@ def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
         def run(self, images: object) -> list[list[float]]:
             return [[0.0]] * len(images)  # type: ignore[arg-type]
 
-    held = Held({f"s3a://fruits/Fig/{n}.jpg": content for n in range(5)})
-    monkeypatch.setattr(module, "open_storage", lambda uri: held)
+    storage = CountingStorage({f"s3a://fruits/Fig/{n}.jpg": content for n in range(5)})
+    monkeypatch.setattr(module, "open_storage", lambda uri: storage)
     monkeypatch.setattr(featurize, "_engine", lambda featurizer: Engine())
     worker = featurize.Featurizer(
         None,
@@ -140,6 +143,6 @@ def test_a_worker_lets_go_of_an_image_before_it_reads_the_next(
         DecodeSettings(),
         one_by_one_above=len(content) - 1,  # type: ignore[arg-type]
     )
-    assert sum(batch.num_rows for batch in worker([(file, 1) for file in held.files()])) == 5
-    assert held.peak == len(content)
-    assert held.now == 0
+    assert sum(batch.num_rows for batch in worker([(file, 1) for file in storage.files()])) == 5
+    assert storage.peak == len(content)
+    assert storage.now == 0

@@ -1,6 +1,6 @@
-"""Tests for `streaming.images.resize`: large JPEGs are decoded in part, and look as if decoded whole.
+"""Tests for `streaming.images.resize`: large JPEGs decoded at reduced resolution look like fully decoded ones.
 
-The oracle is Pillow's own full decoding. The files are larger than the decoder's tests have them.
+The reference is Pillow at full resolution. The images are larger than in the tests of the decoder.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from streaming.outcomes import Reason
 from support import real_model
 from support.image_files import encode, photo, reason_of
 
-SIDE = 96  # in place of 224: a fifth of the pixels
+SIDE = 96  # instead of 224, for speed
 RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)
 SMALL = DecodeSettings(16, divisor=1.0, offset=0.0)
-LEAST = 2 * MIN_DRAFT_FACTOR * SIDE  # the least side of what is reduced
+MIN_REDUCED_SIDE = 2 * MIN_DRAFT_FACTOR * SIDE  # smaller images are decoded at full resolution
 PHOTOS = ["china", "flower"]
 KINDS: dict[str, dict[str, object]] = {
     "4:4:4": {"subsampling": 0},
     "4:2:0": {"subsampling": 2},
     "progressive": {"subsampling": 1, "progressive": True},
-    "grey": {"mode": "L"},
+    "gray": {"mode": "L"},
     "CMYK": {"mode": "CMYK"},
 }
 
 
 @cache
 def large(name: str, width: int, height: int) -> Image.Image:
-    """A photograph laid side by side and mirrored, at its own sharpness, until it fills the size."""
+    """Return an image of this size, tiled from a photograph and its mirror images at original sharpness."""
     sample = Image.fromarray(load_sample_images().images[PHOTOS.index(name)])
     row = np.hstack([np.asarray(sample), np.asarray(ImageOps.mirror(sample))])
     tile = np.vstack([row, row[::-1]])
@@ -51,19 +51,19 @@ def jpeg(image: Image.Image, mode: str = "RGB", **options: object) -> bytes:
     return encode(image.convert(mode), "JPEG", **{"quality": 90, **options})
 
 
-def whole(content: bytes, side: int = SIDE) -> npt.NDArray[np.int16]:
-    """What Pillow makes of all pixels."""
+def full_resolution(content: bytes, side: int = SIDE) -> npt.NDArray[np.int16]:
+    """Return the pixels that Pillow decodes at full resolution and resizes."""
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
     return np.asarray(upright.resize((side, side), Image.Resampling.BICUBIC)).astype(np.int16)
 
 
 def difference(content: bytes, settings: DecodeSettings = RAW) -> npt.NDArray[np.float32]:
-    """Absolute, of 255, of each value."""
-    return np.abs(decode(content, settings).pixels - whole(content, settings.size))
+    """Return the absolute difference of each value, in 0..255."""
+    return np.abs(decode(content, settings).pixels - full_resolution(content, settings.size))
 
 
-def loaded(content: bytes, side: int) -> tuple[int, int]:
-    """The size at which the file is decoded."""
+def decoded_size(content: bytes, side: int) -> tuple[int, int]:
+    """Return the size at which the file is decoded."""
     image = Image.open(io.BytesIO(content))
     resize_to_square(image, side)
     return image.size
@@ -81,14 +81,14 @@ def loaded(content: bytes, side: int) -> tuple[int, int]:
         ((1030, 530), (129, 67)),
     ],
 )
-def test_a_jpeg_is_reduced_as_far_as_four_times_the_side_is_left(
+def test_jpeg_is_reduced_to_at_least_four_times_the_target(
     size: tuple[int, int], reduced: tuple[int, int]
 ) -> None:
-    assert loaded(jpeg(photo(*size)), SMALL.size) == reduced
+    assert decoded_size(jpeg(photo(*size)), SMALL.size) == reduced
 
 
-def test_what_is_not_reduced_is_pillows_resize_to_the_bit() -> None:
-    for size in ((LEAST - 1, 900), (900, LEAST - 1)):
+def test_other_images_equal_pillow_resize() -> None:
+    for size in ((MIN_REDUCED_SIDE - 1, 900), (900, MIN_REDUCED_SIDE - 1)):
         assert difference(jpeg(large("china", *size))).max() == 0
     for name in ("PNG", "WEBP", "TIFF"):
         assert difference(encode(photo(300, 200), name), SMALL).max() == 0
@@ -96,108 +96,122 @@ def test_what_is_not_reduced_is_pillows_resize_to_the_bit() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PHOTOS)
-@pytest.mark.parametrize("size", [(LEAST, LEAST), (1029, 775), (2 * LEAST + 3, 2 * LEAST)])
-def test_a_photograph_looks_as_if_decoded_whole(
+@pytest.mark.parametrize(
+    "size",
+    [
+        (MIN_REDUCED_SIDE, MIN_REDUCED_SIDE),
+        (1029, 775),
+        (2 * MIN_REDUCED_SIDE + 3, 2 * MIN_REDUCED_SIDE),
+    ],
+)
+def test_reduced_photograph_resembles_full_resolution(
     name: str, size: tuple[int, int], kind: str
 ) -> None:
     content = jpeg(large(name, *size), **KINDS[kind])
-    assert loaded(content, SIDE)[0] < size[0]
+    assert decoded_size(content, SIDE)[0] < size[0]
     found = difference(content)
     assert found.mean() < 0.5
     assert found.max() <= 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_edges_lie_where_they_lay(orientation: int) -> None:
-    """Waves, in sizes that no reduction divides: a shift by a tenth of a pixel would show."""
+def test_reduction_does_not_shift_image(orientation: int) -> None:
+    """Use waves in sizes not divisible by any reduction: a shift by a tenth of a pixel would fail."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     for width, height in ((391, 801), (801, 391), (257, 257)):
         y, x = np.mgrid[0:height, 0:width]
         waves = 127 + 120 * np.sin(40 * x / width) * np.cos(40 * y / height)
         content = jpeg(Image.fromarray(waves.astype(np.uint8)), "L", quality=95, exif=exif)
-        assert loaded(content, 32)[0] < width
+        assert decoded_size(content, 32)[0] < width
         assert difference(content, DecodeSettings(32, divisor=1.0, offset=0.0)).max() <= 6
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_told_is_the_whole_images_as_displayed(orientation: int) -> None:
+def test_reported_size_is_full_size_as_displayed(orientation: int) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     decoded = decode(jpeg(photo(301, 150), exif=exif), SMALL)
     assert (decoded.width, decoded.height) == ((301, 150) if orientation < 5 else (150, 301))
 
 
-def chequers(pitch: int, one: str, other: str) -> Image.Image:
-    image = Image.new("RGB", (LEAST + 7, LEAST), one)
-    y, x = np.mgrid[0:LEAST, 0 : LEAST + 7]
-    image.paste(other, mask=Image.fromarray(((x // pitch + y // pitch) % 2 * 255).astype(np.uint8)))
+def checkerboard(pitch: int, first: str, second: str) -> Image.Image:
+    image = Image.new("RGB", (MIN_REDUCED_SIDE + 7, MIN_REDUCED_SIDE), first)
+    y, x = np.mgrid[0:MIN_REDUCED_SIDE, 0 : MIN_REDUCED_SIDE + 7]
+    image.paste(
+        second, mask=Image.fromarray(((x // pitch + y // pitch) % 2 * 255).astype(np.uint8))
+    )
     return image
 
 
 def text() -> Image.Image:
-    image = Image.new("L", (LEAST, LEAST), 255)
+    image = Image.new("L", (MIN_REDUCED_SIDE, MIN_REDUCED_SIDE), 255)
     line = "".join(map(chr, range(33, 127))) * 4
-    for y in range(0, LEAST, 14):
+    for y in range(0, MIN_REDUCED_SIDE, 14):
         ImageDraw.Draw(image).text((-y, y), line * 2, fill=0)
     return image.convert("RGB")
 
 
 @pytest.mark.parametrize(
-    "hard",
+    "make_pattern",
     [
-        *(lambda pitch=pitch: chequers(pitch, "black", "white") for pitch in (1, 2, 3, 5, 8, 11)),
-        *(lambda pitch=pitch: chequers(pitch, "red", "blue") for pitch in (1, 3, 8)),
-        lambda: Image.effect_noise((LEAST, LEAST), 200).convert("RGB"),
+        *(
+            lambda pitch=pitch: checkerboard(pitch, "black", "white")
+            for pitch in (1, 2, 3, 5, 8, 11)
+        ),
+        *(lambda pitch=pitch: checkerboard(pitch, "red", "blue") for pitch in (1, 3, 8)),
+        lambda: Image.effect_noise((MIN_REDUCED_SIDE, MIN_REDUCED_SIDE), 200).convert("RGB"),
         text,
     ],
 )
-def test_patterns_made_to_be_hard_stay_within_a_wider_bound(hard: object) -> None:
-    assert callable(hard)
+def test_adversarial_patterns_stay_within_wider_bound(make_pattern: object) -> None:
+    assert callable(make_pattern)
     for subsampling in (0, 2):
-        found = difference(jpeg(hard(), subsampling=subsampling))
+        found = difference(jpeg(make_pattern(), subsampling=subsampling))
         assert found.mean() < 5
         assert found.max() <= 16
 
 
 def lossless(width: int, height: int) -> bytes:
-    """A lossless JPEG of middle grey: every value is as predicted, which costs a bit that is 0."""
+    """Return a lossless JPEG of uniform gray: each value equals its prediction, encoded as one 0 bit."""
     frame = struct.pack(">HHBHHBBBB", 0xFFC3, 11, 8, height, width, 1, 1, 0x11, 0)
     table = struct.pack(">HHB16sB", 0xFFC4, 20, 0, bytes([1] + 15 * [0]), 0)
     scan = struct.pack(">HHBBBBBB", 0xFFDA, 8, 1, 1, 0, 1, 0, 0)
     return b"\xff\xd8" + frame + table + scan + bytes(width * height // 8) + b"\xff\xd9"
 
 
-def test_a_jpeg_that_cannot_be_reduced_is_read_in_full() -> None:
+def test_lossless_jpeg_is_decoded_at_full_resolution() -> None:
     content = lossless(160, 128)
-    np.testing.assert_array_equal(np.unique(whole(content)), [128])
+    np.testing.assert_array_equal(np.unique(full_resolution(content)), [128])
     decoded = decode(content, SMALL)
     np.testing.assert_array_equal(np.unique(decoded.pixels), [128])
     assert (decoded.width, decoded.height) == (160, 128)
 
 
-def test_a_large_jpeg_that_was_cut_says_so_as_a_small_one_does() -> None:
+def test_large_truncated_jpeg_is_reported_as_truncated() -> None:
     for options in ({}, {"progressive": True}):
         content = jpeg(photo(400, 300), **options)
         for cut in range(700, len(content) - 2, len(content) // 30):
             assert reason_of(content[:cut], SMALL) is Reason.TRUNCATED
 
 
-def test_a_large_mpo_shows_its_first_picture() -> None:
+def test_large_mpo_uses_first_image() -> None:
     content = encode(photo(300, 200), "MPO", save_all=True, append_images=[photo(200, 200)])
-    assert loaded(content, SMALL.size) == (150, 100)
+    assert decoded_size(content, SMALL.size) == (150, 100)
     assert difference(content, SMALL).mean() < 0.5
 
 
 @pytest.mark.slow
-def test_features_of_a_reduced_photograph_are_those_of_the_whole(shared: Path) -> None:
+def test_features_of_reduced_photograph_match_full_resolution(shared: Path) -> None:
     network = real_model.engine(
         Backend("onnxruntime", "cpu", "float32"), str(real_model.weights_file(shared))
     )
     settings = DecodeSettings(divisor=1.0, offset=0.0)
     for name in PHOTOS:
         content = jpeg(large(name, 2001, 1799))
-        scaled = np.stack([whole(content, 224), decode(content, settings).pixels]) / 127.5 - 1
+        scaled = (
+            np.stack([full_resolution(content, 224), decode(content, settings).pixels]) / 127.5 - 1
+        )
         full, reduced = network.run(scaled.astype(np.float32)).astype(np.float64)
         cosine = full @ reduced / np.linalg.norm(full) / np.linalg.norm(reduced)
         assert cosine >= 0.999
