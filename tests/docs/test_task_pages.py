@@ -21,7 +21,13 @@ from streaming.lake.layout import Lake
 from streaming.storage.s3_client import s3_client
 from support.cli import PROGRAM, Command, environment
 from support.deltars_lakes import use_cache_folder
-from support.docs_pages import listed_pages, page_commands, pages, python_blocks
+from support.docs_pages import (
+    decision_records,
+    listed_pages,
+    page_commands,
+    pages,
+    python_blocks,
+)
 from support.lakes import ONCE, jpeg, photos, put, put_all, upload_tree
 
 #: Its commands need a cluster: no test runs them.
@@ -33,7 +39,7 @@ LOCAL_PAGES = [page for page in TASK_PAGES if page.name != ON_AWS]
 
 
 def test_index_lists_every_page_once() -> None:
-    assert sorted(listed_pages()) == pages()
+    assert sorted([*listed_pages(), *decision_records()]) == pages()
 
 
 def test_commands_are_on_tutorials_and_guides_only() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 INDEX = DOCS / "README.md"
+DECISIONS = DOCS / "decisions"
 #: Comment below a command that does not end by itself.
 RUNS_ON = "# runs until it is stopped"
 #: Comment below a command that is expected to fail.
@@ -35,9 +36,14 @@ def pages(folder: str = "**") -> list[Path]:
     return sorted(page for page in DOCS.glob(f"{folder}/*.md") if page != INDEX)
 
 
-def listed_pages() -> list[Path]:
-    """Return the pages that the index links to."""
-    return [DOCS / name for name in _LINK.findall(INDEX.read_text())]
+def decision_records() -> list[Path]:
+    """Return the records of design decisions, which have an index of their own."""
+    return sorted(DECISIONS.glob("[0-9]*.md"))
+
+
+def listed_pages(index: Path = INDEX) -> list[Path]:
+    """Return the pages that an index links to."""
+    return [index.parent / name for name in _LINK.findall(index.read_text())]
 
 
 def page_commands(page: Path) -> list[PageCommand]:

@@ -1,0 +1,41 @@
+"""Tests for the records of design decisions: numbering, sections, and the two indexes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from support.docs_pages import DECISIONS, DOCS, decision_records, listed_pages
+
+MKDOCS = (DOCS.parent / "mkdocs.yml").read_text()
+
+
+def test_records_are_numbered_without_gaps() -> None:
+    numbers = [int(record.name[:4]) for record in decision_records()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_index_lists_every_record_in_order() -> None:
+    assert listed_pages(DECISIONS / "README.md") == decision_records()
+
+
+def test_navigation_lists_every_record_in_order() -> None:
+    listed = re.findall(r"^ +- decisions/(\d.*\.md)$", MKDOCS, re.MULTILINE)
+    assert listed == [record.name for record in decision_records()]
+
+
+@pytest.mark.parametrize("record", decision_records(), ids=lambda record: record.stem)
+def test_record_has_status_context_decision_and_consequences(record: Path) -> None:
+    title, *lines = record.read_text().splitlines()
+    assert title.startswith(f"# {record.name[:4]}. ")
+    sections = [line for line in lines if line.startswith(("Status: ", "## "))]
+    assert re.fullmatch(r"Status: (accepted|superseded by \d{4})", sections[0])
+    assert sections[1:] == ["## Context", "## Decision", "## Consequences"]
+
+
+@pytest.mark.parametrize("record", decision_records(), ids=lambda record: record.stem)
+def test_index_has_the_title_of_the_record(record: Path) -> None:
+    title = record.read_text().splitlines()[0].removeprefix("# ").replace(". ", " ", 1)
+    assert f"- [{title}]({record.name})" in (DECISIONS / "README.md").read_text()
