@@ -117,8 +117,18 @@ def test_the_readme_leads_to_every_page_and_stays_short() -> None:
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
 def test_every_link_leads_to_a_file(name: str, text: str) -> None:
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert ((ROOT / name).parent / link).is_file(), link
+    for link, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", text):
+        file = (ROOT / name).parent / link
+        assert file.is_file(), link
+        assert not anchor or anchor in anchors(file.read_text()), f"{link}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of the headings of a page, as MkDocs and GitHub derive them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
 
 
 def test_the_changelog_tells_of_this_version() -> None:
