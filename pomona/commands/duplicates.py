@@ -1,4 +1,4 @@
-"""`pomona duplicates`: images with the same bytes, or with nearly the same features."""
+"""`pomona duplicates`: find images with identical bytes or nearly equal features."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def duplicates(
 
 @dataclass(frozen=True)
 class NearDuplicateOptions:
-    """Which pairs of images to compare.
+    """Options of the search for near-duplicates.
 
     Parameters
     ----------
     at_least : float
-        The cosine from which two images are near duplicates.
+        Minimum cosine similarity of near-duplicates.
     label : str, optional
-        Compare the images of this label alone.
+        Compare only images with this label.
     top : int
-        How many pairs to tell; all are counted.
+        Number of pairs to show; all are counted.
     yes : bool
-        Compare all pairs, however long it takes.
+        Compare all pairs without confirmation, however long it takes.
     """
 
     at_least: float
@@ -65,7 +65,7 @@ class NearDuplicateOptions:
     yes: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Raise UsageError if a value is out of range."""
         if not 0 < self.at_least <= 1:
             raise UsageError(f"--at-least {self.at_least}: give a cosine above 0 and up to 1")
         if self.top < 1:
@@ -73,14 +73,14 @@ class NearDuplicateOptions:
 
 
 def run_duplicates(
-    lake: str, as_of: str | None, near: NearDuplicateOptions | None, *, as_json: bool
+    location: str, as_of: str | None, near: NearDuplicateOptions | None, *, as_json: bool
 ) -> None:
-    """Tell which images are there twice, by their bytes, and with `near` by their features.
+    """Print the images with identical bytes and, if `near` is given, the near-duplicates.
 
     Raises
     ------
     ThresholdExceeded
-        Where comparing all pairs takes so long that it wants to be asked for; the same bytes are told before.
+        If comparing all pairs requires confirmation; images with identical bytes are printed before.
     """
     from pomona.output.console import Console
     from pomona.queries.session import open_lake, translate_read_errors
@@ -89,71 +89,75 @@ def run_duplicates(
     from streaming.lake.versions import resolve_version
 
     console = Console(as_json=as_json)
-    at = open_lake(lake)
+    lake = open_lake(location)
     answer: dict[str, Any] = {}
-    refusal = None
+    confirmation = None
     with translate_read_errors():
         with console.working("comparing bytes"):
-            pinned = resolve_version(at, as_of)
+            pinned = resolve_version(lake, as_of)
             answer["version"] = pinned.number
-            answer["same_bytes"] = [
-                asdict(group) for group in find_same_bytes(at, answer["version"])
-            ]
+            answer["same_bytes"] = [asdict(group) for group in find_same_bytes(lake, pinned.number)]
         if near:
             with console.working("reading the features"):
-                vectors = load_vectors(at, answer["version"])
-            work = PairwiseComparison(vectors, _places(vectors, near.label), near.at_least)
-            refusal = _refusal(work, near)
-            if not refusal:
-                with console.working("comparing features") as tell:
-                    found = work.run(near.top, lambda done, of: tell(f"{done / of:.0%} compared"))
-                answer |= {"near_count": found.total, "near": _named(vectors, found)}
+                vectors = load_vectors(lake, pinned.number)
+            indices = _select_rows(vectors, near.label)
+            comparison = PairwiseComparison(vectors, indices, near.at_least)
+            confirmation = _confirmation_needed(comparison, near)
+            if not confirmation:
+                with console.working("comparing features") as update:
+                    pairs = comparison.run(
+                        near.top, lambda done, total: update(f"{done / total:.0%} compared")
+                    )
+                answer |= {"near_count": pairs.total, "near": _pairs_json(vectors, pairs)}
     if as_of is not None:
         console.line(f"as of  {pinned.description}")
     if as_json:
         console.show(answer)
     else:
         _render(console, answer, near)
-    if refusal:
-        raise ThresholdExceeded(refusal)
+    if confirmation:
+        raise ThresholdExceeded(confirmation)
 
 
-def _places(vectors: Vectors, label: str | None) -> RowIndices:
+def _select_rows(vectors: Vectors, label: str | None) -> RowIndices:
     from pomona.similarity.duplicates import rows_with_label
 
-    places = rows_with_label(vectors, label)
-    if label is not None and not len(places):
+    indices = rows_with_label(vectors, label)
+    if label is not None and not len(indices):
         raise UsageError(
             f"--label {label}: no such label in version {vectors.version}: `pomona show LAKE` lists the labels"
         )
-    return places
+    return indices
 
 
-def _refusal(work: PairwiseComparison, near: NearDuplicateOptions) -> str | None:
+def _confirmation_needed(comparison: PairwiseComparison, near: NearDuplicateOptions) -> str | None:
+    """Return a message if comparing all pairs takes long and was not confirmed, else None."""
     from pomona.output.durations import format_duration
     from pomona.similarity.duplicates import MAX_ROWS_WITHOUT_CONFIRMATION
 
-    if near.yes or near.label is not None or work.rows <= MAX_ROWS_WITHOUT_CONFIRMATION:
+    if near.yes or near.label is not None or comparison.rows <= MAX_ROWS_WITHOUT_CONFIRMATION:
         return None
+    duration = format_duration(comparison.estimate_seconds())
     return (
-        f"comparing all pairs of {work.rows:,} images would take about {format_duration(work.seconds())} here: "
-        "give --yes for it, --label for those of one label, or --same-bytes for neither"
+        f"comparing all pairs of {comparison.rows:,} images would take about {duration}: "
+        "confirm with --yes, or use --label to compare one label or --same-bytes to skip it"
     )
 
 
-def _named(vectors: Vectors, found: Pairs) -> list[dict[str, Any]]:
-    names = vectors.rows.select(["path", "label"])
-    one, two = (names.take(places).to_pylist() for places in (found.first, found.second))
+def _pairs_json(vectors: Vectors, pairs: Pairs) -> list[dict[str, Any]]:
+    columns = vectors.rows.select(["path", "label"])
+    first, second = (columns.take(rows).to_pylist() for rows in (pairs.first, pairs.second))
     return [
         {"cosine": cosine, "images": sorted(((a["path"], a["label"]), (b["path"], b["label"])))}
-        for cosine, a, b in zip(found.cosines.tolist(), one, two, strict=True)
+        for cosine, a, b in zip(pairs.cosines.tolist(), first, second, strict=True)
     ]
 
 
 def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions | None) -> None:
     groups = answer["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
-    console.line(f"same bytes: {images:,} images, {len(groups):,} contents")
+    unit = "group" if len(groups) == 1 else "groups"
+    console.line(f"identical bytes: {images:,} images in {len(groups):,} {unit}")
     if groups:
         console.table(
             {"group": "group", "label": "label", "path": "path"},
@@ -164,11 +168,13 @@ def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions
             ],
         )
     if near and "near" in answer:
-        shown = f", the nearest {near.top:,}:" if answer["near_count"] > near.top else ""
+        count = answer["near_count"]
+        unit = "pair" if count == 1 else "pairs"
+        shown = f", the closest {near.top:,}:" if count > near.top else ""
         console.line(
-            f"near duplicates: {answer['near_count']:,} pairs with a cosine of {near.at_least:g} or more{shown}"
+            f"near-duplicates: {count:,} {unit} with a cosine of at least {near.at_least:g}{shown}"
         )
-        columns = ("cosine", "label", "path", "label of the other", "the other")
+        columns = ("cosine", "label", "path", "other label", "other path")
         rows = []
         for pair in answer["near"]:
             (path, label), (other, other_label) = pair["images"]

@@ -1,4 +1,4 @@
-"""`pomona similar`: find the images most similar to one."""
+"""`pomona similar`: find the images that are most similar to an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pomona.options import AsOf, Json, LakeArgument
 def similar(
     lake: LakeArgument,
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="An image of the lake, or any other image file.")
+        str, typer.Argument(metavar="IMAGE", help="Image of the lake, or any other image file.")
     ],
     top: Annotated[int, typer.Option(help="Number of images to find.")] = 10,
     as_of: AsOf = None,
@@ -35,29 +35,31 @@ def similar(
     console = Console(as_json=as_json)
     with console.working("comparing"):
         pinned = resolve_as_of(lake, as_of)
-        found = find_similar(lake, image, top, pinned)
+        result = find_similar(lake, image, top, pinned)
         if report:
             from pomona.similarity.report import write_report
 
-            write_report(found, Path(report))
+            write_report(result, Path(report))
     if pinned:
         console.line(f"as of  {pinned.description}")
     if as_json:
         return console.show(
             {
-                "image": found.image,
-                "label": found.label,
-                "version": found.version,
-                "rows": found.rows,
-                "vote": dict(found.votes),
-                "neighbours": [asdict(one) for one in found.neighbors],
+                "image": result.image,
+                "label": result.label,
+                "version": result.version,
+                "rows": result.rows,
+                "vote": dict(result.votes),
+                "neighbours": [asdict(neighbor) for neighbor in result.neighbors],
             }
         )
     columns = {"cosine": "cosine", "label": "label", "path": "path"}
     console.table(
-        columns, [asdict(one) | {"cosine": f"{one.cosine:.6f}"} for one in found.neighbors]
+        columns,
+        [asdict(neighbor) | {"cosine": f"{neighbor.cosine:.6f}"} for neighbor in result.neighbors],
     )
-    counts = ", ".join(f"{votes} {label}" for label, votes in found.votes)
-    console.line(f"vote: {counts}" + (f" (it is labelled {found.label})" if found.label else ""))
+    counts = ", ".join(f"{votes} {label}" for label, votes in result.votes)
+    actual = f" (actual label: {result.label})" if result.label else ""
+    console.line(f"vote: {counts}{actual}")
     if report:
-        console.line(f"page: {report}")
+        console.line(f"report: {report}")

@@ -1,1 +1,1 @@
-"""Nearest neighbours and near-duplicates over a memory-mapped vector cache."""
+"""Nearest neighbors and near-duplicates over a memory-mapped vector cache."""

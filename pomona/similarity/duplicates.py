@@ -1,4 +1,4 @@
-"""Find duplicated images: the same bytes, or features with a high cosine similarity."""
+"""Find duplicated images: identical bytes, or features with a high cosine similarity."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from pomona.similarity.vector_cache import Vectors
 from streaming.delta.reader import open_table, query_rows
 from streaming.lake.layout import Lake
 
-#: Pairs that are compared without being asked twice: of so many rows, a minute or two on two cores.
+#: Number of rows above which `pomona duplicates` requires confirmation: 50,000 take 1 to 2 minutes on two cores.
 MAX_ROWS_WITHOUT_CONFIRMATION = 50_000
 _BLOCK = 2048
 _EPSILON = float(np.finfo(np.float32).eps)
-# Above this share of a block's pairs, all of them in float64 are quicker than one by one.
+# If more than this fraction of a block's pairs are candidates, one float64 product of the whole block is faster than
+# one dot product per pair.
 _DENSE = 0.01
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Images of one content.
+    """Images with identical bytes.
 
     Attributes
     ----------
     content_hash : str
-        SHA-256 of their bytes.
+        SHA-256 of the bytes.
     images : list of (str, str)
-        Path and label of each, in the order of the paths.
+        Path and label of each image, sorted by path.
     """
 
     content_hash: str
@@ -43,20 +44,22 @@ class DuplicateGroup:
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows by their places, shape (m,) each, nearest first, and how many there are in all."""
+    """Pairs of rows as row indices of shape (m,), highest cosine first, and the total number of pairs found."""
 
     first: RowIndices
     second: RowIndices
     cosines: Cosines
     total: int
 
-    def at(self, chosen: RowIndices | slice) -> Pairs:
-        """Some of them, in their order; `total` stays."""
-        return Pairs(self.first[chosen], self.second[chosen], self.cosines[chosen], self.total)
+    def select(self, selection: RowIndices | slice) -> Pairs:
+        """Return the selected pairs in the given order; `total` is unchanged."""
+        return Pairs(
+            self.first[selection], self.second[selection], self.cosines[selection], self.total
+        )
 
 
 def find_same_bytes(lake: Lake, version: int) -> list[DuplicateGroup]:
-    """Images of a version whose bytes another one has too, by their content hash."""
+    """Return the images of a version that share their content hash with another image."""
     rows = query_rows(
         open_table(lake.features, version),
         "content_hash, path, label",
@@ -64,132 +67,135 @@ def find_same_bytes(lake: Lake, version: int) -> list[DuplicateGroup]:
         "ORDER BY content_hash, path",
     )
     return [
-        DuplicateGroup(digest, [(row["path"], row["label"]) for row in group])
-        for digest, group in groupby(rows, key=lambda row: str(row["content_hash"]))
+        DuplicateGroup(content_hash, [(row["path"], row["label"]) for row in group])
+        for content_hash, group in groupby(rows, key=lambda row: str(row["content_hash"]))
     ]
 
 
 def rows_with_label(vectors: Vectors, label: str | None) -> RowIndices:
-    """Places of the rows with a label, or of all."""
+    """Return the indices of the rows with a label, or of all rows if `label` is None."""
     if label is None:
         return np.arange(len(vectors))
-    places: RowIndices = np.flatnonzero(pc.equal(vectors.rows["label"], label).to_numpy())
-    return places
+    indices: RowIndices = np.flatnonzero(pc.equal(vectors.rows["label"], label).to_numpy())
+    return indices
 
 
 class PairwiseComparison:
-    """Every pair of some rows, block by block: products in float32 leave candidates, which float64 decides.
+    """Compare all pairs of rows block by block: float32 products select candidates, float64 cosines decide.
 
     Parameters
     ----------
     vectors : Vectors
-    places : ndarray of shape (n,), int64
-        The rows to compare with each other, ascending.
+        Cached features of one version.
+    indices : ndarray of shape (n,), int64
+        Indices of the rows to compare with each other, ascending.
     at_least : float
-        The cosine from which two rows are near duplicates.
+        Minimum cosine similarity of near-duplicates.
     """
 
-    def __init__(self, vectors: Vectors, places: RowIndices, at_least: float) -> None:
-        self._vectors, self._places, self._at_least = vectors, places, at_least
-        self._blocks = range(-(-len(places) // _BLOCK))
-        hashes = vectors.rows["content_hash"].take(pa.array(places)).combine_chunks()
-        self._codes: NDArray[np.int32] = hashes.dictionary_encode().indices.to_numpy()
-        self._slack = 2 * (vectors.width + 2) * _EPSILON
+    def __init__(self, vectors: Vectors, indices: RowIndices, at_least: float) -> None:
+        self._vectors, self._indices, self._at_least = vectors, indices, at_least
+        self._blocks = range(-(-len(indices) // _BLOCK))
+        hashes = vectors.rows["content_hash"].take(pa.array(indices)).combine_chunks()
+        self._hash_codes: NDArray[np.int32] = hashes.dictionary_encode().indices.to_numpy()
+        # Upper bound of the rounding error of a float32 product of unit vectors.
+        self._tolerance = 2 * (vectors.width + 2) * _EPSILON
 
     @property
     def rows(self) -> int:
-        """How many are compared."""
-        return len(self._places)
+        """Number of rows that are compared."""
+        return len(self._indices)
 
     @property
     def steps(self) -> int:
-        """Pairs of blocks."""
+        """Number of block pairs."""
         return len(self._blocks) * (len(self._blocks) + 1) // 2
 
-    def seconds(self) -> float:
-        """How long `run` would take here, by a try at one pair of blocks."""
-        one = self._unit(len(self._blocks) // 2)
+    def estimate_seconds(self) -> float:
+        """Estimate the duration of `run` on this machine by timing one block pair."""
+        left = self._normalized_block(len(self._blocks) // 2)
         started = time.perf_counter()
-        two = self._unit(0)
-        _ = (one @ two.T).max()
+        right = self._normalized_block(0)
+        _ = (left @ right.T).max()
         return (time.perf_counter() - started) * self.steps
 
-    def run(self, top: int, progress: Callable[[int, int], None] = lambda done, of: None) -> Pairs:
-        """Find all pairs of different bytes, and keep the nearest.
+    def run(
+        self, top: int, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Pairs:
+        """Count all pairs with different bytes and a cosine of at least `at_least`, and return the closest.
 
         Parameters
         ----------
         top : int
-            How many to keep; all are counted.
+            Maximum number of pairs to return; all are counted.
         progress : callable
-            Called with the pairs of blocks that are done, and how many there are.
-
-        Returns
-        -------
-        Pairs
-            Those whose cosine is `at_least` or more.
+            Called with the number of processed block pairs and their total.
         """
-        none: RowIndices = np.empty(0, np.int64)
-        kept = Pairs(none, none, np.empty(0), 0)
+        empty: RowIndices = np.empty(0, np.int64)
+        pairs = Pairs(empty, empty, np.empty(0), 0)
         done = 0
         for i in self._blocks:
-            one = self._unit(i)
+            left = self._normalized_block(i)
             for j in self._blocks[i:]:
-                kept = _merged(kept, self._near(i, j, one, one if i == j else self._unit(j)), top)
+                right = left if i == j else self._normalized_block(j)
+                pairs = _merge(pairs, self._compare_blocks(i, j, left, right), top)
                 done += 1
                 progress(done, self.steps)
-        return kept.at(np.lexsort((kept.second, kept.first, -kept.cosines))[:top])
+        return pairs.select(np.lexsort((pairs.second, pairs.first, -pairs.cosines))[:top])
 
-    def _unit(self, number: int) -> NDArray[np.float32]:
-        """A block of rows at length 1; rows of zeros stay."""
-        places = self._places[number * _BLOCK : (number + 1) * _BLOCK]
-        norms = self._vectors.norms[places].astype(np.float32)[:, np.newaxis]
+    def _normalized_block(self, number: int) -> NDArray[np.float32]:
+        """Return a block of rows scaled to unit length, in float32; zero vectors stay zero."""
+        indices = self._indices[number * _BLOCK : (number + 1) * _BLOCK]
+        norms = self._vectors.norms[indices].astype(np.float32)[:, np.newaxis]
         unit: NDArray[np.float32] = np.divide(
-            self._vectors.take(places), np.where(norms > 0, norms, 1), dtype=np.float32
+            self._vectors.take(indices), np.where(norms > 0, norms, 1), dtype=np.float32
         )
         return unit
 
-    def _near(self, i: int, j: int, one: NDArray[np.float32], two: NDArray[np.float32]) -> Pairs:
-        near = one @ two.T >= self._at_least - self._slack
+    def _compare_blocks(
+        self, i: int, j: int, left: NDArray[np.float32], right: NDArray[np.float32]
+    ) -> Pairs:
+        """Return the near-duplicates between blocks `i` and `j`; identical bytes are left out."""
+        candidates = left @ right.T >= self._at_least - self._tolerance
         if i == j:
-            near = np.triu(near, 1)
-        a, b = np.nonzero(near)
-        different = self._codes[i * _BLOCK + a] != self._codes[j * _BLOCK + b]
-        a, b = a[different], b[different]
-        first, second = self._places[i * _BLOCK + a], self._places[j * _BLOCK + b]
-        cosines = self._exact(i, j, a, b)
-        yes = cosines >= self._at_least
-        return Pairs(first[yes], second[yes], cosines[yes], int(yes.sum()))
+            candidates = np.triu(candidates, 1)
+        a, b = np.nonzero(candidates)
+        differ = self._hash_codes[i * _BLOCK + a] != self._hash_codes[j * _BLOCK + b]
+        a, b = a[differ], b[differ]
+        first, second = self._indices[i * _BLOCK + a], self._indices[j * _BLOCK + b]
+        cosines = self._exact_cosines(i, j, a, b)
+        near = cosines >= self._at_least
+        return Pairs(first[near], second[near], cosines[near], int(near.sum()))
 
-    def _exact(self, i: int, j: int, a: RowIndices, b: RowIndices) -> Cosines:
-        """Cosines of rows `a` of a block and rows `b` of another, in float64."""
+    def _exact_cosines(self, i: int, j: int, a: RowIndices, b: RowIndices) -> Cosines:
+        """Return the float64 cosines of rows `a` of block `i` with rows `b` of block `j`."""
         if not len(a):
             return np.empty(0)
-        one, two = self._whole(i), self._whole(j)
-        if len(a) > _DENSE * len(one) * len(two):
-            found: Cosines = (one @ two.T)[a, b]
+        left, right = self._normalized_block_float64(i), self._normalized_block_float64(j)
+        if len(a) > _DENSE * len(left) * len(right):
+            cosines: Cosines = (left @ right.T)[a, b]
         else:
-            parts = (slice(at, at + _BLOCK) for at in range(0, len(a), _BLOCK))
-            found = np.concatenate(
-                [np.einsum("ij,ij->i", one[a[part]], two[b[part]]) for part in parts]
+            parts = (slice(start, start + _BLOCK) for start in range(0, len(a), _BLOCK))
+            cosines = np.concatenate(
+                [np.einsum("ij,ij->i", left[a[part]], right[b[part]]) for part in parts]
             )
-        return found.round(DIGITS)
+        return cosines.round(DIGITS)
 
-    def _whole(self, number: int) -> NDArray[np.float64]:
-        """A block of rows at length 1, in float64."""
-        places = self._places[number * _BLOCK : (number + 1) * _BLOCK]
-        norms = self._vectors.norms[places][:, np.newaxis]
-        return self._vectors.take(places) / np.where(norms > 0, norms, 1.0)
+    def _normalized_block_float64(self, number: int) -> NDArray[np.float64]:
+        """Return a block of rows scaled to unit length, in float64."""
+        indices = self._indices[number * _BLOCK : (number + 1) * _BLOCK]
+        norms = self._vectors.norms[indices][:, np.newaxis]
+        return self._vectors.take(indices) / np.where(norms > 0, norms, 1.0)
 
 
-def _merged(kept: Pairs, more: Pairs, top: int) -> Pairs:
-    """The nearest of both, and the count of all."""
-    both = Pairs(
-        np.concatenate([kept.first, more.first]),
-        np.concatenate([kept.second, more.second]),
-        np.concatenate([kept.cosines, more.cosines]),
-        kept.total + more.total,
+def _merge(pairs: Pairs, more: Pairs, top: int) -> Pairs:
+    """Concatenate pairs and totals; drop all but the closest `top` once there are more than twice as many."""
+    merged = Pairs(
+        np.concatenate([pairs.first, more.first]),
+        np.concatenate([pairs.second, more.second]),
+        np.concatenate([pairs.cosines, more.cosines]),
+        pairs.total + more.total,
     )
-    if len(both.cosines) <= 2 * top:
-        return both
-    return both.at(np.argpartition(-both.cosines, top)[:top])
+    if len(merged.cosines) <= 2 * top:
+        return merged
+    return merged.select(np.argpartition(-merged.cosines, top)[:top])

@@ -1,4 +1,4 @@
-"""Exact nearest neighbors by cosine similarity, block by block, on all cores."""
+"""Exact nearest neighbors by cosine similarity, computed block by block on all cores."""
 
 from __future__ import annotations
 
@@ -16,95 +16,98 @@ Cosines = NDArray[np.float64]
 
 _EPSILON = float(np.finfo(np.float32).eps)
 _EXACT_ROWS = 4096
-#: Digits of a cosine that rounding leaves; those that agree in them are in the order of their paths.
+#: Cosines are rounded to this many digits, which hides rounding errors; equal cosines are sorted by path.
 DIGITS = 12
 
 
 class NearestRows(NamedTuple):
-    """Rows by their places, shape (m,), and their cosines to what was asked, nearest first."""
+    """Row indices of shape (m,) and their cosines to the query, highest cosine first."""
 
-    places: RowIndices
+    indices: RowIndices
     cosines: Cosines
 
 
 def find_nearest(
-    vectors: Vectors, asked: NDArray[np.float64], top: int, but: int | None = None
+    vectors: Vectors, query: NDArray[np.float64], top: int, exclude: int | None = None
 ) -> NearestRows:
-    """Find the rows whose vectors point most the same way.
+    """Find the rows with the highest cosine similarity to a vector.
 
-    Products in float32 leave few candidates, whose cosines are then computed in float64.
+    Float32 products select a few candidates, whose cosines are then computed in float64.
 
     Parameters
     ----------
     vectors : Vectors
-        A vector of zeros has cosine 0 to all.
-    asked : ndarray of shape (width,), float64
+        Cached features of one version. A zero vector has cosine 0 to all vectors.
+    query : ndarray of shape (width,), float64
+        The vector to compare with.
     top : int
-        How many to find.
-    but : int, optional
-        The place of a row to leave out.
+        Maximum number of rows to return.
+    exclude : int, optional
+        Index of a row to leave out.
 
     Returns
     -------
-    Found
-        At most `top`; where cosines are equal, in the order of the paths.
+    NearestRows
+        Rows with equal cosines are sorted by path.
     """
-    unit = _unit(asked)
-    narrow = unit.astype(np.float32)
-    # A sum of n float32 products of unit vectors errs by n units of rounding at most.
-    slack = 2 * (vectors.width + 2) * _EPSILON
-
-    def candidates(number: int) -> NearestRows:
-        first = number * BLOCK_ROWS
-        block = vectors.block(number)
-        cosines = _divided(block @ narrow, norms[first : first + len(block)])
-        if but is not None and first <= but < first + len(block):
-            cosines[but - first] = -np.inf
-        chosen = _best(cosines, top, slack)
-        return NearestRows(first + chosen, cosines[chosen])
-
+    unit = _normalize(query)
+    unit_float32 = unit.astype(np.float32)
+    # The error of a sum of n float32 products of unit vectors is at most n rounding units.
+    tolerance = 2 * (vectors.width + 2) * _EPSILON
     norms = vectors.norms
-    places: RowIndices = np.empty(0, np.int64)
+
+    def block_candidates(number: int) -> NearestRows:
+        start = number * BLOCK_ROWS
+        block = vectors.block(number)
+        cosines = _cosines(block @ unit_float32, norms[start : start + len(block)])
+        if exclude is not None and start <= exclude < start + len(block):
+            cosines[exclude - start] = -np.inf
+        selected = _select_candidates(cosines, top, tolerance)
+        return NearestRows(start + selected, cosines[selected])
+
+    indices: RowIndices = np.empty(0, np.int64)
     cosines: Cosines = np.empty(0)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for more in pool.map(candidates, vectors.blocks):
-            places = np.concatenate([places, more.places])
+        for more in pool.map(block_candidates, vectors.blocks):
+            indices = np.concatenate([indices, more.indices])
             cosines = np.concatenate([cosines, more.cosines])
-            chosen = _best(cosines, top, slack)
-            places, cosines = places[chosen], cosines[chosen]
-    return _in_order(vectors, unit, places[places != (-1 if but is None else but)], top)
+            selected = _select_candidates(cosines, top, tolerance)
+            indices, cosines = indices[selected], cosines[selected]
+    if exclude is not None:
+        indices = indices[indices != exclude]
+    return _rank(vectors, unit, indices, top)
 
 
-def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normalize(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     length = float(np.linalg.norm(vector))
     return vector / length if length else vector
 
 
-def _divided(products: NDArray[np.floating], norms: NDArray[np.float64]) -> Cosines:
-    """Products with unit vectors as cosines; 0 for vectors of zeros."""
+def _cosines(products: NDArray[np.floating], norms: NDArray[np.float64]) -> Cosines:
+    """Divide products with a unit vector by the norms; the result is 0 for zero vectors."""
     cosines: Cosines = np.divide(products, norms, out=np.zeros(len(norms)), where=norms > 0)
     return cosines
 
 
-def _best(cosines: Cosines, top: int, slack: float) -> RowIndices:
-    """Places of all that may be among the best, in order of their places."""
+def _select_candidates(cosines: Cosines, top: int, tolerance: float) -> RowIndices:
+    """Return the ascending indices of all rows that may be among the `top` nearest."""
     if len(cosines) <= top:
         return np.arange(len(cosines))
-    least = np.partition(cosines, -top)[-top]
-    return np.flatnonzero(cosines >= least - slack)
+    threshold = np.partition(cosines, -top)[-top]
+    return np.flatnonzero(cosines >= threshold - tolerance)
 
 
-def _in_order(
-    vectors: Vectors, unit: NDArray[np.float64], places: RowIndices, top: int
+def _rank(
+    vectors: Vectors, unit: NDArray[np.float64], indices: RowIndices, top: int
 ) -> NearestRows:
-    """The candidates by their exact cosines."""
+    """Sort the candidates by their exact cosines and return the first `top`."""
     exact = [
-        vectors.take(places[at : at + _EXACT_ROWS]).astype(np.float64) @ unit
-        for at in range(0, len(places), _EXACT_ROWS)
+        vectors.take(indices[start : start + _EXACT_ROWS]).astype(np.float64) @ unit
+        for start in range(0, len(indices), _EXACT_ROWS)
     ]
-    cosines = _divided(np.concatenate([np.empty(0), *exact]), vectors.norms[places]).round(DIGITS)
-    least = np.partition(cosines, -top)[-top] if len(cosines) > top else -np.inf
-    places, cosines = places[cosines >= least], cosines[cosines >= least]
-    paths = vectors.rows["path"].take(places).to_pylist()
-    order = sorted(range(len(places)), key=lambda at: (-cosines[at], paths[at]))[:top]
-    return NearestRows(places[order], cosines[order])
+    cosines = _cosines(np.concatenate([np.empty(0), *exact]), vectors.norms[indices]).round(DIGITS)
+    threshold = np.partition(cosines, -top)[-top] if len(cosines) > top else -np.inf
+    indices, cosines = indices[cosines >= threshold], cosines[cosines >= threshold]
+    paths = vectors.rows["path"].take(indices).to_pylist()
+    order = sorted(range(len(indices)), key=lambda at: (-cosines[at], paths[at]))[:top]
+    return NearestRows(indices[order], cosines[order])

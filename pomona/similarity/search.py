@@ -1,4 +1,4 @@
-"""Find the images of a lake that are most similar to one, and predict its label by their vote."""
+"""Find the images of a lake that are most similar to an image, and predict its label by their votes."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from streaming.storage.open import open_storage
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An image of a lake.
+    """An image of a lake, and its similarity to the query image.
 
     Attributes
     ----------
     path, label : str
+        As in the features table.
     content_hash : str
         SHA-256 of its bytes when it was ingested.
     cosine : float
-        Of its features to those of the image that was asked about, -1 to 1.
+        Cosine similarity of its features to those of the query image, -1 to 1.
 
     Examples
     --------
@@ -54,22 +55,22 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class SimilarityResult:
-    """The images most like one.
+    """The images that are most similar to a query image.
 
     Attributes
     ----------
     image : str
-        Normalized URI of the one that was asked about.
+        Normalized URI of the query image.
     label : str or None
-        Its label in the lake; None where it is not in it.
+        Its label in the lake; None if it is not in the lake.
     content_hash : str
         SHA-256 of its bytes.
     version : int
-        Of the features.
+        Version of the features table.
     rows : int
-        Images that it was compared with.
+        Number of rows that were searched.
     neighbors : sequence of Neighbor
-        Nearest first, without the image itself.
+        Most similar first, without the query image.
 
     Examples
     --------
@@ -88,7 +89,7 @@ class SimilarityResult:
 
     @property
     def votes(self) -> list[tuple[str, int]]:
-        """Labels of the neighbors with their counts, most frequent first; of ties, the label with the nearer images.
+        """Labels of the neighbors and their counts, most frequent first; ties are broken by the sum of cosines.
 
         Examples
         --------
@@ -97,38 +98,38 @@ class SimilarityResult:
         >>> sorted(result.votes)
         [('Fig', 3), ('Kiwi', 4)]
         """
-        counts = Counter(one.label for one in self.neighbors)
-        nearness = {
-            label: sum(one.cosine for one in self.neighbors if one.label == label)
+        counts = Counter(neighbor.label for neighbor in self.neighbors)
+        similarity = {
+            label: sum(neighbor.cosine for neighbor in self.neighbors if neighbor.label == label)
             for label in counts
         }
-        return sorted(counts.items(), key=lambda vote: (-vote[1], -nearness[vote[0]], vote[0]))
+        return sorted(counts.items(), key=lambda vote: (-vote[1], -similarity[vote[0]], vote[0]))
 
 
 def similar(
     location: str, image: str, top: int = 10, as_of: str | ResolvedVersion | None = None
 ) -> SimilarityResult:
-    """Find the images of a lake that are most like one, by the cosine of their features.
+    """Find the images of a lake that are most similar to an image, by the cosine of their features.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
     image : str
-        An image of the lake, or any other picture: its features are then computed with the lake's model.
+        Path of an image of the lake, or of any other image file, whose features the lake's model then computes.
     top : int
-        How many.
+        Maximum number of images to return.
     as_of : str or ResolvedVersion, optional
-        The version of the features to look in, as `streaming.lake.versions.resolve` takes it.
+        Version of the features to search, see `streaming.lake.versions.resolve_version`.
 
     Raises
     ------
     UsageError
-        For a `top` below 1.
+        If `top` is below 1.
     SourceError
-        Where there is no such image, or it is none.
+        If there is no such image, or it cannot be decoded.
     PomonaError
-        Where there is no such lake or version.
+        If there is no such lake or version.
     """
     if top < 1:
         raise UsageError(f"--top {top}: give 1 or more")
@@ -140,58 +141,56 @@ def similar(
             raise SnapshotError(
                 f"version {vectors.version} of {lake.features} has no rows: ingest images first"
             )
-        place = pc.index(vectors.rows["path"], path).as_py()
-        if place >= 0:
-            asked: NDArray[np.float64] = vectors.take(np.array([place]))[0].astype(np.float64)
-            label, digest = (
-                vectors.rows[name][place].as_py() for name in ("label", "content_hash")
+        index = pc.index(vectors.rows["path"], path).as_py()
+        if index >= 0:
+            features: NDArray[np.float64] = vectors.take(np.array([index]))[0].astype(np.float64)
+            label, content_hash = (
+                vectors.rows[name][index].as_py() for name in ("label", "content_hash")
             )
         else:
-            asked, digest = _features_of(lake, path, vectors)
+            features, content_hash = _extract_features(lake, path, vectors)
             label = None
-        found = find_nearest(vectors, asked, top, place if place >= 0 else None)
-        taken = (
-            vectors.rows.select(["path", "label", "content_hash"]).take(found.places).to_pylist()
-        )
+        nearest = find_nearest(vectors, features, top, index if index >= 0 else None)
+        columns = vectors.rows.select(["path", "label", "content_hash"])
+        rows = columns.take(nearest.indices).to_pylist()
     neighbors = [
         Neighbor(**row, cosine=cosine)
-        for row, cosine in zip(taken, found.cosines.tolist(), strict=True)
+        for row, cosine in zip(rows, nearest.cosines.tolist(), strict=True)
     ]
-    return SimilarityResult(path, label, digest, vectors.version, len(vectors), neighbors)
+    return SimilarityResult(path, label, content_hash, vectors.version, len(vectors), neighbors)
 
 
-def _features_of(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[np.float64], str]:
-    """Features (width,) of a picture that is not in the lake, and the SHA-256 of its bytes."""
+def _extract_features(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[np.float64], str]:
+    """Return features of shape (width,) and the SHA-256 of an image file that is not in the lake."""
     try:
-        open_storage(path).stat(path)  # a folder or a pipe is none
+        open_storage(path).stat(path)  # raises for a folder or a pipe
         content = open_storage(path).read(path)
     except OSError as error:
         raise SourceError(
-            f"{path}: no image of version {vectors.version} of the lake, and no picture that can be read "
-            f"({error.strerror or type(error).__name__}): give its path as the tables name it, or another file"
+            f"{path}: not an image of version {vectors.version} of the lake, and not a readable file "
+            f"({error.strerror or type(error).__name__}): give a path as in the tables, or another file"
         ) from error
-    extractor = _model(lake, vectors)
-    engine = choose_engine(None, extractor.precision, "cpu")
-    settings = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
+    model = _load_model(lake, vectors)
+    engine_name = choose_engine(None, model.precision, "cpu")
+    settings = DecodeSettings(model.input_size, model.divisor, model.offset)
     try:
         pixels = decode(content, settings).pixels
     except UndecodableImage as error:
-        raise SourceError(f"{path}: {error}: give another picture") from error
-    network = create_engine(
-        engine, extractor, read_model(lake.models, extractor, engine), os.cpu_count() or 1
-    )
-    return network.run(pixels[np.newaxis])[0].astype(np.float64), hashlib.sha256(
-        content
-    ).hexdigest()
+        raise SourceError(f"{path}: {error}: give another image") from error
+    model_file = read_model(lake.models, model, engine_name)
+    engine = create_engine(engine_name, model, model_file, os.cpu_count() or 1)
+    features = engine.run(pixels[np.newaxis])[0].astype(np.float64)
+    return features, hashlib.sha256(content).hexdigest()
 
 
-def _model(lake: Lake, vectors: Vectors) -> ModelInfo:
+def _load_model(lake: Lake, vectors: Vectors) -> ModelInfo:
+    """Return the metadata of the lake's model; LakeError if it did not compute these vectors."""
     if find_model(lake.models) is None:
-        raise LakeError(f"{lake.models}: holds no model: ask about an image of the lake")
-    extractor = ensure_model(lake.models, None)
-    if extractor.model_id != vectors.model_id:
+        raise LakeError(f"{lake.models}: contains no model: give an image of the lake")
+    model = ensure_model(lake.models, None)
+    if model.model_id != vectors.model_id:
         raise LakeError(
-            f"{lake.models}: holds {extractor.model_id}, and the rows are of {vectors.model_id}: "
-            "ask about an image of the lake"
+            f"{lake.models}: contains {model.model_id}, but the rows were computed by {vectors.model_id}: "
+            "give an image of the lake"
         )
-    return extractor
+    return model

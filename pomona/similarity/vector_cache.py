@@ -34,27 +34,30 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float32]
 
-#: Rows of a block: a multiple of 4,096, so that each block begins on a page of memory whatever the width.
+#: Rows per block: a multiple of 4,096, so that each block starts at a memory page for any width.
 BLOCK_ROWS = 4096
-KEPT = 2
-_VECTORS, _ROWS, _FACTS = "vectors.f32", "rows.arrow", "facts.json"
+#: Number of versions that are kept per lake.
+KEPT_VERSIONS = 2
+_VECTORS_FILE, _ROWS_FILE, _METADATA_FILE = "vectors.f32", "rows.arrow", "facts.json"
 _COLUMNS = ("path", "label", "content_hash", "model_id")
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS[:3]] + [("norm", pa.float64())])
-_ABANDONED = 86_400.0  # seconds after which what somebody was building is nobody's any more
+_ABANDONED = 86_400.0  # seconds after which an unfinished cache is deleted
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """The vectors of a version, and what goes with each.
+    """The cached features of a version, memory-mapped.
 
     Attributes
     ----------
     version : int
+        Version of the features table.
     model_id : str
-        Of all of them; empty without rows.
+        The model that computed all features; empty if there are no rows.
     width : int
+        Number of features per row.
     rows : pyarrow.Table
-        ``path``, ``label``, ``content_hash`` and ``norm`` (the vector's length) of each, mapped into memory.
+        ``path``, ``label``, ``content_hash`` and ``norm`` (length of the feature vector) of each row.
     """
 
     version: int
@@ -64,22 +67,22 @@ class Vectors:
     _file: int
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of rows."""
         return int(self.rows.num_rows)
 
     def __del__(self) -> None:
-        """Close the file; blocks that are in use stay."""
+        """Close the file; blocks that are still referenced stay mapped."""
         with suppress(OSError, AttributeError):
             os.close(self._file)
 
     @cached_property
     def norms(self) -> NDArray[np.float64]:
-        """Length of each vector, (n,); 0 where there is nothing in it."""
+        """Lengths of the vectors, shape (n,)."""
         norms: NDArray[np.float64] = self.rows["norm"].to_numpy()
         return norms
 
     def block(self, number: int) -> Matrix:
-        """`BLOCK_ROWS` rows, or what is left of them, shape (rows, width); its memory is free once nobody holds it."""
+        """Map a block of up to `BLOCK_ROWS` rows, shape (rows, width); it is unmapped with the last reference."""
         first = number * BLOCK_ROWS
         rows = min(BLOCK_ROWS, len(self) - first)
         size = rows * self.width * 4
@@ -88,60 +91,54 @@ class Vectors:
 
     @property
     def blocks(self) -> range:
-        """Numbers of the blocks."""
+        """Block numbers."""
         return range(-(-len(self) // BLOCK_ROWS))
 
-    def take(self, places: NDArray[np.int64]) -> Matrix:
-        """Some rows, by their places, shape (m, width): a copy."""
-        taken = np.empty((len(places), self.width), np.float32)
-        for number in np.unique(places // BLOCK_ROWS):
-            here = places // BLOCK_ROWS == number
-            taken[here] = self.block(int(number))[places[here] % BLOCK_ROWS]
-        return taken
+    def take(self, indices: NDArray[np.int64]) -> Matrix:
+        """Copy the rows with the given indices, shape (m, width)."""
+        rows = np.empty((len(indices), self.width), np.float32)
+        for number in np.unique(indices // BLOCK_ROWS):
+            in_block = indices // BLOCK_ROWS == number
+            rows[in_block] = self.block(int(number))[indices[in_block] % BLOCK_ROWS]
+        return rows
 
 
 def load_vectors(lake: Lake, version: int) -> Vectors:
-    """Open the cache of a version, and make it first where there is none.
-
-    Parameters
-    ----------
-    lake : Lake
-    version : int
-        Of the features.
+    """Open the cache of a version of the features table; create it if it does not exist.
 
     Raises
     ------
     SnapshotError
-        Where the version has rows of two models, or values that are no numbers.
+        If the version has rows of more than one model, or features that are not finite.
     ExternalError
-        Where the disk has no room for it.
+        If the disk has not enough free space.
     """
     table = open_table(lake.features, version)
-    # A lake that was deleted and made anew at the same place has tables of other ids.
+    # The table ID distinguishes a lake from one that was deleted and created again at the same location.
     key = hashlib.sha256(f"{lake.features}\n{table.metadata().id}".encode()).hexdigest()[:24]
     folder = cache_folder() / "vectors" / key / str(version)
-    found = _open(folder)
-    if found is None:
+    vectors = _open(folder)
+    if vectors is None:
         _build(table, lake, folder)
-        found = _open(folder)
-        if found is None:
+        vectors = _open(folder)
+        if vectors is None:
             raise ExternalError(f"{folder}: deleted or damaged while it was created; try again")
     with suppress(OSError):
         os.utime(folder)
-    _forget_old(folder.parent)
-    return found
+    _delete_old(folder.parent)
+    return vectors
 
 
 def _open(folder: Path) -> Vectors | None:
-    """What is there; None where it is not whole."""
+    """Open a cache folder; delete it and return None if it is incomplete."""
     try:
-        facts = json.loads((folder / _FACTS).read_bytes())
-        rows = pa.ipc.open_file(pa.memory_map(str(folder / _ROWS))).read_all()
-        file = os.open(folder / _VECTORS, os.O_RDONLY)
-        found = Vectors(int(folder.name), facts["model_id"], facts["width"], rows, file)
-        whole = rows.num_rows == facts["rows"] and rows.schema.equals(_SCHEMA)
-        if whole and os.fstat(file).st_size == rows.num_rows * found.width * 4:
-            return found
+        metadata = json.loads((folder / _METADATA_FILE).read_bytes())
+        rows = pa.ipc.open_file(pa.memory_map(str(folder / _ROWS_FILE))).read_all()
+        file = os.open(folder / _VECTORS_FILE, os.O_RDONLY)
+        vectors = Vectors(int(folder.name), metadata["model_id"], metadata["width"], rows, file)
+        consistent = rows.num_rows == metadata["rows"] and rows.schema.equals(_SCHEMA)
+        if consistent and os.fstat(file).st_size == rows.num_rows * vectors.width * 4:
+            return vectors
     except (OSError, ValueError, KeyError, pa.ArrowException):
         pass
     shutil.rmtree(folder, ignore_errors=True)
@@ -149,26 +146,26 @@ def _open(folder: Path) -> Vectors | None:
 
 
 def _build(table: DeltaTable, lake: Lake, folder: Path) -> None:
-    """Write all beside, and move it into place whole: another process may do the same."""
+    """Write the cache to a temporary folder and rename it, since another process may create the same cache."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:
-        _require_room(table, folder)
-        _write(table, lake, beside)
-        with suppress(OSError):  # somebody else was faster
-            beside.rename(folder)
+        _check_free_space(table, folder)
+        _write(table, lake, temporary)
+        with suppress(OSError):  # another process has created the cache first
+            temporary.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _require_room(table: DeltaTable, folder: Path) -> None:
-    rows = query_rows(table, "count(*) AS rows, max(cardinality(features)) AS width")[0]
-    needed = rows["rows"] * (rows["width"] or 0) * 4
+def _check_free_space(table: DeltaTable, folder: Path) -> None:
+    size = query_rows(table, "count(*) AS rows, max(cardinality(features)) AS width")[0]
+    needed = size["rows"] * (size["width"] or 0) * 4
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise ExternalError(
-            f"{folder.parent}: {rows['rows']:,} vectors take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: "
-            "free disk space, or set XDG_CACHE_HOME to a folder on another disk"
+            f"{folder.parent}: {size['rows']:,} vectors need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are "
+            "free: free disk space, or set XDG_CACHE_HOME to a folder on another disk"
         )
 
 
@@ -176,46 +173,46 @@ def _write(table: DeltaTable, lake: Lake, folder: Path) -> None:
     models: set[str] = set()
     width = count = 0
     with (
-        (folder / _VECTORS).open("wb") as vectors,
-        pa.ipc.new_file(str(folder / _ROWS), _SCHEMA) as rows,
+        (folder / _VECTORS_FILE).open("wb") as vectors,
+        pa.ipc.new_file(str(folder / _ROWS_FILE), _SCHEMA) as rows,
     ):
         for batch in query(table, f"{', '.join(_COLUMNS)}, features"):
             if not batch.num_rows:
                 continue
-            texts = [batch.column(place).cast(pa.string()) for place in range(len(_COLUMNS))]
-            values = _matrix(batch, lake, table.version())
-            models |= set(texts[3].unique().to_pylist())
+            columns = [batch.column(index).cast(pa.string()) for index in range(len(_COLUMNS))]
+            values = _feature_matrix(batch, lake, table.version())
+            models |= set(columns[3].unique().to_pylist())
             width, count = values.shape[1], count + len(values)
             values.tofile(vectors)
             norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
-            rows.write_batch(pa.record_batch([*texts[:3], pa.array(norms)], schema=_SCHEMA))
+            rows.write_batch(pa.record_batch([*columns[:3], pa.array(norms)], schema=_SCHEMA))
     if len(models) > 1:
         raise SnapshotError(
             f"version {table.version()} of {lake.features} mixes the models {', '.join(sorted(models))}: "
             "features of different models cannot be compared"
         )
-    facts = {"rows": count, "width": width, "model_id": max(models, default="")}
-    (folder / _FACTS).write_text(json.dumps(facts))
+    metadata = {"rows": count, "width": width, "model_id": max(models, default="")}
+    (folder / _METADATA_FILE).write_text(json.dumps(metadata))
 
 
-def _matrix(batch: pa.RecordBatch, lake: Lake, version: int) -> Matrix:
+def _feature_matrix(batch: pa.RecordBatch, lake: Lake, version: int) -> Matrix:
     column = batch.column(len(_COLUMNS))
     values: Matrix = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     if len(values) % batch.num_rows == 0 and np.isfinite(values).all():
         return values.reshape(batch.num_rows, -1)
     raise SnapshotError(
         f"version {version} of {lake.features} has features that are not finite numbers: "
-        "ingest those images again, or ask an earlier version"
+        "ingest those images again, or use an earlier version"
     )
 
 
-def _forget_old(folder: Path) -> None:
-    """Remove all but the versions that were asked last, and what was never finished."""
+def _delete_old(folder: Path) -> None:
+    """Delete all but the most recently used versions, and caches that were never finished."""
     with suppress(OSError):
         entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
-        ended = [entry for entry in entries if entry.name.startswith(".")]
-        for entry in [entry for entry in entries if entry not in ended][KEPT:]:
+        unfinished = [entry for entry in entries if entry.name.startswith(".")]
+        for entry in [entry for entry in entries if entry not in unfinished][KEPT_VERSIONS:]:
             shutil.rmtree(entry, ignore_errors=True)
-        for entry in ended:
+        for entry in unfinished:
             if time.time() - entry.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(entry, ignore_errors=True)
