@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
-import botocore.exceptions as faults
+import botocore.exceptions
 from botocore.config import Config
 from botocore.model import ServiceModel
 
@@ -22,7 +22,7 @@ from bootstrap.aws.request import (
 )
 from bootstrap.errors import AccessDeniedError, CloudError, UnresolvedReferenceError
 
-_REFUSED = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+_ACCESS_DENIED_CODES = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 #: Seconds to retry a request that fails because a new resource has not propagated yet.
 RETRY_TIMEOUT = 90.0
 
@@ -63,23 +63,23 @@ class Account:
 
         Raises
         ------
-        UnknownYetError
+        UnresolvedReferenceError
             If a parameter refers to a resource that does not exist yet.
-        RefusedError, CloudError
+        AccessDeniedError, CloudError
         """
         if not is_read_only(operation):
             raise AssertionError(f"{operation} is not read-only")
-        filled = resolve_references(parameters, self.values)
-        if has_references(filled):
+        resolved = resolve_references(parameters, self.values)
+        if has_references(resolved):
             raise UnresolvedReferenceError(operation)
         client = self._client(service)
         try:
             with _translate_errors(service, operation):
                 if client.can_paginate(operation):
-                    pages = client.get_paginator(operation).paginate(**filled)
+                    pages = client.get_paginator(operation).paginate(**resolved)
                     answer: Parameters = pages.build_full_result()
                 else:
-                    answer = getattr(client, operation)(**filled)
+                    answer = getattr(client, operation)(**resolved)
         except CloudError as error:
             if _code(error.__cause__) in absent_codes:
                 return None
@@ -99,26 +99,27 @@ class Account:
         ----------
         service, operation : str
         parameters : dict
-            The content of a `LocalFile` is uploaded.
-        patient : tuple of str
-            Error codes on which the request is retried, for `RETRY_TIMEOUT`.
+            The content of each `LocalFile` is uploaded.
+        retry_codes : tuple of str
+            Error codes on which the request is retried for up to `RETRY_TIMEOUT` seconds.
 
         Raises
         ------
-        RefusedError, CloudError
+        AccessDeniedError, CloudError
         """
-        until = time.monotonic() + RETRY_TIMEOUT
+        deadline = time.monotonic() + RETRY_TIMEOUT
         while True:
             try:
-                with _translate_errors(service, operation), _open_local_files(parameters) as filled:
-                    answer: Parameters = getattr(self._client(service), operation)(**filled)
+                with _translate_errors(service, operation), _open_local_files(parameters) as opened:
+                    answer: Parameters = getattr(self._client(service), operation)(**opened)
                 return answer
             except CloudError as error:
-                if _code(error.__cause__) not in retry_codes or time.monotonic() > until:
+                if _code(error.__cause__) not in retry_codes or time.monotonic() > deadline:
                     raise
             time.sleep(5)
 
     def _client(self, service: str) -> Any:
+        """Return the client of a service, created on first use."""
         if service not in self._clients:
             config = Config(
                 retries={"mode": "standard", "max_attempts": 5},
@@ -139,7 +140,7 @@ def api_name(service: str, operation: str) -> str:
 
 
 def operation_model(service: str, operation: str) -> Any:
-    """Return botocore's model of an operation, given its boto3 name."""
+    """Return botocore's model of an operation, from its boto3 name."""
     model = service_model(service)
     for name in model.operation_names:
         if boto3_name(name) == operation:
@@ -183,28 +184,32 @@ def _translate_errors(service: str, operation: str) -> Iterator[None]:
     """Translate botocore's errors into one line that names the request."""
     try:
         yield
-    except faults.ClientError as error:
+    except botocore.exceptions.ClientError as error:
         message = f"{service} {operation}: {error.response['Error'].get('Message') or _code(error)}"
-        if _code(error) in _REFUSED:
+        if _code(error) in _ACCESS_DENIED_CODES:
             raise AccessDeniedError(f"{message}; request this permission") from error
         raise CloudError(message) from error
-    except (faults.NoCredentialsError, faults.PartialCredentialsError) as error:
+    except (
+        botocore.exceptions.NoCredentialsError,
+        botocore.exceptions.PartialCredentialsError,
+    ) as error:
         raise CloudError(
             "no credentials: set them as `aws configure` does, or AWS_PROFILE"
         ) from error
-    except faults.ProfileNotFound as error:
+    except botocore.exceptions.ProfileNotFound as error:
         raise CloudError(
             f"{error}: `aws configure list-profiles` lists the available ones"
         ) from error
-    except faults.EndpointConnectionError as error:
+    except botocore.exceptions.EndpointConnectionError as error:
         raise CloudError(
             f"{service} {operation}: {error}; check the region and the network connection to AWS"
         ) from error
-    except faults.BotoCoreError as error:
+    except botocore.exceptions.BotoCoreError as error:
         raise CloudError(f"{service} {operation}: {error}") from error
 
 
 def _code(error: BaseException | None) -> str:
-    if not isinstance(error, faults.ClientError):
+    """Return the AWS error code of an exception, or an empty string."""
+    if not isinstance(error, botocore.exceptions.ClientError):
         return ""
     return str(error.response["Error"].get("Code", ""))

@@ -26,8 +26,8 @@ def find_cluster(read: ReadApi, name: str, *, live: bool = True) -> Parameters |
     if not found:
         return None
     newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
-    described: Any = read("emr", "describe_cluster", {"ClusterId": newest["Id"]})
-    cluster: Parameters = described["Cluster"]
+    answer: Any = read("emr", "describe_cluster", {"ClusterId": newest["Id"]})
+    cluster: Parameters = answer["Cluster"]
     return cluster
 
 
@@ -59,10 +59,10 @@ def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
         raise CloudError(
             f"{cluster['Id']}: uses instance fleets; only instance groups are supported"
         )
-    where = {"ClusterId": cluster["Id"]}
-    actions: Any = read("emr", "list_bootstrap_actions", where)
-    scaling: Any = read("emr", "get_managed_scaling_policy", where)
-    termination: Any = read("emr", "get_auto_termination_policy", where)
+    query = {"ClusterId": cluster["Id"]}
+    actions: Any = read("emr", "list_bootstrap_actions", query)
+    scaling: Any = read("emr", "get_managed_scaling_policy", query)
+    termination: Any = read("emr", "get_auto_termination_policy", query)
     fields = {
         "Name": cluster["Name"],
         "ReleaseLabel": cluster.get("ReleaseLabel"),
@@ -121,6 +121,7 @@ def normalize_request(request: Parameters) -> Parameters:
 
 
 def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
+    """Return the parameter `Instances` of a cluster."""
     attributes = cluster["Ec2InstanceAttributes"]
     groups: Any = read("emr", "list_instance_groups", {"ClusterId": cluster["Id"]})
     ordered = sorted(groups["InstanceGroups"], key=lambda one: _ROLES[one["InstanceGroupType"]])
@@ -145,6 +146,7 @@ def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
 
 
 def _group(group: Parameters) -> Parameters:
+    """Return an instance group as a request describes it, with equal volumes counted."""
     volumes = Counter(
         tuple(sorted((k, v) for k, v in one["VolumeSpecification"].items() if v is not None))
         for one in group.get("EbsBlockDevices") or ()
@@ -169,6 +171,7 @@ def _group(group: Parameters) -> Parameters:
 
 
 def _configuration(configuration: Parameters) -> Parameters:
+    """Return a configuration, with nested ones, without empty keys."""
     result = {
         "Classification": configuration["Classification"],
         "Properties": configuration.get("Properties") or {},

@@ -31,7 +31,7 @@ class ReadApi(Protocol):
 
 @dataclass(frozen=True)
 class CurrentState:
-    """What exists in the account in place of a request's resource.
+    """The current state of the resource that a request creates.
 
     Parameters
     ----------
@@ -62,17 +62,17 @@ class Request:
     parameters : dict
     why : str
         Purpose, one line.
-    look : callable
-        Finds the existing resource.
-    wanted : Any
+    find_current : callable
+        Looks up the existing resource.
+    desired : Any
         The request is not needed if `CurrentState.current` contains this.
-    change : callable or None
+    build_update : callable or None
         Returns the operation and parameters that update the existing resource. None, or a result of None: the
         resource cannot be changed in place.
-    made : callable
+    outputs : callable
         Extracts from the response the values that later requests refer to.
-    patient : tuple of str
-        Codes of transient errors: a new role takes seconds to propagate.
+    retry_codes : tuple of str
+        Error codes on which the request is retried: a new role takes seconds to propagate.
     """
 
     name: str
@@ -131,7 +131,7 @@ class LocalFile:
 
 
 def overwrite_with(operation: str) -> UpdateBuilder:
-    """Return an `UpdateBuilder` that sends the same parameters to an operation that overwrites."""
+    """Return an `UpdateBuilder` for an operation that overwrites the resource, with the same parameters."""
     return lambda parameters, _found: (operation, parameters)
 
 
@@ -155,25 +155,25 @@ def has_references(value: Any) -> bool:
     return isinstance(value, str) and "${" in value
 
 
-def differences(current: Any, desired: Any, place: str = "") -> list[str]:
+def differences(current: Any, desired: Any, path: str = "") -> list[str]:
     """Return a line for each difference from `desired`; extra keys in `current` are ignored."""
     if isinstance(desired, dict) and isinstance(current, dict):
         lines = []
         for key, value in desired.items():
-            lines += differences(current.get(key), value, f"{place}.{key}" if place else str(key))
+            lines += differences(current.get(key), value, f"{path}.{key}" if path else str(key))
         return lines
     if isinstance(desired, list) and isinstance(current, list) and len(desired) == len(current):
         lines = []
-        for number, (is_, value) in enumerate(zip(current, desired, strict=True)):
-            lines += differences(is_, value, f"{place}[{number}]")
+        for number, (item, value) in enumerate(zip(current, desired, strict=True)):
+            lines += differences(item, value, f"{path}[{number}]")
         return lines
     if current == desired:
         return []
-    prefix = f"{place}: " if place else ""
-    return [f"{prefix}{_brief(current)} -> {_brief(desired)}"]
+    prefix = f"{path}: " if path else ""
+    return [f"{prefix}{_format(current)} -> {_format(desired)}"]
 
 
-def _brief(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)

@@ -37,17 +37,19 @@ def validation_errors(service: str, operation: str, parameters: Parameters) -> s
     return "; ".join(_invalid_enum_values(plain, shape, ""))
 
 
-def _invalid_enum_values(value: Any, shape: Any, place: str) -> list[str]:
+def _invalid_enum_values(value: Any, shape: Any, path: str) -> list[str]:
     """Return values outside an enumeration, which botocore does not check."""
     if shape.type_name == "structure" and isinstance(value, dict):
-        inner = [(value[key], shape.members[key], f"{place}.{key}") for key in value]
+        inner = [(value[key], shape.members[key], f"{path}.{key}") for key in value]
     elif shape.type_name == "list" and isinstance(value, list):
-        inner = [(item, shape.member, f"{place}[{n}]") for n, item in enumerate(value)]
+        inner = [(item, shape.member, f"{path}[{n}]") for n, item in enumerate(value)]
     elif shape.type_name == "map" and isinstance(value, dict):
-        inner = [(item, shape.value, f"{place}.{key}") for key, item in value.items()]
+        inner = [(item, shape.value, f"{path}.{key}") for key, item in value.items()]
     else:
         allowed = getattr(shape, "enum", None) or [value]
         return (
-            [] if value in allowed else [f"{place[1:]} is {value!r}, none of {', '.join(allowed)}"]
+            []
+            if value in allowed
+            else [f"{path[1:]} is {value!r}, not one of {', '.join(allowed)}"]
         )
     return [line for one in inner for line in _invalid_enum_values(*one)]

@@ -23,7 +23,7 @@ def load_config(path: str) -> ClusterConfig:
 
     Raises
     ------
-    DescriptionError
+    ConfigError
         For the first error, with its line, its value and the allowed values.
     """
     try:
@@ -43,14 +43,14 @@ def parse_config(content: bytes, path: str = "cluster.toml") -> ClusterConfig:
         values = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: invalid TOML: {error}") from error
-    where = _LineNumbers(path, text)
+    line_numbers = _LineNumbers(path, text)
     for name in REQUIRED:
         if name not in values:
             raise ConfigError(
                 f"{path}: {name} is missing; it must be {_allowed(ClusterConfig, name)}"
             )
-    config: ClusterConfig = _table(ClusterConfig, values, "", where)
-    _check_together(config, where)
+    config: ClusterConfig = _parse_table(ClusterConfig, values, "", line_numbers)
+    _check_consistency(config, line_numbers)
     return config
 
 
@@ -66,7 +66,7 @@ def parse_overrides(settings: Mapping[str, str], allowed: Sequence[str]) -> dict
 
     Raises
     ------
-    DescriptionError
+    ConfigError
         For any other key, or a value that the schema does not allow.
     """
     result: dict[str, Any] = {}
@@ -90,17 +90,18 @@ class _LineNumbers:
     """Line numbers of all keys, which `tomllib` does not report."""
 
     def __init__(self, path: str, text: str) -> None:
-        self._path, self._at = path, dict(reversed([*_key_lines(text)]))
+        self._path, self._lines = path, dict(reversed([*_key_lines(text)]))
 
     def __call__(self, *dotted: str) -> str:
         """Return the line of the first of these keys that is present, or else of its table."""
         for key in (*dotted, *_parents(dotted[0])):
-            if key in self._at:
-                return f"{self._path}, line {self._at[key]}"
+            if key in self._lines:
+                return f"{self._path}, line {self._lines[key]}"
         return self._path
 
 
 def _key_lines(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the dotted name and line number of each key and table."""
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
         if heading := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
@@ -124,25 +125,27 @@ def _strip_quotes(dotted: str) -> str:
     return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _table(kind: Any, values: dict[str, Any], prefix: str, where: _LineNumbers) -> Any:
+def _parse_table(kind: Any, values: dict[str, Any], prefix: str, line_numbers: _LineNumbers) -> Any:
+    """Validate a table and return it as a dataclass of type `kind`."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     types = get_type_hints(kind)
     result: dict[str, Any] = {}
     for name, value in values.items():
         dotted = prefix + name
         if name not in fields:
-            message = f"[{prefix[:-1]}] " if prefix else ""
+            table = f"[{prefix[:-1]}] " if prefix else ""
             raise ConfigError(
-                f"{where(dotted)}: {dotted or repr(dotted)} is not a valid key; {message}allowed: {', '.join(fields)}"
+                f"{line_numbers(dotted)}: {dotted or repr(dotted)} is not a valid key; "
+                f"{table}allowed: {', '.join(fields)}"
             )
         if dataclasses.is_dataclass(types[name]):
             if not isinstance(value, dict):
-                raise ConfigError(f"{where(dotted)}: {dotted} must be a table, [{dotted}]")
-            result[name] = _table(types[name], value, f"{dotted}.", where)
+                raise ConfigError(f"{line_numbers(dotted)}: {dotted} must be a table, [{dotted}]")
+            result[name] = _parse_table(types[name], value, f"{dotted}.", line_numbers)
             continue
         if not fields[name].metadata["check"](value):
             raise ConfigError(
-                f"{where(dotted)}: {dotted} is {value!r}; it must be {_allowed(kind, name)}"
+                f"{line_numbers(dotted)}: {dotted} is {value!r}; it must be {_allowed(kind, name)}"
             )
         result[name] = tuple(value) if isinstance(value, list) else value
     return kind(**result)
@@ -154,7 +157,7 @@ def _allowed(kind: Any, name: str) -> str:
 
 
 #: Keys whose value can make an omitted key invalid; the error then names their line.
-_BESIDE = {
+_RELATED_KEYS = {
     "limits.nodes": ("instances.core", "instances.task"),
     "limits.core": ("instances.core", "limits.nodes"),
     "storage.images": ("storage.lake",),
@@ -162,11 +165,12 @@ _BESIDE = {
 }
 
 
-def _check_together(config: ClusterConfig, where: _LineNumbers) -> None:
+def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+    """Check the constraints between keys."""
     instances, limits, storage = config.instances, config.limits, config.storage
     nodes, images = instances.core + instances.task, storage.images
     data = storage.data_bucket
-    for key, wrong, message in (
+    for key, invalid, message in (
         (
             "limits.nodes",
             limits.nodes < nodes,
@@ -194,5 +198,5 @@ def _check_together(config: ClusterConfig, where: _LineNumbers) -> None:
             "network.ssh_from opens SSH; it requires network.ssh_key, the name of an EC2 key pair",
         ),
     ):
-        if wrong:
-            raise ConfigError(f"{where(key, *_BESIDE.get(key, ()))}: {message}")
+        if invalid:
+            raise ConfigError(f"{line_numbers(key, *_RELATED_KEYS.get(key, ()))}: {message}")

@@ -30,14 +30,14 @@ class Names:
     @property
     def data_bucket(self) -> str:
         """Name of the data bucket."""
-        d = self.config
-        return d.storage.data_bucket or f"{d.name}-data-{self.account}"
+        config = self.config
+        return config.storage.data_bucket or f"{config.name}-data-{self.account}"
 
     @property
     def log_bucket(self) -> str:
         """Name of the log bucket."""
-        d = self.config
-        return d.storage.log_bucket or f"{d.name}-log-{self.account}"
+        config = self.config
+        return config.storage.log_bucket or f"{config.name}-log-{self.account}"
 
     @property
     def images(self) -> tuple[str, str]:
@@ -64,18 +64,18 @@ class Names:
         """URI of the EMR logs."""
         return f"s3://{self.log_bucket}/emr/"
 
-    def prefixed(self, what: str) -> str:
-        """Return the name of a role, a security group or a schedule."""
-        return f"{self.config.name}-{what}"
+    def prefixed(self, suffix: str) -> str:
+        """Return the name of a role, security group or schedule: the configuration's name and a suffix."""
+        return f"{self.config.name}-{suffix}"
 
-    def role_arn(self, what: str) -> str:
-        """Return the ARN of one of the roles created here."""
-        return f"arn:{self.partition}:iam::{self.account}:role/{self.prefixed(what)}"
+    def role_arn(self, suffix: str) -> str:
+        """Return the ARN of a role of this configuration."""
+        return f"arn:{self.partition}:iam::{self.account}:role/{self.prefixed(suffix)}"
 
-    def bucket_arn(self, bucket: str, below: str = "") -> str:
-        """Return the ARN of a bucket, or of objects in it."""
-        return f"arn:{self.partition}:s3:::{bucket}" + (f"/{below}" if below else "")
+    def bucket_arn(self, bucket: str, key: str = "") -> str:
+        """Return the ARN of a bucket, or of its objects whose keys match `key`."""
+        return f"arn:{self.partition}:s3:::{bucket}" + (f"/{key}" if key else "")
 
-    def arn(self, service: str, rest: str) -> str:
+    def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource in the account and the region."""
-        return f"arn:{self.partition}:{service}:{self.config.region}:{self.account}:{rest}"
+        return f"arn:{self.partition}:{service}:{self.config.region}:{self.account}:{resource}"

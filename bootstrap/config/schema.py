@@ -28,7 +28,7 @@ def text(default: str | None, pattern: str, allowed: str) -> Any:
 
 
 def choice(default: str, *options: str) -> Any:
-    """Return a field that holds one of these options."""
+    """Return a field with one of these values."""
     return key(default, "one of " + ", ".join(options), lambda v: v in options)
 
 

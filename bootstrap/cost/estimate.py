@@ -35,7 +35,7 @@ class Estimate:
     nodes : int
         Nodes that run all the time, without the primary node.
     most_nodes : int
-        Nodes that ingest the existing images.
+        Maximum number of nodes, which ingest the existing images.
     hours : float
         Time to ingest the existing images.
     busy_hours_a_day : float
@@ -74,51 +74,61 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
     """
     serverless = config.mode == "serverless"
     node_cores = cores or (4 if serverless else vcpu_count(config.instances.type))
-    start, most = config.instances.core, config.limits.nodes
-    needed = _needed(workload, node_cores)
-    nodes = max(needed, 2 if serverless else start)
-    work = _work(workload, most, node_cores, nodes)
-    steps = [*work.steps]
-    stored, per_day = _storage(workload, refits_a_day(workload, config), steps)
+    maximum = config.limits.nodes
+    initial = 2 if serverless else config.instances.core
+    nodes = max(_required_nodes(workload, node_cores), initial)
+    ingestion = _estimate_ingestion(workload, maximum, node_cores, nodes)
+    steps = [*ingestion.steps]
+    stored, per_day = _estimate_storage(workload, refits_per_day(workload, config), steps)
     notes = ["assumes cores as fast as the measured ones, and throughput proportional to cores"]
-    if nodes > most:
-        notes.append(f"limits.nodes is {most}: new images need {nodes}")
+    if nodes > maximum:
+        notes.append(f"limits.nodes is {maximum}: new images need {nodes}")
     if "cron" in (config.schedule or ""):
         notes.append(f"{config.schedule} counts as one refit a day")
     if workload.image_kb is None:
         notes.append("storage excludes the images: give their mean size with --image-kb")
-    return Estimate(steps, nodes, most, work.hours, work.busy, stored, per_day, notes)
-
-
-def _needed(workload: Workload, cores: int) -> int:
-    """Return the minimum number of nodes that keep up with new images."""
-    each = workload.rate * EXECUTOR_CORES * DAY_SECONDS
-    executors_needed = math.ceil(workload.images_per_day / each)
-    return (
-        1
-        if executors_needed <= 1
-        else 1 + math.ceil(executors_needed / max(1, cores // EXECUTOR_CORES))
+    return Estimate(
+        steps=steps,
+        nodes=nodes,
+        most_nodes=maximum,
+        hours=ingestion.hours,
+        busy_hours_a_day=ingestion.hours_per_day,
+        storage_gb=stored,
+        storage_gb_a_day=per_day,
+        notes=notes,
     )
 
 
+def _required_nodes(workload: Workload, cores: int) -> int:
+    """Return the minimum number of nodes that keep up with new images."""
+    images_per_executor = workload.rate * EXECUTOR_CORES * DAY_SECONDS
+    executors = math.ceil(workload.images_per_day / images_per_executor)
+    if executors <= 1:
+        return 1
+    return 1 + math.ceil(executors / max(1, cores // EXECUTOR_CORES))
+
+
 @dataclass(frozen=True)
-class _Work:
+class _Ingestion:
+    """Ingestion time of the existing images and of a day's new images, in hours."""
+
     steps: list[Step]
     hours: float
-    busy: float
+    hours_per_day: float
 
 
-def _work(workload: Workload, most: int, cores: int, nodes: int) -> _Work:
-    all_, steady = (EXECUTOR_CORES * executor_count(n, cores) for n in (most, nodes))
-    fast, slow = workload.rate * all_, workload.rate * steady
+def _estimate_ingestion(workload: Workload, maximum: int, cores: int, nodes: int) -> _Ingestion:
+    """Estimate ingestion with the maximum number of nodes (existing images) and with `nodes` (new images)."""
+    most, steady = (EXECUTOR_CORES * executor_count(n, cores) for n in (maximum, nodes))
+    fast, slow = workload.rate * most, workload.rate * steady
     hours, busy = workload.images / fast / 3600, workload.images_per_day / slow / 3600
     formula = f"* {cores} cores, without one node for driver and refits"
     arriving = workload.images_per_day
     share = arriving / (slow * DAY_SECONDS)
     steps = [
         Step("images per second and core", "measured, or --rate", f"{workload.rate:g}"),
-        Step("ingestion cores, maximum", f"{most} nodes {formula}", f"{all_}"),
-        Step("images per second, maximum", f"{workload.rate:g} * {all_}", f"{fast:,.0f}"),
+        Step("ingestion cores, maximum", f"{maximum} nodes {formula}", f"{most}"),
+        Step("images per second, maximum", f"{workload.rate:g} * {most}", f"{fast:,.0f}"),
         Step("existing images", f"{workload.images:,} / {fast:,.0f} / 3,600", f"{hours:,.1f} hours"),
         Step("new images per second", f"{arriving:,} / 86,400", f"{arriving / DAY_SECONDS:,.1f}"),
         Step("permanent nodes", "core nodes, or as many as new images need", f"{nodes}"),
@@ -126,10 +136,10 @@ def _work(workload: Workload, most: int, cores: int, nodes: int) -> _Work:
         Step("ingestion time per day", f"{arriving:,} / ({workload.rate:g} * {steady}) / 3,600", f"{busy:,.1f} hours"),
         Step("utilization of these cores", f"{arriving:,} / ({workload.rate:g} * {steady} * 86,400)", f"{share:.0%}"),
     ]  # fmt: skip
-    return _Work(steps, hours, busy)
+    return _Ingestion(steps, hours, busy)
 
 
-def refits_a_day(workload: Workload, config: ClusterConfig) -> float:
+def refits_per_day(workload: Workload, config: ClusterConfig) -> float:
     """Return the refits per day: by the schedule, 0 without new images; a ``cron`` schedule counts as one."""
     found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", config.schedule or "cron")
     if config.schedule is None or not workload.images_per_day:
@@ -139,7 +149,7 @@ def refits_a_day(workload: Workload, config: ClusterConfig) -> float:
     return {"minute": 1440.0, "hour": 24.0, "day": 1.0}[found[2]] / int(found[1])
 
 
-def _storage(workload: Workload, refits: float, steps: list[Step]) -> tuple[float, float]:
+def _estimate_storage(workload: Workload, refits: float, steps: list[Step]) -> tuple[float, float]:
     """Return the GB after ingesting the existing images and the GB added per day; append the steps."""
     vector = workload.components * NUMBER_BYTES
     kinds = [("features", ROW_BYTES)]
@@ -147,13 +157,13 @@ def _storage(workload: Workload, refits: float, steps: list[Step]) -> tuple[floa
         kinds.insert(0, ("images", int(workload.image_kb * 1000)))
     stored = per_day = 0.0
     sums: list[str] = []
-    for what, size in kinds:
-        there, more = workload.images * size / 1e9, workload.images_per_day * size / 1e9
-        steps.append(Step(what, f"{workload.images:,} * {size:,} / 1e9", f"{there:,.1f} GB"))
+    for name, size in kinds:
+        existing, new = workload.images * size / 1e9, workload.images_per_day * size / 1e9
+        steps.append(Step(name, f"{workload.images:,} * {size:,} / 1e9", f"{existing:,.1f} GB"))
         how = f"{workload.images_per_day:,} * {size:,} / 1e9"
-        steps.append(Step(f"{what}, added per day", how, f"{more:,.1f} GB"))
-        sums.append(f"{there:,.1f}")
-        stored, per_day = stored + there, per_day + more
+        steps.append(Step(f"{name}, added per day", how, f"{new:,.1f} GB"))
+        sums.append(f"{existing:,.1f}")
+        stored, per_day = stored + existing, per_day + new
     refit = workload.images * vector / 1e9
     how = f"{workload.images:,} * {workload.components} * {NUMBER_BYTES} / 1e9"
     steps.append(

@@ -49,28 +49,28 @@ class Prices:
     @property
     def currency(self) -> str:
         """Currency of the prices."""
-        found = self.table.get("currency")
-        if not isinstance(found, str) or not found.strip():
-            raise CloudError(f'{self.path}: currency is {found!r}; enter one, such as "USD"')
-        return found
+        currency = self.table.get("currency")
+        if not isinstance(currency, str) or not currency.strip():
+            raise CloudError(f'{self.path}: currency is {currency!r}; enter one, such as "USD"')
+        return currency
 
     def price(self, *keys: str) -> float:
         """Return a price; raise CloudError if it is missing, empty, or no number of 0 or more."""
-        found: Any = self.table
+        price: Any = self.table
         for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        if not number or not 0 <= found < float("inf"):
+            price = price.get(key) if isinstance(price, dict) else None
+        is_number = isinstance(price, int | float) and not isinstance(price, bool)
+        if not is_number or not 0 <= price < float("inf"):
             name = ".".join(f'"{key}"' if "." in key else key for key in keys)
-            shown = "missing" if found is None else repr(found)
+            shown = "missing" if price is None else repr(price)
             raise CloudError(
                 f"{self.path}: {name} is {shown}; enter a price, a number of 0 or more"
             )
-        return float(found)
+        return float(price)
 
 
 def cost(
-    found: Estimate, workload: Workload, config: ClusterConfig, prices: Prices
+    estimate: Estimate, workload: Workload, config: ClusterConfig, prices: Prices
 ) -> tuple[list[Step], dict[str, float]]:
     """Compute the cost of an estimate, step by step.
 
@@ -87,21 +87,21 @@ def cost(
     """
     unit = prices.currency
     serverless = config.mode == "serverless"
-    hour = _serverless_hour if serverless else _cluster_hour
+    hourly_price = _serverless_price if serverless else _cluster_price
     steps: list[Step] = []
-    most = hour(found.most_nodes, config, prices, steps)
-    steady = hour(found.nodes, config, prices, steps)
-    images_kept = found.storage_gb + found.storage_gb_a_day * MONTH_DAYS
+    maximum = hourly_price(estimate.most_nodes, config, prices, steps)
+    steady = hourly_price(estimate.nodes, config, prices, steps)
+    stored_gb = estimate.storage_gb + estimate.storage_gb_a_day * MONTH_DAYS
     storage_price, get_price = (
         prices.price("storage", "s3_gb_month"),
         prices.price("requests", "get_1000"),
     )
-    once = most * found.hours
+    once = maximum * estimate.hours
     gets = workload.images / 1000 * get_price
-    work, storage = steady * MONTH_HOURS, images_kept * storage_price
+    work, storage = steady * MONTH_HOURS, stored_gb * storage_price
     month_gets = workload.images_per_day * MONTH_DAYS / 1000 * get_price
     parts = [
-        ("existing images: nodes", f"{found.hours:,.3f} hours * {most:,.4f}", once),
+        ("existing images: nodes", f"{estimate.hours:,.3f} hours * {maximum:,.4f}", once),
         ("existing images: GET requests", f"{workload.images:,} / 1,000 * {get_price:g}", gets),
         ("existing images", f"{once:,.2f} + {gets:,.2f}", once + gets),
         ("per month: nodes", f"{MONTH_HOURS} hours * {steady:,.4f}", work),
@@ -112,7 +112,7 @@ def cost(
         ),
         (
             "per month: storage at the end",
-            f"({found.storage_gb:,.1f} + {MONTH_DAYS} * {found.storage_gb_a_day:,.1f}) GB * {storage_price:g}",
+            f"({estimate.storage_gb:,.1f} + {MONTH_DAYS} * {estimate.storage_gb_a_day:,.1f}) GB * {storage_price:g}",
             storage,
         ),
         (
@@ -125,25 +125,29 @@ def cost(
     return steps, {"once": once + gets, "month": work + month_gets + storage}
 
 
-def _cluster_hour(nodes: int, d: ClusterConfig, prices: Prices, steps: list[Step]) -> float:
+def _cluster_price(nodes: int, config: ClusterConfig, prices: Prices, steps: list[Step]) -> float:
     """Return the price of a cluster per hour, all On-Demand."""
-    kind = d.instances.type
+    kind = config.instances.type
+    disk_gb = config.instances.disk_gb + _ROOT_GB
     ec2, emr = (prices.price("instances", kind, key) for key in ("ec2_hour", "emr_hour"))
-    disk = (d.instances.disk_gb + _ROOT_GB) * prices.price("storage", "ebs_gb_month") / MONTH_HOURS
+    disk = disk_gb * prices.price("storage", "ebs_gb_month") / MONTH_HOURS
     value = (1 + nodes) * (ec2 + emr + disk)
-    how = f"(1 primary + {nodes}) * ({ec2:g} EC2 + {emr:g} EMR + {disk:.4f} for {d.instances.disk_gb + _ROOT_GB} GB)"
+    how = f"(1 primary + {nodes}) * ({ec2:g} EC2 + {emr:g} EMR + {disk:.4f} for {disk_gb} GB)"
     steps.append(
         Step(f"per hour: {nodes} nodes {kind}, On-Demand", how, f"{value:,.4f} {prices.currency}")
     )
     return value
 
 
-def _serverless_hour(nodes: int, _d: ClusterConfig, prices: Prices, steps: list[Step]) -> float:
-    """Return the price of a driver and its executors per hour: one executor per node, less one for the driver."""
-    many = max(1, nodes - 1)
-    cores, memory = _DRIVER[0] + many * _EXECUTOR[0], _DRIVER[1] + many * _EXECUTOR[1]
+def _serverless_price(
+    nodes: int, _config: ClusterConfig, prices: Prices, steps: list[Step]
+) -> float:
+    """Return the price of a driver and its executors per hour: one executor per node, minus one for the driver."""
+    executors = max(1, nodes - 1)
+    cores, memory = _DRIVER[0] + executors * _EXECUTOR[0], _DRIVER[1] + executors * _EXECUTOR[1]
     core, gb = prices.price("serverless", "vcpu_hour"), prices.price("serverless", "gb_hour")
     value = cores * core + memory * gb
     how = f"{cores} vCPU * {core:g} + {memory} GB * {gb:g}"
-    steps.append(Step(f"per hour: a driver and {many} executors", how, f"{value:,.4f} {prices.currency}"))  # fmt: skip
+    what = f"per hour: a driver and {executors} executors"
+    steps.append(Step(what, how, f"{value:,.4f} {prices.currency}"))
     return value

@@ -39,13 +39,13 @@ class Workload:
     image_kb: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (
+        for name, value, minimum in (
             ("rate", self.rate, 0.001),
             ("components", self.components, 1),
             ("image_kb", self.image_kb, 0.001),
         ):
-            if value is not None and not least <= value <= _MAX_VALUE:
-                raise CloudError(f"{name} is {value}: it must be {least:g} to {_MAX_VALUE:,}")
+            if value is not None and not minimum <= value <= _MAX_VALUE:
+                raise CloudError(f"{name} is {value}: it must be {minimum:g} to {_MAX_VALUE:,}")
 
 
 def vcpu_count(instance_type: str) -> int:
@@ -69,6 +69,6 @@ def vcpu_count(instance_type: str) -> int:
 
 
 def executor_count(nodes: int, cores: int) -> int:
-    """Return the number of executors for ingestion: those of all nodes but one, which runs driver and refits."""
+    """Return the number of executors for ingestion: all nodes but one, which runs driver and refits."""
     per_node = max(1, cores // EXECUTOR_CORES)
     return max(1, per_node * (nodes - 1))

@@ -68,9 +68,12 @@ def build_environment(target: Path) -> Path:
                 f"{file} of this machine needs glibc {_dotted(glibc)}, and EMR's nodes have {_dotted(NODE_GLIBC)}: "
                 "build it with `docker build --target environment --output . .`"
             )
-        lines = [f"machine {platform.machine()}", f"python {platform.python_version()}"]
-        lines += [f"glibc {_dotted(glibc)}"]
-        lines += manifest_lines(copied)
+        lines = [
+            f"machine {platform.machine()}",
+            f"python {platform.python_version()}",
+            f"glibc {_dotted(glibc)}",
+            *manifest_lines(copied),
+        ]
         (root / MANIFEST).write_text("\n".join(lines) + "\n")
         _compile_and_check(root)
         _pack(root, Path(scratch) / target.name)
@@ -79,6 +82,7 @@ def build_environment(target: Path) -> Path:
 
 
 def _copy_packages(folder: Path) -> dict[str, str]:
+    """Copy the required packages and return their versions by name."""
     copied = {}
     for name, package in required_distributions().items():
         copied[name] = package.version
@@ -93,13 +97,14 @@ def _copy_packages(folder: Path) -> dict[str, str]:
     for source in source_folders():
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, folder / source.name, ignore=ignore, dirs_exist_ok=True)
-    # Contains the path of the sources on this machine.
-    for lines in folder.glob("pomona-*.dist-info/direct_url.json"):
-        lines.unlink()
+    # This file contains the path of the sources on the build machine.
+    for url_file in folder.glob("pomona-*.dist-info/direct_url.json"):
+        url_file.unlink()
     return copied
 
 
 def _add_command(root: Path) -> None:
+    """Write the script `bin/pomona`, which works in any folder."""
     script = root / "bin" / "pomona"
     script.write_text(
         "#!/bin/sh\n"
@@ -112,13 +117,13 @@ def _add_command(root: Path) -> None:
 def _compile_and_check(root: Path) -> None:
     """Compile all modules, because the folder is read-only on a node, and check that they can be imported."""
     python = root / "bin" / "python"
-    clean = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-    how = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(root)]
+    env = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(root)]
     subprocess.run(
-        [python, "-I", "-m", "compileall", *how, *root.glob("lib*")], env=clean, check=False
+        [python, "-I", "-m", "compileall", *options, *root.glob("lib*")], env=env, check=False
     )
     check = subprocess.run(
-        [python, "-I", "-c", _IMPORT_CHECK], env=clean, capture_output=True, text=True, check=False
+        [python, "-I", "-c", _IMPORT_CHECK], env=env, capture_output=True, text=True, check=False
     )
     if check.returncode:
         last = (check.stderr.strip().splitlines() or ["no output"])[-1]
@@ -129,6 +134,7 @@ def _pack(root: Path, archive: Path) -> None:
     """Write all files in sorted order, without times and owners."""
 
     def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        """Remove time and owner from an entry."""
         entry.mtime = entry.uid = entry.gid = 0
         entry.uname = entry.gname = "root"
         return entry

@@ -1,4 +1,4 @@
-"""Find the glibc version that binaries require, and lower it where a newer symbol version is not needed.
+"""Find the glibc version that binaries require, and lower the requirement if an older symbol version is equivalent.
 
 A program linked on a new Linux requires the newest version of each function and does not start with an older glibc.
 In Python this can be a single function: `hypot` got a new version in glibc 2.35 that only omits the call of an
@@ -15,7 +15,7 @@ from pathlib import Path
 
 #: glibc of Amazon Linux 2023, the operating system of EMR 7 and 8.
 NODE_GLIBC = (2, 34)
-# By version: functions, and an equivalent older version; here the first one of x86-64, which every glibc has.
+# By version: functions for which an older version is equivalent, and that version (2.2.5 is the first on x86-64).
 _EQUIVALENT = {b"GLIBC_2.35": (frozenset({b"hypot"}), b"GLIBC_2.2.5")}
 _ELF64, _X86_64 = b"\x7fELF\x02\x01", 62
 _DYNSYM, _VERSYM, _VERNEED = 11, 0x6FFFFFFF, 0x6FFFFFFE
@@ -23,57 +23,58 @@ _DYNSYM, _VERSYM, _VERNEED = 11, 0x6FFFFFFF, 0x6FFFFFFE
 
 @dataclass(frozen=True)
 class _VersionNeed:
-    """A required symbol version: offset of its entry, its number in the file, and its name."""
+    """A required symbol version: offset of its entry, version index in the file, and name."""
 
-    at: int
-    number: int
+    offset: int
+    index: int
     name: bytes
 
 
 class _Elf:
-    """The sections of an ELF file that hold symbol versions."""
+    """The sections of an ELF file that contain symbol versions."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         (start,) = struct.unpack_from("<Q", data, 0x28)
         size, count = struct.unpack_from("<HH", data, 0x3A)
         headers = [struct.unpack_from("<IIQQQQIIQQ", data, start + size * i) for i in range(count)]
-        self._parts = {header[1]: (header[4], header[5], header[6]) for header in headers}
+        self._sections = {header[1]: (header[4], header[5], header[6]) for header in headers}
         self._starts = [header[4] for header in headers]
 
     def version_needs(self) -> Iterator[_VersionNeed]:
-        if _VERNEED not in self._parts:
+        """Yield the required symbol versions."""
+        if _VERNEED not in self._sections:
             return
-        at, _, strings = self._parts[_VERNEED]
+        offset, _, strings = self._sections[_VERNEED]
         while True:
-            _, count, _, first, following = struct.unpack_from("<HHIII", self.data, at)
-            place = at + first
+            _, count, _, first, following = struct.unpack_from("<HHIII", self.data, offset)
+            entry = offset + first
             for _ in range(count):
-                _, _, number, name, step = struct.unpack_from("<IHHII", self.data, place)
-                yield _VersionNeed(place, number, self._text(strings, name))
-                place += step
+                _, _, index, name, step = struct.unpack_from("<IHHII", self.data, entry)
+                yield _VersionNeed(entry, index, self._text(strings, name))
+                entry += step
             if not following:
                 return
-            at += following
+            offset += following
 
-    def functions(self, number: int) -> set[bytes]:
-        """Return the names of the functions required with this version number."""
-        start, size, strings = self._parts[_DYNSYM]
-        versions = self._parts[_VERSYM][0]
+    def functions(self, index: int) -> set[bytes]:
+        """Return the names of the functions required with this version index."""
+        start, size, strings = self._sections[_DYNSYM]
+        versions = self._sections[_VERSYM][0]
         return {
             self._text(strings, struct.unpack_from("<I", self.data, start + 24 * i)[0])
             for i in range(size // 24)
-            if struct.unpack_from("<H", self.data, versions + 2 * i)[0] & 0x7FFF == number
+            if struct.unpack_from("<H", self.data, versions + 2 * i)[0] & 0x7FFF == index
         }
 
-    def offset_of(self, name: bytes) -> int | None:
+    def find_version_name(self, name: bytes) -> int | None:
         """Return the offset of a version name in the string table, or None."""
         start, size = self._strings()
         found = self.data.find(b"\0" + name + b"\0", start, start + size)
         return None if found < 0 else found + 1 - start
 
     def _strings(self) -> tuple[int, int]:
-        start = self._starts[self._parts[_VERNEED][2]]
+        start = self._starts[self._sections[_VERNEED][2]]
         later = [begin for begin in self._starts if begin > start]
         return start, (min(later) if later else len(self.data)) - start
 
@@ -97,23 +98,24 @@ def lower_glibc_requirements(root: Path) -> None:
     """Patch the files below a folder to require an equivalent older version of a function, if there is one."""
     for file in _elf_files(root):
         data = file.read_bytes()
-        changed = _with_older_versions(data)
+        changed = _lower_versions(data)
         if changed != data:
             file.write_bytes(changed)
 
 
-def _with_older_versions(data: bytes) -> bytes:
+def _lower_versions(data: bytes) -> bytes:
+    """Return the content of an x86-64 ELF file with required versions lowered; other files unchanged."""
     if struct.unpack_from("<H", data, 0x12)[0] != _X86_64:
         return data
     elf, changed = _Elf(data), bytearray(data)
     for need in elf.version_needs():
-        same, older = _EQUIVALENT.get(need.name, (frozenset[bytes](), b""))
-        if not same or not elf.functions(need.number) <= same:
+        functions, older = _EQUIVALENT.get(need.name, (frozenset[bytes](), b""))
+        if not functions or not elf.functions(need.index) <= functions:
             continue
-        offset = elf.offset_of(older)
+        offset = elf.find_version_name(older)
         if offset is not None:
-            struct.pack_into("<I", changed, need.at, _hash(older))
-            struct.pack_into("<I", changed, need.at + 8, offset)
+            struct.pack_into("<I", changed, need.offset, _hash(older))
+            struct.pack_into("<I", changed, need.offset + 8, offset)
     return bytes(changed)
 
 
@@ -128,6 +130,7 @@ def _hash(name: bytes) -> int:
 
 
 def _elf_files(root: Path) -> Iterator[Path]:
+    """Yield the 64-bit little-endian ELF files below a folder."""
     for file in sorted(root.rglob("*")):
         if file.is_file() and not file.is_symlink():
             with file.open("rb") as opened:

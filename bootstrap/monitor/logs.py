@@ -1,4 +1,7 @@
-"""Read the logs of a step or job and its driver from the log bucket, where EMR writes and replaces compressed files."""
+"""Read the logs of a step or job and of its driver from the log bucket.
+
+EMR uploads compressed files to the bucket and replaces them as they grow.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class LogFile:
 
 @dataclass(frozen=True)
 class _ReadPosition:
-    """Read position: version of the file, end of its last complete line, hash up to there, and the remaining bytes."""
+    """Read position in a log file: its version, end and hash of the complete lines, and the bytes after them."""
 
     version: str
     end: int
@@ -70,7 +73,7 @@ class LogReader:
     _application: str | None = None
 
     def read_new_lines(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield what is new since the last call: ``s3://`` URI, and complete lines.
+        """Yield the ``s3://`` URI and the complete lines of each file that were added since the last call.
 
         The last line of a driver may lack its line end; it is returned once complete, or by `unterminated_lines`.
         """
@@ -110,12 +113,13 @@ class LogReader:
         return [file for _, file in listed]
 
     def _prefixes(self) -> list[str]:
+        """Return the prefixes of the run's logs in the bucket."""
         if self.run.serverless:
             return [self.run.prefix]
-        found = [f"{self.run.prefix}steps/{self.run.id}/"]
-        if self.part != "step" and (application := self._yarn_application(found[0])):
-            found.append(f"{self.run.prefix}containers/{application}/")
-        return found
+        prefixes = [f"{self.run.prefix}steps/{self.run.id}/"]
+        if self.part != "step" and (application := self._yarn_application(prefixes[0])):
+            prefixes.append(f"{self.run.prefix}containers/{application}/")
+        return prefixes
 
     def _part(self, key: str) -> str | None:
         """Return the part a key belongs to; None if it is no log of a step or driver."""
@@ -165,12 +169,12 @@ def decompress(content: bytes) -> bytes:
     """Decompress gzip with several members, the last possibly truncated; return other bytes unchanged."""
     if not content.startswith(b"\x1f\x8b"):
         return content
-    result, left = io.BytesIO(), content
-    while left.startswith(b"\x1f\x8b"):
+    result, rest = io.BytesIO(), content
+    while rest.startswith(b"\x1f\x8b"):
         member = zlib.decompressobj(wbits=31)
         try:
-            result.write(member.decompress(left))
+            result.write(member.decompress(rest))
         except zlib.error:
             break
-        left = member.unused_data
+        rest = member.unused_data
     return result.getvalue()

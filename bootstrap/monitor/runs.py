@@ -24,7 +24,7 @@ class Run:
     name, id, state : str
     prefix : str
         Prefix in the log bucket of its cluster or job.
-    where : dict
+    query : dict
         Parameters of `describe_step` or `get_job_run`.
     serverless : bool
     """
@@ -33,18 +33,16 @@ class Run:
     id: str
     state: str
     prefix: str
-    where: Parameters
+    query: Parameters
     serverless: bool
 
     def is_finished(self, read: ReadApi) -> bool:
         """Return whether the run has finished."""
         if self.serverless:
-            return (read("emr-serverless", "get_job_run", self.where) or {})["jobRun"][
-                "state"
-            ] in FINISHED_STATES
-        return (read("emr", "describe_step", self.where) or {})["Step"]["Status"][
-            "State"
-        ] in FINISHED_STATES
+            answer = read("emr-serverless", "get_job_run", self.query) or {}
+            return answer["jobRun"]["state"] in FINISHED_STATES
+        answer = read("emr", "describe_step", self.query) or {}
+        return answer["Step"]["Status"]["State"] in FINISHED_STATES
 
 
 def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = None) -> Run:
@@ -55,7 +53,7 @@ def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = 
     names : Names
     read : callable
     name_or_id : str
-        ``ingest``, ``refit``, or an ID.
+        ``ingest``, ``refit`` or an ID.
     within : str or None
         Name or ID of the cluster or application; None: the newest of the configuration.
 
@@ -70,12 +68,11 @@ def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = 
         application = newest_application(read, within)
         if application is None:
             raise CloudError(f"no application {within}: `pomona cloud up` creates one")
-        where = {"applicationId": application["id"]}
         jobs = recent_jobs(read, application["id"], limit=None)
         for job in sorted(jobs, key=lambda one: str(one.get("createdAt")), reverse=True):
             if job["id"] in accepted or job.get("name") in accepted:
                 prefix = f"{root}applications/{application['id']}/jobs/{job['id']}/"
-                query = where | {"jobRunId": job["id"]}
+                query = {"applicationId": application["id"], "jobRunId": job["id"]}
                 return Run(str(job.get("name")), job["id"], job["state"], prefix, query, True)
         raise CloudError(
             _not_found_message(name_or_id, [str(job.get("name") or job["id"]) for job in jobs])
@@ -92,6 +89,6 @@ def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = 
     raise CloudError(_not_found_message(name_or_id, [step["Name"] for step in steps]))
 
 
-def _not_found_message(name_or_id: str, there: list[str]) -> str:
-    existing = ", ".join(sorted(set(there))) or "none"
-    return f"no step or job {name_or_id}; there are: {existing}"
+def _not_found_message(name_or_id: str, existing: list[str]) -> str:
+    listing = ", ".join(sorted(set(existing))) or "none"
+    return f"no step or job {name_or_id}; there are: {listing}"

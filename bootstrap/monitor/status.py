@@ -27,17 +27,17 @@ def recent_steps(
 
 def find_schedule(read: ReadApi, names: Names) -> Parameters | None:
     """Return the schedule of the refits, or None."""
-    query, gone = {"Name": names.prefixed("refit")}, ("ResourceNotFoundException",)
-    return read("scheduler", "get_schedule", query, gone)
+    query = {"Name": names.prefixed("refit")}
+    return read("scheduler", "get_schedule", query, ("ResourceNotFoundException",))
 
 
 def get_status(names: Names, read: ReadApi) -> Parameters:
-    """Return the state of everything that runs.
+    """Return the state of the cluster or application and of the schedule.
 
     Returns
     -------
     dict
-        ``cluster`` with ``steps`` or ``application`` with ``jobs``, and ``schedule``; None for what does not exist.
+        ``cluster`` (with ``steps``) or ``application`` (with ``jobs``), and ``schedule``; None if it does not exist.
     """
     result: Parameters = {
         "name": names.config.name,
@@ -78,7 +78,7 @@ def _cluster(read: ReadApi, name: str) -> Parameters | None:
 
 
 def _other_clusters(read: ReadApi, newest: Parameters) -> list[str]:
-    """Return the IDs of other live clusters with the same name: a clone and its original both cost."""
+    """Return the IDs of other live clusters with the same name: a clone and its original are both billed."""
     same = [one["Id"] for one in list_clusters(read) if one["Name"] == newest["Name"]]
     return [one for one in same if one != newest["Id"]]
 

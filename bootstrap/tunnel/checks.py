@@ -46,11 +46,12 @@ def find_key(key: str | None, node: Node) -> Path:
             raise TunnelError(f"{paths} do not exist: --key names the private key of {node.key}")
         key = str(found[0])
     path = Path(key).expanduser()
-    _require_key(path, node.key)
+    _validate_key(path, node.key)
     return path
 
 
-def _require_key(path: Path, pair: str) -> None:
+def _validate_key(path: Path, pair: str) -> None:
+    """Check that a file is a private key that `ssh` accepts."""
     try:
         mode = path.stat().st_mode & 0o777
         content = path.read_bytes()
@@ -72,19 +73,19 @@ def _require_key(path: Path, pair: str) -> None:
         )
 
 
-def check_port_free(port_: ForwardedPort, option: str) -> None:
+def check_port_free(port: ForwardedPort, option: str) -> None:
     """Check that the local port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port_.local))
+            probe.bind(("127.0.0.1", port.local))
         except PermissionError as error:
             raise TunnelError(
-                f"port {port_.local} requires root: use a port above 1023 with {option}"
+                f"port {port.local} requires root: use a port above 1023 with {option}"
             ) from error
         except OSError as error:
             raise TunnelError(
-                f"port {port_.local} of this machine is in use, perhaps by another tunnel: "
+                f"port {port.local} of this machine is in use, perhaps by another tunnel: "
                 f"stop that process, or use another port with {option}"
             ) from error
 
@@ -109,22 +110,23 @@ def check_reachable(host: str, port: int) -> None:
         ) from error
 
 
-def responds_to_http(port_: ForwardedPort) -> bool:
+def responds_to_http(port: ForwardedPort) -> bool:
     """Return whether an HTTP service responds at a forwarded port, with any status."""
     try:
-        plain = socket.create_connection(("127.0.0.1", port_.local), timeout=CONNECT_TIMEOUT)
+        plain = socket.create_connection(("127.0.0.1", port.local), timeout=CONNECT_TIMEOUT)
     except OSError:
         return False
     try:
-        with plain, _open_stream(port_, plain) as stream:
+        with plain, _open_stream(port, plain) as stream:
             stream.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return stream.recv(5).startswith(b"HTTP")
     except OSError:
         return False
 
 
-def _open_stream(port_: ForwardedPort, plain: socket.socket) -> socket.socket:
-    if port_.scheme == "http":
+def _open_stream(port: ForwardedPort, plain: socket.socket) -> socket.socket:
+    """Return the connection, with TLS if the service uses it."""
+    if port.scheme == "http":
         return plain
     # The certificate of the node is self-signed; SSH has already authenticated the node.
     context = ssl.create_default_context()

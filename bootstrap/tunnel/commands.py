@@ -27,7 +27,7 @@ class ForwardedPort:
     ----------
     name : str
     local, remote : int
-        Port of this machine, and port of the node.
+        Ports of this machine and of the node.
     scheme : str
         ``http`` or ``https``.
     """
@@ -69,24 +69,24 @@ class Node:
 
 
 def primary_node(cluster: Parameters, read: ReadApi) -> Node:
-    """Return the primary node of a cluster, given the result of `describe_cluster`.
+    """Return the primary node of a cluster, from the result of `describe_cluster`.
 
     Raises
     ------
     CloudError
         If the node does not exist yet, or no longer exists.
     """
-    state, called = cluster["Status"]["State"], cluster["Id"]
+    state, cluster_id = cluster["Status"]["State"], cluster["Id"]
     if state in ("STARTING", "BOOTSTRAPPING"):
         raise CloudError(
-            f"cluster {called} is {state}: try again when `pomona cloud status` shows RUNNING or WAITING"
+            f"cluster {cluster_id} is {state}: try again when `pomona cloud status` shows RUNNING or WAITING"
         )
     if state not in ("RUNNING", "WAITING"):
-        raise CloudError(f"cluster {called} is {state}: `pomona cloud up` creates a new one")
-    query = {"ClusterId": called, "InstanceGroupTypes": ["MASTER"]}
+        raise CloudError(f"cluster {cluster_id} is {state}: `pomona cloud up` creates a new one")
+    query = {"ClusterId": cluster_id, "InstanceGroupTypes": ["MASTER"]}
     instances = (read("emr", "list_instances", query) or {}).get("Instances", [])
     return Node(
-        cluster=called,
+        cluster=cluster_id,
         applications=tuple(one["Name"] for one in cluster.get("Applications") or ()),
         host=str(cluster.get("MasterPublicDnsName") or ""),
         key=cluster.get("Ec2InstanceAttributes", {}).get("Ec2KeyName"),
@@ -108,12 +108,12 @@ def forwarded_ports(
     gateway : int
         Port of Jupyter Enterprise Gateway on the node.
     """
-    found = [ForwardedPort("Spark UI", spark, HISTORY_SERVER_PORT, "http")]
+    ports = [ForwardedPort("Spark UI", spark, HISTORY_SERVER_PORT, "http")]
     if "JupyterHub" in applications:
-        found.insert(0, ForwardedPort("JupyterHub", local, JUPYTERHUB_PORT, "https"))
+        ports.insert(0, ForwardedPort("JupyterHub", local, JUPYTERHUB_PORT, "https"))
     elif "JupyterEnterpriseGateway" in applications:
-        found.insert(0, ForwardedPort("Jupyter Enterprise Gateway", local, gateway, "https"))
-    return found
+        ports.insert(0, ForwardedPort("Jupyter Enterprise Gateway", local, gateway, "https"))
+    return ports
 
 
 def ssh_command(
@@ -129,7 +129,7 @@ def ssh_command(
     key : pathlib.Path
         Private key.
     known_hosts : pathlib.Path
-        One file per cluster: EC2 reuses host names for machines with other host keys.
+        One file per cluster, because EC2 reuses host names for instances with other host keys.
     """
     options = {
         "ExitOnForwardFailure": "yes",
@@ -144,21 +144,13 @@ def ssh_command(
         "LogLevel": "ERROR",
     }
     host, port = address
-    forwards = [w for d in ports for w in ("-L", f"127.0.0.1:{d.local}:localhost:{d.remote}")]
-    option_arguments = [
-        word for name, value in options.items() for word in ("-o", f"{name}={value}")
-    ]
-    return [
-        "ssh",
-        "-N",
-        *forwards,
-        "-i",
-        str(key),
-        *option_arguments,
-        "-p",
-        str(port),
-        f"{SSH_USER}@{host}",
-    ]
+    command = ["ssh", "-N"]
+    for one in ports:
+        command += ["-L", f"127.0.0.1:{one.local}:localhost:{one.remote}"]
+    command += ["-i", str(key)]
+    for name, value in options.items():
+        command += ["-o", f"{name}={value}"]
+    return [*command, "-p", str(port), f"{SSH_USER}@{host}"]
 
 
 def session_commands(ports: Sequence[ForwardedPort], instance: str, region: str) -> list[list[str]]:

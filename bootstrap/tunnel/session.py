@@ -17,7 +17,8 @@ from bootstrap.tunnel.commands import ForwardedPort
 
 #: Seconds to wait until a program has opened its ports.
 OPEN_TIMEOUT = 30.0
-_PAUSE = 0.1
+#: Seconds between polls.
+_POLL_INTERVAL = 0.1
 #: Patterns of program output and their remedies; the first match is used.
 _REMEDIES = (
     (
@@ -27,7 +28,7 @@ _REMEDIES = (
     ),
     (
         r"HOST IDENTIFICATION HAS CHANGED|Host key verification failed",
-        "the host key has changed: if that is expected, remove {known}",
+        "the host key has changed: if that is expected, remove {known_hosts}",
     ),
     (
         r"Address already in use|cannot listen to port",
@@ -49,6 +50,8 @@ _REMEDIES = (
 
 @dataclass
 class _Program:
+    """A process and the file with its output."""
+
     process: subprocess.Popen[bytes]
     output: IO[bytes]
 
@@ -74,7 +77,7 @@ class Tunnel:
         forwarded_ports: Sequence[ForwardedPort],
         known_hosts: str = "",
     ) -> None:
-        self._doors, self._known = forwarded_ports, known_hosts
+        self._ports, self._known_hosts = forwarded_ports, known_hosts
         self._programs: list[_Program] = []
         for command in commands:
             output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the tunnel
@@ -95,22 +98,20 @@ class Tunnel:
         TunnelError
             If a program exits or takes too long, or no service responds.
         """
-        until = time.monotonic() + OPEN_TIMEOUT
-        for forwarded in self._doors:
-            while not _is_listening(forwarded):
+        deadline = time.monotonic() + OPEN_TIMEOUT
+        for port in self._ports:
+            while not _is_listening(port):
                 self.check_running()
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise TunnelError(
-                        f"{forwarded.name}: port {forwarded.local} is not open after {OPEN_TIMEOUT:.0f} s: try again"
+                        f"{port.name}: port {port.local} is not open after {OPEN_TIMEOUT:.0f} s: try again"
                     )
-                time.sleep(_PAUSE)
+                time.sleep(_POLL_INTERVAL)
         self.check_running()
-        silent = [forwarded for forwarded in self._doors if not responds_to_http(forwarded)]
+        silent = [port for port in self._ports if not responds_to_http(port)]
         self.check_running()
-        if len(silent) == len(self._doors):
-            names = ", ".join(
-                f"{forwarded.name} at port {forwarded.remote}" for forwarded in silent
-            )
+        if len(silent) == len(self._ports):
+            names = ", ".join(f"{port.name} at port {port.remote}" for port in silent)
             raise TunnelError(
                 f"the tunnel is open, but no service responds ({names}): services can take minutes to start"
             )
@@ -126,7 +127,7 @@ class Tunnel:
         """Wait until a program exits, then raise TunnelError."""
         while True:
             self.check_running()
-            time.sleep(_PAUSE)
+            time.sleep(_POLL_INTERVAL)
 
     def close(self) -> None:
         """Terminate the programs."""
@@ -143,10 +144,10 @@ class Tunnel:
     def _failure_message(self, program: _Program) -> str:
         name, output = str(program.process.args[0]), program.output_text()  # type: ignore[index]
         lines = [line.strip() for line in output.splitlines() if line.strip(" @")]
-        last = lines[-1] if lines else f"ended with status {program.process.returncode}"
+        last = lines[-1] if lines else f"exited with code {program.process.returncode}"
         for pattern, remedy in _REMEDIES:
             if re.search(pattern, output, re.IGNORECASE):
-                return f"{name}: {last}: {remedy.format(known=self._known)}"
+                return f"{name}: {last}: {remedy.format(known_hosts=self._known_hosts)}"
         return f"{name}: {last}: run `pomona cloud tunnel` again"
 
 
@@ -162,9 +163,9 @@ def open_tunnel(
         tunnel.close()
 
 
-def _is_listening(forwarded: ForwardedPort) -> bool:
+def _is_listening(port: ForwardedPort) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", forwarded.local), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port.local), timeout=1).close()
     except OSError:
         return False
     return True

@@ -27,7 +27,9 @@ def clone(
     file: ConfigFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
-    """Create a new cluster like CLUSTER, with changes, and show the differences.
+    """Create a cluster like CLUSTER with other settings.
+
+    The differences between the two clusters are shown.
 
     Example: pomona cloud clone fruits --set instances.core=4 --set instances.type=m5.2xlarge
     """

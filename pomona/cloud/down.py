@@ -1,4 +1,4 @@
-"""`pomona cloud down`: terminate what costs by the hour."""
+"""`pomona cloud down`: terminate everything that is billed by the hour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Destroy what costs by the hour: schedule, cluster, application. The data bucket is retained.
+    """Terminate schedule, cluster and application.
+
+    Everything billed by the hour is terminated or deleted. The buckets are retained.
 
     Example: pomona cloud down -f cluster.toml
     """
@@ -39,17 +41,17 @@ def down(
         retained = retained_resources(names)
         if actions and not yes:
             for action in actions:
-                console.line(f"to end: {action.what}")
+                console.line(f"to terminate: {action.what}")
             for line in retained:
                 console.line(f"retained: {line}")
-            if not typer.confirm(f"End these in account {account.number}?", default=False):
-                return console.line("nothing was ended")
-        ended = []
+            if not typer.confirm(f"Terminate these in account {account.number}?", default=False):
+                return console.line("nothing was terminated")
+        terminated = []
         for action in tear_down(actions, account):
-            ended.append(action.what)
-            console.line(f"ended: {action.what}")
+            terminated.append(action.what)
+            console.line(f"terminated: {action.what}")
     if as_json:
-        return console.show({"ended": ended, "retained": retained})
+        return console.show({"ended": terminated, "retained": retained})
     if not actions:
         console.line("nothing is running")
     if yes or not actions:

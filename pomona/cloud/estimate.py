@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bootstrap.cost.workload import Workload
 
 
-_MAX_COUNT = 10**15  # a float represents it exactly
+_MAX_COUNT = 10**15  # still exact as a float
 _DEFAULT_FILE = "cluster.toml"
 
 
@@ -43,7 +43,9 @@ def estimate(
     image_kb: Annotated[float | None, typer.Option(help="Mean image size in kB.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute nodes, hours, storage and cost of a workload, and show each step of the calculation.
+    """Estimate nodes, hours, storage and cost.
+
+    Every step of the calculation is shown.
 
     Example: pomona cloud estimate --images 10e6 --a-day 1e6
     """
@@ -173,7 +175,7 @@ def _estimate(
     cores: int | None = None,
     prices_file: str | None = None,
 ) -> dict[str, Any]:
-    """Return an estimate as a JSON document, with ``money`` if there is a price table."""
+    """Return an estimate as a JSON document; with a price table, it contains ``money``."""
     from bootstrap.cost.estimate import estimate
     from bootstrap.cost.prices import Prices, cost
 

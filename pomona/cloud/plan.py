@@ -8,7 +8,9 @@ from pomona.options import ConfigFile, Json
 
 
 def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
-    """Show every request that `up` would send to AWS, without sending any.
+    """Show the requests that `up` would send.
+
+    The existing resources are read; nothing is changed.
 
     Example: pomona cloud plan -f cluster.toml
     """
@@ -56,6 +58,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
 
 
 def _missing_file_note(file: str) -> str:
+    """Return why a file counts as missing."""
     if Path(file).exists():
-        return "holds another version of Pomona or of its packages: `up` rebuilds it first"
+        return "contains another version of Pomona or of its packages: `up` rebuilds it first"
     return "`up` builds it first"

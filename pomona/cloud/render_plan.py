@@ -80,8 +80,8 @@ def summary_line(
     parts = [
         f"{counts[action]} {labels[done]}" for action, labels in _LABELS.items() if counts[action]
     ]
-    where = f"account {account}" if account else "an empty account"
-    return f"{len(planned)} requests in {where}, {region}: {', '.join(parts)}"
+    target = f"account {account}" if account else "an empty account"
+    return f"{len(planned)} requests in {target}, {region}: {', '.join(parts)}"
 
 
 def remedy(name: str) -> str:

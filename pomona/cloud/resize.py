@@ -29,7 +29,10 @@ def resize(
     file: ConfigFile = "cluster.toml",
     as_json: Json = False,
 ) -> None:
-    """Change the number of nodes of CLUSTER in place, or their type by a clone; estimate a workload before and after.
+    """Change the number or type of the nodes of CLUSTER.
+
+    The number is changed in place, the type by cloning the cluster. With a workload, estimates before and after the
+    change are shown.
 
     Example: pomona cloud resize fruits --core 4 --images 10e6 --a-day 1e6
     """

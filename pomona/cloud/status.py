@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
-    """Show the state of the cluster or application, its steps or jobs, and the schedule.
+    """Show the state of cluster, steps and schedule.
+
+    With EMR Serverless, it shows the application and its jobs.
 
     Example: pomona cloud status -f cluster.toml
     """

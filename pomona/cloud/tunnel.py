@@ -51,7 +51,9 @@ def tunnel(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Open a tunnel to JupyterHub (or Jupyter Enterprise Gateway) and the Spark UI of a cluster, until Ctrl-C.
+    """Open a tunnel to JupyterHub and the Spark UI.
+
+    Clusters with Jupyter Enterprise Gateway forward it in place of JupyterHub. The tunnel is open until Ctrl-C.
 
     Example: pomona cloud tunnel --key ~/.ssh/my-key.pem
     """
@@ -132,15 +134,16 @@ def _until_stopped(console: Console) -> Iterator[None]:
     """Treat Ctrl-C and SIGTERM as the normal end, so that `ssh` does not outlive the command."""
 
     def stop(*_: object) -> None:
+        """Handle SIGTERM like Ctrl-C."""
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except KeyboardInterrupt:
         console.line("closed")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _warning(port: ForwardedPort) -> str:
@@ -185,7 +188,7 @@ def _parse_address(text: str) -> tuple[str, int]:
     """Return host and port of ``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 address."""
     if text.count(":") > 1 and not text.startswith("["):
         return text, 22
-    found = re.fullmatch(r"\[?([^\[\]]+?)\]?(?::(\d{1,5}))?", text)
-    if not found or text.startswith("-"):
+    match = re.fullmatch(r"\[?([^\[\]]+?)\]?(?::(\d{1,5}))?", text)
+    if not match or text.startswith("-"):
         raise UsageError(f"--to {text}: give a host, or host:port")
-    return found[1], int(found[2] or 22)
+    return match[1], int(match[2] or 22)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
-    """Deploy the configuration: create what does not exist yet. Rerun it to resume after an interruption.
+    """Deploy the configuration.
+
+    Resources that do not exist yet are created. Rerun the command to resume after an interruption.
 
     Example: pomona cloud up -f cluster.toml
     """

@@ -21,7 +21,7 @@ from bootstrap.errors import CloudError
             "run_job_flow",
             {"Name": "n", "Instances": {"InstanceGroups": [
                 {"InstanceRole": "CORE", "InstanceType": "m5.xlarge", "InstanceCount": 1, "Market": "CHEAP"}]}},
-            "Instances.InstanceGroups[0].Market is 'CHEAP', none of ON_DEMAND, SPOT",
+            "Instances.InstanceGroups[0].Market is 'CHEAP', not one of ON_DEMAND, SPOT",
         ),
     ],
 )  # fmt: skip

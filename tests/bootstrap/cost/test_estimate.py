@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import bootstrap
-from bootstrap.cost.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_a_day
+from bootstrap.cost.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_per_day
 from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND, Workload, executor_count, vcpu_count
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
@@ -52,7 +52,7 @@ def test_the_rate_is_the_one_that_was_measured() -> None:
     assert machine
     assert measured
     assert round(float(measured[1]) / int(machine[1]), 1) == IMAGES_PER_CORE_SECOND
-    row = re.search(r"^\| the features table \| [\d,]+ . ([\d,]+) bytes", BENCHMARKS, re.MULTILINE)
+    row = re.search(r"^\| size of the features table \| [\d,]+ . ([\d,]+) bytes", BENCHMARKS, re.MULTILINE)
     assert row
     assert int(row[1].replace(",", "")) == ROW_BYTES
 
@@ -137,8 +137,8 @@ def test_ten_million_images_by_hand() -> None:
 )  # fmt: skip
 def test_refits_are_counted_by_the_schedule(schedule: str, refits: float) -> None:
     described = names(f'refit.schedule = "{schedule}"').config
-    assert refits_a_day(Workload(10, 1), described) == refits
-    assert refits_a_day(Workload(10, 0), described) == 0
+    assert refits_per_day(Workload(10, 1), described) == refits
+    assert refits_per_day(Workload(10, 0), described) == 0
     notes = estimate(Workload(10, 1), described).notes
     assert any("counts as one refit a day" in note for note in notes) == ("cron" in schedule)
 

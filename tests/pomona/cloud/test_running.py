@@ -211,7 +211,7 @@ def test_down_asks(
     done = pomona("cloud", "down")
     assert done.status == 0
     assert f"retained: data bucket fruits-data-{ACCOUNT}" in done.out
-    assert ("nothing was ended" in done.out) == (not ended)
+    assert ("nothing was terminated" in done.out) == (not ended)
     (cluster,) = account.client("emr", MAKER).list_clusters()["Clusters"]
     assert (cluster["Status"]["State"] == "TERMINATED") == ended
 
