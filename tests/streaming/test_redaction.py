@@ -1,4 +1,4 @@
-"""Tests for secrets in words: locations hold none, and no line on the terminal does."""
+"""Tests for redaction: locations must not contain secrets, and output never does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0"
 
 
 @pytest.fixture(autouse=True)
-def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+def secret_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
 
 
@@ -29,7 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "redacted"),
     [
         (f"the key {SECRET}, twice {SECRET}", "the key ***, twice ***"),
         ("s3://AKIA:ab/c+d@bucket/x no lake", "s3://***@bucket/x no lake"),
@@ -40,36 +40,38 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("file:/photos/a:b@c.jpg", "file:/photos/a:b@c.jpg"),
     ],
 )
-def test_secrets_are_starred_and_nothing_else_is(text: str, told: str) -> None:
-    assert redact(text) == told
+def test_redact_replaces_only_secrets(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
 
 
-def test_data_lose_the_own_secret_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redact_environment_secrets_keeps_locations_and_short_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert redact_environment_secrets(f"{SECRET} s3://a:b@c") == "*** s3://a:b@c"
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")  # no secret, but a word
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")  # a placeholder, not a secret
     assert redact_environment_secrets("testing") == "testing"
 
 
 @pytest.mark.parametrize(
     "location", [f"s3://AKIA:{SECRET}@bucket/x", "s3a://me@bucket", "s3://a:b@c"]
 )
-def test_a_location_with_credentials_is_refused_and_not_repeated(location: str) -> None:
+def test_location_with_credentials_is_rejected_without_repeating_it(location: str) -> None:
     with pytest.raises(
         UsageError, match=r"must not contain credentials: write s3a?://BUCKET"
-    ) as refused:
+    ) as caught:
         normalize(location)
-    assert "bucket/x" not in str(refused.value)
-    assert SECRET not in str(refused.value)
+    assert "bucket/x" not in str(caught.value)
+    assert SECRET not in str(caught.value)
 
 
-def test_a_password_in_the_endpoint_is_kept_from_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_with_password_is_rejected_for_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET[:12]}@127.0.0.1:9")
-    with pytest.raises(SourceError, match="AWS_ENDPOINT_URL") as refused:
+    with pytest.raises(SourceError, match="AWS_ENDPOINT_URL") as caught:
         s3a_settings()
-    assert SECRET[:12] not in str(refused.value)
+    assert SECRET[:12] not in str(caught.value)
 
 
-WORDS = [
+COMMAND_LINES = [
     "ingest s3://AKIA:{}@bucket/photos lake",
     "ingest photos s3://AKIA:{}@bucket/lake",
     "ingest photos lake --weights s3://AKIA:{}@bucket/w.h5",
@@ -88,8 +90,8 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize("line", WORDS)
-def test_wrong_words_with_a_secret_in_them_are_not_repeated(
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_secret_in_invalid_arguments_is_not_repeated(
     pomona: Command, place: Path, line: str
 ) -> None:
     done = pomona(*line.format(SECRET).split(" "))
@@ -100,7 +102,7 @@ def test_wrong_words_with_a_secret_in_them_are_not_repeated(
     assert "Traceback" not in done.err
 
 
-def test_a_log_line_is_one_line_without_a_secret() -> None:
+def test_log_record_is_one_line_without_secret() -> None:
     program = (
         "import logging, sys; sys.argv = ['pomona', '--version']\n"
         "from pomona import cli\n"
@@ -118,7 +120,7 @@ def test_a_log_line_is_one_line_without_a_secret() -> None:
     assert done.stderr == "pomona: all\\npomona: \\x1b[2J ***\n"
 
 
-def test_a_traceback_holds_no_secret() -> None:
+def test_traceback_contains_no_secret() -> None:
     program = (
         "import os, sys; sys.argv = ['pomona', '--version']\n"
         "from pomona import cli\n"

@@ -1,7 +1,4 @@
-"""Tests for `streaming.sanitize` and `batch_pca.refits.csv_injection`.
-
-What is shown obeys nobody, and stays readable.
-"""
+"""Tests for `streaming.sanitize` and `batch_pca.refits.csv_injection`: escaped text is harmless and readable."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from support.hostile_names import CONTROL_CHARACTERS, NAMES
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("Crème [x] 苹果 👩‍🌾", "Crème [x] 苹果 👩‍🌾"),
         ("\x1b[2J", "\\x1b[2J"),
@@ -28,14 +25,14 @@ from support.hostile_names import CONTROL_CHARACTERS, NAMES
         ("", ""),
     ],
 )
-def test_only_what_would_be_obeyed_or_hidden_is_written_out(text: str, shown: str) -> None:
-    assert escape_text(text) == shown
+def test_escape_text_escapes_only_control_and_invisible_characters(text: str, escaped: str) -> None:
+    assert escape_text(text) == escaped
 
 
-def test_a_json_document_stays_the_same_document() -> None:
-    told = {"path": [*NAMES, "\ud800", "\U000e0041"], "rows": 3}
-    document = escape_json(json.dumps(told, indent=2, ensure_ascii=False))
-    assert json.loads(document) == told
+def test_escape_json_keeps_value_and_line_breaks() -> None:
+    value = {"path": [*NAMES, "\ud800", "\U000e0041"], "rows": 3}
+    document = escape_json(json.dumps(value, indent=2, ensure_ascii=False))
+    assert json.loads(document) == value
     assert not set(document) & set(CONTROL_CHARACTERS)
     assert document.splitlines()[0] == "{"
     document.encode()
@@ -57,5 +54,5 @@ def test_a_json_document_stays_the_same_document() -> None:
         ),
     ],
 )
-def test_a_formula_gets_an_apostrophe_and_nothing_else_does(text: str, cell: str) -> None:
+def test_escape_formulas_prefixes_only_formulas(text: str, cell: str) -> None:
     assert escape_formulas(pa.array([text])).to_pylist() == [cell]

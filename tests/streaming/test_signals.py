@@ -1,4 +1,4 @@
-"""Tests for `streaming.signals`: signals set a flag, or wait, and everything is as before afterwards."""
+"""Tests for `streaming.signals`: signals set an event or are deferred, and handlers are restored."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @pytest.fixture(autouse=True)
-def heard() -> Iterator[list[int]]:
-    """Signals that reach whoever handled them before."""
-    reached: list[int] = []
-    before = {n: signal.signal(n, lambda number, _: reached.append(number)) for n in SIGNALS}
+def received() -> Iterator[list[int]]:
+    """Record signals that reach the previous handlers, and check that these are restored."""
+    numbers: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: numbers.append(number)) for n in SIGNALS}
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    yield reached
+    yield numbers
     after = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -27,59 +27,59 @@ def heard() -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_sets_the_flag_and_nothing_else(number: signal.Signals, heard: list[int]) -> None:
+def test_signal_sets_event_only(number: signal.Signals, received: list[int]) -> None:
     with stop_on_signals() as stop:
         assert not stop.is_set()
         signal.raise_signal(number)
         assert stop.is_set()
-    assert heard == []
+    assert received == []
 
 
-def test_the_flag_may_be_the_callers(heard: list[int]) -> None:
-    mine = threading.Event()
-    with stop_on_signals(mine) as stop:
-        assert stop is mine
+def test_event_can_be_given_by_caller(received: list[int]) -> None:
+    event = threading.Event()
+    with stop_on_signals(event) as stop:
+        assert stop is event
         signal.raise_signal(signal.SIGINT)
-    assert mine.is_set()
+    assert event.is_set()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_that_is_held_arrives_once_at_the_end(
-    number: signal.Signals, heard: list[int]
+def test_deferred_signal_is_delivered_once_after_block(
+    number: signal.Signals, received: list[int]
 ) -> None:
     with defer_signals():
-        for _ in range(3):  # somebody is impatient
+        for _ in range(3):  # repeated signals are delivered once
             signal.raise_signal(number)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as PySpark puts its own handler in place
-        assert heard == []
-    assert heard == [number]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # PySpark installs its own handler like this
+        assert received == []
+    assert received == [number]
 
 
-def test_where_nothing_was_held_nothing_arrives(heard: list[int]) -> None:
+def test_nothing_is_delivered_without_signal(received: list[int]) -> None:
     with defer_signals():
         pass
-    assert heard == []
+    assert received == []
 
 
-def test_an_interrupt_that_is_held_interrupts_after_the_block() -> None:
+def test_deferred_interrupt_is_raised_after_block() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    done = []
+    completed = []
 
     def start() -> None:
         with defer_signals():
             signal.raise_signal(signal.SIGINT)
-            done.append("the block")
-        done.append("what follows")
+            completed.append("block")
+        completed.append("code after block")
 
     try:
         with pytest.raises(KeyboardInterrupt):
             start()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert done == ["the block"]
+    assert completed == ["block"]
 
 
-def test_other_threads_take_no_signals_and_need_none() -> None:
+def test_context_managers_work_in_other_threads() -> None:
     entered = []
 
     def work() -> None:

@@ -1,6 +1,6 @@
 """Tests for `streaming.images.decode`: pixels, scaling, limits, threads and file suffixes.
 
-Invalid files are tested in `test_decode_damage.py`, color modes in `test_color.py`.
+Invalid files are tested in `test_decode_invalid.py`, color modes in `test_color.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests for `streaming.sources.listing`: what counts as an image, and that stream and listing agree on it."""
+"""Tests for `streaming.sources.listing`: selection of images, validation, and agreement of stream and listing."""
 
 from __future__ import annotations
 
@@ -41,11 +41,18 @@ HIDDEN = (
     "_day=1/f.jpg",
     ".g.jpg",
 )
-NO_IMAGES = ("Fig/notes.txt", "Fig/jpg", "Fig/a.jpg.part", "Fig/b.jpg~", "README", "Fig/Thumbs.db")
+OTHER_FILES = (
+    "Fig/notes.txt",
+    "Fig/jpg",
+    "Fig/a.jpg.part",
+    "Fig/b.jpg~",
+    "README",
+    "Fig/Thumbs.db",
+)
 
 
-def fill(root: Path, names: tuple[str, ...], content: bytes = b"12345") -> None:
-    """Files of these names."""
+def write_files(root: Path, names: tuple[str, ...], content: bytes = b"12345") -> None:
+    """Write files with these names and different lengths and times."""
     for number, name in enumerate(names):
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -53,74 +60,74 @@ def fill(root: Path, names: tuple[str, ...], content: bytes = b"12345") -> None:
         os.utime(file, (0, 1_600_000_000 + number))
 
 
-def names(source: Source) -> set[str]:
-    """What a source lists, relative to its root."""
+def listed_names(source: Source) -> set[str]:
+    """Return the paths that a source lists, relative to its root."""
     return {file.path.removeprefix(f"{source.root}/") for file in source.images()}
 
 
-def test_every_image_below_the_root_is_listed_under_its_own_name(tmp_path: Path) -> None:
-    fill(tmp_path, ODD_NAMES)
-    assert names(Source.at(str(tmp_path))) == set(ODD_NAMES)
+def test_images_with_unusual_names_are_listed(tmp_path: Path) -> None:
+    write_files(tmp_path, ODD_NAMES)
+    assert listed_names(Source.at(str(tmp_path))) == set(ODD_NAMES)
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.title])
-def test_suffixes_count_whatever_their_case(tmp_path: Path, change: object) -> None:
+def test_suffixes_are_case_insensitive(tmp_path: Path, change: object) -> None:
     assert callable(change)
     files = tuple(f"{n}.{change(suffix)}" for n, suffix in enumerate(IMAGE_SUFFIXES))
-    fill(tmp_path, files)
-    assert names(Source.at(str(tmp_path))) == set(files)
+    write_files(tmp_path, files)
+    assert listed_names(Source.at(str(tmp_path))) == set(files)
 
 
-def test_other_files_are_passed_over_and_counted_by_the_reason(tmp_path: Path) -> None:
-    fill(tmp_path, ("Fig/a.jpg", *HIDDEN, *NO_IMAGES))
+def test_other_files_are_ignored_and_counted_by_reason(tmp_path: Path) -> None:
+    write_files(tmp_path, ("Fig/a.jpg", *HIDDEN, *OTHER_FILES))
     source = Source.at(str(tmp_path))
-    for _ in range(2):  # a second listing counts anew
-        assert names(source) == {"Fig/a.jpg"}
+    for _ in range(2):  # a second listing resets the counts
+        assert listed_names(source) == {"Fig/a.jpg"}
         assert source.ignored.hidden == len(HIDDEN)
-        assert source.ignored.not_an_image_suffix == len(NO_IMAGES)
-        assert source.ignored.total == len(HIDDEN) + len(NO_IMAGES)
+        assert source.ignored.not_an_image_suffix == len(OTHER_FILES)
+        assert source.ignored.total == len(HIDDEN) + len(OTHER_FILES)
 
 
-def test_only_names_below_the_root_hide(tmp_path: Path) -> None:
+def test_hidden_folders_above_root_have_no_effect(tmp_path: Path) -> None:
     root = tmp_path / ".cache" / "_incoming"
-    fill(root, ("Fig/a.jpg",))
-    assert names(Source.at(str(root))) == {"Fig/a.jpg"}
+    write_files(root, ("Fig/a.jpg",))
+    assert listed_names(Source.at(str(root))) == {"Fig/a.jpg"}
 
 
-def test_the_label_is_the_folder_that_an_image_lies_in() -> None:
+def test_label_is_name_of_parent_folder() -> None:
     assert label_from_path("s3a://bucket/fruits/Apple Red 1/r_12.jpg") == "Apple Red 1"
     assert label_from_path("file:/data/100% ripe/a.jpg") == "100% ripe"
     assert label_from_path("s3a://bucket/a.jpg") == "bucket"
 
 
-def test_a_source_that_is_not_there_or_a_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_missing_source_and_file_are_rejected_with_remedy(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"1")
-    for name, wrong in (("none", "does not exist"), ("a.jpg", "is a file")):
-        with pytest.raises(SourceError, match=f"{name} {wrong}: give ") as refused:
+    for name, problem in (("none", "does not exist"), ("a.jpg", "is a file")):
+        with pytest.raises(SourceError, match=f"{name} {problem}: give ") as caught:
             Source.at(str(tmp_path / name)).validate(require_images=False)
-        assert "\n" not in str(refused.value)
+        assert "\n" not in str(caught.value)
 
 
-def test_an_empty_source_is_refused_only_where_images_are_needed_now(tmp_path: Path) -> None:
-    fill(tmp_path, NO_IMAGES)
+def test_empty_source_is_rejected_only_if_images_are_required(tmp_path: Path) -> None:
+    write_files(tmp_path, OTHER_FILES)
     source = Source.at(str(tmp_path))
     source.validate(require_images=False)
     with pytest.raises(
-        SourceError, match=rf"contains no images \({len(NO_IMAGES)} other files\).*jpg"
+        SourceError, match=rf"contains no images \({len(OTHER_FILES)} other files\).*jpg"
     ):
         source.validate(require_images=True)
-    fill(tmp_path, ("Fig/a.jpg",))
+    write_files(tmp_path, ("Fig/a.jpg",))
     source.validate(require_images=True)
 
 
 @pytest.mark.spark
-def test_stream_and_listing_agree_on_name_length_and_time(
+def test_stream_and_listing_have_same_names_lengths_and_times(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     root = tmp_path / "été [x] {a,b} 50% + *"
-    fill(root, (*ODD_NAMES, *HIDDEN, *NO_IMAGES))
-    beside = root.with_name("été x a 50% + more")  # what the root's name would match as a pattern
-    fill(beside, ("Fig/beside.jpg",))
+    write_files(root, (*ODD_NAMES, *HIDDEN, *OTHER_FILES))
+    sibling = root.with_name("été x a 50% + more")  # matches the root's name as a glob pattern
+    write_files(sibling, ("Fig/sibling.jpg",))
     source = Source.at(str(root))
     query = (
         source.stream(spark, max_files=1000)
@@ -132,6 +139,6 @@ def test_stream_and_listing_agree_on_name_length_and_time(
     )
     query.awaitTermination()
     streamed = {StoredFile(*row) for row in spark.table("listed").collect()}
-    taken = {file for file in streamed if source.is_image(file.path)}
-    assert taken == set(source.images())
-    assert len(taken) == len(ODD_NAMES)
+    images = {file for file in streamed if source.is_image(file.path)}
+    assert images == set(source.images())
+    assert len(images) == len(ODD_NAMES)

@@ -1,4 +1,4 @@
-"""Tests for `streaming.storage.interface` about folders: names as people write them, files whole or not at all."""
+"""Tests for `streaming.storage.interface` and `streaming.storage.local`: URIs, listings, and atomic writes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streaming.storage.interface import StoredFile, TransientError, is_s3, local
 from streaming.storage.local import LocalStorage
 from streaming.storage.open import open_storage
 
-# Each of these means something to a URI, a glob or a shell.
+# Names with special characters of URIs, globs or shells.
 NAMES = ("My fruit", "été", "50% off", "a%20b", "a+b", "a#b", "a?b", "[x] {a} *", "10:30", "a\\b")
 
 
 @pytest.mark.parametrize(
-    ("typed", "uri"),
+    ("location", "uri"),
     [
         ("/data/My fruit/", "file:/data/My fruit"),
         ("/data/a/../b//c", "file:/data/b/c"),
@@ -29,13 +29,11 @@ NAMES = ("My fruit", "été", "50% off", "a%20b", "a+b", "a#b", "a?b", "[x] {a} 
         ("s3a://bucket/50% off/a+b", "s3a://bucket/50% off/a+b"),
     ],
 )
-def test_what_people_type_becomes_the_uri_that_spark_writes(typed: str, uri: str) -> None:
-    assert normalize(typed) == uri
+def test_normalize_returns_uri_as_spark_writes_it(location: str, uri: str) -> None:
+    assert normalize(location) == uri
 
 
-def test_relative_folders_and_the_home_folder_become_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_normalize_makes_folders_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/anna")
     assert normalize("fruits") == f"file:{tmp_path}/fruits"
@@ -44,33 +42,33 @@ def test_relative_folders_and_the_home_folder_become_absolute(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("root", ["/data", "s3://bucket"])
-def test_a_normalized_uri_stays_as_it_is(root: str, name: str) -> None:
+def test_normalize_is_idempotent(root: str, name: str) -> None:
     uri = normalize(f"{root}/{name}")
     assert uri.endswith(f"/{name}")
     assert normalize(uri) == uri
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_percent_encoded_uri_of_a_folder_names_that_folder(name: str) -> None:
+def test_normalize_decodes_percent_encoded_file_uri(name: str) -> None:
     assert local_path(normalize(Path("/data", name).as_uri())) == Path("/data", name)
 
 
-@pytest.mark.parametrize("typed", ["hdfs://host/data", "gs://bucket/x", "s3://", "s3a:///key"])
-def test_other_places_are_refused_in_one_line_that_quotes_them(typed: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        normalize(typed)
-    assert str(refused.value).startswith(typed)
-    assert "\n" not in str(refused.value)
+@pytest.mark.parametrize("location", ["hdfs://host/data", "gs://bucket/x", "s3://", "s3a:///key"])
+def test_unsupported_location_is_rejected_in_one_line(location: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        normalize(location)
+    assert str(caught.value).startswith(location)
+    assert "\n" not in str(caught.value)
 
 
-def test_folders_and_buckets_are_told_apart() -> None:
+def test_is_s3_distinguishes_buckets_from_folders() -> None:
     assert is_s3(normalize("s3://bucket/x"))
     assert not is_s3(normalize("/s3a/x"))
     assert isinstance(open_storage("file:/x"), LocalStorage)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_listing_gives_uri_length_and_milliseconds(tmp_path: Path, name: str) -> None:
+def test_listing_has_uri_length_and_time_in_milliseconds(tmp_path: Path, name: str) -> None:
     file = tmp_path / name / f"{name}.jpg"
     file.parent.mkdir()
     file.write_bytes(b"12345")
@@ -82,11 +80,11 @@ def test_a_listing_gives_uri_length_and_milliseconds(tmp_path: Path, name: str) 
     assert storage.read(expected.path) == b"12345"
 
 
-def test_a_folder_that_does_not_exist_lists_nothing(tmp_path: Path) -> None:
+def test_listing_of_missing_folder_is_empty(tmp_path: Path) -> None:
     assert list(LocalStorage().list(f"file:{tmp_path}/none")) == []
 
 
-def test_a_pipe_is_no_file_and_nobody_waits_for_its_writer(tmp_path: Path) -> None:
+def test_pipe_is_not_listed_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "a.jpg").write_bytes(b"1")
     root = f"file:{tmp_path}"
@@ -95,29 +93,29 @@ def test_a_pipe_is_no_file_and_nobody_waits_for_its_writer(tmp_path: Path) -> No
         LocalStorage().stat(f"{root}/pipe.jpg")
 
 
-def test_links_count_as_what_they_lead_to_and_dead_links_as_nothing(tmp_path: Path) -> None:
+def test_links_are_followed_and_broken_links_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"123")
     source = tmp_path / "source"
     source.mkdir()
     (source / "folder").symlink_to(tmp_path / "elsewhere")
-    (source / "dead.jpg").symlink_to(tmp_path / "none.jpg")
+    (source / "broken.jpg").symlink_to(tmp_path / "none.jpg")
     (source / "b.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
     found = {file.path: file.length for file in LocalStorage().list(f"file:{source}")}
     assert found == {f"file:{source}/folder/a.jpg": 3, f"file:{source}/b.jpg": 3}
 
 
-def test_what_is_gone_and_what_cannot_be_read_now_are_two_things(tmp_path: Path) -> None:
+def test_missing_and_unreadable_files_raise_different_errors(tmp_path: Path) -> None:
     storage = LocalStorage()
     with pytest.raises(FileNotFoundError):
-        storage.read(f"file:{tmp_path}/gone.jpg")
+        storage.read(f"file:{tmp_path}/missing.jpg")
     with pytest.raises(FileNotFoundError):
-        storage.stat(f"file:{tmp_path}/gone.jpg")
+        storage.stat(f"file:{tmp_path}/missing.jpg")
     with pytest.raises(TransientError, match=str(tmp_path)):
         storage.read(f"file:{tmp_path}")
 
 
-def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_write_is_atomic_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = f"file:{tmp_path}/new folder/model.json"
     storage = LocalStorage()
     old, new = b"o" * 2_000_000, b"n" * 2_000_000
@@ -139,14 +137,14 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     assert os.listdir(tmp_path / "new folder") == ["model.json"]
 
 
-def test_an_upload_puts_a_local_file_in_place(tmp_path: Path) -> None:
+def test_upload_moves_local_file(tmp_path: Path) -> None:
     (tmp_path / "made.csv").write_bytes(b"1,2\n")
     path = f"file:{tmp_path}/reduced/1/reduced.csv"
     LocalStorage().upload(tmp_path / "made.csv", path)
     assert LocalStorage().read(path) == b"1,2\n"
 
 
-def test_deleting_a_tree_spares_what_lies_beside_it_and_can_be_repeated(tmp_path: Path) -> None:
+def test_delete_tree_keeps_siblings_and_is_idempotent(tmp_path: Path) -> None:
     storage = LocalStorage()
     for name in ("1/a/b", "1/c", "10/d"):
         storage.write(f"file:{tmp_path}/{name}", b"")
@@ -155,7 +153,7 @@ def test_deleting_a_tree_spares_what_lies_beside_it_and_can_be_repeated(tmp_path
         assert [file.path for file in storage.list(f"file:{tmp_path}")] == [f"file:{tmp_path}/10/d"]
 
 
-def test_a_tree_is_moved(tmp_path: Path) -> None:
+def test_move_tree(tmp_path: Path) -> None:
     storage = LocalStorage()
     storage.write(f"file:{tmp_path}/1/a/b", b"c")
     storage.move_tree(f"file:{tmp_path}/1", f"file:{tmp_path}/2")

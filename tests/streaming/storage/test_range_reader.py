@@ -1,4 +1,4 @@
-"""Reading parts of objects of S3 against the bytes that were put, and Parquet through it."""
+"""Tests for `streaming.storage.range_reader`: range reads of S3 objects, and Parquet files on S3."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streaming.storage.range_reader import open_ranges
 from streaming.storage.s3_client import s3_client
 
 
-def test_a_local_file_is_its_path() -> None:
+def test_open_ranges_of_local_file_returns_path() -> None:
     assert open_ranges("file:/My lake/50%") == Path("/My lake/50%")
 
 
@@ -27,7 +27,7 @@ def content(bucket: str) -> bytes:
 
 
 @pytest.mark.s3
-def test_any_range_of_an_object_is_read(bucket: str, content: bytes) -> None:
+def test_ranges_of_object_are_read(bucket: str, content: bytes) -> None:
     file = open_ranges(f"s3a://{bucket}/My lake/50%")
     assert isinstance(file, io.RawIOBase)
     assert file.read(7) == content[:7]
@@ -41,12 +41,12 @@ def test_any_range_of_an_object_is_read(bucket: str, content: bytes) -> None:
 
 
 @pytest.mark.s3
-def test_parquet_is_read_through_it(bucket: str, content: bytes) -> None:
+def test_parquet_row_group_is_read(bucket: str, content: bytes) -> None:
     file = pa.parquet.ParquetFile(open_ranges(f"s3a://{bucket}/My lake/50%"), pre_buffer=True)
     assert file.read_row_group(2, columns=["n"])["n"].to_pylist() == list(range(1400, 2100))
 
 
 @pytest.mark.s3
-def test_an_object_that_is_gone_is_told(bucket: str) -> None:
+def test_missing_object_raises_file_not_found(bucket: str) -> None:
     with pytest.raises(FileNotFoundError):
         open_ranges(f"s3a://{bucket}/none")

@@ -1,4 +1,4 @@
-"""Promise: a profile alone, as `aws configure` leaves it, is enough; and what is secret stays there."""
+"""Tests for AWS profiles: the files of `aws configure` are sufficient, and secrets do not reach Spark or logs."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def user(bucket: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def only_a_profile(
+def profile_environment(
     aws: Mapping[str, str], user: Mapping[str, str], tmp_path: Path
 ) -> dict[str, str]:
-    """An environment that leads to S3 through files in the home folder alone."""
+    """Return an environment with AWS settings only in files of the home folder."""
     folder = tmp_path / "home" / ".aws"
     folder.mkdir(parents=True)
     (folder / "config").write_text(
@@ -54,16 +54,16 @@ def only_a_profile(
         f"[fruits]\naws_access_key_id = {user['AWS_ACCESS_KEY_ID']}\n"
         f"aws_secret_access_key = {user['AWS_SECRET_ACCESS_KEY']}\n"
     )
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     home = {"HOME": str(folder.parent), "XDG_CACHE_HOME": str(cache_folder().parent)}
-    return kept | home | {"AWS_PROFILE": "fruits", "AWS_EC2_METADATA_DISABLED": "true"}
+    return environment | home | {"AWS_PROFILE": "fruits", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
-def test_a_profile_alone_is_enough_and_no_secret_leaves_it(
+def test_profile_is_sufficient_and_secrets_are_not_printed(
     aws: dict[str, str],
     bucket: str,
     user: dict[str, str],
-    only_a_profile: dict[str, str],
+    profile_environment: dict[str, str],
     random_model: Path,
 ) -> None:
     jar_files()
@@ -75,7 +75,12 @@ def test_a_profile_alone_is_enough_and_no_secret_leaves_it(
     command = [sys.executable, "-c", RUN, f"s3://{bucket}/fruits", f"s3://{bucket}/lake"]
     with enforce_iam(aws["AWS_ENDPOINT_URL"]):
         done = subprocess.run(
-            command, env=only_a_profile, capture_output=True, text=True, check=False, timeout=300
+            command,
+            env=profile_environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
     assert done.returncode == 0, done.stderr
     options = {**aws, "AWS_ALLOW_HTTP": "true"}
