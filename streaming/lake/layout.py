@@ -12,20 +12,28 @@ from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.storage.interface import is_s3, local_path, normalize
 from streaming.storage.open import check_access
 
-if TYPE_CHECKING:  # `pomona status` answers before Spark is imported
+if TYPE_CHECKING:  # `pomona status` does not import Spark
     from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True)
 class Lake:
-    """The paths below one root, itself a normalized URI; `checkpoint_name` names the streaming query's checkpoint."""
+    """The locations of a lake's tables and files.
+
+    Parameters
+    ----------
+    root : str
+        Normalized URI.
+    checkpoint_name : str
+        Folder of the streaming query's checkpoint.
+    """
 
     root: str
     checkpoint_name: str = field(default="ingest", compare=False)
 
     @classmethod
     def at(cls, location: str) -> Lake:
-        """The lake at a folder or URI as a person types it."""
+        """Create a `Lake` from a folder or URI as a user enters it."""
         return cls(normalize(location))
 
     @property
@@ -35,7 +43,7 @@ class Lake:
 
     @property
     def quarantine(self) -> str:
-        """Delta table of images that could not be featurized."""
+        """Delta table of the images that could not be featurized."""
         return f"{self.root}/quarantine"
 
     @property
@@ -45,71 +53,71 @@ class Lake:
 
     @property
     def checkpoint(self) -> str:
-        """State of the streaming query."""
+        """Checkpoint of the streaming query."""
         return f"{self.root}/checkpoints/{self.checkpoint_name}"
 
     @property
     def models(self) -> str:
-        """Exported extractors."""
+        """Folder of the exported models."""
         return f"{self.root}/models"
 
     @property
     def reduced(self) -> str:
-        """What the refits publish."""
+        """Folder of the published refits."""
         return f"{self.root}/reduced"
 
     @property
     def requests(self) -> str:
-        """What commands ask of the process that holds the lake."""
+        """Folder of the requests to the process that owns the lease."""
         return f"{self.root}/requests"
 
     @property
     def tags(self) -> str:
-        """Names for versions of the features."""
+        """Folder of the tags."""
         return f"{self.root}/tags"
 
     def exists(self) -> bool:
-        """Whether there is a features table."""
+        """Return whether there is a features table."""
         return is_table(self.features)
 
     def format(self) -> LakeFormat | None:
-        """The format that this lake has; None where there is no lake yet."""
+        """Return the format of this lake; None if there is no lake yet."""
         return read_format(self.root) or (LakeFormat(1) if self.exists() else None)
 
     def check_format(self, *, allow_older: bool = False) -> None:
-        """Raise LakeError for a newer format, and for an older one unless that will do."""
-        found = self.format()
-        if found:
-            check_format(self.root, found, allow_older=allow_older)
+        """Raise LakeError if the format is newer, or older unless that is allowed."""
+        lake_format = self.format()
+        if lake_format:
+            check_format(self.root, lake_format, allow_older=allow_older)
 
     def validate(self, *, allow_older: bool = False) -> None:
-        """Raise LakeError unless there is a features table here, in a format that will do."""
-        self._reach()
-        found, exists = read_format(self.root), self.exists()
-        if found or exists:
-            check_format(self.root, found or LakeFormat(1), allow_older=allow_older)
+        """Raise LakeError unless there is a features table here, in a supported format."""
+        self._check_access()
+        lake_format, exists = read_format(self.root), self.exists()
+        if lake_format or exists:
+            check_format(self.root, lake_format or LakeFormat(1), allow_older=allow_older)
         if not exists:
             raise LakeError(
-                f"{self.root} is not a lake (no features/ in it): name the LAKE of `pomona ingest`"
+                f"{self.root} is not a lake (it has no features/): use the LAKE given to `pomona ingest`"
             )
 
     def ensure_writable_location(self) -> None:
-        """Raise LakeError where the lake would be mixed with files that are not Pomona's."""
+        """Raise LakeError if the location contains files that are not of a lake."""
         if is_s3(self.root):
-            self._reach()
+            self._check_access()
             return
         folder = local_path(self.root)
         if folder.exists() and not folder.is_dir():
-            raise LakeError(f"{folder} is a file: name a folder for the lake")
+            raise LakeError(f"{folder} is a file: choose a folder for the lake")
         own = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
         own |= {"requests", "tags", "lease.json", "lease-java"}
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         if names and not names & own:
             raise LakeError(
-                f"{folder} holds other files ({min(names)}, …) and is not a lake: name a new or empty folder"
+                f"{folder} contains other files ({min(names)}, …) and is not a lake: choose a new or empty folder"
             )
 
-    def _reach(self) -> None:
+    def _check_access(self) -> None:
         try:
             check_access(self.root)
         except FileNotFoundError as error:
@@ -122,9 +130,9 @@ class Lake:
 
 
 def create_tables(spark: SparkSession, lake: Lake, width: int) -> None:
-    """Create the three tables of a lake where they are missing, for features of `width` values."""
+    """Create the tables of a lake that do not exist yet, for feature vectors of `width` values."""
     if lake.format() is None:
-        write_format(lake.root)  # first: tables without it would pass for those of format 1
+        write_format(lake.root)  # first: without it, tables are taken for format 1
     create_table(spark, lake.features, features_table(width))
     create_table(spark, lake.quarantine, QUARANTINE)
     create_table(spark, lake.refits, REFITS)

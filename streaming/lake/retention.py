@@ -16,50 +16,51 @@ from streaming.lake.tags import Tag
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# What Delta takes where a table says nothing.
-_DELTAS_OWN = dict(zip(RETENTION_PROPERTIES, ("interval 30 days", "interval 1 week"), strict=True))
+# Delta's defaults for tables without these properties.
+_DEFAULTS = dict(zip(RETENTION_PROPERTIES, ("interval 30 days", "interval 1 week"), strict=True))
 _PART = re.compile(r"(\d+) (second|minute|hour|day|week)s?")
 _INTERVAL = re.compile(rf"(?:interval )?{_PART.pattern}(?: {_PART.pattern})*")
 _YEAR = timedelta(days=365)
 
 
 def required_retention(tags: list[Tag], now: datetime) -> timedelta:
-    """For how long, at least, a VACUUM must keep what later versions have removed, for every tag to stay readable.
+    """Return how long VACUUM must keep removed files so that all tagged versions stay readable.
 
-    VACUUM knows an age, and a version's files may have been removed right after it: so it is the age of the oldest
-    tagged version. An hour more covers clocks that differ. Zero without tags.
+    VACUUM deletes by age, and files of a version may be removed by the very next one. So the result is the age of the
+    oldest tagged version, and an hour more in case clocks differ. It is zero without tags.
     """
     oldest = min((tag.committed for tag in tags), default=None)
     return now - oldest + timedelta(hours=1) if oldest else timedelta()
 
 
 def configured_retention(lake: Lake) -> timedelta:
-    """For how long all tables of a lake tell VACUUM, and the cleaning of their logs, to keep what was removed."""
-    return min(map(_promised, _tables(lake)))
+    """Return how long all tables of a lake keep removed files and log entries: the shortest of their settings."""
+    return min(map(_table_retention, _existing_tables(lake)))
 
 
 def retention_days_for(lake: Lake, tag: Tag, now: datetime) -> int | None:
-    """How many days the tables must promise for a tag to last; None where they promise enough.
+    """Return the retention in days that the tables need for a tag; None if the configured one is long enough.
 
-    An age grows, and a promise does not: so it is the ten years that new tables have, or ten more than the age.
+    The age of a tagged version grows, and the retention does not. So it is ten years, as for new tables, or the age
+    and ten years more.
     """
-    usual, needed = _length(RETENTION), required_retention([tag], now)
-    if configured_retention(lake) >= max(usual, needed + _YEAR):
+    default, needed = _parse_interval(RETENTION), required_retention([tag], now)
+    if configured_retention(lake) >= max(default, needed + _YEAR):
         return None
-    wanted = usual if usual >= needed + _YEAR else needed + usual
+    wanted = default if default >= needed + _YEAR else needed + default
     return math.ceil(wanted / timedelta(days=1))
 
 
 def set_retention(spark: SparkSession, lake: Lake, days: int) -> list[str]:
     """Set how long the tables of a lake keep removed files, and return the tables that were changed.
 
-    A table that keeps them for longer is left alone.
+    Tables with a longer retention are not changed.
     """
     wanted, changed = timedelta(days=days), []
-    for location in _tables(lake):
-        if _promised(location) >= wanted:
+    for location in _existing_tables(lake):
+        if _table_retention(location) >= wanted:
             continue
-        # Both at once: Delta wants a log that reaches as far back as the files.
+        # Set both in one commit: Delta requires that the log is kept as long as the files.
         properties = ", ".join(
             f"'{name}' = 'interval {wanted.days} days'" for name in RETENTION_PROPERTIES
         )
@@ -69,17 +70,17 @@ def set_retention(spark: SparkSession, lake: Lake, days: int) -> list[str]:
     return changed
 
 
-def _tables(lake: Lake) -> list[str]:
+def _existing_tables(lake: Lake) -> list[str]:
     return [table for table in (lake.features, lake.quarantine, lake.refits) if is_table(table)]
 
 
-def _promised(location: str) -> timedelta:
-    told = _DELTAS_OWN | open_table(location).metadata().configuration
-    return min(_length(told[name]) for name in RETENTION_PROPERTIES)
+def _table_retention(location: str) -> timedelta:
+    properties = _DEFAULTS | open_table(location).metadata().configuration
+    return min(_parse_interval(properties[name]) for name in RETENTION_PROPERTIES)
 
 
-def _length(interval: str) -> timedelta:
-    """The length of an interval as Delta writes it; nothing where it cannot be read, so that it is written anew."""
+def _parse_interval(interval: str) -> timedelta:
+    """Parse an interval of a Delta property; return zero if it cannot be parsed, so that it is set again."""
     text = " ".join(interval.lower().split())
     if not _INTERVAL.fullmatch(text):
         return timedelta()

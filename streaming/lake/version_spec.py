@@ -1,7 +1,7 @@
 """Parse a version specification into a version number, a timestamp or a tag.
 
-``3`` · ``2026-11-01T08:00`` (UTC unless it has an offset) · ``2026-11-01`` (midnight, as in Delta) · ``3 days ago`` ·
-``a week ago`` · the name of a tag · ``latest``
+Accepted are ``3``, ``2026-11-01T08:00`` (UTC unless it has an offset), ``2026-11-01`` (midnight, as in Delta),
+``3 days ago``, ``a week ago``, the name of a tag, and ``latest``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streaming.lake.tags import is_valid_tag_name
 
 LATEST = "latest"
 EXAMPLES = 'a version number, a time such as 2026-11-01T08:00Z, a date, "3 days ago", or a tag'
-# No version and no age has more digits; Python reads no more than 4,300 of them.
+# More digits are in no version and no age. `int` raises ValueError above 4,300 digits.
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _AGO = re.compile(r"([0-9]{1,18}|an?)\s*([a-z]+)\s+ago", re.IGNORECASE)
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
@@ -26,14 +26,14 @@ _MONTHS = {"month": 1, "year": 12}
 
 @dataclass(frozen=True)
 class Timestamp:
-    """A time that was meant.
+    """A point in time.
 
     Attributes
     ----------
     at : datetime
         In UTC.
     assumption : str
-        How it was read, where the words leave something open; else empty.
+        How an incomplete time was completed; empty if it was complete.
     """
 
     at: datetime
@@ -42,50 +42,50 @@ class Timestamp:
 
 @dataclass(frozen=True)
 class TagName:
-    """A tag that was meant, which there may be or not."""
+    """The name of a tag, which may not exist."""
 
     name: str
 
 
-def parse_version_spec(words: str, now: datetime) -> int | Timestamp | TagName | None:
-    """Read what a person has typed.
+def parse_version_spec(spec: str, now: datetime) -> int | Timestamp | TagName | None:
+    """Parse a version specification.
 
     Parameters
     ----------
-    words : str
+    spec : str
     now : datetime
-        With its zone: what an age counts from.
+        The time from which an age counts; timezone-aware.
 
     Returns
     -------
     int, Timestamp, TagName or None
-        A version number, a time, a tag; None for ``latest``.
+        None for ``latest``.
 
     Raises
     ------
     UsageError
-        When it is nothing of that.
+        If it cannot be parsed.
     """
-    words = words.strip()
-    if words.lower() == LATEST:
+    spec = spec.strip()
+    if spec.lower() == LATEST:
         return None
-    if _NUMBER.fullmatch(words):
-        return int(words)
-    if age := _AGO.fullmatch(words):
+    if _NUMBER.fullmatch(spec):
+        return int(spec)
+    if age := _AGO.fullmatch(spec):
         number, unit = age[1].lower(), age[2].lower()
-        at = _before(now, 1 if number in ("a", "an") else int(number), unit)
+        at = _subtract(now, 1 if number in ("a", "an") else int(number), unit)
         if at:
             return Timestamp(at, f"{at:%Y-%m-%dT%H:%M:%SZ}")
     try:
-        return _iso(words)
+        return _parse_iso(spec)
     except (ValueError, OverflowError):
-        if is_valid_tag_name(words):
-            return TagName(words)
-        raise UsageError(f"as of {words!r}: give {EXAMPLES}") from None
+        if is_valid_tag_name(spec):
+            return TagName(spec)
+        raise UsageError(f"as of {spec!r}: give {EXAMPLES}") from None
 
 
-def _before(now: datetime, number: int, unit: str) -> datetime | None:
-    """So many units before now; None for a unit that is none."""
+def _subtract(now: datetime, number: int, unit: str) -> datetime | None:
+    """Subtract a number of units from a time; return None for an unknown unit."""
     now = now.astimezone(UTC)
     unit = _SHORT.get(unit, unit.removesuffix("s") or unit)
     try:
@@ -95,20 +95,20 @@ def _before(now: datetime, number: int, unit: str) -> datetime | None:
             year, month = divmod(now.year * 12 + now.month - 1 - number * _MONTHS[unit], 12)
             day = min(now.day, calendar.monthrange(year, month + 1)[1])
             return now.replace(year=year, month=month + 1, day=day)
-    except (OverflowError, ValueError):  # before the calendar begins
+    except (OverflowError, ValueError):  # before year 1
         return datetime.min.replace(tzinfo=UTC)
     return None
 
 
-def _iso(words: str) -> Timestamp:
-    moment = datetime.fromisoformat(words)
-    if moment.tzinfo:
-        # Versions are shown to the second: a time taken from there means the version that shows it.
-        return Timestamp(_to_its_end(moment.astimezone(UTC)))
-    date_alone = not re.search(r"\d[T ]\d", words)
-    assumption = "its first moment, in UTC" if date_alone else "in UTC, since it names no zone"
-    return Timestamp(_to_its_end(moment.replace(tzinfo=UTC)), assumption)
+def _parse_iso(text: str) -> Timestamp:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo:
+        return Timestamp(_end_of_second(time.astimezone(UTC)))
+    is_date = not re.search(r"\d[T ]\d", text)
+    assumption = "start of the day, UTC" if is_date else "UTC, as no time zone is given"
+    return Timestamp(_end_of_second(time.replace(tzinfo=UTC)), assumption)
 
 
-def _to_its_end(moment: datetime) -> datetime:
-    return moment if moment.microsecond else moment + timedelta(microseconds=999_999)
+def _end_of_second(time: datetime) -> datetime:
+    """Return the end of the second, so that a time copied from a displayed version selects that version."""
+    return time if time.microsecond else time + timedelta(microseconds=999_999)

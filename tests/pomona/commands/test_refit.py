@@ -88,7 +88,7 @@ def test_lines_mention_that_rows_limit_the_components() -> None:
 
 
 def test_resolved_version_is_first_line_and_json_key() -> None:
-    as_of = "2026-03-03 (its first moment, in UTC) is version 4 of 2026-03-02T12:00:00Z"
+    as_of = "2026-03-03 (start of the day, UTC) is version 4 of 2026-03-02T12:00:00Z"
     assert refit_lines(replace(RESULT, as_of=as_of))[0] == f"as of: {as_of}"
     assert refit_lines(replace(RESULT, as_of=as_of, is_new=False))[0] == f"as of: {as_of}"
     assert refit_json(replace(RESULT, as_of=as_of))["as_of"] == as_of

@@ -366,7 +366,7 @@ def test_tags_are_given_listed_moved_and_taken(story: Story, pomona: Command) ->
 
 def test_what_was_assumed_is_said(story: Story, pomona: Command) -> None:
     said = pomona("show", story.place, "--as-of", "2999-01-01").complaint
-    assert "2999-01-01 (its first moment, in UTC) is in the future: there are 0 (" in said
+    assert "2999-01-01 (start of the day, UTC) is in the future: there are 0 (" in said
     for words in (("show",), ("history",), ("tag", "x"), ("quarantine",)):
         said = pomona(words[0], story.place, *words[1:], "--as-of", "1 second ago").out
         assert said.startswith("as of     1 second ago ("), words

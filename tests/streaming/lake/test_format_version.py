@@ -1,4 +1,4 @@
-"""Tests for `streaming.lake.format_version`: a lake says what it is, and no command misreads a newer one."""
+"""Tests for `streaming.lake.format_version`: commands reject lakes of a newer format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.cli import Command, forbid_spark, make_place
 
 COMMANDS = ["ingest photos lake", "refit lake", "status lake", "quarantine lake", "history lake"]
 COMMANDS += ["diff lake 1 2", "show lake", "show lake 1.jpg", "tag lake", "tag lake march"]
-#: Digests of the contracts of all formats since there are any; lakes of each have been released, or may be soon.
+#: Digest of the columns and constraints of each format.
 CONTRACTS = {2: "b30a9240fdd3", 3: "54fd9ca9a536"}
 
 
@@ -26,29 +26,29 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_place(tmp_path, monkeypatch)
 
 
-def test_the_contract_of_the_tables_belongs_to_the_format() -> None:
+def test_columns_and_constraints_change_only_with_format() -> None:
     contract = [
         (table.name, [(c.name, c.type, c.nullable) for c in table.columns], table.constraints)
         for table in (features_table(1280), QUARANTINE, REFITS)
     ]
     digest = hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()[:12]
     assert digest == CONTRACTS[FORMAT], (
-        "columns or constraints have changed: lakes made until now lack that. Raise FORMAT in "
-        "streaming/lake/format_version.py "
-        f"(unless no lake of this format has been released), and write {digest} beside it here"
+        "columns or constraints have changed, which existing lakes do not have. Increase FORMAT in "
+        "streaming/lake/format_version.py (unless this format has not been released), and add "
+        f"the digest {digest} here"
     )
 
 
-def test_a_format_is_written_and_read(tmp_path: Path) -> None:
+def test_format_round_trip(tmp_path: Path) -> None:
     assert read_format(f"file:{tmp_path}/nowhere") is None
     write_format(f"file:{tmp_path}/lake")
-    found = Lake.at(str(tmp_path / "lake")).format()
-    assert found
-    assert (found.number, found.pomona) == (FORMAT, "0.1.0")
+    lake_format = Lake.at(str(tmp_path / "lake")).format()
+    assert lake_format
+    assert (lake_format.number, lake_format.pomona) == (FORMAT, "0.1.0")
 
 
 @pytest.mark.parametrize("line", [*COMMANDS, "upgrade lake"])
-def test_a_newer_lake_is_refused_with_one_line(pomona: Command, place: Path, line: str) -> None:
+def test_newer_format_is_rejected_with_one_line(pomona: Command, place: Path, line: str) -> None:
     (place / "lake").mkdir()
     (place / "lake" / "lake.json").write_text('{"format": 7, "pomona": "3.2.1", "more": []}')
     done = pomona(*line.split())
@@ -59,15 +59,17 @@ def test_a_newer_lake_is_refused_with_one_line(pomona: Command, place: Path, lin
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"format": "2"}', '{"format": 0}', "{\x00"])
-def test_a_broken_file_is_told_with_its_remedy(pomona: Command, place: Path, text: str) -> None:
+def test_broken_format_file_is_reported_with_remedy(
+    pomona: Command, place: Path, text: str
+) -> None:
     (place / "lake").mkdir()
     (place / "lake" / "lake.json").write_text(text)
-    told = pomona("status", "lake").complaint
-    assert "lake/lake.json: broken" in told
-    assert "`pomona upgrade" in told
+    complaint = pomona("status", "lake").complaint
+    assert "lake/lake.json: broken" in complaint
+    assert "`pomona upgrade" in complaint
 
 
-def test_a_file_is_no_lake_and_has_no_format(tmp_path: Path) -> None:
+def test_file_is_not_a_lake(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(LakeError, match="is not a lake"):
         Lake.at(str(tmp_path / "notes.txt")).validate()

@@ -1,7 +1,4 @@
-"""Tests for `streaming.lake.image_index`.
-
-What a lake holds is told from what it does not, without a look into its tables.
-"""
+"""Tests for `streaming.lake.image_index`."""
 
 from __future__ import annotations
 
@@ -24,9 +21,9 @@ from support.table_rows import add_features, add_quarantine
 AT = datetime(2026, 3, 3, tzinfo=UTC)
 
 
-def nothing() -> ImageIndex:
-    none = np.empty(0, np.uint64)
-    return ImageIndex(none, none)
+def empty_index() -> ImageIndex:
+    empty = np.empty(0, np.uint64)
+    return ImageIndex(empty, empty)
 
 
 def files(*names: str, length: int = 5, modified_ms: int = 1_700_000_000_123) -> list[StoredFile]:
@@ -34,7 +31,7 @@ def files(*names: str, length: int = 5, modified_ms: int = 1_700_000_000_123) ->
 
 
 @pytest.mark.spark
-def test_what_is_missing_or_differs_in_length_or_time_is_found_and_nothing_else(
+def test_new_or_changed_returns_only_missing_images_and_other_lengths_or_times(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     lake = Lake.at(str(new_lake()))
@@ -49,55 +46,55 @@ def test_what_is_missing_or_differs_in_length_or_time_is_found_and_nothing_else(
     longer = put(tmp_path / "Fig 50% +" / "longer.jpg", b"123456", written=at)
     later = put(tmp_path / "Fig 50% +" / "later.jpg", b"12345", written=at + 1)
 
-    known = ImageIndex.load(lake)
-    found = known.new_or_changed(Source.at(str(tmp_path)).images())
+    index = ImageIndex.load(lake)
+    found = index.new_or_changed(Source.at(str(tmp_path)).images())
     assert sorted(found, key=lambda file: file.path) == [later, longer, new]
     everything = [good, bad, longer, later, accents, new]
-    assert known.filter_known(everything) == everything[:-1]
-    assert not known.has_duplicates
+    assert index.filter_known(everything) == everything[:-1]
+    assert not index.has_duplicates
     add_features(spark, lake, [bad], AT)
     assert ImageIndex.load(lake).has_duplicates
 
 
-def test_there_is_nothing_where_there_is_no_lake(tmp_path: Path) -> None:
-    known = ImageIndex.load(Lake.at(str(tmp_path)))
+def test_index_without_lake_is_empty(tmp_path: Path) -> None:
+    index = ImageIndex.load(Lake.at(str(tmp_path)))
     one = files("a")
-    assert list(known.new_or_changed(one)) == one
-    assert known.filter_known(one) == []
-    assert list(known.new_or_changed([])) == known.filter_known([]) == []
+    assert list(index.new_or_changed(one)) == one
+    assert index.filter_known(one) == []
+    assert list(index.new_or_changed([])) == index.filter_known([]) == []
 
 
-def test_a_row_that_was_written_is_known_from_then_on_in_its_last_state() -> None:
-    known = nothing()
-    known.add(files("a", "b"))
-    assert known.filter_known(files("a", "b", "c")) == files("a", "b")
+def test_added_file_is_known_in_its_latest_state() -> None:
+    index = empty_index()
+    index.add(files("a", "b"))
+    assert index.filter_known(files("a", "b", "c")) == files("a", "b")
     changed = files("a", length=6)
-    assert list(known.new_or_changed([*changed, *files("b")])) == changed
-    known.add(changed)
-    assert list(known.new_or_changed([*changed, *files("a")])) == files("a")
+    assert list(index.new_or_changed([*changed, *files("b")])) == changed
+    index.add(changed)
+    assert list(index.new_or_changed([*changed, *files("a")])) == files("a")
 
 
-def test_many_rows_are_known_as_well_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_added_files_are_merged_into_sorted_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RECENT", 10)
-    known = nothing()
+    index = empty_index()
     for start in range(0, 100, 7):
-        known.add(files(*map(str, range(start, min(start + 7, 100)))))
+        index.add(files(*map(str, range(start, min(start + 7, 100)))))
     for number in (3, 50, 98):
-        known.add(files(str(number), length=number + 100))
+        index.add(files(str(number), length=number + 100))
     everything = files(*map(str, range(110)))
-    missing = [file.path for file in known.new_or_changed(everything)]
+    missing = [file.path for file in index.new_or_changed(everything)]
     assert missing == [f"file:/x/{i}.jpg" for i in (3, 50, 98, *range(100, 110))]
 
 
-def test_length_and_time_do_not_stand_for_each_other() -> None:
-    known = nothing()
-    known.add(files("a", length=5, modified_ms=7))
+def test_exchanged_length_and_time_is_another_state() -> None:
+    index = empty_index()
+    index.add(files("a", length=5, modified_ms=7))
     other = files("a", length=7, modified_ms=5)
-    assert list(known.new_or_changed(other)) == other
+    assert list(index.new_or_changed(other)) == other
 
 
-def test_a_name_need_not_be_utf_8() -> None:
+def test_file_name_may_be_invalid_utf_8() -> None:
     broken = files("\udcff", "\udcfe")
-    known = nothing()
-    known.add(broken[:1])
-    assert list(known.new_or_changed(broken)) == broken[1:]
+    index = empty_index()
+    index.add(broken[:1])
+    assert list(index.new_or_changed(broken)) == broken[1:]

@@ -1,7 +1,4 @@
-"""Tests for `streaming.lake.layout`.
-
-Tables that say what they hold, refuse what does not fit, and remember ten years.
-"""
+"""Tests for `streaming.lake.layout` and the tables that it creates."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from support.lakes import rows, version
 from support.table_rows import FEATURES, add_features, append, features_row
 
 NOW = datetime(2026, 3, 3, 8, tzinfo=UTC)
-# As the design page has them, in Arrow's words.
+# As documented in the reference, with Arrow's type names.
 COLUMNS = {
     "features": "path string, label string, length int64, modification_time timestamp, "
     "content_hash string, width int32, height int32, format string, features list, "
@@ -41,9 +38,9 @@ COLUMNS = {
     "statistics string, statistics_from string, drift_from string, drift_angle double, "
     "drift_largest_angle double, drift_shift double, drift_labels string, drift_passed string",
 }
-# Of a refit, what tells of another one.
+# Null for the first refit.
 DRIFT = {
-    f"drift_{what}" for what in ("from", "angle", "largest_angle", "shift", "labels", "passed")
+    f"drift_{name}" for name in ("from", "angle", "largest_angle", "shift", "labels", "passed")
 }
 NULLABLE = {
     "quarantine": {"content_hash"},
@@ -65,22 +62,22 @@ def image(name: str) -> StoredFile:
     return StoredFile(f"file:/images/Fig/{name}.jpg", 5, 1_700_000_000_123)
 
 
-def test_a_lake_is_a_folder_that_is_new_empty_or_pomonas_own(tmp_path: Path) -> None:
+def test_writable_location_is_new_empty_or_a_lake(tmp_path: Path) -> None:
     Lake.at(str(tmp_path / "new")).ensure_writable_location()
     Lake.at(str(tmp_path)).ensure_writable_location()
     (tmp_path / "models").mkdir()
     (tmp_path / "notes.txt").touch()
     Lake.at(str(tmp_path)).ensure_writable_location()
-    for location, wrong in (
+    for location, problem in (
         (tmp_path / "notes.txt", "is a file"),
         (tmp_path.parent, "other files"),
     ):
-        with pytest.raises(LakeError, match=rf"{wrong}.*: name a ") as refused:
+        with pytest.raises(LakeError, match=rf"{problem}.*: choose a ") as error:
             Lake.at(str(location)).ensure_writable_location()
-        assert "\n" not in str(refused.value)
+        assert "\n" not in str(error.value)
 
 
-def test_a_folder_without_features_is_no_lake(tmp_path: Path) -> None:
+def test_folder_without_features_is_not_a_lake(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path))
     assert not lake.exists()
     with pytest.raises(LakeError, match=f"{tmp_path} is not a lake"):
@@ -89,14 +86,12 @@ def test_a_folder_without_features_is_no_lake(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_tables_have_the_columns_of_the_design_each_with_a_comment(
-    lake: Lake, table: Table
-) -> None:
+def test_tables_have_documented_columns_with_comments(lake: Lake, table: Table) -> None:
     assert lake.exists()
     stored = delta(f"{lake.root}/{table.name}")
     fields = stored.to_pyarrow_table().schema
-    found = ", ".join(f"{f.name} {str(f.type).split('[')[0].split('<')[0]}" for f in fields)
-    assert found == COLUMNS[table.name]
+    columns = ", ".join(f"{f.name} {str(f.type).split('[')[0].split('<')[0]}" for f in fields)
+    assert columns == COLUMNS[table.name]
     assert all(len(field.metadata["comment"]) > 10 for field in stored.schema().fields)
     assert {f.name for f in fields if f.nullable} == NULLABLE.get(table.name, set())
     assert stored.metadata().description == table.comment
@@ -104,41 +99,39 @@ def test_tables_have_the_columns_of_the_design_each_with_a_comment(
 
 @pytest.mark.spark
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_history_is_kept_for_ten_years(lake: Lake, table: Table) -> None:
-    kept = delta(f"{lake.root}/{table.name}").metadata().configuration
+def test_retention_of_tables_is_ten_years(lake: Lake, table: Table) -> None:
+    properties = delta(f"{lake.root}/{table.name}").metadata().configuration
     for name in ("logRetentionDuration", "deletedFileRetentionDuration"):
-        assert kept[f"delta.{name}"] == "interval 3650 days"
+        assert properties[f"delta.{name}"] == "interval 3650 days"
 
 
 @pytest.mark.spark
-def test_creating_a_table_again_changes_nothing(spark: SparkSession, lake: Lake) -> None:
+def test_create_table_twice_makes_one_commit(spark: SparkSession, lake: Lake) -> None:
     before = version(lake.features)
     create_table(spark, lake.features, FEATURES)
     assert version(lake.features) == before
 
 
 @pytest.mark.spark
-def test_what_a_killed_creation_left_is_no_table_and_in_nobodys_way(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_table_is_created_after_interrupted_creation(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path))
     log = tmp_path / "quarantine" / "_delta_log"
     log.mkdir(parents=True)
-    (log / ".00000000000000000000.json.b0a8.tmp").write_text("half of a comm")
+    (log / ".00000000000000000000.json.b0a8.tmp").write_text("incomplete")
     create_table(spark, lake.quarantine, QUARANTINE)
     assert version(lake.quarantine) == 0
     assert rows(lake.quarantine) == []
 
 
 @pytest.mark.spark
-def test_a_table_is_created_whole_in_one_commit(lake: Lake) -> None:
+def test_table_is_created_with_constraints_in_one_commit(lake: Lake) -> None:
     first = deltalake.DeltaTable(lake.features.removeprefix("file:"), version=0)
     assert "delta.constraints.features_width" in first.metadata().configuration
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("changed", "named"),
     [
         ({"path": None}, "path"),
         ({"features": None}, "features"),
@@ -147,19 +140,19 @@ def test_a_table_is_created_whole_in_one_commit(lake: Lake) -> None:
         ({"features": []}, "features_width"),
     ],
 )
-def test_rows_that_break_the_contract_are_refused(
-    spark: SparkSession, lake: Lake, wrong: dict[str, Any], named: str
+def test_rows_that_violate_constraints_are_rejected(
+    spark: SparkSession, lake: Lake, changed: dict[str, Any], named: str
 ) -> None:
     before = version(lake.features)
-    row = features_row(image("wrong"), NOW) | wrong
+    row = features_row(image("invalid"), NOW) | changed
     with pytest.raises(Exception, match=rf"(?s)DELTA_(VIOLATE|NOT_NULL).*{named}"):
         append(spark, lake.features, FEATURES.ddl, [row])
     assert version(lake.features) == before
 
 
 @pytest.fixture(scope="module")
-def changed(spark: SparkSession, new_lake: Callable[[], Path]) -> tuple[Lake, int]:
-    """A lake in which one of two images was deleted again, and its version before that."""
+def lake_with_delete(spark: SparkSession, new_lake: Callable[[], Path]) -> tuple[Lake, int]:
+    """A lake of which one of two images was deleted, and the version before that."""
     lake = Lake.at(str(new_lake()))
     add_features(spark, lake, [image("a"), image("b")], NOW)
     before = version(lake.features)
@@ -168,31 +161,33 @@ def changed(spark: SparkSession, new_lake: Callable[[], Path]) -> tuple[Lake, in
 
 
 @pytest.mark.spark
-def test_delta_rs_reads_what_spark_reads(spark: SparkSession, changed: tuple[Lake, int]) -> None:
-    lake, before = changed
+def test_delta_rs_reads_same_rows_as_spark(
+    spark: SparkSession, lake_with_delete: tuple[Lake, int]
+) -> None:
+    lake, before = lake_with_delete
     for number in (before, None):
         spark_rows = read_table(spark, lake.features, number).orderBy("path").collect()
-        found = delta(lake.features, number).to_pyarrow_table().sort_by("path").to_pylist()
-        assert len(found) == (2 if number else 1)
-        for ours, theirs in zip(spark_rows, found, strict=True):
+        delta_rows = delta(lake.features, number).to_pyarrow_table().sort_by("path").to_pylist()
+        assert len(delta_rows) == (2 if number else 1)
+        for spark_row, delta_row in zip(spark_rows, delta_rows, strict=True):
             times = {"modification_time", "ingested_at"}
-            assert {k: v for k, v in ours.asDict().items() if k not in times} == {
-                k: v for k, v in theirs.items() if k not in times
+            assert {k: v for k, v in spark_row.asDict().items() if k not in times} == {
+                k: v for k, v in delta_row.items() if k not in times
             }
-            assert theirs["modification_time"].timestamp() == 1_700_000_000.123
-            assert theirs["ingested_at"] == NOW
+            assert delta_row["modification_time"].timestamp() == 1_700_000_000.123
+            assert delta_row["ingested_at"] == NOW
 
 
 @pytest.mark.spark
-def test_the_change_feed_of_features_tells_each_change(
-    spark: SparkSession, changed: tuple[Lake, int]
+def test_change_feed_of_features_contains_each_change(
+    spark: SparkSession, lake_with_delete: tuple[Lake, int]
 ) -> None:
-    lake, before = changed
+    lake, before = lake_with_delete
     feed = (spark.read.option("readChangeFeed", "true").option("startingVersion", before)).format(
         "delta"
     )
-    found = feed.load(lake.features).select("_change_type", "path").collect()
-    assert sorted(map(tuple, found)) == [
+    changes = feed.load(lake.features).select("_change_type", "path").collect()
+    assert sorted(map(tuple, changes)) == [
         ("delete", image("a").path),
         ("insert", image("a").path),
         ("insert", image("b").path),
@@ -200,22 +195,24 @@ def test_the_change_feed_of_features_tells_each_change(
 
 
 @pytest.mark.spark
-def test_a_log_of_forty_days_ago_can_still_be_travelled(
-    spark: SparkSession, changed: tuple[Lake, int], tmp_path: Path
+def test_time_travel_works_after_forty_days(
+    spark: SparkSession, lake_with_delete: tuple[Lake, int], tmp_path: Path
 ) -> None:
-    lake, before = changed
+    lake, before = lake_with_delete
     folder = Path(shutil.copytree(lake.features.removeprefix("file:"), tmp_path / "features"))
     then = time.time() - 40 * 86400
     for number, file in enumerate(sorted(folder.rglob("*"))):
         os.utime(file, (then + number, then + number))
     old = f"file:{folder}"
     log = spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
-    # Cleans the log too, as Delta does by itself every ten commits.
+    # A checkpoint also cleans up the log. Delta makes one every ten commits.
     log.forTable(spark._jsparkSession, old).checkpoint()
     add_features(spark, Lake(f"file:{tmp_path}"), [image("c")], NOW)
     assert [row["path"] for row in rows(old)] == [image(name).path for name in "bc"]
     assert read_table(spark, old, before).count() == 2
     for number, count in ((0, 0), (before, 2)):
         committed = (folder / "_delta_log" / f"{number:020}.json").stat().st_mtime
-        moment = datetime.fromtimestamp(committed + 0.1, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        assert spark.read.option("timestampAsOf", moment).format("delta").load(old).count() == count
+        time_text = datetime.fromtimestamp(committed + 0.1, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        assert (
+            spark.read.option("timestampAsOf", time_text).format("delta").load(old).count() == count
+        )

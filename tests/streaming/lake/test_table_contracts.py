@@ -1,6 +1,6 @@
-"""Tests for the tables' contract towards other programs: wrong rows are refused, right ones are taken.
+"""Tests for the constraints of the tables: Spark and delta-rs reject invalid rows and append valid ones.
 
-Delta has no unique keys: that a path stands in a table once is kept by Pomona, not by the table.
+Delta has no unique keys. That a path is in a table only once is ensured by Pomona, not by the table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.spark
 
 NOW = datetime(2026, 3, 3, 8, tzinfo=UTC)
 IMAGE = StoredFile("file:/images/Fig/a.jpg", 5, 1_700_000_000_123)
-FEATURE, BAD = features_row(IMAGE, NOW), quarantine_row(IMAGE, NOW)
+FEATURE, FAILED = features_row(IMAGE, NOW), quarantine_row(IMAGE, NOW)
 SCHEMAS = {
     "features": (
         "path string, label string, length int64, modification_time time, content_hash string, width int32, "
@@ -44,17 +44,17 @@ TYPES: dict[str, pa.DataType] = {
     "time": pa.timestamp("us", "UTC"),
     "list": pa.list_(pa.float32()),
 }
-NULLS = [{name: None} for name in (FEATURE | BAD) if name not in ("path", "reason")]
-NAN, INFINITE = float("nan"), float("inf")
-WRONG: list[tuple[str, dict[str, Any]]] = [
+NULLS = [{name: None} for name in (FEATURE | FAILED) if name not in ("path", "reason")]
+NAN, INFINITY = float("nan"), float("inf")
+INVALID: list[tuple[str, dict[str, Any]]] = [
     *(("features", {name: None}) for name in FEATURE),
     ("features", {"features": []}),
     ("features", {"features": [0.0] * (WIDTH - 1)}),
     ("features", {"features": [0.0] * (WIDTH + 1)}),
     ("features", {"features": [0.0] * (WIDTH - 1) + [NAN]}),
-    ("features", {"features": [INFINITE] + [0.0] * (WIDTH - 1)}),
+    ("features", {"features": [INFINITY] + [0.0] * (WIDTH - 1)}),
     ("features", {"features": [None] * WIDTH}),
-    *(("quarantine", {name: None}) for name in BAD if name != "content_hash"),
+    *(("quarantine", {name: None}) for name in FAILED if name != "content_hash"),
     ("quarantine", {"reason": "felt like it"}),
     ("quarantine", {"reason": ""}),
     ("quarantine", {"attempts": 0}),
@@ -66,37 +66,35 @@ def lake(new_lake: Callable[[], Path]) -> Lake:
     return Lake.at(str(new_lake()))
 
 
-def by_spark(spark: SparkSession, lake: Lake, name: str, row: dict[str, Any]) -> None:
+def append_with_spark(spark: SparkSession, lake: Lake, name: str, row: dict[str, Any]) -> None:
     ddl = (FEATURES if name == "features" else QUARANTINE).ddl
     append(spark, f"{lake.root}/{name}", ddl, [row])
 
 
-def by_delta_rs(lake: Lake, name: str, row: dict[str, Any]) -> None:
+def append_with_delta_rs(lake: Lake, name: str, row: dict[str, Any]) -> None:
     fields = [field.rsplit(" ", 1) for field in SCHEMAS[name].split(", ")]
     columns = {column: pa.array([row[column]], TYPES[kind]) for column, kind in fields}
     location = f"{lake.root}/{name}".removeprefix("file:")
     deltalake.write_deltalake(location, pa.table(columns), mode="append")
 
 
-@pytest.mark.parametrize(("name", "wrong"), WRONG, ids=lambda value: str(value)[:40])
-def test_wrong_rows_are_refused_whoever_appends_them(
-    spark: SparkSession, lake: Lake, name: str, wrong: dict[str, Any]
+@pytest.mark.parametrize(("name", "changed"), INVALID, ids=lambda value: str(value)[:40])
+def test_invalid_rows_are_rejected(
+    spark: SparkSession, lake: Lake, name: str, changed: dict[str, Any]
 ) -> None:
-    row = (FEATURE if name == "features" else BAD) | wrong
+    row = (FEATURE if name == "features" else FAILED) | changed
     before = version(f"{lake.root}/{name}")
-    if wrong not in NULLS:  # Spark takes half a second each, and knows one way to refuse a null
+    if changed not in NULLS:  # Spark takes 0.5 s each, and checks all nulls alike
         with pytest.raises(Exception, match=r"DELTA_(VIOLATE|NOT_NULL)"):
-            by_spark(spark, lake, name, row)
+            append_with_spark(spark, lake, name, row)
     with pytest.raises(Exception, match=r"failed validation|[Nn]ull"):
-        by_delta_rs(lake, name, row)
+        append_with_delta_rs(lake, name, row)
     assert version(f"{lake.root}/{name}") == before
 
 
-def test_right_rows_are_taken_whoever_appends_them(
-    spark: SparkSession, new_lake: Callable[[], Path]
-) -> None:
+def test_valid_rows_are_appended(spark: SparkSession, new_lake: Callable[[], Path]) -> None:
     lake = Lake.at(str(new_lake()))
-    for name, row in (("features", FEATURE), ("quarantine", BAD)):
-        by_spark(spark, lake, name, row)
-        by_delta_rs(lake, name, row)
+    for name, row in (("features", FEATURE), ("quarantine", FAILED)):
+        append_with_spark(spark, lake, name, row)
+        append_with_delta_rs(lake, name, row)
         assert [found["path"] for found in rows(f"{lake.root}/{name}")] == [IMAGE.path] * 2

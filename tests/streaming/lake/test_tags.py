@@ -1,4 +1,4 @@
-"""Tests for `streaming.lake.tags`: a name is given once, moved only by force, by however many at a time."""
+"""Tests for `streaming.lake.tags`."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     return Lake.at(f"s3://{request.getfixturevalue('bucket')}/My lake")
 
 
-def test_tags_are_read_back_in_the_order_of_their_versions(lake: Lake) -> None:
+def test_tags_are_read_in_order_of_versions(lake: Lake) -> None:
     assert read_tags(lake) == []
-    made = [tag("march", 7), tag("Friday.2", 3), tag("a-b_c", 7)]
-    for one in made:
+    created = [tag("march", 7), tag("Friday.2", 3), tag("a-b_c", 7)]
+    for one in created:
         set_tag(lake, one)
-    assert read_tags(lake) == [made[1], made[2], made[0]]
-    assert find_tag(lake, "march") == made[0]
+    assert read_tags(lake) == [created[1], created[2], created[0]]
+    assert find_tag(lake, "march") == created[0]
     assert find_tag(lake, "april") is None
 
 
-def test_a_tag_moves_only_by_force(lake: Lake) -> None:
+def test_existing_tag_is_moved_only_with_force(lake: Lake) -> None:
     set_tag(lake, tag("march", 7))
-    set_tag(lake, tag("march", 7))  # what it says already
+    set_tag(lake, tag("march", 7))  # no change
     with pytest.raises(UsageError, match=r"^tag march names version 7 already: --force moves it$"):
         set_tag(lake, tag("march", 8))
     assert read_tags(lake) == [tag("march", 7)]
@@ -49,8 +49,8 @@ def test_a_tag_moves_only_by_force(lake: Lake) -> None:
     assert read_tags(lake) == [tag("march", 8)]
 
 
-def test_of_many_who_give_one_name_one_wins_and_the_others_learn_it(lake: Lake) -> None:
-    def give(version: int) -> int | None:
+def test_concurrent_creation_of_tag_succeeds_once(lake: Lake) -> None:
+    def create(version: int) -> int | None:
         try:
             set_tag(lake, tag("march", version))
         except UsageError:
@@ -58,11 +58,11 @@ def test_of_many_who_give_one_name_one_wins_and_the_others_learn_it(lake: Lake) 
         return version
 
     with ThreadPoolExecutor(8) as pool:
-        won = [version for version in pool.map(give, range(8)) if version is not None]
-    assert [found.version for found in read_tags(lake)] == won
+        created = [version for version in pool.map(create, range(8)) if version is not None]
+    assert [found.version for found in read_tags(lake)] == created
 
 
-def test_other_files_are_no_tags_and_a_broken_one_is_told_with_its_remedy(lake: Lake) -> None:
+def test_other_files_are_ignored_and_broken_tag_raises_error_with_remedy(lake: Lake) -> None:
     storage = open_storage(lake.root)
     storage.write(f"{lake.tags}/.march.json.123.tmp", b"{")
     storage.write(f"{lake.tags}/notes.txt", b"")
@@ -76,16 +76,16 @@ def test_other_files_are_no_tags_and_a_broken_one_is_told_with_its_remedy(lake: 
 
 
 @pytest.mark.parametrize("name", ["", "3", "-x", ".x", "a/b", "a b", "..", "é", "x" * 65, "Latest"])
-def test_what_could_be_mistaken_is_no_name(tmp_path: Path, name: str) -> None:
+def test_invalid_tag_name_raises_usage_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="a letter, then letters, digits"):
         set_tag(Lake.at(str(tmp_path)), tag(name, 1))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_put_whose_answer_was_lost_meets_itself(lake: Lake) -> None:
+def test_create_if_absent_accepts_its_own_repetition_on_s3(lake: Lake) -> None:
     path = f"{lake.tags}/x.json"
     assert create_if_absent(path, b"mine")
-    assert not create_if_absent(path, b"another's")
+    assert not create_if_absent(path, b"other")
     assert open_storage(path).read(path) == b"mine"
     if path.startswith("s3a:"):
         assert create_if_absent(path, b"mine")
@@ -93,7 +93,7 @@ def test_a_put_whose_answer_was_lost_meets_itself(lake: Lake) -> None:
         assert [file.path for file in open_storage(path).list(lake.tags)] == [path]
 
 
-def test_retention_is_the_age_of_the_oldest_tagged_version_and_an_hour() -> None:
+def test_required_retention_is_age_of_oldest_tagged_version_and_an_hour() -> None:
     now = AT + timedelta(days=30)
     assert required_retention([], now) == timedelta()
     tags = [tag("a", 48), tag("b", 24)]
