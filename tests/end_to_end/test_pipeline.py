@@ -17,7 +17,7 @@ import deltalake
 import numpy as np
 import pytest
 
-from support.background_process import end, start_on_terminal, wait_for
+from support.background_process import kill_process_group, start_on_terminal, wait_for
 from support.cli import PROGRAM, Done, environment, needs_program, program, slowness
 from support.real_model import weights_file
 
@@ -173,7 +173,7 @@ def test_a_stream_takes_what_arrives_and_ends_cleanly(story: Story, tmp_path: Pa
             os.killpg(running.pid, signal.SIGTERM)  # as `timeout` and systemd do it
             assert running.wait(WAIT_TIMEOUT) == 0
         finally:
-            end(running)
+            kill_process_group(running)
     lines = said.read_text().splitlines()
     assert re.fullmatch(r"(micro-batch \d+|sweep): 1 images in .* 1 images done, .*", lines[0])
     assert re.match(r"2 images featurized, 0 quarantined in .* per second\)", lines[-1])
@@ -185,11 +185,11 @@ def test_on_a_terminal_progress_shows_and_ctrl_c_ends_it_cleanly(story: Story) -
     words = ["ingest", str(story.source), str(story.lake), "--trigger", "1"]
     running, terminal = start_on_terminal(words, story.env)
     try:
-        wait_for(lambda: b"images done" in terminal.look(), WAIT_TIMEOUT, running)
-        terminal.press(b"\x03")
-        assert terminal.until_end(running, WAIT_TIMEOUT) == 0
+        wait_for(lambda: b"images done" in terminal.read(), WAIT_TIMEOUT, running)
+        terminal.send_keys(b"\x03")
+        assert terminal.wait_for_exit(running, WAIT_TIMEOUT) == 0
     finally:
-        end(running)
+        kill_process_group(running)
     text = terminal.text
     assert "starting" in text
     assert re.search(r"1 images done, \d+\.\d a second, 0 waiting", text)

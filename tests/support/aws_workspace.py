@@ -12,7 +12,7 @@ from bootstrap.environment.manifest import manifest_lines, required_distribution
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.metadata import ModelInfo
 from streaming.model.weights import weights_sha256
-from support.cluster_configs import CODE, LEAST
+from support.cluster_configs import CODE, MINIMAL
 
 #: Weights that need no network; what was exported of them is a small file here: it is uploaded, and no more.
 WEIGHTS = 'files.weights = "random"\n'
@@ -52,7 +52,7 @@ def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
 
 def describe(folder: Path, more: str = "") -> None:
     """Write the description, with these lines more."""
-    (folder / "cluster.toml").write_text(LEAST + WEIGHTS + more)
+    (folder / "cluster.toml").write_text(MINIMAL + WEIGHTS + more)
 
 
 def extractor() -> ModelInfo:

@@ -20,75 +20,75 @@ from support.cli import PROGRAM
 
 @dataclass
 class Terminal:
-    """Our side of a terminal, and what was shown on it."""
+    """The controlling side of a pseudo-terminal, and the output so far."""
 
-    side: int
-    shown: bytes = b""
+    fd: int
+    output: bytes = b""
 
-    def look(self) -> bytes:
-        """All that was shown so far."""
-        with contextlib.suppress(OSError):  # the other side has closed
-            while select.select([self.side], [], [], 0)[0]:
-                self.shown += os.read(self.side, 65536)
-        return self.shown
+    def read(self) -> bytes:
+        """Return all output so far."""
+        with contextlib.suppress(OSError):  # the program closed its side
+            while select.select([self.fd], [], [], 0)[0]:
+                self.output += os.read(self.fd, 65536)
+        return self.output
 
-    def press(self, keys: bytes) -> None:
-        """Type something."""
-        os.write(self.side, keys)
+    def send_keys(self, keys: bytes) -> None:
+        """Send input to the program."""
+        os.write(self.fd, keys)
 
-    def until_end(self, running: subprocess.Popen[str], seconds: float) -> int | None:
-        """Look until the program ends; its exit status."""
-        until = time.monotonic() + seconds
-        while running.poll() is None and time.monotonic() < until:
-            self.look()
+    def wait_for_exit(self, running: subprocess.Popen[str], seconds: float) -> int | None:
+        """Read until the program exits; return its exit status."""
+        deadline = time.monotonic() + seconds
+        while running.poll() is None and time.monotonic() < deadline:
+            self.read()
             time.sleep(0.1)
-        self.look()
-        os.close(self.side)
+        self.read()
+        os.close(self.fd)
         return running.returncode
 
     @property
     def text(self) -> str:
-        """What was shown, without colours and movements."""
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown.decode())
+        """The output without escape sequences."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.output.decode())
 
 
 def start_on_terminal(
-    words: list[str], env: Mapping[str, str]
+    args: list[str], env: Mapping[str, str]
 ) -> tuple[subprocess.Popen[str], Terminal]:
-    """Start the console script on a terminal of its own."""
-    ours, theirs = pty.openpty()
+    """Start the console script on a new pseudo-terminal."""
+    controller, terminal = pty.openpty()
 
-    def take_terminal() -> None:
+    def set_controlling_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     running = subprocess.Popen(
-        [PROGRAM, *words],
+        [PROGRAM, *args],
         env={**env, "TERM": "xterm-256color"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         text=True,
         start_new_session=True,
-        preexec_fn=take_terminal,
+        preexec_fn=set_controlling_terminal,
     )
-    os.close(theirs)
-    return running, Terminal(ours)
+    os.close(terminal)
+    return running, Terminal(controller)
 
 
 def wait_for(
     condition: Callable[[], bool], seconds: float, running: subprocess.Popen[str]
 ) -> float:
-    """Seconds until a condition holds; the test fails where it does not, or the program ends."""
+    """Wait for a condition; return the seconds. Fail on a timeout, or if the program exits."""
     started = time.monotonic()
     while not condition():
-        assert running.poll() is None, "it ended too early"
-        assert time.monotonic() - started < seconds, "it took too long"
+        assert running.poll() is None, "the program exited"
+        assert time.monotonic() - started < seconds, f"the condition is false after {seconds} s"
         time.sleep(0.2)
     return time.monotonic() - started
 
 
-def end(running: subprocess.Popen[str]) -> None:
-    """Leave no program behind, whatever a test found."""
+def kill_process_group(running: subprocess.Popen[str]) -> None:
+    """Kill the program and its children if it is still running."""
     if running.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Descriptions, names and small files for the tests of what runs on AWS."""
+"""Cluster configurations, names and small upload files for the tests of AWS resources."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bootstrap.config.names import Names
 from bootstrap.resources.uploads import Uploads
 from support.aws_account import ACCOUNT
 
-LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
+MINIMAL = 'name = "fruits"\nregion = "eu-west-1"\n'
 CODE = ("bootstrap_emr.sh", "submit.py", "fenced-log-store.jar")
-#: Descriptions that between them take every way through the requests.
+#: Lines added to `MINIMAL`; together they cover every branch of the requests.
 KINDS = {
     "stream": "",
     "once": 'ingest.mode = "once"\nrefit.schedule = "rate(1 day)"\n',
@@ -26,15 +26,15 @@ KINDS = {
 
 
 def names(more: str = "") -> Names:
-    """Names of a description with these lines more."""
-    return Names(parse_config((LEAST + more).encode()), ACCOUNT)
+    """Return the names for `MINIMAL` with more lines."""
+    return Names(parse_config((MINIMAL + more).encode()), ACCOUNT)
 
 
 def uploads(folder: Path) -> Uploads:
-    """Small files in place of environment, code and model; what is in them does not matter."""
+    """Create small placeholder files for the environment, code and model."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("environment.tar.gz", *CODE, "model.json", "model.onnx"):
-        (folder / name).write_text(f"stands in for {name}")
+        (folder / name).write_text(f"placeholder for {name}")
     return Uploads(
         environment=LocalFile.from_path(folder / "environment.tar.gz"),
         code={name: LocalFile.from_path(folder / name) for name in CODE},
@@ -46,6 +46,6 @@ def uploads(folder: Path) -> Uploads:
 
 
 def parameters(requests: list[Request], operation: str) -> Parameters:
-    """Parameters of the one request with this operation."""
+    """Return the parameters of the only request with this operation."""
     (found,) = [request for request in requests if request.operation == operation]
     return found.parameters

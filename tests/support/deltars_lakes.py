@@ -1,4 +1,4 @@
-"""Lakes of made-up features that delta-rs writes, without Spark; scikit-learn says what is near in them."""
+"""Create lakes of generated features with delta-rs, without Spark; find nearest neighbors with scikit-learn."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from support.feature_lakes import Images
 
 
 def append(lake: Lake, rows: Images, hashes: list[str] | None = None) -> None:
-    """Append rows as one more version; `hashes` are of their contents, in place of numbers."""
+    """Append rows as a new version; `hashes` replace the generated content hashes."""
     table = rows.table()
     if hashes:
-        place = table.schema.get_field_index("content_hash")
-        table = table.set_column(place, "content_hash", [hashes])
+        column = table.schema.get_field_index("content_hash")
+        table = table.set_column(column, "content_hash", [hashes])
     deltalake.write_deltalake(lake.features.removeprefix("file:"), table, mode="append")
 
 
 def create_deltars_lake(folder: Path, *deliveries: Images) -> Lake:
-    """A lake with a version for each delivery, from 0 on."""
+    """Create a lake with one version per delivery, starting with 0."""
     lake = Lake.at(str(folder))
     folder.mkdir(parents=True)
     write_format(lake.root)
@@ -36,14 +36,14 @@ def create_deltars_lake(folder: Path, *deliveries: Images) -> Lake:
 
 
 def random_images(count: int, width: int, seed: int = 0) -> Images:
-    """Vectors as ReLU leaves them, of no particular likeness."""
+    """Return random non-negative vectors, as after a ReLU."""
     vectors = np.random.default_rng(seed).normal(0.3, 1, (count, width)).clip(0).astype(np.float32)
     paths = [f"file:/photos/{seed}/{i:06}.jpg" for i in range(count)]
     return Images(paths, [f"label {i % 7}" for i in range(count)], vectors)
 
 
 def concatenate(*parts: Images) -> Images:
-    """One set of rows of several."""
+    """Concatenate rows."""
     first = parts[0]
     return replace(
         first,
@@ -54,16 +54,16 @@ def concatenate(*parts: Images) -> Images:
 
 
 def nearest_neighbors(
-    rows: Images, asked: NDArray[np.floating], top: int
+    rows: Images, query: NDArray[np.floating], top: int
 ) -> list[tuple[str, float]]:
-    """The nearest paths and their cosines, by scikit-learn in float64."""
+    """Return the nearest paths and their cosine similarities, by scikit-learn in float64."""
     oracle = NearestNeighbors(n_neighbors=top, metric="cosine", algorithm="brute")
     oracle.fit(rows.vectors.astype(np.float64))
-    distances, places = oracle.kneighbors(asked.astype(np.float64)[np.newaxis])
-    return [(rows.paths[i], 1 - d) for i, d in zip(places[0], distances[0], strict=True)]
+    distances, indices = oracle.kneighbors(query.astype(np.float64)[np.newaxis])
+    return [(rows.paths[i], 1 - d) for i, d in zip(indices[0], distances[0], strict=True)]
 
 
 def use_cache_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
-    """Have the cache of vectors, and no other, lie in a folder of the test's."""
+    """Move the vector cache into a folder of the test."""
     monkeypatch.setattr("pomona.similarity.vector_cache.cache_folder", lambda: folder)
     return folder / "vectors"

@@ -1,4 +1,4 @@
-"""A clock that only sleeping moves."""
+"""A clock that advances only by sleeping."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @dataclass
 class FakeClock:
-    """Seconds that would have been slept."""
+    """Records the seconds of each sleep."""
 
     waits: list[float] = field(default_factory=list)
 
@@ -22,9 +22,9 @@ class FakeClock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """The clock of `streaming.storage.retry` in place of the real one."""
+    """Replace the clock of `streaming.storage.retry`."""
     from streaming.storage import retry
 
-    moved = FakeClock()
-    monkeypatch.setattr(retry, "time", moved)
-    return moved
+    fake = FakeClock()
+    monkeypatch.setattr(retry, "time", fake)
+    return fake

@@ -129,7 +129,7 @@ class Killing:
         self.arrivals.deliver(6)
         victim = self.start(aim.command)
         try:
-            with self.arrivals.flowing(1, every=0.8):
+            with self.arrivals.delivering(1, every=0.8):
                 in_time = self._wait(aim, watchers[aim.watched], victim)
                 status = victim.status
         finally:

@@ -62,8 +62,8 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(window: Browser, large: Path) -> Browser:
-    window.media("light")
-    window.complaints()
+    window.set_color_scheme("light")
+    window.console_messages()
     window.open(large)
     window.wait(READY)
     show(window)
@@ -83,7 +83,7 @@ def plot_of(browser: Browser) -> NDArray[np.int_]:
         "return [b.left, b.top, b.right, b.bottom]"
     )
     box = [round(edge) for edge in browser.run(script)]
-    picture = Image.open(io.BytesIO(browser.picture())).convert("RGB").crop(box)
+    picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB").crop(box)
     return np.asarray(picture, dtype=int)
 
 
@@ -135,25 +135,25 @@ def test_a_hundred_thousand_points_are_drawn_and_the_console_says_nothing(browse
     assert float(browser.run("return document.getElementById('plot').dataset.milliseconds")) < 5000
     loaded = browser.run("return performance.getEntriesByType('resource').map((e) => e.name)")
     assert all(name.startswith("data:") for name in loaded)
-    assert browser.complaints() == []
+    assert browser.console_messages() == []
 
 
 def test_pointing_at_a_mark_tells_which_image_it_is_and_shows_its_picture(browser: Browser) -> None:
-    browser.point("#plot", *see(browser, "east"))
+    browser.move_pointer("#plot", *see(browser, "east"))
     assert tip(browser).split("\n")[:2] == ["east", "s3a://fruits/east/0.jpg"]
     assert "component 1: 60.00, component 2: 0.000" in tip(browser)
     shown = "document.querySelector('#tip img')?.naturalWidth"
     assert browser.wait(shown) == 96
-    browser.point("#plot", *see(browser, "north"))
+    browser.move_pointer("#plot", *see(browser, "north"))
     assert "s3a://fruits/north/1.jpg" in tip(browser)
     assert not browser.run(f"return {shown}")
-    browser.point("#plot", 5, 5)
+    browser.move_pointer("#plot", 5, 5)
     assert browser.run("return document.getElementById('tip').hidden")
 
 
 def test_what_is_clicked_stays_until_it_is_closed_and_can_be_copied(browser: Browser) -> None:
     browser.click("#plot", *see(browser, "north"))
-    browser.point("#plot", *see(browser, "east"))
+    browser.move_pointer("#plot", *see(browser, "east"))
     assert "s3a://fruits/north/1.jpg" in tip(browser)
     style = browser.run("return getComputedStyle(document.getElementById('tip')).pointerEvents")
     assert style == "auto"
@@ -170,7 +170,7 @@ def test_pictures_are_drawn_in_the_plot_where_their_marks_are(browser: Browser) 
     browser.run("document.getElementById('pictures').click()")
     pixels = plot_of(browser)[round(y) - 10 : round(y) + 10, round(x) - 10 : round(x) + 10]
     assert (np.abs(pixels - (0, 255, 0)).max(axis=2) < 10).mean() > 0.9
-    browser.point("#plot", x + 15, y + 15)  # on the picture, beside the mark
+    browser.move_pointer("#plot", x + 15, y + 15)  # on the picture, beside the mark
     assert "s3a://fruits/east/0.jpg" in tip(browser)
 
 
@@ -272,9 +272,9 @@ def test_the_page_is_dark_or_light_as_the_reader_prefers_and_changes_with_it(
 ) -> None:
     for scheme, ground in (("dark", 22), ("light", 255)):
         unsettle(browser)
-        browser.media(scheme)
+        browser.set_color_scheme(scheme)
         assert middle_of(plot_of(browser), "east", ground)
-        window = Image.open(io.BytesIO(browser.picture())).convert("RGB")
+        window = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
         assert window.getpixel((5, 5))[0] == ground  # type: ignore[index]
         ink = browser.run("return getComputedStyle(document.querySelector('figure text')).fill")
         brightness = sum(map(int, ink.removeprefix("rgb(").rstrip(")").split(",")))
@@ -288,7 +288,7 @@ def test_names_from_outside_are_shown_and_do_nothing(window: Browser, tmp_path: 
     page = tmp_path / "hostile.html"
     data = ReportData(NAMES[9], NAMES[10], reduction_of(RATIO), points, quarantine={NAMES[11]: 1})
     page.write_text(render(data).html, encoding="utf-8")
-    window.complaints()
+    window.console_messages()
     window.open(page)
     window.wait(READY)
     show(window)
@@ -303,7 +303,7 @@ def test_names_from_outside_are_shown_and_do_nothing(window: Browser, tmp_path: 
         assert told.startswith(escape_text(name) + escape_text(f"file:/photos/{name}/1.jpg"))
         window.run(box)
     assert window.run("return document.querySelectorAll('script').length") == 2
-    assert window.complaints() == []
+    assert window.console_messages() == []
     # Were there markup in the page that runs something, the policy would not let it.
     window.run(
         "const s = document.createElement('script'); s.textContent = 'window.ran = 1';"
@@ -312,4 +312,4 @@ def test_names_from_outside_are_shown_and_do_nothing(window: Browser, tmp_path: 
     )
     window.wait("document.querySelector('img[src=x]').complete")
     assert window.run("return window.ran === undefined")
-    assert "Content Security Policy" in " ".join(window.complaints())
+    assert "Content Security Policy" in " ".join(window.console_messages())

@@ -16,7 +16,7 @@ from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.steps import ingest_step
 from bootstrap.resources.uploads import UploadLocations
 from support.cli import Command
-from support.cluster_configs import LEAST, names, uploads
+from support.cluster_configs import MINIMAL, names, uploads
 
 BENCHMARKS = (Path(__file__).parents[3] / "BENCHMARKS.md").read_text()
 PRICES = """
@@ -169,7 +169,7 @@ def test_money_is_what_the_table_says(pomona: Command) -> None:
     assert money["once"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
     stored = 4.0 + 1.4  # the features and a refit: where nothing arrives, none is published again
     assert money["month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
-    Path("cluster.toml").write_text(LEAST + 'mode = "serverless"\n')
+    Path("cluster.toml").write_text(MINIMAL + 'mode = "serverless"\n')
     money = pomona("cloud", "estimate", *words).json["money"]
     driver_and_7 = 30 * 0.5 + 91 * 0.25
     assert money["once"] == pytest.approx(hours * driver_and_7 + 1.0, rel=1e-6)
