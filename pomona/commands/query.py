@@ -37,7 +37,7 @@ def query(
     Example: pomona query ./lake "SELECT count(*) FROM features VERSION AS OF 3"
     """
     if as_csv and as_json:
-        raise UsageError("--csv and --json: give one of the two")
+        raise UsageError("--csv and --json exclude each other: use only one of them")
 
     from pomona.output.console import Console
     from pomona.queries.session import resolve_as_of
@@ -47,7 +47,7 @@ def query(
     pinned = resolve_as_of(lake, as_of)
     if pinned:
         console.line(f"as of  {pinned.description}")
-    with console.working("asking"), run_query(lake, sql, pinned) as frame:
+    with console.working("running the query"), run_query(lake, sql, pinned) as frame:
         if as_json:
             _render_json(console, frame)
         elif as_csv:
@@ -56,24 +56,28 @@ def query(
             _render_table(console, frame)
 
 
-#: Rows that a table on the screen shows; CSV and JSON have all.
-SHOWN = 100
-_CELL = 60
-_CHUNK = 500
+#: Maximum number of rows in a printed table; CSV and JSON print all rows.
+MAX_TABLE_ROWS = 100
+_MAX_CELL_LENGTH = 60
+_CSV_CHUNK_ROWS = 500
 
 
 def _render_table(console: Console, frame: DataFrame) -> None:
-    found = list(islice(_as_text(frame), SHOWN + 1))
-    keys = {str(place): name for place, name in enumerate(frame.columns)}
+    rows = list(islice(_rows_as_text(frame), MAX_TABLE_ROWS + 1))
+    keys = {str(index): name for index, name in enumerate(frame.columns)}
     console.table(
-        keys, [dict(zip(keys, map(_short, row), strict=True)) for row in found[:SHOWN]], raw=True
+        keys,
+        [dict(zip(keys, map(_truncate, row), strict=True)) for row in rows[:MAX_TABLE_ROWS]],
+        raw=True,
     )
-    if len(found) > SHOWN:
-        console.line(f"… the first {SHOWN} rows: --csv and --json print all, LIMIT fewer")
+    if len(rows) > MAX_TABLE_ROWS:
+        console.line(f"… first {MAX_TABLE_ROWS} rows only: --csv and --json print all rows")
 
 
-def _short(cell: str | None) -> str | None:
-    return cell if cell is None or len(cell) <= _CELL else f"{cell[: _CELL - 1]}…"
+def _truncate(cell: str | None) -> str | None:
+    if cell is None or len(cell) <= _MAX_CELL_LENGTH:
+        return cell
+    return f"{cell[: _MAX_CELL_LENGTH - 1]}…"
 
 
 def _render_csv(console: Console, frame: DataFrame) -> None:
@@ -82,18 +86,18 @@ def _render_csv(console: Console, frame: DataFrame) -> None:
 
     from batch_pca.refits.csv_injection import escape_formulas
 
-    rows = _as_text(frame)
-    numbers = [isinstance(field.dataType, NumericType) for field in frame.schema.fields]
-    console.write(_csv([frame.columns]))
-    while chunk := list(islice(rows, _CHUNK)):
+    rows = _rows_as_text(frame)
+    is_number = [isinstance(field.dataType, NumericType) for field in frame.schema.fields]
+    console.write(_format_csv([frame.columns]))
+    while chunk := list(islice(rows, _CSV_CHUNK_ROWS)):
         columns = [
-            column if number else escape_formulas(pa.array(column, pa.string())).to_pylist()
-            for column, number in zip(zip(*chunk, strict=True), numbers, strict=True)
+            column if numeric else escape_formulas(pa.array(column, pa.string())).to_pylist()
+            for column, numeric in zip(zip(*chunk, strict=True), is_number, strict=True)
         ]
-        console.write(_csv(zip(*columns, strict=True)))
+        console.write(_format_csv(zip(*columns, strict=True)))
 
 
-def _csv(rows: Iterable[Iterable[str | None]]) -> str:
+def _format_csv(rows: Iterable[Iterable[str | None]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
@@ -104,30 +108,30 @@ def _render_json(console: Console, frame: DataFrame) -> None:
 
     from streaming.sanitize import escape_json
 
-    twice = [name for name, count in Counter(frame.columns).items() if count > 1]
-    if twice:
-        raise UsageError(f"query: two columns are called {twice[0]}: rename one with AS")
+    duplicates = [name for name, count in Counter(frame.columns).items() if count > 1]
+    if duplicates:
+        raise UsageError(f"query: duplicate column name {duplicates[0]}: rename one with AS")
     row = F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row")
-    before = "[\n"
-    for found in frame.select(row).toLocalIterator():
-        console.write(before + escape_json(found.row))
-        before = ",\n"
-    console.write("[]\n" if before == "[\n" else "\n]\n")
+    separator = "[\n"
+    for result in frame.select(row).toLocalIterator():
+        console.write(separator + escape_json(result.row))
+        separator = ",\n"
+    console.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _as_text(frame: DataFrame) -> Iterator[tuple[str | None, ...]]:
-    """The rows with all values as text, times in UTC; never more than a partition of them in memory."""
+def _rows_as_text(frame: DataFrame) -> Iterator[tuple[str | None, ...]]:
+    """Yield the rows with all values as strings, timestamps in UTC; at most one partition is held in memory."""
     from pyspark.sql import functions as F
     from pyspark.sql.types import ArrayType, MapType, StructType
 
-    names = [f"c{place}" for place in range(len(frame.columns))]  # two of them may be the same
-    plain = frame.toDF(*names)
+    # Column names may be duplicated.
+    renamed = frame.toDF(*(f"c{index}" for index in range(len(frame.columns))))
     nested = (ArrayType, MapType, StructType)
     columns = [
         F.to_json(field.name)
         if isinstance(field.dataType, nested)
         else F.col(field.name).cast("string")
-        for field in plain.schema.fields
+        for field in renamed.schema.fields
     ]
-    for row in plain.select(*columns).toLocalIterator():
+    for row in renamed.select(*columns).toLocalIterator():
         yield tuple(row)

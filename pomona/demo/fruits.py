@@ -1,4 +1,4 @@
-"""Outline, relief and colors of each fruit of the demo, as functions of the plane."""
+"""Draw the fruits of the demo: outline, height and color of each as functions of the plane."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Plane = NDArray[np.floating[Any]]  # (height, width), or (height, width, 3): colours in [0, 1]
-Colour = Plane | tuple[float, float, float]
+Plane = NDArray[np.floating[Any]]  # (height, width), or (height, width, 3): colors in [0, 1]
+Color = Plane | tuple[float, float, float]
 Pair = tuple[float, float]
 
 _STEM, _LEAF = (0.36, 0.24, 0.13), (0.30, 0.58, 0.18)
@@ -20,15 +20,15 @@ _STEM, _LEAF = (0.36, 0.24, 0.13), (0.30, 0.58, 0.18)
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where one fruit is painted; a fruit has radius 1, u points to its right and v downwards."""
+    """The coordinate system of one fruit: the fruit has radius 1, u points right and v down."""
 
     u: Plane
     v: Plane
-    pixel: float  # the side of a pixel, in the fruit's radii
+    pixel: float  # side length of a pixel in units of the fruit's radius
     rng: np.random.Generator
 
     def grain(self, cells: int) -> Plane:
-        """Return smooth noise in [0, 1] with about `cells` blots along a side."""
+        """Return smooth noise in [0, 1] with about `cells` spots along each side."""
         small = Image.fromarray(self.rng.random((cells, cells), dtype=np.float32))
         height, width = self.u.shape
         noise = small.resize((width, height), Image.Resampling.BICUBIC)
@@ -41,14 +41,14 @@ class Layer:
 
     edge: Plane
     height: Plane
-    colour: Plane
+    color: Plane
     gloss: float = 0.0
 
 
-def mix(first: Colour, second: Colour, share: Plane) -> Plane:
-    """Return the colours between `first` (share 0) and `second` (share 1), pixel by pixel."""
+def mix(first: Color, second: Color, fraction: Plane) -> Plane:
+    """Interpolate between `first` (fraction 0) and `second` (fraction 1) for each pixel."""
     start, end = np.asarray(first, np.float32), np.asarray(second, np.float32)
-    mixed: Plane = start + (end - start) * np.clip(share, 0, 1)[..., None]
+    mixed: Plane = start + (end - start) * np.clip(fraction, 0, 1)[..., None]
     return mixed
 
 
@@ -58,16 +58,16 @@ def _bell(values: Plane, width: float) -> Plane:
 
 
 def _dome(canvas: Canvas, radius: Plane | float, depth: float = 0.9) -> tuple[Plane, Plane]:
-    """Return edge and height of a body whose outline lies `radius` from the centre."""
+    """Return edge and height of a dome whose outline has the distance `radius` from the center."""
     rho = np.hypot(canvas.u, canvas.v) / radius
     return (1 - rho) * radius, depth * np.sqrt(np.clip(1 - rho * rho, 0, 1))
 
 
-def _blob(canvas: Canvas, centre: Pair, size: Pair, turn: float) -> Plane:
-    """Return the edge of an ellipse with half axes `size`, turned by `turn` radians."""
-    u, v = canvas.u - centre[0], canvas.v - centre[1]
-    along = u * math.cos(turn) + v * math.sin(turn)
-    across = v * math.cos(turn) - u * math.sin(turn)
+def _blob(canvas: Canvas, center: Pair, size: Pair, rotation: float) -> Plane:
+    """Return the edge of an ellipse with semi-axes `size`, rotated by `rotation` radians."""
+    u, v = canvas.u - center[0], canvas.v - center[1]
+    along = u * math.cos(rotation) + v * math.sin(rotation)
+    across = v * math.cos(rotation) - u * math.sin(rotation)
     return (1 - np.hypot(along / size[0], across / size[1])) * min(size)
 
 
@@ -155,7 +155,9 @@ def _plum(canvas: Canvas) -> list[Layer]:
     ]
 
 
-FRUITS: dict[str, tuple[Callable[[Canvas], list[Layer]], float]] = {  # painter, largest turn
+FRUITS: dict[
+    str, tuple[Callable[[Canvas], list[Layer]], float]
+] = {  # function, maximum rotation in radians
     "Apple Red": (_apple, 0.7),
     "Banana": (_banana, math.pi),
     "Kiwi": (_kiwi, math.pi),

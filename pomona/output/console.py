@@ -17,18 +17,18 @@ from rich.text import Text
 from streaming.outcomes import Outcome
 from streaming.sanitize import escape_json, escape_text
 
-#: Items of one kind that a text output lists; --json has all.
+#: Maximum number of items that text output lists; --json lists all.
 MAX_LISTED = 20
-# As Spark writes them: a scheme at the start of a word.
+# Locations as Spark writes them, with the scheme at the start of a word.
 _FILE, _S3A = re.compile(r"(?<![\w/])file:/(?!/)"), re.compile(r"(?<![\w/])s3a://")
 
-if TYPE_CHECKING:  # these bring Spark with them, and some commands do without
+if TYPE_CHECKING:  # these modules import Spark, which some commands do not need
     from streaming.featurize.results import BatchResult
     from streaming.ingest.settings import IngestSummary
 
 
 def display_locations(text: str) -> str:
-    """Return a text with its locations as other tools take them: local paths, and ``s3://`` URIs.
+    """Replace the locations in a text with the form that other tools accept: local paths and ``s3://`` URIs.
 
     Examples
     --------
@@ -57,9 +57,11 @@ class Console:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._out = RichConsole(highlight=False, soft_wrap=True, emoji=False)  # :apple: is a name
+        self._out = RichConsole(
+            highlight=False, soft_wrap=True, emoji=False
+        )  # print :apple: literally
         if not self._out.is_terminal:
-            self._out.width = 2000  # a file has no width; do not fold what a script may read
+            self._out.width = 2000  # do not wrap lines in files and pipes
         self._progress = RichConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._status: Status | None = None
 
@@ -68,9 +70,9 @@ class Console:
         out = self._progress if self.as_json else self._out
         out.print(escape_text(display_locations(text)), markup=False)
 
-    def show(self, answer: Any) -> None:
+    def show(self, result: Any) -> None:
         """Print a result as JSON."""
-        document = _display_values(answer)
+        document = _display_values(result)
         print(escape_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
 
     def write(self, text: str) -> None:
@@ -85,7 +87,7 @@ class Console:
         """Print rows as a table; `columns` maps keys to headings. With `raw`, locations stay as they are."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in columns.values():
-            table.add_column(Text(escape_text(heading)), overflow="fold")  # [x] is no markup here
+            table.add_column(Text(escape_text(heading)), overflow="fold")  # Text: [x] is not markup
         for row in rows:
             cells = [_cell(row[key]) for key in columns]
             texts = cells if raw else map(display_locations, cells)
@@ -96,7 +98,7 @@ class Console:
     def working(self, text: str) -> Iterator[Callable[[str], None]]:
         """Show a status line on a terminal; yield a function that updates it."""
         if not self._progress.is_terminal:
-            yield lambda how_far: None
+            yield lambda text: None
             return
         with self._progress.status(text) as self._status:
             yield self._status.update

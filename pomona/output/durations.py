@@ -10,7 +10,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(text: str, option: str = "--every") -> float:
-    """Seconds of a duration such as ``45s``, ``30m``, ``1h`` or ``1d``; UsageError for another text."""
+    """Convert a duration such as ``45s``, ``30m``, ``1h`` or ``1d`` to seconds; UsageError if it is malformed."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not match or float(match[1]) == 0:
         raise UsageError(f"{option} {text}: give a number and a unit, such as 45s, 30m, 1h or 1d")
@@ -18,7 +18,7 @@ def parse_duration(text: str, option: str = "--every") -> float:
 
 
 def format_age(seconds: float) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Format an age in the largest unit of which it has at least one, for example ``5 min ago``."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
@@ -26,7 +26,7 @@ def format_age(seconds: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """How long something will take, in the unit that fits."""
+    """Format a duration, rounded to a suitable unit, for example ``3 h``."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.0f} {unit}"

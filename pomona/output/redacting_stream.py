@@ -1,4 +1,4 @@
-"""Redact secrets and escape control characters in everything that is written to the terminal."""
+"""Redact secrets in the output of the process, and escape control characters in log lines."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from streaming.sanitize import escape_text, redact, redact_environment_secrets
 
 
 class RedactingStream:
-    """A text stream that keeps secrets to itself; all else is the stream's own.
+    """A text stream that redacts what is written to it; all other attributes are those of the wrapped stream.
 
     Parameters
     ----------
     stream : text stream
-    censor : callable
-        From a text to what may be said of it.
+        The stream to write to.
+    redact_text : callable
+        Returns a text with its secrets replaced.
     """
 
     def __init__(self, stream: IO[str], redact_text: Callable[[str], str]) -> None:
-        self._stream, self._censor = stream, redact_text
+        self._stream, self._redact_text = stream, redact_text
 
     def write(self, text: str) -> int:
-        """Write what may be said."""
-        self._stream.write(self._censor(text))
+        """Write a text without its secrets."""
+        self._stream.write(self._redact_text(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -38,30 +39,31 @@ class RedactingStream:
 
 @contextmanager
 def redact_output() -> Iterator[None]:
-    """Have all that this process says pass through `RedactingStream`, tracebacks and other packages' words included."""
-    sys.excepthook = _tell
-    out: Any = RedactingStream(
-        sys.stdout, redact_environment_secrets
-    )  # a script reads it: names stay as they are
+    """Redact standard output and standard error, including tracebacks and log lines of other packages."""
+    sys.excepthook = _print_traceback
+    # Scripts parse standard output: only the values of secret environment variables are replaced there.
+    out: Any = RedactingStream(sys.stdout, redact_environment_secrets)
     err: Any = RedactingStream(sys.stderr, redact)
     with redirect_stdout(out), redirect_stderr(err):
-        warnings = logging.StreamHandler()
-        warnings.setFormatter(OneLineFormatter("pomona: %(message)s"))
-        # Py4J tells of every Ctrl-C with its stack.
-        warnings.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
-        logging.basicConfig(handlers=[warnings])
+        handler = logging.StreamHandler()
+        handler.setFormatter(OneLineFormatter("pomona: %(message)s"))
+        # Py4J logs a traceback on every Ctrl-C.
+        handler.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
+        logging.basicConfig(handlers=[handler])
         yield
 
 
-def _tell(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
-    """What the interpreter does with an exception that nobody has caught, when all else is over."""
+def _print_traceback(
+    kind: type[BaseException], error: BaseException, stack: TracebackType | None
+) -> None:
+    """Print an uncaught exception, redacted; called by the interpreter."""
     sys.stderr.write(redact("".join(traceback.format_exception(kind, error, stack))))
 
 
 class OneLineFormatter(logging.Formatter):
-    """A log message as one line; the stack of an exception, where there is one, follows as it is."""
+    """Format a log message as one line; a traceback, if any, follows unchanged."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Fill the format, with what the message holds made visible."""
+        """Format the message with control characters escaped."""
         record.message = escape_text(record.message)
         return super().formatMessage(record)

@@ -1,4 +1,4 @@
-"""Register the four tables of a lake in a Spark catalog, so that SQL can use their names and versions."""
+"""Register the tables of a lake in a temporary Spark database, so that SQL can use their names and versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, superseded_at, version_at
 from streaming.storage.open import open_storage
 
-#: What a query may read.
+#: Tables that a query may read.
 TABLES = ("features", "quarantine", "refits", "reduced")
 _REDUCED = (
     "path STRING COMMENT 'As in features', label STRING, "
@@ -24,10 +24,10 @@ _REDUCED = (
     "refit_id STRING COMMENT 'As in refits'"
 )
 _SETTINGS = {
-    # Nothing by its path, and nothing of the environment put into the text: '${env:HOME}'.
+    # No paths in place of tables, and no substitution of environment variables such as '${env:HOME}'.
     "spark.sql.runSQLOnFiles": "false",
     "spark.sql.variable.substitute": "false",
-    # A cluster's new session has its own defaults, not ours.
+    # On a cluster, a new session starts with the defaults of the cluster.
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
 }
@@ -35,34 +35,26 @@ _SETTINGS = {
 
 @contextmanager
 def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSession]:
-    """A session of its own, which knows nothing but a lake's tables.
+    """Open a new Spark session with an empty temporary database.
 
-    Parameters
-    ----------
-    spark : SparkSession
-    lake : Lake
-
-    Yields
-    ------
-    SparkSession
-        Its database is gone when the block ends; the tables stay where they are.
+    On exit, the database is dropped. Tables registered in it are external: their files are kept.
 
     Raises
     ------
     PlatformError
-        Where Spark keeps its catalog elsewhere, and others would see these tables.
+        If Spark uses a persistent catalog, in which other users would see the tables.
     """
     catalog = spark.conf.get("spark.sql.catalogImplementation")
     if catalog != "in-memory":
         raise PlatformError(
-            f"spark.sql.catalogImplementation is {catalog}: a query wants a session of its own, with `in-memory`"
+            f"spark.sql.catalogImplementation is {catalog}: queries require a Spark session with `in-memory`"
         )
     session = spark.newSession()
     for key, value in _SETTINGS.items():
         session.conf.set(key, value)
     database = f"pomona_{uuid.uuid4().hex}"
     with tempfile.TemporaryDirectory() as folder:
-        session.sql(f"CREATE DATABASE {database} LOCATION {_literal(folder)}")
+        session.sql(f"CREATE DATABASE {database} LOCATION {_quote(folder)}")
         try:
             session.sql(f"USE {database}")
             yield session
@@ -73,20 +65,25 @@ def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSessi
 def register_tables(
     session: SparkSession, lake: Lake, tables: set[str], pinned: ResolvedVersion | None = None
 ) -> None:
-    """Make some of a lake's tables known in the session's database, as they are now or as they were.
+    """Register tables of a lake in the current database of a session.
 
-    Now, SQL may ask for their versions; as they were, they are views of that one version, which know no other.
-    LakeError where there is no such table.
+    Without `pinned`, the tables support time travel in SQL. With `pinned`, they are temporary views of the versions
+    that were current at that version of the features.
+
+    Raises
+    ------
+    LakeError
+        If the lake has no such table.
     """
     versions = _versions(lake, pinned) if pinned else {}
     for name in sorted(tables - {"reduced"}):
         location = f"{lake.root}/{name}"
         if not is_table(location):
             raise LakeError(
-                f"{lake.root} has no table {name}: nothing has made it yet, or it was removed"
+                f"{lake.root} has no table {name}: it was not created yet, or was deleted"
             )
         if not pinned:
-            session.sql(f"CREATE TABLE {name} USING delta LOCATION {_literal(location)}")
+            session.sql(f"CREATE TABLE {name} USING delta LOCATION {_quote(location)}")
             continue
         version = versions[name]
         rows = read_table(session, location, version)
@@ -96,7 +93,7 @@ def register_tables(
 
 
 def _versions(lake: Lake, pinned: ResolvedVersion) -> dict[str, int | None]:
-    """The version that each table had then; None where it had none yet."""
+    """Return the version of each table that was current at `pinned`; None if it had none yet."""
     until = replace(pinned, timestamp=superseded_at(lake, pinned))
     return {
         "features": pinned.number,
@@ -111,7 +108,7 @@ def _refits(
     pinned: ResolvedVersion | None,
     versions: dict[str, int | None],
 ) -> list[str]:
-    """Ids of the published refits, now or then."""
+    """Return the IDs of the published refits, now or at a version."""
     if not is_table(lake.refits) or (pinned and versions["refits"] is None):
         return []
     rows = read_table(session, lake.refits, versions.get("refits")).select("refit_id").collect()
@@ -119,28 +116,27 @@ def _refits(
 
 
 def _register_reduced(session: SparkSession, lake: Lake, refits: list[str]) -> None:
-    """One partition a published refit: a query of one refit then lists that one's files alone."""
+    """Register `reduced` with one partition per published refit, so that a query of one refit lists only its files."""
     session.sql(
         f"CREATE TABLE reduced ({_REDUCED}) USING parquet PARTITIONED BY (refit_id) "
-        f"LOCATION {_literal(lake.reduced)}"
+        f"LOCATION {_quote(lake.reduced)}"
     )
-    # Spark makes the folder of a partition where there is none: of a refit that somebody has removed.
-    there = {
+    # Spark would create the missing folder of a partition if a refit was deleted.
+    existing = {
         file.path.removeprefix(f"{lake.reduced}/").partition("/parquet/")[0]
         for file in open_storage(lake.reduced).list(lake.reduced)
         if "/parquet/" in file.path
     }
     partitions = " ".join(
-        f"PARTITION (refit_id = {_literal(name)}) "
-        f"LOCATION {_literal(f'{lake.reduced}/{name}/parquet')}"
+        f"PARTITION (refit_id = {_quote(name)}) LOCATION {_quote(f'{lake.reduced}/{name}/parquet')}"
         for name in refits
-        if name in there
+        if name in existing
     )
     if partitions:
         session.sql(f"ALTER TABLE reduced ADD {partitions}")
 
 
-def _literal(text: str) -> str:
-    """A text as Spark's SQL writes it."""
+def _quote(text: str) -> str:
+    """Quote a string as a Spark SQL literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

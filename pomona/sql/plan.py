@@ -1,4 +1,4 @@
-"""Traverse the parsed plan of a query: nodes and expressions as Java objects with their class names."""
+"""Traverse the parsed plan of a query through Py4J: plans and expressions are Java objects with class names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from py4j.java_collections import JavaArray
 from py4j.java_gateway import JavaObject, is_instance_of
 from pyspark.sql import SparkSession
 
-#: Kinds of nodes that a plan is made of.
+#: Kinds of tree nodes.
 PLAN, EXPRESSION, OTHER = "plan", "expression", "node"
-# In this order: a list of Scala's is a product too, and a type of a table's row a list.
-_FAMILIES = {
+# The first match counts: a Scala list is also a Product, and a StructType is also an Iterable.
+_CLASSES = {
     "type": "org.apache.spark.sql.types.DataType",
     PLAN: "org.apache.spark.sql.catalyst.plans.logical.LogicalPlan",
     EXPRESSION: "org.apache.spark.sql.catalyst.expressions.Expression",
@@ -23,58 +23,58 @@ _FAMILIES = {
 
 
 class PlanWalker:
-    """All nodes of a plan: every field of each is looked into, not only what Spark calls its children.
+    """Iterate over all nodes of a plan, including those in fields that Spark does not list as children.
 
     Parameters
     ----------
     session : SparkSession
-        That has parsed it.
+        The session that parsed the plan.
     """
 
     def __init__(self, session: SparkSession) -> None:
         self._gateway: Any = session.sparkContext._gateway
-        self._families: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
 
     def nodes(self, value: Any) -> Iterator[tuple[Any, str, str]]:
-        """Every node in a value: itself, one of `PLAN`, `EXPRESSION` and `OTHER`, and the bare name of its class.
+        """Yield the nodes in a value: the Java object, `PLAN`, `EXPRESSION` or `OTHER`, and its simple class name.
 
-        Whoever stops at a node has seen nothing of what is in it: each comes before its own fields.
+        Each node comes before the nodes in its fields.
         """
         if isinstance(value, JavaArray):
             fields: Iterable[Any] = value
-        elif not isinstance(value, JavaObject):  # a text or a number
+        elif not isinstance(value, JavaObject):  # a string or a number
             return
         else:
             name = value.getClass().getName()
-            family = self._family(name, value)
-            if family in (PLAN, EXPRESSION, OTHER):
-                yield value, family, name.rpartition(".")[2].removesuffix("$")
-            fields = child_fields(value, family)
+            kind = self._kind(name, value)
+            if kind in (PLAN, EXPRESSION, OTHER):
+                yield value, kind, name.rpartition(".")[2].removesuffix("$")
+            fields = child_fields(value, kind)
         for field in fields:
             yield from self.nodes(field)
 
-    def _family(self, name: str, value: Any) -> str:
-        if name not in self._families:
-            self._families[name] = next(
-                (kind for kind, known in _FAMILIES.items() if self._is(value, known)), "none"
+    def _kind(self, name: str, value: Any) -> str:
+        if name not in self._kinds:
+            self._kinds[name] = next(
+                (kind for kind, base in _CLASSES.items() if self._is_instance(value, base)), "none"
             )
-        return self._families[name]
+        return self._kinds[name]
 
-    def _is(self, value: Any, class_name: str) -> bool:
+    def _is_instance(self, value: Any, class_name: str) -> bool:
         return bool(is_instance_of(self._gateway, value, class_name))
 
 
-def child_fields(value: Any, family: str = "list") -> Iterator[Any]:
-    """What is in a Java object of a family; nothing in one of none."""
-    if family == "list":
+def child_fields(value: Any, kind: str = "list") -> Iterator[Any]:
+    """Yield the items of a Scala list or the fields of a product; nothing for other kinds."""
+    if kind == "list":
         iterator = value.iterator()
         while iterator.hasNext():
             yield iterator.next()
-    elif family in (PLAN, EXPRESSION, "product"):
+    elif kind in (PLAN, EXPRESSION, "product"):
         for index in range(value.productArity()):
             yield value.productElement(index)
 
 
 def to_strings(names: Any) -> list[str]:
-    """A list of Scala's as texts."""
+    """Convert a Scala list to a list of strings."""
     return [str(name) for name in child_fields(names)]

@@ -23,7 +23,7 @@ from streaming.storage.interface import is_s3
 def run_query(
     location: str, text: str, as_of: str | ResolvedVersion | None = None
 ) -> Iterator[DataFrame]:
-    """The answer of a query, as a DataFrame that lives as long as the block.
+    """Run a query and yield the result as a DataFrame, which is valid inside the `with` block.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ def run_query(
     text : str
         One SELECT over ``features``, ``quarantine``, ``refits`` and ``reduced``.
     as_of : str or ResolvedVersion, optional
-        The version of the features with which all of them are asked as they were; the text may then ask for no other.
+        Version of the features. All tables are read as of that version; the query may then not use time travel.
 
     Raises
     ------
     UsageError
-        Where it is anything else; nothing has run then.
+        If the query is not a single SELECT on these tables; nothing was executed.
     PomonaError
-        Where the query fails, or the lake.
+        If the query or reading the lake fails.
     """
     lake = open_lake(location)
     with translate_read_errors():
@@ -47,9 +47,9 @@ def run_query(
     spark = start_session(s3=is_s3(lake.root))
     try:
         with open_catalog_session(spark, lake) as session:
-            found = validate_query(session, text, TABLES, past=pinned is None)
+            tables = validate_query(session, text, TABLES, allow_time_travel=pinned is None)
             with translate_read_errors():
-                register_tables(session, lake, found, pinned)
+                register_tables(session, lake, tables, pinned)
             yield session.sql(text)
     except AnalysisException as error:  # no such column, no such version
         raise UsageError(f"query: {first_line(error)}") from error

@@ -34,9 +34,9 @@ WindowSpecReference WindowExpression SpecifiedWindowFrame UnspecifiedFrame Unbou
 CurrentRow Coalesce GroupingSets Cube Rollup PipeExpression StringLocate Overlay ILike TimestampAdd TimestampDiff
 AggregateExpression First Last AnyValue PercentileCont PercentileDisc
 """
-_KNOWN = {PLAN: frozenset(_PLANS.split()), EXPRESSION: frozenset(_EXPRESSIONS.split())}
-# As Spark groups its own functions. Left out: what reads files of schemas (Avro, Protobuf), XML, and of the
-# miscellaneous all but four.
+_ALLOWED = {PLAN: frozenset(_PLANS.split()), EXPRESSION: frozenset(_EXPRESSIONS.split())}
+# Function groups as Spark names them. Excluded are functions that read schema files (Avro, Protobuf), XML functions,
+# and the miscellaneous functions except those in _SINGLE_FUNCTIONS.
 _GROUPS = """
 agg array bitwise collection conditional conversion csv datetime generator hash json lambda map math predicate string
 struct url variant vector window
@@ -45,72 +45,75 @@ _SINGLE_FUNCTIONS = frozenset(
     {"input_file_name", "monotonically_increasing_id", "typeof", "uuid", "extract"}
 )
 _TABLE_FUNCTIONS = frozenset({"range", "explode", "posexplode", "inline", "stack"})
-# How the lines begin that follow what Spark says.
-_QUOTES = ("== ", "'", "+- ", "at ", "JVM stacktrace")
+# Prefixes of the lines after the message of a Spark error.
+_DETAILS = ("== ", "'", "+- ", "at ", "JVM stacktrace")
 
 
 def validate_query(
-    session: SparkSession, text: str, tables: Collection[str], *, past: bool = True
+    session: SparkSession, text: str, tables: Collection[str], *, allow_time_travel: bool = True
 ) -> set[str]:
-    """Make sure that a text is one query, which reads some tables and does nothing else.
+    """Check that a text is one query that only reads the given tables; it is parsed but not executed.
 
     Parameters
     ----------
     session : SparkSession
-        Of Spark's own functions alone, and with no variables put into the text; it parses the query, and runs nothing.
+        Session with built-in functions only and without variable substitution.
     text : str
+        The query.
     tables : collection of str
-        Names of the tables that may be read, in small letters.
-    past : bool
-        Whether it may ask for versions of them.
+        Lowercase names of the tables that may be read.
+    allow_time_travel : bool
+        Whether ``VERSION AS OF`` and ``TIMESTAMP AS OF`` are allowed.
 
     Returns
     -------
     set of str
-        Those that are.
+        The tables that the query reads.
 
     Raises
     ------
     UsageError
-        Where it is not SQL, or anything else; the text names what was found.
+        If the text is not SQL, or contains something that is not allowed; the message names it.
     """
     try:
         plan = _state(session).sqlParser().parsePlan(text)
     except ParseException as error:
         raise UsageError(f"query: {first_line(error)}") from error
-    except Py4JJavaError as error:  # of scripts, which Spark 4.0 refuses by an exception of its own
+    except Py4JJavaError as error:  # raised by Spark 4.0 for SQL scripts
         raise UsageError(f"query: {first_line(error.java_exception.getMessage())}") from error
-    found = list(_nodes(session, plan))
-    named = {name.lower() for node, kind in found for name in _named(node, kind)}
+    nodes = list(_allowed_nodes(session, plan))
+    cte_names = {name.lower() for node, kind in nodes for name in _cte_names(node, kind)}
     read = set()
-    for node, kind in found:
+    for node, kind in nodes:
         if kind == "UnresolvedRelation":
-            read.add(_relation(node, tables, named))
+            read.add(_relation_name(node, tables, cte_names))
         elif kind in ("UnresolvedFunction", "UnresolvedGenerator"):
-            _require_function(session, _function_name(node, kind))
+            _check_function(session, _function_name(node, kind))
         elif kind == "UnresolvedTableValuedFunction":
             name = ".".join(to_strings(node.name()))
             if name.lower() not in _TABLE_FUNCTIONS:
-                raise _refused(f"the function {name}")
-        elif kind == "RelationTimeTravel" and not past:
-            raise UsageError("query: --as-of and a version in the text: give one of the two")
+                raise _not_allowed(f"the function {name}")
+        elif kind == "RelationTimeTravel" and not allow_time_travel:
+            raise UsageError(
+                "query: --as-of and a version in the query exclude each other: use only one of them"
+            )
     return read & set(tables)
 
 
 def first_line(error: object) -> str:
-    """What Spark says of an error before it quotes a query, a plan or a stack, as one line."""
-    said: list[str] = []
+    """Return the message of a Spark error as one line, without the quoted query, plan and stack trace."""
+    message: list[str] = []
     for line in map(str.strip, str(error).splitlines()):
-        if said and (not line or said[-1].endswith(";") or line.startswith(_QUOTES)):
+        if message and (not line or message[-1].endswith(";") or line.startswith(_DETAILS)):
             break
-        said += [line] if line else []
-    return " ".join(said).removesuffix(";") or type(error).__name__
+        message += [line] if line else []
+    return " ".join(message).removesuffix(";") or type(error).__name__
 
 
-def _refused(what: str) -> UsageError:
+def _not_allowed(what: str) -> UsageError:
     return UsageError(
-        f"query: {what} is not for a query of a lake: give one SELECT of features, quarantine, refits and reduced, "
-        "with Spark's own functions of values"
+        f"query: {what} is not allowed: use one SELECT on features, quarantine, refits and reduced, "
+        "with built-in functions on values"
     )
 
 
@@ -118,28 +121,28 @@ def _state(session: SparkSession) -> Any:
     return session._jsparkSession.sessionState()
 
 
-def _nodes(session: SparkSession, plan: Any) -> Iterator[tuple[Any, str]]:
-    """Every plan and expression with the name of its class; UsageError where one is on no list."""
-    for node, family, kind in PlanWalker(session).nodes(plan):
-        if kind not in _KNOWN.get(family, ()):
-            raise _refused(kind)
-        yield node, kind
+def _allowed_nodes(session: SparkSession, plan: Any) -> Iterator[tuple[Any, str]]:
+    """Yield all plans and expressions with their class names; UsageError if one is not on the allow list."""
+    for node, kind, class_name in PlanWalker(session).nodes(plan):
+        if class_name not in _ALLOWED.get(kind, ()):
+            raise _not_allowed(class_name)
+        yield node, class_name
 
 
-def _named(node: Any, kind: str) -> Iterator[str]:
-    """The names that a WITH gives to its queries."""
+def _cte_names(node: Any, kind: str) -> Iterator[str]:
+    """Yield the names of the common table expressions of a WITH clause."""
     if kind == "UnresolvedWith":
         for relation in child_fields(node.cteRelations()):
             yield str(relation.productElement(0))
 
 
-def _relation(node: Any, tables: Collection[str], named: Collection[str]) -> str:
+def _relation_name(node: Any, tables: Collection[str], cte_names: Collection[str]) -> str:
     parts = to_strings(node.multipartIdentifier())
     name = parts[0].lower()
-    if len(parts) > 1 or (name not in tables and name not in named):
-        raise _refused(f"the table {'.'.join(parts)}")
+    if len(parts) > 1 or (name not in tables and name not in cte_names):
+        raise _not_allowed(f"the table {'.'.join(parts)}")
     if not node.options().isEmpty() or node.isStreaming():
-        raise _refused("a table with options, or as a stream,")
+        raise _not_allowed("a table with options or as a stream")
     return name
 
 
@@ -149,14 +152,14 @@ def _function_name(node: Any, kind: str) -> str:
     return str(node.name().unquotedString())
 
 
-def _require_function(session: SparkSession, name: str) -> None:
+def _check_function(session: SparkSession, name: str) -> None:
     if name.lower() in _SINGLE_FUNCTIONS:
         return
     jvm: Any = session._jvm
     identifier = jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(name)
     try:
         group = _state(session).catalog().lookupFunctionInfo(identifier).getGroup()
-    except (PySparkException, Py4JError):  # there is no such function
+    except (PySparkException, Py4JError):  # no such function
         group = None
-    if group not in {f"{known}_funcs" for known in _GROUPS.split()}:
-        raise _refused(f"the function {name}")
+    if group not in {f"{allowed}_funcs" for allowed in _GROUPS.split()}:
+        raise _not_allowed(f"the function {name}")

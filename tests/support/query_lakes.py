@@ -1,4 +1,4 @@
-"""A lake of made-up features with two refits, to be asked."""
+"""A lake of random features with two refits, for tests of queries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.feature_lakes import WIDTH, Images, commit, images, new_lake
 
 @dataclass(frozen=True, eq=False)
 class QueryLake:
-    """Features at version 2 (`first`) and 3 (both), each refitted."""
+    """A lake with `first` at version 2 of the features and `first` and `second` at version 3; each has a refit."""
 
     lake: Lake
     first: Images
@@ -24,21 +24,21 @@ class QueryLake:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """Local path of the lake."""
         return Path(self.lake.root.removeprefix("file:"))
 
     def tree(self) -> dict[str, int]:
-        """All that lies in it, with its time."""
+        """Return all files and folders of the lake with their modification times."""
         return {str(file): file.stat().st_mtime_ns for file in self.folder.rglob("*")}
 
 
 def create_query_lake(spark: Any, folder: Path | str) -> QueryLake:
-    """Make one; the name of its folder has whatever SQL and URIs could trip over."""
+    """Create a lake in a folder whose name has characters that are special in SQL and URIs."""
     lake = new_lake(spark, f"{folder}/My 100% 'lake'")
     create_tables(spark, lake, WIDTH)
     first, second = images(40, 1), images(20, 2)
-    made = []
+    refits = []
     for rows, k in ((first, 2), (second, 3)):
         commit(spark, lake, rows)
-        made.append(refit(lake.root, RefitOptions(FitOptions(components=k))).row)
-    return QueryLake(lake, first, second, (made[0], made[1]))
+        refits.append(refit(lake.root, RefitOptions(FitOptions(components=k))).row)
+    return QueryLake(lake, first, second, (refits[0], refits[1]))

@@ -1,4 +1,4 @@
-"""SQL that a query of a lake may be, and SQL that it may not; a line that is indented goes on with the one before."""
+"""SQL queries that `validate_query` accepts and rejects; an indented line continues the line before."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def _queries(text: str) -> list[str]:
     return re.split(r"\n(?! )", text.strip())
 
 
-#: Each runs on a lake whose features are at version 3, with refits; between them they use the syntax of Spark's SELECT.
-GOOD = _queries(r"""
+#: Each runs on a lake with features at version 3 and refits; together they cover the syntax of SELECT in Spark.
+VALID_QUERIES = _queries(r"""
 SELECT * FROM features VERSION AS OF 3 WHERE label LIKE 'A%'
 SELECT count(*) FROM features VERSION AS OF 2
 SELECT count(*) FROM refits VERSION AS OF 1
@@ -97,8 +97,8 @@ SELECT transform(features, x -> x * 2)[0], aggregate(features, CAST(0 AS DOUBLE)
     x) FROM features LIMIT 1
 """)
 
-#: Words of `GOOD` that Spark's parser or library knows from some version on.
-SINCE = {
+#: Syntax and functions in `VALID_QUERIES` and the first Spark version that supports them.
+MINIMUM_SPARK_VERSIONS = {
     "::": "4.0",
     "* EXCEPT (": "4.0",
     "|>": "4.0",
@@ -107,8 +107,8 @@ SINCE = {
     "vector_cosine_similarity": "4.2",
 }
 
-#: Each would read something else, write, run code, or is no SQL.
-BAD = _queries(r"""
+#: Each reads something else, writes, runs code, or is not SQL.
+REJECTED_QUERIES = _queries(r"""
 SELECT * FROM parquet.`/etc`
 SELECT * FROM text.`/etc/passwd`
 SELECT * FROM `/etc/passwd`

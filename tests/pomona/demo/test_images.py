@@ -1,4 +1,4 @@
-"""What the drawn photographs promise to the demo: repeatable, readable, alike within a label."""
+"""Tests for `pomona.demo.images`: reproducible, decodable images that cluster by label."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from streaming.errors import UsageError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of each file under the folder, by its name relative to it."""
+    """Return the bytes of all files below a folder by relative path."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_labels_are_folder_names_and_one_has_a_space() -> None:
+def test_labels_are_valid_folder_names() -> None:
     assert 5 <= len(SAMPLE_LABELS) == len(set(SAMPLE_LABELS))
     assert any(" " in label for label in SAMPLE_LABELS)
     assert not any(label.startswith((".", "_")) or "/" in label for label in SAMPLE_LABELS)
 
 
 @pytest.mark.parametrize("label", SAMPLE_LABELS)
-def test_the_same_seed_draws_the_same_pixels_and_another_draws_others(label: str) -> None:
+def test_draw_depends_on_the_seed(label: str) -> None:
     first, again, other = (draw(label, np.random.default_rng(seed)) for seed in (7, 7, 8))
     assert first.size == again.size
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
 
 
-def test_a_picture_is_rgb_on_a_light_ground_with_sides_from_100_to_160() -> None:
+def test_draw_returns_rgb_on_light_background() -> None:
     rng = np.random.default_rng(1)
-    pictures = [draw(label, rng) for label in SAMPLE_LABELS for _ in range(5)]
-    assert {picture.mode for picture in pictures} == {"RGB"}
-    assert all(100 <= side <= 160 for picture in pictures for side in picture.size)
-    assert len({picture.size for picture in pictures}) > len(pictures) / 2
-    for picture in pictures:
-        pixels = np.asarray(picture)
-        rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-        assert np.median(rim) > 190
+    images = [draw(label, rng) for label in SAMPLE_LABELS for _ in range(5)]
+    assert {image.mode for image in images} == {"RGB"}
+    assert all(100 <= side <= 160 for image in images for side in image.size)
+    assert len({image.size for image in images}) > len(images) / 2
+    for image in images:
+        pixels = np.asarray(image)
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert np.median(border) > 190
 
 
-def test_bananas_lie_any_way_round_and_differ_in_size() -> None:
+def test_bananas_vary_in_rotation_and_size() -> None:
     angles, areas = [], []
     for seed in range(12):
         pixels = np.asarray(draw("Banana", np.random.default_rng(seed)), np.float64)
-        rows, columns = np.nonzero(np.ptp(pixels, axis=2) > 80)  # the ground has no such colour
+        rows, columns = np.nonzero(np.ptp(pixels, axis=2) > 80)  # no such color in the background
         _, axes = np.linalg.eigh(np.cov(columns, rows))
         angles.append(np.degrees(np.arctan2(*axes[:, 1])) % 180)
         areas.append(len(rows))
@@ -58,30 +58,30 @@ def test_bananas_lie_any_way_round_and_differ_in_size() -> None:
     assert max(areas) > 1.3 * min(areas)
 
 
-def test_an_unknown_label_is_an_error_that_names_the_known_ones() -> None:
+def test_unknown_label_error_lists_known_labels() -> None:
     with pytest.raises(UsageError, match=r"'Durian'.*Apple Red"):
         draw("Durian", np.random.default_rng(0))
 
 
-def test_files_are_numbered_decode_as_their_suffix_says_and_leave_nothing_else(
+def test_write_samples_writes_numbered_files_in_three_formats(
     tmp_path: Path,
 ) -> None:
     assert write_samples(tmp_path, per_label=4, start=4) == 4 * len(SAMPLE_LABELS)
-    kinds = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
-    seen = set()
+    formats = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+    suffixes = set()
     for label in SAMPLE_LABELS:
         paths = list((tmp_path / label).iterdir())
         assert sorted(int(path.stem) for path in paths) == [4, 5, 6, 7]
         for path in paths:
             with Image.open(path) as image:
                 image.load()
-                assert image.format == kinds[path.suffix]
-            seen.add(path.suffix)
-    assert seen == set(kinds)
+                assert image.format == formats[path.suffix]
+            suffixes.add(path.suffix)
+    assert suffixes == set(formats)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SAMPLE_LABELS)
 
 
-def test_two_calls_that_continue_each_other_write_what_one_would(tmp_path: Path) -> None:
+def test_consecutive_calls_write_the_same_files_as_one_call(tmp_path: Path) -> None:
     write_samples(tmp_path / "whole", per_label=3, seed=5)
     write_samples(tmp_path / "parts", per_label=2, seed=5)
     write_samples(tmp_path / "parts", per_label=1, seed=5, start=2)
@@ -91,32 +91,32 @@ def test_two_calls_that_continue_each_other_write_what_one_would(tmp_path: Path)
     assert len(set(whole.values()) | set(other.values())) == len(whole) + len(other)
 
 
-def test_a_file_appears_under_its_name_only_once_it_is_whole(
+def test_files_are_written_under_a_temporary_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    targets = []
+    written = []
     write_bytes = Path.write_bytes
 
     def recorded(path: Path, content: bytes) -> int:
-        targets.append(path)
+        written.append(path)
         return write_bytes(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", recorded)
     count = write_samples(tmp_path, per_label=1) + write_broken(tmp_path)
-    assert len(targets) == count + 1  # and the notes
-    assert all(path.name.startswith(".") for path in targets)
-    assert {path.parent.parent for path in targets} == {tmp_path}
+    assert len(written) == count + 1  # and notes.txt
+    assert all(path.name.startswith(".") for path in written)
+    assert {path.parent.parent for path in written} == {tmp_path}
     assert not any(name.rpartition("/")[2].startswith(".") for name in contents(tmp_path))
 
 
-@pytest.mark.parametrize("wrong", [{"per_label": -1}, {"seed": -1}, {"start": -1}])
-def test_a_negative_number_is_an_error_that_names_it(tmp_path: Path, wrong: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=f"{next(iter(wrong))}=-1"):
-        write_samples(tmp_path, **{"per_label": 1, **wrong})
+@pytest.mark.parametrize("arguments", [{"per_label": -1}, {"seed": -1}, {"start": -1}])
+def test_negative_number_is_an_error(tmp_path: Path, arguments: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(arguments))}=-1"):
+        write_samples(tmp_path, **{"per_label": 1, **arguments})
     assert not list(tmp_path.iterdir())
 
 
-def test_broken_images_lie_among_the_samples_and_pillow_reads_none(tmp_path: Path) -> None:
+def test_broken_images_cannot_be_decoded(tmp_path: Path) -> None:
     write_samples(tmp_path, per_label=1)
     good = contents(tmp_path)
     count = write_broken(tmp_path)
@@ -134,16 +134,14 @@ def test_broken_images_lie_among_the_samples_and_pillow_reads_none(tmp_path: Pat
                 Image.open(tmp_path / name).load()
 
 
-def test_the_gigantic_image_is_refused_for_its_size_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gigantic_image_has_a_valid_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_broken(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with Image.open(next(tmp_path.rglob("*gigantic*"))) as image:
         assert image.width * image.height > 1_000_000_000
 
 
-def test_labels_cluster_by_colour_alone() -> None:
+def test_labels_cluster_by_color() -> None:
     per_label = 10
     histograms, labels = [], np.repeat(SAMPLE_LABELS, per_label)
     for index, label in enumerate(labels):
@@ -154,10 +152,10 @@ def test_labels_cluster_by_colour_alone() -> None:
     distances = np.abs(points[:, None] - points[None]).sum(axis=2)
     np.fill_diagonal(distances, np.inf)
     assert np.mean(labels[distances.argmin(axis=1)] == labels) > 0.8
-    assert np.sort(distances, axis=1)[:, 0].min() > 0.01  # neighbors, not copies
+    assert np.sort(distances, axis=1)[:, 0].min() > 0.01  # no two images are equal
 
 
-def test_sixty_images_take_less_than_two_seconds(tmp_path: Path) -> None:
+def test_sixty_images_take_under_two_seconds(tmp_path: Path) -> None:
     started = time.process_time()
     write_samples(tmp_path, per_label=10)
     assert time.process_time() - started < 2

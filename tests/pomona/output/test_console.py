@@ -1,4 +1,4 @@
-"""Tests for `pomona.output.console`: results on standard output, progress beside them, numbers as people write them."""
+"""Tests for `pomona.output`: results and progress on the right streams, formatting of summaries, tables and ages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def summary() -> IngestSummary:
-    """1,195 images featurized and five quarantined, in 20 s of work."""
+    """Return the summary of 1,195 images featurized and 5 quarantined, busy for 20 s."""
     return IngestSummary(
         outcomes=Counter({Outcome.FEATURES: 1195, Outcome.QUARANTINE: 5}),
         reasons=Counter({"truncated": 3, "empty": 2}),
@@ -35,11 +35,11 @@ def summary() -> IngestSummary:
 
 
 def batch(number: int | None = 4, good: int = 1000, seconds: float = 10.0) -> BatchResult:
-    which = SWEEP if number is None else BatchId("query", number)
-    return BatchResult(which, seconds, Counter({Outcome.FEATURES: good}))
+    batch_id = SWEEP if number is None else BatchId("query", number)
+    return BatchResult(batch_id, seconds, Counter({Outcome.FEATURES: good}))
 
 
-def test_an_ingestion_is_told_in_a_few_lines() -> None:
+def test_summary_lines() -> None:
     assert summary_lines(summary()) == [
         "1,195 images featurized, 5 quarantined in 20.0 s (60.0 per second)",
         "quarantined: 2 empty, 3 truncated",
@@ -47,38 +47,38 @@ def test_an_ingestion_is_told_in_a_few_lines() -> None:
     ]
 
 
-def test_what_is_out_of_the_ordinary_has_a_line_of_its_own() -> None:
-    told = summary()
-    told.replaced, told.ignored, told.waiting = 1234, 17, 2
-    told.outcomes[Outcome.DELETED] = 3
-    lines = summary_lines(told)
+def test_summary_lines_report_unusual_counts() -> None:
+    result = summary()
+    result.replaced, result.ignored, result.waiting = 1234, 17, 2
+    result.outcomes[Outcome.DELETED] = 3
+    lines = summary_lines(result)
     assert lines[0].endswith("1,234 of them replaced")
     assert "3 images were deleted before they were read" in lines
     assert "17 files ignored: no image suffix" in lines
     assert "2 images are left for the next run" in lines
 
 
-def test_nothing_done_is_said_without_a_rate() -> None:
+def test_summary_lines_without_images_have_no_rate() -> None:
     assert summary_lines(IngestSummary()) == ["0 images featurized, 0 quarantined in 0.0 s"]
 
 
-def test_a_script_gets_numbers_not_texts() -> None:
-    told = json.loads(json.dumps(summary_json(summary())))
-    assert told["featurized"] == 1195
-    assert told["quarantined"] == 5
-    assert told["reasons"] == {"truncated": 3, "empty": 2}
-    assert told["batches"] == 2
-    assert (told["seconds"], told["busy_seconds"]) == (30.0, 20.0)
-    assert set(told) >= {"replaced", "deleted_before_read", "ignored", "waiting"}
-    assert told["retries"] == {"reads": 12, "listings": 0, "tables": 3}
+def test_summary_json_has_numbers() -> None:
+    document = json.loads(json.dumps(summary_json(summary())))
+    assert document["featurized"] == 1195
+    assert document["quarantined"] == 5
+    assert document["reasons"] == {"truncated": 3, "empty": 2}
+    assert document["batches"] == 2
+    assert (document["seconds"], document["busy_seconds"]) == (30.0, 20.0)
+    assert set(document) >= {"replaced", "deleted_before_read", "ignored", "waiting"}
+    assert document["retries"] == {"reads": 12, "listings": 0, "tables": 3}
 
 
-def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Capture) -> None:
+def test_batch_prints_one_line_without_a_terminal(capsys: Capture) -> None:
     console = Console()
     with console.working("starting"):
         console.batch(batch(), summary())
         console.batch(batch(None, 1), summary())
-        console.batch(batch(5, good=0), summary())  # nothing written, nothing to say
+        console.batch(batch(5, good=0), summary())  # prints nothing: no rows were written
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "micro-batch 4: 1,000 images in 10.0 s; 1,200 images done, 100.0 a second, 0 waiting",
@@ -86,20 +86,20 @@ def test_each_micro_batch_is_a_plain_line_where_there_is_no_terminal(capsys: Cap
     ]
 
 
-def test_with_json_standard_output_holds_the_result_alone(capsys: Capture) -> None:
+def test_json_prints_only_the_result_to_stdout(capsys: Capture) -> None:
     console = Console(as_json=True)
     with console.working("starting"):
         console.batch(batch(), summary())
-    console.line("by the way")
+    console.line("a note")
     console.show({"label": "Crème brûlée", "at": datetime(2026, 3, 3, tzinfo=UTC), "none": None})
     captured = capsys.readouterr()
     assert json.loads(captured.out)["label"] == "Crème brûlée"
-    assert "Crème brûlée" in captured.out  # not escaped
-    assert captured.err.splitlines()[-1] == "by the way"
+    assert "Crème brûlée" in captured.out  # non-ASCII is not escaped
+    assert captured.err.splitlines()[-1] == "a note"
     assert captured.err.startswith("micro-batch 4: ")
 
 
-def test_progress_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_updates_the_status_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
     console = Console()
     monkeypatch.setattr(
@@ -108,22 +108,22 @@ def test_progress_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with console.working("starting"):
         time.sleep(0.2)
         console.batch(batch(), summary())
-        told = summary()
-        told.waiting = 12345
-        console.batch(batch(), told)
+        progress = summary()
+        progress.waiting = 12345
+        console.batch(batch(), progress)
         assert console._status
         assert console._status.status == "1,200 images done, 100.0 a second, 12,345 waiting"
     assert "starting" in terminal.getvalue()
     assert console._status is None
 
 
-def test_words_are_never_taken_for_markup_or_folded(capsys: Capture) -> None:
+def test_line_is_not_wrapped_and_has_no_markup(capsys: Capture) -> None:
     text = "[bold]not markup[/] " + "/a/very/long/folder" * 200
     Console().line(text)
     assert capsys.readouterr().out == f"{text}\n"
 
 
-def test_a_table_shows_numbers_lists_and_what_is_not_there(capsys: Capture) -> None:
+def test_table_formats_numbers_lists_and_none(capsys: Capture) -> None:
     rows = [
         {"version": 12345, "refits": ["one", "two"], "rate": None, "path": "file:/a/[x] {y}.jpg"},
         {"version": 2, "refits": [], "rate": 6.5, "path": "s3a://b/c d" + "e" * 900},
@@ -137,7 +137,7 @@ def test_a_table_shows_numbers_lists_and_what_is_not_there(capsys: Capture) -> N
     assert second.split() == ["2", "6.5", "s3://b/c", "d" + "e" * 900]
 
 
-def test_a_failure_is_one_line_on_standard_error(capsys: Capture) -> None:
+def test_print_error_prints_one_line_to_stderr(capsys: Capture) -> None:
     print_error("lake: \n  is not\ta lake")
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -145,8 +145,8 @@ def test_a_failure_is_one_line_on_standard_error(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7199, "1 h ago"), (200_000, "2 d ago")],
 )
-def test_ages_are_told_in_their_largest_unit(seconds: int, words: str) -> None:
-    assert format_age(seconds) == words
+def test_format_age_uses_the_largest_unit(seconds: int, text: str) -> None:
+    assert format_age(seconds) == text

@@ -1,4 +1,4 @@
-"""Tests for the catalog of a query: a database of its own, which is gone afterwards, and none where others see it."""
+"""Tests for `pomona.sql.catalog`: a temporary database per query, and no use of a persistent catalog."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def databases(spark: SparkSession) -> set[str]:
 
 @pytest.fixture
 def hive(spark: SparkSession) -> Iterator[SparkSession]:
-    """A session that says of itself what one with Hive's catalog says; a program cannot change it, the JVM can."""
+    """Return a session that reports a Hive catalog; Python cannot change this static setting, the JVM can."""
     session = spark.newSession()
     conf = session._jsparkSession.sessionState().conf()
     conf.setConfString("spark.sql.catalogImplementation", "hive")
@@ -29,17 +29,17 @@ def hive(spark: SparkSession) -> Iterator[SparkSession]:
     conf.unsetConf("spark.sql.catalogImplementation")
 
 
-def test_a_catalog_that_others_see_is_refused_before_anything_is_in_it(
+def test_persistent_catalog_is_rejected_and_unchanged(
     hive: SparkSession, query_lake: QueryLake
 ) -> None:
     before = databases(hive)
-    told = r"^spark.sql.catalogImplementation is hive: .* with `in-memory`$"
-    with pytest.raises(PlatformError, match=told), open_catalog_session(hive, query_lake.lake):
-        pytest.fail("it was opened")
+    message = r"^spark.sql.catalogImplementation is hive: .* with `in-memory`$"
+    with pytest.raises(PlatformError, match=message), open_catalog_session(hive, query_lake.lake):
+        pytest.fail("the session was opened")
     assert databases(hive) == before
 
 
-def test_tables_are_known_to_the_session_alone_and_gone_afterwards(
+def test_tables_are_visible_in_the_session_only_and_dropped_on_exit(
     spark: SparkSession, query_lake: QueryLake
 ) -> None:
     before, tables = databases(spark), spark.sql("SHOW TABLES").collect()

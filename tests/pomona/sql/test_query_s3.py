@@ -1,4 +1,4 @@
-"""Tests for the questions on S3: SQL over all tables and versions, likeness and duplicates, and nothing written."""
+"""Tests for queries on S3: SQL, `similar`, `duplicates` and the Python API; nothing is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.query_lakes import create_query_lake
 pytestmark = pytest.mark.s3
 
 
-def test_a_lake_on_s3_is_asked_like_a_folder(
+def test_queries_on_s3_match_local_results(
     spark: SparkSession,
     bucket: str,
     tmp_path: Path,
@@ -39,19 +39,19 @@ def test_a_lake_on_s3_is_asked_like_a_folder(
         "refits": 2,
         "reduced": 100,
     }
-    parts = (f"SELECT '{name}' AS what, count(*) AS n FROM {name}" for name in counts)
-    told = command("query", root, " UNION ALL ".join(parts), "--json").json
-    assert {row["what"]: row["n"] for row in told} == counts
-    like = command(
+    parts = (f"SELECT '{name}' AS name, count(*) AS n FROM {name}" for name in counts)
+    rows = command("query", root, " UNION ALL ".join(parts), "--json").json
+    assert {row["name"]: row["n"] for row in rows} == counts
+    result = command(
         "similar", root, query_lake.first.paths[0], "--as-of", 2, "--top", 3, "--json"
     ).json
-    assert (like["rows"], len(like["neighbours"])) == (40, 3)
-    # Both deliveries number their made-up contents from 0 on.
+    assert (result["rows"], len(result["neighbours"])) == (40, 3)
+    # Both deliveries number their content hashes from 0.
     groups = command("duplicates", root, "--same-bytes", "--json").json["same_bytes"]
     assert len(groups) == len(query_lake.second.paths)
     lake = pomona.open_lake(root)
     assert lake.features_arrow(columns=["path"]).num_rows == 60
-    rows = lake.features_arrow(columns=["path", "features"]).sort_by("path")
-    assert lake.latest_pca().transform(rows).shape == (60, 3)
+    features = lake.features_arrow(columns=["path", "features"]).sort_by("path")
+    assert lake.latest_pca().transform(features).shape == (60, 3)
     assert lake.reduced_arrow().num_rows == 60
     assert tree() == before
