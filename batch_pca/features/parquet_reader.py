@@ -22,16 +22,16 @@ from pyspark.sql import DataFrame, SparkSession
 
 from streaming.storage.range_reader import open_ranges
 
-#: What every file of the features must have, for its rows to be read without Spark.
+#: Columns that every file must contain for its rows to be read without Spark.
 COLUMNS = ("path", "label", "features")
 _BATCH_ROWS = 1024
-# Footers are small, and on S3 each is two requests: many at once.
-_FOOTERS_AT_ONCE = 32
+# Parquet footers are small, and each takes two requests on S3: read many in parallel.
+_FOOTER_THREADS = 32
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows `start` to `stop` of one row group of one file."""
+    """Rows `start` to `stop` (exclusive) of one row group of one file."""
 
     uri: str
     group: int
@@ -39,94 +39,93 @@ class Slice:
     stop: int
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of the rows, 1,024 at a time."""
+        """Yield these columns of the rows, up to 1,024 rows at a time."""
         file = pa.parquet.ParquetFile(open_ranges(self.uri), pre_buffer=True)
         read = file.iter_batches(
             _BATCH_ROWS, row_groups=[self.group], columns=columns, use_threads=False
         )
-        at = 0
+        offset = 0
         for batch in read:
-            first, last = max(self.start - at, 0), min(self.stop - at, batch.num_rows)
+            first = max(self.start - offset, 0)
+            last = min(self.stop - offset, batch.num_rows)
             if first < last:
                 yield batch.slice(first, last - first).select(columns)
-            at += batch.num_rows
-            if at >= self.stop:
+            offset += batch.num_rows
+            if offset >= self.stop:
                 return
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one worker reads."""
+    """The rows that one worker reads."""
 
     slices: tuple[Slice, ...]
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of the rows, in the order given, at most 1,024 rows at a time."""
+        """Yield these columns of the rows in the given order, up to 1,024 rows at a time."""
         for piece in self.slices:
             yield from piece.batches(columns)
 
 
 def feature_matrix(column: pa.ListArray) -> NDArray[np.float32]:
-    """The vectors of an Arrow batch.
-
-    Returns
-    -------
-    ndarray of shape (rows, width), float32
-        Without a copy.
-    """
+    """Return the vectors of an Arrow column as a matrix of shape (rows, width), without a copy."""
     values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(column), -1)
 
 
-def matrices(batches: Iterator[pa.RecordBatch], column: int) -> Iterator[NDArray[np.float32]]:
-    """The vectors of each batch that has rows."""
+def feature_matrices(
+    batches: Iterator[pa.RecordBatch], column: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors of each batch that is not empty."""
     for batch in batches:
         if batch.num_rows:
             yield feature_matrix(batch.column(column))
 
 
-def below(batch: pa.RecordBatch, prefix: str | None) -> pa.RecordBatch:
-    """The rows of a batch whose ``path`` lies below a prefix; all of them without one."""
+def filter_prefix(batch: pa.RecordBatch, prefix: str | None) -> pa.RecordBatch:
+    """Return the rows of a batch whose ``path`` is below a prefix; all rows if it is None."""
     if prefix is None:
         return batch
     return batch.filter(pa.compute.starts_with(batch.column("path"), f"{prefix}/"))
 
 
 def plan_parts(files: Sequence[str], location: str, count: int, workers: int) -> list[Part] | None:
-    """Deal the rows of a pinned version out to workers, evenly.
+    """Partition the rows of a pinned version evenly.
 
     Parameters
     ----------
     files : sequence of str
-        The version's files as its log names them: below the table and percent-encoded, or as URIs.
+        Names of the data files as they are in the transaction log: percent-encoded paths relative to the table, or
+        URIs.
     location : str
-        The table, a normalized URI.
+        Normalized URI of the table.
     count : int
-        Rows that the version has.
+        Number of rows of the version.
     workers : int
+        Maximum number of parts.
 
     Returns
     -------
     list of Part, or None
-        One for each worker at most. None where the files alone do not tell the table: a file lies outside, lacks a
-        column, or the rows in the files are not `count` (deletion vectors). Spark must read it then.
+        None if the files alone do not define the table: a file is outside the table's folder or lacks a column, or
+        the files do not contain `count` rows (deletion vectors). Spark must then read the table.
     """
-    # A file that lies outside has a URI for its name: nothing of that name lies below the table.
+    # For a file outside the table, the name is a URI, and no file below the table has that name.
     uris = [f"{location}/{unquote(name)}" for name in sorted(files)]
-    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
         groups = list(pool.map(_row_groups, uris))
     if None in groups or sum(map(sum, filter(None, groups))) != count:
         return None
-    found = [
+    slices = [
         Slice(uri, group, 0, size)
         for uri, sizes in zip(uris, groups, strict=True)
         for group, size in enumerate(sizes or ())
     ]
-    return deal(found, workers)
+    return split_evenly(slices, workers)
 
 
 def _row_groups(uri: str) -> list[int] | None:
-    """Rows of each row group; None where the file cannot be read as it is."""
+    """Return the number of rows of each row group; None if the file cannot be read or lacks a column."""
     try:
         footer = pa.parquet.read_metadata(open_ranges(uri))
     except (FileNotFoundError, pa.ArrowInvalid):
@@ -136,37 +135,37 @@ def _row_groups(uri: str) -> list[int] | None:
     return [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
 
 
-def deal(found: list[Slice], count: int) -> list[Part]:
-    """Cut slices into at most `count` parts of as many rows each, one row more or less.
+def split_evenly(slices: list[Slice], count: int) -> list[Part]:
+    """Split slices into at most `count` parts whose sizes differ by at most one row.
 
-    Where a row group is cut, both sides decode its beginning; that is short beside what is done with the rows.
+    If a row group is split, both parts decode its beginning. That takes little time compared to the sums.
     """
-    total = sum(piece.stop - piece.start for piece in found)
+    total = sum(piece.stop - piece.start for piece in slices)
     ends = [total * (i + 1) // count for i in range(count)]
-    hands: list[list[Slice]] = [[] for _ in ends]
-    place = at = 0
-    for piece in found:
+    parts: list[list[Slice]] = [[] for _ in ends]
+    index = row = 0
+    for piece in slices:
         start = piece.start
         while start < piece.stop:
-            while ends[place] <= at:
-                place += 1
-            taken = min(piece.stop - start, ends[place] - at)
-            hands[place].append(replace(piece, start=start, stop=start + taken))
-            start, at = start + taken, at + taken
-    return [Part(tuple(hand)) for hand in hands if hand]
+            while ends[index] <= row:
+                index += 1
+            size = min(piece.stop - start, ends[index] - row)
+            parts[index].append(replace(piece, start=start, stop=start + size))
+            start, row = start + size, row + size
+    return [Part(tuple(part)) for part in parts if part]
 
 
-def run_parts(spark: SparkSession, work: Any, ddl: str, count: int) -> DataFrame:
-    """Call `work` once for each of `count` parts, in a Python worker.
+def map_parts(spark: SparkSession, function: Any, ddl: str, count: int) -> DataFrame:
+    """Call `function` once for each of `count` parts, each in a Spark task of its own.
 
     Parameters
     ----------
     spark : SparkSession
-    work : callable
-        Takes batches of one row with the number of a part; gives batches of `ddl`.
+    function : callable
+        Takes an iterator of Arrow batches, which contain the part number, and yields batches of schema `ddl`.
     ddl : str
-        What comes out.
+        Schema of the result.
     count : int
-        How many parts there are, each a task.
+        Number of parts.
     """
-    return spark.range(0, count, 1, count).mapInArrow(work, ddl)
+    return spark.range(0, count, 1, count).mapInArrow(function, ddl)

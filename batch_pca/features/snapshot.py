@@ -20,21 +20,22 @@ from streaming.storage.interface import normalize
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Rows of the features table at one version, of one model.
+    """Rows of the features table at one version; all rows have the same model.
 
     Attributes
     ----------
+    spark : SparkSession
     lake : Lake
     version : ResolvedVersion
     count : int
-        How many rows there are.
+        Number of rows.
     model_id : str
     prefix : str or None
-        The rows to fit are those below this normalized URI, or all.
+        Normalized URI. The rows to fit are below it; None for all rows.
     count_to_fit : int
-        How many those are.
+        Number of rows to fit.
     files : tuple of str
-        The version's files, as its log names them.
+        Names of the data files, as they are in the transaction log.
     """
 
     spark: SparkSession
@@ -48,18 +49,18 @@ class Snapshot:
 
     @cached_property
     def rows(self) -> DataFrame:
-        """All rows, as Spark reads them."""
+        """All rows, read by Spark."""
         return read_table(self.spark, self.lake.features, self.version.number)
 
     @cached_property
     def parts(self) -> list[Part] | None:
-        """What the workers read of its files, all rows; None where only Spark can read them."""
+        """All rows as parts of files that the Python workers read; None if only Spark can read them."""
         workers = self.spark.sparkContext.defaultParallelism
         return plan_parts(self.files, self.lake.features, self.count, workers)
 
     @property
     def rows_to_fit(self) -> DataFrame:
-        """Those below the prefix."""
+        """The rows below the prefix, read by Spark."""
         if self.prefix is None:
             return self.rows
         return self.rows.where(F.col("path").startswith(f"{self.prefix}/"))
@@ -68,7 +69,7 @@ class Snapshot:
 def take_snapshot(
     spark: SparkSession, lake: Lake, version: ResolvedVersion, fit_on: str | None = None
 ) -> Snapshot:
-    """Pin a version of the features, and make sure that one model made all of them.
+    """Pin a version of the features, and check that all rows have the same model.
 
     Parameters
     ----------
@@ -76,38 +77,45 @@ def take_snapshot(
     lake : Lake
     version : ResolvedVersion
     fit_on : str, optional
-        Folder or URI below which the rows to fit lie.
+        Folder or URI of the rows to fit. Default: all rows.
 
     Raises
     ------
     SnapshotError
-        Fewer than 2 rows, rows of two models, or none to fit.
+        If there are fewer than 2 rows, rows of several models, or no rows to fit.
     """
     prefix = normalize(fit_on) if fit_on else None
-    fitted = f"starts_with(path, {quote_literal(prefix + '/')})" if prefix else "true"
+    condition = f"starts_with(path, {quote_literal(prefix + '/')})" if prefix else "true"
     table = open_table(lake.features, version.number)
-    counted = query(
+    batches = query(
         table,
-        f"model_id, count(*) AS rows, count(CASE WHEN {fitted} THEN 1 END) AS fitted",
+        f"model_id, count(*) AS rows, count(CASE WHEN {condition} THEN 1 END) AS rows_to_fit",
         "GROUP BY model_id",
     )
-    counts = [row for batch in counted for row in batch.to_pylist()]
+    counts = [row for batch in batches for row in batch.to_pylist()]
     total = sum(row["rows"] for row in counts)
-    of = f"version {version.number} of {lake.features}"
+    name = f"version {version.number} of {lake.features}"
     if len(counts) > 1:
         models = ", ".join(sorted(row["model_id"] for row in counts))
         raise SnapshotError(
-            f"{of} mixes the models {models}: "
-            "features of different models cannot be fitted together; use a lake for each"
+            f"{name} contains features of several models, which cannot be fitted together: {models}; "
+            "use one lake per model"
         )
     if total < 2:
         raise SnapshotError(
-            f"{of} has {total} rows, and a fit needs 2 or more: ingest more images first"
+            f"{name} has {total} rows, but a fit needs at least 2: ingest more images first"
         )
-    (found,) = counts
-    if not found["fitted"]:
+    (only,) = counts
+    if not only["rows_to_fit"]:
         raise SnapshotError(f"--fit-on {prefix}: no row has this prefix")
     files = pa.table(table.get_add_actions()).column("path").to_pylist()
     return Snapshot(
-        *(spark, lake, version, total, found["model_id"], prefix, found["fitted"], tuple(files))
+        spark=spark,
+        lake=lake,
+        version=version,
+        count=total,
+        model_id=only["model_id"],
+        prefix=prefix,
+        count_to_fit=only["rows_to_fit"],
+        files=tuple(files),
     )

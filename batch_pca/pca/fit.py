@@ -17,21 +17,21 @@ from batch_pca.pca.moments import Matrix, Moments, Vector
 from batch_pca.pca.projection import Projection
 from streaming.errors import SnapshotError, UsageError
 
-# Cumulative sums of some thousand ratios end within this of 1.
+# Rounding of the cumulative sum of a few thousand ratios.
 _TOLERANCE = 1e-12
-# Below this cosine, two components are not the same direction any more, and which way the nearest
-# one points is chance; chance alone reaches 0.1 or so among some hundred in 1280 dimensions.
-_RECOGNIZABLE = 0.3
+# Minimum cosine for two components to count as the same direction. Random directions reach about 0.1 (a hundred
+# components in 1280 dimensions), and the sign of such a cosine means nothing.
+_MIN_COSINE = 0.3
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How many components to keep: a number, or the share of the variance to explain.
+    """Number of components to keep, or the explained variance ratio to reach.
 
     Raises
     ------
     UsageError
-        Both or neither are given, components below 1, or variance outside (0, 1].
+        If both or neither are given, `components` is below 1, or `variance` is outside (0, 1].
 
     Examples
     --------
@@ -44,7 +44,6 @@ class FitOptions:
     variance: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
         if (self.components is None) == (self.variance is None):
             given = f"components={self.components} and variance={self.variance}"
             raise UsageError(f"{given}: give exactly one, such as components=50 or variance=0.95")
@@ -58,17 +57,17 @@ class FitOptions:
 
 @dataclass(frozen=True, eq=False)
 class Reduction(Projection):
-    """A projection, and what its fit tells of the rows.
+    """A fitted scaler and PCA with the spectrum of the rows they were fitted on.
 
     Attributes
     ----------
     explained_variance, explained_variance_ratio : ndarray of shape (r,), float64
-        The whole spectrum of the standardized rows, descending, and its shares (which sum to 1),
-        where ``r = min(n - 1, columns that vary)``.
+        Full spectrum of the standardized rows in descending order, and its ratios, which sum to 1;
+        ``r = min(n - 1, number of columns that vary)``.
     constant_columns : int
-        Columns that never vary; the scaler turns them into 0.
+        Number of columns that do not vary. The scaler maps them to 0.
     limited_by_rows : bool
-        Whether n - 1, and not the columns, is the limit on the number of components.
+        Whether the number of rows, not the number of columns, limits the number of components.
     """
 
     explained_variance: Vector
@@ -83,16 +82,16 @@ class Reduction(Projection):
 
     @property
     def cumulative(self) -> Vector:
-        """Share of the variance that the first 1, 2, … r components explain, shape (r,)."""
+        """Cumulative explained variance ratio, shape (r,)."""
         return np.cumsum(self.explained_variance_ratio)
 
     def components_for(self, variance: float) -> int:
-        """Return the least number of components that explain a share of the variance in (0, 1]."""
+        """Return the smallest number of components whose explained variance ratio reaches `variance` in (0, 1]."""
         return components_reaching(self.explained_variance_ratio, variance)
 
 
 def components_reaching(ratio: Vector, variance: float) -> int:
-    """Return the least number of components whose ratios, shape (r,), sum to `variance`."""
+    """Return the smallest number of components whose ratios, out of shape (r,), sum to `variance`."""
     reached = np.cumsum(ratio) >= variance - _TOLERANCE
     return int(np.argmax(reached)) + 1 if reached.any() else len(ratio)
 
@@ -107,29 +106,26 @@ def fit(
     moments : Moments
         Statistics of n rows of width d.
     options : FitOptions
-        How many components to keep.
     previous_components : ndarray of shape (k0, d), optional
-        Components of an earlier fit; each new one points the way of the one nearest to it. Where
-        none is near, the loading of largest magnitude is positive.
+        Components of an earlier fit. Each new component gets the sign of the most similar earlier one. If none is
+        similar, its loading of largest magnitude is positive.
 
     Raises
     ------
     SnapshotError
-        Fewer than 2 rows, no column that varies, or more components asked for than there can be.
+        If there are fewer than 2 rows, no column varies, or `options` demands more components than there can be.
     ValueError
-        `previous_components` has another width.
+        If `previous_components` has a different width.
     """
     if moments.count < 2:
-        raise SnapshotError(
-            f"{moments.count} rows to fit, at least 2 are needed: ingest more images"
-        )
+        raise SnapshotError(f"a fit needs at least 2 rows, not {moments.count}: ingest more images")
     varies = ~moments.constant()
     columns = int(varies.sum())
     if not columns:
         cause = f"all {varies.size} columns are constant over {moments.count} rows"
         raise SnapshotError(f"{cause}: ingest images that differ, or check the weights")
     limit = min(moments.count - 1, columns)
-    _require_components(options, limit, moments.count)
+    _validate_components(options, limit, moments.count)
     std = np.where(varies, np.sqrt(moments.variance()), 0.0)
     values, vectors = _spectrum(moments, varies, std)
     values = values[:limit]
@@ -149,11 +145,15 @@ def fit(
     )
 
 
-def _require_components(options: FitOptions, limit: int, rows: int) -> None:
+def _validate_components(options: FitOptions, limit: int, rows: int) -> None:
     if options.components is not None and options.components > limit:
-        cause = f"{rows} rows (one less)" if limit == rows - 1 else f"{limit} columns that vary"
+        cause = (
+            f"{rows} rows allow at most {limit} components"
+            if limit == rows - 1
+            else f"only {limit} columns vary"
+        )
         raise SnapshotError(
-            f"components={options.components} is more than the {limit} that {cause} allow: "
+            f"components={options.components} is too large, {cause}: "
             f"use {limit} or fewer, use a variance ratio, or ingest more images"
         )
 
@@ -168,9 +168,9 @@ def _spectrum(moments: Moments, varies: NDArray[np.bool_], std: Vector) -> tuple
 
 
 def _with_signs(components: Matrix, previous: NDArray[Any] | None) -> Matrix:
-    """Return the components (k, d) with signs that the data, and the fit before, decide."""
+    """Return the components (k, d) with deterministic signs, see `fit`."""
     rows = np.arange(len(components))
-    # Rounded, because where two loadings are equal their last digits must not decide.
+    # Rounded, so that the last digits do not decide between two equal loadings.
     largest = np.argmax(np.abs(components).round(9), axis=1)
     signed: Matrix = components * np.sign(components[rows, largest])[:, np.newaxis]
     if previous is None or not len(previous):
@@ -179,6 +179,6 @@ def _with_signs(components: Matrix, previous: NDArray[Any] | None) -> Matrix:
         raise ValueError(
             f"previous components have width {previous.shape[1]}, not {components.shape[1]}"
         )
-    shared = signed @ previous.T
-    nearest = shared[rows, np.argmax(np.abs(shared), axis=1)]
-    return np.where((nearest < -_RECOGNIZABLE)[:, np.newaxis], -signed, signed)
+    cosines = signed @ previous.T
+    nearest = cosines[rows, np.argmax(np.abs(cosines), axis=1)]
+    return np.where((nearest < -_MIN_COSINE)[:, np.newaxis], -signed, signed)

@@ -1,9 +1,9 @@
 """Sufficient statistics of rows: a count, a sum and a sum of products, which can be merged and subtracted.
 
-They are all that StandardScaler and PCA need: parts of a table are summed separately and merged, and deleted rows
-are subtracted instead of reading the rest again. A sum of squares loses digits if the mean is large compared to the
-standard deviation. Every row is therefore reduced by a provisional mean, the shift; statistics can be merged if
-they share a shift.
+StandardScaler and PCA need nothing else. Partitions are summed separately and merged; deleted rows are subtracted
+without reading the remaining ones. A sum of squares loses digits if the mean is large compared to the standard
+deviation. A provisional mean, the shift, is therefore subtracted from every row before summing. Only statistics
+with the same shift can be merged.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ Matrix = NDArray[np.float64]
 
 BLOCK_ROWS = 1024
 _EPSILON = float(np.finfo(np.float64).eps)
-# Summing constant columns was measured to err by up to 70 units of rounding; with a margin.
+# The measured error of summing constant columns is up to 70 units of rounding; this adds a margin.
 _BLOCK_ROUNDING = 256 * _EPSILON
 _DAMAGE = (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """The statistics of `count` rows of width d.
+    """Sufficient statistics of `count` rows of width d.
 
     Attributes
     ----------
     count : int
-        Rows summed.
+        Number of rows summed.
     shift : ndarray of shape (d,), float64
-        Provisional mean, taken off each row before summing.
+        Provisional mean, subtracted from each row before summing.
     total : ndarray of shape (d,), float64
         Sum of ``row - shift``.
     cross : ndarray of shape (d, d), float64
         Sum of the outer products of ``row - shift`` with itself.
     rounding : ndarray of shape (d,), float64
-        Bound on what rounding may have left in the diagonal of `cross`. It grows even where rows
-        are taken away: a column that has become constant must not seem to vary by 1e-9.
+        Upper bound on the rounding error of the diagonal of `cross`. It grows when rows are subtracted, too: a
+        column that has become constant must not appear to vary by 1e-9.
     """
 
     count: int
@@ -55,29 +55,32 @@ class Moments:
 
     @classmethod
     def zero(cls, shift: NDArray[Any]) -> Moments:
-        """Return the statistics of no rows, the neutral element of a sum."""
+        """Return the statistics of zero rows, the neutral element of addition."""
         return MomentsBuilder(shift).build()
 
     @classmethod
     def of(cls, rows: NDArray[Any], shift: NDArray[Any]) -> Moments:
-        """Sum rows of shape (n, d), float32 or float64; errors as `MomentsBuilder.add`."""
+        """Sum rows of shape (n, d), float32 or float64; raise the errors of `MomentsBuilder.add`."""
         builder = MomentsBuilder(shift)
         builder.add(rows)
         return builder.build()
 
     def __add__(self, other: Moments) -> Moments:
-        """Return the statistics of both sets of rows; ValueError where the shifts differ."""
+        """Return the statistics of both sets of rows; raise ValueError if the shifts differ."""
         return self._combine(other, 1)
 
     def __sub__(self, other: Moments) -> Moments:
-        """Return the statistics without the rows of `other`, which must be among them (unchecked).
+        """Return the statistics without the rows of `other`, which must be a subset (not checked).
 
-        ValueError where the shifts differ or `other` has more rows than there are.
+        Raises
+        ------
+        ValueError
+            If the shifts differ or `other` has more rows.
         """
         if other.count > self.count:
-            raise ValueError(f"cannot take {other.count} rows away from {self.count}")
+            raise ValueError(f"cannot subtract {other.count} rows from {self.count}")
         rest = self._combine(other, -1)
-        return rest if rest.count else Moments.zero(self.shift)  # no trace of the rows that went
+        return rest if rest.count else Moments.zero(self.shift)  # without rounding errors
 
     def _combine(self, other: Moments, sign: int) -> Moments:
         if not np.array_equal(self.shift, other.shift):
@@ -92,28 +95,28 @@ class Moments:
         )
 
     def mean(self) -> Vector:
-        """Return the mean of each column, shape (d,); ValueError without rows."""
-        self._require(1)
+        """Return the mean of each column, shape (d,); raise ValueError without rows."""
+        self._require_rows(1)
         return self.shift + self.total / self.count
 
     def covariance(self) -> Matrix:
-        """Return the covariance, shape (d, d), divisor ``count - 1``; ValueError below 2 rows."""
-        self._require(2)
+        """Return the covariance, shape (d, d), divisor ``count - 1``; raise ValueError below 2 rows."""
+        self._require_rows(2)
         result = np.outer(self.total, self.total / -self.count)
         result += self.cross
         return np.divide(result, self.count - 1, out=result)
 
     def variance(self) -> Vector:
-        """Return the diagonal of `covariance`, shape (d,), never negative; ValueError likewise."""
-        self._require(2)
+        """Return the diagonal of `covariance`, shape (d,), never negative; raise ValueError below 2 rows."""
+        self._require_rows(2)
         squares = self.cross.diagonal() - self.total * (self.total / self.count)
         return np.maximum(squares, 0.0) / (self.count - 1)
 
     def constant(self) -> NDArray[np.bool_]:
-        """Return where a column cannot be told from a constant one, (d,); ValueError likewise.
+        """Return a mask of the columns that are constant up to rounding, shape (d,); raise ValueError below 2 rows.
 
-        By scikit-learn's bound for its StandardScaler (after Chan, Golub and LeVeque), or by the
-        rounding of these sums, which is larger where the shift is far off or rows were taken away.
+        A column is constant by the bound of scikit-learn's StandardScaler (after Chan, Golub and LeVeque), or by
+        `rounding`, which is larger if the shift is far from the mean or rows were subtracted.
         """
         squares = self.variance() * (self.count - 1)
         population = squares / self.count
@@ -121,79 +124,91 @@ class Moments:
         result: NDArray[np.bool_] = (population <= bound) | (squares <= self.rounding)
         return result
 
-    def _require(self, rows: int) -> None:
+    def _require_rows(self, rows: int) -> None:
         if self.count < rows:
-            raise ValueError(f"{self.count} rows where {rows} are needed")
+            raise ValueError(f"{self.count} rows, but at least {rows} are needed")
 
     def to_bytes(self) -> bytes:
-        """Return the content of an ``.npz`` file with one array for each attribute."""
+        """Return the content of an ``.npz`` file with one array per attribute."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **vars(self))
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Moments:
-        """Read what `to_bytes` wrote; SnapshotError where it is cut short or something else."""
+        """Parse the output of `to_bytes`; raise SnapshotError if it is truncated or something else."""
         names = ("shift", "total", "cross", "rounding")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 return cls(int(stored["count"]), *(stored[name] for name in names))
         except _DAMAGE as error:
-            reason = f"stored moments of {len(content)} bytes cannot be read ({error})"
-            raise SnapshotError(f"{reason}: refit from all rows instead") from error
+            raise SnapshotError(
+                f"cannot read stored statistics of {len(content)} bytes ({error}): refit with --full"
+            ) from error
 
 
 class MomentsBuilder:
-    """Sums rows in place, in the memory of two (d, d) matrices and a block, whatever the rows.
+    """Sum rows in place.
+
+    Memory is two (d, d) matrices and one block of rows, independent of the number of rows.
 
     Parameters
     ----------
     shift : ndarray of shape (d,)
-        Provisional mean, such as the mean of some rows, which makes constant columns exact.
+        Provisional mean, such as the mean of some rows. It makes the sums of constant columns exact.
+
+    Raises
+    ------
+    ValueError
+        If the shift is not one row of finite numbers.
     """
 
     def __init__(self, shift: NDArray[Any]) -> None:
-        """Start with no rows; ValueError where the shift is not one row of finite numbers."""
         self._shift: Vector = np.array(shift, dtype=np.float64)
         if self._shift.ndim != 1 or not np.isfinite(self._shift).all():
-            raise ValueError("the shift is one row of finite numbers")
+            raise ValueError("the shift must be one row of finite numbers")
         width = self._shift.size
         self._count = 0
         self._total: Vector = np.zeros(width)
         self._rounding: Vector = np.zeros(width)
         self._cross: Matrix = np.zeros((width, width))
         self._product: Matrix = np.empty((width, width))
-        self._centred: Matrix = np.empty((0, width))
+        self._centered: Matrix = np.empty((0, width))
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Add rows of shape (n, d), float32 or float64; on an error, none of them is added.
+        """Add rows of shape (n, d), float32 or float64. On an error, no row is added.
 
-        SnapshotError where rows hold NaN or infinity; ValueError where they have another width.
+        Raises
+        ------
+        SnapshotError
+            If rows contain NaN or infinity.
+        ValueError
+            If the rows have a different width.
         """
         if rows.ndim != 2 or rows.shape[1] != self._shift.size:
-            raise ValueError(f"rows of shape {rows.shape} where (n, {self._shift.size}) is needed")
-        blocks = [rows[at : at + BLOCK_ROWS] for at in range(0, len(rows), BLOCK_ROWS)]
-        refused = sum(int(np.sum(~np.isfinite(block).all(axis=1))) for block in blocks)
-        if refused:
+            raise ValueError(f"rows have shape {rows.shape}, expected (n, {self._shift.size})")
+        blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
+        invalid = sum(int(np.sum(~np.isfinite(block).all(axis=1))) for block in blocks)
+        if invalid:
             raise SnapshotError(
-                f"{refused} of {len(rows)} rows hold NaN or infinity: ingest their images again, "
-                "or refit a version from before them"
+                f"{invalid} of {len(rows)} rows contain NaN or infinity: ingest their images again, "
+                "or refit an earlier version"
             )
         for block in blocks:
             self._add_block(block)
 
     def _add_block(self, rows: NDArray[Any]) -> None:
-        if len(self._centred) < len(rows):
-            self._centred = np.empty((len(rows), self._shift.size))
-        centred = np.subtract(rows, self._shift, out=self._centred[: len(rows)])
-        np.matmul(centred.T, centred, out=self._product)
+        if len(self._centered) < len(rows):
+            self._centered = np.empty((len(rows), self._shift.size))
+        centered = np.subtract(rows, self._shift, out=self._centered[: len(rows)])
+        np.matmul(centered.T, centered, out=self._product)
         self._count += len(rows)
-        self._total += centred.sum(axis=0)
+        self._total += centered.sum(axis=0)
         self._cross += self._product
         self._rounding += _BLOCK_ROUNDING * self._product.diagonal()
         self._rounding += _EPSILON * self._cross.diagonal()
 
     def build(self) -> Moments:
-        """Return the statistics so far, which later rows do not change."""
+        """Return the statistics of the rows added so far; later rows do not change the result."""
         arrays = (self._shift, self._total, self._cross, self._rounding)
         return Moments(self._count, *(array.copy() for array in arrays))

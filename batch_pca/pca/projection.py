@@ -1,4 +1,4 @@
-"""A fitted scaler and PCA as needed to transform rows, from a fit or from a published refit."""
+"""A fitted scaler and PCA that transform rows, from a fit or loaded from a published refit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ class Projection:
     Attributes
     ----------
     count : int
-        Rows fitted, n.
+        Number of rows fitted, n.
     mean, std : ndarray of shape (d,), float64
-        Mean and sample standard deviation (n - 1) of each column, in the features' unit; `std` is
-        exactly 0 where the column is constant.
+        Mean and sample standard deviation (n - 1) of each column. `std` is exactly 0 for constant columns.
     components : ndarray of shape (k, d), float64
-        Orthonormal rows in the space of standardized columns, most variance first; 0 at constant
-        columns.
+        Orthonormal rows in the space of standardized columns, by descending variance; 0 at constant columns.
 
     Examples
     --------
@@ -40,7 +38,7 @@ class Projection:
     components: Matrix
 
     def transform(self, rows: NDArray[Any]) -> Matrix:
-        """Standardize and project rows (n, d) to scores (n, k); ValueError for another width.
+        """Standardize and project rows (n, d) to scores (n, k); raise ValueError for a different width.
 
         Examples
         --------
@@ -50,7 +48,7 @@ class Projection:
         True
         """
         if rows.ndim != 2 or rows.shape[1] != self.mean.size:
-            raise ValueError(f"rows of shape {rows.shape} where (n, {self.mean.size}) is needed")
+            raise ValueError(f"rows have shape {rows.shape}, expected (n, {self.mean.size})")
         scale = np.where(self.std > 0, self.std, 1.0)
         scores: Matrix = ((rows - self.mean) / scale) @ self.components.T
         return scores

@@ -6,20 +6,20 @@ import numpy as np
 
 from batch_pca.pca.moments import Moments
 
-#: Rounding may have left this share of a column's sum of squares, at most: a tenth of the 1e-8 that a refit promises.
-#: One pass over 100,000 rows is bounded by 1e-13; what was measured is a hundred times less than the bound.
-BOUND = 1e-9
+#: Maximum rounding error relative to a column's sum of squares: a tenth of the documented accuracy of a refit, 1e-8.
+#: One pass over 100,000 rows is bounded by 1e-13, and the measured error is a hundred times smaller than the bound.
+MAX_RELATIVE_ERROR = 1e-9
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
-def has_drifted(moments: Moments) -> bool:
-    """Whether sums of 2 rows or more can no longer be told from their own rounding, or from a constant's.
+def is_inaccurate(moments: Moments) -> bool:
+    """Return whether the rounding error of statistics of 2 or more rows is too large.
 
-    A column that varies has drifted where `Moments.rounding` passes `BOUND` times its sum of squared deviations.
-    One that has become constant because rows were taken away leaves the same trace as one that still varies a
-    little, and is told apart only by reading all rows: it has drifted too. A column that always was constant, so
-    that nothing ever was summed but rounding, has not: scikit-learn's bound for constants covers it.
+    A column that varies is inaccurate if `Moments.rounding` exceeds `MAX_RELATIVE_ERROR` times its sum of squared
+    deviations. A column that became constant because rows were subtracted is inaccurate, too: only reading all rows
+    distinguishes it from a column that still varies slightly. A column that always was constant is accurate:
+    scikit-learn's bound for constant columns covers its rounding error.
     """
     squares = moments.variance() * (moments.count - 1)
     constant = moments.count * (moments.count * moments.mean() * _EPSILON) ** 2
-    return bool((moments.rounding > np.maximum(BOUND * squares, constant)).any())
+    return bool((moments.rounding > np.maximum(MAX_RELATIVE_ERROR * squares, constant)).any())

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def pipeline_model(spark: SparkSession, reduction: Reduction) -> PipelineModel:
-    """Build the pipeline: a StandardScaler (mean and std), then a PCA, which does not centre by itself.
+    """Build a pipeline of a StandardScaler (mean and std) and a PCA, which does not center its input.
 
     Returns
     -------
     PipelineModel
-        From the vector column ``features`` (`pyspark.ml.functions.array_to_vector` makes it of the
-        table's array) to ``standardized`` and ``reduced``.
+        Adds ``standardized`` and ``reduced`` to the vector column ``features``, which
+        `pyspark.ml.functions.array_to_vector` makes from the array column of the table.
     """
     # Spark ML takes half a second to import, and each Python worker imports this package.
     from pyspark.ml import PipelineModel
@@ -33,7 +33,7 @@ def pipeline_model(spark: SparkSession, reduction: Reduction) -> PipelineModel:
     def vector(values: Any) -> Any:
         return linalg.DenseVector(_doubles(spark, values))
 
-    # A DenseMatrix lies column by column, and a component is a column of it: the rows of ours, in order.
+    # A DenseMatrix is stored by column, and each column is a component: the rows of `components` in order.
     k, width = reduction.components.shape
     matrix = linalg.DenseMatrix(width, k, _doubles(spark, reduction.components.ravel()))
     scaler = StandardScalerModel(
@@ -47,7 +47,7 @@ def pipeline_model(spark: SparkSession, reduction: Reduction) -> PipelineModel:
 
 
 def _doubles(spark: SparkSession, values: Any) -> Any:
-    """A Java double[] in one transfer; py4j would send each number by itself."""
+    """Create a Java double[] in one transfer; py4j would send the numbers one by one."""
     jvm: Any = spark._jvm
     buffer = jvm.java.nio.ByteBuffer.wrap(bytearray(np.asarray(values, dtype=">f8").tobytes()))
     array = spark.sparkContext._gateway.new_array(jvm.double, len(values))  # type: ignore[union-attr]

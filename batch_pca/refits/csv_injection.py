@@ -10,21 +10,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Where another character than the comma parts the cells (most of Europe: the semicolon), a cell may begin in the midst
-# of ours, even within quotes. The wide forms are taken for the narrow ones where Japanese or Chinese is set.
-_BEGINS = r"(^|[;|\t\r\n])([\s\x00-\x20\x{00A0}\x{FEFF}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])"
+# If the spreadsheet's delimiter is not the comma (in most of Europe: the semicolon), a cell may start in the middle of
+# ours, even within quotes. With Japanese or Chinese locales, the fullwidth forms of these characters count as well.
+_FORMULA_START = (
+    r"(^|[;|\t\r\n])([\s\x00-\x20\x{00A0}\x{FEFF}]*[=+\-@\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])"
+)
 
 
 def escape_formulas(texts: pa.Array) -> pa.Array:
-    """Put an apostrophe where a spreadsheet would see the beginning of a formula.
-
-    Parameters
-    ----------
-    texts : pyarrow.Array of string
-
-    Returns
-    -------
-    pyarrow.Array of string
-        The same, but for such texts.
-    """
-    return pc.replace_substring_regex(texts, _BEGINS, r"\1'\2")
+    """Insert an apostrophe before each character that a spreadsheet would read as the start of a formula."""
+    return pc.replace_substring_regex(texts, _FORMULA_START, r"\1'\2")

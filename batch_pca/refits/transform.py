@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from batch_pca.features.parquet_reader import COLUMNS, Part, feature_matrix, run_parts
+from batch_pca.features.parquet_reader import COLUMNS, Part, feature_matrix, map_parts
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
 from batch_pca.refits.label_means import LabelSums
 
 REDUCED_DDL = "path string, label string, reduced array<double>"
-# The last row of each part holds its sums by label, and nothing else.
+# In the last row of each partition, only `sums` is not null: the sums by label.
 _DDL = f"{REDUCED_DDL}, sums binary"
-_ROWS = pa.schema(
+_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("label", pa.string()),
@@ -28,21 +28,21 @@ _ROWS = pa.schema(
 
 
 class Broadcast(Protocol):
-    """A Spark broadcast of a fit."""
+    """A Spark broadcast variable of a fit."""
 
     @property
     def value(self) -> Reduction:
-        """The fit."""
+        """The broadcast fit."""
 
 
 class Projector:
-    """What a Python worker does: path, label and features in; path, label and reduced vector out, then the sums."""
+    """Function for `mapInArrow`: from path, label and features to path, label and reduced vector, then the sums."""
 
     def __init__(self, reduction: Broadcast) -> None:
         self._reduction = reduction
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Project the batches of a partition."""
+        """Project one partition."""
         sums = LabelSums()
         for batch in batches:
             if not batch.num_rows:
@@ -52,16 +52,16 @@ class Projector:
             scores = self._reduction.value.transform(features)
             offsets = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
             reduced = pa.ListArray.from_arrays(offsets, scores.ravel())
-            none = pa.nulls(len(scores), pa.binary())
+            no_sums = pa.nulls(len(scores), pa.binary())
             yield pa.RecordBatch.from_arrays(
-                [batch.column(0), batch.column(1), reduced, none], schema=_ROWS
+                [batch.column(0), batch.column(1), reduced, no_sums], schema=_SCHEMA
             )
         last = {"path": [None], "label": [None], "reduced": [None], "sums": [sums.to_bytes()]}
-        yield pa.RecordBatch.from_pydict(last, schema=_ROWS)
+        yield pa.RecordBatch.from_pydict(last, schema=_SCHEMA)
 
 
 class PartProjector:
-    """The same for parts of the files, by their numbers."""
+    """Function for `map_parts`: from part numbers to the output of `Projector`."""
 
     def __init__(self, parts: list[Part], reduction: Broadcast) -> None:
         self._parts = parts
@@ -75,16 +75,16 @@ class PartProjector:
 
 
 def project(snapshot: Snapshot, reduction: Reduction) -> DataFrame:
-    """Reduce every row's features, and sum them by label.
+    """Project the features of all rows, and sum the features by label.
 
     Returns
     -------
     DataFrame
-        ``path``, ``label`` and ``reduced`` (array of k doubles), in no order, ``sums`` null; beside them rows in which
-        ``sums`` alone is not null: `batch_pca.refits.label_means.LabelSums` of some of the rows each.
+        Rows with ``path``, ``label`` and ``reduced`` (array of k doubles), in no particular order; and one row per
+        partition with only ``sums``, the bytes of a `batch_pca.refits.label_means.LabelSums`.
     """
-    shared = snapshot.spark.sparkContext.broadcast(reduction)
+    broadcast = snapshot.spark.sparkContext.broadcast(reduction)
     if snapshot.parts is None:
-        return snapshot.rows.select(*COLUMNS).mapInArrow(Projector(shared), _DDL)
-    work = PartProjector(snapshot.parts, shared)
-    return run_parts(snapshot.spark, work, _DDL, len(snapshot.parts))
+        return snapshot.rows.select(*COLUMNS).mapInArrow(Projector(broadcast), _DDL)
+    projector = PartProjector(snapshot.parts, broadcast)
+    return map_parts(snapshot.spark, projector, _DDL, len(snapshot.parts))

@@ -29,25 +29,25 @@ from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.transform import project
 from streaming.storage.open import open_storage
 
-#: What the page of a refit shows: so many rows, on so many components.
-POINTS = 100_000
-PLOTTED = 8
+#: Number of rows and components that the report shows at most.
+MAX_POINTS = 100_000
+PLOTTED_COMPONENTS = 8
 _CSV_ROWS = 2048
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Scores of an even sample of the rows on the first components; and what else came of writing them.
+    """An even sample of the reduced rows for the report, and totals of all rows.
 
     Attributes
     ----------
     paths, labels : list of m str
     points : ndarray of shape (m, c), float64
-        Scores on the first `PLOTTED` components, or as many as there are.
+        Scores on the first `PLOTTED_COMPONENTS` components.
     csv_sha256 : str
-        Of the CSV, in hexadecimal.
+        SHA-256 of the CSV file, hexadecimal.
     sums : LabelSums
-        Of all rows.
+        Sums of all rows by label.
     """
 
     paths: list[str]
@@ -58,72 +58,72 @@ class Sample:
 
 
 def write_vectors(folder: RefitFolder, snapshot: Snapshot, reduction: Reduction) -> Sample:
-    """Write the reduced rows as Parquet, then the same as one CSV, in the order of their paths."""
-    # A sort reads its input twice, first to sample it: the projection is kept in between.
+    """Write the reduced rows, sorted by path, as Parquet files and as one CSV file."""
+    # A sort reads its input twice, first to sample it. Without persist(), all rows would be projected twice.
     reduced = project(snapshot, reduction).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        # The numbers of a column are all different: a dictionary of them would only be thrown away again.
+        # The values of a column are distinct, so Parquet would build a dictionary and discard it.
         writer = reduced.where("sums IS NULL").drop("sums").orderBy("path").write
         writer.option("parquet.enable.dictionary#reduced.list.element", "false").parquet(
             folder.parquet
         )
         sums = LabelSums()
-        # One by one: all of a large cluster's together would not fit.
+        # One at a time: the sums of all partitions of a large cluster do not fit into the driver.
         for row in reduced.where("sums IS NOT NULL").select("sums").toLocalIterator():
             sums.merge(LabelSums.from_bytes(bytes(row.sums)))
     finally:
         reduced.unpersist()
     folder.write(LABELS_FILE, sums.to_bytes())
-    return _write_csv(folder, reduction.k, math.ceil(snapshot.count / POINTS), sums)
+    return _write_csv(folder, reduction.k, math.ceil(snapshot.count / MAX_POINTS), sums)
 
 
 def _write_csv(folder: RefitFolder, k: int, step: int, sums: LabelSums) -> Sample:
-    """Write the CSV of the Parquet files; every so many rows, one is kept for the plot."""
+    """Write the CSV from the Parquet files, and sample every `step`-th row."""
     paths: list[str] = []
     labels: list[str] = []
     points: list[NDArray[np.float64]] = []
-    seen = 0
+    rows_written = 0
     names = ["path", "label", *(f"pc{i + 1}" for i in range(k))]
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch, "reduced.csv")
         with local.open("wb") as file:
-            file.write(_lines(pa.table({name: [] for name in names}), header=True))
-            for batch, lines in _with_lines(_read_back(folder), names):
+            file.write(_csv_lines(pa.table({name: [] for name in names}), header=True))
+            for batch, lines in _with_csv_lines(_read_parquet(folder), names):
                 file.write(lines)
-                chosen = np.arange(-seen % step, batch.num_rows, step)
+                chosen = np.arange(-rows_written % step, batch.num_rows, step)
                 paths += batch.column(0).take(pa.array(chosen)).to_pylist()
                 labels += batch.column(1).take(pa.array(chosen)).to_pylist()
-                points.append(_scores(batch)[chosen, :PLOTTED])
-                seen += batch.num_rows
+                points.append(_scores(batch)[chosen, :PLOTTED_COMPONENTS])
+                rows_written += batch.num_rows
         with local.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         open_storage(folder.uri).upload(local, folder.csv)
     return Sample(paths, labels, np.concatenate(points), digest, sums)
 
 
-def _with_lines(
+def _with_csv_lines(
     batches: Iterator[pa.RecordBatch], names: list[str]
 ) -> Iterator[tuple[pa.RecordBatch, bytes]]:
-    """Each batch with its lines of the CSV, in order; numbers are turned into text on all cores, a few ahead."""
+    """Yield each batch with its CSV lines, in order. The lines are formatted on all cores, a few batches ahead."""
 
-    def text(batch: pa.RecordBatch) -> bytes:
+    def format_lines(batch: pa.RecordBatch) -> bytes:
         texts = escape_formulas(batch.column(0)), escape_formulas(batch.column(1))
         columns = [*texts, *map(pa.array, _scores(batch).T)]
-        return _lines(pa.record_batch(columns, names=names), header=False)
+        return _csv_lines(pa.record_batch(columns, names=names), header=False)
 
     cores = os.cpu_count() or 1
-    waiting: deque[tuple[pa.RecordBatch, Future[bytes]]] = deque()
+    queue: deque[tuple[pa.RecordBatch, Future[bytes]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for batch in batches:
-            waiting.append((batch, pool.submit(text, batch)))
-            if len(waiting) > 2 * cores:
-                ready, lines = waiting.popleft()
-                yield ready, lines.result()
-        for ready, lines in waiting:
-            yield ready, lines.result()
+            queue.append((batch, pool.submit(format_lines, batch)))
+            if len(queue) > 2 * cores:
+                oldest, lines = queue.popleft()
+                yield oldest, lines.result()
+        for oldest, lines in queue:
+            yield oldest, lines.result()
 
 
-def _lines(rows: pa.Table | pa.RecordBatch, *, header: bool) -> bytes:
+def _csv_lines(rows: pa.Table | pa.RecordBatch, *, header: bool) -> bytes:
     buffer = io.BytesIO()
     pa.csv.write_csv(rows, buffer, pa.csv.WriteOptions(include_header=header))
     return buffer.getvalue()
@@ -134,8 +134,8 @@ def _scores(batch: pa.RecordBatch) -> NDArray[np.float64]:
     return scores.reshape(batch.num_rows, -1)
 
 
-def _read_back(folder: RefitFolder) -> Iterator[pa.RecordBatch]:
-    """The rows of the Parquet files, in their order."""
+def _read_parquet(folder: RefitFolder) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the Parquet files in order."""
     for file in folder.parquet_files():
         yield from pyarrow.parquet.ParquetFile(file).iter_batches(
             _CSV_ROWS, columns=["path", "label", "reduced"]

@@ -11,30 +11,30 @@ import pyarrow.compute
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from batch_pca.features.parquet_reader import below, feature_matrix
+from batch_pca.features.parquet_reader import feature_matrix, filter_prefix
 from batch_pca.pca.moments import Moments, MomentsBuilder, Vector
 from streaming.delta.reader import open_table, read_change_feed
 from streaming.lake.layout import Lake
 
-# A replaced row has gone as it was before, and come as it is after.
-_COMES = ("insert", "update_postimage")
-# Fewer are summed before two workers' matrices of 13 MB have reached the driver.
-_ROWS_A_TASK = 4096
+# The change feed contains a replaced row twice: its preimage counts as removed, its postimage as added.
+_ADDED = ("insert", "update_postimage")
+# With fewer rows per task, transferring the matrices of 13 MB to the driver takes longer than the sums.
+_ROWS_PER_TASK = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """Statistics of the rows that came, and of those that went."""
+    """Statistics of the added rows and of the removed rows."""
 
     added: Moments
     removed: Moments
 
 
 def change_feed(spark: SparkSession, lake: Lake, one: int, other: int) -> DataFrame:
-    """The changes of the features after one version, up to another, whichever is the earlier.
+    """Return the changes of the features between two versions, given in any order.
 
-    Whoever reads it meets an error of Spark where the feed was not on yet, or its files are vacuumed away; some of
-    them even where it is loaded.
+    Spark raises an error if the feed was not enabled yet or its files were vacuumed; some of these errors occur when
+    the result is read.
     """
     return (
         spark.read.format("delta")
@@ -45,76 +45,95 @@ def change_feed(spark: SparkSession, lake: Lake, one: int, other: int) -> DataFr
     )
 
 
-def sum_few_changes(lake: Lake, one: int, other: int, shift: Vector, prefix: str | None) -> Changes:
-    """Sum the changes after version `one` up to `other` in this process, without Spark: a few thousand rows at most.
+def sum_few_changes(
+    lake: Lake, after: int, until: int, shift: Vector, prefix: str | None
+) -> Changes:
+    """Sum the changes after version `after` up to version `until` in this process, without Spark.
 
-    Parameters are those of `change_feed` and `sum_changes`; whoever calls it meets an error of delta-rs where the
-    feed cannot be read.
+    Suitable for some 20,000 rows. delta-rs raises an error if the feed cannot be read.
+
+    Parameters
+    ----------
+    lake : Lake
+    after, until : int
+        Versions of the features.
+    shift : ndarray of shape (d,), float64
+        Provisional mean, see `Moments`.
+    prefix : str or None
+        Sum only rows whose ``path`` is below this prefix.
     """
-    summer = ChangeSums(shift)
-    table = open_table(lake.features, other)
-    for batch in read_change_feed(table, one, ["path", "features", "_change_type"]):
-        rows = below(batch, prefix)
-        comes = pyarrow.compute.is_in(rows.column(2), value_set=pa.array(_COMES))
-        summer.add(rows.column(1), comes)
-    return summer.build()
+    sums = ChangeSums(shift)
+    table = open_table(lake.features, until)
+    for batch in read_change_feed(table, after, ["path", "features", "_change_type"]):
+        rows = filter_prefix(batch, prefix)
+        added = pyarrow.compute.is_in(rows.column(2), value_set=pa.array(_ADDED))
+        sums.add(rows.column(1), added)
+    return sums.build()
 
 
 def sum_changes(feed: DataFrame, shift: Vector, prefix: str | None, expected: int) -> Changes:
-    """Sum the rows of a change feed.
+    """Sum the rows of a change feed with Spark.
 
     Parameters
     ----------
     feed : DataFrame
+        Result of `change_feed`.
     shift : ndarray of shape (d,), float64
-        What is taken off each row.
+        Provisional mean, see `Moments`.
     prefix : str or None
-        Only rows whose ``path`` lies below this.
+        Sum only rows whose ``path`` is below this prefix.
     expected : int
-        About how many rows there will be: for few, one task is the fastest.
+        Approximate number of rows, which determines the number of tasks.
     """
     rows = feed if prefix is None else feed.where(F.col("path").startswith(f"{prefix}/"))
     tasks = min(
-        feed.sparkSession.sparkContext.defaultParallelism, math.ceil((expected + 1) / _ROWS_A_TASK)
+        feed.sparkSession.sparkContext.defaultParallelism,
+        math.ceil((expected + 1) / _ROWS_PER_TASK),
     )
-    comes = F.col("_change_type").isin(*_COMES)
+    added = F.col("_change_type").isin(*_ADDED)
     summed = (
-        rows.select("features", comes.alias("comes"))
+        rows.select("features", added.alias("added"))
         .coalesce(tasks)
-        .mapInArrow(ChangeSummer(shift), "comes boolean, moments binary")
+        .mapInArrow(ChangeSummer(shift), "added boolean, moments binary")
         .collect()
     )
     sums = {True: Moments.zero(shift), False: Moments.zero(shift)}
     for row in summed:
-        sums[row.comes] += Moments.from_bytes(bytes(row.moments))
+        sums[row.added] += Moments.from_bytes(bytes(row.moments))
     return Changes(sums[True], sums[False])
 
 
 class ChangeSums:
-    """The sums of rows that come and of rows that go; `shift` is taken off each."""
+    """Sums of added and of removed rows.
+
+    Parameters
+    ----------
+    shift : ndarray of shape (d,), float64
+        Provisional mean, see `Moments`.
+    """
 
     def __init__(self, shift: Vector) -> None:
         self._shift = shift
         self._builders: dict[bool, MomentsBuilder] = {}
 
-    def add(self, features: pa.ListArray, comes: pa.BooleanArray) -> None:
-        """Add vectors; `comes` tells of each whether it is there since, or has gone."""
-        for side, mask in ((True, comes), (False, pyarrow.compute.invert(comes))):
+    def add(self, features: pa.ListArray, added: pa.BooleanArray) -> None:
+        """Add vectors; `added` is true for added rows and false for removed rows."""
+        for is_added, mask in ((True, added), (False, pyarrow.compute.invert(added))):
             chosen = features.filter(mask)
             if len(chosen):
-                builder = self._builders.setdefault(side, MomentsBuilder(self._shift))
+                builder = self._builders.setdefault(is_added, MomentsBuilder(self._shift))
                 builder.add(feature_matrix(chosen))
 
     def build(self) -> Changes:
-        """What has been added up."""
-        none = Moments.zero(self._shift)
-        built = {side: builder.build() for side, builder in self._builders.items()}
-        return Changes(built.get(True, none), built.get(False, none))
+        """Return the sums so far."""
+        zero = Moments.zero(self._shift)
+        built = {is_added: builder.build() for is_added, builder in self._builders.items()}
+        return Changes(built.get(True, zero), built.get(False, zero))
 
 
 @dataclass(frozen=True, eq=False)
 class ChangeSummer:
-    """What a Python worker does: vectors and whether they come, in; two rows of moments, out."""
+    """Function for `mapInArrow`: from vectors and their `added` flags to two rows of moments."""
 
     shift: Vector
 
@@ -125,4 +144,4 @@ class ChangeSummer:
             sums.add(batch.column(0), batch.column(1))
         built = sums.build()
         moments = [built.added.to_bytes(), built.removed.to_bytes()]
-        yield pa.RecordBatch.from_pydict({"comes": [True, False], "moments": moments})
+        yield pa.RecordBatch.from_pydict({"added": [True, False], "moments": moments})

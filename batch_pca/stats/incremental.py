@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.moments import Moments, Vector
-from batch_pca.pca.rounding_error import has_drifted
+from batch_pca.pca.rounding_error import is_inaccurate
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.stats.change_feed import Changes, change_feed, sum_changes, sum_few_changes
 from batch_pca.stats.full_scan import sum_moments, sum_parts
@@ -24,19 +24,25 @@ from streaming.storage.interface import TransientError
 log = logging.getLogger(__name__)
 
 FULL, INCREMENTAL = "full", "incremental"
-# The feed passes Spark, all rows do not: from here on, reading all of them is faster.
-_MOST_CHANGED = 0.5
-_UNREADABLE = (
-    *(PySparkException, Py4JError, DeltaError, pa.ArrowException),
-    *(OSError, TransientError, SnapshotError),
+# If more rows changed, a full scan is faster: only the change feed passes through Spark.
+_MAX_CHANGED_RATIO = 0.5
+# Up to this many rows of the change feed, this process sums them within a second, without a Spark job.
+_MAX_ROWS_WITHOUT_SPARK = 20_000
+# What reading the change feed raises if it is not available, depending on the version of Spark and delta-rs.
+_FEED_ERRORS = (
+    PySparkException,
+    Py4JError,
+    DeltaError,
+    pa.ArrowException,
+    OSError,
+    TransientError,
+    SnapshotError,
 )
-# Rows of the feed that are summed in this process, without a job of Spark: they take a second.
-_FEW = 20_000
 
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Moments of a snapshot's rows to fit, and how they came about.
+    """Moments of the rows to fit of a snapshot, and how they were computed.
 
     Attributes
     ----------
@@ -44,9 +50,9 @@ class Statistics:
     kind : str
         ``full`` or ``incremental``.
     refit_id : str or None
-        The refit whose moments were taken, for ``incremental``.
+        For ``incremental``: the refit whose moments were updated.
     description : str
-        For people: what was read, and why.
+        Description of the rows that were read, and why.
     """
 
     moments: Moments
@@ -55,116 +61,115 @@ class Statistics:
     description: str
 
 
-class _Unusable(Exception):
-    """Why all rows must be read."""
+class _FullScanNeeded(Exception):
+    """Incremental statistics are not possible; the message is the reason."""
 
 
 def compute_statistics(
-    snapshot: Snapshot,
-    earlier: list[RefitRow],
-    commits: list[Version],
-    *,
-    full: bool,
+    snapshot: Snapshot, refits: list[RefitRow], commits: list[Version], *, full: bool
 ) -> Statistics:
-    """Find a snapshot's statistics in the least time.
+    """Compute the statistics of a snapshot, incrementally if possible.
 
     Parameters
     ----------
     snapshot : Snapshot
-    earlier : list of RefitRow
-        Whose statistics may be taken.
+    refits : list of RefitRow
+        Earlier refits, whose statistics may be reused.
     commits : list of Version
-        The last of the table; they tell about how much has changed.
+        Latest commits of the features, to estimate the number of changed rows.
     full : bool
-        Whether to read all rows in any case.
+        Read all rows in any case.
 
     Raises
     ------
     SnapshotError
-        When a vector holds what is not a number.
+        If a vector contains NaN or infinity.
     """
     try:
         if full:
-            raise _Unusable("as asked")
-        refit, moments = _nearest(snapshot, earlier)
-        return _increment(snapshot, refit, moments, commits)
-    except _Unusable as unusable:
-        log.info("all rows are read: %s", unusable)
+            raise _FullScanNeeded("--full")
+        refit, moments = _latest_usable(snapshot, refits)
+        return _update(snapshot, refit, moments, commits)
+    except _FullScanNeeded as reason:
+        log.info("reading all rows: %s", reason)
         if snapshot.parts is None:
             moments = sum_moments(snapshot.rows_to_fit)
         else:
             moments = sum_parts(snapshot.spark, snapshot.parts, snapshot.prefix)
-        remark = f"all {moments.count:,} rows read ({unusable})"
-        return Statistics(moments, FULL, None, remark)
+        return Statistics(moments, FULL, None, f"all {moments.count:,} rows read ({reason})")
 
 
-def _nearest(snapshot: Snapshot, earlier: list[RefitRow]) -> tuple[RefitRow, Moments]:
-    """The refit of the same rows to fit on the latest version up to this one, with its statistics."""
+def _latest_usable(snapshot: Snapshot, refits: list[RefitRow]) -> tuple[RefitRow, Moments]:
+    """Find the latest refit with the same model and prefix whose statistics are intact."""
     candidates = [
-        made
-        for made in earlier
-        if made.model_id == snapshot.model_id
-        and made.features_version <= snapshot.version.number
-        and made.fit_on == snapshot.prefix
+        row
+        for row in refits
+        if row.model_id == snapshot.model_id
+        and row.features_version <= snapshot.version.number
+        and row.fit_on == snapshot.prefix
     ]
-    for made in sorted(candidates, key=lambda made: made.features_version, reverse=True):
-        moments = _stored(made)
+    for row in sorted(candidates, key=lambda row: row.features_version, reverse=True):
+        moments = _read_moments(row)
         if moments is not None:
-            return made, moments
+            return row, moments
     if candidates:
-        raise _Unusable(f"the statistics of refit {candidates[-1].refit_id} are gone or damaged")
-    raise _Unusable("no earlier refit of these rows")
+        raise _FullScanNeeded(
+            f"the statistics of refit {candidates[-1].refit_id} are missing or damaged"
+        )
+    raise _FullScanNeeded("no earlier refit of these rows")
 
 
-def _stored(made: RefitRow) -> Moments | None:
-    """Its statistics; None where somebody has removed or damaged them."""
+def _read_moments(row: RefitRow) -> Moments | None:
+    """Read the statistics of a refit; return None if they are missing or damaged."""
     try:
-        moments = Moments.from_bytes(made.folder.read("moments.npz"))
+        moments = Moments.from_bytes(row.folder.read("moments.npz"))
     except (FileNotFoundError, SnapshotError):
         return None
     width = (moments.shift.size,)
     shapes = (moments.total.shape, moments.rounding.shape, moments.cross.shape)
     arrays = (moments.shift, moments.total, moments.cross, moments.rounding)
-    sound = shapes == (width, width, width * 2) and all(np.isfinite(a).all() for a in arrays)
-    return moments if sound and moments.count == made.rows_fitted else None
+    valid = shapes == (width, width, width * 2) and all(np.isfinite(a).all() for a in arrays)
+    return moments if valid and moments.count == row.rows_fitted else None
 
 
-def _increment(
-    snapshot: Snapshot,
-    refit: RefitRow,
-    moments: Moments,
-    commits: list[Version],
+def _update(
+    snapshot: Snapshot, refit: RefitRow, moments: Moments, commits: list[Version]
 ) -> Statistics:
+    """Update the statistics of a refit with the changes up to the snapshot."""
     since = [
         commit
         for commit in commits
         if refit.features_version < commit.number <= snapshot.version.number
     ]
     expected = sum(commit.added + commit.removed + 2 * commit.replaced for commit in since)
-    if expected > _MOST_CHANGED * snapshot.count:
-        raise _Unusable(f"most of them have changed since refit {refit.refit_id}")
+    if expected > _MAX_CHANGED_RATIO * snapshot.count:
+        raise _FullScanNeeded(f"most of them have changed since refit {refit.refit_id}")
     added = removed = 0
     if refit.features_version != snapshot.version.number:
-        changes = _changes_since(snapshot, refit, moments.shift, expected)
+        changes = _sum_changes_since(refit, snapshot, moments.shift, expected)
         added, removed = changes.added.count, changes.removed.count
         if moments.count + added - removed != snapshot.count_to_fit:
-            raise _Unusable(f"the change feed since refit {refit.refit_id} does not add up")
+            raise _FullScanNeeded(f"the change feed since refit {refit.refit_id} is inconsistent")
         moments = moments + changes.added - changes.removed
-        if moments.count > 1 and has_drifted(moments):
-            raise _Unusable(f"rounding has added up since refit {refit.refit_id}")
+        if moments.count > 1 and is_inaccurate(moments):
+            raise _FullScanNeeded(f"rounding errors have accumulated since refit {refit.refit_id}")
     elif moments.count != snapshot.count_to_fit:
-        raise _Unusable(f"refit {refit.refit_id} counted other rows")
-    remark = f"{added:,} rows added, {removed:,} removed since refit {refit.refit_id}"
-    return Statistics(moments, INCREMENTAL, refit.refit_id, remark)
+        raise _FullScanNeeded(f"refit {refit.refit_id} has a different number of rows")
+    description = f"{added:,} rows added, {removed:,} removed since refit {refit.refit_id}"
+    return Statistics(moments, INCREMENTAL, refit.refit_id, description)
 
 
-def _changes_since(snapshot: Snapshot, refit: RefitRow, shift: Vector, expected: int) -> Changes:
-    one, other = refit.features_version, snapshot.version.number
+def _sum_changes_since(
+    refit: RefitRow, snapshot: Snapshot, shift: Vector, expected: int
+) -> Changes:
+    after, until = refit.features_version, snapshot.version.number
     try:
-        if expected <= _FEW:
-            return sum_few_changes(snapshot.lake, one, other, shift, snapshot.prefix)
-        feed = change_feed(snapshot.spark, snapshot.lake, one, other)
+        if expected <= _MAX_ROWS_WITHOUT_SPARK:
+            return sum_few_changes(snapshot.lake, after, until, shift, snapshot.prefix)
+        feed = change_feed(snapshot.spark, snapshot.lake, after, until)
         return sum_changes(feed, shift, snapshot.prefix, expected)
-    # Each version words it differently, and NaN among the rows is told by the full pass.
-    except _UNREADABLE:
-        raise _Unusable(f"the change feed since refit {refit.refit_id} is not available") from None
+    # The messages depend on the versions and are not shown. The full scan reports NaN in the rows.
+    except _FEED_ERRORS:
+        raise _FullScanNeeded(
+            f"the change feed since refit {refit.refit_id} is not available"
+        ) from None

@@ -159,13 +159,13 @@ def test_its_row_tells_all_of_a_refit(fitted: Fitted, lake: Lake, wide: Lake) ->
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"as_of": "1"}, SnapshotError, "has 0 rows, and a fit needs 2 or more"),
+        ({"as_of": "1"}, SnapshotError, "has 0 rows, but a fit needs at least 2"),
         ({"as_of": "4"}, SnapshotError, "no version 4 of the features"),
         ({"as_of": "soon"}, UsageError, "as of 'soon': no such tag"),
         ({"as_of": "3 dogs ago"}, UsageError, "give a version number, a time such as"),
         ({"fit_on": "/photos/trai"}, SnapshotError, "file:/photos/trai: no row has this prefix"),
-        ({"components": 62}, SnapshotError, "more than the 61 that 61 columns that vary allow"),
-        ({"components": 40, "as_of": "2"}, SnapshotError, "the 39 that 40 rows"),
+        ({"components": 62}, SnapshotError, "too large, only 61 columns vary"),
+        ({"components": 40, "as_of": "2"}, SnapshotError, "40 rows allow at most 39 components"),
         ({"variance": 0.0}, UsageError, "variance=0.0 is outside"),
         ({"variance": 1.5}, UsageError, "variance=1.5 is outside"),
     ],
@@ -192,7 +192,9 @@ def test_rows_of_two_models_and_a_single_row_are_refused(spark: Any, tmp_path: P
     lake = new_lake(spark, tmp_path)
     commit(spark, lake, images(1, seed=1))
     commit(spark, lake, images(1, seed=2, model_id="another"))
-    with pytest.raises(SnapshotError, match="mixes the models another, made-up"):
+    with pytest.raises(
+        SnapshotError, match="several models, which cannot be fitted together: another, made-up"
+    ):
         refit(lake.root, TWO)
     with pytest.raises(SnapshotError, match="has 1 rows"):
         refit(lake.root, RefitOptions(TWO.fit, as_of="2"))

@@ -105,9 +105,11 @@ def story(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Story:
 def test_a_refit_of_an_old_version_gives_what_a_refit_then_gave(
     story: Story, number: int, full: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deal = parquet_reader.deal
+    split_evenly = parquet_reader.split_evenly
     cores = 5 if full else 1
-    monkeypatch.setattr(parquet_reader, "deal", lambda found, _: deal(found, cores))
+    monkeypatch.setattr(
+        parquet_reader, "split_evenly", lambda slices, _: split_evenly(slices, cores)
+    )
     options = RefitOptions(FIT, as_of=str(number), full=full)
     result = refit(story.lake.root, options)
     now, then = read(result.row), story.then[number]

@@ -1,4 +1,4 @@
-"""Reading a version's Parquet files without Spark, and what only Spark can read."""
+"""Tests for `batch_pca.features.parquet_reader`: files read without Spark, and tables that only Spark can read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import pyarrow as pa
 import pyspark
 import pytest
 
-from batch_pca.features.parquet_reader import Slice, deal, feature_matrix, matrices, plan_parts
+from batch_pca.features.parquet_reader import (
+    Slice,
+    feature_matrices,
+    feature_matrix,
+    plan_parts,
+    split_evenly,
+)
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
@@ -22,39 +28,39 @@ from streaming.lake.versions import resolve_version
 from support.feature_lakes import commit, images, new_lake, vectors_of
 
 
-def test_the_matrix_of_a_slice_of_an_arrow_batch_is_that_of_its_rows() -> None:
+def test_feature_matrix_of_slice_contains_only_its_rows() -> None:
     vectors = np.arange(24, dtype=np.float32).reshape(6, 4)
     column = pa.array(list(vectors), pa.list_(pa.float32()))
     np.testing.assert_array_equal(feature_matrix(column.slice(2, 3)), vectors[2:5])
     batch = pa.record_batch({"features": column})
-    found = list(matrices(iter([batch.slice(0, 0), batch.slice(4)]), 0))
+    found = list(feature_matrices(iter([batch.slice(0, 0), batch.slice(4)]), 0))
     assert [matrix.tolist() for matrix in found] == [vectors[4:].tolist()]
 
 
 @pytest.mark.parametrize("sizes", [[1], [5, 0, 1], [1000, 3], [7] * 13, [0]])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_every_row_is_dealt_to_one_part_and_the_parts_are_even(
+def test_split_evenly_assigns_each_row_to_one_part_of_even_size(
     sizes: list[int], count: int
 ) -> None:
-    groups = [Slice("file:/a", group, 0, size) for group, size in enumerate(sizes)]
-    parts = deal(groups, count)
-    dealt = [
+    slices = [Slice("file:/a", group, 0, size) for group, size in enumerate(sizes)]
+    parts = split_evenly(slices, count)
+    assigned = [
         (s.group, row) for part in parts for s in part.slices for row in range(s.start, s.stop)
     ]
-    assert dealt == [(group, row) for group, size in enumerate(sizes) for row in range(size)]
-    rows = [sum(s.stop - s.start for s in part.slices) for part in parts]
+    assert assigned == [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+    sizes_of_parts = [sum(s.stop - s.start for s in part.slices) for part in parts]
     assert len(parts) <= count
-    assert not rows or max(rows) - min(rows) <= 1
+    assert not sizes_of_parts or max(sizes_of_parts) - min(sizes_of_parts) <= 1
 
 
 def files_of(spark: Any, lake: Lake) -> tuple[str, ...]:
-    """The latest version's files."""
+    """Return the files of the latest version."""
     return take_snapshot(spark, lake, resolve_version(lake, None)).files
 
 
 @pytest.fixture
 def lake(spark: Any, tmp_path: Path) -> Lake:
-    """Two files of 2,500 and 40 rows, below a name that URIs percent-encode."""
+    """Return a lake with two files of 2,500 and 40 rows, in a folder whose name is percent-encoded in URIs."""
     lake = new_lake(spark, tmp_path / "My lake, 50% é+b", width=16)
     commit(spark, lake, images(2500, seed=1, width=16))
     spark.sql(f"OPTIMIZE delta.`{lake.features}`")
@@ -63,7 +69,7 @@ def lake(spark: Any, tmp_path: Path) -> Lake:
 
 
 @pytest.mark.spark
-def test_the_sums_of_the_parts_are_those_of_the_rows(spark: Any, lake: Lake) -> None:
+def test_sum_of_parts_matches_numpy(spark: Any, lake: Lake) -> None:
     parts = plan_parts(files_of(spark, lake), lake.features, 2540, 3)
     assert parts is not None
     assert len(parts) == 3
@@ -71,14 +77,14 @@ def test_the_sums_of_the_parts_are_those_of_the_rows(spark: Any, lake: Lake) -> 
     moments = sum_parts(spark, parts)
     assert moments.count == 2540
     np.testing.assert_allclose(moments.covariance(), np.cov(exact.T), atol=1e-12)
-    below = sum_parts(spark, parts, "file:/photos/Ananas")
-    some = vectors_of(lake, below="file:/photos/Ananas/")
-    assert below.count == len(some) > 100
-    np.testing.assert_allclose(below.covariance(), np.cov(some.T), atol=1e-12)
+    filtered = sum_parts(spark, parts, "file:/photos/Ananas")
+    expected = vectors_of(lake, below="file:/photos/Ananas/")
+    assert filtered.count == len(expected) > 100
+    np.testing.assert_allclose(filtered.covariance(), np.cov(expected.T), atol=1e-12)
 
 
 @pytest.mark.spark
-def test_a_file_with_a_name_that_the_log_percent_encodes_is_read(spark: Any, lake: Lake) -> None:
+def test_file_with_percent_encoded_name_is_read(spark: Any, lake: Lake) -> None:
     folder = Path(lake.features.removeprefix("file:"))
     for number, file in enumerate(sorted(folder.glob("*.parquet"))):
         name = f"{number} 50%.parquet"
@@ -92,26 +98,22 @@ def test_a_file_with_a_name_that_the_log_percent_encodes_is_read(spark: Any, lak
 
 
 @pytest.mark.spark
-def test_other_rows_in_the_files_than_in_the_table_are_left_to_spark(
-    spark: Any, lake: Lake
-) -> None:
+def test_plan_is_none_if_files_and_table_differ_in_rows(spark: Any, lake: Lake) -> None:
     files = files_of(spark, lake)
     assert plan_parts(files, lake.features, 2539, 2) is None
     assert plan_parts(files, f"{lake.root}/elsewhere", 2540, 2) is None
 
 
 @pytest.mark.spark
-def test_files_outside_of_the_table_are_left_to_spark(
-    spark: Any, lake: Lake, tmp_path: Path
-) -> None:
+def test_plan_is_none_for_files_outside_the_table(spark: Any, lake: Lake, tmp_path: Path) -> None:
     clone = Lake.at(str(tmp_path / "clone"))
     write_format(clone.root)
     spark.sql(f"CREATE TABLE delta.`{clone.features}` SHALLOW CLONE delta.`{lake.features}`")
     snapshot = take_snapshot(spark, clone, resolve_version(clone, None))
     assert all("My%20lake" in name for name in snapshot.files)
     assert snapshot.parts is None
-    made = refit(clone.root, RefitOptions(FitOptions(components=2))).row
-    assert made.rows_fitted == 2540
+    row = refit(clone.root, RefitOptions(FitOptions(components=2))).row
+    assert row.rows_fitted == 2540
 
 
 @pytest.mark.spark
@@ -128,14 +130,16 @@ def test_files_outside_of_the_table_are_left_to_spark(
         "'delta.columnMapping.mode' = 'name'",
     ],
 )
-def test_a_table_with_deletion_vectors_or_mapped_columns_is_refitted_right(
+def test_table_with_deletion_vectors_or_column_mapping_is_refitted(
     spark: Any, lake: Lake, properties: str
 ) -> None:
     spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ({properties})")
-    gone = images(5, seed=2).paths
-    spark.sql(f"DELETE FROM delta.`{lake.features}` WHERE path = '{gone[0]}' OR path = '{gone[1]}'")
-    made = refit(lake.root, RefitOptions(FitOptions(components=2))).row
-    assert (made.rows, made.rows_fitted) == (2538, 2538)
-    lines = made.folder.read("reduced.csv")
-    assert gone[0].encode() not in lines
-    assert gone[4].encode() in lines
+    deleted = images(5, seed=2).paths
+    spark.sql(
+        f"DELETE FROM delta.`{lake.features}` WHERE path = '{deleted[0]}' OR path = '{deleted[1]}'"
+    )
+    row = refit(lake.root, RefitOptions(FitOptions(components=2))).row
+    assert (row.rows, row.rows_fitted) == (2538, 2538)
+    lines = row.folder.read("reduced.csv")
+    assert deleted[0].encode() not in lines
+    assert deleted[4].encode() in lines

@@ -1,4 +1,4 @@
-"""The fit against scikit-learn's StandardScaler and PCA(svd_solver="full") of the same rows."""
+"""Tests for `batch_pca.pca.fit`, against scikit-learn's StandardScaler and PCA(svd_solver="full")."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rows = NDArray[np.float64]
 
 
 def clustered(count: int, width: int, seed: int = 0) -> Rows:
-    """Rows around 10 centres along directions of falling weight: eigenvalues well apart."""
+    """Return rows that vary along 10 directions of decreasing scale, so that the eigenvalues are well separated."""
     random = np.random.default_rng(seed)
     directions = np.linalg.qr(np.random.default_rng(99).normal(size=(width, 10)))[0]
     scores = random.normal(size=(count, 10)) * 20 * 0.7 ** np.arange(10)
@@ -45,10 +45,10 @@ def fitted(rows: Rows, components: int = 5) -> Reduction:
 
 @dataclass
 class Case:
-    """Rows, our fit of them, and scikit-learn's."""
+    """Rows, their fit by Pomona, and their fit by scikit-learn."""
 
     rows: Rows
-    ours: Reduction
+    reduction: Reduction
     scaler: StandardScaler
     pca: PCA
 
@@ -61,33 +61,33 @@ def case(request: pytest.FixtureRequest) -> Case:
     return Case(rows, fitted(rows), scaler, pca)
 
 
-def test_ratios_and_rank_are_those_of_scikit_learn(case: Case) -> None:
-    ratio = case.ours.explained_variance_ratio
+def test_ratios_and_rank_match_scikit_learn(case: Case) -> None:
+    ratio = case.reduction.explained_variance_ratio
     varying = int((case.scaler.var_ > 1e-20).sum())
     assert len(ratio) == min(len(case.rows) - 1, varying)
     np.testing.assert_allclose(ratio, case.pca.explained_variance_ratio_[: len(ratio)], atol=1e-6)
-    assert case.ours.explained_variance.sum() == pytest.approx(varying, rel=1e-10)
-    assert case.ours.cumulative[-1] == pytest.approx(1.0)
+    assert case.reduction.explained_variance.sum() == pytest.approx(varying, rel=1e-10)
+    assert case.reduction.cumulative[-1] == pytest.approx(1.0)
 
 
-def test_components_are_those_of_scikit_learn_up_to_sign(case: Case) -> None:
-    components, expected = case.ours.components, case.pca.components_[:5]
+def test_components_match_scikit_learn_up_to_sign(case: Case) -> None:
+    components, expected = case.reduction.components, case.pca.components_[:5]
     signs = np.sign((components * expected).sum(axis=1))[:, np.newaxis]
     np.testing.assert_allclose(components, signs * expected, atol=1e-4)
     np.testing.assert_allclose(components @ components.T, np.eye(5), atol=1e-12)
 
 
-def test_scores_are_those_of_scikit_learn_but_for_its_divisor_n(case: Case) -> None:
-    scores = case.ours.transform(case.rows)
+def test_scores_match_scikit_learn_except_for_divisor_n(case: Case) -> None:
+    scores = case.reduction.transform(case.rows)
     expected = case.pca.transform(case.scaler.transform(case.rows))[:, :5]
     signs = np.sign((scores * expected).sum(axis=0))
     factor = np.sqrt(1 - 1 / len(case.rows))
     np.testing.assert_allclose(scores, expected * signs * factor, atol=1e-4)
     variance = scores.var(axis=0, ddof=1)
-    np.testing.assert_allclose(variance, case.ours.explained_variance[:5], rtol=1e-6)
+    np.testing.assert_allclose(variance, case.reduction.explained_variance[:5], rtol=1e-6)
 
 
-def test_the_scaler_has_the_sample_deviation_and_exactly_0_for_constant_columns() -> None:
+def test_scaler_std_is_sample_std_and_0_for_constant_columns() -> None:
     rows = WITH_CONSTANTS
     result = fit(Moments.of(rows, np.full(40, 7.3)), FitOptions(components=5))
     np.testing.assert_allclose(result.mean, rows.mean(axis=0), atol=1e-12)
@@ -97,44 +97,44 @@ def test_the_scaler_has_the_sample_deviation_and_exactly_0_for_constant_columns(
     assert result.constant_columns == 2
 
 
-def test_a_constant_column_adds_nothing_to_a_score_even_where_a_new_row_differs() -> None:
+def test_constant_column_does_not_affect_scores_of_rows_that_differ() -> None:
     result = fitted(WITH_CONSTANTS)
     changed = WITH_CONSTANTS + 5.0 * np.isin(np.arange(40), [7, 20])
     np.testing.assert_array_equal(result.transform(changed), result.transform(WITH_CONSTANTS))
 
 
-def test_n_minus_1_is_the_limit_only_where_rows_are_few() -> None:
+def test_limited_by_rows_only_with_few_rows() -> None:
     assert [fitted(clustered(count, 40)).limited_by_rows for count in (40, 41)] == [True, False]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
-def test_a_share_of_the_variance_keeps_as_many_as_scikit_learn(share: float) -> None:
+def test_variance_keeps_as_many_components_as_scikit_learn(share: float) -> None:
     rows = AFTER_RELU6
     result = fit(Moments.of(rows, rows[0]), FitOptions(variance=share))
     expected = PCA(n_components=share, svd_solver="full").fit(StandardScaler().fit_transform(rows))
     assert result.k == result.components_for(share) == expected.n_components_
 
 
-def test_the_whole_variance_is_reached_and_keeps_the_whole_rank() -> None:
+def test_variance_of_1_keeps_full_rank() -> None:
     assert fit(Moments.of(SHORT, SHORT[0]), FitOptions(variance=1.0)).k == 19
 
 
-def test_a_share_that_is_met_exactly_takes_no_component_more() -> None:
+def test_variance_reached_exactly_keeps_no_extra_component() -> None:
     tenths = np.full(10, 0.1)  # ten of them sum to a little less than 1
     assert [components_reaching(tenths, share) for share in (0.05, 0.3, 0.8, 1.0)] == [1, 3, 8, 10]
 
 
-def test_the_largest_loading_is_positive() -> None:
+def test_largest_loading_is_positive() -> None:
     components = fitted(PLAIN).components
     assert (components[np.arange(5), np.abs(components).argmax(axis=1)] > 0).all()
 
 
-def test_loadings_of_equal_size_do_not_leave_the_sign_to_the_last_digit() -> None:
+def test_equal_loadings_give_deterministic_sign() -> None:
     half = fitted(np.hstack([PLAIN, -PLAIN])).components[:, :40]
     assert (half[np.arange(5), np.abs(half).argmax(axis=1)] > 0).all()
 
 
-def test_signs_stay_when_one_row_in_a_hundred_is_new() -> None:
+def test_signs_are_kept_after_adding_one_percent_of_rows() -> None:
     rows = clustered(1000, 40)
     previous = fitted(rows).components * np.array([1, -1, 1, -1, -1])[:, np.newaxis]
     grown = np.vstack([rows, clustered(10, 40, seed=5)])
@@ -142,47 +142,49 @@ def test_signs_stay_when_one_row_in_a_hundred_is_new() -> None:
     assert ((after.components * previous).sum(axis=1) > 0.99).all()
 
 
-def test_signs_follow_a_component_that_has_moved_to_another_place() -> None:
+def test_signs_follow_reordered_components() -> None:
     rows = clustered(1000, 40)
     previous = -fitted(rows).components[[1, 0, 3]]
     after = fit(Moments.of(rows, rows[0]), FitOptions(components=4), previous).components
     dots = [after[0] @ previous[1], after[1] @ previous[0], after[3] @ previous[2]]
     np.testing.assert_allclose(dots, 1.0)
-    assert after[2][np.abs(after[2]).argmax()] > 0  # none before it: as in a first fit
+    assert (
+        after[2][np.abs(after[2]).argmax()] > 0
+    )  # no similar previous component: the rule of a first fit
 
 
-def test_components_that_resemble_nothing_before_keep_their_own_sign() -> None:
+def test_signs_ignore_dissimilar_previous_components() -> None:
     rows = clustered(1000, 40)
     own = fitted(rows).components
-    # Orthogonal to all but for a trace of each, negative.
-    strangers = np.linalg.svd(own)[2][5:8] - 0.2 * own[:3]
-    after = fit(Moments.of(rows, rows[0]), FitOptions(components=5), strangers)
+    # Nearly orthogonal to all components, with small negative cosines.
+    dissimilar = np.linalg.svd(own)[2][5:8] - 0.2 * own[:3]
+    after = fit(Moments.of(rows, rows[0]), FitOptions(components=5), dissimilar)
     np.testing.assert_allclose(after.components, own, atol=1e-8)
 
 
-def test_previous_components_of_another_width_are_refused() -> None:
+def test_previous_components_of_different_width_are_rejected() -> None:
     with pytest.raises(ValueError, match="width 7, not 40"):
         fit(Moments.of(PLAIN, PLAIN[0]), FitOptions(components=2), np.ones((2, 7)))
 
 
 @pytest.mark.parametrize(
-    ("rows", "components", "said"),
+    ("rows", "components", "message"),
     [
-        (SHORT, 20, "components=20 is more than the 19 that 20 rows .one less. allow: .*19"),
-        (WITH_CONSTANTS, 39, "=39 is more than the 38 that 38 columns that vary allow"),
+        (SHORT, 20, "components=20 is too large, 20 rows allow at most 19 components: use 19"),
+        (WITH_CONSTANTS, 39, "=39 is too large, only 38 columns vary: use 38"),
         (PLAIN[[0] * 30], 1, "all 40 columns are constant over 30 rows"),
-        (PLAIN[:0], 1, "^0 rows to fit, at least 2 .*ingest more"),
-        (PLAIN[:1], 1, "^1 rows to fit"),
+        (PLAIN[:0], 1, "^a fit needs at least 2 rows, not 0: ingest more"),
+        (PLAIN[:1], 1, "^a fit needs at least 2 rows, not 1"),
     ],
 )
-def test_what_the_rows_do_not_allow_is_refused(rows: Rows, components: int, said: str) -> None:
-    with pytest.raises(SnapshotError, match=said) as caught:
+def test_rows_that_cannot_be_fitted_are_rejected(rows: Rows, components: int, message: str) -> None:
+    with pytest.raises(SnapshotError, match=message) as error:
         fit(Moments.of(rows, np.zeros(rows.shape[1])), FitOptions(components))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("components", "variance", "said"),
+    ("components", "variance", "message"),
     [
         (None, None, "components=None and variance=None: give exactly one"),
         (3, 0.9, "components=3 and variance=0.9: give exactly one"),
@@ -192,8 +194,8 @@ def test_what_the_rows_do_not_allow_is_refused(rows: Rows, components: int, said
         (None, float("nan"), "variance=nan is outside"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused(
-    components: int | None, variance: float | None, said: str
+def test_invalid_options_are_rejected(
+    components: int | None, variance: float | None, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         FitOptions(components, variance)

@@ -1,4 +1,4 @@
-"""Moments against NumPy's own two-pass statistics of the same rows."""
+"""Tests for `batch_pca.pca.moments`, against NumPy's two-pass statistics of the same rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Rows = NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    """3,000 rows of 12 features as after ReLU6: many zeros, none below 0, none above 6."""
+    """3,000 rows of 12 features like the output of ReLU6: many zeros, all between 0 and 6."""
     draws = np.random.default_rng(1).normal(0.3, 1.5, (3000, 12))
     return np.clip(draws, 0, 6).astype(np.float32)
 
 
-def assert_statistics_of(moments: Moments, rows: NDArray[np.floating], tolerance: float) -> None:
+def assert_statistics_match(moments: Moments, rows: NDArray[np.floating], tolerance: float) -> None:
     exact = rows.astype(np.float64)
     assert moments.count == len(exact)
     np.testing.assert_allclose(moments.mean(), exact.mean(axis=0), rtol=tolerance)
@@ -29,8 +29,8 @@ def assert_statistics_of(moments: Moments, rows: NDArray[np.floating], tolerance
     np.testing.assert_allclose(moments.variance(), expected.diagonal(), rtol=tolerance)
 
 
-def test_statistics_are_those_of_the_rows_with_the_divisor_n_minus_1(rows: Rows) -> None:
-    assert_statistics_of(Moments.of(rows, rows[:50].mean(axis=0)), rows, 1e-12)
+def test_statistics_match_numpy_with_divisor_n_minus_1(rows: Rows) -> None:
+    assert_statistics_match(Moments.of(rows, rows[:50].mean(axis=0)), rows, 1e-12)
 
 
 def test_float32_rows_are_summed_in_float64(rows: Rows) -> None:
@@ -40,13 +40,13 @@ def test_float32_rows_are_summed_in_float64(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_ROWS, BLOCK_ROWS + 1])
-def test_no_row_is_lost_at_the_edge_of_a_block(rows: Rows, size: int) -> None:
+def test_block_boundary_loses_no_row(rows: Rows, size: int) -> None:
     moments = Moments.of(rows[:size], np.full(12, 0.5))
     assert moments.count == size
     np.testing.assert_allclose(moments.total, (rows[:size].astype(float) - 0.5).sum(axis=0))
 
 
-def test_merging_any_split_in_any_order_equals_the_whole(rows: Rows) -> None:
+def test_merged_parts_equal_the_whole_in_any_order(rows: Rows) -> None:
     random = np.random.default_rng(2)
     shift = rows[:20].mean(axis=0)
     for parts in (2, 3, 17):
@@ -55,16 +55,16 @@ def test_merging_any_split_in_any_order_equals_the_whole(rows: Rows) -> None:
         merged = Moments.zero(shift)
         for index in random.permutation(parts):
             merged = pieces[index] + merged
-        assert_statistics_of(merged, rows, 1e-10)
+        assert_statistics_match(merged, rows, 1e-10)
 
 
-def test_rows_taken_away_leave_the_statistics_of_the_rest(rows: Rows) -> None:
+def test_subtraction_leaves_statistics_of_remaining_rows(rows: Rows) -> None:
     shift = rows.mean(axis=0)
     rest = Moments.of(rows, shift) - Moments.of(rows[700:900], shift)
-    assert_statistics_of(rest, np.delete(rows, slice(700, 900), axis=0), 1e-10)
+    assert_statistics_match(rest, np.delete(rows, slice(700, 900), axis=0), 1e-10)
 
 
-def test_taking_all_rows_away_leaves_nothing_at_all(rows: Rows) -> None:
+def test_subtraction_of_all_rows_leaves_exact_zeros(rows: Rows) -> None:
     shift = rows[0]
     parts = Moments.of(rows[:999], shift) + Moments.of(rows[999:], shift)
     nothing = parts - Moments.of(rows, shift)
@@ -73,11 +73,11 @@ def test_taking_all_rows_away_leaves_nothing_at_all(rows: Rows) -> None:
     assert not nothing.total.any()
 
 
-def test_a_shift_far_from_the_mean_is_still_accurate(rows: Rows) -> None:
-    assert_statistics_of(Moments.of(rows, np.full(12, 1000.0)), rows, 1e-7)
+def test_shift_far_from_mean_is_accurate(rows: Rows) -> None:
+    assert_statistics_match(Moments.of(rows, np.full(12, 1000.0)), rows, 1e-7)
 
 
-def test_a_huge_mean_beside_a_small_spread_keeps_its_digits(rows: Rows) -> None:
+def test_large_mean_with_small_spread_is_accurate(rows: Rows) -> None:
     distant = rows.astype(np.float64) * 1e-3 + 1e8
     moments = Moments.of(distant, distant[:10].mean(axis=0))
     near = distant - 1e8  # exact, where NumPy on `distant` itself is not
@@ -86,7 +86,7 @@ def test_a_huge_mean_beside_a_small_spread_keeps_its_digits(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1, 1.0, 250.0])
-def test_a_constant_column_is_constant_wherever_the_shift_is(rows: Rows, shift: float) -> None:
+def test_constant_column_is_detected_with_any_shift(rows: Rows, shift: float) -> None:
     rows = rows.copy()
     rows[:, 3] = 0.1
     rows[:, 4] = 5.7
@@ -94,7 +94,7 @@ def test_a_constant_column_is_constant_wherever_the_shift_is(rows: Rows, shift: 
     assert np.flatnonzero(constant).tolist() == [3, 4]
 
 
-def test_a_column_is_constant_once_the_rows_that_varied_are_taken_away(rows: Rows) -> None:
+def test_column_is_constant_after_subtracting_rows_that_varied(rows: Rows) -> None:
     rows = rows.copy()
     rows[:, 5] = 0.0
     rows[:10, 5] = np.linspace(3, 6, 10)
@@ -105,7 +105,7 @@ def test_a_column_is_constant_once_the_rows_that_varied_are_taken_away(rows: Row
     assert np.flatnonzero(Moments.from_bytes(rest.to_bytes()).constant()).tolist() == [5]
 
 
-def test_one_row_in_a_million_that_differs_is_not_constant() -> None:
+def test_one_different_row_in_a_million_is_not_constant() -> None:
     builder = MomentsBuilder(np.zeros(2))
     block = np.zeros((50_000, 2), np.float32)
     for _ in range(20):
@@ -114,16 +114,16 @@ def test_one_row_in_a_million_that_differs_is_not_constant() -> None:
     assert builder.build().constant().tolist() == [False, True]
 
 
-def test_a_builder_equals_one_sum_and_what_it_built_stays(rows: Rows) -> None:
+def test_builder_equals_one_sum_and_its_result_does_not_change(rows: Rows) -> None:
     builder = MomentsBuilder(rows[0])
     builder.add(rows[:1500])
     first = builder.build()
     builder.add(rows[1500:])
-    assert_statistics_of(first, rows[:1500], 1e-10)
-    assert_statistics_of(builder.build(), rows, 1e-10)
+    assert_statistics_match(first, rows[:1500], 1e-10)
+    assert_statistics_match(builder.build(), rows, 1e-10)
 
 
-def test_bytes_bring_back_every_bit(rows: Rows) -> None:
+def test_bytes_round_trip_exactly(rows: Rows) -> None:
     moments = Moments.of(rows, rows[0])
     back = Moments.from_bytes(moments.to_bytes())
     assert back.count == moments.count
@@ -132,24 +132,26 @@ def test_bytes_bring_back_every_bit(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 10, 2000, -1])
-def test_bytes_cut_short_are_refused_in_one_line(rows: Rows, cut: int) -> None:
+def test_truncated_bytes_are_rejected_in_one_line(rows: Rows, cut: int) -> None:
     content = Moments.of(rows, rows[0]).to_bytes()[:cut]
-    with pytest.raises(SnapshotError, match=f"of {len(content)} bytes .*refit from all rows") as it:
+    with pytest.raises(
+        SnapshotError, match=f"of {len(content)} bytes .*refit with --full"
+    ) as error:
         Moments.from_bytes(content)
-    assert "\n" not in str(it.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_rows_that_are_not_finite_are_counted_and_none_is_added(rows: Rows, value: float) -> None:
+def test_non_finite_rows_are_counted_and_none_is_added(rows: Rows, value: float) -> None:
     broken = rows.copy()
     broken[[5, 2500], 2] = value
     builder = MomentsBuilder(rows[0])
-    with pytest.raises(SnapshotError, match="2 of 3000 rows hold NaN or infinity"):
+    with pytest.raises(SnapshotError, match="2 of 3000 rows contain NaN or infinity"):
         builder.add(broken)
     assert builder.build().count == 0
 
 
-def test_moments_of_different_shifts_do_not_mix(rows: Rows) -> None:
+def test_different_shifts_cannot_be_combined(rows: Rows) -> None:
     one, other = Moments.of(rows, rows[0]), Moments.of(rows, rows[1])
     with pytest.raises(ValueError, match="different shifts"):
         _ = one + other
@@ -157,18 +159,18 @@ def test_moments_of_different_shifts_do_not_mix(rows: Rows) -> None:
         _ = one - other
 
 
-def test_no_more_rows_are_taken_away_than_there_are(rows: Rows) -> None:
-    with pytest.raises(ValueError, match="3000 rows away from 10"):
+def test_subtraction_of_more_rows_than_there_are_is_rejected(rows: Rows) -> None:
+    with pytest.raises(ValueError, match="cannot subtract 3000 rows from 10"):
         _ = Moments.of(rows[:10], rows[0]) - Moments.of(rows, rows[0])
 
 
-def test_rows_of_another_width_are_refused(rows: Rows) -> None:
+def test_rows_of_different_width_are_rejected(rows: Rows) -> None:
     with pytest.raises(ValueError, match=r"\(n, 5\)"):
         Moments.of(rows, np.zeros(5))
 
 
-def test_statistics_of_too_few_rows_are_refused(rows: Rows) -> None:
-    with pytest.raises(ValueError, match="0 rows where 1"):
+def test_statistics_of_too_few_rows_are_rejected(rows: Rows) -> None:
+    with pytest.raises(ValueError, match="0 rows, but at least 1"):
         Moments.zero(rows[0]).mean()
-    with pytest.raises(ValueError, match="1 rows where 2"):
+    with pytest.raises(ValueError, match="1 rows, but at least 2"):
         Moments.of(rows[:1], rows[0]).covariance()

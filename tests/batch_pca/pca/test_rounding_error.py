@@ -1,4 +1,4 @@
-"""The bound on the rounding of sums that rows were added to and taken from."""
+"""Tests for `batch_pca.pca.rounding_error`: statistics that rows were added to and subtracted from."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from dataclasses import replace
 import numpy as np
 
 from batch_pca.pca.moments import Moments
-from batch_pca.pca.rounding_error import BOUND, has_drifted
+from batch_pca.pca.rounding_error import MAX_RELATIVE_ERROR, is_inaccurate
 
 ROWS = np.clip(np.random.default_rng(1).normal(0.3, 1.5, (2000, 12)), 0, 6).astype(np.float32)
 ROWS[:, 3], ROWS[:, 4] = 0.0, 0.1
 SHIFT = ROWS[:256].mean(axis=0, dtype=np.float64)
 
 
-def test_one_pass_has_not_drifted_whatever_columns_are_constant() -> None:
-    assert not has_drifted(Moments.of(ROWS, SHIFT))
+def test_one_pass_is_accurate_with_constant_columns() -> None:
+    assert not is_inaccurate(Moments.of(ROWS, SHIFT))
 
 
-def test_a_thousand_rounds_do_not_reach_the_bound_and_err_less_than_it() -> None:
+def test_thousand_updates_are_accurate() -> None:
     moments = Moments.of(ROWS, SHIFT)
     piece = ROWS[:50]
     for _ in range(1000):
         moments = moments + Moments.of(piece, SHIFT) - Moments.of(piece, SHIFT)
-    assert not has_drifted(moments)
+    assert not is_inaccurate(moments)
     exact = np.cov(ROWS.astype(np.float64).T).diagonal()
-    np.testing.assert_allclose(moments.variance(), exact, rtol=BOUND, atol=1e-20)
+    np.testing.assert_allclose(moments.variance(), exact, rtol=MAX_RELATIVE_ERROR, atol=1e-20)
 
 
-def test_a_column_whose_rounding_passes_the_bound_has_drifted() -> None:
+def test_column_is_inaccurate_above_the_bound() -> None:
     moments = Moments.of(ROWS, SHIFT)
     squares = moments.variance() * (moments.count - 1)
-    worn = moments.rounding.copy()
-    worn[7] = 0.99 * BOUND * squares[7]
-    assert not has_drifted(replace(moments, rounding=worn))
-    worn[7] = 1.01 * BOUND * squares[7]
-    assert has_drifted(replace(moments, rounding=worn))
+    rounding = moments.rounding.copy()
+    rounding[7] = 0.99 * MAX_RELATIVE_ERROR * squares[7]
+    assert not is_inaccurate(replace(moments, rounding=rounding))
+    rounding[7] = 1.01 * MAX_RELATIVE_ERROR * squares[7]
+    assert is_inaccurate(replace(moments, rounding=rounding))
 
 
-def test_a_column_that_only_removed_rows_varied_in_has_drifted() -> None:
+def test_column_that_became_constant_is_inaccurate() -> None:
     rows = ROWS.copy()
     rows[:3, 3] = (1.0, 2.5, 4.0)
-    assert has_drifted(Moments.of(rows, SHIFT) - Moments.of(rows[:3], SHIFT))
+    assert is_inaccurate(Moments.of(rows, SHIFT) - Moments.of(rows[:3], SHIFT))

@@ -109,7 +109,7 @@ def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
     vectors = np.concatenate([rows.vectors for rows in COMMITS])
     reduction = fit(Moments.of(vectors, vectors.mean(axis=0)), FitOptions(components=1))
     snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
-    monkeypatch.setattr(vectors_module, "POINTS", 13)  # every fourth of 51
+    monkeypatch.setattr(vectors_module, "MAX_POINTS", 13)  # every fourth of 51
     folder = create_folder(lake, "sample")
     sample: Sample = write_vectors(folder, snapshot, reduction)
     by_path = {path: i for i, path in enumerate(COMMITS[0].paths + COMMITS[1].paths)}

@@ -1,7 +1,4 @@
-"""Tests for `batch_pca.refits.label_means`.
-
-The means of pandas' groupby, however the rows are cut, within a bound of labels.
-"""
+"""Tests for `batch_pca.refits.label_means`, against `groupby` of pandas."""
 
 from __future__ import annotations
 
@@ -20,33 +17,33 @@ LABELS = [NAMES[i] for i in RANDOM.integers(0, len(NAMES), 200)]
 ROWS = RANDOM.normal(size=(200, 8)).astype(np.float32)
 
 
-def summed(start: int = 0, stop: int = 200) -> LabelSums:
+def sum_rows(start: int = 0, stop: int = 200) -> LabelSums:
     sums = LabelSums()
-    for at in range(start, stop, 30):
-        end = min(at + 30, stop)
-        sums.add(pa.array(LABELS[at:end]), ROWS[at:end])
+    for begin in range(start, stop, 30):
+        end = min(begin + 30, stop)
+        sums.add(pa.array(LABELS[begin:end]), ROWS[begin:end])
     return sums
 
 
-def test_means_are_those_of_pandas() -> None:
+def test_means_match_pandas() -> None:
     expected = pd.DataFrame(ROWS.astype(np.float64)).groupby(np.array(LABELS)).mean()
-    means = summed().means()
+    means = sum_rows().means()
     assert list(means) == expected.index.tolist()
     np.testing.assert_allclose(np.array(list(means.values())), expected.to_numpy(), rtol=1e-12)
 
 
-def test_parts_are_merged_and_come_back_from_bytes() -> None:
+def test_merged_parts_equal_the_whole_after_round_trip() -> None:
     whole = LabelSums()
     for start, stop in ((0, 70), (70, 70), (70, 200)):
-        whole.merge(LabelSums.from_bytes(summed(start, stop).to_bytes()))
-    assert whole.means().keys() == summed().means().keys()
-    for name, mean in summed().means().items():
+        whole.merge(LabelSums.from_bytes(sum_rows(start, stop).to_bytes()))
+    assert whole.means().keys() == sum_rows().means().keys()
+    for name, mean in sum_rows().means().items():
         np.testing.assert_allclose(whole.means()[name], mean, rtol=1e-12)
 
 
-def test_of_too_many_labels_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_labels_have_no_means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels_module, "MAX_LABELS", 4)
-    sums = summed()
+    sums = sum_rows()
     assert (sums.means(), sums.complete) == ({}, False)
     sums.add(pa.array(["Fig"]), ROWS[:1])
     few = LabelSums({"Fig": (1, np.zeros(8))})
@@ -54,13 +51,13 @@ def test_of_too_many_labels_there_is_none(monkeypatch: pytest.MonkeyPatch) -> No
     assert few.means() == {}
 
 
-def test_what_is_gone_or_damaged_has_no_means(tmp_path_factory: pytest.TempPathFactory) -> None:
-    place = tmp_path_factory.mktemp("refit")
-    folder = RefitFolder(f"file:{place}")
+def test_missing_or_damaged_file_has_no_means(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("refit")
+    folder = RefitFolder(f"file:{path}")
     assert read_label_means(folder) == {}
-    whole = summed().to_bytes()
+    whole = sum_rows().to_bytes()
     for content in (b"", b"PK", whole[:300], whole[:-30]):
-        (place / FILE).write_bytes(content)
+        (path / FILE).write_bytes(content)
         assert read_label_means(folder) == {}
-    (place / FILE).write_bytes(whole)
+    (path / FILE).write_bytes(whole)
     assert len(read_label_means(folder)) == len(NAMES)

@@ -1,4 +1,4 @@
-"""What a worker makes of the rows: scikit-learn's scores, and the sums of each label behind them."""
+"""Tests for `batch_pca.refits.transform`: scores and sums by label, against scikit-learn and NumPy."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ ROWS = images(60, seed=1)
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A broadcast's value, without Spark."""
+class FakeBroadcast:
+    """A broadcast variable without Spark."""
 
     value: Reduction
 
 
-def test_rows_are_projected_and_summed_by_label_in_one_pass() -> None:
+def test_rows_are_projected_and_summed_by_label() -> None:
     reduction = fit(Moments.of(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
     table = ROWS.table().select(["path", "label", "features"])
     batches = [*table.to_batches(max_chunksize=17), table.slice(0, 0).to_batches()]
-    found = list(Projector(Shared(reduction))(b for b in batches if isinstance(b, pa.RecordBatch)))
+    found = list(
+        Projector(FakeBroadcast(reduction))(b for b in batches if isinstance(b, pa.RecordBatch))
+    )
     *rows, last = pa.Table.from_batches(found).to_pylist()
     assert [row["path"] for row in rows] == ROWS.paths
     assert {row["sums"] for row in rows} == {None}
@@ -42,7 +44,7 @@ def test_rows_are_projected_and_summed_by_label_in_one_pass() -> None:
         np.testing.assert_allclose(mean, vectors[labels == label].mean(axis=0), rtol=1e-12)
 
 
-def test_a_part_without_rows_has_sums_of_nothing() -> None:
+def test_empty_partition_has_no_sums() -> None:
     reduction = fit(Moments.of(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
-    (only,) = Projector(Shared(reduction))([])
+    (only,) = Projector(FakeBroadcast(reduction))([])
     assert LabelSums.from_bytes(only.column(3)[0].as_py()).means() == {}

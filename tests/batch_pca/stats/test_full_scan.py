@@ -1,4 +1,4 @@
-"""The sums of a table's vectors against NumPy's of the same rows."""
+"""Tests for `batch_pca.stats.full_scan`, against NumPy on the same rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from batch_pca.pca.moments import Moments
-from batch_pca.stats.full_scan import moved, sum_moments
+from batch_pca.stats.full_scan import change_shift, sum_moments
 from streaming.errors import SnapshotError
 from streaming.spark.errors import translate_exception
 from support.table_rows import frame_of
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.spark
 
 
 def frame(spark: Any, vectors: np.ndarray) -> Any:
-    """Rows in more partitions than there are cores."""
+    """Return a DataFrame with more partitions than cores."""
     table = pa.table({"features": pa.array(list(vectors), pa.list_(pa.float32()))})
     return frame_of(spark, table).repartition(7)
 
 
-def test_the_sums_of_all_partitions_are_those_of_the_rows(spark: Any) -> None:
+def test_sum_of_partitions_matches_numpy(spark: Any) -> None:
     vectors = np.random.default_rng(1).normal(1000, 0.5, (300, 5)).astype(np.float32)
     vectors[:, 2] = 0.1
     moments = sum_moments(frame(spark, vectors))
@@ -34,31 +34,31 @@ def test_the_sums_of_all_partitions_are_those_of_the_rows(spark: Any) -> None:
     assert moments.constant().tolist() == [False, False, True, False, False]
 
 
-def test_moving_the_shift_changes_no_statistic() -> None:
+def test_change_of_shift_keeps_statistics() -> None:
     rows = np.random.default_rng(1).normal(3, 0.5, (400, 6))
     rows[:, 2] = 0.1
     near, far = rows[:20].mean(axis=0), np.full(6, 2.5)
     expected = Moments.of(rows, near)
-    found = moved(Moments.of(rows, far), near)
+    found = change_shift(Moments.of(rows, far), near)
     np.testing.assert_array_equal(found.shift, near)
     np.testing.assert_allclose(found.mean(), expected.mean(), rtol=1e-12)
     np.testing.assert_allclose(found.covariance(), expected.covariance(), atol=1e-13)
     assert found.constant().tolist() == expected.constant().tolist()
     assert (found.rounding >= Moments.of(rows, far).rounding).all()
-    assert (moved(expected, near).cross == expected.cross).all()
+    assert (change_shift(expected, near).cross == expected.cross).all()
 
 
-def test_no_rows_are_refused(spark: Any) -> None:
+def test_empty_table_is_rejected(spark: Any) -> None:
     with pytest.raises(SnapshotError, match="no rows to fit: check --fit-on"):
         sum_moments(frame(spark, np.zeros((3, 2))).limit(0))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_a_number_is_refused_in_one_line(spark: Any, value: float) -> None:
+def test_non_finite_values_are_rejected(spark: Any, value: float) -> None:
     vectors = np.ones((10, 2), np.float32)
     vectors[4, 1] = value
-    with pytest.raises(Exception, match="NaN or infinity") as caught:
+    with pytest.raises(Exception, match="NaN or infinity") as error:
         sum_moments(frame(spark, vectors))
-    assert "rows hold NaN or infinity: ingest their images again" in str(
-        translate_exception(caught.value)
+    assert "rows contain NaN or infinity: ingest their images again" in str(
+        translate_exception(error.value)
     )

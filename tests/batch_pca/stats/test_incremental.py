@@ -1,4 +1,4 @@
-"""Statistics of what has changed since a refit, against NumPy and scikit-learn on the rows that delta-rs reads."""
+"""Tests for `batch_pca.stats.incremental`, against NumPy and scikit-learn on rows read by delta-rs."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ def draw(count: int, seed: int, below: str = "file:/photos") -> Images:
 
 @dataclass
 class Fitting:
-    """A lake, and the refits made of it: their statistics alone, stored as a refit stores them."""
+    """A lake and its refits, of which only the statistics are stored."""
 
     spark: Any
     lake: Lake
     fit_on: str | None = None
     refits: tuple[RefitRow, ...] = ()
 
-    def again(self, *, full: bool = False) -> Statistics:
+    def refit(self, *, full: bool = False) -> Statistics:
+        """Compute the statistics of the latest version, and store them as a refit."""
         commits = read_commits(self.lake.features, 64)
         snapshot = take_snapshot(self.spark, self.lake, commits[-1], self.fit_on)
         found = compute_statistics(snapshot, list(self.refits), commits, full=full)
-        made = RefitRow(
+        row = RefitRow(
             refit_id=f"refit-{len(self.refits)}",
             lake=self.lake,
             features_version=commits[-1].number,
@@ -65,19 +66,19 @@ class Fitting:
             created_at=datetime.now(UTC),
             pomona_version="0.1",
         )
-        made.folder.write("moments.npz", found.moments.to_bytes())
-        self.refits += (made,)
+        row.folder.write("moments.npz", found.moments.to_bytes())
+        self.refits += (row,)
         return found
 
     def rewrite(self, change: Callable[[Moments], Moments]) -> None:
-        """Change what the last refit has stored."""
+        """Change the stored statistics of the last refit."""
         folder = self.refits[-1].folder
         stored = Moments.from_bytes(folder.read("moments.npz"))
         folder.write("moments.npz", change(stored).to_bytes())
 
 
 def check(found: Statistics, rows: np.ndarray) -> None:
-    """Fail unless the statistics are those of these rows, within 1e-8."""
+    """Assert that the statistics match those of the rows within 1e-8."""
     moments = found.moments
     assert moments.count == len(rows)
     np.testing.assert_allclose(moments.mean(), rows.mean(axis=0), rtol=1e-8)
@@ -87,11 +88,11 @@ def check(found: Statistics, rows: np.ndarray) -> None:
     )
     varies = np.ptp(rows, axis=0) > 0
     assert moments.constant().tolist() == (~varies).tolist()
-    ours, oracle = fit(moments, FitOptions(variance=1.0)), Oracle.of(rows)
+    reduction, oracle = fit(moments, FitOptions(variance=1.0)), Oracle.of(rows)
     values = np.linalg.eigvalsh(np.corrcoef(rows[:, varies].T))[::-1]
-    np.testing.assert_allclose(ours.explained_variance, values, rtol=1e-8)
+    np.testing.assert_allclose(reduction.explained_variance, values, rtol=1e-8)
     np.testing.assert_allclose(
-        ours.explained_variance_ratio,
+        reduction.explained_variance_ratio,
         oracle.pca.explained_variance_ratio_[: len(values)],
         rtol=1e-8,
     )
@@ -99,122 +100,118 @@ def check(found: Statistics, rows: np.ndarray) -> None:
 
 @pytest.fixture
 def fitting(spark: Any, tmp_path: Path) -> Fitting:
-    """A lake of 200 rows, and a refit of it."""
+    """Return a lake of 200 rows with one refit."""
     lake = new_lake(spark, tmp_path / "My lake", WIDTH)
     commit(spark, lake, draw(200, seed=0))
-    begun = Fitting(spark, lake)
-    assert begun.again().kind == "full"
-    return begun
+    fitting = Fitting(spark, lake)
+    assert fitting.refit().kind == "full"
+    return fitting
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twenty_rounds_of_appends_replacements_and_deletions_leave_the_statistics_of_a_full_pass(
-    spark: Any, fitting: Fitting
-) -> None:
+def test_statistics_after_twenty_changes_match_full_scan(spark: Any, fitting: Fitting) -> None:
     random = np.random.default_rng(5)
     kinds = random.permutation(["append"] * 7 + ["replace"] * 7 + ["delete"] * 6)
     paths = {path: 0 for path in draw(200, seed=0).paths}
     for number, kind in enumerate(kinds, start=1):
-        some = [str(path) for path in random.choice(sorted(paths), 11, replace=False)]
+        chosen = [str(path) for path in random.choice(sorted(paths), 11, replace=False)]
         if kind == "append":
             rows = draw(13, seed=number)
             commit(spark, fitting.lake, rows)
             paths |= dict.fromkeys(rows.paths, number)
         elif kind == "replace":
             rows = draw(11, seed=1000 + number)
-            commit(spark, fitting.lake, replace(rows, paths=some), known=True)
+            commit(spark, fitting.lake, replace(rows, paths=chosen), known=True)
         else:
-            delete(spark, fitting.lake, some)
-            paths = {path: seed for path, seed in paths.items() if path not in some}
-        found = fitting.again()
+            delete(spark, fitting.lake, chosen)
+            paths = {path: seed for path, seed in paths.items() if path not in chosen}
+        found = fitting.refit()
         assert (found.kind, found.refit_id) == ("incremental", f"refit-{number - 1}"), (
             found.description
         )
         check(found, vectors_of(fitting.lake))
-    last = fitting.again(full=True)
+    last = fitting.refit(full=True)
     assert (last.kind, last.refit_id) == ("full", None)
     check(last, vectors_of(fitting.lake))
     assert set(CONSTANT) <= set(np.flatnonzero(found.moments.constant()))
 
 
-def test_a_feed_of_many_rows_is_summed_by_the_workers_as_well(
+def test_feed_of_many_rows_is_summed_by_workers(
     spark: Any, fitting: Fitting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(spark, fitting.lake, draw(10, seed=1))
     commit(spark, fitting.lake, replace(draw(4, seed=2), paths=draw(4, seed=0).paths), known=True)
     delete(spark, fitting.lake, draw(3, seed=1).paths)
-    monkeypatch.setattr(incremental, "_FEW", 20)
+    monkeypatch.setattr(incremental, "_MAX_ROWS_WITHOUT_SPARK", 20)
     monkeypatch.setattr(incremental, "sum_few_changes", None)
-    found = fitting.again()
+    found = fitting.refit()
     assert found.description == "14 rows added, 7 removed since refit refit-0"
     check(found, vectors_of(fitting.lake))
 
 
-def test_several_commits_at_once_and_none(spark: Any, fitting: Fitting) -> None:
+def test_several_commits_and_no_commit_since_last_refit(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(10, seed=1))
     commit(spark, fitting.lake, replace(draw(4, seed=2), paths=draw(4, seed=0).paths), known=True)
     spark.sql(f"OPTIMIZE delta.`{fitting.lake.features}`")
     delete(spark, fitting.lake, draw(3, seed=1).paths)
-    found = fitting.again()
+    found = fitting.refit()
     assert found.description == "14 rows added, 7 removed since refit refit-0"
     check(found, vectors_of(fitting.lake))
-    again = fitting.again()
-    assert again.description == "0 rows added, 0 removed since refit refit-1"
-    assert again.moments.to_bytes() == found.moments.to_bytes()
+    unchanged = fitting.refit()
+    assert unchanged.description == "0 rows added, 0 removed since refit refit-1"
+    assert unchanged.moments.to_bytes() == found.moments.to_bytes()
 
 
-def test_only_changes_below_the_prefix_count(spark: Any, fitting: Fitting) -> None:
+def test_only_changes_below_prefix_are_summed(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(80, seed=1, below="file:/photos/new"))
     below = Fitting(spark, fitting.lake, "/photos/new", fitting.refits)
-    first = below.again()
+    first = below.refit()
     assert first.description == "all 80 rows read (no earlier refit of these rows)"
     commit(spark, fitting.lake, draw(6, seed=2, below="file:/photos/new"))
     commit(spark, fitting.lake, draw(9, seed=3, below="file:/photos/newer"))
-    found = below.again()
+    found = below.refit()
     assert found.description == "6 rows added, 0 removed since refit refit-1"
     check(found, vectors_of(fitting.lake, below="file:/photos/new/"))
 
 
-def test_the_nearest_earlier_refit_whose_statistics_are_whole_is_taken(
-    spark: Any, fitting: Fitting
-) -> None:
+def test_latest_refit_with_intact_statistics_is_used(spark: Any, fitting: Fitting) -> None:
     for number in (1, 2):
         commit(spark, fitting.lake, draw(5, seed=number))
-        fitting.again()
-    assert fitting.again().refit_id == "refit-2"
+        fitting.refit()
+    assert fitting.refit().refit_id == "refit-2"
     fitting.refits = fitting.refits[:3]
     fitting.refits[2].folder.write("moments.npz", b"damaged")
-    assert fitting.again().refit_id == "refit-1"
+    assert fitting.refit().refit_id == "refit-1"
     fitting.refits = (fitting.refits[0], replace(fitting.refits[1], model_id="another"))
-    assert fitting.again().refit_id == "refit-0"
+    assert fitting.refit().refit_id == "refit-0"
     later = replace(fitting.refits[0], features_version=10**6)
     fitting.refits = (later,)
-    assert "no earlier refit" in fitting.again().description
+    assert "no earlier refit" in fitting.refit().description
 
 
-def full_because(fitting: Fitting, reason: str) -> None:
-    """Fail unless the next fit reads all rows, says why, and is right."""
-    found = fitting.again()
+def assert_full_scan(fitting: Fitting, reason: str) -> None:
+    """Assert that the next refit reads all rows for this reason and that its statistics are correct."""
+    found = fitting.refit()
     assert (found.kind, found.refit_id) == ("full", None)
     assert reason in found.description
     check(found, vectors_of(fitting.lake))
 
 
-def test_a_removed_folder_and_damaged_statistics_are_no_help(spark: Any, fitting: Fitting) -> None:
+def test_missing_or_damaged_statistics_cause_full_scan(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(5, seed=1))
-    whole = fitting.refits[0].folder.read("moments.npz")
+    intact = fitting.refits[0].folder.read("moments.npz")
     first = fitting.refits
-    for damaged in (b"", whole[:-100], whole[:5000] + b"\x01" + whole[5001:]):
+    for damaged in (b"", intact[:-100], intact[:5000] + b"\x01" + intact[5001:]):
         first[0].folder.write("moments.npz", damaged)
         fitting.refits = first
-        full_because(fitting, "of refit refit-0 are gone or damaged")
+        assert_full_scan(fitting, "of refit refit-0 are missing or damaged")
     Path(first[0].folder.uri.removeprefix("file:"), "moments.npz").unlink()
     fitting.refits = first
-    full_because(fitting, "of refit refit-0 are gone or damaged")
+    assert_full_scan(fitting, "of refit refit-0 are missing or damaged")
 
 
-def test_a_feed_whose_files_are_vacuumed_away_is_no_help(spark: Any, fitting: Fitting) -> None:
+def test_vacuumed_feed_causes_full_scan(spark: Any, fitting: Fitting) -> None:
     folder = Path(fitting.lake.features.removeprefix("file:"))
     before = set(folder.glob("*.parquet"))
     commit(spark, fitting.lake, draw(5, seed=1))
@@ -222,53 +219,51 @@ def test_a_feed_whose_files_are_vacuumed_away_is_no_help(spark: Any, fitting: Fi
     spark.sql(f"OPTIMIZE delta.`{fitting.lake.features}`")
     for file in appended:
         file.unlink()
-    full_because(fitting, "the change feed since refit refit-0 is not available")
+    assert_full_scan(fitting, "the change feed since refit refit-0 is not available")
 
 
-def test_a_feed_that_was_off_for_a_while_is_no_help(spark: Any, fitting: Fitting) -> None:
+def test_feed_that_was_disabled_causes_full_scan(spark: Any, fitting: Fitting) -> None:
     table = f"ALTER TABLE delta.`{fitting.lake.features}` SET TBLPROPERTIES "
     spark.sql(table + "('delta.enableChangeDataFeed' = 'false')")
     commit(spark, fitting.lake, draw(5, seed=1))
     spark.sql(table + "('delta.enableChangeDataFeed' = 'true')")
-    full_because(fitting, "the change feed since refit refit-0 is not available")
+    assert_full_scan(fitting, "the change feed since refit refit-0 is not available")
 
 
-def test_rounding_that_passes_the_bound_ends_in_a_full_pass(spark: Any, fitting: Fitting) -> None:
+def test_rounding_error_above_bound_causes_full_scan(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(5, seed=1))
 
-    def worn(share: float) -> Callable[[Moments], Moments]:
+    def with_rounding(share: float) -> Callable[[Moments], Moments]:
         return lambda stored: replace(
             stored, rounding=share * stored.variance() * (stored.count - 1)
         )
 
     first = fitting.refits
-    fitting.rewrite(worn(0.9e-9))
-    assert fitting.again().kind == "incremental"
+    fitting.rewrite(with_rounding(0.9e-9))
+    assert fitting.refit().kind == "incremental"
     fitting.refits = first
-    fitting.rewrite(worn(1.2e-9))
-    full_because(fitting, "rounding has added up since refit refit-0")
+    fitting.rewrite(with_rounding(1.2e-9))
+    assert_full_scan(fitting, "rounding errors have accumulated since refit refit-0")
 
 
-def test_a_column_that_only_removed_rows_varied_in_is_constant(
-    spark: Any, fitting: Fitting
-) -> None:
-    odd = draw(3, seed=1)
-    odd.vectors[:, 1] = (1.0, 2.5, 4.0)  # 0 in all other rows
-    commit(spark, fitting.lake, odd)
-    varies = fitting.again()
-    assert (varies.kind, varies.moments.constant()[1]) == ("incremental", False)
-    delete(spark, fitting.lake, odd.paths)
-    full_because(fitting, "rounding has added up since refit refit-1")
+def test_column_that_became_constant_causes_full_scan(spark: Any, fitting: Fitting) -> None:
+    varying = draw(3, seed=1)
+    varying.vectors[:, 1] = (1.0, 2.5, 4.0)  # 0 in all other rows
+    commit(spark, fitting.lake, varying)
+    found = fitting.refit()
+    assert (found.kind, found.moments.constant()[1]) == ("incremental", False)
+    delete(spark, fitting.lake, varying.paths)
+    assert_full_scan(fitting, "rounding errors have accumulated since refit refit-1")
 
 
-def test_statistics_that_do_not_add_up_are_no_help(spark: Any, fitting: Fitting) -> None:
+def test_inconsistent_row_counts_cause_full_scan(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(5, seed=1))
     rows = vectors_of(fitting.lake)[:150]
     fitting.rewrite(lambda stored: Moments.of(rows, stored.shift))
     fitting.refits = (replace(fitting.refits[0], rows_fitted=150),)
-    full_because(fitting, "the change feed since refit refit-0 does not add up")
+    assert_full_scan(fitting, "the change feed since refit refit-0 is inconsistent")
 
 
-def test_where_most_rows_have_changed_all_are_read(spark: Any, fitting: Fitting) -> None:
+def test_change_of_most_rows_causes_full_scan(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(210, seed=1))
-    full_because(fitting, "most of them have changed since refit refit-0")
+    assert_full_scan(fitting, "most of them have changed since refit refit-0")
