@@ -1,4 +1,4 @@
-"""A lake of format 1, made with the words of the code that made them: without lake.json, with fewer constraints."""
+"""Create a lake of format 1, with the schemas of that time: without lake.json, with fewer constraints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
 from support.table_rows import add_features, add_quarantine, append
 
-WHEN = datetime(2026, 3, 3, 8, tzinfo=UTC)
+TIME = datetime(2026, 3, 3, 8, tzinfo=UTC)
 
 _CONTENT = (
     Column("path", "string", "Full URI of the image as a person would write it; the key"),
@@ -89,21 +89,21 @@ _REFITS = Table(
 
 
 def image(name: str) -> StoredFile:
-    """A file that is nowhere."""
+    """Return an image that does not exist."""
     return StoredFile(f"file:/images/Fig/{name}.jpg", 5, 1_700_000_000_123)
 
 
 def create_format1_lake(spark: SparkSession, folder: Path | str) -> Lake:
-    """Two features, one of them since deleted, a quarantined image and a refit of version 2."""
+    """Create a lake with two features (one deleted later), a quarantined image and a refit of version 2."""
     lake = Lake.at(str(folder))
     for table in (_FEATURES, _QUARANTINE, _REFITS):
         create_table(spark, f"{lake.root}/{table.name}", table)
     for name in ("a", "b"):
-        add_features(spark, lake, [image(name)], WHEN)
-    add_quarantine(spark, lake, [image("bad")], WHEN)
-    row = {"refit_id": "r", "features_version": 2, "features_timestamp": WHEN, "model_id": "seeded"}
+        add_features(spark, lake, [image(name)], TIME)
+    add_quarantine(spark, lake, [image("bad")], TIME)
+    row = {"refit_id": "r", "features_version": 2, "features_timestamp": TIME, "model_id": "seeded"}
     row |= {"options": "{}", "rows": 2, "rows_fitted": 2, "components": 1, "seconds": 1.0}
-    row |= {"explained_variance_ratio": [1.0], "created_at": WHEN, "pomona_version": "0.1.0"}
+    row |= {"explained_variance_ratio": [1.0], "created_at": TIME, "pomona_version": "0.1.0"}
     append(spark, lake.refits, _REFITS.ddl, [row])
     DeltaTable.forPath(spark, lake.features).delete(F.col("path") == image("b").path)
     return lake

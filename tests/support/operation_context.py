@@ -1,4 +1,4 @@
-"""What a request is carried out with, opened in this process on a lake of its own."""
+"""Create the context of an operation without a running stream."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from support.microbatch import process
 def open_context(
     spark: SparkSession, lake: Path, source: str, retry_timeout: float = 1
 ) -> OperationContext:
-    """A context without a stream; files are taken as one micro-batch."""
+    """Return a context that processes files as one micro-batch."""
     at = Lake.at(str(lake))
     extractor = find_model(at.models)
     assert extractor
     model = spark.sparkContext.broadcast(read_model(at.models, extractor, "onnxruntime"))
     decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
     featurizer = Featurizer(extractor, "onnxruntime", model, decoding, retry_timeout=retry_timeout)
-    known = ImageIndex.load(at)
-    batch = MicroBatch(spark, at, featurizer, known, {"source": source, "engine": "onnxruntime"})
+    image_index = ImageIndex.load(at)
+    batch = MicroBatch(
+        spark, at, featurizer, image_index, {"source": source, "engine": "onnxruntime"}
+    )
     return OperationContext(
         at,
         spark,
         Source.at(source),
         open_microbatch=lambda: batch,
         process_files=lambda batch, files: [process(batch, files)],
-        image_index=known,
+        image_index=image_index,
     )
 
 

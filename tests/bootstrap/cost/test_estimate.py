@@ -52,7 +52,9 @@ def test_the_rate_is_the_one_that_was_measured() -> None:
     assert machine
     assert measured
     assert round(float(measured[1]) / int(machine[1]), 1) == IMAGES_PER_CORE_SECOND
-    row = re.search(r"^\| size of the features table \| [\d,]+ . ([\d,]+) bytes", BENCHMARKS, re.MULTILINE)
+    row = re.search(
+        r"^\| size of the features table \| [\d,]+ . ([\d,]+) bytes", BENCHMARKS, re.MULTILINE
+    )
     assert row
     assert int(row[1].replace(",", "")) == ROW_BYTES
 

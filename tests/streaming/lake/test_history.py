@@ -1,0 +1,60 @@
+"""Tests for `streaming.lake.history`: `same_rows` is tested with Spark in `tests/batch_pca/refits/test_catalog.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+from streaming.lake.history import last_batch, last_source, same_rows
+from streaming.lake.layout import Lake
+
+NOON = 1_772_539_200  # 2026-03-03T12:00:00Z
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.at(str(tmp_path / "My lake"))
+
+
+def commit(table: str, hour: int, **metadata: Any) -> None:
+    """Append a row with this commit metadata, at an hour after noon."""
+    location = table.removeprefix("file:")
+    properties = deltalake.CommitProperties({"userMetadata": json.dumps(metadata)})
+    rows = pa.table({"path": [f"file:/photos/{hour}.jpg"]})
+    deltalake.write_deltalake(location, rows, mode="append", commit_properties=properties)
+    number = deltalake.DeltaTable(location).version()
+    file = Path(location, "_delta_log", f"{number:020}.json")
+    os.utime(file, (NOON + hour * 3600,) * 2)
+
+
+def test_last_source_is_that_of_latest_commit_with_a_source(lake: Lake) -> None:
+    assert last_source(lake) is None
+    commit(lake.features, 0)
+    assert last_source(lake) is None
+    commit(lake.features, 1, source="file:/first")
+    assert last_source(lake) == "file:/first"
+    commit(lake.quarantine, 2, source="file:/second")
+    commit(lake.features, 3, forgotten=1)
+    assert last_source(lake) == "file:/second"
+
+
+def test_last_batch_begins_at_given_versions(lake: Lake) -> None:
+    for hour in range(3):
+        commit(lake.features, hour, source="file:/photos", images=hour)
+    batch = last_batch({lake.features: 1})
+    assert batch
+    assert (batch.number, batch.metadata["images"]) == (1, 1)
+    assert last_batch({}) is None
+
+
+def test_same_rows_of_version_whose_changes_are_unknown_is_false(lake: Lake) -> None:
+    for hour in range(2):
+        commit(lake.features, hour)  # the change feed is not enabled
+    assert same_rows(lake, 1, 1)
+    assert not same_rows(lake, 0, 1)
