@@ -40,7 +40,7 @@ class LeaseError(PomonaError):
 
 
 class ModelError(PomonaError):
-    """The weights or the exported model are missing, damaged, or of another network."""
+    """The weights or the exported model are missing, damaged, or belong to another network."""
 
 
 class SnapshotError(PomonaError):

@@ -22,7 +22,7 @@ class Reason(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     #: The storage denies access: permissions, or an archived object (reader only).
     ACCESS_DENIED = "access_denied"
-    #: Decoding killed its process twice, the second time with no other image: a hang, a crash, out of memory.
+    #: Decoding killed its process twice, the second time as its only image: a hang, a crash, or out of memory.
     CRASHED_WORKER = "crashed_worker"
 
 
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     CHANGING = "changing"
     #: Deleted between listing and reading: reported, not a failure.
     DELETED = "deleted"
-    #: Killed the process that decoded it: retried in a process of its own; never a final outcome.
+    #: Decoding killed the process; retried in a separate process. Never a final outcome.
     CRASHED = "crashed"
     #: Reading failed until the retry timeout. The micro-batch fails after all other images are written.
     UNREAD = "unread"

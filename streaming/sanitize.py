@@ -6,48 +6,48 @@ import os
 import re
 from html import escape
 
-_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-_MIN_LENGTH = 8  # shorter values are placeholders or ordinary words
+_SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+_MIN_SECRET_LENGTH = 8  # shorter values are placeholders or ordinary words
 # An AWS secret key may contain slashes; in the URL of a server, a slash starts the path.
 _IN_LOCATION = re.compile(r"(?i)\b(s3[an]?:/*)[^\s/:@]*:[^\s@]*@|\b(https?://)[^\s/:@]*:[^\s/@]*@")
 _IN_QUERY = re.compile(r"(?i)([?&]X-Amz-(?:Signature|Security-Token|Credential)=)[^\s&]+")
-STARS = "***"
+MASK = "***"
 
 
 def redact_environment_secrets(text: str) -> str:
     """Replace the secrets of AWS environment variables in a text."""
-    for name in _VARIABLES:
+    for name in _SECRET_VARIABLES:
         secret = os.environ.get(name, "")
-        if len(secret) >= _MIN_LENGTH:
-            text = text.replace(secret, STARS)
+        if len(secret) >= _MIN_SECRET_LENGTH:
+            text = text.replace(secret, MASK)
     return text
 
 
 def redact(text: str) -> str:
-    """Replace these secrets, and credentials in URIs: ``s3://KEY:SECRET@bucket``, a presigned URL.
+    """Replace secrets of the environment, and credentials in URIs: ``s3://KEY:SECRET@bucket``, presigned URLs.
 
-    Use it for messages only, not for data: an image may have such a name.
+    Use it for messages only, not for data: the name of an image may look like this.
     """
     text = _IN_LOCATION.sub(
-        lambda found: f"{found[1] or found[2]}{STARS}@", redact_environment_secrets(text)
+        lambda match: f"{match[1] or match[2]}{MASK}@", redact_environment_secrets(text)
     )
-    return _IN_QUERY.sub(rf"\1{STARS}", text)
+    return _IN_QUERY.sub(rf"\1{MASK}", text)
 
 
-# Control characters (a terminal executes them, and a line break forges a line), bidirectional marks, Unicode line
+# Control characters (terminals interpret them, and a line break can fake a log line), bidirectional marks, Unicode line
 # separators, invisible tag characters, and lone surrogates, which cannot be encoded.
 _HIDDEN = (
     "\x00-\x1f\x7f-\x9f"
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
     "\u2028\u2029\ufeff\U000e0000-\U000e007f\ud800-\udfff"
 )
-_ANY = re.compile(f"[{_HIDDEN}]")
-_BUT_LINE_BREAKS = re.compile(f"(?!\n)[{_HIDDEN}]")
+_HIDDEN_CHARACTER = re.compile(f"[{_HIDDEN}]")
+_HIDDEN_EXCEPT_LINE_BREAKS = re.compile(f"(?!\n)[{_HIDDEN}]")
 
 
 def escape_text(text: str) -> str:
-    """Escape control and invisible characters as Python does: ``\\n``, ``\\x1b``, ``\\u202e``."""
-    return _ANY.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Escape control and invisible characters as in Python literals: ``\\n``, ``\\x1b``, ``\\u202e``."""
+    return _HIDDEN_CHARACTER.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def escape_html(text: str) -> str:
@@ -57,11 +57,11 @@ def escape_html(text: str) -> str:
 
 def escape_json(document: str) -> str:
     """Escape control characters in a JSON document; its value and its line breaks are unchanged."""
-    return _BUT_LINE_BREAKS.sub(_json_escape, document)
+    return _HIDDEN_EXCEPT_LINE_BREAKS.sub(_json_escape, document)
 
 
-def _json_escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _json_escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     if code < 0x10000:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)

@@ -11,14 +11,10 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals(stop: threading.Event | None = None) -> Iterator[threading.Event]:
-    """Set an event, a new one or the caller's, on SIGINT or SIGTERM while the block runs.
+    """Set an event, a new one or the given one, on SIGINT or SIGTERM while the block runs.
 
     Enter it after Spark has started: PySpark installs its own handler, which cancels running jobs. Outside the
-    main thread, where Python handles no signals, only the caller sets the event.
-
-    Yields
-    ------
-    threading.Event
+    main thread, where Python cannot handle signals, only the caller sets the event.
     """
     event = stop or threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -51,9 +47,9 @@ def defer_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -69,8 +69,8 @@ class Storage(Protocol):
     def delete_tree(self, prefix: str) -> None:
         """Delete all files below a prefix."""
 
-    def move_tree(self, prefix: str, to: str) -> None:
-        """Move all files below a prefix to another prefix of the same storage."""
+    def move_tree(self, prefix: str, destination: str) -> None:
+        """Move all files below a prefix to another prefix on the same storage."""
 
 
 def normalize(location: str) -> str:

@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 class LocalStorage:
-    """Folders of this machine and of mounted network drives."""
+    """Local folders and mounted network drives."""
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Walk the folder; links to files count as files, and links to folders are followed."""
-        walk = os.walk(local_path(prefix), onerror=_unreadable, followlinks=True)
+        walk = os.walk(local_path(prefix), onerror=_log_unreadable_folder, followlinks=True)
         for folder, _, names in walk:
             for name in names:
                 try:
@@ -28,7 +28,7 @@ class LocalStorage:
                     continue
 
     def stat(self, path: str) -> StoredFile:
-        """Length and time of one file, the time cut to milliseconds as Hadoop does; a pipe is none."""
+        """Return length and modification time, truncated to milliseconds as in Hadoop; only for regular files."""
         status = os.stat(local_path(path))
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(f"{path} is not a regular file")
@@ -85,12 +85,12 @@ class LocalStorage:
         """Delete a folder and its content."""
         shutil.rmtree(local_path(prefix), ignore_errors=True)
 
-    def move_tree(self, prefix: str, to: str) -> None:
+    def move_tree(self, prefix: str, destination: str) -> None:
         """Rename a folder."""
-        os.rename(local_path(prefix), local_path(to))
+        os.rename(local_path(prefix), local_path(destination))
 
 
-def _unreadable(error: OSError) -> None:
+def _log_unreadable_folder(error: OSError) -> None:
     """Log a folder that cannot be listed, and continue with the others."""
     if not isinstance(error, FileNotFoundError):
         log.warning("%s cannot be listed: %s", error.filename, error.strerror)

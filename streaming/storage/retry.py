@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 #: Default number of seconds during which a failed operation is retried.
 RETRY_TIMEOUT = 120.0
-FIRST_WAIT = 0.2  # seconds, doubled after each attempt
-LONGEST_WAIT = 15.0
+INITIAL_WAIT = 0.2  # seconds, doubled after each attempt
+MAX_WAIT = 15.0
 
 
 class _Counts(threading.local):
@@ -51,7 +51,7 @@ def retry_transient(
         The error of the last attempt.
     """
     deadline = time.monotonic() + seconds
-    backoff = FIRST_WAIT
+    backoff = INITIAL_WAIT
     for attempt in itertools.count(1):
         try:
             return operation()
@@ -61,7 +61,7 @@ def retry_transient(
                 raise
         time.sleep(wait)
         count_retry()
-        backoff = min(2 * backoff, LONGEST_WAIT)
+        backoff = min(2 * backoff, MAX_WAIT)
     raise AssertionError
 
 

@@ -25,27 +25,27 @@ class S3Storage:
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
         bucket, key = bucket_and_key(prefix)
-        wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
+        parameters = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
-            page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**wanted))
+            page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**parameters))
             for entry in page.get("Contents", ()):
                 if not entry["Key"].endswith("/"):
-                    yield _stored(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
+                    yield _stored_file(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
             if not page.get("IsTruncated"):
                 return
-            wanted["ContinuationToken"] = page["NextContinuationToken"]
+            parameters["ContinuationToken"] = page["NextContinuationToken"]
 
     def stat(self, path: str) -> StoredFile:
         """Return the length and modification time of one object."""
         bucket, key = bucket_and_key(path)
         found = call_with_retries(path, lambda: self._client.head_object(Bucket=bucket, Key=key))
-        return _stored(path, found, found["ContentLength"])
+        return _stored_file(path, found, found["ContentLength"])
 
     def exists(self, path: str) -> bool:
         """Return whether the listing contains exactly this key."""
         bucket, key = bucket_and_key(path)
-        wanted = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
-        page = call_with_retries(path, lambda: self._client.list_objects_v2(**wanted))
+        parameters = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
+        page = call_with_retries(path, lambda: self._client.list_objects_v2(**parameters))
         return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
     def check_readable(self, path: str) -> None:
@@ -69,9 +69,9 @@ class S3Storage:
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         """Return the bytes of one object from `start` up to, not including, `stop`."""
         bucket, key = bucket_and_key(path)
-        wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
+        parameters = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
         content: bytes = call_with_retries(
-            path, lambda: self._client.get_object(**wanted)["Body"].read()
+            path, lambda: self._client.get_object(**parameters)["Body"].read()
         )
         return content
 
@@ -104,17 +104,18 @@ class S3Storage:
             self.delete(found.path)
         self.delete(f"{prefix}/")
 
-    def move_tree(self, prefix: str, to: str) -> None:
+    def move_tree(self, prefix: str, destination: str) -> None:
         """Copy each object within S3, then delete the original."""
         for found in list(self.list(prefix)):
-            self.copy(found.path, to + found.path[len(prefix) :])
+            self.copy(found.path, destination + found.path[len(prefix) :])
             self.delete(found.path)
 
-    def copy(self, path: str, to: str) -> None:
+    def copy(self, path: str, destination: str) -> None:
         """Copy one object within S3."""
         bucket, key = bucket_and_key(path)
         call_with_retries(
-            path, lambda: self._client.copy({"Bucket": bucket, "Key": key}, *bucket_and_key(to))
+            path,
+            lambda: self._client.copy({"Bucket": bucket, "Key": key}, *bucket_and_key(destination)),
         )
 
 
@@ -147,16 +148,16 @@ def check_access(uri: str) -> None:
         When the bucket does not exist, or listing it is denied.
     """
     bucket, key = bucket_and_key(uri)
-    wanted = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", "MaxKeys": 1}
+    parameters = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", "MaxKeys": 1}
     try:
         with translate_s3_errors(uri):
-            s3_client(FAIL_FAST).list_objects_v2(**wanted)
+            s3_client(FAIL_FAST).list_objects_v2(**parameters)
     except TransientError as error:
         if is_busy(error.__cause__):
-            call_with_retries(uri, lambda: s3_client().list_objects_v2(**wanted))
+            call_with_retries(uri, lambda: s3_client().list_objects_v2(**parameters))
             return
         raise ExternalError(f"{error}: check the network and AWS_ENDPOINT_URL") from error
 
 
-def _stored(path: str, entry: dict[str, Any], size: int) -> StoredFile:
+def _stored_file(path: str, entry: dict[str, Any], size: int) -> StoredFile:
     return StoredFile(path, size, int(entry["LastModified"].timestamp() * 1000))

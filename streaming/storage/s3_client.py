@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import boto3
-import botocore.exceptions as faults
+import botocore.exceptions
 import botocore.session
 from botocore.config import Config
 
@@ -51,17 +51,17 @@ def s3_client(config: Config = _DEFAULT_CONFIG) -> Any:
     """
     try:
         client = new_session().client("s3", config=config)
-        client.meta.events.register("before-send.s3", _count_repetition)
+        client.meta.events.register("before-send.s3", _count_boto3_retry)
         return client
-    except faults.ProfileNotFound as error:
+    except botocore.exceptions.ProfileNotFound as error:
         raise SourceError(f"{error}: set AWS_PROFILE to a profile of ~/.aws/config") from error
-    except (faults.BotoCoreError, ValueError) as error:
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise SourceError(
             f"AWS is not set up ({first_line(error)}): check the variables AWS_… and ~/.aws/config"
         ) from error
 
 
-def _count_repetition(request: Any, **_: Any) -> None:
+def _count_boto3_retry(request: Any, **_: Any) -> None:
     """Count the retries of boto3 itself, which sends the attempt number in a header."""
     sent = str(request.headers.get("amz-sdk-request", b""))
     if "attempt=" in sent and "attempt=1;" not in sent:

@@ -9,7 +9,7 @@ import pytest
 
 from streaming.storage.interface import TransientError
 from streaming.storage.retry import (
-    LONGEST_WAIT,
+    MAX_WAIT,
     process_retry_count,
     retry_transient,
     thread_retry_count,
@@ -61,7 +61,7 @@ def test_lasting_error_is_raised_after_timeout(clock: FakeClock) -> None:
     operation = FlakyOperation(float("inf"))
     with pytest.raises(TransientError, match="Slow Down"):
         retry_transient(operation, 120)
-    assert 120 - 1.5 * LONGEST_WAIT < sum(clock.waits) <= 120
+    assert 120 - 1.5 * MAX_WAIT < sum(clock.waits) <= 120
     assert operation.calls > 10
 
 
