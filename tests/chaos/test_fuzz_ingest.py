@@ -15,7 +15,7 @@ from streaming.lake.layout import Lake
 from support.cli import PROGRAM, environment
 from support.image_files import scan_bomb
 from support.lakes import below, put, rows
-from support.mutated_images import mutants
+from support.mutated_images import mutated_images
 from support.worker_processes import worker_peak_memory
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
@@ -37,7 +37,7 @@ def watch(running: subprocess.Popen[str], peaks: dict[int, int]) -> None:
 def test_every_mutant_is_in_one_table(new_lake: Callable[[], Path], tmp_path: Path) -> None:
     source, lake = tmp_path / "images", Lake.at(str(new_lake()))
     names = []
-    for name, content in mutants(2, COUNT):
+    for name, content in mutated_images(2, COUNT):
         put(source / name, content)
         names.append(name)
     for number in range(HANGING):

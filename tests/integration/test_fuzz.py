@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from streaming.outcomes import Reason
-from support.mutated_images import KINDS, mutants
+from support.mutated_images import MUTATIONS, mutated_images
 
 COUNT = 600
 MEGABYTES = 800  # 128 and 48 bytes a pixel for what the largest bombs decode to
 PROGRAM = f"""
 import collections, json, sys
 from pathlib import Path
-from support.mutated_images import mutants
+from support.mutated_images import mutated_images
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.images.resource_limits import MEMORY_HEADROOM, limit_cpu_time
 
@@ -28,7 +28,7 @@ def peak():
 
 settings = DecodeSettings(max_pixels=10_000_000, memory_headroom=MEMORY_HEADROOM)
 seen, before = collections.Counter(), peak()
-for name, content in mutants(int(sys.argv[1]), {COUNT}):
+for name, content in mutated_images(int(sys.argv[1]), {COUNT}):
     print(name, file=sys.stderr, flush=True)
     with limit_cpu_time(20):
         try:
@@ -62,6 +62,6 @@ def test_mutated_images_decode_or_have_a_reason() -> None:
 
 
 def test_the_same_seed_draws_the_same_images() -> None:
-    first, again, other = (list(mutants(seed, 40)) for seed in (3, 3, 4))
+    first, again, other = (list(mutated_images(seed, 40)) for seed in (3, 3, 4))
     assert first == again != other
-    assert {name.split("/")[0] for name, _ in mutants(3, 40)} <= set(KINDS)
+    assert {name.split("/")[0] for name, _ in mutated_images(3, 40)} <= set(MUTATIONS)

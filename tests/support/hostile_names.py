@@ -1,4 +1,4 @@
-"""Names that somebody could give to a folder or an object, to have a program of ours do something."""
+"""Names of folders and objects that attempt an injection: formulas, markup, terminal control, shell commands."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SHELL = (
 )
 NAMES = (*FORMULAS, *MARKUP, *TERMINAL, *DIRECTIONS, *SHELL)
 
-#: What must not reach a terminal as it is.
+#: Characters that must be escaped before output to a terminal.
 CONTROL_CHARACTERS = "\x1b\x07\x08\x9b\r\t\u202e\u2066\u2069\u2028\ufeff"
 
 
 def put_hostile_images(root: Path) -> dict[str, str]:
-    """A good image in a folder of each name, and a broken one in some; their labels by path below the root."""
-    good = {f"{name}/{number}.jpg": jpeg(number) for number, name in enumerate(NAMES)}
-    bad = {f"{name}/{name}.jpg": GARBAGE for name in (*NAMES[::3], ":apple:", "[bold]x[")}
-    put_all(root, good | bad)
-    return {path: path.rsplit("/", 2)[-2] for path in good | bad}
+    """Write a valid image to a folder of each name, and invalid ones to some; return labels by relative path."""
+    valid = {f"{name}/{number}.jpg": jpeg(number) for number, name in enumerate(NAMES)}
+    invalid = {f"{name}/{name}.jpg": GARBAGE for name in (*NAMES[::3], ":apple:", "[bold]x[")}
+    put_all(root, valid | invalid)
+    return {path: path.rsplit("/", 2)[-2] for path in valid | invalid}

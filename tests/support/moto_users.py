@@ -1,4 +1,4 @@
-"""Users of the stand-in for AWS, and the switch that makes it ask everyone who they are."""
+"""IAM users of the moto server, and enforcement of their policies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import boto3
 
 
 def create_user(name: str, actions: list[str], buckets: list[str]) -> dict[str, str]:
-    """Make a user who may do only this, and only there; their key as variables of the environment."""
+    """Create a user with these permissions on these buckets; return its credentials as environment variables."""
     iam = boto3.client("iam")
     iam.create_user(UserName=name)
-    on = [f"arn:aws:s3:::{bucket}{objects}" for bucket in buckets for objects in ("", "/*")]
-    allow = {"Effect": "Allow", "Action": actions, "Resource": on}
+    resources = [f"arn:aws:s3:::{bucket}{objects}" for bucket in buckets for objects in ("", "/*")]
+    allow = {"Effect": "Allow", "Action": actions, "Resource": resources}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     iam.put_user_policy(UserName=name, PolicyName="allow", PolicyDocument=policy)
     key = iam.create_access_key(UserName=name)["AccessKey"]
@@ -27,15 +27,15 @@ def create_user(name: str, actions: list[str], buckets: list[str]) -> dict[str, 
 
 @contextmanager
 def enforce_iam(endpoint: str) -> Iterator[None]:
-    """While the block runs, a request needs a known key, a good signature and a policy that allows it."""
-    _free_calls(endpoint, "0")
+    """Require valid credentials, signatures and permissions for all requests while the block runs."""
+    _set_unauthenticated_requests(endpoint, "0")
     try:
         yield
     finally:
-        _free_calls(endpoint, "inf")
+        _set_unauthenticated_requests(endpoint, "inf")
 
 
-def _free_calls(endpoint: str, number: str) -> None:
-    text = {"Content-Type": "text/plain"}
-    request = urllib.request.Request(f"{endpoint}/moto-api/reset-auth", number.encode(), text)
+def _set_unauthenticated_requests(endpoint: str, number: str) -> None:
+    headers = {"Content-Type": "text/plain"}
+    request = urllib.request.Request(f"{endpoint}/moto-api/reset-auth", number.encode(), headers)
     urllib.request.urlopen(request).close()
