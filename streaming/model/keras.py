@@ -200,6 +200,6 @@ class _DownloadErrors:
         if isinstance(cause, OSError | ValueError):  # ValueError: wrong SHA-256
             reason = " ".join(str(getattr(cause, "reason", None) or cause).split())
             raise WeightsUnavailable(
-                f"{IMAGENET}: Keras cannot download the weights ({reason}); give --weights PATH, "
-                f"put the file at {cached_imagenet()}, or give --weights {RANDOM}"
+                f"{IMAGENET}: Keras cannot download the weights ({reason}); use --weights PATH, "
+                f"put the file at {cached_imagenet()}, or use --weights {RANDOM}"
             ) from error

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 ARCHITECTURE = "MobileNetV2"
 INPUT_SIZE = 224
 WIDTH = 1280
-# A constant, because Keras gives the layer another name in the second network of a process.
+# A constant, because Keras names the layer differently in the second network of a process.
 LAYER = "global_average_pooling2d"
 
 Tensors = Mapping[str, tuple[NDArray[np.float32], ...]]

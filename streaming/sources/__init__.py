@@ -1,1 +1,1 @@
-"""Where images are found: list a folder or prefix, and stream over it."""
+"""Sources of images: list a folder or S3 prefix, and stream over it."""
