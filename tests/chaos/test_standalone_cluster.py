@@ -131,7 +131,7 @@ def test_killed_worker_loses_no_row(cluster: Cluster, place: str, moto: MotoServ
             at = time.time()
             break
     assert killed, submitted.err.read_text()
-    done = submitted.end()
+    done = submitted.wait()
     assert done.status == 0, done.err
     assert time.time() - at > 1  # it had work left
     checker(place, moto).assert_rows(hashes(True), hashes(False))

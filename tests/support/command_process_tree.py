@@ -1,4 +1,4 @@
-"""The command `pomona` as a tree of processes, all of which die at the same moment."""
+"""Run the command `pomona` and kill its whole process tree at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.cli import PROGRAM, environment
 
 
 def session(leader: int) -> list[int]:
-    """The living processes of a session: the command, its JVM, its Python workers (these have a group of their own)."""
+    """Return the running processes of a session: the command, its JVM and its Python workers."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

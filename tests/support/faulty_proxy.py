@@ -1,9 +1,9 @@
-"""A proxy before the stand-in for S3 that throttles, fails, breaks connections and cuts answers short, by a seed.
+"""A proxy that injects errors into S3 requests: throttling, server errors, lost connections, truncated responses.
 
-    client -> FaultyProxy (127.0.0.1, a free port) -> the stand-in
+    client -> FaultyProxy (127.0.0.1, a free port) -> moto server
 
-Which request is hit depends on the seed, the request, and how often it came: not on the order of threads, nor on the
-bucket, whose name is drawn.
+Which request fails depends on the seed, the method, the key and the number of the attempt, not on the order of
+threads or on the random bucket name.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlparse
 
-#: What happens to a request that is hit. ``lost``: it is carried out, and its answer does not arrive. ``cut``: half
-#: of the answer's content does.
+#: Kinds of errors. ``lost``: the request is executed, but its response is not sent. ``cut``: half of the response
+#: body is sent.
 KINDS = ("slow_down", "error", "reset", "lost", "cut", "delay")
-_HOPS = {"connection", "transfer-encoding", "keep-alive"}
-_ANSWERS = {"slow_down": (503, "SlowDown"), "error": (500, "InternalError")}
+_HOP_HEADERS = {"connection", "transfer-encoding", "keep-alive"}
+_ERROR_RESPONSES = {"slow_down": (503, "SlowDown"), "error": (500, "InternalError")}
 
-Chooser = Callable[[str, str], bool]
+RequestFilter = Callable[[str, str], bool]
 
 
 class FaultyProxy:
-    """Serves until the block ends.
+    """Serves while the ``with`` block runs.
 
     Parameters
     ----------
     upstream : str
-        URL of the stand-in.
-    share : float
-        How many of the requests are hit, 0 to 1.
+        URL of the moto server.
+    rate : float
+        Share of the requests that fail, 0 to 1.
     seed : int
     kinds : sequence of str
     only : callable, optional
-        Says of a method and a path (percent-encoded, with its query) whether it may be hit.
+        Called with the method and the percent-encoded path and query; requests for which it returns False succeed.
     before : callable, optional
-        Called with method and path before a request is passed on.
+        Called with method and path before a request is forwarded.
     """
 
     def __init__(
         self,
         upstream: str,
-        share: float,
+        rate: float,
         *,
         seed: int = 0,
         kinds: Sequence[str] = KINDS,
-        only: Chooser = lambda method, path: True,
+        only: RequestFilter = lambda method, path: True,
         before: Callable[[str, str], object] = lambda method, path: None,
     ) -> None:
-        self.upstream, self.share, self.seed = urlparse(upstream), share, seed
+        self.upstream, self.rate, self.seed = urlparse(upstream), rate, seed
         self.kinds, self.only, self.before = kinds, only, before
         self.requests = 0
         self.faults: Counter[str] = Counter()
@@ -77,18 +77,18 @@ class FaultyProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def fate(self, method: str, path: str) -> tuple[str | None, random.Random]:
-        """What is to happen to a request, None for nothing, and where the rest of its luck comes from."""
+    def choose_fault(self, method: str, path: str) -> tuple[str | None, random.Random]:
+        """Return the kind of error for a request, or None, and the random generator of the request."""
         with self._lock:
             self.requests += 1
             self._seen[method, path] += 1
-            within = path.lstrip("/").partition("/")[2]
-            luck = random.Random(f"{self.seed} {method} {within} {self._seen[method, path]}")
-            if not self.only(method, path) or luck.random() >= self.share:
-                return None, luck
-            kind = luck.choice(self.kinds)
+            key = path.lstrip("/").partition("/")[2]
+            rng = random.Random(f"{self.seed} {method} {key} {self._seen[method, path]}")
+            if not self.only(method, path) or rng.random() >= self.rate:
+                return None, rng
+            kind = rng.choice(self.kinds)
             self.faults[kind] += 1
-            return kind, luck
+            return kind, rng
 
 
 class _Server(ThreadingHTTPServer):
@@ -96,10 +96,12 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def shutdown_request(self, request: Any) -> None:
-        self.close_request(request)  # at once: no polite end where one is to be broken off
+        self.close_request(
+            request
+        )  # without the shutdown handshake, so that a connection can be reset
 
     def handle_error(self, *_: object) -> None:
-        """A client that has gone is no news."""
+        """Ignore clients that closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,30 +111,30 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._there: http.client.HTTPConnection | None = None
+        self._upstream: http.client.HTTPConnection | None = None
 
     def finish(self) -> None:
-        if self._there:
-            self._there.close()
+        if self._upstream:
+            self._upstream.close()
         super().finish()
 
     def _serve(self) -> None:
         body = self._body()
-        kind, luck = self.proxy.fate(self.command, self.path)
+        kind, rng = self.proxy.choose_fault(self.command, self.path)
         if kind == "reset":
-            return self._break()
-        if kind in _ANSWERS:
-            return self._refuse(*_ANSWERS[kind])
+            return self._reset()
+        if kind in _ERROR_RESPONSES:
+            return self._send_error(*_ERROR_RESPONSES[kind])
         if kind == "delay":
-            time.sleep(luck.uniform(0.1, 0.6))
+            time.sleep(rng.uniform(0.1, 0.6))
         self.proxy.before(self.command, self.path)
-        answer, content = self._pass_on(body)
+        response, content = self._forward(body)
         if kind == "lost" or (kind == "cut" and not content):
-            return self._break()
+            return self._reset()
         cut = len(content) // 2 if kind == "cut" else None
-        self._answer(answer, content[:cut])
+        self._send_response(response, content[:cut])
         if kind == "cut":
-            self._break()
+            self._reset()
         return None
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve
@@ -140,45 +142,45 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        parts = []
+        chunks = []
         while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
+            chunks.append(self.rfile.read(size))
             self.rfile.readline()
         while self.rfile.readline().strip():
             pass
-        return b"".join(parts)
+        return b"".join(chunks)
 
-    def _pass_on(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
-        skipped = _HOPS | {"expect", "content-length"}
+    def _forward(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        skipped = _HOP_HEADERS | {"expect", "content-length"}
         headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
         if self.command in ("PUT", "POST"):
             headers["Content-Length"] = str(len(body))
         host, port = self.proxy.upstream.hostname, self.proxy.upstream.port
         assert host
-        there = self._there or http.client.HTTPConnection(host, port, timeout=60)
-        self._there = None
-        there.request(self.command, self.path, body or None, headers)
-        answer = there.getresponse()
-        content = answer.read()
-        if not answer.will_close:
-            self._there = there
-        return answer, content
+        upstream = self._upstream or http.client.HTTPConnection(host, port, timeout=60)
+        self._upstream = None
+        upstream.request(self.command, self.path, body or None, headers)
+        response = upstream.getresponse()
+        content = response.read()
+        if not response.will_close:
+            self._upstream = upstream
+        return response, content
 
-    def _answer(self, answer: http.client.HTTPResponse, content: bytes) -> None:
-        self.send_response_only(answer.status, answer.reason)
+    def _send_response(self, response: http.client.HTTPResponse, content: bytes) -> None:
+        self.send_response_only(response.status, response.reason)
         length = None
-        for name, value in answer.getheaders():
+        for name, value in response.getheaders():
             if name.lower() == "content-length":
                 length = value
-            elif name.lower() not in _HOPS:
+            elif name.lower() not in _HOP_HEADERS:
                 self.send_header(name, value)
-        if answer.status != 204:
+        if response.status != 204:
             self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def _refuse(self, status: int, code: str) -> None:
+    def _send_error(self, status: int, code: str) -> None:
         text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the proxy</Message></Error>"
         self.send_response_only(status)
         self.send_header("Content-Type", "application/xml")
@@ -187,8 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(text.encode())
 
-    def _break(self) -> None:
-        """End the connection without a goodbye, as a load balancer that is restarted does."""
+    def _reset(self) -> None:
+        """Reset the connection, as a restarted load balancer does."""
         self.wfile.flush()
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""Lakes of made-up features, without the stream and the network, and what scikit-learn and delta-rs make of them."""
+"""Create lakes of generated features without images; read them with delta-rs and fit them with scikit-learn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRITTEN = datetime(2026, 3, 3, 8, 30, tzinfo=UTC)
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Rows of a features table: paths, labels and vectors (n, width), of one model."""
+    """Rows of a features table: paths, labels and vectors (n, width), all of one model."""
 
     paths: list[str]
     labels: list[str]
@@ -37,7 +37,7 @@ class Images:
     model_id: str = "made-up"
 
     def table(self) -> pa.Table:
-        """All columns of the table."""
+        """Return all columns of the table."""
         count = len(self.paths)
         return pa.table(
             {
@@ -64,11 +64,11 @@ def images(
     width: int = WIDTH,
     model_id: str = "made-up",
 ) -> Images:
-    """Features as ReLU6 leaves them, a cluster a label, three columns constant."""
+    """Return features as after a ReLU6, with a cluster per label and three constant columns."""
     directions = np.linalg.qr(np.random.default_rng(99).normal(size=(width, 8)))[0]
-    centres = np.random.default_rng(7).normal(size=(len(LABELS), 8)) * 2
+    centers = np.random.default_rng(7).normal(size=(len(LABELS), 8)) * 2
     random = np.random.default_rng(seed)
-    scores = (centres[np.arange(count) % len(LABELS)] + random.normal(size=(count, 8))) * 0.7 ** (
+    scores = (centers[np.arange(count) % len(LABELS)] + random.normal(size=(count, 8))) * 0.7 ** (
         np.arange(8)
     )
     rows = 1 + scores @ directions.T * np.sqrt(width) / 4 + random.normal(0, 0.3, (count, width))
@@ -80,11 +80,11 @@ def images(
 
 
 def new_lake(spark: Any, folder: Path | str, width: int = WIDTH) -> Lake:
-    """A lake with an empty features table, at version 1."""
+    """Create a lake with an empty features table at version 1."""
     lake = Lake.at(str(folder))
     write_format(lake.root)
     create_table(spark, lake.features, features_table(width))
-    spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ('drawn' = 'yes')")
+    spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ('generated' = 'yes')")
     return lake
 
 
@@ -100,32 +100,34 @@ def delete(spark: Any, lake: Lake, paths: list[str]) -> None:
 
 
 def delta(location: str, version: int | None = None) -> deltalake.DeltaTable:
-    """A table of a local lake as delta-rs opens it."""
+    """Open a table of a local lake with delta-rs."""
     return deltalake.DeltaTable(location.removeprefix("file:"), version=version)
 
 
 def vectors_of(lake: Lake, version: int | None = None, below: str = "") -> NDArray[np.float64]:
-    """The features (n, width) of a version in the order of their paths, read by delta-rs."""
+    """Return the features (n, width) of a version, ordered by path, read with delta-rs."""
     rows = delta(lake.features, version).to_pyarrow_table(columns=["path", "features"]).to_pylist()
-    chosen = sorted((row for row in rows if row["path"].startswith(below)), key=lambda r: r["path"])
-    return np.array([row["features"] for row in chosen])
+    selected = sorted(
+        (row for row in rows if row["path"].startswith(below)), key=lambda r: r["path"]
+    )
+    return np.array([row["features"] for row in selected])
 
 
 def refit_rows(lake: Lake) -> dict[str, dict[str, Any]]:
-    """The rows of ``refits/`` by their ids, read by delta-rs."""
+    """Return the rows of ``refits/`` by id, read with delta-rs."""
     rows = delta(lake.refits).to_pyarrow_table().to_pylist()
     return {row["refit_id"]: row for row in rows}
 
 
 def refit_folders(lake: Lake) -> set[str]:
-    """The names below ``reduced/``."""
+    """Return the names of the folders in ``reduced/``."""
     folder = Path(lake.reduced.removeprefix("file:"))
     return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
 
 
 @dataclass(frozen=True, eq=False)
 class Oracle:
-    """scikit-learn's StandardScaler and full PCA of some rows."""
+    """StandardScaler and full PCA of rows, fitted by scikit-learn."""
 
     scaler: StandardScaler
     pca: PCA
@@ -136,7 +138,7 @@ class Oracle:
         return cls(scaler, PCA(svd_solver="full").fit(scaler.transform(rows)))
 
     def scores(self, rows: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-        """Scores (n, k) as one who divides by the sample deviation gets them."""
+        """Return scores (n, k) for scaling with the sample standard deviation, as Spark ML does."""
         factor = np.sqrt(1 - 1 / self.scaler.n_samples_seen_)
         return np.asarray(self.pca.transform(self.scaler.transform(rows))[:, :k] * factor)
 
@@ -144,6 +146,6 @@ class Oracle:
 def assert_equal_up_to_sign(
     ours: NDArray[np.float64], expected: NDArray[np.float64], axis: int, atol: float
 ) -> None:
-    """Fail unless the rows (axis 1) or columns (axis 0) of two matrices agree but for their signs."""
+    """Assert that the rows (axis 1) or columns (axis 0) of two matrices are equal up to sign."""
     signs = np.sign((ours * expected).sum(axis=axis, keepdims=True))
     np.testing.assert_allclose(ours, expected * signs, atol=atol, rtol=0)

@@ -48,7 +48,7 @@ def png(size: tuple[int, int], depth: int, color: int, rows: Pixels, key: bytes 
 
 
 def png_with_size(width: int, height: int) -> bytes:
-    """A small PNG whose header claims a size."""
+    """Encode a small PNG whose header has the given size."""
     return png((width, height), 8, 2, np.zeros((3, 30), np.uint8))
 
 

@@ -20,20 +20,20 @@ _HEADER = struct.Struct("iIII")
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a file below the watched folder: its path from there; `nothing` every tenth of a second."""
+    """An event and the path of its file relative to the watched folder; `nothing` if none occurred for 0.1 s."""
 
     what: str
     name: str = ""
 
 
 class Watch:
-    """All that happens below a folder, and in folders that come.
+    """Records the events below a folder, including new subfolders.
 
     Parameters
     ----------
     root : Path
     *kinds : str
-        Of ``open`` and ``closed`` (by a reader), ``moved`` (renamed to this name), ``create``.
+        ``open``, ``closed`` (by a reader), ``moved`` (renamed to this name), ``create``.
     """
 
     def __init__(self, root: Path, *kinds: str) -> None:
@@ -50,9 +50,9 @@ class Watch:
         os.close(self._fd)
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """Tell what happens, for so long."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        """Yield events for a number of seconds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             while self._events:
                 yield self._events.popleft()
             if select.select([self._fd], [], [], 0.1)[0]:
@@ -72,20 +72,20 @@ class Watch:
                 if mask & _NEW_FOLDER:
                     self._add(path, is_new=True)
             elif path:
-                self._tell(path, mask)
+                self._record(path, mask)
 
     def _add(self, folder: Path, *, is_new: bool) -> None:
         mask = sum(_KINDS[kind] for kind in self._kinds) | _NEW_FOLDER
         number = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), mask)
-        if number < 0:  # gone already
+        if number < 0:  # already deleted
             return
         self._folders[number] = folder
         for entry in folder.iterdir():
             if entry.is_dir():
                 self._add(entry, is_new=is_new)
-            elif is_new:  # it came before the watch
-                self._tell(entry, _KINDS["create"])
+            elif is_new:  # created before the watch was added
+                self._record(entry, _KINDS["create"])
 
-    def _tell(self, path: Path, mask: int) -> None:
+    def _record(self, path: Path, mask: int) -> None:
         name = str(path.relative_to(self._root))
         self._events.extend(Event(kind, name) for kind in self._kinds if mask & _KINDS[kind])

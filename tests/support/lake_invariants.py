@@ -1,4 +1,4 @@
-"""A lake looked at from outside, with delta-rs: what every kill must leave as it is, and what must hold in the end."""
+"""Check a lake with delta-rs, independently of Spark: invariants after every kill, and the final content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = ["path", "content_hash"]
 
 @dataclass
 class LakeChecker:
-    """Looks at a lake again and again.
+    """Checks the invariants of a lake repeatedly.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class LakeChecker:
     source : str
         Normalized URI of the images.
     options : mapping
-        How delta-rs reaches it.
+        Storage options of delta-rs.
     storage : Storage
-        How its files are read.
+        Storage with which the files are read.
     """
 
     lake: Lake
@@ -39,7 +39,7 @@ class LakeChecker:
     _seen: set[str] = field(default_factory=set)
 
     def rows(self, location: str) -> dict[str, str]:
-        """The hash of each image of a table, by its name; none may be there twice."""
+        """Return the content hash of each image in a table by name; fail if an image is duplicated."""
         log = self.storage.list(f"{location}/_delta_log")
         if not any(file.path.endswith(".json") for file in log):
             return {}
@@ -49,48 +49,48 @@ class LakeChecker:
         return {row["path"].removeprefix(f"{self.source}/"): row["content_hash"] for row in found}
 
     def assert_consistent(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Both tables, at any moment: nothing twice in one, and nothing gone that was there before."""
+        """Return the rows of both tables; fail if a table has duplicates or a row seen earlier is missing."""
         tables = self.rows(self.lake.features), self.rows(self.lake.quarantine)
-        there = tables[0].keys() | tables[1].keys()
-        assert self._seen <= there, self._seen - there
-        self._seen |= there
+        found = tables[0].keys() | tables[1].keys()
+        assert self._seen <= found, self._seen - found
+        self._seen |= found
         for location in (self.lake.features, self.lake.quarantine, self.lake.refits):
-            self._log_is_whole(location)
+            self._assert_log_complete(location)
         return tables
 
     def assert_rows(self, good: Mapping[str, str], bad: Mapping[str, str]) -> None:
-        """In the end: each image in the one table where it belongs, as it is now."""
+        """Fail unless each image is in exactly the right table with its current content."""
         features, quarantine = self.assert_consistent()
         assert not features.keys() & quarantine.keys()
         assert features == good
         assert quarantine == bad
 
     def assert_checkpoint_complete(self) -> None:
-        """All that the stream planned it has noted as done; each of its files says what it should."""
+        """Fail unless every planned batch is committed and every checkpoint file is valid."""
         batches: dict[str, set[int]] = {"offsets": set(), "commits": set()}
         for file in self._newest_checkpoint():
-            of, _, name = file.path.rpartition("/")
+            folder, _, name = file.path.rpartition("/")
             if re.fullmatch(r"\d+(\.compact)?", name):
                 version, *lines = self.storage.read(file.path).decode().splitlines()
                 assert version in ("v1", "v2"), file.path
                 assert all(line == "-" or json.loads(line) is not None for line in lines)
-                batches.setdefault(of.rpartition("/")[2], set()).add(int(name.split(".")[0]))
+                batches.setdefault(folder.rpartition("/")[2], set()).add(int(name.split(".")[0]))
         offsets, commits = batches["offsets"], batches["commits"]
         assert max(offsets) == max(commits)
-        # Spark deletes what is a hundred batches old, one by one.
+        # Spark deletes entries older than a hundred batches one by one.
         recent = set(range(max(0, max(commits) - 50), max(commits) + 1))
         assert offsets & recent == commits & recent == recent
 
     def _newest_checkpoint(self) -> list[StoredFile]:
-        """The files of the checkpoint that was written to last; on S3 each term of the lease has its own."""
+        """Return the files of the most recently written checkpoint; on S3 each lease term has its own."""
         root = f"{self.lake.root}/checkpoints/"
         files: dict[str, list[StoredFile]] = defaultdict(list)
         for file in self.storage.list(root.rstrip("/")):
             files[file.path.removeprefix(root).split("/")[0]].append(file)
-        return max(files.values(), key=lambda of: max(file.modified_ms for file in of))
+        return max(files.values(), key=lambda listed: max(file.modified_ms for file in listed))
 
     def assert_refits_complete(self) -> int:
-        """Every folder below ``reduced/`` is published, and every published one is there; how many."""
+        """Fail unless the folders in ``reduced/`` are exactly the published refits; return their number."""
         below = [
             file.path.removeprefix(f"{self.lake.reduced}/")
             for file in self.storage.list(self.lake.reduced)
@@ -110,7 +110,7 @@ class LakeChecker:
         uri = location.removeprefix("file:").replace("s3a:", "s3:")
         return deltalake.DeltaTable(uri, storage_options=dict(self.options))
 
-    def _log_is_whole(self, location: str) -> None:
+    def _assert_log_complete(self, location: str) -> None:
         names = [file.path for file in self.storage.list(f"{location}/_delta_log")]
         found = [re.search(r"/(\d{20})\.json$", name) for name in names]
         numbers = sorted(int(match[1]) for match in found if match)

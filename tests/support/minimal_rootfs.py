@@ -1,4 +1,4 @@
-"""A root folder with a C library, a shell and the few programs of every Linux: no Python, no network."""
+"""Create a root file system with a C library, a shell and basic programs, without Python or network."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ PROGRAMS = (
     *("awk", "bash", "cat", "chmod", "cp", "date", "dirname", "getconf", "id", "mkdir", "mktemp"),
     *("gzip", "mv", "readlink", "rm", "sh", "sha256sum", "sort", "tail", "tar", "tee", "uname"),
 )
-#: Libraries that packages of an index take for granted.
+#: Libraries that the manylinux policy allows wheels to expect.
 LIBRARIES = ("libstdc++.so.6", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1")
 LIBRARIES += ("libdl.so.2", "libutil.so.1")
-#: `env` as a login has it, less whatever leads to this machine's programs.
+#: PATH inside the root; it contains no program of this machine.
 PATH = "/usr/bin"
 
 
 @dataclass(frozen=True)
 class MinimalRoot:
-    """A root folder; what runs in it sees nothing else."""
+    """A root folder for `chroot`."""
 
     folder: Path
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a program in it, as root, without a network."""
-        apart = [which("unshare"), "--net", "--pid", "--fork", f"--mount-proc={self.folder}/proc"]
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run a program in it as root, without network."""
+        isolated = [
+            which("unshare"),
+            "--net",
+            "--pid",
+            "--fork",
+            f"--mount-proc={self.folder}/proc",
+        ]
         return subprocess.run(
-            [*apart, which("chroot"), self.folder, *words],
+            [*isolated, which("chroot"), self.folder, *args],
             env={"PATH": PATH, "HOME": "/"},
             capture_output=True,
             text=True,
@@ -42,14 +48,14 @@ class MinimalRoot:
         )
 
     def put(self, file: Path, name: str) -> None:
-        """Copy a file in."""
-        place = self.folder / name.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, place)
+        """Copy a file into the root."""
+        target = self.folder / name.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
 
 
 def create_minimal_root(folder: Path) -> MinimalRoot:
-    """Make one of this machine's own programs; skips where this user may not."""
+    """Create a root from the programs of this machine; skip the test if this user lacks the permissions."""
     root = MinimalRoot(folder)
     for name in PROGRAMS:
         file = which(name)
@@ -68,10 +74,12 @@ def create_minimal_root(folder: Path) -> MinimalRoot:
     try:
         os.mknod(folder / "dev" / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     except PermissionError as error:
-        pytest.skip(f"no clean root for this user: {error}")
-    tried = root.run("bash", "-c", "true")
-    if tried.returncode:
-        pytest.skip(f"no clean root for this user: {tried.stderr.strip()}")
+        pytest.skip(f"cannot create a root file system as this user: {error}")
+    done = root.run("bash", "-c", "true")
+    if done.returncode:
+        pytest.skip(
+            f"cannot run programs in a root file system as this user: {done.stderr.strip()}"
+        )
     return root
 
 
@@ -83,7 +91,7 @@ def which(name: str) -> str:
 
 
 def _put_libraries(root: MinimalRoot, file: str) -> None:
-    told = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
-    for place in re.findall(r"(/\S+) \(0x", told):
-        if not (root.folder / place.lstrip("/")).exists():
-            root.put(Path(place), place)
+    output = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
+    for library in re.findall(r"(/\S+) \(0x", output):
+        if not (root.folder / library.lstrip("/")).exists():
+            root.put(Path(library), library)

@@ -1,6 +1,6 @@
-"""The stand-in for AWS in a process of its own, which tells each request before it is carried out: method and path.
+"""Run moto, a fake AWS, in a separate process that prints the method and path of each request before executing it.
 
-Run as a program, it prints its port and then the requests; imported, it starts that program and reads them.
+Run as a program, this module serves requests; imported, it starts that program and reads its output.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from support.inotify_watch import Event
 
 
 class MotoServer:
-    """Runs until `stop`; it survives whatever becomes of its clients."""
+    """A moto server that runs until `stop`, independently of its clients."""
 
     def __init__(self) -> None:
         self._popen = subprocess.Popen(
@@ -36,17 +36,17 @@ class MotoServer:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment that leads to it."""
+        """Environment variables with which AWS clients use this server."""
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         region = dict.fromkeys(("AWS_DEFAULT_REGION", "AWS_REGION"), "eu-west-1")
         return {"AWS_ENDPOINT_URL": self.endpoint, **dict.fromkeys(names, "testing"), **region}
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """Tell the requests that come from now on, for so long; names are those of the objects in their bucket."""
-        until = time.monotonic() + seconds
+        """Yield new requests for a number of seconds; the name of an event is the object key."""
+        deadline = time.monotonic() + seconds
         while not self._requests.empty():
             self._requests.get()
-        while time.monotonic() < until:
+        while time.monotonic() < deadline:
             try:
                 method, _, path = self._requests.get(timeout=0.1).partition(" ")
             except queue.Empty:
@@ -55,10 +55,10 @@ class MotoServer:
                 yield Event(method, path.partition("/")[2])
 
     def close(self) -> None:
-        """Nothing: it goes on."""
+        """Do nothing: the server continues."""
 
     def stop(self) -> None:
-        """End it."""
+        """Kill the server."""
         self._popen.kill()
         self._popen.wait()
 
@@ -69,21 +69,21 @@ class MotoServer:
 
 
 def serve() -> None:
-    """Answer as AWS does, on a free port of the loopback, for as long as whoever started it lives."""
+    """Serve on a free port of the loopback interface until standard input is closed."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.server import MotoRequestHandler
     from werkzeug.serving import make_server
 
     moto = DomainDispatcherApplication(create_backend_app)
 
-    def tell(environ: dict[str, str], start: object) -> object:
-        copies = "COPY" if "HTTP_X_AMZ_COPY_SOURCE" in environ else environ["REQUEST_METHOD"]
-        # One write: `print` makes several, and those of other threads come between.
-        sys.stdout.write(f"{copies} {unquote(environ['PATH_INFO']).lstrip('/')}\n")
+    def log_request(environ: dict[str, str], start: object) -> object:
+        method = "COPY" if "HTTP_X_AMZ_COPY_SOURCE" in environ else environ["REQUEST_METHOD"]
+        # A single write: `print` makes several, which other threads could interleave.
+        sys.stdout.write(f"{method} {unquote(environ['PATH_INFO']).lstrip('/')}\n")
         sys.stdout.flush()
         return moto(environ, start)
 
-    server = make_server("127.0.0.1", 0, tell, True, request_handler=MotoRequestHandler)
+    server = make_server("127.0.0.1", 0, log_request, True, request_handler=MotoRequestHandler)
     print(server.server_address[1], flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()

@@ -36,11 +36,11 @@ _TEXTS = (b"<html><body>404 Not Found</body></html>", b"Access Denied\n", b"{}",
 def original(suffix: str, number: int) -> tuple[bytes, tuple[int, int]]:
     """Return a sample image in the format of a suffix, and its size."""
     rng = np.random.default_rng((5, number))
-    picture = draw(SAMPLE_LABELS[number % len(SAMPLE_LABELS)], rng)
+    image = draw(SAMPLE_LABELS[number % len(SAMPLE_LABELS)], rng)
     name, options = _FORMATS[suffix]
     buffer = io.BytesIO()
-    picture.save(buffer, name, **options)
-    return buffer.getvalue(), picture.size
+    image.save(buffer, name, **options)
+    return buffer.getvalue(), image.size
 
 
 def flip_bits(content: bytes, size: tuple[int, int], rng: Rng) -> bytes:

@@ -42,7 +42,7 @@ def open_context(
 
 
 def ingest_all(context: OperationContext) -> None:
-    """Bring every image of the source into the lake."""
+    """Ingest all images of the source."""
     assert context.source
     files = list(context.batch.image_index.new_or_changed(context.source.images()))
     process(context.batch, files)

@@ -1,4 +1,4 @@
-"""Refits made without Spark: the arrays, the row in a table of delta-rs, and where they come from."""
+"""Create refits without Spark: arrays, the row in ``refits/`` (with delta-rs) and the lineage."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ _TYPES: dict[str, Any] = {
 
 
 def append(location: str, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Append rows to a table that delta-rs makes where there is none."""
+    """Append rows to a table; create it with delta-rs if it does not exist."""
     fields = [pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in table.columns]
     content = pa.Table.from_pylist(rows, pa.schema(fields))
-    kept = dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
+    properties = dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
     deltalake.write_deltalake(
-        location.removeprefix("file:"), content, mode="append", configuration=kept
+        location.removeprefix("file:"), content, mode="append", configuration=properties
     )
 
 
 def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
-    """What a refit of a version leaves, without its Parquet, pipeline and report."""
+    """Publish a refit of a version, without Parquet files, pipeline and a real report."""
     pinned = resolve_version(lake, as_of)
     rows = delta(lake.features, pinned.number).to_pyarrow_table()
     paths, labels = rows["path"].to_pylist(), rows["label"].to_pylist()
     vectors = np.array(rows["features"].to_pylist())
-    below = json.loads(options.as_json())["fit_on"]
-    chosen = np.array([below is None or path.startswith(f"{below}/") for path in paths])
-    moments = Moments.of(vectors[chosen], vectors[0])
+    prefix = json.loads(options.as_json())["fit_on"]
+    is_fitted = np.array([prefix is None or path.startswith(f"{prefix}/") for path in paths])
+    moments = Moments.of(vectors[is_fitted], vectors[0])
     reduction = fit(moments, options.fit)
     made = RefitRow(
         refit_id=f"20260303T08300{pinned.number}Z-v{pinned.number}-abcd",
@@ -62,7 +62,7 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
         model_id=rows["model_id"][0].as_py(),
         options=options.as_json(),
         rows=len(paths),
-        rows_fitted=int(chosen.sum()),
+        rows_fitted=int(is_fitted.sum()),
         explained_variance_ratio=tuple(reduction.explained_variance_ratio[: reduction.k].tolist()),
         created_at=datetime.now(UTC),
         pomona_version="0.1",
@@ -86,5 +86,5 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
 
 
 def options(components: int, fit_on: str | None = None) -> RefitOptions:
-    """What is asked of a refit."""
+    """Return refit options."""
     return RefitOptions(FitOptions(components=components), fit_on=fit_on)

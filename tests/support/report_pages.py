@@ -1,4 +1,4 @@
-"""The page of a refit as text: parsed with html.parser, its data unpacked with gzip and NumPy."""
+"""Parse the HTML report of a refit with html.parser, and decode its embedded data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batch_pca.pca.fit import Reduction
 
 
 class Page(HTMLParser):
-    """The text, tags and references of a page; fails where tags are not closed in order."""
+    """The text, tags and attributes of a page; fails if tags are not closed in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 
 def reduction_of(ratio: list[float], count: int = 500, kept: int = 2) -> Reduction:
-    """A fit of known ratios; 2 columns more than components are constant."""
+    """Return a fit with these explained variance ratios; 2 additional columns are constant."""
     width = len(ratio) + 2
     return Reduction(
         mean=np.zeros(width),
@@ -61,7 +61,7 @@ RATIO = [0.60, 0.25, 0.06, 0.05, 0.02, 0.015, 0.005]  # together 60, 85, 91, 96,
 
 
 def packed(html: str) -> dict[str, Any]:
-    """The data that the script reads, its arrays unpacked."""
+    """Return the data that the script of the page reads, with its arrays decoded."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     assert found
     data: dict[str, Any] = json.loads(found[1])

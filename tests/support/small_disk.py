@@ -1,4 +1,4 @@
-"""A disk of a few megabytes for the tests, in memory, that can be filled and emptied."""
+"""Mount a disk of a few megabytes in memory, which a test can fill and empty."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 @dataclass(frozen=True)
 class SmallDisk:
-    """A folder that is a disk of its own."""
+    """A folder with its own small file system."""
 
     folder: Path
 
     def fill(self, free_bytes: int) -> None:
-        """Take all room but so many bytes."""
+        """Fill the disk up to `free_bytes`."""
         with self._filler.open("wb", buffering=0) as filler:
             try:
                 while filler.write(bytes(2**16)):
@@ -28,7 +28,7 @@ class SmallDisk:
             filler.truncate(max(0, filler.tell() - free_bytes))
 
     def empty(self) -> None:
-        """Give the room back."""
+        """Free the space again."""
         self._filler.unlink(missing_ok=True)
 
     @property
@@ -38,7 +38,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount one at a folder, with what is in the folder on it; the test is skipped where that is not allowed."""
+    """Mount a small disk at a folder and copy its content there; skip the test if this user may not mount."""
     folder.mkdir(parents=True, exist_ok=True)
     before = folder.rename(folder.with_name(f"{folder.name}.before"))
     folder.mkdir()
@@ -50,7 +50,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
         check=False,
     )
     if mounted.returncode:
-        pytest.skip(f"a small disk needs leave to mount one: {mounted.stderr.strip()}")
+        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
     try:
         subprocess.run(["cp", "-a", f"{before}/.", str(folder)], check=True)
         yield SmallDisk(folder)

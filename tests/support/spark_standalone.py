@@ -1,7 +1,7 @@
-"""A standalone Spark cluster on the loopback: a master and workers, each a process of its own, and `spark-submit`.
+"""Run a standalone Spark cluster on the loopback interface: a master, workers and `spark-submit`.
 
-Where the nodes of a cluster have Delta Lake and S3A in place, this one has `jar_files`. All else is as on EMR: the jar
-of the fence and the environment come with what is submitted.
+Delta Lake and S3A, which EMR nodes have installed, come from `jar_files`. Everything else is as on EMR: the log store
+jar and the environment archive are submitted with the application.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ SUBMIT = Path(bootstrap.__file__).with_name("submit.py")
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """What was submitted, and the files that it writes to."""
+class SubmittedJob:
+    """A submitted application and its output files."""
 
     process: subprocess.Popen[bytes]
     out: Path
     err: Path
 
-    def end(self, seconds: float = 500) -> Done:
-        """Wait for its end."""
+    def wait(self, seconds: float = 500) -> Done:
+        """Wait until the application ends."""
         status = self.process.wait(seconds)
         return Done(status, self.out.read_text(), self.err.read_text())
 
@@ -48,9 +48,9 @@ class Cluster:
     Parameters
     ----------
     folder : Path
-        For its logs and the workers' files.
+        Receives logs and the files of the workers.
     archive : Path
-        The environment; it is unpacked once beside, as a node has it from `bootstrap_emr.sh`, for the driver.
+        The environment; it is also unpacked for the driver, as `bootstrap_emr.sh` does on a node.
     variables : mapping
         Added to the environment of all processes.
     """
@@ -60,16 +60,16 @@ class Cluster:
         self._node = folder / "node"
         with tarfile.open(archive) as tar:
             tar.extractall(self._node, filter="fully_trusted")
-        beside = os.pathsep.join(map(str, jar_files()))
+        class_path = os.pathsep.join(map(str, jar_files()))
         conf = folder / "conf"
         conf.mkdir()
         (conf / "spark-defaults.conf").write_text(
-            f"spark.driver.extraClassPath {beside}\n"
-            f"spark.executor.extraClassPath {beside}\n"
+            f"spark.driver.extraClassPath {class_path}\n"
+            f"spark.executor.extraClassPath {class_path}\n"
             "spark.driver.host 127.0.0.1\nspark.driver.bindAddress 127.0.0.1\n"
             "spark.ui.enabled false\nspark.master.rest.enabled false\n"
         )
-        # No name of this environment leads to its Python: a node has none of it.
+        # PATH and PYTHONPATH do not contain this environment: a node does not have it.
         self._env = environment(
             **variables,
             JAVA_HOME=str(java_home()),
@@ -82,32 +82,32 @@ class Cluster:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.workers: list[subprocess.Popen[bytes]] = []
         self._start("master", "master.Master")
-        self.master = self._said("master", r"Starting Spark master at (spark://\S+)")
+        self.master = self._wait_for_log_line("master", r"Starting Spark master at (spark://\S+)")
 
     def add_worker(self, memory: str = "1500m") -> None:
-        """Start one with one core, and wait until the master knows it."""
+        """Start a worker with one core, and wait until it is registered."""
         name = f"worker-{len(self.workers)}"
-        where = ["-d", str(self._folder / name), "-c", "1", "-m", memory]
-        self.workers.append(self._start(name, "worker.Worker", *where, self.master))
-        self._said(name, r"(Successfully registered with master)")
+        options = ["-d", str(self._folder / name), "-c", "1", "-m", memory]
+        self.workers.append(self._start(name, "worker.Worker", *options, self.master))
+        self._wait_for_log_line(name, r"(Successfully registered with master)")
 
     def kill_worker(self, number: int) -> None:
-        """End a worker as a lost node does: with its executors and their Python processes, at once."""
-        of = {self.workers[number].pid}
-        while True:  # those that they start leave the group of the worker
-            more = {child for child, parent in _parents().items() if parent in of} - of
-            if not more:
+        """Kill a worker with its executors and their Python processes, as if its node were lost."""
+        pids = {self.workers[number].pid}
+        while True:  # executors have their own process groups
+            children = {child for child, parent in _parents().items() if parent in pids} - pids
+            if not children:
                 break
-            of |= more
-        for pid in of:
+            pids |= children
+        for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         self.workers[number].wait()
 
-    def submit(self, *words: str) -> Submitted:
-        """`spark-submit` of the step's file, with the step's settings."""
+    def submit(self, *args: str) -> SubmittedJob:
+        """Submit `bootstrap/submit.py` with the settings of an EMR step."""
         delta = next(jar for jar in jar_files() if jar.name.startswith("io.delta_delta-spark"))
         settings = {
             "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -122,26 +122,26 @@ class Cluster:
             "spark.executor.cores": "1",
             "spark.driver.memory": "1g",
         }
-        told = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+        conf = [f"--conf={key}={value}" for key, value in settings.items()]
         name = f"submitted-{len(self._processes)}"
-        files = [self._folder / f"{name}.{end}" for end in ("out", "err")]  # a pipe would fill
+        files = [self._folder / f"{name}.{end}" for end in ("out", "err")]  # a pipe could fill up
         with files[0].open("wb") as out, files[1].open("wb") as err:
             process = subprocess.Popen(
-                [SPARK / "bin" / "spark-submit", "--master", self.master, *told, SUBMIT, *words],
+                [SPARK / "bin" / "spark-submit", "--master", self.master, *conf, SUBMIT, *args],
                 env=self._env,
                 cwd=self._folder,
                 stdout=out,
                 stderr=err,
             )
         self._processes.append(process)
-        return Submitted(process, *files)
+        return SubmittedJob(process, *files)
 
-    def run(self, *words: str, seconds: float = 500) -> Done:
-        """Submit, and wait for the end."""
-        return self.submit(*words).end(seconds)
+    def run(self, *args: str, seconds: float = 500) -> Done:
+        """Submit an application, and wait until it ends."""
+        return self.submit(*args).wait(seconds)
 
     def stop(self) -> None:
-        """End all of it."""
+        """Kill all processes."""
         for number, worker in enumerate(self.workers):
             if worker.poll() is None:
                 self.kill_worker(number)
@@ -149,11 +149,11 @@ class Cluster:
             process.kill()
             process.wait()
 
-    def _start(self, name: str, role: str, *words: str) -> subprocess.Popen[bytes]:
-        where = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
+    def _start(self, name: str, role: str, *args: str) -> subprocess.Popen[bytes]:
+        ports = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
         with (self._folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [SPARK / "bin" / "spark-class", f"org.apache.spark.deploy.{role}", *where, *words],
+                [SPARK / "bin" / "spark-class", f"org.apache.spark.deploy.{role}", *ports, *args],
                 env=self._env | {"SPARK_DAEMON_MEMORY": "256m"},
                 cwd=self._folder,
                 stdout=log,
@@ -162,10 +162,10 @@ class Cluster:
         self._processes.append(process)
         return process
 
-    def _said(self, name: str, pattern: str, seconds: float = 120) -> str:
-        """Wait for a line of its log."""
-        until = time.monotonic() + seconds * slowness()
-        while time.monotonic() < until:
+    def _wait_for_log_line(self, name: str, pattern: str, seconds: float = 120) -> str:
+        """Wait for a line in a log; return the first group of the match."""
+        deadline = time.monotonic() + seconds * slowness()
+        while time.monotonic() < deadline:
             found = re.search(pattern, (self._folder / f"{name}.log").read_text())
             if found:
                 return found[1]

@@ -1,4 +1,4 @@
-"""A primary node for the tests of the tunnel: a server of SSH, and behind it what JupyterHub and Spark would serve."""
+"""A fake EMR primary node for the tests of the tunnel: an SSH server in front of fake JupyterHub and Spark servers."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from support.aws_account import certificate
 
 @dataclass
 class PrimaryNode:
-    """Where it listens, the key that opens it, and what it was asked for.
+    """A running SSH server, its key, and the users and connections that were requested.
 
     Parameters
     ----------
     port : int
-        For SSH.
+        Port of the SSH server.
     key : pathlib.Path
-        The private half of the key pair.
+        The private key of the client.
     services : dict of int
-        From a port of the node to the port of this machine where the service is; others are silent.
+        Maps ports of the node to local ports; connections to other ports are refused.
     """
 
     port: int
     key: Path
     services: dict[int, int]
     users: list[str] = field(default_factory=list)
-    asked: list[tuple[str, int]] = field(default_factory=list)
+    requested: list[tuple[str, int]] = field(default_factory=list)
     connections: list[Any] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def drop(self) -> None:
-        """Lose all connections, as when the node ends."""
+        """Abort all connections, as if the node were terminated."""
         for connection in self.connections:
             self.loop.call_soon_threadsafe(connection.abort)
 
@@ -62,7 +62,7 @@ class _Server(asyncssh.SSHServer):
         return await self._connection.forward_connection("127.0.0.1", port)
 
     def connection_requested(self, host: str, port: int, *_: Any) -> Any:
-        self._node.asked.append((host, port))
+        self._node.requested.append((host, port))
         if port not in self._node.services:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "Connection refused")
         return self._forward(self._node.services[port])
@@ -80,7 +80,7 @@ async def _listen(node: PrimaryNode, authorized: Path) -> Any:
 
 @contextmanager
 def serve_node(folder: Path) -> Iterator[PrimaryNode]:
-    """Serve a node on free ports of the loopback."""
+    """Run a node on free ports of the loopback interface."""
     folder.mkdir(parents=True, exist_ok=True)
     key = asyncssh.generate_private_key("ssh-ed25519")
     path = folder / "mine.pem"
@@ -102,7 +102,7 @@ def serve_node(folder: Path) -> Iterator[PrimaryNode]:
 
 @contextmanager
 def _web(folder: Path, *, tls: bool) -> Iterator[int]:
-    """A service that says which it is."""
+    """Run a web server that returns ``hub`` (TLS) or ``spark``."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

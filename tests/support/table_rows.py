@@ -1,4 +1,4 @@
-"""Rows for a lake's tables, written without featurizing anything."""
+"""Write rows to the tables of a lake without featurizing images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURES = features_table(WIDTH)
 
 
 def features_row(file: StoredFile, at: datetime, width: int = WIDTH) -> dict[str, object]:
-    """One row of `features`."""
+    """Return one row of `features`."""
     return _row(file, at) | {
         "width": 100,
         "height": 80,
@@ -29,7 +29,7 @@ def features_row(file: StoredFile, at: datetime, width: int = WIDTH) -> dict[str
 
 
 def quarantine_row(file: StoredFile, at: datetime) -> dict[str, object]:
-    """One row of `quarantine`."""
+    """Return one row of `quarantine`."""
     return _row(file, at) | {"reason": "corrupt", "detail": "it is broken", "attempts": 1}
 
 
@@ -66,5 +66,5 @@ def append(spark: SparkSession, location: str, ddl: str, rows: Sequence[dict[str
 
 
 def frame_of(spark: SparkSession, table: pa.Table) -> DataFrame:
-    """The rows of an Arrow table; Spark 3.5 takes them from pandas only."""
+    """Return an Arrow table as a DataFrame, through pandas: Spark 3.5 does not accept Arrow tables."""
     return spark.createDataFrame(table.to_pandas(), from_arrow_schema(table.schema))

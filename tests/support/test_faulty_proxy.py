@@ -1,4 +1,4 @@
-"""The proxy of the tests does what it says, and what `streaming` reads through it is what lies behind it."""
+"""Tests for `support.faulty_proxy`: it injects the errors, and `streaming` reads and writes correctly through it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from support.faulty_proxy import KINDS, FaultyProxy
 
 pytestmark = pytest.mark.s3
 
-Through = Callable[..., FaultyProxy]
+StartProxy = Callable[..., FaultyProxy]
 
 
 @pytest.fixture
-def through(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Through]:
-    """Put a proxy between this process and the stand-in, for the rest of the test."""
+def start_proxy(aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[StartProxy]:
+    """Return a function that puts a proxy between this process and the moto server for the rest of the test."""
     started: list[FaultyProxy] = []
 
-    def start(share: float, **options: Any) -> FaultyProxy:
-        proxy = FaultyProxy(aws["AWS_ENDPOINT_URL"], share, **options).__enter__()
+    def start(rate: float, **options: Any) -> FaultyProxy:
+        proxy = FaultyProxy(aws["AWS_ENDPOINT_URL"], rate, **options).__enter__()
         started.append(proxy)
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         storage = S3Storage()
@@ -51,22 +51,19 @@ def objects(bucket: str) -> dict[str, bytes]:
 
 
 def get(proxy: FaultyProxy, path: str) -> tuple[int, bytes]:
-    """Status and content of one plain request, without patience."""
-    where = urlparse(proxy.url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    """Send one request without retries; return its status and body."""
+    url = urlparse(proxy.url)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=10)
     connection.request("GET", path)
-    answer = connection.getresponse()
-    return answer.status, answer.read()
+    response = connection.getresponse()
+    return response.status, response.read()
 
 
-def test_each_kind_of_fault_is_what_its_name_says(
-    through: Through, bucket: str, aws: dict[str, str]
-) -> None:
+def test_each_kind_of_fault_is_injected(bucket: str, aws: dict[str, str]) -> None:
     direct = boto3.client("s3")
     direct.put_object(Bucket=bucket, Key="a.jpg", Body=b"1" * 1000)
-    asked = {"Bucket": bucket, "Key": "a.jpg"}
-    signed = direct.generate_presigned_url("get_object", asked)
-    path = signed.removeprefix(aws["AWS_ENDPOINT_URL"])
+    url = direct.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a.jpg"})
+    path = url.removeprefix(aws["AWS_ENDPOINT_URL"])
     expected: dict[str, Any] = {"slow_down": 503, "error": 500, "delay": 200}
     for kind in KINDS:
         proxy = FaultyProxy(aws["AWS_ENDPOINT_URL"], 1.0, kinds=[kind])
@@ -79,24 +76,24 @@ def test_each_kind_of_fault_is_what_its_name_says(
         assert proxy.faults == {kind: 1}
 
 
-@pytest.mark.parametrize("share", [0.05, 0.3])
-def test_all_bytes_arrive_and_the_retries_are_counted(
-    through: Through, objects: dict[str, bytes], share: float
+@pytest.mark.parametrize("rate", [0.05, 0.3])
+def test_reads_return_all_bytes_and_count_retries(
+    start_proxy: StartProxy, objects: dict[str, bytes], rate: float
 ) -> None:
-    proxy = through(share, seed=1)
+    proxy = start_proxy(rate, seed=1)
     files = [StoredFile(path, len(content), 0) for path, content in objects.items()]
     found = list(prefetch_images(files, 10_000))
     assert {one.file.path: one.content for one in found} == objects
     faults = proxy.faults.total() - proxy.faults["delay"]
     assert sum(one.retries for one in found) == faults
-    assert faults or share < 0.1  # of a few requests, none may be chosen
+    assert faults or rate < 0.1  # with few requests, possibly none fails
 
 
-def test_listings_writes_and_ranges_pass_through_it(
-    through: Through, objects: dict[str, bytes], bucket: str, monkeypatch: pytest.MonkeyPatch
+def test_listings_writes_and_ranges_succeed_with_retries(
+    start_proxy: StartProxy, objects: dict[str, bytes], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
-    proxy, before = through(0.3, seed=2), process_retry_count()
+    proxy, before = start_proxy(0.3, seed=2), process_retry_count()
     check_access(f"s3a://{bucket}/Été")
     storage, paths = S3Storage(), sorted(objects)
     assert [file.path for file in storage.list(f"s3a://{bucket}")] == paths
@@ -112,25 +109,25 @@ def test_listings_writes_and_ranges_pass_through_it(
     assert process_retry_count() - before == proxy.faults.total() - proxy.faults["delay"] > 10
 
 
-def test_where_all_bodies_are_cut_nothing_is_taken_for_an_image(
-    through: Through, objects: dict[str, bytes]
+def test_image_with_only_truncated_responses_is_unread(
+    start_proxy: StartProxy, objects: dict[str, bytes]
 ) -> None:
-    through(1.0, kinds=["cut"], only=lambda method, path: method == "GET" and ".jpg" in path)
+    start_proxy(1.0, kinds=["cut"], only=lambda method, path: method == "GET" and ".jpg" in path)
     path = min(objects)
     fetched = fetch_image(StoredFile(path, 1000, 0), 10_000, retry_timeout=1)
     assert (fetched.outcome, fetched.content) == (Outcome.UNREAD, b"")
 
 
-def test_an_object_that_vanishes_before_it_is_read_is_gone(
-    through: Through, objects: dict[str, bytes], bucket: str
+def test_object_deleted_before_read_is_reported_as_deleted(
+    start_proxy: StartProxy, objects: dict[str, bytes], bucket: str
 ) -> None:
     path = min(objects)
     key = path.removeprefix(f"s3a://{bucket}/")
 
-    def remove(method: str, asked: str) -> None:
-        if method == "GET" and asked.endswith("/0.jpg"):
+    def remove(method: str, path: str) -> None:
+        if method == "GET" and path.endswith("/0.jpg"):
             direct.delete_object(Bucket=bucket, Key=key)
 
     direct = boto3.client("s3")
-    through(0.0, before=remove)
+    start_proxy(0.0, before=remove)
     assert fetch_image(StoredFile(path, 1000, 0), 10_000).outcome is Outcome.DELETED

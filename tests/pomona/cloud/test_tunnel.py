@@ -46,7 +46,7 @@ def node_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrimaryNod
 def node(node_served: PrimaryNode, monkeypatch: pytest.MonkeyPatch) -> PrimaryNode:
     """The node as each test finds it."""
     monkeypatch.setattr(node_served, "services", dict(node_served.services))
-    node_served.asked.clear()
+    node_served.requested.clear()
     node_served.users.clear()
     return node_served
 
@@ -120,7 +120,7 @@ def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
             "JupyterHub": True, "Spark UI": True,
         }  # fmt: skip
         assert [get(one["url"]) for one in answer["endpoints"]] == [b"hub", b"spark"]
-        assert {("localhost", 9443), ("localhost", 18080)} == set(node.asked)
+        assert {("localhost", 9443), ("localhost", 18080)} == set(node.requested)
         assert set(node.users) == {"hadoop"}
         running.send_signal(end)
         running.communicate(timeout=30)
@@ -152,9 +152,9 @@ def test_release_8_has_a_gateway_in_its_place(
     make_cluster(account, 'release = "emr-spark-8.0.0"\nnetwork.ssh_key = "mine"\n')
     done = pomona(*words(node, "--check"))
     assert "Jupyter Enterprise Gateway: https://127.0.0.1:" in done.out
-    assert ("localhost", 18888) in node.asked
+    assert ("localhost", 18888) in node.requested
     pomona(*words(node, "--check", "--gateway-port", 9547))
-    assert ("localhost", 9547) in node.asked
+    assert ("localhost", 9547) in node.requested
 
 
 def test_a_cluster_without_notebooks_has_the_spark_ui_alone() -> None:
@@ -172,7 +172,7 @@ def test_the_command_is_printed_and_not_started(
     assert host_of(done.out).endswith("amazonaws.com")
     (command,) = pomona("cloud", "tunnel", "--key", node.key, "--print", "--json").json["commands"]
     assert shlex.join(command) == done.out.rstrip()
-    assert not node.asked
+    assert not node.requested
 
 
 def host_of(line: str) -> str:
