@@ -23,8 +23,8 @@ from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 BATCHES = 2
 
 
-class Story:
-    """A source and a lake that has taken it in two micro-batches."""
+class IngestedLake:
+    """A source, and a lake into which it was ingested in two micro-batches."""
 
     def __init__(self, source: Path, lake: Lake) -> None:
         self.source, self.lake = source, lake
@@ -35,82 +35,82 @@ class Story:
             self.run()
 
     def run(self) -> int:
-        """`ingest --once`; how many images it wrote."""
+        """Run `ingest --once`; return the number of images written."""
         return ingest(str(self.source), self.lake.root, ONCE).outcomes.total()
 
-    def assert_only_new_images_are_written(self, name: str) -> None:
-        """Two images more, and nothing else, is what a run writes."""
+    def assert_run_writes_only_new_images(self, name: str) -> None:
+        """Add two images below the folder `name`; fail unless a run writes these only."""
         put_all(self.source, {f"{name}/good.jpg": jpeg(9), f"{name}/bad.jpg": GARBAGE})
         assert self.run() == 2
-        found = below(self.source, self.lake.features), below(self.source, self.lake.quarantine)
+        tables = below(self.source, self.lake.features), below(self.source, self.lake.quarantine)
         names = sorted(str(file.relative_to(self.source)) for file in self.source.rglob("*.jpg"))
-        assert found == (
+        assert tables == (
             [name for name in names if "bad" not in name],
             [name for name in names if "bad" in name],
         )
 
-    def kept(self) -> list[Path]:
-        """The checkpoints that could not be read."""
+    def damaged_checkpoints(self) -> list[Path]:
+        """Return the checkpoints that were set aside."""
         return sorted(self.checkpoint.parent.glob("ingest.damaged-*"))
 
 
 @pytest.fixture(scope="module")
-def story(
+def ingested(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Story:
-    return Story(tmp_path_factory.mktemp("images"), Lake.at(str(new_lake())))
+) -> IngestedLake:
+    return IngestedLake(tmp_path_factory.mktemp("images"), Lake.at(str(new_lake())))
 
 
-def spoil(file: Path, content: bytes) -> None:
-    """Overwrite a file, with what Hadoop noted of it."""
+def overwrite(file: Path, content: bytes) -> None:
+    """Overwrite a file and delete its checksum file."""
     file.write_bytes(content)
     (file.parent / f".{file.name}.crc").unlink(missing_ok=True)
 
 
 @pytest.mark.spark
-def test_missing_checkpoint_loses_no_row(story: Story) -> None:
-    shutil.rmtree(story.checkpoint)
-    story.assert_only_new_images_are_written("deleted")
+def test_missing_checkpoint_loses_no_row(ingested: IngestedLake) -> None:
+    shutil.rmtree(ingested.checkpoint)
+    ingested.assert_run_writes_only_new_images("deleted")
 
 
 @pytest.mark.spark
-def test_batch_numbers_restarting_at_zero_are_not_ignored(story: Story) -> None:
-    """The query keeps its id, under which Delta has seen these numbers."""
+def test_batch_numbers_restarting_at_zero_are_not_ignored(ingested: IngestedLake) -> None:
+    """The query keeps its id, with which these batch numbers are already committed in Delta."""
     for folder in ("offsets", "commits", "sources"):
-        shutil.rmtree(story.checkpoint / folder)
-    story.assert_only_new_images_are_written("counted again")
-    assert not story.kept()
+        shutil.rmtree(ingested.checkpoint / folder)
+    ingested.assert_run_writes_only_new_images("restarted")
+    assert not ingested.damaged_checkpoints()
 
 
 @pytest.mark.spark
 def test_damaged_checkpoint_is_set_aside_and_recreated(
-    story: Story, caplog: pytest.LogCaptureFixture
+    ingested: IngestedLake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (newest,) = sorted((story.checkpoint / "offsets").glob("[0-9]"))[-1:]
-    spoil(newest, b"")
+    (newest,) = sorted((ingested.checkpoint / "offsets").glob("[0-9]"))[-1:]
+    overwrite(newest, b"")
     with caplog.at_level(logging.WARNING):
-        story.assert_only_new_images_are_written("spoilt")
-    (kept,) = story.kept()
-    assert (kept / "offsets" / newest.name).read_bytes() == b""
+        ingested.assert_run_writes_only_new_images("damaged")
+    (damaged,) = ingested.damaged_checkpoints()
+    assert (damaged / "offsets" / newest.name).read_bytes() == b""
     (line,) = [record.getMessage() for record in caplog.records if "moved to" in record.message]
-    assert story.lake.checkpoint in line
-    assert kept.name in line
+    assert ingested.lake.checkpoint in line
+    assert damaged.name in line
     assert "\n" not in line
 
 
 @pytest.mark.spark
-def test_checkpoint_with_incomplete_first_entry_is_recovered(story: Story) -> None:
-    """Spark refuses a log that is empty but for what was being written; Spark 3.5 and 4.0 do not."""
+def test_checkpoint_with_incomplete_first_entry_is_recovered(ingested: IngestedLake) -> None:
+    """Spark 4.1 and later refuse a log with nothing but an incomplete entry; Spark 3.5 and 4.0 accept it."""
     for folder in ("offsets", "commits"):
-        shutil.rmtree(story.checkpoint / folder)
-    put(story.checkpoint / "offsets" / ".0.b0a8.tmp", b"v1")
-    before = len(story.kept())
-    story.assert_only_new_images_are_written("first entry")
-    refused = pyspark.__version__ >= "4.1"
-    assert len(story.kept()) == before + refused
+        shutil.rmtree(ingested.checkpoint / folder)
+    put(ingested.checkpoint / "offsets" / ".0.b0a8.tmp", b"v1")
+    before = len(ingested.damaged_checkpoints())
+    ingested.assert_run_writes_only_new_images("first entry")
+    is_refused = pyspark.__version__ >= "4.1"
+    assert len(ingested.damaged_checkpoints()) == before + is_refused
 
 
-WHOLE = {
+COMPLETE = {
     "metadata": b'{"id":"b0a8"}',
     "offsets/0": b'v1\n{"batchWatermarkMs":0}\n{"logOffset":0}',
     "offsets/1": b'v1\n{"batchWatermarkMs":0}\n-',
@@ -142,14 +142,14 @@ def test_find_damage_names_damaged_file(
     changes: dict[str, bytes | None], damage: str | None, tmp_path: Path
 ) -> None:
     lake = Lake.at(str(tmp_path))
-    for name, content in (WHOLE | changes).items():
+    for name, content in (COMPLETE | changes).items():
         if content is not None:
             put(local_path(lake.checkpoint) / name, content)
     assert find_damage(lake, RuntimeError("Read timed out")) == damage
 
 
 @pytest.mark.parametrize(
-    ("words", "damage"),
+    ("message", "damage"),
     [
         ("batch 2 doesn't exist", "the log of the source lacks an entry"),
         ("Multiple streaming queries are concurrently using file:/lake/c", "renamed into place"),
@@ -158,9 +158,9 @@ def test_find_damage_names_damaged_file(
     ],
 )
 def test_find_damage_recognizes_spark_messages(
-    words: str, damage: str | None, tmp_path: Path
+    message: str, damage: str | None, tmp_path: Path
 ) -> None:
-    found = find_damage(Lake.at(str(tmp_path)), RuntimeError(words))
+    found = find_damage(Lake.at(str(tmp_path)), RuntimeError(message))
     assert found is None if damage is None else damage in str(found)
 
 

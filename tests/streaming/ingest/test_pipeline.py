@@ -24,8 +24,8 @@ IGNORED = (".hidden/a.jpg", "_tmp/b.jpg", "Fig/.c.jpg", "_day=1/d.jpg", "Fig/not
 
 
 @dataclass
-class Story:
-    """A source, its lake, and what was there after each run."""
+class Runs:
+    """Runs of `ingest --once` on one source and lake, with the tables after each run."""
 
     source: Path
     lake: Lake
@@ -34,7 +34,7 @@ class Story:
     versions: list[tuple[int, int]] = field(default_factory=list)
 
     def run(self) -> None:
-        """`ingest --once`, and a look at the tables."""
+        """Run `ingest --once`, and record the summary and the tables."""
         self.summaries.append(ingest(str(self.source), self.lake.root, ONCE))
         lake = self.lake
         self.tables.append((below(self.source, lake.features), below(self.source, lake.quarantine)))
@@ -46,103 +46,103 @@ GOOD = {name for label in LABELS for name in photos(label, range(2))}
 
 
 @pytest.fixture(scope="module")
-def story(
+def runs(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Story:
+) -> Runs:
     source = tmp_path_factory.mktemp("sources") / "été [x] {a} 50% +"
-    story = Story(source, Lake.at(str(new_lake())))
+    runs = Runs(source, Lake.at(str(new_lake())))
     for label in LABELS:
         put_all(source, photos(label, range(2)))
     put(source / "Fig" / "bad.jpg", GARBAGE)
     put(source / "Fig" / "empty.jpg", b"")
     put_all(source, dict.fromkeys(IGNORED, jpeg()))
-    story.run()  # FIRST
-    story.run()  # AGAIN
+    runs.run()  # FIRST
+    runs.run()  # AGAIN
     put_all(source, photos("Late", range(3)))
     put(source / "Late" / "old.jpg", jpeg(9), written=1_000_000_000)  # 2001
-    story.run()  # MORE
+    runs.run()  # MORE
     put(source / "a+b" / "0.jpg", jpeg(77), written=time.time() - 30)
     put(source / "a+b" / "1.jpg", GARBAGE, written=time.time() - 30)
     put(source / "Fig" / "bad.jpg", jpeg(78), written=time.time() - 30)
     put(source / "Fig" / "empty.jpg", jpeg(79), written=time.time() - 30)
-    story.run()  # REPLACED
+    runs.run()  # REPLACED
     put(source / "a+b" / "1.jpg", jpeg(80), written=time.time() - 20)
     put(source / "Fig" / "bad.jpg", GARBAGE[:-1], written=time.time() - 20)
-    story.run()  # BACK
-    return story
+    runs.run()  # BACK
+    return runs
 
 
-def test_each_image_is_in_one_table_once(story: Story) -> None:
-    features, quarantine = story.tables[FIRST]
+def test_each_image_is_in_one_table_once(runs: Runs) -> None:
+    features, quarantine = runs.tables[FIRST]
     assert features == sorted(GOOD)
     assert quarantine == ["Fig/bad.jpg", "Fig/empty.jpg"]
-    for features, quarantine in story.tables:
+    for features, quarantine in runs.tables:
         assert len({*features, *quarantine}) == len(features) + len(quarantine)
 
 
-def test_labels_match_folder_names(story: Story) -> None:
-    assert {row["label"] for row in rows(story.lake.features)} == {*LABELS, "Fig", "Late"}
+def test_labels_match_folder_names(runs: Runs) -> None:
+    assert {row["label"] for row in rows(runs.lake.features)} == {*LABELS, "Fig", "Late"}
 
 
-def test_empty_file_is_quarantined_by_sweep(story: Story) -> None:
-    assert story.summaries[FIRST].reasons["empty"] == 1
-    assert set(story.summaries[FIRST].reasons) <= set(Reason)
-    sweeps = [commit for commit in told(story.lake.quarantine) if commit["query"] is None]
-    assert sweeps[-1]["quarantined"] == 1  # the oldest: of the two, the stream delivered the other
+def test_empty_file_is_quarantined_by_sweep(runs: Runs) -> None:
+    assert runs.summaries[FIRST].reasons["empty"] == 1
+    assert set(runs.summaries[FIRST].reasons) <= set(Reason)
+    sweeps = [commit for commit in told(runs.lake.quarantine) if commit["query"] is None]
+    assert sweeps[-1]["quarantined"] == 1  # the stream delivered only the other one of the two
 
 
-def test_other_and_hidden_files_are_ignored_and_counted(story: Story) -> None:
-    assert [summary.ignored for summary in story.summaries] == [len(IGNORED)] * 5
-    for features, quarantine in story.tables:
+def test_other_and_hidden_files_are_ignored_and_counted(runs: Runs) -> None:
+    assert [summary.ignored for summary in runs.summaries] == [len(IGNORED)] * 5
+    for features, quarantine in runs.tables:
         assert not {*features, *quarantine} & set(IGNORED)
 
 
-def test_second_run_adds_no_version(story: Story) -> None:
-    assert story.versions[AGAIN] == story.versions[FIRST]
-    assert story.tables[AGAIN] == story.tables[FIRST]
-    assert story.summaries[AGAIN].batches == 0
-    assert not story.summaries[AGAIN].outcomes
+def test_second_run_adds_no_version(runs: Runs) -> None:
+    assert runs.versions[AGAIN] == runs.versions[FIRST]
+    assert runs.tables[AGAIN] == runs.tables[FIRST]
+    assert runs.summaries[AGAIN].batches == 0
+    assert not runs.summaries[AGAIN].outcomes
 
 
-def test_new_files_with_old_modification_times_are_ingested(story: Story) -> None:
+def test_new_files_with_old_modification_times_are_ingested(runs: Runs) -> None:
     added = [*photos("Late", range(3)), "Late/old.jpg"]
-    assert story.tables[MORE] == (sorted(story.tables[AGAIN][0] + added), story.tables[AGAIN][1])
-    assert story.summaries[MORE].outcomes == {"features": 4}
-    assert story.summaries[MORE].replaced == 0
+    assert runs.tables[MORE] == (sorted(runs.tables[AGAIN][0] + added), runs.tables[AGAIN][1])
+    assert runs.summaries[MORE].outcomes == {"features": 4}
+    assert runs.summaries[MORE].replaced == 0
 
 
-def test_replaced_file_has_one_row_with_new_content(story: Story) -> None:
-    assert story.tables[REPLACED][0].count("a+b/0.jpg") == 1
-    (row,) = (row for row in rows(story.lake.features) if row["path"].endswith("/a+b/0.jpg"))
+def test_replaced_file_has_one_row_with_new_content(runs: Runs) -> None:
+    assert runs.tables[REPLACED][0].count("a+b/0.jpg") == 1
+    (row,) = (row for row in rows(runs.lake.features) if row["path"].endswith("/a+b/0.jpg"))
     assert row["content_hash"] == hashlib.sha256(jpeg(77)).hexdigest()
     assert row["length"] == len(jpeg(77))
-    written = (story.source / "a+b" / "0.jpg").stat().st_mtime_ns // 1_000_000
+    written = (runs.source / "a+b" / "0.jpg").stat().st_mtime_ns // 1_000_000
     assert row["modification_time"].timestamp() * 1000 == pytest.approx(written, abs=0.5)
 
 
-def test_file_that_turns_bad_or_good_moves_between_tables(story: Story) -> None:
-    features, quarantine = (set(names) for names in story.tables[REPLACED])
+def test_file_that_turns_bad_or_good_moves_between_tables(runs: Runs) -> None:
+    features, quarantine = (set(names) for names in runs.tables[REPLACED])
     assert {"Fig/bad.jpg", "Fig/empty.jpg"} <= features
     assert quarantine == {"a+b/1.jpg"}
-    features, quarantine = (set(names) for names in story.tables[BACK])
+    features, quarantine = (set(names) for names in runs.tables[BACK])
     assert {"a+b/1.jpg", "Fig/empty.jpg"} <= features
     assert quarantine == {"Fig/bad.jpg"}
-    assert story.summaries[REPLACED].outcomes == {"features": 3, "quarantine": 1}
-    assert story.summaries[REPLACED].replaced == 4
-    assert story.summaries[BACK].replaced == 2
+    assert runs.summaries[REPLACED].outcomes == {"features": 3, "quarantine": 1}
+    assert runs.summaries[REPLACED].replaced == 4
+    assert runs.summaries[BACK].replaced == 2
 
 
-def test_no_image_is_waiting_at_the_end(story: Story) -> None:
-    assert [summary.waiting for summary in story.summaries] == [0] * 5
+def test_no_image_is_waiting_at_the_end(runs: Runs) -> None:
+    assert [summary.waiting for summary in runs.summaries] == [0] * 5
 
 
-def test_commit_metadata_names_source(story: Story) -> None:
-    commits = [*told(story.lake.features), *told(story.lake.quarantine)]
+def test_commit_metadata_names_source(runs: Runs) -> None:
+    commits = [*told(runs.lake.features), *told(runs.lake.quarantine)]
     for commit in commits:
         assert {"pomona", "query", "batch", "images", "quarantined"} <= set(commit)
-        assert commit["source"] == f"file:{story.source}"
+        assert commit["source"] == f"file:{runs.source}"
         assert commit["engine"] == "onnxruntime"
         assert (commit["query"] is None) == (commit["batch"] == -1)
     assert len({commit["query"] for commit in commits if commit["query"]}) == 1
-    streamed = [commit for commit in told(story.lake.features) if commit["query"]]
+    streamed = [commit for commit in told(runs.lake.features) if commit["query"]]
     assert [(commit["batch"], commit["images"]) for commit in streamed] == [(1, 4), (0, 16)]

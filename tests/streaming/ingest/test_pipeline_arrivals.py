@@ -1,4 +1,4 @@
-"""Tests for `streaming.ingest.pipeline` with unusual files, incomplete files, and files that arrive during the run."""
+"""Tests for `streaming.ingest.pipeline` with unusual and incomplete files, and files that arrive during the run."""
 
 from __future__ import annotations
 
@@ -53,11 +53,14 @@ def test_unusual_images_match_manifest(
         assert row["reason"] == REASONS[row["path"].rsplit("/", 1)[1]]
         assert row["detail"]
         assert row["attempts"] == 1
-    assert summary.ignored == 3  # manifest, README and licence
+    assert summary.ignored == 3  # manifest, README and license
 
 
-class Copying:
-    """Programs that lengthen a file, whole or cut short at each moment, until the watcher has seen it half done."""
+class GrowingFiles:
+    """Lengthens two files until the stream has processed an incomplete version of each.
+
+    The file `growing` always decodes; `cut` is truncated until its last write. The instance is the batch callback.
+    """
 
     def __init__(self, growing: Path, cut: Path) -> None:
         self.growing, self.cut = growing, cut
@@ -70,7 +73,7 @@ class Copying:
             self.seen[self.cut].set()
 
     def lengthen(self, file: Path, first: bytes, last: bytes) -> None:
-        """Write a byte more of nothing each time, and what is meant at the end."""
+        """Append zero bytes to `first` until the stream has processed the file, then write `last`."""
         content = first
         while not self.seen[file].wait(0.02):
             content += b"\0"
@@ -81,18 +84,18 @@ class Copying:
 def test_files_being_written_are_ingested_when_complete(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
-    names = ("Fig/cut.jpg", "Fig/growing.jpg", "Fig/still.jpg")
-    cut, growing, still = (tmp_path / "images" / name for name in names)
-    put(still, jpeg(1))
+    names = ("Fig/cut.jpg", "Fig/growing.jpg", "Fig/unchanged.jpg")
+    cut, growing, unchanged = (tmp_path / "images" / name for name in names)
+    put(unchanged, jpeg(1))
     put(growing, jpeg(2), written=time.time())
     put(cut, jpeg(3)[:300], written=time.time())
-    copying = Copying(growing, cut)
+    growing_files = GrowingFiles(growing, cut)
     lake = Lake.at(str(new_lake()))
     with ThreadPoolExecutor(2) as pool:
-        pool.submit(copying.lengthen, growing, jpeg(2), jpeg(4))
-        pool.submit(copying.lengthen, cut, jpeg(3)[:300], jpeg(5))
+        pool.submit(growing_files.lengthen, growing, jpeg(2), jpeg(4))
+        pool.submit(growing_files.lengthen, cut, jpeg(3)[:300], jpeg(5))
         summary = ingest(
-            str(tmp_path / "images"), lake.root, IngestSettings(once=True, settle=1), copying
+            str(tmp_path / "images"), lake.root, IngestSettings(once=True, settle=1), growing_files
         )
     assert below(tmp_path / "images", lake.features) == list(names)
     assert below(tmp_path / "images", lake.quarantine) == []
@@ -104,19 +107,19 @@ def test_files_being_written_are_ingested_when_complete(
 def test_recent_complete_file_is_ingested_at_once(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
-    put(tmp_path / "Fig" / "whole.jpg", jpeg(1), written=time.time())
-    taken: list[float] = []
+    put(tmp_path / "Fig" / "complete.jpg", jpeg(1), written=time.time())
+    ingested_at: list[float] = []
     settings = IngestSettings(once=True, settle=30)
     lake, stop = Lake.at(str(new_lake())), threading.Event()
 
-    def watch(result: BatchResult, summary: IngestSummary) -> None:
-        taken.append(time.time())
+    def on_batch(result: BatchResult, summary: IngestSummary) -> None:
+        ingested_at.append(time.time())
         stop.set()
 
     started = time.time()
-    summary = ingest(str(tmp_path), lake.root, settings, watch, stop)
-    assert below(tmp_path, lake.features) == ["Fig/whole.jpg"]
-    assert taken[0] < started + 30
+    summary = ingest(str(tmp_path), lake.root, settings, on_batch, stop)
+    assert below(tmp_path, lake.features) == ["Fig/complete.jpg"]
+    assert ingested_at[0] < started + 30
     assert summary.waiting == 0
 
 
@@ -124,33 +127,35 @@ def test_recent_broken_file_is_not_quarantined_yet(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     put(tmp_path / "Fig" / "cut.jpg", jpeg(1)[:300], written=time.time() + 10)
-    put(tmp_path / "Fig" / "young.jpg", jpeg(1)[:300], written=time.time())
+    put(tmp_path / "Fig" / "recent.jpg", jpeg(1)[:300], written=time.time())
     lake, stop = Lake.at(str(new_lake())), threading.Event()
     settings = IngestSettings(once=True, settle=60)
     summary = ingest(str(tmp_path), lake.root, settings, lambda result, _: stop.set(), stop)
-    assert below(tmp_path, lake.quarantine) == ["Fig/cut.jpg"]  # from the future: no wait helps
+    assert below(tmp_path, lake.quarantine) == ["Fig/cut.jpg"]  # in the future: waiting cannot help
     assert summary.waiting == 1
 
 
 @dataclass
-class Running:
-    """An ingestion that runs in a thread, as a service would run it."""
+class RunningStream:
+    """A stream that runs in a thread."""
 
     source: Path
     lake: Lake
     stop: threading.Event
-    end: Future[IngestSummary]
+    summary: Future[IngestSummary]
     results: list[BatchResult] = field(default_factory=list)
 
-    def seconds_until(self, name: str, location: str, where: Callable[..., bool] = bool) -> float:
-        """Wait until a table has such a row of this image."""
+    def seconds_until(
+        self, name: str, location: str, condition: Callable[..., bool] = bool
+    ) -> float:
+        """Wait until a table has a row of this image that satisfies the condition; return the seconds."""
         started = time.monotonic()
         while time.monotonic() < started + 60:
             for row in rows(location):
-                if row["path"] == f"file:{self.source}/{name}" and where(row):
+                if row["path"] == f"file:{self.source}/{name}" and condition(row):
                     return time.monotonic() - started
-            if self.end.done():
-                self.end.result()
+            if self.summary.done():
+                self.summary.result()
             time.sleep(0.1)
         raise AssertionError(f"{name} is not in {location} after a minute")
 
@@ -158,30 +163,30 @@ class Running:
 @pytest.fixture(scope="module")
 def running(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Running]:
+) -> Iterator[RunningStream]:
     source, lake = tmp_path_factory.mktemp("arriving"), Lake.at(str(new_lake()))
     stop, results = threading.Event(), list[BatchResult]()
     settings = IngestSettings(trigger=0.5, settle=0.5, sweep_every=2)
     with ThreadPoolExecutor(1) as pool:
-        end = pool.submit(
+        summary = pool.submit(
             ingest, str(source), lake.root, settings, lambda result, _: results.append(result), stop
         )
-        yield Running(source, lake, stop, end, results)
+        yield RunningStream(source, lake, stop, summary, results)
         stop.set()
 
 
-def test_first_file_in_empty_folder_is_ingested(running: Running) -> None:
+def test_first_file_in_empty_folder_is_ingested(running: RunningStream) -> None:
     put(running.source / "Fig" / "first.jpg", jpeg(1))
     running.seconds_until("Fig/first.jpg", running.lake.features)
 
 
-def test_running_stream_ingests_file_within_seconds(running: Running) -> None:
+def test_running_stream_ingests_file_within_seconds(running: RunningStream) -> None:
     put(running.source / "Fig" / "second.jpg", jpeg(2))
-    # On an idle machine it takes 2 to 3 s; the tests may share theirs.
+    # 2 to 3 s on an idle machine.
     assert running.seconds_until("Fig/second.jpg", running.lake.features) < 20
 
 
-def test_running_stream_sweeps_for_skipped_files(running: Running) -> None:
+def test_running_stream_sweeps_for_skipped_files(running: RunningStream) -> None:
     put(running.source / "Fig" / "empty.jpg", b"")
     put(running.source / "Fig" / "first.jpg", GARBAGE, written=time.time() - 30)
     put(running.source / "Fig" / "second.jpg", jpeg(3), written=time.time() - 30)
@@ -192,9 +197,9 @@ def test_running_stream_sweeps_for_skipped_files(running: Running) -> None:
     )
 
 
-def test_stop_ends_stream_promptly(running: Running, spark: SparkSession) -> None:
+def test_stop_ends_stream_promptly(running: RunningStream, spark: SparkSession) -> None:
     running.stop.set()
-    summary = running.end.result(timeout=30)
+    summary = running.summary.result(timeout=30)
     assert spark.streams.active == []
     assert summary.outcomes == {"features": 3, "quarantine": 2}
     assert below(running.source, running.lake.features) == ["Fig/second.jpg"]

@@ -1,4 +1,4 @@
-"""Tests for `streaming.ingest.pipeline` from bucket to bucket; delta-rs reads what Spark wrote."""
+"""Tests for `streaming.ingest.pipeline` with source and lake on S3; delta-rs reads the tables that Spark wrote."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.lakes import rows as local_rows
 pytestmark = pytest.mark.s3
 
 RANDOM = dataclasses.replace(ONCE, weights="random")
-# Each of these means something to a URI, a query, a glob or Hadoop.
+# Characters with a special meaning in URIs, queries, globs or Hadoop paths.
 LABELS = {
     "Été/Crème brûlée 50%/a+b c.jpg": "Crème brûlée 50%",
     "Été/Crème brûlée 50%/2.JPG": "Crème brûlée 50%",
@@ -43,7 +43,7 @@ LABELS = {
 REPLACED, ADDED = "x%20y/%41.jpg", "x y/2.jpg"
 
 
-def photograph(seed: int, name: str = "a.jpg") -> bytes:
+def draw_image(seed: int, name: str = "a.jpg") -> bytes:
     image = draw(SAMPLE_LABELS[seed % len(SAMPLE_LABELS)], np.random.default_rng(seed))
     buffer = io.BytesIO()
     suffix = name.rsplit(".", 1)[1].lower()
@@ -62,14 +62,14 @@ def contents_of(folder: Path, prefix: str) -> dict[str, bytes]:
 
 
 def rows(uri: str, aws: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The rows of a table on S3 as delta-rs reads them, in the order of their paths."""
+    """Return the rows of a table on S3, ordered by path, read with delta-rs."""
     table = deltalake.DeltaTable(uri, storage_options={**aws, "AWS_ALLOW_HTTP": "true"})
     return sorted(table.to_pyarrow_table().to_pylist(), key=lambda row: str(row["path"]))
 
 
 @dataclasses.dataclass
-class Story:
-    """What three runs from one bucket to another did."""
+class Runs:
+    """Three runs from one bucket to another."""
 
     root: str
     summaries: list[IngestSummary]
@@ -78,80 +78,82 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(spark: SparkSession, aws: dict[str, str], random_model: Path) -> Story:
-    from_, to = "fruits-of-the-story", "lake-of-the-story"
-    for name in (from_, to):
-        where = {"LocationConstraint": aws["AWS_REGION"]}
-        boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=where)
+def runs(spark: SparkSession, aws: dict[str, str], random_model: Path) -> Runs:
+    source_bucket, lake_bucket = "fruits-of-three-runs", "lake-of-three-runs"
+    for name in (source_bucket, lake_bucket):
+        region = {"LocationConstraint": aws["AWS_REGION"]}
+        boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration=region)
     source, lake = "Marché 100%+", "Mon lac 50%"
-    put_objects(to, contents_of(random_model, f"{lake}/models"))
-    good = {key: photograph(seed, key) for seed, key in enumerate(LABELS)}
-    others = {"Fig/": b"", "Fig/notes.txt": b"1", "_tmp/a.jpg": photograph(0), "Fig/.b.jpg": b"1"}
+    put_objects(lake_bucket, contents_of(random_model, f"{lake}/models"))
+    good = {key: draw_image(seed, key) for seed, key in enumerate(LABELS)}
+    others = {"Fig/": b"", "Fig/notes.txt": b"1", "_tmp/a.jpg": draw_image(0), "Fig/.b.jpg": b"1"}
     bad = {"Fig/empty.jpg": b"", "Fig/bad.jpg": GARBAGE}
-    put_objects(from_, good | others | bad, f"{source}/")
-    story = Story(f"s3a://{from_}/{source}", [], [], [])
+    put_objects(source_bucket, good | others | bad, f"{source}/")
+    runs = Runs(f"s3a://{source_bucket}/{source}", [], [], [])
 
     def run() -> None:
-        story.summaries.append(ingest(f"s3a://{from_}/{source}/", f"s3a://{to}/{lake}", RANDOM))
-        story.features.append(rows(f"s3://{to}/{lake}/features", aws))
-        story.quarantine.append(rows(f"s3://{to}/{lake}/quarantine", aws))
+        runs.summaries.append(
+            ingest(f"s3a://{source_bucket}/{source}/", f"s3a://{lake_bucket}/{lake}", RANDOM)
+        )
+        runs.features.append(rows(f"s3://{lake_bucket}/{lake}/features", aws))
+        runs.quarantine.append(rows(f"s3://{lake_bucket}/{lake}/quarantine", aws))
 
     run()
     run()
-    put_objects(from_, {REPLACED: photograph(99), ADDED: photograph(98)}, f"{source}/")
+    put_objects(source_bucket, {REPLACED: draw_image(99), ADDED: draw_image(98)}, f"{source}/")
     run()
-    return story
+    return runs
 
 
-def test_paths_and_labels_match_keys(story: Story) -> None:
-    found = {row["path"]: row["label"] for row in story.features[0]}
-    assert found == {f"{story.root}/{key}": label for key, label in LABELS.items()}
-    assert len(story.features[0]) == len(LABELS)
+def test_paths_and_labels_match_keys(runs: Runs) -> None:
+    found = {row["path"]: row["label"] for row in runs.features[0]}
+    assert found == {f"{runs.root}/{key}": label for key, label in LABELS.items()}
+    assert len(runs.features[0]) == len(LABELS)
 
 
-def test_lengths_and_times_match_objects(story: Story) -> None:
-    bucket = story.root.removeprefix("s3a://").partition("/")[0]
-    for row in [row for row in story.features[2] if row["path"].endswith((REPLACED, ADDED))]:
+def test_lengths_and_times_match_objects(runs: Runs) -> None:
+    bucket = runs.root.removeprefix("s3a://").partition("/")[0]
+    for row in [row for row in runs.features[2] if row["path"].endswith((REPLACED, ADDED))]:
         key = row["path"].removeprefix(f"s3a://{bucket}/")
-        told = boto3.client("s3").head_object(Bucket=bucket, Key=key)
-        assert row["length"] == told["ContentLength"]
-        assert row["modification_time"] == told["LastModified"]
+        head = boto3.client("s3").head_object(Bucket=bucket, Key=key)
+        assert row["length"] == head["ContentLength"]
+        assert row["modification_time"] == head["LastModified"]
 
 
-def test_empty_and_broken_objects_are_quarantined(story: Story) -> None:
-    assert [row["path"] for row in story.quarantine[0]] == [
-        f"{story.root}/Fig/bad.jpg",
-        f"{story.root}/Fig/empty.jpg",
+def test_empty_and_broken_objects_are_quarantined(runs: Runs) -> None:
+    assert [row["path"] for row in runs.quarantine[0]] == [
+        f"{runs.root}/Fig/bad.jpg",
+        f"{runs.root}/Fig/empty.jpg",
     ]
-    assert {row["label"] for row in story.quarantine[0]} == {"Fig"}
+    assert {row["label"] for row in runs.quarantine[0]} == {"Fig"}
 
 
-def test_other_objects_are_ignored_and_counted(story: Story) -> None:
-    summary = story.summaries[0]
+def test_other_objects_are_ignored_and_counted(runs: Runs) -> None:
+    summary = runs.summaries[0]
     assert summary.outcomes == {Outcome.FEATURES: len(LABELS), Outcome.QUARANTINE: 2}
     assert summary.ignored == 3
 
 
-def test_second_run_adds_nothing(story: Story) -> None:
-    assert story.summaries[1].batches == 0
-    assert story.features[1] == story.features[0]
-    assert story.quarantine[1] == story.quarantine[0]
+def test_second_run_adds_nothing(runs: Runs) -> None:
+    assert runs.summaries[1].batches == 0
+    assert runs.features[1] == runs.features[0]
+    assert runs.quarantine[1] == runs.quarantine[0]
 
 
-def test_overwritten_object_replaces_row(story: Story) -> None:
-    before, after = ({row["path"]: row for row in rows} for rows in story.features[1:])
-    replaced, added = f"{story.root}/{REPLACED}", f"{story.root}/{ADDED}"
+def test_overwritten_object_replaces_row(runs: Runs) -> None:
+    before, after = ({row["path"]: row for row in rows} for rows in runs.features[1:])
+    replaced, added = f"{runs.root}/{REPLACED}", f"{runs.root}/{ADDED}"
     assert after.keys() == before.keys() | {added}
-    assert len(story.features[2]) == len(LABELS) + 1
+    assert len(runs.features[2]) == len(LABELS) + 1
     assert [path for path in before if after[path] != before[path]] == [replaced]
-    assert after[replaced]["length"] == len(photograph(99))
-    assert story.summaries[2].replaced == 1
+    assert after[replaced]["length"] == len(draw_image(99))
+    assert runs.summaries[2].replaced == 1
 
 
 def test_ingest_from_bucket_root_into_folder(
     spark: SparkSession, bucket: str, random_model: Path, tmp_path: Path
 ) -> None:
-    put_objects(bucket, {"My fruit/1.jpg": photograph(1), "2.jpg": photograph(2)})
+    put_objects(bucket, {"My fruit/1.jpg": draw_image(1), "2.jpg": draw_image(2)})
     shutil.copytree(random_model, tmp_path / "lake" / "models")
     ingest(f"s3://{bucket}/", str(tmp_path / "lake"), RANDOM)
     found = {row["path"]: row["label"] for row in local_rows(f"{tmp_path}/lake/features")}
@@ -161,7 +163,7 @@ def test_ingest_from_bucket_root_into_folder(
 def test_ingest_from_folder_into_bucket_root(
     spark: SparkSession, aws: dict[str, str], bucket: str, random_model: Path, tmp_path: Path
 ) -> None:
-    put_all(tmp_path, {"My fruit/1.jpg": photograph(1), "My fruit/2.jpg": photograph(2)})
+    put_all(tmp_path, {"My fruit/1.jpg": draw_image(1), "My fruit/2.jpg": draw_image(2)})
     put_objects(bucket, contents_of(random_model, "models"))
     ingest(str(tmp_path), f"s3://{bucket}", RANDOM)
     found = {row["path"]: row["label"] for row in rows(f"s3://{bucket}/features", aws)}
