@@ -1,4 +1,4 @@
-"""Whatever has happened to an image, it decodes or has a reason: no crash, no hang, no memory above a bound."""
+"""Tests for damaged images: each decodes or has a reason, without a crash, a hang or too much memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streaming.outcomes import Reason
 from support.mutated_images import MUTATIONS, mutated_images
 
 COUNT = 600
-MEGABYTES = 800  # 128 and 48 bytes a pixel for what the largest bombs decode to
+MAX_MEGABYTES = 800  # 128 MB, and 48 bytes per pixel of the largest image that decodes
 PROGRAM = f"""
 import collections, json, sys
 from pathlib import Path
@@ -52,16 +52,16 @@ def test_mutated_images_decode_or_have_a_reason() -> None:
         cwd=Path(__file__).parent,
         check=False,
     )
-    assert done.returncode == 0, done.stderr.splitlines()[-1]  # the image that it ended at
+    assert done.returncode == 0, done.stderr.splitlines()[-1]  # the name of the last image
     seen, megabytes = json.loads(done.stdout)
     assert sum(seen.values()) == COUNT
     assert seen["decodes"] > COUNT / 20
     assert {Reason.EMPTY, Reason.UNIDENTIFIED, Reason.TRUNCATED, Reason.CORRUPT} < set(seen)
     assert seen[Reason.TOO_MANY_PIXELS] > 0
-    assert megabytes < MEGABYTES
+    assert megabytes < MAX_MEGABYTES
 
 
-def test_the_same_seed_draws_the_same_images() -> None:
+def test_same_seed_generates_same_images() -> None:
     first, again, other = (list(mutated_images(seed, 40)) for seed in (3, 3, 4))
     assert first == again != other
     assert {name.split("/")[0] for name, _ in mutated_images(3, 40)} <= set(MUTATIONS)

@@ -1,4 +1,4 @@
-"""Tests for names: whatever a folder is called, it breaks out of no table, CSV, page, terminal or folder."""
+"""Tests for hostile names of files and folders: tables, CSV, report, terminal and other folders are not affected."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ pytestmark = pytest.mark.spark
 
 
 @dataclass
-class Story:
-    """A source of hostile names, the lake made of it, and what else lay around them, before and after."""
+class HostileLake:
+    """A lake ingested from a source with hostile names, its refit, and the files around both before the run."""
 
-    place: Path
+    folder: Path
     labels: dict[str, str]
     lake: Lake
-    made: RefitRow
+    refit: RefitRow
     before: dict[str, tuple[int, float]]
 
     @property
     def source(self) -> Path:
-        """Where the images lie."""
-        return self.place / "photos"
+        """Folder of the images."""
+        return self.folder / "photos"
 
 
-def tree(place: Path, but: Path) -> dict[str, tuple[int, float]]:
-    """All that lies below a folder, links not followed, but for one folder: size and time by name."""
+def tree(root: Path, excluded: Path) -> dict[str, tuple[int, float]]:
+    """Return size and modification time of all files below a folder except one subfolder; do not follow links."""
     found = {}
-    for folder, folders, files in os.walk(place):
-        folders[:] = [name for name in folders if Path(folder, name) != but]
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if Path(folder, name) != excluded]
         for name in [*folders, *files]:
             status = os.lstat(Path(folder, name))
             size = -1 if name in folders else status.st_size
@@ -57,60 +57,64 @@ def tree(place: Path, but: Path) -> dict[str, tuple[int, float]]:
 
 
 @pytest.fixture(scope="module")
-def story(
+def hostile(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Story:
-    place = tmp_path_factory.mktemp("place")
-    labels = put_hostile_images(place / "photos")
-    put(place / "elsewhere" / "Fig" / "linked.jpg", jpeg(99))
-    (place / "photos" / "link").symlink_to(place / "elsewhere")
+) -> HostileLake:
+    folder = tmp_path_factory.mktemp("hostile")
+    labels = put_hostile_images(folder / "photos")
+    put(folder / "elsewhere" / "Fig" / "linked.jpg", jpeg(99))
+    (folder / "photos" / "link").symlink_to(folder / "elsewhere")
     labels["link/Fig/linked.jpg"] = "Fig"
-    lake = Lake.at(str(new_lake().rename(place / "lake")))
-    # What a killed refit left in the lake is deleted, and never what a link leads to.
+    lake = Lake.at(str(new_lake().rename(folder / "lake")))
+    # A refit deletes the folders of killed refits, but must not follow a link.
     (local_path(lake.reduced)).mkdir()
     owner = json.dumps(
         {"host": os.uname().nodename, "pid": 2**22 + 1, "at": "2026-01-01T00:00:00+00:00"}
     )
-    put(place / "other refits" / "mine" / "_unpublished.json", owner.encode())
-    (local_path(lake.reduced) / "refits").symlink_to(place / "other refits")
-    before = tree(place, place / "lake")
+    put(folder / "other refits" / "mine" / "_unpublished.json", owner.encode())
+    (local_path(lake.reduced) / "refits").symlink_to(folder / "other refits")
+    before = tree(folder, folder / "lake")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        ingest(str(place / "photos"), lake.root, ONCE)
+        patch.chdir(folder)
+        ingest(str(folder / "photos"), lake.root, ONCE)
         made = refit(lake.root, RefitOptions(FitOptions(components=2))).row
-    return Story(place, labels, lake, made, before)
+    return HostileLake(folder, labels, lake, made, before)
 
 
-def test_each_image_is_in_one_table_under_its_own_name_and_label(story: Story) -> None:
-    found = below(story.source, story.lake.features) + below(story.source, story.lake.quarantine)
-    assert sorted(found) == sorted(story.labels)
-    for table in (story.lake.features, story.lake.quarantine):
+def test_each_image_is_in_one_table_with_its_path_and_label(hostile: HostileLake) -> None:
+    found = below(hostile.source, hostile.lake.features) + below(
+        hostile.source, hostile.lake.quarantine
+    )
+    assert sorted(found) == sorted(hostile.labels)
+    for table in (hostile.lake.features, hostile.lake.quarantine):
         for row in rows(table):
-            assert row["label"] == story.labels[row["path"].removeprefix(f"file:{story.source}/")]
-    assert rows(story.lake.quarantine)
+            assert (
+                row["label"] == hostile.labels[row["path"].removeprefix(f"file:{hostile.source}/")]
+            )
+    assert rows(hostile.lake.quarantine)
 
 
-def test_no_object_is_written_outside_the_lake(story: Story) -> None:
-    assert tree(story.place, story.place / "lake") == story.before
+def test_nothing_is_written_outside_lake(hostile: HostileLake) -> None:
+    assert tree(hostile.folder, hostile.folder / "lake") == hostile.before
 
 
-def test_the_csv_holds_a_row_an_image_and_no_formula(story: Story) -> None:
-    content = local_path(story.made.folder.csv).read_bytes().decode()
-    told = list(csv.reader(io.StringIO(content, newline="")))
-    good = rows(story.lake.features)
-    assert len(told) == 1 + len(good)
-    assert told[0] == ["path", "label", "pc1", "pc2"]
-    assert [len(row) for row in told] == [4] * len(told)
-    assert [row[1].replace("'", "") for row in told[1:]] == [
+def test_csv_has_one_row_per_image_and_no_formula(hostile: HostileLake) -> None:
+    content = local_path(hostile.refit.folder.csv).read_bytes().decode()
+    lines = list(csv.reader(io.StringIO(content, newline="")))
+    good = rows(hostile.lake.features)
+    assert len(lines) == 1 + len(good)
+    assert lines[0] == ["path", "label", "pc1", "pc2"]
+    assert [len(row) for row in lines] == [4] * len(lines)
+    assert [row[1].replace("'", "") for row in lines[1:]] == [
         r["label"].replace("'", "") for r in good
     ]
-    for row in told[1:]:
+    for row in lines[1:]:
         for cell in (*row[:2], *row[0].split(";"), *row[1].split(";"), *row[1].split("\n")):
             assert not cell.strip().startswith(("=", "+", "-", "@", "\uff1d")), cell
 
 
 class Page(html.parser.HTMLParser):
-    """The elements of a page, and its text."""
+    """The tags, attributes and isolated labels (``bdi``) of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -133,35 +137,40 @@ class Page(html.parser.HTMLParser):
             self.labels.append(data)
 
 
-def test_the_page_shows_every_label_and_obeys_none(story: Story) -> None:
-    text = local_path(story.made.folder.report).read_text(encoding="utf-8")
+def test_report_shows_every_label_escaped(hostile: HostileLake) -> None:
+    text = local_path(hostile.refit.folder.report).read_text(encoding="utf-8")
     page = Page(text)
     assert not page.tags & {"iframe", "object", "link", "form", "a"}
     assert not [name for name in page.attributes if name.startswith("on")]
     assert "default-src 'none'" in text
-    assert text.count("<script") == 2  # the data, and the one script whose hash is in the policy
-    assert sorted(page.labels) == sorted(map(escape_text, set(story.labels.values())))
+    assert text.count("<script") == 2  # the data, and the script whose hash is in the policy
+    assert sorted(page.labels) == sorted(map(escape_text, set(hostile.labels.values())))
     assert {"<script>alert(1)<", "\\u202egpj.exe", "\\x1b[2J\\x1b[31mred"} <= set(page.labels)
     assert not set(text) & set(CONTROL_CHARACTERS)
 
 
-def test_the_terminal_is_told_names_and_obeys_none(story: Story, pomona: Command) -> None:
-    for words in (["status"], ["quarantine"], ["quarantine", "--json"], ["history"]):
-        done = pomona(*words, story.lake.root)
+def test_terminal_output_contains_names_escaped(hostile: HostileLake, pomona: Command) -> None:
+    for command in (["status"], ["quarantine"], ["quarantine", "--json"], ["history"]):
+        done = pomona(*command, hostile.lake.root)
         assert done.status == 0, done.err
-        assert not set(done.out + done.err) & set(CONTROL_CHARACTERS), words
-    listed = pomona("quarantine", story.lake.root).out
+        assert not set(done.out + done.err) & set(CONTROL_CHARACTERS), command
+    listed = pomona("quarantine", hostile.lake.root).out
     assert all(name in listed for name in (":apple:", "[bold]x[", "\\x1b[2J"))
-    assert len(listed.splitlines()) == 1 + len(rows(story.lake.quarantine))
-    told = pomona("quarantine", story.lake.root, "--json").json
-    assert {row["path"] for row in told} == {
-        shown(row["path"]) for row in rows(story.lake.quarantine)
+    assert len(listed.splitlines()) == 1 + len(rows(hostile.lake.quarantine))
+    listing = pomona("quarantine", hostile.lake.root, "--json").json
+    assert {row["path"] for row in listing} == {
+        shown(row["path"]) for row in rows(hostile.lake.quarantine)
     }
 
 
-def test_a_location_with_such_a_name_is_told_in_one_line(pomona: Command, tmp_path: Path) -> None:
+def test_missing_location_with_hostile_name_is_reported_in_one_line(
+    pomona: Command, tmp_path: Path
+) -> None:
     for name in NAMES:
-        for words in (("status", tmp_path / name), ("ingest", tmp_path / name, tmp_path / "lake")):
-            done = pomona(*words)
+        for command in (
+            ("status", tmp_path / name),
+            ("ingest", tmp_path / name, tmp_path / "lake"),
+        ):
+            done = pomona(*command)
             assert done.complaint
             assert not set(done.err) & set(CONTROL_CHARACTERS)

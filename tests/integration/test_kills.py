@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.spark]
 
 
 def replace_in_place(file: Path, content: bytes) -> bytes:
-    """Other bytes for which the listing is the same: length and time are kept."""
+    """Replace the content of a file but keep its length and modification time, so that the listing is unchanged."""
     before = file.stat()
     content = content.ljust(before.st_size, b"\0")
     assert len(content) == before.st_size
@@ -40,8 +40,8 @@ def test_killed_local_stream_commits_each_image_once(
     source, folder = tmp_path / "images", new_lake()
     lake = Lake.at(str(folder))
     arrivals = Arrivals(lambda name, content: put(source / name, content))
-    arrivals.put("Fig/stands.jpg", GARBAGE.ljust(3000, b"!"))
-    arrivals.put("Fig/turns.jpg", jpeg(1))
+    arrivals.put("Fig/quarantined.jpg", GARBAGE.ljust(3000, b"!"))
+    arrivals.put("Fig/unwritten.jpg", jpeg(1))
     killing = Killing(
         tmp_path,
         str(source),
@@ -53,11 +53,11 @@ def test_killed_local_stream_commits_each_image_once(
     )
     killing.go_through(FOLDER, ["between the two table writes"])
     assert (version(lake.features), version(lake.quarantine)) == (0, 1)
-    # What had a row keeps it; what had none is judged as it is now.
-    assert "Fig/stands.jpg" in killing.checker.assert_consistent()[1]
-    replace_in_place(source / "Fig" / "stands.jpg", jpeg(2))
-    turned = replace_in_place(source / "Fig" / "turns.jpg", GARBAGE)
-    arrivals.content["Fig/turns.jpg"] = turned
+    # After the restart, an image with a row keeps it; one without a row is processed with its current content.
+    assert "Fig/quarantined.jpg" in killing.checker.assert_consistent()[1]
+    replace_in_place(source / "Fig" / "quarantined.jpg", jpeg(2))
+    content = replace_in_place(source / "Fig" / "unwritten.jpg", GARBAGE)
+    arrivals.content["Fig/unwritten.jpg"] = content
 
     killing.go_through(FOLDER, ["inside the checkpoint's commit"])
     assert killing.kills.total() == 2
@@ -67,18 +67,18 @@ def test_killed_local_stream_commits_each_image_once(
     killing.checker.assert_checkpoint_complete()
 
 
-class Listing:
-    """New objects of a bucket, by asking for them again and again."""
+class PollingWatch:
+    """Reports new objects in a bucket by listing it repeatedly."""
 
     def __init__(self, bucket: str) -> None:
         self._bucket = bucket
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """Tell what has come, for so long."""
+        """Yield new objects for a number of seconds."""
         from streaming.storage.s3_client import s3_client
 
-        client, until, known = s3_client(), time.monotonic() + seconds, set[str]()
-        while time.monotonic() < until:
+        client, deadline, known = s3_client(), time.monotonic() + seconds, set[str]()
+        while time.monotonic() < deadline:
             listed = client.list_objects_v2(Bucket=self._bucket, Prefix="lake/features/")
             names = {entry["Key"] for entry in listed.get("Contents", ())}
             yield from (Event("PUT", name) for name in names - known)
@@ -96,7 +96,7 @@ def test_killed_s3_stream_commits_each_image_once(
     from streaming.storage.s3 import S3Storage
     from streaming.storage.s3_client import s3_client
 
-    client, to = s3_client(), f"s3a://{bucket}/lake"
+    client, root = s3_client(), f"s3a://{bucket}/lake"
     upload_tree(tables, bucket, "lake")
 
     def put_object(name: str, content: bytes) -> None:
@@ -105,22 +105,22 @@ def test_killed_s3_stream_commits_each_image_once(
     killing = Killing(
         tmp_path,
         f"s3://{bucket}/images",
-        to,
+        root,
         Arrivals(put_object),
         LakeChecker(
-            Lake.at(to),
+            Lake.at(root),
             f"s3a://{bucket}/images",
             {**aws, "AWS_ALLOW_HTTP": "true"},
             S3Storage(),
         ),
-        lambda: {"lake": Listing(bucket)},
+        lambda: {"lake": PollingWatch(bucket)},
         random.Random(1),
         environment(POMONA_LEASE_TERM="5"),
         pause=10,
     )
     killing.go_through(S3, ["rows are being written"])
     assert killing.kills.total() == 1
-    ingest(killing.source, to, ONCE)
+    ingest(killing.source, root, ONCE)
     arrivals = killing.arrivals
     killing.checker.assert_rows(arrivals.hashes(good=True), arrivals.hashes(good=False))
     killing.checker.assert_checkpoint_complete()

@@ -1,4 +1,4 @@
-"""Tests for secrets on S3: credentials are written nowhere, and no key escapes the source and the lake."""
+"""Tests for secrets on S3: credentials are not written anywhere, and no key leads outside the source and the lake."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from support.lakes import GARBAGE, jpeg
 pytestmark = pytest.mark.s3
 
 SECRETS = ("wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0", "FwoGPlantedToken/abc+def==XYZ0123456789")
-GOOD = ("Fig/0.jpg", "Fig/1.jpg", "=cmd()/<b>.jpg", 'a"b;c/%2e%2e.jpg', "Fig//double.jpg")
-BAD = ("Fig/bad.jpg",)
-# Hidden, as all that has a part that begins with a dot; to Hadoop, the way to the keys behind them.
+VALID = ("Fig/0.jpg", "Fig/1.jpg", "=cmd()/<b>.jpg", 'a"b;c/%2e%2e.jpg', "Fig//double.jpg")
+BROKEN = ("Fig/bad.jpg",)
+# Ignored, as all keys with a part that begins with a dot; Hadoop would resolve them to other keys.
 UPWARD = ("../outside/up.jpg", "Fig/../../lake/features/Fig/up.jpg", "./Fig/dot.jpg")
-if pyspark.__version__ < "4":  # it lists a folder without a name, or of dots, forever
-    GOOD, UPWARD = GOOD[:-1], ()
+if pyspark.__version__ < "4":  # lists folders without a name, or of dots, endlessly
+    VALID, UPWARD = VALID[:-1], ()
 OUTSIDE = ("outside/up.jpg", "outside/Fig/lone.jpg", "photos2/Fig/near.jpg")
-#: Both commands in one process: Spark starts once.
+#: Runs all commands in one process, so that Spark starts once.
 PROGRAM = """
 import sys
 from pomona.cli import main
-for words in {commands!r}:
-    sys.argv = ["pomona", *words]
+for arguments in {commands!r}:
+    sys.argv = ["pomona", *arguments]
     try:
         main()
-    except SystemExit as left:
-        print("exit status", left.code)
+    except SystemExit as error:
+        print("exit status", error.code)
 from pyspark.sql import SparkSession
 spark = SparkSession.getActiveSession()
 rows = spark.read.format("delta").load({features!r})
@@ -51,31 +51,31 @@ print(spark.sparkContext.getConf().toDebugString())
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """How a secret may be written."""
+    """Yield the encodings in which a secret could be run."""
     yield secret.encode()
     yield urllib.parse.quote(secret, safe="").encode()
     yield secret.replace("/", "\\/").encode()
     yield base64.b64encode(secret.encode())
 
 
-def holds_a_secret(content: bytes) -> bool:
-    """Whether a file's bytes, or the rows in it, hold one."""
+def contains_secret(content: bytes) -> bool:
+    """Return whether the bytes of a file, or the rows of a Parquet file, contain a secret."""
     if content.startswith(b"PAR1"):
         content += repr(pq.read_table(io.BytesIO(content)).to_pylist()).encode()
     return any(form in content for secret in SECRETS for form in forms(secret))
 
 
 @dataclass
-class Written:
-    """All that a run has left: by name, the bytes of each file and object; what was there before; what it said."""
+class RunOutput:
+    """The files and objects that exist after a run and before it, by name, and the output of the run."""
 
     bucket: str
     files: dict[str, bytes]
     before: dict[str, bytes]
-    said: str
+    output: str
 
     def paths(self, table: str) -> list[str]:
-        """The paths of a table's rows, below the source."""
+        """Return the paths of the rows of a table, relative to the source."""
         from streaming.delta.reader import open_table, query
 
         found = query(open_table(f"s3a://{self.bucket}/lake/{table}"), "path")
@@ -84,25 +84,25 @@ class Written:
 
 
 def objects(bucket: str) -> dict[str, bytes]:
-    """The bytes of all objects of a bucket."""
+    """Return the content of all objects in a bucket."""
     from streaming.storage.s3_client import s3_client
 
     client, found = s3_client(), {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         for entry in page["Contents"]:
-            got = client.get_object(Bucket=bucket, Key=entry["Key"])
-            found[f"s3:{entry['Key']}"] = got["Body"].read()
+            response = client.get_object(Bucket=bucket, Key=entry["Key"])
+            found[f"s3:{entry['Key']}"] = response["Body"].read()
     return found
 
 
 @pytest.fixture(scope="module")
-def written(
+def run(
     aws: dict[str, str], random_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Written:
+) -> RunOutput:
     from streaming.storage.s3_client import s3_client
 
-    place, name = tmp_path_factory.mktemp("place"), f"fruits-{uuid.uuid4().hex[:12]}"
-    folders = {folder: place / folder for folder in ("home", "tmp", "conf", "events")}
+    root, name = tmp_path_factory.mktemp("run"), f"fruits-{uuid.uuid4().hex[:12]}"
+    folders = {folder: root / folder for folder in ("home", "tmp", "conf", "events")}
     for folder in folders.values():
         folder.mkdir()
     (folders["conf"] / "spark-defaults.conf").write_text(
@@ -111,11 +111,11 @@ def written(
     )
     client, region = s3_client(), aws["AWS_REGION"]
     client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
-    for number, key in enumerate((*GOOD, *UPWARD)):
+    for number, key in enumerate((*VALID, *UPWARD)):
         client.put_object(Bucket=name, Key=f"photos/{key}", Body=jpeg(number))
     for number, key in enumerate(OUTSIDE):
         client.put_object(Bucket=name, Key=key, Body=jpeg(100 + number))
-    client.put_object(Bucket=name, Key=f"photos/{BAD[0]}", Body=GARBAGE)
+    client.put_object(Bucket=name, Key=f"photos/{BROKEN[0]}", Body=GARBAGE)
     for file in random_model.glob("*/*"):
         client.upload_file(str(file), name, f"lake/models/{file.relative_to(random_model)}")
     lake = f"s3://{name}/lake"
@@ -132,7 +132,7 @@ def written(
             "-c",
             PROGRAM.format(commands=commands, features=f"s3a://{name}/lake/features"),
         ],
-        cwd=place,
+        cwd=root,
         env=environment(
             AWS_SECRET_ACCESS_KEY=SECRETS[0],
             AWS_SESSION_TOKEN=SECRETS[1],
@@ -147,20 +147,20 @@ def written(
         timeout=400,
         check=True,
     )
-    files = {str(f.relative_to(place)): f.read_bytes() for f in place.rglob("*") if f.is_file()}
-    return Written(name, files | objects(name), before, done.stdout + done.stderr)
+    files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+    return RunOutput(name, files | objects(name), before, done.stdout + done.stderr)
 
 
 def test_secret_search_finds_known_text() -> None:
     rows = io.BytesIO()
     pq.write_table(pa.table({"detail": [f"key {SECRETS[0]}"]}), rows, compression="zstd")
-    assert holds_a_secret(rows.getvalue())
-    assert holds_a_secret(f"https://{urllib.parse.quote(SECRETS[1], safe='')}@x".encode())
-    assert not holds_a_secret(b"wJalr")
+    assert contains_secret(rows.getvalue())
+    assert contains_secret(f"https://{urllib.parse.quote(SECRETS[1], safe='')}@x".encode())
+    assert not contains_secret(b"wJalr")
 
 
-def test_searched_outputs_are_not_empty(written: Written) -> None:
-    names = list(written.files)
+def test_searched_outputs_are_not_empty(run: RunOutput) -> None:
+    names = list(run.files)
     for part in (
         "s3:lake/features/_delta_log/",
         "s3:lake/quarantine/",
@@ -168,29 +168,29 @@ def test_searched_outputs_are_not_empty(written: Written) -> None:
         "report.html",
     ):
         assert any(part in name for name in names), part
-    events = b"".join(text for name, text in written.files.items() if name.startswith("events/"))
+    events = b"".join(text for name, text in run.files.items() if name.startswith("events/"))
     assert b"physicalPlanDescription" in events
     assert b"fs.s3a.endpoint" in events
-    assert "== Physical Plan ==" in written.said
-    assert f"{len(GOOD)} images featurized, 1 quarantined" in written.said
-    assert "is not a lake" in written.said
+    assert "== Physical Plan ==" in run.output
+    assert f"{len(VALID)} images featurized, 1 quarantined" in run.output
+    assert "is not a lake" in run.output
 
 
-def test_each_image_is_in_one_table_and_no_other_file(written: Written) -> None:
-    assert written.paths("features") == sorted(GOOD)
-    assert written.paths("quarantine") == sorted(BAD)
+def test_tables_contain_images_of_source_only(run: RunOutput) -> None:
+    assert run.paths("features") == sorted(VALID)
+    assert run.paths("quarantine") == sorted(BROKEN)
 
 
-def test_no_object_is_written_outside_the_lake(written: Written) -> None:
-    lake = {name for name in written.files if name.startswith("s3:lake/")}
-    after = {name for name in written.files if name.startswith("s3:")} - lake
-    assert after == {name for name in written.before if not name.startswith("s3:lake/")}
-    assert all(written.files[name] == content for name, content in written.before.items())
+def test_no_object_is_written_outside_lake(run: RunOutput) -> None:
+    lake = {name for name in run.files if name.startswith("s3:lake/")}
+    after = {name for name in run.files if name.startswith("s3:")} - lake
+    assert after == {name for name in run.before if not name.startswith("s3:lake/")}
+    assert all(run.files[name] == content for name, content in run.before.items())
 
 
-def test_no_file_object_table_log_or_plan_contains_a_secret(written: Written) -> None:
-    assert [name for name, content in written.files.items() if holds_a_secret(content)] == []
+def test_no_file_object_table_or_plan_contains_secret(run: RunOutput) -> None:
+    assert [name for name, content in run.files.items() if contains_secret(content)] == []
 
 
-def test_no_output_contains_a_secret(written: Written) -> None:
-    assert not holds_a_secret(written.said.encode())
+def test_output_contains_no_secret(run: RunOutput) -> None:
+    assert not contains_secret(run.output.encode())

@@ -1,4 +1,4 @@
-"""Promises to readers without Spark: tables and outputs open with delta-rs, DuckDB, Polars and pandas."""
+"""Tests for readers other than Spark: delta-rs, DuckDB, Polars and pandas read the tables and refits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture
 def offline() -> duckdb.DuckDBPyConnection:
-    """DuckDB that downloads no extension."""
+    """DuckDB with extension downloads disabled."""
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     return duckdb.connect(config=settings)
 
@@ -36,7 +36,7 @@ def expected(*deliveries: Images) -> dict[str, tuple[str, tuple[float, ...]]]:
 
 
 def scores(query_lake: QueryLake, spark: SparkSession) -> dict[str, list[float]]:
-    """The reduced rows of the latest refit as Spark reads them."""
+    """Return the reduced rows of the latest refit, read with Spark."""
     rows = spark.read.parquet(query_lake.refits[1].folder.parquet).collect()
     return {row.path: list(row.reduced) for row in rows}
 
@@ -55,28 +55,26 @@ def test_delta_rs_reads_every_version(query_lake: QueryLake) -> None:
     assert deltalake.DeltaTable(query_lake.folder / "quarantine").to_pyarrow_table().num_rows == 0
 
 
-def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
+def test_duckdb_reads_tables_through_arrow_and_outputs_directly(
     query_lake: QueryLake, spark: SparkSession, offline: duckdb.DuckDBPyConnection
 ) -> None:
     for name in ("features", "refits"):
         offline.register(name, deltalake.DeltaTable(query_lake.folder / name).to_pyarrow_dataset())
 
-    def submit_and_wait(sql: str, *values: object) -> list[tuple[object, ...]]:
+    def execute(sql: str, *values: object) -> list[tuple[object, ...]]:
         return offline.execute(sql, values).fetchall()
 
-    counted = submit_and_wait("SELECT label, count(*) FROM features GROUP BY label")
+    counted = execute("SELECT label, count(*) FROM features GROUP BY label")
     assert dict(counted) == Counter(query_lake.first.labels + query_lake.second.labels)
-    found = submit_and_wait("SELECT path, label, features FROM features")
-    told = {path: (label, tuple(vector)) for path, label, vector in found}
-    assert told == expected(query_lake.first, query_lake.second)
-    assert submit_and_wait("SELECT count(refit_id) FROM refits") == [(2,)]
+    found = execute("SELECT path, label, features FROM features")
+    features = {path: (label, tuple(vector)) for path, label, vector in found}
+    assert features == expected(query_lake.first, query_lake.second)
+    assert execute("SELECT count(refit_id) FROM refits") == [(2,)]
     folder = query_lake.refits[1].folder
     parquet = f"{folder.parquet.removeprefix('file:')}/*.parquet"
     oracle = scores(query_lake, spark)
-    assert dict(submit_and_wait("SELECT path, reduced FROM read_parquet(?)", parquet)) == oracle
-    lines = submit_and_wait(
-        "SELECT path, pc1, pc2, pc3 FROM read_csv(?)", folder.csv.removeprefix("file:")
-    )
+    assert dict(execute("SELECT path, reduced FROM read_parquet(?)", parquet)) == oracle
+    lines = execute("SELECT path, pc1, pc2, pc3 FROM read_csv(?)", folder.csv.removeprefix("file:"))
     assert {line[0] for line in lines} == set(oracle)
     for path, *values in lines:
         np.testing.assert_allclose(np.array(values, float), oracle[str(path)])
@@ -85,18 +83,18 @@ def test_duckdb_reads_tables_through_arrow_and_outputs_by_itself(
 def test_polars_reads_tables_and_outputs(
     query_lake: QueryLake, spark: SparkSession, tmp_path: Path
 ) -> None:
-    # Its own reader looks in vain where a URI writes a folder's name in another way; through Arrow it finds it.
-    plain = shutil.copytree(query_lake.folder, tmp_path / "lake")
+    # The reader of Polars does not find folders whose names are percent-encoded in URIs; through Arrow it does.
+    renamed = shutil.copytree(query_lake.folder, tmp_path / "lake")
     everything = expected(query_lake.first, query_lake.second)
     for features in (
-        pl.read_delta(str(plain / "features")),
+        pl.read_delta(str(renamed / "features")),
         pl.read_delta(str(query_lake.folder / "features"), use_pyarrow=True),
     ):
         rows = features.iter_rows(named=True)
         assert {row["path"]: (row["label"], tuple(row["features"])) for row in rows} == everything
-    earlier = pl.scan_delta(str(plain / "features"), version=2).select("path").collect()
+    earlier = pl.scan_delta(str(renamed / "features"), version=2).select("path").collect()
     assert set(earlier["path"]) == set(query_lake.first.paths)
-    assert pl.read_delta(str(plain / "refits")).height == 2
+    assert pl.read_delta(str(renamed / "refits")).height == 2
     folder = query_lake.refits[1].folder
     parquet = pl.read_parquet(f"{folder.parquet.removeprefix('file:')}/*.parquet")
     assert dict(zip(parquet["path"], parquet["reduced"].to_list(), strict=True)) == scores(

@@ -1,6 +1,6 @@
 """Tests for transient errors: all images are ingested, no error reaches a table, and the summary counts the retries.
 
-`tests/chaos/test_faults.py` is the long form, with the lake behind the same proxy.
+`tests/chaos/test_faults.py` is the extended test, with the lake on S3 behind the same proxy.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_ingest_succeeds_when_a_third_of_requests_fail(
     shutil.copytree(random_model, lake / "models")
     with FaultyProxy(aws["AWS_ENDPOINT_URL"], 0.3, seed=6) as proxy:
         env = environment(AWS_ENDPOINT_URL=proxy.url)
-        words = (
+        command = (
             "ingest",
             f"s3://{bucket}/My fruit",
             lake,
@@ -56,7 +56,7 @@ def test_ingest_succeeds_when_a_third_of_requests_fail(
             "--weights",
             "random",
         )
-        done = program(*words, env=env)
+        done = program(*command, env=env)
     assert done.status == 0, done.err
     assert len({row["path"] for row in rows(f"{lake}/features")}) == IMAGES
     assert len(rows(f"{lake}/features")) == IMAGES
@@ -65,8 +65,8 @@ def test_ingest_succeeds_when_a_third_of_requests_fail(
     retries = done.json["retries"]
     assert retries["reads"] > IMAGES / 10
     assert retries["tables"] > 0
-    told = proxy.faults.total() - proxy.faults["delay"]
-    assert retries["reads"] + retries["listings"] <= told
+    failed = proxy.faults.total() - proxy.faults["delay"]
+    assert retries["reads"] + retries["listings"] <= failed
 
 
 def test_truncated_table_responses_are_retried(
@@ -77,28 +77,28 @@ def test_truncated_table_responses_are_retried(
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
     boto3.client("s3").put_object(Bucket=bucket, Key="t.parquet", Body=content.getvalue())
-    asked = nth = 0
+    requests = nth = 0
 
     def is_nth(method: str, path: str) -> bool:
-        nonlocal asked
+        nonlocal requests
         is_part = method == "GET" and path.endswith(".parquet")
-        asked += is_part
-        return is_part and asked == nth
+        requests += is_part
+        return is_part and requests == nth
 
     def read(cut: int) -> int:
-        nonlocal asked, nth
-        asked, nth = 0, cut
+        nonlocal requests, nth
+        requests, nth = 0, cut
         table = spark.read.parquet(f"s3a://{bucket}/t.parquet")
         assert table.agg(F.sum("length"), F.count("path")).first() == (sum(range(count)), count)
-        return asked
+        return requests
 
     with FaultyProxy(aws["AWS_ENDPOINT_URL"], 1, kinds=["cut"], only=is_nth) as proxy:
         hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
         hadoop.set(f"fs.s3a.bucket.{bucket}.endpoint", proxy.url)
-        answers = read(cut=0)
-        for number in range(1, answers + 1):
+        responses = read(cut=0)
+        for number in range(1, responses + 1):
             read(cut=number)
-    assert proxy.faults == {"cut": answers}
+    assert proxy.faults == {"cut": responses}
 
 
 @pytest.mark.parametrize("kind", ["cut", "lost"])
@@ -137,12 +137,12 @@ def test_permanent_read_error_fails_run_after_other_rows_are_committed(
     source, lake = tmp_path / "images", new_lake()
     put_all(source, photos("Fig", range(3)))
     broken = source / "Fig" / "broken.jpg"
-    broken.symlink_to("/proc/self/mem")  # of which the first byte cannot be read
+    broken.symlink_to("/proc/self/mem")  # reading its first byte fails
     settings = dataclasses.replace(ONCE, retry_timeout=1)
-    with pytest.raises(ExternalError) as failed:
+    with pytest.raises(ExternalError) as caught:
         ingest(str(source), str(lake), settings)
-    assert str(failed.value).startswith(f"file:{broken}: ")
-    assert "\n" not in str(failed.value)
+    assert str(caught.value).startswith(f"file:{broken}: ")
+    assert "\n" not in str(caught.value)
     assert below(source, f"{lake}/features") == sorted(photos("Fig", range(3)))
     assert rows(f"{lake}/quarantine") == []
     broken.unlink()
