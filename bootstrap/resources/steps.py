@@ -10,7 +10,7 @@ from bootstrap.resources.uploads import UploadLocations
 PYTHON = "/opt/pomona/bin/python"
 _DELTA = "/usr/share/aws/delta/lib"
 
-#: Delta of the EMR release with the fenced log store, see `ARCHITECTURE.md`.
+#: Delta of the EMR release with the fenced log store, see docs/decisions/0015-fence-commits.md.
 _SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",

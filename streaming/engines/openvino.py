@@ -16,7 +16,7 @@ from streaming.model.metadata import ModelInfo
 #: OpenVINO's names of the precisions.
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 # With bfloat16, so many convolutions at the start remain in float32: they would cause 90 % of the error
-# (ARCHITECTURE.md).
+# (docs/decisions/0025-bfloat16-opt-in.md).
 _FLOAT32_CONVOLUTIONS = 24
 
 

@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,25 @@ def test_the_changelog_tells_of_this_version() -> None:
 def test_the_architecture_names_every_package() -> None:
     for package in PACKAGES:
         assert f"{package}/" in ARCHITECTURE
+
+
+def test_architecture_lists_the_layers_of_the_import_contracts() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {
+        contract["containers"][0]: [re.split(r" [|:] ", layer) for layer in contract["layers"]]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers" and "containers" in contract
+    }
+    section = ARCHITECTURE.partition("## Layers")[2].partition("\n## ")[0]
+    first, second = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    listed = {"streaming": [row.split(" | ")[0] for row in first.splitlines()[2:]]}
+    for row in second.splitlines()[2:]:
+        package, layers = row.strip("| ").split(" | ")
+        listed[package.strip("`/")] = layers.split("; ")
+    assert {
+        package: [re.findall(r"\w+", layer) for layer in layers]
+        for package, layers in listed.items()
+    } == contracts
 
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
