@@ -44,14 +44,14 @@ def delete(file: Path) -> None:
     file.unlink()
 
 
-WAYS = (cut, empty, overwrite, delete)
+DAMAGES = (cut, empty, overwrite, delete)
 
 
 @pytest.fixture(scope="module")
-def taken(
+def template(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """A source, and a lake that has taken it in three micro-batches. To be copied, not to be used."""
+    """Return a source and a lake into which it was ingested in three micro-batches; tests use copies of the lake."""
     source, lake = tmp_path_factory.mktemp("images"), new_lake()
     for number in range(3):
         put_all(source, photos(f"Fig {number}", range(2)))
@@ -61,34 +61,34 @@ def taken(
 
 
 @pytest.fixture
-def story(taken: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Lake]:
-    """A copy of the lake, and the source with an image more."""
-    source, lake = taken
+def ingested(template: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Lake]:
+    """Return the source with one more image, and a copy of the lake."""
+    source, lake = template
     put(source / "New" / f"{len(list(source.rglob('*.jpg')))}.jpg", jpeg(9))
     return source, Lake.at(str(shutil.copytree(lake, tmp_path / "lake")))
 
 
-def takes_the_rest(source: Path, lake: Lake) -> None:
+def assert_run_ingests_rest(source: Path, lake: Lake) -> None:
     ingest(str(source), lake.root, ONCE)
     names = sorted(str(file.relative_to(source)) for file in source.rglob("*.jpg"))
     assert below(source, lake.features) == [name for name in names if "bad" not in name]
     assert below(source, lake.quarantine) == [name for name in names if "bad" in name]
 
 
-@pytest.mark.parametrize("checksum", ["stays", "goes"])
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("checksum", ["kept", "deleted"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_checkpoint_file_loses_no_row(
-    story: tuple[Path, Lake], name: str, way: Callable[[Path], None], checksum: str
+    ingested: tuple[Path, Lake], name: str, damage: Callable[[Path], None], checksum: str
 ) -> None:
-    file = local_path(story[1].checkpoint) / name
-    way(file)
-    if checksum == "goes":
+    file = local_path(ingested[1].checkpoint) / name
+    damage(file)
+    if checksum == "deleted":
         (file.parent / f".{file.name}.crc").unlink()
-    takes_the_rest(*story)
+    assert_run_ingests_rest(*ingested)
 
 
-@pytest.mark.parametrize("name", FOLDERS, ids=lambda name: name or "all of it")
-def test_missing_checkpoint_folder_loses_no_row(story: tuple[Path, Lake], name: str) -> None:
-    shutil.rmtree(local_path(story[1].checkpoint) / name)
-    takes_the_rest(*story)
+@pytest.mark.parametrize("name", FOLDERS, ids=lambda name: name or "all")
+def test_missing_checkpoint_folder_loses_no_row(ingested: tuple[Path, Lake], name: str) -> None:
+    shutil.rmtree(local_path(ingested[1].checkpoint) / name)
+    assert_run_ingests_rest(*ingested)

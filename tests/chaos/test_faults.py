@@ -32,9 +32,9 @@ def rows(uri: str, aws: dict[str, str]) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(("share", "seed"), [(0.05, 1), (0.3, 2), (0.3, 3)])
+@pytest.mark.parametrize(("rate", "seed"), [(0.05, 1), (0.3, 2), (0.3, 3)])
 def test_transient_errors_neither_lose_nor_quarantine_images(
-    aws: dict[str, str], bucket: str, random_model: Path, share: float, seed: int
+    aws: dict[str, str], bucket: str, random_model: Path, rate: float, seed: int
 ) -> None:
     upload_tree(random_model, bucket, "lake/models")
     for number in range(IMAGES):
@@ -44,10 +44,10 @@ def test_transient_errors_neither_lose_nor_quarantine_images(
     source, lake = f"s3://{bucket}/My fruit", f"s3://{bucket}/lake"
     retries: list[dict[str, int]] = []
     started = time.monotonic()
-    with FaultyProxy(aws["AWS_ENDPOINT_URL"], share, seed=seed) as proxy:
+    with FaultyProxy(aws["AWS_ENDPOINT_URL"], rate, seed=seed) as proxy:
         env = environment(AWS_ENDPOINT_URL=proxy.url)
         for run in range(2):
-            if run:  # more arrive, and some are replaced
+            if run:  # add and replace images
                 for number in range(IMAGES, IMAGES + 50):
                     put(bucket, f"Fig {number % 7}/{number}.jpg", jpeg(number))
                 for number in range(20):
@@ -63,11 +63,11 @@ def test_transient_errors_neither_lose_nor_quarantine_images(
     assert all(replaced[f"{n}.jpg"] == len(jpeg(n + 5000)) + 1 for n in range(20))
     quarantined = {row["path"].rsplit("/", 1)[1] for row in rows(f"{lake}/quarantine", aws)}
     assert quarantined == {"bad.jpg", "cut.jpg", "empty.jpg"}
-    told = {
-        "share": share,
+    figures = {
+        "rate": rate,
         "requests": proxy.requests,
         "faults": dict(proxy.faults),
         "retries": retries,
         "seconds": round(time.monotonic() - started),
     }
-    print(json.dumps(told))
+    print(json.dumps(figures))

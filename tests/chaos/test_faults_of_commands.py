@@ -1,4 +1,4 @@
-"""Tests for commands on an S3 lake behind a proxy that injects errors: each succeeds without output about them."""
+"""Tests for commands on an S3 lake behind a proxy that injects errors: each succeeds and prints no error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_each_command_succeeds_despite_transient_errors(
         ("status", lake),
         ("tag", lake, "first"),
         ("refit", lake, "--components", 2),
-        ("refit", lake, "--components", 3),  # by the statistics of the one before
+        ("refit", lake, "--components", 3),  # reuses the statistics of the previous refit
         ("status", lake, "--max-age", "10d"),
         ("history", lake),
         ("show", lake),
@@ -41,7 +41,7 @@ def test_each_command_succeeds_despite_transient_errors(
         ("query", lake, "SELECT count(*) FROM features"),
         ("reconcile", source, lake),
         ("forget", lake, f"{source}/Fig 1/1.jpg"),
-        ("reconcile", source, lake, "--fix"),  # which takes it again
+        ("reconcile", source, lake, "--fix"),  # ingests the forgotten image again
         ("diff", lake, "first", "0 seconds ago"),
         ("refit", lake, "--as-of", "first"),
         ("stop", lake),
@@ -49,10 +49,10 @@ def test_each_command_succeeds_despite_transient_errors(
     ]
     with FaultyProxy(aws["AWS_ENDPOINT_URL"], 0.3, seed=seed) as proxy:
         env = environment(AWS_ENDPOINT_URL=proxy.url)
-        ended = {words: program(*words, env=env) for words in commands}
+        results = {command: program(*command, env=env) for command in commands}
     print(f"{proxy.faults.total()} faults in {proxy.requests:,} requests")
     assert proxy.faults.total() > proxy.requests / 5
-    assert {words: (done.status, done.err) for words, done in ended.items()} == dict.fromkeys(
+    assert {command: (done.status, done.err) for command, done in results.items()} == dict.fromkeys(
         commands, (0, "")
     )
-    assert "60 images" in ended[commands[0]].out, ended[commands[0]].out
+    assert "60 images" in results[commands[0]].out, results[commands[0]].out

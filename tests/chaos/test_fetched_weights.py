@@ -1,4 +1,4 @@
-"""What Keras fetches in place of ImageNet's weights is not used where it is another file."""
+"""Tests for downloaded ImageNet weights: a file with another hash is rejected."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ except WeightsUnavailable as error:
 """
 
 
-class Another(BaseHTTPRequestHandler):
-    """Answers every request with the same few bytes."""
+class WrongFileHandler(BaseHTTPRequestHandler):
+    """Returns the same few bytes for every request."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -32,11 +32,11 @@ class Another(BaseHTTPRequestHandler):
         self.wfile.write(b"\x89HDF\r\n\x1a\n!")
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
-def test_weights_with_another_hash_are_refused_in_one_line(tmp_path: Path) -> None:
-    server = HTTPServer(("127.0.0.1", 0), Another)
+def test_weights_with_wrong_hash_are_rejected_in_one_line(tmp_path: Path) -> None:
+    server = HTTPServer(("127.0.0.1", 0), WrongFileHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         done = subprocess.run(

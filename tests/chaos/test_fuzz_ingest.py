@@ -1,4 +1,4 @@
-"""Five thousand mutated images through the command: each in exactly one table, no worker above a bound."""
+"""Tests for 5,000 damaged images: each is in exactly one table, and no worker exceeds the memory limit."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
 
 COUNT = int(os.environ.get("POMONA_FUZZ", "5000"))
 HANGING = 2
-# What a worker always takes, and what the pixels of the largest bomb that decodes explain.
-MEGABYTES = 260 + 128 + 48 * 10
+# The base memory of a worker, and 48 bytes per pixel of the largest image that decodes.
+MAX_MEGABYTES = 260 + 128 + 48 * 10
 
 
-def watch(running: subprocess.Popen[str], peaks: dict[int, int]) -> None:
-    """Note the greatest memory of each worker, and of each process that it starts, while the command runs."""
+def record_peaks(running: subprocess.Popen[str], peaks: dict[int, int]) -> None:
+    """Record the peak memory of each worker and its child processes while the command runs."""
     while running.poll() is None:
         for worker, peak in worker_peak_memory(running.pid).items():
             peaks[worker] = max(peak, peaks.get(worker, 0))
         threading.Event().wait(0.2)
 
 
-def test_every_mutant_is_in_one_table(new_lake: Callable[[], Path], tmp_path: Path) -> None:
+def test_every_damaged_image_is_in_one_table(new_lake: Callable[[], Path], tmp_path: Path) -> None:
     source, lake = tmp_path / "images", Lake.at(str(new_lake()))
     names = []
     for name, content in mutated_images(2, COUNT):
@@ -54,7 +54,7 @@ def test_every_mutant_is_in_one_table(new_lake: Callable[[], Path], tmp_path: Pa
         stderr=subprocess.PIPE,
         text=True,
     )
-    watching = threading.Thread(target=watch, args=(running, peaks))
+    watching = threading.Thread(target=record_peaks, args=(running, peaks))
     watching.start()
     output, errors = running.communicate()
     watching.join()
@@ -63,10 +63,10 @@ def test_every_mutant_is_in_one_table(new_lake: Callable[[], Path], tmp_path: Pa
     good, bad = below(source, lake.features), below(source, lake.quarantine)
     assert sorted(good + bad) == sorted(names)
     reasons = Counter(row["reason"] for row in rows(lake.quarantine))
-    print(f"{len(names)} mutants: {len(good)} decode; {dict(reasons)}")
+    print(f"{len(names)} images: {len(good)} decode; {dict(reasons)}")
     print(f"memory of {len(peaks)} processes: {max(peaks.values()) / 2**20:.0f} MB at most")
     print(output)
     crashed = [row["path"] for row in rows(lake.quarantine) if row["reason"] == "crashed_worker"]
     assert len(crashed) == HANGING
     assert all("/hang/" in path for path in crashed)
-    assert max(peaks.values()) < MEGABYTES * 2**20
+    assert max(peaks.values()) < MAX_MEGABYTES * 2**20

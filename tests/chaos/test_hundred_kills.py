@@ -1,6 +1,7 @@
 """Tests for repeated kills of a stream with its JVM and workers, while images keep arriving.
 
-`POMONA_CHAOS_KILLS` (100) and `POMONA_CHAOS_KILLS_S3` (10) say how often, `POMONA_CHAOS_SEED` (1) at which moments.
+`POMONA_CHAOS_KILLS` (100) and `POMONA_CHAOS_KILLS_S3` (10) set the number of kills, `POMONA_CHAOS_SEED` (1) the
+moments.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SEED = int(os.environ.get("POMONA_CHAOS_SEED", "1"))
 
 
 def tell(killing: Killing, started: float) -> None:
-    """The figures, for whoever runs this."""
+    """Print the number of kills and images, and the duration."""
     print(f"{killing.kills.total()} kills of {killing.processes} processes", end=", ")
     print(f"{len(killing.arrivals.content)} images, {time.monotonic() - started:.0f} s")
     for name, times in sorted(killing.kills.items()):

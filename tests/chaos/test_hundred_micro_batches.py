@@ -1,4 +1,4 @@
-"""The long form of `tests/integration/test_stream_memory.py`."""
+"""Tests for memory growth of a stream over a hundred micro-batches."""
 
 from __future__ import annotations
 

@@ -24,34 +24,34 @@ from support.small_disk import small_disk
 pytestmark = [pytest.mark.timeout(3600)]
 
 PHOTOS = photos("Fig", range(60))
-# Bytes that are left: for nothing, for a part of the first commit, for some commits.
-ROOM = {
+# Free bytes by folder: enough for nothing, for a part of the first commit, or for some commits.
+FREE_BYTES = {
     "": [0, 40_000, 120_000, 250_000, 400_000, 600_000],
     "features": [0, 20_000, 80_000, 200_000],
     "quarantine": [0, 8_000, 30_000],
     "checkpoints": [0, 4_096, 8_192, 16_384, 32_768, 65_536],
 }
-CASES = [(where, room) for where, rooms in ROOM.items() for room in rooms]
+CASES = [(folder, size) for folder, sizes in FREE_BYTES.items() for size in sizes]
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize(("where", "room"), CASES)
+@pytest.mark.parametrize(("folder", "free_bytes"), CASES)
 def test_disk_full_during_ingest(
-    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path, where: str, room: int
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path, folder: str, free_bytes: int
 ) -> None:
-    folder = new_lake()
-    lake, source = Lake.at(str(folder)), tmp_path / "images"
+    root = new_lake()
+    lake, source = Lake.at(str(root)), tmp_path / "images"
     put_all(source, PHOTOS | {f"Fig/bad{number}.jpg": GARBAGE for number in range(6)})
     settings = dataclasses.replace(ONCE, max_files_per_trigger=11)
-    with small_disk(folder / where if where else folder, 32) as disk:
-        disk.fill(free_bytes=room)
-        told = ""
+    with small_disk(root / folder if folder else root, 32) as disk:
+        disk.fill(free_bytes=free_bytes)
+        message = ""
         try:
             ingest(str(source), lake.root, settings)
         except ExternalError as error:
-            told = str(error)
-        print(f"{where or 'lake'}, {room:,} bytes left: {told or 'enough'}")
-        assert not told or f"the disk of {disk.folder}" in told
+            message = str(error)
+        print(f"{folder or 'lake'}, {free_bytes:,} bytes left: {message or 'enough'}")
+        assert not message or f"the disk of {disk.folder}" in message
         disk.empty()
         ingest(str(source), lake.root, settings)
         assert below(source, lake.features) == sorted(PHOTOS)
@@ -78,18 +78,18 @@ def test_full_disk_is_reported_in_one_line(new_lake: Callable[[], Path], tmp_pat
 def test_java_out_of_memory_is_reported_and_next_run_resumes(
     new_lake: Callable[[], Path], tmp_path: Path, megabytes: int
 ) -> None:
-    """Spark asks for 450 MB before it starts; told that it has them, it starts with less."""
+    """Spark requires 450 MB to start; `spark.testing.memory` disables this check."""
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"
     count = write_samples(source, per_label=10)
-    pretend = "--conf spark.testing.memory=500000000 pyspark-shell"
+    submit_args = "--conf spark.testing.memory=500000000 pyspark-shell"
     memory = f"{megabytes}m"
-    env = environment(SPARK_DRIVER_MEMORY=memory) | {"PYSPARK_SUBMIT_ARGS": pretend}
+    env = environment(SPARK_DRIVER_MEMORY=memory) | {"PYSPARK_SUBMIT_ARGS": submit_args}
     started = time.monotonic()
     first = program("ingest", source, lake.root, "--once", "--settle", "0", env=env)
     print(f"{memory}, {time.monotonic() - started:.0f} s: exit {first.status}; {first.err}")
     if first.status:
         complaint = first.err.splitlines()[-1]
-        assert complaint.startswith(f"pomona: Java's memory of {memory} is too little")
+        assert complaint.startswith(f"pomona: Java's memory of {memory} is not enough")
         assert f"SPARK_DRIVER_MEMORY={2 * megabytes}m" in complaint
     second: Done = program("ingest", source, lake.root, "--once", "--settle", "0")
     assert second.status == 0, second.err
@@ -116,7 +116,7 @@ def test_killed_java_is_reported_and_next_run_resumes(
     os.kill(int(java), signal.SIGKILL)
     _, errors = running.communicate(timeout=100)
     assert running.returncode == 1
-    assert errors.splitlines()[-1].startswith("pomona: Java was killed, as where memory runs out")
+    assert errors.splitlines()[-1].startswith("pomona: Java was killed, possibly by the kernel")
     print(errors)
     put_all(source, {"Plum/1.jpg": next(iter(PHOTOS.values()))})
     assert program("ingest", source, lake.root, "--once").status == 0

@@ -1,6 +1,6 @@
 """Tests on a standalone cluster: a master, two workers, `spark-submit`, the environment archive, S3A on moto.
 
-`POMONA_CHAOS_ARCHIVE` names an archive that was made before; else one is made.
+`POMONA_CHAOS_ARCHIVE` names an existing archive; otherwise one is built.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def moto() -> Iterator[MotoServer]:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = os.environ.get("POMONA_CHAOS_ARCHIVE")
-    if made:
-        return Path(made)
+    existing = os.environ.get("POMONA_CHAOS_ARCHIVE")
+    if existing:
+        return Path(existing)
     return build_environment(tmp_path_factory.mktemp("build") / "environment.tar.gz")
 
 
@@ -60,8 +60,8 @@ def cluster(
 
 
 @pytest.fixture
-def place(moto: MotoServer, random_model: Path, request: pytest.FixtureRequest) -> str:
-    """A bucket with images, some of them broken, and a lake with a model and nothing else."""
+def bucket_with_images(moto: MotoServer, random_model: Path, request: pytest.FixtureRequest) -> str:
+    """Return a new bucket with images, some of them broken, and a lake that contains only a model."""
     bucket = f"cluster-{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=REGION)
@@ -100,25 +100,39 @@ def hashes(good: bool) -> dict[str, str]:
 
 
 def test_ingest_and_refit_run_on_standalone_cluster(
-    cluster: Cluster, place: str, moto: MotoServer
+    cluster: Cluster, bucket_with_images: str, moto: MotoServer
 ) -> None:
-    done = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", "--json")
+    done = cluster.run(
+        "ingest",
+        f"s3://{bucket_with_images}/images",
+        f"s3://{bucket_with_images}/lake",
+        "--once",
+        "--json",
+    )
     assert done.status == 0, done.err
     assert "not fenced" not in done.err
-    seen = checker(place, moto)
-    seen.assert_rows(hashes(True), hashes(False))
-    refitted = cluster.run("refit", f"s3://{place}/lake", "--components", "5")
+    lake_checker = checker(bucket_with_images, moto)
+    lake_checker.assert_rows(hashes(True), hashes(False))
+    refitted = cluster.run("refit", f"s3://{bucket_with_images}/lake", "--components", "5")
     assert refitted.status == 0, refitted.err
-    assert seen.assert_refits_complete() == 1
-    again = cluster.run("ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once")
+    assert lake_checker.assert_refits_complete() == 1
+    again = cluster.run(
+        "ingest", f"s3://{bucket_with_images}/images", f"s3://{bucket_with_images}/lake", "--once"
+    )
     assert again.status == 0, again.err
-    seen.assert_rows(hashes(True), hashes(False))
+    lake_checker.assert_rows(hashes(True), hashes(False))
 
 
-def test_killed_worker_loses_no_row(cluster: Cluster, place: str, moto: MotoServer) -> None:
+def test_killed_worker_loses_no_row(
+    cluster: Cluster, bucket_with_images: str, moto: MotoServer
+) -> None:
     small = ("--max-files-per-trigger", "40")
     submitted = cluster.submit(
-        "ingest", f"s3://{place}/images", f"s3://{place}/lake", "--once", *small
+        "ingest",
+        f"s3://{bucket_with_images}/images",
+        f"s3://{bucket_with_images}/lake",
+        "--once",
+        *small,
     )
     read, killed = 0, False
     for event in moto.events(400):
@@ -133,5 +147,5 @@ def test_killed_worker_loses_no_row(cluster: Cluster, place: str, moto: MotoServ
     assert killed, submitted.err.read_text()
     done = submitted.wait()
     assert done.status == 0, done.err
-    assert time.time() - at > 1  # it had work left
-    checker(place, moto).assert_rows(hashes(True), hashes(False))
+    assert time.time() - at > 1  # there were images left
+    checker(bucket_with_images, moto).assert_rows(hashes(True), hashes(False))

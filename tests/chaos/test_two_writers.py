@@ -1,6 +1,6 @@
 """Tests for two streams on one lake, one paused at random moments: no row is lost, duplicated or overwritten.
 
-`POMONA_CHAOS_PAUSES` (8) says how often, `POMONA_CHAOS_SEED` (1) at which moments.
+`POMONA_CHAOS_PAUSES` (8) sets the number of pauses, `POMONA_CHAOS_SEED` (1) the moments.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ IMAGES, LAKE = "images-of-two-writers", "lake-of-two-writers"
 
 
 class Stream:
-    """A `pomona ingest` that follows its source."""
+    """A running `pomona ingest`."""
 
     def __init__(self, source: object, lake: object, folder: Path) -> None:
         self._errors = folder / f"stderr-{time.monotonic_ns()}"
@@ -54,13 +54,13 @@ class Stream:
     def pid(self) -> int:
         return self.process.pid
 
-    def end(self, seconds: float = 300) -> Done:
-        """How it ended."""
+    def wait(self, seconds: float = 300) -> Done:
+        """Wait for the end; return the exit status and the errors."""
         return Done(self.process.wait(timeout=seconds), "", self._errors.read_text())
 
 
 @contextmanager
-def cleaned_up(streams: list[Stream]) -> Iterator[None]:
+def killed_at_end(streams: list[Stream]) -> Iterator[None]:
     try:
         yield
     finally:
@@ -70,58 +70,59 @@ def cleaned_up(streams: list[Stream]) -> Iterator[None]:
                 stream.process.wait()
 
 
-def wait_until_held(lake: Lake, stream: Stream, seconds: float = 300) -> None:
-    until = time.monotonic() + seconds
+def wait_for_lease(lake: Lake, stream: Stream, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
     while (holder := lease_owner(lake)) is None or holder.pid != stream.pid:
-        assert stream.process.poll() is None, stream.end()
-        assert time.monotonic() < until
+        assert stream.process.poll() is None, stream.wait()
+        assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-class Arrivals(threading.Thread):
-    """Images that keep arriving in a bucket, one in seven of them broken."""
+class ImageUploader(threading.Thread):
+    """Uploads images to a bucket continuously, every seventh one broken."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.names: list[str] = []
-        self._ended, self._client = threading.Event(), boto3.client("s3")
+        self._stopped, self._client = threading.Event(), boto3.client("s3")
 
     def run(self) -> None:
-        while not self._ended.wait(0.3):
+        while not self._stopped.wait(0.3):
             number = len(self.names)
             content = GARBAGE + bytes([number % 256]) if number % 7 == 6 else jpeg(number % 50)
             key = f"Fig {number % 3}/{number}.jpg"
             self._client.put_object(Bucket=IMAGES, Key=key, Body=content)
             self.names.append(key)
 
-    def end(self) -> list[str]:
-        self._ended.set()
+    def stop(self) -> list[str]:
+        """Stop; return the names of the images."""
+        self._stopped.set()
         self.join()
         return self.names
 
 
 @pytest.fixture
 def lake(aws: dict[str, str], random_model: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """A lake whose bucket keeps every version of an object, so that nothing is overwritten unseen."""
+    """Return a lake in a bucket with versioning, which makes overwritten objects detectable."""
     monkeypatch.setenv(TERM_VARIABLE, TERM)
     client = boto3.client("s3")
-    where = {"LocationConstraint": aws["AWS_REGION"]}
+    region = {"LocationConstraint": aws["AWS_REGION"]}
     for name in (IMAGES, LAKE):
-        client.create_bucket(Bucket=name, CreateBucketConfiguration=where)
+        client.create_bucket(Bucket=name, CreateBucketConfiguration=region)
     upload_tree(random_model, LAKE, "lake/models")
     client.put_bucket_versioning(Bucket=LAKE, VersioningConfiguration={"Status": "Enabled"})
     return Lake.at(f"s3://{LAKE}/lake")
 
 
 def overwritten_commits() -> list[str]:
-    """Names of Delta's commits that were put more than once, or deleted."""
-    times: Counter[str] = Counter()
+    """Return the names of Delta commits that were written more than once, or deleted."""
+    versions: Counter[str] = Counter()
     for page in boto3.client("s3").get_paginator("list_object_versions").paginate(Bucket=LAKE):
         for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
             if "/_delta_log/0" in entry["Key"] and entry["Key"].endswith(".json"):
-                times[entry["Key"]] += 1
-    assert times
-    return [key for key, count in times.items() if count > 1]
+                versions[entry["Key"]] += 1
+    assert versions
+    return [key for key, count in versions.items() if count > 1]
 
 
 def paths(location: str, aws: dict[str, str]) -> list[str]:
@@ -134,32 +135,32 @@ def paths(location: str, aws: dict[str, str]) -> list[str]:
 
 def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_path: Path) -> None:
     chance, started = random.Random(SEED), time.monotonic()
-    source, arrivals, streams = f"s3://{IMAGES}", Arrivals(), []
-    arrivals.start()
-    with cleaned_up(streams):
+    source, uploader, streams = f"s3://{IMAGES}", ImageUploader(), []
+    uploader.start()
+    with killed_at_end(streams):
         streams.append(Stream(source, lake.root, tmp_path))
-        wait_until_held(lake, streams[0])
+        wait_for_lease(lake, streams[0])
         for _ in range(PAUSES):
             paused = streams[-1]
             time.sleep(chance.uniform(0, 20))  # starting, idle, featurizing or committing
             pause(paused.pid)
-            refused = Stream(source, lake.root, tmp_path).end()
+            refused = Stream(source, lake.root, tmp_path).wait()
             assert refused.status == 1
             assert f"process {paused.pid} on" in refused.complaint
-            until = time.monotonic() + 60
+            deadline = time.monotonic() + 60
             while lease_owner(lake):
-                assert time.monotonic() < until
+                assert time.monotonic() < deadline
             streams.append(Stream(source, lake.root, tmp_path))
-            wait_until_held(lake, streams[-1])
+            wait_for_lease(lake, streams[-1])
             time.sleep(chance.uniform(0, 15))
             wake(paused.pid)
-            lost = paused.end()
+            lost = paused.wait()
             assert lost.status == 1
             assert "taken" in lost.complaint
-        names = arrivals.end()
+        names = uploader.stop()
         stopped = program("stop", lake.root)
         assert f"process {streams[-1].pid} on" in stopped.out
-        assert streams[-1].end().status == 0
+        assert streams[-1].wait().status == 0
     assert program("ingest", source, lake.root, "--once").status == 0
     broken = [name for number, name in enumerate(names) if number % 7 == 6]
     assert paths(lake.quarantine, aws) == sorted(broken)
@@ -176,9 +177,9 @@ def test_paused_local_stream_keeps_lease_and_killed_one_releases_it(
     shutil.copytree(random_model, root / "models")
     lake, streams = Lake.at(str(root)), []
     put_all(source, photos("Fig", range(5)))
-    with cleaned_up(streams):
+    with killed_at_end(streams):
         streams.append(Stream(source, root, tmp_path))
-        wait_until_held(lake, streams[0])
+        wait_for_lease(lake, streams[0])
         while len(list((root / "features" / "_delta_log").glob("*.json"))) < 2:
             time.sleep(0.1)
         pause(streams[0].pid)

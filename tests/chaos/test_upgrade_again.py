@@ -1,4 +1,4 @@
-"""An upgrade that was killed, or met rows that break the contract, is simply called again."""
+"""Tests for repeated upgrades: after a kill, and after rows that violate a constraint were corrected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def table(lake: Lake, name: str) -> deltalake.DeltaTable:
     return deltalake.DeltaTable(f"{lake.root}/{name}".removeprefix("file:"))
 
 
-def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path) -> None:
+def test_killed_upgrade_resumes(spark: SparkSession, tmp_path: Path) -> None:
     lake = create_format1_lake(spark, tmp_path / "lake")
     upgrade_table(spark, lake.quarantine, QUARANTINE)
     spark.sql(f"ALTER TABLE delta.`{lake.features}` DROP CONSTRAINT features_width")
@@ -41,14 +41,14 @@ def test_an_upgrade_that_was_killed_goes_on(spark: SparkSession, tmp_path: Path)
     assert table(lake, "features").metadata().configuration["delta.constraints.features_width"]
 
 
-def test_rows_that_break_the_contract_are_told_before_the_format_is_raised(
+def test_rows_that_violate_constraint_stop_upgrade_before_format_is_raised(
     spark: SparkSession, tmp_path: Path, pomona: Command
 ) -> None:
     lake = create_format1_lake(spark, tmp_path / "lake")
     spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'felt like it'")
-    told = pomona("upgrade", lake.root)
-    assert told.status == 1
-    assert "break the constraint known_reason" in told.complaint
+    done = pomona("upgrade", lake.root)
+    assert done.status == 1
+    assert "break the constraint known_reason" in done.complaint
     assert lake.format().number == 1  # type: ignore[union-attr]
     spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'corrupt'")
     assert pomona("upgrade", lake.root).status == 0

@@ -1,4 +1,4 @@
-"""A lake on S3 that an older version made is upgraded like one in a folder: its commits are many, and slow there."""
+"""Tests for upgrading a lake of format 1 on S3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.format1_lake import create_format1_lake
 
 
 @pytest.mark.s3
-def test_a_lake_on_s3_is_upgraded_too(
+def test_lake_on_s3_is_upgraded(
     spark: SparkSession,
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -24,6 +24,6 @@ def test_a_lake_on_s3_is_upgraded_too(
     lake = create_format1_lake(spark, f"s3://{bucket}/lake")
     assert "has format 1" in pomona("refit", lake.root).complaint
     assert pomona("upgrade", lake.root).status == 0
-    told = json.loads(open_storage(lake.root).read(f"{lake.root}/lake.json"))
-    assert told["format"] == FORMAT
+    document = json.loads(open_storage(lake.root).read(f"{lake.root}/lake.json"))
+    assert document["format"] == FORMAT
     assert pomona("status", lake.root, "--json").json["rows"] == 1

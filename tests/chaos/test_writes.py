@@ -18,22 +18,22 @@ from support.hostile_names import put_hostile_images
 PROGRAM = """
 import sys
 from pomona.cli import main
-for words in {commands!r}:
-    sys.argv = ["pomona", *words]
+for arguments in {commands!r}:
+    sys.argv = ["pomona", *arguments]
     try:
         main()
-    except SystemExit as left:
-        assert not left.code
+    except SystemExit as error:
+        assert not error.code
 """
 _CHANGES = "creat,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,symlink,symlinkat"
 _CHANGES += ",link,linkat,truncate,chmod,fchmodat,mknod,mknodat"
 _WRITES = re.compile(r"O_(WRONLY|RDWR|CREAT|TRUNC)")
-# `openat(5</folder>, "name", …`: a folder that a name is relative to, or a name alone.
+# `openat(5</folder>, "name", …`: a name, relative to a folder if there is one.
 _NAME = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
 
 
 def written(trace: str) -> set[str]:
-    """The paths that calls of a trace which succeeded have changed."""
+    """Return the paths that the successful system calls in a trace changed."""
     found = set()
     for line in trace.splitlines():
         call = re.match(r"(\w+)\((.*)\) += \d", line)
@@ -51,25 +51,25 @@ def written(trace: str) -> set[str]:
 def test_only_lake_temporary_files_and_cache_are_written(
     tmp_path: Path, random_model: Path
 ) -> None:
-    place = tmp_path.resolve()
+    root = tmp_path.resolve()
     for folder in ("home", "tmp", "lake", "trace"):
-        (place / folder).mkdir()
-    put_hostile_images(place / "photos")
-    shutil.copytree(random_model, place / "lake" / "models")
-    lake = str(place / "lake")
+        (root / folder).mkdir()
+    put_hostile_images(root / "photos")
+    shutil.copytree(random_model, root / "lake" / "models")
+    lake = str(root / "lake")
     commands = [
-        ["ingest", str(place / "photos"), lake, "--once", "--settle", "0"],
+        ["ingest", str(root / "photos"), lake, "--once", "--settle", "0"],
         ["refit", lake, "--components", "2"],
         ["status", lake],
     ]
     tracing = ["strace", "-ff", "-qq", "-y", "-s", "4096", "-e", "signal=none"]
-    tracing += ["-e", f"trace=open,openat,{_CHANGES}", "-o", str(place / "trace" / "of")]
+    tracing += ["-e", f"trace=open,openat,{_CHANGES}", "-o", str(root / "trace" / "of")]
     subprocess.run(
         [*tracing, sys.executable, "-c", PROGRAM.format(commands=commands)],
-        cwd=place / "home",
+        cwd=root / "home",
         env=environment(
-            HOME=str(place / "home"),
-            TMPDIR=str(place / "tmp"),
+            HOME=str(root / "home"),
+            TMPDIR=str(root / "tmp"),
             XDG_CACHE_HOME=str(cache_folder().parent),
             PYTHONPATH=os.pathsep.join(sys.path),
             PYTHONDONTWRITEBYTECODE="1",
@@ -78,18 +78,18 @@ def test_only_lake_temporary_files_and_cache_are_written(
         check=True,
         timeout=580,
     )
-    # A file a thread: a call that another one interrupts stays in one line.
-    traces = (file.read_text(errors="replace") for file in (place / "trace").iterdir())
+    # One file per thread: calls of other threads do not split a line.
+    traces = (file.read_text(errors="replace") for file in (root / "trace").iterdir())
     paths = set().union(*map(written, traces))
     inside = {path for path in paths if path.startswith(f"{lake}/")}
     assert any(path.endswith("report.html") for path in inside)
-    own = (f"{lake}/", f"{place}/tmp/", f"{cache_folder()}/", "/dev/", "/proc/")
-    settings = f"{place}/home/.config"  # matplotlib's, an empty folder
-    strange = {path for path in paths - inside if not path.startswith(own)}
-    strange -= {settings, f"{settings}/matplotlib"}
-    # Java deletes what killed Java processes have left in its own folder of /tmp, by names below it.
-    strange = {path for path in strange if not re.fullmatch(r"/\d+", path)}
-    # Java and Spark know no TMPDIR, and put theirs beside the folder of this test.
-    theirs = {p for p in strange if p.startswith("/tmp/") and not p.startswith(f"{place}/")}
-    assert strange - theirs == set()
-    assert not [path for path in theirs if Path(path).suffix in (".json", ".parquet", ".csv")]
+    own = (f"{lake}/", f"{root}/tmp/", f"{cache_folder()}/", "/dev/", "/proc/")
+    settings = f"{root}/home/.config"  # matplotlib's, an empty folder
+    unexpected = {path for path in paths - inside if not path.startswith(own)}
+    unexpected -= {settings, f"{settings}/matplotlib"}
+    # Java deletes the files of killed Java processes from its folder in /tmp, with relative names.
+    unexpected = {path for path in unexpected if not re.fullmatch(r"/\d+", path)}
+    # Java and Spark ignore TMPDIR and write to /tmp.
+    of_java = {p for p in unexpected if p.startswith("/tmp/") and not p.startswith(f"{root}/")}
+    assert unexpected - of_java == set()
+    assert not [path for path in of_java if Path(path).suffix in (".json", ".parquet", ".csv")]

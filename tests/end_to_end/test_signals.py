@@ -1,4 +1,4 @@
-"""Tests for `streaming.signals`: Ctrl-C and SIGTERM end an ingestion after the micro-batch under way, in order."""
+"""Tests for `streaming.signals`: Ctrl-C and SIGTERM stop an ingestion after the current micro-batch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from support.lakes import ONCE, photos, put_all, rows, versions
 
 pytestmark = pytest.mark.end_to_end
 
-SIZE = 6  # images a micro-batch
+BATCH_SIZE = 6  # images per micro-batch
 PROGRAM = f"""
 import sys
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 
-def watch(result, summary):
+def on_batch(result, summary):
     print(result.written, flush=True)
 
-settings = IngestSettings(trigger=0.5, settle=0, max_files_per_trigger={SIZE})
-print(ingest(sys.argv[1], sys.argv[2], settings, watch).outcomes["features"])
+settings = IngestSettings(trigger=0.5, settle=0, max_files_per_trigger={BATCH_SIZE})
+print(ingest(sys.argv[1], sys.argv[2], settings, on_batch).outcomes["features"])
 """
 
 
-class Process:
-    """An ingestion in a process group of its own, as a shell starts one."""
+class IngestProcess:
+    """An ingestion in its own process group, as if a shell had started it."""
 
     def __init__(self, source: Path, lake: Lake, folder: Path) -> None:
         self._errors = folder / "stderr"
@@ -48,38 +48,38 @@ class Process:
                 start_new_session=True,
             )
 
-    def line(self) -> str:
-        """The next line that it prints: a micro-batch has been written."""
+    def read_line(self) -> str:
+        """Wait for the next line of output: the number of images in a committed micro-batch."""
         assert self._popen.stdout
         return self._popen.stdout.readline().strip() or self._errors.read_text()
 
     def press_ctrl_c(self) -> None:
-        """A terminal sends the signal to the whole group: Java and the workers get it too."""
+        """Send SIGINT to the whole process group, Java and the workers included, as a terminal does."""
         os.killpg(self._popen.pid, signal.SIGINT)
 
     def terminate(self) -> None:
-        """As a service manager does."""
+        """Send SIGTERM to the main process, as a service manager does."""
         self._popen.send_signal(signal.SIGTERM)
 
-    def end(self) -> tuple[int, str, str]:
-        """Exit status, the rest of what it printed, and what it complained of."""
+    def wait(self) -> tuple[int, str, str]:
+        """Wait for the end; return the exit status, the remaining output and the errors."""
         output, _ = self._popen.communicate(timeout=120)
         return self._popen.returncode, output, self._errors.read_text()
 
 
 def finished_batches(lake: Lake) -> int:
-    """Micro-batches that Spark has noted as done."""
+    """Return the number of micro-batches that the checkpoint records as committed."""
     folder = Path(lake.checkpoint.removeprefix("file:"), "commits")
     return sum(file.name.isdigit() for file in folder.iterdir())
 
 
-def complaints(errors: str) -> list[str]:
-    """What is more than a remark of Java's or Spark's on its start."""
-    words = ("Traceback", "Error", "Exception", "_Stopped", "Interrupt", "\tat ")
-    return [line for line in errors.splitlines() if any(word in line for word in words)]
+def error_lines(errors: str) -> list[str]:
+    """Return the lines that report errors; Java and Spark also print notices when they start."""
+    markers = ("Traceback", "Error", "Exception", "StopRequested", "Interrupt", "\tat ")
+    return [line for line in errors.splitlines() if any(marker in line for marker in markers)]
 
 
-def test_signals_end_it_in_order_and_the_next_run_goes_on(
+def test_signal_stops_run_after_micro_batch_and_next_run_resumes(
     new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
     source, lake = tmp_path / "images", Lake.at(str(new_lake()))
@@ -88,22 +88,22 @@ def test_signals_end_it_in_order_and_the_next_run_goes_on(
     for file in source.rglob("*.*"):
         os.utime(file, (old, old))
 
-    first = Process(source, lake, tmp_path)
-    assert first.line() == str(SIZE)
+    first = IngestProcess(source, lake, tmp_path)
+    assert first.read_line() == str(BATCH_SIZE)
     time.sleep(0.7)  # the second micro-batch is under way
     first.press_ctrl_c()
-    status, output, errors = first.end()
-    assert (status, complaints(errors)) == (0, [])
-    taken = len(rows(lake.features))
-    assert taken == SIZE * finished_batches(lake) < total
-    assert output.split()[-1] == str(taken)
+    status, output, errors = first.wait()
+    assert (status, error_lines(errors)) == (0, [])
+    ingested = len(rows(lake.features))
+    assert ingested == BATCH_SIZE * finished_batches(lake) < total
+    assert output.split()[-1] == str(ingested)
 
-    second = Process(source, lake, tmp_path)
-    while taken < total:
-        taken += int(second.line())
+    second = IngestProcess(source, lake, tmp_path)
+    while ingested < total:
+        ingested += int(second.read_line())
     second.terminate()
-    status, output, errors = second.end()
-    assert (status, complaints(errors)) == (0, [])
+    status, output, errors = second.wait()
+    assert (status, error_lines(errors)) == (0, [])
     assert len({row["path"] for row in rows(lake.features)}) == len(rows(lake.features)) == total
 
     before = versions(lake)
