@@ -7,7 +7,7 @@ from streaming.outcomes import Reason
 
 _CONTENT = (
     Column("path", "string", "URI of the image, not percent-encoded; the key"),
-    Column("label", "string", "Name of the image's folder, which is its class"),
+    Column("label", "string", "Name of the folder of the image, which is its class"),
     Column("length", "long", "Size of the image in bytes"),
     Column("modification_time", "timestamp", "Modification time of the image in the storage"),
 )
@@ -28,7 +28,7 @@ def features_table(width: int) -> Table:
             Column("width", "int", "Width in pixels, as displayed"),
             Column("height", "int", "Height in pixels, as displayed"),
             Column("format", "string", "File format, as named by Pillow"),
-            Column("features", "array<float>", "Output of the network's penultimate layer"),
+            Column("features", "array<float>", "Output of the penultimate layer of the network"),
             Column(
                 "model_id",
                 "string",

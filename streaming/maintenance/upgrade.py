@@ -85,7 +85,22 @@ def upgrade_table(spark: SparkSession, location: str, table: Table) -> list[str]
         if _bare(has.get(_CONSTRAINT + constraint, "")) != _bare(check):
             _constrain(spark, name, constraint, check)
             done.append(f"{table.name}: constraint {constraint}")
+    if _update_comments(spark, location, table):
+        done.append(f"{table.name}: comments")
     return done
+
+
+def _update_comments(spark: SparkSession, location: str, table: Table) -> bool:
+    """Set the comments of a table and its columns to those of its schema; return whether any was different."""
+    stored, name = open_table(location), quote_table(location)
+    comments = {field.name: field.metadata.get("comment") for field in stored.schema().fields}
+    different = [column for column in table.columns if comments[column.name] != column.comment]
+    for column in different:
+        spark.sql(f"ALTER TABLE {name} ALTER COLUMN `{column.name}` COMMENT '{column.comment}'")
+    if stored.metadata().description == table.comment:
+        return bool(different)
+    spark.sql(f"COMMENT ON TABLE {name} IS '{table.comment}'")
+    return True
 
 
 def add_missing_columns(spark: SparkSession, location: str, table: Table) -> list[str]:
