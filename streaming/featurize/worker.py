@@ -29,7 +29,7 @@ from streaming.sources.listing import label_from_path
 from streaming.storage.interface import StoredFile
 from streaming.storage.retry import RETRY_TIMEOUT
 
-if TYPE_CHECKING:  # a worker would import Spark's SQL package for nothing
+if TYPE_CHECKING:  # isolated child processes start without Spark
     from pyspark.sql import DataFrame, SparkSession
 
 OUTPUT_DDL = (

@@ -19,7 +19,7 @@ from streaming.lake.layout import Lake
 from support.arriving_images import Arrivals
 from support.cli import environment
 from support.inotify_watch import Watch
-from support.kill_loop import Killing
+from support.kill_loop import KillLoop
 from support.kill_points import BEGINNING, FOLDER, REFIT, S3, plan
 from support.lake_invariants import LakeChecker
 from support.lakes import put, upload_tree
@@ -32,20 +32,20 @@ KILLS_S3 = int(os.environ.get("POMONA_CHAOS_KILLS_S3", "10"))
 SEED = int(os.environ.get("POMONA_CHAOS_SEED", "1"))
 
 
-def tell(killing: Killing, started: float) -> None:
+def print_figures(loop: KillLoop, started: float) -> None:
     """Print the number of kills and images, and the duration."""
-    print(f"{killing.kills.total()} kills of {killing.processes} processes", end=", ")
-    print(f"{len(killing.arrivals.content)} images, {time.monotonic() - started:.0f} s")
-    for name, times in sorted(killing.kills.items()):
+    print(f"{loop.kills.total()} kills of {loop.processes} processes", end=", ")
+    print(f"{len(loop.arrivals.content)} images, {time.monotonic() - started:.0f} s")
+    for name, times in sorted(loop.kills.items()):
         print(f"{times:4} {name}")
-    print(f"missed: {dict(killing.missed)}", flush=True)
+    print(f"missed: {dict(loop.missed)}", flush=True)
 
 
 def test_a_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
-    started, chance = time.monotonic(), random.Random(SEED)
+    started, rng = time.monotonic(), random.Random(SEED)
     source, lake = tmp_path / "images", tmp_path / "My lake"
     shutil.copytree(random_model, lake / "models")
-    killing = Killing(
+    loop = KillLoop(
         tmp_path,
         str(source),
         str(lake),
@@ -55,18 +55,18 @@ def test_a_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
             "lake": Watch(lake, "create", "moved"),
             "source": Watch(source, "open", "closed"),
         },
-        chance,
+        rng,
     )
-    killing.go_through(BEGINNING, BEGINNING)
-    aims = FOLDER | REFIT
-    killing.go_through(aims, plan(aims, KILLS - len(BEGINNING), chance))
-    killing.finish()
-    refits = killing.finish_refits()
-    tell(killing, started)
-    expected = [len(killing.arrivals.hashes(good=good)) for good in (True, False)] + [refits]
-    found = killing.read_with_plain_spark()
+    loop.kill_at_each(BEGINNING, BEGINNING)
+    points = FOLDER | REFIT
+    loop.kill_at_each(points, plan(points, KILLS - len(BEGINNING), rng))
+    loop.finish()
+    refits = loop.finish_refits()
+    print_figures(loop, started)
+    expected = [len(loop.arrivals.hashes(good=good)) for good in (True, False)] + [refits]
+    found = loop.count_with_plain_spark()
     assert list(found.values()) == [[number, number] for number in expected]
-    assert killing.kills.total() > KILLS * 0.9
+    assert loop.kills.total() > KILLS * 0.9
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_ten_kills_on_s3(moto: MotoServer, random_model: Path, tmp_path: Path) -
     from streaming.storage.s3 import S3Storage
     from streaming.storage.s3_client import s3_client
 
-    started, chance = time.monotonic(), random.Random(SEED)
+    started, rng = time.monotonic(), random.Random(SEED)
     client = s3_client()
     client.create_bucket(
         Bucket="fruit", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
@@ -93,7 +93,7 @@ def test_ten_kills_on_s3(moto: MotoServer, random_model: Path, tmp_path: Path) -
     def put_object(name: str, content: bytes) -> None:
         client.put_object(Bucket="fruit", Key=f"images/{name}", Body=content)
 
-    killing = Killing(
+    loop = KillLoop(
         tmp_path,
         "s3://fruit/images",
         "s3://fruit/lake",
@@ -105,14 +105,14 @@ def test_ten_kills_on_s3(moto: MotoServer, random_model: Path, tmp_path: Path) -
             S3Storage(),
         ),
         lambda: {"lake": moto},
-        chance,
+        rng,
         environment(POMONA_LEASE_TERM="5"),
         pause=10,
     )
-    killing.go_through(S3, plan(S3, KILLS_S3, chance))
-    killing.finish()
-    refits = killing.finish_refits()
-    tell(killing, started)
-    expected = [len(killing.arrivals.hashes(good=good)) for good in (True, False)] + [refits]
-    assert list(killing.read_with_plain_spark().values()) == [[n, n] for n in expected]
-    assert killing.kills.total() > KILLS_S3 * 0.7
+    loop.kill_at_each(S3, plan(S3, KILLS_S3, rng))
+    loop.finish()
+    refits = loop.finish_refits()
+    print_figures(loop, started)
+    expected = [len(loop.arrivals.hashes(good=good)) for good in (True, False)] + [refits]
+    assert list(loop.count_with_plain_spark().values()) == [[n, n] for n in expected]
+    assert loop.kills.total() > KILLS_S3 * 0.7

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from support.stream_memory import micro_batches_hold_no_more_than_ten
+from support.stream_memory import assert_memory_is_bounded
 
 
 def test_memory_after_a_hundred_micro_batches_equals_ten(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
-    micro_batches_hold_no_more_than_ten(spark, new_lake(), tmp_path, 100)
+    assert_memory_is_bounded(spark, new_lake(), tmp_path, 100)

@@ -25,7 +25,7 @@ from streaming.lease.acquire import lease_owner
 from streaming.lease.s3 import TERM_VARIABLE
 from support.cli import PROGRAM, Done, environment, program
 from support.lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
-from support.process_trees import kill, pause, wake
+from support.process_trees import kill, pause, resume
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
 
@@ -153,7 +153,7 @@ def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_
             streams.append(Stream(source, lake.root, tmp_path))
             wait_for_lease(lake, streams[-1])
             time.sleep(chance.uniform(0, 15))
-            wake(paused.pid)
+            resume(paused.pid)
             lost = paused.wait()
             assert lost.status == 1
             assert "taken" in lost.complaint

@@ -16,7 +16,7 @@ from streaming.lake.layout import Lake
 from support.arriving_images import Arrivals
 from support.cli import environment
 from support.inotify_watch import Event, Watch
-from support.kill_loop import Killing
+from support.kill_loop import KillLoop
 from support.kill_points import FOLDER, S3
 from support.lake_invariants import LakeChecker
 from support.lakes import GARBAGE, ONCE, jpeg, put, upload_tree, version
@@ -42,7 +42,7 @@ def test_killed_local_stream_commits_each_image_once(
     arrivals = Arrivals(lambda name, content: put(source / name, content))
     arrivals.put("Fig/quarantined.jpg", GARBAGE.ljust(3000, b"!"))
     arrivals.put("Fig/unwritten.jpg", jpeg(1))
-    killing = Killing(
+    loop = KillLoop(
         tmp_path,
         str(source),
         str(folder),
@@ -51,20 +51,20 @@ def test_killed_local_stream_commits_each_image_once(
         lambda: {"lake": Watch(folder, "create", "moved")},
         random.Random(1),
     )
-    killing.go_through(FOLDER, ["between the two table writes"])
+    loop.kill_at_each(FOLDER, ["between the two table writes"])
     assert (version(lake.features), version(lake.quarantine)) == (0, 1)
     # After the restart, an image with a row keeps it; one without a row is processed with its current content.
-    assert "Fig/quarantined.jpg" in killing.checker.assert_consistent()[1]
+    assert "Fig/quarantined.jpg" in loop.checker.assert_consistent()[1]
     replace_in_place(source / "Fig" / "quarantined.jpg", jpeg(2))
     content = replace_in_place(source / "Fig" / "unwritten.jpg", GARBAGE)
     arrivals.content["Fig/unwritten.jpg"] = content
 
-    killing.go_through(FOLDER, ["inside the checkpoint's commit"])
-    assert killing.kills.total() == 2
-    assert killing.processes > 4
+    loop.kill_at_each(FOLDER, ["inside the checkpoint's commit"])
+    assert loop.kills.total() == 2
+    assert loop.processes > 4
     ingest(str(source), str(folder), ONCE)
-    killing.checker.assert_rows(arrivals.hashes(good=True), arrivals.hashes(good=False))
-    killing.checker.assert_checkpoint_complete()
+    loop.checker.assert_rows(arrivals.hashes(good=True), arrivals.hashes(good=False))
+    loop.checker.assert_checkpoint_complete()
 
 
 class PollingWatch:
@@ -102,7 +102,7 @@ def test_killed_s3_stream_commits_each_image_once(
     def put_object(name: str, content: bytes) -> None:
         client.put_object(Bucket=bucket, Key=f"images/{name}", Body=content)
 
-    killing = Killing(
+    loop = KillLoop(
         tmp_path,
         f"s3://{bucket}/images",
         root,
@@ -118,9 +118,9 @@ def test_killed_s3_stream_commits_each_image_once(
         environment(POMONA_LEASE_TERM="5"),
         pause=10,
     )
-    killing.go_through(S3, ["rows are being written"])
-    assert killing.kills.total() == 1
-    ingest(killing.source, root, ONCE)
-    arrivals = killing.arrivals
-    killing.checker.assert_rows(arrivals.hashes(good=True), arrivals.hashes(good=False))
-    killing.checker.assert_checkpoint_complete()
+    loop.kill_at_each(S3, ["rows are being written"])
+    assert loop.kills.total() == 1
+    ingest(loop.source, root, ONCE)
+    arrivals = loop.arrivals
+    loop.checker.assert_rows(arrivals.hashes(good=True), arrivals.hashes(good=False))
+    loop.checker.assert_checkpoint_complete()

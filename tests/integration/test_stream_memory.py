@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from support.stream_memory import micro_batches_hold_no_more_than_ten
+from support.stream_memory import assert_memory_is_bounded
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -16,4 +16,4 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 def test_memory_after_forty_micro_batches_equals_ten(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:
-    micro_batches_hold_no_more_than_ten(spark, new_lake(), tmp_path, 40)
+    assert_memory_is_bounded(spark, new_lake(), tmp_path, 40)

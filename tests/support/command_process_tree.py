@@ -26,44 +26,44 @@ def session(leader: int) -> list[int]:
 
 
 class CommandProcess:
-    """The command under way, in a session of its own.
+    """The command `pomona`, started in a new session.
 
     Parameters
     ----------
     folder : Path
-        Takes what it says.
-    *words : object
-        Of the command, behind `pomona`.
+        Receives the file with its output.
+    *args : object
+        Arguments after `pomona`.
     env : mapping, optional
-        Its environment, in place of this process's.
+        Environment of the command; that of this process by default.
     """
 
-    def __init__(self, folder: Path, *words: object, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *args: object, env: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._said = folder / "said.txt"
+        self._output = folder / "output.txt"
         self.started = time.monotonic()
-        with self._said.open("w") as said:
+        with self._output.open("w") as output:
             self._popen = subprocess.Popen(
-                [PROGRAM, *map(str, words)],
+                [PROGRAM, *map(str, args)],
                 env=dict(env) if env else environment(),
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
 
     @property
-    def said(self) -> str:
-        """All that it printed."""
-        return self._said.read_text()
+    def output(self) -> str:
+        """Standard output and standard error so far."""
+        return self._output.read_text()
 
     @property
     def status(self) -> int | None:
-        """How it ended; None while it runs."""
+        """Exit status; None while the command runs."""
         return self._popen.poll()
 
     def kill(self) -> int:
-        """SIGKILL to each process of the tree, until none is left; how many there were."""
+        """Kill all processes of the session until none is left; return their number."""
         killed: set[int] = set()
         while living := session(self._popen.pid):
             for process in living:
@@ -75,10 +75,10 @@ class CommandProcess:
         return len(killed)
 
     def stop(self) -> int:
-        """Ask it to end, and wait for that."""
+        """Send SIGTERM, and wait for the end."""
         self._popen.send_signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self, seconds: float = 3600) -> int:
-        """Its exit status."""
+        """Wait for the end; return the exit status."""
         return self._popen.wait(seconds)

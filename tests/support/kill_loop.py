@@ -1,4 +1,4 @@
-"""Kills a command again and again at chosen moments, looks at the lake after each, and at all of it in the end."""
+"""Kill a command repeatedly at chosen moments; check the lake after each kill, and its content at the end."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from support.command_process_tree import CommandProcess
 from support.inotify_watch import Event
 from support.lake_invariants import LakeChecker
 
-#: Reads a lake as any program with Spark would, and loads the pipeline of each refit.
-PLAIN_SPARK = """
+#: Reads a lake with plain Spark, and loads the pipeline of each refit.
+READ_WITH_SPARK = """
 import json, sys
 from pyspark.ml import PipelineModel
 from streaming.spark.session import start_session
 lake = sys.argv[1]
 spark = start_session(s3=lake.startswith("s3a:"))
-told = {}
+counts = {}
 for name in ("features", "quarantine", "refits"):
     table = spark.read.format("delta").load(f"{lake}/{name}")
     key = "refit_id" if name == "refits" else "path"
-    told[name] = [table.count(), table.select(key).distinct().count()]
+    counts[name] = [table.count(), table.select(key).distinct().count()]
 for row in spark.read.format("delta").load(f"{lake}/refits").collect():
     folder = f"{lake}/reduced/{row.refit_id}"
     assert len(PipelineModel.load(f"{folder}/pipeline").stages) == 2
     assert spark.read.parquet(f"{folder}/parquet").count() == row.rows
-print(json.dumps(told))
+print(json.dumps(counts))
 """
 
 
 @dataclass(frozen=True)
-class Aim:
-    """The moment at which something happens to a file, and up to some seconds later.
+class KillPoint:
+    """A moment to kill at: when an event on a file occurs, or up to some seconds later.
 
     Parameters
     ----------
     what : str
-        Of `watching.Event`; ``start`` is the command's own.
+        As in `support.inotify_watch.Event`; ``start`` is the start of the command.
     name : str
-        A pattern of the file's path, from the folder that is watched.
+        Regular expression for the path of the file, relative to the watched folder.
     within : float
-        Seconds after it, of which as many pass as chance says.
+        Maximum delay after the event in seconds; the delay is random.
     watched : str
-        Which of the watchers tells it.
+        Name of the watcher that reports the event.
     command : str
         ``ingest`` or ``refit``.
     """
@@ -65,34 +65,34 @@ class Aim:
 
 
 class Watcher(Protocol):
-    """Tells what happens to files while it does."""
+    """Reports events on files."""
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """What happens from now on, for so long; `nothing` from time to time."""
+        """Yield new events for a number of seconds; `nothing` while there are none."""
 
     def close(self) -> None:
         """Stop watching."""
 
 
 @dataclass
-class Killing:
-    """A source, a lake, and a command that is killed.
+class KillLoop:
+    """Kills the commands that work on a source and a lake.
 
     Parameters
     ----------
     folder : Path
-        Takes what the commands say.
+        Receives the output of the commands.
     source, lake : str
-        As a person types them.
+        Arguments of the commands.
     arrivals : Arrivals
     checker : LakeChecker
     watch : callable
         Starts the watchers, by name.
-    chance : random.Random
+    rng : random.Random
     env : mapping, optional
-        The commands' environment, in place of this process's.
+        Environment of the commands; that of this process by default.
     pause : float
-        Seconds after each kill: on S3, what a killed command held is free once its term has run out.
+        Seconds after each kill: on S3, the lease of a killed command must expire first.
     """
 
     folder: Path
@@ -101,71 +101,71 @@ class Killing:
     arrivals: Arrivals
     checker: LakeChecker
     watch: Callable[[], Mapping[str, Watcher]]
-    chance: random.Random
+    rng: random.Random
     env: Mapping[str, str] | None = None
     pause: float = 0.0
     kills: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     processes: int = 0
 
-    def go_through(self, aims: Mapping[str, Aim], names: Iterable[str]) -> None:
-        """Kill once at each of these moments."""
+    def kill_at_each(self, points: Mapping[str, KillPoint], names: Iterable[str]) -> None:
+        """Kill once at each of the named points."""
         for name in names:
             started = time.monotonic()
-            in_time = self.kill(aims[name])
+            in_time = self.kill(points[name])
             (self.kills if in_time else self.missed)[name] += 1
             number, seconds = self.kills.total() + self.missed.total(), time.monotonic() - started
             print(f"{number:3} {name}{'' if in_time else ' (missed)'}, {seconds:.1f} s", flush=True)
 
-    def kill(self, aim: Aim) -> bool:
-        """Start the command while images arrive, kill it at a moment, and look at what it left.
+    def kill(self, point: KillPoint) -> bool:
+        """Start the command while images arrive, kill it at a point, and check the lake.
 
         Returns
         -------
         bool
-            Whether the moment came; it is killed anyway.
+            False if the command was killed without reaching the point.
         """
         watchers = self.watch()
         self.arrivals.deliver(6)
-        victim = self.start(aim.command)
+        process = self.start(point.command)
         try:
             with self.arrivals.delivering(1, every=0.8):
-                in_time = self._wait(aim, watchers[aim.watched], victim)
-                status = victim.status
+                in_time = self._wait(point, watchers[point.watched], process)
+                status = process.status
         finally:
-            self.processes += victim.kill()
+            self.processes += process.kill()
             for watcher in watchers.values():
                 watcher.close()
-        assert status is None or aim.command == "refit", victim.said
+        assert status is None or point.command == "refit", process.output
         self.checker.assert_consistent()
         time.sleep(self.pause)
         return in_time and status is None
 
     def start(self, command: str) -> CommandProcess:
-        """The command, in a hurry."""
-        words: list[object] = ["refit", self.lake, "--components", 2, "--full"]
+        """Start the command with options that make it work fast."""
+        args: list[object] = ["refit", self.lake, "--components", 2, "--full"]
         if command != "refit":
-            words = ["ingest", self.source, self.lake, "--trigger", 1, "--settle", 0]
-            words += ["--once"] if command == "once" else ["--max-files-per-trigger", 8]
-            words += ["--sweep-every", 5]
-        return CommandProcess(self.folder, *words, env=self.env)
+            args = ["ingest", self.source, self.lake, "--trigger", 1, "--settle", 0]
+            args += ["--once"] if command == "once" else ["--max-files-per-trigger", 8]
+            args += ["--sweep-every", 5]
+        return CommandProcess(self.folder, *args, env=self.env)
 
     def finish(self) -> None:
-        """Let it take what is left, and look at everything."""
-        assert (taken := self.start("once")).wait() == 0, taken.said
+        """Ingest the remaining images, and check the final content of the lake."""
+        assert (process := self.start("once")).wait() == 0, process.output
         self.checker.assert_rows(self.arrivals.hashes(good=True), self.arrivals.hashes(good=False))
         self.checker.assert_checkpoint_complete()
 
     def finish_refits(self) -> int:
-        """Refit a last time: what is below ``reduced/`` is what is published; how many those are."""
-        assert (made := self.start("refit")).wait() == 0, made.said
+        """Refit once more, and check that all folders below ``reduced/`` are published; return their number."""
+        assert (process := self.start("refit")).wait() == 0, process.output
         return self.checker.assert_refits_complete()
 
-    def read_with_plain_spark(self) -> dict[str, list[int]]:
-        """Rows and different keys of each table."""
+    def count_with_plain_spark(self) -> dict[str, list[int]]:
+        """Return the number of rows and of distinct keys in each table."""
         root = self.checker.lake.root
         done = subprocess.run(
-            [sys.executable, "-c", PLAIN_SPARK, root],
+            [sys.executable, "-c", READ_WITH_SPARK, root],
             env=dict(self.env) if self.env else None,
             capture_output=True,
             text=True,
@@ -175,14 +175,14 @@ class Killing:
         found: dict[str, list[int]] = json.loads(done.stdout.splitlines()[-1])
         return found
 
-    def _wait(self, aim: Aim, watcher: Watcher, victim: CommandProcess) -> bool:
-        if aim.what != "start":
+    def _wait(self, point: KillPoint, watcher: Watcher, process: CommandProcess) -> bool:
+        if point.what != "start":
             for event in watcher.events(600):
-                if event.what == aim.what and re.fullmatch(aim.name, event.name):
+                if event.what == point.what and re.fullmatch(point.name, event.name):
                     break
-                if event.what == "nothing" and victim.status is not None:
+                if event.what == "nothing" and process.status is not None:
                     return False
             else:
                 return False
-        time.sleep(self.chance.uniform(0, aim.within))
+        time.sleep(self.rng.uniform(0, point.within))
         return True

@@ -1,4 +1,4 @@
-"""A process and all that it has started, paused and killed together: Spark's workers have groups of their own."""
+"""Pause, resume and kill a process with all its descendants; Spark's workers have their own process groups."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import signal
 from pathlib import Path
 
 
-def family(pid: int) -> list[int]:
-    """The process and its descendants, as /proc tells; parents first."""
+def process_tree(pid: int) -> list[int]:
+    """Return the process and its descendants, parents first."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the process ended
                 parents[int(entry.name)] = int(
                     (entry / "stat").read_text().rpartition(")")[2].split()[1]
                 )
@@ -24,24 +24,24 @@ def family(pid: int) -> list[int]:
 
 
 def pause(pid: int) -> None:
-    """Stop all of them, and those that they start while this goes on."""
+    """Stop the process tree, including processes that are started meanwhile."""
     stopped: set[int] = set()
-    while new := set(family(pid)) - stopped:
+    while new := set(process_tree(pid)) - stopped:
         for member in new:
             _send(member, signal.SIGSTOP)
         stopped |= new
 
 
-def wake(pid: int) -> None:
-    """Let all of them go on."""
-    for member in reversed(family(pid)):
+def resume(pid: int) -> None:
+    """Continue the process tree."""
+    for member in reversed(process_tree(pid)):
         _send(member, signal.SIGCONT)
 
 
 def kill(pid: int) -> None:
-    """Kill all of them, paused or not."""
+    """Kill the process tree, paused or not."""
     pause(pid)
-    for member in family(pid):
+    for member in process_tree(pid):
         _send(member, signal.SIGKILL)
 
 

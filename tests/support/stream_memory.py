@@ -17,56 +17,56 @@ from streaming.ingest.settings import IngestSettings, IngestSummary
 from support.lakes import jpeg, put
 
 
-def micro_batches_hold_no_more_than_ten(
-    spark: SparkSession, lake: Path, tmp_path: Path, count: int
-) -> None:
-    """Let images arrive two at a time, and compare what is held after ten micro-batches and after `count`."""
+def assert_memory_is_bounded(spark: SparkSession, lake: Path, tmp_path: Path, count: int) -> None:
+    """Run a stream with two images per micro-batch; fail if memory grows between batch 10 and batch `count`."""
     stop = threading.Event()
-    held: dict[int, tuple[float, float]] = {}
-    seen = 0
+    memory: dict[
+        int, tuple[float, float]
+    ] = {}  # MB of Java and of the workers, by number of micro-batches
+    batches = 0
 
-    def arrive() -> None:
+    def deliver() -> None:
         for number in range(2):
-            put(tmp_path / "Fig" / f"{seen}-{number}.jpg", jpeg(number))
+            put(tmp_path / "Fig" / f"{batches}-{number}.jpg", jpeg(number))
 
-    def watch(result: BatchResult, summary: IngestSummary) -> None:
-        nonlocal seen
+    def on_batch(result: BatchResult, summary: IngestSummary) -> None:
+        nonlocal batches
         if not result.written:
             return
-        seen += 1
-        if seen in (FIRST, count):
-            gc.collect()  # what Python's cycles refer to, Java keeps
-            held[seen] = (live_heap(spark), resident_workers())
-        if seen == count:
+        batches += 1
+        if batches in (FIRST, count):
+            gc.collect()  # Python objects in cycles keep Java objects alive
+            memory[batches] = (live_heap(spark), resident_workers())
+        if batches == count:
             stop.set()
-        arrive()
+        deliver()
 
-    arrive()
-    ingest(str(tmp_path), str(lake), IngestSettings(trigger=0, settle=0), watch, stop)
-    assert set(held) == {FIRST, count}
-    for first, last in zip(held[FIRST], held[count], strict=True):
-        assert first > 10, held
-        assert last < 1.1 * first, held
+    deliver()
+    ingest(str(tmp_path), str(lake), IngestSettings(trigger=0, settle=0), on_batch, stop)
+    assert set(memory) == {FIRST, count}
+    for first, last in zip(memory[FIRST], memory[count], strict=True):
+        assert first > 10, memory
+        assert last < 1.1 * first, memory
 
 
 FIRST = 10
 
 
 def live_heap(spark: SparkSession) -> float:
-    """MB that Java's heap holds after a collection: the least of a few, since the next commit is being prepared."""
+    """Return the MB of the Java heap after a collection: a minimum, since the next commit is prepared meanwhile."""
     jvm: Any = spark._jvm
     pools = jvm.java.lang.management.ManagementFactory.getMemoryPoolMXBeans()
-    seen = []
+    sizes = []
     for _ in range(6):
         jvm.java.lang.System.gc()
         usages = [pool.getCollectionUsage() for pool in pools]
-        seen.append(sum(usage.getUsed() for usage in usages if usage))
+        sizes.append(sum(usage.getUsed() for usage in usages if usage))
         time.sleep(0.3)
-    return min(seen) / MB
+    return min(sizes) / MB
 
 
 def resident_workers() -> float:
-    """MB of all Python workers of this machine's Spark that belong to this process."""
+    """Return the resident MB of all Python workers below this process."""
     parents, sizes = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -79,14 +79,14 @@ def resident_workers() -> float:
         parents[folder.name] = fields["PPid"]
         if b"worker_daemon" in command and "VmRSS" in fields:
             sizes[folder.name] = int(fields["VmRSS"].split()[0]) / 1024
-    me = str(os.getpid())
+    driver = str(os.getpid())
 
-    def is_mine(process: str) -> bool:
-        while process in parents and process != me:
+    def is_descendant(process: str) -> bool:
+        while process in parents and process != driver:
             process = parents[process]
-        return process == me
+        return process == driver
 
-    return sum(size for process, size in sizes.items() if is_mine(process))
+    return sum(size for process, size in sizes.items() if is_descendant(process))
 
 
 MB = 2**20

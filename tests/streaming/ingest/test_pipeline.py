@@ -15,7 +15,18 @@ from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
-from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, told, versions
+from support.lakes import (
+    GARBAGE,
+    ONCE,
+    below,
+    commit_metadata,
+    jpeg,
+    photos,
+    put,
+    put_all,
+    rows,
+    versions,
+)
 
 pytestmark = pytest.mark.spark
 
@@ -87,7 +98,7 @@ def test_labels_match_folder_names(runs: Runs) -> None:
 def test_empty_file_is_quarantined_by_sweep(runs: Runs) -> None:
     assert runs.summaries[FIRST].reasons["empty"] == 1
     assert set(runs.summaries[FIRST].reasons) <= set(Reason)
-    sweeps = [commit for commit in told(runs.lake.quarantine) if commit["query"] is None]
+    sweeps = [commit for commit in commit_metadata(runs.lake.quarantine) if commit["query"] is None]
     assert sweeps[-1]["quarantined"] == 1  # the stream delivered only the other one of the two
 
 
@@ -137,12 +148,12 @@ def test_no_image_is_waiting_at_the_end(runs: Runs) -> None:
 
 
 def test_commit_metadata_names_source(runs: Runs) -> None:
-    commits = [*told(runs.lake.features), *told(runs.lake.quarantine)]
+    commits = [*commit_metadata(runs.lake.features), *commit_metadata(runs.lake.quarantine)]
     for commit in commits:
         assert {"pomona", "query", "batch", "images", "quarantined"} <= set(commit)
         assert commit["source"] == f"file:{runs.source}"
         assert commit["engine"] == "onnxruntime"
         assert (commit["query"] is None) == (commit["batch"] == -1)
     assert len({commit["query"] for commit in commits if commit["query"]}) == 1
-    streamed = [commit for commit in told(runs.lake.features) if commit["query"]]
+    streamed = [commit for commit in commit_metadata(runs.lake.features) if commit["query"]]
     assert [(commit["batch"], commit["images"]) for commit in streamed] == [(1, 4), (0, 16)]
