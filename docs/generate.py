@@ -1,6 +1,7 @@
 """Generate the reference pages that are derived from the code: run `python docs/generate.py`.
 
 - docs/reference/cli.md, from the commands of Pomona
+- docs/reference/tables.md, from the schemas of the lake's tables
 - docs/reference/python-api.md, from the docstrings of the public Python interface
 - docs/reference/iam-permissions.md, from the IAM policies of bootstrap
 """
@@ -36,6 +37,8 @@ from pomona.api import OpenLake, Pca
 from pomona.cli import app
 from pomona.similarity.search import Neighbor, SimilarityResult
 from streaming.ingest.settings import IngestSummary
+from streaming.lake.schemas import QUARANTINE, REFITS, features_table
+from streaming.model.mobilenet_v2 import WIDTH
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -218,6 +221,33 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
+_TABLES_HEAD = """# Table schemas
+
+Generated from the code by `python docs/generate.py`. The comments on tables and columns are also stored in the Delta
+tables."""
+
+
+def render_tables() -> str:
+    """Return the text of the page of table schemas."""
+    parts = [_TABLES_HEAD]
+    for table in (features_table(WIDTH), QUARANTINE, REFITS):
+        rows = (
+            (f"`{column.name}`", f"`{column.type}`", "yes" if column.nullable else "no", column.comment)
+            for column in table.columns
+        )
+        parts += [
+            f"## {table.name}",
+            f"{table.comment}.",
+            _table(("column", "type", "nullable", "description"), rows),
+        ]
+        for kind, entries in (("constraint", table.constraints), ("property", table.properties)):
+            if entries:
+                parts.append(
+                    _table((kind, "value"), ((f"`{k}`", f"`{v}`") for k, v in entries.items()))
+                )
+    return "\n\n".join(parts) + "\n"
+
+
 _IAM_HEAD = """# IAM permissions
 
 Generated from the code by `python docs/generate.py`. `pomona cloud up` creates these roles with exactly these
@@ -294,6 +324,7 @@ def render_iam() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": render_cli,
     "python-api.md": render_python_api,
+    "tables.md": render_tables,
     "iam-permissions.md": render_iam,
 }
 

@@ -15,7 +15,7 @@ import pytest
 import pomona.demo.images
 from streaming import __version__
 from streaming.lake.layout import Lake
-from streaming.lake.schemas import QUARANTINE, features_table
+from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.outcomes import Reason
 from support.cli import commands, is_name, options, parse
 from support.docs_pages import INDEX, decision_records, pages
@@ -97,12 +97,14 @@ def test_every_target_of_make_that_is_named_exists(name: str, text: str) -> None
 def test_the_documents_explain_every_reason_and_column() -> None:
     ingestion = DOCUMENTS["docs/explanation/ingestion.md"]
     layout = DOCUMENTS["docs/reference/lake-layout.md"]
+    tables = DOCUMENTS["docs/reference/tables.md"]
     for reason in Reason:
         assert f"| `{reason}` |" in ingestion
-    for column in features_table(1).names:
-        assert f"`{column}`" in layout
-    for column in set(QUARANTINE.names) - set(features_table(1).names):
-        assert f"`{column}`" in layout
+    for table in (features_table(1), QUARANTINE, REFITS):
+        section = re.search(rf"^## {table.name}\n(.*?)(?=^## |\Z)", tables, re.M | re.S)
+        assert section
+        for column in table.names:
+            assert f"| `{column}` |" in section[1]
     lake = Lake("root")
     for part in (lake.features, lake.quarantine, lake.refits, lake.reduced, lake.models, lake.tags):
         assert f"`{part.removeprefix('root/')}/" in layout
