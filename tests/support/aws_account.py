@@ -1,4 +1,4 @@
-"""An AWS account of moto's, served over TLS with IAM enforced, and what the tests of `pomona cloud` put in it."""
+"""A fake AWS account, served by moto over TLS with IAM enforced."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import pytest
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 MAKER = {"AWS_ACCESS_KEY_ID": "maker", "AWS_SECRET_ACCESS_KEY": "maker"}
-#: What reads and changes nothing.
+#: Actions that only read.
 READING = ("*:Get*", "*:List*", "*:Describe*", "*:Head*")
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1 that signs itself, and its key."""
+    """Create a self-signed certificate for 127.0.0.1 and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,7 +33,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -47,106 +47,106 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     )
     pem = serialization.Encoding.PEM
     paths = (folder / "certificate.pem", folder / "key.pem")
-    paths[0].write_bytes(made.public_bytes(pem))
-    form = serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    paths[0].write_bytes(certificate.public_bytes(pem))
+    key_format = serialization.PrivateFormat.PKCS8
+    paths[1].write_bytes(key.private_bytes(pem, key_format, serialization.NoEncryption()))
     return paths
 
 
-def judge_by_transport(patch: pytest.MonkeyPatch) -> None:
-    """Teach moto the one condition of a bucket's policy that it ignores: whether a request came by TLS."""
+def check_secure_transport(patch: pytest.MonkeyPatch) -> None:
+    """Make moto evaluate the condition `aws:SecureTransport` in bucket policies, which it ignores."""
     from flask import has_request_context, request
     from moto.s3.models import FakeBucket
 
-    ask = FakeBucket.get_permission
+    original = FakeBucket.get_permission
 
-    def judged(bucket: Any, action: str, resource: str) -> Any:
-        kept, document = bucket.policy, json.loads(bucket.policy or b"null")
+    def get_permission(bucket: Any, action: str, resource: str) -> Any:
+        policy, document = bucket.policy, json.loads(bucket.policy or b"null")
         secure = has_request_context() and request.is_secure
         if document and secure:
-            told = {"Bool": {"aws:SecureTransport": "false"}}
-            left = [one for one in document["Statement"] if one.get("Condition") != told]
-            bucket.policy = json.dumps({**document, "Statement": left}).encode()
+            insecure = {"Bool": {"aws:SecureTransport": "false"}}
+            statements = [one for one in document["Statement"] if one.get("Condition") != insecure]
+            bucket.policy = json.dumps({**document, "Statement": statements}).encode()
         try:
-            return ask(bucket, action, resource)
+            return original(bucket, action, resource)
         finally:
-            bucket.policy = kept
+            bucket.policy = policy
 
-    patch.setattr(FakeBucket, "get_permission", judged)
+    patch.setattr(FakeBucket, "get_permission", get_permission)
 
 
-def take_signatures(patch: pytest.MonkeyPatch) -> None:
-    """Have moto not compute signatures of APIs with addresses of their own a resource: it computes other ones.
+def skip_signature_check(patch: pytest.MonkeyPatch) -> None:
+    """Disable signature checks for APIs with resource paths, whose signatures moto computes incorrectly.
 
-    Who a caller is, and what it may do, is still looked up.
+    Credentials and permissions are still checked.
     """
     from moto.iam.access_control import IAMRequest
 
-    check = IAMRequest.check_signature
+    original = IAMRequest.check_signature
 
-    def checked(request: Any) -> None:
+    def check_signature(request: Any) -> None:
         if request._service not in ("scheduler", "emr-serverless"):
-            check(request)
+            original(request)
 
-    patch.setattr(IAMRequest, "check_signature", checked)
+    patch.setattr(IAMRequest, "check_signature", check_signature)
 
 
-def keep_scaling(patch: pytest.MonkeyPatch) -> None:
-    """Have moto keep two policies of a cluster, which it drops, and tell of them."""
+def support_scaling_policies(patch: pytest.MonkeyPatch) -> None:
+    """Make moto store and return two policies of a cluster, which it ignores."""
     from moto.core.responses import ActionResult, EmptyResult
     from moto.emr.responses import ElasticMapReduceResponse as Emr
 
-    kept: dict[str, dict[str, Any]] = {}
+    stored: dict[str, dict[str, Any]] = {}
     names = ("ManagedScalingPolicy", "AutoTerminationPolicy")
     run = Emr.run_job_flow
 
     def run_job_flow(response: Any) -> Any:
-        answer = run(response)
-        told = json.loads(response.body)
-        kept[answer.result["JobFlowId"]] = {key: told[key] for key in names if key in told}
-        return answer
+        result = run(response)
+        body = json.loads(response.body)
+        stored[result.result["JobFlowId"]] = {key: body[key] for key in names if key in body}
+        return result
 
-    def get(key: str) -> Any:
-        def told(response: Any) -> Any:
-            policies = kept[response._get_param("ClusterId")]
+    def getter(key: str) -> Any:
+        def get_policy(response: Any) -> Any:
+            policies = stored[response._get_param("ClusterId")]
             return ActionResult({key: policies[key]} if key in policies else {})
 
-        return told
+        return get_policy
 
     def put_managed_scaling_policy(response: Any) -> Any:
-        told = json.loads(response.body)
-        kept[told["ClusterId"]]["ManagedScalingPolicy"] = told["ManagedScalingPolicy"]
+        body = json.loads(response.body)
+        stored[body["ClusterId"]]["ManagedScalingPolicy"] = body["ManagedScalingPolicy"]
         return EmptyResult()
 
     patch.setattr(Emr, "run_job_flow", run_job_flow)
     patch.setattr(Emr, "put_managed_scaling_policy", put_managed_scaling_policy, raising=False)
-    patch.setattr(Emr, "get_managed_scaling_policy", get(names[0]), raising=False)
-    patch.setattr(Emr, "get_auto_termination_policy", get(names[1]), raising=False)
+    patch.setattr(Emr, "get_managed_scaling_policy", getter(names[0]), raising=False)
+    patch.setattr(Emr, "get_auto_termination_policy", getter(names[1]), raising=False)
 
 
-def share_models(patch: pytest.MonkeyPatch) -> None:
-    """Have all sessions read botocore's models once: they are most of what a short command takes."""
+def cache_botocore_models(patch: pytest.MonkeyPatch) -> None:
+    """Load the models of botocore once for all sessions: this is most of the duration of a short command."""
     import botocore.session
 
-    made, loader = boto3.Session, botocore.session.Session().get_component("data_loader")
+    create, loader = boto3.Session, botocore.session.Session().get_component("data_loader")
 
     def session(**options: Any) -> boto3.Session:
         core = botocore.session.Session()
         core.register_component("data_loader", loader)
-        return made(botocore_session=core, **options)
+        return create(botocore_session=core, **options)
 
     patch.setattr("bootstrap.aws.client.boto3.Session", session)
 
 
-def keep_running(patch: pytest.MonkeyPatch) -> None:
-    """Have jobs of EMR Serverless run: moto calls them over as soon as they are there."""
+def keep_jobs_running(patch: pytest.MonkeyPatch) -> None:
+    """Keep jobs of EMR Serverless in state RUNNING; in moto they finish at once."""
     import moto.emrserverless.models
 
     patch.setattr(moto.emrserverless.models, "JOB_STATUS", "RUNNING")
 
 
 class CloudAccount:
-    """The account, its endpoints, and callers in it."""
+    """An account, its endpoints and its users."""
 
     def __init__(self, port: int, plain: int, trusted: Path) -> None:
         self.endpoint = f"https://127.0.0.1:{port}"
@@ -161,20 +161,20 @@ class CloudAccount:
         }
 
     def reset(self) -> None:
-        """Empty the account; until `enforce` everybody may do everything."""
+        """Empty the account, and allow all requests until `enforce`."""
         self._post("reset")
         self.relax()
 
     def relax(self) -> None:
-        """Let everybody do everything."""
+        """Allow all requests."""
         self._post("reset-auth", b"1000000")
 
     def enforce(self) -> None:
-        """Have every request from now on be signed by a known caller who may do it."""
+        """Require valid credentials and permissions for each request from now on."""
         self._post("reset-auth", b"0")
 
     def caller(self, name: str, *actions: str) -> dict[str, str]:
-        """Make a user who may do these actions, and tell what its environment is."""
+        """Create a user with permission for these actions; return its credentials as environment variables."""
         self.relax()
         iam = self.client("iam", MAKER)
         iam.create_user(UserName=name)
@@ -188,10 +188,10 @@ class CloudAccount:
         }
 
     def client(self, service: str, variables: dict[str, str], *, tls: bool = True) -> Any:
-        """Make a client of a caller; `MAKER` is known only while nothing is enforced."""
+        """Create a client with the credentials of a caller; `MAKER` is valid only until `enforce`."""
         from botocore.config import Config
 
-        made: Any = self._session.client(
+        client: Any = self._session.client(
             service,
             region_name=REGION,
             endpoint_url=self.endpoint if tls else self.plain,
@@ -201,18 +201,18 @@ class CloudAccount:
             aws_session_token=variables.get("AWS_SESSION_TOKEN"),
             config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
         )
-        return made
+        return client
 
     def contents(self) -> dict[str, Any]:
-        """What is in the account, by its own words; ids and times left out, which no two accounts share."""
+        """Return the resources of the account as AWS describes them, without ids and times."""
         self.relax()
         found = dict(_contents(self))
         ids = [found[what]["id"] for what in ("application", "job") if what in found]
         return _without_ids(found, ids)
 
     def _post(self, what: str, body: bytes = b"") -> None:
-        told = {"Content-Type": "text/plain"}
-        request = urllib.request.Request(f"{self.plain}/moto-api/{what}", body, told)
+        headers = {"Content-Type": "text/plain"}
+        request = urllib.request.Request(f"{self.plain}/moto-api/{what}", body, headers)
         urllib.request.urlopen(request, timeout=120).close()
 
 
@@ -238,7 +238,7 @@ def _contents(account: CloudAccount) -> Iterator[tuple[str, Any]]:
     yield "groups", sorted(groups, key=lambda one: str(one["GroupName"]))
     yield "tags", ec2.describe_tags()["Tags"]
     clusters = emr.list_clusters()["Clusters"]
-    assert len(clusters) < 2  # they would be told as one
+    assert len(clusters) < 2  # the key below is not unique
     for cluster in clusters:
         yield "cluster", emr.describe_cluster(ClusterId=cluster["Id"])
         yield "scaling", emr.get_managed_scaling_policy(ClusterId=cluster["Id"])
@@ -262,12 +262,12 @@ _IDS = (
 
 
 def _without_ids(contents: dict[str, Any], ids: list[str]) -> dict[str, Any]:
-    """The same, each id, time and digest that AWS gives replaced by one word."""
-    told = json.dumps(contents, default=lambda one: type(one).__name__, sort_keys=True)
-    told = re.sub(_IDS, "ID", told)
+    """Return the contents with ids replaced by ``ID``, without times and other generated values."""
+    text = json.dumps(contents, default=lambda one: type(one).__name__, sort_keys=True)
+    text = re.sub(_IDS, "ID", text)
     for one in ids:
-        told = told.replace(one, "ID")
-    plain: dict[str, Any] = json.loads(told)
+        text = text.replace(one, "ID")
+    plain: dict[str, Any] = json.loads(text)
     drop = {
         "ResponseMetadata",
         "VersionId",
@@ -286,11 +286,11 @@ def _pruned(value: Any, drop: set[str]) -> Any:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[CloudAccount]:
-    """Serve moto over TLS, and without on a second port, both on free ports of the loopback."""
+    """Serve moto on free ports of the loopback interface: one with TLS, one without."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    class Quiet(WSGIRequestHandler):
+    class QuietHandler(WSGIRequestHandler):
         def log_request(self, *_: Any) -> None:
             pass
 
@@ -300,22 +300,27 @@ def serve(folder: Path) -> Iterator[CloudAccount]:
     application = DomainDispatcherApplication(create_backend_app)
     servers = [
         make_server(
-            "127.0.0.1", 0, application, threaded=True, request_handler=Quiet, ssl_context=how
+            "127.0.0.1",
+            0,
+            application,
+            threaded=True,
+            request_handler=QuietHandler,
+            ssl_context=tls,
         )
-        for how in (context, None)
+        for tls in (context, None)
     ]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     account = CloudAccount(servers[0].server_port, servers[1].server_port, trusted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-        judge_by_transport(patch)
-        take_signatures(patch)
-        keep_running(patch)
-        keep_scaling(patch)
-        share_models(patch)
+        check_secure_transport(patch)
+        skip_signature_check(patch)
+        keep_jobs_running(patch)
+        support_scaling_policies(patch)
+        cache_botocore_models(patch)
         yield account
-    account.reset()  # others in this process have what moto keeps in common
+    account.reset()  # moto shares its state within the process
     for server in servers:
         server.shutdown()
         server.server_close()

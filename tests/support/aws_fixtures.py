@@ -1,4 +1,4 @@
-"""What the tests of `pomona cloud` about a running account begin with: the account, a folder, the command."""
+"""Fixtures for the tests of `pomona cloud`: a moto account and a working folder."""
 
 from __future__ import annotations
 

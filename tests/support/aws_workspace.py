@@ -1,4 +1,4 @@
-"""A folder as `pomona cloud` needs it: a description, an exported model, small files in place of the large ones."""
+"""Create a working folder for `pomona cloud`: cluster.toml, an exported model, placeholders for large files."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from streaming.model.metadata import ModelInfo
 from streaming.model.weights import weights_sha256
 from support.cluster_configs import CODE, MINIMAL
 
-#: Weights that need no network; what was exported of them is a small file here: it is uploaded, and no more.
+#: Random weights need no download; the exported model is a small placeholder, which is only uploaded.
 WEIGHTS = 'files.weights = "random"\n'
 
 
 def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") -> Path:
-    """Make it, make it the current folder, and return it."""
+    """Create the folder, make it the working directory, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     code = folder / "code"
     code.mkdir(exist_ok=True)
     for name in CODE:
-        (code / name).write_text(f"stands in for {name}")
+        (code / name).write_text(f"placeholder for {name}")
     write_environment(folder / "environment.tar.gz")
     describe(folder, more)
     models = folder / "cache" / "pomona" / "models" / "random" / "mobilenet-1"
     models.mkdir(parents=True, exist_ok=True)
-    (models / "model.onnx").write_bytes(b"stands in for a network")
-    (models / "model.json").write_text(extractor().to_json())
+    (models / "model.onnx").write_bytes(b"placeholder for a network")
+    (models / "model.json").write_text(model_info().to_json())
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     patch.setattr("pomona.cloud.artifacts.code_files", lambda: {name: code / name for name in CODE})
     patch.chdir(folder)
@@ -38,25 +38,25 @@ def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") ->
 
 
 def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
-    """Make an archive that only says what it holds: what is here, with these changes."""
+    """Create an environment archive with only its manifest: the packages installed here, with these changes."""
     versions = {name: package.version for name, package in required_distributions().items()}
-    told = "\n".join(["machine here", "python 3.11.0", "glibc 2.34", *manifest_lines(versions)])
+    manifest = "\n".join(["machine here", "python 3.11.0", "glibc 2.34", *manifest_lines(versions)])
     for before, after in changes:
-        assert before in told
-        told = told.replace(before, after)
+        assert before in manifest
+        manifest = manifest.replace(before, after)
     with tarfile.open(archive, "w:gz") as tar:
         entry = tarfile.TarInfo("ENVIRONMENT")
-        entry.size = len(told.encode())
-        tar.addfile(entry, io.BytesIO(told.encode()))
+        entry.size = len(manifest.encode())
+        tar.addfile(entry, io.BytesIO(manifest.encode()))
 
 
 def describe(folder: Path, more: str = "") -> None:
-    """Write the description, with these lines more."""
+    """Write cluster.toml with additional lines."""
     (folder / "cluster.toml").write_text(MINIMAL + WEIGHTS + more)
 
 
-def extractor() -> ModelInfo:
-    """What is known of a network that was exported from the seeded weights."""
+def model_info() -> ModelInfo:
+    """Return the metadata of a network with random weights."""
     return ModelInfo(
         model_id="mobilenet-1",
         architecture="MobileNetV2",

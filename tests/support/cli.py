@@ -1,4 +1,4 @@
-"""The command `pomona`, called in this process or as a program, and the words that it knows."""
+"""Run the command `pomona` in this process or as a program; parse its arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROGRAM = Path(sys.executable).with_name("pomona")
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -33,12 +33,12 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """Standard output, which must be one JSON document and nothing else."""
+        """Standard output, parsed as one JSON document."""
         return json.loads(self.out)
 
     @property
     def complaint(self) -> str:
-        """The one line on standard error; nothing else may have been said."""
+        """The only line on standard error; fail if there is other output."""
         assert self.out == ""
         lines = self.err.splitlines()
         assert len(lines) == 1, self.err
@@ -48,35 +48,35 @@ class Done:
 
 @dataclass(frozen=True)
 class Command:
-    """Calls `pomona.cli.main` in this process, as the console script does."""
+    """Calls `pomona.cli.main` in this process, like the console script."""
 
     patch: pytest.MonkeyPatch
     capture: pytest.CaptureFixture[str]
 
-    def __call__(self, *words: object) -> Done:
-        """Run the command with these words."""
-        self.patch.setattr(sys, "argv", ["pomona", *map(str, words)])
+    def __call__(self, *args: object) -> Done:
+        """Run the command with these arguments."""
+        self.patch.setattr(sys, "argv", ["pomona", *map(str, args)])
         self.capture.readouterr()
         status: Any = 0
         try:
             cli.main()
-        except SystemExit as left:
-            status = left.code or 0
+        except SystemExit as error:
+            status = error.code or 0
         return Done(status, *self.capture.readouterr())
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """This process's environment, without what Spark has put in it; None takes a name away."""
+    """Return the environment of this process without the variables of Spark; None removes a variable."""
     spark = ("SPARK_", "PYSPARK_", "JAVA_HOME", "COV_")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(spark)}
-    kept |= {key: value for key, value in changes.items() if value is not None}
-    return {key: value for key, value in kept.items() if changes.get(key, "") is not None}
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(spark)}
+    variables |= {key: value for key, value in changes.items() if value is not None}
+    return {key: value for key, value in variables.items() if changes.get(key, "") is not None}
 
 
-def program(*words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Done:
-    """Run the installed console script to its end."""
+def program(*args: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Done:
+    """Run the installed console script until it ends."""
     done = subprocess.run(
-        [PROGRAM, *map(str, words)],
+        [PROGRAM, *map(str, args)],
         env=env or environment(),
         cwd=cwd,
         capture_output=True,
@@ -88,19 +88,19 @@ def program(*words: object, env: Mapping[str, str] | None = None, cwd: Path | No
 
 
 def slowness() -> float:
-    """How many times as long as on an idle machine a thing may take, others being at work too."""
+    """Return the factor by which the load of the machine may lengthen a wait."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def commands() -> dict[str, Any]:
-    """The commands by name."""
+    """Return the commands by name."""
     group: Any = typer.main.get_command(cli.app)
     return dict(group.commands)
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
-    """What the words after `pomona` mean, without doing it; an exception where they mean nothing."""
-    name, *rest = words
+def parse(args: Sequence[str]) -> dict[str, Any]:
+    """Parse the arguments after `pomona` without running the command; raise an exception if they are invalid."""
+    name, *rest = args
     if name.startswith("--"):
         assert name in ("--help", "--version"), name
         return {}
@@ -114,23 +114,23 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def is_name(words: Sequence[str]) -> bool:
-    """Whether words name a command, and no more."""
+def is_name(args: Sequence[str]) -> bool:
+    """Return whether the arguments are the name of a command or subcommand without further arguments."""
     inner: Any = commands()
-    for word in words:
-        if word not in inner:
+    for name in args:
+        if name not in inner:
             return False
-        inner = getattr(inner[word], "commands", {})
+        inner = getattr(inner[name], "commands", {})
     return True
 
 
 def options() -> set[str]:
-    """Every option of every command, and of the commands below it."""
-    found, left = set[str](), [*commands().values()]
-    while left:
-        command = left.pop()
-        left += getattr(command, "commands", {}).values()
-        found |= {word for param in command.params for word in param.opts}
+    """Return the options of all commands and subcommands."""
+    found, remaining = set[str](), [*commands().values()]
+    while remaining:
+        command = remaining.pop()
+        remaining += getattr(command, "commands", {}).values()
+        found |= {option for param in command.params for option in param.opts}
     return found
 
 
@@ -140,23 +140,23 @@ needs_program = pytest.mark.skipif(
 
 
 class SparkStarted(BaseException):
-    """Never caught by the command: the test fails."""
+    """Not caught by the command, so that the test fails."""
 
 
 def forbid_spark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the test fail where Spark or TensorFlow would start."""
+    """Make the test fail if Spark or TensorFlow would start."""
 
     def refuse(*_args: Any, **_options: Any) -> NoReturn:
         raise SparkStarted
 
-    # What a session begins with, not its name: modules imported meanwhile would keep a patched name for good.
+    # Not `start_session`: modules imported during the test would keep the patched function.
     monkeypatch.setattr("streaming.spark.session.check_package", refuse)
     monkeypatch.setattr("streaming.model.export.convert", refuse)
     monkeypatch.setattr("streaming.model.export.fetch_imagenet", refuse)
 
 
 def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make the current folder one with images, weights, and things that are neither."""
+    """Create a folder with images, weights and other files, and make it the working directory."""
     put(tmp_path / "photos" / "Fig" / "a.jpg", jpeg())
     put(tmp_path / "other" / "notes.txt", b"text")
     put(tmp_path / "notes.txt", b"text")
@@ -167,8 +167,8 @@ def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         dense = file.create_group("dense")
         dense.attrs["weight_names"] = ["kernel"]
         dense["kernel"] = [[0.0] * 1000] * 10
-    whole = (tmp_path / "another.h5").read_bytes()
-    (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "another.h5").read_bytes()
+    (tmp_path / "half.h5").write_bytes(content[: len(content) // 2])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

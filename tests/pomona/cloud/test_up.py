@@ -280,7 +280,7 @@ def test_a_request_without_tls_is_refused_and_with_it_answered(
     caller = {name: os.environ[name] for name in MAKER}
     asked = {"Bucket": f"fruits-data-{ACCOUNT}", "Key": "lake/models/mobilenet-1/model.onnx"}
     content = account.client("s3", caller).get_object(**asked)["Body"].read()
-    assert content == b"stands in for a network"
+    assert content == b"placeholder for a network"
     with pytest.raises(Exception, match="403"):
         account.client("s3", caller, tls=False).get_object(**asked)
 
