@@ -232,7 +232,12 @@ def render_tables() -> str:
     parts = [_TABLES_HEAD]
     for table in (features_table(WIDTH), QUARANTINE, REFITS):
         rows = (
-            (f"`{column.name}`", f"`{column.type}`", "yes" if column.nullable else "no", column.comment)
+            (
+                f"`{column.name}`",
+                f"`{column.type}`",
+                "yes" if column.nullable else "no",
+                column.comment,
+            )
             for column in table.columns
         )
         parts += [

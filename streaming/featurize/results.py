@@ -56,7 +56,7 @@ class ComputedPart:
     frame : DataFrame, optional
         Rows of `worker.OUTPUT_DDL`; None if there was nothing to do.
     cached : list of DataFrame
-        The cached frames that `frame` is made of.
+        The cached frames that make up `frame`.
     verdicts : list of Row
         ``path``, ``outcome``, ``reason``, ``detail`` and ``retries`` of each.
     seconds : float

@@ -134,7 +134,7 @@ def paths(location: str, aws: dict[str, str]) -> list[str]:
 
 
 def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_path: Path) -> None:
-    chance, started = random.Random(SEED), time.monotonic()
+    rng, started = random.Random(SEED), time.monotonic()
     source, uploader, streams = f"s3://{IMAGES}", ImageUploader(), []
     uploader.start()
     with killed_at_end(streams):
@@ -142,7 +142,7 @@ def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_
         wait_for_lease(lake, streams[0])
         for _ in range(PAUSES):
             paused = streams[-1]
-            time.sleep(chance.uniform(0, 20))  # starting, idle, featurizing or committing
+            time.sleep(rng.uniform(0, 20))  # starting, idle, featurizing or committing
             pause(paused.pid)
             refused = Stream(source, lake.root, tmp_path).wait()
             assert refused.status == 1
@@ -152,7 +152,7 @@ def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_
                 assert time.monotonic() < deadline
             streams.append(Stream(source, lake.root, tmp_path))
             wait_for_lease(lake, streams[-1])
-            time.sleep(chance.uniform(0, 15))
+            time.sleep(rng.uniform(0, 15))
             resume(paused.pid)
             lost = paused.wait()
             assert lost.status == 1

@@ -77,8 +77,8 @@ def hostile(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         ingest(str(folder / "photos"), lake.root, ONCE)
-        made = refit(lake.root, RefitOptions(FitOptions(components=2))).row
-    return HostileLake(folder, labels, lake, made, before)
+        published = refit(lake.root, RefitOptions(FitOptions(components=2))).row
+    return HostileLake(folder, labels, lake, published, before)
 
 
 def test_each_image_is_in_one_table_with_its_path_and_label(hostile: HostileLake) -> None:

@@ -51,7 +51,7 @@ def test_delta_rs_reads_every_version(query_lake: QueryLake) -> None:
         found = {row["path"]: (row["label"], tuple(row["features"])) for row in rows}
         assert found == expected(*deliveries)
     refits = deltalake.DeltaTable(query_lake.folder / "refits").to_pyarrow_table()
-    assert set(refits["refit_id"].to_pylist()) == {made.refit_id for made in query_lake.refits}
+    assert set(refits["refit_id"].to_pylist()) == {refit.refit_id for refit in query_lake.refits}
     assert deltalake.DeltaTable(query_lake.folder / "quarantine").to_pyarrow_table().num_rows == 0
 
 

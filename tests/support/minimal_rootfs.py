@@ -84,7 +84,7 @@ def create_minimal_root(folder: Path) -> MinimalRoot:
 
 
 def which(name: str) -> str:
-    """Where a program lies on this machine."""
+    """Return the path of a program on this machine."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     assert found, name
     return found

@@ -117,7 +117,7 @@ MUTATIONS: dict[str, tuple[Callable[[bytes, tuple[int, int], Rng], bytes], float
     "zeroed": (zero, 12),
     "huge": (enlarge_size, 12),
     "text": (insert_text, 6),
-    "whole": (lambda content, size, rng: content, 4),
+    "intact": (lambda content, size, rng: content, 4),
     "bomb": (make_bomb, 1),
 }
 

@@ -54,7 +54,7 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
     is_fitted = np.array([prefix is None or path.startswith(f"{prefix}/") for path in paths])
     moments = Moments.of(vectors[is_fitted], vectors[0])
     reduction = fit(moments, options.fit)
-    made = RefitRow(
+    published = RefitRow(
         refit_id=f"20260303T08300{pinned.number}Z-v{pinned.number}-abcd",
         lake=lake,
         features_version=pinned.number,
@@ -70,19 +70,19 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
     )
     arrays = io.BytesIO()
     np.savez(arrays, components=reduction.components)
-    made.folder.write("components.npz", arrays.getvalue())
-    made.folder.write("moments.npz", moments.to_bytes())
+    published.folder.write("components.npz", arrays.getvalue())
+    published.folder.write("moments.npz", moments.to_bytes())
     sums = LabelSums()
     sums.add(pa.array(labels), vectors)
-    made.folder.write(FILE, sums.to_bytes())
-    csv = b"path,label,pc1\n" + made.refit_id.encode()
-    made.folder.write("reduced.csv", csv)
-    made.folder.write("report.html", b"<html>")
-    write_lineage(made.folder, made, hashlib.sha256(csv).hexdigest())
-    row = {name: getattr(made, name) for name in REFITS.names}
-    row["explained_variance_ratio"] = list(made.explained_variance_ratio)
+    published.folder.write(FILE, sums.to_bytes())
+    csv = b"path,label,pc1\n" + published.refit_id.encode()
+    published.folder.write("reduced.csv", csv)
+    published.folder.write("report.html", b"<html>")
+    write_lineage(published.folder, published, hashlib.sha256(csv).hexdigest())
+    row = {name: getattr(published, name) for name in REFITS.names}
+    row["explained_variance_ratio"] = list(published.explained_variance_ratio)
     append(lake.refits, REFITS, [row])
-    return made
+    return published
 
 
 def options(components: int, fit_on: str | None = None) -> RefitOptions:
