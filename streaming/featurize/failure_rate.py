@@ -41,26 +41,26 @@ class FailureRate:
         """
         if self._error:
             raise self._error
-        first = [
+        first_attempts = [
             row
             for row in computed.verdicts
             if row.outcome in (Outcome.FEATURES, Outcome.QUARANTINE)
             and row.path not in computed.existing["quarantine"]
         ]
-        bad = [row for row in first if row.outcome == Outcome.QUARANTINE]
-        images = len(first) + sum(count for count, _ in self._accepted)
+        bad = [row for row in first_attempts if row.outcome == Outcome.QUARANTINE]
+        images = len(first_attempts) + sum(count for count, _ in self._accepted)
         failed = len(bad) + sum(count for _, count in self._accepted)
-        over = len(bad) > self._limit * len(first) and failed > self._limit * images
+        over = len(bad) > self._limit * len(first_attempts) and failed > self._limit * images
         if over and images >= MIN_IMAGES:
             reasons = Counter(row.reason for row in bad).most_common(3)
             listed = ", ".join(f"{count} {reason}" for reason, count in reasons)
             self._error = FailureRateExceeded(
                 f"{failed:,} of the last {images:,} images could not be featurized, more than "
                 f"--max-failure-rate {self._limit:g} allows: check the source ({listed}, for example "
-                f"{bad[-1].path}); none of these {len(first):,} was written and nothing is lost; to have them "
-                "in quarantine, run again with --max-failure-rate 1"
+                f"{bad[-1].path}); none of the last {len(first_attempts):,} images was written, and no data was lost; "
+                "to write them to quarantine, rerun with --max-failure-rate 1"
             )
             raise self._error
-        self._accepted.append((len(first), len(bad)))
+        self._accepted.append((len(first_attempts), len(bad)))
         while images - self._accepted[0][0] >= MIN_IMAGES:
             images -= self._accepted.popleft()[0]

@@ -20,7 +20,7 @@ from streaming.featurize.worker import Featurizer, Task
 from streaming.images.resource_limits import describe_exit
 from streaming.outcomes import Reason
 
-ATTEMPTS = 2  # in a process of its own, before an image is quarantined for killing it
+ATTEMPTS = 2  # processes that an image may kill before it is quarantined
 # A fresh interpreter: a worker has threads and must not be forked.
 _PROCESSES = multiprocessing.get_context("spawn")
 
@@ -49,43 +49,45 @@ class IsolatedFeaturizer:
         pyarrow.RecordBatch
             `worker.OUTPUT`, one row.
         """
-        left, deaths = deque(tasks), 0
-        while left:
-            count = 1 if self.one_process_per_image else len(left)
-            with self._process(list(left)[:count]) as (process, answers):
+        remaining, deaths = deque(tasks), 0
+        while remaining:
+            count = 1 if self.one_process_per_image else len(remaining)
+            with self._process(list(remaining)[:count]) as (process, results):
                 try:
                     for _ in range(count):
-                        yield _answer(answers)
-                        left.popleft()
+                        yield _receive(results)
+                        remaining.popleft()
                         deaths = 0
                     continue
                 except EOFError:
                     process.join()
             deaths += 1
             if not self.one_process_per_image:
-                yield self.featurizer.crashed_row(left.popleft())
+                yield self.featurizer.crashed_row(remaining.popleft())
             elif deaths == ATTEMPTS:
                 how = describe_exit(process.exitcode, self.featurizer.max_cpu_seconds)
-                yield self.featurizer.quarantined_row(left.popleft(), Reason.CRASHED_WORKER, how)
+                yield self.featurizer.quarantined_row(
+                    remaining.popleft(), Reason.CRASHED_WORKER, how
+                )
                 deaths = 0
 
     @contextmanager
     def _process(self, tasks: Sequence[Task]) -> Iterator[tuple[BaseProcess, Connection]]:
-        # On the CPU: the worker already uses the GPU's memory.
+        # On the CPU: the worker already uses the memory of the GPU.
         featurizer = replace(
             self.featurizer, model=ModelBytes(self.featurizer.model.value), device="cpu"
         )
-        ours, theirs = _PROCESSES.Pipe(duplex=False)
-        process = _PROCESSES.Process(target=_run_child, args=(featurizer, tasks, theirs))
+        receiver, sender = _PROCESSES.Pipe(duplex=False)
+        process = _PROCESSES.Process(target=_run_child, args=(featurizer, tasks, sender))
         process.start()
-        theirs.close()
+        sender.close()
         try:
-            _wait_for_start(process, ours)
-            yield process, ours
+            _wait_for_start(process, receiver)
+            yield process, receiver
         finally:
             process.kill()
             process.join()
-            ours.close()
+            receiver.close()
 
 
 @dataclass(frozen=True)
@@ -95,41 +97,43 @@ class ModelBytes:
     value: bytes
 
 
-def _wait_for_start(process: BaseProcess, answers: Connection) -> None:
+def _wait_for_start(process: BaseProcess, results: Connection) -> None:
     """Wait until the engine is loaded; a death before that is not caused by an image."""
     try:
-        _answer(answers)
+        _receive(results)
     except EOFError:
         process.join()
         raise ExternalError(
             f"a process for single images did not start (exit status {process.exitcode}): "
-            "free memory on the workers' machine"
+            "free memory on the machine of the workers"
         ) from None
 
 
-def _answer(answers: Connection) -> Any:
-    answer = answers.recv()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+def _receive(results: Connection) -> Any:
+    """Return the next result; raise it if it is an exception."""
+    result = results.recv()
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
-def _run_child(featurizer: Featurizer, tasks: Sequence[Task], answers: Connection) -> None:
+def _run_child(featurizer: Featurizer, tasks: Sequence[Task], results: Connection) -> None:
     """Featurize images one by one in the child process; end silently if the parent closed the pipe."""
     with suppress(BrokenPipeError):
         try:
-            answers.send(list(featurizer.load([])))
+            results.send(list(featurizer.load([])))
             for task in tasks:
                 for batch in featurizer([task]):
-                    answers.send(batch)
+                    results.send(batch)
         except MemoryError:
             os._exit(os.EX_OSERR)
         except Exception as error:  # not caused by an image: the worker raises it
-            _send(error, answers)
+            _send(error, results)
 
 
-def _send(error: Exception, answers: Connection) -> None:
+def _send(error: Exception, results: Connection) -> None:
+    """Send an exception, or a RuntimeError with its message if it cannot be pickled."""
     try:
-        answers.send(error)
+        results.send(error)
     except (TypeError, ValueError, pickle.PicklingError):
-        answers.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        results.send(RuntimeError(f"{type(error).__name__}: {error}"))

@@ -21,7 +21,7 @@ from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult, ComputedPart
 from streaming.storage.interface import StoredFile
 
-# A core that finishes its share of one part begins with the next part; a GPU belongs to one process.
+# A core that has finished its tasks of one part starts with the next part; a GPU is used by one process at a time.
 _CONCURRENT_PARTS = {"cpu": 2, "cuda": 1}
 # Parts shrink towards the end of a long list, down to a quarter, so that few images are left to commit last.
 _MIN_PART_DIVISOR = 4
