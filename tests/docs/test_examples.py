@@ -1,4 +1,4 @@
-"""Tests for the notebooks: they run from end to end on real fruit, and what they conclude is so."""
+"""Tests for the notebooks: they run from end to end on photographs of fruit, and their conclusions hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STUDY = EXAMPLES / "fruit_study.ipynb"
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda file: file.name)
-def test_a_notebook_is_kept_without_outputs_and_places(file: Path) -> None:
+def test_notebook_has_no_outputs_and_no_local_paths(file: Path) -> None:
     notebook = nbformat.read(file, 4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -27,18 +27,18 @@ def test_a_notebook_is_kept_without_outputs_and_places(file: Path) -> None:
     assert not re.search(r"/(?:home/\w|root|tmp|work)/", file.read_text())
 
 
-def cumulative(lake: Path, version: int, below: str) -> NDArray[np.float64]:
-    """What the first components of some rows explain, by scikit-learn of what delta-rs reads."""
+def cumulative_variance(lake: Path, version: int, folder: str) -> NDArray[np.float64]:
+    """Return the cumulative explained variance ratio of the rows below a folder, by scikit-learn."""
     table = deltalake.DeltaTable(lake / "features", version=version)
     rows = table.to_pyarrow_table(columns=["path", "features"]).to_pylist()
-    vectors = np.array([row["features"] for row in rows if f"/{below}/" in row["path"]])
+    vectors = np.array([row["features"] for row in rows if f"/{folder}/" in row["path"]])
     fitted = PCA(svd_solver="full").fit(StandardScaler().fit_transform(vectors.astype(np.float64)))
     return np.cumsum(fitted.explained_variance_ratio_)
 
 
 @pytest.mark.slow
 @pytest.mark.spark
-def test_the_study_of_fruit_runs_and_its_numbers_hold(shared: Path, tmp_path: Path) -> None:
+def test_fruit_study_runs_and_prints_expected_numbers(shared: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(STUDY, 4)
     client = nbclient.NotebookClient(
         notebook, timeout=500, resources={"metadata": {"path": tmp_path}}
@@ -52,13 +52,13 @@ def test_the_study_of_fruit_runs_and_its_numbers_hold(shared: Path, tmp_path: Pa
 
     assert "19 components explain 100.0% of the variance" in text
     assert "20 rows of noise have rank 19" in text
-    assert "the first study again: 19 components, refit True" in text
+    assert "the first study again: 19 components, same refit: True" in text
     assert "24 kinds" in "".join(cell.source for cell in notebook.cells)
     assert "26 kinds are in the lake now" in text
-    oracle = cumulative(lake, latest, "many")
+    expected = cumulative_variance(lake, latest, "many")
     for share in (0.90, 0.95, 0.99):
-        needed = int(np.argmax(oracle >= share)) + 1
-        assert f"{share:.0%} of the variance: {needed} components" in text
-    assert f"the first 20 components: {oracle[19]:.0%} of the variance" in text
+        components = int(np.argmax(expected >= share)) + 1
+        assert f"{share:.0%} of the variance: {components} components" in text
+    assert f"the first 20 components: {expected[19]:.0%} of the variance" in text
     for kind in ("Apricot", "Avocado"):
         assert re.search(rf"^{kind}: \[\('{kind}', [345]\)", text, re.MULTILINE)
