@@ -1,7 +1,7 @@
 """Build `streaming/spark/fenced-log-store.jar` from the Java sources in this folder.
 
 Uses the `javac` on PATH (JDK 17 or newer); `make jar` calls it. The build is reproducible: the same sources and
-compiler give the same bytes. The manifest contains a hash of the sources.
+compiler result in the same bytes. The manifest contains a hash of the sources.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def manifest() -> str:
 
 def build(target: Path) -> None:
     """Compile the sources against the jars of Spark and Delta Lake, and write the jar."""
-    beside = (*jar_files(), *Path(pyspark.__file__).parent.glob("jars/*.jar"))
+    dependencies = (*jar_files(), *Path(pyspark.__file__).parent.glob("jars/*.jar"))
     with tempfile.TemporaryDirectory() as folder:
         options = ["--release", str(MIN_JAVA), "-d", folder, "-nowarn"]
-        class_path = ["-cp", os.pathsep.join(map(str, beside))]
+        class_path = ["-cp", os.pathsep.join(map(str, dependencies))]
         subprocess.run(["javac", *options, *class_path, *map(str, SOURCES)], check=True)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as jar:
             _add(jar, "META-INF/MANIFEST.MF", manifest().encode())

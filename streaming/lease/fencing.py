@@ -48,10 +48,10 @@ def guard_commits(spark: SparkSession, lake: Lake, lease: str, holder: Holder) -
         return False
     store: Any = spark._jvm.pomona.delta.FencedLogStore  # type: ignore[union-attr]
     try:
-        if not store.works():
+        if not store.isSupported():
             return False
         for table in (lake.features, lake.quarantine):
-            store.hold(table, lease, holder.id)  # a method of the Java class
+            store.requireLease(table, lease, holder.id)
     except (TypeError, Py4JError) as error:  # the session was started without the jar
         log.debug("no fenced log store: %s", error)
         return False

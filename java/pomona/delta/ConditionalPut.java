@@ -15,61 +15,64 @@ import software.amazon.awssdk.services.s3.model.NoSuchKeyException;
 import software.amazon.awssdk.services.s3.model.PutObjectRequest;
 import software.amazon.awssdk.services.s3.model.S3Exception;
 
-/** Whole small objects, through the client that S3A has set up; its headers are those of every version of the SDK. */
+/**
+ * Reads and conditionally writes small objects with the client of S3A. The header is set directly, so that any version 2
+ * of the AWS SDK can be used.
+ */
 final class ConditionalPut {
   private ConditionalPut() {}
 
-  /** Put an object where there is none; FileAlreadyExistsException where there is one. */
-  static void put(Path place, byte[] content, Configuration conf) throws IOException {
+  /** Creates an object; throws FileAlreadyExistsException if it exists. */
+  static void put(Path path, byte[] content, Configuration conf) throws IOException {
     PutObjectRequest request =
         PutObjectRequest.builder()
-            .bucket(place.toUri().getHost())
-            .key(key(place))
+            .bucket(path.toUri().getHost())
+            .key(key(path))
             .overrideConfiguration(options -> options.putHeader("If-None-Match", "*"))
             .build();
     try {
-      client(place, conf).putObject(request, RequestBody.fromBytes(content));
-    } catch (S3Exception refused) {
-      if (refused.statusCode() == 412) {
-        throw new FileAlreadyExistsException(place.toString());
+      client(path, conf).putObject(request, RequestBody.fromBytes(content));
+    } catch (S3Exception error) {
+      if (error.statusCode() == 412) {
+        throw new FileAlreadyExistsException(path.toString());
       }
-      throw told(place, refused);
-    } catch (SdkException fault) {
-      throw told(place, fault);
+      throw translate(path, error);
+    } catch (SdkException error) {
+      throw translate(path, error);
     }
   }
 
-  /** The bytes of an object; null where there is none. */
-  static byte[] get(Path place, Configuration conf) throws IOException {
+  /** Returns the content of an object, or null if it does not exist. */
+  static byte[] get(Path path, Configuration conf) throws IOException {
     GetObjectRequest request =
-        GetObjectRequest.builder().bucket(place.toUri().getHost()).key(key(place)).build();
+        GetObjectRequest.builder().bucket(path.toUri().getHost()).key(key(path)).build();
     try {
-      return client(place, conf).getObjectAsBytes(request).asByteArray();
-    } catch (NoSuchKeyException none) {
+      return client(path, conf).getObjectAsBytes(request).asByteArray();
+    } catch (NoSuchKeyException missing) {
       return null;
-    } catch (SdkException fault) {
-      throw told(place, fault);
+    } catch (SdkException error) {
+      throw translate(path, error);
     }
   }
 
-  private static IOException told(Path place, SdkException error) {
+  private static IOException translate(Path path, SdkException error) {
     if (error instanceof S3Exception && ((S3Exception) error).statusCode() == 403) {
-      IOException denied = new AccessDeniedException(place.toString(), null, error.getMessage());
+      IOException denied = new AccessDeniedException(path.toString(), null, error.getMessage());
       denied.initCause(error);
       return denied;
     }
-    return new IOException(place + ": " + error.getMessage(), error);
+    return new IOException(path + ": " + error.getMessage(), error);
   }
 
-  private static S3Client client(Path place, Configuration conf) throws IOException {
-    FileSystem files = place.getFileSystem(conf);
+  private static S3Client client(Path path, Configuration conf) throws IOException {
+    FileSystem files = path.getFileSystem(conf);
     if (files instanceof S3AFileSystem) {
       return ((S3AFileSystem) files).getS3AInternals().getAmazonS3Client("Delta's log");
     }
-    throw new IOException(place + ": only S3A is known, not " + files.getClass().getName());
+    throw new IOException(path + ": only S3A is supported, not " + files.getClass().getName());
   }
 
-  private static String key(Path place) {
-    return place.toUri().getPath().substring(1);
+  private static String key(Path path) {
+    return path.toUri().getPath().substring(1);
   }
 }

@@ -15,23 +15,23 @@ import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.Path;
 
 /**
- * Delta's log on S3 for writers that may be paused, or not alone.
+ * Delta log store for S3 with fencing of paused or concurrent writers.
  *
- * <p>A commit's file is put only where there is none of its name. For the tables of a lake that this process holds, the
- * lease is looked at before each put: a writer that has lost it while it was paused is refused. Between that look and
- * the put it may be paused too; the next holder has then made an empty commit under the number that this one had
- * prepared, so the put fails, and the look before the next try refuses it.
+ * <p>A commit file is created with a conditional put, so it is never overwritten. For tables registered with {@link
+ * #requireLease}, the lease is checked before each put, and a writer that lost it while it was paused fails. A writer
+ * may also be paused between check and put. The next lease owner then has already written an empty commit with the same
+ * version, so the put fails, and so does the lease check of the next attempt.
  */
 public final class FencedLogStore extends S3SingleDriverLogStore {
-  private static final int ATTEMPTS = 8;
+  private static final int MAX_ATTEMPTS = 8;
   private static final Map<String, Lease> LEASES = new ConcurrentHashMap<>();
 
   public FencedLogStore(Configuration conf) {
     super(conf);
   }
 
-  /** Whether S3A hands out its client here: Hadoop 3.4 and newer, on the second AWS SDK. */
-  public static boolean works() {
+  /** Returns whether S3A provides access to its client: Hadoop 3.4 or newer, with version 2 of the AWS SDK. */
+  public static boolean isSupported() {
     try {
       Class.forName("org.apache.hadoop.fs.s3a.S3AInternals", false, FencedLogStore.class.getClassLoader());
       return true;
@@ -40,12 +40,12 @@ public final class FencedLogStore extends S3SingleDriverLogStore {
     }
   }
 
-  /** From now on, commits to a table need the lease object to name this holder. */
-  public static void hold(String table, String lease, String holder) {
-    LEASES.put(table, new Lease(lease, holder));
+  /** Requires that the lease object names this owner whenever a commit is written to the table. */
+  public static void requireLease(String table, String lease, String owner) {
+    LEASES.put(table, new Lease(lease, owner));
   }
 
-  /** Commits to a table need no lease any more. */
+  /** Removes the requirement of a lease for the table. */
   public static void release(String table) {
     LEASES.remove(table);
   }
@@ -53,36 +53,36 @@ public final class FencedLogStore extends S3SingleDriverLogStore {
   @Override
   public void write(Path path, Iterator<String> actions, Boolean overwrite, Configuration conf)
       throws IOException {
-    Path place = path.getFileSystem(conf).makeQualified(path);
-    Lease lease = LEASES.get(place.getParent().getParent().toString());
-    if (overwrite) { // hints such as _last_checkpoint, which are no commits
+    Path file = path.getFileSystem(conf).makeQualified(path);
+    Lease lease = LEASES.get(file.getParent().getParent().toString());
+    if (overwrite) { // not a commit, for example _last_checkpoint
       if (lease != null) {
         lease.check(conf);
       }
       super.write(path, actions, true, conf);
       return;
     }
-    byte[] content = joined(actions);
+    byte[] content = join(actions);
     for (int attempt = 1; ; attempt++) {
       if (lease != null) {
         lease.check(conf);
       }
       try {
-        ConditionalPut.put(place, content, conf);
+        ConditionalPut.put(file, content, conf);
         return;
-      } catch (FileAlreadyExistsException taken) {
-        // Where the answer to an earlier try was lost, the file is this one: Delta puts a random id into each.
-        if (Arrays.equals(ConditionalPut.get(place, conf), content)) {
+      } catch (FileAlreadyExistsException exists) {
+        // If the response to an earlier attempt was lost, the existing file is this one: each has a random id.
+        if (Arrays.equals(ConditionalPut.get(file, conf), content)) {
           return;
         }
-        throw taken;
-      } catch (IOException fault) {
-        restAfter(fault, attempt);
+        throw exists;
+      } catch (IOException error) {
+        backOff(error, attempt);
       }
     }
   }
 
-  private static byte[] joined(Iterator<String> actions) throws IOException {
+  private static byte[] join(Iterator<String> actions) throws IOException {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     while (actions.hasNext()) {
       bytes.write(actions.next().getBytes(StandardCharsets.UTF_8));
@@ -91,10 +91,10 @@ public final class FencedLogStore extends S3SingleDriverLogStore {
     return bytes.toByteArray();
   }
 
-  /** Wait before the next attempt; a fault that no patience mends, or the last one, is thrown. */
-  private static void restAfter(IOException fault, int attempt) throws IOException {
-    if (attempt == ATTEMPTS || fault instanceof AccessDeniedException) {
-      throw fault;
+  /** Waits before the next attempt. Throws the error if it is permanent or this was the last attempt. */
+  private static void backOff(IOException error, int attempt) throws IOException {
+    if (attempt == MAX_ATTEMPTS || error instanceof AccessDeniedException) {
+      throw error;
     }
     try {
       Thread.sleep(ThreadLocalRandom.current().nextLong(50, 200) << Math.min(attempt, 5));
@@ -104,24 +104,24 @@ public final class FencedLogStore extends S3SingleDriverLogStore {
     }
   }
 
-  /** The lease object of a lake, and the holder that it must name. */
-  private record Lease(String uri, String holder) {
+  /** The lease object of a lake, and the owner that it must name. */
+  private record Lease(String uri, String owner) {
     void check(Configuration conf) throws IOException {
       for (int attempt = 1; ; attempt++) {
         try {
-          byte[] found = ConditionalPut.get(new Path(uri), conf);
-          if (found == null) {
-            throw new LeaseLostException(uri + " is gone: somebody has deleted it");
+          byte[] content = ConditionalPut.get(new Path(uri), conf);
+          if (content == null) {
+            throw new LeaseLostException(uri + " was deleted");
           }
-          String told = new String(found, StandardCharsets.UTF_8);
-          if (!told.contains('"' + holder + '"')) {
-            throw new LeaseLostException("another process has taken the lake over, as " + uri + " tells");
+          String document = new String(content, StandardCharsets.UTF_8);
+          if (!document.contains('"' + owner + '"')) {
+            throw new LeaseLostException("another process has taken over the lake, see " + uri);
           }
           return;
         } catch (LeaseLostException lost) {
           throw lost;
-        } catch (IOException fault) {
-          restAfter(fault, attempt);
+        } catch (IOException error) {
+          backOff(error, attempt);
         }
       }
     }

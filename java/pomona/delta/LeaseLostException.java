@@ -2,7 +2,7 @@ package pomona.delta;
 
 import java.io.IOException;
 
-/** This process no longer holds the lake, and must not write to it. */
+/** This process has lost the lease of the lake, and must not write to it. */
 public final class LeaseLostException extends IOException {
   private static final long serialVersionUID = 1L;
 

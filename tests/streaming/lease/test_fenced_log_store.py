@@ -122,7 +122,7 @@ def test_commit_fails_after_lease_was_taken_over(
             add_row(spark, lake, "lost")
         error = translate_exception(raised.value)
         assert isinstance(error, LeaseError)
-        assert "another process has taken the lake over, as" in str(error)
+        assert "another process has taken over the lake, see" in str(error)
         assert "\n" not in str(error)
         assert count_commits(lake) == before
     add_row(spark, lake, "after")  # without a lease, as a refit commits
