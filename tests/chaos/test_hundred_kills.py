@@ -41,7 +41,7 @@ def print_figures(loop: KillLoop, started: float) -> None:
     print(f"missed: {dict(loop.missed)}", flush=True)
 
 
-def test_a_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
+def test_hundred_kills_on_folders(random_model: Path, tmp_path: Path) -> None:
     started, rng = time.monotonic(), random.Random(SEED)
     source, lake = tmp_path / "images", tmp_path / "My lake"
     shutil.copytree(random_model, lake / "models")
