@@ -1,4 +1,4 @@
-"""Tests for the documents: every command, option, file and name in them exists."""
+"""Tests for README, docs/ and the other documents: the commands, options, files and names in them exist."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ DOCUMENTS = {
 PACKAGES = ("streaming", "batch_pca", "bootstrap", "pomona")
 
 
-def blocks(text: str) -> Iterator[str]:
-    """Blocks of code, fenced or indented, in their order."""
+def code_blocks(text: str) -> Iterator[str]:
+    """Yield the code blocks, fenced or indented, in order."""
     pattern = r"^```\w*\n(?P<fenced>.*?)^```$|(?P<indented>(?:^    .*\n|^\n(?=    ))+)"
     for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
         yield found["fenced"] or found["indented"]
 
 
-def typed(text: str) -> Iterator[str]:
-    """Lines that call Pomona, in blocks and in backticks, without a prompt, a comment or a pipe."""
-    lines = [line for block in blocks(text) for line in block.splitlines()]
+def pomona_commands(text: str) -> Iterator[str]:
+    """Yield the arguments of `pomona` in code blocks and inline code, without prompt, comment and pipe."""
+    lines = [line for block in code_blocks(text) for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", text)
     for line in lines:
         found = re.match(r"\s*(?:\$ )?(?:\.venv/bin/)?pomona( [^#|>;&]+)", line)
@@ -53,40 +53,40 @@ def typed(text: str) -> Iterator[str]:
             yield found[1].strip()
 
 
-COMMANDS = sorted({line for text in DOCUMENTS.values() for line in typed(text)})
+COMMANDS = sorted({line for text in DOCUMENTS.values() for line in pomona_commands(text)})
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_documents_contain_commands() -> None:
     assert len(COMMANDS) > 8
     assert {line.split()[0] for line in COMMANDS} >= set(commands())
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_every_command_that_is_shown_means_something(line: str) -> None:
+def test_command_in_documents_is_valid(line: str) -> None:
     words = shlex.split(line)
     if not is_name(words):  # called, not named
         parse(words)
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
-def test_the_readme_shows_every_command(name: str) -> None:
+def test_readme_shows_every_command(name: str) -> None:
     assert f"pomona {name}" in README
 
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_every_option_that_is_named_exists(name: str, text: str) -> None:
+def test_named_options_exist(name: str, text: str) -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w.=-])", text))
     assert named - options() - {"--help", "--version"} == set()
 
 
-def test_the_readme_starts_with_the_two_commands() -> None:
-    first = next(blocks(README))
+def test_readme_starts_with_make_run_and_make_test() -> None:
+    first = next(code_blocks(README))
     assert re.findall(r"^\s*(?:\$ )?make (\w+)", first, re.MULTILINE) == ["run", "test"]
     assert len(README[: README.index(first)].splitlines()) < 5
 
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_every_target_of_make_that_is_named_exists(name: str, text: str) -> None:
+def test_named_make_targets_exist(name: str, text: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     named = re.findall(r"`make (\w+)`", text) + re.findall(r"^    make (\w+)", text, re.MULTILINE)
@@ -94,7 +94,7 @@ def test_every_target_of_make_that_is_named_exists(name: str, text: str) -> None
     assert {"run", "test", "check"} <= targets
 
 
-def test_the_documents_explain_every_reason_and_column() -> None:
+def test_documents_explain_every_reason_and_column() -> None:
     ingestion = DOCUMENTS["docs/explanation/ingestion.md"]
     layout = DOCUMENTS["docs/reference/lake-layout.md"]
     tables = DOCUMENTS["docs/reference/tables.md"]
@@ -110,7 +110,7 @@ def test_the_documents_explain_every_reason_and_column() -> None:
         assert f"`{part.removeprefix('root/')}/" in layout
 
 
-def test_the_readme_leads_to_every_page_and_stays_short() -> None:
+def test_readme_links_every_page_and_stays_short() -> None:
     linked = set(re.findall(r"\]\(([\w./-]+)\)", README))
     records = {str(record.relative_to(ROOT)) for record in decision_records()}
     documented = {name for name in DOCUMENTS if name.startswith("docs/")}
@@ -119,7 +119,7 @@ def test_the_readme_leads_to_every_page_and_stays_short() -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_every_link_leads_to_a_file(name: str, text: str) -> None:
+def test_links_lead_to_files_and_headings(name: str, text: str) -> None:
     for link, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", text):
         file = (ROOT / name).parent / link
         assert file.is_file(), link
@@ -134,13 +134,13 @@ def anchors(text: str) -> set[str]:
     }
 
 
-def test_the_changelog_tells_of_this_version() -> None:
+def test_changelog_starts_with_current_version() -> None:
     headings = re.findall(r"^## (\d+\.\d+\.\d+)", CHANGELOG, re.MULTILINE)
     assert headings[0] == __version__
     assert headings == sorted(set(headings), key=lambda v: [*map(int, v.split("."))], reverse=True)
 
 
-def test_the_architecture_names_every_package() -> None:
+def test_architecture_names_every_package() -> None:
     for package in PACKAGES:
         assert f"{package}/" in ARCHITECTURE
 
@@ -165,7 +165,7 @@ def test_architecture_lists_the_layers_of_the_import_contracts() -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_every_file_that_is_named_exists(name: str, text: str) -> None:
+def test_named_files_exist(name: str, text: str) -> None:
     unlinked = re.sub(r"\]\([^)]*\)", "]", text)  # links have a test of their own
     named = set(re.findall(r"[\w/][\w/-]*\.(?:py|md|toml|lock)\b", unlinked))
     missing = {
@@ -175,13 +175,13 @@ def test_every_file_that_is_named_exists(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_every_function_that_is_named_can_be_called(name: str, text: str) -> None:
+def test_named_functions_exist(name: str, text: str) -> None:
     for dotted in re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)\(", text):
         module, _, function = dotted.rpartition(".")
         assert callable(getattr(importlib.import_module(module), function)), dotted
 
 
-def test_python_in_the_documents_is_python() -> None:
+def test_python_blocks_are_valid_syntax() -> None:
     fenced = r"^```python\n(.*?)^```$"
     programs = {name: re.findall(fenced, text, re.M | re.S) for name, text in DOCUMENTS.items()}
     assert programs["README.md"]
@@ -190,14 +190,14 @@ def test_python_in_the_documents_is_python() -> None:
             ast.parse(program)
 
 
-def test_every_count_of_the_demo_in_the_readme_holds() -> None:
+def test_readme_shows_row_count_of_demo() -> None:
     from pomona.demo.run import PER_LABEL
 
     images = 2 * PER_LABEL * len(pomona.demo.images.SAMPLE_LABELS)
     assert f"{images} rows in" in README
 
 
-def test_the_documents_name_no_one_and_no_place() -> None:
+def test_documents_contain_no_local_paths() -> None:
     for text in DOCUMENTS.values():
         assert not re.search(r"/(?:home/\w|root|tmp|work)/", text)
 

@@ -22,51 +22,49 @@ from support.query_lakes import QueryLake
 pytestmark = pytest.mark.spark
 
 
-def test_features_are_those_of_the_version_in_each_of_their_forms(
+def test_features_equal_table_version_in_every_format(
     query_lake: QueryLake, spark: SparkSession
 ) -> None:
     lake = pomona.open_lake(str(query_lake.folder))
-    at = query_lake.refits[0].features_timestamp
-    for as_of, number in ((None, 3), (2, 2), ("2", 2), (f"{at.isoformat()}", 2)):
+    committed = query_lake.refits[0].features_timestamp
+    for as_of, number in ((None, 3), (2, 2), ("2", 2), (committed.isoformat(), 2)):
         table = deltalake.DeltaTable(query_lake.folder / "features", version=number)
-        oracle = table.to_pyarrow_table().sort_by("path")
+        expected_rows = table.to_pyarrow_table().sort_by("path")
         assert lake.version(as_of) == number
-        assert lake.features_arrow(as_of).sort_by("path").to_pylist() == oracle.to_pylist()
+        assert lake.features_arrow(as_of).sort_by("path").to_pylist() == expected_rows.to_pylist()
         frame = lake.features_pandas(as_of, ["label", "path"]).sort_values("path")
-        assert frame["label"].tolist() == oracle["label"].to_pylist()
+        assert frame["label"].tolist() == expected_rows["label"].to_pylist()
         rows = lake.features(as_of).orderBy("path").collect()
-        assert [row.path for row in rows] == oracle["path"].to_pylist()
-        assert [list(row.features) for row in rows] == oracle["features"].to_pylist()
+        assert [row.path for row in rows] == expected_rows["path"].to_pylist()
+        assert [list(row.features) for row in rows] == expected_rows["features"].to_pylist()
     assert (
         lake.features_arrow(columns=["path", "features"]).schema.field("path").type == pa.string()
     )
 
 
-def test_a_lake_without_rows_has_an_empty_table(tmp_path: Path) -> None:
+def test_features_of_empty_lake_have_no_rows(tmp_path: Path) -> None:
     rows = random_images(3, 8)
     lake = create_deltars_lake(tmp_path / "lake", Images([], [], rows.vectors[:0]))
     table = pomona.open_lake(lake.root).features_arrow(columns=["path", "length"])
     assert (table.num_rows, table.column_names) == (0, ["path", "length"])
 
 
-def test_refits_are_told_oldest_first(query_lake: QueryLake) -> None:
+def test_refits_are_sorted_oldest_first(query_lake: QueryLake) -> None:
     lake = pomona.open_lake(str(query_lake.folder))
-    assert [made.refit_id for made in lake.refits()] == [
-        made.refit_id for made in query_lake.refits
+    assert [refit.refit_id for refit in lake.refits()] == [
+        refit.refit_id for refit in query_lake.refits
     ]
     assert lake.latest_pca().refit.refit_id == query_lake.refits[1].refit_id
 
 
-def test_scores_are_those_of_the_published_pipeline(
-    query_lake: QueryLake, spark: SparkSession
-) -> None:
+def test_transform_equals_published_pipeline(query_lake: QueryLake, spark: SparkSession) -> None:
     lake = pomona.open_lake(str(query_lake.folder))
-    for made in query_lake.refits:
-        pca = lake.pca(made)
-        assert pca.components.shape == (made.components, pca.projection.mean.size)
-        assert tuple(pca.explained_variance_ratio) == made.explained_variance_ratio
-        model = PipelineModel.load(made.folder.pipeline)
-        rows = lake.features_arrow(made.features_version).sort_by("path")
+    for refit in query_lake.refits:
+        pca = lake.pca(refit)
+        assert pca.components.shape == (refit.components, pca.projection.mean.size)
+        assert tuple(pca.explained_variance_ratio) == refit.explained_variance_ratio
+        model = PipelineModel.load(refit.folder.pipeline)
+        rows = lake.features_arrow(refit.features_version).sort_by("path")
         scores = pca.transform(rows)
         vectors = np.stack(rows["features"].to_numpy())
         scaler, reducer = model.stages
@@ -76,11 +74,11 @@ def test_scores_are_those_of_the_published_pipeline(
         np.testing.assert_allclose(scores, expected @ reducer.pc.toArray(), atol=1e-9)
         np.testing.assert_allclose(pca.transform(vectors), scores)
         np.testing.assert_allclose(pca.transform(rows.to_pandas()), scores)
-        by_spark = pca.transform_spark(lake.features(made.features_version)).orderBy("path")
+        by_spark = pca.transform_spark(lake.features(refit.features_version)).orderBy("path")
         reduced = [row.reduced.toArray() for row in by_spark.select("reduced").collect()]
         np.testing.assert_allclose(scores, reduced, atol=1e-9)
-        published = lake.reduced_arrow(made)
-        files = pyarrow.parquet.read_table(made.folder.parquet.removeprefix("file:"))
+        published = lake.reduced_arrow(refit)
+        files = pyarrow.parquet.read_table(refit.folder.parquet.removeprefix("file:"))
         assert published.to_pylist() == files.sort_by("path").to_pylist()
         np.testing.assert_allclose(scores, np.stack(published["reduced"].to_numpy()), atol=1e-9)
     assert lake.reduced_arrow().num_rows == 60
@@ -88,19 +86,19 @@ def test_scores_are_those_of_the_published_pipeline(
         lake.latest_pca().transform(np.zeros((2, 3)))
 
 
-def test_sql_and_likeness_are_at_hand(
+def test_query_and_similar_use_version(
     query_lake: QueryLake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use_cache_folder(monkeypatch, tmp_path / "cache")
     lake = pomona.open_lake(str(query_lake.folder))
-    told = lake.query("SELECT count(*) AS n FROM features VERSION AS OF 2")
-    assert isinstance(told, pd.DataFrame)
-    assert told["n"].tolist() == [40]
-    found = lake.similar(query_lake.first.paths[0], 3, as_of=2)
-    assert (len(found.neighbors), found.rows) == (3, 40)
+    frame = lake.query("SELECT count(*) AS n FROM features VERSION AS OF 2")
+    assert isinstance(frame, pd.DataFrame)
+    assert frame["n"].tolist() == [40]
+    result = lake.similar(query_lake.first.paths[0], 3, as_of=2)
+    assert (len(result.neighbors), result.rows) == (3, 40)
 
 
-def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_missing_lake_or_refit_raises(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="is not a lake"):
         pomona.open_lake(str(tmp_path))
     lake = pomona.open_lake(create_deltars_lake(tmp_path / "lake", random_images(3, 8)).root)
