@@ -101,7 +101,7 @@ class RefitResult:
         Description of the version that `RefitOptions.as_of` resolved to; empty if it was not given.
     limited_by_rows : bool
         Whether the number of rows, not the number of columns, limits the number of components.
-    statistics_source : str
+    statistics_summary : str
         Description of the rows that were read for the statistics.
     phases : mapping of str to float
         Seconds of ``statistics``, ``decomposition`` and ``publishing``.
@@ -118,7 +118,7 @@ class RefitResult:
     is_new: bool = True
     as_of: str = ""
     limited_by_rows: bool = False
-    statistics_source: str = ""
+    statistics_summary: str = ""
     phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -199,7 +199,7 @@ def _refit(
         features_version=version.number,
         features_timestamp=version.committed,
         model_id=snapshot.model_id,
-        options=options.as_json(),
+        parameters=options.as_json(),
         rows=snapshot.count,
         rows_fitted=reduction.count,
         explained_variance_ratio=tuple(reduction.explained_variance_ratio[: reduction.k].tolist()),
@@ -225,7 +225,7 @@ def _refit(
     return RefitResult(
         row,
         limited_by_rows=reduction.limited_by_rows,
-        statistics_source=statistics.description,
+        statistics_summary=statistics.description,
         phases=timer.phases,
     )
 

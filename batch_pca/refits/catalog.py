@@ -13,8 +13,9 @@ from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.delta.writer import Writer
+from streaming.lake.format_version import rename_keys
 from streaming.lake.layout import Lake
-from streaming.lake.schemas import REFITS
+from streaming.lake.schemas import REFITS, RENAMED_REFITS_COLUMNS
 
 # Columns that are attributes of RefitRow under the same name and without conversion.
 _PLAIN_COLUMNS = [
@@ -42,7 +43,7 @@ class RefitRow:
     features_version: int
     features_timestamp: datetime
     model_id: str
-    options: str
+    parameters: str
     rows: int
     rows_fitted: int
     explained_variance_ratio: tuple[float, ...]
@@ -56,7 +57,7 @@ class RefitRow:
     drift_largest_angle: float | None = None
     drift_shift: float | None = None
     drift_labels: str | None = None
-    drift_passed: str | None = None
+    drift_exceeded: str | None = None
 
     @property
     def components(self) -> int:
@@ -85,7 +86,7 @@ class RefitRow:
     @property
     def fit_on(self) -> str | None:
         """Path prefix of the rows that were fitted; None if all rows were fitted."""
-        fit_on: str | None = json.loads(self.options).get("fit_on")
+        fit_on: str | None = json.loads(self.parameters).get("fit_on")
         return fit_on
 
     @property
@@ -111,7 +112,10 @@ def read_refits(lake: Lake) -> list[RefitRow]:
             # Lakes of older versions of Pomona lack some columns.
             **{name: row[name] for name in _PLAIN_COLUMNS if name in row},
         )
-        for row in query_rows(open_table(lake.refits), "*")
+        for row in (
+            rename_keys(row, RENAMED_REFITS_COLUMNS)
+            for row in query_rows(open_table(lake.refits), "*")
+        )
     ]
     return sorted(refits, key=lambda row: row.created_at)
 
@@ -159,7 +163,7 @@ def find_sign_reference(
     ]
 
     def rank(row: RefitRow) -> tuple[bool, bool, int]:
-        repeated = row.features_version == version and row.options == options
+        repeated = row.features_version == version and row.parameters == options
         # A refit with --as-of made in the meantime must not flip the next scheduled plot.
         made_then = superseded_at is None or row.created_at < superseded_at
         return repeated, made_then, row.features_version

@@ -112,7 +112,7 @@ class Drift:
             "drift_largest_angle": self.largest_angle,
             "drift_shift": self.shift,
             "drift_labels": json.dumps(self.labels, ensure_ascii=False),
-            "drift_passed": self.exceeded(limits) or None,
+            "drift_exceeded": self.exceeded(limits) or None,
         }
 
 

@@ -26,7 +26,7 @@ def lineage(row: RefitRow) -> dict[str, Any]:
     dict
         ``refit_id``, ``lake``, ``features_version``, ``features_timestamp``, ``model_id``, ``model`` (content of its
         ``model.json``, including the hash of the weights; None if the lake no longer contains it),
-        ``asked`` (components or variance, fit_on), ``rows``, ``rows_fitted``, ``components``,
+        ``parameters`` (components or variance, fit_on), ``rows``, ``rows_fitted``, ``components``,
         ``explained_variance_ratio``, ``statistics``, ``statistics_from``, ``drift`` (None without an earlier refit),
         ``created_at``, ``pomona_version``.
     """
@@ -37,7 +37,7 @@ def lineage(row: RefitRow) -> dict[str, Any]:
         "features_timestamp": row.features_timestamp.isoformat(),
         "model_id": row.model_id,
         "model": _model(row),
-        "asked": json.loads(row.options),
+        "parameters": json.loads(row.parameters),
         "rows": row.rows,
         "rows_fitted": row.rows_fitted,
         "components": row.components,
@@ -74,5 +74,5 @@ def drift_json(row: RefitRow) -> dict[str, Any] | None:
         "largest_angle": row.drift_largest_angle,
         "shift": row.drift_shift,
         "labels": row.label_shifts,
-        "passed": row.drift_passed,
+        "exceeded": row.drift_exceeded,
     }

@@ -88,7 +88,9 @@ def lineage_facts(row: RefitRow, document: Mapping[str, Any]) -> list[tuple[str,
     document : mapping
         The content of the refit's ``refit.json``.
     """
-    options = {name: value for name, value in json.loads(row.options).items() if value is not None}
+    options = {
+        name: value for name, value in json.loads(row.parameters).items() if value is not None
+    }
     model = document["model"]
     weights = (
         f"{model['weights']}, SHA-256 {model['weights_sha256']}"
@@ -121,7 +123,7 @@ def _moved(made: RefitRow) -> tuple[str, float, float, float, bool]:
         made.drift_angle or 0.0,
         made.drift_shift or 0.0,
         max(made.label_shifts.values(), default=0.0),
-        made.drift_passed is not None,
+        made.drift_exceeded is not None,
     )
 
 
@@ -135,7 +137,7 @@ def _row(made: RefitRow) -> tuple[str, ...]:
         f"{made.explained:.1%}",
         f"{made.drift_angle:.1f}°" if compared else "",
         f"{made.drift_shift:.2f}" if compared else "",
-        made.drift_passed or "",
+        made.drift_exceeded or "",
     )
 
 

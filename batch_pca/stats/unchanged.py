@@ -13,7 +13,7 @@ def find_unchanged(earlier: Sequence[RefitRow], version: int, options: str) -> R
 
     Only the refit whose version is nearest to `version` is compared. A refit whose folder was deleted does not count.
     """
-    same = [refit for refit in reversed(earlier) if refit.options == options]
+    same = [refit for refit in reversed(earlier) if refit.parameters == options]
     nearest = min(same, key=lambda refit: abs(refit.features_version - version), default=None)
     if nearest is None or not nearest.folder.exists():
         return None

@@ -39,7 +39,7 @@ def diff(
         console.show(found if images else found | {"images": None})
         return
     for name in ("from", "to"):
-        console.line(f"{name:<9} {found[name]['meant']}: {found[name]['rows']:,} rows")
+        console.line(f"{name:<9} {found[name]['resolved']}: {found[name]['rows']:,} rows")
     console.line(", ".join(f"{found[kind]:,} {kind}" for kind in KINDS))
     if found["labels"]:
         console.table({key: key for key in ("label", *KINDS)}, found["labels"])

@@ -65,7 +65,7 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
         console.show(found)
         return
     of = f" for the reason {reason}" if reason else ""
-    if not found["tried"] + found["gone"]:
+    if not found["tried"] + found["missing_in_source"]:
         console.line(f"no image is in quarantine{of}")
         return
     told = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
@@ -75,8 +75,8 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
     )
     if found["changing"]:
         console.line(f"{found['changing']:,} are still being written: try again later")
-    if found["gone"]:
+    if found["missing_in_source"]:
         console.line(
-            f"{found['gone']:,} images no longer exist in the source; "
+            f"{found['missing_in_source']:,} images no longer exist in the source; "
             "their rows were kept (use `pomona forget` to delete them)"
         )

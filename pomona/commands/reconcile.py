@@ -60,18 +60,20 @@ def reconcile(
         console.show(found)
         return
     console.line(
-        f"{found['listed']:,} images of {from_.root}, {found['held']:,} of them in the lake"
+        f"{found['listed']:,} images of {from_.root}, {found['in_lake']:,} of them in the lake"
     )
     for key, text in (
         ("missing", "missing: in neither table"),
         ("changed", "changed: of another length or time than their row"),
         ("rewritten", "rewritten: other bytes under the same length and time"),
-        ("gone", "gone: a row without an image"),
+        ("missing_in_source", "missing in source: the image of a row was deleted"),
         ("unread", "not read"),
     ):
         if found[key]:
             print_paths(console, f"{len(found[key]):,} {text}", found[key])
-    differences = sum(len(found[key]) for key in ("missing", "changed", "rewritten", "gone"))
+    differences = sum(
+        len(found[key]) for key in ("missing", "changed", "rewritten", "missing_in_source")
+    )
     if not differences:
         console.line("source and lake are consistent")
     elif not fix:
@@ -83,9 +85,9 @@ def reconcile(
             f"repaired: {found['featurized']:,} featurized, {found['quarantined']:,} quarantined, "
             f"{found['removed']:,} removed"
         )
-        if found["why_kept"]:
+        if found["skip_reason"]:
             console.line(
-                f"nothing removed: {found['why_kept']}; use --remove-limit 1 to delete them"
+                f"nothing removed: {found['skip_reason']}; use --remove-limit 1 to delete them"
             )
 
 

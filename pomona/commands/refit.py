@@ -104,9 +104,9 @@ def refit_once(
     else:
         for line in refit_lines(result):
             console.line(line)
-    if fail_on_drift and result.row.drift_passed:
+    if fail_on_drift and result.row.drift_exceeded:
         raise ThresholdExceeded(
-            f"refit {result.refit_id} exceeds the drift threshold: {result.row.drift_passed}"
+            f"refit {result.refit_id} exceeds the drift threshold: {result.row.drift_exceeded}"
         )
     return result
 
@@ -159,12 +159,12 @@ def refit_lines(result: RefitResult) -> list[str]:
         *as_of,
         f"refit {row.refit_id}: {row.rows:,} rows of features version {row.features_version} in {row.seconds:.1f} s",
         kept,
-        f"statistics: {result.statistics_source}",
+        f"statistics: {result.statistics_summary}",
         f"seconds: {phases}",
         f"drift: {describe_drift(row)}",
     ]
-    if row.drift_passed:
-        lines.append(f"drift threshold exceeded: {row.drift_passed}")
+    if row.drift_exceeded:
+        lines.append(f"drift threshold exceeded: {row.drift_exceeded}")
     if result.limited_by_rows:
         lines.append(
             f"the number of components is limited by the number of rows ({row.rows_fitted:,})"
@@ -197,7 +197,7 @@ def refit_json(result: RefitResult) -> dict[str, Any]:
         "phases": {name: round(seconds, 3) for name, seconds in result.phases.items()},
         "statistics": row.statistics,
         "statistics_from": row.statistics_from,
-        "statistics_remark": result.statistics_source,
+        "statistics_summary": result.statistics_summary,
         "drift": drift_json(row),
         "csv": row.folder.csv,
         "parquet": row.folder.parquet,

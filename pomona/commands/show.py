@@ -53,7 +53,7 @@ def show(
 
 
 def _render_lake(console: Console, found: JsonObject) -> None:
-    console.line(f"as of     {found['as_of']['meant']}")
+    console.line(f"as of     {found['as_of']['resolved']}")
     console.line(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
     console.line(f"model     {found['model_id'] or 'none yet'}")
     for name in ("refits", "tags"):
@@ -65,7 +65,7 @@ def _render_lake(console: Console, found: JsonObject) -> None:
 
 def _render_refit(console: Console, found: JsonObject) -> None:
     model = found["model"] or {}
-    asked = {name: value for name, value in found["asked"].items() if value is not None}
+    parameters = {name: value for name, value in found["parameters"].items() if value is not None}
     console.line(
         f"refit     {found['refit_id']} of {found['created_at']} by Pomona {found['pomona_version']}"
     )
@@ -73,20 +73,20 @@ def _render_refit(console: Console, found: JsonObject) -> None:
         f"features  version {found['features_version']} of {found['features_timestamp']}, {found['rows']:,} rows"
     )
     console.line(
-        f"fitted    {found['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in asked.items())}"
+        f"fitted    {found['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in parameters.items())}"
     )
     console.line(f"model     {found['model_id']}")
     console.line(
         f"weights   {model.get('weights', 'unknown')}, SHA-256 {model.get('weights_sha256', 'unknown')}"
     )
-    console.line(f"drift     {found['drift_told']}")
+    console.line(f"drift     {found['drift_summary']}")
     console.line(f"folder    {found['folder']}")
 
 
 def _render_image(console: Console, found: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
 
-    console.line(f"as of     {found['as_of']['meant']}")
+    console.line(f"as of     {found['as_of']['resolved']}")
     console.line(f"path      {found['path']}")
     row, bad, place = found["row"], found["quarantine"], found["place"]
     for name, value in (row or {}).items():

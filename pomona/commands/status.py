@@ -42,7 +42,7 @@ def status(
     if as_json:
         return console.show(answer)
     if answer["as_of"]:
-        console.line(f"as of        {answer['as_of']['meant']}")
+        console.line(f"as of        {answer['as_of']['resolved']}")
     reasons = answer["quarantine"]
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
@@ -97,4 +97,4 @@ def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None
             )
             console.line(f"{f'last {what}':<12} {told or 'none yet'}")
     if late:
-        raise ThresholdExceeded(f"{answer['lake']}: {'; '.join(item['told'] for item in late)}")
+        raise ThresholdExceeded(f"{answer['lake']}: {'; '.join(item['message'] for item in late)}")

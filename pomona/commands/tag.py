@@ -50,11 +50,11 @@ def tag(
     elif name is None and not rows:
         console.line(f"no tags yet: pomona tag {lake} NAME")
     elif name is None:
-        columns = {key: key for key in ("tag", "version", "committed", "made_at")}
+        columns = {key: key for key in ("tag", "version", "committed", "created_at")}
         console.table(columns, [row | {"version": str(row["version"])} for row in rows])
     else:
         if as_of is not None:
-            console.line(f"as of     {rows[0]['meant']}")
+            console.line(f"as of     {rows[0]['resolved']}")
         if kept := rows[0].get("kept_for_days"):
             console.line(
                 f"the tables now keep removed files for {kept:,} days, so that VACUUM keeps this version"

@@ -46,7 +46,7 @@ def diff(location: str, one: str, other: str) -> JsonObject:
     Returns
     -------
     dict
-        ``from``, ``to`` (``version``, ``committed``, ``meant``, ``rows``); ``added``, ``removed``, ``replaced`` (how
+        ``from``, ``to`` (``version``, ``committed``, ``resolved``, ``rows``); ``added``, ``removed``, ``replaced`` (how
         many images: another content under the same path is a replacement); ``labels`` (the same by label); ``images``
         (their paths by kind); ``refits`` (see `compare_refits`), None where one of the versions has none.
 

@@ -118,8 +118,8 @@ def find_overdue(
     Returns
     -------
     list of dict
-        ``what`` (of `MONITORED_EVENTS`), ``at`` (ISO 8601; None where there has been none yet: its age then is that of the
-        lake), ``seconds_ago``, ``limit_seconds`` and ``told``, a sentence.
+        ``what`` (of `MONITORED_EVENTS`), ``at`` (ISO 8601; None before the first event: the age of the lake is used),
+        ``seconds_ago``, ``limit_seconds`` and ``message``.
     """
     late = []
     for what, (typed, limit) in limits.items():
@@ -134,7 +134,7 @@ def find_overdue(
                     "at": at,
                     "seconds_ago": round(seconds),
                     "limit_seconds": limit,
-                    "told": f"{told} {'(' if at else ''}{format_age(seconds)}{')' if at else ''}, limit {typed}",
+                    "message": f"{told} {'(' if at else ''}{format_age(seconds)}{')' if at else ''}, limit {typed}",
                 }
             )
     return late

@@ -42,7 +42,7 @@ def describe_version(location: str, as_of: str | None = None) -> JsonObject:
     Returns
     -------
     dict
-        ``as_of`` (``version``, ``committed``, ``meant``), ``rows``, ``model_id``, ``labels`` (rows by label),
+        ``as_of`` (``version``, ``committed``, ``resolved``), ``rows``, ``model_id``, ``labels`` (rows by label),
         ``refits`` (ids of those made of this version), ``tags``.
     """
     lake = open_lake(location)

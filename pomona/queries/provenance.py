@@ -99,6 +99,6 @@ def describe_refit(location: str, refit_id: str) -> JsonObject:
             **lineage(made),
             "folder": made.folder.uri,
             "csv": made.folder.csv,
-            "drift_told": describe_drift(made),
+            "drift_summary": describe_drift(made),
             "tags": [tag.name for tag in read_tags(lake) if tag.version == made.features_version],
         }

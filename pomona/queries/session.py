@@ -65,5 +65,5 @@ def version_json(pinned: ResolvedVersion) -> JsonObject:
     return {
         "version": pinned.number,
         "committed": format_timestamp(pinned.committed),
-        "meant": pinned.description,
+        "resolved": pinned.description,
     }

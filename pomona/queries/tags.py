@@ -17,7 +17,7 @@ from streaming.storage.open import open_storage
 
 
 def list_tags(location: str) -> list[JsonObject]:
-    """The tags of a lake, the oldest version first: ``tag``, ``version``, ``committed``, ``made_at``."""
+    """The tags of a lake, the oldest version first: ``tag``, ``version``, ``committed``, ``created_at``."""
     lake = open_lake(location)
     with translate_read_errors():
         return [_tag(tag) for tag in read_tags(lake)]
@@ -29,7 +29,7 @@ def create_tag(location: str, name: str, as_of: str | None, *, force: bool) -> J
     Returns
     -------
     dict
-        That of `tags`, with ``meant`` (which version it is, and what was assumed) and ``kept_for_days``: what the
+        That of `tags`, with ``resolved`` (which version it is, and what was assumed) and ``kept_for_days``: what the
         lake's tables were told to keep what is removed for; None where they did for long enough.
 
     Raises
@@ -44,11 +44,11 @@ def create_tag(location: str, name: str, as_of: str | None, *, force: bool) -> J
         pinned = resolve_version(lake, as_of)
         made = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
         check_tag(lake, made, force=force)
-        days = retention_days_for(lake, made, made.made_at)
+        days = retention_days_for(lake, made, made.created_at)
         if days is not None:
             _keep(lake, days)
         set_tag(lake, made, force=force)
-        return _tag(made) | {"meant": pinned.description, "kept_for_days": days}
+        return _tag(made) | {"resolved": pinned.description, "kept_for_days": days}
 
 
 def _keep(lake: Lake, days: int) -> None:
@@ -93,5 +93,5 @@ def _tag(made: Tag) -> JsonObject:
         "tag": made.name,
         "version": made.version,
         "committed": format_timestamp(made.committed),
-        "made_at": format_timestamp(made.made_at),
+        "created_at": format_timestamp(made.created_at),
     }

@@ -16,29 +16,41 @@ RETENTION_PROPERTIES = ("delta.logRetentionDuration", "delta.deletedFileRetentio
 
 
 def create_table(spark: SparkSession, location: str, table: Table) -> None:
-    """Create a table if it does not exist, in one commit, so that it never exists without its constraints."""
+    """Create a table if it does not exist, in one commit with its properties and constraints."""
     if is_table(location):
         return
     with commit_lock(location):
-        _create(spark, location, table)
+        if is_table(location):  # created while this process waited
+            return
+        # A process killed before its commit leaves an empty log folder, which Delta takes for a broken table.
+        open_storage(location).delete_tree(f"{location}/_delta_log")
+        from delta.tables import DeltaTable
+
+        builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
+        for column in table.columns:
+            builder = builder.addColumn(
+                column.name, column.type, nullable=column.nullable, comment=column.comment
+            )
+        checks = {f"delta.constraints.{name}": check for name, check in table.constraints.items()}
+        for key, value in (contract_properties(table) | checks).items():
+            builder = builder.property(key, value)
+        builder.execute()
 
 
-def _create(spark: SparkSession, location: str, table: Table) -> None:
-    from delta.tables import DeltaTable
-
-    if is_table(location):  # created by another process while this one waited
-        return
-    # A creation that was killed before its commit leaves an empty log folder, which Delta takes for a broken table.
-    open_storage(location).delete_tree(f"{location}/_delta_log")
-    builder = DeltaTable.createIfNotExists(spark).location(location).comment(table.comment)
-    for column in table.columns:
-        builder = builder.addColumn(
-            column.name, column.type, nullable=column.nullable, comment=column.comment
-        )
-    checks = {f"delta.constraints.{name}": check for name, check in table.constraints.items()}
-    for key, value in (contract_properties(table) | checks).items():
-        builder = builder.property(key, value)
-    builder.execute()
+def replace_table(
+    spark: SparkSession, location: str, table: Table, properties: dict[str, str]
+) -> None:
+    """Replace a table by an empty one of another schema, in one commit; earlier versions stay readable."""
+    # In SQL: `DeltaTable.replace` works with the names of a catalog only.
+    columns = ", ".join(
+        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {quote_text(c.comment)}"
+        for c in table.columns
+    )
+    pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
+    spark.sql(
+        f"REPLACE TABLE {quote_table(location)} ({columns}) USING delta "
+        f"COMMENT {quote_text(table.comment)} TBLPROPERTIES ({pairs})"
+    )
 
 
 def contract_properties(table: Table) -> dict[str, str]:
@@ -56,6 +68,12 @@ def quote_table(location: str) -> str:
     """Return the name of a table in Spark SQL: its path, quoted."""
     escaped = location.replace("`", "``")
     return f"delta.`{escaped}`"
+
+
+def quote_text(text: str) -> str:
+    """Return a string literal of Spark SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def read_table(spark: SparkSession, location: str, version: int | None = None) -> DataFrame:

@@ -1,35 +1,43 @@
-"""The format of a lake: a number in LAKE/lake.json, so that no version of Pomona misreads another's tables.
+"""The format version of a lake: a number in LAKE/lake.json that prevents misreading tables of another version.
 
-1   no lake.json: tables as Pomona made them before there was one
-2   CHECK constraints that Spark and delta-rs both know, on `features` and on `quarantine`; statistics in `refits`
+1   no lake.json: the tables of the first version of Pomona
+2   CHECK constraints that Spark and delta-rs both evaluate, on `features` and on `quarantine`; statistics in `refits`
 3   drift in `refits`
+4   standard names: columns `parameters` and `drift_exceeded` of `refits`, keys of `refit.json` and of the tags
 
-A change of `streaming.lake.schemas` raises `FORMAT`, and `streaming.maintenance.upgrade` brings older lakes to it.
+If `streaming.lake.schemas` changes, raise `FORMAT` and extend `streaming.maintenance.upgrade`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from streaming import __version__
 from streaming.errors import ExternalError, LakeError
 from streaming.storage.interface import TransientError
 from streaming.storage.open import open_storage
 
-FORMAT = 3
+FORMAT = 4
 FILE = "lake.json"
+
+#: Keys of JSON documents that had other names up to format 3.
+RENAMED_TAG_KEYS = {"made_at": "created_at"}
+RENAMED_REFIT_KEYS = {"asked": "parameters"}
+RENAMED_DRIFT_KEYS = {"passed": "exceeded"}
 
 
 @dataclass(frozen=True)
 class LakeFormat:
-    """What `lake.json` says.
+    """Content of `lake.json`.
 
     Attributes
     ----------
     number : int
     pomona : str
-        The version of Pomona that made the lake, or upgraded it; empty where it is not known.
+        The version of Pomona that created or upgraded the lake; empty if unknown.
     """
 
     number: int
@@ -37,7 +45,7 @@ class LakeFormat:
 
 
 def read_format(root: str) -> LakeFormat | None:
-    """The format that a lake says it has; None where it says nothing.
+    """Read the format version of a lake; None if it has no `lake.json`.
 
     Parameters
     ----------
@@ -47,17 +55,17 @@ def read_format(root: str) -> LakeFormat | None:
     Raises
     ------
     LakeError
-        Where `lake.json` is broken.
+        If `lake.json` is damaged.
     ExternalError
-        Where it is there and cannot be read.
+        If it exists and cannot be read.
     """
     path = f"{root}/{FILE}"
     try:
-        told = json.loads(open_storage(root).read(path))
-        number = told["format"]
+        document = json.loads(open_storage(root).read(path))
+        number = document["format"]
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise ValueError(f"format {number!r}")
-        return LakeFormat(number, str(told.get("pomona", "")))
+        return LakeFormat(number, str(document.get("pomona", "")))
     except FileNotFoundError:
         return None
     except (PermissionError, TransientError) as error:
@@ -72,25 +80,25 @@ def read_format(root: str) -> LakeFormat | None:
 
 
 def write_format(root: str) -> None:
-    """Say that a lake has the format of this version of Pomona."""
-    told = {"format": FORMAT, "pomona": __version__}
-    open_storage(root).write(f"{root}/{FILE}", (json.dumps(told) + "\n").encode())
+    """Write the current format version into `lake.json`."""
+    document = {"format": FORMAT, "pomona": __version__}
+    open_storage(root).write(f"{root}/{FILE}", (json.dumps(document) + "\n").encode())
 
 
 def check_format(root: str, found: LakeFormat, *, allow_older: bool) -> None:
-    """Refuse a lake that this version of Pomona would misread, or write to in another way than it expects.
+    """Reject a lake that this version of Pomona cannot read, or cannot write.
 
     Parameters
     ----------
     root : str
     found : LakeFormat
     allow_older : bool
-        Whether an older one will do: for whoever only reads.
+        Accept older formats, for read-only access.
 
     Raises
     ------
     LakeError
-        In one line that names the remedy.
+        With the remedy.
     """
     if found.number > FORMAT:
         made = f"made by Pomona {found.pomona}" if found.pomona else "made by a newer Pomona"
@@ -103,3 +111,8 @@ def check_format(root: str, found: LakeFormat, *, allow_older: bool) -> None:
             f"{root} has format {found.number}, and Pomona {__version__} writes format {FORMAT}: "
             f"run `pomona upgrade {root}` once, which keeps all rows and versions"
         )
+
+
+def rename_keys(document: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a copy of a JSON object with the current names of its keys."""
+    return {names.get(key, key): value for key, value in document.items()}

@@ -13,7 +13,11 @@ _CONTENT = (
 )
 _ARRIVAL = (
     Column("ingested_at", "timestamp", "When Pomona computed this row"),
-    Column("batch_id", "long", "Number of the micro-batch that wrote this row; -1 for a sweep"),
+    Column(
+        "batch_id",
+        "long",
+        "Number of the micro-batch that wrote this row; -1 if written outside the stream",
+    ),
 )
 
 
@@ -25,8 +29,8 @@ def features_table(width: int) -> Table:
         (
             *_CONTENT,
             Column("content_hash", "string", "SHA-256 of the file, in hexadecimal"),
-            Column("width", "int", "Width in pixels, as displayed"),
-            Column("height", "int", "Height in pixels, as displayed"),
+            Column("width", "int", "Width in pixels, after EXIF rotation"),
+            Column("height", "int", "Height in pixels, after EXIF rotation"),
             Column("format", "string", "File format, as named by Pillow"),
             Column("features", "array<float>", "Output of the penultimate layer of the network"),
             Column(
@@ -89,7 +93,7 @@ _DRIFT = (
     Column(
         "drift_labels", "string", "Shift of the mean of each label, as JSON, largest first", True
     ),
-    Column("drift_passed", "string", "Drift limits that were exceeded; null if none", True),
+    Column("drift_exceeded", "string", "Drift limits that were exceeded; null if none", True),
 )
 
 REFITS = Table(
@@ -97,10 +101,14 @@ REFITS = Table(
     "One row per published refit: the index of reduced/",
     (
         Column("refit_id", "string", "Name of the folder below reduced/"),
-        Column("features_version", "long", "Version of features that was transformed and fitted"),
+        Column(
+            "features_version",
+            "long",
+            "Version of the features table that was fitted and transformed",
+        ),
         Column("features_timestamp", "timestamp", "When that version was committed"),
         Column("model_id", "string", "Model of all rows fitted"),
-        Column("options", "string", "Parameters as JSON: components or variance, fit_on"),
+        Column("parameters", "string", "Parameters as JSON: components or variance, fit_on"),
         Column("rows", "long", "Rows transformed"),
         Column("rows_fitted", "long", "Rows fitted: those of fit_on, or all"),
         Column("components", "int", "Number of components kept"),
@@ -111,7 +119,7 @@ REFITS = Table(
         ),
         Column("seconds", "double", "Duration of the refit"),
         Column("created_at", "timestamp", "When the refit was published"),
-        Column("pomona_version", "string", "Version of Pomona"),
+        Column("pomona_version", "string", "Version of Pomona that made the refit"),
         Column(
             "statistics",
             "string",
@@ -124,3 +132,6 @@ REFITS = Table(
         *_DRIFT,
     ),
 )
+
+#: Columns of ``refits/`` that had other names up to format 3.
+RENAMED_REFITS_COLUMNS = {"options": "parameters", "drift_passed": "drift_exceeded"}

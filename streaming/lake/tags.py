@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from streaming.errors import LakeError, UsageError
+from streaming.lake.format_version import RENAMED_TAG_KEYS, rename_keys
 from streaming.lake.layout import Lake
 from streaming.storage.create_if_absent import create_if_absent
 from streaming.storage.open import open_storage
@@ -34,14 +35,14 @@ class Tag:
         Of the features.
     committed : datetime
         When that version was committed, in UTC.
-    made_at : datetime
+    created_at : datetime
         When the name was given to it.
     """
 
     name: str
     version: int
     committed: datetime
-    made_at: datetime
+    created_at: datetime
 
 
 def is_valid_tag_name(text: str) -> bool:
@@ -71,12 +72,16 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
     """The tag of a name; None where there is none, LakeError where its file is broken."""
     path = _path(lake, name)
     try:
-        told = json.loads(open_storage(path).read(path))
-        committed, made_at = (datetime.fromisoformat(told[key]) for key in ("committed", "made_at"))
-        return Tag(name, int(told["version"]), committed.astimezone(UTC), made_at.astimezone(UTC))
+        document = rename_keys(json.loads(open_storage(path).read(path)), RENAMED_TAG_KEYS)
+        committed, created_at = (
+            datetime.fromisoformat(document[key]) for key in ("committed", "created_at")
+        )
+        return Tag(
+            name, int(document["version"]), committed.astimezone(UTC), created_at.astimezone(UTC)
+        )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LakeError(
             f"{path}: broken ({error}): create the tag again with `pomona tag LAKE {name} --force`"
         ) from error
@@ -110,13 +115,13 @@ def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
         As `check_tag`, also where another process gives the name to another version at the same time.
     """
     check_tag(lake, tag, force=force)
-    told = {
+    document = {
         "version": tag.version,
         "committed": tag.committed.isoformat(),
-        "made_at": tag.made_at.isoformat(),
+        "created_at": tag.created_at.isoformat(),
         "id": uuid.uuid4().hex,
     }
-    content = (json.dumps(told) + "\n").encode()
+    content = (json.dumps(document) + "\n").encode()
     if force:
         open_storage(lake.root).write(_path(lake, tag.name), content)
     elif not create_if_absent(_path(lake, tag.name), content):

@@ -28,15 +28,15 @@ def mirror(
 
     Returns
     -------
-    removed, withheld : int
+    removed, skipped_deletions : int
         Rows removed, and rows kept though their images are gone.
     """
     gone = find_deleted_images(batch.lake, source.root, seen, limit)
-    if gone.why_kept:
+    if gone.skip_reason:
         log.warning(
             "%d rows of deleted images were kept, because %s; use --remove-limit 1 to delete them",
             len(gone.paths),
-            gone.why_kept,
+            gone.skip_reason,
         )
         return 0, len(gone.paths)
     delete_rows(batch.spark, batch.lake, batch.image_index, gone.paths, "removed")

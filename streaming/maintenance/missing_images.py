@@ -69,15 +69,15 @@ class DeletedImages:
     ----------
     paths : list of str
         The existence of each was checked individually.
-    held : int
+    in_lake : int
         Images that the lake holds of this source.
-    why_kept : str
+    skip_reason : str
         Why their rows had better be kept; empty where nothing speaks against removing them.
     """
 
     paths: list[str] = field(default_factory=list)
-    held: int = 0
-    why_kept: str = ""
+    in_lake: int = 0
+    skip_reason: str = ""
 
 
 def find_deleted_images(

@@ -52,7 +52,7 @@ class Comparison:
         Images with other bytes under the same length and time; looked for on request alone.
     unread : list of str
         Why images could not be read for that.
-    gone : DeletedImages
+    missing_in_source : DeletedImages
         Rows without an image.
     """
 
@@ -61,17 +61,17 @@ class Comparison:
     changed: list[StoredFile]
     rewritten: list[StoredFile]
     unread: list[str]
-    gone: DeletedImages
+    missing_in_source: DeletedImages
 
     def as_json(self) -> dict[str, JSON]:
         """Counts and paths."""
         return {
             "listed": self.listed,
-            "held": self.gone.held,
+            "in_lake": self.missing_in_source.in_lake,
             "missing": [file.path for file in self.missing],
             "changed": [file.path for file in self.changed],
             "rewritten": [file.path for file in self.rewritten],
-            "gone": self.gone.paths,
+            "missing_in_source": self.missing_in_source.paths,
             "unread": self.unread,
         }
 
@@ -126,7 +126,7 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     -------
     dict
         That of `Comparison.as_json`, with ``featurized``, ``quarantined``, ``changing``, ``removed`` and
-        ``why_kept``.
+        ``skip_reason``.
 
     Raises
     ------
@@ -148,14 +148,14 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
             outcomes += result.outcomes
             if result.unread:
                 raise TransientError(result.unread[0])
-    removed = [] if found.gone.why_kept else found.gone.paths
+    removed = [] if found.missing_in_source.skip_reason else found.missing_in_source.paths
     delete_rows(context.spark, context.lake, batch.image_index, removed, "removed")
     return found.as_json() | {
         "featurized": outcomes[Outcome.FEATURES],
         "quarantined": outcomes[Outcome.QUARANTINE],
         "changing": outcomes[Outcome.CHANGING],
         "removed": len(removed),
-        "why_kept": found.gone.why_kept,
+        "skip_reason": found.missing_in_source.skip_reason,
     }
 
 

@@ -58,7 +58,7 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
         "quarantined": outcomes[Outcome.QUARANTINE],
         "reasons": dict(reasons),
         "changing": outcomes[Outcome.CHANGING],
-        "gone": len(rows) - len(files) + outcomes[Outcome.DELETED],
+        "missing_in_source": len(rows) - len(files) + outcomes[Outcome.DELETED],
     }
 
 

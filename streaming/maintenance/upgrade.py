@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
+from deltalake import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming.delta.reader import open_table
-from streaming.delta.tables import Table, contract_properties, is_table, quote_table, read_table
+from streaming.delta.tables import (
+    Table,
+    contract_properties,
+    is_table,
+    quote_table,
+    quote_text,
+    read_table,
+    replace_table,
+)
+from streaming.delta.writer import Writer
 from streaming.errors import LakeError
-from streaming.lake.format_version import FORMAT, write_format
+from streaming.lake.format_version import (
+    FORMAT,
+    RENAMED_DRIFT_KEYS,
+    RENAMED_REFIT_KEYS,
+    RENAMED_TAG_KEYS,
+    rename_keys,
+    write_format,
+)
 from streaming.lake.layout import Lake
-from streaming.lake.schemas import QUARANTINE, REFITS, features_table
+from streaming.lake.schemas import QUARANTINE, REFITS, RENAMED_REFITS_COLUMNS, features_table
 from streaming.lease.acquire import acquire_lease
 from streaming.model.store import find_model
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3
+from streaming.storage.open import open_storage
 
 _WIDTH = re.compile(r"\bfeatures\s*\)\s*=\s*(\d+)")
 _CONSTRAINT = "delta.constraints."
+_REPLACED = "REPLACE TABLE"  # operation of `replace_table` in the table's history
 
 
 def upgrade(location: str) -> list[str]:
-    """Bring a lake to the format of this version of Pomona.
+    """Upgrade a lake to the format of this version of Pomona.
 
-    Killed at any point, it goes on when it is called again: what a table has already is left alone, and the
-    format is written last.
+    An interrupted upgrade continues when it is called again: each step is skipped if it is done already, and the
+    format version is written last.
 
     Parameters
     ----------
@@ -39,14 +59,14 @@ def upgrade(location: str) -> list[str]:
     Returns
     -------
     list of str
-        What was done, in the order in which it was; empty where nothing was missing.
+        The changes, in order; empty if the lake has the current format.
 
     Raises
     ------
     LakeError
-        Where there is no lake, or a newer one, or rows that break the contract.
+        If there is no lake, if it has a newer format, or if rows violate a constraint.
     LeaseError
-        While another process writes it.
+        If another process writes to the lake.
     """
     lake = Lake.at(location)
     lake.validate(allow_older=True)
@@ -57,17 +77,18 @@ def upgrade(location: str) -> list[str]:
         with acquire_lease(lake) as lease:
             spark = start_session(s3=is_s3(lake.root))
             lease.guard(spark)
-            done = []
+            done = rename_columns(spark, lake.refits, REFITS, RENAMED_REFITS_COLUMNS)
             for table in (features_table(_width(lake)), QUARANTINE, REFITS):
                 done += upgrade_table(spark, f"{lake.root}/{table.name}", table)
+            done += rename_document_keys(lake)
             write_format(lake.root)
         return [*done, f"format {FORMAT}"]
 
 
 def upgrade_table(spark: SparkSession, location: str, table: Table) -> list[str]:
-    """Give a table the columns, constraints and properties of its contract that it lacks.
+    """Add the columns, comments, properties and constraints that a table lacks; return the changes.
 
-    A property that it has stays as it is: somebody may have set it.
+    A property that is set keeps its value.
     """
     if not is_table(location):
         return []
@@ -75,36 +96,94 @@ def upgrade_table(spark: SparkSession, location: str, table: Table) -> list[str]
     name = quote_table(location)
     missing = add_missing_columns(spark, location, table)
     done += [f"{table.name}: column {column}" for column in missing]
+    done += _set_comments(spark, location, table)
     has = open_table(location).metadata().configuration
     properties = {k: v for k, v in contract_properties(table).items() if k not in has}
     if properties:
-        told = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
-        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({told})")
+        pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({pairs})")
         done += [f"{table.name}: property {key}" for key in properties]
     for constraint, check in table.constraints.items():
         if _bare(has.get(_CONSTRAINT + constraint, "")) != _bare(check):
             _constrain(spark, name, constraint, check)
             done.append(f"{table.name}: constraint {constraint}")
-    if _update_comments(spark, location, table):
-        done.append(f"{table.name}: comments")
     return done
 
 
-def _update_comments(spark: SparkSession, location: str, table: Table) -> bool:
-    """Set the comments of a table and its columns to those of its schema; return whether any was different."""
-    stored, name = open_table(location), quote_table(location)
-    comments = {field.name: field.metadata.get("comment") for field in stored.schema().fields}
-    different = [column for column in table.columns if comments[column.name] != column.comment]
-    for column in different:
-        spark.sql(f"ALTER TABLE {name} ALTER COLUMN `{column.name}` COMMENT '{column.comment}'")
-    if stored.metadata().description == table.comment:
-        return bool(different)
-    spark.sql(f"COMMENT ON TABLE {name} IS '{table.comment}'")
-    return True
+def rename_columns(
+    spark: SparkSession, location: str, table: Table, names: Mapping[str, str]
+) -> list[str]:
+    """Rename columns of a small table: replace the table, then append its rows.
+
+    Delta renames a column in place only with column mapping, which other readers may not support. Earlier versions
+    of the table keep the former names.
+    """
+    if not is_table(location):
+        return []
+    latest = open_table(location)
+    version = latest.version()
+    former = [name for name in names if name in _column_names(latest)]
+    if former:
+        properties = contract_properties(table) | latest.metadata().configuration
+        replace_table(spark, location, table, properties)
+    elif latest.history(1)[0].get("operation") == _REPLACED:  # interrupted after the replacement
+        version -= 1
+        former = [name for name in names if name in _column_names(open_table(location, version))]
+    if not former:
+        return []
+    rows = read_table(spark, location, version)
+    for name in former:
+        rows = rows.withColumnRenamed(name, names[name])
+    Writer(spark, location, {"upgrade": FORMAT}).upsert(rows, merge=False)
+    return [f"{table.name}: column {names[name]} (formerly {name})" for name in former]
+
+
+def rename_document_keys(lake: Lake) -> list[str]:
+    """Rename the keys of tags and of published ``refit.json`` files; return the paths changed."""
+    storage = open_storage(lake.root)
+    refits = [f.path for f in storage.list(lake.reduced) if f.path.endswith("/refit.json")]
+    tags = [f.path for f in storage.list(lake.tags) if f.path.endswith(".json")]
+    done = []
+    for path in refits + tags:
+        try:
+            document = json.loads(storage.read(path))
+            if path in tags:
+                renamed = rename_keys(document, RENAMED_TAG_KEYS)
+            else:
+                renamed = rename_keys(document, RENAMED_REFIT_KEYS)
+                if renamed.get("drift"):
+                    renamed["drift"] = rename_keys(renamed["drift"], RENAMED_DRIFT_KEYS)
+        except (ValueError, AttributeError):  # damaged: commands that need it report it
+            continue
+        if renamed != document:
+            content = json.dumps(renamed, indent=None if path in tags else 2, ensure_ascii=False)
+            storage.write(path, (content + "\n").encode())
+            done.append(f"{path.removeprefix(lake.root + '/')}: keys renamed")
+    return done
+
+
+def _set_comments(spark: SparkSession, location: str, table: Table) -> list[str]:
+    """Set the comments of the table and of its columns that differ from the schema."""
+    found, name = open_table(location), quote_table(location)
+    comments = {field.name: field.metadata.get("comment") for field in found.schema().fields}
+    changed = [c for c in table.columns if comments.get(c.name) != c.comment]
+    for column in changed:
+        spark.sql(
+            f"ALTER TABLE {name} ALTER COLUMN `{column.name}` COMMENT {quote_text(column.comment)}"
+        )
+    done = [f"{table.name}: {len(changed)} column comments"] if changed else []
+    if found.metadata().description != table.comment:
+        spark.sql(f"COMMENT ON TABLE {name} IS {quote_text(table.comment)}")
+        done.append(f"{table.name}: table comment")
+    return done
+
+
+def _column_names(table: DeltaTable) -> list[str]:
+    return [field.name for field in table.schema().fields]
 
 
 def add_missing_columns(spark: SparkSession, location: str, table: Table) -> list[str]:
-    """Give a table that an earlier version of Pomona made the columns that have come since; return their names."""
+    """Add the columns that a table of an earlier version of Pomona lacks; return their names."""
     there = set(read_table(spark, location).columns)
     missing = [column for column in table.columns if column.name not in there]
     if missing:
@@ -115,7 +194,7 @@ def add_missing_columns(spark: SparkSession, location: str, table: Table) -> lis
 
 
 def _bare(check: str) -> str:
-    """An expression without its spaces: ``ADD CONSTRAINT`` puts some between all of its words."""
+    """Return an expression without spaces: ``ADD CONSTRAINT`` inserts some between its tokens."""
     return "".join(check.split())
 
 
@@ -127,18 +206,20 @@ def _constrain(spark: SparkSession, name: str, constraint: str, check: str) -> N
         if "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION" not in str(error):
             raise
         raise LakeError(
-            f"{name}: rows in it break the constraint {constraint} ({check}): correct or delete them "
-            "(earlier versions keep them), and upgrade again"
+            f"{name}: rows violate the constraint {constraint} ({check}): correct or delete them "
+            "(earlier versions keep them), then run `pomona upgrade` again"
         ) from error
 
 
 def _width(lake: Lake) -> int:
-    """How many values a vector of this lake has: its model says it, or the constraint that it has."""
+    """Return the length of the lake's feature vectors, from its model or from the table's constraint."""
     model = find_model(lake.models)
     if model:
         return model.width
     configuration: Mapping[str, str] = open_table(lake.features).metadata().configuration
     found = _WIDTH.search(configuration.get(f"{_CONSTRAINT}features_width", ""))
     if not found:
-        raise LakeError(f"{lake.models}: holds no model, and {lake.features} names no width")
+        raise LakeError(
+            f"{lake.models} contains no model, and {lake.features} has no constraint features_width"
+        )
     return int(found[1])

@@ -50,7 +50,7 @@ def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
     calm = pomona(*words, "--json")
     assert calm.status == 0, calm.err
     assert calm.json["drift"]["since"] == alone.json["refit_id"]
-    assert calm.json["drift"]["passed"] is None
+    assert calm.json["drift"]["exceeded"] is None
     commit(spark, lake, third)
     drifted = pomona(*words)
     assert drifted.status == 3
@@ -71,7 +71,7 @@ def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
             deviations([first, second], [first, second, third], label), rel=1e-6
         )
     assert next(iter(labels)) == "Ananas"
-    assert passed in row["drift_passed"]
+    assert passed in row["drift_exceeded"]
     assert 0 < row["drift_angle"] <= row["drift_largest_angle"] <= 90
     page = Path(lake.reduced.removeprefix("file:"), row["refit_id"], "report.html").read_text()
     assert f"mean shifted by {row['drift_shift']:.2f} standard deviations" in page
@@ -89,7 +89,7 @@ def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
     )
     assert lenient.status == 0
     told = lenient.json["drift"]
-    assert (told["since"], told["passed"]) == (calm.json["refit_id"], None)
+    assert (told["since"], told["exceeded"]) == (calm.json["refit_id"], None)
     assert told["angle"] == pytest.approx(row["drift_angle"], abs=1e-6)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 from streaming.delta.tables import Column, Table, create_table
 from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
+from streaming.storage.open import open_storage
 from support.table_rows import add_features, add_quarantine, append
 
 TIME = datetime(2026, 3, 3, 8, tzinfo=UTC)
@@ -87,6 +89,14 @@ _REFITS = Table(
     ),
 )
 
+OLD_REFIT = {
+    "refit_id": "r",
+    "asked": {"components": 1, "variance": None, "fit_on": None},
+    "drift": {"since": "q", "labels": {"passed": 0.5}, "passed": "label passed by 0.50"},
+    "csv_sha256": "0" * 64,
+}
+OLD_TAG = {"version": 2, "committed": TIME.isoformat(), "made_at": TIME.isoformat(), "id": "0"}
+
 
 def image(name: str) -> StoredFile:
     """Return an image that does not exist."""
@@ -94,7 +104,7 @@ def image(name: str) -> StoredFile:
 
 
 def create_format1_lake(spark: SparkSession, folder: Path | str) -> Lake:
-    """Create a lake with two features (one deleted later), a quarantined image and a refit of version 2."""
+    """Create a lake with two features (one deleted later), a quarantined image, a refit and a tag."""
     lake = Lake.at(str(folder))
     for table in (_FEATURES, _QUARANTINE, _REFITS):
         create_table(spark, f"{lake.root}/{table.name}", table)
@@ -106,4 +116,7 @@ def create_format1_lake(spark: SparkSession, folder: Path | str) -> Lake:
     row |= {"explained_variance_ratio": [1.0], "created_at": TIME, "pomona_version": "0.1.0"}
     append(spark, lake.refits, _REFITS.ddl, [row])
     DeltaTable.forPath(spark, lake.features).delete(F.col("path") == image("b").path)
+    storage = open_storage(lake.root)
+    storage.write(f"{lake.reduced}/r/refit.json", json.dumps(OLD_REFIT).encode())
+    storage.write(f"{lake.tags}/training.json", json.dumps(OLD_TAG).encode())
     return lake

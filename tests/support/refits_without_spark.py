@@ -60,7 +60,7 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
         features_version=pinned.number,
         features_timestamp=pinned.committed,
         model_id=rows["model_id"][0].as_py(),
-        options=options.as_json(),
+        parameters=options.as_json(),
         rows=len(paths),
         rows_fitted=int(is_fitted.sum()),
         explained_variance_ratio=tuple(reduction.explained_variance_ratio[: reduction.k].tolist()),

@@ -24,7 +24,7 @@ MADE = RefitRow(
     features_version=2,
     features_timestamp=datetime(2026, 3, 3, 8, 30, 0, 123_000, tzinfo=UTC),
     model_id="made-up",
-    options='{"components": 2, "variance": null, "fit_on": null}',
+    parameters='{"components": 2, "variance": null, "fit_on": null}',
     rows=30,
     rows_fitted=20,
     explained_variance_ratio=(0.5, 0.25),
@@ -38,7 +38,7 @@ MADE = RefitRow(
     drift_largest_angle=80.25,
     drift_shift=0.25,
     drift_labels='{"Fig": 0.5, "Kiwi": 0.125}',
-    drift_passed="label Fig shifted by 0.50 standard deviations (limit 0.4)",
+    drift_exceeded="label Fig shifted by 0.50 standard deviations (limit 0.4)",
 )
 LATER = ("statistics", "statistics_from")
 LATER += (
@@ -47,7 +47,7 @@ LATER += (
     "drift_largest_angle",
     "drift_shift",
     "drift_labels",
-    "drift_passed",
+    "drift_exceeded",
 )
 
 
@@ -77,11 +77,11 @@ def test_a_refit_had_again_takes_the_signs_that_it_had_and_others_those_made_bef
 ):
     day = datetime(2026, 3, 4, tzinfo=UTC)
     night = made(3, created_at=day)
-    look_back = made(4, options="other", created_at=day.replace(month=6))
+    look_back = made(4, parameters="other", created_at=day.replace(month=6))
     again = made(4, created_at=day.replace(month=5))
     until = day.replace(month=4)
     earlier = [night, again, look_back]
-    assert find_sign_reference(earlier, "made-up", 4, MADE.options, until) is again
+    assert find_sign_reference(earlier, "made-up", 4, MADE.parameters, until) is again
     assert find_sign_reference(earlier, "made-up", 4, "third", until) is night
     assert find_sign_reference(earlier, "made-up", 4, "third") is look_back  # of the latest version
     assert find_sign_reference([again, look_back], "made-up", 4, "third", until) is look_back
@@ -136,10 +136,10 @@ def test_a_refit_is_unchanged_if_options_rows_and_folder_are_those_of_an_earlier
     old, last = (made(number, lake=lake, refit_id=f"made-of-{number}") for number in (2, 4))
     for refit in (old, last):
         refit.folder.write("report.html", b"")
-    find = [find_unchanged([last, old], number, MADE.options) for number in (2, 3, 4, 5, 6)]
+    find = [find_unchanged([last, old], number, MADE.parameters) for number in (2, 3, 4, 5, 6)]
     assert find == [old, old, last, last, None]  # whichever was made first
-    assert find_unchanged([old, last], 4, MADE.options.replace("2", "3")) is None
-    assert find_unchanged([old, replace(last, refit_id="gone")], 4, MADE.options) is None
+    assert find_unchanged([old, last], 4, MADE.parameters.replace("2", "3")) is None
+    assert find_unchanged([old, replace(last, refit_id="gone")], 4, MADE.parameters) is None
 
 
 @pytest.mark.spark
@@ -175,7 +175,7 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
         "features_version": 3,
         "features_timestamp": MADE.features_timestamp,
         "model_id": "made-up",
-        "options": MADE.options,
+        "parameters": MADE.parameters,
         "rows": 30,
         "rows_fitted": 20,
         "components": 2,
@@ -190,7 +190,7 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
         "drift_largest_angle": 80.25,
         "drift_shift": 0.25,
         "drift_labels": '{"Fig": 0.5, "Kiwi": 0.125}',
-        "drift_passed": "label Fig shifted by 0.50 standard deviations (limit 0.4)",
+        "drift_exceeded": "label Fig shifted by 0.50 standard deviations (limit 0.4)",
     }
 
 

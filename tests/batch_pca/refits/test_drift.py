@@ -45,7 +45,7 @@ def publish(folder: Path, rows: Images, k: int = K, **changes: object) -> RefitR
         features_version=2,
         features_timestamp=moment,
         model_id="made-up",
-        options='{"components": 3, "variance": null, "fit_on": null}',
+        parameters='{"components": 3, "variance": null, "fit_on": null}',
         rows=len(rows.paths),
         rows_fitted=len(rows.paths),
         explained_variance_ratio=tuple(reduction.explained_variance_ratio[:k].tolist()),
@@ -110,7 +110,7 @@ def test_the_same_rows_have_not_moved(tmp_path: Path) -> None:
     assert found
     assert max(found.angle, found.largest_angle, found.shift, *found.labels.values()) < 1e-5
     assert found.exceeded(DriftLimits()) == ""
-    assert found.columns(DriftLimits())["drift_passed"] is None
+    assert found.columns(DriftLimits())["drift_exceeded"] is None
 
 
 @pytest.mark.parametrize(("k_before", "k"), [(5, 2), (2, 5)])
@@ -165,7 +165,7 @@ def test_a_refit_is_compared_with_the_last_of_the_version_before_of_the_same_row
         replace(made, features_version=4),
         replace(made, features_version=5),
         replace(made, features_version=4, model_id="other", created_at=made.created_at + 2 * later),
-        replace(made, features_version=4, options='{"fit_on": "file:/x"}'),
+        replace(made, features_version=4, parameters='{"fit_on": "file:/x"}'),
     ]
     assert find_baseline(earlier, "made-up", None, 5) is earlier[1]
     assert find_baseline(earlier, "made-up", None, 4) is earlier[0]

@@ -37,7 +37,7 @@ DRIFT: dict[str, Any] = {
     "drift_largest_angle": 80.0,
     "drift_shift": 0.625,
     "drift_labels": json.dumps(MOVED),
-    "drift_passed": "subspace rotated by 21.5° (limit 15°)",
+    "drift_exceeded": "subspace rotated by 21.5° (limit 15°)",
 }
 
 
@@ -88,7 +88,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         features_version=0,
         features_timestamp=WRITTEN,
         model_id="made-up",
-        options=json.dumps({"components": 3, "variance": None, "fit_on": None}),
+        parameters=json.dumps({"components": 3, "variance": None, "fit_on": None}),
         rows=30,
         rows_fitted=30,
         explained_variance_ratio=tuple(reduction.explained_variance_ratio[:3]),
@@ -122,7 +122,7 @@ def test_drift_is_told_as_the_table_of_refits_keeps_it(story: Story) -> None:
     )
     at = page.cells.index("limits passed")
     expected = ["r-2", "0", "30", "3", f"{sum(story.refits[1].explained_variance_ratio):.1%}"]
-    expected += ["21.5°", "0.62", DRIFT["drift_passed"], "r-1"]
+    expected += ["21.5°", "0.62", DRIFT["drift_exceeded"], "r-1"]
     assert page.cells[at + 1 : at + 10] == expected
     assert "r-0" not in page.cells  # of another model: not to be compared
     at = page.cells.index("standard deviations")

@@ -59,7 +59,7 @@ class Fitting:
             features_version=commits[-1].number,
             features_timestamp=datetime.now(UTC),
             model_id=snapshot.model_id,
-            options=RefitOptions(fit_on=self.fit_on).as_json(),
+            parameters=RefitOptions(fit_on=self.fit_on).as_json(),
             rows=snapshot.count,
             rows_fitted=found.moments.count,
             explained_variance_ratio=(1.0,),

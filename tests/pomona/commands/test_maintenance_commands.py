@@ -58,7 +58,7 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     ]
     assert versions(place) == before
     found = pomona("reconcile", "fruits", "lake", "--fix", "--hash", "--json").json
-    assert (found["featurized"], found["removed"], found["why_kept"]) == (1, 1, "")
+    assert (found["featurized"], found["removed"], found["skip_reason"]) == (1, 1, "")
     assert below(fruits, place.features) == ["Fig/1.jpg", "Fig/2.jpg", "Fig/new.jpg"]
 
     put(fruits / "Fig" / "empty.jpg", jpeg(8))

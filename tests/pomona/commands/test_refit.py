@@ -29,7 +29,7 @@ ROW = RefitRow(
     features_version=4,
     features_timestamp=datetime(2026, 3, 3, 12, tzinfo=UTC),
     model_id="mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32",
-    options="{}",
+    parameters="{}",
     rows=1200,
     rows_fitted=1100,
     explained_variance_ratio=(0.5, 0.25, 0.125),
@@ -41,7 +41,7 @@ ROW = RefitRow(
 )
 RESULT = RefitResult(
     ROW,
-    statistics_source="12 rows added, 0 removed since refit 20260302T120000Z-v3-cd34",
+    statistics_summary="12 rows added, 0 removed since refit 20260302T120000Z-v3-cd34",
     phases={"statistics": 0.4, "decomposition": 0.9004, "publishing": 3.25},
 )
 
@@ -112,11 +112,11 @@ def test_drift_is_reported_and_thresholds_only_if_exceeded() -> None:
     assert line in refit_lines(below)
     assert "threshold" not in "\n".join(refit_lines(below))
     exceeded = "label Fig shifted by 0.50 standard deviations (limit 0.4)"
-    above = result(**columns, drift_passed=exceeded)
+    above = result(**columns, drift_exceeded=exceeded)
     assert f"drift threshold exceeded: {exceeded}" in refit_lines(above)
     drift = refit_json(above)["drift"]
     assert (drift["angle"], drift["labels"]) == (12.34, {"Fig": 0.5, "Kiwi": 0.1})
-    assert drift["passed"] == exceeded
+    assert drift["exceeded"] == exceeded
     assert refit_json(RESULT)["drift"] is None
 
 
@@ -150,7 +150,7 @@ def test_json_contains_the_same_values() -> None:
     assert document["phases"] == {"statistics": 0.4, "decomposition": 0.9, "publishing": 3.25}
     assert document["statistics"] == "incremental"
     assert document["statistics_from"] == "20260302T120000Z-v3-cd34"
-    assert document["statistics_remark"].startswith("12 rows added")
+    assert document["statistics_summary"].startswith("12 rows added")
 
 
 # The schedule, with a `refit` that returns or raises at once.

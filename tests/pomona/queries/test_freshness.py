@@ -75,7 +75,7 @@ def test_what_is_longer_ago_than_its_limit_is_late(
     assert [item["what"] for item in found] == late
     for item in found:
         assert item["seconds_ago"] > item["limit_seconds"]
-        assert item["what"] in item["told"]
+        assert item["what"] in item["message"]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_a_refit_stays_fresh_where_files_alone_have_changed(
     for name in ("a", "b"):
         add_features(spark, lake, [image(name)], NOW)
     row = {"refit_id": "r", "features_version": 2, "features_timestamp": NOW, "model_id": "m"}
-    row |= {"options": "{}", "rows": 2, "rows_fitted": 2, "components": 1, "seconds": 1.0}
+    row |= {"parameters": "{}", "rows": 2, "rows_fitted": 2, "components": 1, "seconds": 1.0}
     row |= {"explained_variance_ratio": [1.0], "created_at": NOW, "pomona_version": "0"}
     append(spark, lake.refits, REFITS.ddl, [row])
 

@@ -327,10 +327,10 @@ def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
     found = answers[0]
     assert (found["refit_id"], found["features_version"]) == (made.refit_id, 5)
     assert found["model"]["weights_sha256"] == "ab" * 32
-    assert found["asked"] == {"components": 3, "variance": None, "fit_on": "/photos/More [x]"}
+    assert found["parameters"] == {"components": 3, "variance": None, "fit_on": "/photos/More [x]"}
     beside = json.loads((copied / "refit.json").read_text())
     beside["lake"] = shown(beside["lake"])
-    beside["asked"]["fit_on"] = shown(beside["asked"]["fit_on"])
+    beside["parameters"]["fit_on"] = shown(beside["parameters"]["fit_on"])
     assert {key: found[key] for key in beside if key != "csv_sha256"} == {
         key: value for key, value in beside.items() if key != "csv_sha256"
     }

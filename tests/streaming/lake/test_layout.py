@@ -33,14 +33,14 @@ COLUMNS = {
     "content_hash string, reason string, detail string, attempts int32, ingested_at timestamp, "
     "batch_id int64",
     "refits": "refit_id string, features_version int64, features_timestamp timestamp, "
-    "model_id string, options string, rows int64, rows_fitted int64, components int32, "
+    "model_id string, parameters string, rows int64, rows_fitted int64, components int32, "
     "explained_variance_ratio list, seconds double, created_at timestamp, pomona_version string, "
     "statistics string, statistics_from string, drift_from string, drift_angle double, "
-    "drift_largest_angle double, drift_shift double, drift_labels string, drift_passed string",
+    "drift_largest_angle double, drift_shift double, drift_labels string, drift_exceeded string",
 }
 # Null for the first refit.
 DRIFT = {
-    f"drift_{name}" for name in ("from", "angle", "largest_angle", "shift", "labels", "passed")
+    f"drift_{name}" for name in ("from", "angle", "largest_angle", "shift", "labels", "exceeded")
 }
 NULLABLE = {
     "quarantine": {"content_hash"},

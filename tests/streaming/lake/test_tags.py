@@ -67,7 +67,12 @@ def test_other_files_are_ignored_and_broken_tag_raises_error_with_remedy(lake: L
     storage.write(f"{lake.tags}/.march.json.123.tmp", b"{")
     storage.write(f"{lake.tags}/notes.txt", b"")
     assert read_tags(lake) == []
-    for content in (b"", b"[]", b"{}", b'{"version": 1, "committed": "soon", "made_at": "late"}'):
+    for content in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"version": 1, "committed": "soon", "created_at": "late"}',
+    ):
         storage.write(f"{lake.tags}/march.json", content)
         with pytest.raises(LakeError, match=r"tags/march.json: broken .*`pomona tag .* --force`"):
             read_tags(lake)

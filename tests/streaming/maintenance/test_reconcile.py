@@ -55,7 +55,14 @@ def test_missing_changed_rewritten_and_gone_are_found_and_mended(
     ingest_all(open_context(spark, lake, str(elsewhere)))
     context = open_context(spark, lake, str(source))
     ingest_all(context)
-    agreed = {"listed": 7, "held": 7, "missing": [], "changed": [], "gone": [], "rewritten": []}
+    agreed = {
+        "listed": 7,
+        "in_lake": 7,
+        "missing": [],
+        "changed": [],
+        "missing_in_source": [],
+        "rewritten": [],
+    }
     assert compared(context, hashes=True).items() >= agreed.items()
 
     put(source / "Fig" / "new.jpg", jpeg(10))
@@ -65,7 +72,11 @@ def test_missing_changed_rewritten_and_gone_are_found_and_mended(
     put(source / "Fig" / "1.jpg", other, written=same.st_mtime)
     for name in ("2.jpg", "bad.jpg"):
         (source / "Fig" / name).unlink()
-    found = {"missing": ["new.jpg"], "changed": ["0.jpg"], "gone": ["2.jpg", "bad.jpg"]}
+    found = {
+        "missing": ["new.jpg"],
+        "changed": ["0.jpg"],
+        "missing_in_source": ["2.jpg", "bad.jpg"],
+    }
     before = versions(context.lake)
     assert compared(context).items() >= found.items()
     assert compared(context)["rewritten"] == []
@@ -77,7 +88,7 @@ def test_missing_changed_rewritten_and_gone_are_found_and_mended(
     mended = reconcile(context, arguments)
     assert mended["rewritten"] == rewritten[:1]
     assert (mended["featurized"] + mended["quarantined"], mended["removed"]) == (3, 2)
-    agreed = agreed | {"listed": 6, "held": 6}
+    agreed = agreed | {"listed": 6, "in_lake": 6}
     assert compared(context, hashes=True).items() >= agreed.items()
     everywhere = rows(context.lake.features) + rows(context.lake.quarantine)
     assert len({row["path"] for row in everywhere}) == len(everywhere) == 8
@@ -99,12 +110,12 @@ def test_a_listing_that_is_short_or_empty_or_would_remove_most_removes_nothing(
     for name in ("0.jpg", "1.jpg", "2.jpg"):
         (source / "Fig" / name).unlink()
     told = reconcile(context, arguments)
-    assert (told["removed"], len(told["gone"])) == (0, 3)
-    assert "more than 50% of the 4 images" in told["why_kept"]
+    assert (told["removed"], len(told["missing_in_source"])) == (0, 3)
+    assert "more than 50% of the 4 images" in told["skip_reason"]
     source.rename(tmp_path / "not mounted")
     told = reconcile(context, arguments | {"limit": 1})
     assert told["removed"] == 0
-    assert "is empty: is it mounted?" in told["why_kept"]
+    assert "is empty: is it mounted?" in told["skip_reason"]
     (tmp_path / "not mounted").rename(source)
     assert reconcile(context, arguments | {"limit": 0.75})["removed"] == 3
     assert below(source, context.lake.features) == ["Fig/3.jpg"]

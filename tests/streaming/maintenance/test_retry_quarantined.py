@@ -99,7 +99,7 @@ def test_what_is_gone_keeps_its_row_and_what_has_changed_is_taken_as_it_is(
         "quarantined": 1,
         "reasons": {"truncated": 1},
         "changing": 0,
-        "gone": 1,
+        "missing_in_source": 1,
     }
     assert names(context.lake.features).keys() == {"mended.jpg"}
     assert names(context.lake.quarantine).keys() == {"bad.jpg", "gone.jpg"}

@@ -1,7 +1,8 @@
-"""Tests for `pomona upgrade`: an old lake gets the contract of a new one, and nothing of it is lost."""
+"""Tests for `pomona upgrade`: an old lake gets the current schema and keeps all rows and versions."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lease.acquire import acquire_lease
-from streaming.maintenance.upgrade import upgrade_table
+from streaming.maintenance.upgrade import upgrade, upgrade_table
 from support.cli import Command, shown
-from support.format1_lake import create_format1_lake
+from support.format1_lake import OLD_REFIT, create_format1_lake
 
 pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")
@@ -27,7 +28,7 @@ def table(lake: Lake, name: str, version: int | None = None) -> deltalake.DeltaT
 
 
 def contract(lake: Lake, name: str) -> tuple[Any, ...]:
-    """Columns with their comments, and properties."""
+    """Return columns with comments, properties and the table comment."""
     found = table(lake, name)
     fields = sorted(
         (f.name, str(f.type), f.nullable, str(f.metadata)) for f in found.schema().fields
@@ -41,7 +42,7 @@ def content(lake: Lake, name: str, version: int) -> list[dict[str, Any]]:
     return sorted(found, key=str)
 
 
-def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
+def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
     spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
 ) -> None:
     old = create_format1_lake(spark, tmp_path / "My 'old' lake")
@@ -50,30 +51,49 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     versions = {name: table(old, name).version() for name in TABLES}
     before = {(n, v): content(old, n, v) for n in TABLES for v in range(versions[n] + 1)}
 
-    assert pomona("status", old.root, "--json").json["rows"] == 1  # reading does with the old one
-    for words in (("refit", old.root), ("ingest", str(images), old.root)):
-        told = pomona(*words)
-        assert told.status == 1
-        assert f"has format 1, and Pomona 0.1.0 writes format {FORMAT}" in told.complaint
-        assert f"`pomona upgrade {shown(old.root)}`" in told.complaint
+    # Commands that only read accept the old format, including the former names of keys and columns.
+    status = pomona("status", old.root, "--json").json
+    assert (status["rows"], status["last_refit"]["refit_id"]) == (1, "r")
+    listed = pomona("tag", old.root, "--json")
+    assert listed.status == 0, listed.err
+    assert listed.json[0]["created_at"] == "2026-03-03T08:00:00Z"
+    assert pomona("show", old.root, "r", "--json").json["parameters"] == {}
+    for arguments in (("refit", old.root), ("ingest", str(images), old.root)):
+        rejected = pomona(*arguments)
+        assert rejected.status == 1
+        assert f"has format 1, and Pomona 0.1.0 writes format {FORMAT}" in rejected.complaint
+        assert f"`pomona upgrade {shown(old.root)}`" in rejected.complaint
     assert versions == {name: table(old, name).version() for name in TABLES}
 
-    with acquire_lease(old):  # as an older stream would
+    with acquire_lease(old):
         assert "is being written by process" in pomona("upgrade", old.root).complaint
-    done = pomona("upgrade", old.root)
-    assert done.status == 0, done.err
-    assert "added quarantine: constraint known_reason" in done.out
+    upgraded = pomona("upgrade", old.root)
+    assert upgraded.status == 0, upgraded.err
+    assert "added quarantine: constraint known_reason" in upgraded.out
     new = Lake.at(str(new_lake()))
     for name in TABLES:
         assert contract(old, name) == contract(new, name)
     after = {key: content(old, *key) for key in before}
     assert after == before  # time travel
     now = {name: content(old, name, table(old, name).version()) for name in TABLES}
-    since = dict.fromkeys(set(REFITS.names) - set(before["refits", versions["refits"]][0]))
-    assert {"statistics", "drift_from", "drift_passed"} <= set(since)
+    rows = [dict(row) for row in before["refits", versions["refits"]]]
+    for row in rows:
+        row["parameters"] = row.pop("options")
+    added = dict.fromkeys(set(REFITS.names) - set(rows[0]))
+    assert {"statistics", "drift_from", "drift_exceeded"} <= set(added)
     assert now["features"] == before["features", versions["features"]]
     assert now["quarantine"] == before["quarantine", versions["quarantine"]]
-    assert now["refits"] == [row | since for row in before["refits", versions["refits"]]]
+    assert now["refits"] == [row | added for row in rows]
+
+    refit_json = json.loads((Path(tmp_path) / "My 'old' lake/reduced/r/refit.json").read_text())
+    assert refit_json == {
+        "refit_id": "r",
+        "parameters": OLD_REFIT["asked"],
+        "drift": {"since": "q", "labels": {"passed": 0.5}, "exceeded": "label passed by 0.50"},
+        "csv_sha256": OLD_REFIT["csv_sha256"],
+    }
+    tag = json.loads((Path(tmp_path) / "My 'old' lake/tags/training.json").read_text())
+    assert set(tag) == {"version", "committed", "created_at", "id"}
 
     versions = {name: table(old, name).version() for name in TABLES}
     assert "already: nothing to do" in pomona("upgrade", old.root).out
@@ -83,7 +103,30 @@ def test_an_upgraded_lake_has_the_contract_of_a_new_one_and_all_that_it_held(
     assert (status["last_refit"]["refit_id"], status["rows"]) == ("r", 1)
 
 
-def test_a_property_that_somebody_has_set_stays(spark: SparkSession, tmp_path: Path) -> None:
+def test_column_rename_interrupted_after_replacing_the_table_restores_the_rows(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = create_format1_lake(spark, tmp_path / "lake")
+    spark.sql(
+        f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ('delta.checkpointInterval' = 7)"
+    )
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("streaming.delta.writer.Writer.upsert", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            upgrade(lake.root)
+    assert content(lake, "refits", table(lake, "refits").version()) == []
+    upgrade(lake.root)
+    (row,) = content(lake, "refits", table(lake, "refits").version())
+    assert (row["refit_id"], row["parameters"], row["rows"]) == ("r", "{}", 2)
+    found = table(lake, "refits").metadata().configuration
+    assert found["delta.checkpointInterval"] == "7"  # properties set by the user stay
+
+
+def test_upgrade_keeps_properties_that_are_already_set(spark: SparkSession, tmp_path: Path) -> None:
     lake = create_format1_lake(spark, tmp_path / "lake")
     kept = "'delta.logRetentionDuration' = 'interval 9999 days'"
     spark.sql(f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ({kept})")
