@@ -14,7 +14,7 @@ from streaming.errors import ModelError
 from streaming.model.mobilenet_v2 import ARCHITECTURE, Tensors, weighted_layers
 
 #: The remedy in messages about a weights file that cannot be used.
-EXPECTED = f"give a Keras .h5 file of {ARCHITECTURE} (alpha 1.0), or use --weights random"
+EXPECTED = f"give a Keras .h5 file of {ARCHITECTURE} (alpha 1.0), or use random weights"
 
 # Maximum number of values of one tensor; the largest tensor of this network has a twelfth of it.
 _MAX_TENSOR_SIZE = 2**24
