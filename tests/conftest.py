@@ -67,9 +67,9 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake's `models/` with the seeded network in it: copied into a lake, it saves the export."""
     from support.real_model import exported
 
-    extractor, files = exported("random")
+    model_info, files = exported("random")
     models = tmp_path_factory.mktemp("models")
-    folder = models / extractor.model_id
+    folder = models / model_info.model_id
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)

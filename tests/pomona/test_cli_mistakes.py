@@ -43,9 +43,9 @@ def write_model(lake: Path, **changes: Any) -> Path:
         "versions": {},
         "created_at": "2026-03-03T00:00:00+00:00",
     }
-    extractor = ModelInfo(**values | changes)
-    folder = lake / "models" / extractor.model_id
-    put(folder / "model.json", extractor.to_json().encode())
+    model_info = ModelInfo(**values | changes)
+    folder = lake / "models" / model_info.model_id
+    put(folder / "model.json", model_info.to_json().encode())
     return folder
 
 

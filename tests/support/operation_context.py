@@ -22,11 +22,11 @@ def open_context(
 ) -> OperationContext:
     """Return a context that processes files as one micro-batch."""
     at = Lake.at(str(lake))
-    extractor = find_model(at.models)
-    assert extractor
-    model = spark.sparkContext.broadcast(read_model(at.models, extractor, "onnxruntime"))
-    decoding = DecodeSettings(extractor.input_size, extractor.divisor, extractor.offset)
-    featurizer = Featurizer(extractor, "onnxruntime", model, decoding, retry_timeout=retry_timeout)
+    model_info = find_model(at.models)
+    assert model_info
+    model = spark.sparkContext.broadcast(read_model(at.models, model_info, "onnxruntime"))
+    decoding = DecodeSettings(model_info.input_size, model_info.divisor, model_info.offset)
+    featurizer = Featurizer(model_info, "onnxruntime", model, decoding, retry_timeout=retry_timeout)
     image_index = ImageIndex.load(at)
     batch = MicroBatch(
         spark, at, featurizer, image_index, {"source": source, "engine": "onnxruntime"}
