@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch_pca.pca.fit import Reduction
 from batch_pca.refits.catalog import RefitRow
@@ -12,28 +12,31 @@ from batch_pca.refits.drift import describe_drift
 from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
-from batch_pca.report.thumbnails import choose, load_thumbnails
+from batch_pca.report.thumbnails import choose_thumbnails, load_thumbnails
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
 
-#: Refits that are listed and plotted, the latest so many.
-_LATEST = 30
-_HEAD = (
+if TYPE_CHECKING:
+    from batch_pca.report.plots import DriftPoint
+
+# Number of latest refits in the table and in the drift plot.
+_MAX_REFITS = 30
+_HEADINGS = (
     "refit",
-    "of version",
+    "features version",
     "rows",
     "components",
-    "explained",
-    "turned",
-    "moved",
-    "limits passed",
+    "explained variance",
+    "subspace rotation",
+    "mean shift",
+    "thresholds exceeded",
 )
 
 
 def write_report(
     folder: RefitFolder,
-    made: RefitRow,
+    row: RefitRow,
     sample: Sample,
     reduction: Reduction,
     earlier: Sequence[RefitRow],
@@ -43,35 +46,35 @@ def write_report(
     Parameters
     ----------
     folder : RefitFolder
-        Of `made`, which is not published yet; its ``refit.json`` is written.
-    made : RefitRow
+        Folder of the refit, which already contains ``refit.json``.
+    row : RefitRow
+        The refit, which is not published yet.
     sample : Sample
-        Of its rows.
     reduction : Reduction
     earlier : sequence of RefitRow
-        All of the lake.
+        All refits of the lake.
     """
     # matplotlib takes a second to import, and each Python worker imports this package.
-    from batch_pca.report.plots import Movement
     from batch_pca.report.render import Points, ReportData, render
 
-    lake = made.lake
-    pictures = load_thumbnails(lake, made.features_version, choose(sample.paths, sample.labels))
-    alike = [one for one in earlier if (one.model_id, one.fit_on) == (made.model_id, made.fit_on)]
-    latest = [*alike, made][-_LATEST:]
+    lake = row.lake
+    chosen = choose_thumbnails(sample.paths, sample.labels)
+    thumbnails = load_thumbnails(lake, row.features_version, chosen)
+    comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
+    latest = [*comparable, row][-_MAX_REFITS:]
     document = folder.read(FILE).decode()
     report = render(
         ReportData(
-            made.refit_id,
-            lake.root,
-            reduction,
-            Points(sample.paths, sample.labels, sample.points, made.rows, pictures),
-            facts=lineage_facts(made, json.loads(document)),
+            refit_id=row.refit_id,
+            lake=lake.root,
+            reduction=reduction,
+            points=Points(sample.paths, sample.labels, sample.points, row.rows, thumbnails),
+            facts=lineage_facts(row, json.loads(document)),
             document=document,
-            moves=[Movement(*_moved(one)) for one in latest if one.drift_from is not None],
-            refits=(_HEAD, *map(_row, reversed(latest))),
-            label_shifts=made.label_shifts,
-            quarantine=_quarantine(lake),
+            drift_history=[_drift_point(r) for r in latest if r.drift_from is not None],
+            refits=(_HEADINGS, *map(_table_row, reversed(latest))),
+            label_shifts=row.label_shifts,
+            quarantine=_count_quarantine(lake),
         )
     )
     folder.write("report.html", report.html.encode())
@@ -116,32 +119,34 @@ def lineage_facts(row: RefitRow, document: Mapping[str, Any]) -> list[tuple[str,
     ]
 
 
-def _moved(made: RefitRow) -> tuple[str, float, float, float, bool]:
-    """Version, degrees, deviations of the mean and of the furthest label, and whether a limit was passed."""
-    return (
-        f"v{made.features_version}",
-        made.drift_angle or 0.0,
-        made.drift_shift or 0.0,
-        max(made.label_shifts.values(), default=0.0),
-        made.drift_exceeded is not None,
+def _drift_point(row: RefitRow) -> DriftPoint:
+    from batch_pca.report.plots import DriftPoint
+
+    return DriftPoint(
+        name=f"v{row.features_version}",
+        angle=row.drift_angle or 0.0,
+        shift=row.drift_shift or 0.0,
+        label_shift=max(row.label_shifts.values(), default=0.0),
+        exceeded=row.drift_exceeded is not None,
     )
 
 
-def _row(made: RefitRow) -> tuple[str, ...]:
-    compared = made.drift_from is not None
+def _table_row(row: RefitRow) -> tuple[str, ...]:
+    has_drift = row.drift_from is not None
     return (
-        made.refit_id,
-        str(made.features_version),
-        f"{made.rows:,}",
-        f"{made.components:,}",
-        f"{made.explained:.1%}",
-        f"{made.drift_angle:.1f}°" if compared else "",
-        f"{made.drift_shift:.2f}" if compared else "",
-        made.drift_exceeded or "",
+        row.refit_id,
+        str(row.features_version),
+        f"{row.rows:,}",
+        f"{row.components:,}",
+        f"{row.explained:.1%}",
+        f"{row.drift_angle:.1f}°" if has_drift else "",
+        f"{row.drift_shift:.2f}" if has_drift else "",
+        row.drift_exceeded or "",
     )
 
 
-def _quarantine(lake: Lake) -> dict[str, int] | None:
+def _count_quarantine(lake: Lake) -> dict[str, int] | None:
+    """Count the quarantined images by reason; return None if the lake has no quarantine table."""
     if not is_table(lake.quarantine):
         return None
     rows = query_rows(open_table(lake.quarantine), "reason, count(*) AS images", "GROUP BY reason")

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Each can be seen on white and on the dark page: a contrast of 3 to 1 or more with both.
-COLOURS = (
-    *("#3b82d6", "#d9631e", "#2f9a4f", "#dc4650", "#8b68e0", "#7d868e"),
-    *("#d94f9c", "#16909f", "#7f8f12", "#b27d00", "#b45fd0", "#96654a"),
+#: Each color has a contrast of at least 3:1 on the white background and on the dark background.
+COLORS = (
+    "#3b82d6",
+    "#d9631e",
+    "#2f9a4f",
+    "#dc4650",
+    "#8b68e0",
+    "#7d868e",
+    "#d94f9c",
+    "#16909f",
+    "#7f8f12",
+    "#b27d00",
+    "#b45fd0",
+    "#96654a",
 )
 
-# matplotlib's name of a marker, and the same as an SVG path around 0, 0 that reaches 1 far.
+# Name of a matplotlib marker, and the same shape as an SVG path with radius 1 around the origin.
 _SHAPES = (
     ("o", "M-.9 0A.9 .9 0 1 0 .9 0 .9 .9 0 1 0-.9 0"),
     ("^", "M0-1 1 .85-1 .85Z"),
@@ -28,17 +38,17 @@ _SHAPES = (
 
 @dataclass(frozen=True)
 class MarkerStyle:
-    """Colour, matplotlib's marker, and SVG path of one label."""
+    """Color, matplotlib marker and SVG path of one label."""
 
-    colour: str
+    color: str
     marker: str
     path: str
 
 
-def mark(place: int) -> MarkerStyle:
-    """Return the mark of the label at this place.
+def marker_style(index: int) -> MarkerStyle:
+    """Return the marker style of the label with this index.
 
-    Colour and shape both change from one label to the next. 12 colours and 11 shapes come together again after 132
-    labels: enough for the 131 classes of the fruit photographs.
+    Consecutive labels differ in both color and shape. The combinations of 12 colors and 11 shapes repeat after 132
+    labels, one more than the classes of the Fruits-360 photographs.
     """
-    return MarkerStyle(COLOURS[place % len(COLOURS)], *_SHAPES[place % len(_SHAPES)])
+    return MarkerStyle(COLORS[index % len(COLORS)], *_SHAPES[index % len(_SHAPES)])

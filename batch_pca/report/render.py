@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch_pca.pca.fit import Reduction
-from batch_pca.report import plots, sections
-from batch_pca.report.scatter import scatter as scatter_plot
+from batch_pca.report import sections
+from batch_pca.report.plots import DriftPoint, plot_drift, plot_variance
+from batch_pca.report.scatter import plot_scatter
 from streaming.sanitize import escape_html, escape_text
 
 Rows = Sequence[Sequence[object]]
@@ -35,21 +36,25 @@ class Points:
     ----------
     paths, labels : sequence of m str
     scores : ndarray of shape (m, c)
-        On the first c components, 1 or more; ValueError where the three do not fit.
+        Scores on the first c components, 1 or more.
     total : int
-        Rows that it is a sample of.
-    pictures : mapping of str to bytes
+        Number of rows that the sample was drawn from.
+    thumbnails : mapping of str to bytes
         JPEG files of some of the images, by path.
+
+    Raises
+    ------
+    ValueError
+        If there are no points, or the lengths of paths, labels and scores differ.
     """
 
     paths: Sequence[str]
     labels: Sequence[str]
     scores: NDArray[Any]
     total: int
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
         count, shape = len(self.labels), self.scores.shape
         if (
             not count
@@ -58,12 +63,12 @@ class Points:
             or shape[0] != count
             or not shape[1]
         ):
-            raise ValueError(f"points of shape {shape} do not fit {count} labels")
+            raise ValueError(f"scores of shape {shape} do not fit {count} labels")
 
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """What a page shows.
+    """Content of a report.
 
     Attributes
     ----------
@@ -71,17 +76,17 @@ class ReportData:
     reduction : Reduction
     points : Points
     facts : sequence of (str, str)
-        Where it comes from, name and value.
+        Names and values of the lineage section.
     document : str
-        The same for programs, as JSON; may be empty.
-    moves : sequence of plots.Movement
-        How the refits up to this one have moved, oldest first; those that had one to be compared with.
-    refits : sequence of rows of text
-        The refits up to this one, the latest first, below a row of headings.
+        Content of ``refit.json``; may be empty.
+    drift_history : sequence of DriftPoint
+        Drift of this refit and of earlier ones that had a baseline, oldest first.
+    refits : sequence of rows
+        This refit and earlier ones, latest first, after a row of headings.
     label_shifts : mapping of str to float
-        How far each label has moved since the refit before, in standard deviations, the furthest first.
+        Shift of each label since the previous refit in standard deviations, largest first.
     quarantine : mapping of str to int, or None
-        Images in quarantine by reason; None where nothing is known of it.
+        Number of quarantined images by reason; None if the lake has no quarantine table.
     """
 
     refit_id: str
@@ -90,7 +95,7 @@ class ReportData:
     points: Points
     facts: Sequence[tuple[str, str]] = ()
     document: str = ""
-    moves: Sequence[plots.Movement] = ()
+    drift_history: Sequence[DriftPoint] = ()
     refits: Rows = ()
     label_shifts: Mapping[str, float] = field(default_factory=dict)
     quarantine: Mapping[str, int] | None = None
@@ -98,51 +103,51 @@ class ReportData:
 
 @dataclass(frozen=True)
 class Report:
-    """A page, and its plots as PNG files by name."""
+    """The HTML report, and its plots as PNG files by name."""
 
     html: str
     plots: dict[str, bytes]
 
 
 def render(data: ReportData) -> Report:
-    """Draw ``scatter.png``, ``variance.png`` and where refits have moved ``drift.png``, and write the page."""
+    """Draw ``scatter.png``, ``variance.png`` and, with a drift history, ``drift.png``, and render the HTML."""
     points, fit = data.points, data.reduction
     labels = sorted(set(points.labels))
-    places = {label: place for place, label in enumerate(labels)}
-    codes = np.array([places[label] for label in points.labels], dtype=np.uint32)
-    scatter = scatter_plot(labels, codes, points.scores, fit.explained_variance_ratio)
-    variance = plots.variance(fit)
-    drift = plots.drift(data.moves) if data.moves else None
-    script = _part("report.js")
-    page = Template(_part("report.html")).substitute(
-        policy=_policy(script),
-        title=escape_html(f"Reduction {data.refit_id}"),
-        style=_part("report.css"),
+    code_of = {label: code for code, label in enumerate(labels)}
+    codes = np.array([code_of[label] for label in points.labels], dtype=np.uint32)
+    scatter = plot_scatter(labels, codes, points.scores, fit.explained_variance_ratio)
+    variance = plot_variance(fit)
+    drift = plot_drift(data.drift_history) if data.drift_history else None
+    script = _read_resource("report.js")
+    html = Template(_read_resource("report.html")).substitute(
+        policy=_content_security_policy(script),
+        title=escape_html(f"Refit {data.refit_id}"),
+        style=_read_resource("report.css"),
         lake=escape_html(data.lake),
-        cards=sections.cards(fit, points.total),
-        sampled=f"{len(codes):,} of {points.total:,} rows, {len(labels):,} labels",
-        scatter=sections.picture(scatter, "Scores on the first components, marked by label"),
-        marks=sections.marks(labels, codes),
-        middles=sections.middles(labels, codes, points.scores),
-        many=sections.how_many(fit, variance.svg),
-        drift=sections.drifted(
-            data.moves, data.refits, data.label_shifts, drift.svg if drift else None
+        cards=sections.summary_cards(fit, points.total),
+        sample=f"{len(codes):,} of {points.total:,} rows, {len(labels):,} labels",
+        scatter=sections.png_figure(scatter, "Scores on the first components, marked by label"),
+        labels=sections.label_list(labels, codes),
+        label_statistics=sections.label_statistics(labels, codes, points.scores),
+        variance=sections.explained_variance(fit, variance.svg),
+        drift=sections.drift(
+            data.drift_history, data.refits, data.label_shifts, drift.svg if drift else None
         ),
-        quarantine=sections.quarantined(data.quarantine),
+        quarantine=sections.quarantine(data.quarantine),
         lineage=sections.lineage(data.facts, data.document),
-        data=_packed(points, codes, fit),
+        data=_script_data(points, codes, fit),
         script=script,
     )
     files = {"scatter.png": scatter, "variance.png": variance.png}
-    return Report(page, files | ({"drift.png": drift.png} if drift else {}))
+    return Report(html, files | ({"drift.png": drift.png} if drift else {}))
 
 
-def _part(name: str) -> str:
+def _read_resource(name: str) -> str:
     return resources.files("batch_pca.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _policy(script: str) -> str:
-    """Allow the page nothing but the pictures, styles and the one script that are in it."""
+def _content_security_policy(script: str) -> str:
+    """Return a policy that allows only embedded images, embedded styles, and this script."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
@@ -150,29 +155,28 @@ def _policy(script: str) -> str:
     )
 
 
-def _packed(points: Points, codes: NDArray[np.uint32], fit: Reduction) -> str:
-    """The points for the script, as JSON in which the arrays are packed."""
-    # Shuffled, so that no label lies on top of all others.
+def _script_data(points: Points, codes: NDArray[np.uint32], fit: Reduction) -> str:
+    """Return the points for the script as JSON with compressed arrays."""
+    # Shuffled, so that no label covers all others.
     order = np.random.default_rng(0).permutation(len(codes))
     paths = [points.paths[i] for i in order]
     columns = np.asarray(points.scores, dtype="<f4")[order].T
-    pictures = {
-        place: f"data:image/jpeg;base64,{base64.b64encode(points.pictures[path]).decode()}"
-        for place, path in enumerate(paths)
-        if path in points.pictures
+    thumbnails = {
+        index: f"data:image/jpeg;base64,{base64.b64encode(points.thumbnails[path]).decode()}"
+        for index, path in enumerate(paths)
+        if path in points.thumbnails
     }
     document = {
         "count": len(order),
-        "shares": fit.explained_variance_ratio[: len(columns)].tolist(),
-        "scores": _pack(np.ascontiguousarray(columns).tobytes()),
-        "codes": _pack(codes[order].astype("<u4").tobytes()),
-        "paths": _pack(
-            "\n".join(map(escape_text, paths)).encode()
-        ),  # no line break is left in them
-        "pictures": pictures,
+        "ratios": fit.explained_variance_ratio[: len(columns)].tolist(),
+        "scores": _compress(np.ascontiguousarray(columns).tobytes()),
+        "codes": _compress(codes[order].astype("<u4").tobytes()),
+        # escape_text replaces line breaks, so "\n" separates the paths.
+        "paths": _compress("\n".join(map(escape_text, paths)).encode()),
+        "thumbnails": thumbnails,
     }
     return json.dumps(document).replace("<", "\\u003c")
 
 
-def _pack(content: bytes) -> str:
+def _compress(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()

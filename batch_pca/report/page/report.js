@@ -1,91 +1,93 @@
 "use strict";
-// The scatter plot: reads the points from the block of data, the labels and their marks from the list in the page.
+// The interactive scatter plot. Reads the points from the data block, and the labels and markers from the label list.
 
 (async () => {
-  const at = (id) => document.getElementById(id);
-  const data = JSON.parse(at("data").textContent);
-  const unpack = async (text) => {
-    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const byId = (id) => document.getElementById(id);
+  const data = JSON.parse(byId("data").textContent);
+  const decompress = async (text) => {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(stream).arrayBuffer();
   };
   const count = data.count;
-  const scores = new Float32Array(await unpack(data.scores)); // component after component
-  const codes = new Uint32Array(await unpack(data.codes));
-  const paths = new TextDecoder().decode(await unpack(data.paths)).split("\n");
+  const scores = new Float32Array(await decompress(data.scores)); // one component after the other
+  const codes = new Uint32Array(await decompress(data.codes));
+  const paths = new TextDecoder().decode(await decompress(data.paths)).split("\n");
 
-  const labels = [...at("labels").children].map((item) => ({
+  const labels = [...byId("labels").children].map((item) => ({
     item,
-    box: item.querySelector("input"),
+    checkbox: item.querySelector("input"),
     name: item.querySelector("bdi").textContent,
     shape: new Path2D(item.querySelector("path").getAttribute("d")),
-    colour: item.querySelector("svg").getAttribute("color"),
+    color: item.querySelector("svg").getAttribute("color"),
   }));
-  const pictures = new Map();
-  for (const [place, source] of Object.entries(data.pictures)) {
+  const thumbnails = new Map();
+  for (const [index, source] of Object.entries(data.thumbnails)) {
     const image = new Image();
     image.onload = redraw;
     image.src = source;
-    pictures.set(Number(place), image);
+    thumbnails.set(Number(index), image);
   }
 
-  // ---- which components, and which part of the plane
+  // ---- components and visible area
 
-  const canvas = at("plot");
-  const pen = canvas.getContext("2d");
-  const BY_LABEL = "label"; // a strip for each label, in place of a second component
-  const SIDE = 40; // of a picture in the plot, in pixels
+  const canvas = byId("plot");
+  const context = canvas.getContext("2d");
+  const BY_LABEL = "label"; // value of the y axis: one strip per label instead of a second component
+  const THUMBNAIL_SIZE = 40; // in the plot, in pixels
   const strips = new Float32Array(count);
   for (let i = 0; i < count; i++) strips[i] = -codes[i] + (((i * 0.6180339887) % 1) - 0.5) * 0.6;
-  const view = { x: 0, y: 0, across: 1, up: 1 }; // the middle, and pixels a unit
-  let xs, ys, width, height, told = -1, kept = false, frame = 0, rested = 0;
-  let placed = []; // pictures as they were drawn last: x, y and whose
+  const view = { x: 0, y: 0, scaleX: 1, scaleY: 1 }; // center, and pixels per unit
+  let xs, ys, width, height, shownPoint = -1, pinned = false, frame = 0, redrawTimer = 0;
+  let drawnThumbnails = []; // [x, y, index] of each thumbnail in the plot
 
-  const named = (c) => `component ${c + 1}, ${(100 * data.shares[c]).toFixed(1)} % of the variance`;
-  data.shares.forEach((_, c) => [at("across"), at("up")].forEach((menu) => menu.add(new Option(named(c), c))));
-  at("up").add(new Option("a strip for each label", BY_LABEL));
-  at("up").value = data.shares.length > 1 ? "1" : BY_LABEL;
+  const componentName = (c) => `component ${c + 1}, ${(100 * data.ratios[c]).toFixed(1)} % of the variance`;
+  data.ratios.forEach((_, c) => {
+    for (const menu of [byId("x-axis"), byId("y-axis")]) menu.add(new Option(componentName(c), c));
+  });
+  byId("y-axis").add(new Option("one strip per label", BY_LABEL));
+  byId("y-axis").value = data.ratios.length > 1 ? "1" : BY_LABEL;
 
   const column = (c) => scores.subarray(c * count, (c + 1) * count);
-  const inStrips = () => at("up").value === BY_LABEL;
-  const isShown = (i) => labels[codes[i]].box.checked;
-  const toX = (x) => width / 2 + (x - view.x) * view.across;
-  const toY = (y) => height / 2 - (y - view.y) * view.up;
+  const showsStrips = () => byId("y-axis").value === BY_LABEL;
+  const isSelected = (i) => labels[codes[i]].checkbox.checked;
+  const toPixelX = (x) => width / 2 + (x - view.x) * view.scaleX;
+  const toPixelY = (y) => height / 2 - (y - view.y) * view.scaleY;
 
-  function choose() {
-    xs = column(Number(at("across").value));
-    ys = inStrips() ? strips : column(Number(at("up").value));
+  function selectComponents() {
+    xs = column(Number(byId("x-axis").value));
+    ys = showsStrips() ? strips : column(Number(byId("y-axis").value));
     showAll();
   }
 
   function showAll() {
     const range = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
     const [left, right] = range(xs);
-    const [bottom, top] = inStrips() ? [0.5 - labels.length, 0.5] : range(ys);
+    const [bottom, top] = showsStrips() ? [0.5 - labels.length, 0.5] : range(ys);
     view.x = (left + right) / 2;
     view.y = (bottom + top) / 2;
-    view.across = (0.92 * width) / (right - left || 1);
-    view.up = (0.9 * height) / (top - bottom || 1);
-    // One unit is as long both ways: distances in the plot are distances.
-    if (!inStrips()) view.across = view.up = Math.min(view.across, view.up);
-    forget();
+    view.scaleX = (0.92 * width) / (right - left || 1);
+    view.scaleY = (0.9 * height) / (top - bottom || 1);
+    // Equal scales, so that distances in the plot are distances between the scores.
+    if (!showsStrips()) view.scaleX = view.scaleY = Math.min(view.scaleX, view.scaleY);
+    closeTooltip();
     redraw();
   }
 
   function zoom(factor, x = width / 2, y = height / 2) {
-    view.x += ((x - width / 2) / view.across) * (1 - 1 / factor);
-    view.y -= ((y - height / 2) / view.up) * (1 - 1 / factor);
-    view.across *= factor;
-    view.up *= factor;
-    forget();
-    redrawMoving();
+    view.x += ((x - width / 2) / view.scaleX) * (1 - 1 / factor);
+    view.y -= ((y - height / 2) / view.scaleY) * (1 - 1 / factor);
+    view.scaleX *= factor;
+    view.scaleY *= factor;
+    closeTooltip();
+    redrawSample();
   }
 
-  function move(right, down) {
-    view.x -= right / view.across;
-    view.y += down / view.up;
-    forget();
-    redrawMoving();
+  function pan(right, down) {
+    view.x -= right / view.scaleX;
+    view.y += down / view.scaleY;
+    closeTooltip();
+    redrawSample();
   }
 
   // ---- drawing
@@ -94,172 +96,173 @@
     frame ||= requestAnimationFrame(() => draw(count));
   }
 
-  // While it moves, some of the points: they are shuffled, so the first are an even sample of all.
-  function redrawMoving() {
-    clearTimeout(rested);
-    rested = setTimeout(redraw, 120);
+  // During pan and zoom, draw only the first points. The points are shuffled, so these are an even sample.
+  function redrawSample() {
+    clearTimeout(redrawTimer);
+    redrawTimer = setTimeout(redraw, 120);
     frame ||= requestAnimationFrame(() => draw(Math.min(count, 15000)));
   }
 
-  function draw(most) {
+  function draw(limit) {
     frame = 0;
     const started = performance.now();
     const ratio = window.devicePixelRatio;
     canvas.width = width * ratio;
     canvas.height = height * ratio;
-    pen.scale(ratio, ratio);
-    const style = getComputedStyle(document.documentElement);
-    const ink = (name) => style.getPropertyValue(name);
-    drawGrid(ink);
+    context.scale(ratio, ratio);
+    drawGrid();
     const radius = Math.min(5, Math.max(2.5, 40 / Math.sqrt(Math.sqrt(count))));
-    const marks = labels.map((label) => stamp(label, radius, ratio));
-    const reach = marks[0].width / ratio / 2;
-    for (let i = 0; i < most; i++) {
-      const x = toX(xs[i]), y = toY(ys[i]);
-      if (x < -reach || y < -reach || x > width + reach || y > height + reach || !isShown(i)) continue;
-      // On whole pixels a mark is sharp, and drawn faster.
-      const left = Math.round((x - reach) * ratio) / ratio, top = Math.round((y - reach) * ratio) / ratio;
-      pen.drawImage(marks[codes[i]], left, top, 2 * reach, 2 * reach);
+    const markers = labels.map((label) => renderMarker(label, radius, ratio));
+    const half = markers[0].width / ratio / 2;
+    for (let i = 0; i < limit; i++) {
+      const x = toPixelX(xs[i]), y = toPixelY(ys[i]);
+      if (x < -half || y < -half || x > width + half || y > height + half || !isSelected(i)) continue;
+      // Aligned with the pixels, a marker is sharp and faster to draw.
+      const left = Math.round((x - half) * ratio) / ratio, top = Math.round((y - half) * ratio) / ratio;
+      context.drawImage(markers[codes[i]], left, top, 2 * half, 2 * half);
     }
-    placed = [];
-    if (at("pictures").checked) drawPictures();
-    canvas.dataset.points = most; // for those who measure
+    drawnThumbnails = [];
+    if (byId("thumbnails").checked) drawThumbnails();
+    canvas.dataset.points = limit; // read by tests
     canvas.dataset.milliseconds = Math.round(performance.now() - started);
   }
 
-  function stamp(label, radius, ratio) {
-    const mark = document.createElement("canvas");
-    mark.width = mark.height = Math.ceil(2 * (radius + 1) * ratio);
-    const brush = mark.getContext("2d");
-    brush.translate(mark.width / 2, mark.width / 2);
+  function renderMarker(label, radius, ratio) {
+    const marker = document.createElement("canvas");
+    marker.width = marker.height = Math.ceil(2 * (radius + 1) * ratio);
+    const brush = marker.getContext("2d");
+    brush.translate(marker.width / 2, marker.width / 2);
     brush.scale(radius * ratio, radius * ratio);
     brush.globalAlpha = 0.8;
-    brush.fillStyle = label.colour;
+    brush.fillStyle = label.color;
     brush.fill(label.shape);
-    return mark;
+    return marker;
   }
 
-  function drawGrid(ink) {
-    pen.font = "12px system-ui, sans-serif";
-    pen.strokeStyle = ink("--line");
-    pen.fillStyle = ink("--dim");
-    pen.beginPath();
-    for (const x of ticks(view.x, width / view.across)) {
-      pen.moveTo(toX(x), 0);
-      pen.lineTo(toX(x), height);
-      pen.fillText(String(x), toX(x) + 3, height - 6);
+  function drawGrid() {
+    const style = getComputedStyle(document.documentElement);
+    context.font = "12px system-ui, sans-serif";
+    context.strokeStyle = style.getPropertyValue("--grid");
+    context.fillStyle = style.getPropertyValue("--muted");
+    context.beginPath();
+    for (const x of ticks(view.x, width / view.scaleX)) {
+      context.moveTo(toPixelX(x), 0);
+      context.lineTo(toPixelX(x), height);
+      context.fillText(String(x), toPixelX(x) + 3, height - 6);
     }
-    if (inStrips()) {
-      const every = Math.ceil(13 / view.up);
-      labels.forEach((label, code) => code % every || pen.fillText(label.name, 6, toY(-code) + 4, 200));
+    if (showsStrips()) {
+      const step = Math.ceil(13 / view.scaleY);
+      labels.forEach((label, code) => code % step || context.fillText(label.name, 6, toPixelY(-code) + 4, 200));
     } else {
-      for (const y of ticks(view.y, height / view.up)) {
-        pen.moveTo(0, toY(y));
-        pen.lineTo(width, toY(y));
-        pen.fillText(String(y), 6, toY(y) - 4);
+      for (const y of ticks(view.y, height / view.scaleY)) {
+        context.moveTo(0, toPixelY(y));
+        context.lineTo(width, toPixelY(y));
+        context.fillText(String(y), 6, toPixelY(y) - 4);
       }
     }
-    pen.stroke();
+    context.stroke();
   }
 
-  // Some six round numbers on `span` around `middle`.
-  function ticks(middle, span) {
+  // About six round numbers in the interval of length `span` around `center`.
+  function ticks(center, span) {
     const rough = span / 6;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
-    const first = Math.ceil((middle - span / 2) / step);
+    const first = Math.ceil((center - span / 2) / step);
     return Array.from({ length: Math.floor(span / step) + 1 }, (_, i) => Number(((first + i) * step).toPrecision(10)));
   }
 
-  function drawPictures() {
-    const side = SIDE;
-    for (const [i, image] of pictures) {
-      const x = toX(xs[i]), y = toY(ys[i]);
-      const covered = placed.some(([a, b]) => Math.abs(a - x) < side && Math.abs(b - y) < side);
-      if (covered || !isShown(i) || !image.naturalWidth) continue;
-      placed.push([x, y, i]);
-      pen.fillStyle = labels[codes[i]].colour;
-      pen.fillRect(x - side / 2, y - side / 2, side, side);
-      pen.drawImage(image, x - side / 2 + 2, y - side / 2 + 2, side - 4, side - 4);
+  function drawThumbnails() {
+    const size = THUMBNAIL_SIZE;
+    for (const [i, image] of thumbnails) {
+      const x = toPixelX(xs[i]), y = toPixelY(ys[i]);
+      const overlaps = drawnThumbnails.some(([a, b]) => Math.abs(a - x) < size && Math.abs(b - y) < size);
+      if (overlaps || !isSelected(i) || !image.naturalWidth) continue;
+      drawnThumbnails.push([x, y, i]);
+      context.fillStyle = labels[codes[i]].color;
+      context.fillRect(x - size / 2, y - size / 2, size, size);
+      context.drawImage(image, x - size / 2 + 2, y - size / 2 + 2, size - 4, size - 4);
     }
   }
 
-  // ---- which image a mark is
+  // ---- tooltip
 
-  function nearest(x, y, reach) {
-    const picture = placed.find(([a, b]) => Math.max(Math.abs(a - x), Math.abs(b - y)) < SIDE / 2);
-    if (picture) return picture[2];
-    let found = -1, least = reach * reach;
+  // Index of the nearest point within `radius` pixels; -1 if there is none.
+  function nearest(x, y, radius) {
+    const thumbnail = drawnThumbnails.find(([a, b]) => Math.max(Math.abs(a - x), Math.abs(b - y)) < THUMBNAIL_SIZE / 2);
+    if (thumbnail) return thumbnail[2];
+    let found = -1, smallest = radius * radius;
     for (let i = 0; i < count; i++) {
-      const away = (toX(xs[i]) - x) ** 2 + (toY(ys[i]) - y) ** 2;
-      if (away < least && isShown(i)) [found, least] = [i, away];
+      const distance = (toPixelX(xs[i]) - x) ** 2 + (toPixelY(ys[i]) - y) ** 2;
+      if (distance < smallest && isSelected(i)) [found, smallest] = [i, distance];
     }
     return found;
   }
 
-  function tell(i) {
-    if (i === told) return;
-    told = i;
-    const tip = at("tip");
-    tip.hidden = at("ring").hidden = i < 0;
+  // Show the tooltip of a point; hide it if `i` is -1.
+  function showTooltip(i) {
+    if (i === shownPoint) return;
+    shownPoint = i;
+    const tooltip = byId("tooltip");
+    tooltip.hidden = byId("ring").hidden = i < 0;
     if (i >= 0) {
-      const words = document.createElement("div");
+      const text = document.createElement("div");
       const name = document.createElement("b");
       name.textContent = labels[codes[i]].name;
-      const across = `component ${Number(at("across").value) + 1}: ${xs[i].toPrecision(4)}`;
-      const up = inStrips() ? "" : `, component ${Number(at("up").value) + 1}: ${ys[i].toPrecision(4)}`;
-      words.append(name, paths[i], document.createElement("br"), across + up);
-      tip.replaceChildren(...(pictures.has(i) ? [pictures.get(i)] : []), words);
-      const x = toX(xs[i]), y = toY(ys[i]);
-      at("ring").style.translate = `${x}px ${y}px`;
-      tip.style.left = `${Math.max(4, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;
-      tip.style.top = `${y + 18 + tip.offsetHeight < height ? y + 14 : Math.max(4, y - 14 - tip.offsetHeight)}px`;
+      const xScore = `component ${Number(byId("x-axis").value) + 1}: ${xs[i].toPrecision(4)}`;
+      const yScore = showsStrips() ? "" : `, component ${Number(byId("y-axis").value) + 1}: ${ys[i].toPrecision(4)}`;
+      text.append(name, paths[i], document.createElement("br"), xScore + yScore);
+      tooltip.replaceChildren(...(thumbnails.has(i) ? [thumbnails.get(i)] : []), text);
+      const x = toPixelX(xs[i]), y = toPixelY(ys[i]);
+      byId("ring").style.translate = `${x}px ${y}px`;
+      tooltip.style.left = `${Math.max(4, Math.min(x + 14, width - tooltip.offsetWidth - 4))}px`;
+      tooltip.style.top = `${y + 18 + tooltip.offsetHeight < height ? y + 14 : Math.max(4, y - 14 - tooltip.offsetHeight)}px`;
     }
   }
 
-  // What was clicked stays until it moves or is closed, so that its path can be copied.
-  function keep(on) {
-    kept = on;
-    at("tip").classList.toggle("kept", on);
+  // A pinned tooltip stays until the view changes or it is closed, so that its path can be copied.
+  function pinTooltip(on) {
+    pinned = on;
+    byId("tooltip").classList.toggle("pinned", on);
   }
 
-  function forget() {
-    keep(false);
-    tell(-1);
+  function closeTooltip() {
+    pinTooltip(false);
+    showTooltip(-1);
   }
 
-  // ---- what people do
+  // ---- events
 
-  let held = null;
+  let drag = null;
   canvas.addEventListener("pointerdown", (event) => {
-    held = { x: event.offsetX, y: event.offsetY, moved: false };
+    drag = { x: event.offsetX, y: event.offsetY, moved: false };
     canvas.setPointerCapture(event.pointerId);
-    forget();
-    tell(nearest(held.x, held.y, 14));
-    keep(told >= 0);
+    closeTooltip();
+    showTooltip(nearest(drag.x, drag.y, 14));
+    pinTooltip(shownPoint >= 0);
   });
   canvas.addEventListener("pointermove", (event) => {
     const { offsetX: x, offsetY: y } = event;
-    if (held && (held.moved || Math.hypot(x - held.x, y - held.y) > 3)) {
-      move(x - held.x, y - held.y);
-      held = { x, y, moved: true };
-    } else if (!held && !kept) tell(nearest(x, y, 14));
+    if (drag && (drag.moved || Math.hypot(x - drag.x, y - drag.y) > 3)) {
+      pan(x - drag.x, y - drag.y);
+      drag = { x, y, moved: true };
+    } else if (!drag && !pinned) showTooltip(nearest(x, y, 14));
   });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (held = null));
-  canvas.addEventListener("pointerleave", () => kept || forget());
+  for (const type of ["pointerup", "pointercancel"]) canvas.addEventListener(type, () => (drag = null));
+  canvas.addEventListener("pointerleave", () => pinned || closeTooltip());
   canvas.addEventListener("dblclick", (event) => zoom(2, event.offsetX, event.offsetY));
   canvas.addEventListener("wheel", (event) => {
-    if (document.activeElement !== canvas && !event.ctrlKey) return; // until it is clicked, the page scrolls
+    if (document.activeElement !== canvas && !event.ctrlKey) return; // the page scrolls until the plot is clicked
     event.preventDefault();
     zoom(1.0015 ** -event.deltaY, event.offsetX, event.offsetY);
   });
   const keys = {
-    "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: showAll, Escape: forget,
-    ArrowLeft: () => move(width / 10, 0), ArrowRight: () => move(-width / 10, 0),
-    ArrowUp: () => move(0, height / 10), ArrowDown: () => move(0, -height / 10),
+    "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: showAll, Escape: closeTooltip,
+    ArrowLeft: () => pan(width / 10, 0), ArrowRight: () => pan(-width / 10, 0),
+    ArrowUp: () => pan(0, height / 10), ArrowDown: () => pan(0, -height / 10),
     Enter: () => {
-      tell(nearest(width / 2, height / 2, Infinity));
-      at("said").textContent = at("tip").innerText;
+      showTooltip(nearest(width / 2, height / 2, Infinity));
+      byId("status").textContent = byId("tooltip").innerText;
     },
   };
   canvas.addEventListener("keydown", (event) => {
@@ -267,29 +270,29 @@
     event.preventDefault();
     keys[event.key]();
   });
-  at("closer").onclick = () => zoom(1.5);
-  at("farther").onclick = () => zoom(1 / 1.5);
-  at("whole").onclick = showAll;
-  at("across").onchange = at("up").onchange = choose;
-  at("pictures").onchange = at("labels").onchange = () => (forget(), redraw());
-  at("find").oninput = () => {
-    const wanted = at("find").value.toLowerCase();
-    for (const label of labels) label.item.hidden = !label.name.toLowerCase().includes(wanted);
+  byId("zoom-in").onclick = () => zoom(1.5);
+  byId("zoom-out").onclick = () => zoom(1 / 1.5);
+  byId("show-all").onclick = showAll;
+  byId("x-axis").onchange = byId("y-axis").onchange = selectComponents;
+  byId("thumbnails").onchange = byId("labels").onchange = () => (closeTooltip(), redraw());
+  byId("filter").oninput = () => {
+    const text = byId("filter").value.toLowerCase();
+    for (const label of labels) label.item.hidden = !label.name.toLowerCase().includes(text);
   };
-  for (const [id, on] of [["all", true], ["none", false]]) {
-    at(id).onclick = () => {
-      for (const label of labels) if (!label.item.hidden) label.box.checked = on;
+  for (const [id, on] of [["select-all", true], ["select-none", false]]) {
+    byId(id).onclick = () => {
+      for (const label of labels) if (!label.item.hidden) label.checkbox.checked = on;
       redraw();
     };
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
-  for (const label of labels) label.box.disabled = false;
-  at("explorer").hidden = at("choice").hidden = false;
-  at("still").hidden = true;
-  at("with-pictures").hidden = !pictures.size;
+  for (const label of labels) label.checkbox.disabled = false;
+  byId("explorer").hidden = byId("label-controls").hidden = false;
+  byId("static-plot").hidden = true;
+  byId("thumbnails-option").hidden = !thumbnails.size;
   const measure = () => ({ width, height } = canvas.getBoundingClientRect());
   measure();
   new ResizeObserver(() => (measure(), redraw())).observe(canvas);
-  choose();
+  selectComponents();
 })();

@@ -1,4 +1,4 @@
-"""Marks: told apart, and seen on both pages."""
+"""Tests for `batch_pca.report.markers`: distinct styles, and contrast in light and dark mode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import batch_pca
-from batch_pca.report.markers import COLOURS, mark
+from batch_pca.report.markers import COLORS, marker_style
 
 STYLE = Path(batch_pca.__file__).with_name("report").joinpath("page", "report.css").read_text()
 LIGHT, DARK = (
@@ -17,9 +17,9 @@ LIGHT, DARK = (
 )
 
 
-def luminance(colour: str) -> float:
-    """Relative luminance as WCAG 2 defines it."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+def luminance(color: str) -> float:
+    """Return the relative luminance as defined by WCAG 2."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     ]
@@ -31,22 +31,22 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_the_131_labels_of_the_fruit_photographs_have_a_mark_each() -> None:
-    marks = [mark(place) for place in range(131)]
-    assert len({(one.colour, one.marker) for one in marks}) == 131
-    assert len({(one.colour, one.path) for one in marks}) == 131
-    # Who cannot tell the colours has the shapes.
-    for one, next_ in itertools.pairwise(marks):
-        assert one.colour != next_.colour
-        assert one.marker != next_.marker
+def test_131_labels_have_distinct_marker_styles() -> None:
+    styles = [marker_style(index) for index in range(131)]
+    assert len({(style.color, style.marker) for style in styles}) == 131
+    assert len({(style.color, style.path) for style in styles}) == 131
+    # Readers who cannot distinguish the colors have the shapes.
+    for style, next_style in itertools.pairwise(styles):
+        assert style.color != next_style.color
+        assert style.marker != next_style.marker
 
 
-@pytest.mark.parametrize("page", [LIGHT, DARK], ids=["light", "dark"])
-def test_marks_lines_and_words_stand_out_as_wcag_asks(page: dict[str, str]) -> None:
-    assert {"page", "raised", "ink", "dim", "edge", "mark", "warn"} <= set(page)
-    for colour in (*COLOURS, page["edge"], page["mark"]):
-        assert contrast(colour, page["page"]) >= 3, colour
-    for ground in ("page", "raised", "warn"):
-        assert contrast(page["ink"], page[ground]) >= 4.5
-    assert contrast(page["dim"], page["page"]) >= 4.5
-    assert contrast(page["dim"], page["raised"]) >= 4.5
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_contrast_of_colors_meets_wcag(theme: dict[str, str]) -> None:
+    assert {"background", "surface", "text", "muted", "outline", "accent", "warning"} <= set(theme)
+    for color in (*COLORS, theme["outline"], theme["accent"]):
+        assert contrast(color, theme["background"]) >= 3, color
+    for background in ("background", "surface", "warning"):
+        assert contrast(theme["text"], theme[background]) >= 4.5
+    assert contrast(theme["muted"], theme["background"]) >= 4.5
+    assert contrast(theme["muted"], theme["surface"]) >= 4.5

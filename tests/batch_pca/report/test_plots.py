@@ -1,4 +1,4 @@
-"""The plots of a refit: read back with Pillow and an XML parser."""
+"""Tests for `batch_pca.report.plots`: the files read with Pillow and an XML parser."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from PIL import Image
 
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
-from batch_pca.report.plots import Movement, Plot, drift, variance
+from batch_pca.report.plots import DriftPoint, Plot, plot_drift, plot_variance
 
-pytestmark = pytest.mark.slow  # matplotlib draws for seconds
-
-
-def pixels(png: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(png))
-    picture.load()
-    assert picture.format == "PNG"
-    return picture
+pytestmark = pytest.mark.slow  # matplotlib takes seconds
 
 
-def words(plot: Plot) -> list[str]:
-    """The texts of a plot; it must be one SVG element, and name nothing but what is in it."""
+def open_png(png: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    assert image.format == "PNG"
+    return image
+
+
+def svg_texts(plot: Plot) -> list[str]:
+    """Return the texts of a plot; assert that it is one SVG element with valid references."""
     root = ET.fromstring(plot.svg)
     assert root.tag.endswith("svg")
     ids = [element.get("id") for element in root.iter() if element.get("id")]
@@ -36,26 +36,26 @@ def words(plot: Plot) -> list[str]:
     return ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
 
 
-def test_variance_and_drift_are_png_and_svg_of_the_same() -> None:
+def test_variance_and_drift_are_drawn_as_png_and_svg() -> None:
     rows = np.random.default_rng(0).normal(size=(90, 70))
     fitted = fit(Moments.of(rows, rows[0]), FitOptions(components=9))
-    moves = [Movement("v3", 1.5, 0.1, 0.3, False), Movement("v8", 21.0, 0.9, 1.2, True)]
-    for plot, told in (
-        (variance(fitted), ["kept: 9", "90%:", "each component (scree)"]),
-        (drift(moves), ["v3", "v8", "a limit was passed", "label that moved most"]),
+    history = [DriftPoint("v3", 1.5, 0.1, 0.3, False), DriftPoint("v8", 21.0, 0.9, 1.2, True)]
+    for plot, expected in (
+        (plot_variance(fitted), ["kept: 9", "90%:", "explained variance ratio (scree plot)"]),
+        (plot_drift(history), ["v3", "v8", "threshold exceeded", "label with the largest shift"]),
     ):
-        assert pixels(plot.png).width == 1300
-        said = words(plot)
-        assert all(any(text in one for one in said) for text in told), said
+        assert open_png(plot.png).width == 1300
+        texts = svg_texts(plot)
+        assert all(any(part in text for text in texts) for part in expected), texts
 
 
-def test_ids_of_two_plots_in_one_page_do_not_meet() -> None:
+def test_ids_of_two_plots_are_distinct() -> None:
     rows = np.random.default_rng(0).normal(size=(20, 5))
-    one = variance(fit(Moments.of(rows, rows[0]), FitOptions(components=2))).svg
-    other = drift([Movement("v3", 1.5, 0.1, 0.3, False)]).svg
+    first = plot_variance(fit(Moments.of(rows, rows[0]), FitOptions(components=2))).svg
+    second = plot_drift([DriftPoint("v3", 1.5, 0.1, 0.3, False)]).svg
     ids = [
         {element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")}
-        for svg in (one, other)
+        for svg in (first, second)
     ]
     assert all(ids)
     assert not ids[0] & ids[1]

@@ -1,4 +1,4 @@
-"""The page of a refit as people use it, in headless Chromium; what is on it is told by the pixels of the window."""
+"""Tests for the interactive report, in headless Chromium; most of them examine the pixels of the window."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from batch_pca.report.markers import mark
-from batch_pca.report.plots import Movement
+from batch_pca.report.markers import marker_style
+from batch_pca.report.plots import DriftPoint
 from batch_pca.report.render import Points, ReportData, render
 from streaming.sanitize import escape_text
 from support.browser import Browser, chromium
@@ -29,28 +29,28 @@ READY = (
 )
 
 
-def jpeg(colour: str) -> bytes:
+def jpeg(color: str) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (96, 96), colour).save(buffer, "JPEG")
+    Image.new("RGB", (96, 96), color).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
-def page_of_100_000() -> str:
-    """A cloud around the origin; one image far in the east on component 1, one in the north on 2, in the south on 3."""
+def render_large_report() -> str:
+    """Render a cloud around the origin and two distant images: "east" on component 1, "north" on 2 and -3."""
     scores = np.random.default_rng(0).normal(size=(100_000, 3))
     scores[0], scores[1] = (60, 0, 0), (0, 30, -30)
     labels = ["east", "north", *["cloud"] * 99_998]
     paths = [f"s3a://fruits/{label}/{number}.jpg" for number, label in enumerate(labels)]
     points = Points(paths, labels, scores, 250_000, {paths[0]: jpeg("#00ff00")})
-    moves = [Movement("v1", 3.0, 0.1, 0.2, False), Movement("v4", 20.5, 0.7, 1.5, True)]
-    more: dict[str, Any] = {"moves": moves, "quarantine": {"empty": 2}, "document": "{}"}
+    history = [DriftPoint("v1", 3.0, 0.1, 0.2, False), DriftPoint("v4", 20.5, 0.7, 1.5, True)]
+    more: dict[str, Any] = {"drift_history": history, "quarantine": {"empty": 2}, "document": "{}"}
     return render(ReportData("r-7", "s3a://b/lake", reduction_of(RATIO), points, **more)).html
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = tmp_path_factory.mktemp("page") / "report.html"
-    page.write_text(page_of_100_000(), encoding="utf-8")
+    page.write_text(render_large_report(), encoding="utf-8")
     return page
 
 
@@ -71,56 +71,59 @@ def browser(window: Browser, large: Path) -> Browser:
 
 
 def show(browser: Browser) -> None:
-    """Scroll to the plot."""
+    """Scroll the plot into view."""
     browser.run("document.getElementById('plot').scrollIntoView({block: 'center'})")
 
 
-def plot_of(browser: Browser) -> NDArray[np.int_]:
-    """The pixels of the plot, (height, width, 3), once all points are drawn."""
+def capture_plot(browser: Browser) -> NDArray[np.int_]:
+    """Wait until all points are drawn, and return the pixels of the plot, shape (height, width, 3)."""
     browser.wait("document.getElementById('plot').dataset.points === '100000'")
     script = (
         "const b = document.getElementById('plot').getBoundingClientRect();"
         "return [b.left, b.top, b.right, b.bottom]"
     )
     box = [round(edge) for edge in browser.run(script)]
-    picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB").crop(box)
-    return np.asarray(picture, dtype=int)
+    image = Image.open(io.BytesIO(browser.screenshot())).convert("RGB").crop(box)
+    return np.asarray(image, dtype=int)
 
 
-def middle_of(pixels: NDArray[np.int_], label: str, page: int = 255) -> tuple[float, float] | None:
-    """Where in the plot (x, y) the mark of a label is, by its colour; None where it is not to be seen."""
-    text = mark(LABELS.index(label)).colour
-    colour = np.array([int(text[at : at + 2], 16) for at in (1, 3, 5)])
-    drawn = np.round(0.8 * colour + 0.2 * page)
+def find_marker(
+    pixels: NDArray[np.int_], label: str, background: int = 255
+) -> tuple[float, float] | None:
+    """Find the marker of a label in the plot by its color, and return (x, y); None if it is not visible."""
+    text = marker_style(LABELS.index(label)).color
+    color = np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)])
+    drawn = np.round(0.8 * color + 0.2 * background)
     rows, columns = np.nonzero(np.abs(pixels - drawn).max(axis=2) <= 8)
     return (float(columns.mean()), float(rows.mean())) if len(rows) > 2 else None
 
 
-def unsettle(browser: Browser) -> None:
-    """What is done next has the points drawn anew, and `plot_of` waits for that."""
+def expect_redraw(browser: Browser) -> None:
+    """Make `capture_plot` wait for the redraw that the next action causes."""
     browser.run("document.getElementById('plot').dataset.points = ''")
 
 
-def see(browser: Browser, label: str) -> tuple[float, float]:
-    found = middle_of(plot_of(browser), label)
-    assert found, f"{label} is not to be seen"
+def position_of(browser: Browser, label: str) -> tuple[float, float]:
+    """Return the position (x, y) of a label's marker in the plot."""
+    found = find_marker(capture_plot(browser), label)
+    assert found, f"{label} is not visible"
     return found
 
 
 def press(browser: Browser, key: str) -> None:
-    """Press a key on the plot, and wait until it rests."""
+    """Press a key on the plot, and wait for the redraw."""
     browser.run("document.getElementById('plot').focus()")
-    unsettle(browser)
+    expect_redraw(browser)
     browser.press(key)
     browser.wait("document.getElementById('plot').dataset.points === '100000'")
 
 
-def tip(browser: Browser) -> str:
-    text: str = browser.run("return document.getElementById('tip').innerText")
+def tooltip(browser: Browser) -> str:
+    text: str = browser.run("return document.getElementById('tooltip').innerText")
     return text
 
 
-def choose(browser: Browser, menu: str, value: str) -> None:
+def select(browser: Browser, menu: str, value: str) -> None:
     browser.run(
         "const menu = document.getElementById(arguments[0]); menu.value = arguments[1];"
         "menu.dispatchEvent(new Event('change', {bubbles: true}))",
@@ -129,83 +132,83 @@ def choose(browser: Browser, menu: str, value: str) -> None:
     )
 
 
-def test_a_hundred_thousand_points_are_drawn_and_the_console_says_nothing(browser: Browser) -> None:
-    pixels = plot_of(browser)
-    assert all(middle_of(pixels, label) for label in LABELS)
+def test_hundred_thousand_points_are_drawn_without_console_messages(browser: Browser) -> None:
+    pixels = capture_plot(browser)
+    assert all(find_marker(pixels, label) for label in LABELS)
     assert float(browser.run("return document.getElementById('plot').dataset.milliseconds")) < 5000
     loaded = browser.run("return performance.getEntriesByType('resource').map((e) => e.name)")
     assert all(name.startswith("data:") for name in loaded)
     assert browser.console_messages() == []
 
 
-def test_pointing_at_a_mark_tells_which_image_it_is_and_shows_its_picture(browser: Browser) -> None:
-    browser.move_pointer("#plot", *see(browser, "east"))
-    assert tip(browser).split("\n")[:2] == ["east", "s3a://fruits/east/0.jpg"]
-    assert "component 1: 60.00, component 2: 0.000" in tip(browser)
-    shown = "document.querySelector('#tip img')?.naturalWidth"
+def test_hovering_over_marker_shows_tooltip_with_thumbnail(browser: Browser) -> None:
+    browser.move_pointer("#plot", *position_of(browser, "east"))
+    assert tooltip(browser).split("\n")[:2] == ["east", "s3a://fruits/east/0.jpg"]
+    assert "component 1: 60.00, component 2: 0.000" in tooltip(browser)
+    shown = "document.querySelector('#tooltip img')?.naturalWidth"
     assert browser.wait(shown) == 96
-    browser.move_pointer("#plot", *see(browser, "north"))
-    assert "s3a://fruits/north/1.jpg" in tip(browser)
+    browser.move_pointer("#plot", *position_of(browser, "north"))
+    assert "s3a://fruits/north/1.jpg" in tooltip(browser)
     assert not browser.run(f"return {shown}")
     browser.move_pointer("#plot", 5, 5)
-    assert browser.run("return document.getElementById('tip').hidden")
+    assert browser.run("return document.getElementById('tooltip').hidden")
 
 
-def test_what_is_clicked_stays_until_it_is_closed_and_can_be_copied(browser: Browser) -> None:
-    browser.click("#plot", *see(browser, "north"))
-    browser.move_pointer("#plot", *see(browser, "east"))
-    assert "s3a://fruits/north/1.jpg" in tip(browser)
-    style = browser.run("return getComputedStyle(document.getElementById('tip')).pointerEvents")
+def test_clicked_tooltip_stays_until_closed_and_can_be_selected(browser: Browser) -> None:
+    browser.click("#plot", *position_of(browser, "north"))
+    browser.move_pointer("#plot", *position_of(browser, "east"))
+    assert "s3a://fruits/north/1.jpg" in tooltip(browser)
+    style = browser.run("return getComputedStyle(document.getElementById('tooltip')).pointerEvents")
     assert style == "auto"
     browser.press(ESCAPE)
-    assert browser.run("return document.getElementById('tip').hidden")
-    browser.click("#plot", *see(browser, "north"))
+    assert browser.run("return document.getElementById('tooltip').hidden")
+    browser.click("#plot", *position_of(browser, "north"))
     browser.click("#plot", 5, 5)
-    assert browser.run("return document.getElementById('tip').hidden")
+    assert browser.run("return document.getElementById('tooltip').hidden")
 
 
-def test_pictures_are_drawn_in_the_plot_where_their_marks_are(browser: Browser) -> None:
-    x, y = see(browser, "east")
-    unsettle(browser)
-    browser.run("document.getElementById('pictures').click()")
-    pixels = plot_of(browser)[round(y) - 10 : round(y) + 10, round(x) - 10 : round(x) + 10]
+def test_thumbnails_are_drawn_at_their_markers(browser: Browser) -> None:
+    x, y = position_of(browser, "east")
+    expect_redraw(browser)
+    browser.run("document.getElementById('thumbnails').click()")
+    pixels = capture_plot(browser)[round(y) - 10 : round(y) + 10, round(x) - 10 : round(x) + 10]
     assert (np.abs(pixels - (0, 255, 0)).max(axis=2) < 10).mean() > 0.9
-    browser.move_pointer("#plot", x + 15, y + 15)  # on the picture, beside the mark
-    assert "s3a://fruits/east/0.jpg" in tip(browser)
+    browser.move_pointer("#plot", x + 15, y + 15)  # on the thumbnail, beside the marker
+    assert "s3a://fruits/east/0.jpg" in tooltip(browser)
 
 
-def test_zoom_by_key_and_wheel_keeps_what_is_in_the_middle_or_below_the_pointer(
+def test_zoom_keeps_center_by_key_and_pointer_position_by_wheel(
     browser: Browser,
 ) -> None:
-    (x, y), (east, _) = see(browser, "north"), see(browser, "east")
+    (x, y), (east, _) = position_of(browser, "north"), position_of(browser, "east")
     press(browser, "-")
-    (x2, _), (east2, _) = see(browser, "north"), see(browser, "east")
+    (x2, _), (east2, _) = position_of(browser, "north"), position_of(browser, "east")
     assert (east2 - x2) * 1.5 == pytest.approx(east - x, abs=4)
     press(browser, "0")
-    assert see(browser, "north") == pytest.approx((x, y), abs=2)
-    unsettle(browser)
+    assert position_of(browser, "north") == pytest.approx((x, y), abs=2)
+    expect_redraw(browser)
     browser.wheel("#plot", (x, y), -400)
-    assert see(browser, "north") == pytest.approx((x, y), abs=4)
-    assert middle_of(plot_of(browser), "east") is None  # out of the window
+    assert position_of(browser, "north") == pytest.approx((x, y), abs=4)
+    assert find_marker(capture_plot(browser), "east") is None  # outside the plot
 
 
-def test_the_page_scrolls_over_the_plot_until_it_is_clicked(browser: Browser) -> None:
+def test_wheel_scrolls_page_until_plot_is_clicked(browser: Browser) -> None:
     before = browser.run("return scrollY")
-    place = see(browser, "north")
+    position = position_of(browser, "north")
     browser.wheel("#plot", (300, 300), 200)
     browser.wait(f"scrollY > {before}")
     show(browser)
-    assert see(browser, "north") == pytest.approx(place, abs=2)
+    assert position_of(browser, "north") == pytest.approx(position, abs=2)
 
 
-def test_dragging_moves_the_points(browser: Browser) -> None:
-    x, y = see(browser, "north")
-    unsettle(browser)
+def test_drag_pans_the_plot(browser: Browser) -> None:
+    x, y = position_of(browser, "north")
+    expect_redraw(browser)
     browser.drag("#plot", (300, 300), (380, 350))
-    assert see(browser, "north") == pytest.approx((x + 80, y + 50), abs=3)
+    assert position_of(browser, "north") == pytest.approx((x + 80, y + 50), abs=3)
 
 
-def test_labels_are_switched_off_and_on_again(browser: Browser) -> None:
+def test_labels_can_be_deselected_and_filtered(browser: Browser) -> None:
     def click(selector: str) -> None:
         browser.run(
             "document.getElementById('plot').dataset.points = '';"
@@ -214,48 +217,58 @@ def test_labels_are_switched_off_and_on_again(browser: Browser) -> None:
         )
 
     click("#labels li:nth-child(2) input")
-    pixels = plot_of(browser)
-    assert [bool(middle_of(pixels, label)) for label in LABELS] == [True, False, True]
-    click("#none")
-    assert not any(middle_of(plot_of(browser), label) for label in LABELS)
+    pixels = capture_plot(browser)
+    assert [bool(find_marker(pixels, label)) for label in LABELS] == [True, False, True]
+    click("#select-none")
+    assert not any(find_marker(capture_plot(browser), label) for label in LABELS)
     browser.run(
-        "const find = document.getElementById('find'); find.value = 'NOR';"
-        "find.dispatchEvent(new Event('input'))"
+        "const filter = document.getElementById('filter'); filter.value = 'NOR';"
+        "filter.dispatchEvent(new Event('input'))"
     )
-    click("#all")  # of those that are listed
-    pixels = plot_of(browser)
-    assert [bool(middle_of(pixels, label)) for label in LABELS] == [False, False, True]
+    click("#select-all")  # only labels that match the filter
+    pixels = capture_plot(browser)
+    assert [bool(find_marker(pixels, label)) for label in LABELS] == [False, False, True]
 
 
-def test_the_components_are_chosen_and_labels_can_have_a_strip_each(browser: Browser) -> None:
-    assert see(browser, "north")[1] < see(browser, "cloud")[1] - 100
-    unsettle(browser)
-    choose(browser, "up", "2")
-    assert see(browser, "north")[1] > see(browser, "cloud")[1] + 100
-    unsettle(browser)
-    choose(browser, "up", "label")
-    heights = [see(browser, label)[1] for label in LABELS]
+def test_axes_can_show_other_components_or_one_strip_per_label(browser: Browser) -> None:
+    assert position_of(browser, "north")[1] < position_of(browser, "cloud")[1] - 100
+    expect_redraw(browser)
+    select(browser, "y-axis", "2")
+    assert position_of(browser, "north")[1] > position_of(browser, "cloud")[1] + 100
+    expect_redraw(browser)
+    select(browser, "y-axis", "label")
+    heights = [position_of(browser, label)[1] for label in LABELS]
     assert heights == sorted(heights)
     assert heights[2] - heights[0] > 200
 
 
-def test_all_of_it_works_by_keyboard_alone(browser: Browser) -> None:
+def test_everything_is_reachable_by_keyboard(browser: Browser) -> None:
     browser.run("document.activeElement.blur(); scrollTo(0, 0)")
     reached = []
     for _ in range(14):
         browser.press(TAB)
         reached.append(browser.run("return document.activeElement.id"))
-    for name in ("across", "up", "closer", "farther", "whole", "pictures", "plot", "find", "all"):
+    for name in (
+        "x-axis",
+        "y-axis",
+        "zoom-in",
+        "zoom-out",
+        "show-all",
+        "thumbnails",
+        "plot",
+        "filter",
+        "select-all",
+    ):
         assert name in reached
     press(browser, "0")
-    browser.press(ENTER)  # the cloud is not in the middle: the nearest image of all is told
-    said = browser.run("return document.getElementById('said').textContent")
-    assert "s3a://fruits/cloud/" in said
+    browser.press(ENTER)  # the image nearest to the center, although no marker is there
+    status = browser.run("return document.getElementById('status').textContent")
+    assert "s3a://fruits/cloud/" in status
     browser.press(ESCAPE)
-    assert browser.run("return document.getElementById('tip').hidden")
+    assert browser.run("return document.getElementById('tooltip').hidden")
 
 
-def test_everything_that_can_be_operated_has_a_name_and_every_picture_words(
+def test_controls_and_figures_have_accessible_names(
     browser: Browser,
 ) -> None:
     nameless = browser.run(
@@ -264,24 +277,24 @@ def test_everything_that_can_be_operated_has_a_name_and_every_picture_words(
         ".map((e) => e.outerHTML)"
     )
     assert nameless == []
-    assert browser.run("return [...document.images].every((e) => e.alt || e.closest('#tip'))")
+    assert browser.run("return [...document.images].every((e) => e.alt || e.closest('#tooltip'))")
 
 
-def test_the_page_is_dark_or_light_as_the_reader_prefers_and_changes_with_it(
+def test_report_follows_preferred_color_scheme(
     browser: Browser,
 ) -> None:
-    for scheme, ground in (("dark", 22), ("light", 255)):
-        unsettle(browser)
+    for scheme, background in (("dark", 22), ("light", 255)):
+        expect_redraw(browser)
         browser.set_color_scheme(scheme)
-        assert middle_of(plot_of(browser), "east", ground)
+        assert find_marker(capture_plot(browser), "east", background)
         window = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
-        assert window.getpixel((5, 5))[0] == ground  # type: ignore[index]
-        ink = browser.run("return getComputedStyle(document.querySelector('figure text')).fill")
-        brightness = sum(map(int, ink.removeprefix("rgb(").rstrip(")").split(",")))
+        assert window.getpixel((5, 5))[0] == background  # type: ignore[index]
+        color = browser.run("return getComputedStyle(document.querySelector('figure text')).fill")
+        brightness = sum(map(int, color.removeprefix("rgb(").rstrip(")").split(",")))
         assert (brightness > 380) == (scheme == "dark")
 
 
-def test_names_from_outside_are_shown_and_do_nothing(window: Browser, tmp_path: Path) -> None:
+def test_hostile_names_are_shown_and_not_executed(window: Browser, tmp_path: Path) -> None:
     paths = [f"file:/photos/{name}/1.jpg" for name in NAMES]
     scores = np.column_stack([np.arange(len(NAMES)), np.zeros(len(NAMES))])
     points = Points(paths, list(NAMES), scores, len(NAMES))
@@ -294,17 +307,19 @@ def test_names_from_outside_are_shown_and_do_nothing(window: Browser, tmp_path: 
     show(window)
     names = "return [...document.querySelectorAll('#labels bdi')].map((e) => e.textContent)"
     assert sorted(window.run(names)) == sorted(map(escape_text, NAMES))
-    window.run("document.getElementById('none').click(); document.getElementById('plot').focus()")
-    for place, name in enumerate(sorted(NAMES)):
-        box = f"document.querySelectorAll('#labels input')[{place}].click()"
-        window.run(box)
+    window.run(
+        "document.getElementById('select-none').click(); document.getElementById('plot').focus()"
+    )
+    for index, name in enumerate(sorted(NAMES)):
+        click = f"document.querySelectorAll('#labels input')[{index}].click()"
+        window.run(click)
         window.press(ENTER)
-        told = window.run("return document.getElementById('tip').textContent")
-        assert told.startswith(escape_text(name) + escape_text(f"file:/photos/{name}/1.jpg"))
-        window.run(box)
+        text = window.run("return document.getElementById('tooltip').textContent")
+        assert text.startswith(escape_text(name) + escape_text(f"file:/photos/{name}/1.jpg"))
+        window.run(click)
     assert window.run("return document.querySelectorAll('script').length") == 2
     assert window.console_messages() == []
-    # Were there markup in the page that runs something, the policy would not let it.
+    # The content security policy also blocks injected scripts.
     window.run(
         "const s = document.createElement('script'); s.textContent = 'window.ran = 1';"
         "document.body.append(s); const d = document.createElement('div');"
