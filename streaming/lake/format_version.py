@@ -36,6 +36,7 @@ class LakeFormat:
     Attributes
     ----------
     number : int
+        The format.
     pomona : str
         The version of Pomona that created or upgraded the lake; empty if unknown.
     """
@@ -85,30 +86,30 @@ def write_format(root: str) -> None:
     open_storage(root).write(f"{root}/{FILE}", (json.dumps(document) + "\n").encode())
 
 
-def check_format(root: str, found: LakeFormat, *, allow_older: bool) -> None:
-    """Reject a lake that this version of Pomona cannot read, or cannot write.
+def check_format(root: str, lake_format: LakeFormat, *, allow_older: bool) -> None:
+    """Check that this version of Pomona can read, or read and write, a lake of this format.
 
     Parameters
     ----------
     root : str
-    found : LakeFormat
+    lake_format : LakeFormat
     allow_older : bool
-        Accept older formats, for read-only access.
+        Accept older formats, which can be read but not written.
 
     Raises
     ------
     LakeError
-        With the remedy.
+        If the format is not supported.
     """
-    if found.number > FORMAT:
-        made = f"made by Pomona {found.pomona}" if found.pomona else "made by a newer Pomona"
+    if lake_format.number > FORMAT:
+        creator = f"Pomona {lake_format.pomona}" if lake_format.pomona else "a newer Pomona"
         raise LakeError(
-            f"{root} has format {found.number}, {made}, and Pomona {__version__} knows formats up to {FORMAT}: "
-            "install that version or a newer one"
+            f"{root} has format {lake_format.number}, made by {creator}; Pomona {__version__} supports "
+            f"formats up to {FORMAT}: install that version or a newer one"
         )
-    if found.number < FORMAT and not allow_older:
+    if lake_format.number < FORMAT and not allow_older:
         raise LakeError(
-            f"{root} has format {found.number}, and Pomona {__version__} writes format {FORMAT}: "
+            f"{root} has format {lake_format.number}; Pomona {__version__} writes format {FORMAT}: "
             f"run `pomona upgrade {root}` once, which keeps all rows and versions"
         )
 

@@ -18,25 +18,22 @@ from streaming.lake.layout import Lake
 from streaming.storage.create_if_absent import create_if_absent
 from streaming.storage.open import open_storage
 
-# Begins with a letter, so that no number and no date is a tag; a file's name on every system.
+# A tag begins with a letter, so that no number or date is a tag. It is a valid file name on every system.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-#: Words that mean a moment, here or to a person.
+#: Words that are no tags, because they are, or look like, a time.
 RESERVED = {"latest", "now", "today", "yesterday"}
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A name for a version.
+    """A name of a version of the features.
 
     Attributes
     ----------
-    name : str
-    version : int
-        Of the features.
     committed : datetime
         When that version was committed, in UTC.
     created_at : datetime
-        When the name was given to it.
+        When the tag was created or moved, in UTC.
     """
 
     name: str
@@ -46,30 +43,30 @@ class Tag:
 
 
 def is_valid_tag_name(text: str) -> bool:
-    """Whether a text can be a tag: a letter, then letters, digits and ``. _ -``, up to 64 in all."""
+    """Return whether a text can be a tag: a letter, then letters, digits and ``. _ -``, up to 64 characters."""
     return bool(_NAME.fullmatch(text)) and text.lower() not in RESERVED
 
 
 def read_tags(lake: Lake) -> list[Tag]:
-    """All tags, the oldest version first.
+    """Return all tags, oldest version first.
 
     Raises
     ------
     LakeError
-        Where the file of one is broken.
+        If the file of a tag is broken.
     """
-    below = f"{lake.tags}/"
-    names = (file.path.removeprefix(below) for file in open_storage(lake.root).list(lake.tags))
-    found = (
+    prefix = f"{lake.tags}/"
+    names = (file.path.removeprefix(prefix) for file in open_storage(lake.root).list(lake.tags))
+    tags = (
         find_tag(lake, name.removesuffix(".json"))
         for name in names
         if name.endswith(".json") and is_valid_tag_name(name.removesuffix(".json"))
     )
-    return sorted(filter(None, found), key=lambda tag: (tag.version, tag.name))
+    return sorted(filter(None, tags), key=lambda tag: (tag.version, tag.name))
 
 
 def find_tag(lake: Lake, name: str) -> Tag | None:
-    """The tag of a name; None where there is none, LakeError where its file is broken."""
+    """Return the tag with a name; None if there is none. Raise LakeError if its file is broken."""
     path = _path(lake, name)
     try:
         document = rename_keys(json.loads(open_storage(path).read(path)), RENAMED_TAG_KEYS)
@@ -88,31 +85,33 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
 
 
 def check_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
-    """Raise UsageError where a name cannot be one, or names another version and there is no force."""
+    """Raise UsageError if the name is not valid, or is that of another version and `force` is false."""
     if not is_valid_tag_name(tag.name):
         raise UsageError(
-            f"tag {tag.name!r}: a letter, then letters, digits, '.', '_' or '-', 64 at most, and none of "
-            f"{', '.join(sorted(RESERVED))}"
+            f"tag {tag.name!r}: use a letter, then letters, digits, '.', '_' or '-', up to 64 characters, "
+            f"and none of {', '.join(sorted(RESERVED))}"
         )
-    there = None if force else find_tag(lake, tag.name)
-    if there and there.version != tag.version:
-        raise UsageError(f"tag {tag.name} names version {there.version} already: --force moves it")
+    existing = None if force else find_tag(lake, tag.name)
+    if existing and existing.version != tag.version:
+        raise UsageError(
+            f"tag {tag.name} already points to version {existing.version}: use --force to move it"
+        )
 
 
 def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
-    """Give a version a name.
+    """Create a tag.
 
     Parameters
     ----------
     lake : Lake
     tag : Tag
     force : bool
-        Whether the name may be taken from another version.
+        Move the tag if it is that of another version.
 
     Raises
     ------
     UsageError
-        As `check_tag`, also where another process gives the name to another version at the same time.
+        As in `check_tag`; also if another process creates the tag for another version at the same time.
     """
     check_tag(lake, tag, force=force)
     document = {
@@ -127,7 +126,9 @@ def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
     elif not create_if_absent(_path(lake, tag.name), content):
         check_tag(lake, tag)
         if find_tag(lake, tag.name) is None:
-            raise UsageError(f"tag {tag.name} is being moved: --force moves it")
+            raise UsageError(
+                f"tag {tag.name} is being moved by another process: use --force to move it"
+            )
 
 
 def _path(lake: Lake, name: str) -> str:

@@ -16,18 +16,16 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class ResolvedVersion:
-    """The version that was meant.
+    """A version of the features, resolved from a version specification.
 
     Attributes
     ----------
-    number : int
-        Of the features.
     committed : datetime
         In UTC.
     description : str
-        For people: which version the words mean, and what was assumption.
+        For messages: the specification, how it was completed, and the version.
     timestamp : datetime, optional
-        The time that was meant, where it was one; the end of all time for what is there now.
+        The specified time, if it was a time; `datetime.max` for the latest version.
     """
 
     number: int
@@ -37,120 +35,129 @@ class ResolvedVersion:
 
 
 def resolve_version(
-    lake: Lake, words: str | ResolvedVersion | None, now: datetime | None = None
+    lake: Lake, spec: str | ResolvedVersion | None, now: datetime | None = None
 ) -> ResolvedVersion:
-    """Find the version of the features that a person means, and make sure that it can be read.
+    """Resolve a version specification, and check that the data files of the version exist.
 
     Parameters
     ----------
     lake : Lake
-    words : str, optional
-        As `parse_version_spec` takes them; None is the latest. A version that was found already stays that one.
+    spec : str or ResolvedVersion, optional
+        A specification for `parse_version_spec`; None is the latest version. A resolved version is returned
+        unchanged.
     now : datetime, optional
-        With its zone; the clock's, unless it is given.
+        The time from which an age counts; timezone-aware. By default the current time.
 
     Raises
     ------
     UsageError
-        When the words mean nothing, or a tag that there is not.
+        If the specification cannot be parsed, or the tag does not exist.
     SnapshotError
-        When they mean a time before the first version or in the future, a version that there is not, or one whose
-        files are vacuumed away; in one line, with the range that exists.
+        If the version does not exist, the time is before the first version or in the future, or VACUUM deleted the
+        files. The message is one line, with the range of available versions.
     """
-    if isinstance(words, ResolvedVersion):
-        return words
+    if isinstance(spec, ResolvedVersion):
+        return spec
     now = now or datetime.now(UTC)
-    meant = parse_version_spec(words, now) if words is not None else None
+    parsed = parse_version_spec(spec, now) if spec is not None else None
     times = commit_times(lake.features)
     if not times:
         raise SnapshotError(f"{lake.features}: its log contains no version")
-    if words is None or meant is None:
+    if spec is None or parsed is None:
         number = max(times)
-        # What other tables got since belongs to it too.
-        return ResolvedVersion(number, times[number], _version(number, times), _END)
-    found, said = _find(lake, words.strip(), meant, now, times)
-    _require_whole(lake.features, found, times, f"version {found}")
-    return ResolvedVersion(
-        found, times[found], said, meant.at if isinstance(meant, Timestamp) else None
-    )
+        # Rows of other tables that were written later belong to the latest version too.
+        return ResolvedVersion(number, times[number], _version_text(number, times), _END)
+    number, description = _find(lake, spec.strip(), parsed, now, times)
+    _check_files(lake.features, number, times, f"version {number}")
+    timestamp = parsed.at if isinstance(parsed, Timestamp) else None
+    return ResolvedVersion(number, times[number], description, timestamp)
 
 
-def version_at(location: str, pinned: ResolvedVersion) -> int | None:
-    """The version that another table of the lake had then; None where it had none yet.
+def version_at(location: str, version: ResolvedVersion) -> int | None:
+    """Return the version of another table of the lake at the time of a features version; None if it had none yet.
 
-    A micro-batch is committed to `quarantine` first: what belongs to a version of the features is there with it.
-    SnapshotError where it was removed by VACUUM.
+    A micro-batch commits to the quarantine first, so rows that belong to a features version are in the quarantine by
+    then. Raises SnapshotError if VACUUM deleted the files.
     """
-    then = pinned.timestamp or pinned.committed
+    until = version.timestamp or version.committed
     times = commit_times(location)
-    before = [number for number, at in times.items() if at <= then]
-    if not before:
+    numbers = [number for number, time in times.items() if time <= until]
+    if not numbers:
         return None
-    name = location.rpartition("/")[2]
-    _require_whole(location, before[-1], times, f"{name} as it was then (its version {before[-1]})")
-    return before[-1]
+    number, name = numbers[-1], location.rpartition("/")[2]
+    _check_files(location, number, times, f"version {number} of {name}, the one at that time,")
+    return number
 
 
-def superseded_at(lake: Lake, pinned: ResolvedVersion) -> datetime:
-    """Until when what belongs to a version was made: the time that was meant, or the commit of the version after it."""
-    if pinned.timestamp:
-        return pinned.timestamp
-    later = (at for number, at in commit_times(lake.features).items() if number > pinned.number)
+def superseded_at(lake: Lake, version: ResolvedVersion) -> datetime:
+    """Return the time until which rows of other tables belong to a version.
+
+    That is the specified time, or the commit time of the next version.
+    """
+    if version.timestamp:
+        return version.timestamp
+    times = commit_times(lake.features)
+    later = (time for number, time in times.items() if number > version.number)
     return min(later, default=_END)
 
 
-def _require_whole(location: str, number: int, times: dict[int, datetime], what: str) -> None:
-    """Raise SnapshotError where files of an earlier version are gone."""
+def _check_files(location: str, number: int, times: dict[int, datetime], name: str) -> None:
+    """Raise SnapshotError if data files of a version do not exist."""
     if number == max(times) or files_complete(location, number):
         return
     first = oldest_complete_version(location, list(times))
     if first > number:
-        left = {later: moment for later, moment in times.items() if later >= first}
-        raise SnapshotError(f"{what} was removed by VACUUM: {_range(left)}")
+        available = {later: time for later, time in times.items() if later >= first}
+        raise SnapshotError(f"{name} was removed by VACUUM: {_range_text(available)}")
     raise SnapshotError(
-        f"{what} lacks data files that were not removed by VACUUM: restore {location}, or name another version"
+        f"{name} lacks data files that were not removed by VACUUM: restore {location}, or use another version"
     )
 
 
 def _find(
     lake: Lake,
-    words: str,
-    meant: int | Timestamp | TagName,
+    spec: str,
+    parsed: int | Timestamp | TagName,
     now: datetime,
     times: dict[int, datetime],
 ) -> tuple[int, str]:
-    """The number of a version, and what the words mean."""
-    if isinstance(meant, TagName):
-        return _tagged(lake, meant.name, times)
-    if isinstance(meant, int):
-        if meant not in times:
-            raise SnapshotError(f"no version {meant} of the features: {_range(times)}")
-        return meant, _version(meant, times)
-    told = f"{words} ({meant.assumption})" if meant.assumption else words
-    if meant.at - timedelta(microseconds=999_999) > now:
-        raise SnapshotError(f"{told} is in the future: {_range(times)}")
-    before = [number for number, committed in times.items() if committed <= meant.at]
+    """Return the number of a version, and a description of it."""
+    if isinstance(parsed, TagName):
+        return _find_tagged(lake, parsed.name, times)
+    if isinstance(parsed, int):
+        if parsed not in times:
+            raise SnapshotError(f"no version {parsed} of the features: {_range_text(times)}")
+        return parsed, _version_text(parsed, times)
+    text = f"{spec} ({parsed.assumption})" if parsed.assumption else spec
+    if parsed.at - timedelta(microseconds=999_999) > now:
+        raise SnapshotError(f"{text} is in the future: {_range_text(times)}")
+    before = [number for number, committed in times.items() if committed <= parsed.at]
     if not before:
-        raise SnapshotError(f"{told} is before the first version: {_range(times)}")
-    return before[-1], f"{told} is {_version(before[-1], times)}"
+        raise SnapshotError(f"{text} is before the first version: {_range_text(times)}")
+    return before[-1], f"{text} is {_version_text(before[-1], times)}"
 
 
-def _tagged(lake: Lake, name: str, times: dict[int, datetime]) -> tuple[int, str]:
+def _find_tagged(lake: Lake, name: str, times: dict[int, datetime]) -> tuple[int, str]:
     tag = find_tag(lake, name)
     if tag is None:
-        there = ", ".join(tag.name for tag in read_tags(lake)) or "none yet"
-        raise UsageError(f"as of {name!r}: no such tag (there are: {there}); give {EXAMPLES}")
+        existing = ", ".join(tag.name for tag in read_tags(lake)) or "none"
+        raise UsageError(
+            f"as of {name!r}: no such tag (existing tags: {existing}); give {EXAMPLES}"
+        )
     if tag.version not in times:
         raise SnapshotError(
-            f"tag {name} names version {tag.version}, which is no longer in the log: {_range(times)}"
+            f"tag {name} points to version {tag.version}, which is no longer in the log: {_range_text(times)}"
         )
-    return tag.version, f"tag {name} is {_version(tag.version, times)}"
+    return tag.version, f"tag {name} is {_version_text(tag.version, times)}"
 
 
-def _version(number: int, times: dict[int, datetime]) -> str:
+def _version_text(number: int, times: dict[int, datetime]) -> str:
     return f"version {number} of {times[number]:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _range(times: dict[int, datetime]) -> str:
+def _range_text(times: dict[int, datetime]) -> str:
     first, last = min(times), max(times)
-    return f"there are {first} ({times[first]:%Y-%m-%dT%H:%M:%SZ}) to {last} ({times[last]:%Y-%m-%dT%H:%M:%SZ})"
+    return (
+        f"available are {first} ({times[first]:%Y-%m-%dT%H:%M:%SZ}) to "
+        f"{last} ({times[last]:%Y-%m-%dT%H:%M:%SZ})"
+    )

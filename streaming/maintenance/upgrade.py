@@ -70,8 +70,8 @@ def upgrade(location: str) -> list[str]:
     """
     lake = Lake.at(location)
     lake.validate(allow_older=True)
-    found = lake.format()
-    if found and found.number == FORMAT:
+    lake_format = lake.format()
+    if lake_format and lake_format.number == FORMAT:
         return []
     with translate_errors():
         with acquire_lease(lake) as lease:
@@ -97,15 +97,16 @@ def upgrade_table(spark: SparkSession, location: str, table: Table) -> list[str]
     missing = add_missing_columns(spark, location, table)
     done += [f"{table.name}: column {column}" for column in missing]
     done += _set_comments(spark, location, table)
-    has = open_table(location).metadata().configuration
-    properties = {k: v for k, v in contract_properties(table).items() if k not in has}
+    existing = open_table(location).metadata().configuration
+    properties = {k: v for k, v in contract_properties(table).items() if k not in existing}
     if properties:
         pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
         spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({pairs})")
         done += [f"{table.name}: property {key}" for key in properties]
     for constraint, check in table.constraints.items():
-        if _bare(has.get(_CONSTRAINT + constraint, "")) != _bare(check):
-            _constrain(spark, name, constraint, check)
+        current = existing.get(_CONSTRAINT + constraint, "")
+        if _without_spaces(current) != _without_spaces(check):
+            _set_constraint(spark, name, constraint, check)
             done.append(f"{table.name}: constraint {constraint}")
     return done
 
@@ -164,15 +165,15 @@ def rename_document_keys(lake: Lake) -> list[str]:
 
 def _set_comments(spark: SparkSession, location: str, table: Table) -> list[str]:
     """Set the comments of the table and of its columns that differ from the schema."""
-    found, name = open_table(location), quote_table(location)
-    comments = {field.name: field.metadata.get("comment") for field in found.schema().fields}
+    current, name = open_table(location), quote_table(location)
+    comments = {field.name: field.metadata.get("comment") for field in current.schema().fields}
     changed = [c for c in table.columns if comments.get(c.name) != c.comment]
     for column in changed:
         spark.sql(
             f"ALTER TABLE {name} ALTER COLUMN `{column.name}` COMMENT {quote_text(column.comment)}"
         )
     done = [f"{table.name}: {len(changed)} column comments"] if changed else []
-    if found.metadata().description != table.comment:
+    if current.metadata().description != table.comment:
         spark.sql(f"COMMENT ON TABLE {name} IS {quote_text(table.comment)}")
         done.append(f"{table.name}: table comment")
     return done
@@ -184,21 +185,21 @@ def _column_names(table: DeltaTable) -> list[str]:
 
 def add_missing_columns(spark: SparkSession, location: str, table: Table) -> list[str]:
     """Add the columns that a table of an earlier version of Pomona lacks; return their names."""
-    there = set(read_table(spark, location).columns)
-    missing = [column for column in table.columns if column.name not in there]
+    existing = set(read_table(spark, location).columns)
+    missing = [column for column in table.columns if column.name not in existing]
     if missing:
-        columns = ", ".join(f"`{c.name}` {c.type} COMMENT '{c.comment}'" for c in missing)
+        columns = ", ".join(f"`{c.name}` {c.type} COMMENT {quote_text(c.comment)}" for c in missing)
         name = quote_table(location)
         spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({columns})")
     return [column.name for column in missing]
 
 
-def _bare(check: str) -> str:
-    """Return an expression without spaces: ``ADD CONSTRAINT`` inserts some between its tokens."""
-    return "".join(check.split())
+def _without_spaces(expression: str) -> str:
+    """Remove the spaces of an expression: ``ADD CONSTRAINT`` inserts some between its tokens."""
+    return "".join(expression.split())
 
 
-def _constrain(spark: SparkSession, name: str, constraint: str, check: str) -> None:
+def _set_constraint(spark: SparkSession, name: str, constraint: str, check: str) -> None:
     spark.sql(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {constraint}")
     try:
         spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT {constraint} CHECK ({check})")
@@ -217,9 +218,9 @@ def _width(lake: Lake) -> int:
     if model:
         return model.width
     configuration: Mapping[str, str] = open_table(lake.features).metadata().configuration
-    found = _WIDTH.search(configuration.get(f"{_CONSTRAINT}features_width", ""))
-    if not found:
+    match = _WIDTH.search(configuration.get(f"{_CONSTRAINT}features_width", ""))
+    if not match:
         raise LakeError(
             f"{lake.models} contains no model, and {lake.features} has no constraint features_width"
         )
-    return int(found[1])
+    return int(match[1])

@@ -47,9 +47,9 @@ def test_rows_that_violate_constraint_stop_upgrade_before_format_is_raised(
 ) -> None:
     lake = create_format1_lake(spark, tmp_path / "lake")
     spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'felt like it'")
-    told = pomona("upgrade", lake.root)
-    assert told.status == 1
-    assert "violate the constraint known_reason" in told.complaint
+    done = pomona("upgrade", lake.root)
+    assert done.status == 1
+    assert "violate the constraint known_reason" in done.complaint
     assert lake.format().number == 1  # type: ignore[union-attr]
     spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'corrupt'")
     assert pomona("upgrade", lake.root).status == 0

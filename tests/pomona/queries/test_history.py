@@ -260,7 +260,7 @@ def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_lef
     told = pomona("show", copy, CHANGED, "--json").json["versions"]
     assert [(v["from"], v["until"]) for v in told] == [(5, None)]
     assert (
-        "version 2 was removed by VACUUM: there are 5"
+        "version 2 was removed by VACUUM: available are 5"
         in pomona("show", copy, "--as-of", 2).complaint
     )
 
@@ -348,7 +348,7 @@ def test_tags_are_given_listed_moved_and_taken(story: Story, pomona: Command) ->
     assert "no tags yet" in pomona("tag", story.place).out
     assert "tag march names version 1 of" in pomona("tag", story.place, "march", "--as-of", 1).out
     told = pomona("tag", story.place, "march", "--as-of", 3).complaint
-    assert "tag march names version 1 already: --force moves it" in told
+    assert "tag march already points to version 1: use --force to move it" in told
     moved = pomona("tag", story.place, "march", "--as-of", 3, "--force", "--json").json
     assert (moved["tag"], moved["version"]) == ("march", 3)
     assert pomona("tag", story.place, "now-on").status == 0
@@ -366,7 +366,7 @@ def test_tags_are_given_listed_moved_and_taken(story: Story, pomona: Command) ->
 
 def test_what_was_assumed_is_said(story: Story, pomona: Command) -> None:
     said = pomona("show", story.place, "--as-of", "2999-01-01").complaint
-    assert "2999-01-01 (start of the day, UTC) is in the future: there are 0 (" in said
+    assert "2999-01-01 (start of the day, UTC) is in the future: available are 0 (" in said
     for words in (("show",), ("history",), ("tag", "x"), ("quarantine",)):
         said = pomona(words[0], story.place, *words[1:], "--as-of", "1 second ago").out
         assert said.startswith("as of     1 second ago ("), words

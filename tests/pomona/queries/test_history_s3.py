@@ -62,4 +62,4 @@ def test_versions_differences_and_tags(
     table = deltalake.DeltaTable(f"{lake}/features", storage_options=delta_rs_options())
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     told = pomona("show", lake, "--as-of", "before").complaint
-    assert "version 1 was removed by VACUUM: there are 2 (" in told
+    assert "version 1 was removed by VACUUM: available are 2 (" in told

@@ -54,7 +54,7 @@ def test_newer_format_is_rejected_with_one_line(pomona: Command, place: Path, li
     done = pomona(*line.split())
     assert done.status == 1
     assert "lake has format 7, made by Pomona 3.2.1" in done.complaint
-    assert f"knows formats up to {FORMAT}: install that version or a newer one" in done.complaint
+    assert f"supports formats up to {FORMAT}: install that version or a newer one" in done.complaint
     assert [file.name for file in (place / "lake").iterdir()] == ["lake.json"]
 
 

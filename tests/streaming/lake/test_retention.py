@@ -93,11 +93,11 @@ def test_vacuum_with_default_retention_keeps_tagged_version(
         dict.fromkeys(RETENTION_PROPERTIES, "interval 1 week")
     )
     vacuum(lake, spark)
-    message = r"^version 2 was removed by VACUUM: there are 3 "
+    message = r"^version 2 was removed by VACUUM: available are 3 "
     if vacuum is vacuum_with_spark and pyspark.__version__.startswith(
         "4.0"
     ):  # it also cleans up the log
-        message = r"^tag audit names version 2, which is no longer in the log: there are "
+        message = r"^tag audit points to version 2, which is no longer in the log: available are "
     with pytest.raises(SnapshotError, match=message):
         resolve_version(lake, "audit")
 
@@ -153,7 +153,7 @@ def test_vacuum_with_required_retention_keeps_tagged_versions_only(lake: Lake) -
     hours = int(retention / timedelta(hours=1)) + 1
     table_of(lake).vacuum(retention_hours=hours, enforce_retention_duration=False, dry_run=False)
     assert resolve_version(lake, "audit").number == 2
-    with pytest.raises(SnapshotError, match=r"^version 0 was removed by VACUUM: there are 1 "):
+    with pytest.raises(SnapshotError, match=r"^version 0 was removed by VACUUM: available are 1 "):
         resolve_version(lake, "0")
 
 

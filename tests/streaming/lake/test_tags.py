@@ -42,7 +42,9 @@ def test_tags_are_read_in_order_of_versions(lake: Lake) -> None:
 def test_existing_tag_is_moved_only_with_force(lake: Lake) -> None:
     set_tag(lake, tag("march", 7))
     set_tag(lake, tag("march", 7))  # no change
-    with pytest.raises(UsageError, match=r"^tag march names version 7 already: --force moves it$"):
+    with pytest.raises(
+        UsageError, match=r"^tag march already points to version 7: use --force to move it$"
+    ):
         set_tag(lake, tag("march", 8))
     assert read_tags(lake) == [tag("march", 7)]
     set_tag(lake, tag("march", 8), force=True)

@@ -115,17 +115,17 @@ def test_missing_version_raises_error_with_available_range(
     if not message:  # the date is tomorrow in this time zone, today in UTC
         assert resolve_version(lake, spec, NOW).number == 4
         return
-    available = r"there are 0 \(2026-03-03T12:00:00Z\) to 4 \(2026-03-03T16:00:00Z\)$"
+    available = r"available are 0 \(2026-03-03T12:00:00Z\) to 4 \(2026-03-03T16:00:00Z\)$"
     with pytest.raises(SnapshotError, match=f"^{message}: {available}"):
         resolve_version(lake, spec, NOW)
 
 
 def test_unknown_tag_raises_error_with_existing_tags(lake: Lake) -> None:
-    with pytest.raises(UsageError, match=r"^as of 'march': no such tag \(there are: none yet\)"):
+    with pytest.raises(UsageError, match=r"^as of 'march': no such tag \(existing tags: none\)"):
         resolve_version(lake, "march", NOW)
     set_tag(lake, Tag("april", 2, NOON, NOW))
     set_tag(lake, Tag("may", 1, NOON, NOW))
-    with pytest.raises(UsageError, match=r"\(there are: may, april\); give a version number"):
+    with pytest.raises(UsageError, match=r"\(existing tags: may, april\); give a version number"):
         resolve_version(lake, "march", NOW)
 
 
@@ -134,7 +134,9 @@ def test_vacuumed_version_raises_error_with_available_range(lake: Lake) -> None:
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     last = table.version()
     for spec in ("2", "2026-03-03T14:30Z"):
-        message = f"^version 2 was removed by VACUUM: there are 3 .2026-03-03T15:00:00Z. to {last} "
+        message = (
+            f"^version 2 was removed by VACUUM: available are 3 .2026-03-03T15:00:00Z. to {last} "
+        )
         with pytest.raises(SnapshotError, match=message):
             resolve_version(lake, spec, NOW if last == 4 else None)
     for number in range(3, last + 1):
@@ -158,7 +160,9 @@ def test_version_at_returns_version_of_other_table_or_raises_if_vacuumed(
     assert version_at(other.refits, resolve_version(lake, None, NOW)) is None
     table = deltalake.DeltaTable(other.features.removeprefix("file:"))
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    message = r"^features as it was then \(its version 0\) was removed by VACUUM: there are 2 \("
+    message = (
+        r"^version 0 of features, the one at that time, was removed by VACUUM: available are 2 \("
+    )
     with pytest.raises(SnapshotError, match=message):
         version_at(other.features, resolve_version(lake, "1", NOW))
 
@@ -191,7 +195,7 @@ def test_available_range_of_truncated_log_begins_at_checkpoint(
     deltalake.DeltaTable(lake.features.removeprefix("file:"), version=2).create_checkpoint()
     log = Path(lake.features.removeprefix("file:"), "_delta_log")
     (log / f"{0:020}.json").unlink()
-    with pytest.raises(SnapshotError, match=r"^no version 1 of the features: there are 2 "):
+    with pytest.raises(SnapshotError, match=r"^no version 1 of the features: available are 2 "):
         resolve_version(lake, "1", NOW)
     assert resolve_version(lake, "2", NOW).number == 2
     assert deltalake.DeltaTable(lake.features.removeprefix("file:"), version=2).version() == 2

@@ -27,19 +27,20 @@ def table(lake: Lake, name: str, version: int | None = None) -> deltalake.DeltaT
     return deltalake.DeltaTable(f"{lake.root}/{name}".removeprefix("file:"), version=version)
 
 
-def contract(lake: Lake, name: str) -> tuple[Any, ...]:
+def table_schema(lake: Lake, name: str) -> tuple[Any, ...]:
     """Return columns with comments, properties and the table comment."""
-    found = table(lake, name)
+    opened = table(lake, name)
     fields = sorted(
-        (f.name, str(f.type), f.nullable, str(f.metadata)) for f in found.schema().fields
+        (f.name, str(f.type), f.nullable, str(f.metadata)) for f in opened.schema().fields
     )
-    kept = {key: value.replace(" ", "") for key, value in found.metadata().configuration.items()}
-    return fields, kept, found.metadata().description
+    metadata = opened.metadata()
+    properties = {key: value.replace(" ", "") for key, value in metadata.configuration.items()}
+    return fields, properties, metadata.description
 
 
 def content(lake: Lake, name: str, version: int) -> list[dict[str, Any]]:
-    found = table(lake, name, version).to_pyarrow_table().to_pylist()
-    return sorted(found, key=str)
+    rows = table(lake, name, version).to_pyarrow_table().to_pylist()
+    return sorted(rows, key=str)
 
 
 def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
@@ -72,7 +73,7 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
     assert "added quarantine: constraint known_reason" in upgraded.out
     new = Lake.at(str(new_lake()))
     for name in TABLES:
-        assert contract(old, name) == contract(new, name)
+        assert table_schema(old, name) == table_schema(new, name)
     after = {key: content(old, *key) for key in before}
     assert after == before  # time travel
     now = {name: content(old, name, table(old, name).version()) for name in TABLES}
@@ -128,8 +129,8 @@ def test_column_rename_interrupted_after_replacing_the_table_restores_the_rows(
 
 def test_upgrade_keeps_properties_that_are_already_set(spark: SparkSession, tmp_path: Path) -> None:
     lake = create_format1_lake(spark, tmp_path / "lake")
-    kept = "'delta.logRetentionDuration' = 'interval 9999 days'"
-    spark.sql(f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ({kept})")
+    assignment = "'delta.logRetentionDuration' = 'interval 9999 days'"
+    spark.sql(f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ({assignment})")
     upgrade_table(spark, lake.refits, REFITS)
-    found = table(lake, "refits").metadata().configuration
-    assert found["delta.logRetentionDuration"] == "interval 9999 days"
+    properties = table(lake, "refits").metadata().configuration
+    assert properties["delta.logRetentionDuration"] == "interval 9999 days"
