@@ -13,31 +13,31 @@ log = logging.getLogger(__name__)
 
 
 def mirror(
-    batch: MicroBatch, source: Source, seen: ListingSnapshot, limit: float
+    batch: MicroBatch, source: Source, snapshot: ListingSnapshot, limit: float
 ) -> tuple[int, int]:
-    """Remove the rows of images that are gone, unless something speaks against it.
+    """Delete the rows of images that were deleted from the source, unless the deletion is implausible.
 
     Parameters
     ----------
     batch : MicroBatch
     source : Source
-    seen : Seen
-        Of a listing that came to its end.
+    snapshot : ListingSnapshot
+        Of a complete listing.
     limit : float
-        As of `streaming.maintenance.missing_images.find_deleted_images`.
+        See `streaming.maintenance.missing_images.find_deleted_images`.
 
     Returns
     -------
     removed, skipped_deletions : int
-        Rows removed, and rows kept though their images are gone.
+        Numbers of rows that were deleted, and of rows that were kept although their image was deleted.
     """
-    gone = find_deleted_images(batch.lake, source.root, seen, limit)
-    if gone.skip_reason:
+    deleted = find_deleted_images(batch.lake, source.root, snapshot, limit)
+    if deleted.skip_reason:
         log.warning(
             "%d rows of deleted images were kept, because %s; use --remove-limit 1 to delete them",
-            len(gone.paths),
-            gone.skip_reason,
+            len(deleted.paths),
+            deleted.skip_reason,
         )
-        return 0, len(gone.paths)
-    delete_rows(batch.spark, batch.lake, batch.image_index, gone.paths, "removed")
-    return len(gone.paths), 0
+        return 0, len(deleted.paths)
+    delete_rows(batch.spark, batch.lake, batch.image_index, deleted.paths, "removed")
+    return len(deleted.paths), 0

@@ -70,9 +70,9 @@ class DeletedImages:
     paths : list of str
         The existence of each was checked individually.
     in_lake : int
-        Images that the lake holds of this source.
+        Number of images of this source in the lake.
     skip_reason : str
-        Why their rows had better be kept; empty where nothing speaks against removing them.
+        Why the rows are not to be deleted; empty if they may be.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -104,14 +104,14 @@ def find_deleted_images(
         If the existence of an image could not be checked.
     """
     listed = np.sort(snapshot.paths)
-    held, missing = 0, list[str]()
+    in_lake, missing = 0, list[str]()
     for table in (lake.features, lake.quarantine):
         if not is_table(table):
             continue
         for batch in query(open_table(table), "path"):
             paths = batch.column(0).cast(pa.string())
             paths = paths.filter(pc.starts_with(paths, root.rstrip("/") + "/"))
-            held += len(paths)
+            in_lake += len(paths)
             names = paths.to_pylist()
             unlisted = ~np.isin(hash_paths(names), listed)
             missing += [names[i] for i in np.flatnonzero(unlisted)]
@@ -121,9 +121,9 @@ def find_deleted_images(
     reason = ""
     if deleted and not snapshot.count:
         reason = f"the listing of {root} is empty: is it mounted?"
-    elif len(deleted) > limit * held:
-        reason = f"these are more than {limit:.0%} of the {held:,} images of {root}"
-    return DeletedImages(deleted, held, reason)
+    elif len(deleted) > limit * in_lake:
+        reason = f"these are more than {limit:.0%} of the {in_lake:,} images of {root}"
+    return DeletedImages(deleted, in_lake, reason)
 
 
 def _is_absent(path: str) -> bool:

@@ -15,7 +15,13 @@ from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import THREADS_S3, fetch_image
-from streaming.lake.image_index import Hashes, ImageIndex, hash_states
+from streaming.lake.image_index import (
+    STATE_COLUMNS,
+    Hashes,
+    ImageIndex,
+    file_of_row,
+    hash_states,
+)
 from streaming.lake.layout import Lake
 from streaming.maintenance.forget import delete_rows
 from streaming.maintenance.missing_images import (
@@ -25,7 +31,7 @@ from streaming.maintenance.missing_images import (
     find_deleted_images,
 )
 from streaming.maintenance.requests import JSON
-from streaming.maintenance.retry_quarantined import look_at
+from streaming.maintenance.retry_quarantined import stat_files
 from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile, TransientError
@@ -33,27 +39,25 @@ from streaming.storage.interface import StoredFile, TransientError
 if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
 
-_COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us, content_hash"
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a source and a lake do not agree on.
+    """The differences between a source and a lake.
 
     Parameters
     ----------
     listed : int
-        Images of the source.
+        Number of images in the source.
     missing : list of StoredFile
         Images in neither table.
     changed : list of StoredFile
-        Images whose row tells of another length or time.
+        Images with another length or modification time than their row.
     rewritten : list of StoredFile
-        Images with other bytes under the same length and time; looked for on request alone.
+        Images with other content but the same length and modification time; searched only on request.
     unread : list of str
-        Why images could not be read for that.
+        Errors of images that could not be read for that.
     missing_in_source : DeletedImages
-        Rows without an image.
+        Rows whose image no longer exists.
     """
 
     listed: int
@@ -64,7 +68,7 @@ class Comparison:
     missing_in_source: DeletedImages
 
     def as_json(self) -> dict[str, JSON]:
-        """Counts and paths."""
+        """Return counts and paths."""
         return {
             "listed": self.listed,
             "in_lake": self.missing_in_source.in_lake,
@@ -77,121 +81,120 @@ class Comparison:
 
 
 def compare(
-    lake: Lake, source: Source, known: ImageIndex, *, hashes: bool, limit: float
+    lake: Lake, source: Source, index: ImageIndex, *, hashes: bool, limit: float
 ) -> Comparison:
-    """Compare a listing with the tables, and the images' bytes with their hashes where asked.
+    """Compare a listing of the source with the tables, optionally with the hashes of the images' contents.
 
     Parameters
     ----------
     lake : Lake
     source : Source
-    known : ImageIndex
-        Of the lake, as it is now.
+    index : ImageIndex
+        Of the current tables.
     hashes : bool
-        Whether to read every image.
+        Read every image and compare its hash.
     limit : float
-        As of `streaming.maintenance.missing_images.find_deleted_images`.
+        See `streaming.maintenance.missing_images.find_deleted_images`.
 
     Raises
     ------
     TransientError, FileNotFoundError, PermissionError
-        When the source cannot be listed to its end.
+        If the source cannot be listed completely.
     """
-    seen = ListingSnapshot()
-    new = list(known.new_or_changed(seen.record(source.images())))
-    changed = known.filter_known(new)
+    snapshot = ListingSnapshot()
+    new = list(index.new_or_changed(snapshot.record(source.images())))
+    changed = index.filter_known(new)
     paths = {file.path for file in changed}
-    rewritten, unread = _rewritten(lake, seen) if hashes else ([], [])
+    rewritten, unread = _find_rewritten(lake, snapshot) if hashes else ([], [])
     return Comparison(
-        seen.count,
+        snapshot.count,
         [file for file in new if file.path not in paths],
         changed,
         rewritten,
         unread,
-        find_deleted_images(lake, source.root, seen, limit),
+        find_deleted_images(lake, source.root, snapshot, limit),
     )
 
 
 def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
-    """Compare, take what is missing or changed, and remove the rows of what is gone.
+    """Compare source and lake, process missing and changed images, and delete the rows of deleted ones.
 
     Parameters
     ----------
     context : OperationContext
     arguments : dict
-        ``source``: its URI; ``rewritten``: paths that `compare` found to be, where it was asked (reading every image
-        would hold a stream up, so who asks does that); ``limit``: share of the rows that may be removed.
+        ``source``: its URI; ``rewritten``: paths of rewritten images as found by `compare` in the client, since
+        reading every image would block the stream; ``limit``: largest share of the rows that may be deleted.
 
     Returns
     -------
     dict
-        That of `Comparison.as_json`, with ``featurized``, ``quarantined``, ``changing``, ``removed`` and
+        As `Comparison.as_json`, and ``featurized``, ``quarantined``, ``changing``, ``removed`` and
         ``skip_reason``.
 
     Raises
     ------
     TransientError
-        Where an image could not be read for longer than patience lasts; the others are done.
+        If an image could not be read within the retry timeout. The others have been processed.
     """
     source, batch = Source(arguments["source"]), context.batch
     limit = arguments.get("limit", DEFAULT_REMOVE_LIMIT)
-    found = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
-    new = found.missing + found.changed
+    comparison = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
+    new = comparison.missing + comparison.changed
     others = set(arguments.get("rewritten", ())) - {file.path for file in new}
-    found = replace(found, rewritten=look_at(StoredFile(path, 0, 0) for path in sorted(others)))
+    rewritten = stat_files(StoredFile(path, 0, 0) for path in sorted(others))
+    comparison = replace(comparison, rewritten=rewritten)
     outcomes = Counter[str]()
-    files = new + found.rewritten
+    files = new + rewritten
     if files:
-        with batch.image_index.force_reprocess(found.rewritten):
+        with batch.image_index.force_reprocess(rewritten):
             results = context.process(files)
         for result in results:
             outcomes += result.outcomes
             if result.unread:
                 raise TransientError(result.unread[0])
-    removed = [] if found.missing_in_source.skip_reason else found.missing_in_source.paths
+    removed = [] if comparison.missing_in_source.skip_reason else comparison.missing_in_source.paths
     delete_rows(context.spark, context.lake, batch.image_index, removed, "removed")
-    return found.as_json() | {
+    return comparison.as_json() | {
         "featurized": outcomes[Outcome.FEATURES],
         "quarantined": outcomes[Outcome.QUARANTINE],
         "changing": outcomes[Outcome.CHANGING],
         "removed": len(removed),
-        "skip_reason": found.missing_in_source.skip_reason,
+        "skip_reason": comparison.missing_in_source.skip_reason,
     }
 
 
-def _rewritten(lake: Lake, seen: ListingSnapshot) -> tuple[list[StoredFile], list[str]]:
-    """Images whose bytes have another hash than their row tells, and why others could not be read."""
-    most = DecodeSettings.max_bytes
+def _find_rewritten(lake: Lake, snapshot: ListingSnapshot) -> tuple[list[StoredFile], list[str]]:
+    """Return the images whose content has another hash than their row, and errors of images that cannot be read."""
     rewritten, unread = list[StoredFile](), list[str]()
     with ThreadPoolExecutor(THREADS_S3) as pool:
-        for rows in _unchanged(lake, np.sort(seen.states)):
-            hashes = pool.map(lambda row: _hash(row[0], most), rows)
-            for (file, expected), (found, why) in zip(rows, hashes, strict=True):
-                if why:
-                    unread.append(why)
-                elif found and found != expected:
+        for rows in _unchanged_rows(lake, np.sort(snapshot.states)):
+            hashes = pool.map(lambda row: _hash_content(row[0]), rows)
+            for (file, expected), (content_hash, error) in zip(rows, hashes, strict=True):
+                if error:
+                    unread.append(error)
+                elif content_hash and content_hash != expected:
                     rewritten.append(file)
     return rewritten, unread
 
 
-def _unchanged(lake: Lake, states: Hashes) -> Iterator[list[tuple[StoredFile, str]]]:
-    """Rows that have a hash, and of which the listing tells the same as they, batch by batch."""
+def _unchanged_rows(lake: Lake, states: Hashes) -> Iterator[list[tuple[StoredFile, str]]]:
+    """Yield, in batches, image and content hash of the rows whose length and time are those of the listing."""
+    columns, clause = f"{STATE_COLUMNS}, content_hash", "WHERE content_hash IS NOT NULL"
     for table in (lake.features, lake.quarantine):
         if not is_table(table):
             continue
-        for batch in query(open_table(table), _COLUMNS, "WHERE content_hash IS NOT NULL"):
-            rows = [
-                (StoredFile(row["path"], row["length"], row["modified_us"] // 1000), row)
-                for row in batch.to_pylist()
-            ]
-            same = np.isin(hash_states([file for file, _ in rows]), states)
-            yield [(rows[i][0], rows[i][1]["content_hash"]) for i in np.flatnonzero(same)]
+        for batch in query(open_table(table), columns, clause):
+            rows = batch.to_pylist()
+            files = [file_of_row(row) for row in rows]
+            unchanged = np.isin(hash_states(files), states)
+            yield [(files[i], rows[i]["content_hash"]) for i in np.flatnonzero(unchanged)]
 
 
-def _hash(file: StoredFile, most: int) -> tuple[str, str]:
-    """The hash of a file's bytes, or why it has none; neither where it has gone or changed meanwhile."""
-    fetched = fetch_image(file, most)
+def _hash_content(file: StoredFile) -> tuple[str, str]:
+    """Return the hash of a file's content, or an error; two empty strings if it was deleted or has changed."""
+    fetched = fetch_image(file, DecodeSettings.max_bytes)
     if fetched.outcome is Outcome.FEATURES:
         return hashlib.sha256(fetched.content).hexdigest(), ""
-    why = fetched.outcome in (Outcome.UNREAD, Outcome.QUARANTINE)
-    return "", fetched.detail if why else ""
+    is_error = fetched.outcome in (Outcome.UNREAD, Outcome.QUARANTINE)
+    return "", fetched.detail if is_error else ""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from streaming.delta.reader import open_table, query, quote_literal
+from streaming.lake.image_index import STATE_COLUMNS, file_of_row
 from streaming.lake.layout import Lake
 from streaming.maintenance.requests import JSON
 from streaming.outcomes import Outcome
@@ -17,32 +18,31 @@ from streaming.storage.open import open_storage
 if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
 
-_COLUMNS = "path, length, CAST(modification_time AS BIGINT) AS modified_us"
-_AT_ONCE = 16  # files that are looked at
+_THREADS = 16
 
 
 def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
-    """Take images of the quarantine again, as they are now, whether they have changed or not.
+    """Process quarantined images again in their current state, whether they have changed or not.
 
     Parameters
     ----------
     context : OperationContext
     arguments : dict
-        ``reason``: only those with this one; None for all.
+        ``reason``: process only images with this reason; None for all.
 
     Returns
     -------
     dict
-        ``tried``, ``featurized``, ``quarantined``, ``reasons`` (of those that stay, with one more attempt),
-        ``changing`` (still being written) and ``gone``: how many; the rows of what is gone stay.
+        Numbers of images: ``tried``, ``featurized``, ``quarantined``, ``reasons`` (of those quarantined again, with one
+        more attempt), ``changing`` (still being written) and ``gone`` (deleted from the source; their rows are kept).
 
     Raises
     ------
     TransientError
-        Where one could not be read for longer than patience lasts; the others are done.
+        If an image could not be read within the retry timeout. The others have been processed.
     """
-    rows = in_quarantine(context.lake, arguments.get("reason"))
-    files = look_at(rows)
+    rows = quarantined_files(context.lake, arguments.get("reason"))
+    files = stat_files(rows)
     outcomes, reasons = Counter[str](), Counter[str]()
     if files:
         with context.batch.image_index.force_reprocess(files):
@@ -62,24 +62,24 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
     }
 
 
-def in_quarantine(lake: Lake, reason: str | None = None) -> list[StoredFile]:
-    """The images in quarantine as its rows tell of them."""
+def quarantined_files(lake: Lake, reason: str | None = None) -> list[StoredFile]:
+    """Return the quarantined images, in the state that their rows have recorded."""
     where = f"WHERE reason = {quote_literal(reason)}" if reason else ""
     return [
-        StoredFile(row["path"], row["length"], row["modified_us"] // 1000)
-        for batch in query(open_table(lake.quarantine), _COLUMNS, where)
+        file_of_row(row)
+        for batch in query(open_table(lake.quarantine), STATE_COLUMNS, where)
         for row in batch.to_pylist()
     ]
 
 
-def look_at(files: Iterable[StoredFile]) -> list[StoredFile]:
-    """Files as the storage has them now, without those that are gone."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [file for file in pool.map(_as_it_is, files) if file]
+def stat_files(files: Iterable[StoredFile]) -> list[StoredFile]:
+    """Return the current state of files, without those that do not exist."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [file for file in pool.map(_stat_file, files) if file]
 
 
-def _as_it_is(file: StoredFile) -> StoredFile | None:
-    """A file as the storage has it now; as it was where that may not be asked, and None where it is gone."""
+def _stat_file(file: StoredFile) -> StoredFile | None:
+    """Return the current state of a file, the given one if access is denied, and None if it does not exist."""
     try:
         return open_storage(file.path).stat(file.path)
     except FileNotFoundError:

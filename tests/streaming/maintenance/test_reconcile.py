@@ -1,7 +1,4 @@
-"""Tests for `streaming.maintenance.reconcile`, `streaming.maintenance.missing_images` and `--mirror`.
-
-What differs is found, and mended with care.
-"""
+"""Tests for `streaming.maintenance.reconcile`, `streaming.maintenance.missing_images` and `--mirror`."""
 
 from __future__ import annotations
 
@@ -34,18 +31,18 @@ pytestmark = pytest.mark.spark
 NEW_LAKE = Callable[[], Path]
 
 
-def compared(context: OperationContext, **options: Any) -> dict[str, Any]:
-    """What `compare` finds, by the files' names."""
+def compare_names(context: OperationContext, **options: Any) -> dict[str, Any]:
+    """Return the result of `compare`, with file names instead of paths."""
     assert context.source
     options = {"hashes": False, "limit": 0.5} | options
-    found = compare(context.lake, context.source, context.batch.image_index, **options).as_json()
+    result = compare(context.lake, context.source, context.batch.image_index, **options).as_json()
     return {
         key: [path.rsplit("/", 1)[1] for path in value] if isinstance(value, list) else value
-        for key, value in found.items()
+        for key, value in result.items()
     }
 
 
-def test_missing_changed_rewritten_and_gone_are_found_and_mended(
+def test_reconcile_repairs_missing_changed_rewritten_and_deleted_images(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
     source, elsewhere = tmp_path / "It's mine", tmp_path / "It's mine too"
@@ -55,7 +52,7 @@ def test_missing_changed_rewritten_and_gone_are_found_and_mended(
     ingest_all(open_context(spark, lake, str(elsewhere)))
     context = open_context(spark, lake, str(source))
     ingest_all(context)
-    agreed = {
+    consistent = {
         "listed": 7,
         "in_lake": 7,
         "missing": [],
@@ -63,65 +60,67 @@ def test_missing_changed_rewritten_and_gone_are_found_and_mended(
         "missing_in_source": [],
         "rewritten": [],
     }
-    assert compared(context, hashes=True).items() >= agreed.items()
+    assert compare_names(context, hashes=True).items() >= consistent.items()
 
     put(source / "Fig" / "new.jpg", jpeg(10))
     put(source / "Fig" / "0.jpg", jpeg(11), written=1e9)
     same = os.stat(source / "Fig" / "1.jpg")
-    other = jpeg(1)[:-2] + b"\xff\xd8"  # as long, and no image any more
+    other = jpeg(1)[:-2] + b"\xff\xd8"  # of the same length, but not a valid image
     put(source / "Fig" / "1.jpg", other, written=same.st_mtime)
     for name in ("2.jpg", "bad.jpg"):
         (source / "Fig" / name).unlink()
-    found = {
+    differences = {
         "missing": ["new.jpg"],
         "changed": ["0.jpg"],
         "missing_in_source": ["2.jpg", "bad.jpg"],
     }
     before = versions(context.lake)
-    assert compared(context).items() >= found.items()
-    assert compared(context)["rewritten"] == []
-    assert compared(context, hashes=True)["rewritten"] == ["1.jpg"]
+    assert compare_names(context).items() >= differences.items()
+    assert compare_names(context)["rewritten"] == []
+    assert compare_names(context, hashes=True)["rewritten"] == ["1.jpg"]
     assert versions(context.lake) == before
 
-    rewritten = [f"file:{source}/Fig/1.jpg", f"file:{source}/Fig/2.jpg"]  # one of them is gone
+    rewritten = [f"file:{source}/Fig/1.jpg", f"file:{source}/Fig/2.jpg"]  # one of them was deleted
     arguments = {"source": f"file:{source}", "rewritten": rewritten}
-    mended = reconcile(context, arguments)
-    assert mended["rewritten"] == rewritten[:1]
-    assert (mended["featurized"] + mended["quarantined"], mended["removed"]) == (3, 2)
-    agreed = agreed | {"listed": 6, "in_lake": 6}
-    assert compared(context, hashes=True).items() >= agreed.items()
-    everywhere = rows(context.lake.features) + rows(context.lake.quarantine)
-    assert len({row["path"] for row in everywhere}) == len(everywhere) == 8
+    result = reconcile(context, arguments)
+    assert result["rewritten"] == rewritten[:1]
+    assert (result["featurized"] + result["quarantined"], result["removed"]) == (3, 2)
+    consistent = consistent | {"listed": 6, "in_lake": 6}
+    assert compare_names(context, hashes=True).items() >= consistent.items()
+    all_rows = rows(context.lake.features) + rows(context.lake.quarantine)
+    assert len({row["path"] for row in all_rows}) == len(all_rows) == 8
     again = reconcile(context, {"source": f"file:{source}"})
-    assert again.items() >= (agreed | {"removed": 0}).items()
+    assert again.items() >= (consistent | {"removed": 0}).items()
 
 
-def test_a_listing_that_is_short_or_empty_or_would_remove_most_removes_nothing(
+def test_incomplete_empty_or_implausible_listing_removes_nothing(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
     source = tmp_path / "mounted"
     put_all(source, photos("Fig", range(4)))
     context = open_context(spark, new_lake(), str(source))
     ingest_all(context)
-    seen = ListingSnapshot()
-    assert list(seen.record([*Source(f"file:{source}").images()][:1]))  # the others are there, too
-    assert find_deleted_images(context.lake, f"file:{source}", seen, 1).paths == []
+    snapshot = ListingSnapshot()
+    assert list(
+        snapshot.record([*Source(f"file:{source}").images()][:1])
+    )  # the other images exist, too
+    assert find_deleted_images(context.lake, f"file:{source}", snapshot, 1).paths == []
     arguments = {"source": f"file:{source}"}
     for name in ("0.jpg", "1.jpg", "2.jpg"):
         (source / "Fig" / name).unlink()
-    told = reconcile(context, arguments)
-    assert (told["removed"], len(told["missing_in_source"])) == (0, 3)
-    assert "more than 50% of the 4 images" in told["skip_reason"]
+    result = reconcile(context, arguments)
+    assert (result["removed"], len(result["missing_in_source"])) == (0, 3)
+    assert "more than 50% of the 4 images" in result["skip_reason"]
     source.rename(tmp_path / "not mounted")
-    told = reconcile(context, arguments | {"limit": 1})
-    assert told["removed"] == 0
-    assert "is empty: is it mounted?" in told["skip_reason"]
+    result = reconcile(context, arguments | {"limit": 1})
+    assert result["removed"] == 0
+    assert "is empty: is it mounted?" in result["skip_reason"]
     (tmp_path / "not mounted").rename(source)
     assert reconcile(context, arguments | {"limit": 0.75})["removed"] == 3
     assert below(source, context.lake.features) == ["Fig/3.jpg"]
 
 
-def test_rows_stay_unless_the_source_is_to_be_mirrored(
+def test_rows_of_deleted_images_are_removed_only_with_mirror(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
     put_all(tmp_path, photos("Fig", range(3)) | {"Fig/bad.jpg": GARBAGE})
@@ -135,15 +134,15 @@ def test_rows_stay_unless_the_source_is_to_be_mirrored(
         (tmp_path / "Fig" / name).unlink()
     assert run().removed == 0
     assert below(tmp_path, lake.features) == ["Fig/0.jpg", "Fig/1.jpg", "Fig/2.jpg"]
-    held_back = run(mirror=True, remove_limit=0.25)
-    assert (held_back.removed, held_back.skipped_deletions) == (0, 2)
+    limited = run(mirror=True, remove_limit=0.25)
+    assert (limited.removed, limited.skipped_deletions) == (0, 2)
     assert run(mirror=True).removed == 2
     assert below(tmp_path, lake.features) == ["Fig/0.jpg", "Fig/2.jpg"]
     assert below(tmp_path, lake.quarantine) == []
 
 
 @pytest.mark.s3
-def test_objects_that_may_not_be_looked_for_are_not_gone(
+def test_objects_that_cannot_be_checked_are_not_deleted(
     spark: SparkSession,
     new_lake: NEW_LAKE,
     aws: dict[str, str],
@@ -156,15 +155,15 @@ def test_objects_that_may_not_be_looked_for_are_not_gone(
     lake, images = Lake.at(str(new_lake())), list(Source(root).images())
     add_features(spark, lake, images, datetime.now(UTC))
     boto3.client("s3").delete_object(Bucket=bucket, Key="2.jpg")
-    seen = ListingSnapshot()
-    list(seen.record(images[:2]))
+    snapshot = ListingSnapshot()
+    list(snapshot.record(images[:2]))
     user = create_user(f"blind-{bucket}", ["s3:GetObject"], [bucket])
     with enforce_iam(aws["AWS_ENDPOINT_URL"]), monkeypatch.context() as patch:
         for name, value in user.items():
             patch.setenv(name, value)
         blind = S3Storage()
         patch.setattr("streaming.storage.s3.s3_storage", lambda: blind)
-        assert find_deleted_images(lake, root, seen, 0.5).paths == []
+        assert find_deleted_images(lake, root, snapshot, 0.5).paths == []
         with pytest.raises(PermissionError):
             list(Source(root).images())
-    assert find_deleted_images(lake, root, seen, 0.5).paths == [f"{root}/2.jpg"]
+    assert find_deleted_images(lake, root, snapshot, 0.5).paths == [f"{root}/2.jpg"]

@@ -1,7 +1,4 @@
-"""Tests for `streaming.maintenance.retry_quarantined`.
-
-Images of the quarantine are taken again, and move where they now work.
-"""
+"""Tests for `streaming.maintenance.retry_quarantined`."""
 
 from __future__ import annotations
 
@@ -28,21 +25,21 @@ pytestmark = pytest.mark.spark
 NEW_LAKE = Callable[[], Path]
 
 
-def deny(bucket: str, what: str) -> None:
-    """Nobody may read these objects of a bucket."""
-    resource = f"arn:aws:s3:::{bucket}{what}"
+def deny(bucket: str, key_pattern: str) -> None:
+    """Deny all reads of these objects of a bucket."""
+    resource = f"arn:aws:s3:::{bucket}{key_pattern}"
     statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": resource}
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     boto3.client("s3").put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
 
-def names(location: str) -> dict[str, Any]:
-    """The rows of a table by the file's name."""
+def rows_by_name(location: str) -> dict[str, Any]:
+    """Return the rows of a table by file name."""
     return {row["path"].rsplit("/", 1)[1]: row for row in rows(location)}
 
 
 @pytest.mark.s3
-def test_what_was_not_handed_out_is_featurized_once_it_is(
+def test_denied_image_is_featurized_once_access_is_allowed(
     spark: SparkSession, new_lake: NEW_LAKE, bucket: str
 ) -> None:
     s3 = boto3.client("s3")
@@ -53,47 +50,49 @@ def test_what_was_not_handed_out_is_featurized_once_it_is(
     context = open_context(spark, new_lake(), f"s3://{bucket}/Fig")
     ingest_all(context)
     lake = context.lake
-    assert names(lake.features).keys() == {"0.jpg", "2.jpg"}
-    denied = names(lake.quarantine)["1.jpg"]
+    assert rows_by_name(lake.features).keys() == {"0.jpg", "2.jpg"}
+    denied = rows_by_name(lake.quarantine)["1.jpg"]
     assert (denied["reason"], denied["attempts"]) == ("access_denied", 1)
     assert "access denied" in denied["detail"]
 
-    still = {"tried": 1, "featurized": 0, "quarantined": 1, "reasons": {"access_denied": 1}}
-    assert retry(context, {"reason": "access_denied"}).items() >= still.items()
-    assert names(lake.quarantine)["1.jpg"]["attempts"] == 2
-    assert names(lake.quarantine)["bad.jpg"]["attempts"] == 1
+    unchanged = {"tried": 1, "featurized": 0, "quarantined": 1, "reasons": {"access_denied": 1}}
+    assert retry(context, {"reason": "access_denied"}).items() >= unchanged.items()
+    assert rows_by_name(lake.quarantine)["1.jpg"]["attempts"] == 2
+    assert rows_by_name(lake.quarantine)["bad.jpg"]["attempts"] == 1
 
     s3.delete_bucket_policy(Bucket=bucket)
-    found = retry(context, {"reason": None})
-    assert (found["tried"], found["featurized"], found["quarantined"]) == (2, 1, 1)
-    assert names(lake.features).keys() == {"0.jpg", "1.jpg", "2.jpg"}
-    assert {name: row["attempts"] for name, row in names(lake.quarantine).items()} == {"bad.jpg": 2}
+    result = retry(context, {"reason": None})
+    assert (result["tried"], result["featurized"], result["quarantined"]) == (2, 1, 1)
+    assert rows_by_name(lake.features).keys() == {"0.jpg", "1.jpg", "2.jpg"}
+    assert {name: row["attempts"] for name, row in rows_by_name(lake.quarantine).items()} == {
+        "bad.jpg": 2
+    }
 
 
 @pytest.mark.s3
-def test_a_prefix_that_may_be_listed_and_not_read_is_one_line(bucket: str) -> None:
+def test_check_readable_of_denied_prefix_raises_one_line(bucket: str) -> None:
     for number in range(3):
         boto3.client("s3").put_object(Bucket=bucket, Key=f"{number}.jpg", Body=jpeg(number))
     source = Source.at(f"s3://{bucket}")
     deny(bucket, "/0.jpg")
     source.check_readable()
     deny(bucket, "/*")
-    with pytest.raises(SourceError, match=r"first 3 images.*s3:GetObject") as refused:
+    with pytest.raises(SourceError, match=r"first 3 images.*s3:GetObject") as error:
         source.check_readable()
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(error.value)
 
 
-def test_what_is_gone_keeps_its_row_and_what_has_changed_is_taken_as_it_is(
+def test_retry_keeps_rows_of_deleted_images_and_uses_current_content(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
-    for name in ("gone.jpg", "mended.jpg", "bad.jpg"):
+    for name in ("deleted.jpg", "repaired.jpg", "bad.jpg"):
         put(tmp_path / "Fig" / name, GARBAGE)
     context = open_context(spark, new_lake(), str(tmp_path))
     ingest_all(context)
-    (tmp_path / "Fig" / "gone.jpg").unlink()
-    put(tmp_path / "Fig" / "mended.jpg", jpeg(1))
-    found = retry(context, {"reason": None})
-    assert found == {
+    (tmp_path / "Fig" / "deleted.jpg").unlink()
+    put(tmp_path / "Fig" / "repaired.jpg", jpeg(1))
+    result = retry(context, {"reason": None})
+    assert result == {
         "tried": 2,
         "featurized": 1,
         "quarantined": 1,
@@ -101,16 +100,16 @@ def test_what_is_gone_keeps_its_row_and_what_has_changed_is_taken_as_it_is(
         "changing": 0,
         "missing_in_source": 1,
     }
-    assert names(context.lake.features).keys() == {"mended.jpg"}
-    assert names(context.lake.quarantine).keys() == {"bad.jpg", "gone.jpg"}
+    assert rows_by_name(context.lake.features).keys() == {"repaired.jpg"}
+    assert rows_by_name(context.lake.quarantine).keys() == {"bad.jpg", "deleted.jpg"}
     assert retry(context, {"reason": "empty"})["tried"] == 0
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Simulates a kill of the process."""
 
 
-def test_a_move_that_is_killed_halfway_is_finished_at_the_next_start(
+def test_interrupted_move_is_finished_at_next_start(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "Fig" / "a.jpg", GARBAGE)
@@ -126,7 +125,7 @@ def test_a_move_that_is_killed_halfway_is_finished_at_the_next_start(
         with pytest.raises(Killed):
             retry(context, {"reason": None})
     lake = context.lake
-    assert names(lake.features).keys() == names(lake.quarantine).keys() == {"a.jpg"}
+    assert rows_by_name(lake.features).keys() == rows_by_name(lake.quarantine).keys() == {"a.jpg"}
     assert ImageIndex.load(lake).has_duplicates
     assert finish_interrupted_moves(spark, lake) == 1
-    assert (names(lake.features).keys(), names(lake.quarantine)) == ({"a.jpg"}, {})
+    assert (rows_by_name(lake.features).keys(), rows_by_name(lake.quarantine)) == ({"a.jpg"}, {})
