@@ -34,7 +34,7 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
     -------
     dict
         Numbers of images: ``tried``, ``featurized``, ``quarantined``, ``reasons`` (of those quarantined again, with one
-        more attempt), ``changing`` (still being written) and ``gone`` (deleted from the source; their rows are kept).
+        more attempt), ``changing`` (still being written) and ``missing_in_source`` (their rows are kept).
 
     Raises
     ------
