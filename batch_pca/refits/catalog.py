@@ -136,13 +136,13 @@ def find_sign_reference(
     refits: list[RefitRow],
     model_id: str,
     version: int,
-    options: str = "",
+    parameters: str = "",
     superseded_at: datetime | None = None,
 ) -> RefitRow | None:
     """Find the refit whose component signs a new refit adopts, so that consecutive plots do not flip.
 
     It has the same model and the latest features version up to `version`. A refit of `version` itself with the same
-    options comes first: repeating it must give the same signs.
+    parameters comes first: repeating it must give the same signs.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def find_sign_reference(
         Model of the rows to fit.
     version : int
         Features version to fit.
-    options : str
+    parameters : str
         `RefitOptions.as_json` of the new refit.
     superseded_at : datetime, optional
         Commit time of the next features version. Refits made before it are preferred: a refit run at that time
@@ -163,7 +163,7 @@ def find_sign_reference(
     ]
 
     def rank(row: RefitRow) -> tuple[bool, bool, int]:
-        repeated = row.features_version == version and row.parameters == options
+        repeated = row.features_version == version and row.parameters == parameters
         # A refit with --as-of made in the meantime must not flip the next scheduled plot.
         made_then = superseded_at is None or row.created_at < superseded_at
         return repeated, made_then, row.features_version

@@ -8,13 +8,13 @@ from batch_pca.refits.catalog import RefitRow
 from streaming.lake.history import same_rows
 
 
-def find_unchanged(earlier: Sequence[RefitRow], version: int, options: str) -> RefitRow | None:
-    """Return an earlier refit of the same rows with the same options; None if there is none.
+def find_unchanged(earlier: Sequence[RefitRow], version: int, parameters: str) -> RefitRow | None:
+    """Return an earlier refit of the same rows with the same parameters; None if there is none.
 
     Only the refit whose version is nearest to `version` is compared. A refit whose folder was deleted does not count.
     """
-    same = [refit for refit in reversed(earlier) if refit.parameters == options]
-    nearest = min(same, key=lambda refit: abs(refit.features_version - version), default=None)
+    same = [row for row in reversed(earlier) if row.parameters == parameters]
+    nearest = min(same, key=lambda row: abs(row.features_version - version), default=None)
     if nearest is None or not nearest.folder.exists():
         return None
     return nearest if same_rows(nearest.lake, nearest.features_version, version) else None

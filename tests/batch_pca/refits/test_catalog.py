@@ -1,4 +1,4 @@
-"""Which refits there are, which of them would come out the same, and whose signs a new one takes."""
+"""Tests for `batch_pca.refits.catalog` and `batch_pca.stats.unchanged`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streaming.lake.schemas import REFITS
 from streaming.maintenance.upgrade import upgrade_table
 from support.feature_lakes import commit, delete, delta, images, new_lake
 
-MADE = RefitRow(
+ROW = RefitRow(
     refit_id="20260303T083000Z-v2-abcd",
     lake=Lake("file:/no/such lake"),
     features_version=2,
@@ -40,8 +40,10 @@ MADE = RefitRow(
     drift_labels='{"Fig": 0.5, "Kiwi": 0.125}',
     drift_exceeded="label Fig shifted by 0.50 standard deviations (limit 0.4)",
 )
-LATER = ("statistics", "statistics_from")
-LATER += (
+#: Columns that tables of older versions of Pomona lack.
+ADDED_COLUMNS = (
+    "statistics",
+    "statistics_from",
     "drift_from",
     "drift_angle",
     "drift_largest_angle",
@@ -51,49 +53,49 @@ LATER += (
 )
 
 
-def made(version: int, model_id: str = "made-up", **changes: Any) -> RefitRow:
-    return replace(MADE, features_version=version, model_id=model_id, **changes)
+def row_of(version: int, model_id: str = "made-up", **changes: Any) -> RefitRow:
+    return replace(ROW, features_version=version, model_id=model_id, **changes)
 
 
-def test_signs_are_those_of_the_same_model_on_the_latest_version_up_to_the_one_fitted() -> None:
-    earlier = [made(5), made(3), made(9), made(6, "another")]
-    assert (
-        find_sign_reference(earlier, "made-up", 8) is earlier[0]
-    )  # not the look back at 3 made since
-    assert find_sign_reference(earlier, "made-up", 9) is earlier[2]
-    assert find_sign_reference(earlier, "made-up", 4) is earlier[1]
-    assert find_sign_reference(earlier, "another", 6) is earlier[3]
-    assert find_sign_reference(earlier, "made-up", 2) is None
+def test_sign_reference_has_same_model_and_latest_version() -> None:
+    refits = [row_of(5), row_of(3), row_of(9), row_of(6, "another")]
+    # Not the refit of version 3, although it was made later.
+    assert find_sign_reference(refits, "made-up", 8) is refits[0]
+    assert find_sign_reference(refits, "made-up", 9) is refits[2]
+    assert find_sign_reference(refits, "made-up", 4) is refits[1]
+    assert find_sign_reference(refits, "another", 6) is refits[3]
+    assert find_sign_reference(refits, "made-up", 2) is None
     assert find_sign_reference([], "made-up", 2) is None
 
 
-def test_of_two_refits_of_one_version_the_later_gives_the_signs() -> None:
-    earlier = [made(5, rows=1), made(5, rows=2)]
-    assert find_sign_reference(earlier, "made-up", 5) is earlier[1]
+def test_sign_reference_is_later_refit_of_same_version() -> None:
+    refits = [row_of(5, rows=1), row_of(5, rows=2)]
+    assert find_sign_reference(refits, "made-up", 5) is refits[1]
 
 
-def test_a_refit_had_again_takes_the_signs_that_it_had_and_others_those_made_before_the_next_version() -> (
-    None
-):
+def test_sign_reference_prefers_repeated_refit_and_refits_made_before_next_version() -> None:
     day = datetime(2026, 3, 4, tzinfo=UTC)
-    night = made(3, created_at=day)
-    look_back = made(4, parameters="other", created_at=day.replace(month=6))
-    again = made(4, created_at=day.replace(month=5))
-    until = day.replace(month=4)
-    earlier = [night, again, look_back]
-    assert find_sign_reference(earlier, "made-up", 4, MADE.parameters, until) is again
-    assert find_sign_reference(earlier, "made-up", 4, "third", until) is night
-    assert find_sign_reference(earlier, "made-up", 4, "third") is look_back  # of the latest version
-    assert find_sign_reference([again, look_back], "made-up", 4, "third", until) is look_back
+    scheduled = row_of(3, created_at=day)
+    with_as_of = row_of(4, parameters="other", created_at=day.replace(month=6))
+    repeated = row_of(4, created_at=day.replace(month=5))
+    superseded_at = day.replace(month=4)
+    refits = [scheduled, repeated, with_as_of]
+    assert find_sign_reference(refits, "made-up", 4, ROW.parameters, superseded_at) is repeated
+    assert find_sign_reference(refits, "made-up", 4, "third", superseded_at) is scheduled
+    assert find_sign_reference(refits, "made-up", 4, "third") is with_as_of  # the latest version
+    assert (
+        find_sign_reference([repeated, with_as_of], "made-up", 4, "third", superseded_at)
+        is with_as_of
+    )
 
 
 def test_components_and_explained_variance_derive_from_the_ratios() -> None:
-    assert (MADE.components, MADE.explained) == (2, 0.75)
+    assert (ROW.components, ROW.explained) == (2, 0.75)
 
 
 @pytest.fixture(scope="module")
 def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Versions: 2 rows, 3 a property, 4 more rows, 5 OPTIMIZE, 6 a delete, 7 the same rows again."""
+    """Return a lake with the versions 2 rows, 3 property, 4 append, 5 OPTIMIZE, 6 delete, 7 merge of a known row."""
     lake = new_lake(spark, Path(tmp_path_factory.mktemp("catalog"), "My lake"))
     table = f"delta.`{lake.features}`"
     commit(spark, lake, images(6, seed=1))
@@ -120,32 +122,30 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         (5, 6, False),  # a delete
         (6, 7, False),  # a merge
         (3, 2, True),
-        (5, 2, False),  # a look back
+        (5, 2, False),  # in reverse order
     ],
 )
-def test_only_rows_make_a_version_another(
+def test_same_rows_ignores_everything_but_rows(
     spark: Any, lake: Lake, one: int, other: int, same: bool
 ) -> None:
     assert same_rows(lake, one, other) is same
 
 
 @pytest.mark.spark
-def test_a_refit_is_unchanged_if_options_rows_and_folder_are_those_of_an_earlier_one(
+def test_refit_is_unchanged_with_same_parameters_rows_and_existing_folder(
     spark: Any, lake: Lake
 ) -> None:
-    old, last = (made(number, lake=lake, refit_id=f"made-of-{number}") for number in (2, 4))
+    old, last = (row_of(number, lake=lake, refit_id=f"made-of-{number}") for number in (2, 4))
     for refit in (old, last):
         refit.folder.write("report.html", b"")
-    find = [find_unchanged([last, old], number, MADE.parameters) for number in (2, 3, 4, 5, 6)]
-    assert find == [old, old, last, last, None]  # whichever was made first
-    assert find_unchanged([old, last], 4, MADE.parameters.replace("2", "3")) is None
-    assert find_unchanged([old, replace(last, refit_id="gone")], 4, MADE.parameters) is None
+    find = [find_unchanged([last, old], number, ROW.parameters) for number in (2, 3, 4, 5, 6)]
+    assert find == [old, old, last, last, None]  # in any order
+    assert find_unchanged([old, last], 4, ROW.parameters.replace("2", "3")) is None
+    assert find_unchanged([old, replace(last, refit_id="deleted")], 4, ROW.parameters) is None
 
 
 @pytest.mark.spark
-def test_where_vacuum_took_what_could_tell_a_version_counts_as_another(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_versions_with_vacuumed_feed_count_as_different(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path)
     commit(spark, lake, images(2, seed=1))
     commit(spark, lake, images(2, seed=2))
@@ -155,33 +155,31 @@ def test_where_vacuum_took_what_could_tell_a_version_counts_as_another(
 
 
 @pytest.mark.spark
-def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_committed_rows_are_read_oldest_first(spark: Any, tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path))
     assert read_refits(lake) == []
     create_table(spark, lake.refits, REFITS)
     assert read_refits(lake) == []
     refits = [
-        made(3, lake=lake),
-        replace(MADE, lake=lake, created_at=datetime(2026, 3, 1, tzinfo=UTC)),
+        row_of(3, lake=lake),
+        replace(ROW, lake=lake, created_at=datetime(2026, 3, 1, tzinfo=UTC)),
     ]
     for refit in refits:
         commit_refit(spark, refit)
-    assert read_refits(lake) == [*refits[::-1]]
+    assert read_refits(lake) == refits[::-1]
     row = delta(lake.refits).to_pyarrow_table().sort_by("created_at").to_pylist()[1]
     assert row == {
-        "refit_id": MADE.refit_id,
+        "refit_id": ROW.refit_id,
         "features_version": 3,
-        "features_timestamp": MADE.features_timestamp,
+        "features_timestamp": ROW.features_timestamp,
         "model_id": "made-up",
-        "parameters": MADE.parameters,
+        "parameters": ROW.parameters,
         "rows": 30,
         "rows_fitted": 20,
         "components": 2,
         "explained_variance_ratio": [0.5, 0.25],
         "seconds": 12.5,
-        "created_at": MADE.created_at,
+        "created_at": ROW.created_at,
         "pomona_version": "0.1",
         "statistics": "incremental",
         "statistics_from": "20260302T083000Z-v1-abcd",
@@ -195,25 +193,23 @@ def test_rows_of_the_table_come_back_as_they_were_committed_the_oldest_first(
 
 
 @pytest.mark.spark
-def test_a_table_of_an_earlier_version_is_read_and_an_upgrade_gives_it_the_columns_it_lacks(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_older_table_is_read_and_upgrade_adds_columns(spark: Any, tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path))
-    create_table(spark, lake.refits, replace(REFITS, columns=REFITS.columns[: -len(LATER)]))
-    values = {name: getattr(MADE, name) for name in REFITS.names[: -len(LATER)]}
+    create_table(spark, lake.refits, replace(REFITS, columns=REFITS.columns[: -len(ADDED_COLUMNS)]))
+    values = {name: getattr(ROW, name) for name in REFITS.names[: -len(ADDED_COLUMNS)]}
     values["explained_variance_ratio"] = [0.5, 0.25]
-    old = replace(REFITS, columns=REFITS.columns[: -len(LATER)])
+    old = replace(REFITS, columns=REFITS.columns[: -len(ADDED_COLUMNS)])
     rows = spark.createDataFrame([tuple(values.values())], old.ddl)
     rows.write.format("delta").mode("append").save(lake.refits)
-    before = replace(MADE, lake=lake, **dict.fromkeys(LATER))
+    before = replace(ROW, lake=lake, **dict.fromkeys(ADDED_COLUMNS))
     assert read_refits(lake) == [before]
-    added = upgrade_table(spark, lake.refits, REFITS)[: len(LATER)]
-    assert added == [f"refits: column {name}" for name in LATER]
-    later = made(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
+    added = upgrade_table(spark, lake.refits, REFITS)[: len(ADDED_COLUMNS)]
+    assert added == [f"refits: column {name}" for name in ADDED_COLUMNS]
+    later = row_of(3, lake=lake, created_at=datetime(2026, 3, 5, tzinfo=UTC))
     commit_refit(spark, later)
     assert read_refits(lake) == [before, later]
     fields = {field.name: field for field in delta(lake.refits).schema().fields}
     comments = {column.name: column.comment for column in REFITS.columns}
-    assert {fields[name].metadata["comment"] for name in LATER} == {
-        comments[name] for name in LATER
+    assert {fields[name].metadata["comment"] for name in ADDED_COLUMNS} == {
+        comments[name] for name in ADDED_COLUMNS
     }

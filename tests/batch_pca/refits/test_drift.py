@@ -1,4 +1,4 @@
-"""Tests for `batch_pca.refits.drift`: drift as SciPy and plain NumPy measure_drift it on the rows themselves."""
+"""Tests for `batch_pca.refits.drift`, against SciPy and NumPy on the same rows."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from support.feature_lakes import LABELS, Images, images
 K = 3
 
 
-def reduced(rows: Images, k: int = K) -> Reduction:
+def fit_rows(rows: Images, k: int = K) -> Reduction:
     return fit(Moments.of(rows.vectors, rows.vectors[:9].mean(axis=0)), FitOptions(k))
 
 
-def means(rows: Images) -> LabelSums:
+def label_sums(rows: Images) -> LabelSums:
     sums = LabelSums()
     sums.add(pa.array(rows.labels), rows.vectors)
     return sums
 
 
 def publish(folder: Path, rows: Images, k: int = K, **changes: object) -> RefitRow:
-    """What a refit of these rows leaves of arrays."""
-    reduction = reduced(rows, k)
+    """Write the arrays of a refit of these rows, and return its row."""
+    reduction = fit_rows(rows, k)
     moment = datetime(2026, 3, 3, tzinfo=UTC)
-    made = RefitRow(
+    row = RefitRow(
         refit_id="before",
         lake=Lake(f"file:{folder}"),
         features_version=2,
@@ -54,10 +54,10 @@ def publish(folder: Path, rows: Images, k: int = K, **changes: object) -> RefitR
     )
     buffer = io.BytesIO()
     np.savez(buffer, components=reduction.components)
-    made.folder.write("components.npz", buffer.getvalue())
-    made.folder.write("moments.npz", Moments.of(rows.vectors, rows.vectors[0]).to_bytes())
-    made.folder.write(FILE, means(rows).to_bytes())
-    return replace(made, **changes)  # type: ignore[arg-type]
+    row.folder.write("components.npz", buffer.getvalue())
+    row.folder.write("moments.npz", Moments.of(rows.vectors, rows.vectors[0]).to_bytes())
+    row.folder.write(FILE, label_sums(rows).to_bytes())
+    return replace(row, **changes)  # type: ignore[arg-type]
 
 
 BEFORE = images(300, seed=1)
@@ -66,47 +66,48 @@ MOVED.vectors[:, 12:20] += 0.7
 MOVED.vectors[np.array(MOVED.labels) == "Ananas", 20:40] *= 0.25
 
 
-def deviations(one: np.ndarray, other: np.ndarray) -> float:
+def expected_shift(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the shift of the mean in standard deviations of all rows of BEFORE."""
     std = BEFORE.vectors.astype(np.float64).std(axis=0, ddof=1)
     varied = BEFORE.vectors.min(axis=0) < BEFORE.vectors.max(axis=0)
-    moved = (other.mean(axis=0, dtype=np.float64) - one.mean(axis=0, dtype=np.float64))[varied]
-    return float(np.sqrt(np.mean((moved / std[varied]) ** 2)))
+    shift = (after.mean(axis=0, dtype=np.float64) - before.mean(axis=0, dtype=np.float64))[varied]
+    return float(np.sqrt(np.mean((shift / std[varied]) ** 2)))
 
 
-def drift(tmp_path: Path, k: int = K, k_before: int = K) -> Drift:
+def measure(tmp_path: Path, k: int = K, k_before: int = K) -> Drift:
     found = measure_drift(
-        publish(tmp_path, BEFORE, k_before), reduced(MOVED, k), means(MOVED).means()
+        publish(tmp_path, BEFORE, k_before), fit_rows(MOVED, k), label_sums(MOVED).means()
     )
     assert found
     return found
 
 
-def test_the_mean_of_all_and_of_each_label_has_moved_by_so_many_deviations(tmp_path: Path) -> None:
-    found = drift(tmp_path)
+def test_shift_of_mean_and_of_each_label_matches_numpy(tmp_path: Path) -> None:
+    found = measure(tmp_path)
     assert found.since == "before"
-    assert found.shift == pytest.approx(deviations(BEFORE.vectors, MOVED.vectors), rel=1e-9)
+    assert found.shift == pytest.approx(expected_shift(BEFORE.vectors, MOVED.vectors), rel=1e-9)
     assert set(found.labels) == set(LABELS)
     for label, shift in found.labels.items():
-        of = [rows.vectors[np.array(rows.labels) == label] for rows in (BEFORE, MOVED)]
-        assert shift == pytest.approx(deviations(*of), rel=1e-9)
+        pair = [rows.vectors[np.array(rows.labels) == label] for rows in (BEFORE, MOVED)]
+        assert shift == pytest.approx(expected_shift(*pair), rel=1e-9)
     assert list(found.labels.values()) == sorted(found.labels.values(), reverse=True)
     assert next(iter(found.labels)) == "Ananas"
 
 
-def test_the_largest_angle_is_scipys_and_the_weighted_one_lies_below(tmp_path: Path) -> None:
-    found = drift(tmp_path)
-    one, other = reduced(BEFORE).components, reduced(MOVED).components
-    angles = np.degrees(subspace_angles(one.T, other.T))
+def test_largest_angle_matches_scipy_and_weighted_angle_is_smaller(tmp_path: Path) -> None:
+    found = measure(tmp_path)
+    before, after = fit_rows(BEFORE).components, fit_rows(MOVED).components
+    angles = np.degrees(subspace_angles(before.T, after.T))
     assert found.largest_angle == pytest.approx(angles.max(), abs=1e-8)
-    ratios = reduced(BEFORE).explained_variance_ratio[:K]
-    outside = 1 - np.sum((one @ other.T) ** 2, axis=1)
+    ratios = fit_rows(BEFORE).explained_variance_ratio[:K]
+    outside = 1 - np.sum((before @ after.T) ** 2, axis=1)
     weighted = np.degrees(np.arcsin(np.sqrt(outside @ ratios / ratios.sum())))
     assert found.angle == pytest.approx(weighted, abs=1e-8)
     assert 0 < found.angle < found.largest_angle
 
 
-def test_the_same_rows_have_not_moved(tmp_path: Path) -> None:
-    found = measure_drift(publish(tmp_path, BEFORE), reduced(BEFORE), means(BEFORE).means())
+def test_same_rows_have_no_drift(tmp_path: Path) -> None:
+    found = measure_drift(publish(tmp_path, BEFORE), fit_rows(BEFORE), label_sums(BEFORE).means())
     assert found
     assert max(found.angle, found.largest_angle, found.shift, *found.labels.values()) < 1e-5
     assert found.exceeded(DriftLimits()) == ""
@@ -114,29 +115,29 @@ def test_the_same_rows_have_not_moved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("k_before", "k"), [(5, 2), (2, 5)])
-def test_other_numbers_of_components_are_no_drift(tmp_path: Path, k_before: int, k: int) -> None:
+def test_different_number_of_components_is_no_drift(tmp_path: Path, k_before: int, k: int) -> None:
     before = publish(tmp_path, BEFORE, k_before)
-    found = measure_drift(before, reduced(BEFORE, k), means(BEFORE).means())
+    found = measure_drift(before, fit_rows(BEFORE, k), label_sums(BEFORE).means())
     assert found
     assert max(found.angle, found.largest_angle) < 1e-5
 
 
-def test_labels_that_one_of_both_lacks_have_no_shift(tmp_path: Path) -> None:
-    now = means(MOVED).means()
-    now["Fig"] = now.pop("Ananas")
-    found = measure_drift(publish(tmp_path, BEFORE), reduced(MOVED), now)
+def test_labels_missing_on_one_side_have_no_shift(tmp_path: Path) -> None:
+    current = label_sums(MOVED).means()
+    current["Fig"] = current.pop("Ananas")
+    found = measure_drift(publish(tmp_path, BEFORE), fit_rows(MOVED), current)
     assert found
     assert set(found.labels) == set(LABELS) - {"Ananas"}
 
 
 @pytest.mark.parametrize("name", ["components.npz", "moments.npz"])
-def test_without_what_the_earlier_refit_left_there_is_no_drift(tmp_path: Path, name: str) -> None:
+def test_damaged_files_of_baseline_give_no_drift(tmp_path: Path, name: str) -> None:
     before = publish(tmp_path, BEFORE)
-    before.folder.write(name, b"gone")
-    assert measure_drift(before, reduced(MOVED), {}) is None
+    before.folder.write(name, b"damaged")
+    assert measure_drift(before, fit_rows(MOVED), {}) is None
 
 
-def test_limits_that_were_passed_are_said() -> None:
+def test_exceeded_thresholds_are_described() -> None:
     found = Drift("before", 31.25, 80.0, 0.75, {"Fig": 1.5, "Kiwi": 0.1})
     assert found.exceeded(DriftLimits(32, 0.8, 2)) == ""
     assert found.exceeded(DriftLimits(angle=31.25, shift=0.75, label=1.5)) == ""
@@ -149,25 +150,25 @@ def test_limits_that_were_passed_are_said() -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, float("nan"), float("inf")])
-def test_a_limit_that_is_none_is_refused(limit: float) -> None:
+def test_invalid_threshold_is_rejected(limit: float) -> None:
     with pytest.raises(UsageError, match="--max-drift shift="):
         DriftLimits(shift=limit)
 
 
-def test_a_refit_is_compared_with_the_last_of_the_version_before_of_the_same_rows(
+def test_baseline_is_latest_refit_of_previous_version_and_same_rows(
     tmp_path: Path,
 ) -> None:
-    made = publish(tmp_path, BEFORE)
-    later = timedelta(days=1)
-    earlier = [
-        made,
-        replace(made, features_version=4, created_at=made.created_at + later),
-        replace(made, features_version=4),
-        replace(made, features_version=5),
-        replace(made, features_version=4, model_id="other", created_at=made.created_at + 2 * later),
-        replace(made, features_version=4, parameters='{"fit_on": "file:/x"}'),
+    row = publish(tmp_path, BEFORE)
+    day = timedelta(days=1)
+    refits = [
+        row,
+        replace(row, features_version=4, created_at=row.created_at + day),
+        replace(row, features_version=4),
+        replace(row, features_version=5),
+        replace(row, features_version=4, model_id="other", created_at=row.created_at + 2 * day),
+        replace(row, features_version=4, parameters='{"fit_on": "file:/x"}'),
     ]
-    assert find_baseline(earlier, "made-up", None, 5) is earlier[1]
-    assert find_baseline(earlier, "made-up", None, 4) is earlier[0]
-    assert find_baseline(earlier, "made-up", "file:/x", 9) is earlier[5]
-    assert find_baseline(earlier, "made-up", None, 2) is None
+    assert find_baseline(refits, "made-up", None, 5) is refits[1]
+    assert find_baseline(refits, "made-up", None, 4) is refits[0]
+    assert find_baseline(refits, "made-up", "file:/x", 9) is refits[5]
+    assert find_baseline(refits, "made-up", None, 2) is None

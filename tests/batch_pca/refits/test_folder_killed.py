@@ -1,4 +1,4 @@
-"""Refits that were killed, by SIGKILL, at various points: none counts, and the next one cleans up."""
+"""Tests for `batch_pca.refits.folder` with refits that were killed by SIGKILL at various points."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from batch_pca.refits.folder import create_folder, find_abandoned, mark_complete
 from streaming.lake.layout import Lake
 from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
-MARK = "_unpublished.json"
-DIES = """
+MARKER = "_unpublished.json"
+KILLED_REFIT = """
 import os, signal, sys
 from batch_pca.refits.folder import create_folder
 from streaming.lake.layout import Lake
@@ -30,31 +30,31 @@ folder.write("moments.npz", b"half of it")
 folder.write("parquet/part-00000.parquet", b"a part of it")
 os.kill(os.getpid(), signal.SIGKILL)
 """
-REFITS = """
+REFIT = """
 import sys
 from batch_pca.refit import refit
 refit(sys.argv[1])
 """
 
 
-def killed(lake: Lake, refit_id: str) -> None:
-    """Leave behind what a process does that is killed while it writes."""
-    done = subprocess.run([sys.executable, "-c", DIES, lake.root, refit_id], check=False)
+def leave_killed_refit(lake: Lake, refit_id: str) -> None:
+    """Run a process that is killed while it writes the folder of a refit."""
+    done = subprocess.run([sys.executable, "-c", KILLED_REFIT, lake.root, refit_id], check=False)
     assert done.returncode == -signal.SIGKILL
     assert refit_id in refit_folders(lake)
 
 
 def clean_up(lake: Lake, published: set[str]) -> set[str]:
-    """What is left below ``reduced/``."""
+    """Remove abandoned folders, and return the remaining ones."""
     remove_abandoned(find_abandoned(lake), published)
     return refit_folders(lake)
 
 
-def owned(lake: Lake, refit_id: str, **changes: Any) -> None:
-    """A folder begun by somebody else."""
+def leave_refit_of(lake: Lake, refit_id: str, **changes: Any) -> None:
+    """Create the folder of a refit by another process or host."""
     folder = create_folder(lake, refit_id)
     folder.write("moments.npz", b"half of it")
-    folder.write(MARK, json.dumps(json.loads(folder.read(MARK)) | changes).encode())
+    folder.write(MARKER, json.dumps(json.loads(folder.read(MARKER)) | changes).encode())
 
 
 @pytest.fixture
@@ -62,63 +62,61 @@ def lake(tmp_path: Path) -> Lake:
     return Lake.at(str(tmp_path))
 
 
-def test_the_folder_of_a_dead_process_goes(lake: Lake) -> None:
-    killed(lake, "dead")
+def test_folder_of_dead_process_is_removed(lake: Lake) -> None:
+    leave_killed_refit(lake, "dead")
     assert clean_up(lake, set()) == set()
 
 
-def test_the_folder_of_this_process_goes_it_failed_before(lake: Lake) -> None:
+def test_folder_of_failed_refit_of_this_process_is_removed(lake: Lake) -> None:
     create_folder(lake, "failed").write("moments.npz", b"half of it")
     assert clean_up(lake, set()) == set()
 
 
-def test_the_folder_of_a_living_process_stays(lake: Lake) -> None:
-    owned(lake, "living", pid=os.getppid())
-    owned(lake, "of another user", pid=1)
-    assert clean_up(lake, set()) == {"living", "of another user"}
+def test_folder_of_running_process_is_kept(lake: Lake) -> None:
+    leave_refit_of(lake, "running", pid=os.getppid())
+    leave_refit_of(lake, "of another user", pid=1)
+    assert clean_up(lake, set()) == {"running", "of another user"}
 
 
-@pytest.mark.parametrize(("hours", "left"), [(23, {"elsewhere"}), (25, set())])
-def test_the_folder_of_another_machine_stays_for_a_day(
-    lake: Lake, hours: float, left: set[str]
-) -> None:
+@pytest.mark.parametrize(("hours", "kept"), [(23, {"elsewhere"}), (25, set())])
+def test_folder_of_another_host_is_kept_for_a_day(lake: Lake, hours: float, kept: set[str]) -> None:
     at = datetime.now(UTC) - timedelta(hours=hours)
-    owned(lake, "elsewhere", host="another.example", at=at.isoformat())
-    assert clean_up(lake, set()) == left
+    leave_refit_of(lake, "elsewhere", host="another.example", at=at.isoformat())
+    assert clean_up(lake, set()) == kept
 
 
-def test_what_is_published_stays_even_where_its_process_was_killed_before_it_took_its_mark_away(
+def test_published_folder_of_killed_process_loses_only_its_marker(
     lake: Lake,
 ) -> None:
-    killed(lake, "published")
+    leave_killed_refit(lake, "published")
     files = {file.name for file in Path(lake.reduced.removeprefix("file:"), "published").iterdir()}
     assert clean_up(lake, {"published"}) == {"published"}
-    left = {file.name for file in Path(lake.reduced.removeprefix("file:"), "published").iterdir()}
-    assert left == files - {MARK}
-    assert clean_up(lake, set()) == {"published"}  # without a mark, it is nobody's to remove
+    remaining = {
+        file.name for file in Path(lake.reduced.removeprefix("file:"), "published").iterdir()
+    }
+    assert remaining == files - {MARKER}
+    assert clean_up(lake, set()) == {"published"}  # never removed without a marker
 
 
-def test_what_has_ended_bears_no_mark(lake: Lake) -> None:
-    folder = create_folder(lake, "whole")
+def test_complete_folder_has_no_marker(lake: Lake) -> None:
+    folder = create_folder(lake, "complete")
     folder.write("moments.npz", b"all of it")
     mark_complete(folder)
-    assert clean_up(lake, set()) == {"whole"}
-    assert not find_abandoned(Lake.at(f"{lake.root}/of nobody"))
+    assert clean_up(lake, set()) == {"complete"}
+    assert not find_abandoned(Lake.at(f"{lake.root}/missing"))
 
 
 @pytest.mark.spark
-def test_the_next_refit_works_and_removes_what_a_killed_one_left(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_next_refit_removes_folders_of_killed_refits(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "My lake")
     commit(spark, lake, images(20, seed=1))
     options = RefitOptions(FitOptions(components=2))
-    killed(lake, "killed-before-any")
+    leave_killed_refit(lake, "killed-before-any")
     first = refit(lake.root, options)
     assert refit_folders(lake) == {first.refit_id} == set(refit_rows(lake))
-    killed(lake, "killed-after-one")
-    # Killed after its row, before its mark was taken away.
-    first.folder.write(MARK, json.dumps({"host": os.uname().nodename, "pid": 2**22 + 1}).encode())
+    leave_killed_refit(lake, "killed-after-one")
+    # As if killed after the commit of its row and before the removal of its marker.
+    first.folder.write(MARKER, json.dumps({"host": os.uname().nodename, "pid": 2**22 + 1}).encode())
     again = refit(lake.root, options)
     assert (again.is_new, again.refit_id) == (False, first.refit_id)
     assert refit_folders(lake) == {first.refit_id} == set(refit_rows(lake))
@@ -127,22 +125,22 @@ def test_the_next_refit_works_and_removes_what_a_killed_one_left(
 
 @pytest.mark.spark
 @pytest.mark.end_to_end
-def test_a_refit_killed_with_its_spark_while_it_writes_leaves_no_row(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_killed_refit_leaves_no_row(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "My lake")
     commit(spark, lake, images(60, seed=1))
     reduced = Path(lake.reduced.removeprefix("file:"))
-    victim = subprocess.Popen([sys.executable, "-c", REFITS, lake.root], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", REFIT, lake.root], start_new_session=True)
     try:
-        while not list(reduced.glob(f"*/{MARK}")):
-            assert victim.poll() is None
+        while not list(reduced.glob(f"*/{MARKER}")):
+            assert process.poll() is None
             time.sleep(0.005)
     finally:
-        os.killpg(victim.pid, signal.SIGKILL)
-        victim.wait()
-    assert [mark.name for mark in reduced.glob(f"*/{MARK}")] == [MARK]  # it had not ended
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert [marker.name for marker in reduced.glob(f"*/{MARKER}")] == [
+        MARKER
+    ]  # it was not complete
     assert refit_rows(lake) == {}
-    made = refit(lake.root).row
-    assert refit_folders(lake) == {made.refit_id} == set(refit_rows(lake))
-    assert made.folder.read("reduced.csv").count(b".jpg") == made.rows == 60
+    row = refit(lake.root).row
+    assert refit_folders(lake) == {row.refit_id} == set(refit_rows(lake))
+    assert row.folder.read("reduced.csv").count(b".jpg") == row.rows == 60
