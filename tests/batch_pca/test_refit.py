@@ -1,4 +1,4 @@
-"""A refit against scikit-learn on the rows that delta-rs reads, and what it refuses."""
+"""Tests for `batch_pca.refit`, against scikit-learn on rows read by delta-rs; and rejected options and lakes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TWO = RefitOptions(FitOptions(components=2))
 
 @pytest.fixture(scope="module")
 def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Version 2: 40 rows of 64 columns, version 3: 60 more below a folder whose name begins alike."""
+    """Return a lake with 40 rows of 64 columns (version 2) and 60 more in a folder whose name has the same prefix."""
     lake = new_lake(spark, Path(tmp_path_factory.mktemp("refit"), "My lake"))
     commit(spark, lake, images(40, seed=1, below="file:/photos/train"))
     commit(spark, lake, images(60, seed=2, below="file:/photos/training"))
@@ -46,7 +46,7 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 @pytest.fixture(scope="module")
 def wide(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """30 rows as wide as MobileNetV2's."""
+    """Return a lake with 30 rows of the width of MobileNetV2 features."""
     lake = new_lake(spark, Path(tmp_path_factory.mktemp("wide"), "lake"), width=1280)
     commit(spark, lake, images(30, seed=3, width=1280))
     return lake
@@ -54,17 +54,17 @@ def wide(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked for, and the version and prefix of the rows that this means."""
+    """Options, and the features version and prefix of the rows that must be fitted."""
 
     options: RefitOptions
     version: int
-    below: str = ""
+    prefix: str = ""
     wide: bool = False
 
 
 CASES = {
     "two components": Case(TWO, 3),
-    "a share, fewer rows than columns, as of a number": Case(
+    "variance, fewer rows than columns, as of a number": Case(
         RefitOptions(FitOptions(variance=0.95), as_of="2"), 2
     ),
     "as of a time": Case(RefitOptions(FitOptions(components=5), as_of="TIME OF 2"), 2),
@@ -77,7 +77,7 @@ CASES = {
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A case, its refit, and scikit-learn's fit of the same rows."""
+    """A case, its refit, and the fit of the same rows by scikit-learn."""
 
     case: Case
     result: RefitResult
@@ -94,39 +94,39 @@ def fitted(request: pytest.FixtureRequest, lake: Lake, wide: Lake) -> Fitted:
         log = Path(at.features.removeprefix("file:"), "_delta_log", f"{2:020}.json")
         written = datetime.fromtimestamp(log.stat().st_mtime_ns // 10**6 / 1000, UTC)
         options = RefitOptions(options.fit, as_of=written.isoformat(timespec="milliseconds"))
-    rows = vectors_of(at, case.version, case.below)
+    rows = vectors_of(at, case.version, case.prefix)
     return Fitted(case, refit(at.root, options), rows, Oracle.of(rows))
 
 
-def test_ratios_and_components_are_those_of_scikit_learn(fitted: Fitted) -> None:
-    made, pca = fitted.result.row, fitted.oracle.pca
-    assert (fitted.result.is_new, made.features_version) == (True, fitted.case.version)
-    assert made.rows_fitted == len(fitted.rows)
-    share = fitted.case.options.fit.variance
-    if share:
-        reached = np.cumsum(pca.explained_variance_ratio_) >= share
-        assert made.components == np.argmax(reached) + 1
+def test_ratios_and_components_match_scikit_learn(fitted: Fitted) -> None:
+    row, pca = fitted.result.row, fitted.oracle.pca
+    assert (fitted.result.is_new, row.features_version) == (True, fitted.case.version)
+    assert row.rows_fitted == len(fitted.rows)
+    variance = fitted.case.options.fit.variance
+    if variance:
+        reached = np.cumsum(pca.explained_variance_ratio_) >= variance
+        assert row.components == np.argmax(reached) + 1
     else:
-        assert made.components == fitted.case.options.fit.components
-    expected = pca.explained_variance_ratio_[: made.components]
-    np.testing.assert_allclose(made.explained_variance_ratio, expected, atol=1e-6, rtol=0)
-    with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
+        assert row.components == fitted.case.options.fit.components
+    expected = pca.explained_variance_ratio_[: row.components]
+    np.testing.assert_allclose(row.explained_variance_ratio, expected, atol=1e-6, rtol=0)
+    with np.load(io.BytesIO(row.folder.read("components.npz"))) as arrays:
         components = arrays["components"]
-    assert_equal_up_to_sign(components, pca.components_[: made.components], axis=1, atol=1e-4)
+    assert_equal_up_to_sign(components, pca.components_[: row.components], axis=1, atol=1e-4)
     assert not components[:, list(CONSTANT)].any()
 
 
 def test_all_rows_of_the_version_are_transformed(fitted: Fitted, lake: Lake, wide: Lake) -> None:
     at = wide if fitted.case.wide else lake
-    everything = vectors_of(at, fitted.case.version)
+    all_rows = vectors_of(at, fitted.case.version)
     table = pyarrow.parquet.read_table(fitted.result.row.folder.parquet.removeprefix("file:"))
     reduced = np.array(table.sort_by("path")["reduced"].to_pylist())
-    assert fitted.result.row.rows == len(everything) == len(reduced)
-    expected = fitted.oracle.scores(everything, fitted.result.row.components)
+    assert fitted.result.row.rows == len(all_rows) == len(reduced)
+    expected = fitted.oracle.scores(all_rows, fitted.result.row.components)
     assert_equal_up_to_sign(reduced, expected, axis=0, atol=1e-4)
 
 
-def test_the_stored_statistics_are_those_of_the_rows_fitted(fitted: Fitted) -> None:
+def test_stored_statistics_match_the_fitted_rows(fitted: Fitted) -> None:
     moments = Moments.from_bytes(fitted.result.row.folder.read("moments.npz"))
     assert moments.count == len(fitted.rows)
     np.testing.assert_allclose(moments.mean(), fitted.rows.mean(axis=0), atol=1e-12)
@@ -134,20 +134,19 @@ def test_the_stored_statistics_are_those_of_the_rows_fitted(fitted: Fitted) -> N
     assert np.flatnonzero(moments.constant()).tolist() == list(CONSTANT)
 
 
-def test_its_row_tells_all_of_a_refit(fitted: Fitted, lake: Lake, wide: Lake) -> None:
-    made = fitted.result.row
-    row = refit_rows(wide if fitted.case.wide else lake)[made.refit_id]
-    # Of two cases with the same version and rows, the second takes over the statistics of the first.
+def test_row_of_the_table_matches_the_result(fitted: Fitted, lake: Lake, wide: Lake) -> None:
+    expected = fitted.result.row
+    row = refit_rows(wide if fitted.case.wide else lake)[expected.refit_id]
+    # The second of two cases with the same version and rows reuses the statistics of the first.
     source = row.pop("statistics_from")
-    assert source == made.statistics_from
+    assert source == expected.statistics_from
     assert row["statistics"] == ("incremental" if source else "full")
     drift = {name for name in row if name.startswith("drift_")}
-    assert {
-        name for name in row if row[name] is None
-    } <= drift  # of the second version, since the first
+    # Drift is null without a refit of an earlier version.
+    assert {name for name in row if row[name] is None} <= drift
     assert 0 < row["seconds"] < 600
-    assert row == {name: getattr(made, name) for name in row} | {
-        "explained_variance_ratio": list(made.explained_variance_ratio),
+    assert row == {name: getattr(expected, name) for name in row} | {
+        "explained_variance_ratio": list(expected.explained_variance_ratio),
         "features_timestamp": row["features_timestamp"],
         "created_at": row["created_at"],
     }
@@ -157,7 +156,7 @@ def test_its_row_tells_all_of_a_refit(fitted: Fitted, lake: Lake, wide: Lake) ->
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"as_of": "1"}, SnapshotError, "has 0 rows, but a fit needs at least 2"),
         ({"as_of": "4"}, SnapshotError, "no version 4 of the features"),
@@ -170,25 +169,25 @@ def test_its_row_tells_all_of_a_refit(fitted: Fitted, lake: Lake, wide: Lake) ->
         ({"variance": 1.5}, UsageError, "variance=1.5 is outside"),
     ],
 )
-def test_what_cannot_be_fitted_is_told_in_one_line_and_publishes_nothing(
-    lake: Lake, options: dict[str, Any], error: type[PomonaError], said: str
+def test_failed_refit_raises_one_line_and_publishes_nothing(
+    lake: Lake, options: dict[str, Any], error: type[PomonaError], message: str
 ) -> None:
     before = (refit_folders(lake), refit_rows(lake))
     fit = {"components": 2} if options.keys() <= {"as_of", "fit_on"} else {}
     fit |= {name: options.pop(name) for name in ("components", "variance") if name in options}
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         refit(lake.root, RefitOptions(FitOptions(**fit), **options))
     assert "\n" not in str(caught.value)
     assert (refit_folders(lake), refit_rows(lake)) == before
 
 
-def test_a_folder_that_is_no_lake_is_left_as_it_is(tmp_path: Path) -> None:
+def test_folder_that_is_not_a_lake_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match="is not a lake"):
         refit(str(tmp_path), TWO)
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_of_two_models_and_a_single_row_are_refused(spark: Any, tmp_path: Path) -> None:
+def test_rows_of_two_models_and_single_row_are_rejected(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path)
     commit(spark, lake, images(1, seed=1))
     commit(spark, lake, images(1, seed=2, model_id="another"))
@@ -202,11 +201,11 @@ def test_rows_of_two_models_and_a_single_row_are_refused(spark: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("table", ["features", "refits"])
-def test_damage_is_one_line(query_lake: QueryLake, tmp_path: Path, table: str) -> None:
+def test_damaged_files_raise_one_line(query_lake: QueryLake, tmp_path: Path, table: str) -> None:
     copy = shutil.copytree(query_lake.folder, tmp_path / "lake")
     for file in (copy / table).rglob("*.parquet"):
         file.write_bytes(b"x" * 1000)
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
-    with pytest.raises(ExternalError, match=r"(?i)parquet") as told:
+    with pytest.raises(ExternalError, match=r"(?i)parquet") as caught:
         refit(str(copy), replace(TWO, full=True))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)

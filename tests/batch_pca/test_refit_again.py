@@ -1,4 +1,4 @@
-"""A refit after another: nothing to do, or the same signs."""
+"""Tests for repeated refits: unchanged rows are not refitted, and components keep their signs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.spark
 TWO = RefitOptions(FitOptions(components=2))
 
 
-def test_only_other_rows_or_other_options_are_fitted_again(spark: Any, tmp_path: Path) -> None:
+def test_refit_is_repeated_only_for_changed_rows_or_options(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path)
     commit(spark, lake, images(20, seed=1))
     first = refit(lake.root, TWO)
@@ -31,33 +31,31 @@ def test_only_other_rows_or_other_options_are_fitted_again(spark: Any, tmp_path:
     grown = refit(lake.root, TWO)
     delete(spark, lake, images(2, seed=2).paths)
     shrunk = refit(lake.root, TWO)
-    assert [(made.is_new, made.row.rows) for made in (other, grown, shrunk)] == [
+    assert [(result.is_new, result.row.rows) for result in (other, grown, shrunk)] == [
         *((True, 20), (True, 25), (True, 23))
     ]
-    look_back = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
-    assert (look_back.is_new, look_back.refit_id) == (False, first.refit_id)
-    published = {made.refit_id for made in (first, other, grown, shrunk)}
+    with_as_of = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
+    assert (with_as_of.is_new, with_as_of.refit_id) == (False, first.refit_id)
+    published = {result.refit_id for result in (first, other, grown, shrunk)}
     assert refit_folders(lake) == published == set(refit_rows(lake))
 
 
-def test_signs_follow_the_refit_before_on_the_same_version_or_an_earlier_one(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_signs_follow_refit_of_same_or_earlier_version(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path)
     commit(spark, lake, images(60, seed=1))
     commit(spark, lake, images(2, seed=2))
 
-    def components(made: RefitResult) -> np.ndarray:
-        with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
+    def components(result: RefitResult) -> np.ndarray:
+        with np.load(io.BytesIO(result.folder.read("components.npz"))) as arrays:
             return np.asarray(arrays["components"])
 
     of_3 = refit(lake.root, TWO)
     assert of_3.row.features_version == delta(lake.features).version() == 3
-    turned = io.BytesIO()
-    np.savez(turned, components=-components(of_3))
-    of_3.folder.write("components.npz", turned.getvalue())
-    own = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
-    assert (np.sum(components(own) * components(of_3), axis=1) < -0.9).all()
+    flipped = io.BytesIO()
+    np.savez(flipped, components=-components(of_3))
+    of_3.folder.write("components.npz", flipped.getvalue())
+    of_2 = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
+    assert (np.sum(components(of_2) * components(of_3), axis=1) < -0.9).all()
     commit(spark, lake, images(2, seed=3))
-    of_4 = refit(lake.root, TWO)  # after a look back, which is no reason to flip
+    of_4 = refit(lake.root, TWO)  # a refit with --as-of in between does not flip signs
     assert (np.sum(components(of_4) * components(of_3), axis=1) > 0.9).all()

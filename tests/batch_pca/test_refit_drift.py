@@ -1,4 +1,4 @@
-"""Drift, watched by real refits: measured, kept in ``refits/``, said, and a failure where that is asked for."""
+"""Tests for drift of real refits: in ``refits/``, in the output, in the report, and as exit code."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from support.feature_lakes import Images, commit, images, new_lake, refit_rows
 pytestmark = pytest.mark.spark
 
 
-def moved(rows: Images) -> Images:
+def shifted(rows: Images) -> Images:
+    """Shift the features of one label."""
     vectors = rows.vectors.copy()
     vectors[np.array(rows.labels) == "Ananas", 12:40] += 3
     return Images(rows.paths, rows.labels, vectors)
 
 
-def deviations(before: list[Images], after: list[Images], label: str) -> float:
-    """How far a label's mean has moved, in standard deviations of all rows before."""
+def expected_shift(before: list[Images], after: list[Images], label: str) -> float:
+    """Return the shift of a label's mean in standard deviations of all earlier rows."""
     chosen = [
         np.concatenate([r.vectors[np.array(r.labels) == label] for r in rows]).astype(np.float64)
         for rows in (before, after)
@@ -37,47 +38,47 @@ def deviations(before: list[Images], after: list[Images], label: str) -> float:
     return float(np.sqrt(np.mean(shift**2)))
 
 
-def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
+def test_drift_is_stored_reported_and_fails_on_request(
     spark: Any, tmp_path: Path, pomona: Command
 ) -> None:
     lake = new_lake(spark, tmp_path / "lake")
-    first, second, third = images(100, seed=1), images(20, seed=2), moved(images(100, seed=3))
-    words = ("refit", tmp_path / "lake", "--components", 3, "--fail-on-drift")
+    first, second, third = images(100, seed=1), images(20, seed=2), shifted(images(100, seed=3))
+    arguments = ("refit", tmp_path / "lake", "--components", 3, "--fail-on-drift")
     commit(spark, lake, first)
-    alone = pomona(*words, "--json")
-    assert (alone.status, alone.json["drift"]) == (0, None)
-    commit(spark, lake, second)  # more of the same
-    calm = pomona(*words, "--json")
-    assert calm.status == 0, calm.err
-    assert calm.json["drift"]["since"] == alone.json["refit_id"]
-    assert calm.json["drift"]["exceeded"] is None
+    no_baseline = pomona(*arguments, "--json")
+    assert (no_baseline.status, no_baseline.json["drift"]) == (0, None)
+    commit(spark, lake, second)  # rows of the same distribution
+    stable = pomona(*arguments, "--json")
+    assert stable.status == 0, stable.err
+    assert stable.json["drift"]["since"] == no_baseline.json["refit_id"]
+    assert stable.json["drift"]["exceeded"] is None
     commit(spark, lake, third)
-    drifted = pomona(*words)
+    drifted = pomona(*arguments)
     assert drifted.status == 3
-    expected = deviations([first, second], [first, second, third], "Ananas")
-    passed = f"label Ananas shifted by {expected:.2f} standard deviations (limit 1)"
-    assert passed in drifted.err
+    expected = expected_shift([first, second], [first, second, third], "Ananas")
+    exceeded = f"label Ananas shifted by {expected:.2f} standard deviations (limit 1)"
+    assert exceeded in drifted.err
     assert "drift threshold exceeded: " in drifted.out
-    assert passed in drifted.out
-    again = pomona(*words)
+    assert exceeded in drifted.out
+    again = pomona(*arguments)
     assert (again.status, "no changes since" in again.out) == (3, True)
 
     row = max(refit_rows(lake).values(), key=lambda row: row["created_at"])
     assert row["features_version"] == 4
-    assert row["drift_from"] == calm.json["refit_id"]
+    assert row["drift_from"] == stable.json["refit_id"]
     labels = json.loads(row["drift_labels"])
     for label, shift in labels.items():
         assert shift == pytest.approx(
-            deviations([first, second], [first, second, third], label), rel=1e-6
+            expected_shift([first, second], [first, second, third], label), rel=1e-6
         )
     assert next(iter(labels)) == "Ananas"
-    assert passed in row["drift_exceeded"]
+    assert exceeded in row["drift_exceeded"]
     assert 0 < row["drift_angle"] <= row["drift_largest_angle"] <= 90
     page = Path(lake.reduced.removeprefix("file:"), row["refit_id"], "report.html").read_text()
     assert f"mean shifted by {row['drift_shift']:.2f} standard deviations" in page
 
     lenient = pomona(
-        *words,
+        *arguments,
         "--full",
         "--max-drift",
         "label=99",
@@ -88,12 +89,12 @@ def test_data_that_move_are_told_kept_and_a_failure_where_that_is_asked_for(
         "--json",
     )
     assert lenient.status == 0
-    told = lenient.json["drift"]
-    assert (told["since"], told["exceeded"]) == (calm.json["refit_id"], None)
-    assert told["angle"] == pytest.approx(row["drift_angle"], abs=1e-6)
+    drift = lenient.json["drift"]
+    assert (drift["since"], drift["exceeded"]) == (stable.json["refit_id"], None)
+    assert drift["angle"] == pytest.approx(row["drift_angle"], abs=1e-6)
 
 
-def test_the_means_of_labels_are_those_of_all_rows_whoever_reads_them(
+def test_label_means_match_numpy_with_and_without_spark_reader(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake: Lake = new_lake(spark, tmp_path / "lake")

@@ -1,4 +1,4 @@
-"""A refit of a lake in a bucket, looked at with boto3."""
+"""Tests for refits of a lake in a bucket, examined with boto3."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.feature_lakes import Oracle, assert_equal_up_to_sign, commit, image
 pytestmark = [pytest.mark.spark, pytest.mark.s3]
 
 
-def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
+def test_lake_in_bucket_is_refitted_and_abandoned_folder_is_removed(
     spark: Any, bucket: str
 ) -> None:
     root = f"s3a://{bucket}/My lake"
@@ -28,11 +28,11 @@ def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
     rows = images(20, seed=1, below="s3a://photos", width=16)
     commit(spark, lake, rows)
     create_folder(lake, "failed").write("moments.npz", b"half of it")
-    made = refit(f"s3://{bucket}/My lake/", RefitOptions(FitOptions(components=2)))
+    result = refit(f"s3://{bucket}/My lake/", RefitOptions(FitOptions(components=2)))
 
     client = boto3.client("s3")
     keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket)["Contents"]]
-    prefix = f"My lake/reduced/{made.refit_id}/"
+    prefix = f"My lake/reduced/{result.refit_id}/"
     names = {key.removeprefix(prefix) for key in keys if key.startswith("My lake/reduced/")}
     parts = {name for name in names if name.startswith("parquet/part-")}
     assert {name for name in names if "/" not in name} == {
@@ -55,6 +55,6 @@ def test_a_lake_in_a_bucket_is_refitted_and_cleaned_up_as_one_in_a_folder(
     assert [row["path"] for table in tables for row in table.to_pylist()] == [
         line[0] for line in lines[1:]
     ]
-    assert [refit.refit_id for refit in read_refits(lake)] == [made.refit_id]
+    assert [row.refit_id for row in read_refits(lake)] == [result.refit_id]
     again = refit(root, RefitOptions(FitOptions(components=2)))
-    assert (again.is_new, again.refit_id) == (False, made.refit_id)
+    assert (again.is_new, again.refit_id) == (False, result.refit_id)

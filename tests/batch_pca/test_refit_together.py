@@ -1,4 +1,4 @@
-"""Tests for refits that are not alone: beside an ingestion, and two at once, each publishes what it saw."""
+"""Tests for concurrent refits: each publishes the version that it read."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from streaming.spark.session import start_session
 start_session()
 print("ready", flush=True)
 sys.stdin.read(1)
-made = refit(sys.argv[1], RefitOptions(FitOptions(components=int(sys.argv[2])))).row
-print(json.dumps({"id": made.refit_id, "rows": made.rows, "version": made.features_version}))
+row = refit(sys.argv[1], RefitOptions(FitOptions(components=int(sys.argv[2])))).row
+print(json.dumps({"id": row.refit_id, "rows": row.rows, "version": row.features_version}))
 """
 
 
 def start(lake: str, components: int) -> subprocess.Popen[str]:
-    """A process that is ready to refit, once it is told so."""
+    """Start a process that refits once a byte is written to its stdin."""
     command, pipe = [sys.executable, "-c", REFIT, lake, str(components)], subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment())
 
 
-def test_two_refits_at_once_beside_an_ingestion(spark: Any, tmp_path: Path) -> None:
+def test_two_concurrent_refits_during_commits(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "lake")
     commit(spark, lake, images(40, seed=1))
     with start(lake.root, 2) as first, start(lake.root, 3) as second:
@@ -50,12 +50,12 @@ def test_two_refits_at_once_beside_an_ingestion(spark: Any, tmp_path: Path) -> N
             process.stdin.flush()
         for seed in range(2, 5):
             commit(spark, lake, images(10, seed=seed))
-        told = [json.loads(process.communicate(timeout=300)[0]) for process in (first, second)]
+        results = [json.loads(process.communicate(timeout=300)[0]) for process in (first, second)]
     rows = refit_rows(lake)
-    assert rows.keys() == {refit["id"] for refit in told} == refit_folders(lake)
+    assert rows.keys() == {refit["id"] for refit in results} == refit_folders(lake)
     assert len(read_refits(lake)) == 2
-    for refit in told:
-        # Version 2 is the first with rows; each that follows adds ten.
+    for refit in results:
+        # Version 2 is the first with rows; each later version adds ten.
         assert refit["rows"] == 40 + 10 * (refit["version"] - 2)
         assert rows[refit["id"]]["rows"] == refit["rows"]
         csv = Path(lake.reduced.removeprefix("file:"), refit["id"], "reduced.csv")

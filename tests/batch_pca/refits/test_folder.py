@@ -1,4 +1,4 @@
-"""What a refit leaves for those who train, plot or audit: read by the csv module, PyArrow and an HTML parser."""
+"""Tests for the files of a refit, read with the csv module, PyArrow and an HTML parser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from streaming.sanitize import escape_text
 from support.feature_lakes import LABELS, commit, images, new_lake
 
 pytestmark = pytest.mark.spark
-# Spark writes each commit's file by itself, and neither in the order of the paths.
+# Each commit is a file of its own, and neither the files nor their rows are sorted by path.
 COMMITS = (images(30, seed=5, below="file:/z"), images(21, seed=4, below="file:/Été 50%/a+b"))
 PATHS = sorted(COMMITS[0].paths + COMMITS[1].paths, key=str.encode)
 
@@ -39,22 +39,22 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 @pytest.fixture(scope="module")
-def made(lake: Lake) -> RefitRow:
+def row(lake: Lake) -> RefitRow:
     return refit(lake.root, RefitOptions(FitOptions(components=3))).row
 
 
-def folder_of(made: RefitRow) -> Path:
-    return Path(made.lake.root.removeprefix("file:"), "reduced", made.refit_id)
+def folder_of(row: RefitRow) -> Path:
+    return Path(row.lake.root.removeprefix("file:"), "reduced", row.refit_id)
 
 
 @pytest.fixture(scope="module")
-def lines(made: RefitRow) -> list[list[str]]:
-    with Path(folder_of(made), "reduced.csv").open(encoding="utf-8", newline="") as file:
+def lines(row: RefitRow) -> list[list[str]]:
+    with Path(folder_of(row), "reduced.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file, strict=True))
 
 
-def test_a_refit_is_one_folder_of_eight_things_and_two_plots(made: RefitRow) -> None:
-    names = {entry.name for entry in folder_of(made).iterdir() if not entry.name.endswith(".crc")}
+def test_folder_contains_all_files(row: RefitRow) -> None:
+    names = {entry.name for entry in folder_of(row).iterdir() if not entry.name.endswith(".crc")}
     assert names == {
         *("parquet", "reduced.csv", "pipeline", "moments.npz", "components.npz", "report.html"),
         *("labels.npz", "refit.json"),
@@ -62,7 +62,7 @@ def test_a_refit_is_one_folder_of_eight_things_and_two_plots(made: RefitRow) -> 
     }
 
 
-def test_the_csv_has_a_header_and_a_line_a_row_in_the_order_of_the_paths(
+def test_csv_has_header_and_one_line_per_row_sorted_by_path(
     lines: list[list[str]],
 ) -> None:
     assert lines[0] == ["path", "label", "pc1", "pc2", "pc3"]
@@ -70,7 +70,7 @@ def test_the_csv_has_a_header_and_a_line_a_row_in_the_order_of_the_paths(
     assert {len(line) for line in lines} == {5}
 
 
-def test_commas_quotes_accents_and_newlines_survive_in_the_csv(lines: list[list[str]]) -> None:
+def test_csv_quotes_commas_quotes_and_newlines(lines: list[list[str]]) -> None:
     label = {
         path: name for rows in COMMITS for path, name in zip(rows.paths, rows.labels, strict=True)
     }
@@ -78,30 +78,26 @@ def test_commas_quotes_accents_and_newlines_survive_in_the_csv(lines: list[list[
     assert {line[1] for line in lines[1:]} == set(LABELS)
 
 
-def test_parquet_and_csv_hold_the_same_to_the_last_digit(
-    made: RefitRow, lines: list[list[str]]
-) -> None:
-    rows = pyarrow.parquet.read_table(folder_of(made) / "parquet").to_pylist()
-    assert [(row["path"], row["label"]) for row in rows] == [
-        (line[0], line[1]) for line in lines[1:]
-    ]
-    assert [row["reduced"] for row in rows] == [list(map(float, line[2:])) for line in lines[1:]]
+def test_parquet_and_csv_contain_identical_values(row: RefitRow, lines: list[list[str]]) -> None:
+    rows = pyarrow.parquet.read_table(folder_of(row) / "parquet").to_pylist()
+    assert [(r["path"], r["label"]) for r in rows] == [(line[0], line[1]) for line in lines[1:]]
+    assert [r["reduced"] for r in rows] == [list(map(float, line[2:])) for line in lines[1:]]
 
 
-def test_the_report_names_the_refit_and_all_labels(made: RefitRow) -> None:
-    said: list[str] = []
+def test_report_contains_refit_id_and_all_labels(row: RefitRow) -> None:
+    cells: list[str] = []
     parser = HTMLParser()
-    parser.handle_data = said.append  # type: ignore[assignment, method-assign]
-    parser.feed(Path(folder_of(made), "report.html").read_text(encoding="utf-8"))
-    text = " ".join(" ".join(said).split())
-    for part in (made.refit_id, "51 transformed, 51 fitted", "components 3", "made-up"):
+    parser.handle_data = cells.append  # type: ignore[assignment, method-assign]
+    parser.feed(Path(folder_of(row), "report.html").read_text(encoding="utf-8"))
+    text = " ".join(" ".join(cells).split())
+    for part in (row.refit_id, "51 transformed, 51 fitted", "components 3", "row-up"):
         assert part in text
     assert all(escape_text(label) in text for label in LABELS)
     for plot in ("scatter.png", "variance.png"):
-        assert Path(folder_of(made), plot).read_bytes().startswith(b"\x89PNG")
+        assert Path(folder_of(row), plot).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_sample_for_the_plot_is_spread_evenly_over_the_rows(
+def test_sample_is_spread_evenly_over_the_rows(
     spark: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from batch_pca.pca.fit import fit
