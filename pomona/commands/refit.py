@@ -53,12 +53,16 @@ def refit(
     from batch_pca.refit import RefitOptions
 
     if every and as_of:
-        raise UsageError(
-            "--every with --as-of would fit the same version again and again: drop one"
-        )
-    unset = components is None and variance is None
-    fit = FitOptions(components, 0.95 if unset else variance)
-    options = RefitOptions(fit, as_of, fit_on, full, drift_limits(max_drift or ()))
+        raise UsageError("--every and --as-of exclude each other: --as-of selects a fixed version")
+    if components is None and variance is None:
+        variance = 0.95
+    options = RefitOptions(
+        fit=FitOptions(components, variance),
+        as_of=as_of,
+        fit_on=fit_on,
+        full=full,
+        drift=drift_limits(max_drift or ()),
+    )
     if every:
         refit_every(lake, options, every, fail_on_drift=fail_on_drift, as_json=as_json)
     else:
