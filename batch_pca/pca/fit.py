@@ -136,7 +136,7 @@ def fit(
     return Reduction(
         mean=moments.mean(),
         std=std,
-        components=_with_signs(components, previous_components),
+        components=_align_signs(components, previous_components),
         explained_variance=values,
         explained_variance_ratio=ratio,
         count=moments.count,
@@ -167,7 +167,7 @@ def _spectrum(moments: Moments, varies: NDArray[np.bool_], std: Vector) -> tuple
     return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
-def _with_signs(components: Matrix, previous: NDArray[Any] | None) -> Matrix:
+def _align_signs(components: Matrix, previous: NDArray[Any] | None) -> Matrix:
     """Return the components (k, d) with deterministic signs, see `fit`."""
     rows = np.arange(len(components))
     # Rounded, so that the last digits do not decide between two equal loadings.

@@ -59,7 +59,7 @@ class Moments:
         return MomentsBuilder(shift).build()
 
     @classmethod
-    def of(cls, rows: NDArray[Any], shift: NDArray[Any]) -> Moments:
+    def from_rows(cls, rows: NDArray[Any], shift: NDArray[Any]) -> Moments:
         """Sum rows of shape (n, d), float32 or float64; raise the errors of `MomentsBuilder.add`."""
         builder = MomentsBuilder(shift)
         builder.add(rows)

@@ -95,7 +95,7 @@ def fitted(request: pytest.FixtureRequest, lake: Lake, wide: Lake) -> Fitted:
         written = datetime.fromtimestamp(log.stat().st_mtime_ns // 10**6 / 1000, UTC)
         options = RefitOptions(options.fit, as_of=written.isoformat(timespec="milliseconds"))
     rows = vectors_of(at, case.version, case.prefix)
-    return Fitted(case, refit(at.root, options), rows, Oracle.of(rows))
+    return Fitted(case, refit(at.root, options), rows, Oracle.fit(rows))
 
 
 def test_ratios_and_components_match_scikit_learn(fitted: Fitted) -> None:

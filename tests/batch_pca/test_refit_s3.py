@@ -50,7 +50,7 @@ def test_lake_in_bucket_is_refitted_and_abandoned_folder_is_removed(
     order = np.argsort(rows.paths)
     exact = rows.vectors[order].astype(np.float64)
     scores = np.array([line[2:] for line in lines[1:]], float)
-    assert_equal_up_to_sign(scores, Oracle.of(exact).scores(exact, 2), axis=0, atol=1e-6)
+    assert_equal_up_to_sign(scores, Oracle.fit(exact).scores(exact, 2), axis=0, atol=1e-6)
     tables = [pyarrow.parquet.read_table(io.BytesIO(content(name))) for name in sorted(parts)]
     assert [row["path"] for table in tables for row in table.to_pylist()] == [
         line[0] for line in lines[1:]

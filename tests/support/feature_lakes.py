@@ -133,7 +133,7 @@ class Oracle:
     pca: PCA
 
     @classmethod
-    def of(cls, rows: NDArray[np.float64]) -> Oracle:
+    def fit(cls, rows: NDArray[np.float64]) -> Oracle:
         scaler = StandardScaler().fit(rows)
         return cls(scaler, PCA(svd_solver="full").fit(scaler.transform(rows)))
 

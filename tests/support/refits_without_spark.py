@@ -52,7 +52,7 @@ def publish(lake: Lake, as_of: str, options: RefitOptions) -> RefitRow:
     vectors = np.array(rows["features"].to_pylist())
     prefix = json.loads(options.as_json())["fit_on"]
     is_fitted = np.array([prefix is None or path.startswith(f"{prefix}/") for path in paths])
-    moments = Moments.of(vectors[is_fitted], vectors[0])
+    moments = Moments.from_rows(vectors[is_fitted], vectors[0])
     reduction = fit(moments, options.fit)
     published = RefitRow(
         refit_id=f"20260303T08300{pinned.number}Z-v{pinned.number}-abcd",

@@ -40,7 +40,7 @@ CASES = {
 
 
 def fitted(rows: Rows, components: int = 5) -> Reduction:
-    return fit(Moments.of(rows, rows[:10].mean(axis=0)), FitOptions(components=components))
+    return fit(Moments.from_rows(rows, rows[:10].mean(axis=0)), FitOptions(components=components))
 
 
 @dataclass
@@ -89,7 +89,7 @@ def test_scores_match_scikit_learn_except_for_divisor_n(case: Case) -> None:
 
 def test_scaler_std_is_sample_std_and_0_for_constant_columns() -> None:
     rows = WITH_CONSTANTS
-    result = fit(Moments.of(rows, np.full(40, 7.3)), FitOptions(components=5))
+    result = fit(Moments.from_rows(rows, np.full(40, 7.3)), FitOptions(components=5))
     np.testing.assert_allclose(result.mean, rows.mean(axis=0), atol=1e-12)
     varying = np.delete(np.arange(40), [7, 20])
     np.testing.assert_allclose(result.std[varying], rows[:, varying].std(axis=0, ddof=1))
@@ -110,13 +110,13 @@ def test_limited_by_rows_only_with_few_rows() -> None:
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
 def test_variance_keeps_as_many_components_as_scikit_learn(share: float) -> None:
     rows = AFTER_RELU6
-    result = fit(Moments.of(rows, rows[0]), FitOptions(variance=share))
+    result = fit(Moments.from_rows(rows, rows[0]), FitOptions(variance=share))
     expected = PCA(n_components=share, svd_solver="full").fit(StandardScaler().fit_transform(rows))
     assert result.k == result.components_for(share) == expected.n_components_
 
 
 def test_variance_of_1_keeps_full_rank() -> None:
-    assert fit(Moments.of(SHORT, SHORT[0]), FitOptions(variance=1.0)).k == 19
+    assert fit(Moments.from_rows(SHORT, SHORT[0]), FitOptions(variance=1.0)).k == 19
 
 
 def test_variance_reached_exactly_keeps_no_extra_component() -> None:
@@ -138,14 +138,14 @@ def test_signs_are_kept_after_adding_one_percent_of_rows() -> None:
     rows = clustered(1000, 40)
     previous = fitted(rows).components * np.array([1, -1, 1, -1, -1])[:, np.newaxis]
     grown = np.vstack([rows, clustered(10, 40, seed=5)])
-    after = fit(Moments.of(grown, rows[0]), FitOptions(components=5), previous)
+    after = fit(Moments.from_rows(grown, rows[0]), FitOptions(components=5), previous)
     assert ((after.components * previous).sum(axis=1) > 0.99).all()
 
 
 def test_signs_follow_reordered_components() -> None:
     rows = clustered(1000, 40)
     previous = -fitted(rows).components[[1, 0, 3]]
-    after = fit(Moments.of(rows, rows[0]), FitOptions(components=4), previous).components
+    after = fit(Moments.from_rows(rows, rows[0]), FitOptions(components=4), previous).components
     dots = [after[0] @ previous[1], after[1] @ previous[0], after[3] @ previous[2]]
     np.testing.assert_allclose(dots, 1.0)
     assert (
@@ -158,13 +158,13 @@ def test_signs_ignore_dissimilar_previous_components() -> None:
     own = fitted(rows).components
     # Nearly orthogonal to all components, with small negative cosines.
     dissimilar = np.linalg.svd(own)[2][5:8] - 0.2 * own[:3]
-    after = fit(Moments.of(rows, rows[0]), FitOptions(components=5), dissimilar)
+    after = fit(Moments.from_rows(rows, rows[0]), FitOptions(components=5), dissimilar)
     np.testing.assert_allclose(after.components, own, atol=1e-8)
 
 
 def test_previous_components_of_different_width_are_rejected() -> None:
     with pytest.raises(ValueError, match="width 7, not 40"):
-        fit(Moments.of(PLAIN, PLAIN[0]), FitOptions(components=2), np.ones((2, 7)))
+        fit(Moments.from_rows(PLAIN, PLAIN[0]), FitOptions(components=2), np.ones((2, 7)))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_previous_components_of_different_width_are_rejected() -> None:
 )
 def test_rows_that_cannot_be_fitted_are_rejected(rows: Rows, components: int, message: str) -> None:
     with pytest.raises(SnapshotError, match=message) as error:
-        fit(Moments.of(rows, np.zeros(rows.shape[1])), FitOptions(components))
+        fit(Moments.from_rows(rows, np.zeros(rows.shape[1])), FitOptions(components))
     assert "\n" not in str(error.value)
 
 

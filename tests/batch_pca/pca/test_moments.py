@@ -30,18 +30,18 @@ def assert_statistics_match(moments: Moments, rows: NDArray[np.floating], tolera
 
 
 def test_statistics_match_numpy_with_divisor_n_minus_1(rows: Rows) -> None:
-    assert_statistics_match(Moments.of(rows, rows[:50].mean(axis=0)), rows, 1e-12)
+    assert_statistics_match(Moments.from_rows(rows, rows[:50].mean(axis=0)), rows, 1e-12)
 
 
 def test_float32_rows_are_summed_in_float64(rows: Rows) -> None:
     shift = np.zeros(12)
-    wide = Moments.of(rows.astype(np.float64), shift)
-    np.testing.assert_array_equal(Moments.of(rows, shift).cross, wide.cross)
+    wide = Moments.from_rows(rows.astype(np.float64), shift)
+    np.testing.assert_array_equal(Moments.from_rows(rows, shift).cross, wide.cross)
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_ROWS, BLOCK_ROWS + 1])
 def test_block_boundary_loses_no_row(rows: Rows, size: int) -> None:
-    moments = Moments.of(rows[:size], np.full(12, 0.5))
+    moments = Moments.from_rows(rows[:size], np.full(12, 0.5))
     assert moments.count == size
     np.testing.assert_allclose(moments.total, (rows[:size].astype(float) - 0.5).sum(axis=0))
 
@@ -51,7 +51,7 @@ def test_merged_parts_equal_the_whole_in_any_order(rows: Rows) -> None:
     shift = rows[:20].mean(axis=0)
     for parts in (2, 3, 17):
         cuts = np.sort(random.integers(0, len(rows), parts - 1))
-        pieces = [Moments.of(piece, shift) for piece in np.split(rows, cuts)]
+        pieces = [Moments.from_rows(piece, shift) for piece in np.split(rows, cuts)]
         merged = Moments.zero(shift)
         for index in random.permutation(parts):
             merged = pieces[index] + merged
@@ -60,26 +60,26 @@ def test_merged_parts_equal_the_whole_in_any_order(rows: Rows) -> None:
 
 def test_subtraction_leaves_statistics_of_remaining_rows(rows: Rows) -> None:
     shift = rows.mean(axis=0)
-    rest = Moments.of(rows, shift) - Moments.of(rows[700:900], shift)
+    rest = Moments.from_rows(rows, shift) - Moments.from_rows(rows[700:900], shift)
     assert_statistics_match(rest, np.delete(rows, slice(700, 900), axis=0), 1e-10)
 
 
 def test_subtraction_of_all_rows_leaves_exact_zeros(rows: Rows) -> None:
     shift = rows[0]
-    parts = Moments.of(rows[:999], shift) + Moments.of(rows[999:], shift)
-    nothing = parts - Moments.of(rows, shift)
+    parts = Moments.from_rows(rows[:999], shift) + Moments.from_rows(rows[999:], shift)
+    nothing = parts - Moments.from_rows(rows, shift)
     assert nothing.count == 0
     assert not nothing.cross.any()
     assert not nothing.total.any()
 
 
 def test_shift_far_from_mean_is_accurate(rows: Rows) -> None:
-    assert_statistics_match(Moments.of(rows, np.full(12, 1000.0)), rows, 1e-7)
+    assert_statistics_match(Moments.from_rows(rows, np.full(12, 1000.0)), rows, 1e-7)
 
 
 def test_large_mean_with_small_spread_is_accurate(rows: Rows) -> None:
     distant = rows.astype(np.float64) * 1e-3 + 1e8
-    moments = Moments.of(distant, distant[:10].mean(axis=0))
+    moments = Moments.from_rows(distant, distant[:10].mean(axis=0))
     near = distant - 1e8  # exact, where NumPy on `distant` itself is not
     np.testing.assert_allclose(moments.covariance(), np.cov(near, rowvar=False), atol=1e-16)
     assert not moments.constant().any()
@@ -90,7 +90,7 @@ def test_constant_column_is_detected_with_any_shift(rows: Rows, shift: float) ->
     rows = rows.copy()
     rows[:, 3] = 0.1
     rows[:, 4] = 5.7
-    constant = Moments.of(rows, np.full(12, shift)).constant()
+    constant = Moments.from_rows(rows, np.full(12, shift)).constant()
     assert np.flatnonzero(constant).tolist() == [3, 4]
 
 
@@ -98,9 +98,9 @@ def test_column_is_constant_after_subtracting_rows_that_varied(rows: Rows) -> No
     rows = rows.copy()
     rows[:, 5] = 0.0
     rows[:10, 5] = np.linspace(3, 6, 10)
-    whole = Moments.of(rows, shift := np.full(12, 0.01))
+    whole = Moments.from_rows(rows, shift := np.full(12, 0.01))
     assert not whole.constant().any()
-    rest = whole - Moments.of(rows[:4], shift) - Moments.of(rows[4:10], shift)
+    rest = whole - Moments.from_rows(rows[:4], shift) - Moments.from_rows(rows[4:10], shift)
     assert np.flatnonzero(rest.constant()).tolist() == [5]
     assert np.flatnonzero(Moments.from_bytes(rest.to_bytes()).constant()).tolist() == [5]
 
@@ -124,7 +124,7 @@ def test_builder_equals_one_sum_and_its_result_does_not_change(rows: Rows) -> No
 
 
 def test_bytes_round_trip_exactly(rows: Rows) -> None:
-    moments = Moments.of(rows, rows[0])
+    moments = Moments.from_rows(rows, rows[0])
     back = Moments.from_bytes(moments.to_bytes())
     assert back.count == moments.count
     for name in ("shift", "total", "cross", "rounding"):
@@ -133,7 +133,7 @@ def test_bytes_round_trip_exactly(rows: Rows) -> None:
 
 @pytest.mark.parametrize("cut", [0, 10, 2000, -1])
 def test_truncated_bytes_are_rejected_in_one_line(rows: Rows, cut: int) -> None:
-    content = Moments.of(rows, rows[0]).to_bytes()[:cut]
+    content = Moments.from_rows(rows, rows[0]).to_bytes()[:cut]
     with pytest.raises(
         SnapshotError, match=f"of {len(content)} bytes .*refit with --full"
     ) as error:
@@ -152,7 +152,7 @@ def test_non_finite_rows_are_counted_and_none_is_added(rows: Rows, value: float)
 
 
 def test_different_shifts_cannot_be_combined(rows: Rows) -> None:
-    one, other = Moments.of(rows, rows[0]), Moments.of(rows, rows[1])
+    one, other = Moments.from_rows(rows, rows[0]), Moments.from_rows(rows, rows[1])
     with pytest.raises(ValueError, match="different shifts"):
         _ = one + other
     with pytest.raises(ValueError, match="different shifts"):
@@ -161,16 +161,16 @@ def test_different_shifts_cannot_be_combined(rows: Rows) -> None:
 
 def test_subtraction_of_more_rows_than_there_are_is_rejected(rows: Rows) -> None:
     with pytest.raises(ValueError, match="cannot subtract 3000 rows from 10"):
-        _ = Moments.of(rows[:10], rows[0]) - Moments.of(rows, rows[0])
+        _ = Moments.from_rows(rows[:10], rows[0]) - Moments.from_rows(rows, rows[0])
 
 
 def test_rows_of_different_width_are_rejected(rows: Rows) -> None:
     with pytest.raises(ValueError, match=r"\(n, 5\)"):
-        Moments.of(rows, np.zeros(5))
+        Moments.from_rows(rows, np.zeros(5))
 
 
 def test_statistics_of_too_few_rows_are_rejected(rows: Rows) -> None:
     with pytest.raises(ValueError, match="0 rows, but at least 1"):
         Moments.zero(rows[0]).mean()
     with pytest.raises(ValueError, match="1 rows, but at least 2"):
-        Moments.of(rows[:1], rows[0]).covariance()
+        Moments.from_rows(rows[:1], rows[0]).covariance()

@@ -15,21 +15,21 @@ SHIFT = ROWS[:256].mean(axis=0, dtype=np.float64)
 
 
 def test_one_pass_is_accurate_with_constant_columns() -> None:
-    assert not is_inaccurate(Moments.of(ROWS, SHIFT))
+    assert not is_inaccurate(Moments.from_rows(ROWS, SHIFT))
 
 
 def test_thousand_updates_are_accurate() -> None:
-    moments = Moments.of(ROWS, SHIFT)
+    moments = Moments.from_rows(ROWS, SHIFT)
     piece = ROWS[:50]
     for _ in range(1000):
-        moments = moments + Moments.of(piece, SHIFT) - Moments.of(piece, SHIFT)
+        moments = moments + Moments.from_rows(piece, SHIFT) - Moments.from_rows(piece, SHIFT)
     assert not is_inaccurate(moments)
     exact = np.cov(ROWS.astype(np.float64).T).diagonal()
     np.testing.assert_allclose(moments.variance(), exact, rtol=MAX_RELATIVE_ERROR, atol=1e-20)
 
 
 def test_column_is_inaccurate_above_the_bound() -> None:
-    moments = Moments.of(ROWS, SHIFT)
+    moments = Moments.from_rows(ROWS, SHIFT)
     squares = moments.variance() * (moments.count - 1)
     rounding = moments.rounding.copy()
     rounding[7] = 0.99 * MAX_RELATIVE_ERROR * squares[7]
@@ -41,4 +41,4 @@ def test_column_is_inaccurate_above_the_bound() -> None:
 def test_column_that_became_constant_is_inaccurate() -> None:
     rows = ROWS.copy()
     rows[:3, 3] = (1.0, 2.5, 4.0)
-    assert is_inaccurate(Moments.of(rows, SHIFT) - Moments.of(rows[:3], SHIFT))
+    assert is_inaccurate(Moments.from_rows(rows, SHIFT) - Moments.from_rows(rows[:3], SHIFT))

@@ -73,7 +73,7 @@ def test_loaded_pipeline_gives_published_parquet(
 
 def test_pipeline_scores_match_scikit_learn(loaded: np.ndarray) -> None:
     rows = IMAGES.vectors[np.argsort(IMAGES.paths)].astype(np.float64)
-    assert_equal_up_to_sign(loaded, Oracle.of(rows).scores(rows, K), axis=0, atol=1e-6)
+    assert_equal_up_to_sign(loaded, Oracle.fit(rows).scores(rows, K), axis=0, atol=1e-6)
 
 
 def test_pipeline_matches_fit_of_spark(row: RefitRow, vectors: Any, loaded: np.ndarray) -> None:

@@ -26,7 +26,7 @@ K = 3
 
 
 def fit_rows(rows: Images, k: int = K) -> Reduction:
-    return fit(Moments.of(rows.vectors, rows.vectors[:9].mean(axis=0)), FitOptions(k))
+    return fit(Moments.from_rows(rows.vectors, rows.vectors[:9].mean(axis=0)), FitOptions(k))
 
 
 def label_sums(rows: Images) -> LabelSums:
@@ -55,7 +55,7 @@ def publish(folder: Path, rows: Images, k: int = K, **changes: object) -> RefitR
     buffer = io.BytesIO()
     np.savez(buffer, components=reduction.components)
     row.folder.write("components.npz", buffer.getvalue())
-    row.folder.write("moments.npz", Moments.of(rows.vectors, rows.vectors[0]).to_bytes())
+    row.folder.write("moments.npz", Moments.from_rows(rows.vectors, rows.vectors[0]).to_bytes())
     row.folder.write(FILE, label_sums(rows).to_bytes())
     return replace(row, **changes)  # type: ignore[arg-type]
 

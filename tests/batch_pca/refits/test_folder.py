@@ -103,7 +103,7 @@ def test_sample_is_spread_evenly_over_the_rows(
     from batch_pca.pca.fit import fit
 
     vectors = np.concatenate([rows.vectors for rows in COMMITS])
-    reduction = fit(Moments.of(vectors, vectors.mean(axis=0)), FitOptions(components=1))
+    reduction = fit(Moments.from_rows(vectors, vectors.mean(axis=0)), FitOptions(components=1))
     snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
     monkeypatch.setattr(vectors_module, "MAX_POINTS", 13)  # every fourth of 51
     folder = create_folder(lake, "sample")

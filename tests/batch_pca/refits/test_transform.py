@@ -24,7 +24,7 @@ class FakeBroadcast:
 
 
 def test_rows_are_projected_and_summed_by_label() -> None:
-    reduction = fit(Moments.of(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
+    reduction = fit(Moments.from_rows(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
     table = ROWS.table().select(["path", "label", "features"])
     batches = [*table.to_batches(max_chunksize=17), table.slice(0, 0).to_batches()]
     found = list(
@@ -34,7 +34,7 @@ def test_rows_are_projected_and_summed_by_label() -> None:
     assert [row["path"] for row in rows] == ROWS.paths
     assert {row["sums"] for row in rows} == {None}
     vectors = ROWS.vectors.astype(np.float64)
-    expected = Oracle.of(vectors).scores(vectors, 3)
+    expected = Oracle.fit(vectors).scores(vectors, 3)
     assert_equal_up_to_sign(np.array([row["reduced"] for row in rows]), expected, axis=0, atol=1e-4)
     assert (last["path"], last["label"], last["reduced"]) == (None, None, None)
     means = LabelSums.from_bytes(last["sums"]).means()
@@ -45,6 +45,6 @@ def test_rows_are_projected_and_summed_by_label() -> None:
 
 
 def test_empty_partition_has_no_sums() -> None:
-    reduction = fit(Moments.of(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
+    reduction = fit(Moments.from_rows(ROWS.vectors, ROWS.vectors[0]), FitOptions(components=3))
     (only,) = Projector(FakeBroadcast(reduction))([])
     assert LabelSums.from_bytes(only.column(3)[0].as_py()).means() == {}

@@ -80,7 +80,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
         table.schema.names.index("content_hash"), "content_hash", pa.array(hashes)
     )
     deltalake.write_deltalake(lake.features.removeprefix("file:"), table)
-    reduction = fit(Moments.of(rows.vectors, rows.vectors[0]), FitOptions(components=3))
+    reduction = fit(Moments.from_rows(rows.vectors, rows.vectors[0]), FitOptions(components=3))
     scores = reduction.transform(rows.vectors)
     first = RefitRow(
         refit_id="r-1",

@@ -38,7 +38,7 @@ def svg_texts(plot: Plot) -> list[str]:
 
 def test_variance_and_drift_are_drawn_as_png_and_svg() -> None:
     rows = np.random.default_rng(0).normal(size=(90, 70))
-    fitted = fit(Moments.of(rows, rows[0]), FitOptions(components=9))
+    fitted = fit(Moments.from_rows(rows, rows[0]), FitOptions(components=9))
     history = [DriftPoint("v3", 1.5, 0.1, 0.3, False), DriftPoint("v8", 21.0, 0.9, 1.2, True)]
     for plot, expected in (
         (plot_variance(fitted), ["kept: 9", "90%:", "explained variance ratio (scree plot)"]),
@@ -51,7 +51,7 @@ def test_variance_and_drift_are_drawn_as_png_and_svg() -> None:
 
 def test_ids_of_two_plots_are_distinct() -> None:
     rows = np.random.default_rng(0).normal(size=(20, 5))
-    first = plot_variance(fit(Moments.of(rows, rows[0]), FitOptions(components=2))).svg
+    first = plot_variance(fit(Moments.from_rows(rows, rows[0]), FitOptions(components=2))).svg
     second = plot_drift([DriftPoint("v3", 1.5, 0.1, 0.3, False)]).svg
     ids = [
         {element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")}

@@ -211,7 +211,7 @@ def test_labels_in_any_script_are_drawn_without_warning(columns: int) -> None:
 
 def test_single_column_with_one_component_is_rendered() -> None:
     rows = np.arange(6.0)[:, np.newaxis]
-    fitted = fit(Moments.of(rows, rows[0]), FitOptions(components=1))
+    fitted = fit(Moments.from_rows(rows, rows[0]), FitOptions(components=1))
     given = Points(list("abcdef"), ["a", "b"] * 3, fitted.transform(rows), 6)
     page = Page(render(ReportData("r", "lake", fitted, given)).html)
     assert page.after("99% of the variance") == "1"

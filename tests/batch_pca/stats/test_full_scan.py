@@ -38,13 +38,13 @@ def test_change_of_shift_keeps_statistics() -> None:
     rows = np.random.default_rng(1).normal(3, 0.5, (400, 6))
     rows[:, 2] = 0.1
     near, far = rows[:20].mean(axis=0), np.full(6, 2.5)
-    expected = Moments.of(rows, near)
-    found = change_shift(Moments.of(rows, far), near)
+    expected = Moments.from_rows(rows, near)
+    found = change_shift(Moments.from_rows(rows, far), near)
     np.testing.assert_array_equal(found.shift, near)
     np.testing.assert_allclose(found.mean(), expected.mean(), rtol=1e-12)
     np.testing.assert_allclose(found.covariance(), expected.covariance(), atol=1e-13)
     assert found.constant().tolist() == expected.constant().tolist()
-    assert (found.rounding >= Moments.of(rows, far).rounding).all()
+    assert (found.rounding >= Moments.from_rows(rows, far).rounding).all()
     assert (change_shift(expected, near).cross == expected.cross).all()
 
 

@@ -88,7 +88,7 @@ def check(found: Statistics, rows: np.ndarray) -> None:
     )
     varies = np.ptp(rows, axis=0) > 0
     assert moments.constant().tolist() == (~varies).tolist()
-    reduction, oracle = fit(moments, FitOptions(variance=1.0)), Oracle.of(rows)
+    reduction, oracle = fit(moments, FitOptions(variance=1.0)), Oracle.fit(rows)
     values = np.linalg.eigvalsh(np.corrcoef(rows[:, varies].T))[::-1]
     np.testing.assert_allclose(reduction.explained_variance, values, rtol=1e-8)
     np.testing.assert_allclose(
@@ -259,7 +259,7 @@ def test_column_that_became_constant_causes_full_scan(spark: Any, fitting: Fitti
 def test_inconsistent_row_counts_cause_full_scan(spark: Any, fitting: Fitting) -> None:
     commit(spark, fitting.lake, draw(5, seed=1))
     rows = vectors_of(fitting.lake)[:150]
-    fitting.rewrite(lambda stored: Moments.of(rows, stored.shift))
+    fitting.rewrite(lambda stored: Moments.from_rows(rows, stored.shift))
     fitting.refits = (replace(fitting.refits[0], rows_fitted=150),)
     assert_full_scan(fitting, "the change feed since refit refit-0 is inconsistent")
 

@@ -217,7 +217,7 @@ def test_the_place_of_an_image_is_where_scikit_learn_puts_it(story: Story, pomon
     for as_of, made in ((1, story.refits[0]), (5, story.refits[1])):
         frame = story.frame(as_of)
         below = frame.index.str.startswith(f"{made.fit_on}/") if made.fit_on else slice(None)
-        oracle = Oracle.of(np.array(frame[below].features.tolist(), dtype=float))
+        oracle = Oracle.fit(np.array(frame[below].features.tolist(), dtype=float))
         expected = oracle.scores(np.array([frame.loc[KEPT].features], dtype=float), made.components)
         place = pomona("show", story.place, KEPT, "--as-of", as_of, "--json").json["place"]
         assert place["refit_id"] == made.refit_id
