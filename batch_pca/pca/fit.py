@@ -51,7 +51,7 @@ class FitOptions:
             raise UsageError(f"components={self.components} is below 1: give 1 or more")
         if self.variance is not None and not 0 < self.variance <= 1:
             raise UsageError(
-                f"variance={self.variance} is outside (0, 1]: give a ratio such as 0.95 for 95 %"
+                f"variance={self.variance} is outside (0, 1]: give a ratio such as 0.95 for 95%"
             )
 
 

@@ -92,7 +92,7 @@ def explained_variance(fit: Reduction, svg: str) -> str:
     ]
     note = f"""<p class="note">Only {fit.count:,} rows were fitted, so there are at most
 {fit.count - 1:,} components: the number of rows is the limit here, not the data. With more rows
-the numbers for 90, 95 and 99 % would grow.</p>"""
+the numbers for 90%, 95% and 99% would grow.</p>"""
     first = f"The first component explains {fit.explained_variance_ratio[0]:.1%} of the variance"
     components = "; ".join(f"{count} explain {ratio}" for ratio, count in needed)
     figure = _svg_figure(
@@ -111,7 +111,7 @@ def drift(
     if svg:
         last = history[-1]
         summary = (
-            f"The last refit with an earlier one to compare with, of version {last.name}: subspace rotated by "
+            f"Latest refit with an earlier one to compare with (version {last.name}): subspace rotated by "
             f"{last.angle:.1f}°, mean shifted by {last.shift:.2f} standard deviations, "
             f"largest label shift {last.label_shift:.2f}."
         )

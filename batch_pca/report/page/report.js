@@ -41,7 +41,7 @@
   let xs, ys, width, height, shownPoint = -1, pinned = false, frame = 0, redrawTimer = 0;
   let drawnThumbnails = []; // [x, y, index] of each thumbnail in the plot
 
-  const componentName = (c) => `component ${c + 1}, ${(100 * data.ratios[c]).toFixed(1)} % of the variance`;
+  const componentName = (c) => `component ${c + 1}, ${(100 * data.ratios[c]).toFixed(1)}% of the variance`;
   data.ratios.forEach((_, c) => {
     for (const menu of [byId("x-axis"), byId("y-axis")]) menu.add(new Option(componentName(c), c));
   });

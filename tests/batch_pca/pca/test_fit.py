@@ -190,7 +190,7 @@ def test_rows_that_cannot_be_fitted_are_rejected(rows: Rows, components: int, me
         (3, 0.9, "components=3 and variance=0.9: give exactly one"),
         (-2, None, "components=-2 is below 1"),
         (None, 0.0, r"variance=0.0 is outside \(0, 1\]"),
-        (None, 95.0, r"variance=95.0 is outside \(0, 1\].*0.95 for 95 %"),
+        (None, 95.0, r"variance=95.0 is outside \(0, 1\].*0.95 for 95%"),
         (None, float("nan"), "variance=nan is outside"),
     ],
 )

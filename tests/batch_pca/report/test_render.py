@@ -166,7 +166,7 @@ def test_drift_and_quarantine_are_shown_or_reported_as_absent() -> None:
     )
     text = " ".join(page.cells)
     assert (
-        "of version v4: subspace rotated by 20.5°, mean shifted by 0.75 standard deviations" in text
+        "(version v4): subspace rotated by 20.5°, mean shifted by 0.75 standard deviations" in text
     )
     assert page.after("r-4") == "77"
     assert page.after("Fig") == "1.50"
