@@ -137,10 +137,15 @@ class Moments:
     @classmethod
     def from_bytes(cls, content: bytes) -> Moments:
         """Parse the output of `to_bytes`; raise SnapshotError if it is truncated or something else."""
-        names = ("shift", "total", "cross", "rounding")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                return cls(int(stored["count"]), *(stored[name] for name in names))
+                return cls(
+                    count=int(stored["count"]),
+                    shift=stored["shift"],
+                    total=stored["total"],
+                    cross=stored["cross"],
+                    rounding=stored["rounding"],
+                )
         except _DAMAGE as error:
             raise SnapshotError(
                 f"cannot read stored statistics of {len(content)} bytes ({error}): refit with --full"
@@ -210,5 +215,10 @@ class MomentsBuilder:
 
     def build(self) -> Moments:
         """Return the statistics of the rows added so far; later rows do not change the result."""
-        arrays = (self._shift, self._total, self._cross, self._rounding)
-        return Moments(self._count, *(array.copy() for array in arrays))
+        return Moments(
+            count=self._count,
+            shift=self._shift.copy(),
+            total=self._total.copy(),
+            cross=self._cross.copy(),
+            rounding=self._rounding.copy(),
+        )

@@ -32,7 +32,9 @@ def test_refit_is_repeated_only_for_changed_rows_or_options(spark: Any, tmp_path
     delete(spark, lake, images(2, seed=2).paths)
     shrunk = refit(lake.root, TWO)
     assert [(result.is_new, result.row.rows) for result in (other, grown, shrunk)] == [
-        *((True, 20), (True, 25), (True, 23))
+        (True, 20),
+        (True, 25),
+        (True, 23),
     ]
     with_as_of = refit(lake.root, RefitOptions(TWO.fit, as_of="2"))
     assert (with_as_of.is_new, with_as_of.refit_id) == (False, first.refit_id)

@@ -36,8 +36,14 @@ def test_lake_in_bucket_is_refitted_and_abandoned_folder_is_removed(
     names = {key.removeprefix(prefix) for key in keys if key.startswith("My lake/reduced/")}
     parts = {name for name in names if name.startswith("parquet/part-")}
     assert {name for name in names if "/" not in name} == {
-        *("reduced.csv", "moments.npz", "components.npz", "report.html"),
-        *("scatter.png", "variance.png", "refit.json", "labels.npz"),
+        "reduced.csv",
+        "moments.npz",
+        "components.npz",
+        "report.html",
+        "scatter.png",
+        "variance.png",
+        "refit.json",
+        "labels.npz",
     }
     assert {"pipeline/metadata/_SUCCESS", "parquet/_SUCCESS"} <= names
 

@@ -80,7 +80,7 @@ def test_shift_far_from_mean_is_accurate(rows: Rows) -> None:
 def test_large_mean_with_small_spread_is_accurate(rows: Rows) -> None:
     distant = rows.astype(np.float64) * 1e-3 + 1e8
     moments = Moments.from_rows(distant, distant[:10].mean(axis=0))
-    near = distant - 1e8  # exact, where NumPy on `distant` itself is not
+    near = distant - 1e8  # exact, unlike the covariance of `distant` by NumPy
     np.testing.assert_allclose(moments.covariance(), np.cov(near, rowvar=False), atol=1e-16)
     assert not moments.constant().any()
 

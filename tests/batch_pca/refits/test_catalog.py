@@ -105,7 +105,12 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     delete(spark, lake, images(1, seed=2).paths)
     commit(spark, lake, images(1, seed=1), known=True)
     assert [row["operation"] for row in delta(lake.features).history()[:6]] == [
-        *("MERGE", "DELETE", "OPTIMIZE", "WRITE", "SET TBLPROPERTIES", "WRITE")
+        "MERGE",
+        "DELETE",
+        "OPTIMIZE",
+        "WRITE",
+        "SET TBLPROPERTIES",
+        "WRITE",
     ]
     return lake
 

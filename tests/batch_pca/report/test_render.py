@@ -141,8 +141,14 @@ def test_table_contains_mean_and_standard_deviation_of_each_label() -> None:
     page = Page(render(ReportData("r", "lake", reduction_of(RATIO), given)).html)
     start = page.cells.index("component 2") + 1
     assert page.cells[start : start + 8] == [
-        *("a", "1", "-5.00 ± 0.00", "0.00 ± 0.00"),
-        *("b", "2", "2.00 ± 1.00", "15.00 ± 5.00"),
+        "a",
+        "1",
+        "-5.00 ± 0.00",
+        "0.00 ± 0.00",
+        "b",
+        "2",
+        "2.00 ± 1.00",
+        "15.00 ± 5.00",
     ]
 
 
