@@ -47,7 +47,9 @@ def read_freshness(location: str) -> JsonObject:
         made = None
         for table in refits:
             commits = read_commits_backwards(lake.refits, table.version())
-            made = next((commit for commit in commits if commit.changed_rows), None)
+            # An upgrade of the lake may have copied the rows.
+            refits_only = (c for c in commits if c.changed_rows and "upgrade" not in c.metadata)
+            made = next(refits_only, None)
         return {
             "lake": lake.root,
             "created": format_timestamp(

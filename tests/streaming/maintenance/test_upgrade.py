@@ -11,6 +11,7 @@ import deltalake
 import pytest
 from pyspark.sql import SparkSession
 
+from pomona.queries.freshness import read_freshness
 from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
@@ -50,6 +51,7 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
     images = tmp_path / "images"
     images.mkdir()
     versions = {name: table(old, name).version() for name in TABLES}
+    last_refit = read_freshness(old.root)["last_refit"]
     before = {(n, v): content(old, n, v) for n in TABLES for v in range(versions[n] + 1)}
 
     # Commands that only read accept the old format, including the former names of keys and columns.
@@ -62,7 +64,7 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
     for arguments in (("refit", old.root), ("ingest", str(images), old.root)):
         rejected = pomona(*arguments)
         assert rejected.status == 1
-        assert f"has format 1, and Pomona 0.1.0 writes format {FORMAT}" in rejected.complaint
+        assert f"has format 1; Pomona 0.1.0 writes format {FORMAT}" in rejected.complaint
         assert f"`pomona upgrade {shown(old.root)}`" in rejected.complaint
     assert versions == {name: table(old, name).version() for name in TABLES}
 
@@ -102,6 +104,7 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
     assert versions == {name: table(old, name).version() for name in TABLES}
     status = pomona("status", old.root, "--json").json
     assert (status["last_refit"]["refit_id"], status["rows"]) == ("r", 1)
+    assert read_freshness(old.root)["last_refit"] == last_refit is not None
 
 
 def test_column_rename_interrupted_after_replacing_the_table_restores_the_rows(
