@@ -173,5 +173,5 @@ def read_change_feed(
 
 
 def quote_literal(text: str) -> str:
-    """Return a string as a SQL literal."""
+    """Return a string literal for SQL queries of delta-rs."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,1 +1,1 @@
-"""What a lake is: layout, format version, table schemas, versions and tags, retention, index of known images."""
+"""A lake: layout, format version, table schemas, versions and tags, retention, index of known images."""

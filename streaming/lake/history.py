@@ -1,4 +1,4 @@
-"""Read the commit history of a lake: the latest micro-batch, its source, and whether rows changed in between."""
+"""Search the commit history of a lake: the latest micro-batch, its source, and whether rows have changed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tags: names for versions of the features table, one small file each in ``tags/``.
 
-Writers of different tags never conflict. If two writers create the same tag, `create_if_absent` lets one of them
-win.
+Writers of different tags never conflict. If two writers create the same tag, `create_if_absent` succeeds
+for one of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streaming.storage.open import open_storage
 
 # A tag begins with a letter, so that no number or date is a tag. It is a valid file name on every system.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-#: Words that are no tags, because they are, or look like, a time.
+#: Names that are not allowed, because they mean a time.
 RESERVED = {"latest", "now", "today", "yesterday"}
 
 

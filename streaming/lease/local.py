@@ -63,10 +63,10 @@ class LocalLease:
 
     def begin(self) -> None:
         """Wait until the Java process of a killed driver has exited."""
-        until = time.monotonic() + _JAVA_EXIT_TIMEOUT
+        deadline = time.monotonic() + _JAVA_EXIT_TIMEOUT
         with open(_java_file(self.lake), "w") as file:
             while not _java_has_exited(file.fileno()):
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise LeaseError(
                         f"{self.lake.root} is still open in the Java process of a driver that was killed: "
                         "end that process"

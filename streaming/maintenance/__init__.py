@@ -1,1 +1,1 @@
-"""Operations on a lake, and the request queue that carries them."""
+"""Maintenance operations on a lake, and the queue of requests for them."""

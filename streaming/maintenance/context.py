@@ -1,4 +1,4 @@
-"""What an operation needs to run: the lake, Spark, the source and the micro-batch of the running stream."""
+"""The environment of an operation: the lake, Spark, the source and the micro-batch of the running stream."""
 
 from __future__ import annotations
 
