@@ -14,9 +14,8 @@ from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
 from batch_pca.refits.label_means import LabelSums
 
-REDUCED_DDL = "path string, label string, reduced array<double>"
 # In the last row of each partition, only `sums` is not null: the sums by label.
-_DDL = f"{REDUCED_DDL}, sums binary"
+_DDL = "path string, label string, reduced array<double>, sums binary"
 _SCHEMA = pa.schema(
     [
         ("path", pa.string()),

@@ -158,9 +158,7 @@ def test_rows_in_other_files_give_same_csv(spark: Any, history: History, tmp_pat
     pyspark.__version__ < "4.1",
     reason="Delta Lake 3.3 still reads such versions, and its DELETE fails, as that of 4.0: filePath is ambiguous",
 )
-def test_version_that_delta_rejects_raises_error_with_remedy_or_is_read_without_spark(
-    spark: Any, tmp_path: Path
-) -> None:
+def test_version_past_retention_raises_error_with_remedy(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "lake")
     table = f"delta.`{lake.features}`"
     first, second = images(20, seed=1), images(20, seed=2)

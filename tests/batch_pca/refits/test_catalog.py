@@ -73,7 +73,7 @@ def test_sign_reference_is_later_refit_of_same_version() -> None:
     assert find_sign_reference(refits, "made-up", 5) is refits[1]
 
 
-def test_sign_reference_prefers_repeated_refit_and_refits_made_before_next_version() -> None:
+def test_sign_reference_prefers_repeated_and_contemporary_refits() -> None:
     day = datetime(2026, 3, 4, tzinfo=UTC)
     scheduled = row_of(3, created_at=day)
     with_as_of = row_of(4, parameters="other", created_at=day.replace(month=6))
