@@ -140,8 +140,13 @@ def refit(lake: str, options: RefitOptions | None = None) -> RefitResult:
     Parameters
     ----------
     lake : str
-        Folder or ``s3a://`` URI of a lake.
+        Folder or ``s3://`` URI of a lake.
     options : RefitOptions, optional
+        None means `RefitOptions()`, with an explained variance ratio of 0.95.
+
+    Returns
+    -------
+    RefitResult
 
     Raises
     ------

@@ -23,7 +23,6 @@ import streaming.errors
 from batch_pca.pca.projection import Projection
 from batch_pca.refit import RefitResult
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.drift import DriftLimits
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import job_policy, node_policy
@@ -97,7 +96,7 @@ PUBLIC: dict[str, tuple[Any, ...]] = {
         pomona.refit,
         pomona.RefitOptions,
         pomona.FitOptions,
-        DriftLimits,
+        pomona.DriftLimits,
         RefitResult,
         RefitRow,
     ),
@@ -176,7 +175,9 @@ def _default(field: dataclasses.Field[Any]) -> str:
 def _docstring(item: Any, defaults: dict[str, str] | None = None) -> Iterator[str]:
     """Yield the blocks of a docstring in numpydoc format; `defaults` adds a column to the table of parameters."""
     text, *sections = _SECTION.split(inspect.getdoc(item) or "")
-    yield _unquoted(text.strip())
+    yield _unquoted(text.strip()).replace(
+        "`streaming.lake.schemas.REFITS`", "[Table schemas](tables.md#refits)"
+    )
     for heading, body in zip(sections[::2], sections[1::2], strict=True):
         if heading == "Examples":
             yield f"```pycon\n{body.strip()}\n```"

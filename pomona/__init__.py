@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from batch_pca.pca.fit import FitOptions
     from batch_pca.refit import RefitOptions, refit
+    from batch_pca.refits.drift import DriftLimits
     from pomona.api import OpenLake
     from streaming.ingest.pipeline import ingest
     from streaming.ingest.settings import IngestSettings
 
-__all__ = ["FitOptions", "IngestSettings", "RefitOptions", "ingest", "open_lake", "refit"]
+__all__ = [
+    "DriftLimits",
+    "FitOptions",
+    "IngestSettings",
+    "RefitOptions",
+    "ingest",
+    "open_lake",
+    "refit",
+]
 
 # Imported on first use: `import pomona` loads neither Spark nor pandas.
 _MODULES = {
+    "DriftLimits": "batch_pca.refits.drift",
     "FitOptions": "batch_pca.pca.fit",
     "IngestSettings": "streaming.ingest.settings",
     "RefitOptions": "batch_pca.refit",

@@ -28,6 +28,13 @@ _MIN_COSINE = 0.3
 class FitOptions:
     """Number of components to keep, or the explained variance ratio to reach.
 
+    Parameters
+    ----------
+    components : int, optional
+        Number of components, 1 or more.
+    variance : float, optional
+        Keep the fewest components that explain this share of the variance, above 0 and up to 1.
+
     Raises
     ------
     UsageError

@@ -43,8 +43,7 @@ class DriftLimits:
     Examples
     --------
     >>> import pomona
-    >>> from batch_pca.refits.drift import DriftLimits
-    >>> options = pomona.RefitOptions(drift=DriftLimits(angle=10))
+    >>> options = pomona.RefitOptions(drift=pomona.DriftLimits(angle=10))
     >>> options.drift
     DriftLimits(angle=10, shift=0.5, label=1.0)
     """

@@ -40,8 +40,9 @@ def ingest(
     Parameters
     ----------
     source, lake : str
-        Folders or ``s3a://`` URIs, in any combination.
+        Folders or ``s3://`` URIs, in any combination.
     settings : IngestSettings, optional
+        None means `IngestSettings()`, which runs until a stop is requested.
     on_batch : callable, optional
         Called after each micro-batch with its result and the summary so far.
     stop_event : threading.Event, optional
