@@ -27,45 +27,45 @@ KINDS = ("added", "removed", "replaced")
 
 @dataclass(frozen=True)
 class ComparedVersion:
-    """One of the two that are compared: a version, and the refit that was named, or the last one made of it."""
+    """A version to compare, and the refit that was given, or else the latest refit of the version."""
 
     pinned: ResolvedVersion
     refit: RefitRow | None
 
 
 def diff(location: str, one: str, other: str) -> JsonObject:
-    """Compare two versions of the features, or two refits and the versions that they were fitted on.
+    """Compare two versions of the features, or two refits and the versions of the features that they used.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
     one, other : str
-        A version as `streaming.lake.versions.resolve` takes it, or the id of a refit.
+        A version, see `streaming.lake.versions.resolve_version`, or a refit ID.
 
     Returns
     -------
     dict
-        ``from``, ``to`` (``version``, ``committed``, ``resolved``, ``rows``); ``added``, ``removed``, ``replaced`` (how
-        many images: another content under the same path is a replacement); ``labels`` (the same by label); ``images``
-        (their paths by kind); ``refits`` (see `compare_refits`), None where one of the versions has none.
+        ``from``, ``to`` (``version``, ``committed``, ``resolved``, ``rows``); ``added``, ``removed``, ``replaced``
+        (numbers of images; an image is replaced if its content hash changes); ``labels`` (the same by label);
+        ``images`` (paths by kind); ``refits`` (see `compare_refits`; None if one of the versions has no refit).
 
     Raises
     ------
     UsageError, SnapshotError
-        Where there is no such version or refit.
+        If there is no such version or refit.
     """
     from batch_pca.refits.catalog import read_refits
 
     lake = open_lake(location)
     with translate_read_errors():
         refits = read_refits(lake)
-        sides = [_side(lake, refits, word) for word in (one, other)]
+        sides = [_resolve_side(lake, refits, argument) for argument in (one, other)]
         before, after = (open_table(lake.features, side.pinned.number) for side in sides)
         changed, rows = compare_tables(before, after)
-        made = sides[0].refit, sides[1].refit
-        labels = sorted({label for found in changed.values() for _, label in found})
-        counts = {kind: Counter(label for _, label in found) for kind, found in changed.items()}
+        one_refit, other_refit = sides[0].refit, sides[1].refit
+        labels = sorted({label for images in changed.values() for _, label in images})
+        counts = {kind: Counter(label for _, label in images) for kind, images in changed.items()}
         return {
             "from": version_json(sides[0].pinned) | {"rows": rows[0]},
             "to": version_json(sides[1].pinned) | {"rows": rows[1]},
@@ -75,26 +75,26 @@ def diff(location: str, one: str, other: str) -> JsonObject:
                 for label in labels
             ],
             "images": {kind: [path for path, _ in changed[kind]] for kind in KINDS},
-            "refits": compare_refits(made[0], made[1]) if made[0] and made[1] else None,
+            "refits": compare_refits(one_refit, other_refit) if one_refit and other_refit else None,
         }
 
 
-def _side(lake: Lake, refits: list[RefitRow], word: str) -> ComparedVersion:
-    named = [made for made in refits if made.refit_id == word]
-    pinned = resolve_version(lake, str(named[0].features_version) if named else word)
-    of_it = named or [made for made in refits if made.features_version == pinned.number]
-    return ComparedVersion(pinned, of_it[-1] if of_it else None)
+def _resolve_side(lake: Lake, refits: list[RefitRow], argument: str) -> ComparedVersion:
+    matching = [refit for refit in refits if refit.refit_id == argument]
+    pinned = resolve_version(lake, str(matching[0].features_version) if matching else argument)
+    candidates = matching or [refit for refit in refits if refit.features_version == pinned.number]
+    return ComparedVersion(pinned, candidates[-1] if candidates else None)
 
 
-Changed = dict[str, list[tuple[str, str]]]
+ChangedImages = dict[str, list[tuple[str, str]]]
 
 
-def compare_tables(before: DeltaTable, after: DeltaTable) -> tuple[Changed, tuple[int, int]]:
-    """Path and label of the images that were added, removed and replaced, in order; and the rows on both sides."""
+def compare_tables(before: DeltaTable, after: DeltaTable) -> tuple[ChangedImages, tuple[int, int]]:
+    """Return path and label of the added, removed and replaced images, sorted by path, and both row counts."""
     files = [set(table.get_add_actions().column("path").to_pylist()) for table in (before, after)]
-    # What lies in a file that both have has not changed: only the others are read.
+    # Rows in files that both versions share have not changed; only the other files are read.
     old, new = (
-        _contents(table, names - (files[0] & files[1]))
+        _read_files(table, names - (files[0] & files[1]))
         for table, names in zip((before, after), files, strict=True)
     )
     both = old.join(new, "path", join_type="full outer", right_suffix="_new").sort_by("path")
@@ -112,36 +112,36 @@ def compare_tables(before: DeltaTable, after: DeltaTable) -> tuple[Changed, tupl
         )
         for kind, mask in masks.items()
     }
-    counted = [next(iter(query(t, "count(*)"))).column(0)[0].as_py() for t in (before, after)]
-    return changed, (counted[0], counted[1])
+    counts = [next(iter(query(t, "count(*)"))).column(0)[0].as_py() for t in (before, after)]
+    return changed, (counts[0], counts[1])
 
 
-def _contents(table: DeltaTable, names: set[str]) -> pa.Table:
+def _read_files(table: DeltaTable, names: set[str]) -> pa.Table:
     wanted = names | set(map(unquote, names))
     schema = pa.schema([(name, pa.string()) for name in _COLUMNS])
     dataset: Any = table.to_pyarrow_dataset()
-    read = (
+    tables = (
         fragment.to_table(columns=_COLUMNS).cast(schema)
         for fragment in dataset.get_fragments()
         if fragment.path.removeprefix("/") in wanted
     )
-    return pa.concat_tables([schema.empty_table(), *read])
+    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def compare_refits(one: RefitRow, other: RefitRow) -> JsonObject:
-    """Compare two refits of one model.
+    """Compare two refits of the same model.
 
     Returns
     -------
     dict
         ``from``, ``to`` (``refit_id``, ``features_version``, ``components``, ``explained_variance``,
-        ``explained_variance_ratio``) and ``angles``: the principal angles between their subspaces, as many as the
-        smaller has dimensions, in degrees, ascending.
+        ``explained_variance_ratio``) and ``angles``: principal angles between the subspaces in degrees,
+        ascending; as many as the smaller subspace has dimensions.
 
     Raises
     ------
     UsageError
-        Where they are of different models, whose features mean different things.
+        If the models differ, since their features cannot be compared.
     """
     from batch_pca.pca.subspace_angles import principal_angles
     from batch_pca.refits.load import read_fit
@@ -149,21 +149,21 @@ def compare_refits(one: RefitRow, other: RefitRow) -> JsonObject:
     if one.model_id != other.model_id:
         raise UsageError(
             f"refits {one.refit_id} and {other.refit_id} are of the models {one.model_id} and {other.model_id}, "
-            "whose features cannot be compared: name versions of one model"
+            "whose features cannot be compared: use refits of the same model"
         )
-    bases = [read_fit(made.folder).components for made in (one, other)]
+    bases = [read_fit(refit.folder).components for refit in (one, other)]
     return {
-        "from": _refit(one),
-        "to": _refit(other),
+        "from": _refit_json(one),
+        "to": _refit_json(other),
         "angles": principal_angles(*bases).tolist(),
     }
 
 
-def _refit(made: RefitRow) -> JsonObject:
+def _refit_json(refit: RefitRow) -> JsonObject:
     return {
-        "refit_id": made.refit_id,
-        "features_version": made.features_version,
-        "components": made.components,
-        "explained_variance": made.explained,
-        "explained_variance_ratio": list(made.explained_variance_ratio),
+        "refit_id": refit.refit_id,
+        "features_version": refit.features_version,
+        "components": refit.components,
+        "explained_variance": refit.explained,
+        "explained_variance_ratio": list(refit.explained_variance_ratio),
     }

@@ -1,4 +1,4 @@
-"""Freshness of a lake: times of the last row, micro-batch and refit, read from the transaction logs alone."""
+"""Freshness of a lake: times of the last row, micro-batch and refit, read only from the transaction logs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NEWEST = "max.ingested_at"
 
 
 def read_freshness(location: str) -> JsonObject:
-    """The times of a lake's last row, micro-batch and refit.
+    """Return the times of the last row, micro-batch and refit of a lake.
 
-    Files of rows are not opened: in a stream of years there are many, and on S3 each is a request.
+    Data files are not opened: a long-running stream has many, and on S3 each costs a request.
 
     Parameters
     ----------
@@ -33,23 +33,23 @@ def read_freshness(location: str) -> JsonObject:
     Returns
     -------
     dict
-        ``lake``, ``created``, ``rows``, and of what there has been any: ``last_row``, ``last_batch`` (the last commit
-        of images to features or quarantine), ``last_refit``. Times are ISO 8601, in UTC; None where there was none.
+        ``lake``, ``created``, ``rows``, ``last_row``, ``last_batch`` (the last commit of images to features or
+        quarantine) and ``last_refit``. Times are ISO 8601 in UTC; None if there was no such event yet.
     """
     lake = open_lake(location)
     with translate_read_errors():
-        places = [lake.features, lake.quarantine]
+        locations = [lake.features, lake.quarantine]
         if is_table(lake.refits):
-            places.append(lake.refits)
-        features, quarantined, *refits = open_tables(*places)
-        rows, newest = _rows(features)
+            locations.append(lake.refits)
+        features, quarantined, *refits = open_tables(*locations)
+        rows, newest = _row_count_and_newest(features)
         batch = last_batch_of(lake, features, quarantined)
-        made = None
+        last_refit = None
         for table in refits:
             commits = read_commits_backwards(lake.refits, table.version())
             # An upgrade of the lake may have copied the rows.
             refits_only = (c for c in commits if c.changed_rows and "upgrade" not in c.metadata)
-            made = next(refits_only, None)
+            last_refit = next(refits_only, None)
         return {
             "lake": lake.root,
             "created": format_timestamp(
@@ -58,12 +58,12 @@ def read_freshness(location: str) -> JsonObject:
             "rows": rows,
             "last_row": newest and format_timestamp(newest),
             "last_batch": batch and format_timestamp(batch.committed),
-            "last_refit": made and format_timestamp(made.committed),
+            "last_refit": last_refit and format_timestamp(last_refit.committed),
         }
 
 
-def _rows(features: DeltaTable) -> tuple[int, datetime | None]:
-    """How many rows there are, and when the newest was made, as the log says of each file."""
+def _row_count_and_newest(features: DeltaTable) -> tuple[int, datetime | None]:
+    """Return the number of rows and the newest ``ingested_at``, from the file statistics in the log if possible."""
     files: Any = features.get_add_actions(flatten=True)
     if not files.num_rows:
         return 0, None
@@ -71,51 +71,56 @@ def _rows(features: DeltaTable) -> tuple[int, datetime | None]:
         counts, newest = files.column("num_records").to_pylist(), files.column(_NEWEST).to_pylist()
         if None not in counts and None not in newest:
             return sum(counts), max(newest)
-    # Another program has written files of which it says nothing.
-    found = query_rows(features, "count(*) AS rows, max(ingested_at) AS newest")[0]
-    return found["rows"], found["newest"]
+    # Another program wrote files without statistics.
+    row = query_rows(features, "count(*) AS rows, max(ingested_at) AS newest")[0]
+    return row["rows"], row["newest"]
 
 
-#: What is watched: the newest row of features, the last micro-batch that wrote anything, the last refit.
+#: Events whose age `--max-age` limits: newest row of features, last micro-batch that wrote rows, last refit.
 MONITORED_EVENTS = ("row", "batch", "refit")
 _OPTION = "--max-age"
 
 
 def parse_max_ages(texts: Sequence[str]) -> dict[str, tuple[str, float]]:
-    """What is to be watched, each with its limit as it was typed and in seconds.
+    """Parse the values of `--max-age` to the limit of each event, as typed and in seconds.
 
     Parameters
     ----------
     texts : sequence of str
-        ``10m`` for all of `MONITORED_EVENTS`, ``refit=25h`` for one; a later one counts.
+        ``10m`` limits all of `MONITORED_EVENTS`, ``refit=25h`` one of them; later values override earlier ones.
 
     Raises
     ------
     UsageError
-        For another word or duration.
+        If an event or a duration is invalid.
     """
     limits: dict[str, tuple[str, float]] = {}
     for text in texts:
-        name, _, length = text.rpartition("=")
+        name, _, duration = text.rpartition("=")
         if name and name not in MONITORED_EVENTS:
-            raise UsageError(f"{_OPTION} {text}: {name} is none of {', '.join(MONITORED_EVENTS)}")
-        limit = (length, parse_duration(length, _OPTION))
+            raise UsageError(
+                f"{_OPTION} {text}: {name} is not one of {', '.join(MONITORED_EVENTS)}"
+            )
+        limit = (duration, parse_duration(duration, _OPTION))
         limits |= {name: limit} if name else dict.fromkeys(MONITORED_EVENTS, limit)
     return limits
 
 
 def find_overdue(
-    answer: Mapping[str, Any], limits: Mapping[str, tuple[str, float]], now: datetime | None = None
+    freshness: Mapping[str, Any],
+    limits: Mapping[str, tuple[str, float]],
+    now: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """What is longer ago than its limit.
+    """Return the events whose age exceeds the limit.
 
     Parameters
     ----------
-    answer : mapping
-        Of `pomona.queries.freshness.read_freshness`.
+    freshness : mapping
+        Result of `read_freshness`.
     limits : mapping
-        Of `parse_max_ages`.
+        Result of `parse_max_ages`.
     now : datetime, optional
+        Current time; for tests.
 
     Returns
     -------
@@ -123,20 +128,25 @@ def find_overdue(
         ``what`` (of `MONITORED_EVENTS`), ``at`` (ISO 8601; None before the first event: the age of the lake is used),
         ``seconds_ago``, ``limit_seconds`` and ``message``.
     """
-    late = []
+    overdue = []
     for what, (typed, limit) in limits.items():
-        at = answer[f"last_{what}"]
-        since = datetime.fromisoformat(at or answer["created"])
+        at = freshness[f"last_{what}"]
+        since = datetime.fromisoformat(at or freshness["created"])
         seconds = ((now or datetime.now(UTC)) - since).total_seconds()
         if seconds > limit:
-            told = f"the last {what} was at {at}" if at else f"no {what} yet in a lake made"
-            late.append(
+            age = format_age(seconds)
+            event = (
+                f"the last {what} was at {at} ({age})"
+                if at
+                else f"no {what} yet in a lake created {age}"
+            )
+            overdue.append(
                 {
                     "what": what,
                     "at": at,
                     "seconds_ago": round(seconds),
                     "limit_seconds": limit,
-                    "message": f"{told} {'(' if at else ''}{format_age(seconds)}{')' if at else ''}, limit {typed}",
+                    "message": f"{event}, limit {typed}",
                 }
             )
-    return late
+    return overdue

@@ -1,4 +1,4 @@
-"""The versions of the features table, with their refits and tags."""
+"""List the versions of the features table with their refits and tags."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from streaming.lake.versions import ResolvedVersion, resolve_version
 
 
 def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[JsonObject]:
-    """Versions of the features table, up to one of them or all.
+    """Return the versions of the features table, up to `as_of` if given.
 
     Returns
     -------
     list of dict
         Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
-        ``total`` (rows after it), ``images_per_second``, ``refits`` (the ids of those made of it) and ``tags``.
+        ``total`` (rows after it), ``images_per_second``, ``refits`` (IDs of the refits of this version) and ``tags``.
     """
     lake = open_lake(location)
     with translate_read_errors():
         names = refits_and_tags_by_version(lake)
         last = resolve_version(lake, as_of).number
-        # Told backwards from what there was then, since the oldest commits may be gone from the log.
+        # Row counts are computed backwards from the last version, since the log may lack the oldest commits.
         total = query_rows(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
-        told = []
+        versions = []
         for version in reversed(read_commits(lake.features)):
             if version.number > last:
                 continue
-            of_it = {kind: of.get(version.number, []) for kind, of in names.items()}
-            told.append(_told(version, total) | of_it)
+            lists = {kind: by.get(version.number, []) for kind, by in names.items()}
+            versions.append(_version_row(version, total) | lists)
             total += version.removed - version.added
-        return told[::-1]
+        return versions[::-1]
 
 
-def _told(version: Version, total: int) -> JsonObject:
+def _version_row(version: Version, total: int) -> JsonObject:
     seconds = version.metadata.get("seconds")
     return {
         "version": version.number,
@@ -53,12 +53,12 @@ def _told(version: Version, total: int) -> JsonObject:
 
 
 def refits_and_tags_by_version(lake: Lake) -> dict[str, dict[int, list[str]]]:
-    """By version, the ids of its ``refits``, oldest first, and its ``tags``."""
+    """Return the IDs of the ``refits``, oldest first, and the ``tags`` of each version."""
     names: dict[str, dict[int, list[str]]] = {"refits": {}, "tags": {}}
     if is_table(lake.refits):
         columns = "refit_id, features_version"
-        for made in query_rows(open_table(lake.refits), columns, "ORDER BY created_at"):
-            names["refits"].setdefault(made["features_version"], []).append(made["refit_id"])
+        for refit in query_rows(open_table(lake.refits), columns, "ORDER BY created_at"):
+            names["refits"].setdefault(refit["features_version"], []).append(refit["refit_id"])
     for tag in read_tags(lake):
         names["tags"].setdefault(tag.version, []).append(tag.name)
     return names

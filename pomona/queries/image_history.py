@@ -1,4 +1,4 @@
-"""The history of one image, and a lake at a version; read from the tables without Spark."""
+"""History of one image, and contents of a lake at a version; read without Spark."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from streaming.storage.interface import normalize
 if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
 
-_OF_A_VERSION = ["content_hash", "length", "modification_time", "ingested_at", "model_id"]
-_COMES = ("insert", "update_postimage")
+_VERSION_COLUMNS = ["content_hash", "length", "modification_time", "ingested_at", "model_id"]
+_INSERTS = ("insert", "update_postimage")
 
 
 def describe_version(location: str, as_of: str | None = None) -> JsonObject:
-    """What a lake held.
+    """Describe the contents of a lake at a version.
 
     Returns
     -------
     dict
         ``as_of`` (``version``, ``committed``, ``resolved``), ``rows``, ``model_id``, ``labels`` (rows by label),
-        ``refits`` (ids of those made of this version), ``tags``.
+        ``refits`` (IDs of the refits of this version), ``tags``.
     """
     lake = open_lake(location)
     with translate_read_errors():
@@ -62,31 +62,31 @@ def describe_version(location: str, as_of: str | None = None) -> JsonObject:
 
 
 def describe_image(location: str, path: str, as_of: str | None = None) -> JsonObject:
-    """One image: its row, its place on the components, its versions, the refits that it is in.
+    """Describe an image: its row, its PCA scores, its versions, and the refits that include it.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
     path : str
-        As the tables name it, or as a person types it.
+        Path as in the tables, or a local path.
     as_of : str, optional
-        The row is that of this version.
+        Version of the features.
 
     Returns
     -------
     dict
-        ``as_of``; ``row`` (all columns; None where there was none); ``quarantine`` (its row there then, or None);
-        ``place`` (``refit_id`` and ``scores``, see `_place`, or None); ``versions``, the oldest first: ``from`` and
-        ``until`` (the version of the features with which this content came, and that with which it went, or None),
+        ``as_of``; ``row`` (all columns, or None); ``quarantine`` (its row in quarantine at that version, or None);
+        ``place`` (``refit_id`` and ``scores``, see `_latest_scores`, or None); ``versions``, oldest first: ``from`` and
+        ``until`` (versions of the features that added and removed this content; ``until`` may be None),
         ``committed`` (of ``from``), ``content_hash``, ``length``, ``modification_time``, ``ingested_at``,
-        ``model_id``; ``refits``: ``refit_id``, ``features_version``, ``content_hash`` (which content it saw),
-        ``fitted`` (or transformed alone).
+        ``model_id``; ``refits``: ``refit_id``, ``features_version``, ``content_hash`` (the content it used),
+        ``fitted`` (False if the image was only transformed).
 
     Raises
     ------
     LakeError
-        Where the lake has never had it, or not until then.
+        If the lake did not contain the image at that version or before.
     """
     lake = open_lake(location)
     path = normalize(path)
@@ -94,9 +94,9 @@ def describe_image(location: str, path: str, as_of: str | None = None) -> JsonOb
         pinned = resolve_version(lake, as_of)
         where = f"WHERE path = {quote_literal(path)} LIMIT 1"
         row = next(iter(query_rows(open_table(lake.features, pinned.number), "*", where)), None)
-        bad = _quarantined(lake, where, pinned)
+        quarantined = _quarantined(lake, where, pinned)
         versions = _versions(lake, path, pinned.number)
-        if row is None and bad is None and not versions:
+        if row is None and quarantined is None and not versions:
             was = (
                 f"was in no table of {lake.root} then"
                 if as_of
@@ -104,15 +104,17 @@ def describe_image(location: str, path: str, as_of: str | None = None) -> JsonOb
             )
             raise LakeError(f"{path} {was}: give an image path as in the tables, or a refit ID")
         refits = _refits(lake, pinned)
-        place = _place(refits, row) if row else None
+        place = _latest_scores(refits, row) if row else None
     return {
         "as_of": version_json(pinned),
         "path": path,
         "row": row and jsonable(row),
-        "quarantine": bad and jsonable(bad),
+        "quarantine": quarantined and jsonable(quarantined),
         "place": place,
         "versions": versions,
-        "refits": [found for made in refits if (found := seen(made, path, versions))],
+        "refits": [
+            included for refit in refits if (included := content_in_refit(refit, path, versions))
+        ],
     }
 
 
@@ -124,11 +126,11 @@ def _quarantined(lake: Lake, where: str, pinned: ResolvedVersion) -> JsonObject 
 
 
 def _versions(lake: Lake, path: str, last: int) -> list[JsonObject]:
-    """The contents that a path had, as far back as files and Change Data Feed tell them."""
+    """Return the contents of a path, as far back as data files and the change data feed exist."""
     times = {number: at for number, at in commit_times(lake.features).items() if number <= last}
     try:
         return _since(lake, path, times)
-    except (OSError, *table_read_errors()):  # VACUUM took the beginning
+    except (OSError, *table_read_errors()):  # VACUUM has deleted files of the oldest versions
         first = oldest_complete_version(lake.features, list(times))
     try:
         return _since(lake, path, {number: at for number, at in times.items() if number >= first})
@@ -137,22 +139,24 @@ def _versions(lake: Lake, path: str, last: int) -> list[JsonObject]:
 
 
 def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[JsonObject]:
-    """The same from the first of some versions on; what is there already counts as having come with it."""
+    """Return the contents of a path from the first of the given versions on; its content there counts as added."""
     first, last = min(times), max(times)
-    only = f"path = {quote_literal(path)}"
-    there = query_rows(open_table(lake.features, first), ", ".join(_OF_A_VERSION), f"WHERE {only}")
-    found = [{"from": first, "until": None, "committed": times[first], **row} for row in there]
+    condition = f"path = {quote_literal(path)}"
+    existing = query_rows(
+        open_table(lake.features, first), ", ".join(_VERSION_COLUMNS), f"WHERE {condition}"
+    )
+    found = [{"from": first, "until": None, "committed": times[first], **row} for row in existing]
     events: list[JsonObject] = []
     if first < last:
-        columns = [*_OF_A_VERSION, "_change_type", "_commit_version"]
-        feed = read_change_feed(open_table(lake.features, last), first, columns, only)
+        columns = [*_VERSION_COLUMNS, "_change_type", "_commit_version"]
+        feed = read_change_feed(open_table(lake.features, last), first, columns, condition)
         events = [event for batch in feed for event in batch_to_rows(batch)]
-    # Of one commit, what goes comes before what comes.
-    events.sort(key=lambda event: (event["_commit_version"], event["_change_type"] in _COMES))
+    # Within a commit, deletions are sorted before insertions.
+    events.sort(key=lambda event: (event["_commit_version"], event["_change_type"] in _INSERTS))
     for event in events:
         number = event["_commit_version"]
-        if event["_change_type"] in _COMES:
-            row = {name: event[name] for name in _OF_A_VERSION}
+        if event["_change_type"] in _INSERTS:
+            row = {name: event[name] for name in _VERSION_COLUMNS}
             found.append({"from": number, "until": None, "committed": times.get(number), **row})
         elif found and found[-1]["until"] is None:
             found[-1]["until"] = number
@@ -162,31 +166,31 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[JsonObject
 def _refits(lake: Lake, pinned: ResolvedVersion) -> list[RefitRow]:
     from batch_pca.refits.catalog import read_refits
 
-    return [made for made in read_refits(lake) if made.features_version <= pinned.number]
+    return [refit for refit in read_refits(lake) if refit.features_version <= pinned.number]
 
 
-def _place(refits: list[RefitRow], row: JsonObject) -> JsonObject | None:
-    """Where an image lies on the components of the latest refit of its model, whether that has seen it or not."""
+def _latest_scores(refits: list[RefitRow], row: JsonObject) -> JsonObject | None:
+    """Project an image on the components of the latest refit of its model, even if the refit did not include it."""
     from batch_pca.refits.load import read_fit
 
-    own = [made for made in refits if made.model_id == row["model_id"]]
-    for made in sorted(own, key=lambda made: made.features_version, reverse=True):
+    own = [refit for refit in refits if refit.model_id == row["model_id"]]
+    for refit in sorted(own, key=lambda refit: refit.features_version, reverse=True):
         try:
-            scores = read_fit(made.folder).transform(np.array([row["features"]]))[0]
-        except SnapshotError:  # somebody has removed its folder
+            scores = read_fit(refit.folder).transform(np.array([row["features"]]))[0]
+        except SnapshotError:  # its folder was deleted
             continue
-        return {"refit_id": made.refit_id, "scores": scores.tolist()}
+        return {"refit_id": refit.refit_id, "scores": scores.tolist()}
     return None
 
 
-def seen(made: RefitRow, path: str, versions: list[JsonObject]) -> JsonObject | None:
-    """What a refit saw of a path; None where it saw nothing."""
-    at = made.features_version
+def content_in_refit(refit: RefitRow, path: str, versions: list[JsonObject]) -> JsonObject | None:
+    """Return which content of a path a refit used; None if it did not include the path."""
+    at = refit.features_version
     for version in versions:
         if version["from"] <= at and (version["until"] is None or at < version["until"]):
-            prefix = made.fit_on
+            prefix = refit.fit_on
             return {
-                "refit_id": made.refit_id,
+                "refit_id": refit.refit_id,
                 "features_version": at,
                 "content_hash": version["content_hash"],
                 "fitted": prefix is None or path.startswith(f"{prefix}/"),

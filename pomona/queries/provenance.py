@@ -1,4 +1,4 @@
-"""Provenance of a published file: from a file of a refit back to the features, the model and its weights."""
+"""Provenance of a refit: from one of its files to the features, the model and its weights."""
 
 from __future__ import annotations
 
@@ -15,78 +15,73 @@ if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
 
 
-def resolve_refit_id(location: str, word: str) -> str | None:
-    """The id of the refit that a person means.
+def resolve_refit_id(location: str, identifier: str) -> str | None:
+    """Return the ID of the refit that an identifier refers to, or None.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
-    word : str
-        An id; a file or folder below ``reduced/<id>``; a file of this machine beside a copy of ``refit.json``, that
-        itself, or a copy of a ``reduced.csv`` alone.
-
-    Returns
-    -------
-    str or None
-        None where it is none of the lake's refits.
+    identifier : str
+        A refit ID; a file or folder below ``reduced/<id>``; a copied ``refit.json``, or a local file in the same
+        folder; or a copy of a ``reduced.csv``.
     """
     lake = open_lake(location)
     with translate_read_errors():
         from batch_pca.refits.catalog import read_refits
 
-        refits = {made.refit_id: made for made in read_refits(lake)}
-        if word in refits:
-            return word
-        named = normalize(word).removeprefix(f"{lake.reduced}/").partition("/")[0]
-        if named in refits:
-            return named
-        return _beside(word, refits) or _by_hash(word, refits)
+        refits = {refit.refit_id: refit for refit in read_refits(lake)}
+        if identifier in refits:
+            return identifier
+        refit_id = normalize(identifier).removeprefix(f"{lake.reduced}/").partition("/")[0]
+        if refit_id in refits:
+            return refit_id
+        return _find_by_refit_json(identifier, refits) or _find_by_csv_hash(identifier, refits)
 
 
-def _beside(word: str, refits: dict[str, RefitRow]) -> str | None:
-    """By the ``refit.json`` of a copied folder."""
+def _find_by_refit_json(identifier: str, refits: dict[str, RefitRow]) -> str | None:
+    """Find a refit by the ``refit.json`` in the same folder."""
     from batch_pca.refits.lineage import FILE
 
-    place = _local(word)
-    if place is None:
+    path = _existing_local_path(identifier)
+    if path is None:
         return None
-    beside = (place if place.is_dir() else place.parent) / FILE
+    file = (path if path.is_dir() else path.parent) / FILE
     try:
-        named = json.loads(beside.read_bytes())["refit_id"]
+        refit_id = json.loads(file.read_bytes())["refit_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return named if named in refits else None
+    return refit_id if refit_id in refits else None
 
 
-def _by_hash(word: str, refits: dict[str, RefitRow]) -> str | None:
-    """By the bytes of a CSV."""
+def _find_by_csv_hash(identifier: str, refits: dict[str, RefitRow]) -> str | None:
+    """Find a refit by the SHA-256 of a CSV file."""
     from batch_pca.refits.lineage import FILE
 
-    place = _local(word)
-    if place is None or place.suffix != ".csv" or not place.is_file():
+    path = _existing_local_path(identifier)
+    if path is None or path.suffix != ".csv" or not path.is_file():
         return None
-    with place.open("rb") as file:
+    with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    for name, made in refits.items():
+    for refit_id, refit in refits.items():
         try:
-            if json.loads(made.folder.read(FILE))["csv_sha256"] == digest:
-                return name
-        except (FileNotFoundError, ValueError, KeyError):  # made by an earlier Pomona, or removed
+            if json.loads(refit.folder.read(FILE))["csv_sha256"] == digest:
+                return refit_id
+        except (FileNotFoundError, ValueError, KeyError):  # an older version, or deleted
             continue
     return None
 
 
-def _local(word: str) -> Path | None:
-    uri = normalize(word)
+def _existing_local_path(identifier: str) -> Path | None:
+    uri = normalize(identifier)
     try:
         return None if is_s3(uri) or not local_path(uri).exists() else local_path(uri)
-    except OSError:  # too long for a file, or below a closed folder: an image's name still
+    except OSError:  # name too long, or no permission: may still be an image path
         return None
 
 
 def describe_refit(location: str, refit_id: str) -> JsonObject:
-    """Where a refit comes from: `batch_pca.refits.lineage.lineage` with folder, CSV, drift and tags."""
+    """Return the lineage of a refit (`batch_pca.refits.lineage.lineage`) with folder, CSV, drift and tags."""
     from batch_pca.refits.catalog import read_refits
     from batch_pca.refits.drift import describe_drift
     from batch_pca.refits.lineage import lineage
@@ -94,11 +89,11 @@ def describe_refit(location: str, refit_id: str) -> JsonObject:
 
     lake: Lake = open_lake(location)
     with translate_read_errors():
-        (made,) = (made for made in read_refits(lake) if made.refit_id == refit_id)
+        (refit,) = (refit for refit in read_refits(lake) if refit.refit_id == refit_id)
         return {
-            **lineage(made),
-            "folder": made.folder.uri,
-            "csv": made.folder.csv,
-            "drift_summary": describe_drift(made),
-            "tags": [tag.name for tag in read_tags(lake) if tag.version == made.features_version],
+            **lineage(refit),
+            "folder": refit.folder.uri,
+            "csv": refit.folder.csv,
+            "drift_summary": describe_drift(refit),
+            "tags": [tag.name for tag in read_tags(lake) if tag.version == refit.features_version],
         }

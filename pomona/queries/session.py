@@ -14,11 +14,11 @@ from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.storage.interface import TransientError
 
 JsonObject = dict[str, Any]
-_LONGEST = 400
+_MAX_MESSAGE_LENGTH = 400
 
 
 def open_lake(location: str) -> Lake:
-    """The lake at a location, of this format or an older one; LakeError where there is none."""
+    """Open a lake of the current or an older format; LakeError if there is no lake at the location."""
     lake = Lake.at(location)
     lake.validate(allow_older=True)
     return lake
@@ -26,25 +26,27 @@ def open_lake(location: str) -> Lake:
 
 @contextmanager
 def translate_read_errors() -> Iterator[None]:
-    """Turn what delta-rs and the storage raise into one line."""
+    """Translate errors of delta-rs and the storage to ExternalError with a one-line message."""
     try:
         yield
     except (TransientError, OSError, *table_read_errors()) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        if len(line) > _LONGEST:  # some quote all that they know of a file; the cause stands last
-            line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+        if (
+            len(line) > _MAX_MESSAGE_LENGTH
+        ):  # some messages quote all metadata of a file and end with the cause
+            line = f"{line[: _MAX_MESSAGE_LENGTH // 2]} … {line[-_MAX_MESSAGE_LENGTH // 2 :]}"
         raise ExternalError(
             f"{line} (nothing was changed; if this happens again, a file of the lake is missing or damaged)"
         ) from error
 
 
-def format_timestamp(moment: datetime) -> str:
-    """A time as ISO 8601, to the second."""
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+def format_timestamp(timestamp: datetime) -> str:
+    """Format a UTC timestamp as ISO 8601 in seconds."""
+    return f"{timestamp:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def jsonable(row: JsonObject) -> JsonObject:
-    """A row with its times as ISO 8601."""
+    """Return a row with its timestamps as ISO 8601 strings."""
     return {
         name: format_timestamp(value) if isinstance(value, datetime) else value
         for name, value in row.items()
@@ -52,7 +54,7 @@ def jsonable(row: JsonObject) -> JsonObject:
 
 
 def resolve_as_of(location: str, as_of: str | None) -> ResolvedVersion | None:
-    """The version that is meant, for all that is asked about it; None where nothing is said."""
+    """Resolve ``--as-of`` to a version of the features; None if it is not given."""
     if as_of is None:
         return None
     lake = open_lake(location)
@@ -61,7 +63,7 @@ def resolve_as_of(location: str, as_of: str | None) -> ResolvedVersion | None:
 
 
 def version_json(pinned: ResolvedVersion) -> JsonObject:
-    """A version that was meant, as an answer."""
+    """Convert a resolved version to a JSON object."""
     return {
         "version": pinned.number,
         "committed": format_timestamp(pinned.committed),

@@ -35,26 +35,26 @@ _COUNTS = "count(*) AS rows, count(DISTINCT label) AS labels, max(model_id) AS m
 
 
 def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObject:
-    """How a lake stands, or stood.
+    """Return the status of a lake, now or at a version.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
     as_of : str or ResolvedVersion, optional
-        A version of the features, or a time.
+        Version of the features, see `streaming.lake.versions.resolve_version`.
 
     Returns
     -------
     dict
         ``lake``, ``as_of`` (None for now), ``source``, ``rows``, ``labels``, ``model_id``, ``quarantine`` (images by
-        reason), ``backlog`` (images of the source in neither table, or changed since; None where the source cannot be
-        listed, and of the past, which nobody kept), ``last_batch``, ``last_refit``.
+        reason), ``backlog`` (new and changed images of the source; None if the source cannot be listed or `as_of` is
+        given), ``last_batch``, ``last_refit``.
     """
     lake = open_lake(location)
     with translate_read_errors():
         pinned = resolve_version(lake, as_of) if as_of is not None else None
-        features, quarantined = _opened(lake, pinned)
+        features, quarantined = _open_tables_at(lake, pinned)
         counts = query_rows(features, _COUNTS)[0]
         by_reason = "reason, count(*) AS images", "GROUP BY reason"
         reasons = query_rows(quarantined, *by_reason) if quarantined else []
@@ -81,14 +81,16 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
         }
 
 
-def _opened(lake: Lake, pinned: ResolvedVersion | None) -> tuple[DeltaTable, DeltaTable | None]:
-    """Features and quarantine, now or then; None for a quarantine that had no version yet."""
+def _open_tables_at(
+    lake: Lake, pinned: ResolvedVersion | None
+) -> tuple[DeltaTable, DeltaTable | None]:
+    """Open features and quarantine, now or at a version; None if quarantine had no version yet."""
     if pinned is None:
-        features, quarantined = open_tables(lake.features, lake.quarantine)
-        return features, quarantined
+        features, quarantine_table = open_tables(lake.features, lake.quarantine)
+        return features, quarantine_table
     version = version_at(lake.quarantine, pinned)
-    then = None if version is None else open_table(lake.quarantine, version)
-    return open_table(lake.features, pinned.number), then
+    quarantined = None if version is None else open_table(lake.quarantine, version)
+    return open_table(lake.features, pinned.number), quarantined
 
 
 def check_reason(reason: str | None) -> None:
@@ -100,21 +102,21 @@ def check_reason(reason: str | None) -> None:
 def quarantine(
     location: str, reason: str | None = None, as_of: str | ResolvedVersion | None = None
 ) -> list[JsonObject]:
-    """Images that could not be featurized.
+    """Return the images in quarantine.
 
     Parameters
     ----------
     location : str
         Folder or URI of the lake.
     reason : str, optional
-        Only those with this one.
+        Select only images with this reason.
     as_of : str or ResolvedVersion, optional
-        Those that were there at a version of the features, or at a time.
+        Version of the features; returns the images that were in quarantine at that version.
 
     Returns
     -------
     list of dict
-        The columns of the table, in the order of reason and path; times in ISO 8601.
+        All columns of the table, sorted by reason and path; timestamps in ISO 8601.
 
     Raises
     ------
@@ -124,18 +126,20 @@ def quarantine(
     check_reason(reason)
     lake = open_lake(location)
     with translate_read_errors():
-        only = f"WHERE reason = {quote_literal(reason)} " if reason else ""
+        condition = f"WHERE reason = {quote_literal(reason)} " if reason else ""
         version = None
         if as_of is not None:
             version = version_at(lake.quarantine, resolve_version(lake, as_of))
             if version is None:
                 return []
-        rows = query_rows(open_table(lake.quarantine, version), "*", f"{only}ORDER BY reason, path")
+        rows = query_rows(
+            open_table(lake.quarantine, version), "*", f"{condition}ORDER BY reason, path"
+        )
     return [jsonable(row) for row in rows]
 
 
-def _refits(lake: Lake, columns: str, rest: str) -> list[JsonObject]:
-    return query_rows(open_table(lake.refits), columns, rest) if is_table(lake.refits) else []
+def _query_refits(lake: Lake, columns: str, clauses: str) -> list[JsonObject]:
+    return query_rows(open_table(lake.refits), columns, clauses) if is_table(lake.refits) else []
 
 
 def last_batch_of(
@@ -147,17 +151,17 @@ def last_batch_of(
 
 
 def _backlog(source: str | None, lake: Lake) -> int | None:
-    """Images that the next run would take; None where the source is not reachable from here."""
+    """Count the images that the next run would process; None if the source cannot be listed from here."""
     if not source:
         return None
     from streaming.lake.image_index import ImageIndex
     from streaming.sources.listing import Source
 
     try:
-        where = Source(source)
-        where.validate(require_images=False)
-        known = ImageIndex.load(lake)
-        return sum(1 for _ in known.new_or_changed(where.images()))
+        listing = Source(source)
+        listing.validate(require_images=False)
+        index = ImageIndex.load(lake)
+        return sum(1 for _ in index.new_or_changed(listing.images()))
     except (PomonaError, TransientError, OSError):
         return None
 
@@ -166,11 +170,11 @@ def _last_refit(
     lake: Lake, features: DeltaTable, rows: int, pinned: ResolvedVersion | None
 ) -> JsonObject | None:
     columns = "refit_id, created_at, features_version, components, explained_variance_ratio, rows"
-    only = "" if pinned else " LIMIT 1"
-    refits = _refits(lake, columns, f"ORDER BY created_at DESC{only}")
+    limit = "" if pinned else " LIMIT 1"
+    refits = _query_refits(lake, columns, f"ORDER BY created_at DESC{limit}")
     if pinned:
         until = superseded_at(lake, pinned)
-        refits = [made for made in refits if made["created_at"] <= until]
+        refits = [refit for refit in refits if refit["created_at"] <= until]
     if not refits:
         return None
     last = refits[0]

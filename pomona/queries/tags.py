@@ -17,42 +17,42 @@ from streaming.storage.open import open_storage
 
 
 def list_tags(location: str) -> list[JsonObject]:
-    """The tags of a lake, the oldest version first: ``tag``, ``version``, ``committed``, ``created_at``."""
+    """Return the tags of a lake, oldest version first: ``tag``, ``version``, ``committed``, ``created_at``."""
     lake = open_lake(location)
     with translate_read_errors():
-        return [_tag(tag) for tag in read_tags(lake)]
+        return [_tag_json(tag) for tag in read_tags(lake)]
 
 
 def create_tag(location: str, name: str, as_of: str | None, *, force: bool) -> JsonObject:
-    """Give a version a name, and see to it that a VACUUM spares that version.
+    """Create or move a tag, and extend the retention of the tables so that VACUUM keeps the tagged version.
 
     Returns
     -------
     dict
-        That of `tags`, with ``resolved`` (which version it is, and what was assumed) and ``kept_for_days``: what the
-        lake's tables were told to keep what is removed for; None where they did for long enough.
+        An item of `list_tags` with ``resolved`` (description of the version) and ``kept_for_days`` (new retention of
+        removed files in days; None if the retention was long enough).
 
     Raises
     ------
     UsageError
-        For a name that is none, or is another version's and there is no force.
+        If the name is invalid, or names another version and `force` is False.
     SnapshotError
-        Where there is no such version.
+        If there is no such version.
     """
     lake = open_lake(location)
     with translate_read_errors():
         pinned = resolve_version(lake, as_of)
-        made = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
-        check_tag(lake, made, force=force)
-        days = retention_days_for(lake, made, made.created_at)
+        created = Tag(name, pinned.number, pinned.committed, datetime.now(UTC))
+        check_tag(lake, created, force=force)
+        days = retention_days_for(lake, created, created.created_at)
         if days is not None:
-            _keep(lake, days)
-        set_tag(lake, made, force=force)
-        return _tag(made) | {"resolved": pinned.description, "kept_for_days": days}
+            _set_retention(lake, days)
+        set_tag(lake, created, force=force)
+        return _tag_json(created) | {"resolved": pinned.description, "kept_for_days": days}
 
 
-def _keep(lake: Lake, days: int) -> None:
-    """Have whoever holds the lake, or this process, tell the tables."""
+def _set_retention(lake: Lake, days: int) -> None:
+    """Set the retention of the tables through the running stream, or in this process."""
     from streaming.ingest.request_client import submit_and_wait
 
     lake.validate()
@@ -60,38 +60,41 @@ def _keep(lake: Lake, days: int) -> None:
 
 
 def delete_tag(location: str, name: str) -> JsonObject:
-    """Take a name away; its version stays. UsageError where there is no such tag."""
+    """Delete a tag; its version is kept. UsageError if there is no such tag."""
     lake = open_lake(location)
     with translate_read_errors():
-        found = find_tag(lake, name)
-        if found is None:
+        existing = find_tag(lake, name)
+        if existing is None:
             raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists the tags")
         open_storage(lake.root).delete(f"{lake.tags}/{name}.json")
-        return _tag(found)
+        return _tag_json(existing)
 
 
 def retention_note(location: str) -> str | None:
-    """What lets the tagged versions outlive a VACUUM, which knows ages alone, for people; None without tags."""
+    """Compare the retention that the tags need with the one of the tables; None if there are no tags.
+
+    VACUUM deletes removed files by age only.
+    """
     lake = open_lake(location)
     with translate_read_errors():
-        made = read_tags(lake)
-        needed = required_retention(made, datetime.now(UTC))
-        promised = configured_retention(lake)
-    if not made:
+        existing = read_tags(lake)
+        needed = required_retention(existing, datetime.now(UTC))
+        configured = configured_retention(lake)
+    if not existing:
         return None
     days = math.ceil(needed / timedelta(days=1))
     unit = "day" if days == 1 else "days"
-    note = f"VACUUM must keep what was removed for {days:,} {unit} or longer, the age of the oldest tag"
-    told = f"the tables tell it {promised / timedelta(days=1):,g}"
-    if promised >= needed:
-        return f"{note}; {told}"
-    return f"{note}, and {told}: give one of the tags again, which sets it, or they are lost"
+    note = f"VACUUM must keep removed files for at least {days:,} {unit}, the age of the oldest tag"
+    retention = f"the tables are set to {configured / timedelta(days=1):,g}"
+    if configured >= needed:
+        return f"{note}; {retention}"
+    return f"{note}, but {retention}: create one of the tags again to extend it, or tagged versions are lost"
 
 
-def _tag(made: Tag) -> JsonObject:
+def _tag_json(tag: Tag) -> JsonObject:
     return {
-        "tag": made.name,
-        "version": made.version,
-        "committed": format_timestamp(made.committed),
-        "created_at": format_timestamp(made.created_at),
+        "tag": tag.name,
+        "version": tag.version,
+        "committed": format_timestamp(tag.committed),
+        "created_at": format_timestamp(tag.created_at),
     }

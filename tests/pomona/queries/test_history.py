@@ -18,7 +18,7 @@ from scipy.linalg import subspace_angles
 
 from batch_pca.refits.catalog import RefitRow
 from pomona.queries.history import history
-from pomona.queries.image_history import seen
+from pomona.queries.image_history import content_in_refit
 from pomona.queries.session import translate_read_errors
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
 from streaming.errors import ExternalError
@@ -208,7 +208,9 @@ def test_a_refit_sees_the_content_that_came_with_its_version(story: Story) -> No
     ]
     saw = []
     for number in range(6):
-        found = seen(replace(story.refits[0], features_version=number), CHANGED, versions)
+        found = content_in_refit(
+            replace(story.refits[0], features_version=number), CHANGED, versions
+        )
         saw.append(found and found["content_hash"])
     assert saw == [None, "old", "new", "new", None, None]
 
@@ -354,7 +356,7 @@ def test_tags_are_given_listed_moved_and_taken(story: Story, pomona: Command) ->
     assert pomona("tag", story.place, "now-on").status == 0
     listed = pomona("tag", story.place, "--json").json
     assert [(tag["tag"], tag["version"]) for tag in listed] == [("march", 3), ("now-on", 5)]
-    assert "VACUUM must keep what was removed for 1 day or longer" in pomona("tag", story.place).out
+    assert "VACUUM must keep removed files for at least 1 day" in pomona("tag", story.place).out
     assert pomona("show", story.place, "--as-of", "march", "--json").json["tags"] == ["march"]
     assert pomona("history", story.place, "--json").json[3]["tags"] == ["march"]
     assert len(pomona("diff", story.place, "march", "now-on", "--json").json["labels"]) == 5
