@@ -11,8 +11,6 @@ import nbformat
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STUDY = EXAMPLES / "fruit_study.ipynb"
@@ -32,6 +30,9 @@ def cumulative_variance(lake: Path, version: int, folder: str) -> NDArray[np.flo
     table = deltalake.DeltaTable(lake / "features", version=version)
     rows = table.to_pyarrow_table(columns=["path", "features"]).to_pylist()
     vectors = np.array([row["features"] for row in rows if f"/{folder}/" in row["path"]])
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
     fitted = PCA(svd_solver="full").fit(StandardScaler().fit_transform(vectors.astype(np.float64)))
     return np.cumsum(fitted.explained_variance_ratio_)
 

@@ -9,7 +9,6 @@ import deltalake
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
@@ -57,6 +56,8 @@ def nearest_neighbors(
     rows: Images, query: NDArray[np.floating], top: int
 ) -> list[tuple[str, float]]:
     """Return the nearest paths and their cosine similarities, by scikit-learn in float64."""
+    from sklearn.neighbors import NearestNeighbors
+
     oracle = NearestNeighbors(n_neighbors=top, metric="cosine", algorithm="brute")
     oracle.fit(rows.vectors.astype(np.float64))
     distances, indices = oracle.kneighbors(query.astype(np.float64)[np.newaxis])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import deltalake
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from streaming.delta.tables import create_table
 from streaming.delta.writer import Writer
@@ -20,6 +18,10 @@ from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import features_table
 from support.table_rows import frame_of
+
+if TYPE_CHECKING:  # importing scikit-learn takes seconds
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
 
 WIDTH = 64
 CONSTANT = {1: 0.0, 5: 0.1, 9: 6.0}
@@ -134,6 +136,9 @@ class Oracle:
 
     @classmethod
     def fit(cls, rows: NDArray[np.float64]) -> Oracle:
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import StandardScaler
+
         scaler = StandardScaler().fit(rows)
         return cls(scaler, PCA(svd_solver="full").fit(scaler.transform(rows)))
 

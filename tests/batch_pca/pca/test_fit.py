@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from batch_pca.pca.fit import FitOptions, Reduction, components_reaching, fit
 from batch_pca.pca.moments import Moments
 from streaming.errors import SnapshotError, UsageError
+
+if TYPE_CHECKING:  # importing scikit-learn takes seconds
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
 
 Rows = NDArray[np.float64]
 
@@ -56,6 +59,9 @@ class Case:
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
     rows = CASES[request.param]
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(rows)
     pca = PCA(svd_solver="full").fit(scaler.transform(rows))
     return Case(rows, fitted(rows), scaler, pca)
@@ -111,6 +117,9 @@ def test_limited_by_rows_only_with_few_rows() -> None:
 def test_variance_keeps_as_many_components_as_scikit_learn(share: float) -> None:
     rows = AFTER_RELU6
     result = fit(Moments.from_rows(rows, rows[0]), FitOptions(variance=share))
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
     expected = PCA(n_components=share, svd_solver="full").fit(StandardScaler().fit_transform(rows))
     assert result.k == result.components_for(share) == expected.n_components_
 

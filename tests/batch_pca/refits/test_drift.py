@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.linalg import subspace_angles
 
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
@@ -97,6 +96,8 @@ def test_shift_of_mean_and_of_each_label_matches_numpy(tmp_path: Path) -> None:
 def test_largest_angle_matches_scipy_and_weighted_angle_is_smaller(tmp_path: Path) -> None:
     found = measure(tmp_path)
     before, after = fit_rows(BEFORE).components, fit_rows(MOVED).components
+    from scipy.linalg import subspace_angles
+
     angles = np.degrees(subspace_angles(before.T, after.T))
     assert found.largest_angle == pytest.approx(angles.max(), abs=1e-8)
     ratios = fit_rows(BEFORE).explained_variance_ratio[:K]

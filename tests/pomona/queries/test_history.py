@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from scipy.linalg import subspace_angles
 
 from batch_pca.refits.catalog import RefitRow
 from pomona.queries.history import history
@@ -151,6 +150,8 @@ def test_two_refits_are_compared_by_their_ids_or_their_versions(
     for made in story.refits:
         with np.load(io.BytesIO(made.folder.read("components.npz"))) as arrays:
             bases.append(arrays["components"])
+    from scipy.linalg import subspace_angles
+
     expected = np.degrees(subspace_angles(bases[0].T, bases[1].T))[::-1]
     np.testing.assert_allclose(found["angles"], expected, atol=1e-8)
     assert by_id["images"] is None

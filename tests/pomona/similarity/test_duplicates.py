@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics.pairwise import cosine_similarity
 
 from pomona.similarity import duplicates
 from pomona.similarity.duplicates import PairwiseComparison, find_same_bytes, rows_with_label
@@ -44,6 +43,8 @@ def sklearn_pairs(
 ) -> dict[tuple[int, int], float]:
     """Compute the near-duplicate pairs and their cosines with scikit-learn."""
     indices = rows_with_label(vectors, label)
+    from sklearn.metrics.pairwise import cosine_similarity
+
     cosines: NDArray[np.float64] = cosine_similarity(vectors.take(indices).astype(np.float64))
     first, second = np.nonzero(np.triu(cosines >= at_least, 1))
     return {

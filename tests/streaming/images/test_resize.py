@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, ImageDraw, ImageOps
-from sklearn.datasets import load_sample_images
 
 from streaming.images.decode import DecodeSettings, decode
 from streaming.images.resize import MIN_DRAFT_FACTOR, resize_to_square
@@ -40,6 +39,8 @@ KINDS: dict[str, dict[str, object]] = {
 @cache
 def large(name: str, width: int, height: int) -> Image.Image:
     """Return an image of this size, tiled from a photograph and its mirror images at original sharpness."""
+    from sklearn.datasets import load_sample_images
+
     sample = Image.fromarray(load_sample_images().images[PHOTOS.index(name)])
     row = np.hstack([np.asarray(sample), np.asarray(ImageOps.mirror(sample))])
     tile = np.vstack([row, row[::-1]])
