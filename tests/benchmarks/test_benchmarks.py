@@ -89,6 +89,7 @@ def test_repeat_keeps_label_folders(tmp_path: Path) -> None:
     assert [file.parent.name for file in two] == ["Kiwi", "Plum"]
 
 
+@pytest.mark.slow
 def test_synthetic_rows_appear_in_the_log_and_clones_are_independent(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     (lake / "models" / "a-model").mkdir(parents=True)

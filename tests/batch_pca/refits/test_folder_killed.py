@@ -62,6 +62,7 @@ def lake(tmp_path: Path) -> Lake:
     return Lake.at(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_folder_of_dead_process_is_removed(lake: Lake) -> None:
     leave_killed_refit(lake, "dead")
     assert clean_up(lake, set()) == set()

@@ -204,6 +204,7 @@ def test_comparing_many_rows_requires_confirmation(
         assert pomona("duplicates", lake.root, *options).status == 0
 
 
+@pytest.mark.slow
 def test_similar_extracts_features_of_an_image_outside_the_lake(
     tmp_path: Path, random_model: Path
 ) -> None:

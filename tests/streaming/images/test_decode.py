@@ -82,6 +82,7 @@ def test_pixel_limit_of_pillow_is_not_used_or_changed(monkeypatch: pytest.Monkey
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
+@pytest.mark.slow
 def test_bomb_and_one_pixel_wide_image_need_less_than_2_gb() -> None:
     """Run in a process limited to 2 GB; Pillow 11.3 alone needs 7 GB to resize the second image."""
     program = """
