@@ -61,8 +61,8 @@ for command in (
 app.add_typer(cloud_app, name="cloud")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"pomona {__version__}")
         raise typer.Exit
 
@@ -70,14 +70,17 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     del version
 
 
 def main() -> None:
-    """Run the command; a mistake of the user's is one line, never a traceback."""
+    """Run the command; errors are printed as one line, without a traceback."""
     from pomona.output.redacting_stream import redact_output
 
     with redact_output():

@@ -28,8 +28,8 @@ def forget(
     console = Console(as_json=as_json)
     names = [normalize(path) for path in paths]
     found = submit_request(console, lake, "forget", {"paths": names})
-    gone = len({*found["features"], *found["quarantine"]})
-    if not gone:
+    deleted = len({*found["features"], *found["quarantine"]})
+    if not deleted:
         raise LakeError(
             f"{names[0]} is in no table of {lake}: use paths as printed by `pomona quarantine`"
         )
@@ -37,8 +37,12 @@ def forget(
         console.show(found)
         return
     console.line(
-        f"{gone:,} images deleted: {len(found['features']):,} rows of features, "
+        f"{deleted:,} images deleted: {len(found['features']):,} rows of features, "
         f"{len(found['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )
-    print_paths(console, "in no table:", found["unknown"])
-    print_paths(console, "still there, so that the next sweep takes them again:", found["existing"])
+    print_paths(console, "not in the lake:", found["unknown"])
+    print_paths(
+        console,
+        "still in the source, so that the next sweep processes them again:",
+        found["existing"],
+    )

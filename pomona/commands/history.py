@@ -27,5 +27,5 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
     columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
     if any(row["tags"] for row in rows):
         columns["tags"] = "tags"
-    # As --as-of takes it: without a comma in it.
+    # Without a thousands separator, so that it can be copied to --as-of.
     console.table(columns, [row | {"version": str(row["version"])} for row in rows])

@@ -117,7 +117,7 @@ def ingest(
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:
-    """What an ingestion did, for people."""
+    """Format the summary of an ingestion as text lines."""
     good, bad = summary.outcomes[Outcome.FEATURES], summary.outcomes[Outcome.QUARANTINE]
     rate = f" ({(good + bad) / summary.busy:.1f} per second)" if good + bad else ""
     first = f"{good:,} images featurized, {bad:,} quarantined in {summary.busy:.1f} s{rate}"
@@ -126,17 +126,17 @@ def summary_lines(summary: IngestSummary) -> list[str]:
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.reasons.items()))
         lines.append(f"quarantined: {listed}")
     if summary.removed:
-        lines.append(f"{summary.removed:,} rows removed: their images are gone")
+        lines.append(f"{summary.removed:,} rows removed: their images were deleted")
     if summary.skipped_deletions:
-        lines.append(f"{summary.skipped_deletions:,} rows kept, though their images are gone")
+        lines.append(f"{summary.skipped_deletions:,} rows kept although their images were deleted")
     if summary.outcomes[Outcome.DELETED]:
         lines.append(
             f"{summary.outcomes[Outcome.DELETED]} images were deleted before they were read"
         )
     retries = {name: count for name, count in sorted(summary.retries.items()) if count}
     if retries:
-        told = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
-        lines.append(f"retried after transient errors: {told}")
+        counts = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
+        lines.append(f"retried after transient errors: {counts}")
     if summary.ignored:
         lines.append(f"{summary.ignored:,} files ignored: no image suffix")
     if summary.waiting:
@@ -145,7 +145,7 @@ def summary_lines(summary: IngestSummary) -> list[str]:
 
 
 def summary_json(summary: IngestSummary) -> dict[str, Any]:
-    """The same, for a script."""
+    """Convert the summary of an ingestion to a JSON object."""
     return {
         "featurized": summary.outcomes[Outcome.FEATURES],
         "quarantined": summary.outcomes[Outcome.QUARANTINE],

@@ -22,7 +22,7 @@ def quarantine(
     Example: pomona quarantine ./lake --retry --reason access_denied
     """
     if retry and as_of:
-        raise UsageError("--retry takes what is in quarantine now: drop --as-of")
+        raise UsageError("--retry processes the current quarantine: omit --as-of")
     if retry:
         return retry_quarantined(lake, reason, as_json=as_json)
 
@@ -68,10 +68,10 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
     if not found["tried"] + found["missing_in_source"]:
         console.line(f"no image is in quarantine{of}")
         return
-    told = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
+    reasons = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
     console.line(
         f"{found['tried']:,} images processed again: {found['featurized']:,} featurized, "
-        f"{found['quarantined']:,} still in quarantine" + (f" ({told})" if told else "")
+        f"{found['quarantined']:,} still in quarantine" + (f" ({reasons})" if reasons else "")
     )
     if found["changing"]:
         console.line(f"{found['changing']:,} are still being written: try again later")

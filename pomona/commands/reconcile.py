@@ -42,15 +42,16 @@ def reconcile(
     from streaming.lake.layout import Lake
     from streaming.sources.listing import Source
 
-    console, from_ = Console(as_json=as_json), Source.at(source)
-    from_.validate(require_images=False)
+    console = Console(as_json=as_json)
+    images = Source.at(source)
+    images.validate(require_images=False)
     found: dict[str, Any] = {}
     if hashes or not fix:
-        found = _compared(console, from_, lake, hashes, remove_limit)
+        found = _compare(console, images, lake, hashes, remove_limit)
     if fix:
-        check_disjoint(from_, Lake.at(lake))
+        check_disjoint(images, Lake.at(lake))
         arguments = {
-            "source": from_.root,
+            "source": images.root,
             "limit": remove_limit,
             "rewritten": found.get("rewritten", []),
         }
@@ -60,12 +61,12 @@ def reconcile(
         console.show(found)
         return
     console.line(
-        f"{found['listed']:,} images of {from_.root}, {found['in_lake']:,} of them in the lake"
+        f"{found['listed']:,} images of {images.root}, {found['in_lake']:,} of them in the lake"
     )
     for key, text in (
         ("missing", "missing: in neither table"),
-        ("changed", "changed: of another length or time than their row"),
-        ("rewritten", "rewritten: other bytes under the same length and time"),
+        ("changed", "changed: length or modification time differs from the row"),
+        ("rewritten", "rewritten: content differs, but length and modification time are the same"),
         ("missing_in_source", "missing in source: the image of a row was deleted"),
         ("unread", "not read"),
     ):
@@ -91,7 +92,7 @@ def reconcile(
             )
 
 
-def _compared(
+def _compare(
     console: Console, source: Source, location: str, hashes: bool, limit: float
 ) -> dict[str, Any]:
     from streaming.lake.image_index import ImageIndex
@@ -102,5 +103,5 @@ def _compared(
     lake = Lake.at(location)
     lake.validate()
     with translate_errors(), console.working("comparing"):
-        known = ImageIndex.load(lake)
-        return compare(lake, source, known, hashes=hashes, limit=limit).as_json()
+        index = ImageIndex.load(lake)
+        return compare(lake, source, index, hashes=hashes, limit=limit).as_json()

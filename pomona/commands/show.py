@@ -35,7 +35,7 @@ def show(
     with console.working("reading the lake"):
         refit_id = path and resolve_refit_id(lake, path)
         if refit_id and as_of is not None:
-            raise UsageError(f"refit {refit_id} is of one version: drop --as-of")
+            raise UsageError(f"refit {refit_id} belongs to one version: omit --as-of")
         if path is None:
             found = describe_version(lake, as_of)
         elif refit_id:
@@ -88,31 +88,33 @@ def _render_image(console: Console, found: JsonObject) -> None:
 
     console.line(f"as of     {found['as_of']['resolved']}")
     console.line(f"path      {found['path']}")
-    row, bad, place = found["row"], found["quarantine"], found["place"]
+    row, quarantined, scores_of = found["row"], found["quarantine"], found["place"]
     for name, value in (row or {}).items():
         if name not in ("path", "features"):
             console.line(f"{name:<18} {value}")
     if row is None:
-        console.line("no row of the features in this version")
-    if bad:
-        tries = "1 attempt" if bad["attempts"] == 1 else f"{bad['attempts']} attempts"
-        console.line(f"in quarantine: {bad['reason']}: {bad['detail']} ({tries})")
-    if place:
-        scores = place["scores"]
-        told = ", ".join(f"{score:.3f}" for score in scores[:MAX_LISTED])
+        console.line("no row in the features of this version")
+    if quarantined:
+        tries = (
+            "1 attempt" if quarantined["attempts"] == 1 else f"{quarantined['attempts']} attempts"
+        )
+        console.line(f"in quarantine: {quarantined['reason']}: {quarantined['detail']} ({tries})")
+    if scores_of:
+        scores = scores_of["scores"]
+        values = ", ".join(f"{score:.3f}" for score in scores[:MAX_LISTED])
         more = (
             f" and {len(scores) - MAX_LISTED:,} more (--json)" if len(scores) > MAX_LISTED else ""
         )
-        console.line(f"on the components of refit {place['refit_id']}: {told}{more}")
+        console.line(f"on the components of refit {scores_of['refit_id']}: {values}{more}")
     if found["versions"]:
         columns = {"from": "from version", "until": "until", "committed": "committed"}
         columns |= {"content_hash": "content_hash", "length": "bytes"}
-        told_apart = (
+        versions = (
             {**v, "from": str(v["from"]), "until": str(v["until"] or "")} for v in found["versions"]
         )
-        console.table(columns, list(told_apart))
+        console.table(columns, list(versions))
     if found["refits"]:
         columns = {"refit_id": "refit", "features_version": "of version", "fitted": "fitted"}
         console.table(columns, found["refits"])
     else:
-        console.line("in no refit")
+        console.line("not in any refit")

@@ -28,7 +28,7 @@ def status(
     Example: pomona status ./lake --max-age 10m --max-age refit=25h
     """
     if max_age and as_of:
-        raise UsageError("--max-age watches what is now: drop --as-of")
+        raise UsageError("--max-age checks the current state: omit --as-of")
     if max_age:
         return check_freshness(lake, max_age, as_json=as_json)
 
@@ -44,14 +44,14 @@ def status(
     if answer["as_of"]:
         console.line(f"as of        {answer['as_of']['resolved']}")
     reasons = answer["quarantine"]
-    told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
     console.line(f"rows         {answer['rows']:,} in {answer['labels']} labels")
     console.line(f"model        {answer['model_id'] or 'none yet'}")
-    console.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({told})" if told else ""))
+    console.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({counts})" if counts else ""))
     console.line(f"source       {answer['source'] or 'none yet'}")
     if not answer["as_of"]:
-        why = "the source is not reachable" if answer["source"] else "nothing was ingested yet"
+        why = "the source is not reachable" if answer["source"] else "no image was ingested yet"
         known = f"unknown: {why}" if backlog is None else f"{backlog:,} images"
         console.line(f"backlog      {known}")
     if batch:
@@ -91,10 +91,10 @@ def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None
         console.line(f"rows         {answer['rows']:,}")
         for what in MONITORED_EVENTS:
             at = answer[f"last_{what}"]
-            told = (
+            text = (
                 at
                 and f"{at} ({format_age((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())})"
             )
-            console.line(f"{f'last {what}':<12} {told or 'none yet'}")
+            console.line(f"{f'last {what}':<12} {text or 'none yet'}")
     if late:
         raise ThresholdExceeded(f"{answer['lake']}: {'; '.join(item['message'] for item in late)}")

@@ -32,7 +32,7 @@ def tag(
     if name is None and (as_of or force or delete):
         raise UsageError("--as-of, --force and --delete need the NAME of a tag")
     if delete and (as_of or force):
-        raise UsageError("--delete goes with neither --as-of nor --force")
+        raise UsageError("--delete excludes --as-of and --force")
 
     from pomona.output.console import Console
     from pomona.queries import tags
@@ -59,7 +59,7 @@ def tag(
             console.line(
                 f"the tables now keep removed files for {kept:,} days, so that VACUUM keeps this version"
             )
-        does = "no longer names" if delete else "names"
+        does = "no longer points to" if delete else "points to"
         console.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
     if note := tags.retention_note(lake):
         console.line(note)

@@ -1,4 +1,4 @@
-"""Tests for the command: help with examples, wrong words, exit statuses, interrupts."""
+"""Tests for the command line: help with examples, usage errors, exit codes and interrupts."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
-def test_help_ends_with_an_example_that_the_command_understands(pomona: Command, name: str) -> None:
+def test_help_ends_with_a_valid_example(pomona: Command, name: str) -> None:
     done = pomona(name, "--help")
     assert (done.status, done.err) == (0, "")
     found = re.search(r"^ *Example: pomona (.+)$", done.out, re.MULTILINE)
     assert found
-    words = shlex.split(found[1])
-    assert words[0] == name
-    parse(words)
+    arguments = shlex.split(found[1])
+    assert arguments[0] == name
+    parse(arguments)
 
 
-def test_help_lists_every_command_of_the_design(pomona: Command) -> None:
+def test_help_lists_all_commands(pomona: Command) -> None:
     assert {
         "demo",
         "ingest",
@@ -65,11 +65,11 @@ def test_help_lists_every_command_of_the_design(pomona: Command) -> None:
     assert pomona().status == 2
 
 
-def test_the_version_is_that_of_the_package(pomona: Command) -> None:
+def test_version_option_prints_the_package_version(pomona: Command) -> None:
     assert pomona("--version").out == f"pomona {__version__}\n"
 
 
-WRONG_WORDS = [
+USAGE_ERRORS = [
     ("nonsense", "nonsense"),
     ("ingest", "SOURCE"),
     ("ingest photos", "LAKE"),
@@ -117,14 +117,14 @@ WRONG_WORDS = [
     ("quarantine s3://", "bucket"),
     ("quarantine photos --reason nonsense", "choose one of empty, unidentified, truncated"),
     ("quarantine photos --retry --reason nonsense", "choose one of empty, unidentified, truncated"),
-    ("quarantine photos --retry --as-of 3", "drop --as-of"),
+    ("quarantine photos --retry --as-of 3", "omit --as-of"),
     ("refit lake --max-drift 30", "--max-drift 30: give angle, shift, label and a number"),
     ("refit lake --max-drift angle=steep", "--max-drift angle=steep"),
     ("refit lake --max-drift shift=-1", "--max-drift shift=-1.0"),
     ("diff lake 3", "'B'"),
     ("tag lake --as-of 3", "need the NAME of a tag"),
     ("tag lake --force", "need the NAME of a tag"),
-    ("tag lake march --delete --force", "--delete goes with neither"),
+    ("tag lake march --delete --force", "--delete excludes"),
     ("show gs://fruits", "gs:"),
     ("forget lake", "PATH..."),
     ("forget lake gs://fruits/a.jpg", "gs:"),
@@ -136,19 +136,19 @@ WRONG_WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "told"), WRONG_WORDS)
-def test_wrong_words_are_named_and_exit_with_2(
-    pomona: Command, place: Path, line: str, told: str
+@pytest.mark.parametrize(("line", "message"), USAGE_ERRORS)
+def test_usage_error_exits_with_2_and_names_the_argument(
+    pomona: Command, place: Path, line: str, message: str
 ) -> None:
     done = pomona(*line.split())
     assert done.status == 2
-    assert told in done.err
+    assert message in done.err
     assert "Traceback" not in done.err
     assert not (place / "lake").exists()
 
 
 @needs_program
-def test_a_mistake_reaches_the_shell_as_a_status_and_a_line(place: Path) -> None:
+def test_error_is_an_exit_code_and_one_line(place: Path) -> None:
     for line, status in (("status photos", 1), ("refit lake --variance 7", 2)):
         done = subprocess.run(
             [PROGRAM, *line.split()], capture_output=True, text=True, check=False, timeout=60
@@ -159,7 +159,7 @@ def test_a_mistake_reaches_the_shell_as_a_status_and_a_line(place: Path) -> None
         assert done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_has_seen_enough_is_no_mistake(place: Path) -> None:
+def test_closed_pipe_is_not_an_error(place: Path) -> None:
     program = "import sys; sys.argv = ['pomona', '--help']; from pomona.cli import main; main()"
     writer = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -171,7 +171,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(place: Path) -> None:
     writer.wait(60)
 
 
-def test_an_interrupt_before_anything_runs_is_no_traceback(
+def test_early_interrupt_prints_no_traceback(
     pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> NoReturn:
@@ -185,14 +185,14 @@ def test_an_interrupt_before_anything_runs_is_no_traceback(
     assert not (place / "lake").exists()
 
 
-def test_what_py4j_says_of_an_interrupt_is_kept_from_the_terminal() -> None:
+def test_py4j_interrupt_log_is_not_printed() -> None:
     program = (
         "import logging, sys; sys.argv = ['pomona', '--version']\n"
         "from pomona.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "say = compile('logging.error(words)', '/x/py4j/java_gateway.py', 'exec')\n"
-        "exec(say, {'logging': logging, 'words': 'KeyboardInterrupt while sending command.'})\n"
+        "say = compile('logging.error(arguments)', '/x/py4j/java_gateway.py', 'exec')\n"
+        "exec(say, {'logging': logging, 'arguments': 'KeyboardInterrupt while sending command.'})\n"
         "logging.getLogger('streaming').warning('this one counts')\n"
     )
     done = subprocess.run(
@@ -205,5 +205,5 @@ def test_what_py4j_says_of_an_interrupt_is_kept_from_the_terminal() -> None:
     assert done.stderr == "pomona: this one counts\n"
 
 
-def test_the_module_is_the_command_too() -> None:
+def test_module_runs_the_command() -> None:
     assert cli.main.__module__ == "pomona.cli"

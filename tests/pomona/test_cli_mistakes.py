@@ -1,4 +1,4 @@
-"""Tests for the command: a mistake is one line with the remedy, before Spark or TensorFlow start."""
+"""Tests for error messages of the command line: one line with a remedy, before Spark or TensorFlow starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_model(lake: Path, **changes: Any) -> Path:
-    """A lake whose model says that it was made with random weights."""
+    """Create a lake with the metadata of a model that was exported with random weights."""
     values = {
         "model_id": "mobilenetv2-224-random",
         "architecture": "MobileNetV2",
@@ -49,7 +49,7 @@ def write_model(lake: Path, **changes: Any) -> Path:
     return folder
 
 
-MISTAKES = [
+ERRORS = [
     ("ingest nowhere lake --once", "nowhere does not exist: give a folder"),
     ("ingest nowhere lake", "nowhere does not exist: give a folder"),
     ("ingest notes.txt lake", "notes.txt is a file: give its parent folder"),
@@ -81,62 +81,60 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "told"), MISTAKES)
-def test_a_mistake_is_one_line_that_says_what_to_do(
-    pomona: Command, place: Path, line: str, told: str
+@pytest.mark.parametrize(("line", "message"), ERRORS)
+def test_error_is_one_line_with_a_remedy(
+    pomona: Command, place: Path, line: str, message: str
 ) -> None:
     done = pomona(*line.split())
     assert done.status == 1
-    if line.startswith("demo"):  # it has said what it did so far
+    if line.startswith("demo"):  # prints its steps until the error
         done = type(done)(done.status, "", done.err)
-    assert told in done.complaint
+    assert message in done.complaint
 
 
-def test_a_mistake_leaves_no_lake_behind(pomona: Command, place: Path) -> None:
+def test_error_creates_no_lake(pomona: Command, place: Path) -> None:
     before = sorted(place.rglob("*"))
     for line in ("ingest empty lake --once", "ingest photos lake --weights half.h5", "refit lake"):
         assert pomona(*line.split()).status == 1
     assert sorted(place.rglob("*")) == before
 
 
-def test_a_source_that_is_empty_now_is_no_mistake_for_a_stream(
-    pomona: Command, place: Path
-) -> None:
+def test_empty_source_is_not_an_error_for_a_stream(pomona: Command, place: Path) -> None:
     folder = write_model(place / "lake")
     assert "model.onnx: missing" in pomona("ingest", "empty", "lake").complaint
     assert folder.name in pomona("ingest", "empty", "lake").complaint
 
 
-def test_a_lake_made_with_other_weights_is_kept(pomona: Command, place: Path) -> None:
+def test_other_weights_are_rejected(pomona: Command, place: Path) -> None:
     write_model(place / "lake", weights="mine.h5", weights_sha256="ab" * 32)
-    for asked in ("random", "another.h5"):
-        told = pomona("ingest", "photos", "lake", "--weights", asked).complaint
-        assert "mobilenetv2-224-random was exported from the weights mine.h5" in told
-        assert f"not with {asked}" in told
-        assert "leave out --weights to keep it" in told
+    for weights in ("random", "another.h5"):
+        message = pomona("ingest", "photos", "lake", "--weights", weights).complaint
+        assert "mobilenetv2-224-random was exported from the weights mine.h5" in message
+        assert f"not with {weights}" in message
+        assert "leave out --weights to keep it" in message
 
 
-def test_a_damaged_model_names_the_file_and_the_remedy(pomona: Command, place: Path) -> None:
+def test_damaged_model_error_names_file_and_remedy(pomona: Command, place: Path) -> None:
     folder = write_model(place / "lake")
     put(folder / "model.onnx", b"damaged")
-    told = pomona("ingest", "photos", "lake", "--weights", "random").complaint
-    assert f"{folder.name}/model.onnx: damaged" in told
-    assert "--weights random" in told
+    message = pomona("ingest", "photos", "lake", "--weights", "random").complaint
+    assert f"{folder.name}/model.onnx: damaged" in message
+    assert "--weights random" in message
     put(folder / "model.json", b"{}")
     assert "model.json: lacks a valid 'model_id'" in pomona("ingest", "photos", "lake").complaint
 
 
-def test_a_place_where_no_lake_can_be_made(
+def test_unwritable_lake_location_is_an_error(
     pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_model(place / "elsewhere")
     model = ModelInfo.from_json((folder / "model.json").read_bytes())
     monkeypatch.setattr("streaming.model.store.export", lambda *_: (model, {"model.onnx": b"1"}))
-    told = pomona("ingest", "photos", "/proc/lake").complaint
-    assert "/proc/lake" in told
+    message = pomona("ingest", "photos", "/proc/lake").complaint
+    assert "/proc/lake" in message
 
 
-def test_a_lake_of_another_decoder_is_refused(pomona: Command, place: Path) -> None:
+def test_lake_of_another_decoder_is_rejected(pomona: Command, place: Path) -> None:
     write_model(place / "lake", decoder_revision=DECODER_REVISION + 1)
     assert "start a new lake" in pomona("ingest", "photos", "lake").complaint
 
@@ -144,7 +142,7 @@ def test_a_lake_of_another_decoder_is_refused(pomona: Command, place: Path) -> N
 HALF = "mobilenetv2-224-random-bfloat16"
 
 
-def test_a_precision_that_this_machine_lacks_is_told_before_anything_is_written(
+def test_unsupported_precision_fails_before_writing(
     pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_model(place / "half", model_id=HALF, precision="bfloat16")
@@ -153,30 +151,35 @@ def test_a_precision_that_this_machine_lacks_is_told_before_anything_is_written(
     new = ("ingest", "photos", "new", "--weights", "random", "--precision", "bfloat16")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("streaming.engines.openvino.has_bfloat16", lambda: False)
-    for words in (half, new):
-        assert "not supported by" in pomona(*words).complaint
-        assert pomona(*words).status == 1
+    for arguments in (half, new):
+        assert "not supported by" in pomona(*arguments).complaint
+        assert pomona(*arguments).status == 1
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for words in (half, new, (*half[:3], "--engine", "openvino")):
-        assert "pip install 'pomona[openvino]'" in pomona(*words).complaint
-        assert pomona(*words).status == 1
+    for arguments in (half, new, (*half[:3], "--engine", "openvino")):
+        assert "pip install 'pomona[openvino]'" in pomona(*arguments).complaint
+        assert pomona(*arguments).status == 1
     assert sorted(place.rglob("*")) == before
 
 
-def test_a_lake_of_another_precision_is_kept(pomona: Command, place: Path) -> None:
+def test_other_precision_is_rejected(pomona: Command, place: Path) -> None:
     write_model(place / "lake")
     write_model(place / "half", model_id=HALF, precision="bfloat16")
-    told = pomona("ingest", "photos", "lake", "--precision", "bfloat16")
-    assert (told.status, "computes in float32, not bfloat16" in told.complaint) == (1, True)
-    told = pomona("ingest", "photos", "half", "--precision", "float32")
-    assert (told.status, f"{HALF} computes in bfloat16, not float32" in told.complaint) == (1, True)
+    message = pomona("ingest", "photos", "lake", "--precision", "bfloat16")
+    assert (message.status, "computes in float32, not bfloat16" in message.complaint) == (1, True)
+    message = pomona("ingest", "photos", "half", "--precision", "float32")
+    assert (message.status, f"{HALF} computes in bfloat16, not float32" in message.complaint) == (
+        1,
+        True,
+    )
 
 
-def test_an_engine_that_lacks_the_precision_of_the_lake_is_refused(
-    pomona: Command, place: Path
-) -> None:
+def test_engine_without_the_precision_of_the_lake_is_rejected(pomona: Command, place: Path) -> None:
     write_model(place / "half", model_id=HALF, precision="bfloat16")
-    for words in (("--engine", "onnxruntime"), ("--engine", "tensorflow"), ("--device", "cuda")):
-        told = pomona("ingest", "photos", "half", *words)
-        assert told.status == 1
-        assert "use --engine openvino --device cpu, or start a new lake" in told.complaint
+    for arguments in (
+        ("--engine", "onnxruntime"),
+        ("--engine", "tensorflow"),
+        ("--device", "cuda"),
+    ):
+        message = pomona("ingest", "photos", "half", *arguments)
+        assert message.status == 1
+        assert "use --engine openvino --device cpu, or start a new lake" in message.complaint

@@ -1,4 +1,4 @@
-"""Tests for the command on S3: what is mistyped or not allowed is one line, in seconds, before Spark starts."""
+"""Tests for error messages on S3: missing buckets, credentials and endpoints fail quickly, before Spark starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def strict(aws: dict[str, str]) -> Iterator[None]:
-    """The stand-in looks at credentials, and knows nobody."""
+    """Let the moto server check credentials; no user exists."""
     address = f"{aws['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
     plain = {"Content-Type": "text/plain"}
     urlopen(Request(address, b"0", plain)).close()
@@ -39,32 +39,30 @@ ON_S3 = ["ingest {} lake", "ingest photos {}/lake", "status {}", "refit {}", "hi
 
 
 @pytest.mark.parametrize("line", ON_S3)
-def test_a_bucket_that_is_not_there(
-    pomona: Command, place: Path, aws: dict[str, str], line: str
-) -> None:
-    told = pomona(*line.format("s3://no-such-bucket-here").split()).complaint
-    assert "s3://no-such-bucket-here" in told
-    assert "no such bucket" in told
-    assert "check" in told
+def test_missing_bucket(pomona: Command, place: Path, aws: dict[str, str], line: str) -> None:
+    message = pomona(*line.format("s3://no-such-bucket-here").split()).complaint
+    assert "s3://no-such-bucket-here" in message
+    assert "no such bucket" in message
+    assert "check" in message
 
 
-def test_a_prefix_that_holds_nothing(pomona: Command, place: Path, bucket: str) -> None:
-    told = pomona("ingest", f"s3://{bucket}/nowhere", "lake", "--once").complaint
-    assert f"s3://{bucket}/nowhere contains no images" in told
+def test_empty_prefix(pomona: Command, place: Path, bucket: str) -> None:
+    message = pomona("ingest", f"s3://{bucket}/nowhere", "lake", "--once").complaint
+    assert f"s3://{bucket}/nowhere contains no images" in message
     assert "is not a lake" in pomona("status", f"s3://{bucket}/nowhere").complaint
 
 
 @pytest.mark.parametrize("line", ON_S3)
-def test_credentials_that_s3_does_not_know(
+def test_unknown_credentials(
     pomona: Command, place: Path, bucket: str, strict: None, line: str
 ) -> None:
-    told = pomona(*line.format(f"s3://{bucket}").split()).complaint
-    assert f"s3://{bucket}" in told
-    assert "InvalidAccessKeyId" in told
-    assert "aws sts get-caller-identity" in told
+    message = pomona(*line.format(f"s3://{bucket}").split()).complaint
+    assert f"s3://{bucket}" in message
+    assert "InvalidAccessKeyId" in message
+    assert "aws sts get-caller-identity" in message
 
 
-def test_no_credentials_at_all(
+def test_missing_credentials(
     pomona: Command, place: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -72,21 +70,21 @@ def test_no_credentials_at_all(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(place / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(place / "none"))
-    told = pomona("ingest", f"s3://{bucket}", "lake").complaint
-    assert "credentials" in told
-    assert "AWS_PROFILE" in told
+    message = pomona("ingest", f"s3://{bucket}", "lake").complaint
+    assert "credentials" in message
+    assert "AWS_PROFILE" in message
 
 
 @pytest.mark.parametrize("line", ["ingest {} lake", "ingest photos {}", "status {}"])
-def test_an_endpoint_where_nothing_listens_is_told_in_seconds(
+def test_unreachable_endpoint_fails_quickly(
     pomona: Command, place: Path, aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     started = time.monotonic()
-    told = pomona(*line.format("s3://fruits").split()).complaint
+    message = pomona(*line.format("s3://fruits").split()).complaint
     assert time.monotonic() - started < 20
-    assert nobody in told
-    assert "AWS_ENDPOINT_URL" in told
+    assert endpoint in message
+    assert "AWS_ENDPOINT_URL" in message

@@ -1,4 +1,4 @@
-"""Tests for `pomona quarantine --retry`, `forget` and `reconcile`: what they do, and what they say of it."""
+"""Tests for `pomona quarantine --retry`, `forget` and `reconcile`: effects and output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Lake:
-    """A current folder with `fruits/` and the lake made of it: three rows, and two in quarantine."""
+    """Change to a folder with `fruits/` and a lake of its images: three rows, and two images in quarantine."""
     source = tmp_path / "fruits"
     put_all(source, photos("Fig", range(3)) | {"Fig/bad.jpg": GARBAGE, "Fig/empty.jpg": b""})
     lake = new_lake()
@@ -39,7 +39,7 @@ def place(
     return context.lake
 
 
-def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona: Command) -> None:
+def test_commands_compare_and_repair_a_lake(place: Lake, pomona: Command) -> None:
     fruits = Path("fruits").absolute()
     agreed = pomona("reconcile", "fruits", "lake", "--hash").out
     assert agreed.splitlines() == [
@@ -49,11 +49,11 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     put(fruits / "Fig" / "new.jpg", jpeg(7))
     (fruits / "Fig" / "0.jpg").unlink()
     before = versions(place)
-    told = pomona("reconcile", "fruits", "lake").out.splitlines()
-    assert told[1:5] == [
+    output = pomona("reconcile", "fruits", "lake").out.splitlines()
+    assert output[1:5] == [
         "1 missing: in neither table",
         f"    {fruits}/Fig/new.jpg",
-        "1 gone: a row without an image",
+        "1 missing in source: the image of a row was deleted",
         f"    {fruits}/Fig/0.jpg",
     ]
     assert versions(place) == before
@@ -62,21 +62,21 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     assert below(fruits, place.features) == ["Fig/1.jpg", "Fig/2.jpg", "Fig/new.jpg"]
 
     put(fruits / "Fig" / "empty.jpg", jpeg(8))
-    told = pomona("quarantine", "lake", "--retry").out.splitlines()
-    assert told == ["2 images processed again: 1 featurized, 1 still in quarantine (1 truncated)"]
+    output = pomona("quarantine", "lake", "--retry").out.splitlines()
+    assert output == ["2 images processed again: 1 featurized, 1 still in quarantine (1 truncated)"]
     assert below(fruits, place.quarantine) == ["Fig/bad.jpg"]
-    told = pomona("quarantine", "lake", "--retry", "--reason", "empty").out.splitlines()
-    assert told == ["no image is in quarantine for the reason empty"]
+    output = pomona("quarantine", "lake", "--retry", "--reason", "empty").out.splitlines()
+    assert output == ["no image is in quarantine for the reason empty"]
 
     (fruits / "Fig" / "bad.jpg").unlink()
-    told = pomona(
+    output = pomona(
         "forget", "lake", "fruits/Fig/bad.jpg", "fruits/Fig/1.jpg", "x.jpg"
     ).out.splitlines()
-    assert told == [
+    assert output == [
         "2 images deleted: 1 rows of features, 1 of quarantine; earlier versions of the tables keep them",
-        "in no table:",
+        "not in the lake:",
         f"    {Path('x.jpg').absolute()}",
-        "still there, so that the next sweep takes them again:",
+        "still in the source, so that the next sweep processes them again:",
         f"    {fruits}/Fig/1.jpg",
     ]
     assert below(fruits, place.features) == ["Fig/2.jpg", "Fig/empty.jpg", "Fig/new.jpg"]
@@ -85,33 +85,35 @@ def test_a_lake_is_compared_and_mended_from_the_command_line(place: Lake, pomona
     assert "x.jpg is in no table of lake" in done.complaint
 
 
-def test_a_running_stream_does_it_between_its_micro_batches(place: Lake, pomona: Command) -> None:
+def test_running_stream_executes_requests_between_micro_batches(
+    place: Lake, pomona: Command
+) -> None:
     fruits, stop, swept = Path("fruits").absolute(), threading.Event(), threading.Event()
     settings = IngestSettings(trigger=0.5, settle=0, sweep_every=1000)
-    put(fruits / "Fig" / "none.jpg", b"")  # which the first sweep alone finds
+    put(fruits / "Fig" / "none.jpg", b"")  # found only by the first sweep
 
-    def told_of(result: BatchResult) -> None:
+    def on_batch(result: BatchResult) -> None:
         if result.batch.query is None:
             swept.set()
 
     with ThreadPoolExecutor(1) as pool:
         end = pool.submit(
-            ingest, str(fruits), place.root, settings, lambda result, _: told_of(result), stop
+            ingest, str(fruits), place.root, settings, lambda result, _: on_batch(result), stop
         )
         try:
             while not swept.wait(0.1):
                 assert not end.done(), end.result()
             put(fruits / "Fig" / "bad.jpg", jpeg(9))
-            told = pomona("quarantine", "lake", "--retry", "--json").json
-            assert (told["tried"], told["featurized"], told["quarantined"]) == (3, 1, 2)
+            output = pomona("quarantine", "lake", "--retry", "--json").json
+            assert (output["tried"], output["featurized"], output["quarantined"]) == (3, 1, 2)
             assert below(fruits, place.quarantine) == ["Fig/empty.jpg", "Fig/none.jpg"]
             (fruits / "Fig" / "1.jpg").unlink()
             found = pomona("forget", "lake", "fruits/Fig/1.jpg", "fruits/Fig/2.jpg", "--json").json
             assert found["existing"] == [f"{fruits}/Fig/2.jpg"]
             assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/bad.jpg"]
             found = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
-            assert (found["featurized"], found["removed"]) == (1, 0)  # it still existed
-            assert not end.done()  # it has held the lake all the time
+            assert (found["featurized"], found["removed"]) == (1, 0)  # the image still exists
+            assert not end.done()  # the stream owned the lease all the time
         finally:
             stop.set()
         summary = end.result(timeout=60)

@@ -1,4 +1,4 @@
-"""Tests for `pomona status --max-age`: what is late is named, exit status 3, no JVM, on folders and on S3."""
+"""Tests for `pomona status --max-age`: overdue events, exit code 3, no Spark, on local folders and S3."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def image(name: str) -> StoredFile:
     return StoredFile(f"file:/images/Fig/{name}.jpg", 5, 1_700_000_000_123)
 
 
-def test_one_limit_is_for_all_that_is_watched_and_a_later_one_counts() -> None:
+def test_parse_max_ages_applies_to_all_and_later_values_override() -> None:
     assert parse_max_ages(["10m"]) == dict.fromkeys(MONITORED_EVENTS, ("10m", 600))
     limits = parse_max_ages(["10m", "refit=25h"])
     assert limits["refit"] == ("25h", 90_000)
@@ -38,14 +38,16 @@ def test_one_limit_is_for_all_that_is_watched_and_a_later_one_counts() -> None:
     assert set(parse_max_ages(["refit=25h"])) == {"refit"}
 
 
-@pytest.mark.parametrize("words", ["soon", "0m", "10", "fit=1h", "refit=", "refit=soon", "=1h x"])
-def test_limits_that_mean_nothing_are_wrong_words(pomona: Command, words: str) -> None:
-    done = pomona("status", "lake", "--max-age", words)
+@pytest.mark.parametrize(
+    "arguments", ["soon", "0m", "10", "fit=1h", "refit=", "refit=soon", "=1h x"]
+)
+def test_invalid_max_age_is_a_usage_error(pomona: Command, arguments: str) -> None:
+    done = pomona("status", "lake", "--max-age", arguments)
     assert (done.status, "--max-age" in done.complaint) == (2, True)
 
 
 def answer(**minutes_ago: int) -> dict[str, Any]:
-    """What `read_freshness` says of a lake made a day ago."""
+    """Return a result of `read_freshness` for a lake created one day ago."""
     at = {
         what: (NOW - timedelta(minutes=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
         for what, ago in ({"created": 1440} | minutes_ago).items()
@@ -63,12 +65,12 @@ def answer(**minutes_ago: int) -> dict[str, Any]:
         ({"row": 15, "batch": 5, "refit": 65}, ["10m"], ["row", "refit"]),
         ({"row": 15, "batch": 5, "refit": 65}, ["20m", "refit=2h"], []),
         ({"row": 15, "batch": 15, "refit": 65}, ["batch=10m"], ["batch"]),
-        ({"row": 5, "batch": 5}, ["10m"], ["refit"]),  # none yet: as old as the lake
+        ({"row": 5, "batch": 5}, ["10m"], ["refit"]),  # no refit yet: the age of the lake counts
         ({"row": 5, "batch": 5}, ["25h"], []),
         ({"created": 5}, ["10m"], []),
     ],
 )
-def test_what_is_longer_ago_than_its_limit_is_late(
+def test_find_overdue_returns_events_older_than_their_limit(
     minutes_ago: dict[str, int], limits: list[str], late: list[str]
 ) -> None:
     found = find_overdue(answer(**minutes_ago), parse_max_ages(limits), NOW)
@@ -80,7 +82,7 @@ def test_what_is_longer_ago_than_its_limit_is_late(
 
 @pytest.fixture(scope="module")
 def lake(spark: SparkSession, new_lake: Callable[[], Path]) -> Lake:
-    """One row, computed two hours ago, in a batch committed an hour ago; no refit."""
+    """Create a lake with one row computed two hours ago, in a batch committed one hour ago; no refit."""
     lake = Lake.at(str(new_lake()))
     row = features_row(image("a"), datetime.now(UTC) - timedelta(hours=2))
     frame = spark.createDataFrame([row], FEATURES.ddl)
@@ -102,25 +104,25 @@ def lake(spark: SparkSession, new_lake: Callable[[], Path]) -> Lake:
         (["refit=1s"], ["refit"]),
     ],
 )
-def test_the_command_exits_with_3_and_says_which_is_late(
+def test_command_exits_with_3_and_lists_overdue_events(
     lake: Lake, pomona: Command, limits: list[str], named: list[str]
 ) -> None:
-    words = [word for limit in limits for word in ("--max-age", limit)]
-    done = pomona("status", lake.root, *words)
+    options = [option for limit in limits for option in ("--max-age", limit)]
+    done = pomona("status", lake.root, *options)
     assert done.status == (3 if named else 0)
     assert done.err.count("\n") == (1 if named else 0)
     for what in MONITORED_EVENTS:
         assert (f"last {what} was" in done.err or f"no {what} yet" in done.err) == (what in named)
     assert "rows         1\n" in done.out
-    told = pomona("status", lake.root, *words, "--json")
-    assert told.status == (3 if named else 0)
-    assert [item["what"] for item in told.json["overdue"]] == named
+    result = pomona("status", lake.root, *options, "--json")
+    assert result.status == (3 if named else 0)
+    assert [item["what"] for item in result.json["overdue"]] == named
 
 
-def loaded(words: list[str]) -> set[str]:
-    """The first names of what a command has imported when it ends; it must have answered."""
+def imported_packages(arguments: list[str]) -> set[str]:
+    """Return the top-level packages that a successful command has imported."""
     program = (
-        f"import sys; sys.argv = ['pomona', *{words!r}]\n"
+        f"import sys; sys.argv = ['pomona', *{arguments!r}]\n"
         "from pomona.cli import main\n"
         "try: main()\n"
         "except SystemExit as left: assert left.code in (None, 0, 3), left.code\n"
@@ -134,37 +136,35 @@ def loaded(words: list[str]) -> set[str]:
 
 @pytest.mark.spark
 @pytest.mark.parametrize(
-    "words", [["status", "--max-age", "10m"], ["history"], ["quarantine", "--json"]]
+    "arguments", [["status", "--max-age", "10m"], ["history"], ["quarantine", "--json"]]
 )
-def test_a_lake_is_read_without_spark(lake: Lake, words: list[str]) -> None:
-    assert not loaded([*words, lake.root]) & (SLOW | {"boto3"})
+def test_commands_do_not_import_spark(lake: Lake, arguments: list[str]) -> None:
+    assert not imported_packages([*arguments, lake.root]) & (SLOW | {"boto3"})
 
 
 @pytest.mark.spark
-def test_a_damaged_table_is_told_in_one_line(lake: Lake, tmp_path: Path, pomona: Command) -> None:
+def test_damaged_table_error_is_one_line(lake: Lake, tmp_path: Path, pomona: Command) -> None:
     copy = Path(shutil.copytree(lake.root.removeprefix("file:"), tmp_path / "lake"))
     for file in copy.glob("features/*.parquet"):
         file.unlink()
     assert "not found" in pomona("status", copy).complaint
-    assert pomona("status", copy, "--max-age", "3h").status == 0  # it needs the log alone
+    assert pomona("status", copy, "--max-age", "3h").status == 0  # reads only the log
     shutil.rmtree(copy / "quarantine")
     assert pomona("quarantine", copy).complaint
     assert pomona("status", copy, "--max-age", "3h").complaint
 
 
 @pytest.mark.spark
-def test_the_backlog_needs_no_spark_either(lake: Lake) -> None:
-    assert not loaded(["status", lake.root]) & (SLOW - {"pandas"})
+def test_backlog_does_not_import_spark(lake: Lake) -> None:
+    assert not imported_packages(["status", lake.root]) & (SLOW - {"pandas"})
 
 
 @pytest.mark.s3
-def test_a_lake_on_s3_is_read_without_spark(
-    spark: SparkSession, bucket: str, pomona: Command
-) -> None:
+def test_s3_lake_is_read_without_spark(spark: SparkSession, bucket: str, pomona: Command) -> None:
     lake = Lake.at(f"s3://{bucket}/lakes/My lake")
     create_tables(spark, lake, 1280)
     add_features(spark, lake, [image("a")], datetime.now(UTC) - timedelta(hours=2))
-    assert not loaded(["status", lake.root, "--max-age", "10m"]) & SLOW
+    assert not imported_packages(["status", lake.root, "--max-age", "10m"]) & SLOW
     done = pomona("status", lake.root, "--max-age", "row=1h")
     assert done.status == 3
     assert "the last row was" in done.err
@@ -173,7 +173,7 @@ def test_a_lake_on_s3_is_read_without_spark(
 
 
 @pytest.mark.spark
-def test_a_refit_stays_fresh_where_files_alone_have_changed(
+def test_refit_stays_fresh_after_rewriting_files(
     spark: SparkSession, new_lake: Callable[[], Path], pomona: Command
 ) -> None:
     lake = Lake.at(str(new_lake()))

@@ -1,4 +1,4 @@
-"""Tests for `history`, `diff`, `show` and `tag`: what pandas, SciPy and a plain look into the files tell too."""
+"""Tests for `history`, `diff`, `show` and `tag`: results compared with pandas, SciPy and the files of the lake."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BROKEN = "file:/photos/Fig/broken.jpg"
 
 
 def hashed(rows: Images) -> pa.Table:
-    """Rows whose hashes tell their contents apart."""
+    """Images with different content hashes."""
     hashes = [hashlib.sha256(vector.tobytes()).hexdigest() for vector in rows.vectors]
     table = rows.table()
     place = table.schema.get_field_index("content_hash")
@@ -44,14 +44,14 @@ def hashed(rows: Images) -> pa.Table:
 
 @dataclass
 class Story:
-    """Versions 1 rows · 2 five replaced, one as it was · 3 three gone · 4 more rows · 5 OPTIMIZE; refits of 1 and 5."""
+    """Versions: 1 rows, 2 five replaced and one rewritten, 3 three deleted, 4 more rows, 5 OPTIMIZE; refits of 1, 5."""
 
     lake: Lake
     place: str
     refits: tuple[RefitRow, RefitRow]
 
     def frame(self, version: int) -> pd.DataFrame:
-        """The rows of a version, by path."""
+        """Return the rows of a version by path."""
         table = delta(self.lake.features, version).to_pyarrow_table()
         return table.to_pandas().set_index("path").sort_index()
 
@@ -68,8 +68,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     place.mkdir(parents=True)
     (place / "model.json").write_text(json.dumps(model))
 
-    told = {"source": "file:/photos", "images": 20, "seconds": 2.0}
-    commit = deltalake.CommitProperties(custom_metadata={"userMetadata": json.dumps(told)})
+    result = {"source": "file:/photos", "images": 20, "seconds": 2.0}
+    commit = deltalake.CommitProperties(custom_metadata={"userMetadata": json.dumps(result)})
     features = lake.features.removeprefix("file:")
     feed = {"delta.enableChangeDataFeed": "true"} | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
     deltalake.write_deltalake(features, hashed(FIRST).slice(0, 0), configuration=feed)
@@ -101,9 +101,7 @@ def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return Command(monkeypatch, capsys)
 
 
-def test_history_ends_where_it_is_told_to_and_names_refits_and_tags(
-    story: Story, pomona: Command
-) -> None:
+def test_history_as_of_lists_refits_and_tags(story: Story, pomona: Command) -> None:
     whole = history(story.place)
     assert [row["total"] for row in whole] == [len(story.frame(v)) for v in range(6)]
     assert [row["refits"] for row in whole] == [
@@ -116,7 +114,7 @@ def test_history_ends_where_it_is_told_to_and_names_refits_and_tags(
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, 5), (5, 1), (0, 3), (1, 2), (4, 5), (2, 2)])
-def test_a_difference_is_that_of_the_tables_whatever_lies_between(
+def test_diff_equals_the_difference_of_the_tables(
     story: Story, pomona: Command, one: int, other: int
 ) -> None:
     before, after = story.frame(one), story.frame(other)
@@ -134,12 +132,10 @@ def test_a_difference_is_that_of_the_tables_whatever_lies_between(
         assert counted == labels.value_counts().to_dict()
     assert (found["from"]["rows"], found["to"]["rows"]) == (len(before), len(after))
     if (one, other) == (1, 2):
-        assert found["replaced"] == 5  # of six that were written
+        assert found["replaced"] == 5  # six were written, one of them unchanged
 
 
-def test_two_refits_are_compared_by_their_ids_or_their_versions(
-    story: Story, pomona: Command
-) -> None:
+def test_diff_compares_refits_by_id_or_version(story: Story, pomona: Command) -> None:
     first, last = story.refits
     by_id = pomona("diff", story.place, first.refit_id, last.refit_id, "--json").json
     found = by_id["refits"]
@@ -158,26 +154,26 @@ def test_two_refits_are_compared_by_their_ids_or_their_versions(
     by_version = pomona("diff", story.place, 1, "latest", "--json").json
     assert by_version["refits"] == found
     assert pomona("diff", story.place, 1, 2, "--json").json["refits"] is None
-    said = pomona("diff", story.place, 1, 5).out
-    assert f"{expected[-1]:.2f}° is the largest of 2 principal angles" in said
+    output = pomona("diff", story.place, 1, 5).out
+    assert f"{expected[-1]:.2f}° is the largest of 2 principal angles" in output
     for made in story.refits:
-        assert f"{made.explained_variance_ratio[0]:.2%}" in said
-    assert "10 added, 3 removed, 5 replaced" in said
+        assert f"{made.explained_variance_ratio[0]:.2%}" in output
+    assert "10 added, 3 removed, 5 replaced" in output
 
 
-def test_what_a_lake_held_is_shown(story: Story, pomona: Command) -> None:
+def test_show_describes_a_version(story: Story, pomona: Command) -> None:
     for version in (1, 3, 5):
         found = pomona("show", story.place, "--as-of", version, "--json").json
         frame = story.frame(version)
         assert found["labels"] == frame.label.value_counts().to_dict()
         assert (found["rows"], found["as_of"]["version"]) == (len(frame), version)
-    said = pomona("show", story.place, "--as-of", "1").out
-    assert f"rows      {20} in 5 labels" in said
-    assert story.refits[0].refit_id in said
+    output = pomona("show", story.place, "--as-of", "1").out
+    assert f"rows      {20} in 5 labels" in output
+    assert story.refits[0].refit_id in output
     assert pomona("show", story.place, "--as-of", "0", "--json").json["model_id"] is None
 
 
-def test_an_image_is_shown_with_its_row_versions_and_refits(story: Story, pomona: Command) -> None:
+def test_show_describes_an_image(story: Story, pomona: Command) -> None:
     found = pomona("show", story.place, CHANGED, "--json").json
     row = story.frame(5).loc[CHANGED]
     assert found["row"]["content_hash"] == row.content_hash
@@ -202,7 +198,7 @@ def test_an_image_is_shown_with_its_row_versions_and_refits(story: Story, pomona
     assert len(old["versions"]) == 1
 
 
-def test_a_refit_sees_the_content_that_came_with_its_version(story: Story) -> None:
+def test_refit_uses_the_content_of_its_version(story: Story) -> None:
     versions = [
         {"from": 1, "until": 2, "content_hash": "old"},
         {"from": 2, "until": 4, "content_hash": "new"},
@@ -216,7 +212,7 @@ def test_a_refit_sees_the_content_that_came_with_its_version(story: Story) -> No
     assert saw == [None, "old", "new", "new", None, None]
 
 
-def test_the_place_of_an_image_is_where_scikit_learn_puts_it(story: Story, pomona: Command) -> None:
+def test_scores_of_an_image_match_sklearn(story: Story, pomona: Command) -> None:
     for as_of, made in ((1, story.refits[0]), (5, story.refits[1])):
         frame = story.frame(as_of)
         below = frame.index.str.startswith(f"{made.fit_on}/") if made.fit_on else slice(None)
@@ -225,43 +221,43 @@ def test_the_place_of_an_image_is_where_scikit_learn_puts_it(story: Story, pomon
         place = pomona("show", story.place, KEPT, "--as-of", as_of, "--json").json["place"]
         assert place["refit_id"] == made.refit_id
         np.testing.assert_allclose(np.abs(place["scores"]), np.abs(expected[0]), atol=1e-6)
-    said = pomona("show", story.place, KEPT.removeprefix("file:")).out
+    output = pomona("show", story.place, KEPT.removeprefix("file:")).out
     assert (
-        f"on the components of refit {story.refits[1].refit_id}: {place['scores'][0]:.3f}" in said
+        f"on the components of refit {story.refits[1].refit_id}: {place['scores'][0]:.3f}" in output
     )
 
 
-def test_an_image_that_has_gone_or_never_was_one(story: Story, pomona: Command) -> None:
+def test_show_deleted_or_unknown_image(story: Story, pomona: Command) -> None:
     gone = pomona("show", story.place, GONE, "--json").json
     assert (gone["row"], gone["place"]) == (None, None)
     assert [(v["from"], v["until"]) for v in gone["versions"]] == [(1, 3)]
     assert [refit["refit_id"] for refit in gone["refits"]] == [story.refits[0].refit_id]
-    assert "no row of the features in this version" in pomona("show", story.place, GONE).out
+    assert "no row in the features of this version" in pomona("show", story.place, GONE).out
     broken = pomona("show", story.place, BROKEN)
     assert "in quarantine: corrupt: it is broken (1 attempt)" in broken.out
     for name in ("none.jpg", f"{'x' * 300}.jpg"):
-        told = pomona("show", story.place, f"/photos/{name}").complaint
-        assert f"/photos/{name} is in no table of" in told
+        result = pomona("show", story.place, f"/photos/{name}").complaint
+        assert f"/photos/{name} is in no table of" in result
 
 
-def test_what_was_in_quarantine_is_told_as_of_then(story: Story, pomona: Command) -> None:
-    """The broken image came after all versions: it belongs to what is there now."""
+def test_show_as_of_uses_the_quarantine_of_that_version(story: Story, pomona: Command) -> None:
+    """The broken image was quarantined after the last version of the features."""
     assert pomona("show", story.place, BROKEN, "--as-of", "latest", "--json").json["quarantine"]
-    told = pomona("show", story.place, BROKEN, "--as-of", 1).complaint
-    assert f"{shown(BROKEN)} was in no table of {shown(story.lake.root)} then" in told
+    result = pomona("show", story.place, BROKEN, "--as-of", 1).complaint
+    assert f"{shown(BROKEN)} was in no table of {shown(story.lake.root)} then" in result
     for as_of, there in ((1, []), (5, []), ("latest", [BROKEN]), ("0 seconds ago", [BROKEN])):
         rows = pomona("quarantine", story.place, "--as-of", as_of, "--json").json
         assert [row["path"] for row in rows] == list(map(shown, there)), as_of
 
 
-def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_left(
+def test_show_after_vacuum_starts_at_the_oldest_complete_version(
     story: Story, pomona: Command, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(story.place, tmp_path / "lake")
     table = delta(f"file:{copy}/features")
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    told = pomona("show", copy, CHANGED, "--json").json["versions"]
-    assert [(v["from"], v["until"]) for v in told] == [(5, None)]
+    result = pomona("show", copy, CHANGED, "--json").json["versions"]
+    assert [(v["from"], v["until"]) for v in result] == [(5, None)]
     assert (
         "version 2 was removed by VACUUM: available are 5"
         in pomona("show", copy, "--as-of", 2).complaint
@@ -269,9 +265,9 @@ def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_lef
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "result"),
     [
-        ("status", "Json error"),  # told by delta-rs
+        ("status", "Json error"),  # message of delta-rs
         ("history", "damaged"),
         ("show", "damaged"),
         ("show --as-of 0", "damaged"),
@@ -284,21 +280,21 @@ def test_where_the_beginning_was_vacuumed_away_an_image_is_told_from_what_is_lef
         ("query --as-of 1 TABLE(features)", "damaged"),
     ],
 )
-def test_a_damaged_log_is_one_line_that_names_the_file(
-    story: Story, pomona: Command, tmp_path: Path, words: str, told: str
+def test_damaged_log_error_names_the_file(
+    story: Story, pomona: Command, tmp_path: Path, arguments: str, result: str
 ) -> None:
     copy = shutil.copytree(story.place, tmp_path / "lake")
     last = copy / "features" / "_delta_log" / f"{5:020}.json"
     last.write_bytes(b'{"commitInfo":{"timestamp":178' + b"\n" + last.read_bytes()[:40])
-    name, *rest = words.split()
-    said = pomona(name, copy, *rest).complaint
-    assert told in said
-    if told == "damaged":
-        assert f"{last}: damaged (" in said
-        assert "restore this file" in said
+    name, *rest = arguments.split()
+    output = pomona(name, copy, *rest).complaint
+    assert result in output
+    if result == "damaged":
+        assert f"{last}: damaged (" in output
+        assert "restore this file" in output
 
 
-def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path) -> None:
+def test_long_error_message_is_shortened(story: Story, pomona: Command, tmp_path: Path) -> None:
     with pytest.raises(ExternalError) as caught, translate_read_errors():
         raise OSError(f"Expected: {'all that is known of a file, ' * 99}but found a gap\nbacktrace")
     line = str(caught.value)
@@ -311,20 +307,20 @@ def test_a_fault_is_told_in_short(story: Story, pomona: Command, tmp_path: Path)
 
     copy = shutil.copytree(story.place, tmp_path / "lake")
     (copy / "features" / "_delta_log" / f"{2:020}.json").unlink()
-    said = pomona("history", copy).complaint  # delta-rs tells all that it knows of each file
-    assert "(nothing was changed; if this happens again, a file of the lake is missing" in said
-    assert len(said) < 520 + len("pomona: \n")
+    output = pomona("history", copy).complaint  # delta-rs quotes all metadata of each file
+    assert "(nothing was changed; if this happens again, a file of the lake is missing" in output
+    assert len(output) < 520 + len("pomona: \n")
 
 
-def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
+def test_show_finds_the_refit_of_a_published_file_or_its_copy(
     story: Story, pomona: Command, tmp_path: Path
 ) -> None:
     made = story.refits[1]
     folder = Path(made.folder.uri.removeprefix("file:"))
     copied = shutil.copytree(folder, tmp_path / "copied")
     alone = shutil.copy(folder / "reduced.csv", tmp_path / "alone.csv")
-    words = [made.refit_id, folder / "reduced.csv", copied, copied / "report.html", alone]
-    answers = [pomona("show", story.place, word, "--json").json for word in words]
+    arguments = [made.refit_id, folder / "reduced.csv", copied, copied / "report.html", alone]
+    answers = [pomona("show", story.place, word, "--json").json for word in arguments]
     for found in answers:
         assert found == answers[0]
     found = answers[0]
@@ -339,19 +335,24 @@ def test_a_published_file_or_a_copy_of_it_leads_back_to_where_it_comes_from(
     }
     assert beside["csv_sha256"] == hashlib.sha256(Path(alone).read_bytes()).hexdigest()
     refused = pomona("show", story.place, made.refit_id, "--as-of", 1)
-    assert (refused.status, "is of one version: drop --as-of" in refused.complaint) == (2, True)
-    said = pomona("show", story.place, alone).out
-    assert f"weights   random, SHA-256 {'ab' * 32}" in said
-    assert "features  version 5 of" in said
+    assert (refused.status, "belongs to one version: omit --as-of" in refused.complaint) == (
+        2,
+        True,
+    )
+    output = pomona("show", story.place, alone).out
+    assert f"weights   random, SHA-256 {'ab' * 32}" in output
+    assert "features  version 5 of" in output
     Path(alone).write_text("path,label,pc1\n")
     assert "is in no table" in pomona("show", story.place, alone).complaint
 
 
-def test_tags_are_given_listed_moved_and_taken(story: Story, pomona: Command) -> None:
+def test_tags_are_created_listed_moved_and_deleted(story: Story, pomona: Command) -> None:
     assert "no tags yet" in pomona("tag", story.place).out
-    assert "tag march names version 1 of" in pomona("tag", story.place, "march", "--as-of", 1).out
-    told = pomona("tag", story.place, "march", "--as-of", 3).complaint
-    assert "tag march already points to version 1: use --force to move it" in told
+    assert (
+        "tag march points to version 1 of" in pomona("tag", story.place, "march", "--as-of", 1).out
+    )
+    result = pomona("tag", story.place, "march", "--as-of", 3).complaint
+    assert "tag march already points to version 1: use --force to move it" in result
     moved = pomona("tag", story.place, "march", "--as-of", 3, "--force", "--json").json
     assert (moved["tag"], moved["version"]) == ("march", 3)
     assert pomona("tag", story.place, "now-on").status == 0
@@ -361,19 +362,19 @@ def test_tags_are_given_listed_moved_and_taken(story: Story, pomona: Command) ->
     assert pomona("show", story.place, "--as-of", "march", "--json").json["tags"] == ["march"]
     assert pomona("history", story.place, "--json").json[3]["tags"] == ["march"]
     assert len(pomona("diff", story.place, "march", "now-on", "--json").json["labels"]) == 5
-    assert "no longer names" in pomona("tag", story.place, "march", "--delete").out
+    assert "no longer points to" in pomona("tag", story.place, "march", "--delete").out
     assert "has no tag march" in pomona("tag", story.place, "march", "--delete").complaint
     assert pomona("tag", story.place, "now-on", "--delete").status == 0
     assert pomona("tag", story.place, "--json").json == []
 
 
-def test_what_was_assumed_is_said(story: Story, pomona: Command) -> None:
-    said = pomona("show", story.place, "--as-of", "2999-01-01").complaint
-    assert "2999-01-01 (start of the day, UTC) is in the future: available are 0 (" in said
-    for words in (("show",), ("history",), ("tag", "x"), ("quarantine",)):
-        said = pomona(words[0], story.place, *words[1:], "--as-of", "1 second ago").out
-        assert said.startswith("as of     1 second ago ("), words
-        assert ") is version 5 of " in said.splitlines()[0]
+def test_as_of_prints_the_resolved_version(story: Story, pomona: Command) -> None:
+    output = pomona("show", story.place, "--as-of", "2999-01-01").complaint
+    assert "2999-01-01 (start of the day, UTC) is in the future: available are 0 (" in output
+    for arguments in (("show",), ("history",), ("tag", "x"), ("quarantine",)):
+        output = pomona(arguments[0], story.place, *arguments[1:], "--as-of", "1 second ago").out
+        assert output.startswith("as of     1 second ago ("), arguments
+        assert ") is version 5 of " in output.splitlines()[0]
     pomona("tag", story.place, "x", "--delete")
-    told = pomona("history", story.place, "--as-of", "1 second ago", "--json")
-    assert told.err.startswith("as of     1 second ago (")
+    result = pomona("history", story.place, "--as-of", "1 second ago", "--json")
+    assert result.err.startswith("as of     1 second ago (")

@@ -1,4 +1,4 @@
-"""Time travel on S3: versions, differences, an image's past and tags, of tables that delta-rs has written."""
+"""Tests for time travel on S3: versions, differences, image history and tags of tables written by delta-rs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(location: str, table: pa.Table, mode: str = "append") -> None:
 
 @pytest.fixture
 def lake(bucket: str) -> str:
-    """Version 0 is empty, 1 brings 12 rows, 2 replaces all of them by the last 10 and two others."""
+    """Create a lake: version 0 is empty, 1 adds 12 rows, 2 overwrites them with the last 10 and two others."""
     root = f"s3://{bucket}/My lake"
     write_format(root.replace("s3:", "s3a:"))
     empty = ROWS.table().slice(0, 0)
@@ -43,7 +43,7 @@ def lake(bucket: str) -> str:
     return root
 
 
-def test_versions_differences_and_tags(
+def test_history_diff_show_and_tags(
     lake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forbid_spark(monkeypatch)
@@ -61,5 +61,5 @@ def test_versions_differences_and_tags(
     assert there["row"]["features"] == pytest.approx(ROWS.vectors[5].tolist())
     table = deltalake.DeltaTable(f"{lake}/features", storage_options=delta_rs_options())
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    told = pomona("show", lake, "--as-of", "before").complaint
-    assert "version 1 was removed by VACUUM: available are 2 (" in told
+    message = pomona("show", lake, "--as-of", "before").complaint
+    assert "version 1 was removed by VACUUM: available are 2 (" in message
