@@ -124,7 +124,7 @@ def test_retention_is_set_once_and_not_if_long_enough(
     assert [properties[name] for name in RETENTION_PROPERTIES] == ["interval 3650 days"] * 2
     version = table_of(lake).version()
     assert create_tag(lake.root, "later", "3", force=False)["kept_for_days"] is None
-    assert "keep removed files" not in pomona("tag", lake.root, "last").out
+    assert "the tables now keep removed files" not in pomona("tag", lake.root, "last").out
     assert table_of(lake).version() == version
     assert pomona("tag", lake.root, "audit", "--as-of", "3").status == 2  # and changes no table
     assert table_of(lake).version() == version
