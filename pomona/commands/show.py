@@ -23,7 +23,7 @@ def show(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Show a version of LAKE, an image's history, or a refit's lineage.
+    """Show a version, the history of an image, or a refit.
 
     Example: pomona show ./lake "./fruits/Apple Braeburn/0_100.jpg"
     """
