@@ -88,7 +88,7 @@ def _render_image(console: Console, found: JsonObject) -> None:
 
     console.line(f"as of     {found['as_of']['resolved']}")
     console.line(f"path      {found['path']}")
-    row, quarantined, scores_of = found["row"], found["quarantine"], found["place"]
+    row, quarantined, scores_of = found["row"], found["quarantine"], found["latest_scores"]
     for name, value in (row or {}).items():
         if name not in ("path", "features"):
             console.line(f"{name:<18} {value}")

@@ -50,7 +50,7 @@ def similar(
                 "version": result.version,
                 "rows": result.rows,
                 "vote": dict(result.votes),
-                "neighbours": [asdict(neighbor) for neighbor in result.neighbors],
+                "neighbors": [asdict(neighbor) for neighbor in result.neighbors],
             }
         )
     columns = {"cosine": "cosine", "label": "label", "path": "path"}

@@ -77,7 +77,7 @@ def describe_image(location: str, path: str, as_of: str | None = None) -> JsonOb
     -------
     dict
         ``as_of``; ``row`` (all columns, or None); ``quarantine`` (its row in quarantine at that version, or None);
-        ``place`` (``refit_id`` and ``scores``, see `_latest_scores`, or None); ``versions``, oldest first: ``from`` and
+        ``latest_scores`` (``refit_id`` and ``scores``, see `_latest_scores`, or None); ``versions``, oldest first: ``from`` and
         ``until`` (versions of the features that added and removed this content; ``until`` may be None),
         ``committed`` (of ``from``), ``content_hash``, ``length``, ``modification_time``, ``ingested_at``,
         ``model_id``; ``refits``: ``refit_id``, ``features_version``, ``content_hash`` (the content it used),
@@ -104,13 +104,13 @@ def describe_image(location: str, path: str, as_of: str | None = None) -> JsonOb
             )
             raise LakeError(f"{path} {was}: give an image path as in the tables, or a refit ID")
         refits = _refits(lake, pinned)
-        place = _latest_scores(refits, row) if row else None
+        latest_scores = _latest_scores(refits, row) if row else None
     return {
         "as_of": version_json(pinned),
         "path": path,
         "row": row and jsonable(row),
         "quarantine": quarantined and jsonable(quarantined),
-        "place": place,
+        "latest_scores": latest_scores,
         "versions": versions,
         "refits": [
             included for refit in refits if (included := content_in_refit(refit, path, versions))

@@ -1,4 +1,4 @@
-"""Tests for the roles, with IAM enforced: each call that a role needs works, and each neighbour of it is denied."""
+"""Tests for the roles, with IAM enforced: each call that a role needs works, and each similar call is denied."""
 
 from __future__ import annotations
 

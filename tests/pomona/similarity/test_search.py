@@ -49,11 +49,11 @@ def test_similar_prints_neighbors_and_votes(tmp_path: Path, pomona: Command) -> 
     labels = dict(zip(rows.paths, rows.labels, strict=True))
     query = local_path(rows.paths[8])
     answer = pomona("similar", tmp_path / "lake", query, "--top", 5, "--json").json
-    assert [one["path"] for one in answer["neighbours"]] == [shown(path) for path, _ in expected]
-    assert [one["cosine"] for one in answer["neighbours"]] == pytest.approx(
+    assert [one["path"] for one in answer["neighbors"]] == [shown(path) for path, _ in expected]
+    assert [one["cosine"] for one in answer["neighbors"]] == pytest.approx(
         [cosine for _, cosine in expected]
     )
-    assert [one["label"] for one in answer["neighbours"]] == [labels[path] for path, _ in expected]
+    assert [one["label"] for one in answer["neighbors"]] == [labels[path] for path, _ in expected]
     assert (answer["label"], answer["rows"], answer["version"]) == (rows.labels[8], 60, 0)
     assert sum(answer["vote"].values()) == 5
     lines = pomona("similar", lake.root, rows.paths[8], "--top", 5).out.splitlines()

@@ -45,7 +45,7 @@ def test_queries_on_s3_match_local_results(
     result = command(
         "similar", root, query_lake.first.paths[0], "--as-of", 2, "--top", 3, "--json"
     ).json
-    assert (result["rows"], len(result["neighbours"])) == (40, 3)
+    assert (result["rows"], len(result["neighbors"])) == (40, 3)
     # Both deliveries number their content hashes from 0.
     groups = command("duplicates", root, "--same-bytes", "--json").json["same_bytes"]
     assert len(groups) == len(query_lake.second.paths)
