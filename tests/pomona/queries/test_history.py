@@ -218,7 +218,7 @@ def test_scores_of_an_image_match_sklearn(story: Story, pomona: Command) -> None
         below = frame.index.str.startswith(f"{made.fit_on}/") if made.fit_on else slice(None)
         oracle = Oracle.fit(np.array(frame[below].features.tolist(), dtype=float))
         expected = oracle.scores(np.array([frame.loc[KEPT].features], dtype=float), made.components)
-        place = pomona("show", story.place, KEPT, "--as-of", as_of, "--json").json["place"]
+        place = pomona("show", story.place, KEPT, "--as-of", as_of, "--json").json["latest_scores"]
         assert place["refit_id"] == made.refit_id
         np.testing.assert_allclose(np.abs(place["scores"]), np.abs(expected[0]), atol=1e-6)
     output = pomona("show", story.place, KEPT.removeprefix("file:")).out
@@ -229,7 +229,7 @@ def test_scores_of_an_image_match_sklearn(story: Story, pomona: Command) -> None
 
 def test_show_deleted_or_unknown_image(story: Story, pomona: Command) -> None:
     gone = pomona("show", story.place, GONE, "--json").json
-    assert (gone["row"], gone["place"]) == (None, None)
+    assert (gone["row"], gone["latest_scores"]) == (None, None)
     assert [(v["from"], v["until"]) for v in gone["versions"]] == [(1, 3)]
     assert [refit["refit_id"] for refit in gone["refits"]] == [story.refits[0].refit_id]
     assert "no row in the features of this version" in pomona("show", story.place, GONE).out
