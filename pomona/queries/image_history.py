@@ -78,7 +78,8 @@ def describe_image(location: str, path: str, as_of: str | None = None) -> JsonOb
     dict
         ``as_of``; ``row`` (all columns, or None); ``quarantine`` (its row in quarantine at that version, or None);
         ``latest_scores`` (``refit_id`` and ``scores``, see `_latest_scores`, or None);
-        ``versions``, oldest first: ``from`` and ``until`` (versions of the features that added and removed this content; ``until`` may be None),
+        ``versions``, oldest first: ``from`` and ``until`` (versions of the features that added and removed this
+        content; ``until`` may be None),
         ``committed`` (of ``from``), ``content_hash``, ``length``, ``modification_time``, ``ingested_at``,
         ``model_id``; ``refits``: ``refit_id``, ``features_version``, ``content_hash`` (the content it used),
         ``fitted`` (False if the image was only transformed).
