@@ -175,7 +175,7 @@ def test_version_past_retention_raises_error_with_remedy(spark: Any, tmp_path: P
     assert resolve_version(lake, "5").number == 5
     # Only Spark can read its deletion vector.
     with pytest.raises(
-        SnapshotError, match=r"set its properties delta\.deletedFileRetention"
+        SnapshotError, match=r"set the properties delta\.deletedFileRetention"
     ) as error:
         refit(lake.root, RefitOptions(FIT, as_of="5"))
     assert "\n" not in str(error.value)

@@ -97,7 +97,7 @@ def test_report_contains_refit_id_and_all_labels(row: RefitRow) -> None:
     parser.handle_data = cells.append  # type: ignore[assignment, method-assign]
     parser.feed(Path(folder_of(row), "report.html").read_text(encoding="utf-8"))
     text = " ".join(" ".join(cells).split())
-    for part in (row.refit_id, "51 transformed, 51 fitted", "components 3", "row-up"):
+    for part in (row.refit_id, "51 transformed, 51 fitted", "components 3", "made-up"):
         assert part in text
     assert all(escape_text(label) in text for label in LABELS)
     for plot in ("scatter.png", "variance.png"):

@@ -327,5 +327,5 @@ def test_the_plan_says_what_up_makes_first(
     assert "/pomona/${version}/submit.py" in done.out
     write_environment(place / "environment.tar.gz", ("sources ", "sources 0"))
     done = pomona("cloud", "plan")
-    assert "environment.tar.gz: holds another version of Pomona or of its p" in done.out
+    assert "environment.tar.gz: contains another version of Pomona or of its p" in done.out
     assert "/pomona/${version}/submit.py" in done.out

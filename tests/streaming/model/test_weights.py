@@ -120,7 +120,7 @@ def test_hdf5_without_weights_is_rejected() -> None:
 
 def test_narrower_mobilenet_is_rejected_with_first_difference(shared: Path) -> None:
     narrow = _edited(weights_file(shared), "Conv1/Conv1/kernel", np.zeros((3, 3, 3, 16)))
-    with pytest.raises(ModelError, match=r"another network, Conv1 \(3, 3, 3, 16\)"):
+    with pytest.raises(ModelError, match=r"another network: Conv1 \(3, 3, 3, 16\)"):
         parse_weights(narrow, "a.h5")
 
 
