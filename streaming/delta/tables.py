@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 RETENTION = "interval 3650 days"
 RETENTION_PROPERTIES = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
+#: A CHECK constraint is a table property with this prefix before its name.
+CONSTRAINT_PREFIX = "delta.constraints."
 
 
 def create_table(spark: SparkSession, location: str, table: Table) -> None:
@@ -31,26 +34,33 @@ def create_table(spark: SparkSession, location: str, table: Table) -> None:
             builder = builder.addColumn(
                 column.name, column.type, nullable=column.nullable, comment=column.comment
             )
-        checks = {f"delta.constraints.{name}": check for name, check in table.constraints.items()}
+        checks = {CONSTRAINT_PREFIX + name: check for name, check in table.constraints.items()}
         for key, value in (contract_properties(table) | checks).items():
             builder = builder.property(key, value)
         builder.execute()
 
 
 def replace_table(
-    spark: SparkSession, location: str, table: Table, properties: dict[str, str]
+    spark: SparkSession, location: str, table: Table, properties: Mapping[str, str]
 ) -> None:
-    """Replace a table by an empty one of another schema, in one commit; earlier versions stay readable."""
+    """Replace a table by an empty table with another schema, in one commit; earlier versions stay readable."""
     # In SQL: `DeltaTable.replace` works with the names of a catalog only.
     columns = ", ".join(
         f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {quote_text(c.comment)}"
         for c in table.columns
     )
-    pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
     spark.sql(
         f"REPLACE TABLE {quote_table(location)} ({columns}) USING delta "
-        f"COMMENT {quote_text(table.comment)} TBLPROPERTIES ({pairs})"
+        f"COMMENT {quote_text(table.comment)} TBLPROPERTIES ({_quote_properties(properties)})"
     )
+
+
+def set_properties(spark: SparkSession, location: str, properties: Mapping[str, str]) -> None:
+    """Set properties of a table in one commit."""
+    with commit_lock(location):
+        spark.sql(
+            f"ALTER TABLE {quote_table(location)} SET TBLPROPERTIES ({_quote_properties(properties)})"
+        )
 
 
 def contract_properties(table: Table) -> dict[str, str]:
@@ -74,6 +84,10 @@ def quote_text(text: str) -> str:
     """Return a string literal of Spark SQL."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def _quote_properties(properties: Mapping[str, str]) -> str:
+    return ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
 
 
 def read_table(spark: SparkSession, location: str, version: int | None = None) -> DataFrame:

@@ -7,9 +7,8 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table
-from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table, quote_table
+from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, is_table, set_properties
 from streaming.lake.layout import Lake
 from streaming.lake.tags import Tag
 
@@ -61,11 +60,8 @@ def set_retention(spark: SparkSession, lake: Lake, days: int) -> list[str]:
         if _table_retention(location) >= wanted:
             continue
         # Set both in one commit: Delta requires that the log is kept as long as the files.
-        properties = ", ".join(
-            f"'{name}' = 'interval {wanted.days} days'" for name in RETENTION_PROPERTIES
-        )
-        with commit_lock(location):
-            spark.sql(f"ALTER TABLE {quote_table(location)} SET TBLPROPERTIES ({properties})")
+        interval = f"interval {wanted.days} days"
+        set_properties(spark, location, dict.fromkeys(RETENTION_PROPERTIES, interval))
         changed.append(location)
     return changed
 

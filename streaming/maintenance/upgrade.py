@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from deltalake import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table
 from streaming.delta.tables import (
+    CONSTRAINT_PREFIX,
     Table,
     contract_properties,
     is_table,
@@ -20,6 +23,7 @@ from streaming.delta.tables import (
     quote_text,
     read_table,
     replace_table,
+    set_properties,
 )
 from streaming.delta.writer import Writer
 from streaming.errors import LakeError
@@ -41,7 +45,6 @@ from streaming.storage.interface import is_s3
 from streaming.storage.open import open_storage
 
 _WIDTH = re.compile(r"\bfeatures\s*\)\s*=\s*(\d+)")
-_CONSTRAINT = "delta.constraints."
 _REPLACED = "REPLACE TABLE"  # operation of `replace_table` in the table's history
 
 
@@ -92,19 +95,18 @@ def upgrade_table(spark: SparkSession, location: str, table: Table) -> list[str]
     """
     if not is_table(location):
         return []
-    done = []
     name = quote_table(location)
-    missing = add_missing_columns(spark, location, table)
-    done += [f"{table.name}: column {column}" for column in missing]
-    done += _set_comments(spark, location, table)
-    existing = open_table(location).metadata().configuration
+    missing = _add_missing_columns(spark, location, table)
+    done = [f"{table.name}: column {column}" for column in missing]
+    opened = open_table(location)
+    done += _set_comments(spark, name, opened, table)
+    existing = opened.metadata().configuration
     properties = {k: v for k, v in contract_properties(table).items() if k not in existing}
     if properties:
-        pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
-        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({pairs})")
+        set_properties(spark, location, properties)
         done += [f"{table.name}: property {key}" for key in properties]
     for constraint, check in table.constraints.items():
-        current = existing.get(_CONSTRAINT + constraint, "")
+        current = existing.get(CONSTRAINT_PREFIX + constraint, "")
         if _without_spaces(current) != _without_spaces(check):
             _set_constraint(spark, name, constraint, check)
             done.append(f"{table.name}: constraint {constraint}")
@@ -121,59 +123,67 @@ def rename_columns(
     """
     if not is_table(location):
         return []
-    latest = open_table(location)
-    version = latest.version()
-    former = [name for name in names if name in _column_names(latest)]
-    if former:
-        properties = contract_properties(table) | latest.metadata().configuration
-        replace_table(spark, location, table, properties)
-    elif latest.history(1)[0].get("operation") == _REPLACED:  # interrupted after the replacement
-        version -= 1
-        former = [name for name in names if name in _column_names(open_table(location, version))]
-    if not former:
-        return []
-    rows = read_table(spark, location, version)
-    for name in former:
-        rows = rows.withColumnRenamed(name, names[name])
-    Writer(spark, location, {"upgrade": FORMAT}).upsert(rows, merge=False)
+    # A refit commits its row without the lease: without the lock, its row could be lost in between.
+    with commit_lock(location):
+        latest = open_table(location)
+        version = latest.version()
+        former = [name for name in names if name in _column_names(latest)]
+        if former:
+            properties = contract_properties(table) | latest.metadata().configuration
+            replace_table(spark, location, table, properties)
+        elif latest.history(1)[0].get("operation") == _REPLACED:  # interrupted after replacing
+            version -= 1
+            before = _column_names(open_table(location, version))
+            former = [name for name in names if name in before]
+        if not former:
+            return []
+        rows = read_table(spark, location, version).withColumnsRenamed(dict(names))
+        Writer(spark, location, {"upgrade": FORMAT}).upsert(rows, merge=False)
     return [f"{table.name}: column {names[name]} (formerly {name})" for name in former]
 
 
 def rename_document_keys(lake: Lake) -> list[str]:
     """Rename the keys of tags and of published ``refit.json`` files; return the paths changed."""
     storage = open_storage(lake.root)
-    refits = [f.path for f in storage.list(lake.reduced) if f.path.endswith("/refit.json")]
-    tags = [f.path for f in storage.list(lake.tags) if f.path.endswith(".json")]
     done = []
-    for path in refits + tags:
-        try:
-            document = json.loads(storage.read(path))
-            if path in tags:
-                renamed = rename_keys(document, RENAMED_TAG_KEYS)
-            else:
-                renamed = rename_keys(document, RENAMED_REFIT_KEYS)
-                if renamed.get("drift"):
-                    renamed["drift"] = rename_keys(renamed["drift"], RENAMED_DRIFT_KEYS)
-        except (ValueError, AttributeError):  # damaged: commands that need it report it
-            continue
-        if renamed != document:
-            content = json.dumps(renamed, indent=None if path in tags else 2, ensure_ascii=False)
-            storage.write(path, (content + "\n").encode())
-            done.append(f"{path.removeprefix(lake.root + '/')}: keys renamed")
+    for folder, suffix, rename, indent in (
+        (lake.reduced, "/refit.json", _rename_refit_keys, 2),
+        (lake.tags, ".json", _rename_tag_keys, None),
+    ):
+        for path in [file.path for file in storage.list(folder) if file.path.endswith(suffix)]:
+            try:
+                document = json.loads(storage.read(path))
+                renamed = rename(document)
+            except (ValueError, AttributeError):  # damaged: commands that need it report it
+                continue
+            if renamed != document:
+                content = json.dumps(renamed, indent=indent, ensure_ascii=False)
+                storage.write(path, (content + "\n").encode())
+                done.append(f"{path.removeprefix(lake.root + '/')}: keys renamed")
     return done
 
 
-def _set_comments(spark: SparkSession, location: str, table: Table) -> list[str]:
+def _rename_refit_keys(document: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = rename_keys(document, RENAMED_REFIT_KEYS)
+    if renamed.get("drift"):
+        renamed["drift"] = rename_keys(renamed["drift"], RENAMED_DRIFT_KEYS)
+    return renamed
+
+
+def _rename_tag_keys(document: Mapping[str, Any]) -> dict[str, Any]:
+    return rename_keys(document, RENAMED_TAG_KEYS)
+
+
+def _set_comments(spark: SparkSession, name: str, opened: DeltaTable, table: Table) -> list[str]:
     """Set the comments of the table and of its columns that differ from the schema."""
-    current, name = open_table(location), quote_table(location)
-    comments = {field.name: field.metadata.get("comment") for field in current.schema().fields}
+    comments = {field.name: field.metadata.get("comment") for field in opened.schema().fields}
     changed = [c for c in table.columns if comments.get(c.name) != c.comment]
     for column in changed:
         spark.sql(
             f"ALTER TABLE {name} ALTER COLUMN `{column.name}` COMMENT {quote_text(column.comment)}"
         )
     done = [f"{table.name}: {len(changed)} column comments"] if changed else []
-    if current.metadata().description != table.comment:
+    if opened.metadata().description != table.comment:
         spark.sql(f"COMMENT ON TABLE {name} IS {quote_text(table.comment)}")
         done.append(f"{table.name}: table comment")
     return done
@@ -183,9 +193,9 @@ def _column_names(table: DeltaTable) -> list[str]:
     return [field.name for field in table.schema().fields]
 
 
-def add_missing_columns(spark: SparkSession, location: str, table: Table) -> list[str]:
+def _add_missing_columns(spark: SparkSession, location: str, table: Table) -> list[str]:
     """Add the columns that a table of an earlier version of Pomona lacks; return their names."""
-    existing = set(read_table(spark, location).columns)
+    existing = _column_names(open_table(location))
     missing = [column for column in table.columns if column.name not in existing]
     if missing:
         columns = ", ".join(f"`{c.name}` {c.type} COMMENT {quote_text(c.comment)}" for c in missing)
@@ -218,7 +228,7 @@ def _width(lake: Lake) -> int:
     if model:
         return model.width
     configuration: Mapping[str, str] = open_table(lake.features).metadata().configuration
-    match = _WIDTH.search(configuration.get(f"{_CONSTRAINT}features_width", ""))
+    match = _WIDTH.search(configuration.get(f"{CONSTRAINT_PREFIX}features_width", ""))
     if not match:
         raise LakeError(
             f"{lake.models} contains no model, and {lake.features} has no constraint features_width"
