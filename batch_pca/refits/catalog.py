@@ -163,6 +163,7 @@ def find_sign_reference(
     ]
 
     def rank(row: RefitRow) -> tuple[bool, bool, int]:
+        """Order candidates: the same refit first, then refits of that time, then the latest version."""
         repeated = row.features_version == version and row.parameters == parameters
         # A refit with --as-of made in the meantime must not flip the next scheduled plot.
         made_then = superseded_at is None or row.created_at < superseded_at

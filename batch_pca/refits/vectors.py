@@ -107,6 +107,7 @@ def _with_csv_lines(
     """Yield each batch with its CSV lines, in order. The lines are formatted on all cores, a few batches ahead."""
 
     def format_lines(batch: pa.RecordBatch) -> bytes:
+        """Return the CSV lines of a batch."""
         texts = escape_formulas(batch.column(0)), escape_formulas(batch.column(1))
         columns = [*texts, *map(pa.array, _scores(batch).T)]
         return _csv_lines(pa.record_batch(columns, names=names), header=False)

@@ -74,6 +74,7 @@ def _groups(request: Parameters, *roles: str) -> list[Parameters]:
 
 def _set_count(role: str) -> Callable[[Parameters, int], None]:
     def change(request: Parameters, count: int) -> None:
+        """Set the number of nodes of the role in the cluster request."""
         if not _groups(request, role):
             raise CloudError(
                 f"the cluster has no {role.lower()} nodes, so their number cannot be changed"
@@ -98,6 +99,7 @@ def _set_disk(request: Parameters, size: int) -> None:
 
 def _set_limit(*keys: str) -> Callable[[Parameters, int], None]:
     def change(request: Parameters, limit: int) -> None:
+        """Set a limit of managed scaling in the cluster request."""
         policy = request.setdefault("ManagedScalingPolicy", {})
         limits = policy.setdefault("ComputeLimits", {"UnitType": "Instances"})
         limits.setdefault("MinimumCapacityUnits", instance_count(request, "CORE"))

@@ -109,6 +109,7 @@ class _Setting:
         absent_codes = (_MISSING[self.what], "NoSuchBucket")
 
         def find_current(read: ReadApi) -> CurrentState | None:
+            """Read the current setting of the bucket."""
             answer = read("s3", get, {"Bucket": bucket}, absent_codes)
             current = answer and self._current_value(answer)
             return CurrentState(current) if current else None

@@ -40,6 +40,7 @@ def _metadata_service(names: Names) -> Request:
     name = names.prefixed("imdsv2")
 
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Read the security configuration."""
         query, gone = {"Name": name}, ("InvalidRequestException",)
         answer = read("emr", "describe_security_configuration", query, gone)
         return CurrentState(json.loads(answer["SecurityConfiguration"])) if answer else None
@@ -57,6 +58,7 @@ def _metadata_service(names: Names) -> Request:
 
 def _cluster(names: Names, request: Parameters) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Find a running cluster of this name and the request that created it."""
         found = find_cluster(read, names.config.name)
         if found is None:
             return None
@@ -82,6 +84,7 @@ def _add_step(names: Names, step: Parameters) -> Request:
     states = ["PENDING", "RUNNING"] + ([] if is_streaming else ["COMPLETED"])
 
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Find the arguments of an active step of this name."""
         query = {"ClusterId": "${cluster.JobFlowId}", "StepStates": states}
         answer = read("emr", "list_steps", query) or {}
         found = [one for one in answer["Steps"] if one["Name"] == step["Name"]]

@@ -88,6 +88,7 @@ def _role(
         )
 
     def inline(read: ReadApi) -> CurrentState | None:
+        """Read the inline policy of the role."""
         query = {"RoleName": name, "PolicyName": "pomona"}
         answer = read("iam", "get_role_policy", query, _NOT_FOUND_CODES)
         return CurrentState(normalize_policy(answer["PolicyDocument"])) if answer else None
@@ -129,6 +130,7 @@ def _attached(names: Names, what: str, policy: str) -> Request:
     name, arn = names.prefixed(what), f"arn:{names.partition}:iam::aws:policy/{policy}"
 
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Return whether the managed policy is attached to the role."""
         answer = read("iam", "list_attached_role_policies", {"RoleName": name}, _NOT_FOUND_CODES)
         attached = answer["AttachedPolicies"] if answer else []
         return CurrentState(True) if any(one["PolicyArn"] == arn for one in attached) else None
@@ -153,6 +155,7 @@ def _profile(names: Names) -> list[Request]:
         return answer and answer["InstanceProfile"]
 
     def holds(read: ReadApi) -> CurrentState | None:
+        """Read the roles of the instance profile."""
         found = profile(read)
         roles = [role["RoleName"] for role in found["Roles"]] if found else []
         return CurrentState(roles) if roles else None
@@ -182,6 +185,7 @@ def _linked(service: str) -> list[Request]:
     """Return the request for a service-linked role, which exists once per account."""
 
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Return whether the service-linked role exists."""
         query = {"PathPrefix": f"/aws-service-role/{service}/"}
         answer = read("iam", "list_roles", query)
         return CurrentState(True) if answer and answer["Roles"] else None

@@ -31,6 +31,7 @@ def _subnet(names: Names) -> Request:
         query = {"Filters": [{"Name": "subnet-id", "Values": [subnet]}]}
 
     def find_current(read: ReadApi) -> CurrentState:
+        """Find the subnet and its VPC."""
         answer = read("ec2", "describe_subnets", query)
         subnets = sorted((answer or {})["Subnets"], key=lambda one: str(one["AvailabilityZone"]))
         if not subnets:
@@ -53,6 +54,7 @@ def _subnet(names: Names) -> Request:
 
 def _tag_subnet(names: Names) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Return whether the subnet has the tag that EMR requires."""
         filters = [
             {"Name": "resource-id", "Values": ["${subnet.SubnetId}"]},
             {"Name": "key", "Values": [FOR_EMR["Key"]]},
@@ -75,6 +77,7 @@ def _group(names: Names, what: str, why: str) -> Request:
     name = names.prefixed(what)
 
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Find the security group by name."""
         filters = [
             {"Name": "group-name", "Values": [name]},
             {"Name": "vpc-id", "Values": ["${subnet.VpcId}"]},
@@ -102,6 +105,7 @@ def _group(names: Names, what: str, why: str) -> Request:
 
 def _allow_ssh(cidr: str) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Return whether the rule exists."""
         return CurrentState(True) if cidr in _sources(_rules(read)) else None
 
     return Request(
@@ -122,6 +126,7 @@ def _revoke_other_rules(names: Names) -> Request:
         return [rule for rule in rules if not (_is_ssh(rule) and _sources([rule]) <= desired)]
 
     def find_current(read: ReadApi) -> CurrentState:
+        """Return the rules that are not in the configuration."""
         return CurrentState(others(_rules(read)))
 
     def revoke(parameters: Parameters, found: CurrentState) -> tuple[str, Parameters]:

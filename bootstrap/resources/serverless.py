@@ -98,6 +98,7 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
     application, job = create_application(names), ingest_job(names, locations)
 
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Find the application by name."""
         answer = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
         found = [one for one in answer["applications"] if one["name"] == application["name"]]
         if not found:
@@ -111,6 +112,7 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
     states = _LIVE_JOB_STATES + ([] if names.config.is_streaming else ["SUCCESS"])
 
     def look_job(read: ReadApi) -> CurrentState | None:
+        """Find an active job run by name."""
         where = {"applicationId": "${application.applicationId}"}
         gone = ("ResourceNotFoundException",)
         answer = read("emr-serverless", "list_job_runs", where | {"states": states}, gone) or {}

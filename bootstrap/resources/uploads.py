@@ -100,6 +100,7 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
     ids = sorted({name.partition("/")[0] for name in uploads.model})
 
     def find_current(read: ReadApi) -> CurrentState:
+        """Return whether the lake contains the model; reject another one."""
         query = {"Bucket": names.data_bucket, "Prefix": prefix}
         answer = read("s3", "list_objects_v2", query, ("NoSuchBucket",)) or {}
         keys = [item["Key"] for item in answer.get("Contents") or ()]
@@ -138,6 +139,7 @@ def _upload(
     names: Names, key: str, file: LocalFile, why: str, *, overwrite: bool = True
 ) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
+        """Read size and hash of the uploaded object."""
         query = {"Bucket": names.data_bucket, "Key": key}
         answer = read("s3", "head_object", query, ("404", "NoSuchBucket", "NoSuchKey"))
         if answer is None:

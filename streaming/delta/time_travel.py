@@ -86,6 +86,7 @@ def oldest_complete_version(location: str, versions: list[int]) -> int:
     commits = [commit for commit in _list_log(location)[0] if commit.number in set(versions)]
 
     def removed_a_deleted_file(commit: Commit) -> bool:
+        """Return whether a commit removed a data file that no longer exists."""
         path = commit.file.path
         actions = parse_actions(path, open_storage(path).read(path), b'"remove"')
         removed = (action["remove"]["path"] for action in actions if "remove" in action)

@@ -128,6 +128,7 @@ def prefetch_images(
     full_timeout = retry_timeout
 
     def checked(fetched: FetchedImage) -> FetchedImage:
+        """Count consecutive unread files, and shorten the retries after the first."""
         nonlocal unread, retry_timeout
         unread = unread + 1 if fetched.outcome is Outcome.UNREAD else 0
         if unread >= _MAX_CONSECUTIVE_UNREAD:

@@ -59,6 +59,7 @@ class LeaseObject:
         """Return the state of the object; None if it does not exist."""
 
         def get() -> LeaseState | None:
+            """Read the lease object and its age by the clock of S3."""
             try:
                 response = self._client.get_object(**self._location)
             except self._client.exceptions.NoSuchKey:

