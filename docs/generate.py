@@ -304,7 +304,7 @@ def _statement_row(statement: Statement) -> str:
         ", ".join(f"`{action}`" for action in statement.actions),
         ", ".join(f"`{resource}`" for resource in statement.resources),
         "; ".join(conditions),
-        statement.why,
+        statement.purpose,
     ]
     return "| " + " | ".join(cells).replace("|  |", "| |") + " |"
 

@@ -77,14 +77,14 @@ class Account:
             with _translate_errors(service, operation):
                 if client.can_paginate(operation):
                     pages = client.get_paginator(operation).paginate(**resolved)
-                    answer: Parameters = pages.build_full_result()
+                    response: Parameters = pages.build_full_result()
                 else:
-                    answer = getattr(client, operation)(**resolved)
+                    response = getattr(client, operation)(**resolved)
         except CloudError as error:
             if _code(error.__cause__) in absent_codes:
                 return None
             raise
-        return answer
+        return response
 
     def send(
         self,
@@ -111,8 +111,8 @@ class Account:
         while True:
             try:
                 with _translate_errors(service, operation), _open_local_files(parameters) as opened:
-                    answer: Parameters = getattr(self._client(service), operation)(**opened)
-                return answer
+                    response: Parameters = getattr(self._client(service), operation)(**opened)
+                return response
             except CloudError as error:
                 if _code(error.__cause__) not in retry_codes or time.monotonic() > deadline:
                     raise

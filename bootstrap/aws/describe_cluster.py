@@ -15,8 +15,8 @@ _ROLES = {"MASTER": 0, "CORE": 1, "TASK": 2}
 
 def list_clusters(read: ReadApi, *, live: bool = True) -> list[Parameters]:
     """Return the live clusters of the account, or all that EMR still lists."""
-    answer = read("emr", "list_clusters", {"ClusterStates": LIVE} if live else {}) or {}
-    clusters: list[Parameters] = answer.get("Clusters", [])
+    response = read("emr", "list_clusters", {"ClusterStates": LIVE} if live else {}) or {}
+    clusters: list[Parameters] = response.get("Clusters", [])
     return clusters
 
 
@@ -26,8 +26,8 @@ def find_cluster(read: ReadApi, name: str, *, live: bool = True) -> Parameters |
     if not found:
         return None
     newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
-    answer: Any = read("emr", "describe_cluster", {"ClusterId": newest["Id"]})
-    cluster: Parameters = answer["Cluster"]
+    response: Any = read("emr", "describe_cluster", {"ClusterId": newest["Id"]})
+    cluster: Parameters = response["Cluster"]
     return cluster
 
 
@@ -94,9 +94,9 @@ def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
 def unfinished_steps(read: ReadApi, cluster: Parameters) -> list[Parameters]:
     """Return the pending and running steps of a cluster, in the order in which they were added."""
     query = {"ClusterId": cluster["Id"], "StepStates": ["PENDING", "RUNNING"]}
-    answer: Any = read("emr", "list_steps", query)
+    response: Any = read("emr", "list_steps", query)
     steps = []
-    for one in reversed(answer["Steps"]):  # EMR lists the newest first
+    for one in reversed(response["Steps"]):  # EMR lists the newest first
         config = one["Config"]
         jar: Parameters = {"Jar": config["Jar"], "Args": list(config.get("Args") or ())}
         if config.get("MainClass"):

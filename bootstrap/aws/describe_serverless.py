@@ -14,8 +14,8 @@ DEFAULT_LIMIT = 10
 
 def newest_application(read: ReadApi, name: str) -> Parameters | None:
     """Return the newest existing application with this name or ID."""
-    answer = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
-    found = [one for one in answer.get("applications", ()) if name in (one["name"], one["id"])]
+    response = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
+    found = [one for one in response.get("applications", ()) if name in (one["name"], one["id"])]
     return max(found, key=lambda one: str(one.get("createdAt"))) if found else None
 
 
@@ -24,16 +24,16 @@ def recent_jobs(
 ) -> list[Parameters]:
     """Return the newest jobs of an application, the newest first."""
     query = {"applicationId": application_id} | limit_items(limit)
-    answer = read("emr-serverless", "list_job_runs", query) or {}
-    jobs: list[Parameters] = answer.get("jobRuns", [])
+    response = read("emr-serverless", "list_job_runs", query) or {}
+    jobs: list[Parameters] = response.get("jobRuns", [])
     return jobs
 
 
 def active_jobs(read: ReadApi, application_id: str) -> list[Parameters]:
     """Return the jobs of an application that have not finished."""
     query = {"applicationId": application_id, "states": ACTIVE_JOB_STATES}
-    answer = read("emr-serverless", "list_job_runs", query) or {}
-    jobs: list[Parameters] = answer.get("jobRuns", [])
+    response = read("emr-serverless", "list_job_runs", query) or {}
+    jobs: list[Parameters] = response.get("jobRuns", [])
     return jobs
 
 

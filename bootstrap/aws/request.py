@@ -60,7 +60,7 @@ class Request:
     service, operation : str
         boto3 names, such as ``s3`` and ``create_bucket``.
     parameters : dict
-    why : str
+    purpose : str
         Purpose, one line.
     find_current : callable
         Looks up the existing resource.
@@ -79,7 +79,7 @@ class Request:
     service: str
     operation: str
     parameters: Parameters
-    why: str
+    purpose: str
     find_current: Lookup
     desired: Any = True
     build_update: UpdateBuilder | None = None

@@ -20,8 +20,8 @@ MONTH_DAYS, MONTH_HOURS, DAY_SECONDS = 30, 730, 86_400
 class Step:
     """A step of the calculation: quantity, formula and result."""
 
-    what: str
-    how: str
+    quantity: str
+    formula: str
     result: str
 
 
@@ -34,25 +34,25 @@ class Estimate:
     steps : list of Step
     nodes : int
         Nodes that run all the time, without the primary node.
-    most_nodes : int
+    max_nodes : int
         Maximum number of nodes, which ingest the existing images.
     hours : float
         Time to ingest the existing images.
-    busy_hours_a_day : float
+    hours_per_day : float
         Ingestion time per day for new images.
     storage_gb : float
         Storage after ingesting the existing images, with one refit.
-    storage_gb_a_day : float
+    storage_gb_per_day : float
         Growth per day, with refits.
     """
 
     steps: list[Step]
     nodes: int
-    most_nodes: int
+    max_nodes: int
     hours: float
-    busy_hours_a_day: float
+    hours_per_day: float
     storage_gb: float
-    storage_gb_a_day: float
+    storage_gb_per_day: float
     notes: list[str] = field(default_factory=list)
 
 
@@ -90,11 +90,11 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
     return Estimate(
         steps=steps,
         nodes=nodes,
-        most_nodes=maximum,
+        max_nodes=maximum,
         hours=ingestion.hours,
-        busy_hours_a_day=ingestion.hours_per_day,
+        hours_per_day=ingestion.hours_per_day,
         storage_gb=stored,
-        storage_gb_a_day=per_day,
+        storage_gb_per_day=per_day,
         notes=notes,
     )
 

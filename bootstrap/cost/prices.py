@@ -78,7 +78,7 @@ def cost(
     -------
     list of Step
     dict of float
-        ``once`` (existing images) and ``month`` (one month of new images), in the currency of the table.
+        ``one_time`` (existing images) and ``per_month`` (one month of new images), in the currency of the table.
 
     Raises
     ------
@@ -89,9 +89,9 @@ def cost(
     serverless = config.mode == "serverless"
     hourly_price = _serverless_price if serverless else _cluster_price
     steps: list[Step] = []
-    maximum = hourly_price(estimate.most_nodes, config, prices, steps)
+    maximum = hourly_price(estimate.max_nodes, config, prices, steps)
     steady = hourly_price(estimate.nodes, config, prices, steps)
-    stored_gb = estimate.storage_gb + estimate.storage_gb_a_day * MONTH_DAYS
+    stored_gb = estimate.storage_gb + estimate.storage_gb_per_day * MONTH_DAYS
     storage_price, get_price = (
         prices.price("storage", "s3_gb_month"),
         prices.price("requests", "get_1000"),
@@ -112,7 +112,7 @@ def cost(
         ),
         (
             "per month: storage at the end",
-            f"({estimate.storage_gb:,.1f} + {MONTH_DAYS} * {estimate.storage_gb_a_day:,.1f}) GB * {storage_price:g}",
+            f"({estimate.storage_gb:,.1f} + {MONTH_DAYS} * {estimate.storage_gb_per_day:,.1f}) GB * {storage_price:g}",
             storage,
         ),
         (
@@ -122,7 +122,7 @@ def cost(
         ),
     ]
     steps += [Step(what, how, f"{value:,.2f} {unit}") for what, how, value in parts]
-    return steps, {"once": once + gets, "month": work + month_gets + storage}
+    return steps, {"one_time": once + gets, "per_month": work + month_gets + storage}
 
 
 def _cluster_price(nodes: int, config: ClusterConfig, prices: Prices, steps: list[Step]) -> float:

@@ -123,8 +123,8 @@ def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
         role: (instance_count(before, role), instance_count(after, role))
         for role in ("CORE", "TASK")
     }
-    answer: Any = read("emr", "list_instance_groups", where)
-    ids = {one["InstanceGroupType"]: one["Id"] for one in answer["InstanceGroups"]}
+    response: Any = read("emr", "list_instance_groups", where)
+    ids = {one["InstanceGroupType"]: one["Id"] for one in response["InstanceGroups"]}
     groups = [
         {"InstanceGroupId": ids[role], "InstanceCount": count}
         for role, (is_, count) in counts.items()

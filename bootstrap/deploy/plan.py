@@ -168,9 +168,9 @@ def up(requests: list[Request], account: Account) -> Iterator[Planned]:
         if planned.action in (Action.SEND, Action.CHANGE):
             if has_references(planned.parameters):
                 raise CloudError(f"{request.name}: refers to a resource that does not exist")
-            answer = account.send(
+            response = account.send(
                 request.service, planned.operation, planned.parameters, request.retry_codes
             )
             if planned.action == Action.SEND:
-                account.values.update(request.outputs(answer))
+                account.values.update(request.outputs(response))
         yield planned

@@ -111,8 +111,8 @@ def _clusters(names: Names, read: ReadApi) -> list[Parameters]:
     return found
 
 
-def _has_our_tag(names: Names, answer: Parameters | None) -> bool:
-    tags = (answer or {}).get("application", {}).get("tags") or {}
+def _has_our_tag(names: Names, response: Parameters | None) -> bool:
+    tags = (response or {}).get("application", {}).get("tags") or {}
     return bool(tags.get("pomona") == names.config.name)
 
 
@@ -121,8 +121,8 @@ def _wait_until_stopped(account: Account, one: TeardownAction) -> None:
     deleting = one.operation == "delete_application"
     until = time.monotonic() + STOP_TIMEOUT
     while True:
-        answer = account.read("emr-serverless", "get_application", one.parameters) or {}
-        state = answer["application"]["state"]
+        response = account.read("emr-serverless", "get_application", one.parameters) or {}
+        state = response["application"]["state"]
         jobs = active_jobs(account.read, one.parameters["applicationId"])
         if not jobs and (not deleting or state in ("CREATED", "STOPPED")):
             return

@@ -102,8 +102,8 @@ class LogReader:
         listed: list[tuple[str, LogFile]] = []
         for prefix in self._prefixes():
             query = {"Bucket": self.names.log_bucket, "Prefix": prefix}
-            answer = self.read("s3", "list_objects_v2", query, _NOT_FOUND_CODES) or {}
-            for one in answer.get("Contents", ()):
+            response = self.read("s3", "list_objects_v2", query, _NOT_FOUND_CODES) or {}
+            for one in response.get("Contents", ()):
                 part = self._part(one["Key"])
                 if part is not None and self.part in (part, "all"):
                     file = LogFile(one["Key"], part, f"{one['ETag']} {one['Size']}")
@@ -145,10 +145,10 @@ class LogReader:
 
     def _read_object(self, key: str) -> bytes | None:
         """Return the decompressed content of an object as far as possible; None if it was deleted."""
-        answer = self.read(
+        response = self.read(
             "s3", "get_object", {"Bucket": self.names.log_bucket, "Key": key}, _NOT_FOUND_CODES
         )
-        return None if answer is None else decompress(answer["Body"].read())
+        return None if response is None else decompress(response["Body"].read())
 
     def _new_lines(self, file: LogFile, content: bytes) -> list[str]:
         """Return the complete lines after those read before, in this file or in the one it was rotated from."""

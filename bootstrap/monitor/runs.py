@@ -39,10 +39,10 @@ class Run:
     def is_finished(self, read: ReadApi) -> bool:
         """Return whether the run has finished."""
         if self.serverless:
-            answer = read("emr-serverless", "get_job_run", self.query) or {}
-            return answer["jobRun"]["state"] in FINISHED_STATES
-        answer = read("emr", "describe_step", self.query) or {}
-        return answer["Step"]["Status"]["State"] in FINISHED_STATES
+            response = read("emr-serverless", "get_job_run", self.query) or {}
+            return response["jobRun"]["state"] in FINISHED_STATES
+        response = read("emr", "describe_step", self.query) or {}
+        return response["Step"]["Status"]["State"] in FINISHED_STATES
 
 
 def find_run(names: Names, read: ReadApi, name_or_id: str, within: str | None = None) -> Run:

@@ -66,14 +66,14 @@ def _cluster(read: ReadApi, name: str) -> Parameters | None:
     return {
         "id": found["Id"],
         "state": found["Status"]["State"],
-        "why": _reason(found["Status"]),
+        "reason": _reason(found["Status"]),
         "release": found.get("ReleaseLabel"),
-        "created": _timestamp(found["Status"], "CreationDateTime"),
-        "ended": _timestamp(found["Status"], "EndDateTime") or None,
+        "created_at": _timestamp(found["Status"], "CreationDateTime"),
+        "ended_at": _timestamp(found["Status"], "EndDateTime") or None,
         "primary": found.get("MasterPublicDnsName"),
         "nodes": [_group(one) for one in _sort_groups(groups.get("InstanceGroups", ()))],
         "steps": [_step(one) for one in recent_steps(read, found["Id"])],
-        "others": _other_clusters(read, found),
+        "other_clusters": _other_clusters(read, found),
     }
 
 
@@ -95,7 +95,7 @@ def _group(group: Parameters) -> Parameters:
         "type": group["InstanceType"],
         "market": group.get("Market"),
         "running": group.get("RunningInstanceCount", 0),
-        "wanted": group.get("RequestedInstanceCount", 0),
+        "requested": group.get("RequestedInstanceCount", 0),
     }
 
 
@@ -104,10 +104,10 @@ def _step(step: Parameters) -> Parameters:
         "id": step["Id"],
         "name": step["Name"],
         "state": step["Status"]["State"],
-        "why": _reason(step["Status"]),
-        "created": _timestamp(step["Status"], "CreationDateTime"),
-        "started": _timestamp(step["Status"], "StartDateTime") or None,
-        "ended": _timestamp(step["Status"], "EndDateTime") or None,
+        "reason": _reason(step["Status"]),
+        "created_at": _timestamp(step["Status"], "CreationDateTime"),
+        "started_at": _timestamp(step["Status"], "StartDateTime") or None,
+        "ended_at": _timestamp(step["Status"], "EndDateTime") or None,
     }
 
 
@@ -118,9 +118,9 @@ def _application(read: ReadApi, name: str) -> Parameters | None:
     return {
         "id": found["id"],
         "state": found["state"],
-        "why": found.get("stateDetails") or None,
+        "reason": found.get("stateDetails") or None,
         "release": found.get("releaseLabel"),
-        "created": str(found.get("createdAt") or ""),
+        "created_at": str(found.get("createdAt") or ""),
         "jobs": [_job(one) for one in recent_jobs(read, found["id"])],
     }
 
@@ -130,8 +130,8 @@ def _job(job: Parameters) -> Parameters:
         "id": job["id"],
         "name": job.get("name"),
         "state": job["state"],
-        "why": job.get("stateDetails") or None,
-        "created": str(job.get("createdAt") or ""),
+        "reason": job.get("stateDetails") or None,
+        "created_at": str(job.get("createdAt") or ""),
         "attempt": job.get("attempt"),
     }
 

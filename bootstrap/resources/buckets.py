@@ -77,7 +77,9 @@ def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> 
         service="s3",
         operation="create_bucket",
         parameters=create,
-        why="holds images, lake and uploads" if called == "data bucket" else "holds the EMR logs",
+        purpose="holds images, lake and uploads"
+        if called == "data bucket"
+        else "holds the EMR logs",
         find_current=lambda read: _owned_bucket(read, bucket),
     )
     lifecycle = {"Rules": sorted(rules, key=lambda rule: rule["ID"])}
@@ -85,8 +87,8 @@ def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> 
         setting.request(bucket, called)
         for setting in (
             *_SETTINGS,
-            _Setting("TLS only", "policy", "Policy", tls_only_policy(names, bucket), _TLS_WHY),
-            _Setting("lifecycle", "lifecycle_configuration", "", lifecycle, _LIFECYCLE_WHY),
+            _Setting("TLS only", "policy", "Policy", tls_only_policy(names, bucket), _TLS_PURPOSE),
+            _Setting("lifecycle", "lifecycle_configuration", "", lifecycle, _LIFECYCLE_PURPOSE),
         )
     ]
 
@@ -99,7 +101,7 @@ class _Setting:
     what: str
     key: str
     desired: Parameters
-    why: str
+    purpose: str
 
     def request(self, bucket: str, called: str) -> Request:
         """Return the request that sets it."""
@@ -110,8 +112,8 @@ class _Setting:
 
         def find_current(read: ReadApi) -> CurrentState | None:
             """Read the current setting of the bucket."""
-            answer = read("s3", get, {"Bucket": bucket}, absent_codes)
-            current = answer and self._current_value(answer)
+            response = read("s3", get, {"Bucket": bucket}, absent_codes)
+            current = response and self._current_value(response)
             return CurrentState(current) if current else None
 
         return Request(
@@ -119,21 +121,21 @@ class _Setting:
             service="s3",
             operation=put,
             parameters={"Bucket": bucket, (self.key or "LifecycleConfiguration"): value},
-            why=self.why,
+            purpose=self.purpose,
             find_current=find_current,
             desired=normalize_policy(self.desired) if self.key == "Policy" else self.desired,
             build_update=overwrite_with(put),
         )
 
-    def _current_value(self, answer: Parameters) -> Any:
+    def _current_value(self, response: Parameters) -> Any:
         """Return the response of S3 in the form of the request."""
         if self.key == "Policy":
-            return normalize_policy(answer["Policy"])
+            return normalize_policy(response["Policy"])
         if not self.key:  # S3 does not keep the order
-            return {"Rules": sorted(answer["Rules"], key=lambda rule: str(rule.get("ID")))}
+            return {"Rules": sorted(response["Rules"], key=lambda rule: str(rule.get("ID")))}
         if self.what == "versioning":  # empty if versioning was never enabled
-            return {"Status": answer["Status"]} if "Status" in answer else None
-        return answer.get(self.key)
+            return {"Status": response["Status"]} if "Status" in response else None
+        return response.get(self.key)
 
 
 _MISSING = {
@@ -144,8 +146,8 @@ _MISSING = {
     "encryption": "ServerSideEncryptionConfigurationNotFoundError",
     "versioning": "",
 }
-_TLS_WHY = "denies requests without TLS"
-_LIFECYCLE_WHY = "expires old logs, aborted uploads and noncurrent versions"
+_TLS_PURPOSE = "denies requests without TLS"
+_LIFECYCLE_PURPOSE = "expires old logs, aborted uploads and noncurrent versions"
 _SETTINGS = (
     _Setting(
         "public access",
@@ -186,9 +188,9 @@ _SETTINGS = (
 def _owned_bucket(read: ReadApi, bucket: str) -> CurrentState | None:
     """Return whether the bucket exists and is accessible: bucket names are globally unique."""
     try:
-        answer = read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
+        response = read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
     except AccessDeniedError as error:
         raise CloudError(
             f"the bucket {bucket} exists but is not accessible: set another one in [storage]"
         ) from error
-    return None if answer is None else CurrentState(True)
+    return None if response is None else CurrentState(True)

@@ -42,15 +42,15 @@ def _metadata_service(names: Names) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
         """Read the security configuration."""
         query, gone = {"Name": name}, ("InvalidRequestException",)
-        answer = read("emr", "describe_security_configuration", query, gone)
-        return CurrentState(json.loads(answer["SecurityConfiguration"])) if answer else None
+        response = read("emr", "describe_security_configuration", query, gone)
+        return CurrentState(json.loads(response["SecurityConfiguration"])) if response else None
 
     return Request(
         name=f"security configuration {name}",
         service="emr",
         operation="create_security_configuration",
         parameters={"Name": name, "SecurityConfiguration": json.dumps(_IMDS)},
-        why="the nodes require version 2 of the instance metadata service",
+        purpose="the nodes require version 2 of the instance metadata service",
         find_current=find_current,
         desired=_IMDS,
     )
@@ -71,10 +71,10 @@ def _cluster(names: Names, request: Parameters) -> Request:
         service="emr",
         operation="run_job_flow",
         parameters=request,
-        why="one primary node, On-Demand core nodes, Spot task nodes",
+        purpose="one primary node, On-Demand core nodes, Spot task nodes",
         find_current=find_current,
         desired=normalize_request(request),
-        outputs=lambda answer: {"cluster.JobFlowId": answer["JobFlowId"]},
+        outputs=lambda response: {"cluster.JobFlowId": response["JobFlowId"]},
         retry_codes=("ValidationException",),
     )
 
@@ -86,11 +86,11 @@ def _add_step(names: Names, step: Parameters) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
         """Find the arguments of an active step of this name."""
         query = {"ClusterId": "${cluster.JobFlowId}", "StepStates": states}
-        answer = read("emr", "list_steps", query) or {}
-        found = [one for one in answer["Steps"] if one["Name"] == step["Name"]]
+        response = read("emr", "list_steps", query) or {}
+        found = [one for one in response["Steps"] if one["Name"] == step["Name"]]
         return CurrentState(list(found[0]["Config"]["Args"])) if found else None
 
-    why_ingest = (
+    ingest_purpose = (
         "YARN restarts it after a failure"
         if is_streaming
         else "ingests the existing images, then ends"
@@ -100,7 +100,7 @@ def _add_step(names: Names, step: Parameters) -> Request:
         service="emr",
         operation="add_job_flow_steps",
         parameters={"JobFlowId": "${cluster.JobFlowId}", "Steps": [step]},
-        why=why_ingest if step["Name"].endswith("ingest") else "after the ingestion",
+        purpose=ingest_purpose if step["Name"].endswith("ingest") else "after the ingestion",
         find_current=find_current,
         desired=step["HadoopJarStep"]["Args"],
     )

@@ -21,7 +21,7 @@ class Statement:
     sid: str
     actions: tuple[str, ...]
     resources: tuple[str, ...]
-    why: str
+    purpose: str
     condition: Parameters = field(default_factory=dict)
 
     def policy_document(self) -> Parameters:

@@ -37,18 +37,18 @@ def role_requests(names: Names) -> list[Request]:
     if names.config.mode == "serverless":
         source = names.arn("emr-serverless", "/applications/*")
         trust = service_trust_policy("emr-serverless.amazonaws.com", names, source)
-        why = "permissions of ingestion and refits"
-        job = _role(names, "job", trust, job_policy(names), why)
+        purpose = "permissions of ingestion and refits"
+        job = _role(names, "job", trust, job_policy(names), purpose)
         return [*_linked("ops.emr-serverless.amazonaws.com"), *job, *evaluator]
     trust = service_trust_policy(
         "elasticmapreduce.amazonaws.com", names, names.arn("elasticmapreduce", "*")
     )
-    why = "EMR starts and terminates nodes with it"
+    purpose = "EMR starts and terminates nodes with it"
     spot = names.config.limits.nodes > names.config.limits.core
     return [
         *_linked("elasticmapreduce.amazonaws.com"),
         *(_linked("spot.amazonaws.com") if spot else ()),
-        *_role(names, "service", trust, service_policy(names), why),
+        *_role(names, "service", trust, service_policy(names), purpose),
         _attached(names, "service", EMR_SERVICE_POLICY),
         *_role(
             names,
@@ -71,7 +71,7 @@ def scheduler_requests(names: Names) -> list[Request]:
 
 
 def _role(
-    names: Names, what: str, trust: Parameters, statements: list[Statement], why: str
+    names: Names, what: str, trust: Parameters, statements: list[Statement], purpose: str
 ) -> list[Request]:
     name, policy = names.prefixed(what), policy_document(statements)
 
@@ -80,18 +80,18 @@ def _role(
         return "update_assume_role_policy", {"RoleName": name, "PolicyDocument": document}
 
     def role(read: ReadApi) -> CurrentState | None:
-        answer = read("iam", "get_role", {"RoleName": name}, _NOT_FOUND_CODES)
+        response = read("iam", "get_role", {"RoleName": name}, _NOT_FOUND_CODES)
         return (
-            CurrentState(normalize_policy(answer["Role"]["AssumeRolePolicyDocument"]))
-            if answer
+            CurrentState(normalize_policy(response["Role"]["AssumeRolePolicyDocument"]))
+            if response
             else None
         )
 
     def inline(read: ReadApi) -> CurrentState | None:
         """Read the inline policy of the role."""
         query = {"RoleName": name, "PolicyName": "pomona"}
-        answer = read("iam", "get_role_policy", query, _NOT_FOUND_CODES)
-        return CurrentState(normalize_policy(answer["PolicyDocument"])) if answer else None
+        response = read("iam", "get_role_policy", query, _NOT_FOUND_CODES)
+        return CurrentState(normalize_policy(response["PolicyDocument"])) if response else None
 
     return [
         Request(
@@ -101,10 +101,10 @@ def _role(
             parameters={
                 "RoleName": name,
                 "AssumeRolePolicyDocument": json.dumps(trust),
-                "Description": f"Pomona: {why}",
+                "Description": f"Pomona: {purpose}",
                 "Tags": [{"Key": "pomona", "Value": names.config.name}],
             },
-            why=why,
+            purpose=purpose,
             find_current=role,
             desired=normalize_policy(trust),
             build_update=retrust,
@@ -118,7 +118,7 @@ def _role(
                 "PolicyName": "pomona",
                 "PolicyDocument": json.dumps(policy),
             },
-            why=", ".join(statement.sid for statement in statements),
+            purpose=", ".join(statement.sid for statement in statements),
             find_current=inline,
             desired=normalize_policy(policy),
             build_update=overwrite_with("put_role_policy"),
@@ -131,8 +131,8 @@ def _attached(names: Names, what: str, policy: str) -> Request:
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Return whether the managed policy is attached to the role."""
-        answer = read("iam", "list_attached_role_policies", {"RoleName": name}, _NOT_FOUND_CODES)
-        attached = answer["AttachedPolicies"] if answer else []
+        response = read("iam", "list_attached_role_policies", {"RoleName": name}, _NOT_FOUND_CODES)
+        attached = response["AttachedPolicies"] if response else []
         return CurrentState(True) if any(one["PolicyArn"] == arn for one in attached) else None
 
     return Request(
@@ -140,7 +140,7 @@ def _attached(names: Names, what: str, policy: str) -> Request:
         service="iam",
         operation="attach_role_policy",
         parameters={"RoleName": name, "PolicyArn": arn},
-        why="EC2 permissions of EMR, limited to tagged resources",
+        purpose="EC2 permissions of EMR, limited to tagged resources",
         find_current=find_current,
     )
 
@@ -149,10 +149,10 @@ def _profile(names: Names) -> list[Request]:
     name = names.prefixed("nodes")
 
     def profile(read: ReadApi) -> Parameters | None:
-        answer = read(
+        response = read(
             "iam", "get_instance_profile", {"InstanceProfileName": name}, _NOT_FOUND_CODES
         )
-        return answer and answer["InstanceProfile"]
+        return response and response["InstanceProfile"]
 
     def holds(read: ReadApi) -> CurrentState | None:
         """Read the roles of the instance profile."""
@@ -166,7 +166,7 @@ def _profile(names: Names) -> list[Request]:
             service="iam",
             operation="create_instance_profile",
             parameters={"InstanceProfileName": name},
-            why="EC2 assigns the role to a node through a profile",
+            purpose="EC2 assigns the role to a node through a profile",
             find_current=lambda read: CurrentState(True) if profile(read) else None,
         ),
         Request(
@@ -174,7 +174,7 @@ def _profile(names: Names) -> list[Request]:
             service="iam",
             operation="add_role_to_instance_profile",
             parameters={"InstanceProfileName": name, "RoleName": name},
-            why="the role of the nodes",
+            purpose="the role of the nodes",
             find_current=holds,
             desired=[name],
         ),
@@ -187,8 +187,8 @@ def _linked(service: str) -> list[Request]:
     def find_current(read: ReadApi) -> CurrentState | None:
         """Return whether the service-linked role exists."""
         query = {"PathPrefix": f"/aws-service-role/{service}/"}
-        answer = read("iam", "list_roles", query)
-        return CurrentState(True) if answer and answer["Roles"] else None
+        response = read("iam", "list_roles", query)
+        return CurrentState(True) if response and response["Roles"] else None
 
     return [
         Request(
@@ -196,7 +196,7 @@ def _linked(service: str) -> list[Request]:
             service="iam",
             operation="create_service_linked_role",
             parameters={"AWSServiceName": service},
-            why="service-linked role, which a new account lacks",
+            purpose="service-linked role, which a new account lacks",
             find_current=find_current,
         )
     ]

@@ -19,7 +19,7 @@ def network_requests(names: Names) -> list[Request]:
     }
     if network.private:
         groups["service"] = "EMR access to nodes without public addresses"
-    requests += [_group(names, what, why) for what, why in groups.items()]
+    requests += [_group(names, what, purpose) for what, purpose in groups.items()]
     requests += [_allow_ssh(cidr) for cidr in network.ssh_from]
     return [*requests, _revoke_other_rules(names)]
 
@@ -32,8 +32,8 @@ def _subnet(names: Names) -> Request:
 
     def find_current(read: ReadApi) -> CurrentState:
         """Find the subnet and its VPC."""
-        answer = read("ec2", "describe_subnets", query)
-        subnets = sorted((answer or {})["Subnets"], key=lambda one: str(one["AvailabilityZone"]))
+        response = read("ec2", "describe_subnets", query)
+        subnets = sorted((response or {})["Subnets"], key=lambda one: str(one["AvailabilityZone"]))
         if not subnets:
             problem = f"no subnet {subnet}" if subnet else "no default VPC"
             raise CloudError(f"{problem} in {names.config.region}: set one in [network] subnet")
@@ -47,7 +47,7 @@ def _subnet(names: Names) -> Request:
         service="ec2",
         operation="describe_subnets",
         parameters=query,
-        why="subnet of the nodes; default: the first of the default VPC",
+        purpose="subnet of the nodes; default: the first of the default VPC",
         find_current=find_current,
     )
 
@@ -59,8 +59,8 @@ def _tag_subnet(names: Names) -> Request:
             {"Name": "resource-id", "Values": ["${subnet.SubnetId}"]},
             {"Name": "key", "Values": [FOR_EMR["Key"]]},
         ]
-        answer = read("ec2", "describe_tags", {"Filters": filters})
-        tags = answer["Tags"] if answer else []
+        response = read("ec2", "describe_tags", {"Filters": filters})
+        tags = response["Tags"] if response else []
         return CurrentState(True) if any(tag["Value"] == FOR_EMR["Value"] for tag in tags) else None
 
     return Request(
@@ -68,12 +68,12 @@ def _tag_subnet(names: Names) -> Request:
         service="ec2",
         operation="create_tags",
         parameters={"Resources": ["${subnet.SubnetId}"], "Tags": [FOR_EMR]},
-        why="EMR's service role may start nodes only in tagged subnets",
+        purpose="EMR's service role may start nodes only in tagged subnets",
         find_current=find_current,
     )
 
 
-def _group(names: Names, what: str, why: str) -> Request:
+def _group(names: Names, what: str, purpose: str) -> Request:
     name = names.prefixed(what)
 
     def find_current(read: ReadApi) -> CurrentState | None:
@@ -82,8 +82,8 @@ def _group(names: Names, what: str, why: str) -> Request:
             {"Name": "group-name", "Values": [name]},
             {"Name": "vpc-id", "Values": ["${subnet.VpcId}"]},
         ]
-        answer = read("ec2", "describe_security_groups", {"Filters": filters})
-        groups = answer["SecurityGroups"] if answer else []
+        response = read("ec2", "describe_security_groups", {"Filters": filters})
+        groups = response["SecurityGroups"] if response else []
         return CurrentState(True, {f"{what}.GroupId": groups[0]["GroupId"]}) if groups else None
 
     tags = [FOR_EMR, {"Key": "pomona", "Value": names.config.name}]
@@ -93,13 +93,13 @@ def _group(names: Names, what: str, why: str) -> Request:
         operation="create_security_group",
         parameters={
             "GroupName": name,
-            "Description": f"Pomona - {why}",
+            "Description": f"Pomona - {purpose}",
             "VpcId": "${subnet.VpcId}",
             "TagSpecifications": [{"ResourceType": "security-group", "Tags": tags}],
         },
-        why=why,
+        purpose=purpose,
         find_current=find_current,
-        outputs=lambda answer: {f"{what}.GroupId": answer["GroupId"]},
+        outputs=lambda response: {f"{what}.GroupId": response["GroupId"]},
     )
 
 
@@ -113,7 +113,7 @@ def _allow_ssh(cidr: str) -> Request:
         service="ec2",
         operation="authorize_security_group_ingress",
         parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": [_ssh_permission(cidr)]},
-        why="SSH access to the primary node",
+        purpose="SSH access to the primary node",
         find_current=find_current,
     )
 
@@ -137,7 +137,7 @@ def _revoke_other_rules(names: Names) -> Request:
         service="ec2",
         operation="revoke_security_group_ingress",
         parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": []},
-        why="revokes rules that are not in the configuration",
+        purpose="revokes rules that are not in the configuration",
         find_current=find_current,
         desired=[],
         build_update=revoke,
@@ -148,11 +148,11 @@ def _rules(read: ReadApi) -> list[Parameters]:
     """Return the inbound rules of the tunnel's security group, one per source."""
     query = {"GroupIds": ["${tunnel.GroupId}"]}
     try:
-        answer = read("ec2", "describe_security_groups", query, ("InvalidGroup.NotFound",))
+        response = read("ec2", "describe_security_groups", query, ("InvalidGroup.NotFound",))
     except UnresolvedReferenceError:  # a group that does not exist yet has no rules
         return []
     rules = []
-    for rule in answer["SecurityGroups"][0]["IpPermissions"] if answer else []:
+    for rule in response["SecurityGroups"][0]["IpPermissions"] if response else []:
         ports = {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in rule}
         for kind in ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs"):
             rules += [ports | {kind: [source]} for source in rule.get(kind) or ()]

@@ -37,10 +37,10 @@ def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]
     request = create_schedule(names, locations, names.config.schedule)
 
     def find_current(read: ReadApi) -> CurrentState | None:
-        answer = read(
+        response = read(
             "scheduler", "get_schedule", {"Name": request["Name"]}, ("ResourceNotFoundException",)
         )
-        return CurrentState(answer) if answer else None
+        return CurrentState(response) if response else None
 
     return [
         Request(
@@ -48,7 +48,7 @@ def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]
             service="scheduler",
             operation="create_schedule",
             parameters=request,
-            why="starts a refit; without new data it ends immediately",
+            purpose="starts a refit; without new data it ends immediately",
             find_current=find_current,
             desired=request,
             build_update=overwrite_with("update_schedule"),

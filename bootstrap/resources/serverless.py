@@ -99,13 +99,13 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Find the application by name."""
-        answer = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
-        found = [one for one in answer["applications"] if one["name"] == application["name"]]
+        response = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
+        found = [one for one in response["applications"] if one["name"] == application["name"]]
         if not found:
             return None
         where = {"applicationId": found[0]["id"]}
-        answer = read("emr-serverless", "get_application", where) or {}
-        current = answer["application"]
+        response = read("emr-serverless", "get_application", where) or {}
+        current = response["application"]
         values = {"application.applicationId": found[0]["id"]}
         return CurrentState(normalize_application(current) | {"state": current["state"]}, values)
 
@@ -115,8 +115,8 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
         """Find an active job run by name."""
         where = {"applicationId": "${application.applicationId}"}
         gone = ("ResourceNotFoundException",)
-        answer = read("emr-serverless", "list_job_runs", where | {"states": states}, gone) or {}
-        found = [one for one in answer.get("jobRuns", ()) if one.get("name") == job["name"]]
+        response = read("emr-serverless", "list_job_runs", where | {"states": states}, gone) or {}
+        found = [one for one in response.get("jobRuns", ()) if one.get("name") == job["name"]]
         if not found:
             return None
         query = where | {"jobRunId": found[0]["id"]}
@@ -129,18 +129,18 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             service="emr-serverless",
             operation="create_application",
             parameters=application,
-            why="starts with its first job, and stops when idle",
+            purpose="starts with its first job, and stops when idle",
             find_current=find_current,
             desired=normalize_application(application),
             build_update=_update_at_rest,
-            outputs=lambda answer: {"application.applicationId": answer["applicationId"]},
+            outputs=lambda response: {"application.applicationId": response["applicationId"]},
         ),
         Request(
             name=f"job {job['name']}",
             service="emr-serverless",
             operation="start_job_run",
             parameters=job,
-            why="restarted after a failure"
+            purpose="restarted after a failure"
             if names.config.is_streaming
             else "ends when all images are ingested",
             find_current=look_job,

@@ -72,7 +72,7 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
     locations = UploadLocations(names, uploads.version)
     files = {"environment.tar.gz": uploads.environment, **uploads.code}
     result = [
-        _upload(names, locations.key(name), file, _WHY.get(name, "for the nodes"))
+        _upload(names, locations.key(name), file, _PURPOSES.get(name, "for the nodes"))
         for name, file in files.items()
         if names.config.mode == "cluster" or name != "bootstrap_emr.sh"
     ]
@@ -86,7 +86,7 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
     return [*result, *_model(names, uploads)]
 
 
-_WHY = {
+_PURPOSES = {
     "environment.tar.gz": "Python 3.11, Pomona and its dependencies, for each node",
     "bootstrap_emr.sh": "unpacks the environment on each node",
     "submit.py": "entry point for spark-submit",
@@ -102,8 +102,8 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
     def find_current(read: ReadApi) -> CurrentState:
         """Return whether the lake contains the model; reject another one."""
         query = {"Bucket": names.data_bucket, "Prefix": prefix}
-        answer = read("s3", "list_objects_v2", query, ("NoSuchBucket",)) or {}
-        keys = [item["Key"] for item in answer.get("Contents") or ()]
+        response = read("s3", "list_objects_v2", query, ("NoSuchBucket",)) or {}
+        keys = [item["Key"] for item in response.get("Contents") or ()]
         there = sorted(
             {key.split("/")[-2] for key in keys if key.endswith(f"/{COMPLETION_MARKER}")}
         )
@@ -120,14 +120,14 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
         service="s3",
         operation="list_objects_v2",
         parameters={"Bucket": names.data_bucket, "Prefix": prefix},
-        why="checks that the lake has no other model",
+        purpose="checks that the lake has no other model",
         find_current=find_current,
     )
     files = sorted(
         uploads.model.items(), key=lambda item: (item[0].endswith(COMPLETION_MARKER), item[0])
     )
-    why = "the model, exported on this machine: the nodes have no TensorFlow"
-    return [find, *(_upload(names, prefix + name, file, why) for name, file in files)]
+    purpose = "the model, exported on this machine: the nodes have no TensorFlow"
+    return [find, *(_upload(names, prefix + name, file, purpose) for name, file in files)]
 
 
 def _version(files: Mapping[str, LocalFile]) -> str:
@@ -136,18 +136,18 @@ def _version(files: Mapping[str, LocalFile]) -> str:
 
 
 def _upload(
-    names: Names, key: str, file: LocalFile, why: str, *, overwrite: bool = True
+    names: Names, key: str, file: LocalFile, purpose: str, *, overwrite: bool = True
 ) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
         """Read size and hash of the uploaded object."""
         query = {"Bucket": names.data_bucket, "Key": key}
-        answer = read("s3", "head_object", query, ("404", "NoSuchBucket", "NoSuchKey"))
-        if answer is None:
+        response = read("s3", "head_object", query, ("404", "NoSuchBucket", "NoSuchKey"))
+        if response is None:
             return None
         if not overwrite:  # users edit notebooks
             return CurrentState({"bytes": file.size, "sha256": file.sha256})
-        sha256 = answer.get("Metadata", {}).get("sha256")
-        return CurrentState({"bytes": answer["ContentLength"], "sha256": sha256})
+        sha256 = response.get("Metadata", {}).get("sha256")
+        return CurrentState({"bytes": response["ContentLength"], "sha256": sha256})
 
     return Request(
         name=f"file {key}",
@@ -159,7 +159,7 @@ def _upload(
             "Body": file,
             "Metadata": {"sha256": file.sha256},
         },
-        why=why,
+        purpose=purpose,
         find_current=find_current,
         desired={"bytes": file.size, "sha256": file.sha256},
         build_update=overwrite_with("put_object"),

@@ -51,7 +51,7 @@ def down(
             terminated.append(action.what)
             console.line(f"terminated: {action.what}")
     if as_json:
-        return console.show({"ended": terminated, "retained": retained})
+        return console.show({"terminated": terminated, "retained": retained})
     if not actions:
         console.line("nothing is running")
     if yes or not actions:

@@ -175,18 +175,19 @@ def _estimate(
     cores: int | None = None,
     prices_file: str | None = None,
 ) -> dict[str, Any]:
-    """Return an estimate as a JSON document; with a price table, it contains ``money``."""
+    """Return an estimate as a JSON document; with a price table, it contains ``cost``."""
     from bootstrap.cost.estimate import estimate
     from bootstrap.cost.prices import Prices, cost
 
     result = estimate(workload, config, cores)
-    steps, money = result.steps, dict[str, Any]()
+    steps, total = result.steps, dict[str, Any]()
     if prices_file is not None:
         prices = Prices.read(prices_file)
         cost_steps, sums = cost(result, workload, config, prices)
-        steps, money = [*steps, *cost_steps], {"money": sums | {"currency": prices.currency}}
-    return asdict(result) | {"steps": [asdict(step) for step in steps]} | money
+        steps = [*steps, *cost_steps]
+        total = {"cost": sums | {"currency": prices.currency}}
+    return asdict(result) | {"steps": [asdict(step) for step in steps]} | total
 
 
 def _step_line(step: dict[str, str]) -> str:
-    return f"{step['what']}: {step['how']} = {step['result']}"
+    return f"{step['quantity']}: {step['formula']} = {step['result']}"

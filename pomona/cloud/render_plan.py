@@ -36,7 +36,7 @@ def planned_lines(number: int, planned: Planned, *, brief: bool = False) -> Iter
 
     request = planned.request
     operation = api_name(request.service, planned.operation)
-    yield f"{number:>3} {_SIGNS[planned.action]} {operation}  {request.name}: {request.why}"
+    yield f"{number:>3} {_SIGNS[planned.action]} {operation}  {request.name}: {request.purpose}"
     for line in planned.differences:
         yield f"        current -> desired: {line}"
     if planned.action == "differs":
@@ -63,7 +63,7 @@ def planned_json(number: int, planned: Planned) -> dict[str, Any]:
     return {
         "number": number,
         "name": request.name,
-        "why": request.why,
+        "purpose": request.purpose,
         "action": str(planned.action),
         "service": request.service,
         "operation": operation_model(request.service, planned.operation).name,

@@ -45,14 +45,14 @@ def _render_cluster(console: Console, cluster: dict[str, Any] | None) -> None:
     if cluster is None:
         return console.line("cluster      none: `pomona cloud up` creates one")
     console.line(f"cluster      {cluster['id']} {cluster['state']}{_reason(cluster)}")
-    console.line(f"release      {cluster['release']}, since {cluster['created']}")
+    console.line(f"release      {cluster['release']}, since {cluster['created_at']}")
     console.line(f"primary      {cluster['primary'] or 'no address yet'}")
     for group in cluster["nodes"]:
         console.line(
-            f"{group['role']:<12} {group['running']} of {group['wanted']} {group['type']}, {group['market']}"
+            f"{group['role']:<12} {group['running']} of {group['requested']} {group['type']}, {group['market']}"
         )
-    if cluster["others"]:
-        console.line(f"also live    {', '.join(cluster['others'])}, with the same name")
+    if cluster["other_clusters"]:
+        console.line(f"also live    {', '.join(cluster['other_clusters'])}, with the same name")
     if not cluster["steps"]:
         console.line("steps        none")
     for step in cluster["steps"]:
@@ -63,7 +63,7 @@ def _render_application(console: Console, application: dict[str, Any] | None) ->
     if application is None:
         return console.line("application  none: `pomona cloud up` creates one")
     console.line(f"application  {application['id']} {application['state']}{_reason(application)}")
-    console.line(f"release      {application['release']}, since {application['created']}")
+    console.line(f"release      {application['release']}, since {application['created_at']}")
     if not application["jobs"]:
         console.line("jobs         none")
     for job in application["jobs"]:
@@ -71,4 +71,4 @@ def _render_application(console: Console, application: dict[str, Any] | None) ->
 
 
 def _reason(resource: dict[str, Any]) -> str:
-    return f": {resource['why']}" if resource["why"] else ""
+    return f": {resource['reason']}" if resource["reason"] else ""

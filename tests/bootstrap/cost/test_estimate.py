@@ -103,7 +103,7 @@ def test_every_step_of_the_arithmetic_comes_to_what_it_says(pomona: Command) -> 
     answer = pomona("cloud", "estimate", *words, "--json").json
     checked = 0
     for step in answer["steps"]:
-        plain = step["how"].replace(",", "")
+        plain = step["formula"].replace(",", "")
         plain = re.sub(
             r" (?:hours|bytes|GB|EC2|EMR|vCPU|USD)\b| for \d+ GB|1 primary", _blank, plain
         )
@@ -127,10 +127,10 @@ def test_ten_million_images_by_hand() -> None:
     assert found.hours == pytest.approx(
         10_000_000 / (50 * 40) / 3600
     )  # ten nodes of four cores work
-    assert found.busy_hours_a_day == pytest.approx(1_000_000 / (50 * 4) / 3600)  # one of two
+    assert found.hours_per_day == pytest.approx(1_000_000 / (50 * 4) / 3600)  # one of two
     assert found.nodes == 2
     assert found.storage_gb == pytest.approx(40 + 14)
-    assert found.storage_gb_a_day == pytest.approx(4 + 24 * 14)  # a refit an hour, each kept
+    assert found.storage_gb_per_day == pytest.approx(4 + 24 * 14)  # a refit an hour, each kept
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_as_many_nodes_stay_as_keep_up_with_what_arrives() -> None:
     a_day = 86_400 * 100 * 4 * 3  # three nodes of four cores, all day
     found = estimate(Workload(0, a_day, rate=100.0), names().config)
     assert found.nodes == 4
-    assert found.busy_hours_a_day == pytest.approx(24)
+    assert found.hours_per_day == pytest.approx(24)
     more = estimate(Workload(0, 10 * a_day, rate=100.0), names().config)
     assert "limits.nodes is 8: new images need 31" in more.notes
 
@@ -159,22 +159,22 @@ def test_without_a_table_of_prices_there_is_no_money(pomona: Command) -> None:
     assert (done.status, done.err) == (0, "")
     assert "no cost: --prices names a price table" in done.out
     assert "per month" not in done.out
-    assert "money" not in pomona("cloud", "estimate", "--images", "5", "--json").json
+    assert "cost" not in pomona("cloud", "estimate", "--images", "5", "--json").json
 
 
 def test_money_is_what_the_table_says(pomona: Command) -> None:
     Path("prices.toml").write_text(PRICES)
     words = ("--images", "1e6", "--rate", "100", "--prices", "prices.toml", "--json")
-    money = pomona("cloud", "estimate", *words).json["money"]
+    money = pomona("cloud", "estimate", *words).json["cost"]
     hours = 1_000_000 / (100 * 4 * 7) / 3600
     assert money["currency"] == "USD"
-    assert money["once"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
+    assert money["one_time"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
     stored = 4.0 + 1.4  # the features and a refit: where nothing arrives, none is published again
-    assert money["month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
+    assert money["per_month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
     Path("cluster.toml").write_text(MINIMAL + 'mode = "serverless"\n')
-    money = pomona("cloud", "estimate", *words).json["money"]
+    money = pomona("cloud", "estimate", *words).json["cost"]
     driver_and_7 = 30 * 0.5 + 91 * 0.25
-    assert money["once"] == pytest.approx(hours * driver_and_7 + 1.0, rel=1e-6)
+    assert money["one_time"] == pytest.approx(hours * driver_and_7 + 1.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_the_example_of_a_table_holds_no_price(pomona: Command) -> None:
 @pytest.mark.parametrize("text", ["2500000", "2,500,000", "2_500_000", "2.5e6", " 2500000 "])
 def test_a_number_is_taken_as_people_type_it(text: str, pomona: Command) -> None:
     steps = pomona("cloud", "estimate", "--images", text, "--json").json["steps"]
-    assert [step["how"] for step in steps if step["what"] == "features"] == [
+    assert [step["formula"] for step in steps if step["quantity"] == "features"] == [
         "2,500,000 * 4,000 / 1e9"
     ]
 

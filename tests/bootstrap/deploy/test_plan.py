@@ -46,8 +46,8 @@ def test_requests_have_names_and_reasons_of_one_line(kind: str, tmp_path: Path) 
     found = requests(kind, tmp_path)
     assert len({request.name for request in found}) == len(found)
     for request in found:
-        assert request.why
-        assert "\n" not in request.why + request.name
+        assert request.purpose
+        assert "\n" not in request.purpose + request.name
 
 
 def test_buckets_come_first_and_what_uses_roles_comes_after_them(tmp_path: Path) -> None:

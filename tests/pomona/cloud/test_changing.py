@@ -222,8 +222,8 @@ def test_a_resize_shows_what_a_load_takes_before_and_after(
     assert before["hours"] == pytest.approx(hours(10_000_000, 28))  # 7 of 8 nodes take images in
     assert after["hours"] == pytest.approx(hours(10_000_000, 80))  # 20 of 21
     assert (before["nodes"], after["nodes"]) == (2, 4)
-    assert before["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 4))
-    assert after["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 12))
+    assert before["hours_per_day"] == pytest.approx(hours(1_000_000, 4))
+    assert after["hours_per_day"] == pytest.approx(hours(1_000_000, 12))
     ((_, told),) = clusters(account).items()
     assert told["counts"]["CORE"] == 4
 
@@ -245,10 +245,12 @@ def test_larger_nodes_are_estimated_with_their_cores_and_their_price(pomona: Com
     Path("prices.toml").write_text(table)
     words = ("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge", "--dry-run")
     found = pomona(*words, "--a-day", "1e6", "--prices", "prices.toml", "--json").json["estimate"]
-    assert found["before"]["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 4))
-    assert found["after"]["busy_hours_a_day"] == pytest.approx(hours(1_000_000, 8))
-    assert found["before"]["money"]["month"] == pytest.approx(730 * 3 * 2.5)  # one is the primary
-    assert found["after"]["money"]["month"] == pytest.approx(730 * 3 * 6)
+    assert found["before"]["hours_per_day"] == pytest.approx(hours(1_000_000, 4))
+    assert found["after"]["hours_per_day"] == pytest.approx(hours(1_000_000, 8))
+    assert found["before"]["cost"]["per_month"] == pytest.approx(
+        730 * 3 * 2.5
+    )  # one is the primary
+    assert found["after"]["cost"]["per_month"] == pytest.approx(730 * 3 * 6)
     done = pomona(*words, "--a-day", "1e6", "--prices", "prices.toml")
     assert "    after:  per hour: 2 nodes m5.2xlarge, On-Demand: " in done.out
 

@@ -69,7 +69,7 @@ def test_the_state_of_a_cluster_is_what_aws_says(
     assert [(one["id"], one["name"], one["state"]) for one in told["steps"]] == [
         (step["Id"], "fruits-ingest", step["Status"]["State"])
     ]
-    nodes = {one["role"]: (one["wanted"], one["type"], one["market"]) for one in told["nodes"]}
+    nodes = {one["role"]: (one["requested"], one["type"], one["market"]) for one in told["nodes"]}
     assert nodes["primary"] == (1, "m5.xlarge", "ON_DEMAND")
     assert nodes["core"] == (2, "m5.xlarge", "ON_DEMAND")
     assert answer["schedule"]["expression"] == "rate(1 hour)"
@@ -101,7 +101,7 @@ def test_of_two_clusters_of_one_name_both_are_told_and_ended(
     emr = account.client("emr", MAKER)
     listed = sorted(emr.list_clusters()["Clusters"], key=_created)
     told = pomona("cloud", "status", "--json").json["cluster"]
-    assert [*told["others"], told["id"]] == [one["Id"] for one in listed]
+    assert [*told["other_clusters"], told["id"]] == [one["Id"] for one in listed]
     assert f"also live    {listed[0]['Id']}, with the same name" in pomona("cloud", "status").out
     assert pomona("cloud", "down", "--yes").status == 0
     states = {one["Status"]["State"] for one in emr.list_clusters()["Clusters"]}
@@ -130,7 +130,7 @@ def test_a_cluster_that_has_ended_is_still_told(
     assert pomona("cloud", "down", "--yes").status == 0
     answer = pomona("cloud", "status", "--json").json
     assert answer["cluster"]["state"] == "TERMINATED"
-    assert answer["cluster"]["ended"]
+    assert answer["cluster"]["ended_at"]
     assert answer["schedule"] is None
 
 
@@ -146,7 +146,7 @@ def test_down_ends_cluster_and_schedule_and_leaves_every_object(
     assert states == ["TERMINATED"]
     assert scheduler.list_schedules()["Schedules"] == []
     assert objects(account) == before
-    assert [one.split()[0] for one in answer["ended"]] == ["schedule", "cluster"]
+    assert [one.split()[0] for one in answer["terminated"]] == ["schedule", "cluster"]
     retained = " ".join(answer["retained"])
     roles = account.client("iam", MAKER).list_roles()["Roles"]
     ours = [one["RoleName"] for one in roles if one["RoleName"].startswith("fruits-")]
