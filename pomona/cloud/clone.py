@@ -96,27 +96,27 @@ def run_clone(
             compare_requests(workload, config, cloned.before, cloned.request) if workload else None
         )
         old_id = cloned.cluster["Id"]
-        console.line(f"{old_id} ({cloned.cluster['Name']}) -> a new cluster:")
+        console.print(f"{old_id} ({cloned.cluster['Name']}) -> a new cluster:")
         for line in cloned.differences or ["no differences"]:
-            console.line(f"    {line}")
+            console.print(f"    {line}")
         if workload and not as_json:
             for line in comparison_lines(estimates):
-                console.line(line)
+                console.print(line)
         new_id = None
         if not dry_run:
             new_id = str(account.send("emr", "run_job_flow", cloned.request)["JobFlowId"])
     if as_json:
         answer = {"cluster": old_id, "differences": cloned.differences, "created": new_id}
         answer |= {"request": readable(cloned.request)}
-        console.show(answer | ({"estimate": estimates} if workload else {}))
+        console.print_json(answer | ({"estimate": estimates} if workload else {}))
     elif new_id:
-        console.line(f"cluster: {new_id}")
-        console.line(
+        console.print(f"cluster: {new_id}")
+        console.print(
             f"{old_id} keeps running; `pomona cloud up` adds ingestion and the schedule to {new_id}"
         )
         if with_steps:
-            console.line(
+            console.print(
                 "a lake has one writer: ingestion on the new cluster waits until the old one stops"
             )
     else:
-        console.line("nothing was sent")
+        console.print("nothing was sent")

@@ -35,25 +35,25 @@ def down(
             tear_down,
         )
 
-        with console.working("querying AWS"):
+        with console.status("querying AWS"):
             names, account = connect(file)
             actions = find_teardown_actions(names, account.read)
         retained = retained_resources(names)
         if actions and not yes:
             for action in actions:
-                console.line(f"to terminate: {action.what}")
+                console.print(f"to terminate: {action.what}")
             for line in retained:
-                console.line(f"retained: {line}")
+                console.print(f"retained: {line}")
             if not typer.confirm(f"Terminate these in account {account.number}?", default=False):
-                return console.line("nothing was terminated")
+                return console.print("nothing was terminated")
         terminated = []
         for action in tear_down(actions, account):
             terminated.append(action.what)
-            console.line(f"terminated: {action.what}")
+            console.print(f"terminated: {action.what}")
     if as_json:
-        return console.show({"terminated": terminated, "retained": retained})
+        return console.print_json({"terminated": terminated, "retained": retained})
     if not actions:
-        console.line("nothing is running")
+        console.print("nothing is running")
     if yes or not actions:
         for line in retained:
-            console.line(f"retained: {line}")
+            console.print(f"retained: {line}")

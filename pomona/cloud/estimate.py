@@ -81,11 +81,11 @@ def estimate(
         )
     console = Console(as_json=as_json)
     if as_json:
-        return console.show(answer)
+        return console.print_json(answer)
     for step in answer["steps"]:
-        console.line(_step_line(step))
+        console.print(_step_line(step))
     for note in answer["notes"]:
-        console.line(f"note: {note}")
+        console.print(f"note: {note}")
 
 
 def parse_count(text: str, option: str) -> int:

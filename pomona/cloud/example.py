@@ -28,4 +28,4 @@ def _print_file(name: str) -> None:
 
     console = Console()
     for line in Path(bootstrap.__file__).with_name(name).read_text().splitlines():
-        console.line(line)
+        console.print(line)

@@ -57,7 +57,7 @@ def logs(
         from bootstrap.monitor.logs import LogReader
         from bootstrap.monitor.runs import find_run
 
-        with console.working("querying AWS"):
+        with console.status("querying AWS"):
             names, account = connect(file)
             run = find_run(names, account.read, name, cluster)
         reader = LogReader(names, account.read, run, part)
@@ -66,8 +66,10 @@ def logs(
             found = _append_unterminated(found, reader.unterminated_lines())
         if as_json:
             files = [{"uri": uri, "lines": content} for uri, content in found]
-            return console.show({"name": run.name, "id": run.id, "state": run.state, "logs": files})
-        console.line(f"{run.name} {run.id} {run.state}")
+            return console.print_json(
+                {"name": run.name, "id": run.id, "state": run.state, "logs": files}
+            )
+        console.print(f"{run.name} {run.id} {run.state}")
         _render(console, found)
         if not found and not follow:
             raise AccountError(
@@ -87,7 +89,7 @@ def _follow(console: Console, reader: LogReader, account: Account) -> None:
         sleep(POLL_INTERVAL)
         _render(console, reader.read_new_lines())
     _render(console, reader.unterminated_lines())
-    console.line(f"{reader.run.name} {reader.run.id} has finished")
+    console.print(f"{reader.run.name} {reader.run.id} has finished")
 
 
 def _append_unterminated(
@@ -102,6 +104,6 @@ def _append_unterminated(
 
 def _render(console: Console, files: Iterable[tuple[str, list[str]]]) -> None:
     for uri, lines in files:
-        console.line(f"== {uri}")
+        console.print(f"== {uri}")
         for line in lines:
-            console.line(line)
+            console.print(line)

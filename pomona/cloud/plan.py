@@ -33,7 +33,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
             if account
             else Names(config, config.account or PLACEHOLDER_ACCOUNT)
         )
-        with console.working("reading"):
+        with console.status("reading"):
             uploads = find_uploads(config, Path(file).parent, build=False)
             planned = list(plan(all_requests(names, uploads), account))
         notes = [
@@ -47,14 +47,14 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     if as_json:
         requests = [planned_json(number, one) for number, one in enumerate(planned, 1)]
         answer = {"account": names.account if account else None, "region": config.region}
-        console.show(answer | {"notes": notes, "requests": requests})
+        console.print_json(answer | {"notes": notes, "requests": requests})
         return
     for number, one in enumerate(planned, 1):
         for line in planned_lines(number, one):
-            console.line(line)
+            console.print(line)
     for note in notes:
-        console.line(f"note: {note}")
-    console.line(summary_line(planned, names.account if account else None, config.region))
+        console.print(f"note: {note}")
+    console.print(summary_line(planned, names.account if account else None, config.region))
 
 
 def _missing_file_note(file: str) -> str:

@@ -60,12 +60,12 @@ def resize(
         estimates = compare_requests(workload, config, change.before, change.after)
         for operation, parameters in change.operations:
             for line in request_lines("emr", operation, parameters):
-                console.line(line)
+                console.print(line)
         if not change.operations:
-            console.line(f"{cluster}: already has this size")
+            console.print(f"{cluster}: already has this size")
         if not as_json and (change.operations or estimates):
             for line in comparison_lines(estimates):
-                console.line(line)
+                console.print(line)
         for operation, parameters in change.operations if not dry_run else ():
             account.send("emr", operation, parameters)
     if as_json:
@@ -74,6 +74,6 @@ def resize(
             for operation, parameters in change.operations
         ]
         answer = {"cluster": cluster, "sent": not dry_run, "requests": requests}
-        console.show(answer | {"estimate": estimates})
+        console.print_json(answer | {"estimate": estimates})
     elif dry_run and change.operations:
-        console.line("nothing was sent")
+        console.print("nothing was sent")

@@ -24,17 +24,17 @@ def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     with translate_cloud_errors():
         from bootstrap.monitor.status import get_status
 
-        with console.working("querying AWS"):
+        with console.status("querying AWS"):
             names, account = connect(file)
             answer = get_status(names, account.read)
     if as_json:
-        return console.show(answer)
+        return console.print_json(answer)
     if answer["mode"] == "serverless":
         _render_application(console, answer["application"])
     else:
         _render_cluster(console, answer["cluster"])
     schedule = answer["schedule"]
-    console.line(
+    console.print(
         f"schedule     {schedule['expression']}, {schedule['state']}"
         if schedule
         else "schedule     none"
@@ -43,31 +43,31 @@ def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
 
 def _render_cluster(console: Console, cluster: dict[str, Any] | None) -> None:
     if cluster is None:
-        return console.line("cluster      none: `pomona cloud up` creates one")
-    console.line(f"cluster      {cluster['id']} {cluster['state']}{_reason(cluster)}")
-    console.line(f"release      {cluster['release']}, since {cluster['created_at']}")
-    console.line(f"primary      {cluster['primary'] or 'no address yet'}")
+        return console.print("cluster      none: `pomona cloud up` creates one")
+    console.print(f"cluster      {cluster['id']} {cluster['state']}{_reason(cluster)}")
+    console.print(f"release      {cluster['release']}, since {cluster['created_at']}")
+    console.print(f"primary      {cluster['primary'] or 'no address yet'}")
     for group in cluster["nodes"]:
-        console.line(
+        console.print(
             f"{group['role']:<12} {group['running']} of {group['requested']} {group['type']}, {group['market']}"
         )
     if cluster["other_clusters"]:
-        console.line(f"also live    {', '.join(cluster['other_clusters'])}, with the same name")
+        console.print(f"also live    {', '.join(cluster['other_clusters'])}, with the same name")
     if not cluster["steps"]:
-        console.line("steps        none")
+        console.print("steps        none")
     for step in cluster["steps"]:
-        console.line(f"step         {step['id']} {step['name']} {step['state']}{_reason(step)}")
+        console.print(f"step         {step['id']} {step['name']} {step['state']}{_reason(step)}")
 
 
 def _render_application(console: Console, application: dict[str, Any] | None) -> None:
     if application is None:
-        return console.line("application  none: `pomona cloud up` creates one")
-    console.line(f"application  {application['id']} {application['state']}{_reason(application)}")
-    console.line(f"release      {application['release']}, since {application['created_at']}")
+        return console.print("application  none: `pomona cloud up` creates one")
+    console.print(f"application  {application['id']} {application['state']}{_reason(application)}")
+    console.print(f"release      {application['release']}, since {application['created_at']}")
     if not application["jobs"]:
-        console.line("jobs         none")
+        console.print("jobs         none")
     for job in application["jobs"]:
-        console.line(f"job          {job['id']} {job['name']} {job['state']}{_reason(job)}")
+        console.print(f"job          {job['id']} {job['name']} {job['state']}{_reason(job)}")
 
 
 def _reason(resource: dict[str, Any]) -> str:

@@ -79,7 +79,7 @@ def tunnel(
         )
         from bootstrap.tunnel.session import open_tunnel
 
-        with console.working("querying AWS"):
+        with console.status("querying AWS"):
             names, account = connect(file)
             node = _find_node(names, account, cluster)
             ports = forwarded_ports(
@@ -103,13 +103,13 @@ def tunnel(
         lines = [shlex.join(command) for command in commands]
         if print_only:
             if as_json:
-                return console.show({"cluster": node.cluster, "commands": commands})
+                return console.print_json({"cluster": node.cluster, "commands": commands})
             for line in lines:
-                console.line(line)
+                console.print(line)
             return
         known_hosts.parent.mkdir(parents=True, exist_ok=True)
         with _until_stopped(console), open_tunnel(commands, ports, str(known_hosts)) as session:
-            with console.working("opening the tunnel"):
+            with console.status("opening the tunnel"):
                 silent = session.wait_until_open()
             if as_json:
                 endpoints = [
@@ -117,15 +117,15 @@ def tunnel(
                     for one in ports
                 ]
                 answer = {"cluster": node.cluster, "commands": commands, "endpoints": endpoints}
-                console.show(answer)
+                console.print_json(answer)
             else:
                 for line in lines:
-                    console.line(line)
+                    console.print(line)
                 for one in ports:
-                    console.line(f"{one.name}: {one.url}{_warning(one) if one in silent else ''}")
+                    console.print(f"{one.name}: {one.url}{_warning(one) if one in silent else ''}")
             if check:
                 return
-            console.line("open until Ctrl-C")
+            console.print("open until Ctrl-C")
             session.wait()
 
 
@@ -141,7 +141,7 @@ def _until_stopped(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.line("closed")
+        console.print("closed")
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -30,7 +30,7 @@ def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
 
         names, account = connect(file)
         config = names.config
-        with console.working("building the files to upload"):
+        with console.status("building the files to upload"):
             uploads = find_uploads(config, Path(file).parent, build=True)
         if uploads.missing():
             raise AccountError(f"{uploads.missing()[0]}: missing: reinstall Pomona")
@@ -38,16 +38,16 @@ def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         for number, one in enumerate(up(all_requests(names, uploads), account), 1):
             done.append(one)
             for line in planned_lines(number, one, brief=True):
-                console.line(line)
+                console.print(line)
     labels = {"cluster.JobFlowId": "cluster", "application.applicationId": "application"}
     ids = {label: account.values[key] for key, label in labels.items() if key in account.values}
     if as_json:
         requests = [planned_json(number, one) for number, one in enumerate(done, 1)]
         answer = {"account": account.number, "region": config.region, "requests": requests}
-        console.show(answer | ids)
+        console.print_json(answer | ids)
         return
     for note in plan_notes(config):
-        console.line(f"note: {note}")
-    console.line(summary_line(done, account.number, config.region, done=True))
+        console.print(f"note: {note}")
+    console.print(summary_line(done, account.number, config.region, done=True))
     for label, value in ids.items():
-        console.line(f"{label}: {value}")
+        console.print(f"{label}: {value}")

@@ -29,23 +29,23 @@ def diff(
     Example: pomona diff ./lake "3 days ago" latest
     """
     from pomona.output.console import Console
-    from pomona.queries.diff import KINDS
+    from pomona.queries.diff import CHANGES
     from pomona.queries.diff import diff as compare
 
     console = Console(as_json=as_json)
-    with console.working("comparing"):
+    with console.status("comparing"):
         found = compare(lake, one, other)
     if as_json:
-        console.show(found if images else found | {"images": None})
+        console.print_json(found if images else found | {"images": None})
         return
     for name in ("from", "to"):
-        console.line(f"{name:<9} {found[name]['resolved']}: {found[name]['rows']:,} rows")
-    console.line(", ".join(f"{found[kind]:,} {kind}" for kind in KINDS))
+        console.print(f"{name:<9} {found[name]['resolved']}: {found[name]['rows']:,} rows")
+    console.print(", ".join(f"{found[change]:,} {change}" for change in CHANGES))
     if found["labels"]:
-        console.table({key: key for key in ("label", *KINDS)}, found["labels"])
-    for kind in KINDS if images else ():
-        for path in found["images"][kind]:
-            console.line(f"{kind:<9} {path}")
+        console.print_table({key: key for key in ("label", *CHANGES)}, found["labels"])
+    for change in CHANGES if images else ():
+        for path in found["images"][change]:
+            console.print(f"{change:<9} {path}")
     if found["refits"]:
         _render_refits(console, found["refits"])
 
@@ -54,7 +54,7 @@ def _render_refits(console: Console, found: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
 
     one, other = found["from"], found["to"]
-    console.line(f"refits    {one['refit_id']} and {other['refit_id']}")
+    console.print(f"refits    {one['refit_id']} and {other['refit_id']}")
     pairs = [side["explained_variance_ratio"] for side in (one, other)]
     rows: list[dict[str, Any]] = [
         {
@@ -68,9 +68,9 @@ def _render_refits(console: Console, found: JsonObject) -> None:
         for key, side in zip("ab", (one, other), strict=True)
     }
     rows.append({"component": f"all {len(pairs[0])} and {len(pairs[1])}", **totals})
-    console.table({"component": "component", "a": "from", "b": "to"}, rows)
+    console.print_table({"component": "component", "a": "from", "b": "to"}, rows)
     angles = found["angles"]
-    console.line(
+    console.print(
         f"angles    {angles[-1]:.2f}° is the largest of {len(angles):,} principal angles between the subspaces, "
         f"{angles[0]:.2f}° the smallest"
     )

@@ -93,26 +93,26 @@ def run_duplicates(
     answer: dict[str, Any] = {}
     confirmation = None
     with translate_read_errors():
-        with console.working("comparing bytes"):
+        with console.status("comparing bytes"):
             pinned = resolve_version(lake, as_of)
             answer["version"] = pinned.number
             answer["same_bytes"] = [asdict(group) for group in find_same_bytes(lake, pinned.number)]
         if near:
-            with console.working("reading the features"):
+            with console.status("reading the features"):
                 vectors = load_vectors(lake, pinned.number)
             indices = _select_rows(vectors, near.label)
             comparison = PairwiseComparison(vectors, indices, near.at_least)
             confirmation = _confirmation_needed(comparison, near)
             if not confirmation:
-                with console.working("comparing features") as update:
+                with console.status("comparing features") as update:
                     pairs = comparison.run(
                         near.top, lambda done, total: update(f"{done / total:.0%} compared")
                     )
                 answer |= {"near_count": pairs.total, "near": _pairs_json(vectors, pairs)}
     if as_of is not None:
-        console.line(f"as of  {pinned.description}")
+        console.print(f"as of  {pinned.description}")
     if as_json:
-        console.show(answer)
+        console.print_json(answer)
     else:
         _render(console, answer, near)
     if confirmation:
@@ -157,9 +157,9 @@ def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions
     groups = answer["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
     unit = "group" if len(groups) == 1 else "groups"
-    console.line(f"identical bytes: {images:,} images in {len(groups):,} {unit}")
+    console.print(f"identical bytes: {images:,} images in {len(groups):,} {unit}")
     if groups:
-        console.table(
+        console.print_table(
             {"group": "group", "label": "label", "path": "path"},
             [
                 {"group": number, "label": label, "path": path}
@@ -171,7 +171,7 @@ def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions
         count = answer["near_count"]
         unit = "pair" if count == 1 else "pairs"
         shown = f", the closest {near.top:,}:" if count > near.top else ""
-        console.line(
+        console.print(
             f"near-duplicates: {count:,} {unit} with a cosine of at least {near.at_least:g}{shown}"
         )
         columns = ("cosine", "label", "path", "other label", "other path")
@@ -181,4 +181,4 @@ def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions
             values = (f"{pair['cosine']:.6f}", label, path, other_label, other)
             rows.append(dict(zip(columns, values, strict=True)))
         if rows:
-            console.table(dict(zip(columns, columns, strict=True)), rows)
+            console.print_table(dict(zip(columns, columns, strict=True)), rows)

@@ -34,9 +34,9 @@ def forget(
             f"{names[0]} is in no table of {lake}: use paths as printed by `pomona quarantine`"
         )
     if as_json:
-        console.show(found)
+        console.print_json(found)
         return
-    console.line(
+    console.print(
         f"{deleted:,} images deleted: {len(found['features']):,} rows of features, "
         f"{len(found['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )

@@ -15,17 +15,17 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
     from pomona.queries.session import resolve_as_of
 
     console = Console(as_json=as_json)
-    with console.working("reading the lake"):
+    with console.status("reading the lake"):
         pinned = resolve_as_of(lake, as_of)
         rows = list_versions(lake, pinned)
     if pinned:
-        console.line(f"as of     {pinned.description}")
+        console.print(f"as of     {pinned.description}")
     if as_json:
-        console.show(rows)
+        console.print_json(rows)
         return
     keys = ("version", "committed", "operation", "added", "replaced", "removed", "total")
     columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
     if any(row["tags"] for row in rows):
         columns["tags"] = "tags"
     # Without a thousands separator, so that it can be copied to --as-of.
-    console.table(columns, [row | {"version": str(row["version"])} for row in rows])
+    console.print_table(columns, [row | {"version": str(row["version"])} for row in rows])

@@ -105,15 +105,15 @@ def ingest(
         max_failure_rate=max_failure_rate,
     )
     console = Console(as_json=as_json)
-    with console.working("starting"):
-        summary = run(source, lake, settings, console.batch)
+    with console.status("starting"):
+        summary = run(source, lake, settings, console.report_batch)
     if as_json:
-        console.show(summary_json(summary))
+        console.print_json(summary_json(summary))
         return
     for line in summary_lines(summary):
-        console.line(line)
+        console.print(line)
     if summary.reasons:
-        console.line(f"details: pomona quarantine {lake}")
+        console.print(f"details: pomona quarantine {lake}")
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:

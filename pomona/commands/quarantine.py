@@ -31,19 +31,19 @@ def quarantine(
     from pomona.queries.status import quarantine as read_quarantine
 
     console = Console(as_json=as_json)
-    with console.working("reading the lake"):
+    with console.status("reading the lake"):
         pinned = resolve_as_of(lake, as_of)
         rows = read_quarantine(lake, reason, pinned)
     if pinned:
-        console.line(f"as of     {pinned.description}")
+        console.print(f"as of     {pinned.description}")
     if as_json:
-        console.show(rows)
+        console.print_json(rows)
     elif rows:
         columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
-        console.table(columns, rows)
+        console.print_table(columns, rows)
     else:
         of = f" for the reason {reason}" if reason else ""
-        console.line(f"no image {'was' if as_of else 'is'} in quarantine{of}")
+        console.print(f"no image {'was' if as_of else 'is'} in quarantine{of}")
 
 
 def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
@@ -62,21 +62,21 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
     console = Console(as_json=as_json)
     found = submit_request(console, lake, "retry", {"reason": reason})
     if as_json:
-        console.show(found)
+        console.print_json(found)
         return
     of = f" for the reason {reason}" if reason else ""
     if not found["tried"] + found["missing_in_source"]:
-        console.line(f"no image is in quarantine{of}")
+        console.print(f"no image is in quarantine{of}")
         return
     reasons = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
-    console.line(
+    console.print(
         f"{found['tried']:,} images processed again: {found['featurized']:,} featurized, "
         f"{found['quarantined']:,} still in quarantine" + (f" ({reasons})" if reasons else "")
     )
     if found["changing"]:
-        console.line(f"{found['changing']:,} are still being written: try again later")
+        console.print(f"{found['changing']:,} are still being written: try again later")
     if found["missing_in_source"]:
-        console.line(
+        console.print(
             f"{found['missing_in_source']:,} images no longer exist in the source; "
             "their rows were kept (use `pomona forget` to delete them)"
         )

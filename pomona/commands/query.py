@@ -46,8 +46,8 @@ def query(
     console = Console(as_json=as_json or as_csv)
     pinned = resolve_as_of(lake, as_of)
     if pinned:
-        console.line(f"as of  {pinned.description}")
-    with console.working("running the query"), run_query(lake, sql, pinned) as frame:
+        console.print(f"as of  {pinned.description}")
+    with console.status("running the query"), run_query(lake, sql, pinned) as frame:
         if as_json:
             _render_json(console, frame)
         elif as_csv:
@@ -65,13 +65,13 @@ _CSV_CHUNK_ROWS = 500
 def _render_table(console: Console, frame: DataFrame) -> None:
     rows = list(islice(_rows_as_text(frame), MAX_TABLE_ROWS + 1))
     keys = {str(index): name for index, name in enumerate(frame.columns)}
-    console.table(
+    console.print_table(
         keys,
         [dict(zip(keys, map(_truncate, row), strict=True)) for row in rows[:MAX_TABLE_ROWS]],
         raw=True,
     )
     if len(rows) > MAX_TABLE_ROWS:
-        console.line(f"… first {MAX_TABLE_ROWS} rows only: --csv and --json print all rows")
+        console.print(f"… first {MAX_TABLE_ROWS} rows only: --csv and --json print all rows")
 
 
 def _truncate(cell: str | None) -> str | None:

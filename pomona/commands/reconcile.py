@@ -58,9 +58,9 @@ def reconcile(
         repaired = submit_request(console, lake, "reconcile", arguments)
         found = repaired | {"unread": found.get("unread", [])}
     if as_json:
-        console.show(found)
+        console.print_json(found)
         return
-    console.line(
+    console.print(
         f"{found['listed']:,} images of {images.root}, {found['in_lake']:,} of them in the lake"
     )
     for key, text in (
@@ -76,18 +76,18 @@ def reconcile(
         len(found[key]) for key in ("missing", "changed", "rewritten", "missing_in_source")
     )
     if not differences:
-        console.line("source and lake are consistent")
+        console.print("source and lake are consistent")
     elif not fix:
-        console.line(
+        console.print(
             "use --fix to process missing and changed images and delete the rows of deleted ones"
         )
     else:
-        console.line(
+        console.print(
             f"repaired: {found['featurized']:,} featurized, {found['quarantined']:,} quarantined, "
             f"{found['removed']:,} removed"
         )
         if found["skip_reason"]:
-            console.line(
+            console.print(
                 f"nothing removed: {found['skip_reason']}; use --remove-limit 1 to delete them"
             )
 
@@ -102,6 +102,6 @@ def _compare(
 
     lake = Lake.at(location)
     lake.validate()
-    with translate_errors(), console.working("comparing"):
+    with translate_errors(), console.status("comparing"):
         index = ImageIndex.load(lake)
         return compare(lake, source, index, hashes=hashes, limit=limit).as_json()

@@ -101,13 +101,13 @@ def refit_once(
     from pomona.output.console import Console
 
     console = Console(as_json=as_json)
-    with console.working("refitting"):
+    with console.status("refitting"):
         result = refit(lake, options)
     if as_json:
-        console.show(refit_json(result))
+        console.print_json(refit_json(result))
     else:
         for line in refit_lines(result):
-            console.line(line)
+            console.print(line)
     if fail_on_drift and result.row.drift_exceeded:
         raise ThresholdExceeded(
             f"refit {result.refit_id} exceeds the drift threshold: {result.row.drift_exceeded}"
@@ -140,7 +140,7 @@ def refit_every(
             try:
                 refit_once(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
             except (ExternalError, SnapshotError) as error:
-                console.line(f"refit skipped: {error}")
+                console.print(f"refit skipped: {error}")
             while time.monotonic() < due and not stop.wait(0.2):
                 pass
 

@@ -20,7 +20,7 @@ def submit_request(
 
     lake = Lake.at(location)
     lake.validate()
-    with translate_errors(), console.working("waiting for the running stream"):
+    with translate_errors(), console.status("waiting for the running stream"):
         answer: dict[str, Any] = submit_and_wait(lake, Request(kind, arguments))
         return answer
 
@@ -31,8 +31,8 @@ def print_paths(console: Console, heading: str, paths: Sequence[str]) -> None:
 
     if not paths:
         return
-    console.line(heading)
+    console.print(heading)
     for path in paths[:MAX_LISTED]:
-        console.line(f"    {path}")
+        console.print(f"    {path}")
     if paths[MAX_LISTED:]:
-        console.line(f"    and {len(paths) - MAX_LISTED:,} more (--json shows all)")
+        console.print(f"    and {len(paths) - MAX_LISTED:,} more (--json shows all)")

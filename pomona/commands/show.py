@@ -32,7 +32,7 @@ def show(
     from pomona.queries.provenance import describe_refit, resolve_refit_id
 
     console = Console(as_json=as_json)
-    with console.working("reading the lake"):
+    with console.status("reading the lake"):
         refit_id = path and resolve_refit_id(lake, path)
         if refit_id and as_of is not None:
             raise UsageError(f"refit {refit_id} belongs to one version: omit --as-of")
@@ -43,7 +43,7 @@ def show(
         else:
             found = describe_image(lake, path, as_of)
     if as_json:
-        console.show(found)
+        console.print_json(found)
     elif path is None:
         _render_lake(console, found)
     elif refit_id:
@@ -53,68 +53,68 @@ def show(
 
 
 def _render_lake(console: Console, found: JsonObject) -> None:
-    console.line(f"as of     {found['as_of']['resolved']}")
-    console.line(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
-    console.line(f"model     {found['model_id'] or 'none yet'}")
+    console.print(f"as of     {found['as_of']['resolved']}")
+    console.print(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
+    console.print(f"model     {found['model_id'] or 'none yet'}")
     for name in ("refits", "tags"):
-        console.line(f"{name:<9} {', '.join(found[name]) or 'none'}")
+        console.print(f"{name:<9} {', '.join(found[name]) or 'none'}")
     if found["labels"]:
         labels = [{"label": label, "rows": rows} for label, rows in found["labels"].items()]
-        console.table({"label": "label", "rows": "rows"}, labels)
+        console.print_table({"label": "label", "rows": "rows"}, labels)
 
 
 def _render_refit(console: Console, found: JsonObject) -> None:
     model = found["model"] or {}
     parameters = {name: value for name, value in found["parameters"].items() if value is not None}
-    console.line(
+    console.print(
         f"refit     {found['refit_id']} of {found['created_at']} by Pomona {found['pomona_version']}"
     )
-    console.line(
+    console.print(
         f"features  version {found['features_version']} of {found['features_timestamp']}, {found['rows']:,} rows"
     )
-    console.line(
+    console.print(
         f"fitted    {found['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in parameters.items())}"
     )
-    console.line(f"model     {found['model_id']}")
-    console.line(
+    console.print(f"model     {found['model_id']}")
+    console.print(
         f"weights   {model.get('weights', 'unknown')}, SHA-256 {model.get('weights_sha256', 'unknown')}"
     )
-    console.line(f"drift     {found['drift_summary']}")
-    console.line(f"folder    {found['folder']}")
+    console.print(f"drift     {found['drift_summary']}")
+    console.print(f"folder    {found['folder']}")
 
 
 def _render_image(console: Console, found: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
 
-    console.line(f"as of     {found['as_of']['resolved']}")
-    console.line(f"path      {found['path']}")
+    console.print(f"as of     {found['as_of']['resolved']}")
+    console.print(f"path      {found['path']}")
     row, quarantined, scores_of = found["row"], found["quarantine"], found["latest_scores"]
     for name, value in (row or {}).items():
         if name not in ("path", "features"):
-            console.line(f"{name:<18} {value}")
+            console.print(f"{name:<18} {value}")
     if row is None:
-        console.line("no row in the features of this version")
+        console.print("no row in the features of this version")
     if quarantined:
         tries = (
             "1 attempt" if quarantined["attempts"] == 1 else f"{quarantined['attempts']} attempts"
         )
-        console.line(f"in quarantine: {quarantined['reason']}: {quarantined['detail']} ({tries})")
+        console.print(f"in quarantine: {quarantined['reason']}: {quarantined['detail']} ({tries})")
     if scores_of:
         scores = scores_of["scores"]
         values = ", ".join(f"{score:.3f}" for score in scores[:MAX_LISTED])
         more = (
             f" and {len(scores) - MAX_LISTED:,} more (--json)" if len(scores) > MAX_LISTED else ""
         )
-        console.line(f"on the components of refit {scores_of['refit_id']}: {values}{more}")
+        console.print(f"on the components of refit {scores_of['refit_id']}: {values}{more}")
     if found["versions"]:
         columns = {"from": "from version", "until": "until", "committed": "committed"}
         columns |= {"content_hash": "content_hash", "length": "bytes"}
         versions = (
             {**v, "from": str(v["from"]), "until": str(v["until"] or "")} for v in found["versions"]
         )
-        console.table(columns, list(versions))
+        console.print_table(columns, list(versions))
     if found["refits"]:
         columns = {"refit_id": "refit", "features_version": "of version", "fitted": "fitted"}
-        console.table(columns, found["refits"])
+        console.print_table(columns, found["refits"])
     else:
-        console.line("not in any refit")
+        console.print("not in any refit")

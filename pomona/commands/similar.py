@@ -33,7 +33,7 @@ def similar(
     from pomona.similarity.search import similar as find_similar
 
     console = Console(as_json=as_json)
-    with console.working("comparing"):
+    with console.status("comparing"):
         pinned = resolve_as_of(lake, as_of)
         result = find_similar(lake, image, top, pinned)
         if report:
@@ -41,9 +41,9 @@ def similar(
 
             write_report(result, Path(report))
     if pinned:
-        console.line(f"as of  {pinned.description}")
+        console.print(f"as of  {pinned.description}")
     if as_json:
-        return console.show(
+        return console.print_json(
             {
                 "image": result.image,
                 "label": result.label,
@@ -54,12 +54,12 @@ def similar(
             }
         )
     columns = {"cosine": "cosine", "label": "label", "path": "path"}
-    console.table(
+    console.print_table(
         columns,
         [asdict(neighbor) | {"cosine": f"{neighbor.cosine:.6f}"} for neighbor in result.neighbors],
     )
     counts = ", ".join(f"{votes} {label}" for label, votes in result.votes)
     actual = f" (actual label: {result.label})" if result.label else ""
-    console.line(f"vote: {counts}{actual}")
+    console.print(f"vote: {counts}{actual}")
     if report:
-        console.line(f"report: {report}")
+        console.print(f"report: {report}")

@@ -37,36 +37,36 @@ def status(
     from pomona.queries.status import status as read_status
 
     console = Console(as_json=as_json)
-    with console.working("reading the lake"):
+    with console.status("reading the lake"):
         answer = read_status(lake, as_of)
     if as_json:
-        return console.show(answer)
+        return console.print_json(answer)
     if answer["as_of"]:
-        console.line(f"as of        {answer['as_of']['resolved']}")
+        console.print(f"as of        {answer['as_of']['resolved']}")
     reasons = answer["quarantine"]
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
-    console.line(f"rows         {answer['rows']:,} in {answer['labels']} labels")
-    console.line(f"model        {answer['model_id'] or 'none yet'}")
-    console.line(f"quarantine   {sum(reasons.values()):,}" + (f" ({counts})" if counts else ""))
-    console.line(f"source       {answer['source'] or 'none yet'}")
+    console.print(f"rows         {answer['rows']:,} in {answer['labels']} labels")
+    console.print(f"model        {answer['model_id'] or 'none yet'}")
+    console.print(f"quarantine   {sum(reasons.values()):,}" + (f" ({counts})" if counts else ""))
+    console.print(f"source       {answer['source'] or 'none yet'}")
     if not answer["as_of"]:
         why = "the source is not reachable" if answer["source"] else "no image was ingested yet"
         known = f"unknown: {why}" if backlog is None else f"{backlog:,} images"
-        console.line(f"backlog      {known}")
+        console.print(f"backlog      {known}")
     if batch:
-        console.line(
+        console.print(
             f"last batch   {batch['at']} ({format_age(batch['seconds_ago'])}): "
             f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
         )
     if refit:
         stale = f"stale, {refit['new_rows_since']:+,} rows since" if refit["stale"] else "fresh"
-        console.line(
+        console.print(
             f"last refit   {refit['refit_id']} at {refit['at']}, features version "
             f"{refit['features_version']}, {refit['components']} components: {stale}"
         )
     else:
-        console.line(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
+        console.print(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
 
 
 def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
@@ -82,19 +82,19 @@ def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None
 
     limits = parse_max_ages(max_age)
     console = Console(as_json=as_json)
-    with console.working("reading the lake"):
+    with console.status("reading the lake"):
         answer = read_freshness(lake)
     late = find_overdue(answer, limits)
     if as_json:
-        console.show(answer | {"overdue": late})
+        console.print_json(answer | {"overdue": late})
     else:
-        console.line(f"rows         {answer['rows']:,}")
+        console.print(f"rows         {answer['rows']:,}")
         for what in MONITORED_EVENTS:
             at = answer[f"last_{what}"]
             text = (
                 at
                 and f"{at} ({format_age((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())})"
             )
-            console.line(f"{f'last {what}':<12} {text or 'none yet'}")
+            console.print(f"{f'last {what}':<12} {text or 'none yet'}")
     if late:
         raise ThresholdExceeded(f"{answer['lake']}: {'; '.join(item['message'] for item in late)}")

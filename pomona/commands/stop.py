@@ -20,13 +20,13 @@ def stop(lake: LakeArgument, as_json: Json = False) -> None:
 
     console, at, started = Console(as_json=as_json), Lake.at(lake), time.monotonic()
     at.ensure_writable_location()
-    with translate_errors(), console.working("waiting for the process to stop"):
+    with translate_errors(), console.status("waiting for the process to stop"):
         holder = stop_writer(at)
     seconds = time.monotonic() - started
     if as_json:
         owner = asdict(holder) if holder else {}
-        console.show({"stopped": bool(holder), "seconds": round(seconds, 3)} | owner)
+        console.print_json({"stopped": bool(holder), "seconds": round(seconds, 3)} | owner)
     elif holder:
-        console.line(f"stopped after {seconds:.1f} s: {holder}")
+        console.print(f"stopped after {seconds:.1f} s: {holder}")
     else:
-        console.line(f"nothing to stop: no process writes {lake}")
+        console.print(f"nothing to stop: no process writes {lake}")

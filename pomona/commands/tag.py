@@ -38,7 +38,7 @@ def tag(
     from pomona.queries import tags
 
     console = Console(as_json=as_json)
-    with console.working("reading the lake"):
+    with console.status("reading the lake"):
         if name is None:
             rows = tags.list_tags(lake)
         elif delete:
@@ -46,20 +46,20 @@ def tag(
         else:
             rows = [tags.create_tag(lake, name, as_of, force=force)]
     if as_json:
-        console.show(rows if name is None else rows[0])
+        console.print_json(rows if name is None else rows[0])
     elif name is None and not rows:
-        console.line(f"no tags yet: pomona tag {lake} NAME")
+        console.print(f"no tags yet: pomona tag {lake} NAME")
     elif name is None:
         columns = {key: key for key in ("tag", "version", "committed", "created_at")}
-        console.table(columns, [row | {"version": str(row["version"])} for row in rows])
+        console.print_table(columns, [row | {"version": str(row["version"])} for row in rows])
     else:
         if as_of is not None:
-            console.line(f"as of     {rows[0]['resolved']}")
+            console.print(f"as of     {rows[0]['resolved']}")
         if kept := rows[0].get("kept_for_days"):
-            console.line(
+            console.print(
                 f"the tables now keep removed files for {kept:,} days, so that VACUUM keeps this version"
             )
         does = "no longer points to" if delete else "points to"
-        console.line(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
+        console.print(f"tag {name} {does} version {rows[0]['version']} of {rows[0]['committed']}")
     if note := tags.retention_note(lake):
-        console.line(note)
+        console.print(note)

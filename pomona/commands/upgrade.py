@@ -17,13 +17,13 @@ def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
 
     console = Console(as_json=as_json)
     root = Lake.at(lake).root
-    with console.working("upgrading"):
+    with console.status("upgrading"):
         done = upgrade_lake(lake)
     if as_json:
-        console.show({"lake": root, "format": FORMAT, "done": done})
+        console.print_json({"lake": root, "format": FORMAT, "done": done})
     elif done:
         for step in done:
-            console.line(f"added {step}")
-        console.line(f"{root} has format {FORMAT}; no row was changed")
+            console.print(f"added {step}")
+        console.print(f"{root} has format {FORMAT}; no row was changed")
     else:
-        console.line(f"{root} has format {FORMAT} already: nothing to do")
+        console.print(f"{root} has format {FORMAT} already: nothing to do")

@@ -73,53 +73,53 @@ class Demo:
         good = write_samples(Path(self.source), PER_LABEL)
         broken = write_broken(Path(self.source))
         self._expected = good + broken
-        self._console.line(
+        self._console.print(
             f"1. Generated {good} images of {len(SAMPLE_LABELS)} fruits, and {broken} broken ones, into {self.source}"
         )
 
     def export_model(self, weights: str | None) -> None:
         """Export the network to the lake; use random weights if the ImageNet weights are unavailable."""
-        self._console.line(
+        self._console.print(
             "2. Exporting MobileNetV2 to ONNX, once for this lake (about 15 seconds)"
         )
         models = Lake.at(self.lake).models
         try:
-            with self._console.working("exporting"):
+            with self._console.status("exporting"):
                 model = ensure_model(models, weights)
         except WeightsUnavailable:
             if weights is not None:
                 raise
-            self._console.line(
+            self._console.print(
                 "   !! NO IMAGENET WEIGHTS: they cannot be downloaded. The demo continues with RANDOM"
             )
-            self._console.line(
+            self._console.print(
                 "   !! weights: all steps work, but the features are those of an untrained network."
             )
             model = ensure_model(models, RANDOM)
-        self._console.line(f"   model {model.model_id}")
+        self._console.print(f"   model {model.model_id}")
 
     def stream(self) -> IngestSummary | None:
         """Ingest images while refitting and writing more of them; return None if the user stopped the demo."""
-        self._console.line("3. Starting the stream: each image in the folder becomes a row")
+        self._console.print("3. Starting the stream: each image in the folder becomes a row")
         thread = threading.Thread(target=self._refit_and_deliver, daemon=True)
         thread.start()
-        with self._console.working("starting Spark"):
+        with self._console.status("starting Spark"):
             summary = ingest(
                 self.source, self.lake, IngestSettings(trigger=1.0), self._on_batch, self._stop
             )
         if _images_done(summary) < self._expected and not self._error:
-            self._console.line("stopped")
+            self._console.print("stopped")
             return None
         thread.join()
         if self._error:
             raise self._error
-        self._console.line("5. Refitting on all rows, aligned with the first refit")
-        with self._console.working("refitting"):
+        self._console.print("5. Refitting on all rows, aligned with the first refit")
+        with self._console.status("refitting"):
             self.last_refit = refit(self.lake, REFIT)
         return summary
 
     def _on_batch(self, result: BatchResult, summary: IngestSummary) -> None:
-        self._console.batch(result, summary)
+        self._console.report_batch(result, summary)
         if _images_done(summary) < self._expected:
             return
         if self._first_delivery_done.is_set():
@@ -130,10 +130,10 @@ class Demo:
         while not self._first_delivery_done.wait(0.2):
             if self._stop.is_set():
                 return
-        self._console.line("4. Refitting while the stream runs; then more images arrive")
+        self._console.print("4. Refitting while the stream runs; then more images arrive")
         try:
             self.first_refit = result = refit(self.lake, REFIT)
-            self._console.line(f"   {refit_lines(result)[0]}")
+            self._console.print(f"   {refit_lines(result)[0]}")
             self._expected += PER_LABEL * len(SAMPLE_LABELS)
             write_samples(Path(self.source), PER_LABEL, start=PER_LABEL)
         except (PomonaError, OSError) as error:
@@ -150,25 +150,25 @@ def _print_summary(console: Console, demo: Demo, summary: IngestSummary) -> None
     assert demo.last_refit
     lake = shlex.quote(demo.lake)
     command = _pomona_command()
-    console.line()
-    console.line("Summary")
+    console.print()
+    console.print("Summary")
     rows = status(demo.lake)["rows"]
-    console.line(f"{rows} rows in {demo.lake}/features")
+    console.print(f"{rows} rows in {demo.lake}/features")
     for line in (*summary_lines(summary), *refit_lines(demo.last_refit)):
-        console.line(line)
-    console.line()
+        console.print(line)
+    console.print()
     quarantine(demo.lake)
-    console.line()
+    console.print()
     history(demo.lake)
-    console.line()
-    console.line(
+    console.print()
+    console.print(
         "Next, use your own images (a folder or s3://bucket/prefix, in subfolders named after the label):"
     )
-    console.line(f"  {command} ingest YOUR_IMAGES ./lake --once")
-    console.line(f"  {command} refit ./lake --components 50")
-    console.line("or inspect this lake:")
-    console.line(f"  {command} status {lake}")
-    console.line(
+    console.print(f"  {command} ingest YOUR_IMAGES ./lake --once")
+    console.print(f"  {command} refit ./lake --components 50")
+    console.print("or inspect this lake:")
+    console.print(f"  {command} status {lake}")
+    console.print(
         f"  {command} refit {lake} --as-of {demo.first_refit.row.features_version} --components 2"
     )
 

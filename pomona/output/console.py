@@ -65,12 +65,12 @@ class Console:
         self._progress = RichConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._status: Status | None = None
 
-    def line(self, text: str = "") -> None:
+    def print(self, text: str = "") -> None:
         """Print one line of text; with ``--json``, to standard error."""
         out = self._progress if self.as_json else self._out
         out.print(escape_text(display_locations(text)), markup=False)
 
-    def show(self, result: Any) -> None:
+    def print_json(self, result: Any) -> None:
         """Print a result as JSON."""
         document = _display_values(result)
         print(escape_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
@@ -81,7 +81,7 @@ class Console:
             text = "\n".join(map(escape_text, text.split("\n")))
         print(text, end="")
 
-    def table(
+    def print_table(
         self, columns: Mapping[str, str], rows: list[dict[str, Any]], *, raw: bool = False
     ) -> None:
         """Print rows as a table; `columns` maps keys to headings. With `raw`, locations stay as they are."""
@@ -95,7 +95,7 @@ class Console:
         self._out.print(table)
 
     @contextmanager
-    def working(self, text: str) -> Iterator[Callable[[str], None]]:
+    def status(self, text: str) -> Iterator[Callable[[str], None]]:
         """Show a status line on a terminal; yield a function that updates it."""
         if not self._progress.is_terminal:
             yield lambda text: None
@@ -104,7 +104,7 @@ class Console:
             yield self._status.update
         self._status = None
 
-    def batch(self, result: BatchResult, summary: IngestSummary) -> None:
+    def report_batch(self, result: BatchResult, summary: IngestSummary) -> None:
         """Report a micro-batch: in the status line of a terminal, or as a plain line."""
         if result.written == 0:
             return
@@ -115,7 +115,7 @@ class Console:
         if self._status:
             self._status.update(text)
         else:
-            self.line(f"{name}: {result.written:,} images in {result.seconds:.1f} s; {text}")
+            self.print(f"{name}: {result.written:,} images in {result.seconds:.1f} s; {text}")
 
 
 def _cell(value: Any) -> str:

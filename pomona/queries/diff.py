@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
 
 _COLUMNS = ["path", "label", "content_hash"]
-KINDS = ("added", "removed", "replaced")
+CHANGES = ("added", "removed", "replaced")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def diff(location: str, one: str, other: str) -> JsonObject:
     dict
         ``from``, ``to`` (``version``, ``committed``, ``resolved``, ``rows``); ``added``, ``removed``, ``replaced``
         (numbers of images; an image is replaced if its content hash changes); ``labels`` (the same by label);
-        ``images`` (paths by kind); ``refits`` (see `compare_refits`; None if one of the versions has no refit).
+        ``images`` (paths by change); ``refits`` (see `compare_refits`; None if one of the versions has no refit).
 
     Raises
     ------
@@ -65,16 +65,18 @@ def diff(location: str, one: str, other: str) -> JsonObject:
         changed, rows = compare_tables(before, after)
         one_refit, other_refit = sides[0].refit, sides[1].refit
         labels = sorted({label for images in changed.values() for _, label in images})
-        counts = {kind: Counter(label for _, label in images) for kind, images in changed.items()}
+        counts = {
+            change: Counter(label for _, label in images) for change, images in changed.items()
+        }
         return {
             "from": version_json(sides[0].pinned) | {"rows": rows[0]},
             "to": version_json(sides[1].pinned) | {"rows": rows[1]},
-            **{kind: len(changed[kind]) for kind in KINDS},
+            **{change: len(changed[change]) for change in CHANGES},
             "labels": [
-                {"label": label, **{kind: counts[kind][label] for kind in KINDS}}
+                {"label": label, **{change: counts[change][label] for change in CHANGES}}
                 for label in labels
             ],
-            "images": {kind: [path for path, _ in changed[kind]] for kind in KINDS},
+            "images": {change: [path for path, _ in changed[change]] for change in CHANGES},
             "refits": compare_refits(one_refit, other_refit) if one_refit and other_refit else None,
         }
 
@@ -107,10 +109,10 @@ def compare_tables(before: DeltaTable, after: DeltaTable) -> tuple[ChangedImages
     }
     labels = pc.coalesce(both["label_new"], both["label"])
     changed = {
-        kind: list(
+        change: list(
             zip(both["path"].filter(mask).to_pylist(), labels.filter(mask).to_pylist(), strict=True)
         )
-        for kind, mask in masks.items()
+        for change, mask in masks.items()
     }
     counts = [next(iter(query(t, "count(*)"))).column(0)[0].as_py() for t in (before, after)]
     return changed, (counts[0], counts[1])

@@ -17,7 +17,7 @@ from pomona.demo.images import write_samples
 from streaming.errors import ExternalError
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.cli import PROGRAM, Done, environment, program
+from support.cli import PROGRAM, CommandResult, environment, program
 from support.lakes import GARBAGE, ONCE, below, photos, put_all
 from support.small_disk import small_disk
 
@@ -88,10 +88,10 @@ def test_java_out_of_memory_is_reported_and_next_run_resumes(
     first = program("ingest", source, lake.root, "--once", "--settle", "0", env=env)
     print(f"{memory}, {time.monotonic() - started:.0f} s: exit {first.status}; {first.err}")
     if first.status:
-        complaint = first.err.splitlines()[-1]
-        assert complaint.startswith(f"pomona: Java's memory of {memory} is not enough")
-        assert f"SPARK_DRIVER_MEMORY={2 * megabytes}m" in complaint
-    second: Done = program("ingest", source, lake.root, "--once", "--settle", "0")
+        error_line = first.err.splitlines()[-1]
+        assert error_line.startswith(f"pomona: Java's memory of {memory} is not enough")
+        assert f"SPARK_DRIVER_MEMORY={2 * megabytes}m" in error_line
+    second: CommandResult = program("ingest", source, lake.root, "--once", "--settle", "0")
     assert second.status == 0, second.err
     names = below(source, lake.features)
     assert len(names) == len(set(names)) == count

@@ -23,7 +23,7 @@ import pytest
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import lease_owner
 from streaming.lease.s3 import TERM_VARIABLE
-from support.cli import PROGRAM, Done, environment, program
+from support.cli import PROGRAM, CommandResult, environment, program
 from support.lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
 from support.process_trees import kill, pause, resume
 
@@ -54,9 +54,9 @@ class Stream:
     def pid(self) -> int:
         return self.process.pid
 
-    def wait(self, seconds: float = 300) -> Done:
+    def wait(self, seconds: float = 300) -> CommandResult:
         """Wait for the end; return the exit status and the errors."""
-        return Done(self.process.wait(timeout=seconds), "", self._errors.read_text())
+        return CommandResult(self.process.wait(timeout=seconds), "", self._errors.read_text())
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_
             pause(paused.pid)
             refused = Stream(source, lake.root, tmp_path).wait()
             assert refused.status == 1
-            assert f"process {paused.pid} on" in refused.complaint
+            assert f"process {paused.pid} on" in refused.error_line
             deadline = time.monotonic() + 60
             while lease_owner(lake):
                 assert time.monotonic() < deadline
@@ -156,7 +156,7 @@ def test_paused_stream_on_s3_is_fenced_off(lake: Lake, aws: dict[str, str], tmp_
             resume(paused.pid)
             lost = paused.wait()
             assert lost.status == 1
-            assert "taken" in lost.complaint
+            assert "taken" in lost.error_line
         names = uploader.stop()
         stopped = program("stop", lake.root)
         assert f"process {streams[-1].pid} on" in stopped.out
@@ -186,7 +186,7 @@ def test_paused_local_stream_keeps_lease_and_killed_one_releases_it(
         for _ in range(2):
             refused = program("ingest", source, root, "--once")
             assert refused.status == 1
-            assert f"process {streams[0].pid} on" in refused.complaint
+            assert f"process {streams[0].pid} on" in refused.error_line
         put_all(source, photos("Pear", range(5)))
         kill(streams[0].pid)
         streams[0].process.wait()

@@ -49,7 +49,7 @@ def test_rows_that_violate_constraint_stop_upgrade_before_format_is_raised(
     spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'felt like it'")
     done = pomona("upgrade", lake.root)
     assert done.status == 1
-    assert "violate the constraint known_reason" in done.complaint
+    assert "violate the constraint known_reason" in done.error_line
     assert lake.format().number == 1  # type: ignore[union-attr]
     spark.sql(f"UPDATE delta.`{lake.quarantine}` SET reason = 'corrupt'")
     assert pomona("upgrade", lake.root).status == 0

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from support.background_process import kill_process_group, start_on_terminal, wait_for
-from support.cli import PROGRAM, Done, environment, needs_program, program, slowness
+from support.cli import PROGRAM, CommandResult, environment, needs_program, program, slowness
 from support.real_model import weights_file
 
 pytestmark = [pytest.mark.end_to_end, needs_program]
@@ -45,10 +45,10 @@ class Pipeline:
     lake: Path
     later: list[Path]
     env: dict[str, str]
-    first: Done
-    second: Done
-    refit: Done
-    status: Done
+    first: CommandResult
+    second: CommandResult
+    refit: CommandResult
+    status: CommandResult
 
     def deliver(self) -> Path:
         """Add one photograph to the source with a rename, so that it is complete from the start."""

@@ -172,5 +172,5 @@ def test_missing_location_with_hostile_name_is_reported_in_one_line(
             ("ingest", tmp_path / name, tmp_path / "lake"),
         ):
             done = pomona(*command)
-            assert done.complaint
+            assert done.error_line
             assert not set(done.err) & set(CONTROL_CHARACTERS)

@@ -20,7 +20,7 @@ from support.cli import (
     commands,
     environment,
     forbid_spark,
-    make_place,
+    make_workspace,
     needs_program,
     parse,
 )
@@ -33,7 +33,7 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return make_place(tmp_path, monkeypatch)
+    return make_workspace(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", sorted(commands()))

@@ -10,7 +10,7 @@ import pytest
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.metadata import ModelInfo
 from streaming.model.mobilenet_v2 import random_tensors, tensors_sha256
-from support.cli import Command, forbid_spark, make_place
+from support.cli import Command, forbid_spark, make_workspace
 from support.lakes import put
 
 
@@ -21,7 +21,7 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return make_place(tmp_path, monkeypatch)
+    return make_workspace(tmp_path, monkeypatch)
 
 
 def write_model(lake: Path, **changes: Any) -> Path:
@@ -89,7 +89,7 @@ def test_error_is_one_line_with_a_remedy(
     assert done.status == 1
     if line.startswith("demo"):  # prints its steps until the error
         done = type(done)(done.status, "", done.err)
-    assert message in done.complaint
+    assert message in done.error_line
 
 
 def test_error_creates_no_lake(pomona: Command, place: Path) -> None:
@@ -101,14 +101,14 @@ def test_error_creates_no_lake(pomona: Command, place: Path) -> None:
 
 def test_empty_source_is_not_an_error_for_a_stream(pomona: Command, place: Path) -> None:
     folder = write_model(place / "lake")
-    assert "model.onnx: missing" in pomona("ingest", "empty", "lake").complaint
-    assert folder.name in pomona("ingest", "empty", "lake").complaint
+    assert "model.onnx: missing" in pomona("ingest", "empty", "lake").error_line
+    assert folder.name in pomona("ingest", "empty", "lake").error_line
 
 
 def test_other_weights_are_rejected(pomona: Command, place: Path) -> None:
     write_model(place / "lake", weights="mine.h5", weights_sha256="ab" * 32)
     for weights in ("random", "another.h5"):
-        message = pomona("ingest", "photos", "lake", "--weights", weights).complaint
+        message = pomona("ingest", "photos", "lake", "--weights", weights).error_line
         assert "mobilenetv2-224-random was exported from the weights mine.h5" in message
         assert f"not with {weights}" in message
         assert "leave out --weights to keep it" in message
@@ -117,11 +117,11 @@ def test_other_weights_are_rejected(pomona: Command, place: Path) -> None:
 def test_damaged_model_error_names_file_and_remedy(pomona: Command, place: Path) -> None:
     folder = write_model(place / "lake")
     put(folder / "model.onnx", b"damaged")
-    message = pomona("ingest", "photos", "lake", "--weights", "random").complaint
+    message = pomona("ingest", "photos", "lake", "--weights", "random").error_line
     assert f"{folder.name}/model.onnx: damaged" in message
     assert "--weights random" in message
     put(folder / "model.json", b"{}")
-    assert "model.json: lacks a valid 'model_id'" in pomona("ingest", "photos", "lake").complaint
+    assert "model.json: lacks a valid 'model_id'" in pomona("ingest", "photos", "lake").error_line
 
 
 def test_unwritable_lake_location_is_an_error(
@@ -130,13 +130,13 @@ def test_unwritable_lake_location_is_an_error(
     folder = write_model(place / "elsewhere")
     model = ModelInfo.from_json((folder / "model.json").read_bytes())
     monkeypatch.setattr("streaming.model.store.export", lambda *_: (model, {"model.onnx": b"1"}))
-    message = pomona("ingest", "photos", "/proc/lake").complaint
+    message = pomona("ingest", "photos", "/proc/lake").error_line
     assert "/proc/lake" in message
 
 
 def test_lake_of_another_decoder_is_rejected(pomona: Command, place: Path) -> None:
     write_model(place / "lake", decoder_revision=DECODER_REVISION + 1)
-    assert "start a new lake" in pomona("ingest", "photos", "lake").complaint
+    assert "start a new lake" in pomona("ingest", "photos", "lake").error_line
 
 
 HALF = "mobilenetv2-224-random-bfloat16"
@@ -152,11 +152,11 @@ def test_unsupported_precision_fails_before_writing(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("streaming.engines.openvino.has_bfloat16", lambda: False)
     for arguments in (half, new):
-        assert "not supported by" in pomona(*arguments).complaint
+        assert "not supported by" in pomona(*arguments).error_line
         assert pomona(*arguments).status == 1
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for arguments in (half, new, (*half[:3], "--engine", "openvino")):
-        assert "pip install 'pomona[openvino]'" in pomona(*arguments).complaint
+        assert "pip install 'pomona[openvino]'" in pomona(*arguments).error_line
         assert pomona(*arguments).status == 1
     assert sorted(place.rglob("*")) == before
 
@@ -165,9 +165,9 @@ def test_other_precision_is_rejected(pomona: Command, place: Path) -> None:
     write_model(place / "lake")
     write_model(place / "half", model_id=HALF, precision="bfloat16")
     message = pomona("ingest", "photos", "lake", "--precision", "bfloat16")
-    assert (message.status, "computes in float32, not bfloat16" in message.complaint) == (1, True)
+    assert (message.status, "computes in float32, not bfloat16" in message.error_line) == (1, True)
     message = pomona("ingest", "photos", "half", "--precision", "float32")
-    assert (message.status, f"{HALF} computes in bfloat16, not float32" in message.complaint) == (
+    assert (message.status, f"{HALF} computes in bfloat16, not float32" in message.error_line) == (
         1,
         True,
     )
@@ -182,4 +182,4 @@ def test_engine_without_the_precision_of_the_lake_is_rejected(pomona: Command, p
     ):
         message = pomona("ingest", "photos", "half", *arguments)
         assert message.status == 1
-        assert "use --engine openvino --device cpu, or start a new lake" in message.complaint
+        assert "use --engine openvino --device cpu, or start a new lake" in message.error_line

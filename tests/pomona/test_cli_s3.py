@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from support.cli import Command, forbid_spark, make_place
+from support.cli import Command, forbid_spark, make_workspace
 
 pytestmark = pytest.mark.s3
 
@@ -22,7 +22,7 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return make_place(tmp_path, monkeypatch)
+    return make_workspace(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -40,23 +40,23 @@ ON_S3 = ["ingest {} lake", "ingest photos {}/lake", "status {}", "refit {}", "hi
 
 @pytest.mark.parametrize("line", ON_S3)
 def test_missing_bucket(pomona: Command, place: Path, aws: dict[str, str], line: str) -> None:
-    message = pomona(*line.format("s3://no-such-bucket-here").split()).complaint
+    message = pomona(*line.format("s3://no-such-bucket-here").split()).error_line
     assert "s3://no-such-bucket-here" in message
     assert "no such bucket" in message
     assert "check" in message
 
 
 def test_empty_prefix(pomona: Command, place: Path, bucket: str) -> None:
-    message = pomona("ingest", f"s3://{bucket}/nowhere", "lake", "--once").complaint
+    message = pomona("ingest", f"s3://{bucket}/nowhere", "lake", "--once").error_line
     assert f"s3://{bucket}/nowhere contains no images" in message
-    assert "is not a lake" in pomona("status", f"s3://{bucket}/nowhere").complaint
+    assert "is not a lake" in pomona("status", f"s3://{bucket}/nowhere").error_line
 
 
 @pytest.mark.parametrize("line", ON_S3)
 def test_unknown_credentials(
     pomona: Command, place: Path, bucket: str, strict: None, line: str
 ) -> None:
-    message = pomona(*line.format(f"s3://{bucket}").split()).complaint
+    message = pomona(*line.format(f"s3://{bucket}").split()).error_line
     assert f"s3://{bucket}" in message
     assert "InvalidAccessKeyId" in message
     assert "aws sts get-caller-identity" in message
@@ -70,7 +70,7 @@ def test_missing_credentials(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(place / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(place / "none"))
-    message = pomona("ingest", f"s3://{bucket}", "lake").complaint
+    message = pomona("ingest", f"s3://{bucket}", "lake").error_line
     assert "credentials" in message
     assert "AWS_PROFILE" in message
 
@@ -84,7 +84,7 @@ def test_unreachable_endpoint_fails_quickly(
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     started = time.monotonic()
-    message = pomona(*line.format("s3://fruits").split()).complaint
+    message = pomona(*line.format("s3://fruits").split()).error_line
     assert time.monotonic() - started < 20
     assert endpoint in message
     assert "AWS_ENDPOINT_URL" in message

@@ -12,7 +12,7 @@ from streaming.errors import SourceError, UsageError
 from streaming.sanitize import redact, redact_environment_secrets
 from streaming.spark.s3a_settings import s3a_settings
 from streaming.storage.interface import normalize
-from support.cli import Command, environment, forbid_spark, make_place
+from support.cli import Command, environment, forbid_spark, make_workspace
 
 SECRET = "wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0"
 
@@ -25,7 +25,7 @@ def secret_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     forbid_spark(monkeypatch)
-    return make_place(tmp_path, monkeypatch)
+    return make_workspace(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.aws_account import MAKER, CloudAccount, serve
-from support.aws_workspace import make_cloud_place
+from support.aws_workspace import make_cloud_workspace
 
 
 @pytest.fixture(scope="module")
@@ -27,4 +27,4 @@ def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccou
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return make_cloud_place(tmp_path / "place", monkeypatch)
+    return make_cloud_workspace(tmp_path / "place", monkeypatch)

@@ -18,7 +18,7 @@ from support.cluster_configs import CODE, MINIMAL
 WEIGHTS = 'files.weights = "random"\n'
 
 
-def make_cloud_place(folder: Path, patch: pytest.MonkeyPatch, more: str = "") -> Path:
+def make_cloud_workspace(folder: Path, patch: pytest.MonkeyPatch, more: str = "") -> Path:
     """Create the folder, make it the working directory, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     code = folder / "code"

@@ -24,7 +24,7 @@ PROGRAM = Path(sys.executable).with_name("pomona")
 
 
 @dataclass(frozen=True)
-class Done:
+class CommandResult:
     """Exit status and output of a command."""
 
     status: int
@@ -37,7 +37,7 @@ class Done:
         return json.loads(self.out)
 
     @property
-    def complaint(self) -> str:
+    def error_line(self) -> str:
         """The only line on standard error; fail if there is other output."""
         assert self.out == ""
         lines = self.err.splitlines()
@@ -53,7 +53,7 @@ class Command:
     patch: pytest.MonkeyPatch
     capture: pytest.CaptureFixture[str]
 
-    def __call__(self, *args: object) -> Done:
+    def __call__(self, *args: object) -> CommandResult:
         """Run the command with these arguments."""
         self.patch.setattr(sys, "argv", ["pomona", *map(str, args)])
         self.capture.readouterr()
@@ -62,7 +62,7 @@ class Command:
             cli.main()
         except SystemExit as error:
             status = error.code or 0
-        return Done(status, *self.capture.readouterr())
+        return CommandResult(status, *self.capture.readouterr())
 
 
 def environment(**changes: str | None) -> dict[str, str]:
@@ -73,7 +73,9 @@ def environment(**changes: str | None) -> dict[str, str]:
     return {key: value for key, value in variables.items() if changes.get(key, "") is not None}
 
 
-def program(*args: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Done:
+def program(
+    *args: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> CommandResult:
     """Run the installed console script until it ends."""
     done = subprocess.run(
         [PROGRAM, *map(str, args)],
@@ -84,7 +86,7 @@ def program(*args: object, env: Mapping[str, str] | None = None, cwd: Path | Non
         timeout=400,
         check=False,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 def slowness() -> float:
@@ -155,7 +157,7 @@ def forbid_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streaming.model.export.fetch_imagenet", refuse)
 
 
-def make_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def make_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Create a folder with images, weights and other files, and make it the working directory."""
     put(tmp_path / "photos" / "Fig" / "a.jpg", jpeg())
     put(tmp_path / "other" / "notes.txt", b"text")

@@ -13,7 +13,7 @@ from support.aws_account import ACCOUNT
 MINIMAL = 'name = "fruits"\nregion = "eu-west-1"\n'
 CODE = ("bootstrap_emr.sh", "submit.py", "fenced-log-store.jar")
 #: Lines added to `MINIMAL`; together they cover every branch of the requests.
-KINDS = {
+VARIANTS = {
     "stream": "",
     "once": 'ingest.mode = "once"\nrefit.schedule = "rate(1 day)"\n',
     "private": (

@@ -22,7 +22,7 @@ from urllib.parse import urlparse
 
 #: Kinds of errors. ``lost``: the request is executed, but its response is not sent. ``cut``: half of the response
 #: body is sent.
-KINDS = ("slow_down", "error", "reset", "lost", "cut", "delay")
+FAULTS = ("slow_down", "error", "reset", "lost", "cut", "delay")
 _HOP_HEADERS = {"connection", "transfer-encoding", "keep-alive"}
 _ERROR_RESPONSES = {"slow_down": (503, "SlowDown"), "error": (500, "InternalError")}
 
@@ -52,7 +52,7 @@ class FaultyProxy:
         rate: float,
         *,
         seed: int = 0,
-        kinds: Sequence[str] = KINDS,
+        kinds: Sequence[str] = FAULTS,
         only: RequestFilter = lambda method, path: True,
         before: Callable[[str, str], object] = lambda method, path: None,
     ) -> None:

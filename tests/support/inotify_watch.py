@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_KINDS = {"open": 0x20, "closed": 0x10, "moved": 0x80, "create": 0x100}
-_NEW_FOLDER = _KINDS["create"] | _KINDS["moved"]
+_EVENT_MASKS = {"open": 0x20, "closed": 0x10, "moved": 0x80, "create": 0x100}
+_NEW_FOLDER = _EVENT_MASKS["create"] | _EVENT_MASKS["moved"]
 _IS_FOLDER = 0x40000000
 _HEADER = struct.Struct("iIII")
 
@@ -75,7 +75,7 @@ class Watch:
                 self._record(path, mask)
 
     def _add(self, folder: Path, *, is_new: bool) -> None:
-        mask = sum(_KINDS[kind] for kind in self._kinds) | _NEW_FOLDER
+        mask = sum(_EVENT_MASKS[kind] for kind in self._kinds) | _NEW_FOLDER
         number = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), mask)
         if number < 0:  # already deleted
             return
@@ -84,8 +84,8 @@ class Watch:
             if entry.is_dir():
                 self._add(entry, is_new=is_new)
             elif is_new:  # created before the watch was added
-                self._record(entry, _KINDS["create"])
+                self._record(entry, _EVENT_MASKS["create"])
 
     def _record(self, path: Path, mask: int) -> None:
         name = str(path.relative_to(self._root))
-        self._events.extend(Event(kind, name) for kind in self._kinds if mask & _KINDS[kind])
+        self._events.extend(Event(kind, name) for kind in self._kinds if mask & _EVENT_MASKS[kind])

@@ -22,7 +22,7 @@ import bootstrap
 from streaming.spark.jars import FENCED_LOG_STORE, jar_files
 from streaming.spark.java import java_home
 from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
-from support.cli import Done, environment, slowness
+from support.cli import CommandResult, environment, slowness
 
 SPARK = Path(pyspark.__file__).parent
 SUBMIT = Path(bootstrap.__file__).with_name("submit.py")
@@ -36,10 +36,10 @@ class SubmittedJob:
     out: Path
     err: Path
 
-    def wait(self, seconds: float = 500) -> Done:
+    def wait(self, seconds: float = 500) -> CommandResult:
         """Wait until the application ends."""
         status = self.process.wait(seconds)
-        return Done(status, self.out.read_text(), self.err.read_text())
+        return CommandResult(status, self.out.read_text(), self.err.read_text())
 
 
 class Cluster:
@@ -136,7 +136,7 @@ class Cluster:
         self._processes.append(process)
         return SubmittedJob(process, *files)
 
-    def run(self, *args: str, seconds: float = 500) -> Done:
+    def run(self, *args: str, seconds: float = 500) -> CommandResult:
         """Submit an application, and wait until it ends."""
         return self.submit(*args).wait(seconds)
 

@@ -16,7 +16,7 @@ from streaming.storage.interface import StoredFile
 from streaming.storage.range_reader import open_ranges
 from streaming.storage.retry import process_retry_count
 from streaming.storage.s3 import S3Storage, check_access
-from support.faulty_proxy import KINDS, FaultyProxy
+from support.faulty_proxy import FAULTS, FaultyProxy
 
 pytestmark = pytest.mark.s3
 
@@ -65,7 +65,7 @@ def test_each_kind_of_fault_is_injected(bucket: str, aws: dict[str, str]) -> Non
     url = direct.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "a.jpg"})
     path = url.removeprefix(aws["AWS_ENDPOINT_URL"])
     expected: dict[str, Any] = {"slow_down": 503, "error": 500, "delay": 200}
-    for kind in KINDS:
+    for kind in FAULTS:
         proxy = FaultyProxy(aws["AWS_ENDPOINT_URL"], 1.0, kinds=[kind])
         with proxy:
             if kind in expected:

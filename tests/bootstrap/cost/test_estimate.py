@@ -196,7 +196,7 @@ def test_a_price_that_is_not_there_is_asked_for(
 ) -> None:
     Path("prices.toml").write_text(PRICES.replace(*change))
     words = ("--images", "10", "--prices", "prices.toml")
-    assert told in pomona("cloud", "estimate", *words).complaint
+    assert told in pomona("cloud", "estimate", *words).error_line
 
 
 def test_the_example_of_a_table_holds_no_price(pomona: Command) -> None:
@@ -210,7 +210,7 @@ def test_the_example_of_a_table_holds_no_price(pomona: Command) -> None:
     assert done.out == EXAMPLE
     Path("prices.toml").write_text(done.out)
     words = ("--images", "10", "--prices", "prices.toml")
-    assert "currency is ''" in pomona("cloud", "estimate", *words).complaint
+    assert "currency is ''" in pomona("cloud", "estimate", *words).error_line
 
 
 @pytest.mark.parametrize("text", ["2500000", "2,500,000", "2_500_000", "2.5e6", " 2500000 "])
@@ -247,4 +247,4 @@ def test_a_number_is_taken_as_people_type_it(text: str, pomona: Command) -> None
 def test_numbers_that_are_none_are_one_line(words: tuple[str, ...], pomona: Command) -> None:
     done = pomona("cloud", "estimate", *words)
     assert done.status in (1, 2)
-    assert words[-1] in done.complaint or words[-1] + ".0" in done.complaint
+    assert words[-1] in done.error_line or words[-1] + ".0" in done.error_line

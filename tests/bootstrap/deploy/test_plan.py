@@ -12,14 +12,14 @@ import pytest
 
 from bootstrap.aws.request import LocalFile, Request
 from bootstrap.deploy.plan import Action, all_requests, plan, plan_notes
-from support.cluster_configs import KINDS, names, uploads
+from support.cluster_configs import VARIANTS, names, uploads
 
 
 def requests(kind: str, folder: Path) -> list[Request]:
-    return all_requests(names(KINDS[kind]), uploads(folder))
+    return all_requests(names(VARIANTS[kind]), uploads(folder))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_every_request_is_valid_by_botocores_own_model(kind: str, tmp_path: Path) -> None:
     session = botocore.session.get_session()
     for request in requests(kind, tmp_path):
@@ -31,7 +31,7 @@ def test_every_request_is_valid_by_botocores_own_model(kind: str, tmp_path: Path
         botocore.validate.validate_parameters(told, operation.input_shape)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_what_a_request_hangs_on_is_made_by_one_before_it(kind: str, tmp_path: Path) -> None:
     known = set[str]()
     for request in requests(kind, tmp_path):
@@ -41,7 +41,7 @@ def test_what_a_request_hangs_on_is_made_by_one_before_it(kind: str, tmp_path: P
     assert "subnet" in known or kind.startswith("serverless")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_requests_have_names_and_reasons_of_one_line(kind: str, tmp_path: Path) -> None:
     found = requests(kind, tmp_path)
     assert len({request.name for request in found}) == len(found)
@@ -72,7 +72,7 @@ def test_the_plan_says_why_auto_termination_is_left_out(tmp_path: Path) -> None:
     assert "no auto-termination" in told
     (cluster,) = [r for r in requests("stream", tmp_path) if r.operation == "run_job_flow"]
     assert "AutoTerminationPolicy" not in cluster.parameters
-    assert "no auto-termination" not in " ".join(plan_notes(names(KINDS["once"]).config))
+    assert "no auto-termination" not in " ".join(plan_notes(names(VARIANTS["once"]).config))
 
 
 def test_the_plan_says_what_takes_jupyterhubs_place() -> None:

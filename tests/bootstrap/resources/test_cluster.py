@@ -11,7 +11,7 @@ from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.steps import ingest_step, refit_step
 from bootstrap.resources.uploads import UploadLocations
-from support.cluster_configs import KINDS, names, parameters
+from support.cluster_configs import VARIANTS, names, parameters
 
 
 def cluster(more: str = "") -> dict[str, Any]:
@@ -68,13 +68,15 @@ def test_a_refit_finds_a_place_beside_an_endless_step() -> None:
 
 
 def test_a_cluster_that_takes_what_is_there_ends_by_itself() -> None:
-    request = cluster(KINDS["once"] + "limits.idle_minutes = 5")
+    request = cluster(VARIANTS["once"] + "limits.idle_minutes = 5")
     assert request["AutoTerminationPolicy"] == {"IdleTimeout": 300}
     assert request["StepConcurrencyLevel"] == 1  # the refit waits for the ingestion
-    found = cluster_requests(names(KINDS["once"]), UploadLocations(names(KINDS["once"]), "v1"))
+    found = cluster_requests(
+        names(VARIANTS["once"]), UploadLocations(names(VARIANTS["once"]), "v1")
+    )
     steps = [r.parameters["Steps"][0]["Name"] for r in found if r.operation == "add_job_flow_steps"]
     assert steps == ["fruits-ingest", "fruits-refit"]
-    assert step(KINDS["once"])["HadoopJarStep"]["Args"][-1] == "--once"
+    assert step(VARIANTS["once"])["HadoopJarStep"]["Args"][-1] == "--once"
 
 
 def test_yarn_starts_the_stream_again_as_often_as_it_grants() -> None:
@@ -151,9 +153,10 @@ def test_logs_go_to_the_log_bucket_and_drivers_stay_off_spot_nodes() -> None:
 
 def test_a_private_subnet_gets_the_group_that_emr_needs_there() -> None:
     assert (
-        cluster(KINDS["private"])["Instances"]["ServiceAccessSecurityGroup"] == "${service.GroupId}"
+        cluster(VARIANTS["private"])["Instances"]["ServiceAccessSecurityGroup"]
+        == "${service.GroupId}"
     )
-    assert cluster(KINDS["private"])["Instances"]["Ec2KeyName"] == "mine"
+    assert cluster(VARIANTS["private"])["Instances"]["Ec2KeyName"] == "mine"
     assert not {"ServiceAccessSecurityGroup", "Ec2KeyName"} & set(cluster()["Instances"])
 
 

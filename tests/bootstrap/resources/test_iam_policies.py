@@ -21,7 +21,7 @@ from bootstrap.resources.iam_policies import (
     service_policy,
 )
 from bootstrap.resources.iam_roles import role_requests, scheduler_requests
-from support.cluster_configs import KINDS, names
+from support.cluster_configs import VARIANTS, names
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "iam-permissions.md").read_text()
 
@@ -84,7 +84,7 @@ def test_page_lists_each_statement_as_sent(heading: str) -> None:
 
 def sent(kind: str) -> dict[str, Any]:
     """Return the policy document that is sent for each role of a configuration."""
-    return sent_policies(names(KINDS[kind]))
+    return sent_policies(names(VARIANTS[kind]))
 
 
 def test_what_is_sent_is_what_the_statements_say() -> None:
@@ -104,7 +104,7 @@ def statements(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield role, statement
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_no_statement_allows_whole_services_or_everything(kind: str) -> None:
     for role, one in statements(kind):
         assert one["Effect"] == "Allow"
@@ -113,7 +113,7 @@ def test_no_statement_allows_whole_services_or_everything(kind: str) -> None:
             assert one["Sid"] in ("SessionManager", "StartCluster"), (role, one)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_a_role_is_passed_only_to_the_service_it_is_for(kind: str) -> None:
     for _, one in statements(kind):
         if "iam:PassRole" in one["Action"]:
@@ -121,7 +121,7 @@ def test_a_role_is_passed_only_to_the_service_it_is_for(kind: str) -> None:
             assert all(":role/fruits-" in arn for arn in one["Resource"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_the_evaluator_only_lists_and_reads(kind: str) -> None:
     allowed = {
         action
@@ -132,7 +132,7 @@ def test_the_evaluator_only_lists_and_reads(kind: str) -> None:
     assert allowed == {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_nobody_may_read_or_delete_logs(kind: str) -> None:
     for role, one in statements(kind):
         if any("fruits-log-" in arn for arn in one["Resource"]):
@@ -173,7 +173,7 @@ def test_images_in_a_bucket_of_their_own_are_read_and_nothing_else_there() -> No
 
 
 def trusts(kind: str, more: str = "") -> dict[str, Any]:
-    found = names(KINDS[kind] + more)
+    found = names(VARIANTS[kind] + more)
     return {
         one.parameters["RoleName"]: json.loads(one.parameters["AssumeRolePolicyDocument"])[
             "Statement"
@@ -183,7 +183,7 @@ def trusts(kind: str, more: str = "") -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_services_take_their_roles_on_behalf_of_this_account_alone(kind: str) -> None:
     for role, (statement,) in trusts(kind).items():
         if role in ("fruits-nodes", "fruits-evaluator"):
@@ -226,9 +226,9 @@ def test_what_aws_writes_otherwise_and_means_the_same_is_the_same() -> None:
     assert normalize_policy(sent) != normalize_policy(other)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_a_role_is_found_as_wanted_however_aws_writes_its_documents(kind: str) -> None:
-    for request in role_requests(names(KINDS[kind])):
+    for request in role_requests(names(VARIANTS[kind])):
         if request.operation in ("create_role", "put_role_policy"):
             key = (
                 "AssumeRolePolicyDocument"

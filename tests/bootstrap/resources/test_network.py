@@ -10,7 +10,7 @@ import pytest
 from bootstrap.aws.request import Parameters, Request
 from bootstrap.errors import CloudError, UnresolvedReferenceError
 from bootstrap.resources.network import network_requests
-from support.cluster_configs import KINDS, names
+from support.cluster_configs import VARIANTS, names
 
 
 def by_name(more: str = "") -> dict[str, Request]:
@@ -21,7 +21,7 @@ def test_no_port_is_open_unless_someone_is_named() -> None:
     assert not [r for r in by_name().values() if r.operation == "authorize_security_group_ingress"]
     (opened,) = [
         request.parameters["IpPermissions"]
-        for request in by_name(KINDS["private"]).values()
+        for request in by_name(VARIANTS["private"]).values()
         if request.operation == "authorize_security_group_ingress"
     ]
     (rule,) = opened
@@ -32,19 +32,19 @@ def test_no_port_is_open_unless_someone_is_named() -> None:
 def test_only_the_primary_node_gets_the_group_of_the_tunnel() -> None:
     groups = [name for name in by_name() if name.startswith("security group")]
     assert groups == [f"security group fruits-{one}" for one in ("primary", "workers", "tunnel")]
-    assert "security group fruits-service" in by_name(KINDS["private"])
+    assert "security group fruits-service" in by_name(VARIANTS["private"])
 
 
 def test_descriptions_hold_only_what_ec2_allows() -> None:
     allowed = r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}"
-    for request in by_name(KINDS["private"]).values():
+    for request in by_name(VARIANTS["private"]).values():
         told = request.parameters.get("Description", "x")
         assert re.fullmatch(allowed, told), told
 
 
 def test_what_emr_may_touch_carries_its_tag() -> None:
     tag = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
-    requests = by_name(KINDS["private"])
+    requests = by_name(VARIANTS["private"])
     assert requests["subnet: tag"].parameters["Tags"] == [tag]
     for name, request in requests.items():
         if name.startswith("security group"):
@@ -78,7 +78,7 @@ def ssh(*sources: str, port: int = 22) -> Parameters:
 def test_what_the_description_does_not_name_is_taken_away(
     standing: list[Parameters], taken: list[Parameters]
 ) -> None:
-    request = by_name(KINDS["private"])["tunnel: from nowhere else"]
+    request = by_name(VARIANTS["private"])["tunnel: from nowhere else"]
     found = request.find_current(rules(*standing))
     assert found is not None
     assert found.current == taken

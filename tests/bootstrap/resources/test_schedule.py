@@ -11,11 +11,11 @@ from bootstrap.aws.client import operation_model
 from bootstrap.aws.validation import validation_errors
 from bootstrap.resources.schedule import create_schedule
 from bootstrap.resources.uploads import UploadLocations
-from support.cluster_configs import KINDS, names
+from support.cluster_configs import VARIANTS, names
 
 
 def schedule(kind: str) -> dict[str, Any]:
-    found = names(KINDS[kind])
+    found = names(VARIANTS[kind])
     return create_schedule(found, UploadLocations(found, "v1"), "rate(1 hour)")
 
 

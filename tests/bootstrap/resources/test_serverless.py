@@ -6,11 +6,11 @@ from typing import Any
 
 from bootstrap.resources.serverless import create_application, ingest_job, normalize_application
 from bootstrap.resources.uploads import UploadLocations
-from support.cluster_configs import KINDS, names
+from support.cluster_configs import VARIANTS, names
 
 
 def job(kind: str, more: str = "") -> dict[str, Any]:
-    found = names(KINDS[kind] + more)
+    found = names(VARIANTS[kind] + more)
     return ingest_job(found, UploadLocations(found, "v1"))
 
 
@@ -44,7 +44,7 @@ def test_the_environment_comes_along_as_an_archive() -> None:
 
 def test_its_limits_are_those_of_as_many_nodes() -> None:
     made = create_application(
-        names(KINDS["serverless"] + "limits = {nodes = 5, idle_minutes = 20}")
+        names(VARIANTS["serverless"] + "limits = {nodes = 5, idle_minutes = 20}")
     )
     assert made["maximumCapacity"] == {"cpu": "20 vCPU", "memory": "80 GB"}
     assert made["autoStopConfiguration"] == {"enabled": True, "idleTimeoutMinutes": 20}
@@ -58,7 +58,7 @@ def test_logs_go_to_the_log_bucket() -> None:
 
 
 def test_limits_are_compared_as_numbers_however_they_are_written() -> None:
-    asked = create_application(names(KINDS["serverless"]))
+    asked = create_application(names(VARIANTS["serverless"]))
     limits = asked["maximumCapacity"]
     for written in (
         {unit: limit.replace(" ", "") for unit, limit in limits.items()},

@@ -15,7 +15,7 @@ from bootstrap.aws.request import resolve_references
 from bootstrap.deploy.plan import all_requests, up
 from bootstrap.resources.iam_policies import policy_document, scheduler_policy
 from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
-from support.cluster_configs import KINDS, names, uploads
+from support.cluster_configs import VARIANTS, names, uploads
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,9 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
         more = f'evaluator.principals = ["arn:aws:iam::{ACCOUNT}:user/alice"]\n'
         tell_resources(patch)
         for kind in ("serverless", "stream"):
-            for _ in up(all_requests(names(KINDS[kind] + more), uploads(folder)), Account(REGION)):
+            for _ in up(
+                all_requests(names(VARIANTS[kind] + more), uploads(folder)), Account(REGION)
+            ):
                 pass
         s3 = served.client("s3", MAKER)
         for bucket, keys in KEYS.items():
@@ -196,7 +198,7 @@ def test_clusters(account: CloudAccount, role: str) -> None:
 
 
 def test_the_scheduler_starts_clusters_where_each_run_is_one(account: CloudAccount) -> None:
-    policy = policy_document(scheduler_policy(names(KINDS["once"])))
+    policy = policy_document(scheduler_policy(names(VARIANTS["once"])))
     emr = client(account, "scheduler of once", "emr", policy)
     for told, call in cluster_calls("j-NONE").items():
         validate(call, emr, told == "make one")
@@ -208,7 +210,7 @@ def test_the_scheduler_starts_jobs_of_one_application(account: CloudAccount) -> 
     (ours,) = [one["id"] for one in maker.list_applications()["applications"]]
     made = maker.create_application(name="another", releaseLabel="emr-7.13.0", type="SPARK")
     account.enforce()
-    statements = policy_document(scheduler_policy(names(KINDS["serverless"])))
+    statements = policy_document(scheduler_policy(names(VARIANTS["serverless"])))
     policy = resolve_references(statements, {"application.applicationId": ours})
     serverless = client(account, "scheduler of serverless", "emr-serverless", policy)
     job = {"executionRoleArn": f"arn:aws:iam::{ACCOUNT}:role/fruits-job"}

@@ -15,7 +15,7 @@ from bootstrap.resources.uploads import VERSION_PLACEHOLDER
 from pomona.cloud.artifacts import code_files, find_uploads
 from streaming.errors import ModelError, UsageError
 from streaming.model.store import find_model
-from support.aws_workspace import WEIGHTS, make_cloud_place, write_environment
+from support.aws_workspace import WEIGHTS, make_cloud_workspace, write_environment
 from support.cli import forbid_spark
 from support.cluster_configs import names
 from support.real_model import exported
@@ -65,7 +65,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         write_environment(target)
         return target
 
-    make_cloud_place(tmp_path, monkeypatch)
+    make_cloud_workspace(tmp_path, monkeypatch)
     monkeypatch.setattr("bootstrap.environment.archive.build_environment", build)
     return made
 

@@ -9,7 +9,7 @@ import pytest
 
 from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND
 from support.aws_account import MAKER, READING, CloudAccount
-from support.aws_workspace import describe, make_cloud_place
+from support.aws_workspace import describe, make_cloud_workspace
 from support.cli import Command
 
 pytest_plugins = ["support.aws_fixtures"]
@@ -32,7 +32,7 @@ def pomona(
     capsys: pytest.CaptureFixture[str],
     account: CloudAccount,
 ) -> Command:
-    make_cloud_place(tmp_path, monkeypatch)
+    make_cloud_workspace(tmp_path, monkeypatch)
     command = Command(monkeypatch, capsys)
     assert command("cloud", "up").status == 0
     return command
@@ -267,7 +267,7 @@ def test_what_is_asked_for_wrongly_is_told_before_anything_is_sent(
         "--core 4 --images 1 --prices prices.toml": "ec2_hour is missing; enter a price",
         "--instance-type m5.metal --images 1": "m5.metal: the number of cores cannot be derived",
     }.items():
-        assert told in pomona("cloud", "resize", "fruits", *words.split()).complaint, words
+        assert told in pomona("cloud", "resize", "fruits", *words.split()).error_line, words
     assert clusters(account) == before
 
 
@@ -292,7 +292,7 @@ MISTAKES = {
 def test_what_has_no_nodes_is_not_resized(pomona: Command) -> None:
     describe(Path(), 'mode = "serverless"\n')
     for words in (("resize", "fruits", "--core", 3), ("clone", "fruits")):
-        said = pomona("cloud", *words).complaint
+        said = pomona("cloud", *words).error_line
         assert 'cluster.toml: mode is "serverless", which has no nodes' in said
 
 
@@ -301,5 +301,5 @@ def test_mistakes_are_one_line(pomona: Command, account: CloudAccount) -> None:
     for words, (status, told) in MISTAKES.items():
         done = pomona("cloud", *words.split())
         assert done.status == status, words
-        assert told in done.complaint
+        assert told in done.error_line
     assert clusters(account) == before

@@ -94,7 +94,7 @@ def test_the_logs_of_a_step_and_of_its_driver(pomona: Command, logged: Logs) -> 
     assert "attempt" not in pomona("cloud", "logs", "--part", "step").out
     for name in ("refit", "fruits-refit", refit):
         assert "of the refit" in pomona("cloud", "logs", name).out
-    told = pomona("cloud", "logs", "train").complaint
+    told = pomona("cloud", "logs", "train").error_line
     assert told.endswith("no step or job train; there are: fruits-ingest, fruits-refit")
 
 
@@ -107,7 +107,7 @@ def test_the_logs_of_a_cluster_that_has_ended(pomona: Command, logged: Logs) -> 
     logged.put(f"emr/{newer}/steps/{ingest}/stderr.gz", "of the newer one\n")
     assert "of the newer one" in pomona("cloud", "logs").out
     assert "the last words" in pomona("cloud", "logs", "--cluster", cluster).out
-    assert "no cluster j-NONE" in pomona("cloud", "logs", "--cluster", "j-NONE").complaint
+    assert "no cluster j-NONE" in pomona("cloud", "logs", "--cluster", "j-NONE").error_line
 
 
 def test_the_logs_of_a_job_and_of_its_driver(pomona: Command, logged: Logs, place: Path) -> None:
@@ -222,14 +222,14 @@ def test_where_there_is_nothing_it_says_so(
     monkeypatch: pytest.MonkeyPatch,
     place: Path,
 ) -> None:
-    assert "no cluster fruits: `pomona cloud up` creates one" in pomona("cloud", "logs").complaint
+    assert "no cluster fruits: `pomona cloud up` creates one" in pomona("cloud", "logs").error_line
     logged.cluster("fruits-ingest")
     done = pomona("cloud", "logs")
     assert done.status == 1
     assert f"no logs of fruits-ingest below s3://{LOG}/emr/" in done.err
     assert "--follow waits for them" in done.err
     describe(place, 'mode = "serverless"\n')
-    assert "no application fruits" in pomona("cloud", "logs").complaint
+    assert "no application fruits" in pomona("cloud", "logs").error_line
     for words in (("--part", "all of it"), ("--lines", "-1"), ("--follow", "--json")):
         assert pomona("cloud", "logs", *words).status == 2
 

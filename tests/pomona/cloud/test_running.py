@@ -222,7 +222,7 @@ def test_down_does_not_guess_where_nobody_answers(
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     done = pomona("cloud", "down")
     assert done.status == 2
-    assert done.complaint.endswith("which needs a terminal: pass --yes")
+    assert done.error_line.endswith("which needs a terminal: pass --yes")
     answering(monkeypatch, "y\n")
     assert pomona("cloud", "down", "--json").status == 2
 

@@ -187,7 +187,7 @@ def test_a_service_that_is_silent_is_told_and_the_other_stays_open(
     assert done.status == 0
     assert "does not respond: port 9443 of the node" in done.out
     del node.services[18080]
-    told = pomona(*words(node, "--check")).complaint
+    told = pomona(*words(node, "--check")).error_line
     assert "no service responds (JupyterHub at port 9443, Spark UI at port 18080)" in told
 
 
@@ -210,10 +210,10 @@ def test_what_does_not_speak_http_does_not_answer(said: bytes) -> None:
 def test_a_port_that_is_taken(pomona: Command, node: PrimaryNode, cluster: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        told = pomona(*words(node), "--port", port).complaint
+        told = pomona(*words(node), "--port", port).error_line
         assert f"port {port} of this machine is in use" in told
         assert told.endswith("use another port with --port")
-        told = pomona(*words(node), "--spark-port", port).complaint
+        told = pomona(*words(node), "--spark-port", port).error_line
         assert told.endswith("use another port with --spark-port")
 
 
@@ -227,7 +227,7 @@ def test_a_key_that_cannot_be_used(
     key = tmp_path / "key.pem"
     key.write_bytes(node.key.read_bytes())
     key.chmod(0o644)
-    told = pomona(*words(node), "--key", key).complaint
+    told = pomona(*words(node), "--key", key).error_line
     assert told.endswith(f"(0644), and ssh rejects it: chmod 600 {key}")
     refused = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, check=False)
     assert refused.returncode  # and so it does
@@ -241,15 +241,15 @@ def test_a_key_that_cannot_be_used(
     ):
         key.write_bytes(content)
         key.chmod(0o600)
-        assert remedy in pomona(*words(node), "--key", key).complaint
+        assert remedy in pomona(*words(node), "--key", key).error_line
     assert (
         "no such file or directory: --key"
-        in pomona(*words(node), "--key", tmp_path / "no").complaint
+        in pomona(*words(node), "--key", tmp_path / "no").error_line
     )
-    assert "is a directory" in pomona(*words(node), "--key", tmp_path).complaint
+    assert "is a directory" in pomona(*words(node), "--key", tmp_path).error_line
     monkeypatch.setenv("HOME", str(tmp_path))
     typed = [one for one in words(node, "--check") if one not in ("--key", node.key)]
-    told = pomona(*typed).complaint
+    told = pomona(*typed).error_line
     assert f"{tmp_path}/.ssh/mine.pem and {tmp_path}/.ssh/mine do not exist: --key" in told
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "mine.pem").write_bytes(node.key.read_bytes())
@@ -267,7 +267,7 @@ def test_a_key_that_the_node_does_not_take(
     subprocess.run(["ssh-keygen", "-p", "-q", "-N", "secret", "-f", locked], check=True)
     for key in (other, locked):
         key.chmod(0o600)
-        told = pomona(*words(node), "--key", key).complaint
+        told = pomona(*words(node), "--key", key).error_line
         assert "Permission denied" in told
         assert told.endswith("to ssh-agent first, with ssh-add")
 
@@ -276,10 +276,11 @@ def test_a_host_that_cannot_be_reached(
     pomona: Command, node: PrimaryNode, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (port,) = free_ports(1)
-    told = pomona(*words(node), "--to", f"127.0.0.1:{port}").complaint
+    told = pomona(*words(node), "--to", f"127.0.0.1:{port}").error_line
     assert f"127.0.0.1: connection refused at port {port}" in told
     assert (
-        "unknown host: for a private subnet" in pomona(*words(node), "--to", "no.invalid").complaint
+        "unknown host: for a private subnet"
+        in pomona(*words(node), "--to", "no.invalid").error_line
     )
     monkeypatch.setattr(bootstrap.tunnel.checks, "CONNECT_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
@@ -289,7 +290,7 @@ def test_a_host_that_cannot_be_reached(
             one.setblocking(False)
             one.connect_ex(address)
         time.sleep(0.2)
-        told = pomona(*words(node), "--to", f"127.0.0.1:{address[1]}").complaint
+        told = pomona(*words(node), "--to", f"127.0.0.1:{address[1]}").error_line
         assert f"no response at port {address[1]}: `[network] ssh_from` must include" in told
         for one in waiting:
             one.close()
@@ -302,7 +303,7 @@ def test_another_machine_under_the_same_name(
     known.parent.mkdir(parents=True)
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     known.write_text(f"[127.0.0.1]:{node.port} {other}")
-    told = pomona(*words(node)).complaint
+    told = pomona(*words(node)).error_line
     assert told.endswith(f"the host key has changed: if that is expected, remove {known}")
     known.unlink()
     assert pomona(*words(node, "--check")).status == 0
@@ -342,22 +343,22 @@ def test_a_tunnel_that_breaks_is_told(
 def test_words_that_mean_nothing(typed: tuple[str, ...], told: str, pomona: Command) -> None:
     done = pomona("cloud", "tunnel", *typed)
     assert done.status == 2
-    assert told in done.complaint
+    assert told in done.error_line
 
 
 def test_a_cluster_that_is_not_there_not_ready_or_has_no_key(
     pomona: Command, account: CloudAccount, place: Path, node: PrimaryNode
 ) -> None:
-    assert "no cluster fruits: `pomona cloud up` creates one" in pomona(*words(node)).complaint
+    assert "no cluster fruits: `pomona cloud up` creates one" in pomona(*words(node)).error_line
     describe(place, 'mode = "serverless"\n')
-    assert "EMR Serverless has no node" in pomona(*words(node)).complaint
+    assert "EMR Serverless has no node" in pomona(*words(node)).error_line
     describe(place)
     made = make_cluster(account, "")
-    told = pomona(*words(node)).complaint
+    told = pomona(*words(node)).error_line
     assert f"cluster {made} has no SSH key: use --via session-manager" in told
     account.client("emr", MAKER).terminate_job_flows(JobFlowIds=[made])
-    assert f"cluster {made} is TERMINATED: `pomona cloud up`" in pomona(*words(node)).complaint
-    assert "no cluster j-NONE" in pomona(*words(node), "j-NONE").complaint
+    assert f"cluster {made} is TERMINATED: `pomona cloud up`" in pomona(*words(node)).error_line
+    assert "no cluster j-NONE" in pomona(*words(node), "j-NONE").error_line
 
 
 def test_without_the_programs_it_says_what_to_install(
@@ -368,11 +369,11 @@ def test_without_the_programs_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "ssh is not on PATH: install the OpenSSH client" in pomona(*words(node)).complaint
-    told = pomona("cloud", "tunnel", "--via", "session-manager").complaint
+    assert "ssh is not on PATH: install the OpenSSH client" in pomona(*words(node)).error_line
+    told = pomona("cloud", "tunnel", "--via", "session-manager").error_line
     assert "aws is not on PATH" in told
     program(tmp_path / "aws", "")
-    told = pomona("cloud", "tunnel", "--via", "session-manager").complaint
+    told = pomona("cloud", "tunnel", "--via", "session-manager").error_line
     assert "session-manager-plugin is not on PATH" in told
 
 
@@ -429,6 +430,6 @@ def test_session_manager_needs_no_key_and_no_open_port(
         assert sent[sent.index("--target") + 1] == instance
         assert sent[sent.index("--document-name") + 1] == "AWS-StartPortForwardingSession"
     program(tmp_path / "aws", SESSION.format(log=str(log), services={}))
-    told = pomona(*typed, "--check").complaint
+    told = pomona(*typed, "--check").error_line
     assert "TargetNotConnected" in told
     assert "is not connected to Session Manager: it needs some minutes after the start" in told

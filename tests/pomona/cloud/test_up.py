@@ -14,7 +14,7 @@ from bootstrap.deploy.plan import all_requests, up
 from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
 from support.aws_workspace import describe, write_environment
 from support.cli import Command
-from support.cluster_configs import KINDS, names, uploads
+from support.cluster_configs import VARIANTS, names, uploads
 
 pytest_plugins = ["support.aws_fixtures"]
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def test_without_credentials_the_plan_is_for_an_empty_account(
     answer = pomona("cloud", "plan", "--json").json
     assert answer["account"] is None
     assert [one["number"] for one in answer["requests"]] == [*range(1, len(answer["requests"]) + 1)]
-    assert pomona("cloud", "up").complaint.startswith("pomona: no credentials: set them as ")
+    assert pomona("cloud", "up").error_line.startswith("pomona: no credentials: set them as ")
 
 
 def test_the_plan_sends_nothing_that_changes_anything(
@@ -124,12 +124,12 @@ def test_run_twice_it_changes_nothing(
 def test_interrupted_after_any_request_it_goes_on(
     kind: str, tmp_path: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = all_requests(names(with_a_subnet(account, KINDS[kind])), uploads(tmp_path))
+    asked = all_requests(names(with_a_subnet(account, VARIANTS[kind])), uploads(tmp_path))
     for _ in up(asked, Account(REGION)):
         pass
     whole = account.contents()
     account.reset()
-    asked = all_requests(names(with_a_subnet(account, KINDS[kind])), uploads(tmp_path))
+    asked = all_requests(names(with_a_subnet(account, VARIANTS[kind])), uploads(tmp_path))
     become(monkeypatch, account, "*")
     caller, send = Account(REGION), Account.send
     sent = list[str]()
@@ -303,7 +303,7 @@ def test_another_account_is_not_touched(
     account.enforce()
     describe(place, 'account = "999999999999"\n')
     for command in ("plan", "up"):
-        told = pomona("cloud", command).complaint
+        told = pomona("cloud", command).error_line
         assert f"belong to account {ACCOUNT}, but the configuration is for 999999999999" in told
     assert account.contents() == before
 
@@ -314,7 +314,7 @@ def test_what_is_not_there_stops_up_before_it_begins(
     (place / "code" / "submit.py").unlink()
     before = account.contents()
     account.enforce()
-    assert "submit.py: missing: reinstall Pomona" in pomona("cloud", "up").complaint
+    assert "submit.py: missing: reinstall Pomona" in pomona("cloud", "up").error_line
     assert account.contents() == before
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pomona.demo.images import SAMPLE_LABELS
 from pomona.demo.run import PER_LABEL
-from support.cli import Done, environment, needs_program, parse, program, slowness
+from support.cli import CommandResult, environment, needs_program, parse, program, slowness
 
 pytestmark = [pytest.mark.end_to_end, needs_program]
 
@@ -28,7 +28,7 @@ SECONDS = 150.0
 class DemoRun:
     """Result of a demo run: exit status and output, folder, and duration."""
 
-    done: Done
+    done: CommandResult
     folder: Path
     seconds: float
 

@@ -75,10 +75,10 @@ def test_summary_json_has_numbers() -> None:
 
 def test_batch_prints_one_line_without_a_terminal(capsys: Capture) -> None:
     console = Console()
-    with console.working("starting"):
-        console.batch(batch(), summary())
-        console.batch(batch(None, 1), summary())
-        console.batch(batch(5, good=0), summary())  # prints nothing: no rows were written
+    with console.status("starting"):
+        console.report_batch(batch(), summary())
+        console.report_batch(batch(None, 1), summary())
+        console.report_batch(batch(5, good=0), summary())  # prints nothing: no rows were written
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "micro-batch 4: 1,000 images in 10.0 s; 1,200 images done, 100.0 a second, 0 waiting",
@@ -88,10 +88,12 @@ def test_batch_prints_one_line_without_a_terminal(capsys: Capture) -> None:
 
 def test_json_prints_only_the_result_to_stdout(capsys: Capture) -> None:
     console = Console(as_json=True)
-    with console.working("starting"):
-        console.batch(batch(), summary())
-    console.line("a note")
-    console.show({"label": "Crème brûlée", "at": datetime(2026, 3, 3, tzinfo=UTC), "none": None})
+    with console.status("starting"):
+        console.report_batch(batch(), summary())
+    console.print("a note")
+    console.print_json(
+        {"label": "Crème brûlée", "at": datetime(2026, 3, 3, tzinfo=UTC), "none": None}
+    )
     captured = capsys.readouterr()
     assert json.loads(captured.out)["label"] == "Crème brûlée"
     assert "Crème brûlée" in captured.out  # non-ASCII is not escaped
@@ -105,12 +107,12 @@ def test_batch_updates_the_status_line_on_a_terminal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         console, "_progress", RichConsole(file=terminal, force_terminal=True, width=100)
     )
-    with console.working("starting"):
+    with console.status("starting"):
         time.sleep(0.2)
-        console.batch(batch(), summary())
+        console.report_batch(batch(), summary())
         progress = summary()
         progress.waiting = 12345
-        console.batch(batch(), progress)
+        console.report_batch(batch(), progress)
         assert console._status
         assert console._status.status == "1,200 images done, 100.0 a second, 12,345 waiting"
     assert "starting" in terminal.getvalue()
@@ -119,7 +121,7 @@ def test_batch_updates_the_status_line_on_a_terminal(monkeypatch: pytest.MonkeyP
 
 def test_line_is_not_wrapped_and_has_no_markup(capsys: Capture) -> None:
     text = "[bold]not markup[/] " + "/a/very/long/folder" * 200
-    Console().line(text)
+    Console().print(text)
     assert capsys.readouterr().out == f"{text}\n"
 
 
@@ -128,7 +130,7 @@ def test_table_formats_numbers_lists_and_none(capsys: Capture) -> None:
         {"version": 12345, "refits": ["one", "two"], "rate": None, "path": "file:/a/[x] {y}.jpg"},
         {"version": 2, "refits": [], "rate": 6.5, "path": "s3a://b/c d" + "e" * 900},
     ]
-    Console().table(
+    Console().print_table(
         {"version": "version", "refits": "refits", "rate": "a second", "path": "path"}, rows
     )
     head, first, second = capsys.readouterr().out.splitlines()

@@ -43,7 +43,7 @@ def test_parse_max_ages_applies_to_all_and_later_values_override() -> None:
 )
 def test_invalid_max_age_is_a_usage_error(pomona: Command, arguments: str) -> None:
     done = pomona("status", "lake", "--max-age", arguments)
-    assert (done.status, "--max-age" in done.complaint) == (2, True)
+    assert (done.status, "--max-age" in done.error_line) == (2, True)
 
 
 def answer(**minutes_ago: int) -> dict[str, Any]:
@@ -147,11 +147,11 @@ def test_damaged_table_error_is_one_line(lake: Lake, tmp_path: Path, pomona: Com
     copy = Path(shutil.copytree(lake.root.removeprefix("file:"), tmp_path / "lake"))
     for file in copy.glob("features/*.parquet"):
         file.unlink()
-    assert "not found" in pomona("status", copy).complaint
+    assert "not found" in pomona("status", copy).error_line
     assert pomona("status", copy, "--max-age", "3h").status == 0  # reads only the log
     shutil.rmtree(copy / "quarantine")
-    assert pomona("quarantine", copy).complaint
-    assert pomona("status", copy, "--max-age", "3h").complaint
+    assert pomona("quarantine", copy).error_line
+    assert pomona("status", copy, "--max-age", "3h").error_line
 
 
 @pytest.mark.spark

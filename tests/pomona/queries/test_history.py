@@ -110,7 +110,7 @@ def test_history_as_of_lists_refits_and_tags(story: Story, pomona: Command) -> N
     assert history(story.place, "3") == whole[:4]
     assert whole[1]["images_per_second"] == 10.0
     assert pomona("history", story.place, "--as-of", "3", "--json").json == whole[:4]
-    assert "no version 6" in pomona("history", story.place, "--as-of", "6").complaint
+    assert "no version 6" in pomona("history", story.place, "--as-of", "6").error_line
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, 5), (5, 1), (0, 3), (1, 2), (4, 5), (2, 2)])
@@ -236,14 +236,14 @@ def test_show_deleted_or_unknown_image(story: Story, pomona: Command) -> None:
     broken = pomona("show", story.place, BROKEN)
     assert "in quarantine: corrupt: it is broken (1 attempt)" in broken.out
     for name in ("none.jpg", f"{'x' * 300}.jpg"):
-        result = pomona("show", story.place, f"/photos/{name}").complaint
+        result = pomona("show", story.place, f"/photos/{name}").error_line
         assert f"/photos/{name} is in no table of" in result
 
 
 def test_show_as_of_uses_the_quarantine_of_that_version(story: Story, pomona: Command) -> None:
     """The broken image was quarantined after the last version of the features."""
     assert pomona("show", story.place, BROKEN, "--as-of", "latest", "--json").json["quarantine"]
-    result = pomona("show", story.place, BROKEN, "--as-of", 1).complaint
+    result = pomona("show", story.place, BROKEN, "--as-of", 1).error_line
     assert f"{shown(BROKEN)} was in no table of {shown(story.lake.root)} then" in result
     for as_of, there in ((1, []), (5, []), ("latest", [BROKEN]), ("0 seconds ago", [BROKEN])):
         rows = pomona("quarantine", story.place, "--as-of", as_of, "--json").json
@@ -260,7 +260,7 @@ def test_show_after_vacuum_starts_at_the_oldest_complete_version(
     assert [(v["from"], v["until"]) for v in result] == [(5, None)]
     assert (
         "version 2 was removed by VACUUM: available are 5"
-        in pomona("show", copy, "--as-of", 2).complaint
+        in pomona("show", copy, "--as-of", 2).error_line
     )
 
 
@@ -287,7 +287,7 @@ def test_damaged_log_error_names_the_file(
     last = copy / "features" / "_delta_log" / f"{5:020}.json"
     last.write_bytes(b'{"commitInfo":{"timestamp":178' + b"\n" + last.read_bytes()[:40])
     name, *rest = arguments.split()
-    output = pomona(name, copy, *rest).complaint
+    output = pomona(name, copy, *rest).error_line
     assert result in output
     if result == "damaged":
         assert f"{last}: damaged (" in output
@@ -307,7 +307,7 @@ def test_long_error_message_is_shortened(story: Story, pomona: Command, tmp_path
 
     copy = shutil.copytree(story.place, tmp_path / "lake")
     (copy / "features" / "_delta_log" / f"{2:020}.json").unlink()
-    output = pomona("history", copy).complaint  # delta-rs quotes all metadata of each file
+    output = pomona("history", copy).error_line  # delta-rs quotes all metadata of each file
     assert "(nothing was changed; if this happens again, a file of the lake is missing" in output
     assert len(output) < 520 + len("pomona: \n")
 
@@ -335,7 +335,7 @@ def test_show_finds_the_refit_of_a_published_file_or_its_copy(
     }
     assert beside["csv_sha256"] == hashlib.sha256(Path(alone).read_bytes()).hexdigest()
     refused = pomona("show", story.place, made.refit_id, "--as-of", 1)
-    assert (refused.status, "belongs to one version: omit --as-of" in refused.complaint) == (
+    assert (refused.status, "belongs to one version: omit --as-of" in refused.error_line) == (
         2,
         True,
     )
@@ -343,7 +343,7 @@ def test_show_finds_the_refit_of_a_published_file_or_its_copy(
     assert f"weights   random, SHA-256 {'ab' * 32}" in output
     assert "features  version 5 of" in output
     Path(alone).write_text("path,label,pc1\n")
-    assert "is in no table" in pomona("show", story.place, alone).complaint
+    assert "is in no table" in pomona("show", story.place, alone).error_line
 
 
 def test_tags_are_created_listed_moved_and_deleted(story: Story, pomona: Command) -> None:
@@ -351,7 +351,7 @@ def test_tags_are_created_listed_moved_and_deleted(story: Story, pomona: Command
     assert (
         "tag march points to version 1 of" in pomona("tag", story.place, "march", "--as-of", 1).out
     )
-    result = pomona("tag", story.place, "march", "--as-of", 3).complaint
+    result = pomona("tag", story.place, "march", "--as-of", 3).error_line
     assert "tag march already points to version 1: use --force to move it" in result
     moved = pomona("tag", story.place, "march", "--as-of", 3, "--force", "--json").json
     assert (moved["tag"], moved["version"]) == ("march", 3)
@@ -363,13 +363,13 @@ def test_tags_are_created_listed_moved_and_deleted(story: Story, pomona: Command
     assert pomona("history", story.place, "--json").json[3]["tags"] == ["march"]
     assert len(pomona("diff", story.place, "march", "now-on", "--json").json["labels"]) == 5
     assert "no longer points to" in pomona("tag", story.place, "march", "--delete").out
-    assert "has no tag march" in pomona("tag", story.place, "march", "--delete").complaint
+    assert "has no tag march" in pomona("tag", story.place, "march", "--delete").error_line
     assert pomona("tag", story.place, "now-on", "--delete").status == 0
     assert pomona("tag", story.place, "--json").json == []
 
 
 def test_as_of_prints_the_resolved_version(story: Story, pomona: Command) -> None:
-    output = pomona("show", story.place, "--as-of", "2999-01-01").complaint
+    output = pomona("show", story.place, "--as-of", "2999-01-01").error_line
     assert "2999-01-01 (start of the day, UTC) is in the future: available are 0 (" in output
     for arguments in (("show",), ("history",), ("tag", "x"), ("quarantine",)):
         output = pomona(arguments[0], story.place, *arguments[1:], "--as-of", "1 second ago").out

@@ -61,5 +61,5 @@ def test_history_diff_show_and_tags(
     assert there["row"]["features"] == pytest.approx(ROWS.vectors[5].tolist())
     table = deltalake.DeltaTable(f"{lake}/features", storage_options=delta_rs_options())
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    message = pomona("show", lake, "--as-of", "before").complaint
+    message = pomona("show", lake, "--as-of", "before").error_line
     assert "version 1 was removed by VACUUM: available are 2 (" in message

@@ -127,7 +127,7 @@ def test_unwritable_report_is_one_line(tmp_path: Path, pomona: Command) -> None:
     create_deltars_lake(tmp_path / "lake", random_images(3, WIDTH))
     file = tmp_path / "no" / "x"
     done = pomona("similar", tmp_path / "lake", "/photos/0/000000.jpg", "--report", file)
-    assert "give a file in a writable folder" in done.complaint
+    assert "give a file in a writable folder" in done.error_line
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_error_is_one_line(
     monkeypatch.chdir(tmp_path)
     done = pomona(*arguments.split())
     assert done.status == status
-    assert message in done.complaint
+    assert message in done.error_line
 
 
 def test_duplicates_prints_same_bytes_and_near_pairs(tmp_path: Path, pomona: Command) -> None:

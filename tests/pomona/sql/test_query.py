@@ -72,7 +72,7 @@ def test_as_of_applies_to_all_tables(pomona: Command, query_lake: QueryLake) -> 
         rejected = pomona("query", query_lake.folder, text, "--as-of", 2)
         assert rejected.status == 2
         assert "--as-of and a version in the query exclude each other" in rejected.err
-    assert "no version 9" in pomona("query", query_lake.folder, sql, "--as-of", 9).complaint
+    assert "no version 9" in pomona("query", query_lake.folder, sql, "--as-of", 9).error_line
 
 
 def test_reduced_joins_with_refits(pomona: Command, query_lake: QueryLake) -> None:
@@ -144,7 +144,7 @@ def test_json_keeps_types_and_nulls(pomona: Command, query_lake: QueryLake) -> N
     assert pomona("query", query_lake.folder, "SELECT 1 WHERE false", "--json").json == []
     done = pomona("query", query_lake.folder, "SELECT 1 AS a, 2 AS a", "--json")
     assert done.status == 2
-    assert "duplicate column name a" in done.complaint
+    assert "duplicate column name a" in done.error_line
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_error_is_one_line(
 ) -> None:
     done = pomona("query", query_lake.folder, sql)
     assert done.status == status
-    assert message in done.complaint
+    assert message in done.error_line
 
 
 def test_missing_table_is_an_error(tmp_path: Path, pomona: Command) -> None:
@@ -192,4 +192,4 @@ def test_query_does_not_change_the_lake_or_the_catalog(
 def test_csv_and_json_exclude_each_other(pomona: Command, query_lake: QueryLake) -> None:
     done = pomona("query", query_lake.folder, "SELECT 1", "--csv", "--json")
     assert done.status == 2
-    assert "--csv and --json exclude each other" in done.complaint
+    assert "--csv and --json exclude each other" in done.error_line

@@ -27,7 +27,7 @@ RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)
 SMALL = DecodeSettings(16, divisor=1.0, offset=0.0)
 MIN_REDUCED_SIDE = 2 * MIN_DRAFT_FACTOR * SIDE  # smaller images are decoded at full resolution
 PHOTOS = ["china", "flower"]
-KINDS: dict[str, dict[str, object]] = {
+ENCODINGS: dict[str, dict[str, object]] = {
     "4:4:4": {"subsampling": 0},
     "4:2:0": {"subsampling": 2},
     "progressive": {"subsampling": 1, "progressive": True},
@@ -95,7 +95,7 @@ def test_other_images_equal_pillow_resize() -> None:
         assert difference(encode(photo(300, 200), name), SMALL).max() == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("name", PHOTOS)
 @pytest.mark.parametrize(
     "size",
@@ -106,9 +106,9 @@ def test_other_images_equal_pillow_resize() -> None:
     ],
 )
 def test_reduced_photograph_resembles_full_resolution(
-    name: str, size: tuple[int, int], kind: str
+    name: str, size: tuple[int, int], encoding: str
 ) -> None:
-    content = jpeg(large(name, *size), **KINDS[kind])
+    content = jpeg(large(name, *size), **ENCODINGS[encoding])
     assert decoded_size(content, SIDE)[0] < size[0]
     found = difference(content)
     assert found.mean() < 0.5

@@ -12,7 +12,7 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT, read_format, write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
-from support.cli import Command, forbid_spark, make_place
+from support.cli import Command, forbid_spark, make_workspace
 
 COMMANDS = ["ingest photos lake", "refit lake", "status lake", "quarantine lake", "history lake"]
 COMMANDS += ["diff lake 1 2", "show lake", "show lake 1.jpg", "tag lake", "tag lake march"]
@@ -23,7 +23,7 @@ CONTRACTS = {2: "b30a9240fdd3", 3: "54fd9ca9a536", 4: "128bd524d174"}
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     forbid_spark(monkeypatch)
-    return make_place(tmp_path, monkeypatch)
+    return make_workspace(tmp_path, monkeypatch)
 
 
 def test_columns_and_constraints_change_only_with_format() -> None:
@@ -53,8 +53,10 @@ def test_newer_format_is_rejected_with_one_line(pomona: Command, place: Path, li
     (place / "lake" / "lake.json").write_text('{"format": 7, "pomona": "3.2.1", "more": []}')
     done = pomona(*line.split())
     assert done.status == 1
-    assert "lake has format 7, made by Pomona 3.2.1" in done.complaint
-    assert f"supports formats up to {FORMAT}: install that version or a newer one" in done.complaint
+    assert "lake has format 7, made by Pomona 3.2.1" in done.error_line
+    assert (
+        f"supports formats up to {FORMAT}: install that version or a newer one" in done.error_line
+    )
     assert [file.name for file in (place / "lake").iterdir()] == ["lake.json"]
 
 
@@ -64,9 +66,9 @@ def test_broken_format_file_is_reported_with_remedy(
 ) -> None:
     (place / "lake").mkdir()
     (place / "lake" / "lake.json").write_text(text)
-    complaint = pomona("status", "lake").complaint
-    assert "lake/lake.json: broken" in complaint
-    assert "`pomona upgrade" in complaint
+    error_line = pomona("status", "lake").error_line
+    assert "lake/lake.json: broken" in error_line
+    assert "`pomona upgrade" in error_line
 
 
 def test_file_is_not_a_lake(tmp_path: Path) -> None:

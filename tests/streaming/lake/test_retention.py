@@ -134,7 +134,7 @@ def test_invalid_tag_name_does_not_change_retention(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pomona = Command(monkeypatch, capsys)
-    assert "a letter, then letters" in pomona("tag", lake.root, "1st").complaint
+    assert "a letter, then letters" in pomona("tag", lake.root, "1st").error_line
     assert table_of(lake).version() == len(AGES) - 1
 
 

@@ -141,5 +141,5 @@ def test_request_without_stream_is_executed_by_client(
 
 def test_stop_fails_for_folder_that_is_not_a_lake(pomona: Command, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    assert "is not a lake" in pomona("stop", tmp_path).complaint
+    assert "is not a lake" in pomona("stop", tmp_path).error_line
     assert pomona("stop", tmp_path / "none").status == 0

@@ -64,12 +64,12 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
     for arguments in (("refit", old.root), ("ingest", str(images), old.root)):
         rejected = pomona(*arguments)
         assert rejected.status == 1
-        assert f"has format 1; Pomona 0.1.0 writes format {FORMAT}" in rejected.complaint
-        assert f"`pomona upgrade {shown(old.root)}`" in rejected.complaint
+        assert f"has format 1; Pomona 0.1.0 writes format {FORMAT}" in rejected.error_line
+        assert f"`pomona upgrade {shown(old.root)}`" in rejected.error_line
     assert versions == {name: table(old, name).version() for name in TABLES}
 
     with acquire_lease(old):
-        assert "is being written by process" in pomona("upgrade", old.root).complaint
+        assert "is being written by process" in pomona("upgrade", old.root).error_line
     upgraded = pomona("upgrade", old.root)
     assert upgraded.status == 0, upgraded.err
     assert "added quarantine: constraint known_reason" in upgraded.out
