@@ -21,7 +21,7 @@ import numpy as np
 
 from streaming.engines import gpu
 from streaming.engines.registry import create_engine, unavailable_reason
-from streaming.images.decode import IMAGE_SUFFIXES, DecodeSettings, decode
+from streaming.images.decode import IMAGE_SUFFIXES, decode
 from streaming.model.backends import TOLERANCES, Backend
 from streaming.model.store import find_model, read_model
 
@@ -48,7 +48,7 @@ def measure(
     images, models = folders
     info = find_model(models)
     assert info
-    settings = DecodeSettings(info.input_size, info.divisor, info.offset)
+    settings = info.decode_settings()
     files = [f for f in sorted(Path(images).rglob("*")) if f.suffix[1:].lower() in IMAGE_SUFFIXES]
     step = max(1, len(files) // IMAGES_IN_MEMORY)
     pixels = np.stack([decode(f.read_bytes(), settings).pixels for f in files[::step]])

@@ -28,7 +28,7 @@ def load_engine(model: str, engine: str) -> tuple[Engine, DecodeSettings]:
     """Create the engine with one thread; return it with its decode settings."""
     info = ModelInfo.from_json(Path(model, "model.json").read_bytes())
     name = "model.weights.h5" if engine == "tensorflow" else "model.onnx"
-    settings = DecodeSettings(info.input_size, info.divisor, info.offset)
+    settings = info.decode_settings()
     return create_engine(engine, info, Path(model, name).read_bytes(), threads=1), settings
 
 

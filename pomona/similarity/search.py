@@ -17,7 +17,7 @@ from pomona.similarity.nearest import find_nearest
 from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
-from streaming.images.decode import DecodeSettings, UndecodableImage, decode
+from streaming.images.decode import UndecodableImage, decode
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.model.metadata import ModelInfo
@@ -172,7 +172,7 @@ def _extract_features(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[
         ) from error
     model = _load_model(lake, vectors)
     engine_name = choose_engine(None, model.precision, "cpu")
-    settings = DecodeSettings(model.input_size, model.divisor, model.offset)
+    settings = model.decode_settings()
     try:
         pixels = decode(content, settings).pixels
     except UndecodableImage as error:

@@ -35,13 +35,15 @@ STRIP_PIXELS = 2**20
 """Alpha and high-bit-depth grayscale are converted in strips of this size: they need 16 to 40 bytes per pixel."""
 
 
-def to_rgb(image: ImageFile.ImageFile) -> Image.Image:
+def to_rgb(image: ImageFile.ImageFile, revision: int) -> Image.Image:
     """Load the pixels of an image and convert them to RGB.
 
     Parameters
     ----------
     image : PIL.ImageFile.ImageFile
         Opened, not loaded yet. The caller has checked its size.
+    revision : int
+        Decoder revision, see `streaming.images.decode.DECODER_REVISION`.
 
     Returns
     -------
@@ -57,6 +59,8 @@ def to_rgb(image: ImageFile.ImageFile) -> Image.Image:
     image.load()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _convert_in_strips(image, partial(_scale_gray, levels=_gray_levels(image)))
+    if revision >= 3 and image.format == "BMP" and _is_transparent_everywhere(image):
+        return image.convert("RGB")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     # Pillow scales the pixels of a PNG to 8 bits, but keeps its transparent color at the bit depth of the file.
@@ -106,6 +110,11 @@ def _convert_in_strips(
     for top, strip in _strips(image):
         rgb.paste(convert(strip), (0, top))
     return rgb
+
+
+def _is_transparent_everywhere(image: Image.Image) -> bool:
+    """Return whether alpha is 0 everywhere: many writers of BMP leave the fourth byte 0, and viewers ignore it."""
+    return image.mode == "RGBA" and image.getchannel("A").getbbox() is None
 
 
 def _composite_over_white(image: Image.Image) -> Image.Image:

@@ -22,8 +22,19 @@ from streaming.images.resource_limits import HostOutOfMemory, limit_memory
 from streaming.images.truncation import is_truncated
 from streaming.outcomes import Reason
 
-DECODER_REVISION = 2
-"""Part of the model id. Increase it with each change that alters the pixels of any image."""
+DECODER_REVISION = 3
+"""Revision for new lakes; part of the model id. The pixels of an image that decodes depend on the revision only.
+
+1   (no longer supported) all images at full resolution
+2   large JPEGs at reduced resolution
+3   corrections of the colors of rare files, see `streaming.images.color`
+
+A lake keeps its revision: a change that alters the pixels of any image that decodes belongs to a new revision, and
+`DecodeSettings.revision` selects between the former and the new pixels. Decoding an image that was quarantined before
+needs no new revision.
+"""
+SUPPORTED_REVISIONS = (2, DECODER_REVISION)
+"""Revisions that `decode` reproduces."""
 
 # JPEG includes MPO. Excluded are formats that start other programs (EPS), documents (PSD, PDF), formats that are
 # decoded before their size is known (ICO), and formats without a signature (TGA, DIB without a file header).
@@ -97,6 +108,8 @@ class DecodeSettings:
     memory_headroom : int
         If not 0, limit memory to what the pixels and the file need plus this many bytes. Only for processes that
         decode one image at a time.
+    revision : int
+        One of `SUPPORTED_REVISIONS`: that of the lake's model.
     """
 
     size: int = 224
@@ -105,6 +118,7 @@ class DecodeSettings:
     max_pixels: int = 100_000_000
     max_bytes: int = 256 * 2**20
     memory_headroom: int = 0
+    revision: int = DECODER_REVISION
 
 
 @dataclass(frozen=True)
@@ -160,7 +174,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
             raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
         memory = settings.memory_headroom + _MAX_BYTES_PER_PIXEL * count + 2 * len(content)
         with limit_memory(memory) if settings.memory_headroom else nullcontext():
-            resized = _resize(image, content, settings.size)
+            resized = _resize(image, content, settings)
         pixels = np.asarray(resized.image, dtype=np.float32)
         name = image.format or "unknown"
     except (UndecodableImage, HostOutOfMemory):
@@ -192,15 +206,15 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     raise UndecodableImage(Reason.UNIDENTIFIED, text)
 
 
-def _resize(image: ImageFile.ImageFile, content: bytes, size: int) -> ResizedImage:
+def _resize(image: ImageFile.ImageFile, content: bytes, settings: DecodeSettings) -> ResizedImage:
     """Resize the image; decode a JPEG at full resolution if decoding it at reduced resolution fails."""
     try:
-        return resize_to_square(image, size)
+        return resize_to_square(image, settings.size, settings.revision)
     except OSError:
         if not isinstance(image, JpegImagePlugin.JpegImageFile):
             raise
     with _open(content) as reopened:
-        return resize_to_square(reopened, size, full_resolution=True)
+        return resize_to_square(reopened, settings.size, settings.revision, full_resolution=True)
 
 
 def _undecodable(error: Exception, content: bytes, opened: bool) -> UndecodableImage:

@@ -55,7 +55,7 @@ class ResizedImage:
 
 
 def resize_to_square(
-    image: ImageFile.ImageFile, size: int, *, full_resolution: bool = False
+    image: ImageFile.ImageFile, size: int, revision: int, *, full_resolution: bool = False
 ) -> ResizedImage:
     """Load an image, apply its EXIF orientation, convert it to RGB and resize it with Pillow's bicubic filter.
 
@@ -65,6 +65,8 @@ def resize_to_square(
         Opened, not loaded yet. The caller has checked its size.
     size : int
         Width and height of the result in pixels.
+    revision : int
+        Decoder revision, see `streaming.images.decode.DECODER_REVISION`.
     full_resolution : bool, default=False
         Decode a large JPEG at full resolution too.
 
@@ -82,7 +84,7 @@ def resize_to_square(
     """
     width, height = image.size
     box = None if full_resolution else _reduce_resolution(image, size)
-    rgb = to_rgb(image)
+    rgb = to_rgb(image, revision)
     transpose = exif_transpose(image)
     if box is None:
         upright = rgb if transpose is None else rgb.transpose(transpose)

@@ -11,7 +11,6 @@ from streaming.engines.registry import choose_engine
 from streaming.errors import LakeError
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer, start_workers
-from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_HEADROOM
 from streaming.ingest.run import StreamingRun
 from streaming.ingest.settings import BatchCallback, IngestSettings, IngestSummary
@@ -102,10 +101,7 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
                 model_info=model_info,
                 engine=engine,
                 model=spark.sparkContext.broadcast(model),
-                decode_settings=DecodeSettings(
-                    size=model_info.input_size,
-                    divisor=model_info.divisor,
-                    offset=model_info.offset,
+                decode_settings=model_info.decode_settings(
                     max_pixels=settings.max_pixels,
                     memory_headroom=MEMORY_HEADROOM + settings.one_by_one_above,
                 ),

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from streaming.errors import ModelError
+from streaming.images.decode import DecodeSettings
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "features"
@@ -49,7 +50,8 @@ class ModelInfo:
     divisor, offset : float
         A pixel value v in 0..255 is scaled to ``v / divisor + offset``.
     decoder_revision : int
-        Revision of `streaming.images.decode` that computed the features.
+        Revision of `streaming.images.decode` that computes the features: the one that was current when the model was
+        exported.
     precision : str
         Data type of the computation, ``float32`` or ``bfloat16``; the files contain float32.
     onnx_sha256, keras_sha256 : str
@@ -75,6 +77,22 @@ class ModelInfo:
     keras_sha256: str
     versions: dict[str, str] = field(hash=False)
     created_at: str
+
+    def decode_settings(self, **limits: int) -> DecodeSettings:
+        """Return the settings with which images are decoded for this model.
+
+        Parameters
+        ----------
+        limits : int
+            Limits for the file: other fields of `streaming.images.decode.DecodeSettings`.
+        """
+        return DecodeSettings(
+            size=self.input_size,
+            divisor=self.divisor,
+            offset=self.offset,
+            revision=self.decoder_revision,
+            **limits,
+        )
 
     def to_json(self) -> str:
         """Return the content of `model.json`."""

@@ -10,7 +10,7 @@ import hashlib
 import logging
 
 from streaming.errors import LakeError, ModelError
-from streaming.images.decode import DECODER_REVISION
+from streaming.images.decode import SUPPORTED_REVISIONS
 from streaming.model.backends import PRECISIONS
 from streaming.model.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
 from streaming.model.metadata import ModelInfo
@@ -95,7 +95,7 @@ def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIO
     Raises
     ------
     LakeError
-        If the model of the lake has other weights, or was exported for another decoder revision.
+        If the model of the lake has other weights, or requires an unsupported decoder revision.
     ModelError, WeightsUnavailable
         If the weights cannot be used, or the ImageNet weights cannot be downloaded.
     """
@@ -106,10 +106,11 @@ def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIO
             open_storage(models_uri).write(f"{models_uri}/{model_info.model_id}/{name}", content)
         _log.info("stored the model %s", model_info.model_id)
         return model_info
-    if found.decoder_revision != DECODER_REVISION:
+    if found.decoder_revision not in SUPPORTED_REVISIONS:
         raise LakeError(
             f"{models_uri}: its model {found.model_id} requires decoder revision "
-            f"{found.decoder_revision}, not {DECODER_REVISION}; start a new lake"
+            f"{found.decoder_revision}, but this version of Pomona supports "
+            f"{' and '.join(map(str, SUPPORTED_REVISIONS))}; start a new lake"
         )
     if weights is not None:
         _check_weights(models_uri, found, weights)

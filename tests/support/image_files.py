@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from streaming.images.decode import DecodeSettings, UndecodableImage, decode
+from streaming.images.decode import DECODER_REVISION, DecodeSettings, UndecodableImage, decode
 from streaming.outcomes import Reason
 
 Pixels = npt.NDArray[np.uint8]
@@ -72,9 +73,9 @@ def tile_bomb(side: int) -> bytes:
     return start + data + bytes(len(data) % 2) + directory
 
 
-def decode_pixels(content: bytes) -> Pixels:
+def decode_pixels(content: bytes, revision: int = DECODER_REVISION) -> Pixels:
     """Decode a file of SIDE x SIDE pixels without resizing or scaling."""
-    return decode(content, RAW).pixels.astype(np.uint8)
+    return decode(content, replace(RAW, revision=revision)).pixels.astype(np.uint8)
 
 
 def reason_of(content: bytes, settings: DecodeSettings = RAW) -> Reason | None:

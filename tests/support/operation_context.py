@@ -8,7 +8,6 @@ from pyspark.sql import SparkSession
 
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer
-from streaming.images.decode import DecodeSettings
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.maintenance.context import OperationContext
@@ -25,7 +24,7 @@ def open_context(
     model_info = find_model(at.models)
     assert model_info
     model = spark.sparkContext.broadcast(read_model(at.models, model_info, "onnxruntime"))
-    decoding = DecodeSettings(model_info.input_size, model_info.divisor, model_info.offset)
+    decoding = model_info.decode_settings()
     featurizer = Featurizer(model_info, "onnxruntime", model, decoding, retry_timeout=retry_timeout)
     image_index = ImageIndex.load(at)
     batch = MicroBatch(

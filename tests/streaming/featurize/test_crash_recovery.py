@@ -17,7 +17,6 @@ from pyspark.sql import SparkSession
 
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer
-from streaming.images.decode import DecodeSettings
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 from streaming.lake.image_index import ImageIndex
@@ -57,10 +56,7 @@ def test_killed_worker_loses_no_image(
     model_info = find_model(lake.models)
     assert model_info
     model = spark.sparkContext.broadcast(read_model(lake.models, model_info, "onnxruntime"))
-    decode_settings = DecodeSettings(
-        size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
-    )
-    featurizer = Featurizer(model_info, "onnxruntime", model, decode_settings)
+    featurizer = Featurizer(model_info, "onnxruntime", model, model_info.decode_settings())
     batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
     files = put_all(tmp_path, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE})
     # Opening a named pipe for reading blocks until it has a writer: the worker is then processing the images.

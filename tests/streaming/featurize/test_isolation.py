@@ -13,7 +13,6 @@ import pytest
 from streaming.errors import ExternalError
 from streaming.featurize.isolation import IsolatedFeaturizer, ModelBytes
 from streaming.featurize.worker import Featurizer
-from streaming.images.decode import DecodeSettings
 from streaming.model.store import find_model, read_model
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
@@ -31,12 +30,9 @@ def featurizer(random_model: Path) -> Featurizer:
     models = f"file:{random_model}"
     model_info = find_model(models)
     assert model_info
-    decode_settings = DecodeSettings(
-        size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
-    )
     model = ModelBytes(read_model(models, model_info, "onnxruntime"))
     return Featurizer(
-        model_info, "onnxruntime", model, decode_settings, max_cpu_seconds=CPU_SECONDS
+        model_info, "onnxruntime", model, model_info.decode_settings(), max_cpu_seconds=CPU_SECONDS
     )
 
 

@@ -18,7 +18,6 @@ from streaming.delta.log import parse_metadata
 from streaming.delta.writer import BatchId, Writer
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer
-from streaming.images.decode import DecodeSettings
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
@@ -50,10 +49,9 @@ def micro(spark: SparkSession, new_lake: Callable[[], Path]) -> MicroBatch:
     model_info = find_model(lake.models)
     assert model_info
     model = spark.sparkContext.broadcast(read_model(lake.models, model_info, "onnxruntime"))
-    decode_settings = DecodeSettings(
-        size=model_info.input_size, divisor=model_info.divisor, offset=model_info.offset
+    featurizer = Featurizer(
+        model_info, "onnxruntime", model, model_info.decode_settings(), retry_timeout=0.5
     )
-    featurizer = Featurizer(model_info, "onnxruntime", model, decode_settings, retry_timeout=0.5)
     index = ImageIndex.load(lake)
     return MicroBatch(spark, lake, featurizer, index, {"engine": "onnxruntime"})
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from streaming.images import color
+from streaming.images.decode import SUPPORTED_REVISIONS
 from support.image_files import SIDE, as_rgb, decode_pixels, encode, over_white, photo, png
 
 
@@ -104,3 +105,24 @@ def test_transparent_palette_entry_is_white() -> None:
     translucent = encode(palette, "PNG", transparency=bytes(range(0, 240, 15)))
     rgba = np.dstack([np.asarray(palette.convert("RGB")), (index * 15).astype(np.uint8)])
     assert np.abs(decode_pixels(translucent) - over_white(rgba)).max() <= 1
+
+
+def bmp(rgba: Image.Image) -> bytes:
+    """Encode a 32-bit BMP with a BITMAPV4HEADER, whose masks declare the fourth byte to be alpha."""
+    pixels = rgba.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes("raw", "BGRA")
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, *rgba.size, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    body = header + masks + b"BGRs" + bytes(48)
+    start = struct.pack("<2sIHHI", b"BM", 14 + len(body) + len(pixels), 0, 0, 14 + len(body))
+    return start + body + pixels
+
+
+def test_bmp_with_alpha_0_everywhere_is_opaque_from_revision_3_on() -> None:
+    image = photo().convert("RGBA")
+    image.putalpha(0)
+    np.testing.assert_array_equal(decode_pixels(bmp(image)), np.asarray(photo()))
+    assert decode_pixels(bmp(image), revision=2).min() == 255
+    image.putalpha(Image.linear_gradient("L").resize((SIDE, SIDE)))
+    expected = over_white(np.asarray(image))
+    for revision in SUPPORTED_REVISIONS:
+        assert np.abs(decode_pixels(bmp(image), revision=revision) - expected).max() <= 1

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
-from streaming.images.decode import DecodeSettings, decode
+from streaming.images.decode import DECODER_REVISION, DecodeSettings, decode
 from streaming.images.resize import MIN_DRAFT_FACTOR, resize_to_square
 from streaming.model.backends import Backend
 from streaming.outcomes import Reason
@@ -66,7 +66,7 @@ def difference(content: bytes, settings: DecodeSettings = RAW) -> npt.NDArray[np
 def decoded_size(content: bytes, side: int) -> tuple[int, int]:
     """Return the size at which the file is decoded."""
     image = Image.open(io.BytesIO(content))
-    resize_to_square(image, side)
+    resize_to_square(image, side, DECODER_REVISION)
     return image.size
 
 

@@ -27,7 +27,7 @@ def test_export_returns_three_files_with_metadata_last(shared: Path) -> None:
 @pytest.mark.slow
 def test_metadata_of_mobilenet(shared: Path) -> None:
     model_info, _ = exported(str(weights_file(shared)))
-    assert model_info.model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d2-float32"
+    assert model_info.model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d3-float32"
     assert (model_info.width, model_info.input_size) == (1280, 224)
     assert [v / model_info.divisor + model_info.offset for v in (0, 255)] == [-1, 1]
     assert datetime.fromisoformat(model_info.created_at).utcoffset() == timedelta(0)
@@ -46,7 +46,7 @@ def test_random_weights_distinguish_images(shared: Path) -> None:
 @pytest.mark.slow
 def test_random_weights_have_fixed_model_id() -> None:
     model_info, _ = exported("random")
-    assert model_info.model_id == "mobilenetv2-224-bdb95ec7f92e-gap-d2-float32"
+    assert model_info.model_id == "mobilenetv2-224-bdb95ec7f92e-gap-d3-float32"
     assert model_info.weights == "random"
 
 

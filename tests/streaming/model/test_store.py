@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streaming.errors import LakeError, ModelError
-from streaming.images.decode import DECODER_REVISION
+from streaming.images.decode import DECODER_REVISION, DecodeSettings
 from streaming.model.backends import PRECISIONS
 from streaming.model.keras import ConvertedModel
 from streaming.model.metadata import ModelInfo, make_model_id
@@ -38,11 +38,15 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def store_model(
-    models: str, weights: str, weights_sha256: str, precision: str = "float32"
+    models: str,
+    weights: str,
+    weights_sha256: str,
+    precision: str = "float32",
+    revision: int = DECODER_REVISION,
 ) -> ModelInfo:
     """Write a model with this metadata and fake files to the lake."""
     model_info = ModelInfo(
-        model_id=make_model_id(weights_sha256, 224, LAYER, DECODER_REVISION, precision),
+        model_id=make_model_id(weights_sha256, 224, LAYER, revision, precision),
         architecture="MobileNetV2",
         weights=weights,
         weights_sha256=weights_sha256,
@@ -51,7 +55,7 @@ def store_model(
         input_size=224,
         divisor=127.5,
         offset=-1.0,
-        decoder_revision=DECODER_REVISION,
+        decoder_revision=revision,
         precision=precision,
         onnx_sha256=hashlib.sha256(ONNX).hexdigest(),
         keras_sha256=hashlib.sha256(KERAS).hexdigest(),
@@ -99,11 +103,28 @@ def test_two_models_are_rejected(models: str) -> None:
 
 def test_other_decoder_revision_is_rejected(models: str) -> None:
     model_info = store_model(models, "a.h5", "1" * 64)
-    _write(models, replace(model_info, decoder_revision=DECODER_REVISION + 1))
-    with pytest.raises(
-        LakeError, match=f"requires decoder revision .*, not {DECODER_REVISION}; start"
-    ):
-        ensure_model(models, None)
+    for revision in (1, DECODER_REVISION + 1):
+        _write(models, replace(model_info, decoder_revision=revision))
+        with pytest.raises(
+            LakeError, match=f"requires decoder revision {revision}, but .* supports 2 and 3; start"
+        ):
+            ensure_model(models, None)
+
+
+def test_existing_lake_keeps_decoder_revision_and_new_lake_gets_the_current_one(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = store_model(models, "a.h5", "1" * 64, revision=2)
+    assert "-d2-" in old.model_id
+    kept = ensure_model(models, None)
+    assert kept == old
+    assert kept.decode_settings(max_pixels=5) == DecodeSettings(max_pixels=5, revision=2)
+
+    converted = ConvertedModel(ONNX, KERAS, {})
+    monkeypatch.setattr("streaming.model.export.convert", lambda tensors: converted)
+    new = ensure_model(f"file:{tmp_path}/new/models", "random")
+    assert "-d3-" in new.model_id
+    assert new.decode_settings() == DecodeSettings(revision=3)
 
 
 def test_other_weights_are_rejected_with_both_names_and_remedy(models: str, tmp_path: Path) -> None:
