@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.aws_account import ACCOUNT, MAKER, CloudAccount
+from support.aws_account import ACCOUNT, ADMIN, MotoAccount
 from support.cli import Command
 from support.docs_pages import DOCS, page_commands
 
@@ -16,9 +16,9 @@ pytest_plugins = ["support.aws_fixtures"]
 pytestmark = pytest.mark.slow
 
 
-def put_step_log(account: CloudAccount) -> None:
+def put_step_log(account: MotoAccount) -> None:
     """Write the log that EMR uploads for the ingestion step minutes after it has started."""
-    emr = account.client("emr", MAKER)
+    emr = account.client("emr", ADMIN)
     cluster = emr.list_clusters()["Clusters"][0]["Id"]
     (step,) = (
         step["Id"]
@@ -27,11 +27,11 @@ def put_step_log(account: CloudAccount) -> None:
     )
     key = f"emr/{cluster}/steps/{step}/stderr.gz"
     content = gzip.compress(b"it runs\n")
-    account.client("s3", MAKER).put_object(Bucket=f"fruits-log-{ACCOUNT}", Key=key, Body=content)
+    account.client("s3", ADMIN).put_object(Bucket=f"fruits-log-{ACCOUNT}", Key=key, Body=content)
 
 
 def test_commands_of_page_end_with_documented_exit_code(
-    pomona: Command, account: CloudAccount, place: Path
+    pomona: Command, account: MotoAccount, workspace: Path
 ) -> None:
     for command in page_commands(DOCS / "how-to" / "run-on-emr.md"):
         if command.arguments[2] == "logs":

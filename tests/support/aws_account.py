@@ -19,9 +19,9 @@ import pytest
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
-MAKER = {"AWS_ACCESS_KEY_ID": "maker", "AWS_SECRET_ACCESS_KEY": "maker"}
+ADMIN = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin"}
 #: Actions that only read.
-READING = ("*:Get*", "*:List*", "*:Describe*", "*:Head*")
+READ_ACTIONS = ("*:Get*", "*:List*", "*:Describe*", "*:Head*")
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -145,7 +145,7 @@ def keep_jobs_running(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moto.emrserverless.models, "JOB_STATUS", "RUNNING")
 
 
-class CloudAccount:
+class MotoAccount:
     """An account, its endpoints and its users."""
 
     def __init__(self, port: int, plain: int, trusted: Path) -> None:
@@ -161,22 +161,22 @@ class CloudAccount:
         }
 
     def reset(self) -> None:
-        """Empty the account, and allow all requests until `enforce`."""
+        """Empty the account, and allow all requests until `enforce_iam`."""
         self._post("reset")
-        self.relax()
+        self.disable_iam()
 
-    def relax(self) -> None:
+    def disable_iam(self) -> None:
         """Allow all requests."""
         self._post("reset-auth", b"1000000")
 
-    def enforce(self) -> None:
+    def enforce_iam(self) -> None:
         """Require valid credentials and permissions for each request from now on."""
         self._post("reset-auth", b"0")
 
-    def caller(self, name: str, *actions: str) -> dict[str, str]:
+    def create_caller(self, name: str, *actions: str) -> dict[str, str]:
         """Create a user with permission for these actions; return its credentials as environment variables."""
-        self.relax()
-        iam = self.client("iam", MAKER)
+        self.disable_iam()
+        iam = self.client("iam", ADMIN)
         iam.create_user(UserName=name)
         allow = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
@@ -188,7 +188,7 @@ class CloudAccount:
         }
 
     def client(self, service: str, variables: dict[str, str], *, tls: bool = True) -> Any:
-        """Create a client with the credentials of a caller; `MAKER` is valid only until `enforce`."""
+        """Create a client with the credentials of a caller; `ADMIN` is valid only until `enforce_iam`."""
         from botocore.config import Config
 
         client: Any = self._session.client(
@@ -205,7 +205,7 @@ class CloudAccount:
 
     def contents(self) -> dict[str, Any]:
         """Return the resources of the account as AWS describes them, without ids and times."""
-        self.relax()
+        self.disable_iam()
         found = dict(_contents(self))
         ids = [found[what]["id"] for what in ("application", "job") if what in found]
         return _without_ids(found, ids)
@@ -216,10 +216,10 @@ class CloudAccount:
         urllib.request.urlopen(request, timeout=120).close()
 
 
-def _contents(account: CloudAccount) -> Iterator[tuple[str, Any]]:
-    s3, iam, ec2 = (account.client(service, MAKER) for service in ("s3", "iam", "ec2"))
-    emr, scheduler = account.client("emr", MAKER), account.client("scheduler", MAKER)
-    serverless = account.client("emr-serverless", MAKER)
+def _contents(account: MotoAccount) -> Iterator[tuple[str, Any]]:
+    s3, iam, ec2 = (account.client(service, ADMIN) for service in ("s3", "iam", "ec2"))
+    emr, scheduler = account.client("emr", ADMIN), account.client("scheduler", ADMIN)
+    serverless = account.client("emr-serverless", ADMIN)
     for bucket in s3.list_buckets()["Buckets"]:
         name = bucket["Name"]
         yield name, s3.list_object_versions(Bucket=name).get("Versions", [])
@@ -285,7 +285,7 @@ def _pruned(value: Any, drop: set[str]) -> Any:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[CloudAccount]:
+def serve(folder: Path) -> Iterator[MotoAccount]:
     """Serve moto on free ports of the loopback interface: one with TLS, one without."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -311,7 +311,7 @@ def serve(folder: Path) -> Iterator[CloudAccount]:
     ]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    account = CloudAccount(servers[0].server_port, servers[1].server_port, trusted)
+    account = MotoAccount(servers[0].server_port, servers[1].server_port, trusted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
         check_secure_transport(patch)

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from support.aws_account import MAKER, CloudAccount, serve
+from support.aws_account import ADMIN, MotoAccount, serve
 from support.aws_workspace import make_cloud_workspace
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoAccount]:
     with serve(tmp_path_factory.mktemp("tls")) as account:
         yield account
 
 
 @pytest.fixture
-def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccount:
+def account(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> MotoAccount:
     served.reset()
-    for name, value in (served.variables | MAKER).items():
+    for name, value in (served.variables | ADMIN).items():
         monkeypatch.setenv(name, value)
     return served
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return make_cloud_workspace(tmp_path / "place", monkeypatch)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return make_cloud_workspace(tmp_path / "workspace", monkeypatch)

@@ -26,7 +26,7 @@ def make_cloud_workspace(folder: Path, patch: pytest.MonkeyPatch, more: str = ""
     for name in CODE:
         (code / name).write_text(f"placeholder for {name}")
     write_environment(folder / "environment.tar.gz")
-    describe(folder, more)
+    write_config(folder, more)
     models = folder / "cache" / "pomona" / "models" / "random" / "mobilenet-1"
     models.mkdir(parents=True, exist_ok=True)
     (models / "model.onnx").write_bytes(b"placeholder for a network")
@@ -50,7 +50,7 @@ def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
         tar.addfile(entry, io.BytesIO(manifest.encode()))
 
 
-def describe(folder: Path, more: str = "") -> None:
+def write_config(folder: Path, more: str = "") -> None:
     """Write cluster.toml with additional lines."""
     (folder / "cluster.toml").write_text(MINIMAL + WEIGHTS + more)
 

@@ -16,23 +16,23 @@ from bootstrap.aws.request import (
     resolve_references,
 )
 from bootstrap.errors import AccessDeniedError, CloudError, UnresolvedReferenceError
-from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
+from support.aws_account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoAccount]:
     with serve(tmp_path_factory.mktemp("tls")) as account:
         account.reset()
         yield account
 
 
 @pytest.fixture
-def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
-    for name, value in (served.variables | MAKER).items():
+def account(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
+    for name, value in (served.variables | ADMIN).items():
         monkeypatch.setenv(name, value)
-    served.relax()
+    served.disable_iam()
     return Account(REGION)
 
 
@@ -72,14 +72,14 @@ def test_what_hangs_on_something_that_is_not_there_is_not_asked(account: Account
 
 
 def test_what_is_not_there_is_none_and_what_is_refused_is_told(
-    account: Account, served: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    account: Account, served: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert account.read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",)) is None
     with pytest.raises(CloudError, match=r"^iam get_role: .*nobody"):
         account.read("iam", "get_role", {"RoleName": "nobody"})
-    for name, value in served.caller("poor", "s3:GetObject").items():
+    for name, value in served.create_caller("poor", "s3:GetObject").items():
         monkeypatch.setenv(name, value)
-    served.enforce()
+    served.enforce_iam()
     with pytest.raises(AccessDeniedError, match=r"^iam get_role: .*request this permission$"):
         Account(REGION).read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",))
 
@@ -103,10 +103,8 @@ def test_what_is_not_known_everywhere_yet_is_sent_again(
     assert len(waits) == 1
 
 
-def test_nobody_answering_is_one_line(
-    served: CloudAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (served.variables | MAKER).items():
+def test_nobody_answering_is_one_line(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (served.variables | ADMIN).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -126,7 +124,7 @@ def test_nobody_answering_is_one_line(
 def test_a_machine_that_is_set_up_wrongly_is_one_line(
     variables: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in ({"AWS_MAX_ATTEMPTS": "1"} | MAKER | variables).items():
+    for name, value in ({"AWS_MAX_ATTEMPTS": "1"} | ADMIN | variables).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(CloudError) as caught:
         Account(REGION)

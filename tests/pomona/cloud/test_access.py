@@ -14,7 +14,7 @@ from bootstrap.aws.client import Account
 from bootstrap.aws.request import resolve_references
 from bootstrap.deploy.plan import all_requests, up
 from bootstrap.resources.iam_policies import policy_document, scheduler_policy
-from support.aws_account import ACCOUNT, MAKER, REGION, CloudAccount, serve
+from support.aws_account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
 from support.cluster_configs import VARIANTS, names, uploads
 
 pytestmark = pytest.mark.slow
@@ -28,28 +28,28 @@ Call = Callable[[Any], Any]
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudAccount]:
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoAccount]:
     folder = tmp_path_factory.mktemp("tls")
     with serve(folder) as served, pytest.MonkeyPatch.context() as patch:
         served.reset()
-        for name, value in (served.variables | served.caller("alice", "*")).items():
+        for name, value in (served.variables | served.create_caller("alice", "*")).items():
             patch.setenv(name, value)
         more = f'evaluator.principals = ["arn:aws:iam::{ACCOUNT}:user/alice"]\n'
-        tell_resources(patch)
+        patch_resource_arns(patch)
         for kind in ("serverless", "stream"):
             for _ in up(
                 all_requests(names(VARIANTS[kind] + more), uploads(folder)), Account(REGION)
             ):
                 pass
-        s3 = served.client("s3", MAKER)
+        s3 = served.client("s3", ADMIN)
         for bucket, keys in KEYS.items():
             for key in keys:
                 s3.put_object(Bucket=bucket, Key=key, Body=b"x")
-        served.enforce()
+        served.enforce_iam()
         yield served
 
 
-def tell_resources(patch: pytest.MonkeyPatch) -> None:
+def patch_resource_arns(patch: pytest.MonkeyPatch) -> None:
     """Have moto say which cluster or application a request is about: it knows actions alone."""
     from moto.emr.responses import ElasticMapReduceResponse
     from moto.emrserverless.responses import EMRServerlessResponse
@@ -68,19 +68,19 @@ def tell_resources(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(EMRServerlessResponse, "_determine_resource", application, raising=False)
 
 
-def client(account: CloudAccount, role: str, service: str, policy: Any = None) -> Any:
+def client(account: MotoAccount, role: str, service: str, policy: Any = None) -> Any:
     """A client of one who may do what the policy of a role says."""
     if (role, service) not in CLIENTS:
-        account.relax()
-        iam, user = account.client("iam", MAKER), f"as-{role}-{service}"
+        account.disable_iam()
+        iam, user = account.client("iam", ADMIN), f"as-{role}-{service}"
         if policy is None:
             asked = {"RoleName": f"fruits-{role}", "PolicyName": "pomona"}
             policy = iam.get_role_policy(**asked)["PolicyDocument"]
         text = policy if isinstance(policy, str) else json.dumps(policy)
-        caller = account.caller(user, "sts:GetCallerIdentity")
+        caller = account.create_caller(user, "sts:GetCallerIdentity")
         iam.put_user_policy(UserName=user, PolicyName="test", PolicyDocument=text)
         CLIENTS[role, service] = account.client(service, caller)
-        account.enforce()
+        account.enforce_iam()
     return CLIENTS[role, service]
 
 
@@ -158,19 +158,19 @@ def validate(call: Call, client: Any, allowed: bool) -> None:
 
 
 @pytest.mark.parametrize(("role", "call", "allowed"), [*object_calls()])
-def test_objects(account: CloudAccount, role: str, call: Call, allowed: bool) -> None:
+def test_objects(account: MotoAccount, role: str, call: Call, allowed: bool) -> None:
     validate(call, client(account, role, "s3"), allowed)
     if allowed:
         restore(account)
 
 
-def restore(account: CloudAccount) -> None:
-    account.relax()
-    s3 = account.client("s3", MAKER)
+def restore(account: MotoAccount) -> None:
+    account.disable_iam()
+    s3 = account.client("s3", ADMIN)
     for bucket, keys in KEYS.items():
         for key in keys:
             s3.put_object(Bucket=bucket, Key=key, Body=b"x")
-    account.enforce()
+    account.enforce_iam()
 
 
 def cluster_calls(cluster: str) -> dict[str, Call]:
@@ -189,27 +189,27 @@ def cluster_calls(cluster: str) -> dict[str, Call]:
 
 
 @pytest.mark.parametrize("role", MAY)
-def test_clusters(account: CloudAccount, role: str) -> None:
-    account.relax()
-    (cluster,) = account.client("emr", MAKER).list_clusters()["Clusters"]
-    account.enforce()
+def test_clusters(account: MotoAccount, role: str) -> None:
+    account.disable_iam()
+    (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
+    account.enforce_iam()
     for told, call in cluster_calls(cluster["Id"]).items():
         validate(call, client(account, role, "emr"), (role, told) == ("scheduler", "add a step"))
 
 
-def test_the_scheduler_starts_clusters_where_each_run_is_one(account: CloudAccount) -> None:
+def test_the_scheduler_starts_clusters_where_each_run_is_one(account: MotoAccount) -> None:
     policy = policy_document(scheduler_policy(names(VARIANTS["once"])))
     emr = client(account, "scheduler of once", "emr", policy)
     for told, call in cluster_calls("j-NONE").items():
         validate(call, emr, told == "make one")
 
 
-def test_the_scheduler_starts_jobs_of_one_application(account: CloudAccount) -> None:
-    account.relax()
-    maker = account.client("emr-serverless", MAKER)
+def test_the_scheduler_starts_jobs_of_one_application(account: MotoAccount) -> None:
+    account.disable_iam()
+    maker = account.client("emr-serverless", ADMIN)
     (ours,) = [one["id"] for one in maker.list_applications()["applications"]]
     made = maker.create_application(name="another", releaseLabel="emr-7.13.0", type="SPARK")
-    account.enforce()
+    account.enforce_iam()
     statements = policy_document(scheduler_policy(names(VARIANTS["serverless"])))
     policy = resolve_references(statements, {"application.applicationId": ours})
     serverless = client(account, "scheduler of serverless", "emr-serverless", policy)
@@ -223,7 +223,7 @@ def test_the_scheduler_starts_jobs_of_one_application(account: CloudAccount) -> 
 
 
 @pytest.mark.parametrize("role", MAY)
-def test_nobody_may_change_who_may_what(account: CloudAccount, role: str) -> None:
+def test_nobody_may_change_who_may_what(account: MotoAccount, role: str) -> None:
     iam, name = client(account, role, "iam"), f"fruits-{role}"
     for call in (
         lambda iam: iam.list_roles(),
@@ -235,12 +235,12 @@ def test_nobody_may_change_who_may_what(account: CloudAccount, role: str) -> Non
     validate(lambda ec2: ec2.describe_instances(), client(account, role, "ec2"), False)
 
 
-def test_those_named_may_take_the_evaluators_role_and_nobody_else(account: CloudAccount) -> None:
+def test_those_named_may_take_the_evaluators_role_and_nobody_else(account: MotoAccount) -> None:
     arn = f"arn:aws:iam::{ACCOUNT}:role/fruits-evaluator"
     asked = {"RoleArn": arn, "RoleSessionName": "evaluation"}
-    alice = account.client("sts", {name: os.environ[name] for name in MAKER})
-    bob = account.client("sts", account.caller("bob", "*"))
-    account.enforce()
+    alice = account.client("sts", {name: os.environ[name] for name in ADMIN})
+    bob = account.client("sts", account.create_caller("bob", "*"))
+    account.enforce_iam()
     with pytest.raises(ClientError, match="AccessDenied"):
         bob.assume_role(**asked)
     taken = alice.assume_role(**asked)["Credentials"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND
-from support.aws_account import MAKER, READING, CloudAccount
-from support.aws_workspace import describe, make_cloud_workspace
+from support.aws_account import ADMIN, READ_ACTIONS, MotoAccount
+from support.aws_workspace import make_cloud_workspace, write_config
 from support.cli import Command
 
 pytest_plugins = ["support.aws_fixtures"]
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccount:
+def account(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> MotoAccount:
     served.reset()
-    for name, value in (served.variables | served.caller("maker", "*")).items():
+    for name, value in (served.variables | served.create_caller("maker", "*")).items():
         monkeypatch.setenv(name, value)
-    served.enforce()
+    served.enforce_iam()
     return served
 
 
@@ -30,7 +30,7 @@ def pomona(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    account: CloudAccount,
+    account: MotoAccount,
 ) -> Command:
     make_cloud_workspace(tmp_path, monkeypatch)
     command = Command(monkeypatch, capsys)
@@ -42,10 +42,10 @@ KEPT = ("Name", "ReleaseLabel", "Applications", "LogUri", "ServiceRole", "Securi
 KEPT += ("Configurations", "StepConcurrencyLevel")
 
 
-def clusters(account: CloudAccount) -> dict[str, Any]:
+def clusters(account: MotoAccount) -> dict[str, Any]:
     """Request-like facts of each cluster by id, told by EMR itself."""
-    account.relax()
-    emr, told = account.client("emr", MAKER), {}
+    account.disable_iam()
+    emr, told = account.client("emr", ADMIN), {}
     for one in emr.list_clusters()["Clusters"]:
         where = {"ClusterId": one["Id"]}
         groups = emr.list_instance_groups(**where)["InstanceGroups"]
@@ -59,11 +59,11 @@ def clusters(account: CloudAccount) -> dict[str, Any]:
             "actions": emr.list_bootstrap_actions(**where)["BootstrapActions"],
             "steps": [step["Name"] for step in emr.list_steps(**where)["Steps"]],
         }
-    account.enforce()
+    account.enforce_iam()
     return told
 
 
-def test_a_clone_is_the_same_but_for_what_is_set(pomona: Command, account: CloudAccount) -> None:
+def test_a_clone_is_the_same_but_for_what_is_set(pomona: Command, account: MotoAccount) -> None:
     ((old, before),) = clusters(account).items()
     done = pomona(
         "cloud",
@@ -104,7 +104,7 @@ def test_a_clone_is_the_same_but_for_what_is_set(pomona: Command, account: Cloud
 
 
 def test_a_clone_takes_over_the_steps_where_it_is_asked_to(
-    pomona: Command, account: CloudAccount
+    pomona: Command, account: MotoAccount
 ) -> None:
     ((old, _),) = clusters(account).items()
     assert pomona("cloud", "clone", old, "--with-steps").status == 0
@@ -112,12 +112,12 @@ def test_a_clone_takes_over_the_steps_where_it_is_asked_to(
 
 
 def test_shown_only_it_sends_nothing(
-    pomona: Command, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = clusters(account)
-    for name, value in account.caller("reader", *READING).items():
+    for name, value in account.create_caller("reader", *READ_ACTIONS).items():
         monkeypatch.setenv(name, value)
-    account.enforce()
+    account.enforce_iam()
     answer = pomona(
         "cloud", "clone", "fruits", "--set", "instances.core=4", "--dry-run", "--json"
     ).json
@@ -131,14 +131,14 @@ def test_shown_only_it_sends_nothing(
 
 
 def test_a_description_that_says_the_same_finds_the_clone_as_wanted(
-    pomona: Command, account: CloudAccount
+    pomona: Command, account: MotoAccount
 ) -> None:
     ((old, _),) = clusters(account).items()
     assert pomona("cloud", "clone", "fruits", "--set", "instances.disk_gb=100").status == 0
-    account.relax()
-    account.client("emr", MAKER).terminate_job_flows(JobFlowIds=[old])
-    account.enforce()
-    describe(Path(), "instances.disk_gb = 100\n")
+    account.disable_iam()
+    account.client("emr", ADMIN).terminate_job_flows(JobFlowIds=[old])
+    account.enforce_iam()
+    write_config(Path(), "instances.disk_gb = 100\n")
     told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
     assert told["cluster"]["action"] == "keep"
     assert told["step fruits-ingest"]["action"] == "send"  # the new one has none yet
@@ -146,9 +146,9 @@ def test_a_description_that_says_the_same_finds_the_clone_as_wanted(
 
 
 def test_what_a_cluster_has_other_than_the_description_is_told(
-    pomona: Command, account: CloudAccount
+    pomona: Command, account: MotoAccount
 ) -> None:
-    describe(Path(), 'instances = {core = 1, type = "m6i.xlarge"}\n')
+    write_config(Path(), 'instances = {core = 1, type = "m6i.xlarge"}\n')
     told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
     assert told["cluster"]["differences"] == [
         "Instances.InstanceGroups[0].InstanceType: m5.xlarge -> m6i.xlarge",
@@ -160,7 +160,7 @@ def test_what_a_cluster_has_other_than_the_description_is_told(
 
 
 def test_a_cluster_is_resized_where_it_stands_and_its_limits_follow(
-    pomona: Command, account: CloudAccount
+    pomona: Command, account: MotoAccount
 ) -> None:
     ((cluster, before),) = clusters(account).items()
     done = pomona("cloud", "resize", "fruits", "--core", 9, "--task", 3)
@@ -183,7 +183,7 @@ def test_a_cluster_is_resized_where_it_stands_and_its_limits_follow(
     ]["ComputeLimits"]["MaximumCapacityUnits"] == 20  # fmt: skip
 
 
-def test_larger_nodes_come_by_a_clone(pomona: Command, account: CloudAccount) -> None:
+def test_larger_nodes_come_by_a_clone(pomona: Command, account: MotoAccount) -> None:
     ((old, before),) = clusters(account).items()
     assert pomona("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge").status == 0
     after = clusters(account)
@@ -200,7 +200,7 @@ def hours(images: int, cores: int) -> float:
 
 
 def test_a_resize_shows_what_a_load_takes_before_and_after(
-    pomona: Command, account: CloudAccount
+    pomona: Command, account: MotoAccount
 ) -> None:
     done = pomona("cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *LOAD, "--dry-run")
     assert (done.status, done.err) == (0, "")
@@ -256,7 +256,7 @@ def test_larger_nodes_are_estimated_with_their_cores_and_their_price(pomona: Com
 
 
 def test_what_is_asked_for_wrongly_is_told_before_anything_is_sent(
-    pomona: Command, account: CloudAccount
+    pomona: Command, account: MotoAccount
 ) -> None:
     before = clusters(account)
     Path("prices.toml").write_text('currency = "USD"\n')
@@ -290,13 +290,13 @@ MISTAKES = {
 
 
 def test_what_has_no_nodes_is_not_resized(pomona: Command) -> None:
-    describe(Path(), 'mode = "serverless"\n')
+    write_config(Path(), 'mode = "serverless"\n')
     for words in (("resize", "fruits", "--core", 3), ("clone", "fruits")):
         said = pomona("cloud", *words).error_line
         assert 'cluster.toml: mode is "serverless", which has no nodes' in said
 
 
-def test_mistakes_are_one_line(pomona: Command, account: CloudAccount) -> None:
+def test_mistakes_are_one_line(pomona: Command, account: MotoAccount) -> None:
     before = clusters(account)
     for words, (status, told) in MISTAKES.items():
         done = pomona("cloud", *words.split())

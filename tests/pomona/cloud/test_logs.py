@@ -10,8 +10,8 @@ import pytest
 
 import pomona.cloud.logs as pomona_logs
 from bootstrap.monitor.logs import decompress
-from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
-from support.aws_workspace import describe
+from support.aws_account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
+from support.aws_workspace import write_config
 from support.cli import Command
 
 pytestmark = pytest.mark.slow
@@ -24,9 +24,9 @@ APPLICATION = "application_1764000000000_0001"
 class Logs:
     """A run in moto's account, and the bucket that EMR would log to."""
 
-    def __init__(self, account: CloudAccount) -> None:
-        self.s3, self.emr = account.client("s3", MAKER), account.client("emr", MAKER)
-        self.serverless = account.client("emr-serverless", MAKER)
+    def __init__(self, account: MotoAccount) -> None:
+        self.s3, self.emr = account.client("s3", ADMIN), account.client("emr", ADMIN)
+        self.serverless = account.client("emr-serverless", ADMIN)
         self.s3.create_bucket(Bucket=LOG, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def cluster(self, *names: str) -> tuple[str, list[str]]:
@@ -60,7 +60,7 @@ class Logs:
 
 
 @pytest.fixture
-def logged(account: CloudAccount, place: Path) -> Logs:
+def logged(account: MotoAccount, workspace: Path) -> Logs:
     return Logs(account)
 
 
@@ -110,8 +110,10 @@ def test_the_logs_of_a_cluster_that_has_ended(pomona: Command, logged: Logs) -> 
     assert "no cluster j-NONE" in pomona("cloud", "logs", "--cluster", "j-NONE").error_line
 
 
-def test_the_logs_of_a_job_and_of_its_driver(pomona: Command, logged: Logs, place: Path) -> None:
-    describe(place, 'mode = "serverless"\n')
+def test_the_logs_of_a_job_and_of_its_driver(
+    pomona: Command, logged: Logs, workspace: Path
+) -> None:
+    write_config(workspace, 'mode = "serverless"\n')
     logs = logged.job("fruits-ingest")
     for key, text in (
         ("SPARK_DRIVER/stderr.gz", "newest\n"),
@@ -148,9 +150,9 @@ def follow(pomona: Command, patch: pytest.MonkeyPatch, *events: Any) -> list[str
 
 
 def test_followed_each_line_is_told_once(
-    pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch, place: Path
+    pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch, workspace: Path
 ) -> None:
-    describe(place, 'mode = "serverless"\n')
+    write_config(workspace, 'mode = "serverless"\n')
     logs = logged.job("fruits-ingest")
     current, archived = f"{logs}SPARK_DRIVER/stderr.gz", f"{logs}SPARK_DRIVER/archived/stderr_0.gz"
 
@@ -218,9 +220,9 @@ def test_followed_from_before_there_is_anything(
 def test_where_there_is_nothing_it_says_so(
     pomona: Command,
     logged: Logs,
-    account: CloudAccount,
+    account: MotoAccount,
     monkeypatch: pytest.MonkeyPatch,
-    place: Path,
+    workspace: Path,
 ) -> None:
     assert "no cluster fruits: `pomona cloud up` creates one" in pomona("cloud", "logs").error_line
     logged.cluster("fruits-ingest")
@@ -228,20 +230,20 @@ def test_where_there_is_nothing_it_says_so(
     assert done.status == 1
     assert f"no logs of fruits-ingest below s3://{LOG}/emr/" in done.err
     assert "--follow waits for them" in done.err
-    describe(place, 'mode = "serverless"\n')
+    write_config(workspace, 'mode = "serverless"\n')
     assert "no application fruits" in pomona("cloud", "logs").error_line
     for words in (("--part", "all of it"), ("--lines", "-1"), ("--follow", "--json")):
         assert pomona("cloud", "logs", *words).status == 2
 
 
 def test_reading_is_all_that_it_needs(
-    pomona: Command, logged: Logs, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, logged: Logs, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster, (ingest,) = logged.cluster("fruits-ingest")
     logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "read\n")
-    for name, value in account.caller("reader", *READING).items():
+    for name, value in account.create_caller("reader", *READ_ACTIONS).items():
         monkeypatch.setenv(name, value)
-    account.enforce()
+    account.enforce_iam()
     assert "read" in pomona("cloud", "logs").out
 
 

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 import bootstrap.deploy.teardown
-from support.aws_account import ACCOUNT, MAKER, READING, CloudAccount
-from support.aws_workspace import describe
+from support.aws_account import ACCOUNT, ADMIN, READ_ACTIONS, MotoAccount
+from support.aws_workspace import write_config
 from support.cli import Command
 
 pytestmark = pytest.mark.slow
 pytest_plugins = ["support.aws_fixtures"]
 
 
-def only_reading(account: CloudAccount, patch: pytest.MonkeyPatch) -> None:
+def only_reading(account: MotoAccount, patch: pytest.MonkeyPatch) -> None:
     """Call from now on as a user who may change nothing."""
-    for name, value in account.caller("reader", *READING).items():
+    for name, value in account.create_caller("reader", *READ_ACTIONS).items():
         patch.setenv(name, value)
-    account.enforce()
+    account.enforce_iam()
 
 
 def answering(patch: pytest.MonkeyPatch, words: str) -> None:
@@ -35,8 +35,8 @@ def answering(patch: pytest.MonkeyPatch, words: str) -> None:
     patch.setattr(sys, "stdin", Terminal(words))
 
 
-def objects(account: CloudAccount) -> list[str]:
-    s3 = account.client("s3", MAKER)
+def objects(account: MotoAccount) -> list[str]:
+    s3 = account.client("s3", ADMIN)
     return [
         f"{bucket['Name']}/{one['Key']} {one['VersionId']}"
         for bucket in s3.list_buckets()["Buckets"]
@@ -44,9 +44,9 @@ def objects(account: CloudAccount) -> list[str]:
     ]
 
 
-def small_cluster(account: CloudAccount, owner: str = "fruits") -> None:
+def small_cluster(account: MotoAccount, owner: str = "fruits") -> None:
     """A cluster as `up` names and tags it, and nothing else: the rest of `up` takes seconds."""
-    account.client("emr", MAKER).run_job_flow(
+    account.client("emr", ADMIN).run_job_flow(
         Name="fruits",
         Instances={"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1},
         Tags=[{"Key": "pomona", "Value": owner}],
@@ -54,10 +54,10 @@ def small_cluster(account: CloudAccount, owner: str = "fruits") -> None:
 
 
 def test_the_state_of_a_cluster_is_what_aws_says(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pomona("cloud", "up").status == 0
-    emr = account.client("emr", MAKER)
+    emr = account.client("emr", ADMIN)
     (listed,) = emr.list_clusters()["Clusters"]
     cluster = emr.describe_cluster(ClusterId=listed["Id"])["Cluster"]
     (step,) = emr.list_steps(ClusterId=listed["Id"])["Steps"]
@@ -79,11 +79,11 @@ def test_the_state_of_a_cluster_is_what_aws_says(
 
 
 def test_the_state_of_jobs_is_what_aws_says(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    describe(place, 'mode = "serverless"\n')
+    write_config(workspace, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
-    serverless = account.client("emr-serverless", MAKER)
+    serverless = account.client("emr-serverless", ADMIN)
     (application,) = serverless.list_applications()["applications"]
     (job,) = serverless.list_job_runs(applicationId=application["id"])["jobRuns"]
     only_reading(account, monkeypatch)
@@ -94,11 +94,11 @@ def test_the_state_of_jobs_is_what_aws_says(
 
 
 def test_of_two_clusters_of_one_name_both_are_told_and_ended(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     small_cluster(account)
     small_cluster(account)
-    emr = account.client("emr", MAKER)
+    emr = account.client("emr", ADMIN)
     listed = sorted(emr.list_clusters()["Clusters"], key=_created)
     told = pomona("cloud", "status", "--json").json["cluster"]
     assert [*told["other_clusters"], told["id"]] == [one["Id"] for one in listed]
@@ -114,9 +114,9 @@ def _created(cluster: Any) -> Any:
 
 @pytest.mark.parametrize("more", ["", 'mode = "serverless"\n'])
 def test_in_an_empty_account_nothing_runs(
-    more: str, pomona: Command, place: Path, account: CloudAccount
+    more: str, pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    describe(place, more)
+    write_config(workspace, more)
     assert "none: `pomona cloud up` creates one" in pomona("cloud", "status").out
     done = pomona("cloud", "down", "--yes")
     assert (done.status, done.err) == (0, "")
@@ -124,7 +124,7 @@ def test_in_an_empty_account_nothing_runs(
 
 
 def test_a_cluster_that_has_ended_is_still_told(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     small_cluster(account)
     assert pomona("cloud", "down", "--yes").status == 0
@@ -135,22 +135,22 @@ def test_a_cluster_that_has_ended_is_still_told(
 
 
 def test_down_ends_cluster_and_schedule_and_leaves_every_object(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     assert pomona("cloud", "up").status == 0
     before = objects(account)
     assert any("/environment.tar.gz" in one for one in before)
     answer = pomona("cloud", "down", "--yes", "--json").json
-    emr, scheduler = account.client("emr", MAKER), account.client("scheduler", MAKER)
+    emr, scheduler = account.client("emr", ADMIN), account.client("scheduler", ADMIN)
     states = [one["Status"]["State"] for one in emr.list_clusters()["Clusters"]]
     assert states == ["TERMINATED"]
     assert scheduler.list_schedules()["Schedules"] == []
     assert objects(account) == before
     assert [one.split()[0] for one in answer["terminated"]] == ["schedule", "cluster"]
     retained = " ".join(answer["retained"])
-    roles = account.client("iam", MAKER).list_roles()["Roles"]
+    roles = account.client("iam", ADMIN).list_roles()["Roles"]
     ours = [one["RoleName"] for one in roles if one["RoleName"].startswith("fruits-")]
-    groups = account.client("ec2", MAKER).describe_security_groups()["SecurityGroups"]
+    groups = account.client("ec2", ADMIN).describe_security_groups()["SecurityGroups"]
     ours += [one["GroupName"] for one in groups if one["GroupName"].startswith("fruits-")]
     assert len(ours) > 5
     for name in [f"fruits-data-{ACCOUNT}", f"fruits-log-{ACCOUNT}", *ours]:
@@ -161,14 +161,14 @@ def test_down_ends_cluster_and_schedule_and_leaves_every_object(
 
 
 def test_down_ends_jobs_and_application(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    describe(place, 'mode = "serverless"\n')
+    write_config(workspace, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
     before = objects(account)
-    serverless = account.client("emr-serverless", MAKER)
+    serverless = account.client("emr-serverless", ADMIN)
     (application,) = serverless.list_applications()["applications"]
-    describe(place)  # the mode has been changed since: what it made ends all the same
+    write_config(workspace)  # the mode has been changed since: what it made ends all the same
     done = pomona("cloud", "down", "--yes")
     assert (done.status, done.err) == (0, "")
     jobs = serverless.list_job_runs(applicationId=application["id"])["jobRuns"]
@@ -180,11 +180,11 @@ def test_down_ends_jobs_and_application(
 
 
 def test_an_application_that_does_not_stop_is_told(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import moto.emrserverless.models as models
 
-    describe(place, 'mode = "serverless"\n')
+    write_config(workspace, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
     monkeypatch.setattr(bootstrap.deploy.teardown, "STOP_TIMEOUT", 0.1)
     monkeypatch.setattr(bootstrap.deploy.teardown, "PAUSE", 0.05)
@@ -202,8 +202,8 @@ def test_down_asks(
     words: str,
     ended: bool,
     pomona: Command,
-    place: Path,
-    account: CloudAccount,
+    workspace: Path,
+    account: MotoAccount,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small_cluster(account)
@@ -212,12 +212,12 @@ def test_down_asks(
     assert done.status == 0
     assert f"retained: data bucket fruits-data-{ACCOUNT}" in done.out
     assert ("nothing was terminated" in done.out) == (not ended)
-    (cluster,) = account.client("emr", MAKER).list_clusters()["Clusters"]
+    (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
     assert (cluster["Status"]["State"] == "TERMINATED") == ended
 
 
 def test_down_does_not_guess_where_nobody_answers(
-    pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     done = pomona("cloud", "down")
@@ -228,18 +228,18 @@ def test_down_does_not_guess_where_nobody_answers(
 
 
 def test_what_another_has_made_under_the_name_is_left(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     small_cluster(account, "other")
-    serverless = account.client("emr-serverless", MAKER)
+    serverless = account.client("emr-serverless", ADMIN)
     serverless.create_application(name="fruits", releaseLabel="emr-7.13.0", type="SPARK")
     assert "nothing is running" in pomona("cloud", "down", "--yes").out
-    (cluster,) = account.client("emr", MAKER).list_clusters()["Clusters"]
+    (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
     assert cluster["Status"]["State"] == "WAITING"
 
 
 def test_a_caller_who_may_not_end_is_told(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_cluster(account)
     only_reading(account, monkeypatch)

@@ -26,8 +26,8 @@ from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.uploads import UploadLocations
 from bootstrap.tunnel.checks import responds_to_http
 from bootstrap.tunnel.commands import ForwardedPort, forwarded_ports
-from support.aws_account import MAKER, CloudAccount
-from support.aws_workspace import describe
+from support.aws_account import ADMIN, MotoAccount
+from support.aws_workspace import write_config
 from support.cli import Command
 from support.cluster_configs import names
 from support.ssh_server import PrimaryNode, serve_node
@@ -59,21 +59,21 @@ def made() -> list[str]:
 
 @pytest.fixture
 def cluster(
-    served: CloudAccount, made: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+    served: MotoAccount, made: list[str], workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
     """A cluster as `up` asks for it, with a key pair; made again where a test has emptied the account."""
-    for name, value in (served.variables | MAKER).items():
+    for name, value in (served.variables | ADMIN).items():
         monkeypatch.setenv(name, value)
-    listed = served.client("emr", MAKER).list_clusters()["Clusters"]
+    listed = served.client("emr", ADMIN).list_clusters()["Clusters"]
     if not made or [one["Id"] for one in listed] != made[-1:]:
         served.reset()
         made.append(make_cluster(served))
     return made[-1]
 
 
-def make_cluster(account: CloudAccount, more: str = 'network.ssh_key = "mine"\n') -> str:
+def make_cluster(account: MotoAccount, more: str = 'network.ssh_key = "mine"\n') -> str:
     asked = run_job_flow(names(more), UploadLocations(names(more), "version"))
-    emr = account.client("emr", MAKER)
+    emr = account.client("emr", ADMIN)
     emr.create_security_configuration(
         Name=asked["SecurityConfiguration"], SecurityConfiguration="{}"
     )
@@ -106,13 +106,18 @@ def get(url: str) -> bytes:
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_leads_to_jupyterhub_and_to_spark_until_it_is_stopped(
-    end: int, place: Path, account: CloudAccount, node: PrimaryNode, cluster: str
+    end: int, workspace: Path, account: MotoAccount, node: PrimaryNode, cluster: str
 ) -> None:
     command = [sys.executable, "-c", "from pomona.cli import main; main()"]
     typed = [*command, *map(str, words(node, "--json"))]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen(
-        typed, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place
+        typed,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=workspace,
     ) as running:
         answer = json.loads("".join(_document(running.stdout)))
         assert answer["cluster"] == cluster
@@ -147,7 +152,7 @@ def test_it_is_checked_and_closed(pomona: Command, node: PrimaryNode, cluster: s
 
 
 def test_release_8_has_a_gateway_in_its_place(
-    pomona: Command, node: PrimaryNode, account: CloudAccount, place: Path
+    pomona: Command, node: PrimaryNode, account: MotoAccount, workspace: Path
 ) -> None:
     make_cluster(account, 'release = "emr-spark-8.0.0"\nnetwork.ssh_key = "mine"\n')
     done = pomona(*words(node, "--check"))
@@ -297,9 +302,9 @@ def test_a_host_that_cannot_be_reached(
 
 
 def test_another_machine_under_the_same_name(
-    pomona: Command, node: PrimaryNode, cluster: str, place: Path
+    pomona: Command, node: PrimaryNode, cluster: str, workspace: Path
 ) -> None:
-    known = place / "cache" / "pomona" / "known_hosts" / cluster
+    known = workspace / "cache" / "pomona" / "known_hosts" / cluster
     known.parent.mkdir(parents=True)
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     known.write_text(f"[127.0.0.1]:{node.port} {other}")
@@ -347,16 +352,16 @@ def test_words_that_mean_nothing(typed: tuple[str, ...], told: str, pomona: Comm
 
 
 def test_a_cluster_that_is_not_there_not_ready_or_has_no_key(
-    pomona: Command, account: CloudAccount, place: Path, node: PrimaryNode
+    pomona: Command, account: MotoAccount, workspace: Path, node: PrimaryNode
 ) -> None:
     assert "no cluster fruits: `pomona cloud up` creates one" in pomona(*words(node)).error_line
-    describe(place, 'mode = "serverless"\n')
+    write_config(workspace, 'mode = "serverless"\n')
     assert "EMR Serverless has no node" in pomona(*words(node)).error_line
-    describe(place)
+    write_config(workspace)
     made = make_cluster(account, "")
     told = pomona(*words(node)).error_line
     assert f"cluster {made} has no SSH key: use --via session-manager" in told
-    account.client("emr", MAKER).terminate_job_flows(JobFlowIds=[made])
+    account.client("emr", ADMIN).terminate_job_flows(JobFlowIds=[made])
     assert f"cluster {made} is TERMINATED: `pomona cloud up`" in pomona(*words(node)).error_line
     assert "no cluster j-NONE" in pomona(*words(node), "j-NONE").error_line
 
@@ -405,9 +410,9 @@ with socket.create_server(("127.0.0.1", int(found[2]))) as server:
 
 def test_session_manager_needs_no_key_and_no_open_port(
     pomona: Command,
-    account: CloudAccount,
+    account: MotoAccount,
     node: PrimaryNode,
-    place: Path,
+    workspace: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -421,7 +426,7 @@ def test_session_manager_needs_no_key_and_no_open_port(
     done = pomona(*typed, "--check")
     assert (done.status, done.err) == (0, "")
     assert "does not respond" not in done.out
-    listed = account.client("emr", MAKER).list_instances(
+    listed = account.client("emr", ADMIN).list_instances(
         ClusterId=made, InstanceGroupTypes=["MASTER"]
     )
     (instance,) = [one["Ec2InstanceId"] for one in listed["Instances"]]

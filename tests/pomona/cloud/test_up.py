@@ -11,8 +11,8 @@ import pytest
 
 from bootstrap.aws.client import Account
 from bootstrap.deploy.plan import all_requests, up
-from support.aws_account import ACCOUNT, MAKER, READING, REGION, CloudAccount
-from support.aws_workspace import describe, write_environment
+from support.aws_account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
+from support.aws_workspace import write_config, write_environment
 from support.cli import Command
 from support.cluster_configs import VARIANTS, names, uploads
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccount:
+def account(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> MotoAccount:
     served.reset()
     for name, value in served.variables.items():
         monkeypatch.setenv(name, value)
@@ -29,13 +29,13 @@ def account(served: CloudAccount, monkeypatch: pytest.MonkeyPatch) -> CloudAccou
     return served
 
 
-def become(patch: pytest.MonkeyPatch, account: CloudAccount, *actions: str) -> None:
+def become(patch: pytest.MonkeyPatch, account: MotoAccount, *actions: str) -> None:
     """Call as a new user from now on, who may do this and nothing else."""
     become.number += 1  # type: ignore[attr-defined]
-    caller = account.caller(f"caller-{become.number}", *actions)  # type: ignore[attr-defined]
+    caller = account.create_caller(f"caller-{become.number}", *actions)  # type: ignore[attr-defined]
     for name, value in caller.items():
         patch.setenv(name, value)
-    account.enforce()
+    account.enforce_iam()
 
 
 become.number = 0  # type: ignore[attr-defined]
@@ -46,12 +46,12 @@ def actions(answer: Any) -> dict[str, str]:
 
 
 def test_without_credentials_the_plan_is_for_an_empty_account(
-    pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(place / "none"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(place / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(workspace / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(workspace / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # where nobody answers
     done = pomona("cloud", "plan")
@@ -67,16 +67,16 @@ def test_without_credentials_the_plan_is_for_an_empty_account(
 
 
 def test_the_plan_sends_nothing_that_changes_anything(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = account.contents()
-    become(monkeypatch, account, *READING)
+    become(monkeypatch, account, *READ_ACTIONS)
     assert set(actions(pomona("cloud", "plan", "--json").json).values()) == {"send", "read", "keep"}
     assert account.contents() == before
 
 
 def test_up_makes_what_the_plan_says_and_nothing_else(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = pomona("cloud", "plan", "--json").json["requests"]
     services = {"emr": "elasticmapreduce"}
@@ -84,7 +84,7 @@ def test_up_makes_what_the_plan_says_and_nothing_else(
         f"{services.get(one['service'], one['service'])}:{iam_name(one['operation'])}"
         for one in planned
     }
-    become(monkeypatch, account, *READING, *allowed)  # what the plan leaves out is refused
+    become(monkeypatch, account, *READ_ACTIONS, *allowed)  # what the plan leaves out is refused
     done = pomona("cloud", "up")
     assert (done.status, done.err) == (0, "")
     assert re.search(r"^cluster: j-[A-Z0-9]{13}$", done.out, re.MULTILINE)
@@ -108,12 +108,16 @@ def iam_name(operation: str) -> str:
 
 @pytest.mark.parametrize("more", ["", 'mode = "serverless"\n', 'ingest.mode = "once"\n'])
 def test_run_twice_it_changes_nothing(
-    more: str, pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    more: str,
+    pomona: Command,
+    workspace: Path,
+    account: MotoAccount,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    describe(place, more)
+    write_config(workspace, more)
     assert pomona("cloud", "up").status == 0
     made = account.contents()
-    become(monkeypatch, account, *READING)  # whatever would change anything is refused
+    become(monkeypatch, account, *READ_ACTIONS)  # whatever would change anything is refused
     again = pomona("cloud", "up", "--json").json
     assert set(actions(again).values()) == {"keep", "read"}
     assert actions(again) == actions(pomona("cloud", "plan", "--json").json)
@@ -122,7 +126,7 @@ def test_run_twice_it_changes_nothing(
 
 @pytest.mark.parametrize("kind", ["private", "serverless"])
 def test_interrupted_after_any_request_it_goes_on(
-    kind: str, tmp_path: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = all_requests(names(with_a_subnet(account, VARIANTS[kind])), uploads(tmp_path))
     for _ in up(asked, Account(REGION)):
@@ -155,17 +159,17 @@ def test_interrupted_after_any_request_it_goes_on(
     assert account.contents() == whole
 
 
-def with_a_subnet(account: CloudAccount, more: str) -> str:
+def with_a_subnet(account: MotoAccount, more: str) -> str:
     """The description with a subnet that this account has, where it names a network."""
-    ec2 = account.client("ec2", MAKER)
-    account.relax()
+    ec2 = account.client("ec2", ADMIN)
+    account.disable_iam()
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-    account.enforce()
+    account.enforce_iam()
     return more.replace("network = {", f'network = {{subnet = "{subnet}", ')
 
 
 def test_an_interrupted_command_is_typed_again(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = Account.send
 
@@ -180,17 +184,17 @@ def test_an_interrupted_command_is_typed_again(
     assert done.status != 0
     assert "CreateSecurityConfiguration" in done.out  # what was done has been told
     assert set(account.contents()) & {"cluster", "steps"} == set()
-    account.enforce()
+    account.enforce_iam()
     assert pomona("cloud", "up").status == 0
     assert account.contents()["cluster"]["Cluster"]["Name"] == "fruits"
 
 
 def test_what_was_changed_by_hand_is_set_right(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pomona("cloud", "up").status == 0
     made = account.contents()
-    s3, iam, ec2 = (account.client(one, MAKER) for one in ("s3", "iam", "ec2"))
+    s3, iam, ec2 = (account.client(one, ADMIN) for one in ("s3", "iam", "ec2"))
     bucket = f"fruits-data-{ACCOUNT}"
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
     s3.delete_bucket_policy(Bucket=bucket)
@@ -206,7 +210,7 @@ def test_what_was_changed_by_hand_is_set_right(
     ranges = [{"CidrIp": "0.0.0.0/0"}]
     everyone = [{"IpProtocol": "tcp", "FromPort": 9443, "ToPort": 9443, "IpRanges": ranges}]
     ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=everyone)
-    account.enforce()
+    account.enforce_iam()
     told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
     changed = {name for name, one in told.items() if one["action"] == "change"}
     assert changed == {
@@ -219,12 +223,12 @@ def test_what_was_changed_by_hand_is_set_right(
 
 
 def test_what_a_running_cluster_cannot_take_over_is_told_and_left(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     assert pomona("cloud", "up").status == 0
     made = account.contents()
-    account.enforce()
-    describe(place, "instances = {core = 1}\nrefit.variance = 0.5\n")
+    account.enforce_iam()
+    write_config(workspace, "instances = {core = 1}\nrefit.variance = 0.5\n")
     for command in ("plan", "up"):
         done = pomona("cloud", command)
         assert (done.status, done.err) == (0, "")
@@ -237,20 +241,20 @@ def test_what_a_running_cluster_cannot_take_over_is_told_and_left(
 
 
 def test_an_application_is_changed_where_it_has_stopped_and_left_where_it_runs(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     def described(client: Any) -> dict[str, Any]:
-        account.relax()
+        account.disable_iam()
         (found,) = client.list_applications()["applications"]
         told: dict[str, Any] = client.get_application(applicationId=found["id"])["application"]
-        account.enforce()
+        account.enforce_iam()
         return told
 
-    describe(place, 'mode = "serverless"\n')
+    write_config(workspace, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
-    serverless = account.client("emr-serverless", MAKER)
+    serverless = account.client("emr-serverless", ADMIN)
     made = described(serverless)
-    describe(place, 'mode = "serverless"\nlimits = {nodes = 7, idle_minutes = 30}\n')
+    write_config(workspace, 'mode = "serverless"\nlimits = {nodes = 7, idle_minutes = 30}\n')
     for command in ("plan", "up"):
         done = pomona("cloud", command)
         assert (done.status, done.err) == (0, "")
@@ -261,9 +265,9 @@ def test_an_application_is_changed_where_it_has_stopped_and_left_where_it_runs(
         assert "run `pomona cloud down`, then `up`" in done.out
     assert described(serverless) == made
 
-    account.relax()
+    account.disable_iam()
     serverless.stop_application(applicationId=made["applicationId"])
-    account.enforce()
+    account.enforce_iam()
     assert actions(pomona("cloud", "up", "--json").json)["application"] == "change"
     changed = described(serverless)
     assert changed["maximumCapacity"] == {"cpu": "28 vCPU", "memory": "112 GB"}
@@ -272,12 +276,12 @@ def test_an_application_is_changed_where_it_has_stopped_and_left_where_it_runs(
 
 
 def test_a_request_without_tls_is_refused_and_with_it_answered(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     import os
 
     assert pomona("cloud", "up").status == 0
-    caller = {name: os.environ[name] for name in MAKER}
+    caller = {name: os.environ[name] for name in ADMIN}
     asked = {"Bucket": f"fruits-data-{ACCOUNT}", "Key": "lake/models/mobilenet-1/model.onnx"}
     content = account.client("s3", caller).get_object(**asked)["Body"].read()
     assert content == b"placeholder for a network"
@@ -286,9 +290,9 @@ def test_a_request_without_tls_is_refused_and_with_it_answered(
 
 
 def test_a_caller_who_may_not_is_told_which_request_it_was(
-    pomona: Command, place: Path, account: CloudAccount, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    become(monkeypatch, account, *READING, "s3:*")
+    become(monkeypatch, account, *READ_ACTIONS, "s3:*")
     done = pomona("cloud", "up")
     assert done.status == 1
     assert len(done.err.splitlines()) == 1
@@ -297,11 +301,11 @@ def test_a_caller_who_may_not_is_told_which_request_it_was(
 
 
 def test_another_account_is_not_touched(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     before = account.contents()
-    account.enforce()
-    describe(place, 'account = "999999999999"\n')
+    account.enforce_iam()
+    write_config(workspace, 'account = "999999999999"\n')
     for command in ("plan", "up"):
         told = pomona("cloud", command).error_line
         assert f"belong to account {ACCOUNT}, but the configuration is for 999999999999" in told
@@ -309,23 +313,23 @@ def test_another_account_is_not_touched(
 
 
 def test_what_is_not_there_stops_up_before_it_begins(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    (place / "code" / "submit.py").unlink()
+    (workspace / "code" / "submit.py").unlink()
     before = account.contents()
-    account.enforce()
+    account.enforce_iam()
     assert "submit.py: missing: reinstall Pomona" in pomona("cloud", "up").error_line
     assert account.contents() == before
 
 
 def test_the_plan_says_what_up_makes_first(
-    pomona: Command, place: Path, account: CloudAccount
+    pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    (place / "environment.tar.gz").unlink()
+    (workspace / "environment.tar.gz").unlink()
     done = pomona("cloud", "plan")
     assert "environment.tar.gz: `up` builds it first" in done.out
     assert "/pomona/${version}/submit.py" in done.out
-    write_environment(place / "environment.tar.gz", ("sources ", "sources 0"))
+    write_environment(workspace / "environment.tar.gz", ("sources ", "sources 0"))
     done = pomona("cloud", "plan")
     assert "environment.tar.gz: contains another version of Pomona or of its p" in done.out
     assert "/pomona/${version}/submit.py" in done.out
