@@ -12,9 +12,11 @@ class Reason(StrEnum):
     EMPTY = "empty"
     #: The first bytes match no known image format, as with a text or an HTML error page with an image suffix.
     UNIDENTIFIED = "unidentified"
-    #: A known format that ends too early: an interrupted upload; upload it again.
+    #: A valid image of a format or a variant that is not decoded, such as HEIC or a 12-bit JPEG; convert it.
+    UNSUPPORTED = "unsupported"
+    #: A known format with missing bytes: an interrupted upload; upload it again.
     TRUNCATED = "truncated"
-    #: A known format with inconsistent content, or a variant that Pillow cannot read.
+    #: A known format with inconsistent content.
     CORRUPT = "corrupt"
     #: Width x height exceeds the limit: a decompression bomb, or a scan that must be scaled down.
     TOO_MANY_PIXELS = "too_many_pixels"

@@ -4,6 +4,7 @@
 2   CHECK constraints that Spark and delta-rs both evaluate, on `features` and on `quarantine`; statistics in `refits`
 3   drift in `refits`
 4   standard names: columns `parameters` and `drift_exceeded` of `refits`, keys of `refit.json` and of the tags
+5   the quarantine reason `unsupported`
 
 If `streaming.lake.schemas` changes, raise `FORMAT` and extend `streaming.maintenance.upgrade`.
 """
@@ -20,7 +21,7 @@ from streaming.errors import ExternalError, LakeError
 from streaming.storage.interface import TransientError
 from streaming.storage.open import open_storage
 
-FORMAT = 4
+FORMAT = 5
 FILE = "lake.json"
 
 #: Keys of JSON documents that had other names up to format 3.

@@ -115,8 +115,11 @@ USAGE_ERRORS = [
     ("refit gs://fruits", "gs:"),
     ("status gs://fruits", "gs:"),
     ("quarantine s3://", "bucket"),
-    ("quarantine photos --reason nonsense", "choose one of empty, unidentified, truncated"),
-    ("quarantine photos --retry --reason nonsense", "choose one of empty, unidentified, truncated"),
+    ("quarantine photos --reason nonsense", "choose one of empty, unidentified, unsupported"),
+    (
+        "quarantine photos --retry --reason nonsense",
+        "choose one of empty, unidentified, unsupported",
+    ),
     ("quarantine photos --retry --as-of 3", "omit --as-of"),
     ("refit lake --max-drift 30", "--max-drift 30: give angle, shift, label and a number"),
     ("refit lake --max-drift angle=steep", "--max-drift angle=steep"),

@@ -28,9 +28,9 @@ def features_row(file: StoredFile, at: datetime, width: int = WIDTH) -> dict[str
     }
 
 
-def quarantine_row(file: StoredFile, at: datetime) -> dict[str, object]:
+def quarantine_row(file: StoredFile, at: datetime, reason: str = "corrupt") -> dict[str, object]:
     """Return one row of `quarantine`."""
-    return _row(file, at) | {"reason": "corrupt", "detail": "it is broken", "attempts": 1}
+    return _row(file, at) | {"reason": reason, "detail": "it is broken", "attempts": 1}
 
 
 def _row(file: StoredFile, at: datetime) -> dict[str, object]:
@@ -53,10 +53,15 @@ def add_features(
 
 
 def add_quarantine(
-    spark: SparkSession, lake: Lake, files: Sequence[StoredFile], at: datetime
+    spark: SparkSession,
+    lake: Lake,
+    files: Sequence[StoredFile],
+    at: datetime,
+    reason: str = "corrupt",
 ) -> None:
     """Append rows to `quarantine`."""
-    append(spark, lake.quarantine, QUARANTINE.ddl, [quarantine_row(file, at) for file in files])
+    rows = [quarantine_row(file, at, reason) for file in files]
+    append(spark, lake.quarantine, QUARANTINE.ddl, rows)
 
 
 def append(spark: SparkSession, location: str, ddl: str, rows: Sequence[dict[str, object]]) -> None:

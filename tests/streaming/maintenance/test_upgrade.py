@@ -17,8 +17,11 @@ from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lease.acquire import acquire_lease
 from streaming.maintenance.upgrade import upgrade, upgrade_table
+from streaming.outcomes import Reason
 from support.cli import Command, shown
-from support.format1_lake import OLD_REFIT, create_format1_lake
+from support.format1_lake import OLD_REFIT, TIME, create_format1_lake, image
+from support.lakes import rows
+from support.table_rows import add_quarantine
 
 pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")
@@ -137,3 +140,30 @@ def test_upgrade_keeps_properties_that_are_already_set(spark: SparkSession, tmp_
     upgrade_table(spark, lake.refits, REFITS)
     properties = table(lake, "refits").metadata().configuration
     assert properties["delta.logRetentionDuration"] == "interval 9999 days"
+
+
+def test_lake_of_format_4_accepts_the_reason_unsupported_after_its_upgrade(
+    spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
+) -> None:
+    lake = Lake.at(str(new_lake()))
+    former = [str(reason) for reason in Reason if reason is not Reason.UNSUPPORTED]
+    name = f"delta.`{lake.quarantine}`"
+    spark.sql(f"ALTER TABLE {name} DROP CONSTRAINT known_reason")
+    check = f"reason IN ({', '.join(map(repr, former))})"
+    spark.sql(f"ALTER TABLE {name} ADD CONSTRAINT known_reason CHECK ({check})")
+    (Path(lake.root[5:]) / "lake.json").write_text('{"format": 4, "pomona": "0.1.0"}')
+    add_quarantine(spark, lake, [image("a")], TIME, "corrupt")
+    with pytest.raises(Exception, match="known_reason"):
+        add_quarantine(spark, lake, [image("b")], TIME, "unsupported")
+    (tmp_path / "images").mkdir()
+    rejected = pomona("ingest", str(tmp_path / "images"), lake.root)
+    assert f"has format 4; Pomona 0.1.0 writes format {FORMAT}" in rejected.error_line
+
+    assert pomona("upgrade", lake.root, "--json").json["done"] == [
+        "quarantine: constraint known_reason",
+        f"format {FORMAT}",
+    ]
+    add_quarantine(spark, lake, [image("b")], TIME, "unsupported")
+    reasons = {row["path"]: row["reason"] for row in rows(lake.quarantine)}
+    assert reasons == {image("a").path: "corrupt", image("b").path: "unsupported"}
+    assert pomona("quarantine", lake.root, "--reason", "unsupported", "--json").json
