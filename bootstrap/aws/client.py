@@ -1,4 +1,4 @@
-"""Account client on top of boto3: read what exists, send what is missing, translate errors."""
+"""Account client on top of boto3: read what exists, send requests, translate errors."""
 
 from __future__ import annotations
 

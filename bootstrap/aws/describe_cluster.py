@@ -14,7 +14,7 @@ _ROLES = {"MASTER": 0, "CORE": 1, "TASK": 2}
 
 
 def list_clusters(read: ReadApi, *, live: bool = True) -> list[Parameters]:
-    """Return the live clusters of the account, or all that EMR still lists."""
+    """Return the live clusters of the account; with live=False, all clusters that EMR lists."""
     response = read("emr", "list_clusters", {"ClusterStates": LIVE} if live else {}) or {}
     clusters: list[Parameters] = response.get("Clusters", [])
     return clusters
@@ -22,10 +22,10 @@ def list_clusters(read: ReadApi, *, live: bool = True) -> list[Parameters]:
 
 def find_cluster(read: ReadApi, name: str, *, live: bool = True) -> Parameters | None:
     """Return the description of the newest cluster with this name or ID."""
-    found = [one for one in list_clusters(read, live=live) if name in (one["Name"], one["Id"])]
-    if not found:
+    matches = [one for one in list_clusters(read, live=live) if name in (one["Name"], one["Id"])]
+    if not matches:
         return None
-    newest = max(found, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
+    newest = max(matches, key=lambda one: str(one["Status"]["Timeline"].get("CreationDateTime")))
     response: Any = read("emr", "describe_cluster", {"ClusterId": newest["Id"]})
     cluster: Parameters = response["Cluster"]
     return cluster
@@ -112,12 +112,12 @@ def unfinished_steps(read: ReadApi, cluster: Parameters) -> list[Parameters]:
 
 def normalize_request(request: Parameters) -> Parameters:
     """Return a request in comparable form: without tags and without the paths of roles."""
-    plain = {key: value for key, value in request.items() if key != "Tags"}
+    result = {key: value for key, value in request.items() if key != "Tags"}
     for key in ("ServiceRole", "JobFlowRole"):
-        if key in plain:
-            plain[key] = str(plain[key]).rpartition("/")[2]
-    plain["AutoTerminationPolicy"] = request.get("AutoTerminationPolicy")
-    return plain
+        if key in result:
+            result[key] = str(result[key]).rpartition("/")[2]
+    result["AutoTerminationPolicy"] = request.get("AutoTerminationPolicy")
+    return result
 
 
 def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
@@ -146,7 +146,7 @@ def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
 
 
 def _group(group: Parameters) -> Parameters:
-    """Return an instance group as a request describes it, with equal volumes counted."""
+    """Return an instance group in the form of a request, with equal volumes counted."""
     volumes = Counter(
         tuple(sorted((k, v) for k, v in one["VolumeSpecification"].items() if v is not None))
         for one in group.get("EbsBlockDevices") or ()
@@ -171,10 +171,10 @@ def _group(group: Parameters) -> Parameters:
 
 
 def _configuration(configuration: Parameters) -> Parameters:
-    """Return a configuration, with nested ones, without empty keys."""
+    """Return a configuration with its nested configurations, without empty keys."""
     result = {
         "Classification": configuration["Classification"],
         "Properties": configuration.get("Properties") or {},
     }
-    inner = [_configuration(one) for one in configuration.get("Configurations") or ()]
-    return result | ({"Configurations": inner} if inner else {})
+    nested = [_configuration(one) for one in configuration.get("Configurations") or ()]
+    return result | ({"Configurations": nested} if nested else {})

@@ -8,15 +8,15 @@ from bootstrap.aws.request import Parameters, ReadApi
 EXISTING_STATES = ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]
 #: States of a job that has not finished.
 ACTIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED", "CANCELLING"]
-#: Number of steps or jobs to list: a schedule creates thousands.
+#: Number of steps or jobs to list; a schedule creates thousands.
 DEFAULT_LIMIT = 10
 
 
 def newest_application(read: ReadApi, name: str) -> Parameters | None:
     """Return the newest existing application with this name or ID."""
     response = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
-    found = [one for one in response.get("applications", ()) if name in (one["name"], one["id"])]
-    return max(found, key=lambda one: str(one.get("createdAt"))) if found else None
+    matches = [one for one in response.get("applications", ()) if name in (one["name"], one["id"])]
+    return max(matches, key=lambda one: str(one.get("createdAt"))) if matches else None
 
 
 def recent_jobs(

@@ -1,4 +1,4 @@
-"""A request to AWS as data: parameters, purpose, and how to check whether it is still needed.
+"""A request to AWS as data: parameters, purpose, and a function that checks whether it is needed.
 
 A parameter may contain ``${name.Field}``: a field of the response to the request of that name.
 """
@@ -56,12 +56,12 @@ class Request:
     Parameters
     ----------
     name : str
-        The resource it creates, unique in a plan.
+        Name of the resource that the request creates, unique in a plan.
     service, operation : str
         boto3 names, such as ``s3`` and ``create_bucket``.
     parameters : dict
     purpose : str
-        Purpose, one line.
+        Purpose, in one line.
     find_current : callable
         Looks up the existing resource.
     desired : Any
@@ -83,7 +83,7 @@ class Request:
     find_current: Lookup
     desired: Any = True
     build_update: UpdateBuilder | None = None
-    outputs: Callable[[Parameters], Mapping[str, str]] = lambda _answer: {}
+    outputs: Callable[[Parameters], Mapping[str, str]] = lambda _response: {}
     retry_codes: tuple[str, ...] = ()
 
     @property
@@ -132,26 +132,26 @@ class LocalFile:
 
 def overwrite_with(operation: str) -> UpdateBuilder:
     """Return an `UpdateBuilder` for an operation that overwrites the resource, with the same parameters."""
-    return lambda parameters, _found: (operation, parameters)
+    return lambda parameters, _current: (operation, parameters)
 
 
 def resolve_references(value: Any, values: Mapping[str, str]) -> Any:
     """Return a value with the known ``${…}`` references replaced."""
     if isinstance(value, str):
-        return re.sub(r"\$\{([^}]+)\}", lambda found: values.get(found[1], found[0]), value)
+        return re.sub(r"\$\{([^}]+)\}", lambda match: values.get(match[1], match[0]), value)
     if isinstance(value, dict):
-        return {key: resolve_references(inner, values) for key, inner in value.items()}
+        return {key: resolve_references(item, values) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [resolve_references(inner, values) for inner in value]
+        return [resolve_references(item, values) for item in value]
     return value
 
 
 def has_references(value: Any) -> bool:
     """Return whether a value contains ``${…}`` references."""
     if isinstance(value, dict):
-        return any(has_references(inner) for inner in value.values())
+        return any(has_references(item) for item in value.values())
     if isinstance(value, list | tuple):
-        return any(has_references(inner) for inner in value)
+        return any(has_references(item) for item in value)
     return isinstance(value, str) and "${" in value
 
 

@@ -28,23 +28,23 @@ def validation_errors(service: str, operation: str, parameters: Parameters) -> s
     """Return the violations of the service's model in one line; empty if valid."""
     model = operation_model(service, operation)
     shape = model.input_shape
-    plain = {key: b"" if isinstance(v, LocalFile) else v for key, v in parameters.items()}
+    values = {key: b"" if isinstance(v, LocalFile) else v for key, v in parameters.items()}
     for name in model.idempotent_members:  # set by boto3
-        plain.setdefault(name, "token")
-    report = ParamValidator().validate(plain, shape)
+        values.setdefault(name, "token")
+    report = ParamValidator().validate(values, shape)
     if report.has_errors():
         return "; ".join(str(report.generate_report()).splitlines())
-    return "; ".join(_invalid_enum_values(plain, shape, ""))
+    return "; ".join(_invalid_enum_values(values, shape, ""))
 
 
 def _invalid_enum_values(value: Any, shape: Any, path: str) -> list[str]:
     """Return values outside an enumeration, which botocore does not check."""
     if shape.type_name == "structure" and isinstance(value, dict):
-        inner = [(value[key], shape.members[key], f"{path}.{key}") for key in value]
+        items = [(value[key], shape.members[key], f"{path}.{key}") for key in value]
     elif shape.type_name == "list" and isinstance(value, list):
-        inner = [(item, shape.member, f"{path}[{n}]") for n, item in enumerate(value)]
+        items = [(item, shape.member, f"{path}[{n}]") for n, item in enumerate(value)]
     elif shape.type_name == "map" and isinstance(value, dict):
-        inner = [(item, shape.value, f"{path}.{key}") for key, item in value.items()]
+        items = [(item, shape.value, f"{path}.{key}") for key, item in value.items()]
     else:
         allowed = getattr(shape, "enum", None) or [value]
         return (
@@ -52,4 +52,4 @@ def _invalid_enum_values(value: Any, shape: Any, path: str) -> list[str]:
             if value in allowed
             else [f"{path[1:]} is {value!r}, not one of {', '.join(allowed)}"]
         )
-    return [line for one in inner for line in _invalid_enum_values(*one)]
+    return [line for item in items for line in _invalid_enum_values(*item)]

@@ -78,8 +78,8 @@ def parse_overrides(settings: Mapping[str, str], allowed: Sequence[str]) -> dict
         except tomllib.TOMLDecodeError:
             value = text
         table, _, name = dotted.rpartition(".")
-        kind = get_type_hints(ClusterConfig)[table] if table else ClusterConfig
-        field = {field.name: field for field in dataclasses.fields(kind)}[name]
+        table_type = get_type_hints(ClusterConfig)[table] if table else ClusterConfig
+        field = {field.name: field for field in dataclasses.fields(table_type)}[name]
         if not field.metadata["check"](value):
             raise ConfigError(f"{dotted} is {value!r}; it must be {field.metadata['allowed']}")
         result[dotted] = value
@@ -106,13 +106,13 @@ def _key_lines(text: str) -> Iterator[tuple[str, int]]:
     for number, line in enumerate(text.splitlines(), 1):
         if heading := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
             table = _strip_quotes(heading[1]) + "."
-            named = table[:-1]
-        elif found := re.match(r"\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line):
-            named = table + _strip_quotes(found[1])
+            key = table[:-1]
+        elif match := re.match(r"\s*([\w.\"'-]+(?:\s*\.\s*[\w\"'-]+)*)\s*=", line):
+            key = table + _strip_quotes(match[1])
         else:
             continue
-        yield named, number
-        yield from ((outer, number) for outer in _parents(named))  # a.b.c also defines a and a.b
+        yield key, number
+        yield from ((parent, number) for parent in _parents(key))  # a.b.c also defines a and a.b
 
 
 def _parents(dotted: str) -> list[str]:
@@ -125,10 +125,12 @@ def _strip_quotes(dotted: str) -> str:
     return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _parse_table(kind: Any, values: dict[str, Any], prefix: str, line_numbers: _LineNumbers) -> Any:
-    """Validate a table and return it as a dataclass of type `kind`."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    types = get_type_hints(kind)
+def _parse_table(
+    table_type: Any, values: dict[str, Any], prefix: str, line_numbers: _LineNumbers
+) -> Any:
+    """Validate a table and return it as a dataclass of type `table_type`."""
+    fields = {field.name: field for field in dataclasses.fields(table_type)}
+    types = get_type_hints(table_type)
     result: dict[str, Any] = {}
     for name, value in values.items():
         dotted = prefix + name
@@ -145,14 +147,14 @@ def _parse_table(kind: Any, values: dict[str, Any], prefix: str, line_numbers: _
             continue
         if not fields[name].metadata["check"](value):
             raise ConfigError(
-                f"{line_numbers(dotted)}: {dotted} is {value!r}; it must be {_allowed(kind, name)}"
+                f"{line_numbers(dotted)}: {dotted} is {value!r}; it must be {_allowed(table_type, name)}"
             )
         result[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**result)
+    return table_type(**result)
 
 
-def _allowed(kind: Any, name: str) -> str:
-    field = next(field for field in dataclasses.fields(kind) if field.name == name)
+def _allowed(table_type: Any, name: str) -> str:
+    field = next(field for field in dataclasses.fields(table_type) if field.name == name)
     return str(field.metadata["allowed"])
 
 

@@ -1,4 +1,4 @@
-"""Estimate nodes, hours and storage of a workload, with every step of the calculation."""
+"""Estimate nodes, hours and storage of a workload, and list each step of the calculation."""
 
 from __future__ import annotations
 
@@ -119,58 +119,66 @@ class _Ingestion:
 
 def _estimate_ingestion(workload: Workload, maximum: int, cores: int, nodes: int) -> _Ingestion:
     """Estimate ingestion with the maximum number of nodes (existing images) and with `nodes` (new images)."""
-    most, steady = (EXECUTOR_CORES * executor_count(n, cores) for n in (maximum, nodes))
-    fast, slow = workload.rate * most, workload.rate * steady
-    hours, busy = workload.images / fast / 3600, workload.images_per_day / slow / 3600
+    max_cores, steady_cores = (EXECUTOR_CORES * executor_count(n, cores) for n in (maximum, nodes))
+    max_rate, steady_rate = workload.rate * max_cores, workload.rate * steady_cores
+    hours, hours_per_day = (
+        workload.images / max_rate / 3600,
+        workload.images_per_day / steady_rate / 3600,
+    )
     formula = f"* {cores} cores, without one node for driver and refits"
-    arriving = workload.images_per_day
-    share = arriving / (slow * DAY_SECONDS)
+    new_images = workload.images_per_day
+    steady = f"{workload.rate:g} * {steady_cores}"
+    utilization = new_images / (steady_rate * DAY_SECONDS)
     steps = [
         Step("images per second and core", "measured, or --rate", f"{workload.rate:g}"),
-        Step("ingestion cores, maximum", f"{maximum} nodes {formula}", f"{most}"),
-        Step("images per second, maximum", f"{workload.rate:g} * {most}", f"{fast:,.0f}"),
-        Step("existing images", f"{workload.images:,} / {fast:,.0f} / 3,600", f"{hours:,.1f} hours"),
-        Step("new images per second", f"{arriving:,} / 86,400", f"{arriving / DAY_SECONDS:,.1f}"),
+        Step("ingestion cores, maximum", f"{maximum} nodes {formula}", f"{max_cores}"),
+        Step("images per second, maximum", f"{workload.rate:g} * {max_cores}", f"{max_rate:,.0f}"),
+        Step("existing images", f"{workload.images:,} / {max_rate:,.0f} / 3,600", f"{hours:,.1f} hours"),
+        Step("new images per second", f"{new_images:,} / 86,400", f"{new_images / DAY_SECONDS:,.1f}"),
         Step("permanent nodes", "core nodes, or as many as new images need", f"{nodes}"),
-        Step("ingestion cores", f"{nodes} nodes {formula}", f"{steady}"),
-        Step("ingestion time per day", f"{arriving:,} / ({workload.rate:g} * {steady}) / 3,600", f"{busy:,.1f} hours"),
-        Step("utilization of these cores", f"{arriving:,} / ({workload.rate:g} * {steady} * 86,400)", f"{share:.0%}"),
+        Step("ingestion cores", f"{nodes} nodes {formula}", f"{steady_cores}"),
+        Step("ingestion time per day", f"{new_images:,} / ({steady}) / 3,600", f"{hours_per_day:,.1f} hours"),
+        Step("utilization of these cores", f"{new_images:,} / ({steady} * 86,400)", f"{utilization:.0%}"),
     ]  # fmt: skip
-    return _Ingestion(steps, hours, busy)
+    return _Ingestion(steps, hours, hours_per_day)
 
 
 def refits_per_day(workload: Workload, config: ClusterConfig) -> float:
     """Return the refits per day: by the schedule, 0 without new images; a ``cron`` schedule counts as one."""
-    found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", config.schedule or "cron")
+    match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", config.schedule or "cron")
     if config.schedule is None or not workload.images_per_day:
         return 0.0
-    if not found:
+    if not match:
         return 1.0
-    return {"minute": 1440.0, "hour": 24.0, "day": 1.0}[found[2]] / int(found[1])
+    return {"minute": 1440.0, "hour": 24.0, "day": 1.0}[match[2]] / int(match[1])
 
 
 def _estimate_storage(workload: Workload, refits: float, steps: list[Step]) -> tuple[float, float]:
     """Return the GB after ingesting the existing images and the GB added per day; append the steps."""
     vector = workload.components * NUMBER_BYTES
-    kinds = [("features", ROW_BYTES)]
+    item_sizes = [("features", ROW_BYTES)]
     if workload.image_kb is not None:
-        kinds.insert(0, ("images", int(workload.image_kb * 1000)))
+        item_sizes.insert(0, ("images", int(workload.image_kb * 1000)))
     stored = per_day = 0.0
-    sums: list[str] = []
-    for name, size in kinds:
+    terms: list[str] = []
+    for name, size in item_sizes:
         existing, new = workload.images * size / 1e9, workload.images_per_day * size / 1e9
         steps.append(Step(name, f"{workload.images:,} * {size:,} / 1e9", f"{existing:,.1f} GB"))
-        how = f"{workload.images_per_day:,} * {size:,} / 1e9"
-        steps.append(Step(f"{name}, added per day", how, f"{new:,.1f} GB"))
-        sums.append(f"{existing:,.1f}")
+        formula = f"{workload.images_per_day:,} * {size:,} / 1e9"
+        steps.append(Step(f"{name}, added per day", formula, f"{new:,.1f} GB"))
+        terms.append(f"{existing:,.1f}")
         stored, per_day = stored + existing, per_day + new
     refit = workload.images * vector / 1e9
-    how = f"{workload.images:,} * {workload.components} * {NUMBER_BYTES} / 1e9"
+    formula = f"{workload.images:,} * {workload.components} * {NUMBER_BYTES} / 1e9"
     steps.append(
-        Step("vectors of one refit, Parquet and CSV; all refits are kept", how, f"{refit:,.1f} GB")
+        Step(
+            "vectors of one refit, Parquet and CSV; all refits are kept",
+            formula,
+            f"{refit:,.1f} GB",
+        )
     )
-    total = " + ".join([*sums, f"{refit:,.1f}"])
+    total = " + ".join([*terms, f"{refit:,.1f}"])
     steps.append(Step("total", total, f"{stored + refit:,.1f} GB"))
-    grown = f"{per_day:,.1f} + {refits:g} * {refit:,.1f}"
-    steps.append(Step("added per day, with refits", grown, f"{per_day + refits * refit:,.1f} GB"))
+    growth = f"{per_day:,.1f} + {refits:g} * {refit:,.1f}"
+    steps.append(Step("added per day, with refits", growth, f"{per_day + refits * refit:,.1f} GB"))
     return stored + refit, per_day + refits * refit

@@ -55,7 +55,7 @@ class Prices:
         return currency
 
     def price(self, *keys: str) -> float:
-        """Return a price; raise CloudError if it is missing, empty, or no number of 0 or more."""
+        """Return a price; raise CloudError if it is missing, empty, or not a number of 0 or more."""
         price: Any = self.table
         for key in keys:
             price = price.get(key) if isinstance(price, dict) else None
@@ -85,7 +85,7 @@ def cost(
     CloudError
         If a required price is missing in the table.
     """
-    unit = prices.currency
+    currency = prices.currency
     serverless = config.mode == "serverless"
     hourly_price = _serverless_price if serverless else _cluster_price
     steps: list[Step] = []
@@ -98,13 +98,13 @@ def cost(
     )
     once = maximum * estimate.hours
     gets = workload.images / 1000 * get_price
-    work, storage = steady * MONTH_HOURS, stored_gb * storage_price
+    node_cost, storage = steady * MONTH_HOURS, stored_gb * storage_price
     month_gets = workload.images_per_day * MONTH_DAYS / 1000 * get_price
     parts = [
         ("existing images: nodes", f"{estimate.hours:,.3f} hours * {maximum:,.4f}", once),
         ("existing images: GET requests", f"{workload.images:,} / 1,000 * {get_price:g}", gets),
         ("existing images", f"{once:,.2f} + {gets:,.2f}", once + gets),
-        ("per month: nodes", f"{MONTH_HOURS} hours * {steady:,.4f}", work),
+        ("per month: nodes", f"{MONTH_HOURS} hours * {steady:,.4f}", node_cost),
         (
             "per month: GET requests",
             f"{workload.images_per_day:,} * {MONTH_DAYS} / 1,000 * {get_price:g}",
@@ -117,24 +117,30 @@ def cost(
         ),
         (
             "per month",
-            f"{work:,.2f} + {month_gets:,.2f} + {storage:,.2f}",
-            work + month_gets + storage,
+            f"{node_cost:,.2f} + {month_gets:,.2f} + {storage:,.2f}",
+            node_cost + month_gets + storage,
         ),
     ]
-    steps += [Step(what, how, f"{value:,.2f} {unit}") for what, how, value in parts]
-    return steps, {"one_time": once + gets, "per_month": work + month_gets + storage}
+    steps += [
+        Step(quantity, formula, f"{value:,.2f} {currency}") for quantity, formula, value in parts
+    ]
+    return steps, {"one_time": once + gets, "per_month": node_cost + month_gets + storage}
 
 
 def _cluster_price(nodes: int, config: ClusterConfig, prices: Prices, steps: list[Step]) -> float:
     """Return the price of a cluster per hour, all On-Demand."""
-    kind = config.instances.type
+    instance_type = config.instances.type
     disk_gb = config.instances.disk_gb + _ROOT_GB
-    ec2, emr = (prices.price("instances", kind, key) for key in ("ec2_hour", "emr_hour"))
+    ec2, emr = (prices.price("instances", instance_type, key) for key in ("ec2_hour", "emr_hour"))
     disk = disk_gb * prices.price("storage", "ebs_gb_month") / MONTH_HOURS
     value = (1 + nodes) * (ec2 + emr + disk)
-    how = f"(1 primary + {nodes}) * ({ec2:g} EC2 + {emr:g} EMR + {disk:.4f} for {disk_gb} GB)"
+    formula = f"(1 primary + {nodes}) * ({ec2:g} EC2 + {emr:g} EMR + {disk:.4f} for {disk_gb} GB)"
     steps.append(
-        Step(f"per hour: {nodes} nodes {kind}, On-Demand", how, f"{value:,.4f} {prices.currency}")
+        Step(
+            f"per hour: {nodes} nodes {instance_type}, On-Demand",
+            formula,
+            f"{value:,.4f} {prices.currency}",
+        )
     )
     return value
 
@@ -147,7 +153,7 @@ def _serverless_price(
     cores, memory = _DRIVER[0] + executors * _EXECUTOR[0], _DRIVER[1] + executors * _EXECUTOR[1]
     core, gb = prices.price("serverless", "vcpu_hour"), prices.price("serverless", "gb_hour")
     value = cores * core + memory * gb
-    how = f"{cores} vCPU * {core:g} + {memory} GB * {gb:g}"
-    what = f"per hour: a driver and {executors} executors"
-    steps.append(Step(what, how, f"{value:,.4f} {prices.currency}"))
+    formula = f"{cores} vCPU * {core:g} + {memory} GB * {gb:g}"
+    quantity = f"per hour: a driver and {executors} executors"
+    steps.append(Step(quantity, formula, f"{value:,.4f} {prices.currency}"))
     return value

@@ -59,13 +59,13 @@ def vcpu_count(instance_type: str) -> int:
     size = instance_type.partition(".")[2]
     if size == "large":
         return 2
-    found = re.fullmatch(r"(\d*)xlarge", size)
-    if not found:
+    match = re.fullmatch(r"(\d*)xlarge", size)
+    if not match:
         raise CloudError(
             f"{instance_type}: the number of cores cannot be derived from the name; "
             "give it with `pomona cloud estimate --cores`"
         )
-    return 4 * int(found[1] or 1)
+    return 4 * int(match[1] or 1)
 
 
 def executor_count(nodes: int, cores: int) -> int:

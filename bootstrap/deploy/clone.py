@@ -48,7 +48,7 @@ class Resize:
     Parameters
     ----------
     before, after : dict
-        Requests that would create the cluster as it is, and as it will be.
+        Requests that would create the cluster before and after the change.
     operations : list of (str, dict)
         EMR operations and their parameters; empty if nothing changes.
     """
@@ -69,7 +69,7 @@ def clone(
     name : str
         Name or ID of a live cluster.
     settings : dict of str
-        Keys of `cluster.toml` and their new values, see `OVERRIDES`.
+        New values by key of `cluster.toml`, see `OVERRIDES`.
     with_steps : bool
         Copy the steps that have not finished.
 
@@ -112,27 +112,27 @@ def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
     cluster = find_live_cluster(read, name)
     before = request_from_cluster(read, cluster)
     after = apply_overrides(before, settings)
-    result: list[tuple[str, Parameters]] = []
-    where = {"ClusterId": cluster["Id"]}
+    operations: list[tuple[str, Parameters]] = []
+    cluster_id = {"ClusterId": cluster["Id"]}
     scaling = after.get("ManagedScalingPolicy")
     if scaling != before.get("ManagedScalingPolicy"):
-        # First the limits: EMR would remove nodes beyond them.
-        query = where | {"ManagedScalingPolicy": scaling}
-        result.append(("put_managed_scaling_policy", query))
+        # Limits first: EMR removes nodes beyond the limits.
+        query = cluster_id | {"ManagedScalingPolicy": scaling}
+        operations.append(("put_managed_scaling_policy", query))
     counts = {
         role: (instance_count(before, role), instance_count(after, role))
         for role in ("CORE", "TASK")
     }
-    response: Any = read("emr", "list_instance_groups", where)
+    response: Any = read("emr", "list_instance_groups", cluster_id)
     ids = {one["InstanceGroupType"]: one["Id"] for one in response["InstanceGroups"]}
     groups = [
         {"InstanceGroupId": ids[role], "InstanceCount": count}
-        for role, (is_, count) in counts.items()
-        if is_ != count
+        for role, (current, count) in counts.items()
+        if current != count
     ]
     if groups:
-        result.append(("modify_instance_groups", where | {"InstanceGroups": groups}))
-    return Resize(before, after, result)
+        operations.append(("modify_instance_groups", cluster_id | {"InstanceGroups": groups}))
+    return Resize(before, after, operations)
 
 
 def find_live_cluster(read: ReadApi, name: str) -> Parameters:
@@ -143,7 +143,7 @@ def find_live_cluster(read: ReadApi, name: str) -> Parameters:
     CloudError
         If there is none.
     """
-    found = find_cluster(read, name)
-    if found is None:
+    cluster = find_cluster(read, name)
+    if cluster is None:
         raise CloudError(f"{name}: no such cluster is running; `pomona cloud up` creates one")
-    return found
+    return cluster

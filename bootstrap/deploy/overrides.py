@@ -14,7 +14,7 @@ from bootstrap.errors import CloudError
 
 
 def apply_overrides(request: Parameters, settings: Mapping[str, str]) -> Parameters:
-    """Return a request with settings changed; scaling limits are raised where the node counts need it.
+    """Return a request with settings changed; scaling limits are raised if the node counts exceed them.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def _groups(request: Parameters, *roles: str) -> list[Parameters]:
 
 
 def _set_count(role: str) -> Callable[[Parameters, int], None]:
-    def change(request: Parameters, count: int) -> None:
+    def set_count(request: Parameters, count: int) -> None:
         """Set the number of nodes of the role in the cluster request."""
         if not _groups(request, role):
             raise CloudError(
@@ -82,12 +82,12 @@ def _set_count(role: str) -> Callable[[Parameters, int], None]:
         for group in _groups(request, role):
             group["InstanceCount"] = count
 
-    return change
+    return set_count
 
 
-def _set_type(request: Parameters, kind: str) -> None:
+def _set_type(request: Parameters, instance_type: str) -> None:
     for group in _groups(request):
-        group["InstanceType"] = kind
+        group["InstanceType"] = instance_type
 
 
 def _set_disk(request: Parameters, size: int) -> None:
@@ -98,7 +98,7 @@ def _set_disk(request: Parameters, size: int) -> None:
 
 
 def _set_limit(*keys: str) -> Callable[[Parameters, int], None]:
-    def change(request: Parameters, limit: int) -> None:
+    def set_limit(request: Parameters, limit: int) -> None:
         """Set a limit of managed scaling in the cluster request."""
         policy = request.setdefault("ManagedScalingPolicy", {})
         limits = policy.setdefault("ComputeLimits", {"UnitType": "Instances"})
@@ -106,7 +106,7 @@ def _set_limit(*keys: str) -> Callable[[Parameters, int], None]:
         limits.setdefault("MaximumCapacityUnits", limit)
         limits.update(dict.fromkeys(keys, limit))
 
-    return change
+    return set_limit
 
 
 def _set_name(request: Parameters, name: str) -> None:
@@ -117,7 +117,7 @@ def _set_key(request: Parameters, name: str) -> None:
     request["Instances"]["Ec2KeyName"] = name
 
 
-#: Keys of `cluster.toml` that can be changed for an existing cluster, and how each changes the request.
+#: Keys of `cluster.toml` that can be changed for an existing cluster, and the functions that change the request.
 OVERRIDES: dict[str, Callable[[Parameters, Any], None]] = {
     "name": _set_name,
     "instances.type": _set_type,

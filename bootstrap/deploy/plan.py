@@ -1,4 +1,4 @@
-"""All requests of `pomona cloud up` in order, and what each of them still has to do in an account."""
+"""Plan and apply the requests of `pomona cloud up`, in order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRequest:
     """A request and its planned action in an account.
 
     Parameters
@@ -98,7 +98,7 @@ def plan_notes(config: ClusterConfig) -> list[str]:
     return notes
 
 
-def plan(requests: list[Request], account: Account | None) -> Iterator[Planned]:
+def plan(requests: list[Request], account: Account | None) -> Iterator[PlannedRequest]:
     """Plan each request; sends only read-only requests.
 
     Parameters
@@ -115,38 +115,38 @@ def plan(requests: list[Request], account: Account | None) -> Iterator[Planned]:
     for request in requests:
         if account is None:
             action = Action.READ if request.read_only else Action.SEND
-            if request.desired == []:  # removes something, and there is nothing
+            if request.desired == []:  # nothing to remove
                 action = Action.KEEP
-            yield Planned(request, action, request.operation, request.parameters)
+            yield PlannedRequest(request, action, request.operation, request.parameters)
         else:
             yield plan_request(request, account)
 
 
-def plan_request(request: Request, account: Account) -> Planned:
+def plan_request(request: Request, account: Account) -> PlannedRequest:
     """Plan one request; values of the existing resource are stored for later requests."""
     try:
-        found = request.find_current(account.read)
+        existing = request.find_current(account.read)
     except UnresolvedReferenceError:
-        found = None
+        existing = None
     parameters = resolve_references(request.parameters, account.values)
-    if found is None:
-        return Planned(request, Action.SEND, request.operation, parameters)
-    account.values.update(found.values)
+    if existing is None:
+        return PlannedRequest(request, Action.SEND, request.operation, parameters)
+    account.values.update(existing.values)
     if request.read_only:
-        return Planned(request, Action.READ, request.operation, parameters)
-    current = resolve_references(found.current, account.values)
+        return PlannedRequest(request, Action.READ, request.operation, parameters)
+    current = resolve_references(existing.current, account.values)
     lines = differences(current, resolve_references(request.desired, account.values))
     if not lines:
-        return Planned(request, Action.KEEP, request.operation, parameters)
-    build_update = request.build_update and request.build_update(parameters, found)
-    if not build_update:
-        return Planned(request, Action.DIFFERS, request.operation, parameters, lines)
-    operation, changed = build_update
-    return Planned(request, Action.CHANGE, operation, changed, lines)
+        return PlannedRequest(request, Action.KEEP, request.operation, parameters)
+    update = request.build_update and request.build_update(parameters, existing)
+    if not update:
+        return PlannedRequest(request, Action.DIFFERS, request.operation, parameters, lines)
+    operation, changed = update
+    return PlannedRequest(request, Action.CHANGE, operation, changed, lines)
 
 
-def up(requests: list[Request], account: Account) -> Iterator[Planned]:
-    """Send the requests that are still needed, one after the other. Run again, it resumes after an interruption.
+def up(requests: list[Request], account: Account) -> Iterator[PlannedRequest]:
+    """Send the requests that are needed, one after the other. After an interruption, another run resumes.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def up(requests: list[Request], account: Account) -> Iterator[Planned]:
 
     Yields
     ------
-    Planned
+    PlannedRequest
         After the request was sent.
 
     Raises

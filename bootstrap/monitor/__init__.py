@@ -1,1 +1,1 @@
-"""Status, runs and logs of what is running."""
+"""Status, runs and logs of clusters and applications."""

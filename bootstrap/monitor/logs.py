@@ -103,11 +103,11 @@ class LogReader:
         for prefix in self._prefixes():
             query = {"Bucket": self.names.log_bucket, "Prefix": prefix}
             response = self.read("s3", "list_objects_v2", query, _NOT_FOUND_CODES) or {}
-            for one in response.get("Contents", ()):
-                part = self._part(one["Key"])
+            for item in response.get("Contents", ()):
+                part = self._part(item["Key"])
                 if part is not None and self.part in (part, "all"):
-                    file = LogFile(one["Key"], part, f"{one['ETag']} {one['Size']}")
-                    listed.append((str(one["LastModified"]), file))
+                    file = LogFile(item["Key"], part, f"{item['ETag']} {item['Size']}")
+                    listed.append((str(item["LastModified"]), file))
         # The step first; within a part by time, and rotated files before their successors.
         listed.sort(key=lambda pair: (PARTS.index(pair[1].part), pair[0], pair[1].key))
         return [file for _, file in listed]
@@ -122,7 +122,7 @@ class LogReader:
         return prefixes
 
     def _part(self, key: str) -> str | None:
-        """Return the part a key belongs to; None if it is no log of a step or driver."""
+        """Return the part a key belongs to; None if it is not a log of a step or driver."""
         below = key.removeprefix(self.run.prefix)
         if not re.search(r"/(?:stdout|stderr|controller|syslog)[\w.-]*\.gz$", key):
             return None
@@ -139,8 +139,8 @@ class LogReader:
             if self._application:
                 break
             content = self._read_object(f"{steps}{name}") or b""
-            found = re.findall(rb"application_\d+_\d+", content)
-            self._application = found[-1].decode() if found else None
+            matches = re.findall(rb"application_\d+_\d+", content)
+            self._application = matches[-1].decode() if matches else None
         return self._application
 
     def _read_object(self, key: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Status of what runs: cluster and steps, application and jobs, schedule."""
+"""Status of the cluster and its steps, the application and its jobs, and the schedule."""
 
 from __future__ import annotations
 
@@ -59,28 +59,28 @@ def get_status(names: Names, read: ReadApi) -> Parameters:
 
 
 def _cluster(read: ReadApi, name: str) -> Parameters | None:
-    found = find_cluster(read, name, live=False)
-    if found is None:
+    cluster = find_cluster(read, name, live=False)
+    if cluster is None:
         return None
-    groups = read("emr", "list_instance_groups", {"ClusterId": found["Id"]}) or {}
+    groups = read("emr", "list_instance_groups", {"ClusterId": cluster["Id"]}) or {}
     return {
-        "id": found["Id"],
-        "state": found["Status"]["State"],
-        "reason": _reason(found["Status"]),
-        "release": found.get("ReleaseLabel"),
-        "created_at": _timestamp(found["Status"], "CreationDateTime"),
-        "ended_at": _timestamp(found["Status"], "EndDateTime") or None,
-        "primary": found.get("MasterPublicDnsName"),
+        "id": cluster["Id"],
+        "state": cluster["Status"]["State"],
+        "reason": _reason(cluster["Status"]),
+        "release": cluster.get("ReleaseLabel"),
+        "created_at": _timestamp(cluster["Status"], "CreationDateTime"),
+        "ended_at": _timestamp(cluster["Status"], "EndDateTime") or None,
+        "primary": cluster.get("MasterPublicDnsName"),
         "nodes": [_group(one) for one in _sort_groups(groups.get("InstanceGroups", ()))],
-        "steps": [_step(one) for one in recent_steps(read, found["Id"])],
-        "other_clusters": _other_clusters(read, found),
+        "steps": [_step(one) for one in recent_steps(read, cluster["Id"])],
+        "other_clusters": _other_clusters(read, cluster),
     }
 
 
 def _other_clusters(read: ReadApi, newest: Parameters) -> list[str]:
     """Return the IDs of other live clusters with the same name: a clone and its original are both billed."""
-    same = [one["Id"] for one in list_clusters(read) if one["Name"] == newest["Name"]]
-    return [one for one in same if one != newest["Id"]]
+    same_name = [one["Id"] for one in list_clusters(read) if one["Name"] == newest["Name"]]
+    return [one for one in same_name if one != newest["Id"]]
 
 
 def _sort_groups(groups: Iterable[Parameters]) -> list[Parameters]:
@@ -112,16 +112,16 @@ def _step(step: Parameters) -> Parameters:
 
 
 def _application(read: ReadApi, name: str) -> Parameters | None:
-    found = newest_application(read, name)
-    if found is None:
+    application = newest_application(read, name)
+    if application is None:
         return None
     return {
-        "id": found["id"],
-        "state": found["state"],
-        "reason": found.get("stateDetails") or None,
-        "release": found.get("releaseLabel"),
-        "created_at": str(found.get("createdAt") or ""),
-        "jobs": [_job(one) for one in recent_jobs(read, found["id"])],
+        "id": application["id"],
+        "state": application["state"],
+        "reason": application.get("stateDetails") or None,
+        "release": application.get("releaseLabel"),
+        "created_at": str(application.get("createdAt") or ""),
+        "jobs": [_job(one) for one in recent_jobs(read, application["id"])],
     }
 
 

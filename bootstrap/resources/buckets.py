@@ -41,7 +41,9 @@ def log_rules(names: Names) -> list[Parameters]:
     """Return the lifecycle rules of the log bucket."""
     days = names.config.storage.log_days
     return [
-        _rule("logs", "", Expiration={"Days": days}, NoncurrentVersionExpiration=_after(1)),
+        _rule(
+            "logs", "", Expiration={"Days": days}, NoncurrentVersionExpiration=_noncurrent_days(1)
+        ),
         _rule("aborted-uploads", "", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 7}),
     ]
 
@@ -54,8 +56,10 @@ def data_rules(names: Names) -> list[Parameters]:
     lake = names.config.storage.lake
     return [
         _rule("aborted-uploads", "", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 7}),
-        _rule("replaced-versions", "", NoncurrentVersionExpiration=_after(30)),
-        _rule("replaced-leases", f"{lake}lease.json", NoncurrentVersionExpiration=_after(1)),
+        _rule("replaced-versions", "", NoncurrentVersionExpiration=_noncurrent_days(30)),
+        _rule(
+            "replaced-leases", f"{lake}lease.json", NoncurrentVersionExpiration=_noncurrent_days(1)
+        ),
     ]
 
 
@@ -63,28 +67,28 @@ def _rule(name: str, prefix: str, **actions: Any) -> Parameters:
     return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, **actions}
 
 
-def _after(days: int) -> Parameters:
+def _noncurrent_days(days: int) -> Parameters:
     return {"NoncurrentDays": days}
 
 
-def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> list[Request]:
+def _bucket(names: Names, bucket: str, label: str, rules: list[Parameters]) -> list[Request]:
     region = names.config.region
     create: Parameters = {"Bucket": bucket}
     if region != "us-east-1":  # rejected as a LocationConstraint
         create["CreateBucketConfiguration"] = {"LocationConstraint": region}
-    first = Request(
-        name=called,
+    create_request = Request(
+        name=label,
         service="s3",
         operation="create_bucket",
         parameters=create,
         purpose="holds images, lake and uploads"
-        if called == "data bucket"
+        if label == "data bucket"
         else "holds the EMR logs",
         find_current=lambda read: _owned_bucket(read, bucket),
     )
     lifecycle = {"Rules": sorted(rules, key=lambda rule: rule["ID"])}
-    return [first] + [
-        setting.request(bucket, called)
+    return [create_request] + [
+        setting.request(bucket, label)
         for setting in (
             *_SETTINGS,
             _Setting("TLS only", "policy", "Policy", tls_only_policy(names, bucket), _TLS_PURPOSE),
@@ -95,20 +99,20 @@ def _bucket(names: Names, bucket: str, called: str, rules: list[Parameters]) -> 
 
 @dataclass(frozen=True)
 class _Setting:
-    """A setting of a bucket, with `put_bucket_<what>` and `get_bucket_<what>`."""
+    """A bucket setting, written by `put_bucket_<suffix>` and read by `get_bucket_<suffix>`."""
 
-    called: str
-    what: str
+    name: str
+    suffix: str
     key: str
     desired: Parameters
     purpose: str
 
-    def request(self, bucket: str, called: str) -> Request:
-        """Return the request that sets it."""
-        middle = "" if self.what == "public_access_block" else "bucket_"
-        put, get = f"put_{middle}{self.what}", f"get_{middle}{self.what}"
+    def request(self, bucket: str, label: str) -> Request:
+        """Return the request that writes the setting to a bucket."""
+        prefix = "" if self.suffix == "public_access_block" else "bucket_"
+        put, get = f"put_{prefix}{self.suffix}", f"get_{prefix}{self.suffix}"
         value: Any = json.dumps(self.desired) if self.key == "Policy" else self.desired
-        absent_codes = (_MISSING[self.what], "NoSuchBucket")
+        absent_codes = (_ABSENT_CODES[self.suffix], "NoSuchBucket")
 
         def find_current(read: ReadApi) -> CurrentState | None:
             """Read the current setting of the bucket."""
@@ -117,7 +121,7 @@ class _Setting:
             return CurrentState(current) if current else None
 
         return Request(
-            name=f"{called}: {self.called}",
+            name=f"{label}: {self.name}",
             service="s3",
             operation=put,
             parameters={"Bucket": bucket, (self.key or "LifecycleConfiguration"): value},
@@ -133,12 +137,12 @@ class _Setting:
             return normalize_policy(response["Policy"])
         if not self.key:  # S3 does not keep the order
             return {"Rules": sorted(response["Rules"], key=lambda rule: str(rule.get("ID")))}
-        if self.what == "versioning":  # empty if versioning was never enabled
+        if self.suffix == "versioning":  # empty if versioning was never enabled
             return {"Status": response["Status"]} if "Status" in response else None
         return response.get(self.key)
 
 
-_MISSING = {
+_ABSENT_CODES = {
     "policy": "NoSuchBucketPolicy",
     "lifecycle_configuration": "NoSuchLifecycleConfiguration",
     "public_access_block": "NoSuchPublicAccessBlockConfiguration",
@@ -159,7 +163,7 @@ _SETTINGS = (
             "BlockPublicPolicy": True,
             "RestrictPublicBuckets": True,
         },
-        "no policy or ACL can make it public",
+        "blocks public policies and ACLs",
     ),
     _Setting(
         "ownership",

@@ -22,19 +22,19 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
     Parameters
     ----------
     names : Names
-    places : Places
+    locations : UploadLocations
 
     Returns
     -------
     dict
         For `run_job_flow`; subnet and security groups are ``${…}`` references.
     """
-    d = names.config
+    config = names.config
     request: Parameters = {
-        "Name": d.name,
-        "ReleaseLabel": d.release,
+        "Name": config.name,
+        "ReleaseLabel": config.release,
         "Applications": [
-            {"Name": name} for name in ("Hadoop", "Spark", "Livy", *_JUPYTER[d.release])
+            {"Name": name} for name in ("Hadoop", "Spark", "Livy", *_JUPYTER[config.release])
         ],
         "LogUri": names.log_uri,
         "ServiceRole": names.prefixed("service"),
@@ -52,23 +52,23 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
                 },
             }
         ],
-        # A streaming step occupies one slot permanently: a refit needs another.
-        "StepConcurrencyLevel": 2 if d.is_streaming else 1,
+        # A streaming step never ends: a refit step needs a second slot.
+        "StepConcurrencyLevel": 2 if config.is_streaming else 1,
         "EbsRootVolumeSize": 32,
         "VisibleToAllUsers": True,
     }
-    if not d.is_streaming:  # a cluster with a streaming step is never idle
-        request["AutoTerminationPolicy"] = {"IdleTimeout": 60 * d.limits.idle_minutes}
+    if not config.is_streaming:  # a cluster with a streaming step is never idle
+        request["AutoTerminationPolicy"] = {"IdleTimeout": 60 * config.limits.idle_minutes}
     request["Tags"] = [
         FOR_EMR,
-        {"Key": "pomona", "Value": d.name},
+        {"Key": "pomona", "Value": config.name},
         {"Key": REQUEST_HASH_TAG, "Value": request_hash(request)},
     ]
     return request
 
 
 def request_hash(request: Parameters) -> str:
-    """Return the hash of a request without tags: a cluster tagged with it need not be compared in detail."""
+    """Return the hash of a request without tags: a cluster tagged with the same hash is not compared in detail."""
     document = json.dumps(
         {key: value for key, value in request.items() if key != "Tags"}, sort_keys=True
     )
@@ -76,12 +76,12 @@ def request_hash(request: Parameters) -> str:
 
 
 def _instances(names: Names) -> Parameters:
-    d = names.config
+    config = names.config
     result: Parameters = {
         "InstanceGroups": [
             _group(names, "primary", "MASTER", 1, "ON_DEMAND"),
-            _group(names, "core", "CORE", d.instances.core, "ON_DEMAND"),
-            _group(names, "task", "TASK", d.instances.task, "SPOT"),
+            _group(names, "core", "CORE", config.instances.core, "ON_DEMAND"),
+            _group(names, "task", "TASK", config.instances.task, "SPOT"),
         ],
         "KeepJobFlowAliveWhenNoSteps": True,
         "TerminationProtected": False,
@@ -90,10 +90,10 @@ def _instances(names: Names) -> Parameters:
         "EmrManagedSlaveSecurityGroup": "${workers.GroupId}",
         "AdditionalMasterSecurityGroups": ["${tunnel.GroupId}"],
     }
-    if d.network.private:
+    if config.network.private:
         result["ServiceAccessSecurityGroup"] = "${service.GroupId}"
-    if d.network.ssh_key:
-        result["Ec2KeyName"] = d.network.ssh_key
+    if config.network.ssh_key:
+        result["Ec2KeyName"] = config.network.ssh_key
     return result
 
 
@@ -113,20 +113,20 @@ def _group(names: Names, name: str, role: str, count: int, market: str) -> Param
 
 def _scaling(names: Names) -> Parameters:
     """Return the managed scaling policy: core nodes up to their limit, Spot nodes beyond."""
-    d = names.config
+    config = names.config
     return {
         "ComputeLimits": {
             "UnitType": "Instances",
-            "MinimumCapacityUnits": d.instances.core,
-            "MaximumCapacityUnits": d.limits.nodes,
-            "MaximumOnDemandCapacityUnits": d.limits.core,
-            "MaximumCoreCapacityUnits": d.limits.core,
+            "MinimumCapacityUnits": config.instances.core,
+            "MaximumCapacityUnits": config.limits.nodes,
+            "MaximumOnDemandCapacityUnits": config.limits.core,
+            "MaximumCoreCapacityUnits": config.limits.core,
         }
     }
 
 
 def _configurations(names: Names) -> list[Parameters]:
-    d = names.config
+    config = names.config
 
     result = [
         {"Classification": "delta-defaults", "Properties": {"delta.enabled": "true"}},
@@ -135,14 +135,14 @@ def _configurations(names: Names) -> list[Parameters]:
             "Classification": "yarn-site",
             "Properties": {
                 # Upper limit of the attempts that an application may request.
-                "yarn.resourcemanager.am.max-attempts": str(d.ingest.restarts_an_hour),
+                "yarn.resourcemanager.am.max-attempts": str(config.ingest.restarts_an_hour),
                 # Keep the driver off Spot nodes, which can be reclaimed at any time.
                 "yarn.node-labels.enabled": "true",
                 "yarn.node-labels.am.default-node-label-expression": "CORE",
             },
         },
     ]
-    if "JupyterHub" in _JUPYTER[d.release]:
+    if "JupyterHub" in _JUPYTER[config.release]:
         persistence = {"s3.persistence.enabled": "true", "s3.persistence.bucket": names.data_bucket}
         result.append({"Classification": "jupyter-s3-conf", "Properties": persistence})
     return result

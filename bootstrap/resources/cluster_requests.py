@@ -1,4 +1,4 @@
-"""The requests that create the cluster and add its steps, each with a check for what exists."""
+"""The requests that create the cluster and add its steps, each with a check of the current state."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _metadata_service(names: Names) -> Request:
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Read the security configuration."""
-        query, gone = {"Name": name}, ("InvalidRequestException",)
-        response = read("emr", "describe_security_configuration", query, gone)
+        query, absent_codes = {"Name": name}, ("InvalidRequestException",)
+        response = read("emr", "describe_security_configuration", query, absent_codes)
         return CurrentState(json.loads(response["SecurityConfiguration"])) if response else None
 
     return Request(
@@ -59,12 +59,12 @@ def _metadata_service(names: Names) -> Request:
 def _cluster(names: Names, request: Parameters) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
         """Find a running cluster of this name and the request that created it."""
-        found = find_cluster(read, names.config.name)
-        if found is None:
+        cluster = find_cluster(read, names.config.name)
+        if cluster is None:
             return None
-        same = cluster_tags(found).get(REQUEST_HASH_TAG) == request_hash(request)
-        standing = request if same else request_from_cluster(read, found)
-        return CurrentState(normalize_request(standing), {"cluster.JobFlowId": found["Id"]})
+        same = cluster_tags(cluster).get(REQUEST_HASH_TAG) == request_hash(request)
+        current = request if same else request_from_cluster(read, cluster)
+        return CurrentState(normalize_request(current), {"cluster.JobFlowId": cluster["Id"]})
 
     return Request(
         name="cluster",
@@ -87,8 +87,8 @@ def _add_step(names: Names, step: Parameters) -> Request:
         """Find the arguments of an active step of this name."""
         query = {"ClusterId": "${cluster.JobFlowId}", "StepStates": states}
         response = read("emr", "list_steps", query) or {}
-        found = [one for one in response["Steps"] if one["Name"] == step["Name"]]
-        return CurrentState(list(found[0]["Config"]["Args"])) if found else None
+        steps = [one for one in response["Steps"] if one["Name"] == step["Name"]]
+        return CurrentState(list(steps[0]["Config"]["Args"])) if steps else None
 
     ingest_purpose = (
         "YARN restarts it after a failure"

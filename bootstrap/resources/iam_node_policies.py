@@ -15,7 +15,7 @@ def node_policy(names: Names) -> list[Statement]:
                 "KeepNotebooks",
                 ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
                 (names.bucket_arn(names.data_bucket, "jupyter/*"),),
-                "JupyterHub keeps its notebooks in the bucket: the cluster's disks are deleted with it",
+                "JupyterHub stores notebooks in the bucket, because the disks are deleted with the cluster",
             )
         )
     result.append(
@@ -29,7 +29,7 @@ def node_policy(names: Names) -> list[Statement]:
                 "ssmmessages:OpenDataChannel",
             ),
             ("*",),
-            "tunnel without an open port; these actions support no narrower resource",
+            "a tunnel through Session Manager needs no open port; these actions support no narrower resource",
         )
     )
     return result
@@ -48,7 +48,7 @@ def _pipeline_statements(names: Names) -> list[Statement]:
             "ListData",
             ("s3:ListBucket", "s3:GetBucketLocation"),
             (names.bucket_arn(names.data_bucket),),
-            "the stream lists images, Delta lists its log",
+            "the stream lists images, and Delta lists its log",
         ),
         Statement(
             "ReadImages",
@@ -60,7 +60,7 @@ def _pipeline_statements(names: Names) -> list[Statement]:
             "ReadFiles",
             ("s3:GetObject",),
             (names.bucket_arn(names.data_bucket, "pomona/*"),),
-            "environment, scripts and jar are fetched at start",
+            "environment, scripts and jar are downloaded at start",
         ),
         Statement(
             "WriteLake",
@@ -82,7 +82,7 @@ def _pipeline_statements(names: Names) -> list[Statement]:
                 "ListImages",
                 ("s3:ListBucket", "s3:GetBucketLocation"),
                 (names.bucket_arn(bucket),),
-                "the images are in another bucket, of which nothing else can be listed",
+                "the images are in another bucket; no other prefix of it can be listed",
                 prefix_condition(prefix) if prefix else {},
             ),
         )

@@ -43,19 +43,19 @@ def policy_document(statements: list[Statement]) -> Parameters:
     }
 
 
-def normalize_policy(patterns: Any) -> Any:
+def normalize_policy(policy: Any) -> Any:
     """Return a policy in canonical form, for comparison.
 
-    AWS may return a string for a list of one, lists in another order, and JSON text for a document.
+    AWS may return a one-element list as a string, lists in another order, and a document as JSON text.
     """
-    if isinstance(patterns, str) and patterns.startswith("{"):
-        patterns = json.loads(patterns)
-    if isinstance(patterns, dict):
-        return {key: normalize_policy(value) for key, value in patterns.items()}
-    if isinstance(patterns, list):
-        inner = [normalize_policy(one) for one in patterns]
-        return inner[0] if len(inner) == 1 else sorted(inner, key=lambda one: json.dumps(one))
-    return patterns
+    if isinstance(policy, str) and policy.startswith("{"):
+        policy = json.loads(policy)
+    if isinstance(policy, dict):
+        return {key: normalize_policy(value) for key, value in policy.items()}
+    if isinstance(policy, list):
+        items = [normalize_policy(item) for item in policy]
+        return items[0] if len(items) == 1 else sorted(items, key=json.dumps)
+    return policy
 
 
 def service_policy(names: Names) -> list[Statement]:
@@ -65,7 +65,7 @@ def service_policy(names: Names) -> list[Statement]:
             "PassNodes",
             ("iam:PassRole",),
             (names.role_arn("nodes"),),
-            "EMR may pass the role of the nodes, and no other role",
+            "EMR may pass only the role of the nodes",
             {"StringEquals": {"iam:PassedToService": ec2_service(names)}},
         )
     ]
@@ -79,7 +79,7 @@ def scheduler_policy(names: Names) -> list[Statement]:
                 "StartRefit",
                 ("emr-serverless:StartJobRun",),
                 (names.arn("emr-serverless", "/applications/${application.applicationId}"),),
-                "a refit is a job of this one application",
+                "a refit is a job of this application",
             ),
             Statement(
                 "PassJob",
@@ -103,14 +103,14 @@ def scheduler_policy(names: Names) -> list[Statement]:
 
 
 def _start_clusters_policy(names: Names) -> list[Statement]:
-    tagged = {"StringEquals": {"aws:RequestTag/pomona": names.config.name}}
+    condition = {"StringEquals": {"aws:RequestTag/pomona": names.config.name}}
     return [
         Statement(
             "StartCluster",
             ("elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags"),
             ("*",),
             "each run creates a cluster, which must have the tag; a new cluster has no ARN yet",
-            tagged,
+            condition,
         ),
         Statement(
             "PassService",
@@ -134,25 +134,25 @@ def evaluator_policy(names: Names) -> list[Statement]:
     bucket, prefix = names.images
     lake = names.config.storage.lake
     if bucket == names.data_bucket:
-        listed = [((names.bucket_arn(bucket),), prefix_condition(prefix, lake), "")]
+        buckets = [("ListData", bucket, prefix_condition(prefix, lake))]
     else:
         condition = prefix_condition(prefix) if prefix else {}
-        listed = [
-            ((names.bucket_arn(names.data_bucket),), prefix_condition(lake), ""),
-            ((names.bucket_arn(bucket),), condition, "Images"),
+        buckets = [
+            ("ListData", names.data_bucket, prefix_condition(lake)),
+            ("ListImages", bucket, condition),
         ]
-    lists = [
+    list_statements = [
         Statement(
-            f"List{which}" if which else "ListData",
+            sid,
             ("s3:ListBucket",),
-            where,
+            (names.bucket_arn(listed_bucket),),
             "results and images are found by listing; other prefixes cannot be listed",
             condition,
         )
-        for where, condition, which in listed
+        for sid, listed_bucket, condition in buckets
     ]
     return [
-        *lists,
+        *list_statements,
         Statement(
             "Locate",
             ("s3:GetBucketLocation",),
@@ -173,7 +173,7 @@ def evaluator_policy(names: Names) -> list[Statement]:
 
 def prefix_condition(*prefixes: str) -> Parameters:
     """Return the condition that restricts a listing to these prefixes."""
-    patterns = [each for prefix in prefixes for each in (prefix.rstrip("/"), f"{prefix}*")]
+    patterns = [pattern for prefix in prefixes for pattern in (prefix.rstrip("/"), f"{prefix}*")]
     return {"StringLike": {"s3:prefix": patterns}}
 
 

@@ -39,17 +39,17 @@ def role_requests(names: Names) -> list[Request]:
         trust = service_trust_policy("emr-serverless.amazonaws.com", names, source)
         purpose = "permissions of ingestion and refits"
         job = _role(names, "job", trust, job_policy(names), purpose)
-        return [*_linked("ops.emr-serverless.amazonaws.com"), *job, *evaluator]
+        return [*_service_linked_role("ops.emr-serverless.amazonaws.com"), *job, *evaluator]
     trust = service_trust_policy(
         "elasticmapreduce.amazonaws.com", names, names.arn("elasticmapreduce", "*")
     )
     purpose = "EMR starts and terminates nodes with it"
     spot = names.config.limits.nodes > names.config.limits.core
     return [
-        *_linked("elasticmapreduce.amazonaws.com"),
-        *(_linked("spot.amazonaws.com") if spot else ()),
+        *_service_linked_role("elasticmapreduce.amazonaws.com"),
+        *(_service_linked_role("spot.amazonaws.com") if spot else ()),
         *_role(names, "service", trust, service_policy(names), purpose),
-        _attached(names, "service", EMR_SERVICE_POLICY),
+        _attach_managed_policy(names, "service", EMR_SERVICE_POLICY),
         *_role(
             names,
             "nodes",
@@ -57,7 +57,7 @@ def role_requests(names: Names) -> list[Request]:
             node_policy(names),
             "permissions of the nodes",
         ),
-        *_profile(names),
+        *_instance_profile(names),
         *evaluator,
     ]
 
@@ -71,15 +71,17 @@ def scheduler_requests(names: Names) -> list[Request]:
 
 
 def _role(
-    names: Names, what: str, trust: Parameters, statements: list[Statement], purpose: str
+    names: Names, suffix: str, trust: Parameters, statements: list[Statement], purpose: str
 ) -> list[Request]:
-    name, policy = names.prefixed(what), policy_document(statements)
+    name, policy = names.prefixed(suffix), policy_document(statements)
 
-    def retrust(_parameters: Parameters, _found: CurrentState) -> tuple[str, Parameters]:
+    def update_trust_policy(
+        _parameters: Parameters, _current: CurrentState
+    ) -> tuple[str, Parameters]:
         document = json.dumps(trust)
         return "update_assume_role_policy", {"RoleName": name, "PolicyDocument": document}
 
-    def role(read: ReadApi) -> CurrentState | None:
+    def find_trust_policy(read: ReadApi) -> CurrentState | None:
         response = read("iam", "get_role", {"RoleName": name}, _NOT_FOUND_CODES)
         return (
             CurrentState(normalize_policy(response["Role"]["AssumeRolePolicyDocument"]))
@@ -87,7 +89,7 @@ def _role(
             else None
         )
 
-    def inline(read: ReadApi) -> CurrentState | None:
+    def find_inline_policy(read: ReadApi) -> CurrentState | None:
         """Read the inline policy of the role."""
         query = {"RoleName": name, "PolicyName": "pomona"}
         response = read("iam", "get_role_policy", query, _NOT_FOUND_CODES)
@@ -105,9 +107,9 @@ def _role(
                 "Tags": [{"Key": "pomona", "Value": names.config.name}],
             },
             purpose=purpose,
-            find_current=role,
+            find_current=find_trust_policy,
             desired=normalize_policy(trust),
-            build_update=retrust,
+            build_update=update_trust_policy,
         ),
         Request(
             name=f"role {name}: policy",
@@ -119,15 +121,15 @@ def _role(
                 "PolicyDocument": json.dumps(policy),
             },
             purpose=", ".join(statement.sid for statement in statements),
-            find_current=inline,
+            find_current=find_inline_policy,
             desired=normalize_policy(policy),
             build_update=overwrite_with("put_role_policy"),
         ),
     ]
 
 
-def _attached(names: Names, what: str, policy: str) -> Request:
-    name, arn = names.prefixed(what), f"arn:{names.partition}:iam::aws:policy/{policy}"
+def _attach_managed_policy(names: Names, suffix: str, policy: str) -> Request:
+    name, arn = names.prefixed(suffix), f"arn:{names.partition}:iam::aws:policy/{policy}"
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Return whether the managed policy is attached to the role."""
@@ -136,7 +138,7 @@ def _attached(names: Names, what: str, policy: str) -> Request:
         return CurrentState(True) if any(one["PolicyArn"] == arn for one in attached) else None
 
     return Request(
-        name=f"role {name}: Amazon's policy",
+        name=f"role {name}: managed policy",
         service="iam",
         operation="attach_role_policy",
         parameters={"RoleName": name, "PolicyArn": arn},
@@ -145,19 +147,19 @@ def _attached(names: Names, what: str, policy: str) -> Request:
     )
 
 
-def _profile(names: Names) -> list[Request]:
+def _instance_profile(names: Names) -> list[Request]:
     name = names.prefixed("nodes")
 
-    def profile(read: ReadApi) -> Parameters | None:
+    def get_profile(read: ReadApi) -> Parameters | None:
         response = read(
             "iam", "get_instance_profile", {"InstanceProfileName": name}, _NOT_FOUND_CODES
         )
         return response and response["InstanceProfile"]
 
-    def holds(read: ReadApi) -> CurrentState | None:
+    def find_roles(read: ReadApi) -> CurrentState | None:
         """Read the roles of the instance profile."""
-        found = profile(read)
-        roles = [role["RoleName"] for role in found["Roles"]] if found else []
+        profile = get_profile(read)
+        roles = [role["RoleName"] for role in profile["Roles"]] if profile else []
         return CurrentState(roles) if roles else None
 
     return [
@@ -167,7 +169,7 @@ def _profile(names: Names) -> list[Request]:
             operation="create_instance_profile",
             parameters={"InstanceProfileName": name},
             purpose="EC2 assigns the role to a node through a profile",
-            find_current=lambda read: CurrentState(True) if profile(read) else None,
+            find_current=lambda read: CurrentState(True) if get_profile(read) else None,
         ),
         Request(
             name=f"instance profile {name}: role",
@@ -175,13 +177,13 @@ def _profile(names: Names) -> list[Request]:
             operation="add_role_to_instance_profile",
             parameters={"InstanceProfileName": name, "RoleName": name},
             purpose="the role of the nodes",
-            find_current=holds,
+            find_current=find_roles,
             desired=[name],
         ),
     ]
 
 
-def _linked(service: str) -> list[Request]:
+def _service_linked_role(service: str) -> list[Request]:
     """Return the request for a service-linked role, which exists once per account."""
 
     def find_current(read: ReadApi) -> CurrentState | None:
@@ -196,7 +198,7 @@ def _linked(service: str) -> list[Request]:
             service="iam",
             operation="create_service_linked_role",
             parameters={"AWSServiceName": service},
-            purpose="service-linked role, which a new account lacks",
+            purpose="service-linked role, which does not exist in a new account",
             find_current=find_current,
         )
     ]

@@ -19,7 +19,7 @@ def network_requests(names: Names) -> list[Request]:
     }
     if network.private:
         groups["service"] = "EMR access to nodes without public addresses"
-    requests += [_group(names, what, purpose) for what, purpose in groups.items()]
+    requests += [_group(names, suffix, purpose) for suffix, purpose in groups.items()]
     requests += [_allow_ssh(cidr) for cidr in network.ssh_from]
     return [*requests, _revoke_other_rules(names)]
 
@@ -37,9 +37,9 @@ def _subnet(names: Names) -> Request:
         if not subnets:
             problem = f"no subnet {subnet}" if subnet else "no default VPC"
             raise CloudError(f"{problem} in {names.config.region}: set one in [network] subnet")
-        found = subnets[0]
+        first = subnets[0]
         return CurrentState(
-            True, {"subnet.SubnetId": found["SubnetId"], "subnet.VpcId": found["VpcId"]}
+            True, {"subnet.SubnetId": first["SubnetId"], "subnet.VpcId": first["VpcId"]}
         )
 
     return Request(
@@ -47,7 +47,7 @@ def _subnet(names: Names) -> Request:
         service="ec2",
         operation="describe_subnets",
         parameters=query,
-        purpose="subnet of the nodes; default: the first of the default VPC",
+        purpose="subnet of the nodes; default: the first subnet of the default VPC",
         find_current=find_current,
     )
 
@@ -73,8 +73,8 @@ def _tag_subnet(names: Names) -> Request:
     )
 
 
-def _group(names: Names, what: str, purpose: str) -> Request:
-    name = names.prefixed(what)
+def _group(names: Names, suffix: str, purpose: str) -> Request:
+    name = names.prefixed(suffix)
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Find the security group by name."""
@@ -84,7 +84,7 @@ def _group(names: Names, what: str, purpose: str) -> Request:
         ]
         response = read("ec2", "describe_security_groups", {"Filters": filters})
         groups = response["SecurityGroups"] if response else []
-        return CurrentState(True, {f"{what}.GroupId": groups[0]["GroupId"]}) if groups else None
+        return CurrentState(True, {f"{suffix}.GroupId": groups[0]["GroupId"]}) if groups else None
 
     tags = [FOR_EMR, {"Key": "pomona", "Value": names.config.name}]
     return Request(
@@ -99,7 +99,7 @@ def _group(names: Names, what: str, purpose: str) -> Request:
         },
         purpose=purpose,
         find_current=find_current,
-        outputs=lambda response: {f"{what}.GroupId": response["GroupId"]},
+        outputs=lambda response: {f"{suffix}.GroupId": response["GroupId"]},
     )
 
 
@@ -120,24 +120,24 @@ def _allow_ssh(cidr: str) -> Request:
 
 def _revoke_other_rules(names: Names) -> Request:
     """Return the request that revokes all rules missing in the configuration."""
-    desired = set(names.config.network.ssh_from)
+    allowed = set(names.config.network.ssh_from)
 
-    def others(rules: list[Parameters]) -> list[Parameters]:
-        return [rule for rule in rules if not (_is_ssh(rule) and _sources([rule]) <= desired)]
+    def other_rules(rules: list[Parameters]) -> list[Parameters]:
+        return [rule for rule in rules if not (_is_ssh(rule) and _sources([rule]) <= allowed)]
 
     def find_current(read: ReadApi) -> CurrentState:
         """Return the rules that are not in the configuration."""
-        return CurrentState(others(_rules(read)))
+        return CurrentState(other_rules(_rules(read)))
 
-    def revoke(parameters: Parameters, found: CurrentState) -> tuple[str, Parameters]:
-        return "revoke_security_group_ingress", parameters | {"IpPermissions": found.current}
+    def revoke(parameters: Parameters, current: CurrentState) -> tuple[str, Parameters]:
+        return "revoke_security_group_ingress", parameters | {"IpPermissions": current.current}
 
     return Request(
-        name="tunnel: from nowhere else",
+        name="tunnel: revoke other rules",
         service="ec2",
         operation="revoke_security_group_ingress",
         parameters={"GroupId": "${tunnel.GroupId}", "IpPermissions": []},
-        purpose="revokes rules that are not in the configuration",
+        purpose="revokes the rules that are not in the configuration",
         find_current=find_current,
         desired=[],
         build_update=revoke,
@@ -154,8 +154,8 @@ def _rules(read: ReadApi) -> list[Parameters]:
     rules = []
     for rule in response["SecurityGroups"][0]["IpPermissions"] if response else []:
         ports = {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in rule}
-        for kind in ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs"):
-            rules += [ports | {kind: [source]} for source in rule.get(kind) or ()]
+        for source_type in ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs"):
+            rules += [ports | {source_type: [source]} for source in rule.get(source_type) or ()]
     return rules
 
 

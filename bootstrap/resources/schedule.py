@@ -15,7 +15,7 @@ from bootstrap.resources.uploads import UploadLocations
 
 def create_schedule(names: Names, locations: UploadLocations, expression: str) -> Parameters:
     """Return the parameters that create the schedule."""
-    target, call = _call(names, locations)
+    target, target_input = _target(names, locations)
     return {
         "Name": names.prefixed("refit"),
         "ScheduleExpression": expression,
@@ -25,7 +25,7 @@ def create_schedule(names: Names, locations: UploadLocations, expression: str) -
         "Target": {
             "Arn": f"arn:{names.partition}:scheduler:::aws-sdk:{target}",
             "RoleArn": names.role_arn("scheduler"),
-            "Input": json.dumps(call),
+            "Input": json.dumps(target_input),
             "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
         },
     }
@@ -57,25 +57,25 @@ def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]
     ]
 
 
-def _call(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
+def _target(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
     """Return the operation that the schedule calls, and its input; input keys are capitalized for all APIs."""
-    d = names.config
-    if d.mode == "serverless":
+    config = names.config
+    if config.mode == "serverless":
         job = start_job_run(names, locations, "refit", refit_arguments(names))
         token = {"ClientToken": "<aws.scheduler.execution-id>"}
-        return "emrserverless:startJobRun", _capitals(job) | token
-    if d.is_streaming:
+        return "emrserverless:startJobRun", _capitalize_keys(job) | token
+    if config.is_streaming:
         steps = [refit_step(names, locations)]
         return "emr:addJobFlowSteps", {"JobFlowId": "${cluster.JobFlowId}", "Steps": steps}
     steps = [ingest_step(names, locations), refit_step(names, locations)]
     return "emr:runJobFlow", run_job_flow(names, locations) | {"Steps": steps}
 
 
-def _capitals(value: Any) -> Any:
+def _capitalize_keys(value: Any) -> Any:
     """Return a value with capitalized keys; tags stay as they are."""
     if not isinstance(value, dict):
         return value
     return {
-        key[0].upper() + key[1:]: inner if key == "tags" else _capitals(inner)
-        for key, inner in value.items()
+        key[0].upper() + key[1:]: item if key == "tags" else _capitalize_keys(item)
+        for key, item in value.items()
     }

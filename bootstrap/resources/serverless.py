@@ -18,19 +18,22 @@ _LIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
 
 def create_application(names: Names) -> Parameters:
     """Return the parameters that create the application; each node of the limit counts as 4 vCPU and 16 GB."""
-    d = names.config
+    config = names.config
     return {
-        "name": d.name,
-        "releaseLabel": d.release,
+        "name": config.name,
+        "releaseLabel": config.release,
         "type": "SPARK",
         "architecture": "X86_64",
         "maximumCapacity": {
-            "cpu": f"{4 * d.limits.nodes} vCPU",
-            "memory": f"{16 * d.limits.nodes} GB",
+            "cpu": f"{4 * config.limits.nodes} vCPU",
+            "memory": f"{16 * config.limits.nodes} GB",
         },
         "autoStartConfiguration": {"enabled": True},
-        "autoStopConfiguration": {"enabled": True, "idleTimeoutMinutes": d.limits.idle_minutes},
-        "tags": {"pomona": d.name},
+        "autoStopConfiguration": {
+            "enabled": True,
+            "idleTimeoutMinutes": config.limits.idle_minutes,
+        },
+        "tags": {"pomona": config.name},
     }
 
 
@@ -48,33 +51,35 @@ def normalize_application(application: Parameters) -> Parameters:
     }
 
 
-def _update_at_rest(application: Parameters, found: CurrentState) -> tuple[str, Parameters] | None:
+def _update_if_stopped(
+    application: Parameters, current: CurrentState
+) -> tuple[str, Parameters] | None:
     """Return the request that updates an application; None while it runs, because EMR Serverless rejects it then."""
-    if found.current["state"] not in _CHANGEABLE_STATES:
+    if current.current["state"] not in _CHANGEABLE_STATES:
         return None
     changeable = ("releaseLabel", "maximumCapacity", "autoStopConfiguration")
     changed = {key: application[key] for key in changeable}
-    where = {"applicationId": found.values["application.applicationId"]}
-    return "update_application", where | changed
+    application_id = current.values["application.applicationId"]
+    return "update_application", {"applicationId": application_id, **changed}
 
 
 def start_job_run(
-    names: Names, locations: UploadLocations, what: str, arguments: list[str]
+    names: Names, locations: UploadLocations, suffix: str, arguments: list[str]
 ) -> Parameters:
     """Return the parameters that start a job.
 
     Parameters
     ----------
     names : Names
-    places : Places
-    what : str
+    locations : UploadLocations
+    suffix : str
         Suffix of the job's name.
-    words : list of str
-        What follows `pomona`.
+    arguments : list of str
+        Arguments of `pomona`.
     """
     return {
         "applicationId": "${application.applicationId}",
-        "name": names.prefixed(what),
+        "name": names.prefixed(suffix),
         "executionRoleArn": names.role_arn("job"),
         "jobDriver": serverless_driver(names, locations, arguments),
         "configurationOverrides": {
@@ -85,7 +90,7 @@ def start_job_run(
 
 
 def ingest_job(names: Names, locations: UploadLocations) -> Parameters:
-    """Return the ingestion job; a stream is restarted after each failure."""
+    """Return the ingestion job; a streaming job is restarted after each failure."""
     job = start_job_run(names, locations, "ingest", ingest_arguments(names))
     if names.config.is_streaming:
         retries = {"maxFailedAttemptsPerHour": names.config.ingest.restarts_an_hour}
@@ -100,26 +105,27 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
     def find_current(read: ReadApi) -> CurrentState | None:
         """Find the application by name."""
         response = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
-        found = [one for one in response["applications"] if one["name"] == application["name"]]
-        if not found:
+        matches = [one for one in response["applications"] if one["name"] == application["name"]]
+        if not matches:
             return None
-        where = {"applicationId": found[0]["id"]}
-        response = read("emr-serverless", "get_application", where) or {}
+        query = {"applicationId": matches[0]["id"]}
+        response = read("emr-serverless", "get_application", query) or {}
         current = response["application"]
-        values = {"application.applicationId": found[0]["id"]}
+        values = {"application.applicationId": matches[0]["id"]}
         return CurrentState(normalize_application(current) | {"state": current["state"]}, values)
 
     states = _LIVE_JOB_STATES + ([] if names.config.is_streaming else ["SUCCESS"])
 
-    def look_job(read: ReadApi) -> CurrentState | None:
+    def find_job(read: ReadApi) -> CurrentState | None:
         """Find an active job run by name."""
-        where = {"applicationId": "${application.applicationId}"}
-        gone = ("ResourceNotFoundException",)
-        response = read("emr-serverless", "list_job_runs", where | {"states": states}, gone) or {}
-        found = [one for one in response.get("jobRuns", ()) if one.get("name") == job["name"]]
-        if not found:
+        application_id = {"applicationId": "${application.applicationId}"}
+        query = application_id | {"states": states}
+        absent_codes = ("ResourceNotFoundException",)
+        response = read("emr-serverless", "list_job_runs", query, absent_codes) or {}
+        matches = [one for one in response.get("jobRuns", ()) if one.get("name") == job["name"]]
+        if not matches:
             return None
-        query = where | {"jobRunId": found[0]["id"]}
+        query = application_id | {"jobRunId": matches[0]["id"]}
         run: Any = read("emr-serverless", "get_job_run", query)
         return CurrentState(run["jobRun"]["jobDriver"])
 
@@ -132,7 +138,7 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             purpose="starts with its first job, and stops when idle",
             find_current=find_current,
             desired=normalize_application(application),
-            build_update=_update_at_rest,
+            build_update=_update_if_stopped,
             outputs=lambda response: {"application.applicationId": response["applicationId"]},
         ),
         Request(
@@ -143,7 +149,7 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             purpose="restarted after a failure"
             if names.config.is_streaming
             else "ends when all images are ingested",
-            find_current=look_job,
+            find_current=find_job,
             desired=job["jobDriver"],
             retry_codes=("ValidationException", "AccessDeniedException"),
         ),

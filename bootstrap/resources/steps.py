@@ -32,11 +32,11 @@ def refit_arguments(names: Names) -> list[str]:
 def ingest_step(names: Names, locations: UploadLocations) -> Parameters:
     """Return the ingestion step; YARN restarts a stream after a failure."""
     attempts = names.config.ingest.restarts_an_hour if names.config.is_streaming else 1
-    # Leave the capacity of one node for a refit, which would otherwise wait until the stream is idle.
-    most = max(1, 2 * names.config.limits.nodes - 2)
+    # Leave the capacity of one node for a refit, which otherwise waits until the stream is idle.
+    max_executors = max(1, 2 * names.config.limits.nodes - 2)
     return _step(
         names.prefixed("ingest"),
-        _arguments(locations, ingest_arguments(names), attempts, executors=most),
+        _arguments(locations, ingest_arguments(names), attempts, executors=max_executors),
     )
 
 
@@ -72,7 +72,7 @@ def _arguments(
     }
     if executors is not None:
         settings["spark.dynamicAllocation.maxExecutors"] = str(executors)
-    conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+    conf = [arg for key, value in settings.items() for arg in ("--conf", f"{key}={value}")]
     return [
         "spark-submit",
         "--deploy-mode",
@@ -86,7 +86,7 @@ def _arguments(
 def serverless_driver(names: Names, locations: UploadLocations, arguments: list[str]) -> Parameters:
     """Return the job driver of EMR Serverless; the environment is passed as an archive."""
     python = "./environment/bin/python"
-    most = max(1, names.config.limits.nodes - 1)
+    max_executors = max(1, names.config.limits.nodes - 1)
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
@@ -102,7 +102,7 @@ def serverless_driver(names: Names, locations: UploadLocations, arguments: list[
         "spark.executor.cores": "4",
         "spark.executor.memory": "8g",
         "spark.executor.memoryOverhead": "4g",
-        "spark.dynamicAllocation.maxExecutors": str(most),
+        "spark.dynamicAllocation.maxExecutors": str(max_executors),
     }
     conf = " ".join(f"--conf {key}={value}" for key, value in settings.items())
     return {

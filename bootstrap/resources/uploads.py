@@ -1,4 +1,4 @@
-"""What is uploaded to the bucket, under versioned keys."""
+"""Upload files to the data bucket, under versioned keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bootstrap.errors import CloudError
 
 #: Version used in plans before the environment is built.
 VERSION_PLACEHOLDER = "${version}"
-#: Written last: a model is complete only with this file.
+#: Uploaded last: a model is complete only with this file.
 COMPLETION_MARKER = "model.json"
 
 
@@ -72,7 +72,7 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
     locations = UploadLocations(names, uploads.version)
     files = {"environment.tar.gz": uploads.environment, **uploads.code}
     result = [
-        _upload(names, locations.key(name), file, _PURPOSES.get(name, "for the nodes"))
+        _upload(names, locations.key(name), file, _PURPOSES.get(name, "used by the nodes"))
         for name, file in files.items()
         if names.config.mode == "cluster" or name != "bootstrap_emr.sh"
     ]
@@ -80,7 +80,7 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
         # One folder per version, so that notebooks edited by users are kept.
         folder = f"jupyter/jovyan/pomona-{_version(uploads.notebooks)}"
         result += [
-            _upload(names, f"{folder}/{name}", file, "a notebook", overwrite=False)
+            _upload(names, f"{folder}/{name}", file, "notebook", overwrite=False)
             for name, file in sorted(uploads.notebooks.items())
         ]
     return [*result, *_model(names, uploads)]
@@ -90,7 +90,7 @@ _PURPOSES = {
     "environment.tar.gz": "Python 3.11, Pomona and its dependencies, for each node",
     "bootstrap_emr.sh": "unpacks the environment on each node",
     "submit.py": "entry point for spark-submit",
-    "fenced-log-store.jar": "fenced log store of Delta: stops the second of two writers",
+    "fenced-log-store.jar": "fenced log store for Delta: rejects the commits of a second writer",
 }
 
 
@@ -100,22 +100,22 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
     ids = sorted({name.partition("/")[0] for name in uploads.model})
 
     def find_current(read: ReadApi) -> CurrentState:
-        """Return whether the lake contains the model; reject another one."""
+        """Check that the lake contains no other model."""
         query = {"Bucket": names.data_bucket, "Prefix": prefix}
         response = read("s3", "list_objects_v2", query, ("NoSuchBucket",)) or {}
         keys = [item["Key"] for item in response.get("Contents") or ()]
-        there = sorted(
+        existing = sorted(
             {key.split("/")[-2] for key in keys if key.endswith(f"/{COMPLETION_MARKER}")}
         )
-        if ids and set(there) - set(ids):
+        if ids and set(existing) - set(ids):
             raise CloudError(
-                f"{names.lake_uri}: contains the model {', '.join(there)}, and [files] weights would "
+                f"{names.lake_uri}: contains the model {', '.join(existing)}, and [files] weights would "
                 f"add {', '.join(ids)}: a lake has one model; restore the previous weights, or use another "
                 "[storage] lake"
             )
-        return CurrentState(True, {"model.Id": ids[0] if ids else "".join(there)})
+        return CurrentState(True, {"model.Id": ids[0] if ids else "".join(existing)})
 
-    find = Request(
+    check_request = Request(
         name="model",
         service="s3",
         operation="list_objects_v2",
@@ -126,8 +126,8 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
     files = sorted(
         uploads.model.items(), key=lambda item: (item[0].endswith(COMPLETION_MARKER), item[0])
     )
-    purpose = "the model, exported on this machine: the nodes have no TensorFlow"
-    return [find, *(_upload(names, prefix + name, file, purpose) for name, file in files)]
+    purpose = "model, exported on this machine because the nodes have no TensorFlow"
+    return [check_request, *(_upload(names, prefix + name, file, purpose) for name, file in files)]
 
 
 def _version(files: Mapping[str, LocalFile]) -> str:

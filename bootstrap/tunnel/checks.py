@@ -40,17 +40,17 @@ def find_key(key: str | None, node: Node) -> Path:
     folder = Path.home() / ".ssh"
     if key is None:
         tried = [folder / f"{node.key}.pem", folder / node.key]
-        found = [path for path in tried if path.exists()]
-        if not found:
+        existing = [path for path in tried if path.exists()]
+        if not existing:
             paths = " and ".join(str(path) for path in tried)
             raise TunnelError(f"{paths} do not exist: --key names the private key of {node.key}")
-        key = str(found[0])
+        key = str(existing[0])
     path = Path(key).expanduser()
     _validate_key(path, node.key)
     return path
 
 
-def _validate_key(path: Path, pair: str) -> None:
+def _validate_key(path: Path, key_pair: str) -> None:
     """Check that a file is a private key that `ssh` accepts."""
     try:
         mode = path.stat().st_mode & 0o777
@@ -63,10 +63,10 @@ def _validate_key(path: Path, pair: str) -> None:
         raise TunnelError(f"{path}: {reason}: {remedy}") from error
     if content.startswith(b"PuTTY"):
         raise TunnelError(
-            f"{path} is a PuTTY key: puttygen {path} -O private-openssh -o {pair}.pem"
+            f"{path} is a PuTTY key: puttygen {path} -O private-openssh -o {key_pair}.pem"
         )
     if b"PRIVATE KEY-----" not in content[:200]:
-        raise TunnelError(f"{path} is not a private key: --key names the private key of {pair}")
+        raise TunnelError(f"{path} is not a private key: --key names the private key of {key_pair}")
     if mode & 0o077:
         raise TunnelError(
             f"{path} is readable by others ({mode:04o}), and ssh rejects it: chmod 600 {path}"
@@ -113,22 +113,22 @@ def check_reachable(host: str, port: int) -> None:
 def responds_to_http(port: ForwardedPort) -> bool:
     """Return whether an HTTP service responds at a forwarded port, with any status."""
     try:
-        plain = socket.create_connection(("127.0.0.1", port.local), timeout=CONNECT_TIMEOUT)
+        connection = socket.create_connection(("127.0.0.1", port.local), timeout=CONNECT_TIMEOUT)
     except OSError:
         return False
     try:
-        with plain, _open_stream(port, plain) as stream:
+        with connection, _open_stream(port, connection) as stream:
             stream.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return stream.recv(5).startswith(b"HTTP")
     except OSError:
         return False
 
 
-def _open_stream(port: ForwardedPort, plain: socket.socket) -> socket.socket:
+def _open_stream(port: ForwardedPort, connection: socket.socket) -> socket.socket:
     """Return the connection, with TLS if the service uses it."""
     if port.scheme == "http":
-        return plain
+        return connection
     # The certificate of the node is self-signed; SSH has already authenticated the node.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(plain)
+    return context.wrap_socket(connection)

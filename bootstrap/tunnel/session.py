@@ -32,7 +32,7 @@ _REMEDIES = (
     ),
     (
         r"Address already in use|cannot listen to port",
-        "a local port is in use by now: try again",
+        "a local port is already in use: try again",
     ),
     (
         r"TargetNotConnected",
@@ -108,14 +108,14 @@ class Tunnel:
                     )
                 time.sleep(_POLL_INTERVAL)
         self.check_running()
-        silent = [port for port in self._ports if not responds_to_http(port)]
+        unresponsive = [port for port in self._ports if not responds_to_http(port)]
         self.check_running()
-        if len(silent) == len(self._ports):
-            names = ", ".join(f"{port.name} at port {port.remote}" for port in silent)
+        if len(unresponsive) == len(self._ports):
+            names = ", ".join(f"{port.name} at port {port.remote}" for port in unresponsive)
             raise TunnelError(
                 f"the tunnel is open, but no service responds ({names}): services can take minutes to start"
             )
-        return silent
+        return unresponsive
 
     def check_running(self) -> None:
         """Check that all programs run; raise TunnelError with the output of one that has exited."""

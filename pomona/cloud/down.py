@@ -41,15 +41,15 @@ def down(
         retained = retained_resources(names)
         if actions and not yes:
             for action in actions:
-                console.print(f"to terminate: {action.what}")
+                console.print(f"to terminate: {action.description}")
             for line in retained:
                 console.print(f"retained: {line}")
             if not typer.confirm(f"Terminate these in account {account.number}?", default=False):
                 return console.print("nothing was terminated")
         terminated = []
         for action in tear_down(actions, account):
-            terminated.append(action.what)
-            console.print(f"terminated: {action.what}")
+            terminated.append(action.description)
+            console.print(f"terminated: {action.description}")
     if as_json:
         return console.print_json({"terminated": terminated, "retained": retained})
     if not actions:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bootstrap.deploy.plan import Planned
+    from bootstrap.deploy.plan import PlannedRequest
 
 
 _SIGNS = {"send": "+", "change": "~", "keep": "=", "read": "?", "differs": "!"}
@@ -21,14 +21,14 @@ _LABELS = {
 }
 
 
-def planned_lines(number: int, planned: Planned, *, brief: bool = False) -> Iterator[str]:
+def planned_lines(number: int, planned: PlannedRequest, *, brief: bool = False) -> Iterator[str]:
     """Yield a request as lines: operation, purpose and, unless nothing changes, each parameter.
 
     Parameters
     ----------
     number : int
         Position in the plan.
-    planned : Planned
+    planned : PlannedRequest
     brief : bool
         Omit the parameters.
     """
@@ -55,7 +55,7 @@ def request_lines(service: str, operation: str, parameters: Any) -> Iterator[str
         yield f"    {line}"
 
 
-def planned_json(number: int, planned: Planned) -> dict[str, Any]:
+def planned_json(number: int, planned: PlannedRequest) -> dict[str, Any]:
     """Return a request as a JSON document; policies are objects, and files are their names and sizes."""
     from bootstrap.aws.client import operation_model
 
@@ -73,7 +73,7 @@ def planned_json(number: int, planned: Planned) -> dict[str, Any]:
 
 
 def summary_line(
-    planned: Sequence[Planned], account: str | None, region: str, *, done: bool = False
+    planned: Sequence[PlannedRequest], account: str | None, region: str, *, done: bool = False
 ) -> str:
     """Return a line with the number of requests per action."""
     counts = Counter(str(one.action) for one in planned)

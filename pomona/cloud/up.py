@@ -9,7 +9,7 @@ from pomona.options import ConfigFile, Json
 from streaming.errors import AccountError
 
 if TYPE_CHECKING:
-    from bootstrap.deploy.plan import Planned
+    from bootstrap.deploy.plan import PlannedRequest
 
 
 def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
@@ -34,7 +34,7 @@ def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
             uploads = find_uploads(config, Path(file).parent, build=True)
         if uploads.missing():
             raise AccountError(f"{uploads.missing()[0]}: missing: reinstall Pomona")
-        done: list[Planned] = []
+        done: list[PlannedRequest] = []
         for number, one in enumerate(up(all_requests(names, uploads), account), 1):
             done.append(one)
             for line in planned_lines(number, one, brief=True):

@@ -78,7 +78,7 @@ def ssh(*sources: str, port: int = 22) -> Parameters:
 def test_what_the_description_does_not_name_is_taken_away(
     standing: list[Parameters], taken: list[Parameters]
 ) -> None:
-    request = by_name(VARIANTS["private"])["tunnel: from nowhere else"]
+    request = by_name(VARIANTS["private"])["tunnel: revoke other rules"]
     found = request.find_current(rules(*standing))
     assert found is not None
     assert found.current == taken
@@ -91,7 +91,7 @@ def test_a_group_that_is_still_to_be_made_is_closed() -> None:
     def unknown(*_: Any) -> Any:
         raise UnresolvedReferenceError
 
-    found = by_name()["tunnel: from nowhere else"].find_current(unknown)
+    found = by_name()["tunnel: revoke other rules"].find_current(unknown)
     assert found is not None
     assert found.current == []
 

@@ -187,7 +187,7 @@ def test_an_application_that_does_not_stop_is_told(
     write_config(workspace, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
     monkeypatch.setattr(bootstrap.deploy.teardown, "STOP_TIMEOUT", 0.1)
-    monkeypatch.setattr(bootstrap.deploy.teardown, "PAUSE", 0.05)
+    monkeypatch.setattr(bootstrap.deploy.teardown, "POLL_INTERVAL", 0.05)
     backend: Any = models.EMRServerlessBackend
     with monkeypatch.context() as patch:
         patch.setattr(backend, "stop_application", lambda *_, **__: None)

@@ -214,7 +214,7 @@ def test_what_was_changed_by_hand_is_set_right(
     told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
     changed = {name for name, one in told.items() if one["action"] == "change"}
     assert changed == {
-        "data bucket: versioning", "role fruits-evaluator: policy", "tunnel: from nowhere else",
+        "data bucket: versioning", "role fruits-evaluator: policy", "tunnel: revoke other rules",
     }  # fmt: skip
     assert told["data bucket: TLS only"]["action"] == "send"
     assert told["data bucket: versioning"]["differences"] == ["Status: Suspended -> Enabled"]
