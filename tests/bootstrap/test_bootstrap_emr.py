@@ -1,4 +1,4 @@
-"""Tests for `bootstrap/bootstrap_emr.sh`: it runs on a bare node without a network, twice, and fails loudly."""
+"""Tests for `bootstrap/bootstrap_emr.sh` in a minimal root without network: install, update, and failures."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ import pytest
 from support.minimal_rootfs import MinimalRoot, create_minimal_root, which
 
 SCRIPT = Path(__file__).parents[2] / "bootstrap" / "bootstrap_emr.sh"
-WORKS = "#!/bin/sh\n"
-#: An older C library than any, on this machine: what the archive asks of a node.
-NEEDS = f"machine {platform.machine()}\nglibc 2.17\n"
+SHEBANG = "#!/bin/sh\n"
+#: Manifest of an archive that runs on this machine.
+REQUIREMENTS = f"machine {platform.machine()}\nglibc 2.17\n"
 
 
 def archive(file: Path, **changes: str | None) -> Path:
-    """An environment whose programs are shell scripts; None leaves a file out."""
+    """Create an environment with shell scripts as programs; None omits a file."""
     contents: dict[str, str | None] = {
-        "ENVIRONMENT": NEEDS,
-        "bin/python": WORKS,
-        "bin/pomona": f"{WORKS}echo pomona 1.2.3\n",
+        "ENVIRONMENT": REQUIREMENTS,
+        "bin/python": SHEBANG,
+        "bin/pomona": f"{SHEBANG}echo pomona 1.2.3\n",
     }
     contents |= {name.replace("_", "/"): text for name, text in changes.items()}
     with tarfile.open(file, "w:gz") as tar:
@@ -46,24 +46,24 @@ def node(tmp_path: Path) -> MinimalRoot:
     return root
 
 
-def bootstrap(node: MinimalRoot, *words: str) -> tuple[int, str]:
-    done = node.run("bash", "/script", *words)
+def bootstrap(node: MinimalRoot, *args: str) -> tuple[int, str]:
+    done = node.run("bash", "/script", *args)
     assert done.stdout == ""
     return done.returncode, done.stderr
 
 
 def files(node: MinimalRoot) -> Mapping[str, bytes]:
-    """All files of a node by name."""
-    found = {}
+    """Return the content of all files of a node by name."""
+    contents = {}
     for folder, _, names in os.walk(node.folder):
         for name in names:
             file = Path(folder, name)
             if file.is_file():
-                found[str(file.relative_to(node.folder))] = file.read_bytes()
-    return found
+                contents[str(file.relative_to(node.folder))] = file.read_bytes()
+    return contents
 
 
-def test_shellcheck_finds_nothing() -> None:
+def test_shellcheck_reports_no_issues() -> None:
     shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     if not shellcheck:
         pytest.skip("shellcheck is not installed: `make setup`")
@@ -76,7 +76,7 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.stdout == ""
 
 
-def test_a_bare_node_gets_the_environment_and_nothing_else_changes(
+def test_script_installs_environment_and_changes_nothing_else(
     node: MinimalRoot, tmp_path: Path
 ) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
@@ -93,29 +93,31 @@ def test_a_bare_node_gets_the_environment_and_nothing_else_changes(
     assert node.run("/opt/pomona/bin/pomona").stdout == "pomona 1.2.3\n"
 
 
-def test_whoever_runs_there_may_read_and_run_it(node: MinimalRoot, tmp_path: Path) -> None:
+def test_environment_is_readable_by_all_users(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
     assert node.run("bash", "-c", "umask 077; bash /script file:///one.tar.gz").returncode == 0
-    place = node.folder / "opt" / "pomona"
-    for file in (place, place / "bin", place / "bin" / "python"):
+    target = node.folder / "opt" / "pomona"
+    for file in (target, target / "bin", target / "bin" / "python"):
         assert file.stat().st_mode & 0o777 == 0o755
 
 
-def test_run_twice_it_changes_nothing(node: MinimalRoot, tmp_path: Path) -> None:
+def test_second_run_changes_nothing(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
     bootstrap(node, "file:///one.tar.gz")
-    place = node.folder / "opt" / "pomona"
-    inode, before = place.stat().st_ino, files(node)
+    target = node.folder / "opt" / "pomona"
+    inode, before = target.stat().st_ino, files(node)
     status, stderr = bootstrap(node, "file:///one.tar.gz")
     assert status == 0
     assert "is up to date" in stderr
-    assert place.stat().st_ino == inode
+    assert target.stat().st_ino == inode
     assert files(node) == before
 
 
-def test_a_newer_archive_replaces_the_older_one(node: MinimalRoot, tmp_path: Path) -> None:
+def test_newer_archive_replaces_environment(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz", extra="old"), "/one.tar.gz")
-    node.put(archive(tmp_path / "two.tar.gz", bin_pomona=f"{WORKS}echo pomona 2\n"), "/two.tar.gz")
+    node.put(
+        archive(tmp_path / "two.tar.gz", bin_pomona=f"{SHEBANG}echo pomona 2\n"), "/two.tar.gz"
+    )
     bootstrap(node, "file:///one.tar.gz")
     status, stderr = bootstrap(node, "file:///two.tar.gz")
     assert status == 0
@@ -129,13 +131,16 @@ def test_a_newer_archive_replaces_the_older_one(node: MinimalRoot, tmp_path: Pat
     [
         ({"ENVIRONMENT": None}, "is not a Pomona environment"),
         ({"ENVIRONMENT": "machine vax\nglibc 2.17\n"}, "for vax, but this node is"),
-        ({"ENVIRONMENT": NEEDS.replace("2.17", "2.99")}, "needs glibc 2.99, but this node has 2."),
-        ({"bin_python": f"{WORKS}exit 3\n"}, "the Python of file:///next.tar.gz does not run"),
+        (
+            {"ENVIRONMENT": REQUIREMENTS.replace("2.17", "2.99")},
+            "needs glibc 2.99, but this node has 2.",
+        ),
+        ({"bin_python": f"{SHEBANG}exit 3\n"}, "the Python of file:///next.tar.gz does not run"),
         ({"bin_python": None}, "the Python of file:///next.tar.gz does not run"),
-        ({"bin_pomona": f"{WORKS}exit 1\n"}, "the command of file:///next.tar.gz does not run"),
+        ({"bin_pomona": f"{SHEBANG}exit 1\n"}, "the command of file:///next.tar.gz does not run"),
     ],
 )
-def test_an_archive_that_does_not_run_here_is_refused_and_the_old_one_stays(
+def test_invalid_archive_is_rejected_and_environment_kept(
     node: MinimalRoot, tmp_path: Path, changes: dict[str, str | None], message: str
 ) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
@@ -149,9 +154,9 @@ def test_an_archive_that_does_not_run_here_is_refused_and_the_old_one_stays(
     assert os.listdir(node.folder / "opt") == ["pomona"]
 
 
-def test_an_archive_that_is_cut_short_is_refused(node: MinimalRoot, tmp_path: Path) -> None:
-    whole = archive(tmp_path / "one.tar.gz", extra="x" * 5000).read_bytes()
-    (node.folder / "half.tar.gz").write_bytes(whole[: len(whole) // 2])
+def test_truncated_archive_is_rejected(node: MinimalRoot, tmp_path: Path) -> None:
+    content = archive(tmp_path / "one.tar.gz", extra="x" * 5000).read_bytes()
+    (node.folder / "half.tar.gz").write_bytes(content[: len(content) // 2])
     status, stderr = bootstrap(node, "file:///half.tar.gz")
     assert status == 1
     assert "file:///half.tar.gz is not a complete .tar.gz, or the disk is full" in stderr
@@ -159,24 +164,24 @@ def test_an_archive_that_is_cut_short_is_refused(node: MinimalRoot, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         ((), "expected one argument"),
         (("file:///one.tar.gz", "--force"), "expected one argument"),
-        (("ftp://somewhere/one.tar.gz",), "ftp://somewhere/one.tar.gz: give the s3://"),
+        (("ftp://host/one.tar.gz",), "ftp://host/one.tar.gz: give the s3://"),
         (("file:///absent.tar.gz",), "file:///absent.tar.gz: no such file"),
         (("s3://bucket/one.tar.gz",), "the aws command is not installed on this node"),
     ],
 )
-def test_what_cannot_be_fetched_is_named(
-    node: MinimalRoot, words: tuple[str, ...], message: str
+def test_invalid_archive_uri_is_reported(
+    node: MinimalRoot, args: tuple[str, ...], message: str
 ) -> None:
-    status, stderr = bootstrap(node, *words)
+    status, stderr = bootstrap(node, *args)
     assert status == 1
     assert f"FAILED: {message}" in stderr
 
 
-# The command of that name on a node, as far as the script uses it: boto3 does the same, over HTTP.
+# A substitute for the `aws` command with the one operation that the script uses; boto3 sends it over HTTP.
 _AWS = """#!{python}
 import sys
 import boto3
@@ -188,7 +193,7 @@ boto3.client("s3").download_fileobj(bucket, key, sys.stdout.buffer)
 
 @pytest.mark.s3
 @pytest.mark.parametrize("scheme", ["s3", "s3a"])
-def test_the_archive_comes_from_the_bucket(bucket: str, tmp_path: Path, scheme: str) -> None:
+def test_archive_is_downloaded_from_bucket(bucket: str, tmp_path: Path, scheme: str) -> None:
     from streaming.storage.s3_client import s3_client
 
     file = archive(tmp_path / "one.tar.gz")
@@ -201,10 +206,10 @@ def test_the_archive_comes_from_the_bucket(bucket: str, tmp_path: Path, scheme: 
     opt.mkdir()
 
     def run(key: str) -> subprocess.CompletedProcess[str]:
-        # This machine with another folder in the place of /opt.
-        there = f"mount --bind '{opt}' /opt && exec bash '{SCRIPT}' {scheme}://{bucket}/{key}"
+        # Mount another folder at /opt, visible only to the script.
+        command = f"mount --bind '{opt}' /opt && exec bash '{SCRIPT}' {scheme}://{bucket}/{key}"
         return subprocess.run(
-            [which("unshare"), "--mount", "bash", "-c", there],
+            [which("unshare"), "--mount", "bash", "-c", command],
             env=os.environ | {"PATH": f"{aws.parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
@@ -214,7 +219,7 @@ def test_the_archive_comes_from_the_bucket(bucket: str, tmp_path: Path, scheme: 
 
     done = run("releases/1/environment.tar.gz")
     if "unshare failed" in done.stderr or "mount: " in done.stderr:
-        pytest.skip("this user may not mount a folder")
+        pytest.skip("this user cannot mount a folder")
     assert done.returncode == 0, done.stderr
     assert (opt / "pomona" / "bin" / "pomona").exists()
     absent = run("releases/2/environment.tar.gz")

@@ -1,4 +1,4 @@
-"""Tests for the account: what only reads cannot change anything, and errors are one line with the request's name."""
+"""Tests for `bootstrap.aws.client`: reads, retries, and errors in one line that names the request."""
 
 from __future__ import annotations
 
@@ -36,33 +36,34 @@ def account(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
     return Account(REGION)
 
 
-def test_it_says_whose_it_is(account: Account) -> None:
+def test_account_has_number_and_partition(account: Account) -> None:
     assert (account.number, account.partition) == (ACCOUNT, "aws")
 
 
-def test_asking_never_changes_anything(account: Account) -> None:
+def test_read_rejects_writing_operations(account: Account) -> None:
     for operation in ("create_bucket", "delete_bucket", "put_object", "copy_object"):
         assert not is_read_only(operation)
         with pytest.raises(AssertionError, match="is not read-only"):
             account.read("s3", operation, {})
 
 
-def test_an_answer_in_pages_is_read_to_its_end(account: Account, tmp_path: Path) -> None:
-    where = {"LocationConstraint": REGION}
-    account.send("s3", "create_bucket", {"Bucket": "pages", "CreateBucketConfiguration": where})
+def test_read_fetches_all_pages(account: Account, tmp_path: Path) -> None:
+    location = {"LocationConstraint": REGION}
+    parameters = {"Bucket": "pages", "CreateBucketConfiguration": location}
+    account.send("s3", "create_bucket", parameters)
     (tmp_path / "file").write_bytes(b"content")
     body = LocalFile.from_path(tmp_path / "file")
     for number in range(7):
         account.send("s3", "put_object", {"Bucket": "pages", "Key": str(number), "Body": body})
     query = {"Bucket": "pages", "PaginationConfig": {"PageSize": 3}}
-    answer = account.read("s3", "list_objects_v2", query)
-    assert answer is not None
-    assert [(one["Key"], one["Size"]) for one in answer["Contents"]] == [
+    response = account.read("s3", "list_objects_v2", query)
+    assert response is not None
+    assert [(one["Key"], one["Size"]) for one in response["Contents"]] == [
         (str(n), 7) for n in range(7)
     ]
 
 
-def test_what_hangs_on_something_that_is_not_there_is_not_asked(account: Account) -> None:
+def test_read_with_unresolved_reference_sends_nothing(account: Account) -> None:
     query = {"ClusterId": "${cluster.JobFlowId}"}
     with pytest.raises(UnresolvedReferenceError):
         account.read("emr", "describe_cluster", query)
@@ -71,39 +72,41 @@ def test_what_hangs_on_something_that_is_not_there_is_not_asked(account: Account
         account.read("emr", "describe_cluster", query)
 
 
-def test_what_is_not_there_is_none_and_what_is_refused_is_told(
+def test_read_absent_resource_returns_none_and_denied_request_fails(
     account: Account, served: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert account.read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",)) is None
-    with pytest.raises(CloudError, match=r"^iam get_role: .*nobody"):
-        account.read("iam", "get_role", {"RoleName": "nobody"})
-    for name, value in served.create_caller("poor", "s3:GetObject").items():
+    assert account.read("iam", "get_role", {"RoleName": "absent"}, ("NoSuchEntity",)) is None
+    with pytest.raises(CloudError, match=r"^iam get_role: .*absent"):
+        account.read("iam", "get_role", {"RoleName": "absent"})
+    for name, value in served.create_caller("limited", "s3:GetObject").items():
         monkeypatch.setenv(name, value)
     served.enforce_iam()
     with pytest.raises(AccessDeniedError, match=r"^iam get_role: .*request this permission$"):
-        Account(REGION).read("iam", "get_role", {"RoleName": "nobody"}, ("NoSuchEntity",))
+        Account(REGION).read("iam", "get_role", {"RoleName": "absent"}, ("NoSuchEntity",))
 
 
-def test_what_is_not_known_everywhere_yet_is_sent_again(
+def test_send_retries_only_given_error_codes(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = {"InstanceProfileName": "late", "RoleName": "late"}
+    parameters = {"InstanceProfileName": "late", "RoleName": "late"}
     account.send("iam", "create_role", {"RoleName": "late", "AssumeRolePolicyDocument": "{}"})
     waits = []
 
-    def wait(seconds: float) -> None:
+    def sleep(seconds: float) -> None:
         waits.append(seconds)
         account.send("iam", "create_instance_profile", {"InstanceProfileName": "late"})
 
-    monkeypatch.setattr("bootstrap.aws.client.time.sleep", wait)
+    monkeypatch.setattr("bootstrap.aws.client.time.sleep", sleep)
     with pytest.raises(CloudError, match=r"^iam add_role_to_instance_profile"):
-        account.send("iam", "add_role_to_instance_profile", words)  # not patient with it
+        account.send("iam", "add_role_to_instance_profile", parameters)  # no retry codes
     assert waits == []
-    account.send("iam", "add_role_to_instance_profile", words, ("NoSuchEntity",))
+    account.send("iam", "add_role_to_instance_profile", parameters, ("NoSuchEntity",))
     assert len(waits) == 1
 
 
-def test_nobody_answering_is_one_line(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_endpoint_is_reported(
+    served: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in (served.variables | ADMIN).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -113,31 +116,31 @@ def test_nobody_answering_is_one_line(served: MotoAccount, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [
-        ({"AWS_PROFILE": "nobody"}, "profile (nobody) could not be found: `aws configure list-pro"),
+        ({"AWS_PROFILE": "absent"}, "profile (absent) could not be found: `aws configure list-pro"),
         ({"AWS_ENDPOINT_URL": "nonsense"}, "sts: Invalid endpoint: nonsense; correct AWS_ENDPOINT"),
         ({"AWS_CONFIG_FILE": __file__}, "sts get_caller_identity: Unable to parse config file"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, '"http://127.0.0.1:1/"; check the region'),
     ],
 )
-def test_a_machine_that_is_set_up_wrongly_is_one_line(
-    variables: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+def test_invalid_aws_settings_are_reported_in_one_line(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in ({"AWS_MAX_ATTEMPTS": "1"} | ADMIN | variables).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(CloudError) as caught:
         Account(REGION)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_operations_are_told_by_the_names_that_aws_documents() -> None:
+def test_api_name_is_name_in_aws_documentation() -> None:
     assert api_name("emr", "run_job_flow") == "emr RunJobFlow"
     assert api_name("s3", "list_objects_v2") == "s3 ListObjectsV2"
 
 
-def test_only_what_is_wanted_is_compared() -> None:
+def test_differences_ignore_extra_keys() -> None:
     current = {"a": {"b": 1, "more": 2}, "c": [{"d": 1}, {"d": 2}]}
     assert differences(current, {"a": {"b": 1}, "c": [{"d": 1}, {"d": 2}]}) == []
     assert differences(current, {"a": {"b": 2}, "c": [{"d": 1}, {"d": 3}], "e": "x"}) == [
@@ -148,8 +151,8 @@ def test_only_what_is_wanted_is_compared() -> None:
     assert differences([1], [1, 2], "list") == ["list: [1] -> [1, 2]"]
 
 
-def test_answers_are_filled_in_wherever_they_are_named() -> None:
-    told = {"a": "${x.Id}", "b": ["in ${x.Id} and ${y.Id}"], "c": 1}
-    assert resolve_references(told, {"x.Id": "1"}) == {"a": "1", "b": ["in 1 and ${y.Id}"], "c": 1}
-    assert has_references(told)
-    assert not has_references(resolve_references(told, {"x.Id": "1", "y.Id": "2"}))
+def test_references_are_resolved_in_nested_values() -> None:
+    value = {"a": "${x.Id}", "b": ["in ${x.Id} and ${y.Id}"], "c": 1}
+    assert resolve_references(value, {"x.Id": "1"}) == {"a": "1", "b": ["in 1 and ${y.Id}"], "c": 1}
+    assert has_references(value)
+    assert not has_references(resolve_references(value, {"x.Id": "1", "y.Id": "2"}))

@@ -1,4 +1,4 @@
-"""Tests for the check of requests: what botocore's models do not allow is not sent."""
+"""Tests for `bootstrap.aws.validation`: requests that botocore's models reject."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bootstrap.errors import CloudError
 
 
 @pytest.mark.parametrize(
-    ("service", "operation", "parameters", "told"),
+    ("service", "operation", "parameters", "message"),
     [
         ("s3", "create_bucket", {}, 'Missing required parameter in input: "Bucket"'),
         ("s3", "create_bucket", {"Bucket": "b", "Colour": 1}, 'Unknown parameter in input: "Colour"'),
@@ -25,15 +25,15 @@ from bootstrap.errors import CloudError
         ),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told(
-    service: str, operation: str, parameters: dict[str, object], told: str
+def test_invalid_parameters_are_reported(
+    service: str, operation: str, parameters: dict[str, object], message: str
 ) -> None:
-    assert told in validation_errors(service, operation, parameters)
-    request = Request("it", service, operation, parameters, "why", lambda _ask: None)
-    with pytest.raises(CloudError, match=r"^it: "):
+    assert message in validation_errors(service, operation, parameters)
+    request = Request("name", service, operation, parameters, "purpose", lambda _read: None)
+    with pytest.raises(CloudError, match=r"^name: "):
         validate_request(request)
 
 
-def test_what_boto3_fills_in_itself_is_not_missed() -> None:
-    told = {"name": "n", "releaseLabel": "emr-7.13.0", "type": "SPARK"}
-    assert validation_errors("emr-serverless", "create_application", told) == ""
+def test_parameters_set_by_boto3_are_not_required() -> None:
+    parameters = {"name": "n", "releaseLabel": "emr-7.13.0", "type": "SPARK"}
+    assert validation_errors("emr-serverless", "create_application", parameters) == ""

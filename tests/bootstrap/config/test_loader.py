@@ -1,4 +1,4 @@
-"""Tests for `cluster.toml`: what is wrong in it is one line with its line's number and what is allowed."""
+"""Tests for `bootstrap.config.loader`: errors name the line, the value and the allowed values."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ from bootstrap.config.schema import REQUIRED, ClusterConfig
 from bootstrap.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "bootstrap" / "cluster.example.toml"
-LEAST = 'name = "fruits"\nregion = "eu-west-1"\n'
+MINIMAL = 'name = "fruits"\nregion = "eu-west-1"\n'
 
 
-def keys(kind: Any = ClusterConfig, prefix: str = "") -> dict[str, Any]:
-    """Defaults of all keys by their dotted names."""
-    found: dict[str, Any] = {}
-    types = get_type_hints(kind)
-    for field in dataclasses.fields(kind):
+def keys(table_type: Any = ClusterConfig, prefix: str = "") -> dict[str, Any]:
+    """Return the defaults of all keys by dotted name."""
+    defaults: dict[str, Any] = {}
+    types = get_type_hints(table_type)
+    for field in dataclasses.fields(table_type):
         if dataclasses.is_dataclass(types[field.name]):
-            found |= keys(types[field.name], f"{prefix}{field.name}.")
+            defaults |= keys(types[field.name], f"{prefix}{field.name}.")
         else:
-            found[prefix + field.name] = field.default
-    return found
+            defaults[prefix + field.name] = field.default
+    return defaults
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for key, value in values.items():
-        found |= (
-            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        result |= (
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         )
-    return found
+    return result
 
 
-def complaint(text: str) -> str:
+def error_message(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        parse_config((LEAST + text).encode())
+        parse_config((MINIMAL + text).encode())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_the_example_is_a_description_of_defaults() -> None:
+def test_example_has_default_values() -> None:
     assert load_config(str(EXAMPLE)) == dataclasses.replace(
-        parse_config(LEAST.encode()),
-        refit=dataclasses.replace(parse_config(LEAST.encode()).refit, schedule="rate(1 hour)"),
+        parse_config(MINIMAL.encode()),
+        refit=dataclasses.replace(parse_config(MINIMAL.encode()).refit, schedule="rate(1 hour)"),
     )
 
 
-def test_the_example_shows_every_key_and_no_other() -> None:
+def test_example_has_all_keys() -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
-    shown = flat(tomllib.loads(text))
+    shown = flatten(tomllib.loads(text))
     assert set(shown) == set(keys())
-    parse_config(text.encode())  # what is commented out is allowed too
+    parse_config(text.encode())  # the commented-out lines are valid
     for key, default in keys().items():
         if default not in (None, ()) and key not in REQUIRED:
             assert shown[key] == default, key
 
 
-def test_the_example_explains_every_key() -> None:
+def test_example_has_comment_for_each_key() -> None:
     for line in EXAMPLE.read_text().splitlines():
         if " = " in line:
             assert re.search(r".#\s*\S", line), line
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[instances]\ncores = 4", "line 4: instances.cores is not a valid key; [instances] allowed: type, core,"),
         ("colour = 1", "line 3: colour is not a valid key; allowed: name, region,"),
-        ("\n\n[instances]\n# of them\ncore = 0", "line 7: instances.core is 0; it must be a whole number, 1 to"),
+        ("\n\n[instances]\n# comment\ncore = 0", "line 7: instances.core is 0; it must be a whole number, 1 to"),
         ('[instances]\ncore = "2"', "line 4: instances.core is '2'; it must be a whole number"),
         ("[instances]\ncore = true", "line 4: instances.core is True; it must be a whole number"),
         ("instances.core = 2.5", "line 3: instances.core is 2.5; it must be a whole number"),
@@ -109,33 +109,33 @@ def test_the_example_explains_every_key() -> None:
         ("[instances", "invalid TOML: "),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_one_line(text: str, told: str) -> None:
-    said = complaint(text)
-    assert said.startswith("cluster.toml")
-    assert told in said
+def test_invalid_configuration_is_reported_in_one_line(text: str, message: str) -> None:
+    error = error_message(text)
+    assert error.startswith("cluster.toml")
+    assert message in error
 
 
-def test_a_mark_of_the_order_of_bytes_is_no_word() -> None:
-    assert parse_config(b"\xef\xbb\xbf" + LEAST.encode()) == parse_config(LEAST.encode())
+def test_byte_order_mark_is_ignored() -> None:
+    assert parse_config(b"\xef\xbb\xbf" + MINIMAL.encode()) == parse_config(MINIMAL.encode())
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_a_name_and_a_region_are_needed(name: str) -> None:
-    text = "".join(line for line in LEAST.splitlines(True) if not line.startswith(name))
+def test_missing_required_key_is_reported(name: str) -> None:
+    text = "".join(line for line in MINIMAL.splitlines(True) if not line.startswith(name))
     with pytest.raises(ConfigError, match=f"{name} is missing; it must be "):
         parse_config(text.encode())
 
 
-def test_a_file_that_is_not_there_is_told_with_the_remedy(tmp_path: Path) -> None:
+def test_missing_file_is_reported_with_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file.*`pomona cloud example` prints one"):
         load_config(str(tmp_path / "cluster.toml"))
 
 
-def test_keys_set_on_the_command_line_are_checked_as_those_of_the_file() -> None:
+def test_overrides_are_validated_like_file() -> None:
     allowed = ["name", "instances.core", "instances.type"]
-    told = {"instances.core": "1", "instances.type": "m6i.xlarge", "name": '"two"'}
-    assert parse_overrides(told, allowed) == {**told, "instances.core": 1, "name": "two"}
-    for key, value, complaint in (
+    overrides = {"instances.core": "1", "instances.type": "m6i.xlarge", "name": '"two"'}
+    assert parse_overrides(overrides, allowed) == {**overrides, "instances.core": 1, "name": "two"}
+    for key, value, message in (
         (
             "instances.core",
             "many",
@@ -144,15 +144,15 @@ def test_keys_set_on_the_command_line_are_checked_as_those_of_the_file() -> None
         ("instances.cores", "1", "instances.cores: cannot be set here; allowed: name, instances.c"),
         ("instances.task", "1", "instances.task: cannot be set here"),
     ):
-        with pytest.raises(ConfigError, match=re.escape(complaint)):
+        with pytest.raises(ConfigError, match=re.escape(message)):
             parse_overrides({key: value}, allowed)
 
 
-def test_refits_are_hourly_beside_a_stream_and_else_only_when_asked_for() -> None:
+def test_schedule_is_hourly_with_stream_and_otherwise_never() -> None:
     for text, schedule in (
         ("", "rate(1 hour)"),
         ('ingest.mode = "once"', None),
         ('refit.schedule = "never"', None),
         ('ingest.mode = "once"\nrefit.schedule = "rate(1 day)"', "rate(1 day)"),
     ):
-        assert parse_config((LEAST + text).encode()).schedule == schedule
+        assert parse_config((MINIMAL + text).encode()).schedule == schedule

@@ -1,4 +1,4 @@
-"""Tests for `pomona cloud estimate`: measured figures, arithmetic that can be followed, and no price of ours."""
+"""Tests for `bootstrap.cost` and `pomona cloud estimate`: measured rates, calculation steps and prices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pomona(
     return Command(monkeypatch, capsys)
 
 
-def test_the_rate_is_the_one_that_was_measured() -> None:
+def test_rate_and_row_size_equal_benchmarks() -> None:
     machine = re.search(r"^\| featurize \|.*?(\d+) cores", BENCHMARKS, re.MULTILINE)
     measured = re.search(
         r"^\| Pomona, ONNX Runtime float32 \| [\d,]+ \| ([\d.]+) \|", BENCHMARKS, re.MULTILINE
@@ -59,102 +59,109 @@ def test_the_rate_is_the_one_that_was_measured() -> None:
     assert int(row[1].replace(",", "")) == ROW_BYTES
 
 
-def test_a_number_of_the_vectors_takes_what_its_files_do(tmp_path: Path) -> None:
+def test_number_bytes_equal_size_of_parquet_and_csv(tmp_path: Path) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
 
-    drawn = np.random.default_rng(1).normal(size=(2000, 50))
-    table = pa.table({f"pc{n}": column for n, column in enumerate(drawn.T)})
+    vectors = np.random.default_rng(1).normal(size=(2000, 50))
+    table = pa.table({f"pc{n}": column for n, column in enumerate(vectors.T)})
     pyarrow.csv.write_csv(table, tmp_path / "reduced.csv")
     pyarrow.parquet.write_table(table, tmp_path / "reduced.parquet", use_dictionary=False)
-    whole = sum(file.stat().st_size for file in tmp_path.iterdir())
-    assert whole / drawn.size == pytest.approx(NUMBER_BYTES, rel=0.1)
+    total_bytes = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert total_bytes / vectors.size == pytest.approx(NUMBER_BYTES, rel=0.1)
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 8, 100])
-def test_the_executors_are_those_that_the_step_asks_for(nodes: int, tmp_path: Path) -> None:
-    described = names(f"limits = {{nodes = {nodes}, core = 1}}\ninstances.core = 1\n")
-    locations = UploadLocations(described, uploads(tmp_path).version)
-    arguments = ingest_step(described, locations)["HadoopJarStep"]["Args"]
+def test_executor_count_equals_step_settings(nodes: int, tmp_path: Path) -> None:
+    config_names = names(f"limits = {{nodes = {nodes}, core = 1}}\ninstances.core = 1\n")
+    locations = UploadLocations(config_names, uploads(tmp_path).version)
+    arguments = ingest_step(config_names, locations)["HadoopJarStep"]["Args"]
     assert f"spark.dynamicAllocation.maxExecutors={executor_count(nodes, 4)}" in arguments
     assert "spark.executor.cores=2" in arguments
     (disk,) = {
         volume["VolumeSpecification"]["SizeInGB"]
-        for group in run_job_flow(described, locations)["Instances"]["InstanceGroups"]
+        for group in run_job_flow(config_names, locations)["Instances"]["InstanceGroups"]
         for volume in group["EbsConfiguration"]["EbsBlockDeviceConfigs"]
     }
-    assert disk == described.config.instances.disk_gb
+    assert disk == config_names.config.instances.disk_gb
 
 
-def test_the_type_says_how_many_cores_it_has() -> None:
-    # As EC2's documentation lists them.
-    known = {"m5.large": 2, "m5.xlarge": 4, "m5.4xlarge": 16, "c6i.32xlarge": 128, "r7g.xlarge": 4}
-    assert {name: vcpu_count(name) for name in known} == known
+def test_vcpu_count_equals_ec2_documentation() -> None:
+    documented = {
+        "m5.large": 2,
+        "m5.xlarge": 4,
+        "m5.4xlarge": 16,
+        "c6i.32xlarge": 128,
+        "r7g.xlarge": 4,
+    }
+    assert {name: vcpu_count(name) for name in documented} == documented
     for name in ("m5.metal", "t3.micro"):
         with pytest.raises(CloudError, match="--cores"):
             vcpu_count(name)
 
 
-def test_every_step_of_the_arithmetic_comes_to_what_it_says(pomona: Command) -> None:
+def test_formula_of_each_step_evaluates_to_result(pomona: Command) -> None:
     Path("prices.toml").write_text(PRICES)
-    words = ("--images", "10e6", "--a-day", "1e6", "--image-kb", "40", "--prices", "prices.toml")
-    answer = pomona("cloud", "estimate", *words, "--json").json
+    args = ("--images", "10e6", "--a-day", "1e6", "--image-kb", "40", "--prices", "prices.toml")
+    estimated = pomona("cloud", "estimate", *args, "--json").json
     checked = 0
-    for step in answer["steps"]:
-        plain = step["formula"].replace(",", "")
-        plain = re.sub(
-            r" (?:hours|bytes|GB|EC2|EMR|vCPU|USD)\b| for \d+ GB|1 primary", _blank, plain
+    for step in estimated["steps"]:
+        formula = step["formula"].replace(",", "")
+        formula = re.sub(
+            r" (?:hours|bytes|GB|EC2|EMR|vCPU|USD)\b| for \d+ GB|1 primary", _blank, formula
         )
-        if not re.fullmatch(r"[\d.e\s()+*/-]+", plain):
+        if not re.fullmatch(r"[\d.e\s()+*/-]+", formula):
             continue
-        said = float(re.sub(r"[^\d.]", "", step["result"]))
-        value = eval(plain) * (100 if step["result"].endswith("%") else 1)
-        assert said == pytest.approx(
+        result = float(re.sub(r"[^\d.]", "", step["result"]))
+        value = eval(formula) * (100 if step["result"].endswith("%") else 1)
+        assert result == pytest.approx(
             value, rel=0.005, abs=0.06 if "." in step["result"] else 0.51
         ), step
         checked += 1
     assert checked > 15
 
 
-def _blank(found: re.Match[str]) -> str:
-    return "1" if "primary" in found[0] else ""
+def _blank(match: re.Match[str]) -> str:
+    return "1" if "primary" in match[0] else ""
 
 
-def test_ten_million_images_by_hand() -> None:
-    found = estimate(Workload(10_000_000, 1_000_000, rate=50.0), names("limits.nodes = 11").config)
-    assert found.hours == pytest.approx(
+def test_estimate_equals_manual_calculation() -> None:
+    result = estimate(Workload(10_000_000, 1_000_000, rate=50.0), names("limits.nodes = 11").config)
+    assert result.hours == pytest.approx(
         10_000_000 / (50 * 40) / 3600
-    )  # ten nodes of four cores work
-    assert found.hours_per_day == pytest.approx(1_000_000 / (50 * 4) / 3600)  # one of two
-    assert found.nodes == 2
-    assert found.storage_gb == pytest.approx(40 + 14)
-    assert found.storage_gb_per_day == pytest.approx(4 + 24 * 14)  # a refit an hour, each kept
+    )  # ten nodes with four cores each ingest
+    assert result.hours_per_day == pytest.approx(
+        1_000_000 / (50 * 4) / 3600
+    )  # one of two nodes ingests
+    assert result.nodes == 2
+    assert result.storage_gb == pytest.approx(40 + 14)
+    assert result.storage_gb_per_day == pytest.approx(4 + 24 * 14)  # hourly refits, all kept
 
 
 @pytest.mark.parametrize(
     ("schedule", "refits"),
     [("rate(1 hour)", 24), ("rate(30 minutes)", 48), ("rate(2 days)", 0.5), ("cron(0 2 * * ? *)", 1), ("never", 0)],
 )  # fmt: skip
-def test_refits_are_counted_by_the_schedule(schedule: str, refits: float) -> None:
-    described = names(f'refit.schedule = "{schedule}"').config
-    assert refits_per_day(Workload(10, 1), described) == refits
-    assert refits_per_day(Workload(10, 0), described) == 0
-    notes = estimate(Workload(10, 1), described).notes
+def test_refits_per_day_follow_schedule(schedule: str, refits: float) -> None:
+    config = names(f'refit.schedule = "{schedule}"').config
+    assert refits_per_day(Workload(10, 1), config) == refits
+    assert refits_per_day(Workload(10, 0), config) == 0
+    notes = estimate(Workload(10, 1), config).notes
     assert any("counts as one refit a day" in note for note in notes) == ("cron" in schedule)
 
 
-def test_as_many_nodes_stay_as_keep_up_with_what_arrives() -> None:
-    a_day = 86_400 * 100 * 4 * 3  # three nodes of four cores, all day
-    found = estimate(Workload(0, a_day, rate=100.0), names().config)
-    assert found.nodes == 4
-    assert found.hours_per_day == pytest.approx(24)
-    more = estimate(Workload(0, 10 * a_day, rate=100.0), names().config)
-    assert "limits.nodes is 8: new images need 31" in more.notes
+def test_nodes_keep_up_with_new_images() -> None:
+    images_per_day = 86_400 * 100 * 4 * 3  # three nodes of four cores, all day
+    result = estimate(Workload(0, images_per_day, rate=100.0), names().config)
+    assert result.nodes == 4
+    assert result.hours_per_day == pytest.approx(24)
+    exceeding = estimate(Workload(0, 10 * images_per_day, rate=100.0), names().config)
+    assert "limits.nodes is 8: new images need 31" in exceeding.notes
 
 
-def test_without_a_table_of_prices_there_is_no_money(pomona: Command) -> None:
+def test_estimate_without_price_table_has_no_cost(pomona: Command) -> None:
     done = pomona("cloud", "estimate", "--images", "10e6", "--a-day", "1e6")
     assert (done.status, done.err) == (0, "")
     assert "no cost: --prices names a price table" in done.out
@@ -162,23 +169,23 @@ def test_without_a_table_of_prices_there_is_no_money(pomona: Command) -> None:
     assert "cost" not in pomona("cloud", "estimate", "--images", "5", "--json").json
 
 
-def test_money_is_what_the_table_says(pomona: Command) -> None:
+def test_cost_follows_price_table(pomona: Command) -> None:
     Path("prices.toml").write_text(PRICES)
-    words = ("--images", "1e6", "--rate", "100", "--prices", "prices.toml", "--json")
-    money = pomona("cloud", "estimate", *words).json["cost"]
+    args = ("--images", "1e6", "--rate", "100", "--prices", "prices.toml", "--json")
+    cost = pomona("cloud", "estimate", *args).json["cost"]
     hours = 1_000_000 / (100 * 4 * 7) / 3600
-    assert money["currency"] == "USD"
-    assert money["one_time"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
-    stored = 4.0 + 1.4  # the features and a refit: where nothing arrives, none is published again
-    assert money["per_month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
+    assert cost["currency"] == "USD"
+    assert cost["one_time"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
+    stored = 4.0 + 1.4  # features and one refit; without new images there is no other refit
+    assert cost["per_month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
     Path("cluster.toml").write_text(MINIMAL + 'mode = "serverless"\n')
-    money = pomona("cloud", "estimate", *words).json["cost"]
+    cost = pomona("cloud", "estimate", *args).json["cost"]
     driver_and_7 = 30 * 0.5 + 91 * 0.25
-    assert money["one_time"] == pytest.approx(hours * driver_and_7 + 1.0, rel=1e-6)
+    assert cost["one_time"] == pytest.approx(hours * driver_and_7 + 1.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             ("ec2_hour = 2", 'ec2_hour = ""'),
@@ -191,30 +198,32 @@ def test_money_is_what_the_table_says(pomona: Command) -> None:
         (("[storage]", "[storage"), "prices.toml: invalid TOML: "),
     ],
 )
-def test_a_price_that_is_not_there_is_asked_for(
-    change: tuple[str, str], told: str, pomona: Command
+def test_missing_or_invalid_price_is_reported(
+    change: tuple[str, str], message: str, pomona: Command
 ) -> None:
     Path("prices.toml").write_text(PRICES.replace(*change))
-    words = ("--images", "10", "--prices", "prices.toml")
-    assert told in pomona("cloud", "estimate", *words).error_line
+    args = ("--images", "10", "--prices", "prices.toml")
+    assert message in pomona("cloud", "estimate", *args).error_line
 
 
-def test_the_example_of_a_table_holds_no_price(pomona: Command) -> None:
+def test_example_price_table_has_no_prices(pomona: Command) -> None:
     def values(table: dict[str, object]) -> list[object]:
         return [
-            v for one in table.values() for v in (values(one) if isinstance(one, dict) else [one])
+            value
+            for item in table.values()
+            for value in (values(item) if isinstance(item, dict) else [item])
         ]
 
     assert set(values(tomllib.loads(EXAMPLE))) == {""}
     done = pomona("cloud", "prices")
     assert done.out == EXAMPLE
     Path("prices.toml").write_text(done.out)
-    words = ("--images", "10", "--prices", "prices.toml")
-    assert "currency is ''" in pomona("cloud", "estimate", *words).error_line
+    args = ("--images", "10", "--prices", "prices.toml")
+    assert "currency is ''" in pomona("cloud", "estimate", *args).error_line
 
 
 @pytest.mark.parametrize("text", ["2500000", "2,500,000", "2_500_000", "2.5e6", " 2500000 "])
-def test_a_number_is_taken_as_people_type_it(text: str, pomona: Command) -> None:
+def test_count_accepts_separators_and_exponents(text: str, pomona: Command) -> None:
     steps = pomona("cloud", "estimate", "--images", text, "--json").json["steps"]
     assert [step["formula"] for step in steps if step["quantity"] == "features"] == [
         "2,500,000 * 4,000 / 1e9"
@@ -222,7 +231,7 @@ def test_a_number_is_taken_as_people_type_it(text: str, pomona: Command) -> None
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ("--images", "many"),
         ("--images", "1.5"),
@@ -244,7 +253,7 @@ def test_a_number_is_taken_as_people_type_it(text: str, pomona: Command) -> None
         ("--images", "1", "-f", "none.toml"),
     ],
 )
-def test_numbers_that_are_none_are_one_line(words: tuple[str, ...], pomona: Command) -> None:
-    done = pomona("cloud", "estimate", *words)
+def test_invalid_number_is_reported_in_one_line(args: tuple[str, ...], pomona: Command) -> None:
+    done = pomona("cloud", "estimate", *args)
     assert done.status in (1, 2)
-    assert words[-1] in done.error_line or words[-1] + ".0" in done.error_line
+    assert args[-1] in done.error_line or args[-1] + ".0" in done.error_line

@@ -1,4 +1,4 @@
-"""Tests for the plan: every request in order, valid by botocore's own models, and nothing hangs in the air."""
+"""Tests for `bootstrap.deploy.plan`: valid requests, each after the requests that it refers to."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from bootstrap.deploy.plan import Action, all_requests, plan, plan_notes
 from support.cluster_configs import VARIANTS, names, uploads
 
 
-def requests(kind: str, folder: Path) -> list[Request]:
-    return all_requests(names(VARIANTS[kind]), uploads(folder))
+def requests(variant: str, folder: Path) -> list[Request]:
+    return all_requests(names(VARIANTS[variant]), uploads(folder))
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_every_request_is_valid_by_botocores_own_model(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_requests_are_valid_for_botocore_models(variant: str, tmp_path: Path) -> None:
     session = botocore.session.get_session()
-    for request in requests(kind, tmp_path):
+    for request in requests(variant, tmp_path):
         model = session.get_service_model(request.service)
         (name,) = [n for n in model.operation_names if botocore.xform_name(n) == request.operation]
         operation = model.operation_model(name)
-        told = {k: b"" if isinstance(v, LocalFile) else v for k, v in request.parameters.items()}
-        told |= {name: "token" for name in operation.idempotent_members if name not in told}
-        botocore.validate.validate_parameters(told, operation.input_shape)
+        values = {k: b"" if isinstance(v, LocalFile) else v for k, v in request.parameters.items()}
+        values |= {n: "token" for n in operation.idempotent_members if n not in values}
+        botocore.validate.validate_parameters(values, operation.input_shape)
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_what_a_request_hangs_on_is_made_by_one_before_it(kind: str, tmp_path: Path) -> None:
-    known = set[str]()
-    for request in requests(kind, tmp_path):
-        told = json.dumps(request.parameters, default=str)
-        assert set(re.findall(r"\$\{(\w+)\.\w+\}", told)) <= known, request.name
-        known.add(request.name.rpartition("-")[2].split(":")[0])
-    assert "subnet" in known or kind.startswith("serverless")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_references_point_to_earlier_requests(variant: str, tmp_path: Path) -> None:
+    earlier = set[str]()
+    for request in requests(variant, tmp_path):
+        text = json.dumps(request.parameters, default=str)
+        assert set(re.findall(r"\$\{(\w+)\.\w+\}", text)) <= earlier, request.name
+        earlier.add(request.name.rpartition("-")[2].split(":")[0])
+    assert "subnet" in earlier or variant.startswith("serverless")
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_requests_have_names_and_reasons_of_one_line(kind: str, tmp_path: Path) -> None:
-    found = requests(kind, tmp_path)
-    assert len({request.name for request in found}) == len(found)
-    for request in found:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_requests_have_unique_name_and_purpose(variant: str, tmp_path: Path) -> None:
+    planned = requests(variant, tmp_path)
+    assert len({request.name for request in planned}) == len(planned)
+    for request in planned:
         assert request.purpose
         assert "\n" not in request.purpose + request.name
 
 
-def test_buckets_come_first_and_what_uses_roles_comes_after_them(tmp_path: Path) -> None:
+def test_requests_are_ordered_by_dependency(tmp_path: Path) -> None:
     order = [request.operation for request in requests("stream", tmp_path)]
     first = {operation: order.index(operation) for operation in order}
     assert order[0] == "create_bucket"
@@ -60,22 +60,22 @@ def test_buckets_come_first_and_what_uses_roles_comes_after_them(tmp_path: Path)
     assert order.index("put_bucket_policy") < first["put_object"]
 
 
-def test_an_empty_account_needs_all_of_it(tmp_path: Path) -> None:
+def test_plan_for_empty_account_sends_all_requests(tmp_path: Path) -> None:
     planned = list(plan(requests("stream", tmp_path), None))
     assert {one.action for one in planned} == {Action.SEND, Action.READ, Action.KEEP}
     (kept,) = [one.request.operation for one in planned if one.action == Action.KEEP]
-    assert kept == "revoke_security_group_ingress"  # there is nothing to take away
+    assert kept == "revoke_security_group_ingress"  # there are no rules
 
 
-def test_the_plan_says_why_auto_termination_is_left_out(tmp_path: Path) -> None:
-    told = " ".join(plan_notes(names().config))
-    assert "no auto-termination" in told
+def test_notes_explain_missing_auto_termination(tmp_path: Path) -> None:
+    notes = " ".join(plan_notes(names().config))
+    assert "no auto-termination" in notes
     (cluster,) = [r for r in requests("stream", tmp_path) if r.operation == "run_job_flow"]
     assert "AutoTerminationPolicy" not in cluster.parameters
     assert "no auto-termination" not in " ".join(plan_notes(names(VARIANTS["once"]).config))
 
 
-def test_the_plan_says_what_takes_jupyterhubs_place() -> None:
-    told = plan_notes(names('release = "emr-spark-8.0.0"').config)
-    assert any("no JupyterHub: JupyterEnterpriseGateway" in one for one in told)
-    assert not any("JupyterHub" in one for one in plan_notes(names().config))
+def test_notes_name_replacement_of_jupyterhub() -> None:
+    notes = plan_notes(names('release = "emr-spark-8.0.0"').config)
+    assert any("no JupyterHub: JupyterEnterpriseGateway" in note for note in notes)
+    assert not any("JupyterHub" in note for note in plan_notes(names().config))

@@ -1,7 +1,4 @@
-"""Tests for `bootstrap.environment.archive`.
-
-One archive that runs on a bare node, with the versions of the lock file.
-"""
+"""Tests for `bootstrap.environment.archive`: the archive runs in a minimal root, with the locked package versions."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from support.minimal_rootfs import MinimalRoot, create_minimal_root
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(bootstrap.__file__).with_name("bootstrap_emr.sh")
-# Decodes an image, and runs nothing of this machine's.
+# Decodes an image with the packages of the archive.
 DECODE = """
 import hashlib, sys
 import onnxruntime, pyarrow.parquet, deltalake, boto3, ssl, sqlite3
@@ -44,7 +41,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def manifest_lines(archive: Path) -> list[str]:
-    """What the archive says of itself."""
+    """Return the lines of the manifest in the archive."""
     with tarfile.open(archive) as tar:
         file = tar.extractfile(MANIFEST)
         assert file
@@ -53,7 +50,7 @@ def manifest_lines(archive: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> MinimalRoot:
-    """A bare node on which the script has run."""
+    """Return a minimal root on which the bootstrap script has run."""
     root = create_minimal_root(tmp_path_factory.mktemp("node"))
     root.put(SCRIPT, "/script")
     root.put(archive, "/environment.tar.gz")
@@ -63,31 +60,31 @@ def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> MinimalRoot
 
 
 @pytest.mark.slow
-def test_it_runs_on_a_bare_node_without_a_network(node: MinimalRoot) -> None:
+def test_command_runs_in_minimal_root_without_network(node: MinimalRoot) -> None:
     done = node.run("/opt/pomona/bin/pomona", "--version")
     assert (done.returncode, done.stdout) == (0, f"pomona {__version__}\n"), done.stderr
 
 
 @pytest.mark.slow
-def test_images_are_decoded_there_as_here(node: MinimalRoot) -> None:
+def test_decoded_pixels_in_minimal_root_are_equal(node: MinimalRoot) -> None:
     (node.folder / "image.jpg").write_bytes(jpeg())
     done = node.run("/opt/pomona/bin/python", "-c", DECODE)
     assert done.returncode == 0, done.stderr
-    here = hashlib.sha256(decode(jpeg(), DecodeSettings()).pixels.tobytes()).hexdigest()
-    assert done.stdout.split() == [here, "/opt/pomona"]
+    expected = hashlib.sha256(decode(jpeg(), DecodeSettings()).pixels.tobytes()).hexdigest()
+    assert done.stdout.split() == [expected, "/opt/pomona"]
 
 
 @pytest.mark.slow
-def test_no_library_of_python_or_a_package_is_missing_there(node: MinimalRoot) -> None:
-    place = node.folder / "opt" / "pomona"
-    modules = sorted(file.name.split(".")[0] for file in place.rglob("lib-dynload/*.so"))
+def test_all_extension_modules_can_be_imported(node: MinimalRoot) -> None:
+    target = node.folder / "opt" / "pomona"
+    modules = sorted(file.name.split(".")[0] for file in target.rglob("lib-dynload/*.so"))
     assert len(modules) > 40
     done = node.run("/opt/pomona/bin/python", "-c", f"import {', '.join(modules)}")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
-def test_its_packages_are_those_of_the_lock_file(manifest_lines: list[str]) -> None:
+def test_packages_have_versions_of_lock_file(manifest_lines: list[str]) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     locked = dict(
         re.findall(r"^([a-z0-9-]+)==([^ ;]+)(?: ; python_full_version < '3.12')? \\$", lock, re.M)
@@ -95,14 +92,14 @@ def test_its_packages_are_those_of_the_lock_file(manifest_lines: list[str]) -> N
     packages = [
         line.removeprefix("package ") for line in manifest_lines if line.startswith("package ")
     ]
-    found = dict(line.split("==") for line in packages)
-    assert found.pop("pomona") == __version__
-    assert len(found) > 30
-    assert found == {name: locked[name] for name in found}
+    versions = dict(line.split("==") for line in packages)
+    assert versions.pop("pomona") == __version__
+    assert len(versions) > 30
+    assert versions == {name: locked[name] for name in versions}
 
 
 @pytest.mark.slow
-def test_it_brings_nothing_that_the_cluster_has(archive: Path, manifest_lines: list[str]) -> None:
+def test_archive_excludes_packages_of_cluster(archive: Path, manifest_lines: list[str]) -> None:
     with tarfile.open(archive) as tar:
         names = tar.getnames()
     packages = {name.split("/")[3] for name in names if "/site-packages/" in name}
@@ -117,14 +114,12 @@ def test_it_brings_nothing_that_the_cluster_has(archive: Path, manifest_lines: l
 
 
 @pytest.mark.slow
-def test_it_is_taken_for_what_it_holds_until_a_file_of_pomona_changes(
-    archive: Path, tmp_path: Path
-) -> None:
+def test_archive_is_current_until_source_file_changes(archive: Path, tmp_path: Path) -> None:
     packages = ("streaming", "batch_pca", "bootstrap", "pomona")
     for package in packages:
         shutil.copytree(ROOT / package, tmp_path / package)
 
-    def current() -> str:
+    def is_current() -> str:
         program = (
             "import bootstrap.environment.manifest as manifest, pathlib; "
             f"print(manifest.is_current(pathlib.Path({str(archive)!r})))"
@@ -140,23 +135,23 @@ def test_it_is_taken_for_what_it_holds_until_a_file_of_pomona_changes(
         )
         return done.stdout.strip()
 
-    assert current() == "True"
+    assert is_current() == "True"
     page = tmp_path / "batch_pca" / "report" / "page" / "report.css"
     page.write_text(page.read_text().replace("0", "1", 1))
-    assert current() == "False"
+    assert is_current() == "False"
     shutil.copy(ROOT / "batch_pca" / "report" / "page" / "report.css", page)
-    assert current() == "True"
+    assert is_current() == "True"
     (tmp_path / "streaming" / "another.py").write_text("")
-    assert current() == "False"
+    assert is_current() == "False"
 
 
-def test_what_pomona_needs_is_found_with_what_that_needs() -> None:
-    found = required_distributions()
-    assert {"pomona", "boto3", "botocore", "numpy", "pyarrow", "onnxruntime", "typer"} <= set(found)
-    assert not EXCLUDED_PACKAGES & set(found)
+def test_required_distributions_include_indirect_dependencies() -> None:
+    names = set(required_distributions())
+    assert {"pomona", "boto3", "botocore", "numpy", "pyarrow", "onnxruntime", "typer"} <= names
+    assert not EXCLUDED_PACKAGES & names
 
 
-def test_another_suffix_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_other_suffix_is_rejected_before_build(tmp_path: Path) -> None:
     with pytest.raises(CloudError, match=r"\.tar\.gz"):
         build_environment(tmp_path / "environment.zip")
     assert list(tmp_path.iterdir()) == []

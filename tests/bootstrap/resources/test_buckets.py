@@ -1,4 +1,4 @@
-"""Tests for the buckets: closed, encrypted, versioned, TLS alone, and nothing current is ever deleted."""
+"""Tests for `bootstrap.resources.buckets`: private, encrypted, versioned, TLS only, lifecycle rules."""
 
 from __future__ import annotations
 
@@ -11,28 +11,34 @@ from bootstrap.resources.buckets import bucket_requests
 from support.cluster_configs import names, parameters
 
 
-def of(bucket: str, more: str = "") -> list[Request]:
-    return [one for one in bucket_requests(names(more)) if one.name.startswith(f"{bucket} bucket")]
+def requests(bucket: str, more: str = "") -> list[Request]:
+    return [
+        request
+        for request in bucket_requests(names(more))
+        if request.name.startswith(f"{bucket} bucket")
+    ]
 
 
 @pytest.mark.parametrize("bucket", ["log", "data"])
-def test_a_bucket_is_closed_encrypted_and_versioned(bucket: str) -> None:
-    found = of(bucket)
-    closed = parameters(found, "put_public_access_block")["PublicAccessBlockConfiguration"]
-    assert closed == dict.fromkeys(
+def test_bucket_is_private_encrypted_and_versioned(bucket: str) -> None:
+    sent = requests(bucket)
+    access = parameters(sent, "put_public_access_block")["PublicAccessBlockConfiguration"]
+    assert access == dict.fromkeys(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
     )
-    (rule,) = parameters(found, "put_bucket_encryption")["ServerSideEncryptionConfiguration"][
+    (rule,) = parameters(sent, "put_bucket_encryption")["ServerSideEncryptionConfiguration"][
         "Rules"
     ]
     assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-    versioning = parameters(found, "put_bucket_versioning")["VersioningConfiguration"]
+    versioning = parameters(sent, "put_bucket_versioning")["VersioningConfiguration"]
     assert versioning == {"Status": "Enabled"}
 
 
 @pytest.mark.parametrize("bucket", ["log", "data"])
-def test_whatever_comes_without_tls_is_refused(bucket: str) -> None:
-    (statement,) = json.loads(parameters(of(bucket), "put_bucket_policy")["Policy"])["Statement"]
+def test_requests_without_tls_are_denied(bucket: str) -> None:
+    (statement,) = json.loads(parameters(requests(bucket), "put_bucket_policy")["Policy"])[
+        "Statement"
+    ]
     arn = f"arn:aws:s3:::fruits-{bucket}-123456789012"
     assert statement == {
         "Sid": "TlsOnly",
@@ -45,26 +51,26 @@ def test_whatever_comes_without_tls_is_refused(bucket: str) -> None:
 
 
 def rules(bucket: str, more: str = "") -> dict[str, dict[str, object]]:
-    lifecycle = parameters(of(bucket, more), "put_bucket_lifecycle_configuration")
+    lifecycle = parameters(requests(bucket, more), "put_bucket_lifecycle_configuration")
     return {rule["ID"]: rule for rule in lifecycle["LifecycleConfiguration"]["Rules"]}
 
 
-def test_logs_are_deleted_after_their_days_and_uploads_that_were_given_up() -> None:
-    found = rules("log", "storage.log_days = 7")
-    assert found["logs"]["Expiration"] == {"Days": 7}
+def test_lifecycle_rules_expire_logs_and_aborted_uploads() -> None:
+    log_rules = rules("log", "storage.log_days = 7")
+    assert log_rules["logs"]["Expiration"] == {"Days": 7}
     for bucket in ("log", "data"):
         aborted = rules(bucket)["aborted-uploads"]
         assert aborted["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
 
 
-def test_nothing_current_is_deleted_from_the_data_bucket() -> None:
+def test_data_bucket_rules_keep_current_versions() -> None:
     for rule in rules("data").values():
         assert rule["Status"] == "Enabled"
         assert not {"Expiration", "Transitions"} & set(rule)
 
 
-def test_a_region_is_named_but_for_the_one_that_refuses_it() -> None:
-    create = parameters(of("data"), "create_bucket")
+def test_location_constraint_is_omitted_for_us_east_1() -> None:
+    create = parameters(requests("data"), "create_bucket")
     assert create["CreateBucketConfiguration"] == {"LocationConstraint": "eu-west-1"}
     from bootstrap.config.loader import parse_config
     from bootstrap.config.names import Names

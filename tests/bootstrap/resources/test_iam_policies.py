@@ -43,19 +43,19 @@ SECTIONS = {
 }
 
 
-def sent_policies(found: Names) -> dict[str, Any]:
+def sent_policies(names: Names) -> dict[str, Any]:
     """Return the policy document that is sent for each role."""
     return {
         request.parameters["RoleName"]: json.loads(request.parameters["PolicyDocument"])
-        for request in [*role_requests(found), *scheduler_requests(found)]
+        for request in [*role_requests(names), *scheduler_requests(names)]
         if request.operation == "put_role_policy"
     }
 
 
 def test_page_has_a_section_for_each_role() -> None:
     assert re.findall(r"^## (.*)$", PAGE, re.MULTILINE) == list(SECTIONS)
-    for found in (PLAIN, ONCE, SERVERLESS):
-        assert set(sent_policies(found)) <= {heading.split()[0] for heading in SECTIONS}
+    for variant in (PLAIN, ONCE, SERVERLESS):
+        assert set(sent_policies(variant)) <= {heading.split()[0] for heading in SECTIONS}
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
@@ -82,66 +82,66 @@ def test_page_lists_each_statement_as_sent(heading: str) -> None:
                 assert f"| `{key}` {operator} {expected} |" in line
 
 
-def sent(kind: str) -> dict[str, Any]:
+def sent(variant: str) -> dict[str, Any]:
     """Return the policy document that is sent for each role of a configuration."""
-    return sent_policies(names(VARIANTS[kind]))
+    return sent_policies(names(VARIANTS[variant]))
 
 
-def test_what_is_sent_is_what_the_statements_say() -> None:
-    found = names()
+def test_sent_policies_equal_statements() -> None:
+    config_names = names()
     assert sent("stream") == {
-        "fruits-service": policy_document(service_policy(found)),
-        "fruits-nodes": policy_document(node_policy(found)),
-        "fruits-evaluator": policy_document(evaluator_policy(found)),
-        "fruits-scheduler": policy_document(scheduler_policy(found)),
+        "fruits-service": policy_document(service_policy(config_names)),
+        "fruits-nodes": policy_document(node_policy(config_names)),
+        "fruits-evaluator": policy_document(evaluator_policy(config_names)),
+        "fruits-scheduler": policy_document(scheduler_policy(config_names)),
     }
     assert set(sent("serverless")) == {"fruits-job", "fruits-evaluator", "fruits-scheduler"}
 
 
-def statements(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for role, policy in sent(kind).items():
+def statements(variant: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for role, policy in sent(variant).items():
         for statement in policy["Statement"]:
             yield role, statement
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_no_statement_allows_whole_services_or_everything(kind: str) -> None:
-    for role, one in statements(kind):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_statements_have_no_wildcard_actions_or_resources(variant: str) -> None:
+    for role, one in statements(variant):
         assert one["Effect"] == "Allow"
         assert not [action for action in one["Action"] if "*" in action]
-        if "*" in one["Resource"]:  # where the actions know no narrower resource
+        if "*" in one["Resource"]:  # these actions support no narrower resource
             assert one["Sid"] in ("SessionManager", "StartCluster"), (role, one)
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_a_role_is_passed_only_to_the_service_it_is_for(kind: str) -> None:
-    for _, one in statements(kind):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pass_role_is_limited_to_service_and_role(variant: str) -> None:
+    for _, one in statements(variant):
         if "iam:PassRole" in one["Action"]:
             assert "iam:PassedToService" in one["Condition"]["StringEquals"]
             assert all(":role/fruits-" in arn for arn in one["Resource"])
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_the_evaluator_only_lists_and_reads(kind: str) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_evaluator_policy_is_read_only(variant: str) -> None:
     allowed = {
         action
-        for role, one in statements(kind)
+        for role, one in statements(variant)
         if role == "fruits-evaluator"
         for action in one["Action"]
     }
     assert allowed == {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_nobody_may_read_or_delete_logs(kind: str) -> None:
-    for role, one in statements(kind):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logs_can_only_be_written(variant: str) -> None:
+    for role, one in statements(variant):
         if any("fruits-log-" in arn for arn in one["Resource"]):
             assert role in ("fruits-nodes", "fruits-job")
             assert one["Action"] == ["s3:PutObject"]
 
 
-def test_the_evaluator_sees_only_images_and_lake_in_a_listing() -> None:
-    """A condition, which moto ignores: so it is looked at as data."""
+def test_evaluator_listing_is_limited_to_images_and_lake() -> None:
+    """Compare the conditions as data, because moto does not evaluate them."""
     (listing,) = [
         one
         for role, one in statements("stream")
@@ -150,48 +150,52 @@ def test_the_evaluator_sees_only_images_and_lake_in_a_listing() -> None:
     assert listing["Condition"] == {
         "StringLike": {"s3:prefix": ["images", "images/*", "lake", "lake/*"]}
     }
-    apart = [
+    separate = [
         one
         for role, one in statements("private")
         if role == "fruits-evaluator" and "s3:ListBucket" in one["Action"]
     ]
-    assert {one["Resource"][0]: one["Condition"]["StringLike"]["s3:prefix"] for one in apart} == {
+    assert {
+        one["Resource"][0]: one["Condition"]["StringLike"]["s3:prefix"] for one in separate
+    } == {
         "arn:aws:s3:::fruits-data-123456789012": ["lake", "lake/*"],
         "arn:aws:s3:::pictures": ["fruits", "fruits/*"],
     }
 
 
-def test_images_in_a_bucket_of_their_own_are_read_and_nothing_else_there() -> None:
-    there = [
+def test_separate_image_bucket_is_read_only() -> None:
+    on_image_bucket = [
         (role, one)
         for role, one in statements("private")
         if any("::pictures" in arn for arn in one["Resource"])
     ]
-    assert {role for role, _ in there} == {"fruits-nodes", "fruits-evaluator"}
-    for _, one in there:
+    assert {role for role, _ in on_image_bucket} == {"fruits-nodes", "fruits-evaluator"}
+    for _, one in on_image_bucket:
         assert set(one["Action"]) <= {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
 
 
-def trusts(kind: str, more: str = "") -> dict[str, Any]:
-    found = names(VARIANTS[kind] + more)
+def trust_statements(variant: str, more: str = "") -> dict[str, Any]:
+    config_names = names(VARIANTS[variant] + more)
     return {
         one.parameters["RoleName"]: json.loads(one.parameters["AssumeRolePolicyDocument"])[
             "Statement"
         ]
-        for one in [*role_requests(found), *scheduler_requests(found)]
+        for one in [*role_requests(config_names), *scheduler_requests(config_names)]
         if one.operation == "create_role"
     }
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_services_take_their_roles_on_behalf_of_this_account_alone(kind: str) -> None:
-    for role, (statement,) in trusts(kind).items():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_service_roles_are_limited_to_account_and_region(variant: str) -> None:
+    for role, (statement,) in trust_statements(variant).items():
         if role in ("fruits-nodes", "fruits-evaluator"):
             continue
         condition = statement["Condition"]
         assert condition["StringEquals"] == {"aws:SourceAccount": "123456789012"}
         assert ":eu-west-1:123456789012:" in condition["ArnLike"]["aws:SourceArn"]
-    services = {role: one[0]["Principal"].get("Service") for role, one in trusts(kind).items()}
+    services = {
+        role: one[0]["Principal"].get("Service") for role, one in trust_statements(variant).items()
+    }
     expected = {
         "fruits-service": "elasticmapreduce.amazonaws.com",
         "fruits-nodes": "ec2.amazonaws.com",
@@ -202,33 +206,35 @@ def test_services_take_their_roles_on_behalf_of_this_account_alone(kind: str) ->
     assert services.items() <= expected.items()
 
 
-def test_the_evaluators_role_is_for_those_named_or_for_the_account() -> None:
-    (statement,) = trusts("stream")["fruits-evaluator"]
+def test_evaluator_principals_default_to_account() -> None:
+    (statement,) = trust_statements("stream")["fruits-evaluator"]
     assert statement["Principal"] == {"AWS": ["arn:aws:iam::123456789012:root"]}
     alice = "arn:aws:iam::123456789012:user/alice"
-    (statement,) = trusts("stream", f'evaluator.principals = ["{alice}"]')["fruits-evaluator"]
+    (statement,) = trust_statements("stream", f'evaluator.principals = ["{alice}"]')[
+        "fruits-evaluator"
+    ]
     assert statement["Principal"] == {"AWS": [alice]}
     assert statement["Action"] == "sts:AssumeRole"
 
 
-def test_china_has_its_own_arns_and_its_own_ec2() -> None:
-    found = Names(names().config, "123456789012", "aws-cn")
-    told = json.dumps([one.parameters for one in role_requests(found)])
-    assert "arn:aws:" not in told
-    assert "ec2.amazonaws.com.cn" in told
+def test_china_partition_has_other_arns_and_ec2_principal() -> None:
+    china = Names(names().config, "123456789012", "aws-cn")
+    text = json.dumps([request.parameters for request in role_requests(china)])
+    assert "arn:aws:" not in text
+    assert "ec2.amazonaws.com.cn" in text
 
 
-def test_what_aws_writes_otherwise_and_means_the_same_is_the_same() -> None:
+def test_normalize_policy_treats_equivalent_documents_as_equal() -> None:
     sent = {"Statement": [{"Action": ["a"], "Principal": {"AWS": ["x"]}, "Resource": ["r", "s"]}]}
-    told = {"Statement": {"Resource": ["s", "r"], "Action": "a", "Principal": {"AWS": "x"}}}
+    returned = {"Statement": {"Resource": ["s", "r"], "Action": "a", "Principal": {"AWS": "x"}}}
     other = {"Statement": {"Resource": ["s"], "Action": "a", "Principal": {"AWS": "x"}}}
-    assert normalize_policy(sent) == normalize_policy(json.dumps(told))
+    assert normalize_policy(sent) == normalize_policy(json.dumps(returned))
     assert normalize_policy(sent) != normalize_policy(other)
 
 
-@pytest.mark.parametrize("kind", VARIANTS)
-def test_a_role_is_found_as_wanted_however_aws_writes_its_documents(kind: str) -> None:
-    for request in role_requests(names(VARIANTS[kind])):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equivalent_role_documents_need_no_change(variant: str) -> None:
+    for request in role_requests(names(VARIANTS[variant])):
         if request.operation in ("create_role", "put_role_policy"):
             key = (
                 "AssumeRolePolicyDocument"
@@ -240,7 +246,7 @@ def test_a_role_is_found_as_wanted_however_aws_writes_its_documents(kind: str) -
                 for part in ("Action", "Resource"):
                     if isinstance(one.get(part), list):
                         one[part] = one[part][0] if len(one[part]) == 1 else one[part][::-1]
-            answer = {key: policy, "Role": {key: policy}}
-            found = request.find_current(lambda *_, answer=answer: answer)
-            assert found is not None
-            assert found.current == request.desired
+            response = {key: policy, "Role": {key: policy}}
+            existing = request.find_current(lambda *_, response=response: response)
+            assert existing is not None
+            assert existing.current == request.desired

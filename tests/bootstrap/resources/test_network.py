@@ -1,4 +1,4 @@
-"""Tests for the network: nothing is open but SSH, and that from the named addresses alone."""
+"""Tests for `bootstrap.resources.network`: only SSH from the configured sources is open."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from bootstrap.resources.network import network_requests
 from support.cluster_configs import VARIANTS, names
 
 
-def by_name(more: str = "") -> dict[str, Request]:
+def requests_by_name(more: str = "") -> dict[str, Request]:
     return {request.name: request for request in network_requests(names(more))}
 
 
-def test_no_port_is_open_unless_someone_is_named() -> None:
-    assert not [r for r in by_name().values() if r.operation == "authorize_security_group_ingress"]
+def test_port_is_open_only_for_configured_sources() -> None:
+    assert not [
+        r for r in requests_by_name().values() if r.operation == "authorize_security_group_ingress"
+    ]
     (opened,) = [
         request.parameters["IpPermissions"]
-        for request in by_name(VARIANTS["private"]).values()
+        for request in requests_by_name(VARIANTS["private"]).values()
         if request.operation == "authorize_security_group_ingress"
     ]
     (rule,) = opened
@@ -29,22 +31,22 @@ def test_no_port_is_open_unless_someone_is_named() -> None:
     assert [one["CidrIp"] for one in rule["IpRanges"]] == ["192.0.2.1/32"]
 
 
-def test_only_the_primary_node_gets_the_group_of_the_tunnel() -> None:
-    groups = [name for name in by_name() if name.startswith("security group")]
+def test_security_groups() -> None:
+    groups = [name for name in requests_by_name() if name.startswith("security group")]
     assert groups == [f"security group fruits-{one}" for one in ("primary", "workers", "tunnel")]
-    assert "security group fruits-service" in by_name(VARIANTS["private"])
+    assert "security group fruits-service" in requests_by_name(VARIANTS["private"])
 
 
-def test_descriptions_hold_only_what_ec2_allows() -> None:
+def test_descriptions_have_only_characters_allowed_by_ec2() -> None:
     allowed = r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}"
-    for request in by_name(VARIANTS["private"]).values():
-        told = request.parameters.get("Description", "x")
-        assert re.fullmatch(allowed, told), told
+    for request in requests_by_name(VARIANTS["private"]).values():
+        description = request.parameters.get("Description", "x")
+        assert re.fullmatch(allowed, description), description
 
 
-def test_what_emr_may_touch_carries_its_tag() -> None:
+def test_subnet_and_security_groups_have_emr_tag() -> None:
     tag = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
-    requests = by_name(VARIANTS["private"])
+    requests = requests_by_name(VARIANTS["private"])
     assert requests["subnet: tag"].parameters["Tags"] == [tag]
     for name, request in requests.items():
         if name.startswith("security group"):
@@ -63,7 +65,7 @@ def ssh(*sources: str, port: int = 22) -> Parameters:
 
 
 @pytest.mark.parametrize(
-    ("standing", "taken"),
+    ("existing_rules", "revoked"),
     [
         ([ssh("192.0.2.1/32")], []),
         ([ssh("192.0.2.1/32", "198.51.100.0/24")], [ssh("198.51.100.0/24")]),
@@ -75,31 +77,31 @@ def ssh(*sources: str, port: int = 22) -> Parameters:
         ([], []),
     ],
 )
-def test_what_the_description_does_not_name_is_taken_away(
-    standing: list[Parameters], taken: list[Parameters]
+def test_rules_missing_in_configuration_are_revoked(
+    existing_rules: list[Parameters], revoked: list[Parameters]
 ) -> None:
-    request = by_name(VARIANTS["private"])["tunnel: revoke other rules"]
-    found = request.find_current(rules(*standing))
-    assert found is not None
-    assert found.current == taken
+    request = requests_by_name(VARIANTS["private"])["tunnel: revoke other rules"]
+    existing = request.find_current(rules(*existing_rules))
+    assert existing is not None
+    assert existing.current == revoked
     assert request.build_update is not None
-    operation, parameters = request.build_update(request.parameters, found)
-    assert (operation, parameters["IpPermissions"]) == ("revoke_security_group_ingress", taken)
+    operation, parameters = request.build_update(request.parameters, existing)
+    assert (operation, parameters["IpPermissions"]) == ("revoke_security_group_ingress", revoked)
 
 
-def test_a_group_that_is_still_to_be_made_is_closed() -> None:
-    def unknown(*_: Any) -> Any:
+def test_missing_security_group_has_no_rules() -> None:
+    def unresolved(*_: Any) -> Any:
         raise UnresolvedReferenceError
 
-    found = by_name()["tunnel: revoke other rules"].find_current(unknown)
-    assert found is not None
-    assert found.current == []
+    existing = requests_by_name()["tunnel: revoke other rules"].find_current(unresolved)
+    assert existing is not None
+    assert existing.current == []
 
 
-def test_an_account_without_a_default_network_is_asked_for_a_subnet() -> None:
-    for more, told in (
+def test_missing_subnet_is_reported_with_remedy() -> None:
+    for more, message in (
         ("", "no default VPC in eu-west-1"),
         ('network.subnet = "subnet-12345678"', "no subnet"),
     ):
-        with pytest.raises(CloudError, match=told + r".*: set one in \[network\] subnet"):
-            by_name(more)["subnet"].find_current(lambda *_: {"Subnets": []})
+        with pytest.raises(CloudError, match=message + r".*: set one in \[network\] subnet"):
+            requests_by_name(more)["subnet"].find_current(lambda *_: {"Subnets": []})

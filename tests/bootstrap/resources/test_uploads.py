@@ -1,4 +1,4 @@
-"""Tests for the uploads: a version for whatever differs, and the model straight into the lake."""
+"""Tests for `bootstrap.resources.uploads`: versioned keys, the model in the lake, notebooks."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from support.cluster_configs import CODE, names, uploads
 
 
 def keys(folder: Path, more: str = "") -> list[str]:
-    found = upload_requests(names(more), uploads(folder))
-    return [one.parameters["Key"] for one in found if one.operation == "put_object"]
+    requests = upload_requests(names(more), uploads(folder))
+    return [one.parameters["Key"] for one in requests if one.operation == "put_object"]
 
 
-def test_files_lie_below_a_version_that_changes_with_any_of_them(tmp_path: Path) -> None:
+def test_version_changes_with_each_file(tmp_path: Path) -> None:
     version = uploads(tmp_path).version
     assert uploads(tmp_path).version == version
     assert keys(tmp_path)[:4] == [
         f"pomona/{version}/{name}" for name in ("environment.tar.gz", *CODE)
     ]
-    seen = {version}
+    versions = {version}
     for name in ("environment.tar.gz", *CODE):
-        found = uploads(tmp_path)
+        files = uploads(tmp_path)
         (tmp_path / name).write_text("another")
         changed = LocalFile.from_path(tmp_path / name)
         if name in CODE:
-            found = dataclasses.replace(found, code={**found.code, name: changed})
+            files = dataclasses.replace(files, code={**files.code, name: changed})
         else:
-            found = dataclasses.replace(found, environment=changed)
-        seen.add(found.version)
-    assert len(seen) == 5
+            files = dataclasses.replace(files, environment=changed)
+        versions.add(files.version)
+    assert len(versions) == 5
 
 
-def test_the_model_goes_into_the_lake_and_what_makes_it_one_comes_last(tmp_path: Path) -> None:
+def test_model_is_uploaded_into_lake_with_metadata_last(tmp_path: Path) -> None:
     folder = "fresh/lake/models/mobilenet-1"
     assert keys(tmp_path, 'storage.lake = "fresh/lake/"')[-2:] == [
         f"{folder}/model.onnx",
@@ -46,50 +46,48 @@ def test_the_model_goes_into_the_lake_and_what_makes_it_one_comes_last(tmp_path:
     ]
 
 
-def test_what_is_not_built_yet_has_no_version(tmp_path: Path) -> None:
-    found = uploads(tmp_path)
-    missing = LocalFile.from_path(tmp_path / "nowhere.tar.gz")
-    found = dataclasses.replace(found, environment=missing)
-    assert found.version == VERSION_PLACEHOLDER
-    assert found.missing() == [str(tmp_path / "nowhere.tar.gz")]
+def test_missing_environment_has_version_placeholder(tmp_path: Path) -> None:
+    files = uploads(tmp_path)
+    missing = LocalFile.from_path(tmp_path / "absent.tar.gz")
+    files = dataclasses.replace(files, environment=missing)
+    assert files.version == VERSION_PLACEHOLDER
+    assert files.missing() == [str(tmp_path / "absent.tar.gz")]
     assert missing.summary() == {
-        "file": str(tmp_path / "nowhere.tar.gz"),
+        "file": str(tmp_path / "absent.tar.gz"),
         "bytes": "not built yet",
     }
 
 
-def test_a_lake_with_another_model_is_left_alone(tmp_path: Path) -> None:
-    (look,) = [
+def test_lake_with_other_model_is_rejected(tmp_path: Path) -> None:
+    (find_current,) = [
         one.find_current
         for one in upload_requests(names(), uploads(tmp_path))
         if one.name == "model"
     ]
 
-    def holding(*models: str) -> ReadApi:
+    def lake_with(*models: str) -> ReadApi:
         keys = [f"lake/models/{model}/{file}" for model in models for file in ("model.json", "x")]
         return lambda *_: {"Contents": [{"Key": key} for key in keys]}
 
-    for there in ((), ("mobilenet-1",)):
-        assert look(holding(*there)) == CurrentState(True, {"model.Id": "mobilenet-1"})
+    for models in ((), ("mobilenet-1",)):
+        assert find_current(lake_with(*models)) == CurrentState(True, {"model.Id": "mobilenet-1"})
     with pytest.raises(CloudError, match=r"contains the model other, and .* would add mobilenet-1"):
-        look(holding("other"))
+        find_current(lake_with("other"))
 
 
-def test_notebooks_get_a_folder_a_version_and_are_never_overwritten(tmp_path: Path) -> None:
-    def told(content: str, more: str = "") -> list[Request]:
+def test_notebooks_have_versioned_folder_and_are_not_overwritten(tmp_path: Path) -> None:
+    def notebook_requests(content: str, more: str = "") -> list[Request]:
         (tmp_path / "a.ipynb").write_text(content)
-        found = {"look/a.ipynb": LocalFile.from_path(tmp_path / "a.ipynb")}
-        made = upload_requests(names(more), dataclasses.replace(uploads(tmp_path), notebooks=found))
-        return [one for one in made if "a.ipynb" in one.name]
+        notebooks = {"look/a.ipynb": LocalFile.from_path(tmp_path / "a.ipynb")}
+        files = dataclasses.replace(uploads(tmp_path), notebooks=notebooks)
+        return [one for one in upload_requests(names(more), files) if "a.ipynb" in one.name]
 
-    (first,), (second,) = told("{}"), told("{ }")
+    (first,), (second,) = notebook_requests("{}"), notebook_requests("{ }")
     for one in (first, second):
         assert re.fullmatch(
             r"jupyter/jovyan/pomona-[0-9a-f]{12}/look/a.ipynb", one.parameters["Key"]
         )
     assert first.parameters["Key"] != second.parameters["Key"]
-    standing = first.find_current(
-        lambda *_: {"ContentLength": 1, "Metadata": {"sha256": "changed"}}
-    )
-    assert standing == CurrentState(first.desired)
-    assert told("{}", 'release = "emr-spark-8.0.0"') == []  # which has no JupyterHub
+    edited = first.find_current(lambda *_: {"ContentLength": 1, "Metadata": {"sha256": "changed"}})
+    assert edited == CurrentState(first.desired)
+    assert notebook_requests("{}", 'release = "emr-spark-8.0.0"') == []  # no JupyterHub
