@@ -79,7 +79,9 @@ setup: .venv/.ready .venv/.dev .venv/.warm ## Install the development environmen
 	@echo "[1/3] Creating .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
 	@echo "[2/3] Installing the packages of requirements.lock: 1.3 GB to download, 3 GB on disk, 2 to 4 minutes"
-	@$(PIP) --require-hashes -r requirements.lock $(SHOW)
+	@awk '/^[a-z]/ { spark = /^(pyspark|py4j)==/ } { print > (spark ? ".venv/spark.lock" : ".venv/rest.lock") }' requirements.lock
+	@( $(PIP) --require-hashes -r .venv/spark.lock && { $(BIN)/python -m streaming.spark.jars || true; } ) $(SHOW) & spark=$$!; \
+		$(PIP) --require-hashes -r .venv/rest.lock $(SHOW); wait $$spark
 	@echo "[3/3] Installing Pomona into .venv"
 	@$(PIP) --quiet --no-build-isolation --editable .
 	@touch $@
