@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import re
@@ -10,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from types import MappingProxyType
 
 from packaging.requirements import Requirement
 
@@ -40,6 +42,13 @@ def required_distributions() -> dict[str, Distribution]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 pending.append(requirement.name)
     return distributions
+
+
+@functools.cache
+def required_versions() -> Mapping[str, str]:
+    """Return the versions of `required_distributions` by name, read once for each process: this takes 0.2 s."""
+    versions = {name: package.version for name, package in required_distributions().items()}
+    return MappingProxyType(versions)
 
 
 def source_folders() -> Iterator[Path]:
@@ -84,9 +93,7 @@ def is_current(archive: Path) -> bool:
         raise CloudError(
             f"{archive}: not an environment built by Pomona: move it away, and `pomona cloud up` builds one"
         )
-    expected = manifest_lines(
-        {name: package.version for name, package in required_distributions().items()}
-    )
+    expected = manifest_lines(required_versions())
     versions = dict(line.split("==") for line in expected[1:])
     archived = dict(line.split("==") for line in lines if line.startswith("package "))
     same = all(archived[name] == versions[name] for name in archived.keys() & versions.keys())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.environment.manifest import manifest_lines, required_distributions
+from bootstrap.environment.manifest import manifest_lines, required_versions
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.metadata import ModelInfo
 from streaming.model.weights import weights_sha256
@@ -39,8 +39,9 @@ def make_cloud_workspace(folder: Path, patch: pytest.MonkeyPatch, more: str = ""
 
 def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
     """Create an environment archive with only its manifest: the packages installed here, with these changes."""
-    versions = {name: package.version for name, package in required_distributions().items()}
-    manifest = "\n".join(["machine here", "python 3.11.0", "glibc 2.34", *manifest_lines(versions)])
+    manifest = "\n".join(
+        ["machine here", "python 3.11.0", "glibc 2.34", *manifest_lines(required_versions())]
+    )
     for before, after in changes:
         assert before in manifest
         manifest = manifest.replace(before, after)
