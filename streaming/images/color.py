@@ -1,8 +1,8 @@
 """Convert an opened image of any Pillow mode to the 8-bit RGB that a viewer would show.
 
 Alpha is composited over white. 16-bit and floating-point grayscale is scaled instead of clipped. CMYK is converted
-with Pillow's formula (Adobe JPEGs are inverted, as in browsers), LAB as D50 to sRGB. Embedded color profiles are
-ignored.
+with Pillow's formula (Adobe JPEGs are inverted, as in browsers), LAB as D50 to sRGB. From revision 3 on, embedded
+color profiles are applied (`streaming.images.color_profile`), before alpha is composited; revision 2 ignores them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
+
+from streaming.images.color_profile import ColorConversion, find_conversion, read_jp2_profile
 
 # EXIF orientation to the operation that turns the image upright; orientation 1 needs none.
 _ORIENTATIONS = {
@@ -56,12 +58,18 @@ def to_rgb(image: ImageFile.ImageFile, revision: int) -> Image.Image:
         For invalid content. Pillow raises many types of exceptions.
     """
     raw_mode = image.tile[0][3] if image.tile else None
+    if revision >= 3 and image.format == "JPEG2000":
+        read_jp2_profile(image)
     image.load()
+    conversion = find_conversion(image) if revision >= 3 else None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _convert_in_strips(image, partial(_scale_gray, levels=_gray_levels(image)))
+        levels = _gray_levels(image)
+        return _convert_in_strips(image, partial(_scale_gray, levels=levels, conversion=conversion))
     if revision >= 3 and image.format == "BMP" and _is_transparent_everywhere(image):
         return image.convert("RGB")
     if not image.has_transparency_data:
+        if conversion:
+            return conversion.convert(image)
         return image if image.mode == "RGB" else image.convert("RGB")
     # Pillow scales the pixels of a PNG to 8 bits, but keeps its transparent color at the bit depth of the file.
     key: Any = image.info.get("transparency")
@@ -69,7 +77,7 @@ def to_rgb(image: ImageFile.ImageFile, revision: int) -> Image.Image:
         image.info["transparency"] = tuple(value >> 8 for value in key)
     elif raw_mode in ("L;2", "L;4"):
         image.info["transparency"] = key * (85 if raw_mode == "L;2" else 17)
-    return _convert_in_strips(image, _composite_over_white)
+    return _convert_in_strips(image, partial(_composite_over_white, conversion=conversion))
 
 
 def exif_transpose(image: ImageFile.ImageFile) -> Image.Transpose | None:
@@ -117,8 +125,12 @@ def _is_transparent_everywhere(image: Image.Image) -> bool:
     return image.mode == "RGBA" and image.getchannel("A").getbbox() is None
 
 
-def _composite_over_white(image: Image.Image) -> Image.Image:
+def _composite_over_white(image: Image.Image, conversion: ColorConversion | None) -> Image.Image:
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    if conversion:
+        alpha = rgba.getchannel("A")
+        rgba = conversion.convert(rgba.convert("RGB"))
+        rgba.putalpha(alpha)
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
@@ -153,7 +165,9 @@ def _finite_range(image: Image.Image) -> tuple[float, float]:
     return (min(extremes), max(extremes)) if extremes else (0.0, 1.0)
 
 
-def _scale_gray(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
+def _scale_gray(
+    image: Image.Image, levels: tuple[float, float], conversion: ColorConversion | None
+) -> Image.Image:
     """Scale 16-bit, 32-bit or float grayscale to 8-bit RGB; the transparent value becomes white."""
     black, white = levels
     values = np.asarray(image)
@@ -161,7 +175,12 @@ def _scale_gray(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
         low, high = min(levels), max(levels)
         values = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
     shifted = np.subtract(values, black, dtype=np.result_type(values, np.float32))
-    gray = np.rint(shifted * (255 / ((white - black) or 1.0))).astype(np.uint8)
+    span = (white - black) or 1.0
+    if conversion and conversion.gray is not None:
+        gray = conversion.gray[np.rint(shifted * (65535 / span)).astype(np.uint16)]
+    else:
+        gray = np.rint(shifted * (255 / span)).astype(np.uint8)
     if "transparency" in image.info:
         gray[np.asarray(image) == image.info["transparency"]] = 255
-    return Image.fromarray(gray).convert("RGB")
+    rgb = Image.fromarray(gray).convert("RGB")
+    return conversion.convert(rgb) if conversion and conversion.gray is None else rgb

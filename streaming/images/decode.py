@@ -2,8 +2,8 @@
 
 The result is what a viewer would show: EXIF orientation is applied; palette, grayscale, 16-bit, CMYK and alpha
 images are converted to RGB (alpha over white); of an animation, the first frame is used; embedded color profiles
-are ignored. Pillow's bicubic filter resizes directly to a square. Large JPEGs are decoded at reduced resolution
-(`streaming.images.resize`). All functions are thread-safe and change no global setting of Pillow.
+are converted to sRGB. Pillow's bicubic filter resizes directly to a square. Large JPEGs are decoded at reduced
+resolution (`streaming.images.resize`). All functions are thread-safe and change no global setting of Pillow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ DECODER_REVISION = 3
 
 1   (no longer supported) all images at full resolution
 2   large JPEGs at reduced resolution
-3   corrections of the colors of rare files, see `streaming.images.color`
+3   embedded color profiles are converted to sRGB; corrections of the colors of rare files, see
+    `streaming.images.color`
 
 A lake keeps its revision: a change that alters the pixels of any image that decodes belongs to a new revision, and
 `DecodeSettings.revision` selects between the former and the new pixels. Decoding an image that was quarantined before
