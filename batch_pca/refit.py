@@ -16,7 +16,14 @@ from pyspark.sql import SparkSession
 from batch_pca.features.snapshot import take_snapshot
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.refits.catalog import RefitRow, commit_refit, find_sign_reference, read_refits
-from batch_pca.refits.drift import DriftLimits, find_baseline, measure_drift
+from batch_pca.refits.drift import (
+    DriftLimits,
+    apply_limits,
+    check_baseline,
+    find_baselines,
+    find_named_baseline,
+    measure_drift,
+)
 from batch_pca.refits.folder import (
     RefitFolder,
     create_folder,
@@ -64,6 +71,9 @@ class RefitOptions:
         Read all rows, and refit even if nothing changed since an earlier refit.
     drift : DriftLimits
         Drift thresholds.
+    baseline : str, optional
+        Id of the refit to measure drift against. Default: the previous scheduled refit, which has the same model and
+        parameters, the latest earlier features version, and neither `as_of` nor `baseline`.
 
     Examples
     --------
@@ -78,6 +88,12 @@ class RefitOptions:
     fit_on: str | None = None
     full: bool = False
     drift: DriftLimits = field(default_factory=DriftLimits)
+    baseline: str | None = None
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether later refits may be compared with this one."""
+        return self.as_of is None and self.baseline is None
 
     def as_json(self) -> str:
         """Return the options that determine the result for a given features version, as JSON."""
@@ -166,6 +182,8 @@ def refit(lake: str, options: RefitOptions | None = None) -> RefitResult:
     with translate_errors():
         # Usage errors are raised before the slow start of Spark.
         version = resolve_version(at, options.as_of) if options.as_of is not None else None
+        if options.baseline is not None:
+            find_named_baseline(read_refits(at), options.baseline)
         spark = start_session(s3=is_s3(at.root))
         result = _refit(spark, at, options, version)
         return replace(result, as_of=version.description) if version else result
@@ -182,12 +200,15 @@ def _refit(
     version = version or resolve_version(lake, None)
     commits = read_commits(lake.features, None if options.as_of else _RECENT_COMMITS)
     if not options.full:
-        unchanged = find_unchanged(earlier, version.number, options.as_json())
+        unchanged = find_unchanged(_comparable(earlier, options), version.number, options.as_json())
         if unchanged:
-            return RefitResult(unchanged, is_new=False)
+            return RefitResult(apply_limits(unchanged, options.drift), is_new=False)
 
     timer = PhaseTimer()
     snapshot = take_snapshot(spark, lake, version, options.fit_on)
+    named = find_named_baseline(earlier, options.baseline) if options.baseline else None
+    if named:
+        check_baseline(named, snapshot.model_id)
     statistics = compute_statistics(snapshot, earlier, commits, full=options.full)
     timer.end_phase("statistics")
     superseded_at = next((c.committed for c in commits if c.number == version.number + 1), None)
@@ -212,12 +233,18 @@ def _refit(
         pomona_version=__version__,
         statistics=statistics.kind,
         statistics_from=statistics.refit_id,
+        scheduled=options.scheduled,
     )
     folder = create_folder(lake, row.refit_id)
     write_fit(spark, folder, reduction, statistics.moments)
     sample = write_vectors(folder, snapshot, reduction)
-    baseline = find_baseline(earlier, row.model_id, row.fit_on, version.number)
-    drift = measure_drift(baseline, reduction, sample.sums.means()) if baseline else None
+    baselines = (
+        [named]
+        if named
+        else find_baselines(earlier, row.model_id, row.parameters, row.features_version)
+    )
+    measured = (measure_drift(base, statistics.moments, sample.sums) for base in baselines)
+    drift = next((found for found in measured if found), None)
     row = replace(row, **drift.columns(options.drift)) if drift else row
     write_lineage(folder, row, sample.csv_sha256)
     # The first commit of a session is slow. It is prepared while the report is drawn, which uses one core.
@@ -233,6 +260,18 @@ def _refit(
         statistics_summary=statistics.description,
         phases=timer.phases,
     )
+
+
+def _comparable(earlier: list[RefitRow], options: RefitOptions) -> list[RefitRow]:
+    """Return the earlier refits whose drift is what these options measure.
+
+    A scheduled refit is not replaced by one with ``--as-of``, which would be missing as a baseline later.
+    """
+    if options.baseline is not None:
+        return [row for row in earlier if row.drift_from == options.baseline]
+    if options.scheduled:
+        return [row for row in earlier if row.scheduled is not False]
+    return earlier
 
 
 class PhaseTimer:

@@ -134,8 +134,9 @@ def fit(
     limit = min(moments.count - 1, columns)
     _validate_components(options, limit, moments.count)
     std = np.where(varies, np.sqrt(moments.variance()), 0.0)
-    values, vectors = _spectrum(moments, varies, std)
-    values = values[:limit]
+    eigenvalues, vectors = np.linalg.eigh(moments.correlation()[np.ix_(varies, varies)])
+    vectors = vectors[:, ::-1]
+    values = np.maximum(eigenvalues[::-1], 0.0)[:limit]
     ratio = values / values.sum()
     kept = options.components or components_reaching(ratio, options.variance or 1.0)
     components = np.zeros((kept, varies.size))
@@ -163,15 +164,6 @@ def _validate_components(options: FitOptions, limit: int, rows: int) -> None:
             f"components={options.components} is too large, {cause}: "
             f"use {limit} or fewer, use a variance ratio, or ingest more images"
         )
-
-
-def _spectrum(moments: Moments, varies: NDArray[np.bool_], std: Vector) -> tuple[Vector, Matrix]:
-    """Return eigenvalues (p,), descending, and eigenvectors (p, p) of the p columns that vary."""
-    scale = std[varies]
-    correlation = moments.covariance()[np.ix_(varies, varies)] / scale / scale[:, np.newaxis]
-    np.fill_diagonal(correlation, 1.0)
-    values, vectors = np.linalg.eigh(correlation)
-    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
 def _align_signs(components: Matrix, previous: NDArray[Any] | None) -> Matrix:

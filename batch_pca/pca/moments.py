@@ -124,6 +124,16 @@ class Moments:
         result: NDArray[np.bool_] = (population <= bound) | (squares <= self.rounding)
         return result
 
+    def correlation(self) -> Matrix:
+        """Return the correlation, shape (d, d), with zeros for constant columns; raise ValueError below 2 rows."""
+        varies = ~self.constant()
+        scale = np.where(varies, np.sqrt(self.variance()), np.inf)
+        result = self.covariance()
+        result /= scale
+        result /= scale[:, np.newaxis]
+        np.fill_diagonal(result, varies)
+        return result
+
     def _require_rows(self, rows: int) -> None:
         if self.count < rows:
             raise ValueError(f"{self.count} rows, but at least {rows} are needed")

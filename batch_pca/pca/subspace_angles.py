@@ -38,28 +38,3 @@ def principal_angles(one: NDArray[Any], other: NDArray[Any]) -> Angles:
     sines = np.linalg.svd(small - shared @ large, compute_uv=False)[::-1]
     angles: Angles = np.degrees(np.arctan2(np.clip(sines, 0, 1), np.clip(cosines, 0, 1)))
     return angles
-
-
-def weighted_angle(one: NDArray[Any], variances: NDArray[Any], other: NDArray[Any]) -> float:
-    """Compute how far the components of one fit lie outside the subspace of another, weighted by variance.
-
-    The last of many components explain little variance and rotate by chance; the weights make them negligible.
-
-    Parameters
-    ----------
-    one : ndarray of shape (k1, d)
-        Orthonormal rows.
-    variances : ndarray of shape (k1,)
-        Variance explained by each row of `one`, in any unit.
-    other : ndarray of shape (k2, d)
-        Orthonormal rows.
-
-    Returns
-    -------
-    float
-        Degrees from 0 (`one` lies inside) to 90: the angle whose squared sine is the weighted mean of the components'
-        squared sines.
-    """
-    outside = np.sum((one - (one @ other.T) @ other) ** 2, axis=1)
-    share = float(np.average(np.clip(outside, 0, 1), weights=variances))
-    return float(np.degrees(np.arcsin(np.sqrt(share))))

@@ -54,10 +54,13 @@ class RefitRow:
     statistics_from: str | None = None
     drift_from: str | None = None
     drift_angle: float | None = None
-    drift_largest_angle: float | None = None
     drift_shift: float | None = None
     drift_labels: str | None = None
     drift_exceeded: str | None = None
+    scheduled: bool | None = None
+    drift_new_labels: str | None = None
+    drift_vanished_labels: str | None = None
+    drift_limits: str | None = None
 
     @property
     def components(self) -> int:
@@ -94,6 +97,18 @@ class RefitRow:
         """Drift of the mean of each label, in standard deviations, largest first; empty without a baseline."""
         shifts: dict[str, float] = json.loads(self.drift_labels or "{}")
         return shifts
+
+    @property
+    def new_labels(self) -> dict[str, int]:
+        """Rows of each label that the baseline does not have, most rows first; empty without a baseline."""
+        counts: dict[str, int] = json.loads(self.drift_new_labels or "{}")
+        return counts
+
+    @property
+    def vanished_labels(self) -> dict[str, int]:
+        """Rows that the baseline has of each label that this refit does not have, most rows first."""
+        counts: dict[str, int] = json.loads(self.drift_vanished_labels or "{}")
+        return counts
 
     @property
     def folder(self) -> RefitFolder:

@@ -1,9 +1,10 @@
-"""Mean features per label, summed while the rows are projected."""
+"""Counts and mean features per label, summed while the rows are projected."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from batch_pca.pca.moments import Vector
 from batch_pca.refits.folder import RefitFolder
 
 FILE = "labels.npz"
-#: With more labels, no means are kept: each takes 10 KB, per partition and per refit.
+#: With more labels, only counts are kept, and no means: each takes 10 KB, per partition and per refit.
 MAX_LABELS = 1000
 
 
@@ -25,58 +26,64 @@ class LabelSums:
 
     Attributes
     ----------
-    sums : dict of str to (int, ndarray of shape (d,), float64)
-        Count and sum by label.
+    counts : Counter of str
+        Number of rows by label.
+    sums : dict of str to ndarray of shape (d,), float64
+        Sum by label.
     complete : bool
         False once there were more than `MAX_LABELS` labels; `sums` is then empty.
     """
 
-    sums: dict[str, tuple[int, Vector]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    sums: dict[str, Vector] = field(default_factory=dict)
     complete: bool = True
 
     def add(self, labels: pa.Array, rows: NDArray[Any]) -> None:
         """Add rows of shape (n, d) and their n labels."""
-        if not self.complete or not len(rows):
+        if not len(rows):
             return
         encoded = labels.dictionary_encode()
         codes = encoded.indices.to_numpy(zero_copy_only=False)
-        order = np.argsort(codes, kind="stable")
-        found, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
-        totals = np.add.reduceat(rows[order].astype(np.float64), starts, axis=0)
         names = encoded.dictionary.to_pylist()
-        for code, count, total in zip(found, counts, totals, strict=True):
-            self._add_label(names[code], int(count), total)
+        found, starts, counts = np.unique(np.sort(codes), return_index=True, return_counts=True)
+        self._count({names[c]: int(n) for c, n in zip(found, counts, strict=True)})
+        if self.complete:
+            order = np.argsort(codes, kind="stable")
+            totals = np.add.reduceat(rows[order].astype(np.float64), starts, axis=0)
+            self._sum({names[c]: total for c, total in zip(found, totals, strict=True)})
 
     def merge(self, other: LabelSums) -> None:
         """Add the sums of another partition."""
-        if not other.complete:
-            self.sums, self.complete = {}, False
-        for name, (count, total) in other.sums.items():
-            self._add_label(name, count, total)
+        self.complete = self.complete and other.complete
+        self._count(other.counts)
+        self._sum(other.sums)
 
-    def _add_label(self, name: str, count: int, total: Vector) -> None:
+    def _count(self, counts: dict[str, int]) -> None:
+        self.counts.update(counts)
+        self.complete = self.complete and len(self.counts) <= MAX_LABELS
+
+    def _sum(self, sums: dict[str, Vector]) -> None:
         if not self.complete:
+            self.sums = {}
             return
-        old_count, old_total = self.sums.get(name, (0, 0.0))
-        self.sums[name] = old_count + count, old_total + total
-        if len(self.sums) > MAX_LABELS:
-            self.sums, self.complete = {}, False
+        for name, total in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + total
 
     def means(self) -> dict[str, Vector]:
         """Return the mean of each label, shape (d,); empty if there were too many labels."""
-        return {name: total / count for name, (count, total) in sorted(self.sums.items())}
+        return {name: total / self.counts[name] for name, total in sorted(self.sums.items())}
 
     def to_bytes(self) -> bytes:
         """Return the content of an ``.npz`` file: ``labels``, ``counts``, ``sums`` of shape (labels, d), ``full``."""
         buffer = io.BytesIO()
-        items = sorted(self.sums.items())
+        names = sorted(self.counts)
         np.savez(
             buffer,
             allow_pickle=False,
             full=self.complete,
-            labels=np.array([name for name, _ in items], dtype=np.str_),
-            counts=np.array([count for _, (count, _) in items], dtype=np.int64),
-            sums=np.array([total for _, (_, total) in items], dtype=np.float64),
+            labels=np.array(names, dtype=np.str_),
+            counts=np.array([self.counts[name] for name in names], dtype=np.int64),
+            sums=np.array([total for _, total in sorted(self.sums.items())], dtype=np.float64),
         )
         return buffer.getvalue()
 
@@ -85,16 +92,19 @@ class LabelSums:
         """Parse the output of `to_bytes`; raise ValueError if it is damaged."""
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                names, counts = stored["labels"].tolist(), stored["counts"].tolist()
-                sums = zip(counts, stored["sums"], strict=True)
-                return cls(dict(zip(names, sums, strict=True)), bool(stored["full"]))
+                names, complete = stored["labels"].tolist(), bool(stored["full"])
+                counts = Counter(dict(zip(names, stored["counts"].tolist(), strict=True)))
+                sums = dict(zip(names, stored["sums"], strict=True)) if complete else {}
+                return cls(counts, sums, complete)
         except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"cannot read label sums ({error})") from error
 
 
-def read_label_means(folder: RefitFolder) -> dict[str, Vector]:
-    """Read the mean features of each label of a published refit; return {} if missing or damaged."""
+def read_label_sums(folder: RefitFolder) -> LabelSums | None:
+    """Read the sums of each label of a published refit; return None if they are missing, damaged or not counted."""
     try:
-        return LabelSums.from_bytes(folder.read(FILE)).means()
+        sums = LabelSums.from_bytes(folder.read(FILE))
     except (FileNotFoundError, ValueError):
-        return {}
+        return None
+    # Earlier versions of Pomona did not count the labels if there were too many.
+    return sums if sums.counts else None

@@ -71,8 +71,10 @@ def drift_json(row: RefitRow) -> dict[str, Any] | None:
     return {
         "since": row.drift_from,
         "angle": row.drift_angle,
-        "largest_angle": row.drift_largest_angle,
         "shift": row.drift_shift,
         "labels": row.label_shifts,
+        "new_labels": row.new_labels,
+        "vanished_labels": row.vanished_labels,
+        "limits": json.loads(row.drift_limits) if row.drift_limits else None,
         "exceeded": row.drift_exceeded,
     }

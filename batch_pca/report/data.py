@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_pca.pca.fit import Reduction
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.drift import describe_drift
+from batch_pca.refits.drift import describe_drift, drift_of, exceeded_thresholds
 from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
@@ -28,7 +28,7 @@ _HEADINGS = (
     "rows",
     "components",
     "explained variance",
-    "subspace rotation",
+    "correlation rotation",
     "mean shift",
     "thresholds exceeded",
 )
@@ -71,15 +71,29 @@ def write_report(
             points=Points(sample.paths, sample.labels, sample.points, row.rows, thumbnails),
             facts=lineage_facts(row, json.loads(document)),
             document=document,
-            drift_history=[_drift_point(r) for r in latest if r.drift_from is not None],
+            drift_history=[_drift_point(r) for r in _series(earlier, row)],
             refits=(_HEADINGS, *map(_table_row, reversed(latest))),
             label_shifts=row.label_shifts,
+            new_labels=row.new_labels,
+            vanished_labels=row.vanished_labels,
             quarantine=_count_quarantine(lake),
         )
     )
     folder.write("report.html", report.html.encode())
     for name, png in report.plots.items():
         folder.write(name, png)
+
+
+def _series(earlier: Sequence[RefitRow], row: RefitRow) -> list[RefitRow]:
+    """Return the latest refits whose drift the plot shows: those that are compared with each other, and this one.
+
+    Refits of earlier versions of Pomona are left out: their angle is another measure.
+    """
+    key = (row.model_id, row.parameters)
+    scheduled = [
+        r for r in earlier if (r.model_id, r.parameters) == key and r.scheduled is not False
+    ]
+    return [r for r in (*scheduled, row) if drift_of(r)][-_MAX_REFITS:]
 
 
 def lineage_facts(row: RefitRow, document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -127,7 +141,7 @@ def _drift_point(row: RefitRow) -> DriftPoint:
         angle=row.drift_angle or 0.0,
         shift=row.drift_shift or 0.0,
         label_shift=max(row.label_shifts.values(), default=0.0),
-        exceeded=row.drift_exceeded is not None,
+        exceeded=frozenset(exceeded_thresholds(row)),
     )
 
 

@@ -45,18 +45,18 @@ class DriftPoint:
     name : str
         Label on the x axis.
     angle : float
-        Rotation of the subspace in degrees.
+        Angle between the correlation matrices in degrees.
     shift, label_shift : float
         Shift of the mean, and the largest shift of a label's mean, in standard deviations.
-    exceeded : bool
-        Whether a drift threshold was exceeded.
+    exceeded : frozenset of str
+        Names of the thresholds that were exceeded: ``angle``, ``shift``, ``label``.
     """
 
     name: str
     angle: float
     shift: float
     label_shift: float
-    exceeded: bool
+    exceeded: frozenset[str] = frozenset()
 
 
 def plot_variance(reduction: Reduction) -> Plot:
@@ -87,20 +87,21 @@ def plot_drift(points: Sequence[DriftPoint]) -> Plot:
     """Plot the drift of consecutive refits, oldest first."""
     figure = Figure(figsize=(10, 3.6), dpi=130, layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.set_title("subspace rotation, degrees", fontsize=11)
+    left.set_title("rotation of the correlation matrix, degrees", fontsize=11)
     right.set_title("mean shift, standard deviations", fontsize=11)
     x = np.arange(len(points))
-    exceeded = [index for index, point in enumerate(points) if point.exceeded]
-    for axes, name, label, color in (
-        (left, "angle", "subspace", COLORS[0]),
-        (right, "shift", "all images", COLORS[0]),
-        (right, "label_shift", "label with the largest shift", COLORS[1]),
+    for axes, name, limit, label, color in (
+        (left, "angle", "angle", "correlation matrix", COLORS[0]),
+        (right, "shift", "shift", "all images", COLORS[0]),
+        (right, "label_shift", "label", "label with the largest shift", COLORS[1]),
     ):
         values = np.array([getattr(point, name) for point in points])
         axes.plot(x, values, "o-", color=color, markersize=5, label=label)
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * float(values.max()), 0.01))
-        if name != "label_shift":
-            legend = {"label": "threshold exceeded"} if exceeded else {}
+        exceeded = [index for index, point in enumerate(points) if limit in point.exceeded]
+        if exceeded:
+            is_first = "threshold exceeded" not in axes.get_legend_handles_labels()[1]
+            legend = {"label": "threshold exceeded"} if is_first else {}
             axes.plot(x[exceeded], values[exceeded], "D", color=COLORS[3], markersize=8, **legend)
     for axes in (left, right):
         step = -(-len(points) // 8)

@@ -84,7 +84,9 @@ class ReportData:
     refits : sequence of rows
         This refit and earlier ones, latest first, after a row of headings.
     label_shifts : mapping of str to float
-        Shift of each label since the previous refit in standard deviations, largest first.
+        Shift of each label since the baseline in standard deviations, largest first.
+    new_labels, vanished_labels : mapping of str to int
+        Labels that only this refit, or only the baseline, has, with their numbers of images.
     quarantine : mapping of str to int, or None
         Number of quarantined images by reason; None if the lake has no quarantine table.
     """
@@ -98,6 +100,8 @@ class ReportData:
     drift_history: Sequence[DriftPoint] = ()
     refits: Rows = ()
     label_shifts: Mapping[str, float] = field(default_factory=dict)
+    new_labels: Mapping[str, int] = field(default_factory=dict)
+    vanished_labels: Mapping[str, int] = field(default_factory=dict)
     quarantine: Mapping[str, int] | None = None
 
 
@@ -131,7 +135,12 @@ def render(data: ReportData) -> Report:
         label_statistics=sections.label_statistics(labels, codes, points.scores),
         variance=sections.explained_variance(fit, variance.svg),
         drift=sections.drift(
-            data.drift_history, data.refits, data.label_shifts, drift.svg if drift else None
+            data.drift_history,
+            data.refits,
+            data.label_shifts,
+            drift.svg if drift else None,
+            data.new_labels,
+            data.vanished_labels,
         ),
         quarantine=sections.quarantine(data.quarantine),
         lineage=sections.lineage(data.facts, data.document),

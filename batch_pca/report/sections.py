@@ -16,6 +16,7 @@ from streaming.sanitize import escape_html
 Codes = NDArray[np.uint32]
 Rows = Sequence[Sequence[object]]
 _MAX_LABEL_SHIFTS = 10
+_MAX_LABELS = 50
 
 
 def table(rows: Rows, head: Sequence[object] = ()) -> str:
@@ -104,26 +105,38 @@ the numbers for 90%, 95% and 99% would grow.</p>"""
 
 
 def drift(
-    history: Sequence[DriftPoint], refits: Rows, label_shifts: Mapping[str, float], svg: str | None
+    history: Sequence[DriftPoint],
+    refits: Rows,
+    label_shifts: Mapping[str, float],
+    svg: str | None,
+    new_labels: Mapping[str, int],
+    vanished_labels: Mapping[str, int],
 ) -> str:
     """Render the drift of the refits up to this one; `svg` is the plot of `history`, None if that is empty."""
     parts = []
     if svg:
         last = history[-1]
         summary = (
-            f"Latest refit with an earlier one to compare with (version {last.name}): subspace rotated by "
+            f"Latest refit with an earlier one to compare with (version {last.name}): correlation matrix rotated by "
             f"{last.angle:.1f}°, mean shifted by {last.shift:.2f} standard deviations, "
             f"largest label shift {last.label_shift:.2f}."
         )
-        parts.append(_svg_figure(svg, f"Drift of each refit since the previous one. {summary}"))
+        parts.append(_svg_figure(svg, f"Drift of each refit since its baseline. {summary}"))
         parts.append(f"<p>{summary}</p>")
     else:
         parts.append("<p>There is no refit of an earlier version to compare with yet.</p>")
     if label_shifts:
         largest = list(label_shifts.items())[:_MAX_LABEL_SHIFTS]
         rows = [(name, f"{shift:.2f}") for name, shift in largest]
-        parts.append("<h3>Labels with the largest shift since the previous refit</h3>")
+        parts.append("<h3>Labels with the largest shift since the baseline</h3>")
         parts.append(table(rows, ["label", "standard deviations"]))
+    for kind, counts in (("New", new_labels), ("Vanished", vanished_labels)):
+        if counts:
+            most = list(counts.items())[:_MAX_LABELS]
+            rows = [(name, f"{count:,}") for name, count in most]
+            more = f", of which {len(rows):,} are shown" if len(counts) > len(rows) else ""
+            parts.append(f"<h3>{kind} labels since the baseline: {len(counts):,}{more}</h3>")
+            parts.append(table(rows, ["label", "images"]))
     if refits:
         content = table(refits[1:], refits[0])
         parts.append(

@@ -39,6 +39,13 @@ def refit(
         list[str] | None,
         typer.Option(help="Drift thresholds (default: angle=15, shift=0.5, label=1)."),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Refit to measure drift against (default: the previous scheduled refit).",
+            metavar="REFIT",
+        ),
+    ] = None,
     fail_on_drift: Annotated[
         bool,
         typer.Option("--fail-on-drift", help="Exit with code 3 if a drift threshold is exceeded."),
@@ -62,6 +69,7 @@ def refit(
         fit_on=fit_on,
         full=full,
         drift=drift_limits(max_drift or ()),
+        baseline=baseline,
     )
     if every:
         refit_every(lake, options, every, fail_on_drift=fail_on_drift, as_json=as_json)

@@ -4,7 +4,8 @@
 2   CHECK constraints that Spark and delta-rs both evaluate, on `features` and on `quarantine`; statistics in `refits`
 3   drift in `refits`
 4   standard names: columns `parameters` and `drift_exceeded` of `refits`, keys of `refit.json` and of the tags
-5   the quarantine reason `unsupported`
+5   the quarantine reason `unsupported`; in `refits` `scheduled`, new and vanished labels and limits, and a
+    `drift_angle` that does not depend on the number of components
 
 If `streaming.lake.schemas` changes, raise `FORMAT` and extend `streaming.maintenance.upgrade`.
 """

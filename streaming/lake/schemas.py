@@ -80,10 +80,9 @@ _DRIFT = (
     Column(
         "drift_angle",
         "double",
-        "Rotation of the principal subspace in degrees, weighted by explained variance",
+        "Angle between the correlation matrices of the features, in degrees",
         True,
     ),
-    Column("drift_largest_angle", "double", "Largest principal angle, in degrees", True),
     Column(
         "drift_shift",
         "double",
@@ -94,6 +93,25 @@ _DRIFT = (
         "drift_labels", "string", "Shift of the mean of each label, as JSON, largest first", True
     ),
     Column("drift_exceeded", "string", "Drift limits that were exceeded; null if none", True),
+    Column(
+        "scheduled",
+        "boolean",
+        "Whether later refits may be compared with this one: false with --as-of or --baseline",
+        True,
+    ),
+    Column(
+        "drift_new_labels",
+        "string",
+        "Rows of each label that the earlier refit lacks, as JSON, most rows first",
+        True,
+    ),
+    Column(
+        "drift_vanished_labels",
+        "string",
+        "Rows that the earlier refit has of each label without rows now, as JSON, most rows first",
+        True,
+    ),
+    Column("drift_limits", "string", "Drift limits of this refit, as JSON", True),
 )
 
 REFITS = Table(

@@ -138,6 +138,8 @@ def rename_columns(
         if not former:
             return []
         rows = read_table(spark, location, version).withColumnsRenamed(dict(names))
+        # Columns that later formats no longer have stay in the earlier versions.
+        rows = rows.select([name for name in rows.columns if name in table.names])
         Writer(spark, location, {"upgrade": FORMAT}).upsert(rows, merge=False)
     return [f"{table.name}: column {names[name]} (formerly {name})" for name in former]
 

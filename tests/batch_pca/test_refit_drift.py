@@ -11,12 +11,19 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
-from batch_pca.refits.label_means import read_label_means
+from batch_pca.refits.label_means import read_label_sums
 from streaming.lake.layout import Lake
 from support.cli import Command
 from support.feature_lakes import Images, commit, images, new_lake, refit_rows
 
 pytestmark = pytest.mark.spark
+
+
+def relabel(rows: Images, one: str, other: str) -> Images:
+    """Replace a label."""
+    return Images(
+        rows.paths, [other if label == one else label for label in rows.labels], rows.vectors
+    )
 
 
 def shifted(rows: Images) -> Images:
@@ -73,9 +80,17 @@ def test_drift_is_stored_reported_and_fails_on_request(
         )
     assert next(iter(labels)) == "Ananas"
     assert exceeded in row["drift_exceeded"]
-    assert 0 < row["drift_angle"] <= row["drift_largest_angle"] <= 90
+    assert 0 < row["drift_angle"] <= 90
     page = Path(lake.reduced.removeprefix("file:"), row["refit_id"], "report.html").read_text()
     assert f"mean shifted by {row['drift_shift']:.2f} standard deviations" in page
+
+    # Unchanged rows are compared with the thresholds of this call.
+    lenient = pomona(*arguments, "--max-drift", "label=99", "--max-drift", "angle=90", "--json")
+    assert (lenient.status, lenient.json["is_new"], lenient.json["drift"]["exceeded"]) == (
+        0,
+        False,
+        None,
+    )
 
     lenient = pomona(
         *arguments,
@@ -94,6 +109,44 @@ def test_drift_is_stored_reported_and_fails_on_request(
     assert drift["angle"] == pytest.approx(row["drift_angle"], abs=1e-6)
 
 
+def test_baseline_is_previous_scheduled_refit_or_the_named_one(
+    spark: Any, tmp_path: Path, pomona: Command
+) -> None:
+    lake = new_lake(spark, tmp_path / "lake")
+
+    def run(*options: object) -> dict[str, Any]:
+        result = pomona("refit", tmp_path / "lake", "--components", 3, *options, "--json")
+        assert result.status == 0, result.err
+        return dict(result.json)
+
+    commit(spark, lake, images(50, seed=1))
+    first = run()
+    commit(spark, lake, relabel(images(25, seed=2), "Ananas", "Pear"))
+    with_as_of = run("--as-of", "latest")
+    other_options = run("--components", 4)
+    second = run()
+    assert second["is_new"]  # not replaced by the refit with --as-of
+    assert run("--as-of", "latest")["refit_id"] == second["refit_id"]
+    commit(spark, lake, images(25, seed=3))
+    third = run()
+    named = run("--baseline", with_as_of["refit_id"])
+    assert run("--baseline", with_as_of["refit_id"])["refit_id"] == named["refit_id"]
+    assert run()["refit_id"] == third["refit_id"]
+    since = [refit["drift"] and refit["drift"]["since"] for refit in (first, second, third, named)]
+    assert since == [None, first["refit_id"], second["refit_id"], with_as_of["refit_id"]]
+    assert with_as_of["drift"]["since"] == first["refit_id"]
+    assert other_options["drift"] is None
+    assert second["drift"]["new_labels"] == {"Pear": 5}
+    assert third["drift"]["new_labels"] == third["drift"]["vanished_labels"] == {}
+    # The same rows and the same baseline: the number of components changes nothing.
+    wide = run("--components", 9, "--baseline", second["refit_id"])
+    for measure in ("angle", "shift", "labels"):
+        assert wide["drift"][measure] == pytest.approx(third["drift"][measure], rel=1e-9)
+    missing = pomona("refit", tmp_path / "lake", "--baseline", "20260101T000000Z-v1-abcd")
+    assert (missing.status, "no such refit" in missing.complaint) == (2, True)
+    assert third["refit_id"] in refit_rows(lake)
+
+
 def test_label_means_match_numpy_with_and_without_spark_reader(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,13 +154,15 @@ def test_label_means_match_numpy_with_and_without_spark_reader(
     rows = images(70, seed=4)
     commit(spark, lake, rows)
     options = RefitOptions(FitOptions(components=2), full=True)
-    found = [read_label_means(refit(lake.root, options).folder)]
+    found = [read_label_sums(refit(lake.root, options).folder)]
     monkeypatch.setattr(
         "batch_pca.features.snapshot.plan_parts", lambda *_: None
     )  # as with deletion vectors
-    found.append(read_label_means(refit(lake.root, options).folder))
+    found.append(read_label_sums(refit(lake.root, options).folder))
     labels = np.array(rows.labels)
-    for means in found:
+    for sums in found:
+        assert sums
+        means = sums.means()
         assert set(means) == set(rows.labels)
         for label, mean in means.items():
             expected = rows.vectors[labels == label].astype(np.float64).mean(axis=0)

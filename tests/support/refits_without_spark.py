@@ -29,6 +29,7 @@ _TYPES: dict[str, Any] = {
     "long": pa.int64(),
     "int": pa.int32(),
     "double": pa.float64(),
+    "boolean": pa.bool_(),
     "timestamp": pa.timestamp("us", "UTC"),
     "array<double>": pa.list_(pa.float64()),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batch_pca.pca.subspace_angles import principal_angles, weighted_angle
+from batch_pca.pca.subspace_angles import principal_angles
 
 
 def basis(k: int, d: int, seed: int) -> np.ndarray:
@@ -33,19 +33,8 @@ def test_rotation_is_measured_accurately(degrees: float) -> None:
 def test_order_and_signs_of_components_do_not_matter() -> None:
     one = basis(4, 16, 3)
     assert principal_angles(one, -one[[2, 0, 3, 1]]).max() < 1e-6
-    assert weighted_angle(one, np.arange(1, 5), -one[[2, 0, 3, 1]]) < 1e-6
 
 
 def test_bases_of_different_widths_are_rejected() -> None:
     with pytest.raises(ValueError, match="bases have different widths"):
         principal_angles(basis(2, 8, 1), basis(2, 9, 1))
-
-
-def test_components_are_weighted_by_variance() -> None:
-    one, other = np.eye(2, 8), np.eye(2, 8)
-    other[1] = np.eye(8)[5]  # the second component differs
-    assert weighted_angle(one, np.array([3.0, 1.0]), other) == pytest.approx(30)
-    assert weighted_angle(one, np.array([1.0, 0.0]), other) == 0
-    assert weighted_angle(one, np.array([0.0, 1.0]), other) == 90
-    assert weighted_angle(other, np.array([1.0, 1.0]), one) == pytest.approx(45)
-    assert weighted_angle(one, np.array([1.0, 1.0]), np.vstack([other, np.eye(8)[1:2]])) == 0

@@ -35,10 +35,13 @@ ROW = RefitRow(
     statistics_from="20260302T083000Z-v1-abcd",
     drift_from="20260301T083000Z-v0-abcd",
     drift_angle=12.5,
-    drift_largest_angle=80.25,
     drift_shift=0.25,
     drift_labels='{"Fig": 0.5, "Kiwi": 0.125}',
     drift_exceeded="label Fig shifted by 0.50 standard deviations (limit 0.4)",
+    scheduled=True,
+    drift_new_labels='{"Pear": 3}',
+    drift_vanished_labels="{}",
+    drift_limits='{"angle": 15, "shift": 0.5, "label": 0.4}',
 )
 #: Columns that tables of older versions of Pomona lack.
 ADDED_COLUMNS = (
@@ -46,10 +49,13 @@ ADDED_COLUMNS = (
     "statistics_from",
     "drift_from",
     "drift_angle",
-    "drift_largest_angle",
     "drift_shift",
     "drift_labels",
     "drift_exceeded",
+    "scheduled",
+    "drift_new_labels",
+    "drift_vanished_labels",
+    "drift_limits",
 )
 
 
@@ -190,10 +196,13 @@ def test_committed_rows_are_read_oldest_first(spark: Any, tmp_path: Path) -> Non
         "statistics_from": "20260302T083000Z-v1-abcd",
         "drift_from": "20260301T083000Z-v0-abcd",
         "drift_angle": 12.5,
-        "drift_largest_angle": 80.25,
         "drift_shift": 0.25,
         "drift_labels": '{"Fig": 0.5, "Kiwi": 0.125}',
         "drift_exceeded": "label Fig shifted by 0.50 standard deviations (limit 0.4)",
+        "scheduled": True,
+        "drift_new_labels": '{"Pear": 3}',
+        "drift_vanished_labels": "{}",
+        "drift_limits": '{"angle": 15, "shift": 0.5, "label": 0.4}',
     }
 
 

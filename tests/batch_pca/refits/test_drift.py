@@ -15,17 +15,33 @@ import pytest
 from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refits.catalog import RefitRow
-from batch_pca.refits.drift import Drift, DriftLimits, find_baseline, measure_drift
+from batch_pca.refits.drift import (
+    Drift,
+    DriftLimits,
+    apply_limits,
+    check_baseline,
+    correlation_angle,
+    describe_drift,
+    drift_of,
+    exceeded_thresholds,
+    find_baselines,
+    find_named_baseline,
+    measure_drift,
+)
 from batch_pca.refits.label_means import FILE, LabelSums
-from streaming.errors import UsageError
+from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, Images, images
 
 K = 3
 
 
+def moments_of(rows: Images) -> Moments:
+    return Moments.from_rows(rows.vectors, rows.vectors[:9].mean(axis=0))
+
+
 def fit_rows(rows: Images, k: int = K) -> Reduction:
-    return fit(Moments.from_rows(rows.vectors, rows.vectors[:9].mean(axis=0)), FitOptions(k))
+    return fit(moments_of(rows), FitOptions(k))
 
 
 def label_sums(rows: Images) -> LabelSums:
@@ -73,12 +89,14 @@ def expected_shift(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.sqrt(np.mean((shift / std[varied]) ** 2)))
 
 
-def measure(tmp_path: Path, k: int = K, k_before: int = K) -> Drift:
-    found = measure_drift(
-        publish(tmp_path, BEFORE, k_before), fit_rows(MOVED, k), label_sums(MOVED).means()
-    )
+def measure(tmp_path: Path, before: Images = BEFORE, after: Images = MOVED, k: int = K) -> Drift:
+    found = measure_drift(publish(tmp_path, before, k), moments_of(after), label_sums(after))
     assert found
     return found
+
+
+def relabeled(rows: Images, names: dict[str, str]) -> Images:
+    return replace(rows, labels=[names.get(label, label) for label in rows.labels])
 
 
 def test_shift_of_mean_and_of_each_label_matches_numpy(tmp_path: Path) -> None:
@@ -93,61 +111,127 @@ def test_shift_of_mean_and_of_each_label_matches_numpy(tmp_path: Path) -> None:
     assert next(iter(found.labels)) == "Ananas"
 
 
-def test_largest_angle_matches_scipy_and_weighted_angle_is_smaller(tmp_path: Path) -> None:
-    found = measure(tmp_path)
-    before, after = fit_rows(BEFORE).components, fit_rows(MOVED).components
-    from scipy.linalg import subspace_angles
+def test_angle_matches_numpy_correlations(tmp_path: Path) -> None:
+    pair = []
+    for rows in (BEFORE, MOVED):
+        with np.errstate(invalid="ignore"):  # constant columns
+            pair.append(np.nan_to_num(np.corrcoef(rows.vectors.T.astype(np.float64))).ravel())
+    cosine = pair[0] @ pair[1] / np.linalg.norm(pair[0]) / np.linalg.norm(pair[1])
+    assert measure(tmp_path).angle == pytest.approx(np.degrees(np.arccos(cosine)), abs=1e-6)
 
-    angles = np.degrees(subspace_angles(before.T, after.T))
-    assert found.largest_angle == pytest.approx(angles.max(), abs=1e-8)
-    ratios = fit_rows(BEFORE).explained_variance_ratio[:K]
-    outside = 1 - np.sum((before @ after.T) ** 2, axis=1)
-    weighted = np.degrees(np.arcsin(np.sqrt(outside @ ratios / ratios.sum())))
-    assert found.angle == pytest.approx(weighted, abs=1e-8)
-    assert 0 < found.angle < found.largest_angle
+
+def test_angle_equals_weighted_angles_between_all_components() -> None:
+    """As documented: squared cosines of all pairs of components, weighted by both variances."""
+    before, after = (fit_rows(rows, 60) for rows in (BEFORE, MOVED))
+    values = [np.zeros(60), np.zeros(60)]
+    for target, fitted in zip(values, (before, after), strict=True):
+        target[:] = fitted.explained_variance[:60]
+    squares = (before.components @ after.components.T) ** 2
+    cosine = values[0] @ squares @ values[1] / np.linalg.norm(values[0]) / np.linalg.norm(values[1])
+    angle = correlation_angle(moments_of(BEFORE).correlation(), moments_of(MOVED).correlation())
+    assert angle == pytest.approx(np.degrees(np.arccos(cosine)), abs=0.05)
+
+
+@pytest.mark.parametrize("k", [1, 2, 9, 40])
+def test_drift_does_not_depend_on_number_of_components(tmp_path: Path, k: int) -> None:
+    assert measure(tmp_path, k=k) == measure(tmp_path, k=K)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1e-6, 0.5, 30.0])
+def test_small_angles_are_accurate(degrees: float) -> None:
+    one, across = np.diag([1.0, 1.0, 0.0]), np.diag([1.0, -1.0, 0.0])
+    angle = np.radians(degrees)
+    rotated = np.cos(angle) * one + np.sin(angle) * across
+    assert correlation_angle(one, 7 * rotated) == pytest.approx(degrees, rel=1e-6, abs=1e-12)
 
 
 def test_same_rows_have_no_drift(tmp_path: Path) -> None:
-    found = measure_drift(publish(tmp_path, BEFORE), fit_rows(BEFORE), label_sums(BEFORE).means())
-    assert found
-    assert max(found.angle, found.largest_angle, found.shift, *found.labels.values()) < 1e-5
-    assert found.exceeded(DriftLimits()) == ""
+    found = measure(tmp_path, BEFORE, BEFORE)
+    assert max(found.angle, found.shift, *found.labels.values()) < 1e-5
+    assert not found.exceeded(DriftLimits())
+    assert not found.new_labels | found.vanished_labels
     assert found.columns(DriftLimits())["drift_exceeded"] is None
 
 
-@pytest.mark.parametrize(("k_before", "k"), [(5, 2), (2, 5)])
-def test_different_number_of_components_is_no_drift(tmp_path: Path, k_before: int, k: int) -> None:
-    before = publish(tmp_path, BEFORE, k_before)
-    found = measure_drift(before, fit_rows(BEFORE, k), label_sums(BEFORE).means())
-    assert found
-    assert max(found.angle, found.largest_angle) < 1e-5
+def test_new_and_vanished_labels_are_counted(tmp_path: Path) -> None:
+    fig, ananas = LABELS[1], "Ananas"
+    before = relabeled(BEFORE, {LABELS[0]: "Old", fig: "Older"})
+    before.labels[:4] = ["Rare"] * 4
+    after = relabeled(MOVED, {LABELS[0]: "New ✓", ananas: LABELS[2]})
+    found = measure(tmp_path, before, after)
+    counted = [
+        dict(zip(*np.unique(rows.labels, return_counts=True), strict=True))
+        for rows in (before, after)
+    ]
+    for labels, one, other in (
+        (found.new_labels, counted[1], counted[0]),
+        (found.vanished_labels, counted[0], counted[1]),
+    ):
+        assert labels == {label: n for label, n in one.items() if label not in other}
+        assert list(labels.values()) == sorted(labels.values(), reverse=True)
+    assert set(found.new_labels) == {"New ✓", fig}
+    assert set(found.vanished_labels) == {"Old", "Older", "Rare", ananas}
+    assert set(found.labels) == set(counted[0]) & set(counted[1])
+    row = replace(publish(tmp_path, before), **found.columns(DriftLimits()))
+    assert drift_of(row) == found
+    assert (row.new_labels, row.vanished_labels) == (found.new_labels, found.vanished_labels)
+    text = describe_drift(row)
+    assert f"new labels: {fig} (60 rows), New ✓ (60 rows), vanished labels: Ananas (60" in text
 
 
-def test_labels_missing_on_one_side_have_no_shift(tmp_path: Path) -> None:
-    current = label_sums(MOVED).means()
-    current["Fig"] = current.pop("Ananas")
-    found = measure_drift(publish(tmp_path, BEFORE), fit_rows(MOVED), current)
-    assert found
-    assert set(found.labels) == set(LABELS) - {"Ananas"}
-
-
-@pytest.mark.parametrize("name", ["components.npz", "moments.npz"])
-def test_damaged_files_of_baseline_give_no_drift(tmp_path: Path, name: str) -> None:
+def test_labels_of_baseline_without_counts_are_not_compared(tmp_path: Path) -> None:
     before = publish(tmp_path, BEFORE)
-    before.folder.write(name, b"damaged")
-    assert measure_drift(before, fit_rows(MOVED), {}) is None
+    before.folder.write(FILE, LabelSums(complete=False).to_bytes())
+    found = measure_drift(before, moments_of(MOVED), label_sums(MOVED))
+    assert found
+    assert (found.labels, found.new_labels, found.vanished_labels) == ({}, {}, {})
 
 
-def test_exceeded_thresholds_are_described() -> None:
-    found = Drift("before", 31.25, 80.0, 0.75, {"Fig": 1.5, "Kiwi": 0.1})
-    assert found.exceeded(DriftLimits(32, 0.8, 2)) == ""
-    assert found.exceeded(DriftLimits(angle=31.25, shift=0.75, label=1.5)) == ""
-    assert found.exceeded(DriftLimits()) == (
-        "subspace rotated by 31.2° (limit 15°); mean shifted by 0.75 standard deviations (limit 0.5); "
-        "label Fig shifted by 1.50 standard deviations (limit 1)"
-    )
+def test_damaged_moments_of_baseline_give_no_drift(tmp_path: Path) -> None:
+    before = publish(tmp_path, BEFORE)
+    before.folder.write("moments.npz", b"damaged")
+    assert measure_drift(before, moments_of(MOVED), LabelSums()) is None
+    with pytest.raises(SnapshotError, match=r"--baseline before: moments.npz .* damaged"):
+        check_baseline(before, "made-up")
+
+
+def test_named_baseline_must_exist_and_have_the_same_model(tmp_path: Path) -> None:
+    before = publish(tmp_path, BEFORE)
+    assert find_named_baseline([before], "before") is before
+    check_baseline(before, "made-up")
+    with pytest.raises(UsageError, match="--baseline no: no such refit"):
+        find_named_baseline([before], "no")
+    with pytest.raises(UsageError, match="--baseline before: its model is made-up, not other"):
+        check_baseline(before, "other")
+
+
+def test_exceeded_thresholds_are_described(tmp_path: Path) -> None:
+    found = Drift("before", 31.25, 0.75, {"Fig": 1.5, "Kiwi": 1.25, "Pear": 0.1})
+    assert not found.exceeded(DriftLimits(32, 0.8, 2))
+    assert not found.exceeded(DriftLimits(angle=31.25, shift=0.75, label=1.5))
+    assert found.exceeded(DriftLimits()) == {
+        "angle": "correlation matrix rotated by 31.2° (limit 15°)",
+        "shift": "mean shifted by 0.75 standard deviations (limit 0.5)",
+        "label": "label Fig shifted by 1.50 standard deviations (and 1 more) (limit 1)",
+    }
     columns = found.columns(DriftLimits())
     assert json.loads(columns["drift_labels"]) == found.labels
+    assert columns["drift_exceeded"] == "; ".join(found.exceeded(DriftLimits()).values())
+    # Only the thresholds that were exceeded, with the thresholds of that call.
+    row = publish(tmp_path, BEFORE, **columns)
+    assert exceeded_thresholds(row) == {"angle", "shift", "label"}
+    lenient = apply_limits(row, DriftLimits(angle=40, shift=0.5, label=9))
+    assert exceeded_thresholds(lenient) == {"shift"}
+    assert lenient.drift_exceeded == "mean shifted by 0.75 standard deviations (limit 0.5)"
+
+
+def test_drift_of_earlier_format_is_described_and_not_compared(tmp_path: Path) -> None:
+    old = publish(tmp_path, BEFORE, drift_from="x", drift_angle=70.0, drift_shift=0.5)
+    assert (drift_of(old), exceeded_thresholds(old)) == (None, set())
+    assert apply_limits(old, DriftLimits(angle=1)) is old
+    assert describe_drift(old).startswith(
+        "since x: subspace rotated by 70.0°, mean shifted by 0.50"
+    )
 
 
 @pytest.mark.parametrize("limit", [-1, float("nan"), float("inf")])
@@ -156,20 +240,25 @@ def test_invalid_threshold_is_rejected(limit: float) -> None:
         DriftLimits(shift=limit)
 
 
-def test_baseline_is_latest_refit_of_previous_version_and_same_rows(
-    tmp_path: Path,
-) -> None:
-    row = publish(tmp_path, BEFORE)
+def test_baseline_is_previous_scheduled_refit_with_same_options(tmp_path: Path) -> None:
+    row = publish(tmp_path, BEFORE, scheduled=True)
     day = timedelta(days=1)
     refits = [
         row,
         replace(row, features_version=4, created_at=row.created_at + day),
         replace(row, features_version=4),
-        replace(row, features_version=5),
+        replace(row, features_version=5, scheduled=False),  # --as-of or --baseline
         replace(row, features_version=4, model_id="other", created_at=row.created_at + 2 * day),
         replace(row, features_version=4, parameters='{"fit_on": "file:/x"}'),
+        replace(row, features_version=4, parameters=row.parameters.replace("3", "4")),
+        replace(row, features_version=1, scheduled=None),  # of an earlier version of Pomona
     ]
-    assert find_baseline(refits, "made-up", None, 5) is refits[1]
-    assert find_baseline(refits, "made-up", None, 4) is refits[0]
-    assert find_baseline(refits, "made-up", "file:/x", 9) is refits[5]
-    assert find_baseline(refits, "made-up", None, 2) is None
+    assert find_baselines(refits, "made-up", row.parameters, 6) == [
+        refits[1],
+        refits[2],
+        refits[0],
+        refits[7],
+    ]
+    assert find_baselines(refits, "made-up", row.parameters, 4) == [refits[0], refits[7]]
+    assert find_baselines(refits, "made-up", '{"fit_on":"file:/x"}', 9) == [refits[5]]
+    assert find_baselines(refits, "made-up", row.parameters, 1) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pytest
 
 from batch_pca.refits import label_means as labels_module
 from batch_pca.refits.folder import RefitFolder
-from batch_pca.refits.label_means import FILE, LabelSums, read_label_means
+from batch_pca.refits.label_means import FILE, LabelSums, read_label_sums
 
 RANDOM = np.random.default_rng(1)
 NAMES = ["Apple Red 1", "Crème, brûlée", "two\nlines", "", "Ananas"]
@@ -41,23 +43,30 @@ def test_merged_parts_equal_the_whole_after_round_trip() -> None:
         np.testing.assert_allclose(whole.means()[name], mean, rtol=1e-12)
 
 
-def test_too_many_labels_have_no_means(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_labels_have_counts_and_no_means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels_module, "MAX_LABELS", 4)
     sums = sum_rows()
     assert (sums.means(), sums.complete) == ({}, False)
     sums.add(pa.array(["Fig"]), ROWS[:1])
-    few = LabelSums({"Fig": (1, np.zeros(8))})
+    few = LabelSums()
+    few.add(pa.array(["Fig"]), ROWS[:1])
     few.merge(LabelSums.from_bytes(sums.to_bytes()))
     assert few.means() == {}
+    expected = pd.Series([*LABELS, "Fig", "Fig"]).value_counts().to_dict()
+    assert few.counts == LabelSums.from_bytes(few.to_bytes()).counts == expected
 
 
-def test_missing_or_damaged_file_has_no_means(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("refit")
-    folder = RefitFolder(f"file:{path}")
-    assert read_label_means(folder) == {}
+def test_missing_damaged_or_uncounted_file_has_no_sums(tmp_path: Path) -> None:
+    folder = RefitFolder(f"file:{tmp_path}")
+    assert read_label_sums(folder) is None
     whole = sum_rows().to_bytes()
-    for content in (b"", b"PK", whole[:300], whole[:-30]):
-        (path / FILE).write_bytes(content)
-        assert read_label_means(folder) == {}
-    (path / FILE).write_bytes(whole)
-    assert len(read_label_means(folder)) == len(NAMES)
+    # Earlier versions of Pomona did not count the labels if there were too many.
+    uncounted = LabelSums(complete=False).to_bytes()
+    for content in (b"", b"PK", whole[:300], whole[:-30], uncounted):
+        (tmp_path / FILE).write_bytes(content)
+        assert read_label_sums(folder) is None
+    (tmp_path / FILE).write_bytes(whole)
+    found = read_label_sums(folder)
+    assert found
+    assert found.counts == pd.Series(LABELS).value_counts().to_dict()
+    assert len(found.means()) == len(NAMES)

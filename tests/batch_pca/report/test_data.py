@@ -34,10 +34,11 @@ SHIFTS = {LABELS[1]: 1.25, LABELS[0]: 0.5}
 DRIFT: dict[str, Any] = {
     "drift_from": "r-1",
     "drift_angle": 21.5,
-    "drift_largest_angle": 80.0,
     "drift_shift": 0.625,
     "drift_labels": json.dumps(SHIFTS),
-    "drift_exceeded": "subspace rotated by 21.5° (limit 15°)",
+    "drift_exceeded": "correlation matrix rotated by 21.5° (limit 15°)",
+    "drift_new_labels": '{"Fig": 7}',
+    "drift_limits": '{"angle": 15, "shift": 0.7, "label": 2}',
 }
 
 
@@ -131,6 +132,7 @@ def test_report_contains_drift_of_the_row(reports: Reports) -> None:
     assert "r-0" not in page.cells  # another model
     start = page.cells.index("standard deviations") + 1
     assert page.cells[start : start + 4] == [LABELS[1], "1.25", LABELS[0], "0.50"]
+    assert page.after("Fig") == "7"
     assert Image.open(reports.file(1, "drift.png")).format == "PNG"
 
 

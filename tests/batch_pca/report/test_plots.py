@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
+from batch_pca.report.markers import COLORS
 from batch_pca.report.plots import DriftPoint, Plot, plot_drift, plot_variance
 
 pytestmark = pytest.mark.slow  # matplotlib takes seconds
@@ -39,7 +41,10 @@ def svg_texts(plot: Plot) -> list[str]:
 def test_variance_and_drift_are_drawn_as_png_and_svg() -> None:
     rows = np.random.default_rng(0).normal(size=(90, 70))
     fitted = fit(Moments.from_rows(rows, rows[0]), FitOptions(components=9))
-    history = [DriftPoint("v3", 1.5, 0.1, 0.3, False), DriftPoint("v8", 21.0, 0.9, 1.2, True)]
+    history = [
+        DriftPoint("v3", 1.5, 0.1, 0.3),
+        DriftPoint("v8", 21.0, 0.9, 1.2, frozenset({"angle", "label"})),
+    ]
     for plot, expected in (
         (plot_variance(fitted), ["kept: 9", "90%:", "explained variance ratio (scree plot)"]),
         (plot_drift(history), ["v3", "v8", "threshold exceeded", "label with the largest shift"]),
@@ -49,10 +54,31 @@ def test_variance_and_drift_are_drawn_as_png_and_svg() -> None:
         assert all(any(part in text for text in texts) for part in expected), texts
 
 
+@pytest.mark.parametrize(
+    ("exceeded", "marks", "legends"),
+    [
+        ((), 0, 0),
+        (("angle",), 1, 1),
+        (("shift",), 1, 1),
+        (("label",), 1, 1),
+        (("shift", "label"), 2, 1),
+        (("angle", "label"), 2, 2),
+    ],
+)
+def test_only_exceeded_thresholds_are_marked(
+    exceeded: tuple[str, ...], marks: int, legends: int
+) -> None:
+    points = [DriftPoint("v3", 1.5, 0.1, 0.3), DriftPoint("v8", 21, 0.9, 1.2, frozenset(exceeded))]
+    plot = plot_drift(points)
+    assert svg_texts(plot).count("threshold exceeded") == legends
+    # Nothing else is drawn in this color; a legend contains one mark.
+    assert len(re.findall(rf"<use [^>]*fill: {COLORS[3]}", plot.svg)) == marks + legends
+
+
 def test_ids_of_two_plots_are_distinct() -> None:
     rows = np.random.default_rng(0).normal(size=(20, 5))
     first = plot_variance(fit(Moments.from_rows(rows, rows[0]), FitOptions(components=2))).svg
-    second = plot_drift([DriftPoint("v3", 1.5, 0.1, 0.3, False)]).svg
+    second = plot_drift([DriftPoint("v3", 1.5, 0.1, 0.3)]).svg
     ids = [
         {element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")}
         for svg in (first, second)

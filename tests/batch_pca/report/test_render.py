@@ -72,7 +72,7 @@ def test_content_security_policy_allows_only_the_embedded_script() -> None:
 
 
 def test_every_figure_has_a_description() -> None:
-    history = [DriftPoint("v1", 3.0, 0.1, 0.2, False)]
+    history = [DriftPoint("v1", 3.0, 0.1, 0.2)]
     tags = Page(report(["a"], drift_history=history).html).tags
     descriptions = [attrs["alt"] for tag, attrs in tags if tag == "img"]
     descriptions += [attrs["aria-label"] for _, attrs in tags if attrs.get("role") == "img"]
@@ -162,20 +162,28 @@ def test_drift_and_quarantine_are_shown_or_reported_as_absent() -> None:
         report(
             ["a"],
             drift_history=[
-                DriftPoint("v1", 3.25, 0.125, 0.5, False),
-                DriftPoint("v4", 20.5, 0.75, 1.5, True),
+                DriftPoint("v1", 3.25, 0.125, 0.5),
+                DriftPoint("v4", 20.5, 0.75, 1.5, frozenset({"angle", "label"})),
             ],
             refits=[("refit", "rows"), ("r-4", "77")],
             label_shifts={"Fig": 1.5},
+            new_labels={"<b>Kiwi": 1234},
+            vanished_labels={f"label {i}": 70 - i for i in range(60)},
             quarantine={"empty": 2, "corrupt": 31},
         ).html
     )
     text = " ".join(page.cells)
     assert (
-        "(version v4): subspace rotated by 20.5°, mean shifted by 0.75 standard deviations" in text
+        "(version v4): correlation matrix rotated by 20.5°, mean shifted by 0.75 standard deviations"
+        in text
     )
     assert page.after("r-4") == "77"
     assert page.after("Fig") == "1.50"
+    assert "New labels since the baseline: 1" in page.cells
+    assert page.after("<b>Kiwi") == "1,234"
+    assert "Vanished labels since the baseline: 60, of which 50 are shown" in page.cells
+    assert page.after("label 49") == "21"
+    assert "label 50" not in page.cells
     assert "33 images were in quarantine when this report was created." in page.cells
     assert page.cells.index("corrupt") < page.cells.index("empty")
     assert page.after("corrupt") == "31"

@@ -42,7 +42,10 @@ def render_large_report() -> str:
     labels = ["east", "north", *["cloud"] * 99_998]
     paths = [f"s3a://fruits/{label}/{number}.jpg" for number, label in enumerate(labels)]
     points = Points(paths, labels, scores, 250_000, {paths[0]: jpeg("#00ff00")})
-    history = [DriftPoint("v1", 3.0, 0.1, 0.2, False), DriftPoint("v4", 20.5, 0.7, 1.5, True)]
+    history = [
+        DriftPoint("v1", 3.0, 0.1, 0.2),
+        DriftPoint("v4", 20.5, 0.7, 1.5, frozenset({"angle", "label"})),
+    ]
     more: dict[str, Any] = {"drift_history": history, "quarantine": {"empty": 2}, "document": "{}"}
     return render(ReportData("r-7", "s3a://b/lake", reduction_of(RATIO), points, **more)).html
 

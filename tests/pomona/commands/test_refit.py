@@ -100,13 +100,15 @@ def test_drift_is_reported_and_thresholds_only_if_exceeded() -> None:
     columns = {
         "drift_from": "20260302T120000Z-v3-cd34",
         "drift_angle": 12.34,
-        "drift_largest_angle": 80.0,
+        "drift_limits": '{"angle": 15, "shift": 0.5, "label": 1}',
+        "drift_vanished_labels": '{"Pear": 1200}',
         "drift_shift": 0.256,
         "drift_labels": '{"Fig": 0.5, "Kiwi": 0.1}',
     }
     line = (
-        "drift: since 20260302T120000Z-v3-cd34: subspace rotated by 12.3° (largest principal angle 80.0°), "
-        "mean shifted by 0.26 standard deviations, largest label shift 0.50 (Fig)"
+        "drift: since 20260302T120000Z-v3-cd34: correlation matrix rotated by 12.3°, "
+        "mean shifted by 0.26 standard deviations, largest label shift 0.50 (Fig), "
+        "vanished labels: Pear (1,200 rows)"
     )
     below = result(**columns)
     assert line in refit_lines(below)
@@ -117,6 +119,8 @@ def test_drift_is_reported_and_thresholds_only_if_exceeded() -> None:
     drift = refit_json(above)["drift"]
     assert (drift["angle"], drift["labels"]) == (12.34, {"Fig": 0.5, "Kiwi": 0.1})
     assert drift["exceeded"] == exceeded
+    assert (drift["new_labels"], drift["vanished_labels"]) == ({}, {"Pear": 1200})
+    assert drift["limits"] == {"angle": 15, "shift": 0.5, "label": 1}
     assert refit_json(RESULT)["drift"] is None
 
 

@@ -17,7 +17,7 @@ from support.cli import Command, forbid_spark, make_workspace
 COMMANDS = ["ingest photos lake", "refit lake", "status lake", "quarantine lake", "history lake"]
 COMMANDS += ["diff lake 1 2", "show lake", "show lake 1.jpg", "tag lake", "tag lake march"]
 #: Digest of the columns and constraints of each format.
-CONTRACTS = {2: "b30a9240fdd3", 3: "54fd9ca9a536", 4: "128bd524d174", 5: "6abc73a32d91"}
+CONTRACTS = {2: "b30a9240fdd3", 3: "54fd9ca9a536", 4: "128bd524d174", 5: "2477c6105975"}
 
 
 @pytest.fixture

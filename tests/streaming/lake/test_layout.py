@@ -36,15 +36,20 @@ COLUMNS = {
     "model_id string, parameters string, rows int64, rows_fitted int64, components int32, "
     "explained_variance_ratio list, seconds double, created_at timestamp, pomona_version string, "
     "statistics string, statistics_from string, drift_from string, drift_angle double, "
-    "drift_largest_angle double, drift_shift double, drift_labels string, drift_exceeded string",
+    "drift_shift double, drift_labels string, drift_exceeded string, scheduled bool, "
+    "drift_new_labels string, drift_vanished_labels string, drift_limits string",
 }
 # Null for the first refit.
 DRIFT = {
-    f"drift_{name}" for name in ("from", "angle", "largest_angle", "shift", "labels", "exceeded")
+    f"drift_{name}"
+    for name in (
+        *("from", "angle", "shift", "labels", "exceeded"),
+        *("new_labels", "vanished_labels", "limits"),
+    )
 }
 NULLABLE = {
     "quarantine": {"content_hash"},
-    "refits": {"statistics", "statistics_from"} | DRIFT,
+    "refits": {"statistics", "statistics_from", "scheduled"} | DRIFT,
 }
 TABLES = (FEATURES, QUARANTINE, REFITS)
 
