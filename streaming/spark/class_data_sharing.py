@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from streaming.cache_dir import cache_folder
+from streaming.cache_dir import find_cached
 
 _SILENT = "-Xlog:disable -Xlog:all=error:stderr"  # an archive that does not match is not reported
 
@@ -29,7 +29,7 @@ def archive_file(java_home: Path, jars: list[Path]) -> Path:
 
     parts = (java_home, *jars, pyspark.__file__, pyspark.__version__)
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12]
-    return cache_folder() / f"classes-{digest}.jsa"
+    return find_cached(f"classes-{digest}.jsa")
 
 
 def sharing_options(archive: Path) -> str:

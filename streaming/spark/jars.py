@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import subprocess
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from streaming.cache_dir import cache_folder
+from streaming.cache_dir import find_cached
 from streaming.errors import PlatformError
 from streaming.spark.jar_versions import JarSet, jar_set
 from streaming.spark.java import java_home
+from streaming.spark.local_environment import child_environment
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +43,15 @@ def jar_files() -> list[Path]:
     """
     jars = jar_set(version("pyspark"))
     names = "\n".join((*jars.packages, "-", *jars.excludes))
-    folder = cache_folder() / f"jars-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    folder = find_cached(f"jars-{hashlib.sha256(names.encode()).hexdigest()[:12]}")
     if not folder.is_dir():
-        _download(jars, folder)
+        try:
+            _download(jars, folder)
+        except OSError as error:
+            raise PlatformError(
+                f"the jars of Delta Lake and S3A cannot be stored in {folder.parent} ({error.strerror}): "
+                "set XDG_CACHE_HOME to a folder with 100 MB of free space"
+            ) from error
     return sorted(folder.glob("*.jar"))
 
 
@@ -63,19 +68,23 @@ def _download(jars: JarSet, folder: Path) -> None:
             "spark.jars.excludes": ",".join(jars.excludes),
             "spark.jars.ivy": f"{scratch}/ivy",
             "spark.jars.ivySettings": str(settings),
+            "spark.driver.extraJavaOptions": f'"-Duser.home={scratch}"',
         }
         command = [_spark_submit(), *(f"--conf={key}={value}" for key, value in conf.items())]
         done = subprocess.run(
             [*command, "--master=local[1]", str(empty_program)],
-            env=os.environ | {"JAVA_HOME": str(java_home()), "PYSPARK_PYTHON": sys.executable},
+            env=child_environment() | {"JAVA_HOME": str(java_home())},
             capture_output=True,
             text=True,
             check=False,
         )
         downloaded = Path(scratch, "ivy", "jars")
-        if done.returncode or not any(downloaded.glob("*.jar")):
+        # For a user without an entry in the user database, Hadoop fails after Ivy has copied all jars.
+        complete = done.returncode == 0 or "artifacts copied" in done.stderr
+        if not complete or not any(downloaded.glob("*.jar")):
             missing = re.findall(r":: ([\w.-]+#[\w.;-]+): not found", done.stderr)
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            causes = re.findall(r"(?:Exception|Error): [^\n]+", done.stderr)
+            last = (causes or done.stderr.strip().splitlines() or ["no output"])[-1]
             raise PlatformError(
                 f"the jars of Delta Lake and S3A could not be downloaded ({', '.join(missing) or last}): "
                 "connect to the network once, or copy the folder "

@@ -10,8 +10,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from streaming.cache_dir import cache_folder
+from streaming.cache_dir import (
+    cache_folder,
+    executable_folder,
+    find_cached,
+    permits_execution,
+    private_folder,
+)
 from streaming.errors import PlatformError
+from streaming.spark.local_environment import child_environment
 
 MIN_JAVA = 17
 
@@ -47,7 +54,9 @@ def _installed_homes() -> list[Path]:
 
 def _version(java: Path) -> int:
     try:
-        done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [java, "-version"], env=child_environment(), capture_output=True, text=True, check=False
+        )
     except OSError:
         return 0
     match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
@@ -61,19 +70,32 @@ def _without_vector_module(home: Path) -> Path:
     Only the linear algebra of Spark ML uses the module, and Pomona does not use that.
     """
     if home.parent == cache_folder() and home.name.startswith("java-"):
-        return home  # already a wrapper: an earlier session set JAVA_HOME
-    wrapper = cache_folder() / f"java-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"
-    java = wrapper / "bin" / "java"
-    java.parent.mkdir(parents=True, exist_ok=True)
+        return home  # already a wrapper: a process started by Spark inherits JAVA_HOME
+    name = f"java-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"
     script = (
         "#!/bin/bash\n"
+        "cd /\n"  # Java and the workers neither read from nor write to the current directory, which may be deleted
         "trap '' TERM\n"  # `timeout` and systemd signal the process group; Python stops Java after the micro-batch
         'for a do shift; [ "$a" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$a"; done\n'
         f'exec {shlex.quote(str(home / "bin" / "java"))} "$@"\n'
     )
-    if not java.exists() or java.read_text() != script:
+    cached = find_cached(name)
+    if permits_execution(cached) and _has_script(cached, script):
+        return cached
+    folder = cache_folder()
+    if not permits_execution(folder):
+        folder = executable_folder(folder, private_folder())
+    wrapper = folder / name
+    if not _has_script(wrapper, script):
+        java = wrapper / "bin" / "java"
+        java.parent.mkdir(parents=True, exist_ok=True)
         temporary = java.with_name(f"java.{os.getpid()}")
         temporary.write_text(script)
         temporary.chmod(0o755)
         temporary.replace(java)
     return wrapper
+
+
+def _has_script(wrapper: Path, script: str) -> bool:
+    java = wrapper / "bin" / "java"
+    return java.exists() and java.read_text() == script

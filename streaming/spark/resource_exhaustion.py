@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from streaming.cache_dir import temporary_folder
 from streaming.errors import ExternalError
 from streaming.storage.interface import is_s3, local_path
 
@@ -64,7 +63,7 @@ def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | 
 
 def _fullest_disk(lake: str) -> str:
     """Describe the disk with the least free space among those that a run writes to."""
-    folders = [Path(os.environ.get("SPARK_LOCAL_DIRS") or tempfile.gettempdir())]
+    folders = [temporary_folder()]
     if lake and not is_s3(lake):
         root = local_path(lake)
         folders += [root, *(root.iterdir() if root.is_dir() else ())]
@@ -89,7 +88,8 @@ def _java_exit_status(seconds: float) -> int | None:
 
 
 def _more_memory() -> str:
-    from streaming.spark.session import MEMORY_VARIABLE, driver_memory
+    from streaming.spark.local_environment import MEMORY_VARIABLE
+    from streaming.spark.session import driver_memory
 
     memory = driver_memory()
     doubled = re.sub(r"^\d+", lambda number: str(2 * int(number[0])), memory)

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
+import pwd
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 import streaming
-from streaming.cache_dir import cache_folder
-from streaming.errors import PlatformError
+from streaming.cache_dir import (
+    cache_folder,
+    executable_folder,
+    private_folder,
+    temporary_folder,
+)
+from streaming.errors import PlatformError, UsageError
 from streaming.signals import defer_signals
 from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
 from streaming.spark.jars import FENCED_LOG_STORE, jar_files
 from streaming.spark.java import java_home
+from streaming.spark.local_environment import (
+    MEMORY_VARIABLE,
+    ignore_foreign_settings,
+    spark_environment,
+    under_spark_submit,
+)
 
 log = logging.getLogger(__name__)
 
 #: Delta's log store for S3, see `streaming.lease.fencing`; on a cluster, it must be passed to spark-submit.
 LOG_STORE_SETTING, LOG_STORE = "spark.delta.logStore.s3a.impl", "pomona.delta.FencedLogStore"
-MEMORY_VARIABLE = "SPARK_DRIVER_MEMORY"
 
 
 @dataclass(frozen=True)
@@ -82,9 +96,11 @@ _S3 = {
 # ReservedCodeCacheSize: without C2 the default code cache is small, and Spark fills it.
 # ExitOnOutOfMemoryError: otherwise the JVM would wait forever for threads that died.
 # DisplayVMOutputToStderr: keeps messages of the JVM out of the results on stdout.
+# UsePerfData: a full temporary folder makes the JVM print a warning at start.
 _JAVA_OPTIONS = (
     "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
-    "-XX:+ExitOnOutOfMemoryError -XX:+DisplayVMOutputToStderr"
+    "-XX:+ExitOnOutOfMemoryError -XX:+DisplayVMOutputToStderr -XX:-UsePerfData "
+    "-Dfile.encoding=UTF-8"
 )
 _LOCAL = {
     # Adaptive execution splits each query into jobs that wait for cores one by one, and local tables gain nothing.
@@ -124,38 +140,47 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
     """
     check_package()
     settings = settings or SessionSettings()
-    conf = dict(_COMMON)
-    builder = SparkSession.builder.appName("pomona")
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
+    conf = _COMMON | {"spark.app.name": "pomona"}
+    environment: AbstractContextManager[None] = nullcontext()
+    if not under_spark_submit():
+        ignore_foreign_settings()
         java, jars = java_home(), jar_files()
-        os.environ["JAVA_HOME"] = str(java)
-        os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-        # A local master needs only the loopback interface; this saves resolving the host name.
-        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-        builder = builder.master(f"local[{settings.cores}]")
+        environment = spark_environment(java)
         dump = settings.dump_classes
         classes = dumping_options(dump) if dump else sharing_options(archive_file(java, jars))
         log_settings = Path(__file__).with_name("log4j2.properties").as_uri()
         conf |= _LOCAL | {
+            "spark.master": f"local[{settings.cores}]",
             "spark.driver.memory": settings.driver_memory or driver_memory(),
             "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
-            "spark.driver.extraJavaOptions": f"{_JAVA_OPTIONS} {classes} -Dlog4j2.configurationFile={log_settings}",
+            "spark.driver.extraJavaOptions": f"{_JAVA_OPTIONS} {classes} {_folder_options()} "
+            f"-Dlog4j2.configurationFile={log_settings}",
+            "spark.local.dir": str(temporary_folder()),
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
             # Spark creates this empty folder, by default in the working directory.
             "spark.sql.warehouse.dir": (cache_folder() / "spark-warehouse").as_uri(),
         }
-        if s3:  # not on the class path above, which must match the class data sharing archive
-            conf |= {"spark.jars": str(FENCED_LOG_STORE), LOG_STORE_SETTING: LOG_STORE}
+        if s3:
+            conf[LOG_STORE_SETTING] = LOG_STORE
+            if (
+                _has_user_name()
+            ):  # not on the class path, which must match the class data sharing archive
+                conf["spark.jars"] = str(FENCED_LOG_STORE)
+            else:  # the launcher resolves spark.jars through Hadoop, before `_log_in_by_number`
+                conf["spark.driver.extraClassPath"] += f"{os.pathsep}{FENCED_LOG_STORE}"
     if s3:
         from streaming.spark.s3a_settings import s3a_settings
 
         conf |= _S3
         conf |= {f"spark.hadoop.{key}": value for key, value in s3a_settings().items()}
+    builder = SparkSession.builder
     for key, value in conf.items():
         builder = builder.config(key, value)
     _quiet_query_loggers()
     try:
-        with defer_signals():
+        with defer_signals(), environment:
+            if not under_spark_submit() and not _has_user_name():
+                _log_in_by_number(conf)
             return builder.getOrCreate()
     except (RuntimeError, OSError) as error:
         raise PlatformError(
@@ -163,9 +188,47 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         ) from error
 
 
+def _folder_options() -> str:
+    """Return the Java options for the folders that Java would take from the system and its user database.
+
+    Libraries unpack native code into the folder for temporary files, so that programs must be allowed there. Without
+    an entry for the user, Java's home is the relative folder ``?``.
+    """
+    temporary = executable_folder(temporary_folder(), cache_folder())
+    home = os.path.expanduser("~")
+    home = home if os.path.isabs(home) else str(private_folder())
+    return f'"-Djava.io.tmpdir={temporary}" "-Duser.home={home}"'
+
+
+def _has_user_name() -> bool:
+    """Return whether the user database has an entry for this user, from which Hadoop takes the name."""
+    try:
+        return bool(pwd.getpwuid(os.geteuid()))
+    except KeyError:
+        return False
+
+
+def _log_in_by_number(conf: Mapping[str, str]) -> None:
+    """Start Java, and set the number of the user as the user name; Hadoop's own login would fail."""
+    SparkContext._ensure_initialized(conf=SparkConf().setAll(list(conf.items())))
+    user = SparkContext._jvm.org.apache.hadoop.security.UserGroupInformation  # type: ignore[union-attr]
+    user.setLoginUser(user.createRemoteUser(str(os.geteuid())))
+
+
 def driver_memory() -> str:
-    """Return the default Java heap: Spark's own environment variable SPARK_DRIVER_MEMORY, or 2g."""
-    return os.environ.get(MEMORY_VARIABLE) or "2g"
+    """Return the default Java heap: Spark's own environment variable SPARK_DRIVER_MEMORY, or 2g.
+
+    Raises
+    ------
+    UsageError
+        If the variable is not a size.
+    """
+    memory = os.environ.get(MEMORY_VARIABLE) or "2g"
+    if not re.fullmatch(r"[1-9]\d*[kmgt]", memory, re.IGNORECASE):
+        raise UsageError(
+            f"{MEMORY_VARIABLE}={memory}: give a number and a unit, such as 900m or 4g"
+        )
+    return memory
 
 
 def _quiet_query_loggers() -> None:
