@@ -9,6 +9,7 @@ resolution (`streaming.images.resize`). All functions are thread-safe and change
 from __future__ import annotations
 
 import io
+import logging
 import re
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,10 +18,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
+from streaming.images.diagnosis import HeaderError, explain, strip_metadata
+from streaming.images.pnm import PnmImageFile
+from streaming.images.problems import Problem
 from streaming.images.resize import ResizedImage, resize_to_square
 from streaming.images.resource_limits import HostOutOfMemory, limit_memory
-from streaming.images.truncation import is_truncated
+from streaming.images.signatures import find_format
 from streaming.outcomes import Reason
+
+_log = logging.getLogger(__name__)
 
 DECODER_REVISION = 3
 """Revision for new lakes; part of the model id. The pixels of an image that decodes depend on the revision only.
@@ -167,63 +173,68 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
     if len(content) > settings.max_bytes:
         text = f"{len(content):,} bytes, more than the limit of {settings.max_bytes:,}"
         raise UndecodableImage(Reason.TOO_MANY_BYTES, text)
-    image: ImageFile.ImageFile | None = None
+    name = find_format(content, FORMATS)
+    if isinstance(name, Problem):
+        raise UndecodableImage(*name)
     try:
-        image = _open(content)
+        return _decode(name, content, settings)
+    except (UndecodableImage, HostOutOfMemory):
+        raise
+    except Exception as error:  # Pillow raises many types for invalid content, also MemoryError
+        failure = error.with_traceback(None)  # its frames refer to the pixels
+    problem = explain(name, content, failure)
+    if problem.reason is not Reason.UNSUPPORTED and not isinstance(failure, MemoryError):
+        # Damaged or oversized metadata must not cost an image whose pixels are complete.
+        stripped = strip_metadata(name, content)
+        if stripped is not None:
+            try:
+                return _decode(name, stripped, settings)
+            except HostOutOfMemory:
+                raise
+            except Exception:  # the metadata was not the cause
+                _log.debug("decoding without metadata fails too", exc_info=True)
+    raise UndecodableImage(*problem) from failure
+
+
+def _decode(name: str, content: bytes, settings: DecodeSettings) -> DecodedImage:
+    """Decode a file of a known format. Many types of exceptions are raised for invalid content."""
+    with _open(name, content) as image:
         if (count := image.width * image.height) > settings.max_pixels:
             text = f"{image.width:,} x {image.height:,} = {count:,} pixels, more than the limit of "
             raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
         memory = settings.memory_headroom + _MAX_BYTES_PER_PIXEL * count + 2 * len(content)
         with limit_memory(memory) if settings.memory_headroom else nullcontext():
-            resized = _resize(image, content, settings)
+            resized = _resize(image, name, content, settings)
         pixels = np.asarray(resized.image, dtype=np.float32)
-        name = image.format or "unknown"
-    except (UndecodableImage, HostOutOfMemory):
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow checks its own limit for WebP, GIF and the tiles of a TIFF, before `max_pixels` is checked.
-        raise UndecodableImage(Reason.TOO_MANY_PIXELS, str(error)) from error
-    except Exception as error:  # Pillow raises many types for invalid content, also MemoryError
-        raise _undecodable(error, content, image is not None) from error
-    finally:
-        if image is not None:
-            image.close()
+        format_name = image.format or name
     pixels /= settings.divisor
     pixels += settings.offset
-    return DecodedImage(pixels, resized.width, resized.height, name)
+    return DecodedImage(pixels, resized.width, resized.height, format_name)
 
 
-def _open(content: bytes) -> ImageFile.ImageFile:
-    """Read only the header, with the first plugin that accepts the signature.
+def _open(name: str, content: bytes) -> ImageFile.ImageFile:
+    """Read only the header, with Pillow's plugin for the format.
 
     `Image.open` is not used: it checks a pixel limit that is global to the process, and discards the reason why a
     header is invalid.
     """
-    for name in FORMATS:
-        factory, accept = Image.OPEN[name]
-        if accept is not None and accept(content[:16]) is True:
-            return factory(io.BytesIO(content), "")
-    text = f"begins with {content[:16]!r}, as none of {', '.join(FORMATS)} does"
-    raise UndecodableImage(Reason.UNIDENTIFIED, text)
+    factory = PnmImageFile if name == "PPM" else Image.OPEN[name][0]
+    try:
+        return factory(io.BytesIO(content), "")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise
+    except Exception as error:
+        raise HeaderError(str(error)) from error
 
 
-def _resize(image: ImageFile.ImageFile, content: bytes, settings: DecodeSettings) -> ResizedImage:
+def _resize(
+    image: ImageFile.ImageFile, name: str, content: bytes, settings: DecodeSettings
+) -> ResizedImage:
     """Resize the image; decode a JPEG at full resolution if decoding it at reduced resolution fails."""
     try:
         return resize_to_square(image, settings.size, settings.revision)
     except OSError:
         if not isinstance(image, JpegImagePlugin.JpegImageFile):
             raise
-    with _open(content) as reopened:
+    with _open(name, content) as reopened:
         return resize_to_square(reopened, settings.size, settings.revision, full_resolution=True)
-
-
-def _undecodable(error: Exception, content: bytes, opened: bool) -> UndecodableImage:
-    """Return the exception for content that Pillow cannot read: unidentified, truncated or corrupt."""
-    detail = f"{type(error).__name__}: {error}"
-    if not opened and content.startswith(
-        (b"BM", b"P")
-    ):  # signatures so short that text files match
-        return UndecodableImage(Reason.UNIDENTIFIED, detail)
-    reason = Reason.TRUNCATED if is_truncated(error, content) else Reason.CORRUPT
-    return UndecodableImage(reason, detail)

@@ -71,7 +71,7 @@ def test_pixel_limit_is_checked_with_header_and_reports_size() -> None:
     assert (
         reason_of(png_with_size(60, 50), DecodeSettings(max_pixels=2999)) is Reason.TOO_MANY_PIXELS
     )
-    assert reason_of(png_with_size(60, 50), DecodeSettings(max_pixels=3000)) is Reason.TRUNCATED
+    assert reason_of(png_with_size(60, 50), DecodeSettings(max_pixels=3000)) is Reason.CORRUPT
 
 
 def test_pixel_limit_of_pillow_is_not_used_or_changed(monkeypatch: pytest.MonkeyPatch) -> None:

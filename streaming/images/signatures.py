@@ -1,0 +1,90 @@
+"""Identify the format of a file by its first bytes, also formats that are not decoded."""
+
+from __future__ import annotations
+
+import re
+
+from PIL import Image
+
+from streaming.images.boxes import heif_problem, is_heif_without_av1
+from streaming.images.problems import Problem, unsupported
+from streaming.outcomes import Reason
+
+#: First bytes of image formats that are not decoded, and their names.
+_OTHER_FORMATS = (
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+    (b"8BPS", "a Photoshop document"),
+    (b"gimp xcf", "a GIMP document"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"#?RGBE", "a Radiance HDR image"),
+    (b"DDS ", "a DirectDraw Surface"),
+    (b"qoif", "a QOI image"),
+    (b"P7\n", "a PAM image (Netpbm P7)"),
+    (b"PF\n", "a floating-point color image (PFM)"),
+    (b"II\xbc", "a JPEG XR image"),
+    (b"BPG\xfb", "a BPG image"),
+    (b"FLIF", "a FLIF image"),
+    (b"\x59\xa6\x6a\x95", "a Sun raster image"),
+    (b"\x01\xda\x00\x01", "an SGI image"),
+    (b"\x01\xda\x01\x01", "an SGI image"),
+    (b"\0\0\1\0", "a Windows icon"),
+    (b"\0\0\2\0", "a Windows cursor"),
+    (b"\x8aMNG\r\n\x1a\n", "an MNG animation"),
+    (b"\x8bJNG\r\n\x1a\n", "a JNG image"),
+    (b"SIMPLE  =", "a FITS image"),
+    (b"FUJIFILMCCD-RAW", "a Fujifilm raw image"),
+    (b"IIRO", "an Olympus raw image"),
+    (b"IIRS", "an Olympus raw image"),
+    (b"MMOR", "an Olympus raw image"),
+    (b"IIU\0", "a Panasonic raw image"),
+    (b"FOVb", "a Sigma raw image"),
+)
+_SVG = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", re.S
+)
+_PNM_HEADER = re.compile(rb"P[0-6fy][A-Za-z]*(\s|#[^\n\r]*[\n\r])+\d")
+_BMP_HEADER_SIZES = range(12, 125)
+
+
+def find_format(content: bytes, formats: tuple[str, ...]) -> str | Problem:
+    """Return the first of Pillow's formats whose signature matches, or the reason why none does.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    formats : tuple of str
+        Pillow's names of the formats that are decoded.
+    """
+    if content[4:8] == b"ftyp":
+        if is_heif_without_av1(content):
+            return heif_problem(content)
+        if content[8:12] == b"crx ":
+            return unsupported("a Canon raw image (CR3)")
+    for name in formats:
+        _, accept = Image.OPEN[name]
+        if accept is not None and accept(content[:16]) is True and _is_plausible(name, content):
+            return name
+    for signature, description in _OTHER_FORMATS:
+        if content.startswith(signature):
+            return unsupported(description)
+    if content[128:132] == b"DICM":
+        return unsupported("a DICOM image")
+    if _SVG.match(content[:1024]):
+        return unsupported("an SVG drawing")
+    return Problem(
+        Reason.UNIDENTIFIED,
+        f"begins with {content[:16]!r}, as none of {', '.join(formats)} does",
+    )
+
+
+def _is_plausible(name: str, content: bytes) -> bool:
+    """Return False for text that begins with one of the signatures of two letters."""
+    if name == "BMP":
+        size = int.from_bytes(content[14:18], "little")
+        return len(content) < 18 or size in _BMP_HEADER_SIZES
+    if name == "PPM":
+        return _PNM_HEADER.match(content[:1024]) is not None
+    return True
