@@ -116,7 +116,8 @@ class RefitResult:
     as_of : str
         Description of the version that `RefitOptions.as_of` resolved to; empty if it was not given.
     limited_by_rows : bool
-        Whether the number of rows, not the number of columns, limits the number of components.
+        Whether a variance ratio was requested and the number of rows, not the number of columns, limits the number of
+        components. With more rows, more components may be needed for the same ratio.
     statistics_summary : str
         Description of the rows that were read for the statistics.
     phases : mapping of str to float
@@ -256,7 +257,7 @@ def _refit(
     timer.end_phase("publishing")
     return RefitResult(
         row,
-        limited_by_rows=reduction.limited_by_rows,
+        limited_by_rows=reduction.limited_by_rows and options.fit.components is None,
         statistics_summary=statistics.description,
         phases=timer.phases,
     )

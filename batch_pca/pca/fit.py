@@ -74,7 +74,7 @@ class Reduction(Projection):
     constant_columns : int
         Number of columns that do not vary. The scaler maps them to 0.
     limited_by_rows : bool
-        Whether the number of rows, not the number of columns, limits the number of components.
+        Whether the number of rows, not the number of columns, limits the length of the spectrum.
     """
 
     explained_variance: Vector

@@ -93,8 +93,8 @@ def _model_folder(weights: str, base_folder: Path, *, export: bool) -> Path | No
         weights = weights if "://" in weights else str(base_folder / weights)
         named = str(weights_sha256(weights))[:12]
     models = normalize(str(cache_folder() / "models" / named))
-    found = ensure_model(models, weights) if export else find_model(models)
-    if found is None:
+    model = ensure_model(models, weights) if export else find_model(models)
+    if model is None:
         return None
-    folder = Path(models.removeprefix("file:")) / found.model_id
+    folder = Path(models.removeprefix("file:")) / model.model_id
     return folder if (folder / JSON_FILE).is_file() else None

@@ -106,9 +106,9 @@ def run_clone(
         if not dry_run:
             new_id = str(account.send("emr", "run_job_flow", cloned.request)["JobFlowId"])
     if as_json:
-        answer = {"cluster": old_id, "differences": cloned.differences, "created": new_id}
-        answer |= {"request": readable(cloned.request)}
-        console.print_json(answer | ({"estimate": estimates} if workload else {}))
+        result = {"cluster": old_id, "differences": cloned.differences, "created": new_id}
+        result |= {"request": readable(cloned.request)}
+        console.print_json(result | ({"estimate": estimates} if workload else {}))
     elif new_id:
         console.print(f"cluster: {new_id}")
         console.print(

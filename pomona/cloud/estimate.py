@@ -72,19 +72,19 @@ def estimate(
             components=components,
             image_kb=image_kb,
         )
-        answer = _estimate(workload, config, cores=cores, prices_file=prices)
+        result = _estimate(workload, config, cores=cores, prices_file=prices)
     nodes = f"nodes as in {found_file}" if found_file else "default nodes: there is no cluster.toml"
-    answer["notes"] = [nodes, *answer["notes"]]
+    result["notes"] = [nodes, *result["notes"]]
     if prices is None:
-        answer["notes"].append(
+        result["notes"].append(
             "no cost: --prices names a price table (`pomona cloud prices` prints one)"
         )
     console = Console(as_json=as_json)
     if as_json:
-        return console.print_json(answer)
-    for step in answer["steps"]:
+        return console.print_json(result)
+    for step in result["steps"]:
         console.print(_step_line(step))
-    for note in answer["notes"]:
+    for note in result["notes"]:
         console.print(f"note: {note}")
 
 
@@ -94,7 +94,7 @@ def parse_count(text: str, option: str) -> int:
     Raises
     ------
     UsageError
-        If the text is no whole number of 0 to 10**15.
+        If the text is not a whole number of 0 to 10**15.
     """
     try:
         grouped = re.fullmatch(r"\d{1,3}(,\d{3})+", text)  # 1,5 is not 15
@@ -163,8 +163,8 @@ def comparison_lines(estimates: dict[str, Any] | None) -> Iterator[str]:
         else:
             yield f"    before: {before}"
             yield f"    after:  {after}"
-    for name, answer in estimates.items():
-        for note in answer["notes"]:
+    for name, result in estimates.items():
+        for note in result["notes"]:
             yield f"    note, {name}: {note}"
 
 

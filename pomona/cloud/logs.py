@@ -61,17 +61,17 @@ def logs(
             names, account = connect(file)
             run = find_run(names, account.read, name, cluster)
         reader = LogReader(names, account.read, run, part)
-        found = [(uri, [*deque(new, lines or None)]) for uri, new in reader.read_new_lines()]
+        added = [(uri, [*deque(new, lines or None)]) for uri, new in reader.read_new_lines()]
         if not follow:
-            found = _append_unterminated(found, reader.unterminated_lines())
+            added = _append_unterminated(added, reader.unterminated_lines())
         if as_json:
-            files = [{"uri": uri, "lines": content} for uri, content in found]
+            files = [{"uri": uri, "lines": content} for uri, content in added]
             return console.print_json(
                 {"name": run.name, "id": run.id, "state": run.state, "logs": files}
             )
         console.print(f"{run.name} {run.id} {run.state}")
-        _render(console, found)
-        if not found and not follow:
+        _render(console, added)
+        if not added and not follow:
             raise AccountError(
                 f"no logs of {run.name} below s3://{names.log_bucket}/{run.prefix} yet: "
                 "EMR uploads them some minutes after the start; --follow waits for them"
@@ -93,10 +93,10 @@ def _follow(console: Console, reader: LogReader, account: Account) -> None:
 
 
 def _append_unterminated(
-    found: list[tuple[str, list[str]]], unterminated: Iterable[tuple[str, list[str]]]
+    added: list[tuple[str, list[str]]], unterminated: Iterable[tuple[str, list[str]]]
 ) -> list[tuple[str, list[str]]]:
     """Append to each file its last line if that has no line end."""
-    by_uri = dict(found)
+    by_uri = dict(added)
     for uri, lines in unterminated:
         by_uri[uri] = by_uri.get(uri, []) + lines
     return [*by_uri.items()]

@@ -46,8 +46,8 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
             notes.insert(0, f"no credentials: planned for an empty account, {names.account}")
     if as_json:
         requests = [planned_json(number, one) for number, one in enumerate(planned, 1)]
-        answer = {"account": names.account if account else None, "region": config.region}
-        console.print_json(answer | {"notes": notes, "requests": requests})
+        document = {"account": names.account if account else None, "region": config.region}
+        console.print_json(document | {"notes": notes, "requests": requests})
         return
     for number, one in enumerate(planned, 1):
         for line in planned_lines(number, one):

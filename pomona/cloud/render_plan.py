@@ -104,9 +104,9 @@ def readable(value: Any) -> Any:
     if isinstance(value, LocalFile):
         return value.summary()
     if isinstance(value, dict):
-        return {key: readable(inner) for key, inner in value.items()}
+        return {key: readable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [readable(inner) for inner in value]
+        return [readable(item) for item in value]
     if isinstance(value, str) and value.startswith("{"):
         return json.loads(value)
     return value
@@ -120,11 +120,11 @@ def _lines(value: Any) -> Iterator[str]:
             yield f"- {first}"
             yield from (f"  {line}" for line in rest)
         return
-    for key, inner in value.items():
-        plain = isinstance(inner, list) and not any(isinstance(one, dict) for one in inner)
-        if inner and isinstance(inner, dict | list) and not plain:
+    for key, item in value.items():
+        plain = isinstance(item, list) and not any(isinstance(one, dict) for one in item)
+        if item and isinstance(item, dict | list) and not plain:
             yield f"{key}:"
-            yield from (f"  {line}" for line in _lines(inner))
+            yield from (f"  {line}" for line in _lines(item))
         else:
-            text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+            text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
             yield f"{key}: {text}"

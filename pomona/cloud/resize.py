@@ -73,7 +73,7 @@ def resize(
             {"operation": operation, "parameters": parameters}
             for operation, parameters in change.operations
         ]
-        answer = {"cluster": cluster, "sent": not dry_run, "requests": requests}
-        console.print_json(answer | {"estimate": estimates})
+        result = {"cluster": cluster, "sent": not dry_run, "requests": requests}
+        console.print_json(result | {"estimate": estimates})
     elif dry_run and change.operations:
         console.print("nothing was sent")

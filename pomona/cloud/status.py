@@ -26,14 +26,14 @@ def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
 
         with console.status("querying AWS"):
             names, account = connect(file)
-            answer = get_status(names, account.read)
+            state = get_status(names, account.read)
     if as_json:
-        return console.print_json(answer)
-    if answer["mode"] == "serverless":
-        _render_application(console, answer["application"])
+        return console.print_json(state)
+    if state["mode"] == "serverless":
+        _render_application(console, state["application"])
     else:
-        _render_cluster(console, answer["cluster"])
-    schedule = answer["schedule"]
+        _render_cluster(console, state["cluster"])
+    schedule = state["schedule"]
     console.print(
         f"schedule     {schedule['expression']}, {schedule['state']}"
         if schedule

@@ -116,8 +116,8 @@ def tunnel(
                     {"name": one.name, "url": one.url, "responds": one not in silent}
                     for one in ports
                 ]
-                answer = {"cluster": node.cluster, "commands": commands, "endpoints": endpoints}
-                console.print_json(answer)
+                document = {"cluster": node.cluster, "commands": commands, "endpoints": endpoints}
+                console.print_json(document)
             else:
                 for line in lines:
                     console.print(line)

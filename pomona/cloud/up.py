@@ -43,8 +43,8 @@ def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     ids = {label: account.values[key] for key, label in labels.items() if key in account.values}
     if as_json:
         requests = [planned_json(number, one) for number, one in enumerate(done, 1)]
-        answer = {"account": account.number, "region": config.region, "requests": requests}
-        console.print_json(answer | ids)
+        document = {"account": account.number, "region": config.region, "requests": requests}
+        console.print_json(document | ids)
         return
     for note in plan_notes(config):
         console.print(f"note: {note}")

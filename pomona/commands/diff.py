@@ -34,26 +34,26 @@ def diff(
 
     console = Console(as_json=as_json)
     with console.status("comparing"):
-        found = compare(lake, one, other)
+        result = compare(lake, one, other)
     if as_json:
-        console.print_json(found if images else found | {"images": None})
+        console.print_json(result if images else result | {"images": None})
         return
     for name in ("from", "to"):
-        console.print(f"{name:<9} {found[name]['resolved']}: {found[name]['rows']:,} rows")
-    console.print(", ".join(f"{found[change]:,} {change}" for change in CHANGES))
-    if found["labels"]:
-        console.print_table({key: key for key in ("label", *CHANGES)}, found["labels"])
+        console.print(f"{name:<9} {result[name]['resolved']}: {result[name]['rows']:,} rows")
+    console.print(", ".join(f"{result[change]:,} {change}" for change in CHANGES))
+    if result["labels"]:
+        console.print_table({key: key for key in ("label", *CHANGES)}, result["labels"])
     for change in CHANGES if images else ():
-        for path in found["images"][change]:
+        for path in result["images"][change]:
             console.print(f"{change:<9} {path}")
-    if found["refits"]:
-        _render_refits(console, found["refits"])
+    if result["refits"]:
+        _render_refits(console, result["refits"])
 
 
-def _render_refits(console: Console, found: JsonObject) -> None:
+def _render_refits(console: Console, comparison: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
 
-    one, other = found["from"], found["to"]
+    one, other = comparison["from"], comparison["to"]
     console.print(f"refits    {one['refit_id']} and {other['refit_id']}")
     pairs = [side["explained_variance_ratio"] for side in (one, other)]
     rows: list[dict[str, Any]] = [
@@ -69,12 +69,12 @@ def _render_refits(console: Console, found: JsonObject) -> None:
     }
     rows.append({"component": f"all {len(pairs[0])} and {len(pairs[1])}", **totals})
     console.print_table({"component": "component", "a": "from", "b": "to"}, rows)
-    angles = found["angles"]
+    angles = comparison["angles"]
     console.print(
         f"angles    {angles[-1]:.2f}° is the largest of {len(angles):,} principal angles between the subspaces, "
         f"{angles[0]:.2f}° the smallest"
     )
 
 
-def _share(ratios: Sequence[float], place: int) -> str:
-    return f"{ratios[place]:.2%}" if place < len(ratios) else ""
+def _share(ratios: Sequence[float], index: int) -> str:
+    return f"{ratios[index]:.2%}" if index < len(ratios) else ""

@@ -90,13 +90,13 @@ def run_duplicates(
 
     console = Console(as_json=as_json)
     lake = open_lake(location)
-    answer: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     confirmation = None
     with translate_read_errors():
         with console.status("comparing bytes"):
             pinned = resolve_version(lake, as_of)
-            answer["version"] = pinned.number
-            answer["same_bytes"] = [asdict(group) for group in find_same_bytes(lake, pinned.number)]
+            result["version"] = pinned.number
+            result["same_bytes"] = [asdict(group) for group in find_same_bytes(lake, pinned.number)]
         if near:
             with console.status("reading the features"):
                 vectors = load_vectors(lake, pinned.number)
@@ -108,13 +108,13 @@ def run_duplicates(
                     pairs = comparison.run(
                         near.top, lambda done, total: update(f"{done / total:.0%} compared")
                     )
-                answer |= {"near_count": pairs.total, "near": _pairs_json(vectors, pairs)}
+                result |= {"near_count": pairs.total, "near": _pairs_json(vectors, pairs)}
     if as_of is not None:
         console.print(f"as of  {pinned.description}")
     if as_json:
-        console.print_json(answer)
+        console.print_json(result)
     else:
-        _render(console, answer, near)
+        _render(console, result, near)
     if confirmation:
         raise ThresholdExceeded(confirmation)
 
@@ -153,8 +153,8 @@ def _pairs_json(vectors: Vectors, pairs: Pairs) -> list[dict[str, Any]]:
     ]
 
 
-def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions | None) -> None:
-    groups = answer["same_bytes"]
+def _render(console: Console, result: dict[str, Any], near: NearDuplicateOptions | None) -> None:
+    groups = result["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
     unit = "group" if len(groups) == 1 else "groups"
     console.print(f"identical bytes: {images:,} images in {len(groups):,} {unit}")
@@ -167,8 +167,8 @@ def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions
                 for path, label in group["images"]
             ],
         )
-    if near and "near" in answer:
-        count = answer["near_count"]
+    if near and "near" in result:
+        count = result["near_count"]
         unit = "pair" if count == 1 else "pairs"
         shown = f", the closest {near.top:,}:" if count > near.top else ""
         console.print(
@@ -176,7 +176,7 @@ def _render(console: Console, answer: dict[str, Any], near: NearDuplicateOptions
         )
         columns = ("cosine", "label", "path", "other label", "other path")
         rows = []
-        for pair in answer["near"]:
+        for pair in result["near"]:
             (path, label), (other, other_label) = pair["images"]
             values = (f"{pair['cosine']:.6f}", label, path, other_label, other)
             rows.append(dict(zip(columns, values, strict=True)))

@@ -27,22 +27,22 @@ def forget(
 
     console = Console(as_json=as_json)
     names = [normalize(path) for path in paths]
-    found = submit_request(console, lake, "forget", {"paths": names})
-    deleted = len({*found["features"], *found["quarantine"]})
+    result = submit_request(console, lake, "forget", {"paths": names})
+    deleted = len({*result["features"], *result["quarantine"]})
     if not deleted:
         raise LakeError(
             f"{names[0]} is in no table of {lake}: use paths as printed by `pomona quarantine`"
         )
     if as_json:
-        console.print_json(found)
+        console.print_json(result)
         return
     console.print(
-        f"{deleted:,} images deleted: {len(found['features']):,} rows of features, "
-        f"{len(found['quarantine']):,} of quarantine; earlier versions of the tables keep them"
+        f"{deleted:,} images deleted: {len(result['features']):,} rows of features, "
+        f"{len(result['quarantine']):,} of quarantine; earlier versions of the tables keep them"
     )
-    print_paths(console, "not in the lake:", found["unknown"])
+    print_paths(console, "not in the lake:", result["unknown"])
     print_paths(
         console,
         "still in the source, so that the next sweep processes them again:",
-        found["existing"],
+        result["existing"],
     )

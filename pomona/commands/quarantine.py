@@ -42,8 +42,8 @@ def quarantine(
         columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
         console.print_table(columns, rows)
     else:
-        of = f" for the reason {reason}" if reason else ""
-        console.print(f"no image {'was' if as_of else 'is'} in quarantine{of}")
+        suffix = f" for the reason {reason}" if reason else ""
+        console.print(f"no image {'was' if as_of else 'is'} in quarantine{suffix}")
 
 
 def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
@@ -60,23 +60,23 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
 
     check_reason(reason)
     console = Console(as_json=as_json)
-    found = submit_request(console, lake, "retry", {"reason": reason})
+    result = submit_request(console, lake, "retry", {"reason": reason})
     if as_json:
-        console.print_json(found)
+        console.print_json(result)
         return
-    of = f" for the reason {reason}" if reason else ""
-    if not found["tried"] + found["missing_in_source"]:
-        console.print(f"no image is in quarantine{of}")
+    suffix = f" for the reason {reason}" if reason else ""
+    if not result["tried"] + result["missing_in_source"]:
+        console.print(f"no image is in quarantine{suffix}")
         return
-    reasons = ", ".join(f"{count} {name}" for name, count in sorted(found["reasons"].items()))
+    reasons = ", ".join(f"{count} {name}" for name, count in sorted(result["reasons"].items()))
     console.print(
-        f"{found['tried']:,} images processed again: {found['featurized']:,} featurized, "
-        f"{found['quarantined']:,} still in quarantine" + (f" ({reasons})" if reasons else "")
+        f"{result['tried']:,} images processed again: {result['featurized']:,} featurized, "
+        f"{result['quarantined']:,} still in quarantine" + (f" ({reasons})" if reasons else "")
     )
-    if found["changing"]:
-        console.print(f"{found['changing']:,} are still being written: try again later")
-    if found["missing_in_source"]:
+    if result["changing"]:
+        console.print(f"{result['changing']:,} are still being written: try again later")
+    if result["missing_in_source"]:
         console.print(
-            f"{found['missing_in_source']:,} images no longer exist in the source; "
+            f"{result['missing_in_source']:,} images no longer exist in the source; "
             "their rows were kept (use `pomona forget` to delete them)"
         )

@@ -45,23 +45,23 @@ def reconcile(
     console = Console(as_json=as_json)
     images = Source.at(source)
     images.validate(require_images=False)
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if hashes or not fix:
-        found = _compare(console, images, lake, hashes, remove_limit)
+        result = _compare(console, images, lake, hashes, remove_limit)
     if fix:
         check_disjoint(images, Lake.at(lake))
         arguments = {
             "source": images.root,
             "limit": remove_limit,
-            "rewritten": found.get("rewritten", []),
+            "rewritten": result.get("rewritten", []),
         }
         repaired = submit_request(console, lake, "reconcile", arguments)
-        found = repaired | {"unread": found.get("unread", [])}
+        result = repaired | {"unread": result.get("unread", [])}
     if as_json:
-        console.print_json(found)
+        console.print_json(result)
         return
     console.print(
-        f"{found['listed']:,} images of {images.root}, {found['in_lake']:,} of them in the lake"
+        f"{result['listed']:,} images of {images.root}, {result['in_lake']:,} of them in the lake"
     )
     for key, text in (
         ("missing", "missing: in neither table"),
@@ -70,10 +70,10 @@ def reconcile(
         ("missing_in_source", "missing in source: the image of a row was deleted"),
         ("unread", "not read"),
     ):
-        if found[key]:
-            print_paths(console, f"{len(found[key]):,} {text}", found[key])
+        if result[key]:
+            print_paths(console, f"{len(result[key]):,} {text}", result[key])
     differences = sum(
-        len(found[key]) for key in ("missing", "changed", "rewritten", "missing_in_source")
+        len(result[key]) for key in ("missing", "changed", "rewritten", "missing_in_source")
     )
     if not differences:
         console.print("source and lake are consistent")
@@ -83,12 +83,12 @@ def reconcile(
         )
     else:
         console.print(
-            f"repaired: {found['featurized']:,} featurized, {found['quarantined']:,} quarantined, "
-            f"{found['removed']:,} removed"
+            f"repaired: {result['featurized']:,} featurized, {result['quarantined']:,} quarantined, "
+            f"{result['removed']:,} removed"
         )
-        if found["skip_reason"]:
+        if result["skip_reason"]:
             console.print(
-                f"nothing removed: {found['skip_reason']}; use --remove-limit 1 to delete them"
+                f"nothing removed: {result['skip_reason']}; use --remove-limit 1 to delete them"
             )
 
 

@@ -179,7 +179,8 @@ def refit_lines(result: RefitResult) -> list[str]:
         lines.append(f"drift threshold exceeded: {row.drift_exceeded}")
     if result.limited_by_rows:
         lines.append(
-            f"the number of components is limited by the number of rows ({row.rows_fitted:,})"
+            f"{row.rows_fitted:,} rows allow at most {row.rows_fitted - 1:,} components: "
+            "with more rows, more components may be needed for this variance"
         )
     return [
         *lines,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def submit_request(
-    console: Console, location: str, kind: str, arguments: dict[str, Any]
+    console: Console, location: str, operation: str, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Submit a request to the running stream, or execute it here, and return its result."""
     from streaming.ingest.request_client import submit_and_wait
@@ -21,8 +21,8 @@ def submit_request(
     lake = Lake.at(location)
     lake.validate()
     with translate_errors(), console.status("waiting for the running stream"):
-        answer: dict[str, Any] = submit_and_wait(lake, Request(kind, arguments))
-        return answer
+        result: dict[str, Any] = submit_and_wait(lake, Request(operation, arguments))
+        return result
 
 
 def print_paths(console: Console, heading: str, paths: Sequence[str]) -> None:

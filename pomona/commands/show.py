@@ -37,84 +37,94 @@ def show(
         if refit_id and as_of is not None:
             raise UsageError(f"refit {refit_id} belongs to one version: omit --as-of")
         if path is None:
-            found = describe_version(lake, as_of)
+            description = describe_version(lake, as_of)
         elif refit_id:
-            found = describe_refit(lake, refit_id)
+            description = describe_refit(lake, refit_id)
         else:
-            found = describe_image(lake, path, as_of)
+            description = describe_image(lake, path, as_of)
     if as_json:
-        console.print_json(found)
+        console.print_json(description)
     elif path is None:
-        _render_lake(console, found)
+        _render_lake(console, description)
     elif refit_id:
-        _render_refit(console, found)
+        _render_refit(console, description)
     else:
-        _render_image(console, found)
+        _render_image(console, description)
 
 
-def _render_lake(console: Console, found: JsonObject) -> None:
-    console.print(f"as of     {found['as_of']['resolved']}")
-    console.print(f"rows      {found['rows']:,} in {len(found['labels']):,} labels")
-    console.print(f"model     {found['model_id'] or 'none yet'}")
+def _render_lake(console: Console, description: JsonObject) -> None:
+    console.print(f"as of     {description['as_of']['resolved']}")
+    console.print(f"rows      {description['rows']:,} in {len(description['labels']):,} labels")
+    console.print(f"model     {description['model_id'] or 'none yet'}")
     for name in ("refits", "tags"):
-        console.print(f"{name:<9} {', '.join(found[name]) or 'none'}")
-    if found["labels"]:
-        labels = [{"label": label, "rows": rows} for label, rows in found["labels"].items()]
+        console.print(f"{name:<9} {', '.join(description[name]) or 'none'}")
+    if description["labels"]:
+        labels = [{"label": label, "rows": rows} for label, rows in description["labels"].items()]
         console.print_table({"label": "label", "rows": "rows"}, labels)
 
 
-def _render_refit(console: Console, found: JsonObject) -> None:
-    model = found["model"] or {}
-    parameters = {name: value for name, value in found["parameters"].items() if value is not None}
+def _render_refit(console: Console, description: JsonObject) -> None:
+    model = description["model"] or {}
+    parameters = {
+        name: value for name, value in description["parameters"].items() if value is not None
+    }
     console.print(
-        f"refit     {found['refit_id']} of {found['created_at']} by Pomona {found['pomona_version']}"
+        f"refit     {description['refit_id']} of {description['created_at']} by Pomona {description['pomona_version']}"
     )
     console.print(
-        f"features  version {found['features_version']} of {found['features_timestamp']}, {found['rows']:,} rows"
+        f"features  version {description['features_version']} of {description['features_timestamp']}, "
+        f"{description['rows']:,} rows"
     )
     console.print(
-        f"fitted    {found['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in parameters.items())}"
+        f"fitted    {description['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in parameters.items())}"
     )
-    console.print(f"model     {found['model_id']}")
+    console.print(f"model     {description['model_id']}")
     console.print(
         f"weights   {model.get('weights', 'unknown')}, SHA-256 {model.get('weights_sha256', 'unknown')}"
     )
-    console.print(f"drift     {found['drift_summary']}")
-    console.print(f"folder    {found['folder']}")
+    console.print(f"drift     {description['drift_summary']}")
+    console.print(f"folder    {description['folder']}")
 
 
-def _render_image(console: Console, found: JsonObject) -> None:
+def _render_image(console: Console, description: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
 
-    console.print(f"as of     {found['as_of']['resolved']}")
-    console.print(f"path      {found['path']}")
-    row, quarantined, scores_of = found["row"], found["quarantine"], found["latest_scores"]
+    console.print(f"as of     {description['as_of']['resolved']}")
+    console.print(f"path      {description['path']}")
+    row, quarantined, latest_scores = (
+        description["row"],
+        description["quarantine"],
+        description["latest_scores"],
+    )
     for name, value in (row or {}).items():
         if name not in ("path", "features"):
             console.print(f"{name:<18} {value}")
     if row is None:
         console.print("no row in the features of this version")
     if quarantined:
-        tries = (
+        attempts = (
             "1 attempt" if quarantined["attempts"] == 1 else f"{quarantined['attempts']} attempts"
         )
-        console.print(f"in quarantine: {quarantined['reason']}: {quarantined['detail']} ({tries})")
-    if scores_of:
-        scores = scores_of["scores"]
+        console.print(
+            f"in quarantine: {quarantined['reason']}: {quarantined['detail']} ({attempts})"
+        )
+    if latest_scores:
+        scores = latest_scores["scores"]
         values = ", ".join(f"{score:.3f}" for score in scores[:MAX_LISTED])
         more = (
             f" and {len(scores) - MAX_LISTED:,} more (--json)" if len(scores) > MAX_LISTED else ""
         )
-        console.print(f"on the components of refit {scores_of['refit_id']}: {values}{more}")
-    if found["versions"]:
+        console.print(f"on the components of refit {latest_scores['refit_id']}: {values}{more}")
+    if description["versions"]:
         columns = {"from": "from version", "until": "until", "committed": "committed"}
         columns |= {"content_hash": "content_hash", "length": "bytes"}
         versions = (
-            {**v, "from": str(v["from"]), "until": str(v["until"] or "")} for v in found["versions"]
+            {**v, "from": str(v["from"]), "until": str(v["until"] or "")}
+            for v in description["versions"]
         )
         console.print_table(columns, list(versions))
-    if found["refits"]:
+    if description["refits"]:
         columns = {"refit_id": "refit", "features_version": "of version", "fitted": "fitted"}
-        console.print_table(columns, found["refits"])
+        console.print_table(columns, description["refits"])
     else:
         console.print("not in any refit")

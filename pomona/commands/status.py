@@ -38,22 +38,22 @@ def status(
 
     console = Console(as_json=as_json)
     with console.status("reading the lake"):
-        answer = read_status(lake, as_of)
+        state = read_status(lake, as_of)
     if as_json:
-        return console.print_json(answer)
-    if answer["as_of"]:
-        console.print(f"as of        {answer['as_of']['resolved']}")
-    reasons = answer["quarantine"]
+        return console.print_json(state)
+    if state["as_of"]:
+        console.print(f"as of        {state['as_of']['resolved']}")
+    reasons = state["quarantine"]
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    backlog, batch, refit = answer["backlog"], answer["last_batch"], answer["last_refit"]
-    console.print(f"rows         {answer['rows']:,} in {answer['labels']} labels")
-    console.print(f"model        {answer['model_id'] or 'none yet'}")
+    backlog, batch, refit = state["backlog"], state["last_batch"], state["last_refit"]
+    console.print(f"rows         {state['rows']:,} in {state['labels']} labels")
+    console.print(f"model        {state['model_id'] or 'none yet'}")
     console.print(f"quarantine   {sum(reasons.values()):,}" + (f" ({counts})" if counts else ""))
-    console.print(f"source       {answer['source'] or 'none yet'}")
-    if not answer["as_of"]:
-        why = "the source is not reachable" if answer["source"] else "no image was ingested yet"
-        known = f"unknown: {why}" if backlog is None else f"{backlog:,} images"
-        console.print(f"backlog      {known}")
+    console.print(f"source       {state['source'] or 'none yet'}")
+    if not state["as_of"]:
+        cause = "the source is not reachable" if state["source"] else "no image was ingested yet"
+        text = f"unknown: {cause}" if backlog is None else f"{backlog:,} images"
+        console.print(f"backlog      {text}")
     if batch:
         console.print(
             f"last batch   {batch['at']} ({format_age(batch['seconds_ago'])}): "
@@ -66,7 +66,7 @@ def status(
             f"{refit['features_version']}, {refit['components']} components: {stale}"
         )
     else:
-        console.print(f"last refit   none yet{'' if answer['as_of'] else f': pomona refit {lake}'}")
+        console.print(f"last refit   none yet{'' if state['as_of'] else f': pomona refit {lake}'}")
 
 
 def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
@@ -83,18 +83,20 @@ def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None
     limits = parse_max_ages(max_age)
     console = Console(as_json=as_json)
     with console.status("reading the lake"):
-        answer = read_freshness(lake)
-    late = find_overdue(answer, limits)
+        state = read_freshness(lake)
+    overdue = find_overdue(state, limits)
     if as_json:
-        console.print_json(answer | {"overdue": late})
+        console.print_json(state | {"overdue": overdue})
     else:
-        console.print(f"rows         {answer['rows']:,}")
-        for what in MONITORED_EVENTS:
-            at = answer[f"last_{what}"]
+        console.print(f"rows         {state['rows']:,}")
+        for event in MONITORED_EVENTS:
+            at = state[f"last_{event}"]
             text = (
                 at
                 and f"{at} ({format_age((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())})"
             )
-            console.print(f"{f'last {what}':<12} {text or 'none yet'}")
-    if late:
-        raise ThresholdExceeded(f"{answer['lake']}: {'; '.join(item['message'] for item in late)}")
+            console.print(f"{f'last {event}':<12} {text or 'none yet'}")
+    if overdue:
+        raise ThresholdExceeded(
+            f"{state['lake']}: {'; '.join(item['message'] for item in overdue)}"
+        )

@@ -18,11 +18,11 @@ def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
     console = Console(as_json=as_json)
     root = Lake.at(lake).root
     with console.status("upgrading"):
-        done = upgrade_lake(lake)
+        steps = upgrade_lake(lake)
     if as_json:
-        console.print_json({"lake": root, "format": FORMAT, "done": done})
-    elif done:
-        for step in done:
+        console.print_json({"lake": root, "format": FORMAT, "done": steps})
+    elif steps:
+        for step in steps:
             console.print(f"added {step}")
         console.print(f"{root} has format {FORMAT}; no row was changed")
     else:

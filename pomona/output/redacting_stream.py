@@ -54,10 +54,10 @@ def redact_output() -> Iterator[None]:
 
 
 def _print_traceback(
-    kind: type[BaseException], error: BaseException, stack: TracebackType | None
+    error_type: type[BaseException], error: BaseException, stack: TracebackType | None
 ) -> None:
     """Print an uncaught exception, redacted; called by the interpreter."""
-    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, stack))))
+    sys.stderr.write(redact("".join(traceback.format_exception(error_type, error, stack))))
 
 
 class OneLineFormatter(logging.Formatter):

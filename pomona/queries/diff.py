@@ -119,13 +119,13 @@ def compare_tables(before: DeltaTable, after: DeltaTable) -> tuple[ChangedImages
 
 
 def _read_files(table: DeltaTable, names: set[str]) -> pa.Table:
-    wanted = names | set(map(unquote, names))
+    selected = names | set(map(unquote, names))
     schema = pa.schema([(name, pa.string()) for name in _COLUMNS])
     dataset: Any = table.to_pyarrow_dataset()
     tables = (
         fragment.to_table(columns=_COLUMNS).cast(schema)
         for fragment in dataset.get_fragments()
-        if fragment.path.removeprefix("/") in wanted
+        if fragment.path.removeprefix("/") in selected
     )
     return pa.concat_tables([schema.empty_table(), *tables])
 

@@ -30,7 +30,7 @@ def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[J
         for version in reversed(read_commits(lake.features)):
             if version.number > last:
                 continue
-            lists = {kind: by.get(version.number, []) for kind, by in names.items()}
+            lists = {key: by_version.get(version.number, []) for key, by_version in names.items()}
             versions.append(_version_row(version, total) | lists)
             total += version.removed - version.added
         return versions[::-1]

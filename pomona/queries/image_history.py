@@ -50,14 +50,14 @@ def describe_version(location: str, as_of: str | None = None) -> JsonObject:
         pinned = resolve_version(lake, as_of)
         features = open_table(lake.features, pinned.number)
         counts = "label, count(*) AS rows, max(model_id) AS model_id"
-        found = query_rows(features, counts, "GROUP BY label ORDER BY label")
+        labels = query_rows(features, counts, "GROUP BY label ORDER BY label")
         names = refits_and_tags_by_version(lake)
     return {
         "as_of": version_json(pinned),
-        "rows": sum(row["rows"] for row in found),
-        "model_id": max((row["model_id"] for row in found), default=None),
-        "labels": {row["label"]: row["rows"] for row in found},
-        **{kind: of.get(pinned.number, []) for kind, of in names.items()},
+        "rows": sum(row["rows"] for row in labels),
+        "model_id": max((row["model_id"] for row in labels), default=None),
+        "labels": {row["label"]: row["rows"] for row in labels},
+        **{key: by_version.get(pinned.number, []) for key, by_version in names.items()},
     }
 
 
@@ -93,9 +93,9 @@ def describe_image(location: str, path: str, as_of: str | None = None) -> JsonOb
     path = normalize(path)
     with translate_read_errors():
         pinned = resolve_version(lake, as_of)
-        where = f"WHERE path = {quote_literal(path)} LIMIT 1"
-        row = next(iter(query_rows(open_table(lake.features, pinned.number), "*", where)), None)
-        quarantined = _quarantined(lake, where, pinned)
+        condition = f"WHERE path = {quote_literal(path)} LIMIT 1"
+        row = next(iter(query_rows(open_table(lake.features, pinned.number), "*", condition)), None)
+        quarantined = _quarantined(lake, condition, pinned)
         versions = _versions(lake, path, pinned.number)
         if row is None and quarantined is None and not versions:
             was = (
@@ -119,11 +119,11 @@ def describe_image(location: str, path: str, as_of: str | None = None) -> JsonOb
     }
 
 
-def _quarantined(lake: Lake, where: str, pinned: ResolvedVersion) -> JsonObject | None:
+def _quarantined(lake: Lake, condition: str, pinned: ResolvedVersion) -> JsonObject | None:
     version = version_at(lake.quarantine, pinned)
     if version is None:
         return None
-    return next(iter(query_rows(open_table(lake.quarantine, version), "*", where)), None)
+    return next(iter(query_rows(open_table(lake.quarantine, version), "*", condition)), None)
 
 
 def _versions(lake: Lake, path: str, last: int) -> list[JsonObject]:
@@ -146,7 +146,9 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[JsonObject
     existing = query_rows(
         open_table(lake.features, first), ", ".join(_VERSION_COLUMNS), f"WHERE {condition}"
     )
-    found = [{"from": first, "until": None, "committed": times[first], **row} for row in existing]
+    contents = [
+        {"from": first, "until": None, "committed": times[first], **row} for row in existing
+    ]
     events: list[JsonObject] = []
     if first < last:
         columns = [*_VERSION_COLUMNS, "_change_type", "_commit_version"]
@@ -158,10 +160,10 @@ def _since(lake: Lake, path: str, times: dict[int, datetime]) -> list[JsonObject
         number = event["_commit_version"]
         if event["_change_type"] in _INSERTS:
             row = {name: event[name] for name in _VERSION_COLUMNS}
-            found.append({"from": number, "until": None, "committed": times.get(number), **row})
-        elif found and found[-1]["until"] is None:
-            found[-1]["until"] = number
-    return [jsonable(version) for version in found]
+            contents.append({"from": number, "until": None, "committed": times.get(number), **row})
+        elif contents and contents[-1]["until"] is None:
+            contents[-1]["until"] = number
+    return [jsonable(version) for version in contents]
 
 
 def _refits(lake: Lake, pinned: ResolvedVersion) -> list[RefitRow]:

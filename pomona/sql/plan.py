@@ -33,7 +33,7 @@ class PlanWalker:
 
     def __init__(self, session: SparkSession) -> None:
         self._gateway: Any = session.sparkContext._gateway
-        self._kinds: dict[str, str] = {}
+        self._node_types: dict[str, str] = {}
 
     def nodes(self, value: Any) -> Iterator[tuple[Any, str, str]]:
         """Yield the nodes in a value: the Java object, `PLAN`, `EXPRESSION` or `OTHER`, and its simple class name.
@@ -46,31 +46,36 @@ class PlanWalker:
             return
         else:
             name = value.getClass().getName()
-            kind = self._kind(name, value)
-            if kind in (PLAN, EXPRESSION, OTHER):
-                yield value, kind, name.rpartition(".")[2].removesuffix("$")
-            fields = child_fields(value, kind)
+            node_type = self._node_type(name, value)
+            if node_type in (PLAN, EXPRESSION, OTHER):
+                yield value, node_type, name.rpartition(".")[2].removesuffix("$")
+            fields = child_fields(value, node_type)
         for field in fields:
             yield from self.nodes(field)
 
-    def _kind(self, name: str, value: Any) -> str:
-        if name not in self._kinds:
-            self._kinds[name] = next(
-                (kind for kind, base in _CLASSES.items() if self._is_instance(value, base)), "none"
+    def _node_type(self, name: str, value: Any) -> str:
+        if name not in self._node_types:
+            self._node_types[name] = next(
+                (
+                    node_type
+                    for node_type, base in _CLASSES.items()
+                    if self._is_instance(value, base)
+                ),
+                "none",
             )
-        return self._kinds[name]
+        return self._node_types[name]
 
     def _is_instance(self, value: Any, class_name: str) -> bool:
         return bool(is_instance_of(self._gateway, value, class_name))
 
 
-def child_fields(value: Any, kind: str = "list") -> Iterator[Any]:
+def child_fields(value: Any, node_type: str = "list") -> Iterator[Any]:
     """Yield the items of a Scala list or the fields of a product; nothing for other kinds."""
-    if kind == "list":
+    if node_type == "list":
         iterator = value.iterator()
         while iterator.hasNext():
             yield iterator.next()
-    elif kind in (PLAN, EXPRESSION, "product"):
+    elif node_type in (PLAN, EXPRESSION, "product"):
         for index in range(value.productArity()):
             yield value.productElement(index)
 

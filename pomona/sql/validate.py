@@ -82,18 +82,20 @@ def validate_query(
     except Py4JJavaError as error:  # raised by Spark 4.0 for SQL scripts
         raise UsageError(f"query: {first_line(error.java_exception.getMessage())}") from error
     nodes = list(_allowed_nodes(session, plan))
-    cte_names = {name.lower() for node, kind in nodes for name in _cte_names(node, kind)}
+    cte_names = {
+        name.lower() for node, class_name in nodes for name in _cte_names(node, class_name)
+    }
     read = set()
-    for node, kind in nodes:
-        if kind == "UnresolvedRelation":
+    for node, class_name in nodes:
+        if class_name == "UnresolvedRelation":
             read.add(_relation_name(node, tables, cte_names))
-        elif kind in ("UnresolvedFunction", "UnresolvedGenerator"):
-            _check_function(session, _function_name(node, kind))
-        elif kind == "UnresolvedTableValuedFunction":
+        elif class_name in ("UnresolvedFunction", "UnresolvedGenerator"):
+            _check_function(session, _function_name(node, class_name))
+        elif class_name == "UnresolvedTableValuedFunction":
             name = ".".join(to_strings(node.name()))
             if name.lower() not in _TABLE_FUNCTIONS:
                 raise _not_allowed(f"the function {name}")
-        elif kind == "RelationTimeTravel" and not allow_time_travel:
+        elif class_name == "RelationTimeTravel" and not allow_time_travel:
             raise UsageError(
                 "query: --as-of and a version in the query exclude each other: use only one of them"
             )
@@ -123,15 +125,15 @@ def _state(session: SparkSession) -> Any:
 
 def _allowed_nodes(session: SparkSession, plan: Any) -> Iterator[tuple[Any, str]]:
     """Yield all plans and expressions with their class names; UsageError if one is not on the allow list."""
-    for node, kind, class_name in PlanWalker(session).nodes(plan):
-        if class_name not in _ALLOWED.get(kind, ()):
+    for node, node_type, class_name in PlanWalker(session).nodes(plan):
+        if class_name not in _ALLOWED.get(node_type, ()):
             raise _not_allowed(class_name)
         yield node, class_name
 
 
-def _cte_names(node: Any, kind: str) -> Iterator[str]:
+def _cte_names(node: Any, class_name: str) -> Iterator[str]:
     """Yield the names of the common table expressions of a WITH clause."""
-    if kind == "UnresolvedWith":
+    if class_name == "UnresolvedWith":
         for relation in child_fields(node.cteRelations()):
             yield str(relation.productElement(0))
 
@@ -146,8 +148,8 @@ def _relation_name(node: Any, tables: Collection[str], cte_names: Collection[str
     return name
 
 
-def _function_name(node: Any, kind: str) -> str:
-    if kind == "UnresolvedFunction":
+def _function_name(node: Any, class_name: str) -> str:
+    if class_name == "UnresolvedFunction":
         return ".".join(to_strings(node.nameParts()))
     return str(node.name().unquotedString())
 

@@ -82,9 +82,10 @@ def test_lines_of_new_refit_contain_numbers_and_paths() -> None:
     assert "limit" not in text
 
 
-def test_lines_mention_that_rows_limit_the_components() -> None:
+def test_lines_name_maximum_number_of_components_if_limited_by_rows() -> None:
     lines = refit_lines(replace(result(rows_fitted=12), limited_by_rows=True))
-    assert "the number of components is limited by the number of rows (12)" in lines
+    message = "12 rows allow at most 11 components: with more rows, more components may be needed"
+    assert any(line.startswith(message) for line in lines)
 
 
 def test_resolved_version_is_first_line_and_json_key() -> None:
