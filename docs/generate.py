@@ -34,6 +34,7 @@ from bootstrap.resources.iam_policies import (
 )
 from pomona.api import OpenLake, Pca
 from pomona.cli import app
+from pomona.similarity.duplicates import DuplicateGroup, DuplicatesResult, NearDuplicates
 from pomona.similarity.search import Neighbor, SimilarityResult
 from streaming.ingest.settings import IngestSummary
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
@@ -90,7 +91,17 @@ Generated from the docstrings by `python docs/generate.py`. Tests run the exampl
 
 #: The public Python interface, by section of the page.
 PUBLIC: dict[str, tuple[Any, ...]] = {
-    "Read a lake": (pomona.open_lake, OpenLake, Pca, Projection, SimilarityResult, Neighbor),
+    "Read a lake": (
+        pomona.open_lake,
+        OpenLake,
+        Pca,
+        Projection,
+        SimilarityResult,
+        Neighbor,
+        DuplicatesResult,
+        DuplicateGroup,
+        NearDuplicates,
+    ),
     "Ingest images": (pomona.ingest, pomona.IngestSettings, IngestSummary),
     "Refit": (
         pomona.refit,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame
 
+    from pomona.similarity.duplicates import DuplicatesResult
     from pomona.similarity.search import SimilarityResult
 
 
@@ -391,6 +392,109 @@ class OpenLake:
         from pomona.similarity.search import similar
 
         return similar(self.root, image, top, None if as_of is None else str(as_of))
+
+    def duplicates(
+        self,
+        at_least: float = 0.98,
+        top: int = 100,
+        label: str | None = None,
+        as_of: str | int | None = None,
+    ) -> DuplicatesResult:
+        """Find images with identical bytes, and pairs of images with similar features.
+
+        All pairs are compared: 50,000 images take 1 to 2 minutes on two cores.
+
+        Parameters
+        ----------
+        at_least : float
+            Minimum cosine similarity of a pair.
+        top : int
+            Maximum number of pairs to return; all are counted.
+        label : str, optional
+            Compare the features only of images with this label.
+        as_of : str or int, optional
+            Version of the features.
+
+        Raises
+        ------
+        UsageError
+            If no image has the label.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> result = pomona.open_lake("./lake").duplicates(at_least=0.5, top=3)
+        >>> result.near == sorted(result.near, key=lambda pair: -pair.cosine)
+        True
+        """
+        from pomona.similarity.duplicates import find_duplicates
+
+        with translate_read_errors():
+            return find_duplicates(self._lake, self.version(as_of), at_least, top, label)
+
+    def diff(self, one: str | int, other: str | int = "latest") -> dict[str, Any]:
+        """Compare two versions of the features, or two refits.
+
+        Parameters
+        ----------
+        one, other : str or int
+            A version as in `as_of`, or a refit ID.
+
+        Returns
+        -------
+        dict
+            ``from`` and ``to`` (versions), ``added``, ``removed`` and ``replaced`` (numbers of images), ``labels``
+            (the same by label), ``images`` (paths by change) and ``refits`` (explained variance and principal angles;
+            None if one of the versions has no refit).
+
+        Examples
+        --------
+        >>> import pomona
+        >>> changes = pomona.open_lake("./lake").diff(0)
+        >>> changes["added"], changes["labels"][0]
+        (8, {'label': 'Fig', 'added': 4, 'removed': 0, 'replaced': 0})
+        """
+        from pomona.queries.diff import diff
+
+        return diff(self.root, str(one), str(other))
+
+    def export(self, file: str, as_of: str | int | None = None, label: str | None = None) -> int:
+        """Write the features to a Parquet, CSV or NumPy file, in no particular order.
+
+        The suffix selects the format: ``.parquet`` (all columns), ``.csv`` (``path``, ``label``, ``f1`` …) or ``.npz``
+        (arrays ``paths``, ``labels`` and ``features``). Memory does not depend on the number of rows.
+
+        Parameters
+        ----------
+        file : str
+            Local path; an existing file is replaced.
+        as_of : str or int, optional
+            Version of the features.
+        label : str, optional
+            Export only the images with this label.
+
+        Returns
+        -------
+        int
+            Number of rows written.
+
+        Raises
+        ------
+        UsageError
+            If the suffix is not supported, or no image has the label.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pomona
+        >>> pomona.open_lake("./lake").export("features.npz")
+        8
+        >>> np.load("features.npz")["features"].shape
+        (8, 1280)
+        """
+        from pomona.queries.export import export
+
+        return export(self.root, file, as_of, label).rows
 
 
 def _as_matrix(rows: NDArray[Any] | pa.Table | pd.DataFrame) -> NDArray[Any]:

@@ -29,6 +29,7 @@ import typer
 from pomona.cloud.cli import app as cloud_app
 from pomona.commands.diff import diff
 from pomona.commands.duplicates import duplicates
+from pomona.commands.export import export
 from pomona.commands.forget import forget
 from pomona.commands.history import history
 from pomona.commands.ingest import ingest
@@ -36,6 +37,7 @@ from pomona.commands.quarantine import quarantine
 from pomona.commands.query import query
 from pomona.commands.reconcile import reconcile
 from pomona.commands.refit import refit
+from pomona.commands.report import report
 from pomona.commands.show import show
 from pomona.commands.similar import similar
 from pomona.commands.status import status
@@ -66,6 +68,8 @@ for command in (
     query,
     similar,
     duplicates,
+    export,
+    report,
     forget,
     reconcile,
     stop,

@@ -12,9 +12,7 @@ from streaming.errors import ThresholdExceeded, UsageError
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
-    from pomona.similarity.duplicates import Pairs, PairwiseComparison
-    from pomona.similarity.nearest import RowIndices
-    from pomona.similarity.vector_cache import Vectors
+    from pomona.similarity.duplicates import PairwiseComparison
 
 
 def duplicates(
@@ -84,7 +82,12 @@ def run_duplicates(
     """
     from pomona.output.console import Console
     from pomona.queries.session import open_lake, translate_read_errors
-    from pomona.similarity.duplicates import PairwiseComparison, find_same_bytes
+    from pomona.similarity.duplicates import (
+        PairwiseComparison,
+        describe_pairs,
+        find_same_bytes,
+        rows_with_label,
+    )
     from pomona.similarity.vector_cache import load_vectors
     from streaming.lake.versions import resolve_version
 
@@ -100,7 +103,7 @@ def run_duplicates(
         if near:
             with console.status("reading the features"):
                 vectors = load_vectors(lake, pinned.number)
-            indices = _select_rows(vectors, near.label)
+            indices = rows_with_label(vectors, near.label)
             comparison = PairwiseComparison(vectors, indices, near.at_least)
             confirmation = _confirmation_needed(comparison, near)
             if not confirmation:
@@ -108,7 +111,10 @@ def run_duplicates(
                     pairs = comparison.run(
                         near.top, lambda done, total: update(f"{done / total:.0%} compared")
                     )
-                result |= {"near_count": pairs.total, "near": _pairs_json(vectors, pairs)}
+                result |= {
+                    "near_count": pairs.total,
+                    "near": [asdict(pair) for pair in describe_pairs(vectors, pairs)],
+                }
     if as_of is not None:
         console.print(f"as of  {pinned.description}")
     if as_json:
@@ -117,17 +123,6 @@ def run_duplicates(
         _render(console, result, near)
     if confirmation:
         raise ThresholdExceeded(confirmation)
-
-
-def _select_rows(vectors: Vectors, label: str | None) -> RowIndices:
-    from pomona.similarity.duplicates import rows_with_label
-
-    indices = rows_with_label(vectors, label)
-    if label is not None and not len(indices):
-        raise UsageError(
-            f"--label {label}: no such label in version {vectors.version}: `pomona show LAKE` lists the labels"
-        )
-    return indices
 
 
 def _confirmation_needed(comparison: PairwiseComparison, near: NearDuplicateOptions) -> str | None:
@@ -142,15 +137,6 @@ def _confirmation_needed(comparison: PairwiseComparison, near: NearDuplicateOpti
         f"comparing all pairs of {comparison.rows:,} images would take about {duration}: "
         "confirm with --yes, or use --label to compare one label or --same-bytes to skip it"
     )
-
-
-def _pairs_json(vectors: Vectors, pairs: Pairs) -> list[dict[str, Any]]:
-    columns = vectors.rows.select(["path", "label"])
-    first, second = (columns.take(rows).to_pylist() for rows in (pairs.first, pairs.second))
-    return [
-        {"cosine": cosine, "images": sorted(((a["path"], a["label"]), (b["path"], b["label"])))}
-        for cosine, a, b in zip(pairs.cosines.tolist(), first, second, strict=True)
-    ]
 
 
 def _render(console: Console, result: dict[str, Any], near: NearDuplicateOptions | None) -> None:

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pomona.similarity.nearest import DIGITS, Cosines, RowIndices
-from pomona.similarity.vector_cache import Vectors
+from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.delta.reader import open_table, query_rows
+from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 
 #: Number of rows above which `pomona duplicates` requires confirmation: 50,000 take 1 to 2 minutes on two cores.
@@ -37,10 +38,68 @@ class DuplicateGroup:
         SHA-256 of the bytes.
     images : list of (str, str)
         Path and label of each image, sorted by path.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> for group in pomona.open_lake("./lake").duplicates().same_bytes:
+    ...     print(group.content_hash, len(group.images))
     """
 
     content_hash: str
     images: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Two images with different bytes and similar features.
+
+    Attributes
+    ----------
+    cosine : float
+        Cosine similarity of their features.
+    images : tuple of (str, str)
+        Path and label of both images, sorted by path.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> nearest = pomona.open_lake("./lake").duplicates(at_least=0.1).near[0]
+    >>> nearest.images[0] < nearest.images[1]
+    True
+    """
+
+    cosine: float
+    images: tuple[tuple[str, str], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class DuplicatesResult:
+    """The duplicated images of a version.
+
+    Attributes
+    ----------
+    version : int
+        Version of the features table.
+    same_bytes : list of DuplicateGroup
+        Images with identical bytes.
+    near : list of NearDuplicates
+        The closest pairs with different bytes, most similar first.
+    near_count : int
+        Number of all such pairs.
+
+    Examples
+    --------
+    >>> import pomona
+    >>> result = pomona.open_lake("./lake").duplicates(at_least=0.5, top=3)
+    >>> len(result.same_bytes), len(result.near) <= 3
+    (0, True)
+    """
+
+    version: int
+    same_bytes: list[DuplicateGroup]
+    near: list[NearDuplicates]
+    near_count: int
 
 
 class Pairs(NamedTuple):
@@ -73,11 +132,45 @@ def find_same_bytes(lake: Lake, version: int) -> list[DuplicateGroup]:
 
 
 def rows_with_label(vectors: Vectors, label: str | None) -> RowIndices:
-    """Return the indices of the rows with a label, or of all rows if `label` is None."""
+    """Return the indices of the rows with a label, or of all rows if `label` is None.
+
+    Raises
+    ------
+    UsageError
+        If no row has the label.
+    """
     if label is None:
         return np.arange(len(vectors))
     indices: RowIndices = np.flatnonzero(pc.equal(vectors.rows["label"], label).to_numpy())
+    if not len(indices):
+        raise UsageError(
+            f"--label {label}: no such label in version {vectors.version}: `pomona show LAKE` lists the labels"
+        )
     return indices
+
+
+def describe_pairs(vectors: Vectors, pairs: Pairs) -> list[NearDuplicates]:
+    """Return pairs of rows with the paths and labels of their images."""
+    columns = vectors.rows.select(["path", "label"])
+    first, second = (
+        [(row["path"], row["label"]) for row in columns.take(rows).to_pylist()]
+        for rows in (pairs.first, pairs.second)
+    )
+    return [
+        NearDuplicates(cosine, (min(a, b), max(a, b)))
+        for cosine, a, b in zip(pairs.cosines.tolist(), first, second, strict=True)
+    ]
+
+
+def find_duplicates(
+    lake: Lake, version: int, at_least: float, top: int, label: str | None
+) -> DuplicatesResult:
+    """Find the images of a version with identical bytes, and those with similar features."""
+    vectors = load_vectors(lake, version)
+    pairs = PairwiseComparison(vectors, rows_with_label(vectors, label), at_least).run(top)
+    return DuplicatesResult(
+        version, find_same_bytes(lake, version), describe_pairs(vectors, pairs), pairs.total
+    )
 
 
 class PairwiseComparison:

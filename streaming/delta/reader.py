@@ -98,7 +98,7 @@ def query_arrow(table: DeltaTable, columns: str, clauses: str = "") -> pa.Table:
     """Run a `query`, and return an Arrow table with strings as ``pa.string()``, which all readers support."""
     with _open_query(table, columns, clauses) as reader:
         result = reader.read_all()
-    return result.cast(_without_string_views(result.schema))
+    return result.cast(strings_as_plain(result.schema))
 
 
 @contextmanager
@@ -111,7 +111,8 @@ def _open_query(table: DeltaTable, columns: str, clauses: str) -> Iterator[pa.Re
         yield pa.RecordBatchReader.from_stream(stream)
 
 
-def _without_string_views(schema: pa.Schema) -> pa.Schema:
+def strings_as_plain(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with ``pa.string()`` instead of string views, which not all readers support."""
     return pa.schema(
         field.with_type(pa.string()) if field.type == pa.string_view() else field
         for field in schema
@@ -169,7 +170,7 @@ def read_change_feed(
     """
     feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=predicate)
     for batch in pa.RecordBatchReader.from_stream(feed):
-        yield batch.cast(_without_string_views(batch.schema))
+        yield batch.cast(strings_as_plain(batch.schema))
 
 
 def quote_literal(text: str) -> str:

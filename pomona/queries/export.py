@@ -1,0 +1,191 @@
+"""Export the features of a version to one file: Parquet, CSV or NumPy."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from batch_pca.features.parquet_reader import feature_matrix
+from batch_pca.refits.csv_injection import escape_formulas
+from pomona.queries.session import open_lake, translate_read_errors
+from streaming.delta.reader import open_table, query, query_rows, quote_literal, strings_as_plain
+from streaming.errors import ExternalError, SnapshotError, UsageError
+from streaming.lake.versions import ResolvedVersion, resolve_version
+from streaming.storage.interface import is_s3
+
+Batches = Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written.
+
+    Attributes
+    ----------
+    file : str
+        Path of the file.
+    rows : int
+        Number of images in it.
+    version : ResolvedVersion
+        Version of the features.
+    """
+
+    file: str
+    rows: int
+    version: ResolvedVersion
+
+
+def export(
+    location: str, file: str, as_of: str | int | None = None, label: str | None = None
+) -> Export:
+    """Write the features of a version to a file, in no particular order.
+
+    Rows are written as they are read, so the memory does not depend on their number. An existing file is replaced
+    when the new one is complete.
+
+    Parameters
+    ----------
+    location : str
+        Folder or ``s3://`` URI of the lake.
+    file : str
+        Local path. The suffix selects the format: ``.parquet`` (all columns), ``.csv`` (``path``, ``label``, ``f1`` …)
+        or ``.npz`` (arrays ``paths``, ``labels`` and ``features`` of shape (n, d)).
+    as_of : str or int, optional
+        Version of the features.
+    label : str, optional
+        Export only the images with this label.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is not one of these, or no image of the version has the label. Nothing is written.
+    ExternalError
+        If the file cannot be written.
+    SnapshotError
+        If the version does not exist, or its rows have different numbers of features.
+    """
+    writer = _WRITERS.get(Path(file).suffix.lower())
+    if writer is None or is_s3(file) or "://" in file:
+        raise UsageError(
+            f"{file}: give a local path that ends with {', '.join(_WRITERS)}; the suffix selects the format"
+        )
+    lake = open_lake(location)
+    with translate_read_errors():
+        version = resolve_version(lake, None if as_of is None else str(as_of))
+        table = open_table(lake.features, version.number)
+        where = "" if label is None else f"WHERE label = {quote_literal(label)}"
+        size = query_rows(
+            table,
+            "count(*) AS rows, min(cardinality(features)) AS least, max(cardinality(features)) AS most",
+            where,
+        )[0]
+    if label is not None and not size["rows"]:
+        raise UsageError(
+            f"--label {label}: no such label in version {version.number}: `pomona show LAKE` lists the labels"
+        )
+    if size["least"] != size["most"]:
+        raise SnapshotError(
+            f"version {version.number} of {lake.features} has rows of {size['least']:,} and of {size['most']:,} "
+            "features: select a version of one model with --as-of"
+        )
+
+    def batches() -> Batches:
+        with translate_read_errors():
+            for batch in query(table, "*", where):
+                if batch.num_rows:
+                    yield batch.cast(strings_as_plain(batch.schema))
+
+    schema = pa.schema(table.schema().to_arrow())
+    shape = (size["rows"], size["most"] or 0)
+    _replace_file(file, lambda target: writer(target, batches(), schema, shape))
+    return Export(file, size["rows"], version)
+
+
+def _replace_file(file: str, write: Callable[[BinaryIO], None]) -> None:
+    """Write to a temporary file in the same folder, then rename it."""
+    folder = Path(file).parent
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".export-")
+        try:
+            with os.fdopen(descriptor, "wb") as target:
+                write(target)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, file)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise ExternalError(
+            f"{file}: {error.strerror or error}: give a file in a writable folder with enough free space"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_parquet(
+    target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
+) -> None:
+    schema = strings_as_plain(schema)
+    with pa.parquet.ParquetWriter(target, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch.select(schema.names).cast(schema))
+
+
+def _write_csv(
+    target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
+) -> None:
+    names = ["path", "label", *(f"f{i + 1}" for i in range(shape[1]))]
+    fields = [
+        pa.field(name, pa.string() if i < 2 else pa.float32()) for i, name in enumerate(names)
+    ]
+    with pa.csv.CSVWriter(target, pa.schema(fields)) as writer:
+        for batch in batches:
+            texts = (escape_formulas(batch.column(name)) for name in ("path", "label"))
+            values = feature_matrix(batch.column("features")).astype(np.float32, copy=False)
+            writer.write_batch(
+                pa.record_batch([*texts, *map(pa.array, values.T)], schema=pa.schema(fields))
+            )
+
+
+def _write_npz(
+    target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
+) -> None:
+    texts: dict[str, list[pa.Array]] = {"path": [], "label": []}
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("features.npy", "w", force_zip64=True) as member:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(member, header)
+            for batch in batches:
+                values = feature_matrix(batch.column("features")).astype("<f4", copy=False)
+                member.write(np.ascontiguousarray(values).data)
+                for name, parts in texts.items():
+                    parts.append(batch.column(name))
+        for name, parts in texts.items():
+            array = pa.chunked_array(parts, pa.string()).to_pylist()
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, _text_array(array), allow_pickle=False)
+            archive.writestr(f"{name}s.npy", buffer.getvalue())
+
+
+def _text_array(texts: list[str]) -> NDArray[np.str_]:
+    """Return an array of fixed-width strings, which `numpy.load` reads without pickle."""
+    return np.array(texts, dtype=np.str_) if texts else np.empty(0, dtype="<U1")
+
+
+_WRITERS = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}
