@@ -23,13 +23,17 @@ def forget(
     """
     from pomona.commands.requests import print_paths, submit_request
     from pomona.output.console import Console
+    from pomona.queries.session import open_lake, translate_read_errors
+    from streaming.delta.reader import existing_paths
     from streaming.storage.interface import normalize
 
     console = Console(as_json=as_json)
     names = [normalize(path) for path in paths]
-    result = submit_request(console, lake, "forget", {"paths": names})
-    deleted = len({*result["features"], *result["quarantine"]})
-    if not deleted:
+    with translate_read_errors():
+        opened = open_lake(lake)
+        known = [existing_paths(table, names) for table in (opened.features, opened.quarantine)]
+    result = submit_request(console, lake, "forget", {"paths": names}) if any(known) else None
+    if not result or not (deleted := len({*result["features"], *result["quarantine"]})):
         raise LakeError(
             f"{names[0]} is in no table of {lake}: use paths as printed by `pomona quarantine`"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,8 @@ from streaming.storage.retry import retry_transient
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+
+_MAX_PATHS_PER_QUERY = 500
 
 
 def open_table(location: str, version: int | None = None) -> DeltaTable:
@@ -176,3 +178,19 @@ def read_change_feed(
 def quote_literal(text: str) -> str:
     """Return a string literal for SQL queries of delta-rs."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def existing_paths(location: str, paths: Sequence[str]) -> set[str]:
+    """Return those of the image paths that have a row in a table; none if the table does not exist yet."""
+    from deltalake.exceptions import TableNotFoundError
+
+    existing: set[str] = set()
+    try:
+        table = open_table(location)
+    except TableNotFoundError:
+        return existing
+    for start in range(0, len(paths), _MAX_PATHS_PER_QUERY):
+        names = ", ".join(map(quote_literal, paths[start : start + _MAX_PATHS_PER_QUERY]))
+        for batch in query(table, "path", f"WHERE path IN ({names})"):
+            existing.update(batch.column(0).to_pylist())
+    return existing

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
-from streaming.delta.reader import open_table, query, quote_literal
+from streaming.delta.reader import existing_paths
 from streaming.delta.writer import Writer
 from streaming.errors import SourceError
 from streaming.lake.image_index import ImageIndex
@@ -18,8 +18,6 @@ from streaming.storage.open import open_storage
 
 if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
-
-_MAX_PATHS_PER_QUERY = 500
 
 
 def forget(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:
@@ -39,7 +37,7 @@ def forget(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, J
     """
     paths: list[str] = list(dict.fromkeys(arguments["paths"]))
     lake = context.lake
-    in_table = {table: _existing_paths(table, paths) for table in (lake.features, lake.quarantine)}
+    in_table = {table: existing_paths(table, paths) for table in (lake.features, lake.quarantine)}
     known = set().union(*in_table.values())
     for table, names in in_table.items():
         if names:
@@ -66,17 +64,6 @@ def delete_rows(
     for table in (lake.features, lake.quarantine):
         Writer(spark, table, {count_name: len(paths)}).delete(list(paths))
     index.remove(paths)
-
-
-def _existing_paths(table: str, paths: Sequence[str]) -> set[str]:
-    """Return those of the paths that have a row in a table."""
-    existing: set[str] = set()
-    opened = open_table(table)
-    for start in range(0, len(paths), _MAX_PATHS_PER_QUERY):
-        names = ", ".join(map(quote_literal, paths[start : start + _MAX_PATHS_PER_QUERY]))
-        for batch in query(opened, "path", f"WHERE path IN ({names})"):
-            existing.update(batch.column(0).to_pylist())
-    return existing
 
 
 def _image_exists(path: str) -> bool:
