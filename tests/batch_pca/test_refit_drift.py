@@ -143,7 +143,7 @@ def test_baseline_is_previous_scheduled_refit_or_the_named_one(
     for measure in ("angle", "shift", "labels"):
         assert wide["drift"][measure] == pytest.approx(third["drift"][measure], rel=1e-9)
     missing = pomona("refit", tmp_path / "lake", "--baseline", "20260101T000000Z-v1-abcd")
-    assert (missing.status, "no such refit" in missing.complaint) == (2, True)
+    assert (missing.status, "no such refit" in missing.error_line) == (2, True)
     assert third["refit_id"] in refit_rows(lake)
 
 
