@@ -115,13 +115,15 @@ def strip_jpeg2000_metadata(content: bytes) -> bytes | None:
 
 def jpeg2000_color_problem(content: bytes) -> Problem | None:
     """Return the problem of a color space of a JPEG 2000 file that would be decoded to wrong colors."""
+    if content.startswith(b"\xff\x4f"):
+        return _subsampling_problem(content)
     header = next((box for box in boxes(content) if box.kind == b"jp2h"), None)
     if header is None:
         return None
     colors = [box for box in boxes(content, header.payload, header.end) if box.kind == b"colr"]
     methods = [content[box.payload] for box in colors if box.payload < len(content)]
     if not methods or methods[0] != 1:  # with a profile
-        return None
+        return _subsampling_problem(content)
     box = colors[0]
     number = int.from_bytes(content[box.payload + 3 : box.payload + 7], "big")
     if number not in _JP2_COLOR_SPACES:

@@ -38,7 +38,7 @@ STRIP_PIXELS = 2**20
 
 
 def to_rgb(image: ImageFile.ImageFile, revision: int) -> Image.Image:
-    """Load the pixels of an image and convert them to RGB.
+    """Load the pixels of an image and convert them to RGB; place a smaller GIF frame on a white canvas.
 
     Parameters
     ----------
@@ -57,7 +57,19 @@ def to_rgb(image: ImageFile.ImageFile, revision: int) -> Image.Image:
     Exception
         For invalid content. Pillow raises many types of exceptions.
     """
+    frame = image.tile[0].extents if image.tile and image.format == "GIF" else None
+    rgb = _to_rgb(image, revision)
+    if revision < 3 or frame in (None, (0, 0, *rgb.size)):
+        return rgb
+    canvas = Image.new("RGB", rgb.size, "white")
+    canvas.paste(rgb.crop(frame), frame[:2])
+    return canvas
+
+
+def _to_rgb(image: ImageFile.ImageFile, revision: int) -> Image.Image:
     raw_mode = image.tile[0][3] if image.tile else None
+    if revision >= 3:
+        _remove_xmp(image)  # before a TIFF is loaded, which rotates it
     if revision >= 3 and image.format == "JPEG2000":
         read_jp2_profile(image)
     image.load()
@@ -80,7 +92,13 @@ def to_rgb(image: ImageFile.ImageFile, revision: int) -> Image.Image:
     return _convert_in_strips(image, partial(_composite_over_white, conversion=conversion))
 
 
-def exif_transpose(image: ImageFile.ImageFile) -> Image.Transpose | None:
+def _remove_xmp(image: Image.Image) -> None:
+    """Remove XMP: Pillow takes the orientation from it, which viewers ignore."""
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
+
+
+def exif_transpose(image: ImageFile.ImageFile, revision: int) -> Image.Transpose | None:
     """Return the operation that turns the stored pixels upright, according to EXIF.
 
     Parameters
@@ -94,6 +112,8 @@ def exif_transpose(image: ImageFile.ImageFile) -> Image.Transpose | None:
         None if no operation is needed or EXIF is unreadable, as in image viewers. The operations in `AXIS_SWAPS`
         swap width and height.
     """
+    if revision >= 3:
+        _remove_xmp(image)  # a PNG may have it after the pixels
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):

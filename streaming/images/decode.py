@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, JpegImagePlugin
 
+from streaming.images import tiff
+from streaming.images.boxes import jpeg2000_color_problem
 from streaming.images.diagnosis import HeaderError, explain, strip_metadata
 from streaming.images.pnm import PnmImageFile
 from streaming.images.problems import Problem
@@ -198,7 +200,7 @@ def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
 
 def _decode(name: str, content: bytes, settings: DecodeSettings) -> DecodedImage:
     """Decode a file of a known format. Many types of exceptions are raised for invalid content."""
-    with _open(name, content) as image:
+    with _open(name, content, settings.revision) as image:
         if (count := image.width * image.height) > settings.max_pixels:
             text = f"{image.width:,} x {image.height:,} = {count:,} pixels, more than the limit of "
             raise UndecodableImage(Reason.TOO_MANY_PIXELS, f"{text}{settings.max_pixels:,}")
@@ -212,15 +214,20 @@ def _decode(name: str, content: bytes, settings: DecodeSettings) -> DecodedImage
     return DecodedImage(pixels, resized.width, resized.height, format_name)
 
 
-def _open(name: str, content: bytes) -> ImageFile.ImageFile:
+def _open(name: str, content: bytes, revision: int) -> ImageFile.ImageFile:
     """Read only the header, with Pillow's plugin for the format.
 
     `Image.open` is not used: it checks a pixel limit that is global to the process, and discards the reason why a
     header is invalid.
     """
-    factory = PnmImageFile if name == "PPM" else Image.OPEN[name][0]
+    if name == "JPEG2000" and revision >= 3 and (problem := jpeg2000_color_problem(content)):
+        raise UndecodableImage(*problem)
     try:
-        return factory(io.BytesIO(content), "")
+        if name == "PPM":
+            return PnmImageFile(io.BytesIO(content), "")
+        if name == "TIFF":
+            return tiff.open_image(content, revision)
+        return Image.OPEN[name][0](io.BytesIO(content), "")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         raise
     except Exception as error:
@@ -236,5 +243,5 @@ def _resize(
     except OSError:
         if not isinstance(image, JpegImagePlugin.JpegImageFile):
             raise
-    with _open(name, content) as reopened:
+    with _open(name, content, settings.revision) as reopened:
         return resize_to_square(reopened, settings.size, settings.revision, full_resolution=True)

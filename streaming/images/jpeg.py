@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streaming.images.problems import Problem, corrupt, truncated, unsupported
 
-_SOS, _EOI, _DHP = 0xDA, 0xD9, 0xDE
+_SOS, _EOI, _DHP, _JPEG_LS = 0xDA, 0xD9, 0xDE, 0xF7
 #: Markers without a length: TEM, RST0 to RST7, SOI.
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _FRAMES = {
@@ -105,6 +105,8 @@ def find_problem(content: bytes) -> Problem | None:
     for segment in segments(content):
         if segment.marker == _DHP:
             return unsupported("a hierarchical JPEG")
+        if segment.marker == _JPEG_LS:
+            return unsupported("a JPEG-LS image")
         if segment.marker in _FRAMES and frame is None:
             frame = segment
             if segment.end <= len(content):

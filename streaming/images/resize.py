@@ -85,7 +85,7 @@ def resize_to_square(
     width, height = image.size
     box = None if full_resolution else _reduce_resolution(image, size)
     rgb = to_rgb(image, revision)
-    transpose = exif_transpose(image)
+    transpose = exif_transpose(image, revision)
     if box is None:
         upright = rgb if transpose is None else rgb.transpose(transpose)
         resized = upright.resize((size, size), Image.Resampling.BICUBIC)

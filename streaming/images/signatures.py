@@ -63,6 +63,10 @@ def find_format(content: bytes, formats: tuple[str, ...]) -> str | Problem:
             return heif_problem(content)
         if content[8:12] == b"crx ":
             return unsupported("a Canon raw image (CR3)")
+    if (
+        content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    ):  # Pillow also requires a known first chunk
+        return "WEBP"
     for name in formats:
         _, accept = Image.OPEN[name]
         if accept is not None and accept(content[:16]) is True and _is_plausible(name, content):

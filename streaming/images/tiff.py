@@ -6,8 +6,15 @@ functions here return a copy of the file with another first directory; the compr
 
 from __future__ import annotations
 
+import io
 import struct
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImagePalette, TiffImagePlugin
 
 from streaming.images.problems import Problem, corrupt, truncated, unsupported
 
@@ -15,7 +22,7 @@ from streaming.images.problems import Problem, corrupt, truncated, unsupported
 NEW_SUBFILE_TYPE = 254
 SUBFILE_TYPE = 255
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-STRIP_OFFSETS, SAMPLES, STRIP_BYTES, PLANAR = 273, 277, 279, 284
+STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_BYTES, PLANAR = 273, 274, 277, 279, 284
 COLOR_MAP = 320
 TILE_OFFSETS, TILE_BYTES = 324, 325
 SUB_DIRECTORIES = 330
@@ -28,23 +35,16 @@ _PIXEL_FIELDS = frozenset(
     | {317, 320, 322, 323, 324, 325, 332, 334, 338, 339, 340, 341, 347, *range(512, 522)}
     | {529, 530, 531, 532, 34675, 50674}
 )
-#: Size of a value in bytes, and its format for `struct`.
-_TYPES = {
-    1: (1, "B"),
-    2: (1, "B"),
-    3: (2, "H"),
-    4: (4, "I"),
-    6: (1, "b"),
-    7: (1, "B"),
-    8: (2, "h"),
-    9: (4, "i"),
-    13: (4, "I"),
-    16: (8, "Q"),
-    17: (8, "q"),
-    18: (8, "Q"),
-}
-_SIZES = {kind: size for kind, (size, _) in _TYPES.items()} | {5: 8, 10: 8, 11: 4, 12: 8}
-_MAX_DIRECTORIES = 256
+#: Bytes of a value of each type, and NumPy's name of the integers.
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 13: "u4"}
+_TYPES |= {16: "u8", 17: "i8", 18: "u8"}
+_LONG, _SHORT = 4, 3
+_LAB = 8
+# Limits for invalid files: directories of a file, and fields of one.
+_MAX_DIRECTORIES = 64
+_MAX_FIELDS = 4096
 _COMPRESSIONS = {
     1: "uncompressed",
     2: "CCITT RLE",
@@ -74,7 +74,7 @@ _COMPRESSIONS = {
     52546: "JPEG XL of DNG",
 }
 #: Compressions that Pillow passes to libtiff, which may lack them.
-_UNREADABLE = {9, 10, 34661, 34676, 34677, 34712, 34892, 50002, 52546}
+_UNREADABLE = {9, 10, 34661, 34676, 34677, 34712, 34887, 34892, 50001, 50002, 52546}
 _PHOTOMETRICS = {
     0: "grayscale",
     1: "grayscale",
@@ -101,41 +101,55 @@ _SAMPLE_FORMATS = {
 }
 
 
+class Field(NamedTuple):
+    """A field: type and number of its values, and where they are in the file."""
+
+    kind: int
+    number: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values."""
+        return _SIZES[self.kind] * self.number
+
+
 @dataclass(frozen=True)
 class Directory:
     """The fields of one page.
 
     Attributes
     ----------
+    content : bytes
+        The file.
     order : str
         Byte order, ``<`` or ``>``.
-    position : int
-        Where the directory begins in the file.
-    fields : dict of int to tuple
-        Type, and values as stored, of each field that is complete.
+    fields : dict of int to Field
+        The fields whose values are in the file.
     next : int
         Position of the next directory; 0 for the last one.
     damaged : frozenset of int
         Fields whose values lie outside of the file.
     """
 
+    content: bytes = field(repr=False)
     order: str
-    position: int
-    fields: dict[int, tuple[int, int, bytes]] = field(repr=False)
+    fields: dict[int, Field]
     next: int
     damaged: frozenset[int] = frozenset()
 
-    def values(self, tag: int) -> tuple[int, ...]:
+    def values(self, tag: int) -> npt.NDArray[Any]:
         """Return the integers of a field; empty if the field is absent or not of integers."""
-        kind, count, data = self.fields.get(tag, (0, 0, b""))
-        if kind not in _TYPES:
-            return ()
-        return struct.unpack(f"{self.order}{count}{_TYPES[kind][1]}", data)
+        found = self.fields.get(tag)
+        if found is None or found.kind not in _TYPES:
+            return np.empty(0, np.uint8)
+        kind = np.dtype(self.order + _TYPES[found.kind])
+        return np.frombuffer(self.content, kind, found.number, found.offset)
 
     def value(self, tag: int, default: int = 0) -> int:
         """Return the first integer of a field."""
         found = self.values(tag)
-        return found[0] if found else default
+        return int(found[0]) if found.size else default
 
     @property
     def is_image(self) -> bool:
@@ -157,6 +171,8 @@ def read_directory(content: bytes, position: int) -> Directory:
     ------
     EOFError
         If it extends beyond the end of the file.
+    ValueError
+        If it has more fields than any valid file.
     """
     order = "<" if content.startswith(b"II") else ">"
     count_size, entry_size, inline, word = (8, 20, 8, "Q") if is_big(content) else (2, 12, 4, "I")
@@ -167,7 +183,9 @@ def read_directory(content: bytes, position: int) -> Directory:
     end = start + count * entry_size
     if position + count_size > len(content) or end > len(content):
         raise EOFError
-    fields: dict[int, tuple[int, int, bytes]] = {}
+    if count > _MAX_FIELDS:
+        raise ValueError(f"{count} fields")
+    fields: dict[int, Field] = {}
     damaged = set()
     for entry in range(start, end, entry_size):
         tag, kind, number = struct.unpack_from(f"{order}HH{word}", content, entry)
@@ -180,10 +198,10 @@ def read_directory(content: bytes, position: int) -> Directory:
         if offset + size > len(content):
             damaged.add(tag)
         else:
-            fields[tag] = (kind, number, content[offset : offset + size])
+            fields[tag] = Field(kind, number, offset)
     following = content[end : end + inline]
     next_position = int.from_bytes(following, "little" if order == "<" else "big")
-    return Directory(order, position, fields, next_position, frozenset(damaged))
+    return Directory(content, order, fields, next_position, frozenset(damaged))
 
 
 def first_position(content: bytes) -> int:
@@ -205,59 +223,204 @@ def directories(content: bytes) -> list[Directory]:
             seen.add(position)
             found.append(read_directory(content, position))
             position = found[-1].next
-    except (EOFError, struct.error):
+    except (EOFError, ValueError, struct.error):
         pass
     return found
 
 
-def image_directory(content: bytes) -> Directory | None:
+def image_directory(pages: list[Directory]) -> Directory:
     """Return the first page that is not a reduced version or a mask, or the first page if all are.
 
-    If no page of the file is, the sub-directories of the first page are searched: a preview may precede the image.
+    If no page of the file is, the sub-directories of the pages are searched: a preview may precede the image.
     """
-    pages = directories(content)
     for page in pages:
         if page.is_image:
             return page
     for page in pages:
-        for position in page.values(SUB_DIRECTORIES)[:_MAX_DIRECTORIES]:
+        for position in page.values(SUB_DIRECTORIES)[:_MAX_DIRECTORIES].tolist():
             try:
-                found = read_directory(content, position)
-            except (EOFError, struct.error):
+                found = read_directory(page.content, position)
+            except (EOFError, ValueError, struct.error):
                 continue
             if found.is_image and found.value(WIDTH):
                 return found
-    return pages[0] if pages else None
+    return pages[0]
 
 
-def with_directory(content: bytes, directory: Directory) -> bytes:
-    """Return the file as a classic TIFF in the same byte order with this directory only."""
-    order = directory.order
+def with_fields(
+    page: Directory,
+    changes: Mapping[int, Sequence[int]] | None = None,
+    *,
+    only_pixels: bool = False,
+) -> bytes:
+    """Return the file as a classic TIFF in the same byte order whose only page has these fields.
+
+    Parameters
+    ----------
+    page : Directory
+        The fields to keep. Their values must not be larger than the file in total.
+    changes : mapping of int to sequence of int, optional
+        Fields with other values; an empty sequence removes the field.
+    only_pixels : bool, default=False
+        Leave out the fields that decide no pixel.
+    """
+    order, content = page.order, page.content
+    changes = changes or {}
     start = len(content) + len(content) % 2
-    entries, values = [], b""
-    after = start + 2 + 12 * len(directory.fields) + 4
-    for tag, (kind, count, data) in sorted(directory.fields.items()):
-        if kind in (16, 18):  # 8-byte integers exist in BigTIFF only
-            data = struct.pack(f"{order}{count}I", *struct.unpack(f"{order}{count}Q", data))
-            kind = 4
+    kept = {
+        tag: found
+        for tag, found in page.fields.items()
+        if tag not in changes and (not only_pixels or tag in _PIXEL_FIELDS)
+    }
+    if sum(found.size for found in kept.values()) > len(content):
+        raise ValueError("fields overlap")
+    encoded = {tag: _encode(page, tag, found) for tag, found in kept.items()}
+    for tag, values in changes.items():
+        if len(values):
+            kind = (
+                _LONG if tag in (STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES) else _SHORT
+            )
+            data = np.asarray(values).astype(order + _TYPES[kind]).tobytes()
+            encoded[tag] = (kind, len(values), data)
+    entries, after = [], start + 2 + 12 * len(encoded) + 4
+    tail = bytearray()
+    for tag, (kind, count, data) in sorted(encoded.items()):
         stored = data.ljust(4, b"\0")
         if len(data) > 4:
-            values += bytes((after + len(values)) % 2)
-            stored = struct.pack(f"{order}I", after + len(values))
-            values += data
+            tail += bytes(len(tail) % 2)
+            stored = struct.pack(f"{order}I", after + len(tail))
+            tail += data
         entries.append(struct.pack(f"{order}HHI", tag, kind, count) + stored)
     header = struct.pack(f"{order}2sHI", content[:2], 42, start)
     table = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
-    return b"".join([header, content[8:], bytes(start - len(content)), table, values])
+    return b"".join([header, content[8:], bytes(start - len(content)), table, tail])
+
+
+def _encode(page: Directory, tag: int, found: Field) -> tuple[int, int, bytes]:
+    """Return type, count and values of a field for a classic TIFF, which has no 8-byte integers."""
+    if found.kind in (16, 17, 18):
+        return _LONG, found.number, page.values(tag).astype(page.order + "u4").tobytes()
+    return found.kind, found.number, page.content[found.offset : found.offset + found.size]
 
 
 def strip_metadata(content: bytes) -> bytes | None:
     """Return the file with only the first page and the fields that decide pixels."""
     pages = directories(content)
-    if not pages:
+    return with_fields(pages[0], only_pixels=True) if pages else None
+
+
+def with_image_first(content: bytes, revision: int) -> bytes:
+    """Return a file whose first page is the image, which Pillow can read.
+
+    A reduced-resolution page is not the image (from decoder revision 3 on). Pillow does not read big-endian BigTIFF.
+    """
+    unreadable = content.startswith(b"MM\x00\x2b")
+    if not unreadable and revision < 3:
+        return content
+    pages = directories(content)
+    if not pages or (pages[0].is_image and not unreadable):
+        return content
+    page = image_directory(pages) if revision >= 3 else pages[0]
+    if page is pages[0] and not unreadable:
+        return content
+    return with_fields(page, only_pixels=True)
+
+
+def without_extra_planes(content: bytes) -> bytes:
+    """Return a file without uncompressed planes of unspecified meaning, which Pillow does not read."""
+    page = next(iter(directories(content)), None)
+    if page is None or page.value(PLANAR, 1) != 2 or page.value(COMPRESSION, 1) != 1:
+        return content
+    extra = page.values(EXTRA_SAMPLES)
+    samples = page.value(SAMPLES, 1)
+    bits = page.values(BITS)
+    if not extra.size or extra.any() or not extra.size < samples or bits.size not in (1, samples):
+        return content
+    tables = _tables(page)
+    count = page.values(tables[0]).size // samples * (samples - extra.size)
+    changes = {tag: page.values(tag)[:count].tolist() for tag in tables}
+    changes |= {SAMPLES: [samples - extra.size], EXTRA_SAMPLES: [], SAMPLE_FORMAT: []}
+    changes[BITS] = bits[: samples - extra.size].tolist()
+    return with_fields(page, changes, only_pixels=True)
+
+
+def _tables(page: Directory) -> tuple[int, int]:
+    """Return the fields with the offsets and lengths of the compressed data."""
+    tiled = TILE_OFFSETS in page.fields
+    return (TILE_OFFSETS, TILE_BYTES) if tiled else (STRIP_OFFSETS, STRIP_BYTES)
+
+
+def split_planes(content: bytes) -> list[bytes] | None:
+    """Return a grayscale TIFF for each plane of the first page; None if Pillow decodes the planes correctly.
+
+    Pillow takes uncompressed planes of 16 bits for 8 bits, the alpha of grayscale for a color, and signed colors of
+    CIELab for unsigned ones.
+    """
+    page = next(iter(directories(content)), None)
+    if page is None or page.value(PLANAR, 1) != 2:
         return None
-    kept = {tag: value for tag, value in pages[0].fields.items() if tag in _PIXEL_FIELDS}
-    return with_directory(content, replace(pages[0], fields=kept))
+    bits, samples = page.values(BITS), page.value(SAMPLES, 1)
+    photometric = page.value(PHOTOMETRIC)
+    wrong = photometric in (0, 1, _LAB) or (page.value(COMPRESSION, 1) == 1 and photometric != 6)
+    if not 1 < samples <= 8 or not wrong or set(bits.tolist()) not in ({8}, {16}):
+        return None
+    tables = _tables(page)
+    count = page.values(tables[0]).size // samples
+    changes = {SAMPLES: [1], BITS: [page.value(BITS)], PLANAR: [1], PHOTOMETRIC: [1]}
+    changes |= {EXTRA_SAMPLES: [], SAMPLE_FORMAT: [1], ORIENTATION: []}
+    planes = []
+    for start in range(0, count * samples, count):
+        parts = {tag: page.values(tag)[start : start + count].tolist() for tag in tables}
+        planes.append(with_fields(page, changes | parts, only_pixels=True))
+    return planes
+
+
+class TiffImageFile(TiffImagePlugin.TiffImageFile):
+    """Pillow's plugin with corrections: separate planes, and palettes with 8-bit values."""
+
+    def correct(self, content: bytes) -> None:
+        """Prepare the corrections of an opened file; `content` is the file."""
+        self.planes = split_planes(content)
+        colors = self.tag_v2.get(COLOR_MAP) if self.mode in ("P", "PA") else None
+        if colors and max(colors) < 256:  # libtiff makes the same assumption
+            self.palette = ImagePalette.raw("RGB;L", bytes(colors))
+
+    planes: list[bytes] | None = None
+
+    def load(self) -> Any:
+        """Decode the pixels."""
+        if self.tile and self.planes:
+            bands = []
+            for plane in self.planes[: len(self.getbands())]:
+                with TiffImagePlugin.TiffImageFile(io.BytesIO(plane)) as image:
+                    band = np.asarray(image)
+                bands.append(
+                    Image.fromarray((band >> 8 if band.itemsize > 1 else band).astype("u1"))
+                )
+            if self.mode == "LAB":  # a and b are signed
+                bands[1:] = [
+                    band.point([value ^ 128 for value in range(256)]) for band in bands[1:]
+                ]
+            premultiplied = EXTRA_SAMPLES in self.tag_v2 and self.tag_v2[EXTRA_SAMPLES][0] == 1
+            mode = "RGBa" if self.mode == "RGBA" and premultiplied else self.mode
+            merged = Image.merge(mode, bands)
+            if self.tag_v2.get(PHOTOMETRIC) == 0:  # white is zero
+                merged = Image.merge(mode, [ImageChops.invert(bands[0]), *bands[1:]])
+            self.im = merged.convert(self.mode).im if mode != self.mode else merged.im
+            self.tile = []
+            self.load_end()
+        return super().load()
+
+
+def open_image(content: bytes, revision: int) -> TiffImageFile:
+    """Open the image of a file; from decoder revision 3 on, with the corrections of `TiffImageFile`."""
+    content = with_image_first(content, revision)
+    if revision >= 3:
+        content = without_extra_planes(content)
+    image = TiffImageFile(io.BytesIO(content), "")
+    if revision >= 3:
+        image.correct(content)
+    return image
 
 
 def find_problem(content: bytes, opened: bool) -> Problem | None:
@@ -276,27 +439,29 @@ def find_problem(content: bytes, opened: bool) -> Problem | None:
         return truncated("the file ends inside the header of a TIFF")
     try:
         page = read_directory(content, position)
+    except ValueError:
+        return corrupt("the directory of the TIFF has an impossible number of fields")
     except (EOFError, struct.error):
         if position >= len(content):
             return truncated("the file ends before the directory of the TIFF")
         return truncated("the file ends inside the directory of the TIFF")
-    page = image_directory(content) or page
+    page = image_directory(directories(content) or [page])
     if page.damaged & {STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, COLOR_MAP, BITS}:
         return truncated("the file ends before a table of the TIFF")
     width, height = page.value(WIDTH), page.value(HEIGHT)
     if not width or not height:
         return corrupt("the TIFF declares no width or height")
     missing = _missing_data(page, len(content))
-    return _variant_problem(page, opened) or missing
+    variant = _variant_problem(page, opened)
+    return missing if missing and opened else variant or missing
 
 
 def _missing_data(page: Directory, length: int) -> Problem | None:
-    offsets = page.values(STRIP_OFFSETS) or page.values(TILE_OFFSETS)
-    counts = page.values(STRIP_BYTES) or page.values(TILE_BYTES)
-    if not offsets:
+    offsets, counts = (page.values(tag).astype(float) for tag in _tables(page))
+    if not offsets.size:
         return corrupt("the TIFF does not declare where its pixels are")
-    ends = [start + count for start, count in zip(offsets, counts, strict=False)] or offsets
-    if max(ends) > length:
+    number = min(offsets.size, counts.size)
+    if max(offsets.max(), (offsets[:number] + counts[:number]).max(initial=0)) > length:
         return truncated("the file ends before the last pixels of the TIFF")
     return None
 
@@ -304,9 +469,9 @@ def _missing_data(page: Directory, length: int) -> Problem | None:
 def _variant_problem(page: Directory, opened: bool) -> Problem | None:
     """Return the problem of valid fields with unusual values."""
     compression, photometric = page.value(COMPRESSION, 1), page.value(PHOTOMETRIC)
-    bits = page.values(BITS) or (1,)
+    bits = page.values(BITS).tolist() or [1]
     samples = page.value(SAMPLES, 1)
-    formats = page.values(SAMPLE_FORMAT) or (1,)
+    formats = page.values(SAMPLE_FORMAT).tolist() or [1]
     if compression not in _COMPRESSIONS:
         return unsupported(f"a TIFF with compression number {compression}")
     if photometric not in _PHOTOMETRICS:
@@ -325,4 +490,5 @@ def _variant_problem(page: Directory, opened: bool) -> Problem | None:
         description += ", in separate planes"
     if max(bits) > 64 or samples > 64 or not min(bits):
         return corrupt(f"the TIFF declares {samples} samples of {max(bits)} bits")
-    return None if opened and compression not in _UNREADABLE else unsupported(description)
+    readable = opened and compression not in _UNREADABLE | {1}  # nothing is corrupt in raw pixels
+    return None if readable else unsupported(description)

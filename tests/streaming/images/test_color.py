@@ -6,11 +6,14 @@ The expected pixels are computed with Pillow and NumPy. Transparency is tested i
 from __future__ import annotations
 
 import io
+import struct
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from streaming.images import color
 from streaming.images.decode import decode
@@ -141,3 +144,48 @@ def test_first_frame_of_animation_is_used() -> None:
         assert opened.n_frames == 3
         np.testing.assert_array_equal(decode_pixels(content), np.asarray(opened.convert("RGB")))
         assert np.abs(decode_pixels(content).astype(int) - np.asarray(photo())).mean() < 15
+
+
+def test_smaller_gif_frame_is_placed_on_white() -> None:
+    frame = photo(40, 24).quantize(64)
+    content = bytearray(encode(frame, "GIF"))
+    content[6:10] = struct.pack("<HH", SIDE, SIDE)
+    start = 13 + (3 << (content[10] & 7) + 1)
+    start = content.index(b",", start)
+    content[start + 1 : start + 5] = struct.pack("<HH", 10, 20)
+    expected = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    expected[20:44, 10:50] = np.asarray(frame.convert("RGB"))
+    np.testing.assert_array_equal(decode_pixels(bytes(content)), expected)
+    first_color = frame.getpalette()[:3]
+    assert decode_pixels(bytes(content), revision=2)[0, 0].tolist() == first_color
+
+
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description tiff:Orientation=\"6\"/></x:xmpmeta>"
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_orientation_in_xmp_is_ignored_from_revision_3_on(name: str) -> None:
+    image = photo(SIDE, SIDE // 2)
+    if name == "PNG":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        content = encode(image, name, pnginfo=info)
+        chunk = content[33 : content.index(b"IDAT") - 4]  # the same after the pixels
+        late = content[:33] + content[33 + len(chunk) : -12] + chunk + content[-12:]
+        contents = [content, late]
+    elif name == "TIFF":
+        contents = [
+            encode(image, name, tiffinfo={700: XMP}, compression=c) for c in (None, "tiff_lzw")
+        ]
+    else:
+        contents = [encode(image, name, xmp=XMP)]
+    for content in contents:
+        decoded = decode(content, RAW)
+        assert (decoded.width, decoded.height) == image.size
+        former = decode(content, replace(RAW, revision=2))
+        assert (former.width, former.height) == image.size[::-1]
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        if name in ("JPEG", "WEBP"):
+            both = decode(encode(image, name, xmp=XMP, exif=exif), RAW)
+            assert (both.width, both.height) == image.size[::-1]
