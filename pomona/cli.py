@@ -46,13 +46,14 @@ from pomona.commands.tag import tag
 from pomona.commands.upgrade import upgrade
 from pomona.demo.command import demo
 from streaming import __version__
-from streaming.errors import PomonaError
+from streaming.errors import ClosedPipeError, OutputError, PomonaError
+from streaming.spark.local_environment import under_spark_submit
 
 app = typer.Typer(
     help="Extract features from arriving images into a Delta table, and refit a PCA on it.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 for command in (
@@ -99,19 +100,37 @@ def _options(
 
 def main() -> None:
     """Run the command; errors are printed as one line, without a traceback."""
+    _use_utf8()
     from pomona.output.redacting_stream import redact_output
 
     with redact_output():
+        status: int | str | None = 0
         try:
             app()
+        except SystemExit as stop:
+            status = stop.code
         except PomonaError as error:
-            from pomona.output.console import print_error
+            status = _report(error)
+        try:
+            sys.stdout.flush()
+        except OutputError as error:
+            status = status or _report(error)
+        sys.exit(status)
 
-            print_error(str(error))
-            sys.exit(error.exit_status)
-        except BrokenPipeError:  # `pomona history LAKE | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+
+def _report(error: PomonaError) -> int:
+    """Print an error, and return its exit code; `pomona history LAKE | head` ends silently."""
+    from pomona.output.console import print_error
+
+    if not isinstance(error, ClosedPipeError):
+        print_error(str(error))
+    return error.exit_status
+
+
+def _use_utf8() -> None:
+    """Restart the interpreter in UTF-8 mode if the locale has another encoding, in which names cannot be read."""
+    if sys.getfilesystemencoding() != "utf-8" and not under_spark_submit():
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ PomonaError                one line: what is wrong, the value, the remedy (exit 
 ├── ExternalError          a transient error outlasted the retries; rerun the same command
 ├── AccountError           the AWS configuration is invalid, or AWS rejected a request
 ├── ThresholdExceeded      a monitored threshold was exceeded (exit code 3)
+├── OutputError            standard output cannot be written
+│   └── ClosedPipeError    the reader of standard output has ended; no message is printed
 └── PlatformError          Java, jars or Spark are missing or broken on this machine
 """
 
@@ -63,6 +65,14 @@ class ThresholdExceeded(PomonaError):
     """A monitored threshold was exceeded; the command itself succeeded."""
 
     exit_status = 3
+
+
+class OutputError(PomonaError):
+    """Standard output cannot be written, for example because its disk is full."""
+
+
+class ClosedPipeError(OutputError):
+    """The process that read standard output has ended, for example ``head``."""
 
 
 class PlatformError(PomonaError):

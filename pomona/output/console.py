@@ -58,11 +58,20 @@ class Console:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self._out = RichConsole(
-            highlight=False, soft_wrap=True, emoji=False
-        )  # print :apple: literally
+            force_terminal=sys.stdout.isatty(),  # ignores FORCE_COLOR in files and pipes
+            highlight=False,
+            soft_wrap=True,
+            emoji=False,  # print :apple: literally
+        )
         if not self._out.is_terminal:
             self._out.width = 2000  # do not wrap lines in files and pipes
-        self._progress = RichConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self._progress = RichConsole(
+            stderr=True,
+            force_terminal=sys.stderr.isatty(),
+            highlight=False,
+            soft_wrap=True,
+            emoji=False,
+        )
         self._status: Status | None = None
 
     def print(self, text: str = "") -> None:

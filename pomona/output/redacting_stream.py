@@ -1,7 +1,8 @@
-"""Redact secrets in the output of the process, and escape control characters in log lines."""
+"""Standard output and standard error of the command: in UTF-8, without secrets, with one-line errors."""
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import IO, Any
 
+from streaming.errors import ClosedPipeError, OutputError
 from streaming.sanitize import escape_text, redact, redact_environment_secrets
 
 
@@ -23,15 +25,41 @@ class RedactingStream:
         The stream to write to.
     redact_text : callable
         Returns a text with its secrets replaced.
+    required : bool
+        Raise OutputError if the stream cannot be written; otherwise the text is discarded.
     """
 
-    def __init__(self, stream: IO[str], redact_text: Callable[[str], str]) -> None:
-        self._stream, self._redact_text = stream, redact_text
+    def __init__(
+        self, stream: IO[str], redact_text: Callable[[str], str], *, required: bool = True
+    ) -> None:
+        self._stream, self._redact_text, self._required = stream, redact_text, required
+        self._failure: OutputError | None = None
 
     def write(self, text: str) -> int:
         """Write a text without its secrets."""
-        self._stream.write(self._redact_text(text))
+        with self._translate_errors():
+            self._stream.write(self._redact_text(text))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._translate_errors():
+            self._stream.flush()
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # Python flushes the buffer again at exit, and would print an error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            if self._required:
+                kind = ClosedPipeError if isinstance(error, BrokenPipeError) else OutputError
+                self._failure = kind(f"standard output cannot be written: {error.strerror}")
+        if (
+            self._failure
+        ):  # again at each write: other packages ignore the error of a first, empty one
+            raise self._failure
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -41,9 +69,13 @@ class RedactingStream:
 def redact_output() -> Iterator[None]:
     """Redact standard output and standard error, including tracebacks and log lines of other packages."""
     sys.excepthook = _print_traceback
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(encoding="utf-8")  # PYTHONIOENCODING is ignored
     # Scripts parse standard output: only the values of secret environment variables are replaced there.
     out: Any = RedactingStream(sys.stdout, redact_environment_secrets)
-    err: Any = RedactingStream(sys.stderr, redact)
+    err: Any = RedactingStream(sys.stderr, redact, required=False)
     with redirect_stdout(out), redirect_stderr(err):
         handler = logging.StreamHandler()
         handler.setFormatter(OneLineFormatter("pomona: %(message)s"))
@@ -51,6 +83,18 @@ def redact_output() -> Iterator[None]:
         handler.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
         logging.basicConfig(handlers=[handler])
         yield
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in place of closed standard streams, whose numbers the next opened files would get."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def _print_traceback(

@@ -74,6 +74,7 @@ def _download(jars: JarSet, folder: Path) -> None:
         done = subprocess.run(
             [*command, "--master=local[1]", str(empty_program)],
             env=child_environment() | {"JAVA_HOME": str(java_home())},
+            cwd=scratch,
             capture_output=True,
             text=True,
             check=False,

@@ -55,7 +55,12 @@ def _installed_homes() -> list[Path]:
 def _version(java: Path) -> int:
     try:
         done = subprocess.run(
-            [java, "-version"], env=child_environment(), capture_output=True, text=True, check=False
+            [java, "-version"],
+            env=child_environment(),
+            cwd="/",  # Java does not start in a deleted folder
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError:
         return 0

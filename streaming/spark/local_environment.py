@@ -89,6 +89,8 @@ def child_environment() -> dict[str, str]:
 def spark_environment(java_home: Path) -> Iterator[None]:
     """Replace the environment of this process while Spark, which inherits it, starts."""
     before = dict(os.environ)
+    if not _current_folder():
+        os.chdir("/")  # Spark's scripts cannot start in a deleted folder
     try:
         _set_environment(child_environment() | {"JAVA_HOME": str(java_home)})
         yield

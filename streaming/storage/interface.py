@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
-from streaming.errors import UsageError
+from streaming.errors import PlatformError, UsageError
 from streaming.sanitize import redact
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
@@ -91,14 +91,16 @@ def normalize(location: str) -> str:
     ------
     UsageError
         For another scheme, a bucket without a name, or credentials in the location.
+    PlatformError
+        For a relative path if the current directory was deleted.
     """
     match = _SCHEME.match(location)
     if not match:
-        return "file:" + os.path.abspath(os.path.expanduser(location))
+        return "file:" + _absolute(os.path.expanduser(location))
     scheme = match.group(1).lower()
     if scheme == "file":
         path = location.split(":", 1)[1]
-        return "file:" + os.path.abspath(
+        return "file:" + _absolute(
             unquote(urlparse(location).path) if path.startswith("//") else path
         )
     if scheme not in ("s3", "s3a"):
@@ -115,6 +117,15 @@ def normalize(location: str) -> str:
     if not bucket:
         raise UsageError(f"{location}: has no bucket; write s3://BUCKET/PREFIX")
     return f"s3a://{bucket}/{key.strip('/')}".rstrip("/")
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise PlatformError(
+            f"{path}: the current directory was deleted; change to another one, or give an absolute path"
+        ) from error
 
 
 def is_s3(uri: str) -> bool:

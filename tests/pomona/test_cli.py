@@ -65,6 +65,20 @@ def test_help_lists_all_commands(pomona: Command) -> None:
     assert pomona().status == 2
 
 
+@pytest.mark.parametrize("line", ["", "status", "cloud", "cloud plan"])
+def test_short_help_option_prints_the_help(pomona: Command, line: str) -> None:
+    assert pomona(*line.split(), "-h").out == pomona(*line.split(), "--help").out != ""
+
+
+@needs_program
+@pytest.mark.parametrize(("words", "found"), [("in", "ingest"), ("ingest --we", "--weights")])
+def test_bash_completion_lists_commands_and_options(words: str, found: str) -> None:
+    completion = {"COMP_WORDS": f"pomona {words}", "COMP_CWORD": str(len(words.split()))}
+    env = environment(_POMONA_COMPLETE="complete_bash", **completion)
+    done = subprocess.run([PROGRAM], env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == ([found], "")
+
+
 def test_version_option_prints_the_package_version(pomona: Command) -> None:
     assert pomona("--version").out == f"pomona {__version__}\n"
 
