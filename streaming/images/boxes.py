@@ -32,6 +32,8 @@ _HEIF_BRANDS = {
     b"heis": "HEVC",
     b"hevc": "HEVC",
     b"hevx": "HEVC",
+    b"hevm": "HEVC",
+    b"hevs": "HEVC",
     b"avci": "AVC",
     b"avcs": "AVC",
     b"vvic": "VVC",
@@ -85,10 +87,12 @@ def is_heif_without_av1(content: bytes) -> bool:
     return bool(found & (_HEIF_BRANDS.keys() | _GENERAL_BRANDS)) and not found & _AV1_BRANDS
 
 
-def heif_problem(content: bytes) -> Problem:
-    """Return the problem of a HEIF file, which names its compression."""
+def heif_problem(content: bytes) -> Problem | None:
+    """Return the problem of a HEIF file with a compression other than HEVC, which it names."""
     names = sorted({_HEIF_BRANDS[brand] for brand in brands(content) & _HEIF_BRANDS.keys()})
-    return unsupported(f"a HEIF image ({'/'.join(names)} compression)" if names else "a HEIF image")
+    if not names or "HEVC" in names:
+        return None
+    return unsupported(f"a HEIF image ({'/'.join(names)} compression)")
 
 
 def strip_jpeg2000_metadata(content: bytes) -> bytes | None:
@@ -156,16 +160,20 @@ def _subsampling_problem(content: bytes) -> Problem | None:
 
 
 def find_problem(content: bytes) -> Problem | None:
-    """Return why a JPEG 2000 or AVIF file is not decoded, as far as its structure shows it."""
+    """Return why a file of boxes is not decoded, as far as its structure shows it."""
     if content.startswith(b"\xff\x4f"):
         return _codestream_problem(content, 0)
     found = list(boxes(content))
-    name = "AVIF" if content[4:8] == b"ftyp" else "JPEG 2000"
+    name = {b"jP  ": "JPEG 2000", b"JXL ": "JPEG XL"}.get(content[4:8], "AVIF")
+    if is_heif_without_av1(content):
+        name = "HEIF"
     if not found or found[-1].end > len(content) or found[-1].payload > len(content):
         return truncated(f"the file ends inside a part (box) of the {name}")
     if found[-1].end < len(content):
         return corrupt(f"the {name} contains a part (box) of an impossible length")
-    if name == "AVIF":
+    if name == "JPEG XL":
+        return None
+    if name in ("AVIF", "HEIF"):
         if b"meta" not in {box.kind for box in found}:
             return truncated("the file ends before the description of the image")
         return None

@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, JpegImagePlugin
 from streaming.images import tiff
 from streaming.images.boxes import jpeg2000_color_problem
 from streaming.images.diagnosis import HeaderError, explain, strip_metadata
+from streaming.images.optional_formats import OPTIONAL_FORMATS, MissingPackage
 from streaming.images.pnm import PnmImageFile
 from streaming.images.problems import Problem
 from streaming.images.resize import ResizedImage, resize_to_square
@@ -48,7 +49,7 @@ SUPPORTED_REVISIONS = (2, DECODER_REVISION)
 # JPEG includes MPO. Excluded are formats that start other programs (EPS), documents (PSD, PDF), formats that are
 # decoded before their size is known (ICO), and formats without a signature (TGA, DIB without a file header).
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-"""Pillow's names of the formats that are read; Pillow's other plugins are never called."""
+"""Pillow's names of the formats that are always read; Pillow's other plugins are never called."""
 
 IMAGE_SUFFIXES: tuple[str, ...] = (
     "jpg",
@@ -76,8 +77,10 @@ IMAGE_SUFFIXES: tuple[str, ...] = (
     "jpc",
     "avif",
     "avifs",
+    *(suffix for each in OPTIONAL_FORMATS.values() for suffix in each.suffixes),
 )
-"""File suffixes of `FORMATS`, in lower case and without the dot. A listing includes only files with these."""
+"""File suffixes of `FORMATS` and `OPTIONAL_FORMATS`, in lower case and without the dot; a listing includes only files
+with these. Images of an optional format are quarantined if its package is not installed."""
 
 # Memory allowed per pixel; Pillow needs at most 29 bytes (JPEG 2000 with alpha).
 _MAX_BYTES_PER_PIXEL = 48
@@ -223,11 +226,15 @@ def _open(name: str, content: bytes, revision: int) -> ImageFile.ImageFile:
     if name == "JPEG2000" and revision >= 3 and (problem := jpeg2000_color_problem(content)):
         raise UndecodableImage(*problem)
     try:
+        if name in OPTIONAL_FORMATS:
+            return OPTIONAL_FORMATS[name].open(content)
         if name == "PPM":
             return PnmImageFile(io.BytesIO(content), "")
         if name == "TIFF":
             return tiff.open_image(content, revision)
         return Image.OPEN[name][0](io.BytesIO(content), "")
+    except MissingPackage as error:
+        raise UndecodableImage(*error.problem) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from streaming.images import bitmaps, boxes, jpeg, png, pnm, tiff
+from streaming.images import bitmaps, boxes, jpeg, optional_formats, png, pnm, tiff
 from streaming.images.problems import Problem, corrupt
 from streaming.outcomes import Reason
 
@@ -18,7 +18,7 @@ _STRIP: dict[str, Callable[[bytes], bytes | None]] = {
     "GIF": bitmaps.strip_gif_extensions,
     "JPEG2000": boxes.strip_jpeg2000_metadata,
 }
-_NAMES = {"JPEG2000": "JPEG 2000", "PPM": "Netpbm image", "WEBP": "WebP"}
+_NAMES = {"JPEG2000": "JPEG 2000", "JXL": "JPEG XL", "PPM": "Netpbm image", "WEBP": "WebP"}
 
 
 def strip_metadata(name: str, content: bytes) -> bytes | None:
@@ -85,5 +85,7 @@ def _find_problem(name: str, content: bytes, opened: bool) -> Problem | None:
         "PPM": pnm.find_problem,
         "JPEG2000": boxes.find_problem,
         "AVIF": boxes.find_problem,
+        "HEIF": boxes.find_problem,
+        "JXL": optional_formats.find_jxl_problem,
     }
     return find[name](content) if name in find else None

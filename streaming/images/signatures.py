@@ -7,13 +7,12 @@ import re
 from PIL import Image
 
 from streaming.images.boxes import heif_problem, is_heif_without_av1
+from streaming.images.optional_formats import JXL_CODESTREAM, JXL_CONTAINER
 from streaming.images.problems import Problem, unsupported
 from streaming.outcomes import Reason
 
 #: First bytes of image formats that are not decoded, and their names.
 _OTHER_FORMATS = (
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
     (b"8BPS", "a Photoshop document"),
     (b"gimp xcf", "a GIMP document"),
     (b"v/1\x01", "an OpenEXR image"),
@@ -49,7 +48,7 @@ _BMP_HEADER_SIZES = range(12, 125)
 
 
 def find_format(content: bytes, formats: tuple[str, ...]) -> str | Problem:
-    """Return the first of Pillow's formats whose signature matches, or the reason why none does.
+    """Return Pillow's name of the format whose signature matches, or the reason why none does.
 
     Parameters
     ----------
@@ -60,13 +59,15 @@ def find_format(content: bytes, formats: tuple[str, ...]) -> str | Problem:
     """
     if content[4:8] == b"ftyp":
         if is_heif_without_av1(content):
-            return heif_problem(content)
+            return heif_problem(content) or "HEIF"
         if content[8:12] == b"crx ":
             return unsupported("a Canon raw image (CR3)")
     if (
         content[:4] == b"RIFF" and content[8:12] == b"WEBP"
     ):  # Pillow also requires a known first chunk
         return "WEBP"
+    if content.startswith((JXL_CODESTREAM, JXL_CONTAINER)):
+        return "JXL"
     for name in formats:
         _, accept = Image.OPEN[name]
         if accept is not None and accept(content[:16]) is True and _is_plausible(name, content):

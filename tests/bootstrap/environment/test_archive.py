@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -85,7 +88,8 @@ def test_all_extension_modules_can_be_imported(node: MinimalRoot) -> None:
 
 @pytest.mark.slow
 def test_packages_have_versions_of_lock_file(manifest_lines: list[str]) -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+    files = ("requirements-dev.lock", "requirements.lock")  # the former has the optional formats
+    lock = "".join((ROOT / file).read_text() for file in files)
     locked = dict(
         re.findall(r"^([a-z0-9-]+)==([^ ;]+)(?: ; python_full_version < '3.12')? \\$", lock, re.M)
     )
@@ -149,6 +153,20 @@ def test_required_distributions_include_indirect_dependencies() -> None:
     names = set(required_distributions())
     assert {"pomona", "boto3", "botocore", "numpy", "pyarrow", "onnxruntime", "typer"} <= names
     assert not EXCLUDED_PACKAGES & names
+
+
+def test_packages_of_image_formats_are_included_if_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requires = ["numpy>=2", "ruff>=0; extra == 'heif'", "absent>=1; extra == 'jxl'"]
+    requires.append("mypy>=1; extra == 'dev'")
+    pomona = SimpleNamespace(version=__version__, requires=requires)
+
+    def find(name: str) -> Any:
+        return pomona if name == "pomona" else importlib.metadata.distribution(name)
+
+    monkeypatch.setattr("bootstrap.environment.manifest.distribution", find)
+    assert set(required_distributions()) == {"pomona", "numpy", "ruff"}
 
 
 def test_other_suffix_is_rejected_before_build(tmp_path: Path) -> None:
