@@ -1,20 +1,29 @@
-"""Read the transaction log of a Delta table without Spark: actions and commit information."""
+"""Read the transaction log of a Delta table without Spark: actions and commit information.
+
+The time of a commit is read from the commit itself, because a copy or a restored backup of a table has other
+modification times. It is the first of: the in-commit timestamp, if that table feature is enabled; the timestamp of
+the commit information; the latest time in the other actions; the modification time of the file.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from streaming.errors import LakeError
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
 
 _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
+# Milliseconds that `datetime` can represent.
+_LATEST_TIME = 253_402_300_799_999
+# Fields of other actions that contain a time in milliseconds: of a data file, its removal, the table's creation.
+_TIME_FIELDS = {"add": "modificationTime", "remove": "deletionTimestamp", "metaData": "createdTime"}
 # On S3, each commit that is read is a request with its own latency.
 MAX_CONCURRENT_READS = 16
 
@@ -97,9 +106,11 @@ class Commit:
     number: int
     file: StoredFile
 
-    def info(self) -> dict[str, Any]:
-        """Return the ``commitInfo`` action; empty if there is none."""
-        return _read_info(self.file.path)
+    def read(self) -> tuple[int, dict[str, Any]]:
+        """Return the commit time in milliseconds, and the ``commitInfo`` action; that is empty if there is none."""
+        content = open_storage(self.file.path).read(self.file.path)
+        info = _parse_info(self.file.path, content)
+        return _commit_time(self.file, info, content), info
 
 
 def list_commits(files: Iterable[StoredFile]) -> list[Commit]:
@@ -110,7 +121,7 @@ def list_commits(files: Iterable[StoredFile]) -> list[Commit]:
 
 
 def read_commits(location: str, last: int | None = None) -> list[Version]:
-    """Return the commits in a table's log, oldest first, with the timestamps that Spark assigns to them.
+    """Return the commits in a table's log, oldest first, with strictly increasing commit times.
 
     Parameters
     ----------
@@ -120,21 +131,20 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
         Return only this many of the latest commits.
     """
     commits = list_commits(open_storage(location).list(f"{location}/_delta_log"))
-    if last is not None:
-        commits = commits[-last:]
+    return list(read_versions(commits if last is None else commits[-last:]))
+
+
+def read_versions(commits: Sequence[Commit]) -> Iterator[Version]:
+    """Read consecutive commits, oldest first; their times are made strictly increasing."""
     with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
-        infos = list(pool.map(Commit.info, commits))
-    times = monotonic_times(
-        _committed_ms(c.file, info) for c, info in zip(commits, infos, strict=True)
-    )
-    return [
-        version_from_commit_info(c.number, at, info)
-        for c, at, info in zip(commits, times, infos, strict=True)
-    ]
+        contents = list(pool.map(Commit.read, commits))
+    times = monotonic_times(time for time, _ in contents)
+    for commit, time, (_, info) in zip(commits, times, contents, strict=True):
+        yield version_from_commit_info(commit.number, time, info)
 
 
 def monotonic_times(times: Iterable[int]) -> Iterator[int]:
-    """Make commit times, in milliseconds, strictly increasing as Spark does, since clocks of writers differ."""
+    """Make commit times, in milliseconds, strictly increasing as Delta does, since clocks of writers differ."""
     latest = 0
     for time in times:
         latest = max(time, latest + 1)
@@ -155,14 +165,14 @@ def read_commits_backwards(location: str, newest: int, oldest: int = 0) -> Itera
     for number in range(newest, oldest - 1, -1):
         path = f"{location}/_delta_log/{number:020}.json"
         try:
-            info = _read_info(path)
-            yield version_from_commit_info(number, _committed_ms(storage.stat(path), info), info)
+            time, info = Commit(number, storage.stat(path)).read()
         except FileNotFoundError:  # deleted by log cleanup, after a checkpoint
             return
+        yield version_from_commit_info(number, time, info)
 
 
-def _read_info(path: str) -> dict[str, Any]:
-    for action in parse_actions(path, open_storage(path).read(path), b'"commitInfo"'):
+def _parse_info(path: str, content: bytes) -> dict[str, Any]:
+    for action in parse_actions(path, content, b'"commitInfo"'):
         info = action.get("commitInfo")
         if isinstance(info, dict):
             return info
@@ -184,5 +194,19 @@ def parse_actions(path: str, content: bytes, containing: bytes = b"") -> Iterato
             yield action
 
 
-def _committed_ms(file: StoredFile, info: Mapping[str, Any]) -> int:
-    return int(info.get("inCommitTimestamp") or file.modified_ms)
+def _commit_time(file: StoredFile, info: Mapping[str, Any], content: bytes) -> int:
+    """Return the time of a commit in milliseconds, see the module."""
+    for time in (info.get("inCommitTimestamp"), info.get("timestamp")):
+        if _is_time(time):
+            return time
+    times = [
+        action[kind].get(field)
+        for action in parse_actions(file.path, content, b"ime")  # ...Time, deletionTimestamp
+        for kind, field in _TIME_FIELDS.items()
+        if isinstance(action.get(kind), dict)
+    ]
+    return max(filter(_is_time, times), default=file.modified_ms)
+
+
+def _is_time(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 < value <= _LATEST_TIME

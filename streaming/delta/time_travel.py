@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import unquote
 
 from streaming.delta.log import (
     MAX_CONCURRENT_READS,
     Commit,
     list_commits,
-    monotonic_times,
     parse_actions,
     read_commits,
+    read_versions,
 )
 from streaming.delta.reader import open_table
 from streaming.storage.open import open_storage
 
+# Enough that a writer whose clock is ahead does not make later commits appear older.
+_COMMITS_FOR_LATEST = 16
 _CHECKPOINT = re.compile(r"/_delta_log/(\d{20})\.checkpoint\b")
 
 
@@ -29,19 +31,24 @@ def commit_times(location: str) -> dict[int, datetime]:
     location : str
         Normalized URI of a table.
     """
+    return {
+        version.number: version.committed for version in read_versions(available_commits(location))
+    }
+
+
+def latest_version(location: str) -> tuple[int, datetime] | None:
+    """Return the latest version and its commit time (in UTC) from a few commits; None without a version."""
+    latest = read_commits(location, _COMMITS_FOR_LATEST)
+    return (latest[-1].number, latest[-1].committed) if latest else None
+
+
+def available_commits(location: str) -> list[Commit]:
+    """Return the commits of the versions that can be reconstructed from the log, oldest first."""
     commits, checkpoints = _list_log(location)
     if not commits:
-        return {}
-    if commits[-1].info().get("inCommitTimestamp"):  # the table feature inCommitTimestamp
-        times = {commit.number: commit.committed for commit in read_commits(location)}
-    else:
-        times_ms = monotonic_times(commit.file.modified_ms for commit in commits)
-        times = {
-            commit.number: datetime.fromtimestamp(time_ms / 1000, UTC)
-            for commit, time_ms in zip(commits, times_ms, strict=True)
-        }
-    first = _first_available(sorted(times), checkpoints)
-    return {number: time for number, time in times.items() if number >= first}
+        return []
+    first = _first_available([commit.number for commit in commits], checkpoints)
+    return [commit for commit in commits if commit.number >= first]
 
 
 def _list_log(location: str) -> tuple[list[Commit], list[int]]:

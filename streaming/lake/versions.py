@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from streaming.delta.time_travel import commit_times, files_complete, oldest_complete_version
+from streaming.delta.time_travel import (
+    commit_times,
+    files_complete,
+    latest_version,
+    oldest_complete_version,
+)
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.tags import find_tag, read_tags
@@ -60,17 +65,23 @@ def resolve_version(
         return spec
     now = now or datetime.now(UTC)
     parsed = parse_version_spec(spec, now) if spec is not None else None
+    if spec is None or parsed is None:
+        latest = latest_version(lake.features)
+        if latest is None:
+            raise _no_version(lake)
+        # Rows of other tables that were written later belong to the latest version too.
+        return ResolvedVersion(*latest, _version_text(latest[0], dict([latest])), _END)
     times = commit_times(lake.features)
     if not times:
-        raise SnapshotError(f"{lake.features}: its log contains no version")
-    if spec is None or parsed is None:
-        number = max(times)
-        # Rows of other tables that were written later belong to the latest version too.
-        return ResolvedVersion(number, times[number], _version_text(number, times), _END)
+        raise _no_version(lake)
     number, description = _find(lake, spec.strip(), parsed, now, times)
     _check_files(lake.features, number, times, f"version {number}")
     timestamp = parsed.at if isinstance(parsed, Timestamp) else None
     return ResolvedVersion(number, times[number], description, timestamp)
+
+
+def _no_version(lake: Lake) -> SnapshotError:
+    return SnapshotError(f"{lake.features}: its log contains no version")
 
 
 def version_at(location: str, version: ResolvedVersion) -> int | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CLOCK_RESOLUTION = 2.0  # seconds: S3 rounds both times to whole seconds
 _MAX_ATTEMPTS = 6
+# What the lease of a lake on S3 adds to the owner; the values are those of a lease that was released.
+_S3_FIELDS = {"term": 0.0, "released": True, "checkpoint": "ingest"}
 _CONDITION_FAILED = PRECONDITION_FAILED | {"ConditionalRequestConflict", "409"}
 
 
@@ -75,7 +77,10 @@ class LeaseObject:
         try:
             document = json.loads(content)
             Holder.from_dict(document)
-            required = {name: document[name] for name in ("term", "released", "checkpoint")}
+            if not document.keys() & _S3_FIELDS.keys():
+                # The file of a lease on a folder, copied with a lake. Its owner does not write this copy.
+                return {**document, **_S3_FIELDS}
+            required = {name: document[name] for name in _S3_FIELDS}
             return {**document, **required}
         except (ValueError, KeyError, TypeError) as error:
             raise LeaseError(

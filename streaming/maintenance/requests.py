@@ -26,7 +26,7 @@ _ANSWERS = "answers"
 
 
 def _new_id() -> str:
-    """Return a random id that sorts by time, since modification times of files may be too coarse for that."""
+    """Return a random id that sorts by time, which modification times of files may be too coarse for."""
     return f"{time.time_ns():020}-{uuid.uuid4().hex[:8]}"
 
 
@@ -57,9 +57,9 @@ def submit(lake: Lake, request: Request) -> None:
 def pending_requests(lake: Lake) -> list[Request]:
     """Return the requests without a result, oldest first."""
     storage = open_storage(lake.root)
-    listed = sorted((file.modified_ms, file.path) for file in storage.list(lake.requests))
     requests = []
-    for _, path in listed:
+    # The ids sort by time; modification times are those of the last copy of the lake.
+    for path in sorted(file.path for file in storage.list(lake.requests)):
         name = path.removeprefix(f"{lake.requests}/")
         if "/" in name or name.startswith(".") or not name.endswith(".json"):
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from batch_pca.refits.catalog import RefitRow, read_refits
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import resolve_version
+from support.commit_times import set_commit_time
 from support.feature_lakes import commit, delete, delta, images, new_lake
 
 pytestmark = pytest.mark.spark
@@ -167,10 +167,8 @@ def test_version_past_retention_raises_error_with_remedy(spark: Any, tmp_path: P
     spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
     spark.sql(f"DELETE FROM {table} WHERE path = '{second.paths[0]}'")
     spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({RETENTION.format('interval 7 days')})")
-    log = Path(tmp_path, "lake", "features", "_delta_log")
     for number in range(6):
-        timestamp = time.time() - (40 - number) * 86_400
-        os.utime(log / f"{number:020}.json", (timestamp, timestamp))
+        set_commit_time(lake.features, number, time.time() - (40 - number) * 86_400)
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
     assert resolve_version(lake, "5").number == 5
     # Only Spark can read its deletion vector.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
@@ -20,6 +19,7 @@ from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.s3_client import s3_client
 from support.cli import PROGRAM, Command, environment
+from support.commit_times import set_commit_time
 from support.deltars_lakes import use_cache_folder
 from support.docs_pages import (
     decision_records,
@@ -59,7 +59,7 @@ def prepare_history(folder: Path) -> None:
     refit(lake.root, RefitOptions(FitOptions(components=3)))
     five_days_ago = time.time() - 5 * 86400
     for log in (folder / "lake").glob("*/_delta_log/*.json"):
-        os.utime(log, (five_days_ago, five_days_ago))
+        set_commit_time(log.parent.parent, int(log.stem), five_days_ago)
     put_all(folder / "fruits", photos("Kiwi", range(4, 8)))
     ingest(str(folder / "fruits"), lake.root, ONCE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from streaming.lake.layout import Lake, create_tables
 from streaming.lake.schemas import REFITS
 from streaming.storage.interface import StoredFile
 from support.cli import Command, environment
+from support.commit_times import set_commit_time
 from support.table_rows import FEATURES, add_features, append, features_row
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -87,9 +87,7 @@ def lake(spark: SparkSession, new_lake: Callable[[], Path]) -> Lake:
     row = features_row(image("a"), datetime.now(UTC) - timedelta(hours=2))
     frame = spark.createDataFrame([row], FEATURES.ddl)
     Writer(spark, lake.features, {"source": "file:/images", "images": 1}).upsert(frame, merge=False)
-    log = Path(lake.features.removeprefix("file:"), "_delta_log", f"{1:020}.json")
-    then = datetime.now(UTC).timestamp() - 3600
-    os.utime(log, (then, then))
+    set_commit_time(lake.features, 1, datetime.now(UTC).timestamp() - 3600)
     return lake
 
 

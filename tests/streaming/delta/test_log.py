@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from streaming.delta.log import (
     version_from_commit_info,
 )
 from streaming.lake.layout import Lake
+from support.commit_times import copy_with_new_times, set_commit_time
 from support.feature_lakes import commit, delete, images, new_lake
 
 
@@ -29,6 +32,9 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     commit(spark, lake, images(6, 1, width=16), known=True)
     delete(spark, lake, rows.paths[:1])
     spark.sql(f"OPTIMIZE delta.`{lake.features}`")
+    for number in range(6):  # Spark returns the modification times
+        set_commit_time(lake.features, number, 1_772_539_200.25 + 60 * number)
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
     return lake
 
 
@@ -75,3 +81,50 @@ def test_commit_info_of_other_writers_may_lack_fields() -> None:
     merged = version_from_commit_info(3, 0, {"operation": "MERGE", "operationMetrics": metrics})
     assert (merged.added, merged.replaced, merged.removed) == (1, 2, 0)
     assert parse_metadata("[1]") == parse_metadata("not JSON") == parse_metadata(None) == {}
+
+
+ADD = {"add": {"path": "a", "modificationTime": 5000}}
+REMOVE = {"remove": {"path": "b", "deletionTimestamp": 6000}}
+INFO = {"commitInfo": {"timestamp": 7000, "operation": "WRITE"}}
+
+
+@pytest.mark.parametrize(
+    ("actions", "expected_ms"),
+    [
+        ([{"commitInfo": {"timestamp": 7000, "inCommitTimestamp": 7500}}, ADD], 7500),
+        ([ADD, REMOVE, INFO], 7000),
+        ([ADD, REMOVE], 6000),
+        ([{"metaData": {"id": "x", "createdTime": 4000}}, ADD], 5000),
+        ([{"commitInfo": {"operation": "WRITE"}}, ADD], 5000),
+        ([{"commitInfo": {"timestamp": None, "inCommitTimestamp": "soon"}}, ADD], 5000),
+        ([{"commitInfo": {"timestamp": 10**18}}, ADD], 5000),
+        ([{"txn": {"appId": "x", "version": 1}}], 9000),
+    ],
+)
+def test_commit_time_is_read_from_the_commit(
+    tmp_path: Path, actions: list[dict[str, Any]], expected_ms: int
+) -> None:
+    log = tmp_path / "_delta_log"
+    log.mkdir()
+    file = log / f"{0:020}.json"
+    file.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    os.utime(file, (9, 9))
+    (version,) = read_commits(f"file:{tmp_path}")
+    assert version.committed.timestamp() * 1000 == expected_ms
+    assert list(read_commits_backwards(f"file:{tmp_path}", 0)) == [version]
+
+
+@pytest.mark.spark
+def test_in_commit_timestamps_are_used_if_enabled(spark: Any, tmp_path: Path) -> None:
+    lake = new_lake(spark, tmp_path / "lake", 16)
+    spark.sql(
+        f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ('delta.enableInCommitTimestamps' = 'true')"
+    )
+    commit(spark, lake, images(2, 1, width=16))
+    copy = f"file:{copy_with_new_times(tmp_path / 'lake' / 'features', tmp_path / 'copy')}"
+    history = spark.sql(f"DESCRIBE HISTORY delta.`{copy}`").select(
+        "version", F.unix_millis("timestamp")
+    )
+    in_spark = dict(map(tuple, history.collect()))
+    ours = {v.number: round(v.committed.timestamp() * 1000) for v in read_commits(copy)}
+    assert {n: ours[n] for n in (2, 3)} == {n: in_spark[n] for n in (2, 3)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from streaming.lake.history import last_batch, last_source, same_rows
 from streaming.lake.layout import Lake
+from support.commit_times import set_commit_time
 
 NOON = 1_772_539_200  # 2026-03-03T12:00:00Z
 
@@ -29,8 +29,7 @@ def commit(table: str, hour: int, **metadata: Any) -> None:
     rows = pa.table({"path": [f"file:/photos/{hour}.jpg"]})
     deltalake.write_deltalake(location, rows, mode="append", commit_properties=properties)
     number = deltalake.DeltaTable(location).version()
-    file = Path(location, "_delta_log", f"{number:020}.json")
-    os.utime(file, (NOON + hour * 3600,) * 2)
+    set_commit_time(location, number, NOON + hour * 3600)
 
 
 def test_last_source_is_that_of_latest_commit_with_a_source(lake: Lake) -> None:

@@ -20,6 +20,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS
 from streaming.model.mobilenet_v2 import WIDTH
 from streaming.storage.interface import StoredFile
+from support.commit_times import set_commit_time
 from support.lakes import rows, version
 from support.table_rows import FEATURES, add_features, append, features_row
 
@@ -208,6 +209,8 @@ def test_time_travel_works_after_forty_days(
     then = time.time() - 40 * 86400
     for number, file in enumerate(sorted(folder.rglob("*"))):
         os.utime(file, (then + number, then + number))
+    for number, file in enumerate(sorted(folder.glob("_delta_log/*.json"))):
+        set_commit_time(folder, int(file.stem), then + number)
     old = f"file:{folder}"
     log = spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
     # A checkpoint also cleans up the log. Delta makes one every ten commits.

@@ -55,6 +55,8 @@ def lake(tmp_path: Path) -> Lake:
             for name, field in (("remove", "deletionTimestamp"), ("add", "modificationTime")):
                 if name in action:
                     action[name][field] -= age * 86_400_000
+            if "commitInfo" in action:
+                action["commitInfo"]["timestamp"] -= age * 86_400_000
         log.write_text("\n".join(map(json.dumps, actions)) + "\n")
         time = datetime.now(UTC).timestamp() - age * 86_400
         for file in (log, *folder.glob("*.parquet")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.tags import Tag, set_tag
 from streaming.lake.versions import ResolvedVersion, resolve_version, superseded_at, version_at
+from support.commit_times import copy_with_new_times, set_commit_time
 from support.feature_lakes import commit, images, new_lake
 
 HOUR = timedelta(hours=1)
@@ -28,19 +28,13 @@ def write(lake: Lake, *rows: str, mode: Any = "append") -> None:
     )
 
 
-def set_commit_time(lake: Lake, number: int, time: datetime) -> None:
-    """Set the modification time of a commit's file."""
-    file = Path(lake.features.removeprefix("file:"), "_delta_log", f"{number:020}.json")
-    os.utime(file, (time.timestamp(),) * 2)
-
-
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """A lake with versions 0 to 4, hourly from noon; version 3 removes the rows of versions 0 to 2."""
     lake = Lake.at(str(tmp_path / "My lake"))
     for number in range(5):
         write(lake, f"{number}.jpg", mode="overwrite" if number == 3 else "append")
-        set_commit_time(lake, number, NOON + number * HOUR)
+        set_commit_time(lake.features, number, (NOON + number * HOUR).timestamp())
     return lake
 
 
@@ -67,6 +61,20 @@ def test_version_is_resolved_by_number_or_as_latest_before_time(
 ) -> None:
     version = resolve_version(lake, spec, NOW)
     assert (version.number, version.committed) == (number, NOON + number * HOUR)
+
+
+def test_copy_with_other_modification_times_resolves_to_same_versions(
+    lake: Lake, tmp_path: Path
+) -> None:
+    original = Path(lake.root.removeprefix("file:"))
+    copy = Lake.at(str(copy_with_new_times(original, tmp_path / "copy")))
+    for minutes in range(0, 300, 20):
+        for spec in ((NOON + timedelta(minutes=minutes)).isoformat(), f"{minutes} minutes ago"):
+            now = NOON + 5 * HOUR
+            assert resolve_version(copy, spec, now) == resolve_version(lake, spec, now)
+    assert resolve_version(copy, None) == resolve_version(lake, None)
+    at_two = resolve_version(lake, "2026-03-03T14:30Z", NOW)
+    assert version_at(copy.features, at_two) == version_at(lake.features, at_two) == 2
 
 
 @pytest.mark.parametrize("number", range(5))
@@ -150,7 +158,7 @@ def test_version_at_returns_version_of_other_table_or_raises_if_vacuumed(
     other = Lake.at(str(tmp_path / "other"))
     for number in range(3):
         write(other, f"{number}.jpg", mode="overwrite")
-        set_commit_time(other, number, NOON + number * HOUR + HOUR / 2)
+        set_commit_time(other.features, number, (NOON + (number + 0.5) * HOUR).timestamp())
     versions = [
         version_at(other.features, resolve_version(lake, str(number), NOW)) for number in range(5)
     ]
@@ -202,7 +210,7 @@ def test_available_range_of_truncated_log_begins_at_checkpoint(
 
 
 def test_decreasing_commit_times_are_made_increasing(lake: Lake) -> None:
-    set_commit_time(lake, 3, NOON)  # the clock of the writer was behind
+    set_commit_time(lake.features, 3, NOON.timestamp())  # the clock of the writer was behind
     times = [resolve_version(lake, str(number), NOW).committed for number in range(5)]
     assert times == sorted(times)
     assert times[3] == NOON + 2 * HOUR + timedelta(milliseconds=1)
@@ -215,7 +223,8 @@ def test_time_resolves_to_same_version_as_in_delta(spark: Any, tmp_path: Path) -
         commit(spark, lake, images(2 + seed, seed, width=16))
     start = datetime.now(UTC).replace(microsecond=0) - 5 * HOUR
     for number in range(5):
-        set_commit_time(lake, number, start + number * HOUR + timedelta(milliseconds=number))
+        time = start + number * HOUR + timedelta(milliseconds=number)
+        set_commit_time(lake.features, number, time.timestamp())
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
 
     def count_by_time(time: datetime) -> int:

@@ -215,6 +215,15 @@ def test_invalid_lease_object_raises_error_and_is_kept(lake: Lake, content: byte
     assert open_storage(lake.root).read(f"{lake.root}/lease.json") == content
 
 
+def test_lease_file_of_a_folder_copied_to_s3_does_not_hold_the_lake(lake: Lake) -> None:
+    """For example after `aws s3 sync` of a lake whose writer was killed."""
+    open_storage(lake.root).write(f"{lake.root}/lease.json", Holder(host="laptop").as_json())
+    assert lease_owner(lake) is None
+    with acquire_lease(lake) as lease:
+        assert lease_owner(lake) == lease.holder
+        assert lease.lake.checkpoint_name == "ingest"
+
+
 @pytest.mark.parametrize("text", ["soon", "0", "nan", "inf"])
 def test_lease_term_invalid_value_raises_usage_error(
     monkeypatch: pytest.MonkeyPatch, text: str
