@@ -61,7 +61,8 @@ def reconcile(
         console.print_json(result)
         return
     console.print(
-        f"{result['listed']:,} images of {images.root}, {result['in_lake']:,} of them in the lake"
+        f"{result['listed']:,} images of {images.root}: {result['in_lake']:,} in the lake, "
+        f"{len(result['missing']):,} missing; {result['rows']:,} rows of this source in the lake"
     )
     for key, text in (
         ("missing", "missing: in neither table"),

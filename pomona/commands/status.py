@@ -54,13 +54,20 @@ def status(
         cause = "the source is not reachable" if state["source"] else "no image was ingested yet"
         text = f"unknown: {cause}" if backlog is None else f"{backlog:,} images"
         console.print(f"backlog      {text}")
+        writer = state["writer"]
+        running = writer and f"process {writer['pid']} on {writer['host']} since {writer['since']}"
+        console.print(f"writer       {running or 'none: no process writes the lake now'}")
     if batch:
         console.print(
             f"last batch   {batch['at']} ({format_age(batch['seconds_ago'])}): "
             f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
         )
     if refit:
-        stale = f"stale, {refit['new_rows_since']:+,} rows since" if refit["stale"] else "fresh"
+        stale = (
+            f"stale, the features have changed since ({refit['new_rows_since']:+,} rows)"
+            if refit["stale"]
+            else "up to date"
+        )
         console.print(
             f"last refit   {refit['refit_id']} at {refit['at']}, features version "
             f"{refit['features_version']}, {refit['components']} components: {stale}"

@@ -25,6 +25,7 @@ from streaming.errors import PomonaError, UsageError
 from streaming.lake.history import last_batch, same_rows
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version, superseded_at, version_at
+from streaming.lease.acquire import lease_owner
 from streaming.outcomes import Reason
 from streaming.storage.interface import TransientError
 
@@ -47,9 +48,10 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
     Returns
     -------
     dict
-        ``lake``, ``as_of`` (None for now), ``source``, ``rows``, ``labels``, ``model_id``, ``quarantine`` (images by
-        reason), ``backlog`` (new and changed images of the source; None if the source cannot be listed or `as_of` is
-        given), ``last_batch``, ``last_refit``.
+        ``lake``, ``as_of`` (None for now), ``writer`` (``host``, ``pid`` and ``since`` of the process that writes the
+        lake; None if there is none, or with `as_of`), ``source``, ``rows``, ``labels``, ``model_id``, ``quarantine``
+        (images by reason), ``backlog`` (new and changed images of the source; None if the source cannot be listed or
+        `as_of` is given), ``last_batch``, ``last_refit``.
     """
     lake = open_lake(location)
     with translate_read_errors():
@@ -63,6 +65,7 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
         return {
             "lake": lake.root,
             "as_of": pinned and version_json(pinned),
+            "writer": None if pinned else _writer(lake),
             "source": source,
             "rows": counts["rows"],
             "labels": counts["labels"],
@@ -79,6 +82,12 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
             },
             "last_refit": _last_refit(lake, features, counts["rows"], pinned),
         }
+
+
+def _writer(lake: Lake) -> JsonObject | None:
+    """Return the process that owns the lease of a lake; None if there is none."""
+    holder = lease_owner(lake)
+    return {"host": holder.host, "pid": holder.pid, "since": holder.since} if holder else None
 
 
 def _open_tables_at(

@@ -69,14 +69,14 @@ class DeletedImages:
     ----------
     paths : list of str
         The existence of each was checked individually.
-    in_lake : int
+    rows : int
         Number of images of this source in the lake.
     skip_reason : str
         Why the rows are not to be deleted; empty if they may be.
     """
 
     paths: list[str] = field(default_factory=list)
-    in_lake: int = 0
+    rows: int = 0
     skip_reason: str = ""
 
 
@@ -104,14 +104,14 @@ def find_deleted_images(
         If the existence of an image could not be checked.
     """
     listed = np.sort(snapshot.paths)
-    in_lake, missing = 0, list[str]()
+    rows, missing = 0, list[str]()
     for table in (lake.features, lake.quarantine):
         if not is_table(table):
             continue
         for batch in query(open_table(table), "path"):
             paths = batch.column(0).cast(pa.string())
             paths = paths.filter(pc.starts_with(paths, root.rstrip("/") + "/"))
-            in_lake += len(paths)
+            rows += len(paths)
             names = paths.to_pylist()
             unlisted = ~np.isin(hash_paths(names), listed)
             missing += [names[i] for i in np.flatnonzero(unlisted)]
@@ -121,9 +121,9 @@ def find_deleted_images(
     reason = ""
     if deleted and not snapshot.count:
         reason = f"the listing of {root} is empty: is it mounted?"
-    elif len(deleted) > limit * in_lake:
-        reason = f"these are more than {limit:.0%} of the {in_lake:,} images of {root}"
-    return DeletedImages(deleted, in_lake, reason)
+    elif len(deleted) > limit * rows:
+        reason = f"these are more than {limit:.0%} of the {rows:,} images of {root}"
+    return DeletedImages(deleted, rows, reason)
 
 
 def _is_absent(path: str) -> bool:

@@ -68,10 +68,14 @@ class Comparison:
     missing_in_source: DeletedImages
 
     def as_json(self) -> dict[str, JSON]:
-        """Return counts and paths."""
+        """Return counts and paths: ``listed`` = ``in_lake`` + the number of ``missing`` images.
+
+        ``rows`` is the number of rows of this source in the lake, with those of deleted images.
+        """
         return {
             "listed": self.listed,
-            "in_lake": self.missing_in_source.in_lake,
+            "in_lake": self.listed - len(self.missing),
+            "rows": self.missing_in_source.rows,
             "missing": [file.path for file in self.missing],
             "changed": [file.path for file in self.changed],
             "rewritten": [file.path for file in self.rewritten],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,14 +45,15 @@ def test_commands_compare_and_repair_a_lake(place: Lake, pomona: Command) -> Non
     fruits = Path("fruits").absolute()
     agreed = pomona("reconcile", "fruits", "lake", "--hash").out
     assert agreed.splitlines() == [
-        f"5 images of {fruits}, 5 of them in the lake",
+        f"5 images of {fruits}: 5 in the lake, 0 missing; 5 rows of this source in the lake",
         "source and lake are consistent",
     ]
     put(fruits / "Fig" / "new.jpg", jpeg(7))
     (fruits / "Fig" / "0.jpg").unlink()
     before = versions(place)
     output = pomona("reconcile", "fruits", "lake").out.splitlines()
-    assert output[1:5] == [
+    assert output[:5] == [
+        f"5 images of {fruits}: 4 in the lake, 1 missing; 5 rows of this source in the lake",
         "1 missing: in neither table",
         f"    {fruits}/Fig/new.jpg",
         "1 missing in source: the image of a row was deleted",
@@ -110,6 +113,8 @@ def test_running_stream_executes_requests_between_micro_batches(
             assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/bad.jpg"]
             found = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
             assert (found["featurized"], found["removed"]) == (1, 0)  # the image still exists
+            writer = pomona("status", "lake", "--json").json["writer"]
+            assert (writer["pid"], writer["host"]) == (os.getpid(), socket.gethostname())
             assert not end.done()  # the stream owned the lease all the time
         finally:
             stop.set()

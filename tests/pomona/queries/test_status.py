@@ -136,7 +136,12 @@ def test_status_command_prints_the_result(story: Story, pomona: Command) -> None
     assert re.search(r"^rows +8 in 3 labels$", lines, re.MULTILINE)
     assert re.search(r"^quarantine +3 \(1 empty, 2 unidentified\)$", lines, re.MULTILINE)
     assert re.search(r"^backlog +0 images$", lines, re.MULTILINE)
-    assert re.search(r"^last refit .* 2 components: stale, \+2 rows since$", lines, re.MULTILINE)
+    assert re.search(r"^writer +none: no process writes the lake now$", lines, re.MULTILINE)
+    assert re.search(
+        r"^last refit .* 2 components: stale, the features have changed since \(\+2 rows\)$",
+        lines,
+        re.MULTILINE,
+    )
 
 
 def test_status_as_of_version_or_timestamp(story: Story, pomona: Command) -> None:
@@ -161,7 +166,7 @@ def test_status_as_of_version_or_timestamp(story: Story, pomona: Command) -> Non
     lines = pomona("status", story.lake.root, "--as-of", version).out.splitlines()
     assert re.fullmatch(rf"as of {{8}}version {version} of \S+", lines[0])
     assert not any(line.startswith("backlog") for line in lines)
-    assert "fresh" in lines[-1]
+    assert lines[-1].endswith("components: up to date")
     result = pomona("status", story.lake.root, "--as-of", 0, "--max-age", "1h")
     assert (result.status, "--max-age checks the current state" in result.error_line) == (2, True)
 

@@ -55,6 +55,7 @@ def test_reconcile_repairs_missing_changed_rewritten_and_deleted_images(
     consistent = {
         "listed": 7,
         "in_lake": 7,
+        "rows": 7,
         "missing": [],
         "changed": [],
         "missing_in_source": [],
@@ -70,6 +71,9 @@ def test_reconcile_repairs_missing_changed_rewritten_and_deleted_images(
     for name in ("2.jpg", "bad.jpg"):
         (source / "Fig" / name).unlink()
     differences = {
+        "listed": 6,
+        "in_lake": 5,
+        "rows": 7,
         "missing": ["new.jpg"],
         "changed": ["0.jpg"],
         "missing_in_source": ["2.jpg", "bad.jpg"],
@@ -85,7 +89,7 @@ def test_reconcile_repairs_missing_changed_rewritten_and_deleted_images(
     result = reconcile(context, arguments)
     assert result["rewritten"] == rewritten[:1]
     assert (result["featurized"] + result["quarantined"], result["removed"]) == (3, 2)
-    consistent = consistent | {"listed": 6, "in_lake": 6}
+    consistent = consistent | {"listed": 6, "in_lake": 6, "rows": 6}
     assert compare_names(context, hashes=True).items() >= consistent.items()
     all_rows = rows(context.lake.features) + rows(context.lake.quarantine)
     assert len({row["path"] for row in all_rows}) == len(all_rows) == 8
