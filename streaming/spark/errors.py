@@ -20,6 +20,14 @@ _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
 # Spark 3.5 lists the key a//b on S3 as a folder that contains itself, and recurses until the stack overflows.
 _ENDLESS_LISTING = re.compile(r"StackOverflowError.*HadoopFSUtils.*listLeafFiles", re.DOTALL)
+_FORBIDDEN = re.compile(
+    r"Permission ?denied|AccessDenied|AccessControl|Operation not permitted|Read-only file system",
+    re.IGNORECASE,
+)
+_CONNECTION = re.compile(
+    r"time(?:d )?-?out|connect|network|unreachable|unknown ?host|throttl|slow ?down|temporar|\b50[0234]\b",
+    re.IGNORECASE,
+)
 _PYTHON = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception): [^\n]+)", re.MULTILINE)
 _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\n]+)?)")
 
@@ -80,8 +88,16 @@ def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)
         if found:
-            return ExternalError(
-                f"{found[-1].strip()} (no data was lost; rerun the same command to resume)"
-            )
+            return ExternalError(f"{found[-1].strip()} ({_advice(found[-1], pattern)})")
     line = (text.strip().splitlines() or [type(error).__name__])[0]
-    return ExternalError(f"{line} (no data was lost; rerun the same command to resume)")
+    transient = isinstance(error, TransientError | TimeoutError | ConnectionError)
+    return ExternalError(f"{line} ({_advice(line, _TRANSIENT if transient else None)})")
+
+
+def _advice(cause: str, pattern: re.Pattern[str] | None) -> str:
+    """Return the end of a message: only an error that may be transient is worth the same command again."""
+    if _FORBIDDEN.search(cause):
+        return "no data was lost; give this user access, or rerun the command as a user who has it"
+    if pattern is _TRANSIENT or _CONNECTION.search(cause):
+        return "no data was lost; rerun the same command to resume"
+    return "no data was lost"

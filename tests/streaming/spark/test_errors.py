@@ -44,6 +44,9 @@ Caused by: java.io.IOException: No space left on device
 \tat java.base/java.io.FileOutputStream.writeBytes(Native Method)
 """
 
+RERUN = "; rerun the same command to resume"
+ACCESS = "; give this user access, or rerun the command as a user who has it"
+
 
 @pytest.mark.parametrize(
     ("text", "cause"),
@@ -81,6 +84,30 @@ def test_message_says_that_rerun_resumes() -> None:
     assert "No space left on device" in str(
         translate_exception(OSError(28, "No space left on device"))
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (RuntimeError(FROM_A_WORKER), RERUN),
+        (TransientError("s3a://x: 503"), RERUN),
+        (TimeoutError(), RERUN),
+        (ConnectionResetError(104, "Connection reset by peer"), RERUN),
+        (RuntimeError("Caused by: java.net.UnknownHostException: s3.example"), RERUN),
+        (RuntimeError("Caused by: java.net.SocketTimeoutException: Read timed out"), RERUN),
+        (PermissionError(13, "Permission denied", "/lake/features"), ACCESS),
+        (OSError(30, "Read-only file system", "/lake/features"), ACCESS),
+        (TransientError("file:/lake/x: [Errno 1] Operation not permitted"), ACCESS),
+        (RuntimeError("Caused by: java.nio.file.AccessDeniedException: /lake"), ACCESS),
+        (OSError(36, "File name too long"), ""),
+        (RuntimeError(FROM_PYTHON), ""),
+        (pa.ArrowInvalid("no Parquet"), ""),
+    ],
+)
+def test_only_transient_errors_advise_to_rerun_the_same_command(
+    error: Exception, advice: str
+) -> None:
+    assert str(translate_exception(error)).endswith(f"(no data was lost{advice})")
 
 
 def test_pomona_error_of_worker_keeps_type_and_message() -> None:
