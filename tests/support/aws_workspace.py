@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -45,7 +46,8 @@ def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
     for before, after in changes:
         assert before in manifest
         manifest = manifest.replace(before, after)
-    with tarfile.open(archive, "w:gz") as tar:
+    # Without the time in the header, the archives of two workspaces are the same.
+    with gzip.GzipFile(archive, "wb", mtime=0) as file, tarfile.open(fileobj=file, mode="w") as tar:
         entry = tarfile.TarInfo("ENVIRONMENT")
         entry.size = len(manifest.encode())
         tar.addfile(entry, io.BytesIO(manifest.encode()))

@@ -1,4 +1,4 @@
-"""Tests for what is uploaded: the model is exported once, on this machine, and `plan` does without."""
+"""Tests for the files to upload: the environment archive, the code, the exported model and the notebooks."""
 
 from __future__ import annotations
 
@@ -28,49 +28,49 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_the_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The real one, made once for all tests of a process.
+def test_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The real export, created once for all tests of a process.
     monkeypatch.setattr("streaming.model.store.export", lambda weights, _: exported(weights))
     config = names('files.weights = "random"').config
     write_environment(tmp_path / "environment.tar.gz")
-    made = find_uploads(config, tmp_path, build=True)
-    ids = {name.split("/")[0] for name in made.model}
-    found = find_model(f"file:{next(iter(made.model.values())).path.parents[1]}")
+    uploads = find_uploads(config, tmp_path, build=True)
+    ids = {name.split("/")[0] for name in uploads.model}
+    found = find_model(f"file:{next(iter(uploads.model.values())).path.parents[1]}")
     assert found is not None
     assert ids == {found.model_id}
-    assert {name.split("/")[1] for name in made.model} == {
+    assert {name.split("/")[1] for name in uploads.model} == {
         "model.json",
         "model.onnx",
         "model.weights.h5",
     }
-    forbid_spark(monkeypatch)  # and another export
+    forbid_spark(monkeypatch)  # fails on another export
     for build in (True, False):
-        assert find_uploads(config, tmp_path, build=build) == made
+        assert find_uploads(config, tmp_path, build=build) == uploads
 
 
-def test_a_plan_exports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_does_not_export_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_spark(monkeypatch)
-    made = find_uploads(names('files.weights = "random"').config, tmp_path, build=False)
-    assert made.model == {}
+    uploads = find_uploads(names('files.weights = "random"').config, tmp_path, build=False)
+    assert uploads.model == {}
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Archives that were made: it takes a minute, and tests/bootstrap/environment/test_archive.py does it."""
-    made: list[Path] = []
+    """Paths of built archives; tests/bootstrap/environment/test_archive.py tests the build, which takes a minute."""
+    archives: list[Path] = []
 
     def build(target: Path) -> Path:
-        made.append(target)
+        archives.append(target)
         write_environment(target)
         return target
 
     make_cloud_workspace(tmp_path, monkeypatch)
     monkeypatch.setattr("bootstrap.environment.archive.build_environment", build)
-    return made
+    return archives
 
 
-def test_the_environment_is_made_where_there_is_none(tmp_path: Path, built: list[Path]) -> None:
+def test_missing_environment_is_built_once(tmp_path: Path, built: list[Path]) -> None:
     config = names(WEIGHTS + 'files.environment = "nodes.tar.gz"').config
     assert find_uploads(config, tmp_path, build=False).environment.size is None
     assert not (tmp_path / "nodes.tar.gz").exists()
@@ -83,7 +83,7 @@ def test_the_environment_is_made_where_there_is_none(tmp_path: Path, built: list
 @pytest.mark.parametrize(
     "change", [("sources ", "sources 0"), (f"boto3=={version('boto3')}", "boto3==1.0")]
 )
-def test_the_environment_is_made_anew_where_it_holds_other_code(
+def test_outdated_environment_is_built_again(
     change: tuple[str, str], tmp_path: Path, built: list[Path]
 ) -> None:
     archive, config = tmp_path / "environment.tar.gz", names(WEIGHTS).config
@@ -92,13 +92,13 @@ def test_the_environment_is_made_anew_where_it_holds_other_code(
     planned = find_uploads(config, tmp_path, build=False)
     assert (planned.environment.size, planned.version) == (None, VERSION_PLACEHOLDER)
     assert archive.read_bytes() == stale
-    made = find_uploads(config, tmp_path, build=True).environment
-    assert made.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    uploads = find_uploads(config, tmp_path, build=True).environment
+    assert uploads.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
     assert archive.read_bytes() != stale
     assert built == [archive]
 
 
-def test_a_package_that_only_linux_needs_makes_no_other_environment(
+def test_environment_with_an_additional_package_is_current(
     tmp_path: Path, built: list[Path]
 ) -> None:
     archive = tmp_path / "environment.tar.gz"
@@ -108,7 +108,7 @@ def test_a_package_that_only_linux_needs_makes_no_other_environment(
     assert (archive.read_bytes(), built) == (kept, [])
 
 
-def test_a_file_that_is_no_environment_is_left_alone(tmp_path: Path, built: list[Path]) -> None:
+def test_other_file_is_rejected_and_kept(tmp_path: Path, built: list[Path]) -> None:
     archive = tmp_path / "environment.tar.gz"
     write_environment(archive)
     cut, plain = archive.read_bytes()[:40], io.BytesIO()
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_environment_is_left_alone(tmp_path: Path, built: list
         assert (archive.read_bytes(), built) == (content, [])
 
 
-def test_weights_that_are_not_there_are_told_without_an_option_of_another_command(
+def test_missing_weights_error_names_no_option_of_another_command(
     tmp_path: Path,
 ) -> None:
     config = names('files.weights = "none.h5"').config
@@ -135,7 +135,7 @@ def test_weights_that_are_not_there_are_told_without_an_option_of_another_comman
     assert "--" not in str(caught.value)
 
 
-def test_notebooks_are_found_below_their_folder_beside_the_description(tmp_path: Path) -> None:
+def test_notebooks_are_found_relative_to_the_configuration(tmp_path: Path) -> None:
     config = names('files.notebooks = "books"').config
     with pytest.raises(
         UsageError, match=r"books: no such folder; correct or remove \[files\] notebooks"
@@ -144,9 +144,9 @@ def test_notebooks_are_found_below_their_folder_beside_the_description(tmp_path:
     (tmp_path / "books" / "in").mkdir(parents=True)
     for name in ("books/a.ipynb", "books/in/b.ipynb", "books/c.txt"):
         (tmp_path / name).write_text("{}")
-    made = find_uploads(config, tmp_path, build=False)
-    assert sorted(made.notebooks) == ["a.ipynb", "in/b.ipynb"]
+    uploads = find_uploads(config, tmp_path, build=False)
+    assert sorted(uploads.notebooks) == ["a.ipynb", "in/b.ipynb"]
 
 
-def test_the_jar_of_the_fence_is_among_the_code() -> None:
+def test_code_includes_the_log_store_jar() -> None:
     assert code_files()["fenced-log-store.jar"].is_file()

@@ -1,4 +1,4 @@
-"""Tests for `pomona cloud clone` and `resize`, in an account of moto's, through the command."""
+"""Tests for `pomona cloud clone` and `resize` in a moto account with IAM enforced."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def account(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> MotoAccount:
+    """An empty account, and a caller with all permissions."""
     served.reset()
-    for name, value in (served.variables | served.create_caller("maker", "*")).items():
+    for name, value in (served.variables | served.create_caller("deployer", "*")).items():
         monkeypatch.setenv(name, value)
     served.enforce_iam()
     return served
@@ -32,24 +33,25 @@ def pomona(
     capsys: pytest.CaptureFixture[str],
     account: MotoAccount,
 ) -> Command:
+    """The command, with a deployed cluster."""
     make_cloud_workspace(tmp_path, monkeypatch)
     command = Command(monkeypatch, capsys)
     assert command("cloud", "up").status == 0
     return command
 
 
-KEPT = ("Name", "ReleaseLabel", "Applications", "LogUri", "ServiceRole", "SecurityConfiguration")
-KEPT += ("Configurations", "StepConcurrencyLevel")
+COPIED = ("Name", "ReleaseLabel", "Applications", "LogUri", "ServiceRole", "SecurityConfiguration")
+COPIED += ("Configurations", "StepConcurrencyLevel")
 
 
 def clusters(account: MotoAccount) -> dict[str, Any]:
-    """Request-like facts of each cluster by id, told by EMR itself."""
+    """Return each cluster by id, as EMR describes it."""
     account.disable_iam()
-    emr, told = account.client("emr", ADMIN), {}
+    emr, found = account.client("emr", ADMIN), {}
     for one in emr.list_clusters()["Clusters"]:
         where = {"ClusterId": one["Id"]}
         groups = emr.list_instance_groups(**where)["InstanceGroups"]
-        told[one["Id"]] = {
+        found[one["Id"]] = {
             "cluster": emr.describe_cluster(**where)["Cluster"],
             "counts": {g["InstanceGroupType"]: g["RequestedInstanceCount"] for g in groups},
             "types": {g["InstanceType"] for g in groups},
@@ -60,10 +62,10 @@ def clusters(account: MotoAccount) -> dict[str, Any]:
             "steps": [step["Name"] for step in emr.list_steps(**where)["Steps"]],
         }
     account.enforce_iam()
-    return told
+    return found
 
 
-def test_a_clone_is_the_same_but_for_what_is_set(pomona: Command, account: MotoAccount) -> None:
+def test_clone_differs_only_in_the_set_values(pomona: Command, account: MotoAccount) -> None:
     ((old, before),) = clusters(account).items()
     done = pomona(
         "cloud",
@@ -76,8 +78,10 @@ def test_a_clone_is_the_same_but_for_what_is_set(pomona: Command, account: MotoA
     )
     assert (done.status, done.err) == (0, "")
     assert f"{old} (fruits) -> a new cluster:" in done.out
-    told = {line.strip() for line in done.out.splitlines() if " -> " in line and "(" not in line}
-    assert told == {
+    differences = {
+        line.strip() for line in done.out.splitlines() if " -> " in line and "(" not in line
+    }
+    assert differences == {
         *(f"Instances.InstanceGroups[{n}].InstanceType: m5.xlarge -> m6i.2xlarge" for n in range(3)),
         "Instances.InstanceGroups[1].InstanceCount: 2 -> 4",
         "ManagedScalingPolicy.ComputeLimits.MinimumCapacityUnits: 2 -> 4",
@@ -86,32 +90,30 @@ def test_a_clone_is_the_same_but_for_what_is_set(pomona: Command, account: MotoA
     }  # fmt: skip
     after = clusters(account)
     assert after.pop(old) == before
-    ((new, made),) = after.items()
+    ((new, created),) = after.items()
     assert f"cluster: {new}" in done.out
-    assert made["counts"] == {"MASTER": 1, "CORE": 4, "TASK": 0}
-    assert made["types"] == {"m6i.2xlarge"}
-    assert made["actions"] == before["actions"]
-    for key in KEPT:
-        assert made["cluster"][key] == before["cluster"][key], key
+    assert created["counts"] == {"MASTER": 1, "CORE": 4, "TASK": 0}
+    assert created["types"] == {"m6i.2xlarge"}
+    assert created["actions"] == before["actions"]
+    for key in COPIED:
+        assert created["cluster"][key] == before["cluster"][key], key
     for key in (
         "IamInstanceProfile",
         "EmrManagedMasterSecurityGroup",
         "EmrManagedSlaveSecurityGroup",
     ):
-        attributes = made["cluster"]["Ec2InstanceAttributes"]
+        attributes = created["cluster"]["Ec2InstanceAttributes"]
         assert attributes[key] == before["cluster"]["Ec2InstanceAttributes"][key]
-    assert (before["steps"], made["steps"]) == (["fruits-ingest"], [])
+    assert (before["steps"], created["steps"]) == (["fruits-ingest"], [])
 
 
-def test_a_clone_takes_over_the_steps_where_it_is_asked_to(
-    pomona: Command, account: MotoAccount
-) -> None:
+def test_clone_with_steps_copies_the_steps(pomona: Command, account: MotoAccount) -> None:
     ((old, _),) = clusters(account).items()
     assert pomona("cloud", "clone", old, "--with-steps").status == 0
     assert [one["steps"] for one in clusters(account).values()] == [["fruits-ingest"]] * 2
 
 
-def test_shown_only_it_sends_nothing(
+def test_dry_run_sends_nothing(
     pomona: Command, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = clusters(account)
@@ -130,7 +132,7 @@ def test_shown_only_it_sends_nothing(
     assert clusters(account) == before
 
 
-def test_a_description_that_says_the_same_finds_the_clone_as_wanted(
+def test_plan_keeps_a_clone_that_matches_the_configuration(
     pomona: Command, account: MotoAccount
 ) -> None:
     ((old, _),) = clusters(account).items()
@@ -139,18 +141,20 @@ def test_a_description_that_says_the_same_finds_the_clone_as_wanted(
     account.client("emr", ADMIN).terminate_job_flows(JobFlowIds=[old])
     account.enforce_iam()
     write_config(Path(), "instances.disk_gb = 100\n")
-    told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
-    assert told["cluster"]["action"] == "keep"
-    assert told["step fruits-ingest"]["action"] == "send"  # the new one has none yet
-    assert told["schedule fruits-refit"]["action"] == "change"  # it starts refits there from now on
+    requests = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
+    assert requests["cluster"]["action"] == "keep"
+    assert requests["step fruits-ingest"]["action"] == "send"  # the clone has no steps
+    assert (
+        requests["schedule fruits-refit"]["action"] == "change"
+    )  # it must start refits on the clone
 
 
-def test_what_a_cluster_has_other_than_the_description_is_told(
+def test_plan_lists_differences_between_cluster_and_configuration(
     pomona: Command, account: MotoAccount
 ) -> None:
     write_config(Path(), 'instances = {core = 1, type = "m6i.xlarge"}\n')
-    told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
-    assert told["cluster"]["differences"] == [
+    requests = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
+    assert requests["cluster"]["differences"] == [
         "Instances.InstanceGroups[0].InstanceType: m5.xlarge -> m6i.xlarge",
         "Instances.InstanceGroups[1].InstanceType: m5.xlarge -> m6i.xlarge",
         "Instances.InstanceGroups[1].InstanceCount: 2 -> 1",
@@ -159,7 +163,7 @@ def test_what_a_cluster_has_other_than_the_description_is_told(
     ]  # fmt: skip
 
 
-def test_a_cluster_is_resized_where_it_stands_and_its_limits_follow(
+def test_resize_changes_node_counts_and_scaling_limits(
     pomona: Command, account: MotoAccount
 ) -> None:
     ((cluster, before),) = clusters(account).items()
@@ -183,52 +187,54 @@ def test_a_cluster_is_resized_where_it_stands_and_its_limits_follow(
     ]["ComputeLimits"]["MaximumCapacityUnits"] == 20  # fmt: skip
 
 
-def test_larger_nodes_come_by_a_clone(pomona: Command, account: MotoAccount) -> None:
+def test_resize_to_another_instance_type_creates_a_clone(
+    pomona: Command, account: MotoAccount
+) -> None:
     ((old, before),) = clusters(account).items()
     assert pomona("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge").status == 0
     after = clusters(account)
     assert after.pop(old) == before
-    (made,) = after.values()
-    assert (made["types"], made["counts"]) == ({"m5.2xlarge"}, before["counts"])
+    (created,) = after.values()
+    assert (created["types"], created["counts"]) == ({"m5.2xlarge"}, before["counts"])
 
 
-LOAD = ("--images", "10e6", "--a-day", "1e6")
+WORKLOAD = ("--images", "10e6", "--a-day", "1e6")
 
 
 def hours(images: int, cores: int) -> float:
     return images / (IMAGES_PER_CORE_SECOND * cores) / 3600
 
 
-def test_a_resize_shows_what_a_load_takes_before_and_after(
-    pomona: Command, account: MotoAccount
-) -> None:
-    done = pomona("cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *LOAD, "--dry-run")
+def test_resize_estimates_workload_before_and_after(pomona: Command, account: MotoAccount) -> None:
+    done = pomona("cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *WORKLOAD, "--dry-run")
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
     at = lines.index("estimate:")
-    assert any("InstanceCount: 4" in line for line in lines[:at])  # beside the change
-    how = "nodes * 4 cores, without one node for driver and refits"
+    assert any("InstanceCount: 4" in line for line in lines[:at])  # after the changes
+    formula = "nodes * 4 cores, without one node for driver and refits"
     assert (
         lines[at + 1]
         == f"    images per second and core: measured, or --rate = {IMAGES_PER_CORE_SECOND}"
     )
     assert lines[at + 2 : at + 4] == [
-        f"    before: ingestion cores, maximum: 8 {how} = 28",
-        f"    after:  ingestion cores, maximum: 21 {how} = 80",
+        f"    before: ingestion cores, maximum: 8 {formula} = 28",
+        f"    after:  ingestion cores, maximum: 21 {formula} = 80",
     ]
     assert lines[-1] == "nothing was sent"
-    answer = pomona("cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *LOAD, "--json").json
+    answer = pomona(
+        "cloud", "resize", "fruits", "--core", 4, "--nodes", 21, *WORKLOAD, "--json"
+    ).json
     before, after = answer["estimate"]["before"], answer["estimate"]["after"]
-    assert before["hours"] == pytest.approx(hours(10_000_000, 28))  # 7 of 8 nodes take images in
+    assert before["hours"] == pytest.approx(hours(10_000_000, 28))  # 7 of 8 nodes ingest
     assert after["hours"] == pytest.approx(hours(10_000_000, 80))  # 20 of 21
     assert (before["nodes"], after["nodes"]) == (2, 4)
     assert before["hours_per_day"] == pytest.approx(hours(1_000_000, 4))
     assert after["hours_per_day"] == pytest.approx(hours(1_000_000, 12))
-    ((_, told),) = clusters(account).items()
-    assert told["counts"]["CORE"] == 4
+    ((_, cluster),) = clusters(account).items()
+    assert cluster["counts"]["CORE"] == 4
 
 
-def test_larger_nodes_are_estimated_with_their_cores_and_their_price(pomona: Command) -> None:
+def test_resize_estimate_uses_cores_and_price_of_instance_type(pomona: Command) -> None:
     table = """currency = "USD"
         [instances."m5.xlarge"]
         ec2_hour = 2
@@ -243,35 +249,39 @@ def test_larger_nodes_are_estimated_with_their_cores_and_their_price(pomona: Com
         get_1000 = 0
     """
     Path("prices.toml").write_text(table)
-    words = ("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge", "--dry-run")
-    found = pomona(*words, "--a-day", "1e6", "--prices", "prices.toml", "--json").json["estimate"]
+    arguments = ("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge", "--dry-run")
+    found = pomona(*arguments, "--a-day", "1e6", "--prices", "prices.toml", "--json").json[
+        "estimate"
+    ]
     assert found["before"]["hours_per_day"] == pytest.approx(hours(1_000_000, 4))
     assert found["after"]["hours_per_day"] == pytest.approx(hours(1_000_000, 8))
     assert found["before"]["cost"]["per_month"] == pytest.approx(
         730 * 3 * 2.5
     )  # one is the primary
     assert found["after"]["cost"]["per_month"] == pytest.approx(730 * 3 * 6)
-    done = pomona(*words, "--a-day", "1e6", "--prices", "prices.toml")
+    done = pomona(*arguments, "--a-day", "1e6", "--prices", "prices.toml")
     assert "    after:  per hour: 2 nodes m5.2xlarge, On-Demand: " in done.out
 
 
-def test_what_is_asked_for_wrongly_is_told_before_anything_is_sent(
+def test_invalid_estimate_option_is_rejected_before_requests(
     pomona: Command, account: MotoAccount
 ) -> None:
     before = clusters(account)
     Path("prices.toml").write_text('currency = "USD"\n')
-    for words, told in {
+    for arguments, message in {
         "--core 4 --images many": "--images many: give a whole number, such as 10e6",
         "--core 4 --prices prices.toml": "--prices prices.toml: give --images or --a-day with it",
         "--core 4 --images 1 --prices none.toml": "none.toml: no such file or directory; --prices",
         "--core 4 --images 1 --prices prices.toml": "ec2_hour is missing; enter a price",
         "--instance-type m5.metal --images 1": "m5.metal: the number of cores cannot be derived",
     }.items():
-        assert told in pomona("cloud", "resize", "fruits", *words.split()).error_line, words
+        assert message in pomona("cloud", "resize", "fruits", *arguments.split()).error_line, (
+            arguments
+        )
     assert clusters(account) == before
 
 
-def test_without_a_load_one_line_says_how_to_see_the_estimate(pomona: Command) -> None:
+def test_resize_without_workload_names_estimate_options(pomona: Command) -> None:
     for change in (("--core", 4), ("--instance-type", "m5.2xlarge")):
         done = pomona("cloud", "resize", "fruits", *change, "--dry-run")
         (line,) = [line for line in done.out.splitlines() if line.startswith("estimate")]
@@ -279,8 +289,8 @@ def test_without_a_load_one_line_says_how_to_see_the_estimate(pomona: Command) -
         assert pomona("cloud", "resize", "fruits", *change, "--dry-run", "--json").json["estimate"] is None  # fmt: skip
 
 
-MISTAKES = {
-    "clone nobody": (1, "nobody: no such cluster is running; `pomona cloud up` creates one"),
+ERRORS = {
+    "clone unknown": (1, "unknown: no such cluster is running; `pomona cloud up` creates one"),
     "clone fruits --set core": (2, "--set core: write KEY=VALUE, such as instances.core=4"),
     "clone fruits --set region=us-east-1": (1, "region: cannot be set here; allowed: name, instan"),
     "clone fruits --set instances.core=many": (1, "instances.core is 'many'; it must be a whole"),
@@ -289,17 +299,17 @@ MISTAKES = {
 }
 
 
-def test_what_has_no_nodes_is_not_resized(pomona: Command) -> None:
+def test_serverless_mode_is_rejected(pomona: Command) -> None:
     write_config(Path(), 'mode = "serverless"\n')
-    for words in (("resize", "fruits", "--core", 3), ("clone", "fruits")):
-        said = pomona("cloud", *words).error_line
-        assert 'cluster.toml: mode is "serverless", which has no nodes' in said
+    for arguments in (("resize", "fruits", "--core", 3), ("clone", "fruits")):
+        error = pomona("cloud", *arguments).error_line
+        assert 'cluster.toml: mode is "serverless", which has no nodes' in error
 
 
-def test_mistakes_are_one_line(pomona: Command, account: MotoAccount) -> None:
+def test_error_is_one_line(pomona: Command, account: MotoAccount) -> None:
     before = clusters(account)
-    for words, (status, told) in MISTAKES.items():
-        done = pomona("cloud", *words.split())
-        assert done.status == status, words
-        assert told in done.error_line
+    for arguments, (status, message) in ERRORS.items():
+        done = pomona("cloud", *arguments.split())
+        assert done.status == status, arguments
+        assert message in done.error_line
     assert clusters(account) == before

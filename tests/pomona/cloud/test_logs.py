@@ -1,4 +1,4 @@
-"""Tests for `pomona cloud logs`: logs where AWS's documentation says that EMR puts them, each line told once."""
+"""Tests for `pomona cloud logs` with logs at the keys that the EMR documentation describes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ APPLICATION = "application_1764000000000_0001"
 
 
 class Logs:
-    """A run in moto's account, and the bucket that EMR would log to."""
+    """Clusters and jobs in a moto account, and the bucket to which EMR writes logs."""
 
     def __init__(self, account: MotoAccount) -> None:
         self.s3, self.emr = account.client("s3", ADMIN), account.client("emr", ADMIN)
@@ -30,19 +30,19 @@ class Logs:
         self.s3.create_bucket(Bucket=LOG, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def cluster(self, *names: str) -> tuple[str, list[str]]:
-        """Make a cluster with these steps, the older first."""
+        """Create a cluster with these steps, in this order; return its id and those of the steps."""
         instances = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1}
-        made = self.emr.run_job_flow(Name="fruits", Instances=instances)["JobFlowId"]
+        cluster = self.emr.run_job_flow(Name="fruits", Instances=instances)["JobFlowId"]
         ids = []
         for name in names:
             step = {"Name": name, "HadoopJarStep": {"Jar": "command-runner.jar"}}
-            ids += self.emr.add_job_flow_steps(JobFlowId=made, Steps=[step])["StepIds"]
-        return made, ids
+            ids += self.emr.add_job_flow_steps(JobFlowId=cluster, Steps=[step])["StepIds"]
+        return cluster, ids
 
     def job(self, name: str) -> str:
-        """Start a job of EMR Serverless; the place where its logs lie."""
+        """Start a job of EMR Serverless; return the prefix of its logs."""
         found = self.serverless.list_applications()["applications"]
-        where = (
+        application = (
             found[0]["id"]
             if found
             else self.serverless.create_application(
@@ -50,9 +50,11 @@ class Logs:
             )["applicationId"]
         )
         role = f"arn:aws:iam::{ACCOUNT}:role/fruits-job"
-        job = self.serverless.start_job_run(applicationId=where, name=name, executionRoleArn=role)
-        self.where = {"applicationId": where, "jobRunId": job["jobRunId"]}
-        return f"emr/applications/{where}/jobs/{job['jobRunId']}/"
+        job = self.serverless.start_job_run(
+            applicationId=application, name=name, executionRoleArn=role
+        )
+        self.job_ids = {"applicationId": application, "jobRunId": job["jobRunId"]}
+        return f"emr/applications/{application}/jobs/{job['jobRunId']}/"
 
     def put(self, key: str, text: str | bytes) -> None:
         content = text if isinstance(text, bytes) else gzip.compress(text.encode())
@@ -64,7 +66,7 @@ def logged(account: MotoAccount, workspace: Path) -> Logs:
     return Logs(account)
 
 
-def test_the_logs_of_a_step_and_of_its_driver(pomona: Command, logged: Logs) -> None:
+def test_logs_of_step_and_driver(pomona: Command, logged: Logs) -> None:
     cluster, (ingest, refit) = logged.cluster("fruits-ingest", "fruits-refit")
     steps, containers = f"emr/{cluster}/steps/", f"emr/{cluster}/containers/"
     logged.put(f"{steps}{ingest}/controller.gz", "started\n")
@@ -77,11 +79,11 @@ def test_the_logs_of_a_step_and_of_its_driver(pomona: Command, logged: Logs) -> 
     ):
         logged.put(f"{containers}{APPLICATION}/{container}/stdout.gz", text)
     other = f"{containers}application_1764000000000_0002/container_1764000000000_0002_01_000001/"
-    logged.put(f"{other}stdout.gz", "another's\n")
+    logged.put(f"{other}stdout.gz", "other application\n")
     logged.put(f"emr/{cluster}/node/i-1/daemons/instance-state/log.gz", "a node\n")
     answer = pomona("cloud", "logs", "--json").json
-    told = [(Path(one["uri"]).parent.name, one["lines"]) for one in answer["logs"]]
-    assert told == [
+    logs = [(Path(one["uri"]).parent.name, one["lines"]) for one in answer["logs"]]
+    assert logs == [
         (ingest, ["started"]),
         (ingest, [f"INFO Submitted application {APPLICATION}"]),
         ("container_1764000000000_0001_01_000001", ["first attempt"]),
@@ -94,25 +96,23 @@ def test_the_logs_of_a_step_and_of_its_driver(pomona: Command, logged: Logs) -> 
     assert "attempt" not in pomona("cloud", "logs", "--part", "step").out
     for name in ("refit", "fruits-refit", refit):
         assert "of the refit" in pomona("cloud", "logs", name).out
-    told = pomona("cloud", "logs", "train").error_line
-    assert told.endswith("no step or job train; there are: fruits-ingest, fruits-refit")
+    error = pomona("cloud", "logs", "train").error_line
+    assert error.endswith("no step or job train; there are: fruits-ingest, fruits-refit")
 
 
-def test_the_logs_of_a_cluster_that_has_ended(pomona: Command, logged: Logs) -> None:
+def test_logs_of_terminated_cluster(pomona: Command, logged: Logs) -> None:
     cluster, (ingest,) = logged.cluster("fruits-ingest")
-    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "the last words, without an end")
+    logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "last line, without a newline")
     logged.emr.terminate_job_flows(JobFlowIds=[cluster])
-    assert "the last words, without an end" in pomona("cloud", "logs").out
+    assert "last line, without a newline" in pomona("cloud", "logs").out
     newer, (ingest,) = logged.cluster("fruits-ingest")
-    logged.put(f"emr/{newer}/steps/{ingest}/stderr.gz", "of the newer one\n")
-    assert "of the newer one" in pomona("cloud", "logs").out
-    assert "the last words" in pomona("cloud", "logs", "--cluster", cluster).out
+    logged.put(f"emr/{newer}/steps/{ingest}/stderr.gz", "of the newer cluster\n")
+    assert "of the newer cluster" in pomona("cloud", "logs").out
+    assert "last line" in pomona("cloud", "logs", "--cluster", cluster).out
     assert "no cluster j-NONE" in pomona("cloud", "logs", "--cluster", "j-NONE").error_line
 
 
-def test_the_logs_of_a_job_and_of_its_driver(
-    pomona: Command, logged: Logs, workspace: Path
-) -> None:
+def test_logs_of_serverless_job(pomona: Command, logged: Logs, workspace: Path) -> None:
     write_config(workspace, 'mode = "serverless"\n')
     logs = logged.job("fruits-ingest")
     for key, text in (
@@ -126,30 +126,30 @@ def test_the_logs_of_a_job_and_of_its_driver(
     assert answer["state"] == "RUNNING"
 
 
-def test_the_last_lines_or_all(pomona: Command, logged: Logs) -> None:
+def test_lines_option_limits_the_output(pomona: Command, logged: Logs) -> None:
     cluster, (ingest,) = logged.cluster("fruits-ingest")
     lines = [f"line {n}" for n in range(250)]
     logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "\n".join(lines) + "\n")
 
-    def told(*words: object) -> list[str]:
-        (one,) = pomona("cloud", "logs", "--json", *words).json["logs"]
+    def log_lines(*options: object) -> list[str]:
+        (one,) = pomona("cloud", "logs", "--json", *options).json["logs"]
         return list(one["lines"])
 
-    assert told() == lines[-100:]
-    assert told("--lines", 3) == lines[-3:]
-    assert told("--lines", 0) == lines
+    assert log_lines() == lines[-100:]
+    assert log_lines("--lines", 3) == lines[-3:]
+    assert log_lines("--lines", 0) == lines
 
 
 def follow(pomona: Command, patch: pytest.MonkeyPatch, *events: Any) -> list[str]:
-    """What `--follow` tells while these things happen, one between two looks."""
-    left = [*events]
-    patch.setattr(pomona_logs, "sleep", lambda _seconds: left.pop(0)())
+    """Return the lines that `--follow` prints while these functions run, one in each polling interval."""
+    pending = [*events]
+    patch.setattr(pomona_logs, "sleep", lambda _seconds: pending.pop(0)())
     done = pomona("cloud", "logs", "--follow")
-    assert (done.status, done.err, left) == (0, "", [])
+    assert (done.status, done.err, pending) == (0, "", [])
     return [line for line in done.out.splitlines()[1:] if not line.startswith("== ")]
 
 
-def test_followed_each_line_is_told_once(
+def test_follow_prints_each_line_once(
     pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch, workspace: Path
 ) -> None:
     write_config(workspace, 'mode = "serverless"\n')
@@ -161,9 +161,9 @@ def test_followed_each_line_is_told_once(
         logged.put(current, "six\n")
 
     def end() -> None:
-        logged.serverless.cancel_job_run(**logged.where)
+        logged.serverless.cancel_job_run(**logged.job_ids)
 
-    told = follow(
+    lines = follow(
         pomona,
         monkeypatch,
         lambda: logged.put(current, "one\ntwo\nthr"),
@@ -171,25 +171,25 @@ def test_followed_each_line_is_told_once(
         lambda: None,
         rotate,
         end,
-        lambda: logged.put(current, "six\nseven\nlast words"),
+        lambda: logged.put(current, "six\nseven\nlast line"),
     )
-    assert told[:-1] == ["one", "two", "three", "four", "five", "six", "seven", "last words"]
-    assert told[-1].endswith("has finished")
+    assert lines[:-1] == ["one", "two", "three", "four", "five", "six", "seven", "last line"]
+    assert lines[-1].endswith("has finished")
 
 
-def test_following_ends_with_ctrl_c(
+def test_follow_ends_with_ctrl_c(
     pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster, (ingest,) = logged.cluster("fruits-ingest")
     logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", "so far\n")
 
-    def typed() -> None:
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
-    assert follow(pomona, monkeypatch, typed) == ["so far"]
+    assert follow(pomona, monkeypatch, interrupt) == ["so far"]
 
 
-def test_followed_from_before_there_is_anything(
+def test_follow_starts_before_logs_exist(
     pomona: Command, logged: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from moto.emr.models import emr_backends
@@ -203,7 +203,7 @@ def test_followed_from_before_there_is_anything(
         )
         logged.put(f"emr/{cluster}/steps/{ingest}/stderr.gz", f"Submitted {APPLICATION}\n")
 
-    def drive() -> None:
+    def start_driver() -> None:
         container = (
             f"emr/{cluster}/containers/{APPLICATION}/container_1764000000000_0001_01_000001/"
         )
@@ -213,11 +213,11 @@ def test_followed_from_before_there_is_anything(
         (found,) = [one for one in emr_backends[ACCOUNT].values() if cluster in one.clusters]
         found.clusters[cluster].steps[0].state = "FAILED"
 
-    told = follow(pomona, monkeypatch, begin, drive, end, lambda: None)
-    assert told[:-1] == [f"Submitted {APPLICATION}", "a micro-batch"]
+    lines = follow(pomona, monkeypatch, begin, start_driver, end, lambda: None)
+    assert lines[:-1] == [f"Submitted {APPLICATION}", "a micro-batch"]
 
 
-def test_where_there_is_nothing_it_says_so(
+def test_missing_logs_are_reported(
     pomona: Command,
     logged: Logs,
     account: MotoAccount,
@@ -232,11 +232,11 @@ def test_where_there_is_nothing_it_says_so(
     assert "--follow waits for them" in done.err
     write_config(workspace, 'mode = "serverless"\n')
     assert "no application fruits" in pomona("cloud", "logs").error_line
-    for words in (("--part", "all of it"), ("--lines", "-1"), ("--follow", "--json")):
-        assert pomona("cloud", "logs", *words).status == 2
+    for options in (("--part", "all of it"), ("--lines", "-1"), ("--follow", "--json")):
+        assert pomona("cloud", "logs", *options).status == 2
 
 
-def test_reading_is_all_that_it_needs(
+def test_logs_need_only_read_permissions(
     pomona: Command, logged: Logs, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster, (ingest,) = logged.cluster("fruits-ingest")
@@ -247,7 +247,7 @@ def test_reading_is_all_that_it_needs(
     assert "read" in pomona("cloud", "logs").out
 
 
-def test_what_is_packed_in_pieces_or_half_is_read_as_far_as_it_goes() -> None:
+def test_decompress_reads_multiple_and_truncated_members() -> None:
     whole = gzip.compress(b"one\n") + gzip.compress(b"two\n")
     assert decompress(whole) == b"one\ntwo\n"
     long = gzip.compress(bytes(range(256)) * 4000, compresslevel=0)

@@ -1,4 +1,4 @@
-"""Tests for `pomona cloud status` and `down`: what moto's account holds is told, and what costs by the hour ends."""
+"""Tests for `pomona cloud status` and `down` in a moto account."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ pytestmark = pytest.mark.slow
 pytest_plugins = ["support.aws_fixtures"]
 
 
-def only_reading(account: MotoAccount, patch: pytest.MonkeyPatch) -> None:
-    """Call from now on as a user who may change nothing."""
+def restrict_to_reading(account: MotoAccount, patch: pytest.MonkeyPatch) -> None:
+    """Use the credentials of a user with read-only permissions, and enforce them."""
     for name, value in account.create_caller("reader", *READ_ACTIONS).items():
         patch.setenv(name, value)
     account.enforce_iam()
 
 
-def answering(patch: pytest.MonkeyPatch, words: str) -> None:
-    """Sit a person at the terminal who types this."""
+def set_terminal_input(patch: pytest.MonkeyPatch, text: str) -> None:
+    """Replace standard input with a terminal that contains this text."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    patch.setattr(sys, "stdin", Terminal(words))
+    patch.setattr(sys, "stdin", Terminal(text))
 
 
 def objects(account: MotoAccount) -> list[str]:
@@ -44,8 +44,8 @@ def objects(account: MotoAccount) -> list[str]:
     ]
 
 
-def small_cluster(account: MotoAccount, owner: str = "fruits") -> None:
-    """A cluster as `up` names and tags it, and nothing else: the rest of `up` takes seconds."""
+def create_minimal_cluster(account: MotoAccount, owner: str = "fruits") -> None:
+    """Create only a cluster, with the name and tag that `up` sets."""
     account.client("emr", ADMIN).run_job_flow(
         Name="fruits",
         Instances={"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1},
@@ -53,7 +53,7 @@ def small_cluster(account: MotoAccount, owner: str = "fruits") -> None:
     )
 
 
-def test_the_state_of_a_cluster_is_what_aws_says(
+def test_status_of_cluster_equals_emr_response(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pomona("cloud", "up").status == 0
@@ -61,24 +61,24 @@ def test_the_state_of_a_cluster_is_what_aws_says(
     (listed,) = emr.list_clusters()["Clusters"]
     cluster = emr.describe_cluster(ClusterId=listed["Id"])["Cluster"]
     (step,) = emr.list_steps(ClusterId=listed["Id"])["Steps"]
-    only_reading(account, monkeypatch)
+    restrict_to_reading(account, monkeypatch)
     answer = pomona("cloud", "status", "--json").json
-    told = answer["cluster"]
-    assert (told["id"], told["state"]) == (listed["Id"], cluster["Status"]["State"])
-    assert told["primary"] == cluster["MasterPublicDnsName"]
-    assert [(one["id"], one["name"], one["state"]) for one in told["steps"]] == [
+    status = answer["cluster"]
+    assert (status["id"], status["state"]) == (listed["Id"], cluster["Status"]["State"])
+    assert status["primary"] == cluster["MasterPublicDnsName"]
+    assert [(one["id"], one["name"], one["state"]) for one in status["steps"]] == [
         (step["Id"], "fruits-ingest", step["Status"]["State"])
     ]
-    nodes = {one["role"]: (one["requested"], one["type"], one["market"]) for one in told["nodes"]}
+    nodes = {one["role"]: (one["requested"], one["type"], one["market"]) for one in status["nodes"]}
     assert nodes["primary"] == (1, "m5.xlarge", "ON_DEMAND")
     assert nodes["core"] == (2, "m5.xlarge", "ON_DEMAND")
     assert answer["schedule"]["expression"] == "rate(1 hour)"
     lines = pomona("cloud", "status").out
-    for word in (listed["Id"], step["Id"], "fruits-ingest RUNNING", "rate(1 hour), ENABLED"):
-        assert word in lines
+    for text in (listed["Id"], step["Id"], "fruits-ingest RUNNING", "rate(1 hour), ENABLED"):
+        assert text in lines
 
 
-def test_the_state_of_jobs_is_what_aws_says(
+def test_status_of_jobs_equals_emr_serverless_response(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config(workspace, 'mode = "serverless"\n')
@@ -86,22 +86,22 @@ def test_the_state_of_jobs_is_what_aws_says(
     serverless = account.client("emr-serverless", ADMIN)
     (application,) = serverless.list_applications()["applications"]
     (job,) = serverless.list_job_runs(applicationId=application["id"])["jobRuns"]
-    only_reading(account, monkeypatch)
-    told = pomona("cloud", "status", "--json").json["application"]
-    assert (told["id"], told["state"]) == (application["id"], application["state"])
-    assert [(one["id"], one["state"]) for one in told["jobs"]] == [(job["id"], "RUNNING")]
+    restrict_to_reading(account, monkeypatch)
+    status = pomona("cloud", "status", "--json").json["application"]
+    assert (status["id"], status["state"]) == (application["id"], application["state"])
+    assert [(one["id"], one["state"]) for one in status["jobs"]] == [(job["id"], "RUNNING")]
     assert f"{job['id']} fruits-ingest RUNNING" in pomona("cloud", "status").out
 
 
-def test_of_two_clusters_of_one_name_both_are_told_and_ended(
+def test_two_clusters_with_one_name_are_listed_and_terminated(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    small_cluster(account)
-    small_cluster(account)
+    create_minimal_cluster(account)
+    create_minimal_cluster(account)
     emr = account.client("emr", ADMIN)
     listed = sorted(emr.list_clusters()["Clusters"], key=_created)
-    told = pomona("cloud", "status", "--json").json["cluster"]
-    assert [*told["other_clusters"], told["id"]] == [one["Id"] for one in listed]
+    status = pomona("cloud", "status", "--json").json["cluster"]
+    assert [*status["other_clusters"], status["id"]] == [one["Id"] for one in listed]
     assert f"also live    {listed[0]['Id']}, with the same name" in pomona("cloud", "status").out
     assert pomona("cloud", "down", "--yes").status == 0
     states = {one["Status"]["State"] for one in emr.list_clusters()["Clusters"]}
@@ -113,7 +113,7 @@ def _created(cluster: Any) -> Any:
 
 
 @pytest.mark.parametrize("more", ["", 'mode = "serverless"\n'])
-def test_in_an_empty_account_nothing_runs(
+def test_status_and_down_of_empty_account(
     more: str, pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     write_config(workspace, more)
@@ -123,10 +123,10 @@ def test_in_an_empty_account_nothing_runs(
     assert "nothing is running" in done.out
 
 
-def test_a_cluster_that_has_ended_is_still_told(
+def test_status_shows_terminated_cluster(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    small_cluster(account)
+    create_minimal_cluster(account)
     assert pomona("cloud", "down", "--yes").status == 0
     answer = pomona("cloud", "status", "--json").json
     assert answer["cluster"]["state"] == "TERMINATED"
@@ -134,7 +134,7 @@ def test_a_cluster_that_has_ended_is_still_told(
     assert answer["schedule"] is None
 
 
-def test_down_ends_cluster_and_schedule_and_leaves_every_object(
+def test_down_terminates_cluster_and_schedule_and_keeps_objects(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     assert pomona("cloud", "up").status == 0
@@ -149,18 +149,18 @@ def test_down_ends_cluster_and_schedule_and_leaves_every_object(
     assert [one.split()[0] for one in answer["terminated"]] == ["schedule", "cluster"]
     retained = " ".join(answer["retained"])
     roles = account.client("iam", ADMIN).list_roles()["Roles"]
-    ours = [one["RoleName"] for one in roles if one["RoleName"].startswith("fruits-")]
+    names = [one["RoleName"] for one in roles if one["RoleName"].startswith("fruits-")]
     groups = account.client("ec2", ADMIN).describe_security_groups()["SecurityGroups"]
-    ours += [one["GroupName"] for one in groups if one["GroupName"].startswith("fruits-")]
-    assert len(ours) > 5
-    for name in [f"fruits-data-{ACCOUNT}", f"fruits-log-{ACCOUNT}", *ours]:
+    names += [one["GroupName"] for one in groups if one["GroupName"].startswith("fruits-")]
+    assert len(names) > 5
+    for name in [f"fruits-data-{ACCOUNT}", f"fruits-log-{ACCOUNT}", *names]:
         assert name in retained
-    assert pomona("cloud", "up").status == 0  # and all of it can be made again
+    assert pomona("cloud", "up").status == 0  # deploys again
     states = [one["Status"]["State"] for one in emr.list_clusters()["Clusters"]]
     assert sorted(states) == ["RUNNING", "TERMINATED"]
 
 
-def test_down_ends_jobs_and_application(
+def test_down_terminates_jobs_and_application(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     write_config(workspace, 'mode = "serverless"\n')
@@ -168,7 +168,7 @@ def test_down_ends_jobs_and_application(
     before = objects(account)
     serverless = account.client("emr-serverless", ADMIN)
     (application,) = serverless.list_applications()["applications"]
-    write_config(workspace)  # the mode has been changed since: what it made ends all the same
+    write_config(workspace)  # the mode has changed since the deployment
     done = pomona("cloud", "down", "--yes")
     assert (done.status, done.err) == (0, "")
     jobs = serverless.list_job_runs(applicationId=application["id"])["jobRuns"]
@@ -179,7 +179,7 @@ def test_down_ends_jobs_and_application(
     assert "nothing is running" in pomona("cloud", "down", "--yes").out
 
 
-def test_an_application_that_does_not_stop_is_told(
+def test_down_reports_application_that_does_not_stop(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import moto.emrserverless.models as models
@@ -197,40 +197,40 @@ def test_an_application_that_does_not_stop_is_told(
     assert pomona("cloud", "down", "--yes").status == 0
 
 
-@pytest.mark.parametrize(("words", "ended"), [("n\n", False), ("\n", False), ("y\n", True)])
-def test_down_asks(
-    words: str,
-    ended: bool,
+@pytest.mark.parametrize(("answer", "terminated"), [("n\n", False), ("\n", False), ("y\n", True)])
+def test_down_requires_confirmation(
+    answer: str,
+    terminated: bool,
     pomona: Command,
     workspace: Path,
     account: MotoAccount,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small_cluster(account)
-    answering(monkeypatch, words)
+    create_minimal_cluster(account)
+    set_terminal_input(monkeypatch, answer)
     done = pomona("cloud", "down")
     assert done.status == 0
     assert f"retained: data bucket fruits-data-{ACCOUNT}" in done.out
-    assert ("nothing was terminated" in done.out) == (not ended)
+    assert ("nothing was terminated" in done.out) == (not terminated)
     (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
-    assert (cluster["Status"]["State"] == "TERMINATED") == ended
+    assert (cluster["Status"]["State"] == "TERMINATED") == terminated
 
 
-def test_down_does_not_guess_where_nobody_answers(
+def test_down_without_terminal_requires_yes_option(
     pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     done = pomona("cloud", "down")
     assert done.status == 2
     assert done.error_line.endswith("which needs a terminal: pass --yes")
-    answering(monkeypatch, "y\n")
+    set_terminal_input(monkeypatch, "y\n")
     assert pomona("cloud", "down", "--json").status == 2
 
 
-def test_what_another_has_made_under_the_name_is_left(
+def test_down_keeps_resources_with_the_tag_of_another_deployment(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    small_cluster(account, "other")
+    create_minimal_cluster(account, "other")
     serverless = account.client("emr-serverless", ADMIN)
     serverless.create_application(name="fruits", releaseLabel="emr-7.13.0", type="SPARK")
     assert "nothing is running" in pomona("cloud", "down", "--yes").out
@@ -238,11 +238,11 @@ def test_what_another_has_made_under_the_name_is_left(
     assert cluster["Status"]["State"] == "WAITING"
 
 
-def test_a_caller_who_may_not_end_is_told(
+def test_down_without_permission_is_reported(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small_cluster(account)
-    only_reading(account, monkeypatch)
+    create_minimal_cluster(account)
+    restrict_to_reading(account, monkeypatch)
     done = pomona("cloud", "down", "--yes")
     assert done.status == 1
     assert done.err.startswith("pomona: emr terminate_job_flows: ")
