@@ -6,11 +6,14 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from streaming.delta.reader import open_table, query
+from streaming.delta.tables import is_table
 from streaming.delta.writer import prepare_commit
 from streaming.engines.registry import choose_engine
 from streaming.errors import LakeError
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer, start_workers
+from streaming.images.decode import DECODER_REVISION
 from streaming.images.resource_limits import MEMORY_HEADROOM
 from streaming.ingest.run import StreamingRun
 from streaming.ingest.settings import BatchCallback, IngestSettings, IngestSummary
@@ -19,7 +22,8 @@ from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import acquire_lease
 from streaming.lease.holder import Lease
 from streaming.maintenance.finish_moves import finish_interrupted_moves
-from streaming.model.store import ensure_model, read_model, resolve_precision
+from streaming.model.metadata import revision_from_model_id
+from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.signals import stop_on_signals
 from streaming.sources.listing import Source
 from streaming.spark.errors import translate_errors
@@ -90,7 +94,8 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
         precision = resolve_precision(lake.models, settings.precision)
         engine = choose_engine(settings.engine, precision, settings.device)
         # If TensorFlow is needed, it is imported before Spark starts.
-        model_info = ensure_model(lake.models, settings.weights, precision)
+        revision = revision_of_rows(lake)
+        model_info = ensure_model(lake.models, settings.weights, precision, revision)
         model = read_model(lake.models, model_info, engine)
 
         with ThreadPoolExecutor(1) as background:
@@ -121,6 +126,15 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
             workers_started.result()
         commit_metadata = {"source": source.root, "engine": engine, "device": settings.device}
         return MicroBatch(spark, lake, featurizer, image_index, commit_metadata)
+
+
+def revision_of_rows(lake: Lake) -> int:
+    """Return the decoder revision for a new model: that of the rows if the model was deleted, or the current one."""
+    if find_model(lake.models) is None and is_table(lake.features):
+        for batch in query(open_table(lake.features), "max(model_id) AS model_id"):
+            for row in batch.to_pylist():
+                return revision_from_model_id(row["model_id"] or "") or DECODER_REVISION
+    return DECODER_REVISION
 
 
 def check_disjoint(source: Source, lake: Lake) -> None:

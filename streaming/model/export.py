@@ -21,7 +21,9 @@ JSON_FILE = "model.json"
 _log = logging.getLogger(__name__)
 
 
-def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dict[str, bytes]]:
+def export(
+    weights: str, precision: str = PRECISIONS[0], revision: int = DECODER_REVISION
+) -> tuple[ModelInfo, dict[str, bytes]]:
     """Export MobileNetV2 up to its global average pooling layer. Takes about 15 s, including TensorFlow's start.
 
     Parameters
@@ -30,6 +32,8 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dic
         ``imagenet``, ``random``, or the path or URI of a Keras HDF5 file.
     precision : str
         One of `streaming.model.backends.PRECISIONS`. It is part of the model id; the files contain float32 in any case.
+    revision : int
+        Decoder revision, one of `streaming.images.decode.SUPPORTED_REVISIONS`.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dic
     loaded = read_weights(weights)
     _log.info("exporting %s with weights %s", ARCHITECTURE, loaded.name)
     converted = convert(loaded.tensors)
-    model_info = _model_info(loaded, precision, converted)
+    model_info = _model_info(loaded, precision, revision, converted)
     files = {
         ONNX_FILE: converted.onnx,
         KERAS_FILE: converted.keras,
@@ -64,9 +68,11 @@ def export(weights: str, precision: str = PRECISIONS[0]) -> tuple[ModelInfo, dic
     return model_info, files
 
 
-def _model_info(weights: Weights, precision: str, converted: ConvertedModel) -> ModelInfo:
+def _model_info(
+    weights: Weights, precision: str, revision: int, converted: ConvertedModel
+) -> ModelInfo:
     return ModelInfo(
-        model_id=make_model_id(weights.sha256, INPUT_SIZE, LAYER, DECODER_REVISION, precision),
+        model_id=make_model_id(weights.sha256, INPUT_SIZE, LAYER, revision, precision),
         architecture=ARCHITECTURE,
         weights=weights.name,
         weights_sha256=weights.sha256,
@@ -75,7 +81,7 @@ def _model_info(weights: Weights, precision: str, converted: ConvertedModel) -> 
         input_size=INPUT_SIZE,
         divisor=127.5,
         offset=-1.0,
-        decoder_revision=DECODER_REVISION,
+        decoder_revision=revision,
         precision=precision,
         onnx_sha256=hashlib.sha256(converted.onnx).hexdigest(),
         keras_sha256=hashlib.sha256(converted.keras).hexdigest(),

@@ -7,6 +7,7 @@ Keras nor an engine, because its objects are pickled to the workers.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -145,6 +146,12 @@ def make_model_id(
     layer_name = _LAYER_ABBREVIATIONS.get(layer, layer)
     parts = ["mobilenetv2", str(input_size), weights_sha256[:12], layer_name]
     return "-".join([*parts, f"d{decoder_revision}", precision])
+
+
+def revision_from_model_id(model_id: str) -> int | None:
+    """Return the decoder revision in a model id; None if it has none."""
+    match = re.search(r"-d(\d+)-\w+$", model_id)
+    return int(match[1]) if match else None
 
 
 def _invalid(location: str, problem: str) -> ModelError:

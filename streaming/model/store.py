@@ -10,7 +10,7 @@ import hashlib
 import logging
 
 from streaming.errors import LakeError, ModelError
-from streaming.images.decode import SUPPORTED_REVISIONS
+from streaming.images.decode import DECODER_REVISION, SUPPORTED_REVISIONS
 from streaming.model.backends import PRECISIONS
 from streaming.model.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
 from streaming.model.metadata import ModelInfo
@@ -79,7 +79,12 @@ def resolve_precision(models_uri: str, requested: str | None) -> str:
     return found.precision
 
 
-def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIONS[0]) -> ModelInfo:
+def ensure_model(
+    models_uri: str,
+    weights: str | None,
+    precision: str = PRECISIONS[0],
+    revision: int = DECODER_REVISION,
+) -> ModelInfo:
     """Return the model of a lake. If it has none, export one first; only then is TensorFlow imported.
 
     Parameters
@@ -91,6 +96,8 @@ def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIO
         ``imagenet``.
     precision : str
         Precision of a new model, see `resolve_precision`.
+    revision : int
+        Decoder revision of a new model. Rows that a deleted model computed have another one than new lakes.
 
     Raises
     ------
@@ -101,17 +108,13 @@ def ensure_model(models_uri: str, weights: str | None, precision: str = PRECISIO
     """
     found = find_model(models_uri)
     if found is None:
-        model_info, files = export(IMAGENET if weights is None else weights, precision)
+        _check_revision(models_uri, "the features table", revision)
+        model_info, files = export(IMAGENET if weights is None else weights, precision, revision)
         for name, content in files.items():
             open_storage(models_uri).write(f"{models_uri}/{model_info.model_id}/{name}", content)
         _log.info("stored the model %s", model_info.model_id)
         return model_info
-    if found.decoder_revision not in SUPPORTED_REVISIONS:
-        raise LakeError(
-            f"{models_uri}: its model {found.model_id} requires decoder revision "
-            f"{found.decoder_revision}, but this version of Pomona supports "
-            f"{' and '.join(map(str, SUPPORTED_REVISIONS))}; start a new lake"
-        )
+    _check_revision(models_uri, f"its model {found.model_id}", found.decoder_revision)
     if weights is not None:
         _check_weights(models_uri, found, weights)
     return found
@@ -157,6 +160,14 @@ def _check_weights(models_uri: str, found: ModelInfo, weights: str) -> None:
             f"(SHA-256 {found.weights_sha256[:12]}), not with {weights} "
             f"({sha256[:12] if sha256 else 'not downloaded'}); leave out --weights to keep it, "
             "or start a new lake"
+        )
+
+
+def _check_revision(models_uri: str, subject: str, revision: int) -> None:
+    if revision not in SUPPORTED_REVISIONS:
+        raise LakeError(
+            f"{models_uri}: {subject} requires decoder revision {revision}, but this version of Pomona supports "
+            f"{' and '.join(map(str, SUPPORTED_REVISIONS))}; start a new lake"
         )
 
 

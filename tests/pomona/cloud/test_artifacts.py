@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The real export, created once for all tests of a process.
-    monkeypatch.setattr("streaming.model.store.export", lambda weights, _: exported(weights))
+    monkeypatch.setattr("streaming.model.store.export", lambda weights, *_: exported(weights))
     config = names('files.weights = "random"').config
     write_environment(tmp_path / "environment.tar.gz")
     uploads = find_uploads(config, tmp_path, build=True)

@@ -125,6 +125,10 @@ def test_existing_lake_keeps_decoder_revision_and_new_lake_gets_the_current_one(
     new = ensure_model(f"file:{tmp_path}/new/models", "random")
     assert "-d3-" in new.model_id
     assert new.decode_settings() == DecodeSettings(revision=3)
+    former = ensure_model(f"file:{tmp_path}/rows of revision 2/models", "random", revision=2)
+    assert (former.decoder_revision, former.model_id) == (2, new.model_id.replace("-d3-", "-d2-"))
+    with pytest.raises(LakeError, match="requires decoder revision 1, but"):
+        ensure_model(f"file:{tmp_path}/rows of revision 1/models", "random", revision=1)
 
 
 def test_other_weights_are_rejected_with_both_names_and_remedy(models: str, tmp_path: Path) -> None:
