@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batch_pca.pca.fit import Reduction
@@ -54,34 +56,47 @@ def write_report(
     earlier : sequence of RefitRow
         All refits of the lake.
     """
-    # matplotlib takes a second to import, and each Python worker imports this package.
-    from batch_pca.report.render import Points, ReportData, render
-
     lake = row.lake
     chosen = choose_thumbnails(sample.paths, sample.labels)
     thumbnails = load_thumbnails(lake, row.features_version, chosen)
     comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
     latest = [*comparable, row][-_MAX_REFITS:]
     document = folder.read(FILE).decode()
-    report = render(
-        ReportData(
-            refit_id=row.refit_id,
-            lake=lake.root,
-            reduction=reduction,
-            points=Points(sample.paths, sample.labels, sample.points, row.rows, thumbnails),
-            facts=lineage_facts(row, json.loads(document)),
-            document=document,
-            drift_history=[_drift_point(r) for r in _series(earlier, row)],
-            refits=(_HEADINGS, *map(_table_row, reversed(latest))),
-            label_shifts=row.label_shifts,
-            new_labels=row.new_labels,
-            vanished_labels=row.vanished_labels,
-            quarantine=_count_quarantine(lake),
+    with matplotlib_defaults():
+        from batch_pca.report.render import Points, ReportData, render
+
+        report = render(
+            ReportData(
+                refit_id=row.refit_id,
+                lake=lake.root,
+                reduction=reduction,
+                points=Points(sample.paths, sample.labels, sample.points, row.rows, thumbnails),
+                facts=lineage_facts(row, json.loads(document)),
+                document=document,
+                drift_history=[_drift_point(r) for r in _series(earlier, row)],
+                refits=(_HEADINGS, *map(_table_row, reversed(latest))),
+                label_shifts=row.label_shifts,
+                new_labels=row.new_labels,
+                vanished_labels=row.vanished_labels,
+                quarantine=_count_quarantine(lake),
+            )
         )
-    )
     folder.write("report.html", report.html.encode())
     for name, png in report.plots.items():
         folder.write(name, png)
+
+
+@contextmanager
+def matplotlib_defaults() -> Iterator[None]:
+    """Use the default settings of Matplotlib; it reads a ``matplotlibrc``, first that of the current directory."""
+    # It logs warnings for invalid settings, and for a home folder that is not writable.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib  # takes a second, and each Python worker imports this package
+
+    defaults = dict(matplotlib.rcParamsDefault)
+    del defaults["backend"]  # a notebook has chosen one
+    with matplotlib.rc_context(defaults):
+        yield
 
 
 def _series(earlier: Sequence[RefitRow], row: RefitRow) -> list[RefitRow]:

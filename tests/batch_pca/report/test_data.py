@@ -6,6 +6,8 @@ import base64
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,3 +171,17 @@ def test_every_image_is_a_point_with_path_and_thumbnail(reports: Reports) -> Non
         red, green, _ = Image.open(io.BytesIO(content)).getpixel((48, 48))
         assert abs(red - 8 * number[paths[int(index)]]) < 8
         assert abs(green - 200) < 8
+
+
+def test_matplotlibrc_of_the_current_directory_has_no_effect(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("font.size: 40\nfigure.facecolor: none of them\n")
+    program = (
+        "from batch_pca.report.data import matplotlib_defaults\n"
+        "with matplotlib_defaults():\n"
+        "    import matplotlib; print(matplotlib.rcParams['font.size'])\n"
+        "print(matplotlib.rcParams['font.size'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("10.0\n40.0\n", "")
