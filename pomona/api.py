@@ -19,7 +19,7 @@ from pomona.queries.session import open_lake, translate_read_errors
 from streaming.delta.reader import open_table, query_arrow
 from streaming.errors import SnapshotError
 from streaming.lake.versions import resolve_version
-from streaming.storage.interface import is_s3
+from streaming.storage.interface import escape_glob, is_s3
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +135,7 @@ class Pca:
         from pyspark.ml.functions import array_to_vector
         from pyspark.sql import functions as F
 
-        model = PipelineModel.load(self.refit.folder.pipeline)
+        model = PipelineModel.load(escape_glob(self.refit.folder.pipeline))
         return model.transform(rows.withColumn("features", array_to_vector(F.col("features"))))
 
 

@@ -86,7 +86,7 @@ def _model_folder(weights: str, base_folder: Path, *, export: bool) -> Path | No
     from streaming.model.export import JSON_FILE
     from streaming.model.store import ensure_model, find_model
     from streaming.model.weights import IMAGENET, RANDOM, weights_sha256
-    from streaming.storage.interface import normalize
+    from streaming.storage.interface import local_path, normalize
 
     named = weights
     if weights not in (IMAGENET, RANDOM):
@@ -96,5 +96,5 @@ def _model_folder(weights: str, base_folder: Path, *, export: bool) -> Path | No
     model = ensure_model(models, weights) if export else find_model(models)
     if model is None:
         return None
-    folder = Path(models.removeprefix("file:")) / model.model_id
+    folder = local_path(models) / model.model_id
     return folder if (folder / JSON_FILE).is_file() else None

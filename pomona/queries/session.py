@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from streaming.delta.reader import table_read_errors
+from streaming.delta.reader import table_read_errors, translate_panics
 from streaming.errors import ExternalError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
@@ -28,7 +28,8 @@ def open_lake(location: str) -> Lake:
 def translate_read_errors() -> Iterator[None]:
     """Translate errors of delta-rs and the storage to ExternalError with a one-line message."""
     try:
-        yield
+        with translate_panics():
+            yield
     except (TransientError, OSError, *table_read_errors()) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         if (

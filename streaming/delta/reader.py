@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
+from streaming.errors import LakeError
 from streaming.storage.interface import TransientError, is_s3
 from streaming.storage.retry import retry_transient
 
@@ -41,8 +43,9 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
     from deltalake import DeltaTable
 
     def open_once() -> DeltaTable:
-        with _s3_errors_as_transient(location):
-            path = location.removeprefix("file:")
+        with _translate_errors(location):
+            # delta-rs parses the location of an object as a URL, and that of a folder as a path.
+            path = quote(location, safe=":/") if is_s3(location) else location.removeprefix("file:")
             return DeltaTable(path, version=version, storage_options=options)
 
     return retry_transient(open_once)
@@ -56,10 +59,11 @@ def table_read_errors() -> tuple[type[Exception], type[Exception]]:
 
 
 @contextmanager
-def _s3_errors_as_transient(location: str) -> Iterator[None]:
-    """Raise TransientError for S3 errors of delta-rs, which it has retried already."""
+def _translate_errors(location: str) -> Iterator[None]:
+    """Raise TransientError for S3 errors of delta-rs, which it has retried already, and LakeError for a panic."""
     try:
-        yield
+        with translate_panics(location):
+            yield
     except (FileNotFoundError, PermissionError):
         raise
     except OSError as error:
@@ -67,6 +71,20 @@ def _s3_errors_as_transient(location: str) -> Iterator[None]:
             raise
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # ANSI color codes
         raise TransientError(f"{location}: {' '.join(text.split())}") from error
+
+
+@contextmanager
+def translate_panics(location: str = "") -> Iterator[None]:
+    """Raise LakeError if delta-rs panics, which is a BaseException that no package exports."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise LakeError(
+            f"{location or 'the lake'}: delta-rs cannot read this table ({' '.join(str(error).split())}); "
+            "nothing was changed: check the path and the files of the table"
+        ) from error
 
 
 def open_tables(*locations: str) -> list[DeltaTable]:
@@ -108,9 +126,13 @@ def _open_query(table: DeltaTable, columns: str, clauses: str) -> Iterator[pa.Re
     from deltalake import QueryBuilder
 
     sql = f"SELECT {columns} FROM the_table {clauses}"
-    with _s3_errors_as_transient(table.table_uri.replace("s3://", "s3a://", 1)):
+    with _translate_errors(_location(table)):
         stream = QueryBuilder().register("the_table", table).execute(sql)
         yield pa.RecordBatchReader.from_stream(stream)
+
+
+def _location(table: DeltaTable) -> str:
+    return unquote(table.table_uri.replace("s3://", "s3a://", 1))
 
 
 def strings_as_plain(schema: pa.Schema) -> pa.Schema:
@@ -170,9 +192,10 @@ def read_change_feed(
     DeltaError, pyarrow.ArrowException, OSError
         If the feed was not enabled, or VACUUM deleted its files.
     """
-    feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=predicate)
-    for batch in pa.RecordBatchReader.from_stream(feed):
-        yield batch.cast(strings_as_plain(batch.schema))
+    with translate_panics(_location(table)):
+        feed = table.load_cdf(after + 1, table.version(), columns=columns, predicate=predicate)
+        for batch in pa.RecordBatchReader.from_stream(feed):
+            yield batch.cast(strings_as_plain(batch.schema))
 
 
 def quote_literal(text: str) -> str:

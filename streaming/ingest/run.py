@@ -36,7 +36,7 @@ from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
 from streaming.spark.errors import translate_exception
 from streaming.spark.s3a_metrics import retries_on_driver
-from streaming.storage.interface import StoredFile, TransientError
+from streaming.storage.interface import StoredFile, TransientError, from_spark
 from streaming.storage.open import open_storage
 
 _POLL = 0.1  # seconds between two checks of the stop event
@@ -103,6 +103,7 @@ class StreamingRun:
         retries_before = retries_on_driver(spark, roots)
         new = self._batch.image_index.new_or_changed(self._source.images())
         oldest = self._count_waiting(new)
+        self._source.check_listable_by_spark()
         self.summary.first_trigger_at = time.time()
         # Meanwhile Spark starts the query and lists the same files, which takes seconds.
         self._scheduler.prefetch(oldest)
@@ -173,13 +174,15 @@ class StreamingRun:
             if self._is_stopping():
                 raise StopRequested
             try:
-                listed = [StoredFile(*row) for row in listing.collect()]
+                rows = listing.collect()
+                # Java reads each invalid byte of a name as U+FFFD, so that two files may have the same path.
+                listed = dict.fromkeys(StoredFile(from_spark(path), *rest) for path, *rest in rows)
                 files = [file for file in listed if self._source.is_image(file.path)]
                 self._process(files, BatchId(self._query_id, number))
             except (PomonaError, TransientError, PySparkException, Py4JError, OSError) as error:
                 self._error = error  # Spark only passes on a text with all stack traces
                 raise
-            self._delivered = len(listed)
+            self._delivered = len(rows)
 
     def _process(self, files: Sequence[StoredFile], batch_id: BatchId = SWEEP) -> list[BatchResult]:
         """Featurize and commit the files; remember those that may still be written to.

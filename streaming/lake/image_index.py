@@ -152,8 +152,8 @@ def hash_states(files: Sequence[StoredFile]) -> Hashes:
 
 
 def _hash_files(files: Sequence[StoredFile]) -> tuple[Hashes, Hashes]:
-    paths = np.empty(len(files), object)  # a file name may be invalid UTF-8
-    paths[:] = [file.path.encode("utf-8", "surrogateescape") for file in files]
+    paths = np.empty(len(files), object)
+    paths[:] = [file.path.encode() for file in files]
     sizes = np.array([(file.length, file.modified_ms) for file in files], np.int64).reshape(-1, 2)
     return _hash(paths, sizes[:, 0], sizes[:, 1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,17 @@ from streaming.delta.tables import create_table, is_table
 from streaming.errors import LakeError
 from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
-from streaming.storage.interface import is_s3, local_path, normalize
+from streaming.storage.interface import is_s3, local_path, normalize, spark_problem
 from streaming.storage.open import check_access
 
 if TYPE_CHECKING:  # `pomona status` does not import Spark
     from pyspark.sql import SparkSession
+
+# delta-rs rejects control characters, decodes percent escapes twice, and takes a backslash for a slash; Delta's builder
+# of tables does not escape a backtick. For folders, delta-rs panics if a change data feed is read and the path has
+# characters that URLs do not encode.
+_UNSUPPORTED = re.compile(r"[\x00-\x1f\x7f\\`]|%[0-9A-Fa-f]{2}")
+_UNSUPPORTED_LOCALLY = re.compile(rf"[\[\]|^]|{_UNSUPPORTED.pattern}")
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,22 @@ class Lake:
 
     @classmethod
     def at(cls, location: str) -> Lake:
-        """Create a `Lake` from a folder or URI as a user enters it."""
-        return cls(normalize(location))
+        """Create a `Lake` from a folder or URI as a user enters it.
+
+        Raises
+        ------
+        LakeError
+            If Spark or delta-rs cannot open tables at this location.
+        """
+        root = normalize(location)
+        if match := (_UNSUPPORTED if is_s3(root) else _UNSUPPORTED_LOCALLY).search(root):
+            raise LakeError(
+                f"lake {root}: tables cannot be stored at this path, because it contains {match[0]!r}: "
+                "rename the folder, or choose another path (docs/reference/lake-layout.md lists such characters)"
+            )
+        if problem := spark_problem(root):
+            raise LakeError(f"lake {root}: Spark cannot use this path ({problem}): choose another")
+        return cls(root)
 
     @property
     def features(self) -> str:

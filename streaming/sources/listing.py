@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from streaming.errors import SourceError
 from streaming.images.decode import IMAGE_SUFFIXES
-from streaming.storage.interface import StoredFile, is_s3, local_path, normalize
+from streaming.storage.interface import (
+    StoredFile,
+    escape_glob,
+    is_s3,
+    local_path,
+    normalize,
+    spark_problem,
+    to_spark,
+)
 from streaming.storage.open import check_access, open_storage
 
 if TYPE_CHECKING:  # `pomona status` lists a source without Spark
@@ -21,6 +29,8 @@ _FILES = "path string, modificationTime timestamp, length long, content binary"
 _MAX_FILE_AGE = "100000d"
 # Number of images that `check_readable` tries to open.
 _SAMPLE_SIZE = 5
+# XML 1.0 allows no other control characters than tab, line feed and carriage return.
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 @dataclass
@@ -29,6 +39,8 @@ class IgnoredFiles:
 
     not_an_image_suffix: int = 0
     hidden: int = 0
+    #: One of the keys on S3 with a control character that XML cannot represent; empty if there is none.
+    not_in_xml: str = ""
 
     @property
     def total(self) -> int:
@@ -51,7 +63,10 @@ class Source:
     def images(self) -> Iterator[StoredFile]:
         """List the images in no particular order, and count the other files in `ignored`."""
         self.ignored.not_an_image_suffix = self.ignored.hidden = 0
+        self.ignored.not_in_xml = ""
         for found in open_storage(self.root).list(self.root):
+            if is_s3(self.root) and _NOT_IN_XML.search(found.path):
+                self.ignored.not_in_xml = found.path
             if self._is_hidden(found.path):
                 self.ignored.hidden += 1
             elif not self.is_image(found.path):
@@ -80,6 +95,10 @@ class Source:
         SourceError
             If the source does not exist, cannot be listed, or is empty.
         """
+        if problem := spark_problem(self.root):
+            raise SourceError(
+                f"source {self.root}: Spark cannot list this path ({problem}): rename the folder or the prefix"
+            )
         if not is_s3(self.root):
             folder = local_path(self.root)
             if not folder.exists():
@@ -127,6 +146,19 @@ class Source:
                 "permission to read them is required (s3:GetObject)"
             )
 
+    def check_listable_by_spark(self) -> None:
+        """Check the keys of the latest listing: S3A cannot parse a listing with a control character, and retries it.
+
+        Raises
+        ------
+        SourceError
+            If there is such a key. boto3 requests encoded keys, so `images` lists it.
+        """
+        if key := self.ignored.not_in_xml:
+            raise SourceError(
+                f"{key}: Spark cannot list a prefix that contains a key with this control character: rename the object"
+            )
+
     def stream(self, spark: SparkSession, max_files: int) -> DataFrame:
         """Stream path, length and modification time of the images as they arrive.
 
@@ -136,7 +168,8 @@ class Source:
         Returns
         -------
         DataFrame
-            Columns ``path``, ``length`` (bytes), ``modified_ms`` (since 1970).
+            Columns ``path`` (see `streaming.storage.interface.from_spark`), ``length`` (bytes), ``modified_ms``
+            (since 1970). Files whose name is not valid UTF-8 are missing: Java cannot open them.
         """
         from pyspark.sql import functions as F
 
@@ -147,14 +180,15 @@ class Source:
             .option("pathGlobFilter", _GLOB)
             .option("maxFileAge", _MAX_FILE_AGE)
             .option("maxFilesPerTrigger", max_files)
-            .load(re.sub(r"([\\*?\[\]{}])", r"\\\1", self.root))
+            .load(escape_glob(to_spark(self.root)))
             .select("path", "length", F.unix_millis("modificationTime").alias("modified_ms"))
         )
 
 
 def label_from_path(path: str) -> str:
     """Return the name of the parent folder of an image."""
-    return path.rsplit("/", 2)[-2]
+    folders = path.split("/")[:-1]
+    return next(name for name in reversed(folders) if name)  # a key of S3 may contain "//"
 
 
 def _case_insensitive(suffix: str) -> str:

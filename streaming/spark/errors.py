@@ -35,8 +35,11 @@ _JAVA = re.compile(r"(?:Caused by: |: )((?:\w+\.)+\w*(?:Exception|Error)(?:: [^\
 @contextmanager
 def translate_errors(lake: str = "") -> Iterator[None]:
     """Translate what Spark, the storage, delta-rs or Arrow raises inside the block, see `translate_exception`."""
+    from streaming.delta.reader import translate_panics
+
     try:
-        yield
+        with translate_panics(lake):
+            yield
     except _external_errors() as error:
         raise translate_exception(error, lake) from error
 

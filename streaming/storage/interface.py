@@ -2,6 +2,10 @@
 
 Used to list a source and to read images, models and small files; tables are read and written by Spark. A location
 is a URI as Spark writes it, not percent-encoded: ``file:/My fruit/a.jpg`` or ``s3a://bucket/My fruit/a.jpg``.
+
+A file name may contain any bytes, and a URI is Unicode text. In a ``file:`` URI, each byte that is not valid UTF-8 is
+written as ``\\xNN`` with its hexadecimal value: ``file:/data/caf\\xe9.jpg``. A backslash before a text that looks like
+this is written as ``\\x5c``, so each name has exactly one URI. All other names, and all keys of S3, are unchanged.
 """
 
 from __future__ import annotations
@@ -12,12 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from streaming.errors import PlatformError, UsageError
 from streaming.sanitize import redact
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
+_ESCAPED_BYTE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
+_UNDECODABLE = re.compile("[\udc80-\udcff]")  # a byte that is not valid UTF-8, in a string of `os`
+_GLOB_CHARACTER = re.compile(r"([\\*?\[\]{}])")
 
 
 class TransientError(Exception):
@@ -81,6 +88,7 @@ def normalize(location: str) -> str:
     location : str
         A folder (relative, absolute, with ``~``), ``s3://`` / ``s3a://``, or a ``file:`` URI: percent-encoded
         after ``file://``, as browsers show it, and plain after ``file:/``, as this function returns it.
+        In a local path, ``\\xNN`` is a byte, see the module's docstring, so that printed paths can be pasted.
 
     Returns
     -------
@@ -90,22 +98,27 @@ def normalize(location: str) -> str:
     Raises
     ------
     UsageError
-        For another scheme, a bucket without a name, or credentials in the location.
+        For an empty location, another scheme or host, a bucket without a name, an S3 key that is not Unicode, or
+        credentials in the location.
     PlatformError
         For a relative path if the current directory was deleted.
     """
+    if not location:
+        raise UsageError("a location is empty: write a folder or an s3:// URI; . is this folder")
+    try:
+        os.fsencode(location)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{location}: is not valid Unicode") from error
     match = _SCHEME.match(location)
     if not match:
-        return "file:" + _absolute(os.path.expanduser(location))
+        return _normalize_local(_unescape_bytes(os.fsencode(os.path.expanduser(location))))
     scheme = match.group(1).lower()
     if scheme == "file":
-        path = location.split(":", 1)[1]
-        return "file:" + _absolute(
-            unquote(urlparse(location).path) if path.startswith("//") else path
-        )
+        return _normalize_local(_path_of_file_uri(location))
     if scheme not in ("s3", "s3a"):
         raise UsageError(
-            f"{redact(location)}: only local folders, s3:// and s3a:// are supported, not {scheme}:"
+            f"{redact(location)}: only local folders, s3:// and s3a:// are supported, not {scheme}:; "
+            "write ./ before a folder whose name has a colon"
         )
     bucket, _, key = location.split(":", 1)[1].removeprefix("//").partition("/")
     if "@" in bucket or (":" in bucket and not bucket.startswith("arn:")):
@@ -116,15 +129,46 @@ def normalize(location: str) -> str:
         )
     if not bucket:
         raise UsageError(f"{location}: has no bucket; write s3://BUCKET/PREFIX")
-    return f"s3a://{bucket}/{key.strip('/')}".rstrip("/")
+    if _UNDECODABLE.search(location):
+        raise UsageError(f"{location}: is not valid UTF-8, as all keys of S3 are")
+    return f"s3a://{bucket}/{key}".rstrip("/")
 
 
-def _absolute(path: str) -> str:
+def _path_of_file_uri(location: str) -> bytes:
+    path = location.split(":", 1)[1]
+    if not path.startswith("//"):
+        return _unescape_bytes(os.fsencode(path))
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:  # "[" in place of the host
+        raise UsageError(f"{location}: {error}: write file:///FOLDER") from error
+    if parts.netloc not in ("", "localhost"):
+        raise UsageError(
+            f"{location}: has the host {parts.netloc}; write file:///FOLDER, with three slashes"
+        )
+    return unquote_to_bytes(os.fsencode(parts.path))
+
+
+def _normalize_local(path: bytes) -> str:
+    # A path may begin with two slashes, which POSIX leaves to the system; all systems ignore the second.
+    return "file:" + escape_bytes(b"/" + _absolute(path).lstrip(b"/"))
+
+
+def escape_bytes(path: bytes) -> str:
+    """Return a path of the file system as in a ``file:`` URI; the inverse of `local_path`."""
+    return _ESCAPED_BYTE.sub(rb"\\x5cx\1", path).decode("utf-8", "backslashreplace")
+
+
+def _unescape_bytes(path: bytes) -> bytes:
+    return _ESCAPED_BYTE.sub(lambda match: bytes.fromhex(match[1].decode()), path)
+
+
+def _absolute(path: bytes) -> bytes:
     try:
         return os.path.abspath(path)
     except FileNotFoundError as error:
         raise PlatformError(
-            f"{path}: the current directory was deleted; change to another one, or give an absolute path"
+            f"{escape_bytes(path)}: the current directory was deleted; change to another one, or give an absolute path"
         ) from error
 
 
@@ -135,4 +179,40 @@ def is_s3(uri: str) -> bool:
 
 def local_path(uri: str) -> Path:
     """Return the path of a ``file:`` URI."""
-    return Path(uri.removeprefix("file:"))
+    return Path(os.fsdecode(_unescape_bytes(os.fsencode(uri.removeprefix("file:")))))
+
+
+def local_uri(path: str) -> str:
+    """Return the ``file:`` URI of an absolute path, as `os` functions return it."""
+    return f"file:{escape_bytes(os.fsencode(path))}"
+
+
+def to_spark(uri: str) -> str:
+    """Return a URI as Spark's file sources write it, whose names have no escapes."""
+    return uri if is_s3(uri) else f"file:{local_path(uri)}"
+
+
+def from_spark(uri: str) -> str:
+    """Return the URI of a file that a file source of Spark listed."""
+    return uri if is_s3(uri) else "file:" + escape_bytes(uri.removeprefix("file:").encode())
+
+
+def spark_problem(uri: str) -> str:
+    """Return why Spark cannot list a folder or prefix, or an empty string.
+
+    Java decodes the names of local files. Hadoop resolves ``.``, ``..`` and ``//`` in keys of S3, and parses each part
+    of a path that has characters of a glob pattern as a URI.
+    """
+    path = uri.removeprefix("file:").removeprefix("s3a://").partition("/")[2]
+    if is_s3(uri) and path and {"", ".", ".."} & set(path.split("/")):
+        return "it has an empty part or a part of dots"
+    if not is_s3(uri) and _UNDECODABLE.search(str(local_path(uri))):
+        return "it is not valid UTF-8"
+    if ":" in path and _GLOB_CHARACTER.search(path):
+        return "it has a colon and one of \\ * ? [ ] { }"
+    return ""
+
+
+def escape_glob(uri: str) -> str:
+    """Escape the characters that Spark's file sources expand as a glob pattern."""
+    return _GLOB_CHARACTER.sub(r"\\\1", uri)

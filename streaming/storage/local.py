@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from streaming.storage.interface import StoredFile, TransientError, local_path
+from streaming.storage.interface import StoredFile, TransientError, local_path, local_uri
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class LocalStorage:
         for folder, _, names in walk:
             for name in names:
                 try:
-                    yield self.stat(f"file:{folder.rstrip('/')}/{name}")
+                    yield self.stat(local_uri(f"{folder.rstrip('/')}/{name}"))
                 except FileNotFoundError:
                     continue
 

@@ -91,10 +91,3 @@ def test_exchanged_length_and_time_is_another_state() -> None:
     index.add(files("a", length=5, modified_ms=7))
     other = files("a", length=7, modified_ms=5)
     assert list(index.new_or_changed(other)) == other
-
-
-def test_file_name_may_be_invalid_utf_8() -> None:
-    broken = files("\udcff", "\udcfe")
-    index = empty_index()
-    index.add(broken[:1])
-    assert list(index.new_or_changed(broken)) == broken[1:]

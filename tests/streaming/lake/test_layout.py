@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -224,3 +225,29 @@ def test_time_travel_works_after_forty_days(
         assert (
             spark.read.option("timestampAsOf", time_text).format("delta").load(old).count() == count
         )
+
+
+@pytest.mark.parametrize(
+    ("location", "problem"),
+    [
+        ("/data/My%20lake", "contains '%20'"),
+        ("s3://bucket/My%2flake", "contains '%2f'"),
+        ("/data/a\\b", "contains '\\\\'"),
+        ("s3://bucket/a\\", "contains '\\\\'"),
+        ("/data/caf\udce9", "contains '\\\\'"),
+        ("/data/a`b", "contains '`'"),
+        ("./fruit [v2]", "contains '['"),
+        ("/data/a|b", "contains '|'"),
+        ("/data/a^b/lake", "contains '^'"),
+        ("/data/a\tb", "contains '\\t'"),
+        ("s3://bucket/a\nb", "contains '\\n'"),
+        ("/data/a\x7f", "contains '\\x7f'"),
+        ("/data/10:30 {a}", "a colon and one of"),
+        ("s3://bucket//lake", "an empty part"),
+        ("s3://bucket/a/../lake", "a part of dots"),
+        ("s3://bucket/./lake", "a part of dots"),
+    ],
+)
+def test_path_that_no_table_can_have_is_rejected(location: str, problem: str) -> None:
+    with pytest.raises(LakeError, match=re.escape(problem)):
+        Lake.at(location)

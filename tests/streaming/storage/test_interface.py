@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import threading
 from pathlib import Path
 
 import pytest
 
 from streaming.errors import UsageError
-from streaming.storage.interface import StoredFile, TransientError, is_s3, local_path, normalize
+from streaming.storage.interface import (
+    StoredFile,
+    TransientError,
+    from_spark,
+    is_s3,
+    local_path,
+    local_uri,
+    normalize,
+    to_spark,
+)
 from streaming.storage.local import LocalStorage
 from streaming.storage.open import open_storage
 
@@ -22,6 +33,18 @@ NAMES = ("My fruit", "été", "50% off", "a%20b", "a+b", "a#b", "a?b", "[x] {a} 
     [
         ("/data/My fruit/", "file:/data/My fruit"),
         ("/data/a/../b//c", "file:/data/b/c"),
+        ("//data/fruits", "file:/data/fruits"),
+        ("///data", "file:/data"),
+        ("//", "file:/"),
+        ("file:////data/fruits", "file:/data/fruits"),
+        ("file://localhost/data", "file:/data"),
+        ("file:///caf%E9/50%25", r"file:/caf\xe9/50%"),
+        ("file:///a%5Cxe9", r"file:/a\x5cxe9"),
+        ("/data/caf\udce9", r"file:/data/caf\xe9"),
+        (r"/data/caf\xe9", r"file:/data/caf\xe9"),
+        (r"file:/data/caf\x5cxe9", r"file:/data/caf\x5cxe9"),
+        ("s3://bucket//fruits", "s3a://bucket//fruits"),
+        (r"s3://bucket/caf\xe9", r"s3a://bucket/caf\xe9"),
         ("file:///data/My%20fruit", "file:/data/My fruit"),
         ("file:/data/My fruit", "file:/data/My fruit"),
         ("s3://bucket/My fruit/", "s3a://bucket/My fruit"),
@@ -158,3 +181,54 @@ def test_move_tree(tmp_path: Path) -> None:
     storage.write(f"file:{tmp_path}/1/a/b", b"c")
     storage.move_tree(f"file:{tmp_path}/1", f"file:{tmp_path}/2")
     assert [file.path for file in storage.list(f"file:{tmp_path}")] == [f"file:{tmp_path}/2/a/b"]
+
+
+@pytest.mark.parametrize(
+    ("location", "remedy"),
+    [
+        ("", "write a folder"),
+        ("file://data/fruits", "three slashes"),
+        ("file://[x/a", "write file:///"),
+        ("ab:cd", "write ./"),
+        ("s3://bucket/caf\udce9", "not valid UTF-8"),
+        ("/data/\ud800", "not valid Unicode"),
+    ],
+)
+def test_normalize_rejects_location_that_names_nothing(location: str, remedy: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(remedy)):
+        normalize(location)
+
+
+def test_file_names_of_all_bytes_round_trip(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    pieces = [
+        b"\\",
+        b"x",
+        b"5c",
+        b"e9",
+        b"\xe9",
+        b"\xc3\xa9",
+        b"\xc3",
+        b"\xed\xa0\x80",
+        b"a",
+        b"\n",
+    ]
+    names = {b"".join(rng.choices(pieces, k=rng.randint(1, 6))) for _ in range(2000)}
+    for name in names:
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb"):
+            pass
+    listed = [file.path for file in LocalStorage().list(local_uri(str(tmp_path)))]
+    assert len(set(listed)) == len(names)
+    for path in listed:
+        assert path.encode().decode() == path
+        assert normalize(path) == path
+    opened = {os.fsencode(local_path(path).name) for path in listed}
+    assert opened == names
+
+
+def test_uri_of_valid_name_is_the_name() -> None:
+    for name in ("a\nb", "e\u0301", "\U0001f34e", "C:\\new", "a\\xyz", "\\x41", "%41", "\ufffd"):
+        assert local_uri(f"/data/{name}") == f"file:/data/{name}"
+        assert from_spark(f"file:/data/{name}") == to_spark(f"file:/data/{name}")
+    assert from_spark(r"file:/data/a\xe9") == r"file:/data/a\x5cxe9"
+    assert to_spark(r"file:/data/a\x5cxe9") == r"file:/data/a\xe9"

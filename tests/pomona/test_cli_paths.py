@@ -1,0 +1,202 @@
+"""Tests for lakes, sources and images with unusual names in all commands: each works, or is rejected at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from pomona.output.console import display_locations
+from streaming.delta.reader import open_table
+from streaming.lake.layout import Lake
+from streaming.storage.interface import local_path, local_uri, normalize
+from streaming.storage.open import open_storage
+from support.cli import Command
+from support.lakes import GARBAGE, jpeg, upload_tree
+
+# All characters of a file name that are special in URIs, globs, SQL, CSV or shells, except "/" and those of `REJECTED`.
+SPECIAL = " fruit (v2) {a,b} *? #;$% 100% %zz '\" <&=+,@~()!-> é e\u0301 🍎 \u202e\ufffd"
+#: Control characters, right-to-left marks, decomposed Unicode, percent escapes, and the longest name.
+NAMES = (
+    "new\nline\tand tab.jpg",
+    "\x01\x1b[31m\x7f.jpg",
+    "\u202egpj.jpg",
+    "e\u0301 and é.jpg",
+    "%41 100%.jpg",
+    "'\" ` $HOME.jpg",
+    "🍎.JPG",
+    "back\\slash.jpg",
+    "=1+1.jpg",
+)
+#: Only in folders: names as bytes that are not valid UTF-8, and texts that look like their escapes.
+BYTES = {
+    b"caf\xe9.jpg": r"caf\xe9.jpg",
+    b"caf\\xe9.jpg": r"caf\x5cxe9.jpg",
+    b"\\x5cxe9.jpg": r"\x5cx5cxe9.jpg",
+    b"\xf0\x9f\x8d.png": r"\xf0\x9f\x8d.png",
+    b"caf\xef\xbf\xbd.jpg": "caf\ufffd.jpg",  # as Java reads the first one
+    b"n" * 251 + b".jpg": "n" * 251 + ".jpg",
+}
+#: Only on S3.
+KEYS = ("a//b.jpg", "a/c.jpg/d.jpg", "\u00a0.jpg", "k" * 800 + ".jpg")
+
+
+HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A source and a lake as given to commands, and the paths of the valid and the broken images."""
+
+    source: str
+    lake: str
+    good: set[str]
+    broken: set[str]
+    delete: Callable[[str], None]
+
+
+def folders(folder: Path, models: Path) -> Workplace:
+    """Write images with all names to a folder."""
+    shutil.copytree(models, folder / SPECIAL / "lake" / "models")
+    root = folder / SPECIAL / "[x] |^" / r"x\xe9"
+    good, broken = set(), set()
+    names = {os.fsencode(name): name for name in NAMES} | BYTES
+    for label in (SPECIAL.encode() + b"\xff", b"tab\tlabel"):
+        parent = os.path.join(os.fsencode(root), label)
+        prefix = f"{local_uri(str(root))}/{label.decode('utf-8', 'backslashreplace')}"
+        os.makedirs(parent)
+        used = names if label != b"tab\tlabel" else {b"a.jpg": "a.jpg"}
+        for number, (name, text) in enumerate(used.items()):
+            write_old_file(os.path.join(parent, name), jpeg(number))
+            good.add(f"{prefix}/{text}")
+        write_old_file(os.path.join(parent, b"broken \xff.jpg"), GARBAGE)
+        broken.add(f"{prefix}/broken \\xff.jpg")
+
+    def delete(path: str) -> None:
+        """Delete an image."""
+        local_path(path).unlink()
+
+    return Workplace(local_uri(str(root)), str(folder / SPECIAL / "lake"), good, broken, delete)
+
+
+def write_old_file(path: bytes, content: bytes) -> None:
+    """Write a file with an old modification time."""
+    with open(path, "wb") as file:
+        file.write(content)
+    os.utime(path, (0, 1_600_000_000))
+
+
+def prefixes(bucket: str, models: Path) -> Workplace:
+    """Put images with all names below a prefix of a bucket."""
+    source, lake = (f"{SPECIAL} [x] |^/{name}" for name in ("fruits", "lake"))
+    client = boto3.client("s3")
+    upload_tree(models, bucket, f"{lake}/models")
+    keys = [f"{source}/{SPECIAL}/{name}" for name in NAMES if name.isprintable()]
+    keys += [f"{source}/{name}" for name in KEYS]
+    for number, key in enumerate(keys):
+        client.put_object(Bucket=bucket, Key=key, Body=jpeg(number))
+    broken = f"{source}/broken/\u202e.jpg"
+    client.put_object(Bucket=bucket, Key=broken, Body=GARBAGE)
+
+    def delete(path: str) -> None:
+        """Delete an image."""
+        client.delete_object(Bucket=bucket, Key=path.removeprefix(f"s3a://{bucket}/"))
+
+    good = {f"s3a://{bucket}/{key}" for key in keys}
+    return Workplace(
+        f"s3://{bucket}/{source}",
+        f"s3://{bucket}/{lake}",
+        good,
+        {f"s3a://{bucket}/{broken}"},
+        delete,
+    )
+
+
+@pytest.fixture(params=["folders", pytest.param("prefixes", marks=pytest.mark.s3)])
+def work(request: pytest.FixtureRequest, tmp_path: Path, bucket: str, random_model: Path) -> Any:
+    if request.param == "folders":
+        return folders(tmp_path, random_model)
+    return prefixes(bucket, random_model)
+
+
+@pytest.mark.spark
+def test_unusual_names_work_in_all_commands(
+    spark: Any, work: Workplace, pomona: Command, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> Any:
+        done = pomona(*arguments, "--json")
+        assert done.status == 0, (arguments, done.err)
+        assert not HIDDEN.search(done.out.replace("\n", "")), arguments
+        return done.json
+
+    def show(*arguments: str) -> str:
+        done = pomona(*arguments)
+        assert done.status == 0, (arguments, done.err)
+        assert not HIDDEN.search(done.out.replace("\n", "")), arguments
+        return done.out
+
+    lake, ingest = work.lake, ("ingest", work.source, work.lake, "--once", "--settle", "0")
+    ingest = (*ingest, "--max-failure-rate", "1")
+    first = run(*ingest)
+    assert (first["featurized"], first["quarantined"]) == (len(work.good), len(work.broken))
+    again = run(*ingest)
+    assert (again["featurized"], again["quarantined"], again["waiting"]) == (0, 0, 0)
+
+    table = open_table(Lake.at(lake).features).to_pyarrow_table()
+    assert sorted(table["path"].to_pylist()) == sorted(work.good)
+    for path in work.good | work.broken:
+        assert open_storage(path).stat(path).path == path
+        assert normalize(path) == normalize(display_locations(path)) == path
+    assert run("status", lake)["rows"] == len(work.good)
+    assert len(run("history", lake)) >= 1
+    show("status", lake)
+    show("history", lake)
+    listed = run("quarantine", lake)
+    assert {normalize(row["path"]) for row in listed} == work.broken
+    assert "\\x" in show("quarantine", lake)
+    assert run("quarantine", lake, "--retry")["quarantined"] == len(work.broken)
+
+    refit = run("refit", lake, "--components", "2", "--fit-on", work.source)
+    assert refit["rows_fitted"] == len(work.good)
+    run("tag", lake, "v1")
+    run("refit", lake, "--as-of", "v1", "--components", "3")
+    content = open_storage(normalize(refit["csv"])).read(normalize(refit["csv"]))
+    written = {row["path"] for row in csv.DictReader(io.StringIO(content.decode(), newline=""))}
+    assert written == work.good
+    for row in run("query", lake, "SELECT path FROM reduced"):
+        assert normalize(row["path"]) in work.good
+    assert run("query", lake, "SELECT count(*) AS n FROM features", "--as-of", "v1")[0]["n"]
+    listed = pomona("query", lake, "SELECT path FROM features", "--csv").out
+    rows = csv.DictReader(io.StringIO(listed, newline=""))
+    assert {row["path"] for row in rows} == work.good
+
+    for path in sorted(work.good)[::3]:
+        shown = display_locations(path)
+        assert normalize(run("show", lake, shown)["path"]) == path
+    page = tmp_path / "page.html"
+    query = min(work.good)
+    similar = run("similar", lake, display_locations(query), "--report", str(page))
+    assert {normalize(found["path"]) for found in similar["neighbors"]} < work.good
+    assert "image not available" not in page.read_text()
+    show("duplicates", lake)
+    show("upgrade", lake)
+    show("stop", lake)
+    assert pomona("diff", lake, "0", "latest", "--images").status == 0
+
+    deleted, forgotten = sorted(work.good)[-2:]
+    work.delete(deleted)
+    found = run("reconcile", work.source, lake, "--hash")
+    assert {normalize(path) for path in found["missing_in_source"]} == {deleted}
+    assert not found["missing"] + found["changed"] + found["rewritten"] + found["unread"]
+    assert run("reconcile", work.source, lake, "--fix")["removed"] == 1
+    assert run("forget", lake, display_locations(forgotten))["existing"]
+    assert run(*ingest, "--mirror")["featurized"] == 1
