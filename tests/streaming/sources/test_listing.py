@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import boto3
 import pytest
 from pyspark.sql import SparkSession
 
@@ -98,6 +99,8 @@ def test_label_is_name_of_parent_folder() -> None:
     assert label_from_path("s3a://bucket/fruits/Apple Red 1/r_12.jpg") == "Apple Red 1"
     assert label_from_path("file:/data/100% ripe/a.jpg") == "100% ripe"
     assert label_from_path("s3a://bucket/a.jpg") == "bucket"
+    assert label_from_path("s3a://bucket/Fig//a.jpg") == "Fig"
+    assert label_from_path("s3a://bucket//a.jpg") == "bucket"
 
 
 def test_missing_source_and_file_are_rejected_with_remedy(tmp_path: Path) -> None:
@@ -118,6 +121,33 @@ def test_empty_source_is_rejected_only_if_images_are_required(tmp_path: Path) ->
         source.validate(require_images=True)
     write_files(tmp_path, ("Fig/a.jpg",))
     source.validate(require_images=True)
+
+
+@pytest.mark.parametrize(
+    ("root", "problem"),
+    [
+        ("/data/caf\udce9/fruits", "not valid UTF-8"),
+        ("/data/10:30 [a]", "a colon and one of"),
+        ("s3://bucket//fruits", "an empty part"),
+        ("s3://bucket/a/./b", "a part of dots"),
+    ],
+)
+def test_source_that_spark_cannot_list_is_rejected(root: str, problem: str) -> None:
+    with pytest.raises(SourceError, match=problem):
+        Source.at(root).validate(require_images=False)
+
+
+@pytest.mark.s3
+def test_key_that_xml_cannot_represent_is_listed_but_not_streamed(bucket: str) -> None:
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key="fruits/Fig/a\tb.jpg", Body=b"1")
+    source = Source.at(f"s3://{bucket}/fruits")
+    assert listed_names(source) == {"Fig/a\tb.jpg"}
+    source.check_listable_by_spark()
+    client.put_object(Bucket=bucket, Key="fruits/Fig/\x01.jpg", Body=b"1")
+    assert listed_names(source) == {"Fig/a\tb.jpg", "Fig/\x01.jpg"}
+    with pytest.raises(SourceError, match="rename the object"):
+        source.check_listable_by_spark()
 
 
 @pytest.mark.spark
