@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bootstrap.aws.request import CurrentState, LocalFile, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
@@ -99,14 +100,24 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
     prefix = f"{names.config.storage.lake}models/"
     ids = sorted({name.partition("/")[0] for name in uploads.model})
 
-    def find_current(read: ReadApi) -> CurrentState:
-        """Check that the lake contains no other model."""
+    def find_models(read: ReadApi) -> list[str]:
+        """Return the ids of the complete models in the lake."""
         query = {"Bucket": names.data_bucket, "Prefix": prefix}
         response = read("s3", "list_objects_v2", query, ("NoSuchBucket",)) or {}
         keys = [item["Key"] for item in response.get("Contents") or ()]
-        existing = sorted(
-            {key.split("/")[-2] for key in keys if key.endswith(f"/{COMPLETION_MARKER}")}
+        return sorted({key.split("/")[-2] for key in keys if key.endswith(f"/{COMPLETION_MARKER}")})
+
+    def is_kept(existing: list[str]) -> bool:
+        """Return whether the lake has the same model with another decoder revision, which a lake keeps."""
+        return (
+            bool(ids) and existing != ids and _without_revision(existing) == _without_revision(ids)
         )
+
+    def find_current(read: ReadApi) -> CurrentState:
+        """Check that the lake contains no other model."""
+        existing = find_models(read)
+        if is_kept(existing):
+            return CurrentState(True, {"model.Id": existing[0]})
         if ids and set(existing) - set(ids):
             raise CloudError(
                 f"{names.lake_uri}: contains the model {', '.join(existing)}, and [files] weights would "
@@ -127,7 +138,25 @@ def _model(names: Names, uploads: Uploads) -> list[Request]:
         uploads.model.items(), key=lambda item: (item[0].endswith(COMPLETION_MARKER), item[0])
     )
     purpose = "model, exported on this machine because the nodes have no TensorFlow"
-    return [check_request, *(_upload(names, prefix + name, file, purpose) for name, file in files)]
+
+    def upload_unless_kept(key: str, file: LocalFile) -> Request:
+        """Return the request for a file, which counts as uploaded if the lake keeps its model."""
+        request = _upload(names, key, file, purpose)
+
+        def find_file(read: ReadApi) -> CurrentState | None:
+            """Read size and hash of the uploaded object."""
+            if is_kept(find_models(read)):
+                return CurrentState(request.desired)
+            return request.find_current(read)
+
+        return replace(request, find_current=find_file)
+
+    return [check_request, *(upload_unless_kept(prefix + name, file) for name, file in files)]
+
+
+def _without_revision(model_ids: list[str]) -> list[str]:
+    """Remove the decoder revision from model ids, such as ``d3`` in ``mobilenetv2-224-…-gap-d3-float32``."""
+    return [re.sub(r"-d\d+(?=-\w+$)", "", model_id) for model_id in model_ids]
 
 
 def _version(files: Mapping[str, LocalFile]) -> str:

@@ -83,6 +83,7 @@ def _environment(archive: Path, *, build: bool) -> LocalFile:
 def _model_folder(weights: str, base_folder: Path, *, export: bool) -> Path | None:
     """Return the local folder of the exported model; it is exported once."""
     from streaming.cache_dir import cache_folder
+    from streaming.images.decode import DECODER_REVISION
     from streaming.model.export import JSON_FILE
     from streaming.model.store import ensure_model, find_model
     from streaming.model.weights import IMAGENET, RANDOM, weights_sha256
@@ -92,7 +93,8 @@ def _model_folder(weights: str, base_folder: Path, *, export: bool) -> Path | No
     if weights not in (IMAGENET, RANDOM):
         weights = weights if "://" in weights else str(base_folder / weights)
         named = str(weights_sha256(weights))[:12]
-    models = normalize(str(cache_folder() / "models" / named))
+    folder_name = f"{named}-d{DECODER_REVISION}"
+    models = normalize(str(cache_folder() / "models" / folder_name))
     model = ensure_model(models, weights) if export else find_model(models)
     if model is None:
         return None

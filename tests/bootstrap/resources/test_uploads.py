@@ -75,6 +75,31 @@ def test_lake_with_other_model_is_rejected(tmp_path: Path) -> None:
         find_current(lake_with("other"))
 
 
+def test_lake_keeps_its_model_of_another_decoder_revision(tmp_path: Path) -> None:
+    current, former = (f"mobilenetv2-224-abc-gap-d{number}-float32" for number in (3, 2))
+    files = uploads(tmp_path)
+    model = {name.replace("mobilenet-1", current): file for name, file in files.model.items()}
+    requests = upload_requests(names(), dataclasses.replace(files, model=model))
+    parts = [one for one in requests if one.name == "model" or "/models/" in one.name]
+
+    def lake_with(*models: str) -> ReadApi:
+        keys = [{"Key": f"lake/models/{name}/model.json"} for name in models]
+        return lambda _, operation, *__: (
+            {"Contents": keys} if operation == "list_objects_v2" else None
+        )
+
+    found = [one.find_current(lake_with(former)) for one in parts]
+    assert found == [
+        CurrentState(True, {"model.Id": former}),
+        *(CurrentState(one.desired) for one in parts[1:]),
+    ]
+    assert [one.find_current(lake_with()) for one in parts[1:]] == [None] * (len(parts) - 1)
+    assert len(parts) == 3
+    other = former.replace("abc", "def")
+    with pytest.raises(CloudError, match=f"contains the model {other}"):
+        parts[0].find_current(lake_with(other))
+
+
 def test_notebooks_have_versioned_folder_and_are_not_overwritten(tmp_path: Path) -> None:
     def notebook_requests(content: str, more: str = "") -> list[Request]:
         (tmp_path / "a.ipynb").write_text(content)
