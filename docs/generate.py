@@ -61,7 +61,7 @@ def _command_sections(command: Any, name: str) -> Iterator[str]:
         if parameter.param_type_name == "argument":
             label = parameter.metavar or parameter.name.upper()
         else:
-            label = ", ".join(parameter.opts)
+            label = ", ".join((*parameter.opts, *parameter.secondary_opts))
         if parameter.required:
             default = "required"
         elif parameter.default is None or parameter.default is False or callable(parameter.default):

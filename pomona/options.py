@@ -19,6 +19,24 @@ RemoveLimit = Annotated[
         help="Maximum fraction of the source's rows to delete at once (0.5); if exceeded, none is deleted."
     ),
 ]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help='Select only files that match, such as "Apple*" or "train/**/*.jpg"; repeatable.',
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help='Leave out files that match, such as "*.gif"; repeatable.'),
+]
+DefaultExcludes = Annotated[
+    bool,
+    typer.Option(
+        "--default-excludes/--no-default-excludes",
+        help="Leave out thumbnails, recycle bins and snapshots, such as @eaDir.",
+    ),
+]
 AsOf = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.options import Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.options import (
+    DefaultExcludes,
+    Exclude,
+    Include,
+    Json,
+    LakeArgument,
+    RemoveLimit,
+    SourceArgument,
+)
 from streaming.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -74,6 +82,9 @@ def ingest(
     max_failure_rate: Annotated[
         float, typer.Option(help="Maximum failure rate (0 to 1) over at least the last 200 images.")
     ] = 0.5,
+    include: Include = None,
+    exclude: Exclude = None,
+    default_excludes: DefaultExcludes = True,
     as_json: Json = False,
 ) -> None:
     """Ingest images below SOURCE into LAKE as they arrive.
@@ -103,6 +114,9 @@ def ingest(
         one_by_one_above=one_by_one_above,
         max_cpu_seconds=max_cpu_seconds,
         max_failure_rate=max_failure_rate,
+        include=include or (),
+        exclude=exclude or (),
+        default_excludes=default_excludes,
     )
     console = Console(as_json=as_json)
     with console.status("starting"):
@@ -137,8 +151,7 @@ def summary_lines(summary: IngestSummary) -> list[str]:
     if retries:
         counts = ", ".join(f"{count:,} of {name}" for name, count in retries.items())
         lines.append(f"retried after transient errors: {counts}")
-    if summary.ignored:
-        lines.append(f"{summary.ignored:,} files ignored: no image suffix")
+    lines += summary.listing.describe()
     if summary.waiting:
         lines.append(f"{summary.waiting:,} images are left for the next run")
     return lines
@@ -154,7 +167,7 @@ def summary_json(summary: IngestSummary) -> dict[str, Any]:
         "removed": summary.removed,
         "skipped_deletions": summary.skipped_deletions,
         "deleted_before_read": summary.outcomes[Outcome.DELETED],
-        "ignored": summary.ignored,
+        **summary.listing.as_json(),
         "waiting": summary.waiting,
         "retries": {name: summary.retries[name] for name in ("reads", "listings", "tables")},
         "batches": summary.batches,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.options import Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.options import Exclude, Include, Json, LakeArgument, RemoveLimit, SourceArgument
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ def reconcile(
         ),
     ] = False,
     remove_limit: RemoveLimit = 0.5,
+    include: Include = None,
+    exclude: Exclude = None,
+    default_excludes: Annotated[
+        bool | None,
+        typer.Option(
+            "--default-excludes/--no-default-excludes",
+            help="Leave out thumbnails and recycle bins. Options that are not given are those of the latest ingestion.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare SOURCE with LAKE: missing, changed, deleted images.
@@ -41,9 +50,19 @@ def reconcile(
     from streaming.ingest.pipeline import check_disjoint
     from streaming.lake.layout import Lake
     from streaming.sources.listing import Source
+    from streaming.sources.selection import Selection, read_selection
+    from streaming.spark.errors import translate_errors
 
     console = Console(as_json=as_json)
     images = Source.at(source)
+    with translate_errors():
+        stored = read_selection(Lake.at(lake).sources, images.root)
+    selection = Selection(
+        include or stored.include,
+        exclude or stored.exclude,
+        stored.default_excludes if default_excludes is None else default_excludes,
+    )
+    images = Source.at(source, selection)
     images.validate(require_images=False)
     result: dict[str, Any] = {}
     if hashes or not fix:
@@ -52,6 +71,7 @@ def reconcile(
         check_disjoint(images, Lake.at(lake))
         arguments = {
             "source": images.root,
+            "selection": selection.as_json(),
             "limit": remove_limit,
             "rewritten": result.get("rewritten", []),
         }
@@ -76,6 +96,9 @@ def reconcile(
     differences = sum(
         len(result[key]) for key in ("missing", "changed", "rewritten", "missing_in_source")
     )
+    if found["unlisted"]:
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in found["unlisted"].items())
+        console.print(f"not compared, because they could not be listed: {listed}")
     if not differences:
         console.print("source and lake are consistent")
     elif not fix:

@@ -165,9 +165,10 @@ def _backlog(source: str | None, lake: Lake) -> int | None:
         return None
     from streaming.lake.image_index import ImageIndex
     from streaming.sources.listing import Source
+    from streaming.sources.selection import read_selection
 
     try:
-        listing = Source(source)
+        listing = Source(source, read_selection(lake.sources, source))
         listing.validate(require_images=False)
         index = ImageIndex.load(lake)
         return sum(1 for _ in index.new_or_changed(listing.images()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
@@ -26,6 +27,7 @@ from streaming.model.metadata import revision_from_model_id
 from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.signals import stop_on_signals
 from streaming.sources.listing import Source
+from streaming.sources.selection import Selection, write_selection
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
 from streaming.storage.interface import is_s3, local_path
@@ -68,7 +70,7 @@ def ingest(
     (8, 0)
     """
     settings = settings or IngestSettings()
-    images, target = Source.at(source), Lake.at(lake)
+    images, target = Source.at(source, settings.selection), Lake.at(lake)
     check_disjoint(images, target)
     with translate_errors(target.root):
         images.validate(require_images=settings.once)
@@ -77,6 +79,7 @@ def ingest(
         target.check_format()
         with acquire_lease(target) as lease:
             batch = open_microbatch(images, settings, lease)
+            write_selection(target.sources, images.root, images.selection)
             with stop_on_signals(stop_event) as event:
                 return StreamingRun(images, batch, settings, on_batch, lease).run(event)
 
@@ -124,7 +127,13 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
                 image_index = ImageIndex.load(lake)
             prepare_commit(spark, lake.features)
             workers_started.result()
-        commit_metadata = {"source": source.root, "engine": engine, "device": settings.device}
+        commit_metadata: dict[str, Any] = {
+            "source": source.root,
+            "engine": engine,
+            "device": settings.device,
+        }
+        if source.selection != Selection():
+            commit_metadata["selection"] = source.selection.as_json()
         return MicroBatch(spark, lake, featurizer, image_index, commit_metadata)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from streaming.delta.writer import SWEEP
 from streaming.errors import ExternalError, LeaseError
@@ -22,6 +23,7 @@ from streaming.maintenance.context import OperationContext
 from streaming.maintenance.operations import execute
 from streaming.maintenance.requests import JSON, Request, cancel, poll_result, submit
 from streaming.sources.listing import Source
+from streaming.sources.selection import read_selection
 from streaming.spark.session import start_session
 from streaming.storage.interface import StoredFile, is_s3
 
@@ -114,6 +116,8 @@ def execute_locally(
     """
     location = request.arguments.get("source") or last_source(lake)
     source = Source.at(location) if location else None
+    if source:
+        source = replace(source, selection=read_selection(lake.sources, source.root))
     spark = start_session(s3=is_s3(lake.root) or bool(source and is_s3(source.root)))
     lease.guard(spark)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,8 @@ from streaming.spark.errors import translate_exception
 from streaming.spark.s3a_metrics import retries_on_driver
 from streaming.storage.interface import StoredFile, TransientError, from_spark
 from streaming.storage.open import open_storage
+
+log = logging.getLogger(__name__)
 
 _POLL = 0.1  # seconds between two checks of the stop event
 # Seconds, beyond the time to settle, for which --once waits for files being written.
@@ -104,6 +107,7 @@ class StreamingRun:
         new = self._batch.image_index.new_or_changed(self._source.images())
         oldest = self._count_waiting(new)
         self._source.check_listable_by_spark()
+        self.summary.listing = self._source.counts
         self.summary.first_trigger_at = time.time()
         # Meanwhile Spark starts the query and lists the same files, which takes seconds.
         self._scheduler.prefetch(oldest)
@@ -217,6 +221,9 @@ class StreamingRun:
                     files.append(open_storage(path).stat(path))
                 except FileNotFoundError:
                     self.summary.outcomes[Outcome.DELETED] += 1
+                except (PermissionError, TransientError) as error:
+                    # The next sweep lists it again.
+                    log.warning("%s cannot be checked again: %s", path, error)
             with suppress(StopRequested):
                 self._process(list(self._batch.image_index.new_or_changed(files)))
 

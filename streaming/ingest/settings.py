@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from streaming.errors import UsageError
@@ -16,6 +16,8 @@ from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
 from streaming.maintenance.missing_images import DEFAULT_REMOVE_LIMIT
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, supported_backends
+from streaming.sources.listing import ListingCounts
+from streaming.sources.selection import Selection
 from streaming.storage.retry import RETRY_TIMEOUT
 
 #: Images computed and committed together, per core: twenty seconds of work, long compared with a commit, and short
@@ -63,6 +65,12 @@ class IngestSettings:
         CPU time for decoding one image; more kills the worker, and the image is quarantined.
     max_failure_rate : float
         Share of at least the last 200 images that may fail, 0 to 1; more stops the run before they are written.
+    include : sequence of str
+        Glob patterns of the files to select, see `streaming.sources.selection.Selection`; all if empty.
+    exclude : sequence of str
+        Glob patterns of files to leave out, even if they are included.
+    default_excludes : bool
+        Also leave out thumbnails, recycle bins and snapshots, such as ``@eaDir``.
 
     Raises
     ------
@@ -93,9 +101,18 @@ class IngestSettings:
     one_by_one_above: int = ONE_BY_ONE_ABOVE
     max_cpu_seconds: float = MAX_CPU_SECONDS
     max_failure_rate: float = MAX_FAILURE_RATE
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    default_excludes: bool = True
+
+    @property
+    def selection(self) -> Selection:
+        """The selection of files by their names."""
+        return Selection(self.include, self.exclude, self.default_excludes)
 
     def __post_init__(self) -> None:
         self._check_backend()
+        _ = self.selection  # check the patterns
         for name, minimum in (
             ("max_files_per_trigger", 1),
             ("max_pixels", 1),
@@ -148,8 +165,8 @@ class IngestSummary:
         requests to S3).
     waiting : int
         Listed images that are in no table yet.
-    ignored : int
-        Files whose name has no image suffix.
+    listing : ListingCounts
+        Entries of the source that are not images: hidden, excluded, without an image suffix, or impossible to list.
     seconds : float
         From the first trigger to the end.
     busy : float
@@ -173,11 +190,16 @@ class IngestSummary:
     batches: int = 0
     retries: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
-    ignored: int = 0
+    listing: ListingCounts = field(default_factory=ListingCounts)
     seconds: float = 0.0
     busy: float = 0.0
     first_trigger_at: float = 0.0
     last_row_at: float = 0.0
+
+    @property
+    def ignored(self) -> int:
+        """Number of files that are hidden, excluded, or have no image suffix."""
+        return self.listing.ignored
 
     def add(self, result: BatchResult) -> None:
         """Add the result of one micro-batch."""

@@ -53,7 +53,7 @@ class Sweeper:
             listing = snapshot.record(listing)
         found = list(self._batch.image_index.new_or_changed(listing))
         self._summary.waiting = len(found)
-        self._summary.ignored = self._source.ignored.total
+        self._summary.listing = self._source.counts
         with suppress(StopRequested):
             self._process(found)
             if self._settings.mirror:

@@ -72,8 +72,6 @@ def read_format(root: str) -> LakeFormat | None:
     except FileNotFoundError:
         return None
     except (PermissionError, TransientError) as error:
-        if isinstance(error.__cause__, NotADirectoryError):
-            return None
         raise ExternalError(f"{path} cannot be read ({error}): check its permissions") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())

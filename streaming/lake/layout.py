@@ -16,6 +16,7 @@ from streaming.storage.open import check_access
 if TYPE_CHECKING:  # `pomona status` does not import Spark
     from pyspark.sql import SparkSession
 
+_SOURCES = "sources.json"
 # delta-rs rejects control characters, decodes percent escapes twice, and takes a backslash for a slash; Delta's builder
 # of tables does not escape a backtick. For folders, delta-rs panics if a change data feed is read and the path has
 # characters that URLs do not encode.
@@ -97,6 +98,11 @@ class Lake:
         """Folder of the tags."""
         return f"{self.root}/tags"
 
+    @property
+    def sources(self) -> str:
+        """File with the sources that were ingested with other patterns than the default, and their patterns."""
+        return f"{self.root}/{_SOURCES}"
+
     def exists(self) -> bool:
         """Return whether there is a features table."""
         return is_table(self.features)
@@ -131,7 +137,7 @@ class Lake:
         if folder.exists() and not folder.is_dir():
             raise LakeError(f"{folder} is a file: choose a folder for the lake")
         own = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
-        own |= {"requests", "tags", "lease.json", "lease-java"}
+        own |= {"requests", "tags", "lease.json", "lease-java", _SOURCES}
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         if names and not names & own:
             raise LakeError(

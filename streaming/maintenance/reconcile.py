@@ -33,7 +33,8 @@ from streaming.maintenance.missing_images import (
 from streaming.maintenance.requests import JSON
 from streaming.maintenance.retry_quarantined import stat_files
 from streaming.outcomes import Outcome
-from streaming.sources.listing import Source
+from streaming.sources.listing import ListingCounts, Source
+from streaming.sources.selection import Selection, read_selection
 from streaming.storage.interface import StoredFile, TransientError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Comparison:
         Errors of images that could not be read for that.
     missing_in_source : DeletedImages
         Rows whose image no longer exists.
+    counts : ListingCounts
+        Entries of the source that are not images.
     """
 
     listed: int
@@ -66,6 +69,7 @@ class Comparison:
     rewritten: list[StoredFile]
     unread: list[str]
     missing_in_source: DeletedImages
+    counts: ListingCounts
 
     def as_json(self) -> dict[str, JSON]:
         """Return counts and paths: ``listed`` = ``in_lake`` + the number of ``missing`` images.
@@ -81,6 +85,7 @@ class Comparison:
             "rewritten": [file.path for file in self.rewritten],
             "missing_in_source": self.missing_in_source.paths,
             "unread": self.unread,
+            **self.counts.as_json(),
         }
 
 
@@ -117,6 +122,7 @@ def compare(
         rewritten,
         unread,
         find_deleted_images(lake, source.root, snapshot, limit),
+        source.counts,
     )
 
 
@@ -127,8 +133,9 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     ----------
     context : OperationContext
     arguments : dict
-        ``source``: its URI; ``rewritten``: paths of rewritten images as found by `compare` in the client, since
-        reading every image would block the stream; ``limit``: largest share of the rows that may be deleted.
+        ``source``: its URI; ``selection``: see `streaming.sources.selection.Selection.as_json`, by default the stored
+        one; ``rewritten``: paths of rewritten images as found by `compare` in the client, since reading every image
+        would block the stream; ``limit``: largest share of the rows that may be deleted.
 
     Returns
     -------
@@ -141,7 +148,13 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     TransientError
         If an image could not be read within the retry timeout. The others have been processed.
     """
-    source, batch = Source(arguments["source"]), context.batch
+    root, batch = arguments["source"], context.batch
+    selection = (
+        Selection.from_json(arguments["selection"])
+        if "selection" in arguments
+        else read_selection(context.lake.sources, root)
+    )
+    source = Source(root, selection)
     limit = arguments.get("limit", DEFAULT_REMOVE_LIMIT)
     comparison = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
     new = comparison.missing + comparison.changed

@@ -1,17 +1,22 @@
-"""The source of images: select files by name, list them, and stream over new ones."""
+"""The source of images: list the selected files, and stream over new ones."""
 
 from __future__ import annotations
 
+import logging
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from streaming.errors import SourceError
+from streaming.errors import SourceError, UsageError
 from streaming.images.decode import IMAGE_SUFFIXES
+from streaming.sources.selection import Selection
 from streaming.storage.interface import (
     StoredFile,
+    Unlisted,
     escape_glob,
     is_s3,
     local_path,
@@ -24,68 +29,183 @@ from streaming.storage.open import check_access, open_storage
 if TYPE_CHECKING:  # `pomona status` lists a source without Spark
     from pyspark.sql import DataFrame, SparkSession
 
+log = logging.getLogger(__name__)
+
 _FILES = "path string, modificationTime timestamp, length long, content binary"
 # Exceeds the age of any file. By default, Spark ignores files a week older than the newest file it has seen.
 _MAX_FILE_AGE = "100000d"
+_FILE_SYSTEM = "pomona.source.SourceFileSystem"  # in java/
 # Number of images that `check_readable` tries to open.
 _SAMPLE_SIZE = 5
 # XML 1.0 allows no other control characters than tab, line feed and carriage return.
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# Number of entries of a source that are logged because they cannot be listed.
+_MAX_WARNINGS = 20
+# Limits of the counts by suffix: names such as `data.0001`, `data.0002` would otherwise fill the memory.
+_MAX_SUFFIXES, _MAX_SUFFIXES_SHOWN, _MAX_SUFFIX_LENGTH = 1000, 10, 12
 
 
 @dataclass
-class IgnoredFiles:
-    """Number of files below the source that are not images, by reason."""
+class ListingCounts:
+    """Number of entries below the source that are not images, by reason.
 
-    not_an_image_suffix: int = 0
+    Attributes
+    ----------
+    hidden : int
+        Files with a part of their path that begins with ``_`` or ``.``.
+    excluded : int
+        Other files that the selection excludes.
+    suffixes : Counter
+        Other files without an image suffix, by suffix in lower case; rare ones beyond the first thousand as ``other``.
+    unlisted : Counter
+        Entries that could not be listed, by `streaming.storage.interface.Unlisted`.
+    """
+
     hidden: int = 0
+    excluded: int = 0
+    suffixes: Counter[str] = field(default_factory=Counter)
+    unlisted: Counter[str] = field(default_factory=Counter)
     #: One of the keys on S3 with a control character that XML cannot represent; empty if there is none.
     not_in_xml: str = ""
 
     @property
-    def total(self) -> int:
-        """Return the number of ignored files."""
-        return self.not_an_image_suffix + self.hidden
+    def ignored(self) -> int:
+        """Return the number of files that are hidden, excluded, or have no image suffix."""
+        return self.hidden + self.excluded + self.suffixes.total()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts, for the JSON output of commands."""
+        return {
+            "ignored": self.ignored,
+            "ignored_hidden": self.hidden,
+            "ignored_excluded": self.excluded,
+            "ignored_suffixes": dict(self._by_frequency()),
+            "unlisted": dict(self.unlisted),
+        }
+
+    def describe(self) -> list[str]:
+        """Describe the counts as lines of text; none for a count of zero."""
+        lines = []
+        if self.suffixes:
+            listed = self._by_frequency()[:_MAX_SUFFIXES_SHOWN]
+            text = ", ".join(f"{count:,} {suffix}" for suffix, count in listed)
+            more = ", …" if len(self.suffixes) > len(listed) else ""
+            lines.append(f"{self.suffixes.total():,} files ignored, no image suffix: {text}{more}")
+        if self.hidden:
+            lines.append(f"{self.hidden:,} files ignored, hidden: a name begins with _ or .")
+        if self.excluded:
+            lines.append(f"{self.excluded:,} files ignored, excluded by a pattern")
+        if self.unlisted:
+            text = ", ".join(f"{count:,} {reason}" for reason, count in self.unlisted.items())
+            lines.append(f"{self.unlisted.total():,} entries could not be listed: {text}")
+        return lines
+
+    def _by_frequency(self) -> list[tuple[str, int]]:
+        return sorted(self.suffixes.items(), key=lambda item: (-item[1], item[0]))
+
+    def add_suffix(self, path: str) -> None:
+        """Count a file without an image suffix."""
+        _, dot, suffix = path.rpartition("/")[2].rpartition(".")
+        name = f".{suffix.lower()}" if dot and len(suffix) <= _MAX_SUFFIX_LENGTH else "no suffix"
+        is_rare = name not in self.suffixes and len(self.suffixes) >= _MAX_SUFFIXES
+        self.suffixes["other" if is_rare else name] += 1
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder or S3 prefix of images, in subfolders named after their label."""
+    """A folder or S3 prefix of images, in subfolders named after their label.
+
+    An image is a path: an image that is reachable by two paths, through links, is two images.
+
+    Parameters
+    ----------
+    root : str
+        Normalized URI.
+    selection : Selection
+        The files of the source that are listed.
+
+    Attributes
+    ----------
+    counts : ListingCounts
+        What the last complete listing has left out.
+    """
 
     root: str
-    ignored: IgnoredFiles = field(default_factory=IgnoredFiles, compare=False)
+    selection: Selection = field(default_factory=Selection)
+    counts: ListingCounts = field(default_factory=ListingCounts, compare=False)
+    _warned: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
-    def at(cls, location: str) -> Source:
+    def at(cls, location: str, selection: Selection | None = None) -> Source:
         """Return the source for a folder or URI given by the user."""
-        return cls(normalize(location))
+        source = cls(normalize(location), selection or Selection())
+        source._validate_patterns()
+        return source
 
     def images(self) -> Iterator[StoredFile]:
-        """List the images in no particular order, and count the other files in `ignored`."""
-        self.ignored.not_an_image_suffix = self.ignored.hidden = 0
-        self.ignored.not_in_xml = ""
-        for found in open_storage(self.root).list(self.root):
+        """List the images in no particular order, and count the other entries in `counts`."""
+        counts = ListingCounts()
+
+        def count_unlisted(path: str, reason: Unlisted, detail: str) -> None:
+            if self._is_hidden(path) or self.selection.excludes(self._relative(path)):
+                return
+            if reason is Unlisted.SPECIAL_FILE and not _has_image_suffix(path):
+                counts.add_suffix(path)
+                return
+            counts.unlisted[reason.value] += 1
+            self._warn(path, reason, detail)
+
+        for found in open_storage(self.root).list(self.root, count_unlisted):
             if is_s3(self.root) and _NOT_IN_XML.search(found.path):
-                self.ignored.not_in_xml = found.path
+                counts.not_in_xml = found.path
             if self._is_hidden(found.path):
-                self.ignored.hidden += 1
+                counts.hidden += 1
+            elif self.selection.excludes(self._relative(found.path)):
+                counts.excluded += 1
             elif not self.is_image(found.path):
-                self.ignored.not_an_image_suffix += 1
+                counts.add_suffix(found.path)
             else:
                 yield found
+        vars(self.counts).update(vars(counts))
 
     def is_image(self, path: str) -> bool:
-        """Return whether the name of a file qualifies as an image below the root.
+        """Return whether the path of a file qualifies as an image below the root.
 
         Spark's file source has different rules for hidden names, so the names it finds are filtered with this function.
         """
         # Hadoop resolves ".." in a key, and then lists files outside of the root.
-        below = path.startswith(f"{self.root.rstrip('/')}/")
-        return below and not self._is_hidden(path) and path.lower().endswith(_SUFFIXES)
+        return (
+            path.startswith(f"{self.root.rstrip('/')}/")
+            and _has_image_suffix(path)
+            and not self._is_hidden(path)
+            and not self.selection.excludes(self._relative(path))
+        )
+
+    def _validate_patterns(self) -> None:
+        """Raise UsageError for a pattern that begins with the path of the source: it would match nothing."""
+        root = f"{local_path(self.root)}" if not is_s3(self.root) else self.root
+        for option in ("include", "exclude"):
+            for pattern in getattr(self.selection, option):
+                if f"{pattern}/".startswith(f"{root}/"):
+                    raise UsageError(
+                        f"--{option} {pattern!r} begins with the path of the source: give a pattern relative to it"
+                    )
+
+    def _relative(self, path: str) -> str:
+        return path[len(self.root) :].lstrip("/")
 
     def _is_hidden(self, path: str) -> bool:
-        relative = path[len(self.root) :].lstrip("/")
-        return any(part.startswith(("_", ".")) for part in relative.split("/"))
+        return any(part.startswith(("_", ".")) for part in self._relative(path).split("/"))
+
+    def _warn(self, path: str, reason: Unlisted, detail: str) -> None:
+        """Log an entry that is not listed, once for each source, and up to a number of them."""
+        if path in self._warned or len(self._warned) > _MAX_WARNINGS:
+            return
+        if len(self._warned) == _MAX_WARNINGS:
+            log.warning("more entries of %s are not listed: the summary counts them", self.root)
+        else:
+            log.warning("%s is not listed (%s): %s", path, reason, detail)
+        self._warned.add(path)
 
     def validate(self, *, require_images: bool) -> None:
         """Check that the source can be listed and, if `require_images` is set, contains at least one image.
@@ -100,13 +220,7 @@ class Source:
                 f"source {self.root}: Spark cannot list this path ({problem}): rename the folder or the prefix"
             )
         if not is_s3(self.root):
-            folder = local_path(self.root)
-            if not folder.exists():
-                raise SourceError(
-                    f"source {folder} does not exist: give a folder that contains images"
-                )
-            if not folder.is_dir():
-                raise SourceError(f"source {folder} is a file: give its parent folder")
+            _validate_folder(self.root)
         try:
             check_access(self.root)
             first = next(self.images(), None)
@@ -117,8 +231,9 @@ class Source:
                 f"{error}: permission to list and read it is required (s3:ListBucket, s3:GetObject)"
             ) from error
         if require_images and first is None:
+            counts = "; ".join(self.counts.describe()) or "it is empty"
             raise SourceError(
-                f"source {self.root} contains no images ({self.ignored.total} other files): "
+                f"source {self.root} contains no images ({counts}): "
                 f"supported suffixes are {', '.join(IMAGE_SUFFIXES)}"
             )
 
@@ -154,7 +269,7 @@ class Source:
         SourceError
             If there is such a key. boto3 requests encoded keys, so `images` lists it.
         """
-        if key := self.ignored.not_in_xml:
+        if key := self.counts.not_in_xml:
             raise SourceError(
                 f"{key}: Spark cannot list a prefix that contains a key with this control character: rename the object"
             )
@@ -173,9 +288,14 @@ class Source:
         """
         from pyspark.sql import functions as F
 
+        options = {} if is_s3(self.root) else _local_listing_options(spark)
         return (
             spark.readStream.format("binaryFile")
             .schema(_FILES)
+            # A file or folder that was removed after it was listed does not end the query. If it comes back under the
+            # same name, the sweep finds it.
+            .option("ignoreMissingFiles", "true")
+            .options(**options)
             .option("recursiveFileLookup", "true")
             .option("pathGlobFilter", _GLOB)
             .option("maxFileAge", _MAX_FILE_AGE)
@@ -185,10 +305,48 @@ class Source:
         )
 
 
+def _validate_folder(root: str) -> None:
+    folder = local_path(root)
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"source {folder} does not exist: give a folder that contains images"
+        ) from error
+    except NotADirectoryError as error:
+        raise SourceError(f"source {folder} is a file: give its parent folder") from error
+    except OSError as error:
+        raise SourceError(
+            f"source {folder} cannot be listed ({error.strerror}): permission to read and enter the folder is required"
+        ) from error
+
+
+def _local_listing_options(spark: SparkSession) -> dict[str, str]:
+    """Return the options that make the stream list a folder as `Source.images` does.
+
+    They apply to this stream only. Without the jar, which a cluster gets from ``spark.jars``, Hadoop lists the folder:
+    an unreadable folder then ends the query.
+    """
+    from py4j.protocol import Py4JError
+
+    jvm: Any = spark._jvm
+    try:
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(_FILE_SYSTEM)
+    except Py4JError:
+        log.debug("%s is not on the class path", _FILE_SYSTEM)
+        return {}
+    # Spark has created its instance of the default class before.
+    return {"fs.file.impl": _FILE_SYSTEM, "fs.file.impl.disable.cache": "true"}
+
+
 def label_from_path(path: str) -> str:
     """Return the name of the parent folder of an image."""
     folders = path.split("/")[:-1]
     return next(name for name in reversed(folders) if name)  # a key of S3 may contain "//"
+
+
+def _has_image_suffix(path: str) -> bool:
+    return path.lower().endswith(_SUFFIXES)
 
 
 def _case_insensitive(suffix: str) -> str:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -40,11 +41,33 @@ class StoredFile:
     modified_ms: int
 
 
+class Unlisted(StrEnum):
+    """Reason why an entry of a folder is not listed; a closed set. S3 has no such entries."""
+
+    #: The folder cannot be listed, or the type of the entry cannot be read: permissions, or an I/O error.
+    UNREADABLE = "unreadable"
+    #: A link or a mount that leads to a folder above it, or a link to itself.
+    LINK_LOOP = "link_loop"
+    #: A link whose target does not exist.
+    DANGLING_LINK = "dangling_link"
+    #: A socket, a FIFO or a device.
+    SPECIAL_FILE = "special_file"
+
+
+#: Called for each entry that is not listed, with its URI, the reason and a text for users.
+UnlistedCallback = Callable[[str, Unlisted, str], None]
+
+
 class Storage(Protocol):
     """The operations of a storage backend; every location is a URI as returned by `normalize`."""
 
-    def list(self, prefix: str) -> Iterator[StoredFile]:
-        """Yield all files below a prefix, in any order; none if the prefix does not exist."""
+    def list(
+        self, prefix: str, on_unlisted: UnlistedCallback | None = None
+    ) -> Iterator[StoredFile]:
+        """Yield all files below a prefix, in any order; none if the prefix does not exist.
+
+        Entries that are not listed are passed to `on_unlisted`, by default to the log.
+        """
 
     def stat(self, path: str) -> StoredFile:
         """Return the length and time of one file; FileNotFoundError if it does not exist."""

@@ -2,37 +2,84 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from streaming.storage.interface import StoredFile, TransientError, local_path, local_uri
+from streaming.storage.interface import (
+    StoredFile,
+    TransientError,
+    Unlisted,
+    UnlistedCallback,
+    local_path,
+    local_uri,
+)
 
 log = logging.getLogger(__name__)
+
+# Errors of a path that names no file: a parent is not a folder (any more), a link loop, a folder in its place.
+_NO_SUCH_FILE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+}
 
 
 class LocalStorage:
     """Local folders and mounted network drives."""
 
-    def list(self, prefix: str) -> Iterator[StoredFile]:
-        """Walk the folder; links to files count as files, and links to folders are followed."""
-        walk = os.walk(local_path(prefix), onerror=_log_unreadable_folder, followlinks=True)
-        for folder, _, names in walk:
-            for name in names:
+    def list(
+        self, prefix: str, on_unlisted: UnlistedCallback | None = None
+    ) -> Iterator[StoredFile]:
+        """Walk the folder: regular files, and links to them.
+
+        Links to folders are followed, except to a folder above the link. The listing of the stream has the same rules:
+        ``java/pomona/source/SourceFileSystem.java``.
+        """
+        root = str(local_path(prefix))
+        on_unlisted = on_unlisted or _log_unlisted
+        pending = [(root, _folder_keys_from(root))]
+        while pending:
+            folder, above = pending.pop()
+            try:
+                with os.scandir(folder) as opened:
+                    entries = list(opened)
+            except (FileNotFoundError, NotADirectoryError):  # renamed or removed meanwhile
+                continue
+            except OSError as error:
+                on_unlisted(local_uri(folder), Unlisted.UNREADABLE, _describe(error))
+                continue
+            for entry in entries:
+                path = local_uri(f"{folder.rstrip('/')}/{entry.name}")
                 try:
-                    yield self.stat(local_uri(f"{folder.rstrip('/')}/{name}"))
-                except FileNotFoundError:
+                    status = entry.stat()
+                except OSError as error:
+                    if reason := _why_unlisted(entry, error):
+                        on_unlisted(path, reason, _describe(error))
                     continue
+                if stat.S_ISREG(status.st_mode):
+                    yield _stored_file(path, status)
+                elif not stat.S_ISDIR(status.st_mode):
+                    on_unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
+                elif _folder_key(status) in above:
+                    on_unlisted(path, Unlisted.LINK_LOOP, "leads back to a folder above it")
+                else:
+                    pending.append((entry.path, above | {_folder_key(status)}))
 
     def stat(self, path: str) -> StoredFile:
         """Return length and modification time, truncated to milliseconds as in Hadoop; only for regular files."""
-        status = os.stat(local_path(path))
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(f"{path} is not a regular file")
-        return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
+        with _translate_errors(path):
+            status = os.stat(local_path(path))
+        return _stored_file(path, _require_regular(path, status))
 
     def exists(self, path: str) -> bool:
         """Return whether the name exists, including broken links; raise if that cannot be determined."""
@@ -48,7 +95,8 @@ class LocalStorage:
 
     def check_readable(self, path: str) -> None:
         """Open and close a file."""
-        local_path(path).open("rb").close()
+        with _translate_errors(path):
+            _open_regular(path).close()
 
     def read(self, path: str) -> bytes:
         """Return the content of one file, without retries: local errors are seldom transient."""
@@ -56,12 +104,8 @@ class LocalStorage:
 
     def read_once(self, path: str) -> bytes:
         """Return the content of one file."""
-        try:
-            return local_path(path).read_bytes()
-        except (FileNotFoundError, PermissionError):
-            raise
-        except OSError as error:
-            raise TransientError(f"{path}: {error}") from error
+        with _translate_errors(path), _open_regular(path) as file:
+            return file.read()
 
     def write(self, path: str, content: bytes) -> None:
         """Write a temporary file and rename it, so that readers never see a partial file."""
@@ -90,7 +134,65 @@ class LocalStorage:
         os.rename(local_path(prefix), local_path(destination))
 
 
-def _log_unreadable_folder(error: OSError) -> None:
-    """Log a folder that cannot be listed, and continue with the others."""
-    if not isinstance(error, FileNotFoundError):
-        log.warning("%s cannot be listed: %s", error.filename, error.strerror)
+def _stored_file(path: str, status: os.stat_result) -> StoredFile:
+    return StoredFile(path, status.st_size, status.st_mtime_ns // 1_000_000)
+
+
+def _require_regular(path: str, status: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(f"{path} is not a regular file")
+    return status
+
+
+def _open_regular(path: str) -> BinaryIO:
+    """Open a regular file for reading; a FIFO that has taken its place must not block the caller."""
+    descriptor = os.open(local_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+@contextmanager
+def _translate_errors(path: str) -> Iterator[None]:
+    """Translate the errors of a path that names no file to FileNotFoundError, and others to TransientError."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except OSError as error:
+        if error.errno in _NO_SUCH_FILE:
+            raise FileNotFoundError(error.errno, os.strerror(error.errno), path) from error
+        raise TransientError(f"{path}: {error}") from error
+
+
+def _folder_key(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _folder_keys_from(folder: str) -> frozenset[tuple[int, int]]:
+    """Return device and inode of a folder and of all folders above it."""
+    keys = set()
+    for part in (Path(folder), *Path(folder).parents):
+        with suppress(OSError):
+            keys.add(_folder_key(os.stat(part)))
+    return frozenset(keys)
+
+
+def _why_unlisted(entry: os.DirEntry[str], error: OSError) -> Unlisted | None:
+    """Return why an entry has no status; None if it was removed during the listing."""
+    if error.errno == errno.ELOOP:
+        return Unlisted.LINK_LOOP
+    if error.errno not in _NO_SUCH_FILE:
+        return Unlisted.UNREADABLE
+    return Unlisted.DANGLING_LINK if os.path.islink(entry.path) else None
+
+
+def _describe(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
+def _log_unlisted(path: str, reason: Unlisted, detail: str) -> None:
+    log.warning("%s is not listed (%s): %s", path, reason, detail)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from streaming.errors import ExternalError
-from streaming.storage.interface import StoredFile, TransientError
+from streaming.storage.interface import StoredFile, TransientError, UnlistedCallback
 from streaming.storage.retry import retry_transient
 from streaming.storage.s3_client import FAIL_FAST, bucket_and_key, s3_client
 from streaming.storage.s3_errors import is_busy, translate_s3_errors
@@ -22,7 +22,9 @@ class S3Storage:
     def __init__(self) -> None:
         self._client = s3_client()
 
-    def list(self, prefix: str) -> Iterator[StoredFile]:
+    def list(
+        self, prefix: str, on_unlisted: UnlistedCallback | None = None
+    ) -> Iterator[StoredFile]:
         """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
         bucket, key = bucket_and_key(prefix)
         parameters = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}

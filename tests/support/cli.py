@@ -132,7 +132,9 @@ def options() -> set[str]:
     while remaining:
         command = remaining.pop()
         remaining += getattr(command, "commands", {}).values()
-        found |= {option for param in command.params for option in param.opts}
+        found |= {
+            option for param in command.params for option in (*param.opts, *param.secondary_opts)
+        }
     return found
 
 

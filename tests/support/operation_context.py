@@ -28,7 +28,11 @@ def open_context(
     featurizer = Featurizer(model_info, "onnxruntime", model, decoding, retry_timeout=retry_timeout)
     image_index = ImageIndex.load(at)
     batch = MicroBatch(
-        spark, at, featurizer, image_index, {"source": source, "engine": "onnxruntime"}
+        spark,
+        at,
+        featurizer,
+        image_index,
+        {"source": Source.at(source).root, "engine": "onnxruntime"},
     )
     return OperationContext(
         at,

@@ -17,7 +17,7 @@ from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 from streaming.lake.layout import Lake
 from support.cli import Command
-from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, versions
+from support.lakes import GARBAGE, below, commit_metadata, jpeg, photos, put, put_all, versions
 from support.operation_context import ingest_all, open_context
 
 pytestmark = pytest.mark.spark
@@ -83,6 +83,39 @@ def test_commands_compare_and_repair_a_lake(place: Lake, pomona: Command) -> Non
         f"    {fruits}/Fig/1.jpg",
     ]
     assert below(fruits, place.features) == ["Fig/2.jpg", "Fig/empty.jpg", "Fig/new.jpg"]
+
+
+def test_patterns_of_ingestion_apply_to_status_and_reconcile(place: Lake, pomona: Command) -> None:
+    fruits = Path("fruits").absolute()
+    ingested = {"Fig/0.jpg", "Fig/1.jpg", "Fig/2.jpg"}
+    for name in ("Fig/draft_1.jpg", "Fig/@eaDir/0.jpg", "Fig/DSC_1.NEF", ".trash/0.jpg"):
+        put(fruits / name, jpeg(11))
+    (fruits / "Fig" / "loop").symlink_to("..")
+    assert pomona("status", "lake", "--json").json["backlog"] == 1  # draft_1.jpg
+    arguments = ("ingest", "fruits", "lake", "--once", "--json")
+    done = pomona(*arguments, "--exclude", "draft_*", "--exclude", "/Kiwi/")
+    assert (done.json["featurized"], done.json["waiting"]) == (0, 0)
+    assert (done.json["ignored_hidden"], done.json["ignored_excluded"]) == (1, 2)
+    assert done.json["ignored_suffixes"] == {".nef": 1}
+    assert done.json["unlisted"] == {"link_loop": 1}
+    assert set(below(fruits, place.features)) == ingested  # nothing was committed
+    put(fruits / "Kiwi" / "0.jpg", jpeg(12))
+    assert pomona("status", "lake", "--json").json["backlog"] == 0
+    lines = pomona("reconcile", "fruits", "lake").out.splitlines()
+    assert lines[1:] == [
+        "not compared, because they could not be listed: 1 link_loop",
+        "source and lake are consistent",
+    ]
+    fixed = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
+    assert (fixed["featurized"], fixed["removed"]) == (0, 0)
+    found = pomona("reconcile", "fruits", "lake", "--no-default-excludes", "--json").json
+    assert found["missing"] == [f"{fruits}/Fig/@eaDir/0.jpg"]
+    assert pomona(*arguments, "--include", "Kiwi").json["featurized"] == 1
+    selection = {"include": ["Kiwi"], "exclude": [], "default_excludes": True}
+    assert commit_metadata(place.features)[-1]["selection"] == selection
+    assert set(below(fruits, place.features)) == {*ingested, "Kiwi/0.jpg"}
+    assert pomona("reconcile", "fruits", "lake", "--json").json["missing_in_source"] == []
+    assert pomona(*arguments, "--include", "../Kiwi").status == 2
 
 
 def test_running_stream_executes_requests_between_micro_batches(

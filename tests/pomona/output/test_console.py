@@ -18,6 +18,7 @@ from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
 from streaming.ingest.settings import IngestSummary
 from streaming.outcomes import Outcome
+from streaming.sources.listing import ListingCounts
 
 Capture = pytest.CaptureFixture[str]
 
@@ -49,12 +50,29 @@ def test_summary_lines() -> None:
 
 def test_summary_lines_report_unusual_counts() -> None:
     result = summary()
-    result.replaced, result.ignored, result.waiting = 1234, 17, 2
+    result.replaced, result.waiting = 1234, 2
+    result.listing = ListingCounts(
+        hidden=3,
+        excluded=4,
+        suffixes=Counter({".cr2": 16, ".txt": 1}),
+        unlisted=Counter(unreadable=2),
+    )
     result.outcomes[Outcome.DELETED] = 3
     lines = summary_lines(result)
     assert lines[0].endswith("1,234 of them replaced")
     assert "3 images were deleted before they were read" in lines
-    assert "17 files ignored: no image suffix" in lines
+    assert "17 files ignored, no image suffix: 16 .cr2, 1 .txt" in lines
+    assert "3 files ignored, hidden: a name begins with _ or ." in lines
+    assert "4 files ignored, excluded by a pattern" in lines
+    assert "2 entries could not be listed: 2 unreadable" in lines
+    document = summary_json(result)
+    assert (document["ignored"], document["ignored_hidden"], document["ignored_excluded"]) == (
+        24,
+        3,
+        4,
+    )
+    assert document["ignored_suffixes"] == {".cr2": 16, ".txt": 1}
+    assert document["unlisted"] == {"unreadable": 2}
     assert "2 images are left for the next run" in lines
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import boto3
@@ -11,8 +13,10 @@ from pyspark.sql import SparkSession
 
 from streaming.errors import SourceError
 from streaming.images.decode import IMAGE_SUFFIXES
-from streaming.sources.listing import Source, label_from_path
+from streaming.sources.listing import ListingCounts, Source, label_from_path
+from streaming.sources.selection import Selection
 from streaming.storage.interface import StoredFile
+from support.unusual_entries import IMAGES, UNLISTED, create_unusual_entries, unprivileged
 
 ODD_NAMES = (
     "My fruit/a b.jpg",
@@ -48,8 +52,12 @@ OTHER_FILES = (
     "Fig/a.jpg.part",
     "Fig/b.jpg~",
     "README",
-    "Fig/Thumbs.db",
+    "Fig/DSC_0001.NEF",
+    "Fig/DSC_0002.nef",
+    "Fig/number.of characters in the suffix",
 )
+SUFFIXES = {".txt": 1, "no suffix": 3, ".part": 1, ".jpg~": 1, ".nef": 2}
+EXCLUDED = ("Fig/Thumbs.db", "Fig/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "#recycle/Fig/a.jpg")
 
 
 def write_files(root: Path, names: tuple[str, ...], content: bytes = b"12345") -> None:
@@ -80,13 +88,71 @@ def test_suffixes_are_case_insensitive(tmp_path: Path, change: object) -> None:
 
 
 def test_other_files_are_ignored_and_counted_by_reason(tmp_path: Path) -> None:
-    write_files(tmp_path, ("Fig/a.jpg", *HIDDEN, *OTHER_FILES))
+    write_files(tmp_path, ("Fig/a.jpg", *HIDDEN, *EXCLUDED, *OTHER_FILES))
     source = Source.at(str(tmp_path))
     for _ in range(2):  # a second listing resets the counts
         assert listed_names(source) == {"Fig/a.jpg"}
-        assert source.ignored.hidden == len(HIDDEN)
-        assert source.ignored.not_an_image_suffix == len(OTHER_FILES)
-        assert source.ignored.total == len(HIDDEN) + len(OTHER_FILES)
+        assert source.counts == ListingCounts(len(HIDDEN), len(EXCLUDED), Counter(SUFFIXES))
+        assert source.counts.ignored == len(HIDDEN) + len(EXCLUDED) + len(OTHER_FILES)
+    assert source.counts.describe() == [
+        "8 files ignored, no image suffix: 3 no suffix, 2 .nef, 1 .jpg~, 1 .part, 1 .txt",
+        "7 files ignored, hidden: a name begins with _ or .",
+        "3 files ignored, excluded by a pattern",
+    ]
+
+
+def test_number_of_counted_suffixes_is_limited(tmp_path: Path) -> None:
+    write_files(tmp_path, tuple(f"data.{number:04}" for number in range(1010)), b"")
+    source = Source.at(str(tmp_path))
+    assert listed_names(source) == set()
+    assert len(source.counts.suffixes) == 1001
+    assert source.counts.suffixes["other"] == 10
+    assert source.counts.describe()[0].count(",") < 15
+
+
+def test_unlisted_entries_are_counted_and_named_up_to_a_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_unusual_entries(tmp_path / "source")
+    source = Source.at(str(tmp_path / "source"))
+    for _ in range(2):  # a second listing does not repeat the warnings
+        names = listed_names(source)
+        assert names == IMAGES | {"lost+found/c.jpg", "no entry/c.jpg"}  # readable: no other user
+        assert source.counts.unlisted == Counter(UNLISTED.values())
+        assert source.counts.suffixes == {"no suffix": 2}  # FIFOs
+    assert len(caplog.messages) == len(UNLISTED)
+    assert f"{source.root}/Fig/fifo.jpg is not listed (special_file): is not a regular file" in (
+        caplog.messages
+    )
+    for number in range(100):
+        (tmp_path / "source" / f"{number}.jpg").symlink_to("nothing")
+    listed_names(source)
+    assert source.counts.unlisted.total() == len(UNLISTED) + 100
+    assert len(caplog.messages) == 21
+    assert (
+        caplog.messages[-1]
+        == f"more entries of {source.root} are not listed: the summary counts them"
+    )
+
+
+def test_entries_in_hidden_and_excluded_folders_cause_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_files(tmp_path, ("Fig/a.jpg", ".hidden/a.jpg", "@eaDir/a.jpg", "lost/a.jpg"))
+    for folder in (".hidden", "@eaDir", "lost"):
+        (tmp_path / folder / "up").symlink_to("..")
+    source = Source.at(str(tmp_path), Selection(exclude=["/lost/"]))
+    assert listed_names(source) == {"Fig/a.jpg"}
+    assert not caplog.messages
+    assert not source.counts.unlisted
+
+
+def test_root_that_cannot_be_listed_is_rejected(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        create_unusual_entries(Path(folder))
+        Path(folder).chmod(0o755)
+        with unprivileged(), pytest.raises(SourceError, match=r"lost\+found cannot be listed"):
+            Source.at(f"{folder}/lost+found").validate(require_images=False)
 
 
 def test_hidden_folders_above_root_have_no_effect(tmp_path: Path) -> None:
@@ -116,7 +182,7 @@ def test_empty_source_is_rejected_only_if_images_are_required(tmp_path: Path) ->
     source = Source.at(str(tmp_path))
     source.validate(require_images=False)
     with pytest.raises(
-        SourceError, match=rf"contains no images \({len(OTHER_FILES)} other files\).*jpg"
+        SourceError, match=rf"contains no images \({len(OTHER_FILES)} files ignored.*jpg"
     ):
         source.validate(require_images=True)
     write_files(tmp_path, ("Fig/a.jpg",))
@@ -155,7 +221,8 @@ def test_stream_and_listing_have_same_names_lengths_and_times(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     root = tmp_path / "été [x] {a,b} 50% + *"
-    write_files(root, (*ODD_NAMES, *HIDDEN, *OTHER_FILES))
+    create_unusual_entries(root)
+    write_files(root, (*ODD_NAMES, *HIDDEN, *EXCLUDED, *OTHER_FILES))
     sibling = root.with_name("été x a 50% + more")  # matches the root's name as a glob pattern
     write_files(sibling, ("Fig/sibling.jpg",))
     source = Source.at(str(root))
@@ -171,4 +238,7 @@ def test_stream_and_listing_have_same_names_lengths_and_times(
     streamed = {StoredFile(*row) for row in spark.table("listed").collect()}
     images = {file for file in streamed if source.is_image(file.path)}
     assert images == set(source.images())
-    assert len(images) == len(ODD_NAMES)
+    assert len(images) == len(ODD_NAMES) + len(IMAGES) + 2
+    # The patterns are applied to the stream's files in Python.
+    beyond = {file.path.removeprefix(f"{source.root}/") for file in streamed - images}
+    assert {path.replace("Kiwi/to Fig/", "Fig/") for path in beyond} <= {*HIDDEN, *EXCLUDED}

@@ -13,7 +13,6 @@ import pytest
 from streaming.errors import UsageError
 from streaming.storage.interface import (
     StoredFile,
-    TransientError,
     from_spark,
     is_s3,
     local_path,
@@ -134,7 +133,7 @@ def test_missing_and_unreadable_files_raise_different_errors(tmp_path: Path) -> 
         storage.read(f"file:{tmp_path}/missing.jpg")
     with pytest.raises(FileNotFoundError):
         storage.stat(f"file:{tmp_path}/missing.jpg")
-    with pytest.raises(TransientError, match=str(tmp_path)):
+    with pytest.raises(FileNotFoundError, match="is not a regular file"):
         storage.read(f"file:{tmp_path}")
 
 

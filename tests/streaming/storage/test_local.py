@@ -1,0 +1,132 @@
+"""Tests for `streaming.storage.local`: entries of a folder that are no regular files, in a listing and in reads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streaming.storage.interface import TransientError, Unlisted
+from streaming.storage.local import LocalStorage
+from support.unusual_entries import (
+    IMAGES,
+    UNLISTED,
+    UNREADABLE,
+    create_unusual_entries,
+    unprivileged,
+)
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A folder with unusual entries that other users can enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        create_unusual_entries(Path(folder, "source"))
+        yield Path(folder, "source")
+
+
+def list_names(root: Path) -> tuple[set[str], dict[str, str]]:
+    """Return the names that a listing yields, and those that it does not with their reasons."""
+    unlisted: dict[str, str] = {}
+
+    def keep(path: str, reason: Unlisted, detail: str) -> None:
+        assert detail
+        unlisted[path.removeprefix(f"file:{root}/")] = reason.value
+
+    files = list(LocalStorage().list(f"file:{root}", keep))
+    assert len(set(files)) == len(files)
+    return {file.path.removeprefix(f"file:{root}/") for file in files}, unlisted
+
+
+def test_list_skips_unusual_entries_and_names_them(root: Path) -> None:
+    with unprivileged():
+        names, unlisted = list_names(root)
+    assert names == IMAGES
+    without_image_suffix = {"Fig/queue": "special_file", "Kiwi/to Fig/queue": "special_file"}
+    assert unlisted == UNLISTED | UNREADABLE | without_image_suffix
+
+
+def test_folders_that_link_to_each_other_are_followed_once(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"1")
+        (tmp_path / name / "link").symlink_to(f"../{other}")
+    names, unlisted = list_names(tmp_path)
+    assert names == {"one/a.jpg", "two/a.jpg", "one/link/a.jpg", "two/link/a.jpg"}
+    assert unlisted == {"one/link/link": "link_loop", "two/link/link": "link_loop"}
+
+
+def test_list_of_root_reached_through_link_detects_loop(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.jpg").write_bytes(b"1")
+    (tmp_path / "real" / "up").symlink_to(tmp_path)
+    (tmp_path / "source").symlink_to("real")
+    assert list_names(tmp_path / "source") == ({"a.jpg"}, {"up": "link_loop"})
+
+
+def test_list_continues_while_folders_are_renamed_and_removed(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"kept {number}").mkdir()
+        (tmp_path / f"kept {number}" / "a.jpg").write_bytes(b"1")
+    stopped = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stopped.is_set():
+            number += 1
+            folder = tmp_path / f"new {number % 7}"
+            folder.mkdir()
+            (folder / "b.jpg").write_bytes(b"1")
+            renamed = folder.rename(tmp_path / f"renamed {number % 5}")
+            shutil.rmtree(renamed)
+
+    changes = threading.Thread(target=change)
+    changes.start()
+    try:
+        for _ in range(200):
+            names, unlisted = list_names(tmp_path)
+            assert {f"kept {number}/a.jpg" for number in range(20)} <= names
+            assert not unlisted
+    finally:
+        stopped.set()
+        changes.join()
+
+
+@pytest.mark.parametrize("entry", ["Fig/fifo.jpg", "Fig/zero.jpg", "Fig/s.jpg", "Fig", "one.jpg"])
+def test_read_of_entry_that_is_no_file_neither_blocks_nor_retries(root: Path, entry: str) -> None:
+    storage, path = LocalStorage(), f"file:{root}/{entry}"
+    for operation in (storage.read, storage.read_once, storage.check_readable, storage.stat):
+        with pytest.raises(FileNotFoundError):
+            operation(path)
+
+
+def test_read_below_a_file_finds_no_file(root: Path) -> None:
+    for operation in (LocalStorage().read_once, LocalStorage().stat):
+        with pytest.raises(FileNotFoundError):
+            operation(f"file:{root}/Fig/a.jpg/b.jpg")
+
+
+def test_unreadable_file_is_listed_and_its_read_is_denied(root: Path) -> None:
+    (root / "Kiwi/a.jpg").chmod(0)
+    with unprivileged():
+        assert "Kiwi/a.jpg" in list_names(root)[0]
+        with pytest.raises(PermissionError):
+            LocalStorage().read_once(f"file:{root}/Kiwi/a.jpg")
+        with pytest.raises(PermissionError):
+            LocalStorage().stat(f"file:{root}/lost+found/c.jpg")
+
+
+def test_error_of_the_disk_is_transient(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(5, os.strerror(5))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fail)
+        with pytest.raises(TransientError, match="Input/output error"):
+            LocalStorage().read_once(f"file:{root}/Fig/a.jpg")
