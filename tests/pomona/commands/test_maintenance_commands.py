@@ -112,7 +112,7 @@ def test_patterns_of_ingestion_apply_to_status_and_reconcile(place: Lake, pomona
     assert found["missing"] == [f"{fruits}/Fig/@eaDir/0.jpg"]
     assert pomona(*arguments, "--include", "Kiwi").json["featurized"] == 1
     selection = {"include": ["Kiwi"], "exclude": [], "default_excludes": True}
-    assert commit_metadata(place.features)[-1]["selection"] == selection
+    assert commit_metadata(place.features)[0]["selection"] == selection
     assert set(below(fruits, place.features)) == {*ingested, "Kiwi/0.jpg"}
     assert pomona("reconcile", "fruits", "lake", "--json").json["missing_in_source"] == []
     assert pomona(*arguments, "--include", "../Kiwi").status == 2
