@@ -96,8 +96,8 @@ def reconcile(
     differences = sum(
         len(result[key]) for key in ("missing", "changed", "rewritten", "missing_in_source")
     )
-    if found["unlisted"]:
-        listed = ", ".join(f"{count:,} {reason}" for reason, count in found["unlisted"].items())
+    if result["unlisted"]:
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in result["unlisted"].items())
         console.print(f"not compared, because they could not be listed: {listed}")
     if not differences:
         console.print("source and lake are consistent")
