@@ -63,14 +63,17 @@ def status(
             f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
         )
     if refit:
-        stale = (
-            f"stale, the features have changed since ({refit['new_rows_since']:+,} rows)"
-            if refit["stale"]
-            else "up to date"
-        )
+        state_of_refit = "up to date"
+        if refit["stale"]:
+            changes = [f"{refit['new_rows_since']:+,} rows"] + [
+                f"{refit[f'{kind}_rows_since']:,} {kind}"
+                for kind in ("replaced", "removed")
+                if refit[f"{kind}_rows_since"]
+            ]
+            state_of_refit = f"stale, the features have changed since ({', '.join(changes)})"
         console.print(
             f"last refit   {refit['refit_id']} at {refit['at']}, features version "
-            f"{refit['features_version']}, {refit['components']} components: {stale}"
+            f"{refit['features_version']}, {refit['components']} components: {state_of_refit}"
         )
     else:
         console.print(f"last refit   none yet{'' if state['as_of'] else f': pomona refit {lake}'}")

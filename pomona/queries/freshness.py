@@ -48,7 +48,7 @@ def read_freshness(location: str) -> JsonObject:
         for table in refits:
             commits = read_commits_backwards(lake.refits, table.version())
             # An upgrade of the lake may have copied the rows.
-            refits_only = (c for c in commits if c.changed_rows and "upgrade" not in c.metadata)
+            refits_only = (c for c in commits if c.added and "upgrade" not in c.metadata)
             last_refit = next(refits_only, None)
         return {
             "lake": lake.root,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pomona.queries.session import JsonObject, format_timestamp, open_lake, translate_read_errors
-from streaming.delta.log import Version, read_commits
 from streaming.delta.reader import open_table, query_rows
+from streaming.delta.row_counts import CountedVersion, count_rows
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
 from streaming.lake.tags import read_tags
@@ -19,24 +19,22 @@ def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[J
     list of dict
         Oldest first: ``version``, ``committed`` (ISO 8601), ``operation``, ``added``, ``replaced``, ``removed``,
         ``total`` (rows after it), ``images_per_second``, ``refits`` (IDs of the refits of this version) and ``tags``.
+        The counts come from the log, whatever program wrote it (`streaming.delta.row_counts`): each total is the one
+        before plus ``added`` minus ``removed``.
     """
     lake = open_lake(location)
     with translate_read_errors():
         names = refits_and_tags_by_version(lake)
         last = resolve_version(lake, as_of).number
-        # Row counts are computed backwards from the last version, since the log may lack the oldest commits.
-        total = query_rows(open_table(lake.features, last), "count(*) AS rows")[0]["rows"]
-        versions = []
-        for version in reversed(read_commits(lake.features)):
-            if version.number > last:
-                continue
-            lists = {key: by_version.get(version.number, []) for key, by_version in names.items()}
-            versions.append(_version_row(version, total) | lists)
-            total += version.removed - version.added
-        return versions[::-1]
+        return [
+            _version_row(counted)
+            | {kind: by.get(counted.version.number, []) for kind, by in names.items()}
+            for counted in count_rows(lake.features, last)
+        ]
 
 
-def _version_row(version: Version, total: int) -> JsonObject:
+def _version_row(counted: CountedVersion) -> JsonObject:
+    version = counted.version
     seconds = version.metadata.get("seconds")
     return {
         "version": version.number,
@@ -45,7 +43,7 @@ def _version_row(version: Version, total: int) -> JsonObject:
         "added": version.added,
         "replaced": version.replaced,
         "removed": version.removed,
-        "total": total,
+        "total": counted.total,
         "images_per_second": round(version.metadata.get("images", 0) / seconds, 1)
         if seconds
         else None,

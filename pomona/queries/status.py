@@ -20,6 +20,7 @@ from streaming.delta.reader import (
     query_rows,
     quote_literal,
 )
+from streaming.delta.row_counts import count_changes
 from streaming.delta.tables import is_table
 from streaming.errors import PomonaError, UsageError
 from streaming.lake.history import last_batch, same_rows
@@ -188,6 +189,17 @@ def _last_refit(
     if not refits:
         return None
     last = refits[0]
+    stale = not same_rows(lake, last["features_version"], features.version())
+    changes = (
+        count_changes(lake.features, last["features_version"], features.version())
+        if stale
+        else None
+    )
+    added, replaced, removed = changes or (
+        max(rows - last["rows"], 0),
+        0,
+        max(last["rows"] - rows, 0),
+    )
     return {
         "refit_id": last["refit_id"],
         "at": format_timestamp(last["created_at"]),
@@ -195,7 +207,9 @@ def _last_refit(
         "components": last["components"],
         "explained_variance": round(sum(last["explained_variance_ratio"]), 6),
         "rows": last["rows"],
-        "new_rows_since": rows - last["rows"],
-        "stale": not same_rows(lake, last["features_version"], features.version()),
+        "new_rows_since": added,
+        "replaced_rows_since": replaced,
+        "removed_rows_since": removed,
+        "stale": stale,
         "folder": f"{lake.reduced}/{last['refit_id']}",
     }

@@ -81,10 +81,12 @@ def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, 
             metrics.get(f"numTargetRows{kind}", metrics.get(f"num_target_rows_{kind.lower()}", 0))
             for kind in ("Inserted", "Updated", "Deleted")
         )
-    elif operation in ("WRITE", "STREAMING UPDATE"):
-        added = metrics.get("numOutputRows", metrics.get("num_added_rows", 0))  # Spark, delta-rs
     elif operation == "DELETE":
         removed = metrics.get("numDeletedRows", metrics.get("num_deleted_rows", 0))
+    elif operation == "UPDATE":
+        replaced = metrics.get("numUpdatedRows", metrics.get("num_updated_rows", 0))
+    else:  # WRITE, STREAMING UPDATE, CREATE TABLE AS SELECT and others, by Spark or delta-rs
+        added = metrics.get("numOutputRows", metrics.get("num_added_rows", 0))
     committed = datetime.fromtimestamp(committed_ms / 1000, UTC)
     metadata = parse_metadata(info.get("userMetadata"))
     return Version(number, committed, operation, added, removed, replaced, metadata)
@@ -106,9 +108,13 @@ class Commit:
     number: int
     file: StoredFile
 
-    def read(self) -> tuple[int, dict[str, Any]]:
+    def content(self) -> bytes:
+        """Return the content of the file."""
+        return open_storage(self.file.path).read(self.file.path)
+
+    def read(self, content: bytes | None = None) -> tuple[int, dict[str, Any]]:
         """Return the commit time in milliseconds, and the ``commitInfo`` action; that is empty if there is none."""
-        content = open_storage(self.file.path).read(self.file.path)
+        content = self.content() if content is None else content
         info = _parse_info(self.file.path, content)
         return _commit_time(self.file, info, content), info
 

@@ -124,7 +124,9 @@ def test_refit_is_stale_after_rows_change(story: Story) -> None:
     assert fresh["components"] == 2
     assert (fresh["rows"], fresh["new_rows_since"], fresh["stale"]) == (6, 0, False)
     stale = story.statuses["end"]["last_refit"]
-    assert (stale["rows"], stale["new_rows_since"], stale["stale"]) == (6, 2, True)
+    assert (stale["rows"], stale["stale"]) == (6, True)
+    counts = [stale[f"{kind}_rows_since"] for kind in ("new", "replaced", "removed")]
+    assert counts == [3, 1, 1]
 
 
 def test_status_command_prints_the_result(story: Story, pomona: Command) -> None:
@@ -138,7 +140,8 @@ def test_status_command_prints_the_result(story: Story, pomona: Command) -> None
     assert re.search(r"^backlog +0 images$", lines, re.MULTILINE)
     assert re.search(r"^writer +none: no process writes the lake now$", lines, re.MULTILINE)
     assert re.search(
-        r"^last refit .* 2 components: stale, the features have changed since \(\+2 rows\)$",
+        r"^last refit .* 2 components: stale, the features have changed since \(\+3 rows, "
+        r"1 replaced, 1 removed\)$",
         lines,
         re.MULTILINE,
     )

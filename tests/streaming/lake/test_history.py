@@ -57,3 +57,13 @@ def test_same_rows_of_version_whose_changes_are_unknown_is_false(lake: Lake) -> 
         commit(lake.features, hour)  # the change feed is not enabled
     assert same_rows(lake, 1, 1)
     assert not same_rows(lake, 0, 1)
+
+
+def test_restored_version_has_the_same_rows(lake: Lake) -> None:
+    for hour in range(3):
+        commit(lake.features, hour, pomona="0.1.0")
+    deltalake.DeltaTable(lake.features.removeprefix("file:")).restore(1)
+    assert same_rows(lake, 1, 3)
+    assert not same_rows(lake, 2, 3)
+    commit(lake.features, 4, pomona="0.1.0")
+    assert not same_rows(lake, 1, 4)

@@ -1,0 +1,228 @@
+"""Count the rows of each version of a table from its log, whatever program wrote it.
+
+The metrics of a commit are optional, differ between writers, and lack the rows that an overwrite or a restore removes.
+The actions of a commit are complete: the rows of a version are those of its data files, less those that deletion
+vectors mark.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow.parquet
+
+from streaming.delta.log import (
+    MAX_CONCURRENT_READS,
+    Commit,
+    Version,
+    parse_actions,
+    version_from_commit_info,
+)
+from streaming.delta.reader import open_table
+from streaming.delta.time_travel import available_commits
+from streaming.storage.open import open_storage
+
+# Commits in memory at a time.
+_CHUNK = 512
+# Rows by data file; None if they cannot be determined.
+Files = dict[str, int | None]
+
+
+@dataclass(frozen=True)
+class CountedVersion:
+    """A version with counts that are consistent with the one before: ``total = total before + added - removed``.
+
+    Attributes
+    ----------
+    version : Version
+        With the numbers of added, replaced and removed rows, none of them negative.
+    total : int or None
+        Number of rows; None if another program wrote no statistics and VACUUM has deleted the file.
+    """
+
+    version: Version
+    total: int | None
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a commit changes: `added` and `removed` data files, and whether their rows count as changes."""
+
+    time_ms: int
+    info: Mapping[str, Any]
+    added: Files
+    removed: Sequence[str]
+    data_change: bool
+
+
+def count_rows(location: str, until: int | None = None) -> Iterator[CountedVersion]:
+    """Yield the versions that can be reconstructed from the log, oldest first, up to `until` if given.
+
+    Parameters
+    ----------
+    location : str
+        Normalized URI of the table.
+    until : int, optional
+        Last version.
+    """
+    commits = [c for c in available_commits(location) if until is None or c.number <= until]
+    if not commits:
+        return
+    first = commits[0].number
+    files = _files_at(location, first) if first else {}
+    before = _total(files)
+    for number, time, content in _read_all(location, commits):
+        version = version_from_commit_info(number, time, content.info)
+        if first and number == first:  # its files are known already, the ones before it are not
+            yield CountedVersion(version, before)
+            continue
+        gross_added, gross_removed = _apply(files, content)
+        total = _total(files)
+        if total is not None and before is not None:
+            version = _reconcile(version, content.info, total - before, gross_added, gross_removed)
+        yield CountedVersion(version, total)
+        before = total
+
+
+def count_changes(location: str, after: int, until: int) -> tuple[int, int, int] | None:
+    """Count the rows added, replaced and removed after one version up to another.
+
+    Returns
+    -------
+    tuple of int, optional
+        None if one of the commits is no longer in the log.
+    """
+    commits = [c for c in available_commits(location) if after <= c.number <= until]
+    if not commits or commits[0].number != after:
+        return None
+    files = _files_at(location, after)
+    before = _total(files)
+    sums = [0, 0, 0]
+    for number, time, content in _read_all(location, commits[1:]):
+        version = version_from_commit_info(number, time, content.info)
+        gross_added, gross_removed = _apply(files, content)
+        total = _total(files)
+        if total is None or before is None:
+            return None
+        version = _reconcile(version, content.info, total - before, gross_added, gross_removed)
+        counts = (version.added, version.replaced, version.removed)
+        sums = [one + other for one, other in zip(sums, counts, strict=True)]
+        before = total
+    return sums[0], sums[1], sums[2]
+
+
+def _reconcile(
+    version: Version, info: Mapping[str, Any], net: int, gross_added: int, gross_removed: int
+) -> Version:
+    """Return the version with counts that explain the net change of its number of rows."""
+    added, replaced, removed = version.added, version.replaced, version.removed
+    if version.operation == "RESTORE" or not info.get("operationMetrics"):
+        # No count of rows: whole files appear and disappear.
+        if version.operation == "DELETE":
+            gross_added, gross_removed = gross_added - min(gross_added, gross_removed), -net
+        return replace(version, added=gross_added, replaced=0, removed=gross_removed)
+    if added - removed != net:
+        # An overwrite has no count of the rows that it removed.
+        if added >= net:
+            removed = added - net
+        else:
+            added = removed + net
+    return replace(version, added=added, replaced=replaced, removed=removed)
+
+
+def _apply(files: Files, content: _Content) -> tuple[int, int]:
+    """Apply a commit to the files; return the rows in the files it added and in those it removed."""
+    removed = sum(files.pop(name, 0) or 0 for name in content.removed)
+    # A file may be added again, with another deletion vector.
+    removed += sum(files.pop(name, 0) or 0 for name in content.added)
+    files.update(content.added)
+    added = sum(rows or 0 for rows in content.added.values())
+    return (added, removed) if content.data_change else (0, 0)
+
+
+def _total(files: Files) -> int | None:
+    total = 0
+    for rows in files.values():
+        if rows is None:
+            return None
+        total += rows
+    return total
+
+
+def _read_all(location: str, commits: Sequence[Commit]) -> Iterator[tuple[int, int, _Content]]:
+    """Yield the number, the strictly increasing time and the content of each commit."""
+
+    def contents() -> Iterator[_Content]:
+        with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
+            for start in range(0, len(commits), _CHUNK):
+                chunk = commits[start : start + _CHUNK]
+                yield from pool.map(lambda commit: _read(location, commit), chunk)
+
+    latest = 0
+    for commit, content in zip(commits, contents(), strict=True):
+        latest = max(content.time_ms, latest + 1)
+        yield commit.number, latest, content
+
+
+def _read(location: str, commit: Commit) -> _Content:
+    file = commit.content()
+    time_ms, info = commit.read(file)
+    added: Files = {}
+    removed = []
+    data_change = False
+    for action in parse_actions(commit.file.path, file):
+        if isinstance(add := action.get("add"), dict):
+            added[unquote(add["path"])] = _rows_of(location, add)
+            data_change = data_change or add.get("dataChange", True)
+        elif isinstance(remove := action.get("remove"), dict):
+            removed.append(unquote(remove["path"]))
+            data_change = data_change or remove.get("dataChange", True)
+    return _Content(time_ms, info, added, removed, data_change)
+
+
+def _rows_of(location: str, add: Mapping[str, Any]) -> int | None:
+    """Return the number of rows of an added file, from its statistics or else from the file itself."""
+    deleted = (add.get("deletionVector") or {}).get("cardinality", 0)
+    try:
+        rows = json.loads(add.get("stats") or "{}").get("numRecords")
+    except ValueError:
+        rows = None
+    if rows is None:
+        rows = _rows_in_file(location, unquote(add["path"]))
+    return None if rows is None else rows - deleted
+
+
+def _rows_in_file(location: str, name: str) -> int | None:
+    path = name if ":" in name else f"{location}/{name}"
+    try:
+        content = BytesIO(open_storage(location).read(path))
+        return int(pyarrow.parquet.read_metadata(content).num_rows)
+    except (OSError, pyarrow.ArrowInvalid):
+        return None
+
+
+def _files_at(location: str, version: int) -> Files:
+    """Return the rows of each data file of a version."""
+    table = open_table(location, version)
+    actions = table.get_add_actions()
+    files: Files = {}
+    for name, rows in zip(
+        actions.column("path").to_pylist(), actions.column("num_records").to_pylist(), strict=True
+    ):
+        name = unquote(name)
+        files[name] = rows if rows is not None else _rows_in_file(location, name)
+    deleted = {
+        unquote(row["filepath"]).rpartition("/")[2]: row["selection_vector"].count(False)
+        for batch in table.deletion_vectors()
+        for row in pyarrow.record_batch(batch).to_pylist()
+    }
+    for name, rows in files.items():
+        if rows is not None:
+            files[name] = rows - deleted.get(name.rpartition("/")[2], 0)
+    return files
