@@ -121,17 +121,29 @@ def prefixes(bucket: str, models: Path) -> Workplace:
     )
 
 
-@pytest.fixture(params=["folders", pytest.param("prefixes", marks=pytest.mark.s3)])
-def work(request: pytest.FixtureRequest, tmp_path: Path, bucket: str, random_model: Path) -> Any:
-    if request.param == "folders":
-        return folders(tmp_path, random_model)
-    return prefixes(bucket, random_model)
+@pytest.mark.spark
+@pytest.mark.s3
+def test_unusual_names_on_s3_are_ingested_once(
+    spark: Any, random_model: Path, pomona: Command, bucket: str
+) -> None:
+    work = prefixes(bucket, random_model)
+    ingest = ("ingest", work.source, work.lake, "--once", "--max-failure-rate", "1", "--json")
+    for featurized, quarantined in ((len(work.good), len(work.broken)), (0, 0)):
+        done = pomona(*ingest).json
+        assert (done["featurized"], done["quarantined"]) == (featurized, quarantined)
+    table = open_table(Lake.at(work.lake).features).to_pyarrow_table()
+    assert sorted(table["path"].to_pylist()) == sorted(work.good)
+    (row,) = pomona("quarantine", work.lake, "--json").json
+    assert normalize(row["path"]) in work.broken
+    assert "\\u202e" in pomona("quarantine", work.lake).out
 
 
 @pytest.mark.spark
 def test_unusual_names_work_in_all_commands(
-    spark: Any, work: Workplace, pomona: Command, tmp_path: Path
+    spark: Any, random_model: Path, pomona: Command, tmp_path: Path
 ) -> None:
+    work = folders(tmp_path, random_model)
+
     def run(*arguments: str) -> Any:
         done = pomona(*arguments, "--json")
         assert done.status == 0, (arguments, done.err)
