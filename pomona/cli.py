@@ -10,14 +10,13 @@ import os
 import sys
 
 if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
-    # Until Pomona's own rules are imported, the search path has no entry of PYTHONPATH but that of Pomona.
-    _inherited, _own = sys.path[:], os.path.dirname(os.path.dirname(__file__))
-    _entries = ["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    try:
-        _foreign = {os.path.abspath(entry) for entry in _entries}
-    except OSError:  # the current directory was deleted
-        _foreign = set()
-    sys.path[:] = [entry for entry in sys.path if entry == _own or entry not in _foreign]
+    # Until Pomona's own rules are imported, only the standard library and Pomona are on the search path.
+    _inherited, _library = sys.path[:], os.path.dirname(os.__file__)
+    sys.path[:] = [
+        _library,
+        os.path.join(_library, "lib-dynload"),
+        os.path.dirname(os.path.dirname(__file__)),
+    ]
     from streaming.spark.local_environment import search_path
 
     sys.path[:] = search_path(_inherited)

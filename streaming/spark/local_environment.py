@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import site
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ _FOREIGN_NAMES = (
 )
 # PYTHONINSPECT would keep a worker open at a prompt; the others change its text encoding and its warnings.
 _PYTHON_NAMES = ("PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONIOENCODING", "PYTHONWARNINGS")
+_LIBRARY = os.path.dirname(os.__file__)
+#: The folders of the interpreter, which PYTHONPATH may repeat.
+_INTERPRETER = {_LIBRARY, os.path.join(_LIBRARY, "lib-dynload"), *site.getsitepackages()}
 #: The folder that contains Pomona's packages.
 _OWN_FOLDER = str(Path(__file__).parents[2])
 
@@ -116,7 +120,7 @@ def search_path(entries: Iterable[str]) -> list[str]:
     foreign = {os.path.join(current, entry).rstrip("/") for entry in given.split(os.pathsep)} - {
         *kept
     }
-    foreign |= {"", current}
+    foreign = (foreign | {"", current}) - _INTERPRETER
     return [entry for entry in entries if entry == _OWN_FOLDER or entry.rstrip("/") not in foreign]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,14 +82,22 @@ def test_java_out_of_memory_is_reported_and_next_run_resumes(
     """Spark requires 450 MB to start; `spark.testing.memory` disables this check."""
     lake, source = Lake.at(str(new_lake())), tmp_path / "images"
     count = write_samples(source, per_label=10)
-    submit_args = "--conf spark.testing.memory=500000000 pyspark-shell"
+    unchecked = (
+        "from pomona.cli import main\nfrom streaming.spark import session\n"
+        "session._LOCAL['spark.testing.memory'] = '500000000'\nmain()"
+    )
     memory = f"{megabytes}m"
-    env = environment(SPARK_DRIVER_MEMORY=memory) | {"PYSPARK_SUBMIT_ARGS": submit_args}
     started = time.monotonic()
-    first = program("ingest", source, lake.root, "--once", "--settle", "0", env=env)
-    print(f"{memory}, {time.monotonic() - started:.0f} s: exit {first.status}; {first.err}")
-    if first.status:
-        error_line = first.err.splitlines()[-1]
+    first = subprocess.run(
+        [sys.executable, "-c", unchecked, "ingest", source, lake.root, "--once", "--settle", "0"],
+        env=environment(SPARK_DRIVER_MEMORY=memory),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(f"{memory}, {time.monotonic() - started:.0f} s: exit {first.returncode}; {first.stderr}")
+    if first.returncode:
+        error_line = first.stderr.splitlines()[-1]
         assert error_line.startswith(f"pomona: Java's memory of {memory} is not enough")
         assert f"SPARK_DRIVER_MEMORY={2 * megabytes}m" in error_line
     second: CommandResult = program("ingest", source, lake.root, "--once", "--settle", "0")

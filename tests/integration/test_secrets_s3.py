@@ -36,6 +36,8 @@ OUTSIDE = ("outside/up.jpg", "outside/Fig/lone.jpg", "photos2/Fig/near.jpg")
 PROGRAM = """
 import sys
 from pomona.cli import main
+from streaming.spark import session
+session._LOCAL |= {settings!r}
 for arguments in {commands!r}:
     sys.argv = ["pomona", *arguments]
     try:
@@ -102,13 +104,14 @@ def run(
     from streaming.storage.s3_client import s3_client
 
     root, name = tmp_path_factory.mktemp("run"), f"fruits-{uuid.uuid4().hex[:12]}"
-    folders = {folder: root / folder for folder in ("home", "tmp", "conf", "events")}
+    folders = {folder: root / folder for folder in ("home", "tmp", "events")}
     for folder in folders.values():
         folder.mkdir()
-    (folders["conf"] / "spark-defaults.conf").write_text(
-        f"spark.eventLog.enabled true\nspark.eventLog.dir {folders['events'].as_uri()}\n"
-        "spark.eventLog.compress false\n"
-    )
+    settings = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": folders["events"].as_uri(),
+        "spark.eventLog.compress": "false",
+    }
     client, region = s3_client(), aws["AWS_REGION"]
     client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
     for number, key in enumerate((*VALID, *UPWARD)):
@@ -130,7 +133,9 @@ def run(
         [
             sys.executable,
             "-c",
-            PROGRAM.format(commands=commands, features=f"s3a://{name}/lake/features"),
+            PROGRAM.format(
+                commands=commands, settings=settings, features=f"s3a://{name}/lake/features"
+            ),
         ],
         cwd=root,
         env=environment(
@@ -138,7 +143,6 @@ def run(
             AWS_SESSION_TOKEN=SECRETS[1],
             HOME=str(folders["home"]),
             TMPDIR=str(folders["tmp"]),
-            SPARK_CONF_DIR=str(folders["conf"]),
             XDG_CACHE_HOME=str(cache_folder().parent),
             PYTHONPATH=os.pathsep.join(sys.path),
         ),

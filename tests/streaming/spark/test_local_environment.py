@@ -103,6 +103,14 @@ def test_search_path_drops_current_directory_and_foreign_entries(
     assert search_path(["", str(tmp_path), *foreign, *kept]) == kept
 
 
+def test_search_path_keeps_folders_of_the_interpreter() -> None:
+    own = [entry for entry in sys.path if entry.startswith(os.path.dirname(os.__file__))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(["/usr/local/spark/python", *own])
+    kept = search_path(["/usr/local/spark/python", *own])
+    assert kept == [entry for entry in own if entry in kept]
+    assert os.path.dirname(os.__file__) in kept
+
+
 def test_search_path_keeps_own_folder_as_current_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(OWN)
     assert search_path([OWN, "/usr/lib/python3"]) == [OWN, "/usr/lib/python3"]
@@ -116,7 +124,7 @@ def test_spark_environment_is_restored(tmp_path: Path) -> None:
     assert os.environ == before
 
 
-@pytest.mark.parametrize("entries", [":", ".", "lib", "{folder}"])
+@pytest.mark.parametrize("entries", [":", ".", "lib", "{folder}", "{library}:{folder}"])
 @needs_program
 def test_command_loads_no_module_of_the_current_directory(tmp_path: Path, entries: str) -> None:
     """`re` is not among them: the console script itself imports it before Pomona."""
@@ -124,7 +132,7 @@ def test_command_loads_no_module_of_the_current_directory(tmp_path: Path, entrie
     for folder in (tmp_path, tmp_path / "lib"):
         for name in ("streaming", "typer", "logging", "queue", "json", "numpy", "rich"):
             (folder / f"{name}.py").write_text(f"raise SystemExit('loaded {name}')")
-    python_path = entries.format(folder=tmp_path)
+    python_path = entries.format(folder=tmp_path, library=os.path.dirname(os.__file__))
     for command in ([PROGRAM], [sys.executable, "-m", "pomona.cli"]):
         done = subprocess.run(
             [*command, "status", "absent"],
