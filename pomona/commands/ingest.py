@@ -15,10 +15,13 @@ from pomona.options import (
     RemoveLimit,
     SourceArgument,
 )
-from streaming.outcomes import Outcome
+from streaming.outcomes import Outcome, Reason
 
 if TYPE_CHECKING:
+    from streaming.images.decoder_warnings import WarningCounts
     from streaming.ingest.settings import IngestSummary
+
+_WARNINGS_SHOWN = 5
 
 
 def ingest(
@@ -128,6 +131,8 @@ def ingest(
         console.print(line)
     if summary.reasons:
         console.print(f"details: pomona quarantine {lake}")
+    if summary.missing_extras:
+        console.print(f"then: pomona quarantine {lake} --retry --reason {Reason.UNSUPPORTED}")
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:
@@ -139,6 +144,9 @@ def summary_lines(summary: IngestSummary) -> list[str]:
     if summary.reasons:
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.reasons.items()))
         lines.append(f"quarantined: {listed}")
+    for extra, count in sorted(summary.missing_extras.items()):
+        lines.append(f"{count:,} of them need an extra: pip install 'pomona[{extra}]'")
+    lines += _warning_lines(summary.warnings)
     if summary.removed:
         lines.append(f"{summary.removed:,} rows removed: their images were deleted")
     if summary.skipped_deletions:
@@ -157,12 +165,30 @@ def summary_lines(summary: IngestSummary) -> list[str]:
     return lines
 
 
+def _warning_lines(counts: WarningCounts) -> list[str]:
+    """Format the most frequent warnings of the decoders, each with the path of one image."""
+    if not counts.images:
+        return []
+    lines = [f"{counts.images:,} images with warnings of their decoders"]
+    for message, images in counts.messages.most_common(_WARNINGS_SHOWN):
+        lines.append(f"  {images:,}: {message} (for example {counts.examples[message]})")
+    if (more := len(counts.messages) - _WARNINGS_SHOWN) > 0:
+        lines.append(f"  and {more} other messages: see --json")
+    return lines
+
+
 def summary_json(summary: IngestSummary) -> dict[str, Any]:
     """Convert the summary of an ingestion to a JSON object."""
     return {
         "featurized": summary.outcomes[Outcome.FEATURES],
         "quarantined": summary.outcomes[Outcome.QUARANTINE],
         "reasons": dict(summary.reasons),
+        "missing_extras": dict(summary.missing_extras),
+        "images_with_warnings": summary.warnings.images,
+        "warnings": [
+            {"message": message, "images": count, "example": summary.warnings.examples[message]}
+            for message, count in summary.warnings.messages.most_common()
+        ],
         "replaced": summary.replaced,
         "removed": summary.removed,
         "skipped_deletions": summary.skipped_deletions,

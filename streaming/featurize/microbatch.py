@@ -26,7 +26,12 @@ from pyspark.sql import functions as F
 from streaming.delta.tables import read_table
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
 from streaming.featurize.isolation import IsolatedFeaturizer
-from streaming.featurize.results import BatchResult, ComputedPart
+from streaming.featurize.results import (
+    BatchResult,
+    ComputedPart,
+    count_missing_extras,
+    count_warnings,
+)
 from streaming.featurize.worker import (
     Featurizer,
     Task,
@@ -122,6 +127,8 @@ class MicroBatch:
                 written & (computed.existing["features"] | computed.existing["quarantine"])
             ),
             retries=sum(row.retries for row in computed.verdicts),
+            warnings=count_warnings(computed.verdicts),
+            missing_extras=count_missing_extras(computed.verdicts),
             unread=tuple(
                 row.detail for row in computed.verdicts if row.outcome == Outcome.UNREAD.value
             ),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import DataFrame, Row
 
 from streaming.delta.writer import BatchId
-from streaming.outcomes import Outcome
+from streaming.images.decoder_warnings import WarningCounts
+from streaming.images.optional_formats import EXTRA
+from streaming.outcomes import Outcome, Reason
 from streaming.storage.interface import StoredFile
 
 #: Columns of `worker.OUTPUT` that the driver collects.
-VERDICT = ("path", "outcome", "reason", "detail", "retries")
+VERDICT = ("path", "outcome", "reason", "detail", "retries", "warnings")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class BatchResult:
     replaced: int = 0
     #: Retried reads of images.
     retries: int = 0
+    #: Warnings of the decoders.
+    warnings: WarningCounts = field(default_factory=WarningCounts)
+    #: Images whose format needs an extra that is not installed, by extra.
+    missing_extras: Counter[str] = field(default_factory=Counter)
     #: Errors of images that could not be read within the retry timeout: they are in no table.
     unread: tuple[str, ...] = ()
 
@@ -58,7 +65,7 @@ class ComputedPart:
     cached : list of DataFrame
         The cached frames that make up `frame`.
     verdicts : list of Row
-        ``path``, ``outcome``, ``reason``, ``detail`` and ``retries`` of each.
+        `VERDICT` of each.
     seconds : float
         Duration.
     """
@@ -83,3 +90,17 @@ class ComputedPart:
         for frame in self.cached:
             frame.unpersist()
         self.cached = []
+
+
+def count_warnings(verdicts: Iterable[Row]) -> WarningCounts:
+    """Count the warnings of the decoders in rows of `VERDICT`."""
+    counts = WarningCounts()
+    for row in verdicts:
+        counts.add(row.path, row.warnings or [])
+    return counts
+
+
+def count_missing_extras(verdicts: Iterable[Row]) -> Counter[str]:
+    """Count the images in rows of `VERDICT` whose format needs an extra, by extra."""
+    details = (row.detail for row in verdicts if row.reason == Reason.UNSUPPORTED.value)
+    return Counter(match[1] for match in map(EXTRA.search, details) if match)

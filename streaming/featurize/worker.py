@@ -16,6 +16,7 @@ from streaming.engines import gpu
 from streaming.engines.registry import Engine, create_engine
 from streaming.errors import PlatformError
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
+from streaming.images.decoder_warnings import collect_warnings
 from streaming.images.fetch import (
     ONE_BY_ONE_ABOVE,
     FetchedImage,
@@ -35,13 +36,14 @@ if TYPE_CHECKING:  # isolated child processes start without Spark
 OUTPUT_DDL = (
     "path string, label string, length long, modified_ms long, outcome string, content_hash string, "
     "width int, height int, format string, features array<float>, reason string, detail string, "
-    "attempts int, retries int"
+    "attempts int, retries int, warnings array<string>"
 )
 _TYPES = {
     "string": pa.string(),
     "long": pa.int64(),
     "int": pa.int32(),
     "array<float>": pa.list_(pa.float32()),
+    "array<string>": pa.list_(pa.string()),
 }
 OUTPUT = pa.schema([(n, _TYPES[t]) for n, t in (c.split() for c in OUTPUT_DDL.split(", "))])
 
@@ -130,7 +132,10 @@ class Featurizer:
         if fetched.outcome is Outcome.FEATURES:
             row.content_hash = hashlib.sha256(fetched.content).hexdigest()
             try:
-                with limit_cpu_time(self.max_cpu_seconds):
+                with (
+                    collect_warnings() as row.warnings,
+                    limit_cpu_time(self.max_cpu_seconds),
+                ):
                     row.image = decode(fetched.content, self.decode_settings)
             except UndecodableImage as error:
                 row.fail(error.reason, error.detail, self.settle)
@@ -234,6 +239,7 @@ class _Row:
     image: DecodedImage | None = None
     features: NDArray[np.float32] | None = field(default=None)
     retries: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     def fail(self, reason: Reason, detail: str, settle: float) -> None:
         """Mark the image as quarantined, or as changing if the file was modified recently."""
@@ -264,4 +270,5 @@ class _Row:
             "detail": self.detail,
             "attempts": self.attempts,
             "retries": self.retries,
+            "warnings": self.warnings,
         }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,10 @@ from streaming.outcomes import Reason
 
 JXL_CODESTREAM = b"\xff\x0a"
 JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
+
+
+EXTRA = re.compile(r"pip install 'pomona\[(\w+)\]'")
+"""Matches the detail of an image whose format needs an extra, with the name of the extra."""
 
 
 class MissingPackage(Exception):

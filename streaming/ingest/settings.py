@@ -12,6 +12,7 @@ from streaming.errors import UsageError
 from streaming.featurize.failure_rate import MAX_FAILURE_RATE
 from streaming.featurize.results import BatchResult
 from streaming.images.decode import DecodeSettings
+from streaming.images.decoder_warnings import WarningCounts
 from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
 from streaming.maintenance.missing_images import DEFAULT_REMOVE_LIMIT
@@ -163,6 +164,10 @@ class IngestSummary:
     retries : Counter
         Retried operations: ``reads`` of images, ``listings`` and other requests of the driver, ``tables`` (Spark's
         requests to S3).
+    warnings : WarningCounts
+        Images with warnings of the decoders: their number, and by message.
+    missing_extras : Counter
+        Quarantined images whose format needs an extra that is not installed, by extra.
     waiting : int
         Listed images that are in no table yet.
     listing : ListingCounts
@@ -189,6 +194,8 @@ class IngestSummary:
     skipped_deletions: int = 0
     batches: int = 0
     retries: Counter[str] = field(default_factory=Counter)
+    warnings: WarningCounts = field(default_factory=WarningCounts)
+    missing_extras: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     listing: ListingCounts = field(default_factory=ListingCounts)
     seconds: float = 0.0
@@ -207,6 +214,8 @@ class IngestSummary:
         self.reasons += result.reasons
         self.replaced += result.replaced
         self.retries["reads"] += result.retries
+        self.warnings.update(result.warnings)
+        self.missing_extras += result.missing_extras
         self.batches += result.written > 0
         if result.written:
             self.last_row_at = time.time()

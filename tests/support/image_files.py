@@ -73,6 +73,15 @@ def tile_bomb(side: int) -> bytes:
     return start + data + bytes(len(data) % 2) + directory
 
 
+def damaged_tiff(compression: str) -> bytes:
+    """Return a TIFF with damaged pixels: libtiff decodes ``group4`` with warnings, and others not at all."""
+    mode = "1" if compression.startswith("group") else "RGB"
+    content = bytearray(encode(photo().convert(mode), "TIFF", compression=compression))
+    middle = len(content) // 2
+    content[middle : middle + 40] = b"Z" * 40
+    return bytes(content)
+
+
 def decode_pixels(content: bytes, revision: int = DECODER_REVISION) -> Pixels:
     """Decode a file of SIDE x SIDE pixels without resizing or scaling."""
     return decode(content, replace(RAW, revision=revision)).pixels.astype(np.uint8)

@@ -76,6 +76,30 @@ def test_summary_lines_report_unusual_counts() -> None:
     assert "2 images are left for the next run" in lines
 
 
+def test_summary_names_warnings_and_missing_extras() -> None:
+    result = summary()
+    result.missing_extras = Counter(heif=1200, jxl=2)
+    for number in range(1100):
+        result.warnings.add(f"scan{number}.tif", [f"Bad code word at line {number}"])
+    result.warnings.add("b.tif", ["unknown field"])
+    lines = summary_lines(result)
+    assert "1,200 of them need an extra: pip install 'pomona[heif]'" in lines
+    assert "2 of them need an extra: pip install 'pomona[jxl]'" in lines
+    first = lines.index("1,101 images with warnings of their decoders")
+    assert lines[first + 1 : first + 3] == [
+        "  1,100: Bad code word at line N (for example scan0.tif)",
+        "  1: unknown field (for example b.tif)",
+    ]
+    document = summary_json(result)
+    assert document["missing_extras"] == {"heif": 1200, "jxl": 2}
+    assert document["images_with_warnings"] == 1101
+    assert document["warnings"][0] == {
+        "message": "Bad code word at line N",
+        "images": 1100,
+        "example": "scan0.tif",
+    }
+
+
 def test_summary_lines_without_images_have_no_rate() -> None:
     assert summary_lines(IngestSummary()) == ["0 images featurized, 0 quarantined in 0.0 s"]
 

@@ -24,6 +24,7 @@ from streaming.lake.schemas import QUARANTINE
 from streaming.model.store import find_model, read_model
 from streaming.spark.errors import translate_exception
 from streaming.storage.interface import StoredFile
+from support.image_files import damaged_tiff
 from support.lakes import (
     GARBAGE,
     actions,
@@ -68,6 +69,16 @@ def txn(location: str) -> dict[str, Any] | None:
     """Return the transaction id of the latest commit of a table."""
     found = [line["txn"] for line in actions(location, version(location)) if "txn" in line]
     return {"id": found[0]["appId"], "version": found[0]["version"]} if found else None
+
+
+def test_warnings_of_decoders_are_counted(micro: MicroBatch, tmp_path: Path) -> None:
+    names = {f"Scan/{number}.tif": damaged_tiff("group4") for number in range(2)}
+    files = put_all(tmp_path, names | photos("Scan", range(1)))
+    counts = process(micro, files, BatchId("query-warnings", 0)).warnings
+    assert counts.images == 2
+    message, images = counts.messages.most_common(1)[0]
+    assert (message[:12], images) == ("Fax4Decode: ", 2)
+    assert counts.examples[message].startswith(f"file:{tmp_path}/Scan/")
 
 
 def test_replayed_batch_adds_no_version(micro: MicroBatch, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.sql import Row
 
 from streaming.engines import gpu
 from streaming.errors import PlatformError
 from streaming.featurize import worker
 from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.results import count_missing_extras, count_warnings
 from streaming.featurize.worker import (
     Featurizer,
     Task,
@@ -24,6 +28,7 @@ from streaming.featurize.worker import (
 )
 from streaming.images.decode import DecodeSettings
 from streaming.storage.interface import StoredFile
+from support.image_files import damaged_tiff
 from support.lakes import photos, put_all
 
 GPU_SETTINGS = {"spark.task.resource.gpu.amount": "1"}
@@ -66,6 +71,29 @@ def test_engine_receives_its_batch_size(tmp_path: Path, monkeypatch: pytest.Monk
     batches = list(featurizer()([(file, 1) for file in files]))
     assert (engine.batch_sizes, gpus) == ([3, 3, 1], [None])
     assert [batch.num_rows for batch in batches] == [3, 3, 1]
+
+
+def test_warnings_and_missing_packages_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker, "create_engine", lambda *_args, **_options: CountingEngine())
+    monkeypatch.setattr(worker, "_engines", {})
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # the import fails
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(40)
+    names = {f"scan{number}.tif": damaged_tiff("group4") for number in range(3)}
+    names |= {"phone1.heic": heic, "phone2.heic": heic} | photos("Fig", range(2))
+    files = put_all(tmp_path, names)
+    batches = featurizer()([(file, 1) for file in files])
+    rows = [Row(**row) for batch in batches for row in batch.to_pylist()]
+
+    assert Counter(row.outcome for row in rows) == {"features": 5, "quarantine": 2}
+    assert count_missing_extras(rows) == {"heif": 2}
+    counts = count_warnings(rows)
+    assert counts.images == 3
+    message, images = counts.messages.most_common(1)[0]
+    assert (message[:12], images) == ("Fax4Decode: ", 3)
+    assert counts.examples[message].endswith("/scan0.tif")
+    assert capfd.readouterr().err == ""
 
 
 def test_engine_is_created_once_per_assigned_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,11 @@ def scan() -> Image.Image:
     return Image.fromarray(np.tile(tile, (HEIGHT // 608, WIDTH // 912, 1)))
 
 
+def plain(scan: Image.Image) -> Image.Image:
+    """Return an image of one color, which is encoded faster; decoding it needs the same memory."""
+    return Image.new("RGB", scan.size, "teal")
+
+
 def sixteen_bit(scan: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(scan.convert("L")).astype(np.uint16) * 257)
 
@@ -68,6 +73,12 @@ FILES: dict[str, tuple[Callable[[Image.Image], bytes], int]] = {
     "JPEG": (lambda scan: encode(scan, "JPEG"), 20),
     "JPEG, rotated": (lambda scan: encode(scan, "JPEG", exif=rotated()), 20),
     "JPEG, progressive": (lambda scan: encode(scan, "JPEG", progressive=True), 90),
+    "JPEG, progressive, 4:4:4": (
+        lambda scan: encode(plain(scan), "JPEG", progressive=True, subsampling=0),
+        150,
+    ),
+    "WebP": (lambda scan: encode(plain(scan), "WEBP", method=0), 370),
+    "JPEG 2000": (lambda scan: encode(plain(scan), "JPEG2000"), 420),
     "JPEG, CMYK": (lambda scan: encode(scan.convert("CMYK"), "JPEG"), 30),
     "PNG": (lambda scan: encode(scan, "PNG", compress_level=0), 100),
     "PNG with alpha": (lambda scan: encode(with_alpha(scan), "PNG", compress_level=0), 200),
@@ -94,4 +105,4 @@ def test_peak_memory_of_20_megapixels(kind: str, scan: Image.Image, tmp_path: Pa
         check=True,
         timeout=300,
     )
-    assert int(run.stdout) < megabytes * MB
+    assert int(run.stdout) < megabytes * MB, f"{int(run.stdout) / MB:.0f} MB"
