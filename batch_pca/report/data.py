@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from batch_pca.pca.fit import Reduction
@@ -79,6 +80,8 @@ def write_report(
                 new_labels=row.new_labels,
                 vanished_labels=row.vanished_labels,
                 quarantine=_count_quarantine(lake),
+                source=find_source(sample.paths),
+                created_at=row.created_at,
             )
         )
     folder.write("report.html", report.html.encode())
@@ -97,6 +100,22 @@ def matplotlib_defaults() -> Iterator[None]:
     del defaults["backend"]  # a notebook has chosen one
     with matplotlib.rc_context(defaults):
         yield
+
+
+def find_source(paths: Sequence[str]) -> str:
+    """Return the deepest folder that contains the label folders of all images.
+
+    The result is empty if the images have no common folder, as with images of several buckets. It is derived from the
+    paths: the commits of the lake name the latest source only, and those of other writers name none.
+    """
+    folders = [path.rstrip("/").split("/")[:-2] for path in paths]
+    first, last = min(folders), max(folders)
+    common = [
+        name
+        for name, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    ]
+    source = "/".join(common).rstrip("/")
+    return "" if source.endswith(":") else source
 
 
 def _series(earlier: Sequence[RefitRow], row: RefitRow) -> list[RefitRow]:

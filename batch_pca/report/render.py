@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import resources
 from string import Template
 from typing import Any
@@ -89,6 +90,10 @@ class ReportData:
         Labels that only this refit, or only the baseline, has, with their numbers of images.
     quarantine : mapping of str to int, or None
         Number of quarantined images by reason; None if the lake has no quarantine table.
+    source : str
+        Folder or prefix of the images, see `find_source`; may be empty.
+    created_at : datetime, optional
+        Time of the refit, UTC.
     """
 
     refit_id: str
@@ -103,6 +108,8 @@ class ReportData:
     new_labels: Mapping[str, int] = field(default_factory=dict)
     vanished_labels: Mapping[str, int] = field(default_factory=dict)
     quarantine: Mapping[str, int] | None = None
+    source: str = ""
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -114,20 +121,27 @@ class Report:
 
 
 def render(data: ReportData) -> Report:
-    """Draw ``scatter.png``, ``variance.png`` and, with a drift history, ``drift.png``, and render the HTML."""
+    """Draw ``scatter.png``, ``variance.png`` and, with a drift history of at least two refits, ``drift.png``.
+
+    Render the HTML from these plots and the data.
+    """
     points, fit = data.points, data.reduction
     labels = sorted(set(points.labels))
     code_of = {label: code for code, label in enumerate(labels)}
     codes = np.array([code_of[label] for label in points.labels], dtype=np.uint32)
     scatter = plot_scatter(labels, codes, points.scores, fit.explained_variance_ratio)
     variance = plot_variance(fit)
-    drift = plot_drift(data.drift_history) if data.drift_history else None
+    # A chart of one refit would show no course.
+    drift = plot_drift(data.drift_history) if len(data.drift_history) > 1 else None
+    title = _title(data)
     script = _read_resource("report.js")
     html = Template(_read_resource("report.html")).substitute(
         policy=_content_security_policy(script),
-        title=escape_html(f"Refit {data.refit_id}"),
+        title=escape_html(title),
+        heading=sections.breakable(title),
+        refit=escape_html(data.refit_id),
         style=_read_resource("report.css"),
-        lake=escape_html(data.lake),
+        lake=sections.breakable(data.lake),
         cards=sections.summary_cards(fit, points.total),
         sample=f"{len(codes):,} of {points.total:,} rows, {len(labels):,} labels",
         scatter=sections.png_figure(scatter, "Scores on the first components, marked by label"),
@@ -149,6 +163,14 @@ def render(data: ReportData) -> Report:
     )
     files = {"scatter.png": scatter, "variance.png": variance.png}
     return Report(html, files | ({"drift.png": drift.png} if drift else {}))
+
+
+def _title(data: ReportData) -> str:
+    """Return the number of images, their source and the date, as far as they are given."""
+    source = f" of {data.source}" if data.source else ""
+    date = f", {data.created_at:%Y-%m-%d}" if data.created_at else ""
+    count = data.points.total
+    return f"{count:,} {'image' if count == 1 else 'images'}{source}{date}"
 
 
 def _read_resource(name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +19,39 @@ Codes = NDArray[np.uint32]
 Rows = Sequence[Sequence[object]]
 _MAX_LABEL_SHIFTS = 10
 _MAX_LABELS = 50
+# Numbers of columns from which a table does not fit into a window of medium width, and into a narrow one.
+_WIDE, _MEDIUM = 5, 3
+# Longer words may be broken: 16 letters fit into half of a window of 320 pixels.
+_LONGEST_WORD = 16
 
 
 def table(rows: Rows, head: Sequence[object] = ()) -> str:
     """Render rows as a table; the first cell of each row is its header."""
-    lines = ["".join(f'<th scope="col">{escape_html(str(cell))}</th>' for cell in head)]
+    lines = []
+    if head:
+        columns = "".join(f'<th scope="col">{escape_html(str(cell))}</th>' for cell in head)
+        lines.append(f'<tr class="head">{columns}</tr>')
     for name, *values in rows:
-        cells = "".join(f"<td>{escape_html(str(value))}</td>" for value in values)
-        lines.append(f'<th scope="row">{escape_html(str(name))}</th>{cells}')
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines if line)}</table>"
+        cells = [f'<th scope="row"{_long(name)}>{breakable(name)}</th>']
+        for value, column in zip_longest(values, head[1:], fillvalue=""):
+            title = f' data-column="{escape_html(str(column))}"' if column else ""
+            cells.append(f"<td{title}{_long(value)}>{breakable(value)}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    # A narrow window shows each row of these as a list of columns and values.
+    kind = "wide" if len(head) >= _WIDE else "medium" if len(head) >= _MEDIUM else ""
+    name = f' class="{kind}"' if kind else ""
+    return f"<table{name}>{''.join(lines)}</table>"
+
+
+def breakable(text: object) -> str:
+    """Escape a text, and allow line breaks in its paths: after each slash."""
+    return escape_html(str(text)).replace("/", "/<wbr>")
+
+
+def _long(text: object) -> str:
+    """Return the class of a cell with a word that does not fit on a line of a narrow window, such as a hash."""
+    words = re.split(r"[\s/-]", str(text))
+    return ' class="long"' if max(map(len, words)) > _LONGEST_WORD else ""
 
 
 def _scrollable(content: str, name: str) -> str:
@@ -112,16 +138,20 @@ def drift(
     new_labels: Mapping[str, int],
     vanished_labels: Mapping[str, int],
 ) -> str:
-    """Render the drift of the refits up to this one; `svg` is the plot of `history`, None if that is empty."""
+    """Render the drift of the refits up to this one.
+
+    `svg` is the plot of `history`. It is None if there are fewer than two points, which show no course.
+    """
     parts = []
-    if svg:
+    if history:
         last = history[-1]
         summary = (
             f"Latest refit with an earlier one to compare with (version {last.name}): correlation matrix rotated by "
             f"{last.angle:.1f}°, mean shifted by {last.shift:.2f} standard deviations, "
             f"largest label shift {last.label_shift:.2f}."
         )
-        parts.append(_svg_figure(svg, f"Drift of each refit since its baseline. {summary}"))
+        if svg:
+            parts.append(_svg_figure(svg, f"Drift of each refit since its baseline. {summary}"))
         parts.append(f"<p>{summary}</p>")
     else:
         parts.append("<p>There is no refit of an earlier version to compare with yet.</p>")
@@ -154,13 +184,13 @@ def quarantine(images: Mapping[str, int] | None) -> str:
     largest = max(images.values())
     rows = "".join(
         f'<tr><th scope="row">{escape_html(reason)}</th><td>{count:,}</td>'
-        f'<td><svg class="count-bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        f'<td class="bar"><svg class="count-bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect width="{100 * count / largest:.1f}" height="8"/></svg></td></tr>'
         for reason, count in sorted(images.items(), key=lambda item: (-item[1], item[0]))
     )
     return (
         f"<p>{sum(images.values()):,} images were in quarantine when this report was created.</p>"
-        f'<table><tr><th scope="col">reason</th><th scope="col">images</th><td></td></tr>{rows}</table>'
+        f'<table><tr><th scope="col">reason</th><th scope="col">images</th><td class="bar"></td></tr>{rows}</table>'
     )
 
 

@@ -86,6 +86,13 @@ class Browser:
         command = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": [feature]}}
         _request(f"{self._session}/goog/cdp/execute", command)
 
+    def set_width(self, width: int) -> None:
+        """Set the width of the window in CSS pixels; 0 restores the original size."""
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        name = "setDeviceMetricsOverride" if width else "clearDeviceMetricsOverride"
+        command = {"cmd": f"Emulation.{name}", "params": size if width else {}}
+        _request(f"{self._session}/goog/cdp/execute", command)
+
     def console_messages(self) -> list[str]:
         """Return the messages of the console since the last call."""
         return [

@@ -22,12 +22,14 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.cells: list[str] = []
+        self._continues = False  # after <wbr>, which allows a line break in a text
         self.feed(html)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._continues = tag == "wbr"
         if tag not in VOID:
             self.open.append(tag)
 
@@ -36,7 +38,11 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if data.strip() and not {"style", "script", "svg"} & set(self.open):
-            self.cells.append(data.strip())
+            if self._continues:
+                self.cells[-1] += data.strip()
+            else:
+                self.cells.append(data.strip())
+        self._continues = False
 
     def after(self, text: str) -> str:
         return self.cells[self.cells.index(text) + 1]
@@ -70,4 +76,4 @@ def packed(html: str) -> dict[str, Any]:
     return data
 
 
-VOID = {"img", "meta", "input", "br"}
+VOID = {"img", "meta", "input", "br", "wbr"}

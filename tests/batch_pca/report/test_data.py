@@ -25,7 +25,7 @@ from batch_pca.refits.folder import create_folder
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.lineage import write_lineage
 from batch_pca.refits.vectors import Sample
-from batch_pca.report.data import write_report
+from batch_pca.report.data import find_source, write_report
 from streaming.lake.layout import Lake
 from support.feature_lakes import LABELS, WRITTEN, images
 from support.report_pages import Page, packed
@@ -135,7 +135,32 @@ def test_report_contains_drift_of_the_row(reports: Reports) -> None:
     start = page.cells.index("standard deviations") + 1
     assert page.cells[start : start + 4] == [LABELS[1], "1.25", LABELS[0], "0.50"]
     assert page.after("Fig") == "7"
-    assert Image.open(reports.file(1, "drift.png")).format == "PNG"
+    # A chart of a single refit would be empty.
+    assert not reports.file(1, "drift.png").exists()
+
+
+def test_title_contains_number_of_images_source_and_date(reports: Reports) -> None:
+    source = reports.paths[0].rsplit("/", 2)[0]
+    title = f"30 images of {source}, {WRITTEN:%Y-%m-%d}"
+    assert Page(reports.html(1)).cells.count(title) == 2  # the title of the window and the heading
+    assert {"r-2", reports.lake.root} <= set(Page(reports.html(1)).cells)
+
+
+@pytest.mark.parametrize(
+    ("paths", "source"),
+    [
+        (["file:/photos/Fig/1.jpg"], "file:/photos"),
+        (["file:/photos/Fig/1.jpg", "file:/photos/Kiwi/1.jpg"], "file:/photos"),
+        (["s3a://b/Fig/1.jpg", "s3a://b/Test/Fig/1.jpg"], "s3a://b"),
+        (["s3a://b/Test/Fig/1.jpg", "s3a://b/Training/Fig/1.jpg"], "s3a://b"),
+        (["s3a://b/a/Test/1.jpg", "s3a://b/ab/Test/1.jpg"], "s3a://b"),
+        (["s3a://one/Fig/1.jpg", "s3a://other/Fig/1.jpg"], ""),
+        (["s3a://b/Fig/1.jpg", "file:/b/Fig/1.jpg"], ""),
+        (["file:/Fig/1.jpg"], ""),
+    ],
+)
+def test_source_is_the_deepest_folder_of_all_label_folders(paths: list[str], source: str) -> None:
+    assert find_source(paths) == source
 
 
 def test_report_counts_quarantine_by_reason(reports: Reports) -> None:

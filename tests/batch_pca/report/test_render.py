@@ -72,7 +72,7 @@ def test_content_security_policy_allows_only_the_embedded_script() -> None:
 
 
 def test_every_figure_has_a_description() -> None:
-    history = [DriftPoint("v1", 3.0, 0.1, 0.2)]
+    history = [DriftPoint("v1", 3.0, 0.1, 0.2), DriftPoint("v2", 3.0, 0.1, 0.2)]
     tags = Page(report(["a"], drift_history=history).html).tags
     descriptions = [attrs["alt"] for tag, attrs in tags if tag == "img"]
     descriptions += [attrs["aria-label"] for _, attrs in tags if attrs.get("role") == "img"]
@@ -187,6 +187,13 @@ def test_drift_and_quarantine_are_shown_or_reported_as_absent() -> None:
     assert "33 images were in quarantine when this report was created." in page.cells
     assert page.cells.index("corrupt") < page.cells.index("empty")
     assert page.after("corrupt") == "31"
+
+
+def test_drift_of_a_single_refit_is_text_without_an_empty_chart() -> None:
+    result = report(["a"], drift_history=[DriftPoint("v1", 3.25, 0.125, 0.5)])
+    assert "rotated by 3.2°" in " ".join(Page(result.html).cells)
+    assert "Drift of each refit" not in result.html
+    assert set(result.plots) == {"scatter.png", "variance.png"}
 
 
 def test_components_for_target_ratios_are_listed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,89 @@ def test_report_follows_preferred_color_scheme(
         color = browser.run("return getComputedStyle(document.querySelector('figure text')).fill")
         brightness = sum(map(int, color.removeprefix("rgb(").rstrip(")").split(",")))
         assert (brightness > 380) == (scheme == "dark")
+
+
+# Words of tables and headings that a line break divides. Paths may be broken after a slash, names after a hyphen.
+BROKEN_WORDS = """
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const node = walker.currentNode;
+  if (!node.parentElement.closest("th, td, h1, h2, h3, dt, dd, legend, figcaption")) continue;
+  for (const match of node.data.matchAll(/[^\\s\\/-]+/g)) {
+    if (match[0].length > 16) continue;
+    const range = document.createRange();
+    range.setStart(node, match.index);
+    range.setEnd(node, match.index + match[0].length);
+    if (new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size > 1) found.push(match[0]);
+  }
+}
+return found;
+"""
+# Elements that reach beyond the window, or whose content must be scrolled sideways.
+OVERFLOWING = """
+const edge = document.documentElement.clientWidth;
+return [...document.querySelectorAll("body *")].filter((e) => !e.closest("svg svg, .visually-hidden, #labels"))
+  .filter((e) => e.getBoundingClientRect().right > edge + 1
+    || (e.matches(".scrollable, html") && e.scrollWidth > e.clientWidth + 1))
+  .map((e) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 40)}`);
+"""
+
+
+def render_full_report() -> str:
+    """Render a report with all sections, long names and long values."""
+    labels = [f"{name} {number}" for name in ("Cantaloupe", "Pomegranate") for number in range(12)]
+    labels = [label for label in labels for _ in range(20)] + ["x" * 80]
+    scores = np.random.default_rng(0).normal(size=(len(labels), 3)) * 1000
+    source = "s3a://a-bucket-with-a-long-name/photographs/2026/fruits"
+    paths = [f"{source}/{label}/{number}.jpg" for number, label in enumerate(labels)]
+    exceeded = (
+        "correlation matrix rotated by 21.5° (limit 15°); mean shifted by 0.62 standard deviations"
+    )
+    head = ("refit", "features version", "rows", "components", "explained variance")
+    head += ("correlation rotation", "mean shift", "thresholds exceeded")
+    refit = "20261126T124044Z-v3-d608"
+    row = (refit, "12345", "1,234,567", "1,280", "95.0%", "21.5°", "0.62", exceeded)
+    data = ReportData(
+        refit,
+        "s3a://another-bucket/lake",
+        reduction_of(RATIO),
+        Points(paths, labels, scores, 1_234_567),
+        [("Weights", f"imagenet, SHA-256 {'0123456789abcdef' * 4}"), ("Drift", exceeded)],
+        drift_history=[DriftPoint("v1", 3.0, 0.1, 0.2), DriftPoint("v4", 20.5, 0.7, 1.5)],
+        refits=(head, row, row),
+        label_shifts={"Cantaloupe 1": 1.5, "x" * 80: 1.0},
+        new_labels={"Pomegranate 11": 1_234_567},
+        vanished_labels={"Cherry Wax Yellow 2": 3},
+        quarantine={"decompression_bomb": 12, "unsupported": 1_234_567},
+        source=source,
+        created_at=datetime(2026, 11, 29, tzinfo=UTC),
+    )
+    return render(data).html
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page = tmp_path_factory.mktemp("full") / "report.html"
+    page.write_text(render_full_report(), encoding="utf-8")
+    return page
+
+
+@pytest.mark.parametrize("width", [320, 390, 700, 1024, 1280])
+def test_tables_fit_into_the_window_without_broken_words(
+    window: Browser, full: Path, width: int
+) -> None:
+    window.set_width(width)
+    try:
+        window.open(full)
+        window.wait(READY)
+        window.run("for (const e of document.querySelectorAll('details')) e.open = true")
+        assert window.run(BROKEN_WORDS) == []
+        assert window.run(OVERFLOWING) == []
+        tables = "[...document.querySelectorAll('table')].every((e) => e.innerText.length > 10)"
+        assert window.run(f"return {tables}")
+    finally:
+        window.set_width(0)
 
 
 def test_hostile_names_are_shown_and_not_executed(window: Browser, tmp_path: Path) -> None:
