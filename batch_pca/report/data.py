@@ -15,16 +15,24 @@ from batch_pca.refits.drift import describe_drift, drift_of, exceeded_thresholds
 from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
+from batch_pca.report.markers import extend_order
 from batch_pca.report.thumbnails import choose_thumbnails, load_thumbnails
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.lake.layout import Lake
+from streaming.storage.interface import TransientError
 
 if TYPE_CHECKING:
     from batch_pca.report.plots import DriftPoint
 
+log = logging.getLogger(__name__)
+
 # Number of latest refits in the table and in the drift plot.
 _MAX_REFITS = 30
+# File of a refit with the labels in the order of their first appearance in the refits of the lake.
+_LABEL_ORDER = "label_order.json"
+# Number of latest refits to search for it: a refit of an earlier version of Pomona, or a deleted folder, lacks it.
+_MAX_SEARCHED = 5
 _HEADINGS = (
     "refit",
     "features version",
@@ -63,6 +71,8 @@ def write_report(
     comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
     latest = [*comparable, row][-_MAX_REFITS:]
     document = folder.read(FILE).decode()
+    order = extend_order(_read_label_order(earlier), {*sample.sums.counts, *sample.labels})
+    folder.write(_LABEL_ORDER, json.dumps(order).encode())
     with matplotlib_defaults():
         from batch_pca.report.render import Points, ReportData, render
 
@@ -82,6 +92,7 @@ def write_report(
                 quarantine=_count_quarantine(lake),
                 source=find_source(sample.paths),
                 created_at=row.created_at,
+                label_order=order,
             )
         )
     folder.write("report.html", report.html.encode())
@@ -100,6 +111,21 @@ def matplotlib_defaults() -> Iterator[None]:
     del defaults["backend"]  # a notebook has chosen one
     with matplotlib.rc_context(defaults):
         yield
+
+
+def _read_label_order(earlier: Sequence[RefitRow]) -> list[str]:
+    """Return the order of labels that the latest refit has written; empty if there is none.
+
+    Colors are no reason for a refit to fail, so a file that cannot be read is skipped.
+    """
+    for row in [*reversed(earlier)][:_MAX_SEARCHED]:
+        try:
+            order = json.loads(row.folder.read(_LABEL_ORDER))
+            if isinstance(order, list) and all(isinstance(label, str) for label in order):
+                return list(dict.fromkeys(order))
+        except (OSError, TransientError, ValueError) as error:
+            log.debug("no order of labels in %s: %s", row.folder.uri, error)
+    return []
 
 
 def find_source(paths: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 #: Each color has a contrast of at least 3:1 on the white background and on the dark background.
@@ -48,7 +49,29 @@ class MarkerStyle:
 def marker_style(index: int) -> MarkerStyle:
     """Return the marker style of the label with this index.
 
-    Consecutive labels differ in both color and shape. The combinations of 12 colors and 11 shapes repeat after 132
-    labels, one more than the classes of the Fruits-360 photographs.
+    Labels with consecutive indices differ in both color and shape. The combinations of 12 colors and 11 shapes repeat
+    after 132 labels, one more than the classes of the Fruits-360 photographs.
     """
     return MarkerStyle(COLORS[index % len(COLORS)], *_SHAPES[index % len(_SHAPES)])
+
+
+def extend_order(order: Sequence[str], labels: Iterable[str]) -> list[str]:
+    """Return the labels in the order of their first appearance in the refits of a lake.
+
+    The position of a label is the index of its marker style. It does not change if other labels come or go: `order`
+    keeps labels without images, and new labels follow it, sorted by name.
+
+    Parameters
+    ----------
+    order : sequence of str
+        Result for the previous refit; empty for the first one.
+    labels : iterable of str
+        Labels of this refit.
+    """
+    return [*order, *sorted(set(labels).difference(order))]
+
+
+def label_styles(labels: Sequence[str], order: Sequence[str] = ()) -> list[MarkerStyle]:
+    """Return the marker style of each label; see `extend_order` for `order`."""
+    index_of = {label: index for index, label in enumerate(extend_order(order, labels))}
+    return [marker_style(index_of[label]) for label in labels]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from batch_pca.pca.fit import Reduction
 from batch_pca.report import sections
+from batch_pca.report.markers import label_styles
 from batch_pca.report.plots import DriftPoint, plot_drift, plot_variance
 from batch_pca.report.scatter import plot_scatter
 from streaming.sanitize import escape_html, escape_text
@@ -94,6 +95,9 @@ class ReportData:
         Folder or prefix of the images, see `find_source`; may be empty.
     created_at : datetime, optional
         Time of the refit, UTC.
+    label_order : sequence of str
+        Labels of this and earlier refits in the order of their first appearance, see `extend_order`. It determines
+        their marker styles. Labels that are missing follow in the order of their names.
     """
 
     refit_id: str
@@ -110,6 +114,7 @@ class ReportData:
     quarantine: Mapping[str, int] | None = None
     source: str = ""
     created_at: datetime | None = None
+    label_order: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,9 @@ def render(data: ReportData) -> Report:
     labels = sorted(set(points.labels))
     code_of = {label: code for code, label in enumerate(labels)}
     codes = np.array([code_of[label] for label in points.labels], dtype=np.uint32)
-    scatter = plot_scatter(labels, codes, points.scores, fit.explained_variance_ratio)
+    scatter = plot_scatter(
+        labels, codes, points.scores, fit.explained_variance_ratio, data.label_order
+    )
     variance = plot_variance(fit)
     # A chart of one refit would show no course.
     drift = plot_drift(data.drift_history) if len(data.drift_history) > 1 else None
@@ -145,7 +152,7 @@ def render(data: ReportData) -> Report:
         cards=sections.summary_cards(fit, points.total),
         sample=f"{len(codes):,} of {points.total:,} rows, {len(labels):,} labels",
         scatter=sections.png_figure(scatter, "Scores on the first components, marked by label"),
-        labels=sections.label_list(labels, codes),
+        labels=sections.label_list(labels, codes, label_styles(labels, data.label_order)),
         label_statistics=sections.label_statistics(labels, codes, points.scores),
         variance=sections.explained_variance(fit, variance.svg),
         drift=sections.drift(

@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from batch_pca.report.markers import marker_style
+from batch_pca.report.markers import MarkerStyle, label_styles
 from batch_pca.report.plots import apply_theme, save_figure
 from streaming.sanitize import escape_text
 
@@ -23,6 +23,7 @@ def plot_scatter(
     codes: NDArray[np.uint32],
     points: NDArray[np.floating],
     ratio: NDArray[np.float64],
+    label_order: Sequence[str] = (),
 ) -> bytes:
     """Plot points by label on two components, and return the PNG file.
 
@@ -38,6 +39,8 @@ def plot_scatter(
         Scores; the first two columns are drawn.
     ratio : ndarray of shape (r,)
         Explained variance ratios.
+    label_order : sequence of str
+        Labels in the order of their first appearance, which determines the marker styles.
     """
     strips = points.shape[1] == 1
     names = _drawable(labels)[: len(labels) if strips else _MAX_LEGEND_ENTRIES]
@@ -48,7 +51,7 @@ def plot_scatter(
     order = random.permutation(len(codes))  # so that no label covers all others
     y = codes + random.uniform(-0.3, 0.3, len(codes)) if strips else points[:, 1]
     size = float(np.clip(25_000 / len(codes), 4, 36))
-    styles = [marker_style(index) for index in range(len(labels))]
+    styles = label_styles(labels, label_order)
     colors = np.array([style.color for style in styles])
     markers = np.array([style.marker for style in styles])
     for marker in np.unique(markers):
@@ -69,7 +72,7 @@ def plot_scatter(
     else:
         axes.set_ylabel(f"component 2, {ratio[1]:.1%} of the variance")
         axes.set_aspect("equal", adjustable="datalim")
-        _add_legend(figure, names)
+        _add_legend(figure, names, styles)
     return save_figure(apply_theme(figure), "png")
 
 
@@ -82,11 +85,10 @@ def _drawable(labels: Sequence[str]) -> list[str]:
     return [short[i] if drawable[i] else f"label {i + 1}" for i in range(len(labels))]
 
 
-def _add_legend(figure: Figure, names: Sequence[str]) -> None:
-    styles = [marker_style(index) for index in range(len(names))]
+def _add_legend(figure: Figure, names: Sequence[str], styles: Sequence[MarkerStyle]) -> None:
     handles = [
         Line2D([], [], color=style.color, marker=style.marker, linestyle="", markersize=6)
-        for style in styles
+        for style in styles[: len(names)]
     ]
     legend = figure.legend(
         handles, names, loc="outside lower center", ncols=_LEGEND_COLUMNS, fontsize=8

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch_pca.pca.fit import Reduction
-from batch_pca.report.markers import marker_style
+from batch_pca.report.markers import MarkerStyle
 from batch_pca.report.plots import TARGET_RATIOS, DriftPoint
 from streaming.sanitize import escape_html
 
@@ -80,12 +80,11 @@ def summary_cards(fit: Reduction, rows: int) -> str:
     return "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
 
 
-def label_list(labels: Sequence[str], codes: Codes) -> str:
+def label_list(labels: Sequence[str], codes: Codes, styles: Sequence[MarkerStyle]) -> str:
     """Render the labels with their markers and counts. The script reads names and markers from this list."""
     counts = np.bincount(codes, minlength=len(labels))
     items = []
-    for index, label in enumerate(labels):
-        style = marker_style(index)
+    for index, (label, style) in enumerate(zip(labels, styles, strict=True)):
         items.append(
             f'<li><label><input type="checkbox" checked disabled>'
             f'<svg viewBox="-1.25 -1.25 2.5 2.5" color="{style.color}" aria-hidden="true">'

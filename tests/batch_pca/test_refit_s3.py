@@ -44,6 +44,7 @@ def test_lake_in_bucket_is_refitted_and_abandoned_folder_is_removed(
         "variance.png",
         "refit.json",
         "labels.npz",
+        "label_order.json",
     }
     assert {"pipeline/metadata/_SUCCESS", "parquet/_SUCCESS"} <= names
 

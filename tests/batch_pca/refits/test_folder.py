@@ -63,6 +63,7 @@ def test_folder_contains_all_files(row: RefitRow) -> None:
         "components.npz",
         "report.html",
         "labels.npz",
+        "label_order.json",
         "refit.json",
         "scatter.png",
         "variance.png",

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -26,7 +27,9 @@ from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.lineage import write_lineage
 from batch_pca.refits.vectors import Sample
 from batch_pca.report.data import find_source, write_report
+from batch_pca.report.markers import marker_style
 from streaming.lake.layout import Lake
+from streaming.sanitize import escape_html
 from support.feature_lakes import LABELS, WRITTEN, images
 from support.report_pages import Page, packed
 
@@ -161,6 +164,33 @@ def test_title_contains_number_of_images_source_and_date(reports: Reports) -> No
 )
 def test_source_is_the_deepest_folder_of_all_label_folders(paths: list[str], source: str) -> None:
     assert find_source(paths) == source
+
+
+def test_colors_continue_those_of_the_previous_refit(reports: Reports, tmp_path: Path) -> None:
+    def colors(index: int) -> dict[str, object]:
+        found = re.findall(
+            r'color="(#\w+)" aria-hidden="true"><path d="([^"]+)"/></svg><bdi>([^<]+)',
+            reports.html(index),
+        )
+        return {label: (color, path) for color, path, label in found}
+
+    order = json.loads(reports.file(0, "label_order.json").read_text())
+    assert order == sorted(LABELS)
+    before = colors(1)
+    assert before == colors(0)
+    assert len(before) == len(LABELS)
+    # In this order, the labels of the next refit have other colors than in the order of their names.
+    first, second = reports.refits
+    reports.file(1, "label_order.json").write_text("not JSON")
+    reports.file(0, "label_order.json").write_text(json.dumps(["gone", *order]))
+    rows = Sample(reports.paths, images(30, 1).labels, reports.scores, "c5f", LabelSums())
+    write_report(second.folder, second, rows, reports.reduction, [first, second])
+    after = colors(1)
+    styles = [marker_style(1 + index) for index in range(len(order))]
+    assert after == {
+        escape_html(label): (style.color, style.path)
+        for label, style in zip(order, styles, strict=True)
+    }
 
 
 def test_report_counts_quarantine_by_reason(reports: Reports) -> None:

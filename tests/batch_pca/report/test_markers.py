@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import batch_pca
-from batch_pca.report.markers import COLORS, marker_style
+from batch_pca.report.markers import COLORS, MarkerStyle, extend_order, label_styles, marker_style
 
 STYLE = Path(batch_pca.__file__).with_name("report").joinpath("page", "report.css").read_text()
 LIGHT, DARK = (
@@ -39,6 +39,17 @@ def test_131_labels_have_distinct_marker_styles() -> None:
     for style, next_style in itertools.pairwise(styles):
         assert style.color != next_style.color
         assert style.marker != next_style.marker
+
+
+def test_label_keeps_style_if_other_labels_come_or_go() -> None:
+    order: list[str] = []
+    seen: dict[str, MarkerStyle] = {}
+    for labels in (["Fig", "Kiwi"], ["Apple", "Fig", "Kiwi"], ["Kiwi"], ["Banana", "Fig", "Kiwi"]):
+        order = extend_order(order, labels)
+        for label, style in zip(labels, label_styles(labels, order), strict=True):
+            assert seen.setdefault(label, style) == style
+    assert len(set(seen.values())) == 4
+    assert order == ["Fig", "Kiwi", "Apple", "Banana"]
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])

@@ -36,6 +36,15 @@ def test_plot_has_readable_size(columns: int, labels: int) -> None:
     assert 390 <= image.height <= 5200
 
 
+def test_points_are_drawn_in_the_color_of_the_given_order() -> None:
+    codes = np.zeros(60, dtype=np.uint32)
+    scores = np.random.default_rng(0).normal(size=(60, 2))
+    plot = open_png(plot_scatter(["Kiwi"], codes, scores, RATIO, ["Fig", "Kiwi"])).convert("RGB")
+    red, _, blue = (np.asarray(band, dtype=int) for band in plot.split())
+    assert (red - blue > 80).sum() > 500  # the second color, also in the legend
+    assert (blue - red > 80).sum() == 0
+
+
 def test_points_are_drawn_in_color_of_their_label() -> None:
     above_the_legend = open_png(random_plot(60, 2, 2)).convert("RGB").crop((100, 20, 1280, 780))
     red, _, blue = (np.asarray(band, dtype=int) for band in above_the_legend.split())
