@@ -29,11 +29,16 @@
     thumbnails.set(Number(index), image);
   }
 
+  for (const label of labels) label.points = [];
+  for (let i = 0; i < count; i++) labels[codes[i]].points.push(i);
+  const bySize = [...labels].sort((one, other) => other.points.length - one.points.length);
+
   // ---- components and visible area
 
   const canvas = byId("plot");
   const context = canvas.getContext("2d");
   const BY_LABEL = "label"; // value of the y axis: one strip per label instead of a second component
+  const MAX_RESULTS = 100; // of a search
   const THUMBNAIL_SIZE = 40; // in the plot, in pixels
   const strips = new Float32Array(count);
   for (let i = 0; i < count; i++) strips[i] = -codes[i] + (((i * 0.6180339887) % 1) - 0.5) * 0.6;
@@ -57,8 +62,11 @@
   function selectComponents() {
     xs = column(Number(byId("x-axis").value));
     ys = showsStrips() ? strips : column(Number(byId("y-axis").value));
+    for (const label of labels) label.center = [median(xs, label.points), median(ys, label.points)];
     showAll();
   }
+
+  const median = (values, chosen) => Float32Array.from(chosen, (i) => values[i]).sort()[chosen.length >> 1];
 
   function showAll() {
     const range = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
@@ -123,6 +131,7 @@
     }
     drawnThumbnails = [];
     if (byId("thumbnails").checked) drawThumbnails();
+    drawNames();
     canvas.dataset.points = limit; // read by tests
     canvas.dataset.milliseconds = Math.round(performance.now() - started);
   }
@@ -185,6 +194,31 @@
     }
   }
 
+  // Draw the name of each label at the median of its points, above a single marker. Large labels come first; a name that
+  // would cover another one is left out until there is room after zooming in.
+  function drawNames() {
+    const drawn = [];
+    if (byId("names").checked && !showsStrips()) {
+      const style = getComputedStyle(document.documentElement);
+      context.font = "600 13px system-ui, sans-serif";
+      context.strokeStyle = style.getPropertyValue("--background");
+      context.fillStyle = style.getPropertyValue("--text");
+      context.lineWidth = 4;
+      context.lineJoin = "round";
+      for (const { name, checkbox, center } of bySize) {
+        const text = name.length > 26 ? `${name.slice(0, 25)}…` : name;
+        const half = context.measureText(text).width / 2 + 3;
+        const x = Math.max(half, Math.min(width - half, toPixelX(center[0]))), y = toPixelY(center[1]) - 12;
+        const isVisible = checkbox.checked && Math.abs(x - toPixelX(center[0])) < half && y > 14 && y < height;
+        if (!isVisible || drawn.some(([, a, b, other]) => Math.abs(a - x) < half + other && Math.abs(b - y) < 18)) continue;
+        drawn.push([name, x, y, half]);
+        context.strokeText(text, x + 3 - half, y);
+        context.fillText(text, x + 3 - half, y);
+      }
+    }
+    canvas.dataset.names = JSON.stringify(drawn); // read by tests
+  }
+
   // ---- tooltip
 
   // Index of the nearest point within `radius` pixels; -1 if there is none.
@@ -224,6 +258,18 @@
   function pinTooltip(on) {
     pinned = on;
     byId("tooltip").classList.toggle("pinned", on);
+  }
+
+  // Center an image in the plot and open its tooltip.
+  function goTo(i) {
+    closeTooltip();
+    labels[codes[i]].checkbox.checked = true;
+    [view.x, view.y] = [xs[i], ys[i]];
+    redraw();
+    showTooltip(i);
+    pinTooltip(true);
+    byId("status").textContent = byId("tooltip").innerText;
+    canvas.focus();
   }
 
   function closeTooltip() {
@@ -274,10 +320,25 @@
   byId("zoom-out").onclick = () => zoom(1 / 1.5);
   byId("show-all").onclick = showAll;
   byId("x-axis").onchange = byId("y-axis").onchange = selectComponents;
-  byId("thumbnails").onchange = byId("labels").onchange = () => (closeTooltip(), redraw());
+  byId("names").onchange = byId("thumbnails").onchange = byId("labels").onchange = () => (closeTooltip(), redraw());
   byId("filter").oninput = () => {
     const text = byId("filter").value.toLowerCase();
     for (const label of labels) label.item.hidden = !label.name.toLowerCase().includes(text);
+  };
+  byId("search").oninput = () => {
+    const text = byId("search").value.trim().toLowerCase();
+    const matches = (i) => paths[i].toLowerCase().includes(text);
+    const found = text ? Array.from(paths.keys()).filter(matches) : [];
+    const shown = found.sort((i, j) => (paths[i] < paths[j] ? -1 : 1)).slice(0, MAX_RESULTS);
+    const more = found.length > shown.length ? `, the first ${shown.length} are listed` : "";
+    byId("found").textContent = text ? `${found.length} ${found.length === 1 ? "image" : "images"} found${more}` : "";
+    byId("results").replaceChildren(...shown.map((i) => {
+      const item = document.createElement("li"), button = document.createElement("button");
+      button.textContent = paths[i];
+      button.onclick = () => goTo(i);
+      item.append(button);
+      return item;
+    }));
   };
   for (const [id, on] of [["select-all", true], ["select-none", false]]) {
     byId(id).onclick = () => {

@@ -246,10 +246,59 @@ def test_axes_can_show_other_components_or_one_strip_per_label(browser: Browser)
     assert heights[2] - heights[0] > 200
 
 
+def test_names_are_drawn_at_the_medians_of_the_selected_labels(browser: Browser) -> None:
+    def names() -> dict[str, tuple[float, float]]:
+        capture_plot(browser)
+        drawn = browser.run("return JSON.parse(document.getElementById('plot').dataset.names)")
+        return {name: (x, y) for name, x, y, _ in drawn}
+
+    drawn = names()
+    assert set(drawn) == set(LABELS)
+    for label in ("east", "north"):  # one image each: the name is above its marker
+        x, y = position_of(browser, label)
+        # A name near the edge is moved to be complete.
+        assert drawn[label] == pytest.approx((x, y - 12), abs=20 if label == "east" else 3)
+    pixels = capture_plot(browser)
+    x, y = (round(value) for value in drawn["north"])
+    assert (pixels[y - 10 : y, x - 15 : x + 15].max(axis=2) < 100).any()  # dark letters
+    expect_redraw(browser)
+    browser.run("document.querySelector('#labels li:nth-child(2) input').click()")
+    assert set(names()) == {"cloud", "north"}
+    expect_redraw(browser)
+    browser.run("document.getElementById('names').click()")
+    assert names() == {}
+
+
+def test_search_finds_images_by_path_and_shows_them(browser: Browser) -> None:
+    def search(text: str) -> list[str]:
+        browser.run(
+            "const e = document.getElementById('search'); e.value = arguments[0];"
+            "e.dispatchEvent(new Event('input'))",
+            text,
+        )
+        items = "[...document.querySelectorAll('#results button')].map((e) => e.textContent)"
+        found: list[str] = browser.run(f"return {items}")
+        return found
+
+    assert search("EAST/0.J") == ["s3a://fruits/east/0.jpg"]
+    browser.run("document.getElementById('select-none').click()")
+    expect_redraw(browser)
+    browser.run("document.querySelector('#results button').click()")
+    assert "s3a://fruits/east/0.jpg" in tooltip(browser)
+    x, y = position_of(browser, "east")  # selected again, and in the center
+    size = browser.run("return [plot.clientWidth / 2, plot.clientHeight / 2]")
+    assert (x, y) == pytest.approx(size, abs=3)
+    found = search("cloud")
+    assert len(found) == 100
+    text = browser.run("return document.getElementById('found').textContent")
+    assert text == "99998 images found, the first 100 are listed"
+    assert search("no such image") == search("") == []
+
+
 def test_everything_is_reachable_by_keyboard(browser: Browser) -> None:
     browser.run("document.activeElement.blur(); scrollTo(0, 0)")
     reached = []
-    for _ in range(14):
+    for _ in range(16):
         browser.press(TAB)
         reached.append(browser.run("return document.activeElement.id"))
     for name in (
@@ -258,8 +307,10 @@ def test_everything_is_reachable_by_keyboard(browser: Browser) -> None:
         "zoom-in",
         "zoom-out",
         "show-all",
+        "names",
         "thumbnails",
         "plot",
+        "search",
         "filter",
         "select-all",
     ):
