@@ -94,17 +94,22 @@ def slowness() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+def command_group() -> Any:
+    """Return `pomona` itself, with its own options and its commands."""
+    return typer.main.get_command(cli.app)
+
+
 def commands() -> dict[str, Any]:
     """Return the commands by name."""
-    group: Any = typer.main.get_command(cli.app)
-    return dict(group.commands)
+    return dict(command_group().commands)
 
 
 def parse(args: Sequence[str]) -> dict[str, Any]:
     """Parse the arguments after `pomona` without running the command; raise an exception if they are invalid."""
     name, *rest = args
     if name.startswith("--"):
-        assert name in ("--help", "--version"), name
+        own = {option for parameter in command_group().params for option in parameter.opts}
+        assert name in own | {"--help"}, name
         return {}
     if "--help" in rest:
         return {"help": name} if name in commands() else pytest.fail(f"no command {name}")
@@ -127,8 +132,8 @@ def is_name(args: Sequence[str]) -> bool:
 
 
 def options() -> set[str]:
-    """Return the options of all commands and subcommands."""
-    found, remaining = set[str](), [*commands().values()]
+    """Return the options of `pomona`, and of all commands and subcommands."""
+    found, remaining = set[str](), [command_group()]
     while remaining:
         command = remaining.pop()
         remaining += getattr(command, "commands", {}).values()
