@@ -16,6 +16,7 @@ from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
 from batch_pca.report.markers import extend_order
+from batch_pca.report.outliers import find_notable_images
 from batch_pca.report.thumbnails import choose_thumbnails, load_thumbnails
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
@@ -67,6 +68,9 @@ def write_report(
     """
     lake = row.lake
     chosen = choose_thumbnails(sample.paths, sample.labels)
+    notable = find_notable_images(sample.paths, sample.labels, sample.points)
+    listed = [image.path for image in (*notable.unusual, *notable.disagreeing)]
+    chosen = list(dict.fromkeys([*listed, *chosen]))
     thumbnails = load_thumbnails(lake, row.features_version, chosen)
     comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
     latest = [*comparable, row][-_MAX_REFITS:]
@@ -93,6 +97,7 @@ def write_report(
                 source=find_source(sample.paths),
                 created_at=row.created_at,
                 label_order=order,
+                notable=notable,
             )
         )
     folder.write("report.html", report.html.encode())

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from batch_pca.pca.fit import Reduction
 from batch_pca.report import sections
 from batch_pca.report.markers import label_styles
+from batch_pca.report.outliers import NotableImages
 from batch_pca.report.plots import DriftPoint, plot_drift, plot_variance
 from batch_pca.report.scatter import plot_scatter
 from streaming.sanitize import escape_html, escape_text
@@ -98,6 +99,8 @@ class ReportData:
     label_order : sequence of str
         Labels of this and earlier refits in the order of their first appearance, see `extend_order`. It determines
         their marker styles. Labels that are missing follow in the order of their names.
+    notable : NotableImages
+        Unusual images, and images whose neighbors have another label.
     """
 
     refit_id: str
@@ -115,6 +118,7 @@ class ReportData:
     source: str = ""
     created_at: datetime | None = None
     label_order: Sequence[str] = ()
+    notable: NotableImages = field(default_factory=NotableImages)
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ def render(data: ReportData) -> Report:
         scatter=sections.png_figure(scatter, "Scores on the first components, marked by label"),
         labels=sections.label_list(labels, codes, label_styles(labels, data.label_order)),
         label_statistics=sections.label_statistics(labels, codes, points.scores),
+        unusual=sections.gallery(data.notable.unusual, points.thumbnails),
+        disagreeing=sections.gallery(data.notable.disagreeing, points.thumbnails),
         variance=sections.explained_variance(fit, variance.svg),
         drift=sections.drift(
             data.drift_history,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from batch_pca.pca.fit import Reduction
 from batch_pca.report.markers import MarkerStyle
+from batch_pca.report.outliers import NotableImage
 from batch_pca.report.plots import TARGET_RATIOS, DriftPoint
 from streaming.sanitize import escape_html
 
@@ -108,6 +109,23 @@ def label_statistics(labels: Sequence[str], codes: Codes, scores: NDArray[np.flo
     components = [f"component {i + 1}" for i in range(drawn.shape[1])]
     content = table(rows, ["label", "images shown", *components])
     return _scrollable(content, "Mean and standard deviation of each label")
+
+
+def gallery(images: Sequence[NotableImage], thumbnails: Mapping[str, bytes]) -> str:
+    """Render a list of images; one that has changed since it was featurized has no thumbnail."""
+    if not images:
+        return "<p>None.</p>"
+    items = []
+    for image in images:
+        picture = '<span class="none">no picture</span>'
+        if image.path in thumbnails:
+            source = f"data:image/jpeg;base64,{base64.b64encode(thumbnails[image.path]).decode()}"
+            picture = f'<img alt="{escape_html(image.path)}" src="{source}">'
+        items.append(
+            f"<li>{picture}<div><b>{escape_html(image.label)}</b>"
+            f"<div>{escape_html(image.reason)}</div><small>{breakable(image.path)}</small></div></li>"
+        )
+    return f'<ul class="gallery">{"".join(items)}</ul>'
 
 
 def explained_variance(fit: Reduction, svg: str) -> str:

@@ -193,6 +193,14 @@ def test_colors_continue_those_of_the_previous_refit(reports: Reports, tmp_path:
     }
 
 
+def test_unusual_images_are_listed_with_pictures_of_unchanged_files(reports: Reports) -> None:
+    tags = Page(reports.html(1)).tags
+    shown = [attrs["alt"] for tag, attrs in tags if tag == "img" and "jpeg" in str(attrs["src"])]
+    paths = {path.replace("\n", "\\n") for path in reports.paths}
+    assert len(shown) >= 20
+    assert set(shown) <= paths
+
+
 def test_report_counts_quarantine_by_reason(reports: Reports) -> None:
     page = Page(reports.html(1))
     assert page.after("corrupt") == "2"

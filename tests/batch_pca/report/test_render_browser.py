@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batch_pca.report.markers import marker_style
+from batch_pca.report.outliers import find_notable_images
 from batch_pca.report.plots import DriftPoint
 from batch_pca.report.render import Points, ReportData, render
 from streaming.sanitize import escape_text
@@ -404,6 +405,7 @@ def render_full_report() -> str:
         quarantine={"decompression_bomb": 12, "unsupported": 1_234_567},
         source=source,
         created_at=datetime(2026, 11, 29, tzinfo=UTC),
+        notable=find_notable_images(paths, labels, scores),
     )
     return render(data).html
 
