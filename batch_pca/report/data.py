@@ -34,6 +34,7 @@ _MAX_REFITS = 30
 _LABEL_ORDER = "label_order.json"
 # Number of latest refits to search for it: a refit of an earlier version of Pomona, or a deleted folder, lacks it.
 _MAX_SEARCHED = 5
+_MAX_QUARANTINED = 50
 _HEADINGS = (
     "refit",
     "features version",
@@ -94,6 +95,7 @@ def write_report(
                 new_labels=row.new_labels,
                 vanished_labels=row.vanished_labels,
                 quarantine=_count_quarantine(lake),
+                quarantined=_list_quarantine(lake),
                 source=find_source(sample.paths),
                 created_at=row.created_at,
                 label_order=order,
@@ -230,3 +232,12 @@ def _count_quarantine(lake: Lake) -> dict[str, int] | None:
         return None
     rows = query_rows(open_table(lake.quarantine), "reason, count(*) AS images", "GROUP BY reason")
     return {row["reason"]: row["images"] for row in rows}
+
+
+def _list_quarantine(lake: Lake) -> list[tuple[str, str, str]]:
+    """Return path, reason and detail of quarantined images, at most `_MAX_QUARANTINED`."""
+    if not is_table(lake.quarantine):
+        return []
+    clauses = f"ORDER BY reason, path LIMIT {_MAX_QUARANTINED}"
+    rows = query_rows(open_table(lake.quarantine), "path, reason, detail", clauses)
+    return [(row["path"], row["reason"], row["detail"]) for row in rows]

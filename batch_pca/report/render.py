@@ -92,6 +92,8 @@ class ReportData:
         Labels that only this refit, or only the baseline, has, with their numbers of images.
     quarantine : mapping of str to int, or None
         Number of quarantined images by reason; None if the lake has no quarantine table.
+    quarantined : sequence of rows
+        Path, reason and detail of quarantined images.
     source : str
         Folder or prefix of the images, see `find_source`; may be empty.
     created_at : datetime, optional
@@ -115,6 +117,7 @@ class ReportData:
     new_labels: Mapping[str, int] = field(default_factory=dict)
     vanished_labels: Mapping[str, int] = field(default_factory=dict)
     quarantine: Mapping[str, int] | None = None
+    quarantined: Rows = ()
     source: str = ""
     created_at: datetime | None = None
     label_order: Sequence[str] = ()
@@ -169,7 +172,7 @@ def render(data: ReportData) -> Report:
             data.new_labels,
             data.vanished_labels,
         ),
-        quarantine=sections.quarantine(data.quarantine),
+        quarantine=sections.quarantine(data.quarantine, data.quarantined),
         lineage=sections.lineage(data.facts, data.document),
         data=_script_data(points, codes, fit),
         script=script,

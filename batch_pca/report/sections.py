@@ -51,6 +51,8 @@ def breakable(text: object) -> str:
 
 def _long(text: object) -> str:
     """Return the class of a cell with a word that does not fit on a line of a narrow window, such as a hash."""
+    if re.fullmatch(r"[-\d., ±]+", str(text)):
+        return ' class="number"'
     words = re.split(r"[\s/-]", str(text))
     return ' class="long"' if max(map(len, words)) > _LONGEST_WORD else ""
 
@@ -192,8 +194,8 @@ def drift(
     return "".join(parts)
 
 
-def quarantine(images: Mapping[str, int] | None) -> str:
-    """Render the number of quarantined images by reason."""
+def quarantine(images: Mapping[str, int] | None, listed: Rows = ()) -> str:
+    """Render the number of quarantined images by reason, and some of their paths."""
     if images is None:
         return "<p>The lake has no quarantine table.</p>"
     if not images:
@@ -205,9 +207,16 @@ def quarantine(images: Mapping[str, int] | None) -> str:
         f'<rect width="{100 * count / largest:.1f}" height="8"/></svg></td></tr>'
         for reason, count in sorted(images.items(), key=lambda item: (-item[1], item[0]))
     )
+    total = sum(images.values())
+    details = ""
+    if listed:
+        more = f", {len(listed):,} of {total:,}" if len(listed) < total else ""
+        paths = _scrollable(table(listed, ["image", "reason", "detail"]), "Quarantined images")
+        details = f"<details><summary>Quarantined images{more}</summary>{paths}</details>"
     return (
-        f"<p>{sum(images.values()):,} images were in quarantine when this report was created.</p>"
-        f'<table><tr><th scope="col">reason</th><th scope="col">images</th><td class="bar"></td></tr>{rows}</table>'
+        f"<p>{total:,} images were in quarantine when this report was created.</p>"
+        f'<table><tr><th scope="col">reason</th><th scope="col">images</th><td class="bar"></td></tr>'
+        f"{rows}</table>{details}"
     )
 
 

@@ -107,7 +107,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     sample = Sample(rows.paths, rows.labels, scores, "c5f", LabelSums())
     for row, earlier in ((first, [other]), (second, [other, first])):
         if earlier[1:]:
-            reasons = pa.table({"reason": ["empty", "corrupt", "corrupt"]})
+            reasons = pa.table(
+                {
+                    "path": ["file:/p/a.jpg", "file:/p/<b>.jpg", "file:/p/c.jpg"],
+                    "reason": ["empty", "corrupt", "corrupt"],
+                    "detail": ["0 bytes", "ends after <half>", "no image"],
+                }
+            )
             deltalake.write_deltalake(lake.quarantine.removeprefix("file:"), reasons)
         refit_folder = create_folder(lake, row.refit_id)
         write_lineage(refit_folder, row, sample.csv_sha256)
@@ -204,6 +210,9 @@ def test_unusual_images_are_listed_with_pictures_of_unchanged_files(reports: Rep
 def test_report_counts_quarantine_by_reason(reports: Reports) -> None:
     page = Page(reports.html(1))
     assert page.after("corrupt") == "2"
+    start = page.cells.index("detail") + 1
+    assert page.cells[start : start + 3] == ["file:/p/<b>.jpg", "corrupt", "ends after <half>"]
+    assert page.cells[start + 6 : start + 9] == ["file:/p/a.jpg", "empty", "0 bytes"]
     assert page.after("empty") == "1"
     assert "The lake has no quarantine table." in Page(reports.html(0)).cells
 

@@ -403,6 +403,7 @@ def render_full_report() -> str:
         new_labels={"Pomegranate 11": 1_234_567},
         vanished_labels={"Cherry Wax Yellow 2": 3},
         quarantine={"decompression_bomb": 12, "unsupported": 1_234_567},
+        quarantined=[(f"{source}/Cantaloupe 1/x.jpg", "decompression_bomb", exceeded)],
         source=source,
         created_at=datetime(2026, 11, 29, tzinfo=UTC),
         notable=find_notable_images(paths, labels, scores),
