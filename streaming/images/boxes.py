@@ -174,9 +174,11 @@ def find_problem(content: bytes) -> Problem | None:
     if name == "JPEG XL":
         return None
     if name in ("AVIF", "HEIF"):
-        if b"meta" not in {box.kind for box in found}:
+        if b"meta" in {box.kind for box in found}:
+            return None
+        if found[-1].kind == b"ftyp":
             return truncated("the file ends before the description of the image")
-        return None
+        return corrupt(f"the {name} has no description of the image (meta box)")
     kinds = {box.kind: box for box in found}
     if b"jp2h" not in kinds:
         return corrupt("the JPEG 2000 has no header (jp2h box)")

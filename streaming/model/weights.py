@@ -10,7 +10,7 @@ from pathlib import Path
 from streaming.errors import ModelError
 from streaming.model.hdf5 import EXPECTED, parse_weights
 from streaming.model.mobilenet_v2 import Tensors, random_tensors, tensors_sha256
-from streaming.storage.interface import TransientError, normalize
+from streaming.storage.interface import NotRegularFileError, TransientError, normalize
 from streaming.storage.open import open_storage
 
 __all__ = ["Weights", "WeightsUnavailable", "parse_weights", "read_weights", "weights_sha256"]
@@ -100,6 +100,8 @@ def _read_file(source: str) -> bytes:
     uri = normalize(str(cached_imagenet()) if source == IMAGENET else source)
     try:
         return open_storage(uri).read(uri)
+    except NotRegularFileError as error:
+        raise ModelError(f"{source}: cannot be read ({error}); {EXPECTED}") from error
     except FileNotFoundError as error:
         if source == IMAGENET:
             raise WeightsUnavailable(

@@ -28,6 +28,10 @@ _UNDECODABLE = re.compile("[\udc80-\udcff]")  # a byte that is not valid UTF-8, 
 _GLOB_CHARACTER = re.compile(r"([\\*?\[\]{}])")
 
 
+class NotRegularFileError(FileNotFoundError):
+    """The path names a folder, FIFO, socket or device, not a file."""
+
+
 class TransientError(Exception):
     """An error that may not recur: throttling, a timeout, a lost connection, a full file table."""
 

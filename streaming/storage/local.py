@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from streaming.storage.interface import (
+    NotRegularFileError,
     StoredFile,
     TransientError,
     Unlisted,
@@ -140,7 +141,7 @@ def _stored_file(path: str, status: os.stat_result) -> StoredFile:
 
 def _require_regular(path: str, status: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
-        raise FileNotFoundError(f"{path} is not a regular file")
+        raise NotRegularFileError(f"{path} is not a regular file")
     return status
 
 

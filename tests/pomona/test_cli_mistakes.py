@@ -53,8 +53,11 @@ ERRORS = [
     ("ingest nowhere lake --once", "nowhere does not exist: give a folder"),
     ("ingest nowhere lake", "nowhere does not exist: give a folder"),
     ("ingest notes.txt lake", "notes.txt is a file: give its parent folder"),
-    ("ingest empty lake --once", "empty contains no images (0 other files)"),
-    ("ingest other lake --once", "other contains no images (1 other files)"),
+    ("ingest empty lake --once", "empty contains no images (it is empty)"),
+    (
+        "ingest other lake --once",
+        "other contains no images (1 files ignored, no image suffix: 1 .txt)",
+    ),
     ("ingest photos photos", "photos: choose a folder outside of it"),
     ("ingest photos photos/lake", "lies inside the source"),
     ("ingest photos ./other/../photos/lake/", "lies inside the source"),
