@@ -28,7 +28,8 @@ def make_cloud_workspace(folder: Path, patch: pytest.MonkeyPatch, more: str = ""
         (code / name).write_text(f"placeholder for {name}")
     write_environment(folder / "environment.tar.gz")
     write_config(folder, more)
-    models = folder / "cache" / "pomona" / "models" / "random" / "mobilenet-1"
+    cache = folder / "cache" / "pomona" / "models" / f"random-d{DECODER_REVISION}"
+    models = cache / "mobilenet-1"
     models.mkdir(parents=True, exist_ok=True)
     (models / "model.onnx").write_bytes(b"placeholder for a network")
     (models / "model.json").write_text(model_info().to_json())
