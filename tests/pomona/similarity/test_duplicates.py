@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pomona.similarity import duplicates
 from pomona.similarity.duplicates import PairwiseComparison, find_same_bytes, rows_with_label
 from pomona.similarity.vector_cache import Vectors, load_vectors
+from streaming.errors import UsageError
 from support.deltars_lakes import (
     append,
     concatenate,
@@ -106,11 +107,8 @@ def test_label_restricts_the_comparison(tmp_path: Path) -> None:
     assert set(zip(found.first, found.second, strict=True)) == set(
         sklearn_pairs(vectors, 0.5, "label 3")
     )
-    assert (
-        not PairwiseComparison(vectors, rows_with_label(vectors, "no such label"), 0.5)
-        .run(10)
-        .total
-    )
+    with pytest.raises(UsageError, match="--label Durian: no such label in version 0"):
+        rows_with_label(vectors, "Durian")
 
 
 def test_identical_bytes_are_not_near_pairs(tmp_path: Path) -> None:

@@ -107,14 +107,14 @@ def test_crash_during_engine_load_is_external_error(featurizer: Featurizer, tmp_
 
 
 def test_read_error_leaves_image_unread(featurizer: Featurizer, tmp_path: Path) -> None:
-    (tmp_path / "folder.jpg").mkdir()
-    unreadable = StoredFile(f"file:{tmp_path}/folder.jpg", 5, 0)
+    (tmp_path / "broken.jpg").symlink_to("/proc/self/mem")  # its reads fail as on a broken disk
+    unreadable = StoredFile(f"file:{tmp_path}/broken.jpg", 5, 0)
     row = featurize(
         IsolatedFeaturizer(replace(featurizer, retry_timeout=0.0), one_process_per_image=True),
         [unreadable],
-    )["folder.jpg"]
+    )["broken.jpg"]
     assert row["outcome"] == Outcome.UNREAD
-    assert "Is a directory" in row["detail"]
+    assert "Input/output error" in row["detail"]
 
 
 def test_child_exception_is_raised_in_parent(featurizer: Featurizer, tmp_path: Path) -> None:

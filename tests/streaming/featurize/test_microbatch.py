@@ -210,19 +210,19 @@ def test_deleted_and_changing_images_write_nothing(micro: MicroBatch, tmp_path: 
     assert versions(micro.lake) == before
 
 
-def unreadable(folder: Path) -> StoredFile:
-    """Create a folder and return it as a file, so that reading it fails as on a broken disk."""
-    folder.mkdir()
-    return StoredFile(f"file:{folder}", 5, 0)
+def unreadable(file: Path) -> StoredFile:
+    """Create a file that can be opened, and whose reads fail as on a broken disk."""
+    file.symlink_to("/proc/self/mem")
+    return StoredFile(f"file:{file}", 5, 0)
 
 
 def test_permanent_read_error_does_not_block_other_images(
     micro: MicroBatch, tmp_path: Path
 ) -> None:
-    broken = unreadable(tmp_path / "folder.jpg")
+    broken = unreadable(tmp_path / "broken.jpg")
     result = process(micro, [put(tmp_path / "Fig" / "a.jpg", jpeg()), broken])
     assert result.unread[0].startswith(broken.path)
-    assert "Is a directory" in result.unread[0]
+    assert "Input/output error" in result.unread[0]
     assert result.retries > 0
     assert tables(micro, tmp_path) == (["Fig/a.jpg"], [])
     assert not micro.image_index.filter_known([broken])
@@ -233,7 +233,7 @@ def test_unreadable_storage_fails_batch_with_one_line_error(
 ) -> None:
     before = versions(micro.lake)
     files = [unreadable(tmp_path / f"{number}.jpg") for number in range(20)]
-    with pytest.raises(Exception, match="Is a directory") as caught:
+    with pytest.raises(Exception, match="Input/output error") as caught:
         process(micro, files)
     assert str(translate_exception(caught.value)).startswith(f"file:{tmp_path}/")
     assert versions(micro.lake) == before
