@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,7 +98,9 @@ def test_send_retries_only_given_error_codes(
         waits.append(seconds)
         account.send("iam", "create_instance_profile", {"InstanceProfileName": "late"})
 
-    monkeypatch.setattr("bootstrap.aws.client.time.sleep", sleep)
+    # Not `time.sleep` itself, which other threads of this process call.
+    clock = SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
+    monkeypatch.setattr("bootstrap.aws.client.time", clock)
     with pytest.raises(CloudError, match=r"^iam add_role_to_instance_profile"):
         account.send("iam", "add_role_to_instance_profile", parameters)  # no retry codes
     assert waits == []
