@@ -80,7 +80,8 @@ def test_jar_was_built_from_current_sources() -> None:
     with zipfile.ZipFile(FENCED_LOG_STORE) as jar:
         manifest = jar.read("META-INF/MANIFEST.MF").decode().replace("\n ", "")
         assert f"Sources-SHA-256: {digest}" in manifest, "run make jar"
-        assert {f"pomona/delta/{file.stem}.class" for file in sources} <= set(jar.namelist())
+        classes = {str(file.relative_to(JAVA).with_suffix(".class")) for file in sources}
+        assert classes <= set(jar.namelist())
     spec = importlib.util.spec_from_file_location("build", JAVA / "build.py")
     assert spec
     assert spec.loader
