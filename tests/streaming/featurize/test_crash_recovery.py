@@ -59,21 +59,23 @@ def test_killed_worker_loses_no_image(
     featurizer = Featurizer(model_info, "onnxruntime", model, model_info.decode_settings())
     batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
     files = put_all(tmp_path, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE})
-    # Opening a named pipe for reading blocks until it has a writer: the worker is then processing the images.
-    pipe = tmp_path / "Fig" / "pipe.jpg"
-    os.mkfifo(pipe)
-    files.append(StoredFile(f"file:{pipe}", len(jpeg(9)), files[0].modified_ms))
+    # Reads of this file fail as on a broken disk and are retried: the worker is then processing the images.
+    late = tmp_path / "Fig" / "late.jpg"
+    late.symlink_to("/proc/self/mem")
+    files.append(StoredFile(f"file:{late}", len(jpeg(9)), files[0].modified_ms))
     with ThreadPoolExecutor(1) as pool:
         result = pool.submit(process, batch, files)
-        with pipe.open("wb"):
-            killed = set(worker_peak_memory())
-            for worker in killed:
-                os.kill(worker, signal.SIGKILL)
-            while any(Path(f"/proc/{worker}").exists() for worker in killed):
-                # A dying worker could still read what is written next.
-                time.sleep(0.01)
-        pipe.write_bytes(jpeg(9))
+        while not (killed := set(worker_peak_memory())):
+            assert not result.done(), result.result()
+            time.sleep(0.1)
+        time.sleep(2)  # they read the images
+        for worker in killed:
+            os.kill(worker, signal.SIGKILL)
+        while any(Path(f"/proc/{worker}").exists() for worker in killed):
+            time.sleep(0.01)  # a dying worker could still read what is written next
+        late.unlink()
+        late.write_bytes(jpeg(9))
         written = result.result(timeout=120)
     assert written.outcomes == {"features": 9, "quarantine": 1}
     assert below(tmp_path, lake.quarantine) == ["Fig/bad.jpg"]
-    assert below(tmp_path, lake.features) == sorted([*photos("Fig", range(8)), "Fig/pipe.jpg"])
+    assert below(tmp_path, lake.features) == sorted([*photos("Fig", range(8)), "Fig/late.jpg"])
