@@ -73,7 +73,7 @@ def find_gif_problem(content: bytes) -> Problem | None:
     """Return why a GIF file is not decoded: the first frame is incomplete or absent."""
     if len(content) < 13:
         return truncated("the file ends inside the header of the GIF")
-    position = 13 + (3 << (content[10] & 7) + 1 if content[10] & 128 else 0)
+    position = 13 + _color_table_size(content[10])
     while position < len(content):
         kind = content[position]
         if kind == 0x3B:
@@ -83,14 +83,18 @@ def find_gif_problem(content: bytes) -> Problem | None:
         elif kind == 0x2C:
             if position + 10 > len(content):
                 break
-            flags = content[position + 9]
-            position += 10 + (3 << (flags & 7) + 1 if flags & 128 else 0) + 1
+            position += 10 + _color_table_size(content[position + 9]) + 1
             if _after_blocks(content, position) > len(content):
                 break
             return None
         else:
             return corrupt("the GIF contains an unknown block before its first image")
     return truncated("the file ends before the last pixels of the GIF")
+
+
+def _color_table_size(flags: int) -> int:
+    """Return the bytes of a GIF color table, by the flags of the header or of a frame."""
+    return 3 << (flags & 7) + 1 if flags & 128 else 0
 
 
 def _after_blocks(content: bytes, position: int) -> int:
@@ -144,8 +148,8 @@ def strip_webp_metadata(content: bytes) -> bytes | None:
 
 def strip_gif_extensions(content: bytes) -> bytes | None:
     """Return a GIF with its first frame only, and of the extensions only the graphic control that precedes it."""
-    position = 13 + (3 << (content[10] & 7) + 1 if len(content) > 12 and content[10] & 128 else 0)
-    start, control = position, b""
+    position = start = 13 + (_color_table_size(content[10]) if len(content) > 12 else 0)
+    control = b""
     while position < len(content):
         kind = content[position]
         if kind == 0x21:

@@ -73,6 +73,11 @@ def boxes(content: bytes, start: int = 0, end: int | None = None) -> Iterator[Bo
         position += size
 
 
+def find_box(content: bytes, kind: bytes, start: int = 0, end: int | None = None) -> Box | None:
+    """Return the first box of a type in a file or in a box; None if there is none."""
+    return next((box for box in boxes(content, start, end) if box.kind == kind), None)
+
+
 def brands(content: bytes) -> set[bytes]:
     """Return the major and the compatible brands of an ISO base media file."""
     if content[4:8] != b"ftyp":
@@ -121,7 +126,7 @@ def jpeg2000_color_problem(content: bytes) -> Problem | None:
     """Return the problem of a color space of a JPEG 2000 file that would be decoded to wrong colors."""
     if content.startswith(b"\xff\x4f"):
         return _subsampling_problem(content)
-    header = next((box for box in boxes(content) if box.kind == b"jp2h"), None)
+    header = find_box(content, b"jp2h")
     if header is None:
         return None
     colors = [box for box in boxes(content, header.payload, header.end) if box.kind == b"colr"]

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageFile
 
+from streaming.images.boxes import find_box
+
 SRGB_TOLERANCE = 2
 """Largest difference (of 255) from sRGB that is not converted."""
 MAX_PROFILE_BYTES = 8 * 2**20
@@ -111,23 +113,11 @@ def read_jp2_profile(image: ImageFile.ImageFile) -> None:
     image.fp.seek(0)
     head = image.fp.read(_MAX_JP2_HEADER)
     image.fp.seek(position)
-    header = _box(head, b"jp2h") if head[4:8] == b"jP  " else b""
-    color = _box(header, b"colr")
-    if color[:1] in (b"\2", b"\3"):  # restricted or any ICC profile
-        image.info["icc_profile"] = color[3:]
-
-
-def _box(data: bytes, name: bytes) -> bytes:
-    """Return the content of the first box with a name in a sequence of JPEG 2000 boxes; empty if there is none."""
-    start = 0
-    while start + 8 <= len(data):
-        size = int.from_bytes(data[start : start + 4], "big")
-        if data[start + 4 : start + 8] == name:
-            return data[start + 8 : start + size]
-        if size < 8:
-            break
-        start += size
-    return b""
+    header = find_box(head, b"jp2h") if head[4:8] == b"jP  " else None
+    color = header and find_box(head, b"colr", header.payload, header.end)
+    if color and head[color.payload : color.payload + 1] in (b"\2", b"\3"):
+        # A restricted or any ICC profile, after three bytes.
+        image.info["icc_profile"] = head[color.payload + 3 : color.end]
 
 
 @lru_cache(maxsize=8)

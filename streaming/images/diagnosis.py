@@ -18,6 +18,22 @@ _STRIP: dict[str, Callable[[bytes], bytes | None]] = {
     "GIF": bitmaps.strip_gif_extensions,
     "JPEG2000": boxes.strip_jpeg2000_metadata,
 }
+_FIND: dict[str, Callable[[bytes], Problem | None]] = {
+    "JPEG": jpeg.find_problem,
+    "PNG": png.find_problem,
+    "WEBP": bitmaps.find_webp_problem,
+    "GIF": bitmaps.find_gif_problem,
+    "PPM": pnm.find_problem,
+    "JPEG2000": boxes.find_problem,
+    "AVIF": boxes.find_problem,
+    "HEIF": boxes.find_problem,
+    "JXL": optional_formats.find_jxl_problem,
+}
+#: These also need to know whether the decoder accepted the header.
+_FIND_WITH_HEADER: dict[str, Callable[[bytes, bool], Problem | None]] = {
+    "TIFF": tiff.find_problem,
+    "BMP": bitmaps.find_bmp_problem,
+}
 _NAMES = {"JPEG2000": "JPEG 2000", "JXL": "JPEG XL", "PPM": "Netpbm image", "WEBP": "WebP"}
 
 
@@ -73,19 +89,6 @@ def explain(name: str, content: bytes, error: Exception) -> Problem:
 
 
 def _find_problem(name: str, content: bytes, opened: bool) -> Problem | None:
-    if name == "TIFF":
-        return tiff.find_problem(content, opened)
-    if name == "BMP":
-        return bitmaps.find_bmp_problem(content, opened)
-    find: dict[str, Callable[[bytes], Problem | None]] = {
-        "JPEG": jpeg.find_problem,
-        "PNG": png.find_problem,
-        "WEBP": bitmaps.find_webp_problem,
-        "GIF": bitmaps.find_gif_problem,
-        "PPM": pnm.find_problem,
-        "JPEG2000": boxes.find_problem,
-        "AVIF": boxes.find_problem,
-        "HEIF": boxes.find_problem,
-        "JXL": optional_formats.find_jxl_problem,
-    }
-    return find[name](content) if name in find else None
+    if name in _FIND_WITH_HEADER:
+        return _FIND_WITH_HEADER[name](content, opened)
+    return _FIND[name](content)

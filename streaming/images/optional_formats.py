@@ -123,9 +123,8 @@ class JpegXLFile(ImageFile.ImageFile):
             self._content = b""
             self.im, self._mode, self._size = decoded.im, decoded.mode, decoded.size
             self.info = decoded.info
-            if (
-                not decoded.jpeg
-            ):  # the pixels are upright, and EXIF does not count (ISO/IEC 18181-2)
+            # The pixels of others are upright, and their EXIF does not count (ISO/IEC 18181-2).
+            if not decoded.jpeg:
                 self.getexif().pop(ExifTags.Base.Orientation, None)
         return super().load()
 
@@ -144,12 +143,14 @@ def read_jxl_size(content: bytes) -> tuple[int, int]:
     bits = int.from_bytes(codestream[2:12], "little")
 
     def take(count: int) -> int:
+        """Return the next bits as a number, lowest first."""
         nonlocal bits
         value = bits & ((1 << count) - 1)
         bits >>= count
         return value
 
     def side(small: int) -> int:
+        """Return the next width or height."""
         return 8 * (1 + take(5)) if small else 1 + take((9, 13, 18, 30)[take(2)])
 
     small = take(1)

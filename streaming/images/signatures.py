@@ -62,10 +62,8 @@ def find_format(content: bytes, formats: tuple[str, ...]) -> str | Problem:
             return heif_problem(content) or "HEIF"
         if content[8:12] == b"crx ":
             return unsupported("a Canon raw image (CR3)")
-    if (
-        content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    ):  # Pillow also requires a known first chunk
-        return "WEBP"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"  # Pillow also requires a known first chunk
     if content.startswith((JXL_CODESTREAM, JXL_CONTAINER)):
         return "JXL"
     for name in formats:

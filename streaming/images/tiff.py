@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -213,19 +213,18 @@ def first_position(content: bytes) -> int:
     return found[0]
 
 
-def directories(content: bytes) -> list[Directory]:
-    """Return the directories that can be read, in the order of the file, without sub-directories."""
-    found: list[Directory] = []
-    seen = set()
+def directories(content: bytes) -> Iterator[Directory]:
+    """Yield the directories that can be read, in the order of the file, without sub-directories."""
+    seen: set[int] = set()
     try:
         position = first_position(content)
-        while position and position not in seen and len(found) < _MAX_DIRECTORIES:
+        while position and position not in seen and len(seen) < _MAX_DIRECTORIES:
             seen.add(position)
-            found.append(read_directory(content, position))
-            position = found[-1].next
+            page = read_directory(content, position)
+            yield page
+            position = page.next
     except (EOFError, ValueError, struct.error):
-        pass
-    return found
+        return
 
 
 def image_directory(pages: list[Directory]) -> Directory:
@@ -305,8 +304,8 @@ def _encode(page: Directory, tag: int, found: Field) -> tuple[int, int, bytes]:
 
 def strip_metadata(content: bytes) -> bytes | None:
     """Return the file with only the first page and the fields that decide pixels."""
-    pages = directories(content)
-    return with_fields(pages[0], only_pixels=True) if pages else None
+    first = next(directories(content), None)
+    return with_fields(first, only_pixels=True) if first else None
 
 
 def with_image_first(content: bytes, revision: int) -> bytes:
@@ -318,17 +317,18 @@ def with_image_first(content: bytes, revision: int) -> bytes:
     if not unreadable and revision < 3:
         return content
     pages = directories(content)
-    if not pages or (pages[0].is_image and not unreadable):
+    first = next(pages, None)
+    if first is None or (first.is_image and not unreadable):
         return content
-    page = image_directory(pages) if revision >= 3 else pages[0]
-    if page is pages[0] and not unreadable:
+    page = image_directory([first, *pages]) if revision >= 3 else first
+    if page is first and not unreadable:
         return content
     return with_fields(page, only_pixels=True)
 
 
 def without_extra_planes(content: bytes) -> bytes:
     """Return a file without uncompressed planes of unspecified meaning, which Pillow does not read."""
-    page = next(iter(directories(content)), None)
+    page = next(directories(content), None)
     if page is None or page.value(PLANAR, 1) != 2 or page.value(COMPRESSION, 1) != 1:
         return content
     extra = page.values(EXTRA_SAMPLES)
@@ -356,7 +356,7 @@ def split_planes(content: bytes) -> list[bytes] | None:
     Pillow takes uncompressed planes of 16 bits for 8 bits, the alpha of grayscale for a color, and signed colors of
     CIELab for unsigned ones.
     """
-    page = next(iter(directories(content)), None)
+    page = next(directories(content), None)
     if page is None or page.value(PLANAR, 1) != 2:
         return None
     bits, samples = page.values(BITS), page.value(SAMPLES, 1)
@@ -445,7 +445,7 @@ def find_problem(content: bytes, opened: bool) -> Problem | None:
         if position >= len(content):
             return truncated("the file ends before the directory of the TIFF")
         return truncated("the file ends inside the directory of the TIFF")
-    page = image_directory(directories(content) or [page])
+    page = image_directory(list(directories(content)) or [page])
     if page.damaged & {STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, COLOR_MAP, BITS}:
         return truncated("the file ends before a table of the TIFF")
     width, height = page.value(WIDTH), page.value(HEIGHT)
