@@ -147,7 +147,9 @@ class Source:
         counts = ListingCounts()
 
         def count_unlisted(path: str, reason: Unlisted, detail: str) -> None:
-            if self._is_hidden(path) or self.selection.excludes(self._relative(path)):
+            """Count an entry that cannot be listed, unless it is hidden, excluded or no image."""
+            relative = self._relative(path)
+            if _is_hidden(relative) or self.selection.excludes(relative):
                 return
             if reason is Unlisted.SPECIAL_FILE and not _has_image_suffix(path):
                 counts.add_suffix(path)
@@ -155,14 +157,16 @@ class Source:
             counts.unlisted[reason.value] += 1
             self._warn(path, reason, detail)
 
+        on_s3 = is_s3(self.root)
         for found in open_storage(self.root).list(self.root, count_unlisted):
-            if is_s3(self.root) and _NOT_IN_XML.search(found.path):
+            if on_s3 and _NOT_IN_XML.search(found.path):
                 counts.not_in_xml = found.path
-            if self._is_hidden(found.path):
+            relative = self._relative(found.path)
+            if _is_hidden(relative):
                 counts.hidden += 1
-            elif self.selection.excludes(self._relative(found.path)):
+            elif self.selection.excludes(relative):
                 counts.excluded += 1
-            elif not self.is_image(found.path):
+            elif not _has_image_suffix(found.path):
                 counts.add_suffix(found.path)
             else:
                 yield found
@@ -174,12 +178,10 @@ class Source:
         Spark's file source has different rules for hidden names, so the names it finds are filtered with this function.
         """
         # Hadoop resolves ".." in a key, and then lists files outside of the root.
-        return (
-            path.startswith(f"{self.root.rstrip('/')}/")
-            and _has_image_suffix(path)
-            and not self._is_hidden(path)
-            and not self.selection.excludes(self._relative(path))
-        )
+        if not path.startswith(f"{self.root.rstrip('/')}/") or not _has_image_suffix(path):
+            return False
+        relative = self._relative(path)
+        return not _is_hidden(relative) and not self.selection.excludes(relative)
 
     def _validate_patterns(self) -> None:
         """Raise UsageError for a pattern that begins with the path of the source: it would match nothing."""
@@ -193,9 +195,6 @@ class Source:
 
     def _relative(self, path: str) -> str:
         return path[len(self.root) :].lstrip("/")
-
-    def _is_hidden(self, path: str) -> bool:
-        return any(part.startswith(("_", ".")) for part in self._relative(path).split("/"))
 
     def _warn(self, path: str, reason: Unlisted, detail: str) -> None:
         """Log an entry that is not listed, once for each source, and up to a number of them."""
@@ -343,6 +342,10 @@ def label_from_path(path: str) -> str:
     """Return the name of the parent folder of an image."""
     folders = path.split("/")[:-1]
     return next(name for name in reversed(folders) if name)  # a key of S3 may contain "//"
+
+
+def _is_hidden(relative: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in relative.split("/"))
 
 
 def _has_image_suffix(path: str) -> bool:
