@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import tee
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from streaming.delta.log import (
     MAX_CONCURRENT_READS,
     Commit,
     Version,
+    monotonic_times,
     parse_actions,
     version_from_commit_info,
 )
@@ -76,18 +78,8 @@ def count_rows(location: str, until: int | None = None) -> Iterator[CountedVersi
         return
     first = commits[0].number
     files = _files_at(location, first) if first else {}
-    before = _total(files)
-    for number, time, content in _read_all(location, commits):
-        version = version_from_commit_info(number, time, content.info)
-        if first and number == first:  # its files are known already, the ones before it are not
-            yield CountedVersion(version, before)
-            continue
-        gross_added, gross_removed = _apply(files, content)
-        total = _total(files)
-        if total is not None and before is not None:
-            version = _reconcile(version, content.info, total - before, gross_added, gross_removed)
-        yield CountedVersion(version, total)
-        before = total
+    # The files of the first version are known already, the ones before it are not.
+    yield from _count(location, commits, files, known=first or None)
 
 
 def count_changes(location: str, after: int, until: int) -> tuple[int, int, int] | None:
@@ -102,19 +94,37 @@ def count_changes(location: str, after: int, until: int) -> tuple[int, int, int]
     if not commits or commits[0].number != after:
         return None
     files = _files_at(location, after)
+    if _total(files) is None:
+        return None
+    added = replaced = removed = 0
+    for counted in _count(location, commits[1:], files):
+        if counted.total is None:
+            return None
+        added += counted.version.added
+        replaced += counted.version.replaced
+        removed += counted.version.removed
+    return added, replaced, removed
+
+
+def _count(
+    location: str, commits: Sequence[Commit], files: Files, known: int | None = None
+) -> Iterator[CountedVersion]:
+    """Apply consecutive commits to the data files before them, and yield each version.
+
+    `files` are those of the version `known` if that is the first one.
+    """
     before = _total(files)
-    sums = [0, 0, 0]
-    for number, time, content in _read_all(location, commits[1:]):
+    for number, time, content in _read_all(location, commits):
         version = version_from_commit_info(number, time, content.info)
+        if number == known:
+            yield CountedVersion(version, before)
+            continue
         gross_added, gross_removed = _apply(files, content)
         total = _total(files)
-        if total is None or before is None:
-            return None
-        version = _reconcile(version, content.info, total - before, gross_added, gross_removed)
-        counts = (version.added, version.replaced, version.removed)
-        sums = [one + other for one, other in zip(sums, counts, strict=True)]
+        if total is not None and before is not None:
+            version = _reconcile(version, content.info, total - before, gross_added, gross_removed)
+        yield CountedVersion(version, total)
         before = total
-    return sums[0], sums[1], sums[2]
 
 
 def _reconcile(
@@ -164,10 +174,10 @@ def _read_all(location: str, commits: Sequence[Commit]) -> Iterator[tuple[int, i
                 chunk = commits[start : start + _CHUNK]
                 yield from pool.map(lambda commit: _read(location, commit), chunk)
 
-    latest = 0
-    for commit, content in zip(commits, contents(), strict=True):
-        latest = max(content.time_ms, latest + 1)
-        yield commit.number, latest, content
+    all_contents, same = tee(contents())
+    times = monotonic_times(content.time_ms for content in same)
+    for commit, time, content in zip(commits, times, all_contents, strict=True):
+        yield commit.number, time, content
 
 
 def _read(location: str, commit: Commit) -> _Content:
