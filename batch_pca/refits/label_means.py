@@ -45,10 +45,10 @@ class LabelSums:
         encoded = labels.dictionary_encode()
         codes = encoded.indices.to_numpy(zero_copy_only=False)
         names = encoded.dictionary.to_pylist()
-        found, starts, counts = np.unique(np.sort(codes), return_index=True, return_counts=True)
+        order = np.argsort(codes, kind="stable")
+        found, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
         self._count({names[c]: int(n) for c, n in zip(found, counts, strict=True)})
         if self.complete:
-            order = np.argsort(codes, kind="stable")
             totals = np.add.reduceat(rows[order].astype(np.float64), starts, axis=0)
             self._sum({names[c]: total for c, total in zip(found, totals, strict=True)})
 

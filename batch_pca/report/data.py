@@ -76,6 +76,7 @@ def write_report(
     comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
     latest = [*comparable, row][-_MAX_REFITS:]
     document = folder.read(FILE).decode()
+    quarantine, quarantined = _read_quarantine(lake)
     order = extend_order(_read_label_order(earlier), {*sample.sums.counts, *sample.labels})
     folder.write(_LABEL_ORDER, json.dumps(order).encode())
     with matplotlib_defaults():
@@ -94,8 +95,8 @@ def write_report(
                 label_shifts=row.label_shifts,
                 new_labels=row.new_labels,
                 vanished_labels=row.vanished_labels,
-                quarantine=_count_quarantine(lake),
-                quarantined=_list_quarantine(lake),
+                quarantine=quarantine,
+                quarantined=quarantined,
                 source=find_source(sample.paths),
                 created_at=row.created_at,
                 label_order=order,
@@ -226,18 +227,18 @@ def _table_row(row: RefitRow) -> tuple[str, ...]:
     )
 
 
-def _count_quarantine(lake: Lake) -> dict[str, int] | None:
-    """Count the quarantined images by reason; return None if the lake has no quarantine table."""
-    if not is_table(lake.quarantine):
-        return None
-    rows = query_rows(open_table(lake.quarantine), "reason, count(*) AS images", "GROUP BY reason")
-    return {row["reason"]: row["images"] for row in rows}
+def _read_quarantine(lake: Lake) -> tuple[dict[str, int] | None, list[tuple[str, str, str]]]:
+    """Count the quarantined images by reason, and list path, reason and detail of some.
 
-
-def _list_quarantine(lake: Lake) -> list[tuple[str, str, str]]:
-    """Return path, reason and detail of quarantined images, at most `_MAX_QUARANTINED`."""
+    The counts are None if the lake has no quarantine table.
+    """
     if not is_table(lake.quarantine):
-        return []
+        return None, []
+    table = open_table(lake.quarantine)
+    counts = query_rows(table, "reason, count(*) AS images", "GROUP BY reason")
     clauses = f"ORDER BY reason, path LIMIT {_MAX_QUARANTINED}"
-    rows = query_rows(open_table(lake.quarantine), "path, reason, detail", clauses)
-    return [(row["path"], row["reason"], row["detail"]) for row in rows]
+    rows = query_rows(table, "path, reason, detail", clauses)
+    return (
+        {row["reason"]: row["images"] for row in counts},
+        [(row["path"], row["reason"], row["detail"]) for row in rows],
+    )
