@@ -15,9 +15,8 @@ from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.pca.projection import Projection
 from batch_pca.refits.catalog import RefitRow, read_refits
 from batch_pca.refits.load import read_fit
-from pomona.queries.session import open_lake, translate_read_errors
+from pomona.queries.session import open_lake, require_refits, translate_read_errors
 from streaming.delta.reader import open_table, query_arrow
-from streaming.errors import SnapshotError
 from streaming.lake.versions import resolve_version
 from streaming.storage.interface import escape_glob, is_s3
 
@@ -283,10 +282,7 @@ class OpenLake:
         >>> lake.latest_pca().refit.refit_id == lake.refits()[-1].refit_id
         True
         """
-        refits = self.refits()
-        if not refits:
-            raise SnapshotError(f"{self.root} has no refit yet: run `pomona refit {self.root}`")
-        return self.pca(refits[-1])
+        return self.pca(require_refits(self._lake)[-1])
 
     def pca(self, refit: RefitRow) -> Pca:
         """Return the scaler and the PCA of a refit.

@@ -56,9 +56,8 @@ class RedactingStream:
             if self._required:
                 kind = ClosedPipeError if isinstance(error, BrokenPipeError) else OutputError
                 self._failure = kind(f"standard output cannot be written: {error.strerror}")
-        if (
-            self._failure
-        ):  # again at each write: other packages ignore the error of a first, empty one
+        # Again at each write: other packages ignore the error of a first, empty one.
+        if self._failure:
             raise self._failure
 
     def __getattr__(self, name: str) -> Any:

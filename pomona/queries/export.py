@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.refits.csv_injection import escape_formulas
-from pomona.queries.session import open_lake, translate_read_errors
+from pomona.queries.session import open_lake, translate_read_errors, unknown_label
 from streaming.delta.reader import open_table, query, query_rows, quote_literal, strings_as_plain
 from streaming.errors import ExternalError, SnapshotError, UsageError
 from streaming.lake.versions import ResolvedVersion, resolve_version
@@ -92,59 +92,47 @@ def export(
             where,
         )[0]
     if label is not None and not size["rows"]:
-        raise UsageError(
-            f"--label {label}: no such label in version {version.number}: `pomona show LAKE` lists the labels"
-        )
+        raise unknown_label(label, version.number)
     if size["least"] != size["most"]:
         raise SnapshotError(
             f"version {version.number} of {lake.features} has rows of {size['least']:,} and of {size['most']:,} "
             "features: select a version of one model with --as-of"
         )
 
+    schema = strings_as_plain(pa.schema(table.schema().to_arrow()))
+
     def batches() -> Batches:
+        """Yield the rows, with the schema of the table."""
         with translate_read_errors():
             for batch in query(table, "*", where):
                 if batch.num_rows:
-                    yield batch.cast(strings_as_plain(batch.schema))
+                    yield batch.select(schema.names).cast(schema)
 
-    schema = pa.schema(table.schema().to_arrow())
     shape = (size["rows"], size["most"] or 0)
     _replace_file(file, lambda target: writer(target, batches(), schema, shape))
     return Export(file, size["rows"], version)
 
 
 def _replace_file(file: str, write: Callable[[BinaryIO], None]) -> None:
-    """Write to a temporary file in the same folder, then rename it."""
-    folder = Path(file).parent
+    """Write to a temporary folder beside the file, then rename the result."""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".export-")
-        try:
-            with os.fdopen(descriptor, "wb") as target:
+        with tempfile.TemporaryDirectory(dir=Path(file).parent, prefix=".export-") as scratch:
+            temporary = Path(scratch, "export")
+            with temporary.open("wb") as target:
                 write(target)
-            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, file)
-        except BaseException:
-            os.unlink(temporary)
-            raise
     except OSError as error:
         raise ExternalError(
             f"{file}: {error.strerror or error}: give a file in a writable folder with enough free space"
         ) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _write_parquet(
     target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
 ) -> None:
-    schema = strings_as_plain(schema)
     with pa.parquet.ParquetWriter(target, schema) as writer:
         for batch in batches:
-            writer.write_batch(batch.select(schema.names).cast(schema))
+            writer.write_batch(batch)
 
 
 def _write_csv(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_pca.refits.catalog import read_refits
-from pomona.queries.session import open_lake, translate_read_errors
+from pomona.queries.session import open_lake, require_refits, translate_read_errors
 from streaming.cache_dir import cache_folder
 from streaming.errors import ExternalError, SnapshotError, UsageError
-from streaming.storage.interface import is_s3, local_path
+from streaming.storage.interface import is_s3, local_path, local_uri
 from streaming.storage.open import open_storage
 
 
@@ -35,15 +32,13 @@ def find_report(location: str, refit_id: str | None = None) -> ReportFile:
         If there is no such refit.
     """
     lake = open_lake(location)
+    refits = {refit.refit_id: refit for refit in require_refits(lake)}
+    if refit_id is not None and refit_id not in refits:
+        raise UsageError(
+            f"{refit_id}: no such refit in {lake.root}: `pomona history` lists the refits"
+        )
+    refit = refits[refit_id or list(refits)[-1]]
     with translate_read_errors():
-        refits = {refit.refit_id: refit for refit in read_refits(lake)}
-        if not refits:
-            raise SnapshotError(f"{lake.root} has no refit yet: run `pomona refit {lake.root}`")
-        if refit_id is not None and refit_id not in refits:
-            raise UsageError(
-                f"{refit_id}: no such refit in {lake.root}: `pomona history` lists the refits"
-            )
-        refit = refits[refit_id or list(refits)[-1]]
         storage = open_storage(lake.root)
         if not storage.exists(refit.folder.report):
             raise SnapshotError(
@@ -57,11 +52,10 @@ def find_report(location: str, refit_id: str | None = None) -> ReportFile:
 
 def _write_to_cache(name: str, content: bytes) -> Path:
     folder = cache_folder() / "reports"
+    uri = local_uri(str(folder / name))
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".report-", delete=False) as file:
-            file.write(content)
-        os.replace(file.name, folder / name)
+        open_storage(uri).write(uri, content)
     except OSError as error:
         raise ExternalError(
             f"{folder}: {error.strerror}: set XDG_CACHE_HOME to a writable folder with free space"

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streaming.delta.reader import table_read_errors, translate_panics
-from streaming.errors import ExternalError
+from streaming.errors import ExternalError, SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.storage.interface import TransientError
+
+if TYPE_CHECKING:
+    from batch_pca.refits.catalog import RefitRow
 
 JsonObject = dict[str, Any]
 _MAX_MESSAGE_LENGTH = 400
@@ -39,6 +42,24 @@ def translate_read_errors() -> Iterator[None]:
         raise ExternalError(
             f"{line} (nothing was changed; if this happens again, a file of the lake is missing or damaged)"
         ) from error
+
+
+def unknown_label(label: str, version: int) -> UsageError:
+    """Return the error for a label that no image of a version has."""
+    return UsageError(
+        f"--label {label}: no such label in version {version}: `pomona show LAKE` lists the labels"
+    )
+
+
+def require_refits(lake: Lake) -> list[RefitRow]:
+    """Return all published refits, oldest first; SnapshotError if there is none."""
+    from batch_pca.refits.catalog import read_refits
+
+    with translate_read_errors():
+        refits = read_refits(lake)
+    if not refits:
+        raise SnapshotError(f"{lake.root} has no refit yet: run `pomona refit {lake.root}`")
+    return refits
 
 
 def format_timestamp(timestamp: datetime) -> str:

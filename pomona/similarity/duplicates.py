@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pomona.queries.session import unknown_label
 from pomona.similarity.nearest import DIGITS, Cosines, RowIndices
 from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.delta.reader import open_table, query_rows
-from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 
 #: Number of rows above which `pomona duplicates` requires confirmation: 50,000 take 1 to 2 minutes on two cores.
@@ -143,9 +143,7 @@ def rows_with_label(vectors: Vectors, label: str | None) -> RowIndices:
         return np.arange(len(vectors))
     indices: RowIndices = np.flatnonzero(pc.equal(vectors.rows["label"], label).to_numpy())
     if not len(indices):
-        raise UsageError(
-            f"--label {label}: no such label in version {vectors.version}: `pomona show LAKE` lists the labels"
-        )
+        raise unknown_label(label, vectors.version)
     return indices
 
 
