@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from streaming.delta.reader import open_table, query
+from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.delta.writer import prepare_commit
 from streaming.engines.registry import choose_engine
@@ -140,9 +140,8 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
 def revision_of_rows(lake: Lake) -> int:
     """Return the decoder revision for a new model: that of the rows if the model was deleted, or the current one."""
     if find_model(lake.models) is None and is_table(lake.features):
-        for batch in query(open_table(lake.features), "max(model_id) AS model_id"):
-            for row in batch.to_pylist():
-                return revision_from_model_id(row["model_id"] or "") or DECODER_REVISION
+        (row,) = query_rows(open_table(lake.features), "max(model_id) AS model_id")
+        return revision_from_model_id(row["model_id"] or "") or DECODER_REVISION
     return DECODER_REVISION
 
 

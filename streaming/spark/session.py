@@ -160,11 +160,11 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
             # Spark creates this empty folder, by default in the working directory.
             "spark.sql.warehouse.dir": (cache_folder() / "spark-warehouse").as_uri(),
         }
-        if (
-            _has_user_name()
-        ):  # not on the class path, which must match the class data sharing archive
+        if _has_user_name():
+            # Not on the class path, which must match the class data sharing archive.
             conf["spark.jars"] = str(FENCED_LOG_STORE)
-        else:  # the launcher resolves spark.jars through Hadoop, before `_log_in_by_number`
+        else:
+            # The launcher resolves spark.jars through Hadoop, before `_log_in_by_number`.
             conf["spark.driver.extraClassPath"] += f"{os.pathsep}{FENCED_LOG_STORE}"
         if s3:
             conf[LOG_STORE_SETTING] = LOG_STORE
