@@ -1,4 +1,4 @@
-"""Tests for `pomona cloud plan` and `up`, in an account of moto's with IAM enforced, through the command."""
+"""Tests for `pomona cloud plan` and `up` in a moto account with IAM enforced."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def account(served: MotoAccount, monkeypatch: pytest.MonkeyPatch) -> MotoAccount
     served.reset()
     for name, value in served.variables.items():
         monkeypatch.setenv(name, value)
-    become(monkeypatch, served, "*")
+    use_caller(monkeypatch, served, "*")
     return served
 
 
-def become(patch: pytest.MonkeyPatch, account: MotoAccount, *actions: str) -> None:
-    """Call as a new user from now on, who may do this and nothing else."""
-    become.number += 1  # type: ignore[attr-defined]
-    caller = account.create_caller(f"caller-{become.number}", *actions)  # type: ignore[attr-defined]
+def use_caller(patch: pytest.MonkeyPatch, account: MotoAccount, *actions: str) -> None:
+    """Use the credentials of a new user with only these permissions, and enforce them."""
+    use_caller.number += 1  # type: ignore[attr-defined]
+    caller = account.create_caller(f"caller-{use_caller.number}", *actions)  # type: ignore[attr-defined]
     for name, value in caller.items():
         patch.setenv(name, value)
     account.enforce_iam()
 
 
-become.number = 0  # type: ignore[attr-defined]
+use_caller.number = 0  # type: ignore[attr-defined]
 
 
-def actions(answer: Any) -> dict[str, str]:
-    return {one["name"]: one["action"] for one in answer["requests"]}
+def actions(response: Any) -> dict[str, str]:
+    return {one["name"]: one["action"] for one in response["requests"]}
 
 
-def test_without_credentials_the_plan_is_for_an_empty_account(
+def test_plan_without_credentials_assumes_an_empty_account(
     pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
@@ -53,7 +53,7 @@ def test_without_credentials_the_plan_is_for_an_empty_account(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(workspace / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(workspace / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # where nobody answers
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # connection refused
     done = pomona("cloud", "plan")
     assert (done.status, done.err) == (0, "")
     assert "note: no credentials: planned for an empty account, 000000000000" in done.out
@@ -66,16 +66,16 @@ def test_without_credentials_the_plan_is_for_an_empty_account(
     assert pomona("cloud", "up").error_line.startswith("pomona: no credentials: set them as ")
 
 
-def test_the_plan_sends_nothing_that_changes_anything(
+def test_plan_needs_only_read_permissions_and_changes_nothing(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = account.contents()
-    become(monkeypatch, account, *READ_ACTIONS)
+    use_caller(monkeypatch, account, *READ_ACTIONS)
     assert set(actions(pomona("cloud", "plan", "--json").json).values()) == {"send", "read", "keep"}
     assert account.contents() == before
 
 
-def test_up_makes_what_the_plan_says_and_nothing_else(
+def test_up_needs_only_the_permissions_of_planned_requests(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = pomona("cloud", "plan", "--json").json["requests"]
@@ -84,21 +84,23 @@ def test_up_makes_what_the_plan_says_and_nothing_else(
         f"{services.get(one['service'], one['service'])}:{iam_name(one['operation'])}"
         for one in planned
     }
-    become(monkeypatch, account, *READ_ACTIONS, *allowed)  # what the plan leaves out is refused
+    use_caller(
+        monkeypatch, account, *READ_ACTIONS, *allowed
+    )  # denies requests that are not in the plan
     done = pomona("cloud", "up")
     assert (done.status, done.err) == (0, "")
     assert re.search(r"^cluster: j-[A-Z0-9]{13}$", done.out, re.MULTILINE)
-    made = account.contents()
-    assert made["cluster"]["Cluster"]["Name"] == "fruits"
-    assert [one["Name"] for one in made["steps"]["Steps"]] == ["fruits-ingest"]
-    assert {one["Key"].rpartition("/")[2] for one in made[f"fruits-data-{ACCOUNT}"]} == {
+    deployed = account.contents()
+    assert deployed["cluster"]["Cluster"]["Name"] == "fruits"
+    assert [one["Name"] for one in deployed["steps"]["Steps"]] == ["fruits-ingest"]
+    assert {one["Key"].rpartition("/")[2] for one in deployed[f"fruits-data-{ACCOUNT}"]} == {
         "environment.tar.gz", "bootstrap_emr.sh", "submit.py", "fenced-log-store.jar", "model.json", "model.onnx",
     }  # fmt: skip
-    assert json.loads(made["fruits-refit"]["Target"]["Input"])["JobFlowId"] == "ID"
+    assert json.loads(deployed["fruits-refit"]["Target"]["Input"])["JobFlowId"] == "ID"
 
 
 def iam_name(operation: str) -> str:
-    """How IAM calls an operation of S3; the others have one name."""
+    """Return the IAM action of an operation; some of S3 have another name."""
     return {
         "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
         "PutBucketEncryption": "PutEncryptionConfiguration",
@@ -107,7 +109,7 @@ def iam_name(operation: str) -> str:
 
 
 @pytest.mark.parametrize("more", ["", 'mode = "serverless"\n', 'ingest.mode = "once"\n'])
-def test_run_twice_it_changes_nothing(
+def test_up_again_changes_nothing(
     more: str,
     pomona: Command,
     workspace: Path,
@@ -116,51 +118,51 @@ def test_run_twice_it_changes_nothing(
 ) -> None:
     write_config(workspace, more)
     assert pomona("cloud", "up").status == 0
-    made = account.contents()
-    become(monkeypatch, account, *READ_ACTIONS)  # whatever would change anything is refused
+    deployed = account.contents()
+    use_caller(monkeypatch, account, *READ_ACTIONS)  # denies changes
     again = pomona("cloud", "up", "--json").json
     assert set(actions(again).values()) == {"keep", "read"}
     assert actions(again) == actions(pomona("cloud", "plan", "--json").json)
-    assert account.contents() == made
+    assert account.contents() == deployed
 
 
 @pytest.mark.parametrize("kind", ["private", "serverless"])
-def test_interrupted_after_any_request_it_goes_on(
+def test_up_resumes_after_interruption_at_each_request(
     kind: str, tmp_path: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = all_requests(names(with_a_subnet(account, VARIANTS[kind])), uploads(tmp_path))
-    for _ in up(asked, Account(REGION)):
+    requests = all_requests(names(with_subnet(account, VARIANTS[kind])), uploads(tmp_path))
+    for _ in up(requests, Account(REGION)):
         pass
-    whole = account.contents()
+    complete = account.contents()
     account.reset()
-    asked = all_requests(names(with_a_subnet(account, VARIANTS[kind])), uploads(tmp_path))
-    become(monkeypatch, account, "*")
+    requests = all_requests(names(with_subnet(account, VARIANTS[kind])), uploads(tmp_path))
+    use_caller(monkeypatch, account, "*")
     caller, send = Account(REGION), Account.send
     sent = list[str]()
 
-    def interrupted(self: Account, *words: Any) -> Any:
-        """Send one request, and end before its answer is seen."""
-        send(self, *words)
-        sent.append(words[1])
+    def interrupted(self: Account, *arguments: Any) -> Any:
+        """Send a request, and interrupt before its response is processed."""
+        send(self, *arguments)
+        sent.append(arguments[1])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Account, "send", interrupted)
     while True:
-        caller.values.clear()  # as of a new process
+        caller.values.clear()  # like a new process
         try:
-            for _ in up(asked, caller):
+            for _ in up(requests, caller):
                 pass
         except KeyboardInterrupt:
             assert len(sent) < 60
         else:
             break
-    changing = [one.operation for one in asked if not (one.read_only or one.desired == [])]
-    assert sent == changing  # each once, in order
-    assert account.contents() == whole
+    changing = [one.operation for one in requests if not (one.read_only or one.desired == [])]
+    assert sent == changing  # each request once, in order
+    assert account.contents() == complete
 
 
-def with_a_subnet(account: MotoAccount, more: str) -> str:
-    """The description with a subnet that this account has, where it names a network."""
+def with_subnet(account: MotoAccount, more: str) -> str:
+    """Return the configuration with a subnet of this account if it has a network section."""
     ec2 = account.client("ec2", ADMIN)
     account.disable_iam()
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
@@ -168,32 +170,32 @@ def with_a_subnet(account: MotoAccount, more: str) -> str:
     return more.replace("network = {", f'network = {{subnet = "{subnet}", ')
 
 
-def test_an_interrupted_command_is_typed_again(
+def test_interrupted_up_is_completed_by_rerunning_it(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = Account.send
 
-    def interrupted(self: Account, service: str, operation: str, *words: Any) -> Any:
+    def interrupted(self: Account, service: str, operation: str, *arguments: Any) -> Any:
         if operation == "run_job_flow":
             raise KeyboardInterrupt
-        return send(self, service, operation, *words)
+        return send(self, service, operation, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Account, "send", interrupted)
         done = pomona("cloud", "up")
     assert done.status != 0
-    assert "CreateSecurityConfiguration" in done.out  # what was done has been told
+    assert "CreateSecurityConfiguration" in done.out  # completed requests are printed
     assert set(account.contents()) & {"cluster", "steps"} == set()
     account.enforce_iam()
     assert pomona("cloud", "up").status == 0
     assert account.contents()["cluster"]["Cluster"]["Name"] == "fruits"
 
 
-def test_what_was_changed_by_hand_is_set_right(
+def test_up_reverts_manual_changes(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pomona("cloud", "up").status == 0
-    made = account.contents()
+    deployed = account.contents()
     s3, iam, ec2 = (account.client(one, ADMIN) for one in ("s3", "iam", "ec2"))
     bucket = f"fruits-data-{ACCOUNT}"
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
@@ -211,22 +213,22 @@ def test_what_was_changed_by_hand_is_set_right(
     everyone = [{"IpProtocol": "tcp", "FromPort": 9443, "ToPort": 9443, "IpRanges": ranges}]
     ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=everyone)
     account.enforce_iam()
-    told = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
-    changed = {name for name, one in told.items() if one["action"] == "change"}
+    requests = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
+    changed = {name for name, one in requests.items() if one["action"] == "change"}
     assert changed == {
         "data bucket: versioning", "role fruits-evaluator: policy", "tunnel: revoke other rules",
     }  # fmt: skip
-    assert told["data bucket: TLS only"]["action"] == "send"
-    assert told["data bucket: versioning"]["differences"] == ["Status: Suspended -> Enabled"]
+    assert requests["data bucket: TLS only"]["action"] == "send"
+    assert requests["data bucket: versioning"]["differences"] == ["Status: Suspended -> Enabled"]
     assert pomona("cloud", "up").status == 0
-    assert account.contents() == made
+    assert account.contents() == deployed
 
 
-def test_what_a_running_cluster_cannot_take_over_is_told_and_left(
+def test_up_keeps_running_cluster_and_reports_its_differences(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     assert pomona("cloud", "up").status == 0
-    made = account.contents()
+    deployed = account.contents()
     account.enforce_iam()
     write_config(workspace, "instances = {core = 1}\nrefit.variance = 0.5\n")
     for command in ("plan", "up"):
@@ -236,24 +238,26 @@ def test_what_a_running_cluster_cannot_take_over_is_told_and_left(
         assert "`pomona cloud clone` creates a new one" in done.out
         assert re.search(r"~ scheduler UpdateSchedule", done.out)
     after = account.contents()
-    assert after["cluster"] == made["cluster"]
+    assert after["cluster"] == deployed["cluster"]
     assert "0.5" in after["fruits-refit"]["Target"]["Input"]
 
 
-def test_an_application_is_changed_where_it_has_stopped_and_left_where_it_runs(
+def test_up_updates_application_only_if_stopped(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    def described(client: Any) -> dict[str, Any]:
+    def get_application(client: Any) -> dict[str, Any]:
         account.disable_iam()
         (found,) = client.list_applications()["applications"]
-        told: dict[str, Any] = client.get_application(applicationId=found["id"])["application"]
+        application: dict[str, Any] = client.get_application(applicationId=found["id"])[
+            "application"
+        ]
         account.enforce_iam()
-        return told
+        return application
 
     write_config(workspace, 'mode = "serverless"\n')
     assert pomona("cloud", "up").status == 0
     serverless = account.client("emr-serverless", ADMIN)
-    made = described(serverless)
+    deployed = get_application(serverless)
     write_config(workspace, 'mode = "serverless"\nlimits = {nodes = 7, idle_minutes = 30}\n')
     for command in ("plan", "up"):
         done = pomona("cloud", command)
@@ -263,36 +267,36 @@ def test_an_application_is_changed_where_it_has_stopped_and_left_where_it_runs(
         )
         assert "autoStopConfiguration.idleTimeoutMinutes: 60 -> 30" in done.out
         assert "run `pomona cloud down`, then `up`" in done.out
-    assert described(serverless) == made
+    assert get_application(serverless) == deployed
 
     account.disable_iam()
-    serverless.stop_application(applicationId=made["applicationId"])
+    serverless.stop_application(applicationId=deployed["applicationId"])
     account.enforce_iam()
     assert actions(pomona("cloud", "up", "--json").json)["application"] == "change"
-    changed = described(serverless)
+    changed = get_application(serverless)
     assert changed["maximumCapacity"] == {"cpu": "28 vCPU", "memory": "112 GB"}
     assert changed["autoStopConfiguration"]["idleTimeoutMinutes"] == 30
     assert actions(pomona("cloud", "plan", "--json").json)["application"] == "keep"
 
 
-def test_a_request_without_tls_is_refused_and_with_it_answered(
+def test_bucket_policy_denies_requests_without_tls(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     import os
 
     assert pomona("cloud", "up").status == 0
     caller = {name: os.environ[name] for name in ADMIN}
-    asked = {"Bucket": f"fruits-data-{ACCOUNT}", "Key": "lake/models/mobilenet-1/model.onnx"}
-    content = account.client("s3", caller).get_object(**asked)["Body"].read()
+    location = {"Bucket": f"fruits-data-{ACCOUNT}", "Key": "lake/models/mobilenet-1/model.onnx"}
+    content = account.client("s3", caller).get_object(**location)["Body"].read()
     assert content == b"placeholder for a network"
     with pytest.raises(Exception, match="403"):
-        account.client("s3", caller, tls=False).get_object(**asked)
+        account.client("s3", caller, tls=False).get_object(**location)
 
 
-def test_a_caller_who_may_not_is_told_which_request_it_was(
+def test_missing_permission_error_names_the_request(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    become(monkeypatch, account, *READ_ACTIONS, "s3:*")
+    use_caller(monkeypatch, account, *READ_ACTIONS, "s3:*")
     done = pomona("cloud", "up")
     assert done.status == 1
     assert len(done.err.splitlines()) == 1
@@ -300,19 +304,19 @@ def test_a_caller_who_may_not_is_told_which_request_it_was(
     assert "request this permission" in done.err
 
 
-def test_another_account_is_not_touched(
+def test_credentials_of_another_account_are_rejected(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     before = account.contents()
     account.enforce_iam()
     write_config(workspace, 'account = "999999999999"\n')
     for command in ("plan", "up"):
-        told = pomona("cloud", command).error_line
-        assert f"belong to account {ACCOUNT}, but the configuration is for 999999999999" in told
+        error = pomona("cloud", command).error_line
+        assert f"belong to account {ACCOUNT}, but the configuration is for 999999999999" in error
     assert account.contents() == before
 
 
-def test_what_is_not_there_stops_up_before_it_begins(
+def test_missing_code_file_stops_up_before_the_first_request(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     (workspace / "code" / "submit.py").unlink()
@@ -322,7 +326,7 @@ def test_what_is_not_there_stops_up_before_it_begins(
     assert account.contents() == before
 
 
-def test_the_plan_says_what_up_makes_first(
+def test_plan_reports_environment_that_up_builds(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     (workspace / "environment.tar.gz").unlink()
