@@ -414,7 +414,7 @@ class OpenLake:
         Raises
         ------
         UsageError
-            If no image has the label.
+            If `at_least` or `top` is out of range, or no image has the label.
 
         Examples
         --------
@@ -423,10 +423,11 @@ class OpenLake:
         >>> result.near == sorted(result.near, key=lambda pair: -pair.cosine)
         True
         """
-        from pomona.similarity.duplicates import find_duplicates
+        from pomona.similarity.duplicates import NearDuplicateOptions, find_duplicates
 
+        near = NearDuplicateOptions(at_least, label, top)
         with translate_read_errors():
-            return find_duplicates(self._lake, self.version(as_of), at_least, top, label)
+            return find_duplicates(self._lake, self.version(as_of), near)
 
     def diff(self, one: str | int, other: str | int = "latest") -> dict[str, Any]:
         """Compare two versions of the features, or two refits.

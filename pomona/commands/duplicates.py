@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pomona.options import AsOf, Json, LakeArgument
-from streaming.errors import ThresholdExceeded, UsageError
+from streaming.errors import ThresholdExceeded
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
-    from pomona.similarity.duplicates import PairwiseComparison
+    from pomona.similarity.duplicates import NearDuplicateOptions, PairwiseComparison
 
 
 def duplicates(
@@ -37,43 +37,23 @@ def duplicates(
 
     Example: pomona duplicates ./lake --at-least 0.995 --label Kiwi
     """
-    near = None if same_bytes else NearDuplicateOptions(at_least, label, top, yes)
-    run_duplicates(lake, as_of, near, as_json=as_json)
+    from pomona.similarity.duplicates import NearDuplicateOptions
 
-
-@dataclass(frozen=True)
-class NearDuplicateOptions:
-    """Options of the search for near-duplicates.
-
-    Parameters
-    ----------
-    at_least : float
-        Minimum cosine similarity of near-duplicates.
-    label : str, optional
-        Compare only images with this label.
-    top : int
-        Number of pairs to show; all are counted.
-    yes : bool
-        Compare all pairs without confirmation, however long it takes.
-    """
-
-    at_least: float
-    label: str | None = None
-    top: int = 100
-    yes: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise UsageError if a value is out of range."""
-        if not 0 < self.at_least <= 1:
-            raise UsageError(f"--at-least {self.at_least}: give a cosine above 0 and up to 1")
-        if self.top < 1:
-            raise UsageError(f"--top {self.top}: give 1 or more")
+    near = None if same_bytes else NearDuplicateOptions(at_least, label, top)
+    run_duplicates(lake, as_of, near, yes=yes, as_json=as_json)
 
 
 def run_duplicates(
-    location: str, as_of: str | None, near: NearDuplicateOptions | None, *, as_json: bool
+    location: str,
+    as_of: str | None,
+    near: NearDuplicateOptions | None,
+    *,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Print the images with identical bytes and, if `near` is given, the near-duplicates.
+
+    `yes` confirms the comparison of all pairs, however long it takes.
 
     Raises
     ------
@@ -105,7 +85,7 @@ def run_duplicates(
                 vectors = load_vectors(lake, pinned.number)
             indices = rows_with_label(vectors, near.label)
             comparison = PairwiseComparison(vectors, indices, near.at_least)
-            confirmation = _confirmation_needed(comparison, near)
+            confirmation = None if yes else _confirmation_needed(comparison, near)
             if not confirmation:
                 with console.status("comparing features") as update:
                     pairs = comparison.run(
@@ -126,11 +106,11 @@ def run_duplicates(
 
 
 def _confirmation_needed(comparison: PairwiseComparison, near: NearDuplicateOptions) -> str | None:
-    """Return a message if comparing all pairs takes long and was not confirmed, else None."""
+    """Return a message if comparing all pairs takes long, else None."""
     from pomona.output.durations import format_duration
     from pomona.similarity.duplicates import MAX_ROWS_WITHOUT_CONFIRMATION
 
-    if near.yes or near.label is not None or comparison.rows <= MAX_ROWS_WITHOUT_CONFIRMATION:
+    if near.label is not None or comparison.rows <= MAX_ROWS_WITHOUT_CONFIRMATION:
         return None
     duration = format_duration(comparison.estimate_seconds())
     return (

@@ -17,6 +17,7 @@ from pomona.queries.session import unknown_label
 from pomona.similarity.nearest import DIGITS, Cosines, RowIndices
 from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.delta.reader import open_table, query_rows
+from streaming.errors import UsageError
 from streaming.lake.layout import Lake
 
 #: Number of rows above which `pomona duplicates` requires confirmation: 50,000 take 1 to 2 minutes on two cores.
@@ -102,6 +103,32 @@ class DuplicatesResult:
     near_count: int
 
 
+@dataclass(frozen=True)
+class NearDuplicateOptions:
+    """Options of the search for near-duplicates.
+
+    Parameters
+    ----------
+    at_least : float
+        Minimum cosine similarity of near-duplicates.
+    label : str, optional
+        Compare only images with this label.
+    top : int
+        Maximum number of pairs to return; all are counted.
+    """
+
+    at_least: float
+    label: str | None = None
+    top: int = 100
+
+    def __post_init__(self) -> None:
+        """Raise UsageError if a value is out of range."""
+        if not 0 < self.at_least <= 1:
+            raise UsageError(f"--at-least {self.at_least}: give a cosine above 0 and up to 1")
+        if self.top < 1:
+            raise UsageError(f"--top {self.top}: give 1 or more")
+
+
 class Pairs(NamedTuple):
     """Pairs of rows as row indices of shape (m,), highest cosine first, and the total number of pairs found."""
 
@@ -160,12 +187,11 @@ def describe_pairs(vectors: Vectors, pairs: Pairs) -> list[NearDuplicates]:
     ]
 
 
-def find_duplicates(
-    lake: Lake, version: int, at_least: float, top: int, label: str | None
-) -> DuplicatesResult:
+def find_duplicates(lake: Lake, version: int, near: NearDuplicateOptions) -> DuplicatesResult:
     """Find the images of a version with identical bytes, and those with similar features."""
     vectors = load_vectors(lake, version)
-    pairs = PairwiseComparison(vectors, rows_with_label(vectors, label), at_least).run(top)
+    indices = rows_with_label(vectors, near.label)
+    pairs = PairwiseComparison(vectors, indices, near.at_least).run(near.top)
     return DuplicatesResult(
         version, find_same_bytes(lake, version), describe_pairs(vectors, pairs), pairs.total
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import pomona
 from pomona.similarity import duplicates
 from pomona.similarity.duplicates import PairwiseComparison, find_same_bytes, rows_with_label
 from pomona.similarity.vector_cache import Vectors, load_vectors
@@ -145,3 +146,18 @@ def test_progress_and_duration_estimate(tmp_path: Path) -> None:
     comparison.run(10, lambda *step: progress.append(step))
     assert progress[-1] == (comparison.steps, comparison.steps) == (55, 55)
     assert 0 < comparison.estimate_seconds() < 60
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top": 0}, "--top 0: give 1 or more"),
+        ({"at_least": 1.5}, r"--at-least 1\.5: give a cosine above 0 and up to 1"),
+    ],
+)
+def test_python_interface_rejects_options_out_of_range(
+    options: dict[str, float], message: str, tmp_path: Path
+) -> None:
+    lake = create_deltars_lake(tmp_path / "lake", random_images(3, WIDTH))
+    with pytest.raises(UsageError, match=message):
+        pomona.open_lake(lake.root).duplicates(**options)
