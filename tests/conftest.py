@@ -30,7 +30,7 @@ def aws() -> Iterator[dict[str, str]]:
 
     In a process of its own: delta-rs lets no other thread run while it waits for an answer.
     """
-    from support.moto_server import MotoServer
+    from support.aws.moto_server import MotoServer
 
     server = MotoServer()
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +65,7 @@ def spark(aws: dict[str, str]) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake's `models/` with the seeded network in it: copied into a lake, it saves the export."""
-    from support.real_model import exported
+    from support.lakes.real_model import exported
 
     model_info, files = exported("random")
     models = tmp_path_factory.mktemp("models")
@@ -91,8 +91,8 @@ def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def query_lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A lake of made-up features with two refits, see `support.query_lakes`; to be read only."""
-    from support.query_lakes import create_query_lake
+    """A lake of made-up features with two refits, see `support.lakes.query_lakes`; to be read only."""
+    from support.lakes.query_lakes import create_query_lake
 
     return create_query_lake(spark, tmp_path_factory.mktemp("query"))
 
@@ -109,7 +109,7 @@ def new_lake(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 @pytest.fixture
 def pomona(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """The command line, called in this process: see `support.cli.Command`."""
-    from support.cli import Command
+    """The command line, called in this process: see `support.processes.cli.Command`."""
+    from support.processes.cli import Command
 
     return Command(monkeypatch, capsys)

@@ -20,7 +20,7 @@ def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
     with console.status("upgrading"):
         steps = upgrade_lake(lake)
     if as_json:
-        console.print_json({"lake": root, "format": FORMAT, "done": steps})
+        console.print_json({"lake": root, "format": FORMAT, "steps": steps})
     elif steps:
         for step in steps:
             console.print(f"added {step}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from streaming.maintenance.context import OperationContext
 
 #: The kind of this request.
-SET_RETENTION = "keep"
+SET_RETENTION = "set_retention"
 
 
 def set_retention(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JSON]:

@@ -18,7 +18,7 @@ from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, RefitResult, refit
 from streaming.errors import ExternalError, LakeError, PomonaError, SnapshotError, UsageError
 from streaming.lake.layout import Lake
-from support.feature_lakes import (
+from support.lakes.feature_lakes import (
     CONSTANT,
     Oracle,
     assert_equal_up_to_sign,
@@ -29,7 +29,7 @@ from support.feature_lakes import (
     refit_rows,
     vectors_of,
 )
-from support.query_lakes import QueryLake
+from support.lakes.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 TWO = RefitOptions(FitOptions(components=2))

@@ -21,8 +21,8 @@ from batch_pca.refits.catalog import RefitRow, read_refits
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import resolve_version
-from support.commit_times import set_commit_time
-from support.feature_lakes import commit, delete, delta, images, new_lake
+from support.lakes.commit_times import set_commit_time
+from support.lakes.feature_lakes import commit, delete, delta, images, new_lake
 
 pytestmark = pytest.mark.spark
 FIT = FitOptions(components=4)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from batch_pca.refits.catalog import read_refits
-from support.cli import environment
-from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
+from support.lakes.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
+from support.processes.cli import environment
 
 pytestmark = [pytest.mark.spark, pytest.mark.end_to_end]
 

@@ -13,8 +13,8 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.label_means import read_label_sums
 from streaming.lake.layout import Lake
-from support.cli import Command
-from support.feature_lakes import Images, commit, images, new_lake, refit_rows
+from support.lakes.feature_lakes import Images, commit, images, new_lake, refit_rows
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.spark
 

@@ -11,7 +11,15 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, RefitResult, refit
-from support.feature_lakes import commit, delete, delta, images, new_lake, refit_folders, refit_rows
+from support.lakes.feature_lakes import (
+    commit,
+    delete,
+    delta,
+    images,
+    new_lake,
+    refit_folders,
+    refit_rows,
+)
 
 pytestmark = pytest.mark.spark
 TWO = RefitOptions(FitOptions(components=2))

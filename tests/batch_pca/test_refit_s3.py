@@ -15,7 +15,7 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import read_refits
 from batch_pca.refits.folder import create_folder
-from support.feature_lakes import Oracle, assert_equal_up_to_sign, commit, images, new_lake
+from support.lakes.feature_lakes import Oracle, assert_equal_up_to_sign, commit, images, new_lake
 
 pytestmark = [pytest.mark.spark, pytest.mark.s3]
 

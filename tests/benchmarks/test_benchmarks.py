@@ -25,7 +25,7 @@ from benchmarks.synthetic import (
     random_features,
 )
 from streaming.model.backends import Backend
-from support.lakes import jpeg
+from support.lakes.small_lakes import jpeg
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "benchmarks").rglob("*.py"))
@@ -130,7 +130,7 @@ def test_source_files_follow_the_style_rules(file: Path) -> None:
 
 @pytest.mark.slow
 def test_plain_processes_match_the_reference_features(random_model: Path, tmp_path: Path) -> None:
-    from support.real_model import features
+    from support.lakes.real_model import features
 
     for number in range(8):
         file = tmp_path / "images" / "Kiwi" / f"{number}.jpg"

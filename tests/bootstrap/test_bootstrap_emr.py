@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.minimal_rootfs import MinimalRoot, create_minimal_root, which
+from support.processes.minimal_rootfs import MinimalRoot, create_minimal_root, which
 
 SCRIPT = Path(__file__).parents[2] / "bootstrap" / "bootstrap_emr.sh"
 SHEBANG = "#!/bin/sh\n"

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.interface import local_path
-from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
+from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 

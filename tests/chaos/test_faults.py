@@ -12,9 +12,9 @@ import boto3
 import deltalake
 import pytest
 
-from support.cli import environment, needs_program, program
-from support.faulty_proxy import FaultyProxy
-from support.lakes import GARBAGE, jpeg, upload_tree
+from support.faults.faulty_proxy import FaultyProxy
+from support.lakes.small_lakes import GARBAGE, jpeg, upload_tree
+from support.processes.cli import environment, needs_program, program
 
 pytestmark = [pytest.mark.s3, pytest.mark.end_to_end, pytest.mark.timeout(3600), needs_program]
 

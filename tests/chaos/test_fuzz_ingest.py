@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from streaming.lake.layout import Lake
-from support.cli import PROGRAM, environment
-from support.image_files import scan_bomb
-from support.lakes import below, put, rows
-from support.mutated_images import mutated_images
-from support.worker_processes import worker_peak_memory
+from support.images.image_files import scan_bomb
+from support.images.mutated_images import mutated_images
+from support.lakes.small_lakes import below, put, rows
+from support.processes.cli import PROGRAM, environment
+from support.processes.worker_processes import worker_peak_memory
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from streaming.lake.layout import Lake
-from support.arriving_images import Arrivals
-from support.cli import environment
-from support.inotify_watch import Watch
-from support.kill_loop import KillLoop
-from support.kill_points import BEGINNING, FOLDER, REFIT, S3, plan
-from support.lake_invariants import LakeChecker
-from support.lakes import put, upload_tree
-from support.moto_server import MotoServer
+from support.aws.moto_server import MotoServer
+from support.faults.kill_loop import KillLoop
+from support.faults.kill_points import BEGINNING, FOLDER, REFIT, S3, plan
+from support.images.arriving_images import Arrivals
+from support.lakes.lake_invariants import LakeChecker
+from support.lakes.small_lakes import put, upload_tree
+from support.processes.cli import environment
+from support.processes.inotify_watch import Watch
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(4 * 3600)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from support.stream_memory import assert_memory_is_bounded
+from support.processes.stream_memory import assert_memory_is_bounded
 
 
 def test_memory_after_a_hundred_micro_batches_equals_ten(

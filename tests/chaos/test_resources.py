@@ -18,9 +18,9 @@ from pomona.demo.images import write_samples
 from streaming.errors import ExternalError
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.cli import PROGRAM, CommandResult, environment, program
-from support.lakes import GARBAGE, ONCE, below, photos, put_all
-from support.small_disk import small_disk
+from support.faults.small_disk import small_disk
+from support.lakes.small_lakes import GARBAGE, ONCE, below, photos, put_all
+from support.processes.cli import PROGRAM, CommandResult, environment, program
 
 pytestmark = [pytest.mark.timeout(3600)]
 

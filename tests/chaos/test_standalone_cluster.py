@@ -17,10 +17,10 @@ import pytest
 from bootstrap.environment.archive import build_environment
 from streaming.lake.layout import Lake
 from streaming.storage.s3 import S3Storage
-from support.lake_invariants import LakeChecker
-from support.lakes import GARBAGE, photos
-from support.moto_server import MotoServer
-from support.spark_standalone import Cluster
+from support.aws.moto_server import MotoServer
+from support.lakes.lake_invariants import LakeChecker
+from support.lakes.small_lakes import GARBAGE, photos
+from support.processes.spark_standalone import Cluster
 
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(3000)]
 

@@ -23,9 +23,9 @@ import pytest
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import lease_owner
 from streaming.lease.s3 import TERM_VARIABLE
-from support.cli import PROGRAM, CommandResult, environment, program
-from support.lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
-from support.process_trees import kill, pause, resume
+from support.lakes.small_lakes import GARBAGE, below, jpeg, photos, put_all, upload_tree
+from support.processes.cli import PROGRAM, CommandResult, environment, program
+from support.processes.process_trees import kill, pause, resume
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3600)]
 

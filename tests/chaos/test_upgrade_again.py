@@ -13,10 +13,10 @@ from streaming.lake.format_version import FORMAT
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
 from streaming.maintenance.upgrade import upgrade, upgrade_table
-from support.cli import Command
-from support.format1_lake import create_format1_lake, image
-from support.lakes import rows
-from support.table_rows import FEATURES
+from support.lakes.format1_lake import create_format1_lake, image
+from support.lakes.small_lakes import rows
+from support.lakes.table_rows import FEATURES
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.spark
 

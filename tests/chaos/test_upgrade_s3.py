@@ -9,8 +9,8 @@ from pyspark.sql import SparkSession
 
 from streaming.lake.format_version import FORMAT
 from streaming.storage.open import open_storage
-from support.cli import Command
-from support.format1_lake import create_format1_lake
+from support.lakes.format1_lake import create_format1_lake
+from support.processes.cli import Command
 
 
 @pytest.mark.s3

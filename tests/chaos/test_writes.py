@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from streaming.cache_dir import cache_folder
-from support.cli import environment
-from support.hostile_names import put_hostile_images
+from support.faults.hostile_names import put_hostile_images
+from support.processes.cli import environment
 
 PROGRAM = """
 import sys

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from support.aws_account import ACCOUNT, ADMIN, MotoAccount
-from support.cli import Command
-from support.docs_pages import DOCS, page_commands
+from support.aws.account import ACCOUNT, ADMIN, MotoAccount
+from support.pages.docs_pages import DOCS, page_commands
+from support.processes.cli import Command
 
-pytest_plugins = ["support.aws_fixtures"]
+pytest_plugins = ["support.aws.fixtures"]
 pytestmark = pytest.mark.slow
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.docs_pages import DECISIONS, DOCS, decision_records, listed_pages
+from support.pages.docs_pages import DECISIONS, DOCS, decision_records, listed_pages
 
 MKDOCS = (DOCS.parent / "mkdocs.yml").read_text()
 

@@ -13,9 +13,9 @@ import pytest
 
 import pomona
 from pomona.api import OpenLake, Pca
-from support.deltars_lakes import use_cache_folder
-from support.docs_pages import load_generator
-from support.lakes import ONCE, photos, put_all
+from support.lakes.deltars_lakes import use_cache_folder
+from support.lakes.small_lakes import ONCE, photos, put_all
+from support.pages.docs_pages import load_generator
 
 _GENERATOR = load_generator()
 

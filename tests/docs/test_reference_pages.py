@@ -17,8 +17,8 @@ from streaming import __version__
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.outcomes import Reason
-from support.cli import commands, is_name, options, parse
-from support.docs_pages import INDEX, decision_records, pages
+from support.pages.docs_pages import INDEX, decision_records, pages
+from support.processes.cli import commands, is_name, options, parse
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.docs_pages import DOCS, load_generator
+from support.pages.docs_pages import DOCS, load_generator
 
 REFERENCE = DOCS / "reference"
 

@@ -18,17 +18,17 @@ from batch_pca.refit import RefitOptions, refit
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.s3_client import s3_client
-from support.cli import PROGRAM, Command, environment
-from support.commit_times import set_commit_time
-from support.deltars_lakes import use_cache_folder
-from support.docs_pages import (
+from support.lakes.commit_times import set_commit_time
+from support.lakes.deltars_lakes import use_cache_folder
+from support.lakes.small_lakes import ONCE, jpeg, photos, put, put_all, upload_tree
+from support.pages.docs_pages import (
     decision_records,
     listed_pages,
     page_commands,
     pages,
     python_blocks,
 )
-from support.lakes import ONCE, jpeg, photos, put, put_all, upload_tree
+from support.processes.cli import PROGRAM, Command, environment
 
 #: Its commands need a cluster: no test runs them.
 ON_CLUSTER = "run-on-spark-cluster.md"

@@ -17,9 +17,16 @@ import deltalake
 import numpy as np
 import pytest
 
-from support.background_process import kill_process_group, start_on_terminal, wait_for
-from support.cli import PROGRAM, CommandResult, environment, needs_program, program, slowness
-from support.real_model import weights_file
+from support.lakes.real_model import weights_file
+from support.processes.background_process import kill_process_group, start_on_terminal, wait_for
+from support.processes.cli import (
+    PROGRAM,
+    CommandResult,
+    environment,
+    needs_program,
+    program,
+    slowness,
+)
 
 pytestmark = [pytest.mark.end_to_end, needs_program]
 

@@ -15,7 +15,7 @@ import pytest
 from pomona.demo.images import write_samples
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.lakes import ONCE, photos, put_all, rows, versions
+from support.lakes.small_lakes import ONCE, photos, put_all, rows, versions
 
 pytestmark = pytest.mark.end_to_end
 

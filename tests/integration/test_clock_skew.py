@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows
+from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from streaming.outcomes import Reason
-from support.mutated_images import MUTATIONS, mutated_images
+from support.images.mutated_images import MUTATIONS, mutated_images
 
 COUNT = 600
 MAX_MEGABYTES = 800  # 128 MB, and 48 bytes per pixel of the largest image that decodes
 PROGRAM = f"""
 import collections, json, sys
 from pathlib import Path
-from support.mutated_images import mutated_images
+from support.images.mutated_images import mutated_images
 from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.images.resource_limits import MEMORY_HEADROOM, limit_cpu_time
 

@@ -21,9 +21,9 @@ from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.sanitize import escape_text
 from streaming.storage.interface import local_path
-from support.cli import Command, shown
-from support.hostile_names import CONTROL_CHARACTERS, NAMES, put_hostile_images
-from support.lakes import ONCE, below, jpeg, put, rows
+from support.faults.hostile_names import CONTROL_CHARACTERS, NAMES, put_hostile_images
+from support.lakes.small_lakes import ONCE, below, jpeg, put, rows
+from support.processes.cli import Command, shown
 
 pytestmark = pytest.mark.spark
 

@@ -13,13 +13,13 @@ from pyspark.sql import SparkSession
 
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.arriving_images import Arrivals
-from support.cli import environment
-from support.inotify_watch import Event, Watch
-from support.kill_loop import KillLoop
-from support.kill_points import FOLDER, S3
-from support.lake_invariants import LakeChecker
-from support.lakes import GARBAGE, ONCE, jpeg, put, upload_tree, version
+from support.faults.kill_loop import KillLoop
+from support.faults.kill_points import FOLDER, S3
+from support.images.arriving_images import Arrivals
+from support.lakes.lake_invariants import LakeChecker
+from support.lakes.small_lakes import GARBAGE, ONCE, jpeg, put, upload_tree, version
+from support.processes.cli import environment
+from support.processes.inotify_watch import Event, Watch
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.spark]
 

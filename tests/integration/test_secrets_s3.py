@@ -19,8 +19,8 @@ import pyspark
 import pytest
 
 from streaming.cache_dir import cache_folder
-from support.cli import environment
-from support.lakes import GARBAGE, jpeg
+from support.lakes.small_lakes import GARBAGE, jpeg
+from support.processes.cli import environment
 
 pytestmark = pytest.mark.s3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from support.stream_memory import assert_memory_is_bounded
+from support.processes.stream_memory import assert_memory_is_bounded
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 

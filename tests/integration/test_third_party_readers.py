@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from pyspark.sql import SparkSession
 
-from support.feature_lakes import WIDTH, Images
-from support.query_lakes import QueryLake
+from support.lakes.feature_lakes import WIDTH, Images
+from support.lakes.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 

@@ -22,9 +22,9 @@ from pyspark.sql import functions as F
 from streaming.errors import ExternalError
 from streaming.ingest.pipeline import ingest
 from streaming.storage.s3 import S3Storage
-from support.cli import environment, needs_program, program
-from support.faulty_proxy import FaultyProxy
-from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
+from support.faults.faulty_proxy import FaultyProxy
+from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
+from support.processes.cli import environment, needs_program, program
 
 pytestmark = pytest.mark.s3
 

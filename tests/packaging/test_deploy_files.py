@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from streaming import __version__
-from support.cli import parse
+from support.processes.cli import parse
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -15,9 +15,9 @@ from pyspark.sql import SparkSession
 
 import pomona
 from streaming.errors import LakeError, SnapshotError
-from support.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
-from support.feature_lakes import Images
-from support.query_lakes import QueryLake
+from support.lakes.deltars_lakes import create_deltars_lake, random_images, use_cache_folder
+from support.lakes.feature_lakes import Images
+from support.lakes.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 

@@ -14,7 +14,7 @@ import pytest
 
 from pomona import cli
 from streaming import __version__
-from support.cli import (
+from support.processes.cli import (
     PROGRAM,
     Command,
     commands,
@@ -32,7 +32,7 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_workspace(tmp_path, monkeypatch)
 
 
@@ -155,17 +155,17 @@ USAGE_ERRORS = [
 
 @pytest.mark.parametrize(("line", "message"), USAGE_ERRORS)
 def test_usage_error_exits_with_2_and_names_the_argument(
-    pomona: Command, place: Path, line: str, message: str
+    pomona: Command, working_folder: Path, line: str, message: str
 ) -> None:
     done = pomona(*line.split())
     assert done.status == 2
     assert message in done.err
     assert "Traceback" not in done.err
-    assert not (place / "lake").exists()
+    assert not (working_folder / "lake").exists()
 
 
 @needs_program
-def test_error_is_an_exit_code_and_one_line(place: Path) -> None:
+def test_error_is_an_exit_code_and_one_line(working_folder: Path) -> None:
     for line, status in (("status photos", 1), ("refit lake --variance 7", 2)):
         done = subprocess.run(
             [PROGRAM, *line.split()], capture_output=True, text=True, check=False, timeout=60
@@ -176,7 +176,7 @@ def test_error_is_an_exit_code_and_one_line(place: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
-def test_closed_pipe_is_not_an_error(place: Path) -> None:
+def test_closed_pipe_is_not_an_error(working_folder: Path) -> None:
     program = "import sys; sys.argv = ['pomona', '--help']; from pomona.cli import main; main()"
     writer = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -189,7 +189,7 @@ def test_closed_pipe_is_not_an_error(place: Path) -> None:
 
 
 def test_early_interrupt_prints_no_traceback(
-    pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> NoReturn:
         signal.raise_signal(signal.SIGINT)
@@ -199,7 +199,7 @@ def test_early_interrupt_prints_no_traceback(
     done = pomona("ingest", "photos", "lake")
     assert done.status == 130
     assert "Traceback" not in done.err
-    assert not (place / "lake").exists()
+    assert not (working_folder / "lake").exists()
 
 
 def test_py4j_interrupt_log_is_not_printed() -> None:

@@ -10,8 +10,8 @@ import pytest
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.metadata import ModelInfo
 from streaming.model.mobilenet_v2 import random_tensors, tensors_sha256
-from support.cli import Command, forbid_spark, make_workspace
-from support.lakes import put
+from support.lakes.small_lakes import put
+from support.processes.cli import Command, forbid_spark, make_workspace
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_workspace(tmp_path, monkeypatch)
 
 
@@ -86,7 +86,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("line", "message"), ERRORS)
 def test_error_is_one_line_with_a_remedy(
-    pomona: Command, place: Path, line: str, message: str
+    pomona: Command, working_folder: Path, line: str, message: str
 ) -> None:
     done = pomona(*line.split())
     assert done.status == 1
@@ -95,21 +95,21 @@ def test_error_is_one_line_with_a_remedy(
     assert message in done.error_line
 
 
-def test_error_creates_no_lake(pomona: Command, place: Path) -> None:
-    before = sorted(place.rglob("*"))
+def test_error_creates_no_lake(pomona: Command, working_folder: Path) -> None:
+    before = sorted(working_folder.rglob("*"))
     for line in ("ingest empty lake --once", "ingest photos lake --weights half.h5", "refit lake"):
         assert pomona(*line.split()).status == 1
-    assert sorted(place.rglob("*")) == before
+    assert sorted(working_folder.rglob("*")) == before
 
 
-def test_empty_source_is_not_an_error_for_a_stream(pomona: Command, place: Path) -> None:
-    folder = write_model(place / "lake")
+def test_empty_source_is_not_an_error_for_a_stream(pomona: Command, working_folder: Path) -> None:
+    folder = write_model(working_folder / "lake")
     assert "model.onnx: missing" in pomona("ingest", "empty", "lake").error_line
     assert folder.name in pomona("ingest", "empty", "lake").error_line
 
 
-def test_other_weights_are_rejected(pomona: Command, place: Path) -> None:
-    write_model(place / "lake", weights="mine.h5", weights_sha256="ab" * 32)
+def test_other_weights_are_rejected(pomona: Command, working_folder: Path) -> None:
+    write_model(working_folder / "lake", weights="mine.h5", weights_sha256="ab" * 32)
     for weights in ("random", "another.h5"):
         message = pomona("ingest", "photos", "lake", "--weights", weights).error_line
         assert "mobilenetv2-224-random was exported from the weights mine.h5" in message
@@ -117,8 +117,8 @@ def test_other_weights_are_rejected(pomona: Command, place: Path) -> None:
         assert "leave out --weights to keep it" in message
 
 
-def test_damaged_model_error_names_file_and_remedy(pomona: Command, place: Path) -> None:
-    folder = write_model(place / "lake")
+def test_damaged_model_error_names_file_and_remedy(pomona: Command, working_folder: Path) -> None:
+    folder = write_model(working_folder / "lake")
     put(folder / "model.onnx", b"damaged")
     message = pomona("ingest", "photos", "lake", "--weights", "random").error_line
     assert f"{folder.name}/model.onnx: damaged" in message
@@ -128,17 +128,17 @@ def test_damaged_model_error_names_file_and_remedy(pomona: Command, place: Path)
 
 
 def test_unwritable_lake_location_is_an_error(
-    pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_model(place / "elsewhere")
+    folder = write_model(working_folder / "elsewhere")
     model = ModelInfo.from_json((folder / "model.json").read_bytes())
     monkeypatch.setattr("streaming.model.store.export", lambda *_: (model, {"model.onnx": b"1"}))
     message = pomona("ingest", "photos", "/proc/lake").error_line
     assert "/proc/lake" in message
 
 
-def test_lake_of_another_decoder_is_rejected(pomona: Command, place: Path) -> None:
-    write_model(place / "lake", decoder_revision=DECODER_REVISION + 1)
+def test_lake_of_another_decoder_is_rejected(pomona: Command, working_folder: Path) -> None:
+    write_model(working_folder / "lake", decoder_revision=DECODER_REVISION + 1)
     assert "start a new lake" in pomona("ingest", "photos", "lake").error_line
 
 
@@ -146,10 +146,10 @@ HALF = "mobilenetv2-224-random-bfloat16"
 
 
 def test_unsupported_precision_fails_before_writing(
-    pomona: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_model(place / "half", model_id=HALF, precision="bfloat16")
-    before = sorted(place.rglob("*"))
+    write_model(working_folder / "half", model_id=HALF, precision="bfloat16")
+    before = sorted(working_folder.rglob("*"))
     half = ("ingest", "photos", "half", "--weights", "random")
     new = ("ingest", "photos", "new", "--weights", "random", "--precision", "bfloat16")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
@@ -161,12 +161,12 @@ def test_unsupported_precision_fails_before_writing(
     for arguments in (half, new, (*half[:3], "--engine", "openvino")):
         assert "pip install 'pomona[openvino]'" in pomona(*arguments).error_line
         assert pomona(*arguments).status == 1
-    assert sorted(place.rglob("*")) == before
+    assert sorted(working_folder.rglob("*")) == before
 
 
-def test_other_precision_is_rejected(pomona: Command, place: Path) -> None:
-    write_model(place / "lake")
-    write_model(place / "half", model_id=HALF, precision="bfloat16")
+def test_other_precision_is_rejected(pomona: Command, working_folder: Path) -> None:
+    write_model(working_folder / "lake")
+    write_model(working_folder / "half", model_id=HALF, precision="bfloat16")
     message = pomona("ingest", "photos", "lake", "--precision", "bfloat16")
     assert (message.status, "computes in float32, not bfloat16" in message.error_line) == (1, True)
     message = pomona("ingest", "photos", "half", "--precision", "float32")
@@ -176,8 +176,10 @@ def test_other_precision_is_rejected(pomona: Command, place: Path) -> None:
     )
 
 
-def test_engine_without_the_precision_of_the_lake_is_rejected(pomona: Command, place: Path) -> None:
-    write_model(place / "half", model_id=HALF, precision="bfloat16")
+def test_engine_without_the_precision_of_the_lake_is_rejected(
+    pomona: Command, working_folder: Path
+) -> None:
+    write_model(working_folder / "half", model_id=HALF, precision="bfloat16")
     for arguments in (
         ("--engine", "onnxruntime"),
         ("--engine", "tensorflow"),

@@ -20,8 +20,8 @@ from streaming.delta.reader import open_table
 from streaming.lake.layout import Lake
 from streaming.storage.interface import local_path, local_uri, normalize
 from streaming.storage.open import open_storage
-from support.cli import Command
-from support.lakes import GARBAGE, jpeg, upload_tree
+from support.lakes.small_lakes import GARBAGE, jpeg, upload_tree
+from support.processes.cli import Command
 
 # All characters of a file name that are special in URIs, globs, SQL, CSV or shells, except "/" and those of `REJECTED`.
 SPECIAL = " fruit (v2) {a,b} *? #;$% 100% %zz '\" <&=+,@~()!-> é e\u0301 🍎 \u202e\ufffd"

@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from support.cli import Command, forbid_spark, make_workspace
+from support.processes.cli import Command, forbid_spark, make_workspace
 
 pytestmark = pytest.mark.s3
 
@@ -21,7 +21,7 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_workspace(tmp_path, monkeypatch)
 
 
@@ -39,14 +39,16 @@ ON_S3 = ["ingest {} lake", "ingest photos {}/lake", "status {}", "refit {}", "hi
 
 
 @pytest.mark.parametrize("line", ON_S3)
-def test_missing_bucket(pomona: Command, place: Path, aws: dict[str, str], line: str) -> None:
+def test_missing_bucket(
+    pomona: Command, working_folder: Path, aws: dict[str, str], line: str
+) -> None:
     message = pomona(*line.format("s3://no-such-bucket-here").split()).error_line
     assert "s3://no-such-bucket-here" in message
     assert "no such bucket" in message
     assert "check" in message
 
 
-def test_empty_prefix(pomona: Command, place: Path, bucket: str) -> None:
+def test_empty_prefix(pomona: Command, working_folder: Path, bucket: str) -> None:
     message = pomona("ingest", f"s3://{bucket}/nowhere", "lake", "--once").error_line
     assert f"s3://{bucket}/nowhere contains no images" in message
     assert "is not a lake" in pomona("status", f"s3://{bucket}/nowhere").error_line
@@ -54,7 +56,7 @@ def test_empty_prefix(pomona: Command, place: Path, bucket: str) -> None:
 
 @pytest.mark.parametrize("line", ON_S3)
 def test_unknown_credentials(
-    pomona: Command, place: Path, bucket: str, strict: None, line: str
+    pomona: Command, working_folder: Path, bucket: str, strict: None, line: str
 ) -> None:
     message = pomona(*line.format(f"s3://{bucket}").split()).error_line
     assert f"s3://{bucket}" in message
@@ -63,13 +65,13 @@ def test_unknown_credentials(
 
 
 def test_missing_credentials(
-    pomona: Command, place: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, working_folder: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(place / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(place / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(working_folder / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(working_folder / "none"))
     message = pomona("ingest", f"s3://{bucket}", "lake").error_line
     assert "credentials" in message
     assert "AWS_PROFILE" in message
@@ -77,7 +79,11 @@ def test_missing_credentials(
 
 @pytest.mark.parametrize("line", ["ingest {} lake", "ingest photos {}", "status {}"])
 def test_unreachable_endpoint_fails_quickly(
-    pomona: Command, place: Path, aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, line: str
+    pomona: Command,
+    working_folder: Path,
+    aws: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -12,7 +12,7 @@ from streaming.errors import SourceError, UsageError
 from streaming.sanitize import redact, redact_environment_secrets
 from streaming.spark.s3a_settings import s3a_settings
 from streaming.storage.interface import normalize
-from support.cli import Command, environment, forbid_spark, make_workspace
+from support.processes.cli import Command, environment, forbid_spark, make_workspace
 
 SECRET = "wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0"
 
@@ -23,7 +23,7 @@ def secret_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     forbid_spark(monkeypatch)
     return make_workspace(tmp_path, monkeypatch)
 
@@ -92,7 +92,7 @@ COMMAND_LINES = [
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_secret_in_invalid_arguments_is_not_repeated(
-    pomona: Command, place: Path, line: str
+    pomona: Command, working_folder: Path, line: str
 ) -> None:
     done = pomona(*line.format(SECRET).split(" "))
     assert done.status in (1, 2)

@@ -9,7 +9,7 @@ import pytest
 
 from batch_pca.refits.csv_injection import escape_formulas
 from streaming.sanitize import escape_json, escape_text
-from support.hostile_names import CONTROL_CHARACTERS, NAMES
+from support.faults.hostile_names import CONTROL_CHARACTERS, NAMES
 
 
 @pytest.mark.parametrize(

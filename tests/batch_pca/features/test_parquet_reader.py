@@ -25,7 +25,7 @@ from batch_pca.stats.full_scan import sum_parts
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.versions import resolve_version
-from support.feature_lakes import commit, images, new_lake, vectors_of
+from support.lakes.feature_lakes import commit, images, new_lake, vectors_of
 
 
 def test_feature_matrix_of_slice_contains_only_its_rows() -> None:

@@ -11,7 +11,7 @@ from batch_pca.features.snapshot import take_snapshot
 from streaming.delta.log import read_commits
 from streaming.errors import SnapshotError
 from streaming.lake.layout import Lake
-from support.feature_lakes import commit, delete, images, new_lake
+from support.lakes.feature_lakes import commit, delete, images, new_lake
 
 pytestmark = pytest.mark.spark
 

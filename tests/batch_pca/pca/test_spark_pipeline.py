@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import RefitRow
-from support.feature_lakes import (
+from support.lakes.feature_lakes import (
     CONSTANT,
     WIDTH,
     Oracle,

@@ -16,7 +16,7 @@ from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.maintenance.upgrade import upgrade_table
-from support.feature_lakes import commit, delete, delta, images, new_lake
+from support.lakes.feature_lakes import commit, delete, delta, images, new_lake
 
 ROW = RefitRow(
     refit_id="20260303T083000Z-v2-abcd",

@@ -31,7 +31,7 @@ from batch_pca.refits.drift import (
 from batch_pca.refits.label_means import FILE, LabelSums
 from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
-from support.feature_lakes import LABELS, Images, images
+from support.lakes.feature_lakes import LABELS, Images, images
 
 K = 3
 

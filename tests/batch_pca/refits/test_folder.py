@@ -22,7 +22,7 @@ from batch_pca.refits.vectors import Sample, write_vectors
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
 from streaming.sanitize import escape_text
-from support.feature_lakes import LABELS, commit, images, new_lake
+from support.lakes.feature_lakes import LABELS, commit, images, new_lake
 
 pytestmark = pytest.mark.spark
 # Each commit is a file of its own, and neither the files nor their rows are sorted by path.

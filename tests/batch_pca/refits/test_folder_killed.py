@@ -18,7 +18,7 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.folder import create_folder, find_abandoned, mark_complete, remove_abandoned
 from streaming.lake.layout import Lake
-from support.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
+from support.lakes.feature_lakes import commit, images, new_lake, refit_folders, refit_rows
 
 MARKER = "_unpublished.json"
 KILLED_REFIT = """

@@ -11,7 +11,7 @@ from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refits.label_means import LabelSums
 from batch_pca.refits.transform import Projector
-from support.feature_lakes import Oracle, assert_equal_up_to_sign, images
+from support.lakes.feature_lakes import Oracle, assert_equal_up_to_sign, images
 
 ROWS = images(60, seed=1)
 

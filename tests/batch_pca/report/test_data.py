@@ -30,8 +30,8 @@ from batch_pca.report.data import find_source, write_report
 from batch_pca.report.markers import marker_style
 from streaming.lake.layout import Lake
 from streaming.sanitize import escape_html
-from support.feature_lakes import LABELS, WRITTEN, images
-from support.report_pages import Page, packed
+from support.lakes.feature_lakes import LABELS, WRITTEN, images
+from support.pages.report_pages import Page, packed
 
 pytestmark = pytest.mark.slow  # matplotlib takes seconds
 

@@ -15,7 +15,7 @@ from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.report.plots import DriftPoint
 from batch_pca.report.render import Points, Report, ReportData, render
-from support.report_pages import RATIO, Page, packed, reduction_of
+from support.pages.report_pages import RATIO, Page, packed, reduction_of
 
 pytestmark = pytest.mark.slow  # matplotlib takes ten seconds in total
 

@@ -18,9 +18,9 @@ from batch_pca.report.outliers import find_notable_images
 from batch_pca.report.plots import DriftPoint
 from batch_pca.report.render import Points, ReportData, render
 from streaming.sanitize import escape_text
-from support.browser import Browser, chromium
-from support.hostile_names import NAMES
-from support.report_pages import RATIO, reduction_of
+from support.faults.hostile_names import NAMES
+from support.pages.browser import Browser, chromium
+from support.pages.report_pages import RATIO, reduction_of
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from batch_pca.pca.moments import Moments
 from batch_pca.stats.full_scan import change_shift, sum_moments
 from streaming.errors import SnapshotError
 from streaming.spark.errors import translate_exception
-from support.table_rows import frame_of
+from support.lakes.table_rows import frame_of
 
 pytestmark = pytest.mark.spark
 

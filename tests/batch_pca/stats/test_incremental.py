@@ -20,7 +20,7 @@ from batch_pca.stats import incremental
 from batch_pca.stats.incremental import Statistics, compute_statistics
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
-from support.feature_lakes import (
+from support.lakes.feature_lakes import (
     CONSTANT,
     Images,
     Oracle,

@@ -18,7 +18,7 @@ from bootstrap.aws.request import (
     resolve_references,
 )
 from bootstrap.errors import AccessDeniedError, CloudError, UnresolvedReferenceError
-from support.aws_account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
+from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
 
 pytestmark = pytest.mark.slow
 

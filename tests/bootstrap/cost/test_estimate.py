@@ -15,8 +15,8 @@ from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.steps import ingest_step
 from bootstrap.resources.uploads import UploadLocations
-from support.cli import Command
-from support.cluster_configs import MINIMAL, names, uploads
+from support.aws.cluster_configs import MINIMAL, names, uploads
+from support.processes.cli import Command
 
 BENCHMARKS = (Path(__file__).parents[3] / "BENCHMARKS.md").read_text()
 PRICES = """

@@ -17,7 +17,7 @@ from bootstrap.deploy.overrides import (
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.uploads import UploadLocations
-from support.cluster_configs import names
+from support.aws.cluster_configs import names
 
 SETTINGS = 'instances = {core = 3, task = 2, type = "m6i.2xlarge", disk_gb = 100}\nlimits = {nodes = 9, core = 4}\n'
 

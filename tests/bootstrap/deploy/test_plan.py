@@ -12,7 +12,7 @@ import pytest
 
 from bootstrap.aws.request import LocalFile, Request
 from bootstrap.deploy.plan import Action, all_requests, plan, plan_notes
-from support.cluster_configs import VARIANTS, names, uploads
+from support.aws.cluster_configs import VARIANTS, names, uploads
 
 
 def requests(variant: str, folder: Path) -> list[Request]:

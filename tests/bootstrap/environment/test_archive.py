@@ -22,8 +22,8 @@ from bootstrap.environment.manifest import EXCLUDED_PACKAGES, MANIFEST, required
 from bootstrap.errors import CloudError
 from streaming import __version__
 from streaming.images.decode import DecodeSettings, decode
-from support.lakes import jpeg
-from support.minimal_rootfs import MinimalRoot, create_minimal_root
+from support.lakes.small_lakes import jpeg
+from support.processes.minimal_rootfs import MinimalRoot, create_minimal_root
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(bootstrap.__file__).with_name("bootstrap_emr.sh")

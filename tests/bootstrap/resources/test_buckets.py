@@ -8,7 +8,7 @@ import pytest
 
 from bootstrap.aws.request import Request
 from bootstrap.resources.buckets import bucket_requests
-from support.cluster_configs import names, parameters
+from support.aws.cluster_configs import names, parameters
 
 
 def requests(bucket: str, more: str = "") -> list[Request]:

@@ -11,7 +11,7 @@ from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.steps import ingest_step, refit_step
 from bootstrap.resources.uploads import UploadLocations
-from support.cluster_configs import VARIANTS, names, parameters
+from support.aws.cluster_configs import VARIANTS, names, parameters
 
 
 def cluster(more: str = "") -> dict[str, Any]:

@@ -21,7 +21,7 @@ from bootstrap.resources.iam_policies import (
     service_policy,
 )
 from bootstrap.resources.iam_roles import role_requests, scheduler_requests
-from support.cluster_configs import VARIANTS, names
+from support.aws.cluster_configs import VARIANTS, names
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "iam-permissions.md").read_text()
 

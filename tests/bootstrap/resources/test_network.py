@@ -10,7 +10,7 @@ import pytest
 from bootstrap.aws.request import Parameters, Request
 from bootstrap.errors import CloudError, UnresolvedReferenceError
 from bootstrap.resources.network import network_requests
-from support.cluster_configs import VARIANTS, names
+from support.aws.cluster_configs import VARIANTS, names
 
 
 def requests_by_name(more: str = "") -> dict[str, Request]:

@@ -11,7 +11,7 @@ from bootstrap.aws.client import operation_model
 from bootstrap.aws.validation import validation_errors
 from bootstrap.resources.schedule import create_schedule
 from bootstrap.resources.uploads import UploadLocations
-from support.cluster_configs import VARIANTS, names
+from support.aws.cluster_configs import VARIANTS, names
 
 
 def schedule(variant: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bootstrap.resources.serverless import create_application, ingest_job, normalize_application
 from bootstrap.resources.uploads import UploadLocations
-from support.cluster_configs import VARIANTS, names
+from support.aws.cluster_configs import VARIANTS, names
 
 
 def job(variant: str, more: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from bootstrap.aws.request import CurrentState, LocalFile, ReadApi, Request
 from bootstrap.errors import CloudError
 from bootstrap.resources.uploads import VERSION_PLACEHOLDER, upload_requests
-from support.cluster_configs import CODE, names, uploads
+from support.aws.cluster_configs import CODE, names, uploads
 
 
 def keys(folder: Path, more: str = "") -> list[str]:

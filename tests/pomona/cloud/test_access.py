@@ -14,8 +14,8 @@ from bootstrap.aws.client import Account
 from bootstrap.aws.request import resolve_references
 from bootstrap.deploy.plan import all_requests, up
 from bootstrap.resources.iam_policies import policy_document, scheduler_policy
-from support.aws_account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
-from support.cluster_configs import VARIANTS, names, uploads
+from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
+from support.aws.cluster_configs import VARIANTS, names, uploads
 
 pytestmark = pytest.mark.slow
 

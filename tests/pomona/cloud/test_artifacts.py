@@ -15,10 +15,10 @@ from bootstrap.resources.uploads import VERSION_PLACEHOLDER
 from pomona.cloud.artifacts import code_files, find_uploads
 from streaming.errors import ModelError, UsageError
 from streaming.model.store import find_model
-from support.aws_workspace import WEIGHTS, make_cloud_workspace, write_environment
-from support.cli import forbid_spark
-from support.cluster_configs import names
-from support.real_model import exported
+from support.aws.cluster_configs import names
+from support.aws.workspace import WEIGHTS, make_cloud_workspace, write_environment
+from support.lakes.real_model import exported
+from support.processes.cli import forbid_spark
 
 
 @pytest.fixture(autouse=True)

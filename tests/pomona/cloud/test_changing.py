@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND
-from support.aws_account import ADMIN, READ_ACTIONS, MotoAccount
-from support.aws_workspace import make_cloud_workspace, write_config
-from support.cli import Command
+from support.aws.account import ADMIN, READ_ACTIONS, MotoAccount
+from support.aws.workspace import make_cloud_workspace, write_config
+from support.processes.cli import Command
 
-pytest_plugins = ["support.aws_fixtures"]
+pytest_plugins = ["support.aws.fixtures"]
 pytestmark = pytest.mark.slow
 
 

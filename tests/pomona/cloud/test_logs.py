@@ -10,12 +10,12 @@ import pytest
 
 import pomona.cloud.logs as pomona_logs
 from bootstrap.monitor.logs import decompress
-from support.aws_account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
-from support.aws_workspace import write_config
-from support.cli import Command
+from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
+from support.aws.workspace import write_config
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["support.aws_fixtures"]
+pytest_plugins = ["support.aws.fixtures"]
 
 LOG = f"fruits-log-{ACCOUNT}"
 APPLICATION = "application_1764000000000_0001"

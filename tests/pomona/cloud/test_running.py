@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import bootstrap.deploy.teardown
-from support.aws_account import ACCOUNT, ADMIN, READ_ACTIONS, MotoAccount
-from support.aws_workspace import write_config
-from support.cli import Command
+from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, MotoAccount
+from support.aws.workspace import write_config
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["support.aws_fixtures"]
+pytest_plugins = ["support.aws.fixtures"]
 
 
 def restrict_to_reading(account: MotoAccount, patch: pytest.MonkeyPatch) -> None:

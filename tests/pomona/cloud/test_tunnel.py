@@ -26,14 +26,14 @@ from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.uploads import UploadLocations
 from bootstrap.tunnel.checks import responds_to_http
 from bootstrap.tunnel.commands import ForwardedPort, forwarded_ports
-from support.aws_account import ADMIN, MotoAccount
-from support.aws_workspace import write_config
-from support.cli import Command
-from support.cluster_configs import names
-from support.ssh_server import PrimaryNode, serve_node
+from support.aws.account import ADMIN, MotoAccount
+from support.aws.cluster_configs import names
+from support.aws.ssh_server import PrimaryNode, serve_node
+from support.aws.workspace import write_config
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ["support.aws_fixtures"]
+pytest_plugins = ["support.aws.fixtures"]
 
 
 @pytest.fixture(scope="module")

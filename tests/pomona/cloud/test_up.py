@@ -11,12 +11,12 @@ import pytest
 
 from bootstrap.aws.client import Account
 from bootstrap.deploy.plan import all_requests, up
-from support.aws_account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
-from support.aws_workspace import write_config, write_environment
-from support.cli import Command
-from support.cluster_configs import VARIANTS, names, uploads
+from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
+from support.aws.cluster_configs import VARIANTS, names, uploads
+from support.aws.workspace import write_config, write_environment
+from support.processes.cli import Command
 
-pytest_plugins = ["support.aws_fixtures"]
+pytest_plugins = ["support.aws.fixtures"]
 pytestmark = pytest.mark.slow
 
 

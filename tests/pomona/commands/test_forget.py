@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cli import Command
-from support.deltars_lakes import create_deltars_lake, random_images
+from support.lakes.deltars_lakes import create_deltars_lake, random_images
+from support.processes.cli import Command
 
 
 def test_unknown_path_is_rejected_without_starting_spark(

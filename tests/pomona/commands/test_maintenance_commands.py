@@ -16,15 +16,24 @@ from streaming.featurize.results import BatchResult
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
 from streaming.lake.layout import Lake
-from support.cli import Command
-from support.lakes import GARBAGE, below, commit_metadata, jpeg, photos, put, put_all, versions
-from support.operation_context import ingest_all, open_context
+from support.lakes.operation_context import ingest_all, open_context
+from support.lakes.small_lakes import (
+    GARBAGE,
+    below,
+    commit_metadata,
+    jpeg,
+    photos,
+    put,
+    put_all,
+    versions,
+)
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.spark
 
 
 @pytest.fixture
-def place(
+def existing_lake(
     spark: SparkSession,
     new_lake: Callable[[], Path],
     tmp_path: Path,
@@ -41,7 +50,7 @@ def place(
     return context.lake
 
 
-def test_commands_compare_and_repair_a_lake(place: Lake, pomona: Command) -> None:
+def test_commands_compare_and_repair_a_lake(existing_lake: Lake, pomona: Command) -> None:
     fruits = Path("fruits").absolute()
     agreed = pomona("reconcile", "fruits", "lake", "--hash").out
     assert agreed.splitlines() == [
@@ -50,7 +59,7 @@ def test_commands_compare_and_repair_a_lake(place: Lake, pomona: Command) -> Non
     ]
     put(fruits / "Fig" / "new.jpg", jpeg(7))
     (fruits / "Fig" / "0.jpg").unlink()
-    before = versions(place)
+    before = versions(existing_lake)
     output = pomona("reconcile", "fruits", "lake").out.splitlines()
     assert output[:5] == [
         f"5 images of {fruits}: 4 in the lake, 1 missing; 5 rows of this source in the lake",
@@ -59,15 +68,15 @@ def test_commands_compare_and_repair_a_lake(place: Lake, pomona: Command) -> Non
         "1 missing in source: the image of a row was deleted",
         f"    {fruits}/Fig/0.jpg",
     ]
-    assert versions(place) == before
+    assert versions(existing_lake) == before
     found = pomona("reconcile", "fruits", "lake", "--fix", "--hash", "--json").json
     assert (found["featurized"], found["removed"], found["skip_reason"]) == (1, 1, "")
-    assert below(fruits, place.features) == ["Fig/1.jpg", "Fig/2.jpg", "Fig/new.jpg"]
+    assert below(fruits, existing_lake.features) == ["Fig/1.jpg", "Fig/2.jpg", "Fig/new.jpg"]
 
     put(fruits / "Fig" / "empty.jpg", jpeg(8))
     output = pomona("quarantine", "lake", "--retry").out.splitlines()
     assert output == ["2 images processed again: 1 featurized, 1 still in quarantine (1 truncated)"]
-    assert below(fruits, place.quarantine) == ["Fig/bad.jpg"]
+    assert below(fruits, existing_lake.quarantine) == ["Fig/bad.jpg"]
     output = pomona("quarantine", "lake", "--retry", "--reason", "empty").out.splitlines()
     assert output == ["no image is in quarantine for the reason empty"]
 
@@ -82,10 +91,12 @@ def test_commands_compare_and_repair_a_lake(place: Lake, pomona: Command) -> Non
         "still in the source, so that the next sweep processes them again:",
         f"    {fruits}/Fig/1.jpg",
     ]
-    assert below(fruits, place.features) == ["Fig/2.jpg", "Fig/empty.jpg", "Fig/new.jpg"]
+    assert below(fruits, existing_lake.features) == ["Fig/2.jpg", "Fig/empty.jpg", "Fig/new.jpg"]
 
 
-def test_patterns_of_ingestion_apply_to_status_and_reconcile(place: Lake, pomona: Command) -> None:
+def test_patterns_of_ingestion_apply_to_status_and_reconcile(
+    existing_lake: Lake, pomona: Command
+) -> None:
     fruits = Path("fruits").absolute()
     ingested = {"Fig/0.jpg", "Fig/1.jpg", "Fig/2.jpg"}
     for name in ("Fig/draft_1.jpg", "Fig/@eaDir/0.jpg", "Fig/DSC_1.NEF", ".trash/0.jpg"):
@@ -98,7 +109,7 @@ def test_patterns_of_ingestion_apply_to_status_and_reconcile(place: Lake, pomona
     assert (done.json["ignored_hidden"], done.json["ignored_excluded"]) == (1, 2)
     assert done.json["ignored_suffixes"] == {".nef": 1}
     assert done.json["unlisted"] == {"link_loop": 1}
-    assert set(below(fruits, place.features)) == ingested  # nothing was committed
+    assert set(below(fruits, existing_lake.features)) == ingested  # nothing was committed
     put(fruits / "Kiwi" / "0.jpg", jpeg(12))
     assert pomona("status", "lake", "--json").json["backlog"] == 0
     lines = pomona("reconcile", "fruits", "lake").out.splitlines()
@@ -112,14 +123,14 @@ def test_patterns_of_ingestion_apply_to_status_and_reconcile(place: Lake, pomona
     assert found["missing"] == [f"{fruits}/Fig/@eaDir/0.jpg"]
     assert pomona(*arguments, "--include", "Kiwi").json["featurized"] == 1
     selection = {"include": ["Kiwi"], "exclude": [], "default_excludes": True}
-    assert commit_metadata(place.features)[0]["selection"] == selection
-    assert set(below(fruits, place.features)) == {*ingested, "Kiwi/0.jpg"}
+    assert commit_metadata(existing_lake.features)[0]["selection"] == selection
+    assert set(below(fruits, existing_lake.features)) == {*ingested, "Kiwi/0.jpg"}
     assert pomona("reconcile", "fruits", "lake", "--json").json["missing_in_source"] == []
     assert pomona(*arguments, "--include", "../Kiwi").status == 2
 
 
 def test_running_stream_executes_requests_between_micro_batches(
-    place: Lake, pomona: Command
+    existing_lake: Lake, pomona: Command
 ) -> None:
     fruits, stop, swept = Path("fruits").absolute(), threading.Event(), threading.Event()
     settings = IngestSettings(trigger=0.5, settle=0, sweep_every=1000)
@@ -131,7 +142,12 @@ def test_running_stream_executes_requests_between_micro_batches(
 
     with ThreadPoolExecutor(1) as pool:
         end = pool.submit(
-            ingest, str(fruits), place.root, settings, lambda result, _: on_batch(result), stop
+            ingest,
+            str(fruits),
+            existing_lake.root,
+            settings,
+            lambda result, _: on_batch(result),
+            stop,
         )
         try:
             while not swept.wait(0.1):
@@ -139,11 +155,11 @@ def test_running_stream_executes_requests_between_micro_batches(
             put(fruits / "Fig" / "bad.jpg", jpeg(9))
             output = pomona("quarantine", "lake", "--retry", "--json").json
             assert (output["tried"], output["featurized"], output["quarantined"]) == (3, 1, 2)
-            assert below(fruits, place.quarantine) == ["Fig/empty.jpg", "Fig/none.jpg"]
+            assert below(fruits, existing_lake.quarantine) == ["Fig/empty.jpg", "Fig/none.jpg"]
             (fruits / "Fig" / "1.jpg").unlink()
             found = pomona("forget", "lake", "fruits/Fig/1.jpg", "fruits/Fig/2.jpg", "--json").json
             assert found["existing"] == [f"{fruits}/Fig/2.jpg"]
-            assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/bad.jpg"]
+            assert below(fruits, existing_lake.features) == ["Fig/0.jpg", "Fig/bad.jpg"]
             found = pomona("reconcile", "fruits", "lake", "--fix", "--json").json
             assert (found["featurized"], found["removed"]) == (1, 0)  # the image still exists
             writer = pomona("status", "lake", "--json").json["writer"]
@@ -152,5 +168,5 @@ def test_running_stream_executes_requests_between_micro_batches(
         finally:
             stop.set()
         summary = end.result(timeout=60)
-    assert below(fruits, place.features) == ["Fig/0.jpg", "Fig/2.jpg", "Fig/bad.jpg"]
+    assert below(fruits, existing_lake.features) == ["Fig/0.jpg", "Fig/2.jpg", "Fig/bad.jpg"]
     assert summary.outcomes["features"] == 2

@@ -16,7 +16,14 @@ import pytest
 
 from pomona.demo.images import SAMPLE_LABELS
 from pomona.demo.run import PER_LABEL
-from support.cli import CommandResult, environment, needs_program, parse, program, slowness
+from support.processes.cli import (
+    CommandResult,
+    environment,
+    needs_program,
+    parse,
+    program,
+    slowness,
+)
 
 pytestmark = [pytest.mark.end_to_end, needs_program]
 

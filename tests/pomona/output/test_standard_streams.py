@@ -11,7 +11,7 @@ import pytest
 from pomona.output.console import Console
 from pomona.output.redacting_stream import RedactingStream
 from streaming.errors import OutputError
-from support.cli import PROGRAM, environment, needs_program
+from support.processes.cli import PROGRAM, environment, needs_program
 
 FULL = "pomona: standard output cannot be written: No space left on device\n"
 

@@ -14,7 +14,7 @@ import pomona
 from pomona.queries.export import export
 from streaming.errors import ExternalError, SnapshotError, UsageError
 from streaming.lake.layout import Lake
-from support.deltars_lakes import append, create_deltars_lake, random_images
+from support.lakes.deltars_lakes import append, create_deltars_lake, random_images
 
 
 @pytest.fixture(scope="module")

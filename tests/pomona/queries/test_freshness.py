@@ -18,9 +18,9 @@ from streaming.delta.writer import Writer
 from streaming.lake.layout import Lake, create_tables
 from streaming.lake.schemas import REFITS
 from streaming.storage.interface import StoredFile
-from support.cli import Command, environment
-from support.commit_times import set_commit_time
-from support.table_rows import FEATURES, add_features, append, features_row
+from support.lakes.commit_times import set_commit_time
+from support.lakes.table_rows import FEATURES, add_features, append, features_row
+from support.processes.cli import Command, environment
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
 SLOW = {"pyspark", "py4j", "delta", "tensorflow", "keras", "onnxruntime", "matplotlib", "pandas"}

@@ -24,9 +24,9 @@ from streaming.errors import ExternalError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
-from support.cli import Command, forbid_spark, shown
-from support.feature_lakes import WRITTEN, Images, Oracle, delta, images
-from support.refits_without_spark import append, options, publish
+from support.lakes.feature_lakes import WRITTEN, Images, Oracle, delta, images
+from support.lakes.refits_without_spark import append, options, publish
+from support.processes.cli import Command, forbid_spark, shown
 
 FIRST = images(20, seed=1)
 MORE = images(10, seed=2, below="file:/photos/More [x]")

@@ -9,8 +9,8 @@ import pytest
 from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES
 from streaming.lake.format_version import write_format
 from streaming.storage.s3_client import delta_rs_options
-from support.cli import Command, forbid_spark, shown
-from support.feature_lakes import Images, images
+from support.lakes.feature_lakes import Images, images
+from support.processes.cli import Command, forbid_spark, shown
 
 ROWS = images(12, seed=1)
 

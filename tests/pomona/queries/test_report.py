@@ -9,9 +9,9 @@ import pytest
 
 from pomona.queries.report import find_report, open_in_browser
 from streaming.errors import ExternalError, SnapshotError, UsageError
-from support.deltars_lakes import create_deltars_lake, random_images
-from support.lakes import upload_tree
-from support.query_lakes import QueryLake
+from support.lakes.deltars_lakes import create_deltars_lake, random_images
+from support.lakes.query_lakes import QueryLake
+from support.lakes.small_lakes import upload_tree
 
 pytestmark = pytest.mark.spark
 

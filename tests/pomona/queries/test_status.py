@@ -20,8 +20,8 @@ from pomona.queries import history
 from pomona.queries import status as questions
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.cli import Command, shown
-from support.lakes import ONCE, photos, put, put_all, rows
+from support.lakes.small_lakes import ONCE, photos, put, put_all, rows
+from support.processes.cli import Command, shown
 
 pytestmark = pytest.mark.spark
 

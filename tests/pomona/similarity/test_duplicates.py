@@ -13,14 +13,14 @@ from pomona.similarity import duplicates
 from pomona.similarity.duplicates import PairwiseComparison, find_same_bytes, rows_with_label
 from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.errors import UsageError
-from support.deltars_lakes import (
+from support.lakes.deltars_lakes import (
     append,
     concatenate,
     create_deltars_lake,
     random_images,
     use_cache_folder,
 )
-from support.feature_lakes import Images
+from support.lakes.feature_lakes import Images
 
 WIDTH = 24
 

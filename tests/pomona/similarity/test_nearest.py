@@ -13,14 +13,14 @@ import pytest
 
 from pomona.similarity.nearest import find_nearest
 from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, load_vectors
-from support.deltars_lakes import (
+from support.lakes.deltars_lakes import (
     concatenate,
     create_deltars_lake,
     nearest_neighbors,
     random_images,
     use_cache_folder,
 )
-from support.feature_lakes import Images
+from support.lakes.feature_lakes import Images
 
 WIDTH = 40
 ROOT = Path(__file__).parents[3]

@@ -11,16 +11,16 @@ import pytest
 from pomona.similarity.report import render_report
 from pomona.similarity.search import Neighbor, SimilarityResult, similar
 from streaming.storage.interface import local_path
-from support.cli import Command, forbid_spark, shown
-from support.deltars_lakes import (
+from support.lakes.deltars_lakes import (
     append,
     create_deltars_lake,
     nearest_neighbors,
     random_images,
     use_cache_folder,
 )
-from support.feature_lakes import Images
-from support.lakes import jpeg, put
+from support.lakes.feature_lakes import Images
+from support.lakes.small_lakes import jpeg, put
+from support.processes.cli import Command, forbid_spark, shown
 
 WIDTH = 24
 
@@ -222,7 +222,7 @@ def test_similar_extracts_features_of_an_image_outside_the_lake(
     put(image, jpeg(3))
     found = similar(lake.root, str(image), 5)
     assert (found.label, found.rows, found.image) == (None, 5, f"file:{image}")
-    from support.real_model import DEFAULT, features
+    from support.lakes.real_model import DEFAULT, features
 
     query = features(DEFAULT, "random", [image])[0]
     expected = nearest_neighbors(rows, query, 5)

@@ -13,8 +13,8 @@ import pytest
 from pomona.similarity import vector_cache
 from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, load_vectors
 from streaming.errors import ExternalError, SnapshotError
-from support.deltars_lakes import append, create_deltars_lake, random_images, use_cache_folder
-from support.feature_lakes import Images
+from support.lakes.deltars_lakes import append, create_deltars_lake, random_images, use_cache_folder
+from support.lakes.feature_lakes import Images
 
 WIDTH = 12
 

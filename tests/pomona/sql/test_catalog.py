@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from pomona.sql.catalog import TABLES, open_catalog_session, register_tables
 from streaming.errors import PlatformError
-from support.query_lakes import QueryLake
+from support.lakes.query_lakes import QueryLake
 
 pytestmark = pytest.mark.spark
 

@@ -12,10 +12,10 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import SparkSession
 
-from support.cli import Command
-from support.deltars_lakes import create_deltars_lake, random_images
-from support.feature_lakes import LABELS, WRITTEN, delta
-from support.query_lakes import QueryLake
+from support.lakes.deltars_lakes import create_deltars_lake, random_images
+from support.lakes.feature_lakes import LABELS, WRITTEN, delta
+from support.lakes.query_lakes import QueryLake
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.spark
 

@@ -9,9 +9,9 @@ from pyspark.sql import SparkSession
 
 import pomona
 from streaming.storage.open import open_storage
-from support.cli import Command
-from support.deltars_lakes import use_cache_folder
-from support.query_lakes import create_query_lake
+from support.lakes.deltars_lakes import use_cache_folder
+from support.lakes.query_lakes import create_query_lake
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.s3
 

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pomona.sql.catalog import TABLES, open_catalog_session, register_tables
 from pomona.sql.validate import validate_query
 from streaming.errors import UsageError
-from support.query_lakes import QueryLake
+from support.lakes.query_lakes import QueryLake
 from support.sql_queries import MINIMUM_SPARK_VERSIONS, REJECTED_QUERIES, VALID_QUERIES
 
 pytestmark = pytest.mark.spark

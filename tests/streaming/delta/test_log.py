@@ -19,8 +19,8 @@ from streaming.delta.log import (
     version_from_commit_info,
 )
 from streaming.lake.layout import Lake
-from support.commit_times import copy_with_new_times, set_commit_time
-from support.feature_lakes import commit, delete, images, new_lake
+from support.lakes.commit_times import copy_with_new_times, set_commit_time
+from support.lakes.feature_lakes import commit, delete, images, new_lake
 
 
 @pytest.fixture(scope="module")

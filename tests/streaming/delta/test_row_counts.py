@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from streaming.delta.row_counts import CountedVersion, count_changes, count_rows
-from support.feature_lakes import delta
+from support.lakes.feature_lakes import delta
 
 
 def rows(start: int, stop: int) -> pa.Table:

@@ -20,7 +20,7 @@ from streaming.engines.onnxruntime import (
 )
 from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
-from support.real_model import exported
+from support.lakes.real_model import exported
 
 
 def fake_gpus(monkeypatch: pytest.MonkeyPatch, providers: list[str], gpus: int) -> None:

@@ -16,7 +16,7 @@ from streaming.engines import openvino
 from streaming.engines.openvino import OpenVinoEngine, has_bfloat16, settings, unavailable_reason
 from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
-from support.real_model import exported
+from support.lakes.real_model import exported
 
 needs_openvino = pytest.mark.skipif(
     bool(unavailable_reason("float32")), reason=str(unavailable_reason("float32"))

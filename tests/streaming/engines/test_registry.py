@@ -12,7 +12,7 @@ import pytest
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import ModelError, UsageError
 from streaming.model.backends import ENGINES, TOLERANCES, Backend
-from support.real_model import (
+from support.lakes.real_model import (
     BFLOAT16,
     DEFAULT,
     FLOAT32,

@@ -23,10 +23,10 @@ from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.model.store import find_model, read_model
 from streaming.storage.interface import StoredFile
-from support.image_files import scan_bomb
-from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
-from support.microbatch import process
-from support.worker_processes import worker_peak_memory
+from support.images.image_files import scan_bomb
+from support.lakes.microbatch import process
+from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, photos, put_all, rows
+from support.processes.worker_processes import worker_peak_memory
 
 pytestmark = pytest.mark.spark
 

@@ -18,7 +18,7 @@ from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.results import ComputedPart
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
-from support.lakes import GARBAGE, ONCE, below, photos, put_all, versions
+from support.lakes.small_lakes import GARBAGE, ONCE, below, photos, put_all, versions
 
 
 def part(good: int, bad: int, retried: int = 0, deleted: int = 0) -> ComputedPart:

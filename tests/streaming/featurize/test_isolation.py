@@ -16,8 +16,8 @@ from streaming.featurize.worker import Featurizer
 from streaming.model.store import find_model, read_model
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
-from support.image_files import scan_bomb
-from support.lakes import GARBAGE, jpeg, put_all
+from support.images.image_files import scan_bomb
+from support.lakes.small_lakes import GARBAGE, jpeg, put_all
 
 pytestmark = pytest.mark.slow
 

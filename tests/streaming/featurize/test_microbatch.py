@@ -24,8 +24,9 @@ from streaming.lake.schemas import QUARANTINE
 from streaming.model.store import find_model, read_model
 from streaming.spark.errors import translate_exception
 from streaming.storage.interface import StoredFile
-from support.image_files import damaged_tiff
-from support.lakes import (
+from support.images.image_files import damaged_tiff
+from support.lakes.microbatch import process
+from support.lakes.small_lakes import (
     GARBAGE,
     actions,
     below,
@@ -37,7 +38,6 @@ from support.lakes import (
     version,
     versions,
 )
-from support.microbatch import process
 
 pytestmark = pytest.mark.spark
 

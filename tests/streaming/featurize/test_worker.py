@@ -28,8 +28,8 @@ from streaming.featurize.worker import (
 )
 from streaming.images.decode import DecodeSettings
 from streaming.storage.interface import StoredFile
-from support.image_files import damaged_tiff
-from support.lakes import photos, put_all
+from support.images.image_files import damaged_tiff
+from support.lakes.small_lakes import photos, put_all
 
 GPU_SETTINGS = {"spark.task.resource.gpu.amount": "1"}
 

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from streaming.images import color
 from streaming.images.decode import decode
-from support.image_files import RAW, SIDE, as_rgb, decode_pixels, encode, photo
+from support.images.image_files import RAW, SIDE, as_rgb, decode_pixels, encode, photo
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # from Pillow, for invalid metadata
 

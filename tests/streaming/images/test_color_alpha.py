@@ -11,7 +11,7 @@ from PIL import Image
 
 from streaming.images import color
 from streaming.images.decode import SUPPORTED_REVISIONS
-from support.image_files import SIDE, as_rgb, decode_pixels, encode, over_white, photo, png
+from support.images.image_files import SIDE, as_rgb, decode_pixels, encode, over_white, photo, png
 
 
 @pytest.fixture(autouse=True, params=[color.STRIP_PIXELS, 500], ids=["whole", "in strips"])

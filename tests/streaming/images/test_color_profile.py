@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from streaming.images.color_profile import find_conversion
 from streaming.images.decode import DECODER_REVISION
-from support.icc_profiles import (
+from support.images.icc_profiles import (
     ADOBE_RGB,
     DISPLAY_P3,
     SRGB,
@@ -24,7 +24,7 @@ from support.icc_profiles import (
     gray_profile,
     matrix_profile,
 )
-from support.image_files import SIDE, Pixels, decode_pixels, encode, over_white, photo
+from support.images.image_files import SIDE, Pixels, decode_pixels, encode, over_white, photo
 
 TOLERANCE = 3
 #: Matrix, curve and name of RGB color spaces other than sRGB.

@@ -25,7 +25,7 @@ from streaming.images.decode import (
 )
 from streaming.images.optional_formats import OPTIONAL_FORMATS
 from streaming.outcomes import Reason
-from support.image_files import EVERY_FORMAT, encode, photo, png_with_size, reason_of
+from support.images.image_files import EVERY_FORMAT, encode, photo, png_with_size, reason_of
 
 SETTINGS = DecodeSettings()
 PHOTO = photo(120, 80)

@@ -10,7 +10,7 @@ import pytest
 
 from streaming.images.decode import DecodeSettings
 from streaming.outcomes import Reason
-from support.image_files import EVERY_FORMAT, encode, photo, reason_of
+from support.images.image_files import EVERY_FORMAT, encode, photo, reason_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # from Pillow, for invalid metadata
 PHOTO = photo(120, 80)

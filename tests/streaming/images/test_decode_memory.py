@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from support.image_files import encode, photo
+from support.images.image_files import encode, photo
 
 WIDTH, HEIGHT = 5472, 3648
 MB = 2**20

@@ -18,7 +18,7 @@ from streaming.images.decoder_warnings import (
     WarningCounts,
     collect_warnings,
 )
-from support.image_files import RAW, damaged_tiff
+from support.images.image_files import RAW, damaged_tiff
 
 
 def test_warnings_of_python_and_of_c_are_collected(capfd: pytest.CaptureFixture[str]) -> None:

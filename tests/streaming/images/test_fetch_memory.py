@@ -15,7 +15,7 @@ from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import FetchedImage, prefetch_images
 from streaming.outcomes import Outcome
 from streaming.storage.interface import StoredFile
-from support.image_files import encode, photo
+from support.images.image_files import encode, photo
 
 LIMIT = 10_000
 BUDGET = 1000

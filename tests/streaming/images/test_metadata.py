@@ -14,7 +14,7 @@ import pytest
 
 from streaming.images.decode import DecodeSettings, decode
 from streaming.outcomes import Reason
-from support.image_files import SIDE, decode_pixels, encode, photo, reason_of
+from support.images.image_files import SIDE, decode_pixels, encode, photo, reason_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # from Pillow, for invalid metadata
 TWO_MEGABYTES = zlib.compress(bytes(2 * 2**20))

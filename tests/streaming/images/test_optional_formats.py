@@ -15,8 +15,16 @@ from PIL import ExifTags, Image
 from streaming.images.decode import IMAGE_SUFFIXES, UndecodableImage, decode
 from streaming.images.optional_formats import read_jxl_size
 from streaming.outcomes import Reason
-from support.icc_profiles import DISPLAY_P3, SRGB_CURVE, encode_srgb, matrix_profile
-from support.image_files import RAW, SIDE, decode_pixels, encode, over_white, photo, reason_of
+from support.images.icc_profiles import DISPLAY_P3, SRGB_CURVE, encode_srgb, matrix_profile
+from support.images.image_files import (
+    RAW,
+    SIDE,
+    decode_pixels,
+    encode,
+    over_white,
+    photo,
+    reason_of,
+)
 
 # The import of one package, and this call of the other, register their encoders.
 pytest.importorskip("pillow_jxl")

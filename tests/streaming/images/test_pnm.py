@@ -11,7 +11,7 @@ from PIL import Image
 
 from streaming.images.decode import DecodeSettings, decode
 from streaming.outcomes import Reason
-from support.image_files import SIDE, decode_pixels, reason_of
+from support.images.image_files import SIDE, decode_pixels, reason_of
 
 RNG = np.random.default_rng(3)
 SAMPLES = RNG.integers(0, 1000, (SIDE, SIDE, 3))

@@ -19,8 +19,8 @@ from streaming.images.decode import DECODER_REVISION, DecodeSettings, decode
 from streaming.images.resize import MIN_DRAFT_FACTOR, resize_to_square
 from streaming.model.backends import Backend
 from streaming.outcomes import Reason
-from support import real_model
-from support.image_files import encode, photo, reason_of
+from support.images.image_files import encode, photo, reason_of
+from support.lakes import real_model
 
 SIDE = 96  # instead of 224, for speed
 RAW = DecodeSettings(SIDE, divisor=1.0, offset=0.0)

@@ -12,7 +12,7 @@ import pytest
 from streaming.images.decode import DecodeSettings
 from streaming.images.resource_limits import MEMORY_HEADROOM, describe_exit, limit_cpu_time
 from streaming.outcomes import Reason
-from support.image_files import png_with_size, reason_of, tile_bomb
+from support.images.image_files import png_with_size, reason_of, tile_bomb
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="requires /proc of Linux")
 

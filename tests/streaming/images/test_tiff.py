@@ -10,7 +10,7 @@ from PIL import Image
 
 from streaming.images.decode import UndecodableImage, decode
 from streaming.outcomes import Reason
-from support.image_files import (
+from support.images.image_files import (
     RAW,
     SIDE,
     as_rgb,
@@ -20,7 +20,7 @@ from support.image_files import (
     photo,
     reason_of,
 )
-from support.tiff_files import LONG, SHORT, Page, image_page, tiff
+from support.images.tiff_files import LONG, SHORT, Page, image_page, tiff
 
 RGB = np.asarray(photo())
 GRAY = np.asarray(photo().convert("L"))

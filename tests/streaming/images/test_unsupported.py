@@ -12,7 +12,7 @@ from PIL import Image
 
 from streaming.images.decode import SUPPORTED_REVISIONS, UndecodableImage, decode
 from streaming.outcomes import Reason
-from support.image_files import RAW, decode_pixels, encode, photo, png, reason_of
+from support.images.image_files import RAW, decode_pixels, encode, photo, png, reason_of
 
 JPEG = encode(photo(), "JPEG")
 FRAME = JPEG.index(b"\xff\xc0")

@@ -18,7 +18,7 @@ from streaming.ingest.checkpoint import find_damage
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.storage.interface import local_path
-from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
+from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all
 
 BATCHES = 2
 

@@ -15,7 +15,7 @@ from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
-from support.lakes import (
+from support.lakes.small_lakes import (
     GARBAGE,
     ONCE,
     below,

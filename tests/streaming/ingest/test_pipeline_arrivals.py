@@ -20,7 +20,7 @@ from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings, IngestSummary
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
-from support.lakes import GARBAGE, ONCE, below, jpeg, put, rows
+from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, put, rows
 
 pytestmark = pytest.mark.spark
 

@@ -19,8 +19,8 @@ from pomona.demo.images import SAMPLE_LABELS, draw
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary
 from streaming.outcomes import Outcome
-from support.lakes import GARBAGE, ONCE, put_all
-from support.lakes import rows as local_rows
+from support.lakes.small_lakes import GARBAGE, ONCE, put_all
+from support.lakes.small_lakes import rows as local_rows
 
 pytestmark = pytest.mark.s3
 

@@ -12,7 +12,7 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FORMAT, read_format, write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
-from support.cli import Command, forbid_spark, make_workspace
+from support.processes.cli import Command, forbid_spark, make_workspace
 
 COMMANDS = ["ingest photos lake", "refit lake", "status lake", "quarantine lake", "history lake"]
 COMMANDS += ["diff lake 1 2", "show lake", "show lake 1.jpg", "tag lake", "tag lake march"]
@@ -21,7 +21,7 @@ CONTRACTS = {2: "b30a9240fdd3", 3: "54fd9ca9a536", 4: "128bd524d174", 5: "2477c6
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     forbid_spark(monkeypatch)
     return make_workspace(tmp_path, monkeypatch)
 
@@ -48,24 +48,28 @@ def test_format_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [*COMMANDS, "upgrade lake"])
-def test_newer_format_is_rejected_with_one_line(pomona: Command, place: Path, line: str) -> None:
-    (place / "lake").mkdir()
-    (place / "lake" / "lake.json").write_text('{"format": 7, "pomona": "3.2.1", "more": []}')
+def test_newer_format_is_rejected_with_one_line(
+    pomona: Command, working_folder: Path, line: str
+) -> None:
+    (working_folder / "lake").mkdir()
+    (working_folder / "lake" / "lake.json").write_text(
+        '{"format": 7, "pomona": "3.2.1", "more": []}'
+    )
     done = pomona(*line.split())
     assert done.status == 1
     assert "lake has format 7, made by Pomona 3.2.1" in done.error_line
     assert (
         f"supports formats up to {FORMAT}: install that version or a newer one" in done.error_line
     )
-    assert [file.name for file in (place / "lake").iterdir()] == ["lake.json"]
+    assert [file.name for file in (working_folder / "lake").iterdir()] == ["lake.json"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "{}", '{"format": "2"}', '{"format": 0}', "{\x00"])
 def test_broken_format_file_is_reported_with_remedy(
-    pomona: Command, place: Path, text: str
+    pomona: Command, working_folder: Path, text: str
 ) -> None:
-    (place / "lake").mkdir()
-    (place / "lake" / "lake.json").write_text(text)
+    (working_folder / "lake").mkdir()
+    (working_folder / "lake" / "lake.json").write_text(text)
     error_line = pomona("status", "lake").error_line
     assert "lake/lake.json: broken" in error_line
     assert "`pomona upgrade" in error_line

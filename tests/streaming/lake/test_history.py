@@ -12,7 +12,7 @@ import pytest
 
 from streaming.lake.history import last_batch, last_source, same_rows
 from streaming.lake.layout import Lake
-from support.commit_times import set_commit_time
+from support.lakes.commit_times import set_commit_time
 
 NOON = 1_772_539_200  # 2026-03-03T12:00:00Z
 

@@ -15,8 +15,8 @@ from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import StoredFile
-from support.lakes import put, put_all
-from support.table_rows import add_features, add_quarantine
+from support.lakes.small_lakes import put, put_all
+from support.lakes.table_rows import add_features, add_quarantine
 
 AT = datetime(2026, 3, 3, tzinfo=UTC)
 

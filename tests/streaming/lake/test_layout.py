@@ -21,9 +21,9 @@ from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS
 from streaming.model.mobilenet_v2 import WIDTH
 from streaming.storage.interface import StoredFile
-from support.commit_times import set_commit_time
-from support.lakes import rows, version
-from support.table_rows import FEATURES, add_features, append, features_row
+from support.lakes.commit_times import set_commit_time
+from support.lakes.small_lakes import rows, version
+from support.lakes.table_rows import FEATURES, add_features, append, features_row
 
 NOW = datetime(2026, 3, 3, 8, tzinfo=UTC)
 # As documented in the reference, with Arrow's type names.

@@ -24,7 +24,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.retention import configured_retention, required_retention, retention_days_for
 from streaming.lake.tags import Tag, read_tags, set_tag
 from streaming.lake.versions import resolve_version
-from support.cli import Command
+from support.processes.cli import Command
 
 pytestmark = pytest.mark.spark
 

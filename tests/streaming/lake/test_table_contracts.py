@@ -19,8 +19,8 @@ from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE
 from streaming.model.mobilenet_v2 import WIDTH
 from streaming.storage.interface import StoredFile
-from support.lakes import rows, version
-from support.table_rows import FEATURES, append, features_row, quarantine_row
+from support.lakes.small_lakes import rows, version
+from support.lakes.table_rows import FEATURES, append, features_row, quarantine_row
 
 pytestmark = pytest.mark.spark
 

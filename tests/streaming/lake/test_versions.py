@@ -14,8 +14,8 @@ from streaming.errors import SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.tags import Tag, set_tag
 from streaming.lake.versions import ResolvedVersion, resolve_version, superseded_at, version_at
-from support.commit_times import copy_with_new_times, set_commit_time
-from support.feature_lakes import commit, images, new_lake
+from support.lakes.commit_times import copy_with_new_times, set_commit_time
+from support.lakes.feature_lakes import commit, images, new_lake
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 3, 3, 12, 0, 0, 345_000, tzinfo=UTC)

@@ -25,8 +25,8 @@ from streaming.lease.acquire import lease_owner
 from streaming.maintenance import operations
 from streaming.maintenance.context import OperationContext
 from streaming.maintenance.requests import Request, pending_requests, submit
-from support.cli import Command, shown
-from support.lakes import ONCE, below, photos, put_all
+from support.lakes.small_lakes import ONCE, below, photos, put_all
+from support.processes.cli import Command, shown
 
 pytestmark = pytest.mark.end_to_end
 

@@ -33,8 +33,8 @@ from streaming.spark.errors import translate_exception
 from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
-from support.blocking_proxy import BlockingProxy, blocking_proxy
-from support.table_rows import add_quarantine
+from support.faults.blocking_proxy import BlockingProxy, blocking_proxy
+from support.lakes.table_rows import add_quarantine
 
 pytestmark = pytest.mark.s3
 

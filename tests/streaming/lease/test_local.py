@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from streaming.errors import LeaseError
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
-from support.small_disk import small_disk
+from support.faults.small_disk import small_disk
 
 ACQUIRE_LEASE = """
 import sys

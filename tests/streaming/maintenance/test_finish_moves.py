@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 from streaming.lake.layout import Lake
 from streaming.maintenance.finish_moves import finish_interrupted_moves
 from streaming.storage.interface import StoredFile
-from support.lakes import rows, versions
-from support.table_rows import add_features, add_quarantine
+from support.lakes.small_lakes import rows, versions
+from support.lakes.table_rows import add_features, add_quarantine
 
 pytestmark = pytest.mark.spark
 

@@ -13,8 +13,8 @@ from streaming.delta.tables import read_table
 from streaming.delta.writer import Writer
 from streaming.lake.layout import Lake
 from streaming.maintenance.forget import forget
-from support.lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
-from support.operation_context import ingest_all, open_context
+from support.lakes.operation_context import ingest_all, open_context
+from support.lakes.small_lakes import GARBAGE, below, jpeg, photos, put, put_all, version, versions
 
 pytestmark = pytest.mark.spark
 

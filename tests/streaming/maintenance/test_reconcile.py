@@ -21,10 +21,20 @@ from streaming.maintenance.missing_images import ListingSnapshot, find_deleted_i
 from streaming.maintenance.reconcile import compare, reconcile
 from streaming.sources.listing import Source
 from streaming.storage.s3 import S3Storage
-from support.lakes import GARBAGE, ONCE, below, jpeg, photos, put, put_all, rows, versions
-from support.moto_users import create_user, enforce_iam
-from support.operation_context import ingest_all, open_context
-from support.table_rows import add_features
+from support.aws.moto_users import create_user, enforce_iam
+from support.lakes.operation_context import ingest_all, open_context
+from support.lakes.small_lakes import (
+    GARBAGE,
+    ONCE,
+    below,
+    jpeg,
+    photos,
+    put,
+    put_all,
+    rows,
+    versions,
+)
+from support.lakes.table_rows import add_features
 
 pytestmark = pytest.mark.spark
 

@@ -17,8 +17,8 @@ from streaming.lake.image_index import ImageIndex
 from streaming.maintenance.finish_moves import finish_interrupted_moves
 from streaming.maintenance.retry_quarantined import retry
 from streaming.sources.listing import Source
-from support.lakes import GARBAGE, jpeg, put, rows
-from support.operation_context import ingest_all, open_context
+from support.lakes.operation_context import ingest_all, open_context
+from support.lakes.small_lakes import GARBAGE, jpeg, put, rows
 
 pytestmark = pytest.mark.spark
 

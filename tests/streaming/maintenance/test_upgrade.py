@@ -18,10 +18,10 @@ from streaming.lake.schemas import REFITS
 from streaming.lease.acquire import acquire_lease
 from streaming.maintenance.upgrade import upgrade, upgrade_table
 from streaming.outcomes import Reason
-from support.cli import Command, shown
-from support.format1_lake import OLD_REFIT, TIME, create_format1_lake, image
-from support.lakes import rows
-from support.table_rows import add_quarantine
+from support.lakes.format1_lake import OLD_REFIT, TIME, create_format1_lake, image
+from support.lakes.small_lakes import rows
+from support.lakes.table_rows import add_quarantine
+from support.processes.cli import Command, shown
 
 pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")
@@ -103,7 +103,7 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
 
     versions = {name: table(old, name).version() for name in TABLES}
     assert "already: nothing to do" in pomona("upgrade", old.root).out
-    assert pomona("upgrade", old.root, "--json").json["done"] == []
+    assert pomona("upgrade", old.root, "--json").json["steps"] == []
     assert versions == {name: table(old, name).version() for name in TABLES}
     status = pomona("status", old.root, "--json").json
     assert (status["last_refit"]["refit_id"], status["rows"]) == ("r", 1)
@@ -159,7 +159,7 @@ def test_lake_of_format_4_accepts_the_reason_unsupported_after_its_upgrade(
     rejected = pomona("ingest", str(tmp_path / "images"), lake.root)
     assert f"has format 4; Pomona 0.1.0 writes format {FORMAT}" in rejected.error_line
 
-    assert pomona("upgrade", lake.root, "--json").json["done"] == [
+    assert pomona("upgrade", lake.root, "--json").json["steps"] == [
         "quarantine: constraint known_reason",
         f"format {FORMAT}",
     ]

@@ -12,7 +12,7 @@ import pytest
 from streaming.errors import UsageError
 from streaming.model.export import export
 from streaming.model.metadata import ModelInfo
-from support.real_model import DEFAULT, exported, features, weights_file
+from support.lakes.real_model import DEFAULT, exported, features, weights_file
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from streaming.model.backends import TOLERANCES, Backend
 from streaming.model.keras import convert
 from streaming.model.weights import parse_weights, read_weights
-from support.real_model import FLOAT32, features, pixels, weights_file
+from support.lakes.real_model import FLOAT32, features, pixels, weights_file
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from streaming.model.mobilenet_v2 import random_tensors, tensors_sha256, weighted_layers
-from support.real_model import weights_file
+from support.lakes.real_model import weights_file
 
 
 def test_layers_and_shapes_match_weights_file(shared: Path) -> None:

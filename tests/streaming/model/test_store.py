@@ -20,7 +20,7 @@ from streaming.model.mobilenet_v2 import LAYER, random_tensors, tensors_sha256
 from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.model.weights import IMAGENET_FILE
 from streaming.storage.local import LocalStorage
-from support.real_model import exported, weights_file
+from support.lakes.real_model import exported, weights_file
 
 ONNX, KERAS = b"fake ONNX", b"fake Keras"
 

@@ -23,7 +23,7 @@ from streaming.model.weights import (
     read_weights,
     weights_sha256,
 )
-from support.real_model import weights_file
+from support.lakes.real_model import weights_file
 
 IMAGENET_FILE_SHA256 = "71e4c4ec4aa24c9c951b9265d6de42e1336dcf614c2214fa6a989208615e232c"
 

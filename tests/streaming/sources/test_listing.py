@@ -16,7 +16,7 @@ from streaming.images.decode import IMAGE_SUFFIXES
 from streaming.sources.listing import ListingCounts, Source, label_from_path
 from streaming.sources.selection import Selection
 from streaming.storage.interface import StoredFile
-from support.unusual_entries import IMAGES, UNLISTED, create_unusual_entries, unprivileged
+from support.faults.unusual_entries import IMAGES, UNLISTED, create_unusual_entries, unprivileged
 
 ODD_NAMES = (
     "My fruit/a b.jpg",

@@ -18,7 +18,7 @@ from streaming.lake.layout import Lake
 from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
 from streaming.spark.jars import jar_files
 from streaming.spark.java import java_home
-from support.lakes import below
+from support.lakes.small_lakes import below
 
 START = "from streaming.spark.session import start_session; print(start_session().range(3).count())"
 

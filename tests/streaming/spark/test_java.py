@@ -12,7 +12,7 @@ import pytest
 
 from streaming.cache_dir import cache_folder
 from streaming.spark.jars import jar_files
-from support.lakes import jpeg, put_all, rows
+from support.lakes.small_lakes import jpeg, put_all, rows
 
 pytestmark = pytest.mark.end_to_end
 

@@ -18,7 +18,7 @@ from streaming.spark.local_environment import (
     search_path,
     spark_environment,
 )
-from support.cli import PROGRAM, environment, needs_program
+from support.processes.cli import PROGRAM, environment, needs_program
 
 OWN = str(Path(streaming.__file__).parents[1])
 NOTEBOOK_IMAGE = {

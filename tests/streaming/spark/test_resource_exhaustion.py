@@ -18,8 +18,8 @@ from streaming.errors import ExternalError
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
 from streaming.spark.resource_exhaustion import explain_exhaustion
-from support.lakes import GARBAGE, ONCE, below, photos, put_all
-from support.small_disk import small_disk
+from support.faults.small_disk import small_disk
+from support.lakes.small_lakes import GARBAGE, ONCE, below, photos, put_all
 
 PHOTOS = photos("Fig", range(12))
 

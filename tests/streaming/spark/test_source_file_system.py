@@ -14,7 +14,11 @@ from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.spark.java import java_home
 from streaming.storage.interface import StoredFile
 from streaming.storage.local import LocalStorage
-from support.unusual_entries import WITHOUT_CAPABILITIES, create_unusual_entries, unprivileged
+from support.faults.unusual_entries import (
+    WITHOUT_CAPABILITIES,
+    create_unusual_entries,
+    unprivileged,
+)
 
 LIST = """
 import org.apache.hadoop.conf.Configuration;

@@ -13,7 +13,7 @@ import pytest
 
 from streaming.storage.interface import TransientError, Unlisted
 from streaming.storage.local import LocalStorage
-from support.unusual_entries import (
+from support.faults.unusual_entries import (
     IMAGES,
     UNLISTED,
     UNREADABLE,

@@ -20,7 +20,7 @@ from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import TransientError
 from streaming.storage.s3 import S3Storage, check_access
-from support.moto_users import create_user, enforce_iam
+from support.aws.moto_users import create_user, enforce_iam
 
 pytestmark = pytest.mark.s3
 

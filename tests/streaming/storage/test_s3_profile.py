@@ -14,8 +14,8 @@ import pytest
 
 from streaming.cache_dir import cache_folder
 from streaming.spark.jars import jar_files
-from support.lakes import jpeg
-from support.moto_users import create_user, enforce_iam
+from support.aws.moto_users import create_user, enforce_iam
+from support.lakes.small_lakes import jpeg
 
 pytestmark = pytest.mark.end_to_end
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from itertools import cycle, islice
 
-from support.kill_loop import KillPoint
+from support.faults.kill_loop import KillPoint
 
 _LOG = r"(features|quarantine)/_delta_log"
 _LATER = r"\d*[1-9]\d*\.json"  # not the first commit, which creates the table

@@ -22,7 +22,7 @@ from streaming.delta.tables import RETENTION, RETENTION_PROPERTIES, Table
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lake.versions import resolve_version
-from support.feature_lakes import delta
+from support.lakes.feature_lakes import delta
 
 _TYPES: dict[str, Any] = {
     "string": pa.string(),

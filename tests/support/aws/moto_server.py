@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from support.inotify_watch import Event
+from support.processes.inotify_watch import Event
 
 
 class MotoServer:
@@ -22,8 +22,8 @@ class MotoServer:
 
     def __init__(self) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "support.moto_server"],
-            cwd=Path(__file__).parents[1],
+            [sys.executable, "-m", "support.aws.moto_server"],
+            cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.aws_account import ADMIN, MotoAccount, serve
-from support.aws_workspace import make_cloud_workspace
+from support.aws.account import ADMIN, MotoAccount, serve
+from support.aws.workspace import make_cloud_workspace
 
 
 @pytest.fixture(scope="module")

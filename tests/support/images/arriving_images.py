@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from support.lakes import GARBAGE, jpeg
+from support.lakes.small_lakes import GARBAGE, jpeg
 
 #: Writes a complete file, by its name below the source.
 Put = Callable[[str, bytes], object]

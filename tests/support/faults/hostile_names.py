@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.lakes import GARBAGE, jpeg, put_all
+from support.lakes.small_lakes import GARBAGE, jpeg, put_all
 
 FORMULAS = (
     "=cmd|' -C calc'!A0",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
-from support.feature_lakes import Images
+from support.lakes.feature_lakes import Images
 
 
 def append(lake: Lake, rows: Images, hashes: list[str] | None = None) -> None:

@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from pomona import cli
-from support.lakes import jpeg, put
+from support.lakes.small_lakes import jpeg, put
 
 #: The console script of this environment.
 PROGRAM = Path(sys.executable).with_name("pomona")

@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncssh
 
-from support.aws_account import certificate
+from support.aws.account import certificate
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Tests for `support.faulty_proxy`: it injects the errors, and `streaming` reads and writes correctly through it."""
+"""Tests for `support.faults.faulty_proxy`: it injects the errors, and `streaming` reads and writes through it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streaming.storage.interface import StoredFile
 from streaming.storage.range_reader import open_ranges
 from streaming.storage.retry import process_retry_count
 from streaming.storage.s3 import S3Storage, check_access
-from support.faulty_proxy import FAULTS, FaultyProxy
+from support.faults.faulty_proxy import FAULTS, FaultyProxy
 
 pytestmark = pytest.mark.s3
 

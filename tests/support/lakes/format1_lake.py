@@ -14,7 +14,7 @@ from streaming.delta.tables import Column, Table, create_table
 from streaming.lake.layout import Lake
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
-from support.table_rows import add_features, add_quarantine, append
+from support.lakes.table_rows import add_features, add_quarantine, append
 
 TIME = datetime(2026, 3, 3, 8, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import RefitRow
 from streaming.lake.layout import Lake, create_tables
-from support.feature_lakes import WIDTH, Images, commit, images, new_lake
+from support.lakes.feature_lakes import WIDTH, Images, commit, images, new_lake
 
 
 @dataclass(frozen=True, eq=False)

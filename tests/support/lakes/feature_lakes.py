@@ -17,7 +17,7 @@ from streaming.delta.writer import Writer
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import features_table
-from support.table_rows import frame_of
+from support.lakes.table_rows import frame_of
 
 if TYPE_CHECKING:  # importing scikit-learn takes seconds
     from sklearn.decomposition import PCA

@@ -13,7 +13,7 @@ from bootstrap.environment.manifest import manifest_lines, required_versions
 from streaming.images.decode import DECODER_REVISION
 from streaming.model.metadata import ModelInfo
 from streaming.model.weights import weights_sha256
-from support.cluster_configs import CODE, MINIMAL
+from support.aws.cluster_configs import CODE, MINIMAL
 
 #: Random weights need no download; the exported model is a small placeholder, which is only uploaded.
 WEIGHTS = 'files.weights = "random"\n'

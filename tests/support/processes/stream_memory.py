@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from streaming.featurize.results import BatchResult
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings, IngestSummary
-from support.lakes import jpeg, put
+from support.lakes.small_lakes import jpeg, put
 
 
 def assert_memory_is_bounded(spark: SparkSession, lake: Path, tmp_path: Path, count: int) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from support.cli import PROGRAM
+from support.processes.cli import PROGRAM
 
 
 @dataclass

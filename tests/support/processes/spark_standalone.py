@@ -22,7 +22,7 @@ import bootstrap
 from streaming.spark.jars import FENCED_LOG_STORE, jar_files
 from streaming.spark.java import java_home
 from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
-from support.cli import CommandResult, environment, slowness
+from support.processes.cli import CommandResult, environment, slowness
 
 SPARK = Path(pyspark.__file__).parent
 SUBMIT = Path(bootstrap.__file__).with_name("submit.py")

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from support.arriving_images import Arrivals
-from support.command_process_tree import CommandProcess
-from support.inotify_watch import Event
-from support.lake_invariants import LakeChecker
+from support.images.arriving_images import Arrivals
+from support.lakes.lake_invariants import LakeChecker
+from support.processes.command_process_tree import CommandProcess
+from support.processes.inotify_watch import Event
 
 #: Reads a lake with plain Spark, and loads the pipeline of each refit.
 READ_WITH_SPARK = """
@@ -46,7 +46,7 @@ class KillPoint:
     Parameters
     ----------
     what : str
-        As in `support.inotify_watch.Event`; ``start`` is the start of the command.
+        As in `support.processes.inotify_watch.Event`; ``start`` is the start of the command.
     name : str
         Regular expression for the path of the file, relative to the watched folder.
     within : float

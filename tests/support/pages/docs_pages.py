@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 INDEX = DOCS / "README.md"
 DECISIONS = DOCS / "decisions"
 #: Comment below a command that runs until it is stopped.

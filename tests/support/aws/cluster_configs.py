@@ -8,7 +8,7 @@ from bootstrap.aws.request import LocalFile, Parameters, Request
 from bootstrap.config.loader import parse_config
 from bootstrap.config.names import Names
 from bootstrap.resources.uploads import Uploads
-from support.aws_account import ACCOUNT
+from support.aws.account import ACCOUNT
 
 MINIMAL = 'name = "fruits"\nregion = "eu-west-1"\n'
 CODE = ("bootstrap_emr.sh", "submit.py", "fenced-log-store.jar")

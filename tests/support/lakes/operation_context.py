@@ -13,7 +13,7 @@ from streaming.lake.layout import Lake
 from streaming.maintenance.context import OperationContext
 from streaming.model.store import find_model, read_model
 from streaming.sources.listing import Source
-from support.microbatch import process
+from support.lakes.microbatch import process
 
 
 def open_context(

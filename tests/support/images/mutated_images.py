@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pomona.demo.images import SAMPLE_LABELS, draw
-from support.image_files import png_with_size, scan_bomb, tile_bomb
+from support.images.image_files import png_with_size, scan_bomb, tile_bomb
 
 Rng = np.random.Generator
 _FORMATS: dict[str, tuple[str, dict[str, object]]] = {

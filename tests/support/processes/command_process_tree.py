@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.cli import PROGRAM, environment
+from support.processes.cli import PROGRAM, environment
 
 
 def session(leader: int) -> list[int]:
