@@ -39,11 +39,16 @@ def archive(file: Path, **changes: str | None) -> Path:
     return file
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> MinimalRoot:
-    root = create_minimal_root(tmp_path / "node")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> MinimalRoot:
+    root = create_minimal_root(tmp_path_factory.mktemp("template") / "node")
     root.put(SCRIPT, "/script")
     return root
+
+
+@pytest.fixture
+def node(template: MinimalRoot, tmp_path: Path) -> MinimalRoot:
+    return template.copy(tmp_path / "node")
 
 
 def bootstrap(node: MinimalRoot, *args: str) -> tuple[int, str]:

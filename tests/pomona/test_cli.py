@@ -166,7 +166,7 @@ def test_usage_error_exits_with_2_and_names_the_argument(
 
 @needs_program
 def test_error_is_an_exit_code_and_one_line(working_folder: Path) -> None:
-    for line, status in (("status photos", 1), ("refit lake --variance 7", 2)):
+    for line, status in (("status photos", 1), ("tag lake --force", 2)):
         done = subprocess.run(
             [PROGRAM, *line.split()], capture_output=True, text=True, check=False, timeout=60
         )

@@ -43,7 +43,7 @@ def shell(
         ("pomona status absent 2>/dev/full", 1, ""),
         ("pomona status absent >&- 2>&-", 1, ""),
         ("pomona status 2>/dev/full", 2, ""),
-        ("pomona refit absent --components 0 2>&-", 2, ""),
+        ("pomona tag absent --force 2>&-", 2, ""),
     ],
 )
 def test_broken_stream_has_exit_code_and_at_most_one_line(
@@ -80,7 +80,6 @@ def test_deleted_current_directory_is_reported_for_relative_paths(tmp_path: Path
 @pytest.mark.parametrize(
     "locale",
     [
-        {"LC_ALL": "C"},
         {"LC_ALL": "xx_YY.ISO-8859-1"},
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},

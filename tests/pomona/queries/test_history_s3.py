@@ -12,6 +12,8 @@ from streaming.storage.s3_client import delta_rs_options
 from support.lakes.feature_lakes import Images, images
 from support.processes.cli import Command, forbid_spark, shown
 
+pytestmark = pytest.mark.s3
+
 ROWS = images(12, seed=1)
 
 

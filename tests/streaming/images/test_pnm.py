@@ -84,12 +84,12 @@ def test_invalid_samples_have_a_reason(content: bytes, reason: Reason) -> None:
 
 
 def test_large_files_are_decoded_fast() -> None:
-    """3 megapixels, which took Pillow 8 s each on an idle core."""
-    samples = RNG.integers(0, 1000, (1500, 2000, 3))
+    """0.75 megapixels, which took Pillow 2 s each on an idle core."""
+    samples = RNG.integers(0, 1000, (750, 1000, 3))
     for content in (
-        header(6, 999, (2000, 1500)) + samples.astype(">u2").tobytes(),
-        header(3, 999, (2000, 1500)) + text(samples),
+        header(6, 999, (1000, 750)) + samples.astype(">u2").tobytes(),
+        header(3, 999, (1000, 750)) + text(samples),
     ):
         start = time.process_time()
         decode(content, DecodeSettings())
-        assert time.process_time() - start < 4
+        assert time.process_time() - start < 1

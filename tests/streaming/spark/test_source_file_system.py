@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pyspark
+import pytest
 
 from streaming.spark.jars import FENCED_LOG_STORE
 from streaming.spark.java import java_home
@@ -19,6 +20,8 @@ from support.faults.unusual_entries import (
     create_unusual_entries,
     unprivileged,
 )
+
+pytestmark = pytest.mark.slow
 
 LIST = """
 import org.apache.hadoop.conf.Configuration;

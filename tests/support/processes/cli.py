@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from support.lakes.small_lakes import jpeg, put
 
 #: The console script of this environment.
 PROGRAM = Path(sys.executable).with_name("pomona")
+APP = cli.app
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Command:
     def __call__(self, *args: object) -> CommandResult:
         """Run the command with these arguments."""
         self.patch.setattr(sys, "argv", ["pomona", *map(str, args)])
+        # Typer would build all commands again for each call, which takes 0.1 s.
+        self.patch.setattr(cli, "app", command_group())
         self.capture.readouterr()
         status: Any = 0
         try:
@@ -94,9 +98,10 @@ def slowness() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+@cache
 def command_group() -> Any:
     """Return `pomona` itself, with its own options and its commands."""
-    return typer.main.get_command(cli.app)
+    return typer.main.get_command(APP)
 
 
 def commands() -> dict[str, Any]:
@@ -117,7 +122,10 @@ def parse(args: Sequence[str]) -> dict[str, Any]:
     while hasattr(command, "commands") and rest:  # `cloud plan`
         name, *rest = rest
         command = command.commands[name]
-    parsed: dict[str, Any] = command.make_context(name, rest).params
+    # A command keeps the help options of its first context, which inherits them from `pomona`.
+    group = command_group()
+    parent = group.context_class(group, **group.context_settings)
+    parsed: dict[str, Any] = command.make_context(name, rest, parent=parent).params
     return parsed
 
 
@@ -131,7 +139,8 @@ def is_name(args: Sequence[str]) -> bool:
     return True
 
 
-def options() -> set[str]:
+@cache
+def options() -> frozenset[str]:
     """Return the options of `pomona`, and of all commands and subcommands."""
     found, remaining = set[str](), [command_group()]
     while remaining:
@@ -140,7 +149,7 @@ def options() -> set[str]:
         found |= {
             option for param in command.params for option in (*param.opts, *param.secondary_opts)
         }
-    return found
+    return frozenset(found)
 
 
 needs_program = pytest.mark.skipif(

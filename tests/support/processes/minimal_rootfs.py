@@ -53,6 +53,11 @@ class MinimalRoot:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
 
+    def copy(self, folder: Path) -> MinimalRoot:
+        """Copy the root to a new folder, with its links and devices."""
+        subprocess.run(["cp", "--archive", self.folder, folder], check=True)
+        return MinimalRoot(folder)
+
 
 def create_minimal_root(folder: Path) -> MinimalRoot:
     """Create a root from the programs of this machine; skip the test if this user lacks the permissions."""
