@@ -37,6 +37,10 @@ DefaultExcludes = Annotated[
         help="Leave out thumbnails, recycle bins and snapshots, such as @eaDir.",
     ),
 ]
+FollowLinks = Annotated[
+    bool,
+    typer.Option("--follow-links", help="Follow symbolic links that lead out of SOURCE."),
+]
 AsOf = Annotated[
     str | None,
     typer.Option(

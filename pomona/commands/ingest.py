@@ -9,6 +9,7 @@ import typer
 from pomona.options import (
     DefaultExcludes,
     Exclude,
+    FollowLinks,
     Include,
     Json,
     LakeArgument,
@@ -88,6 +89,7 @@ def ingest(
     include: Include = None,
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = True,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """Ingest images below SOURCE into LAKE as they arrive.
@@ -120,6 +122,7 @@ def ingest(
         include=include or (),
         exclude=exclude or (),
         default_excludes=default_excludes,
+        follow_links=follow_links,
     )
     console = Console(as_json=as_json)
     with console.status("starting"):

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.options import Exclude, Include, Json, LakeArgument, RemoveLimit, SourceArgument
+from pomona.options import (
+    Exclude,
+    FollowLinks,
+    Include,
+    Json,
+    LakeArgument,
+    RemoveLimit,
+    SourceArgument,
+)
 from streaming.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ def reconcile(
             help="Leave out thumbnails and recycle bins. Options that are not given are those of the latest ingestion.",
         ),
     ] = None,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """Compare SOURCE with LAKE: missing, changed, deleted images.
@@ -61,6 +70,8 @@ def reconcile(
         include or stored.include,
         exclude or stored.exclude,
         stored.default_excludes if default_excludes is None else default_excludes,
+        # Not the stored value: the permission to read outside of the source must not come from the lake.
+        follow_links,
     )
     images = Source.at(source, selection)
     images.validate(require_images=False)

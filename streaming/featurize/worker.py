@@ -83,6 +83,8 @@ class Featurizer:
         CPU time for decoding one image; more kills the worker.
     retry_timeout : float
         Seconds for which failed reads are retried.
+    boundaries : sequence of str
+        Folders that links in the path of an image below them must not lead out of.
     """
 
     model_info: ModelInfo
@@ -94,6 +96,7 @@ class Featurizer:
     settle: float = 0.0
     max_cpu_seconds: float = MAX_CPU_SECONDS
     retry_timeout: float = RETRY_TIMEOUT
+    boundaries: Sequence[str] = ()
 
     def __call__(self, tasks: Sequence[Task]) -> Iterator[pa.RecordBatch]:
         """Featurize images, in their order.
@@ -120,8 +123,14 @@ class Featurizer:
 
     def _decoded(self, tasks: Sequence[Task]) -> Iterator[_Row]:
         attempts = {file.path: number for file, number in tasks}
-        limits = self.decode_settings.max_bytes, self.one_by_one_above, self.retry_timeout
-        for fetched in prefetch_images((file for file, _ in tasks), *limits):
+        files = prefetch_images(
+            (file for file, _ in tasks),
+            self.decode_settings.max_bytes,
+            self.one_by_one_above,
+            self.retry_timeout,
+            self.boundaries,
+        )
+        for fetched in files:
             row = self._row(fetched, attempts[fetched.file.path])
             del fetched  # frees its bytes before the next ones are read
             yield row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -39,20 +39,28 @@ class FetchedImage:
 
 
 def fetch_image(
-    file: StoredFile, max_bytes: int, retry_timeout: float = RETRY_TIMEOUT
+    file: StoredFile,
+    max_bytes: int,
+    retry_timeout: float = RETRY_TIMEOUT,
+    boundary: str | None = None,
 ) -> FetchedImage:
-    """Read one file, and retry transient errors for up to `retry_timeout` seconds."""
+    """Read one file, and retry transient errors for up to `retry_timeout` seconds.
+
+    If a link in its path leads out of the folder `boundary`, the file counts as deleted.
+    """
     before = thread_retry_count()
-    fetched = _fetch(file, max_bytes, retry_timeout)
+    fetched = _fetch(file, max_bytes, retry_timeout, boundary)
     return replace(fetched, retries=thread_retry_count() - before)
 
 
-def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> FetchedImage:
+def _fetch(
+    file: StoredFile, max_bytes: int, retry_timeout: float, boundary: str | None
+) -> FetchedImage:
     if file.length > max_bytes:
         detail = f"{file.length:,} bytes, more than the limit of {max_bytes:,}"
         return FetchedImage(file, Outcome.QUARANTINE, reason=Reason.TOO_MANY_BYTES, detail=detail)
     try:
-        content = retry_transient(lambda: _read(file), retry_timeout)
+        content = retry_transient(lambda: _read(file, boundary), retry_timeout)
     except FileNotFoundError:
         return FetchedImage(file, Outcome.DELETED)
     except PermissionError as error:
@@ -66,7 +74,7 @@ def _fetch(file: StoredFile, max_bytes: int, retry_timeout: float) -> FetchedIma
     return FetchedImage(file, Outcome.FEATURES, content)
 
 
-def _read(file: StoredFile) -> bytes:
+def _read(file: StoredFile, boundary: str | None) -> bytes:
     """Read a file; raise TransientError if fewer bytes arrive than the unchanged file has.
 
     S3 reports a missing object as access denied unless the caller may list the whole bucket; permission to list a
@@ -74,7 +82,7 @@ def _read(file: StoredFile) -> bytes:
     """
     storage = open_storage(file.path)
     try:
-        content = storage.read_once(file.path)
+        content = storage.read_once(file.path, boundary)
     except PermissionError:
         if is_s3(file.path) and not _is_listed(file.path):
             raise FileNotFoundError(file.path) from None
@@ -99,6 +107,7 @@ def prefetch_images(
     max_bytes: int,
     one_by_one_above: int = ONE_BY_ONE_ABOVE,
     retry_timeout: float = RETRY_TIMEOUT,
+    boundaries: Sequence[str] = (),
 ) -> Iterator[FetchedImage]:
     """Read files in order, and prefetch the next few.
 
@@ -113,6 +122,8 @@ def prefetch_images(
         the previous file was consumed, and before the next one is requested.
     retry_timeout : float
         Retry transient errors for up to this many seconds; `SHORT_RETRY_TIMEOUT` after a file that failed.
+    boundaries : sequence of str
+        Folders that links in the path of a file below them must not lead out of.
 
     Yields
     ------
@@ -147,10 +158,18 @@ def prefetch_images(
             ):
                 yield checked(queue[0][1].result())
                 bytes_in_memory -= queue.popleft()[0]
-            queue.append((length, pool.submit(fetch_image, file, max_bytes, retry_timeout)))
+            boundary = find_boundary(file.path, boundaries)
+            fetching = pool.submit(fetch_image, file, max_bytes, retry_timeout, boundary)
+            queue.append((length, fetching))
             bytes_in_memory += length
         while queue:
             yield checked(queue.popleft()[1].result())
+
+
+def find_boundary(path: str, boundaries: Sequence[str]) -> str | None:
+    """Return the folder of `boundaries` that a path is below; the innermost one, or None."""
+    above = [folder for folder in boundaries if path.startswith(f"{folder.rstrip('/')}/")]
+    return max(above, key=len, default=None)
 
 
 def is_recently_modified(file: StoredFile, settle: float) -> bool:

@@ -22,6 +22,21 @@ _PIXEL_CHUNKS: dict[bytes, tuple[int, ...] | None] = {
     b"sRGB": (1,),
     b"cICP": (4,),
 }
+#: The chunks that a detail may name; the name of any other is content of the file.
+_KINDS = {
+    b"IHDR",
+    b"PLTE",
+    b"IDAT",
+    b"IEND",
+    b"tEXt",
+    b"zTXt",
+    b"iTXt",
+    b"pHYs",
+    b"bKGD",
+    b"tIME",
+    b"hIST",
+}
+_KINDS |= {b"sBIT", b"sPLT", b"acTL", b"fcTL", b"fdAT", *_PIXEL_CHUNKS}
 
 
 class Chunk(NamedTuple):
@@ -103,7 +118,7 @@ def find_problem(content: bytes) -> Problem | None:
     if first.kind == b"CgBI":
         return unsupported("a PNG in Apple's variant for iOS (CgBI)")
     for chunk in found:
-        name = chunk.kind.decode("ascii", "replace")
+        name = f"the {chunk.kind.decode()} chunk" if chunk.kind in _KINDS else "an unknown chunk"
         if not chunk.kind.isalpha():
             return (
                 truncated("the file ends inside the header of a chunk of the PNG")
@@ -112,10 +127,10 @@ def find_problem(content: bytes) -> Problem | None:
             )
         if chunk.end > len(content):
             if chunk.end - chunk.start > 2**31:
-                return corrupt(f"the {name} chunk of the PNG declares an impossible length")
-            return truncated(f"the file ends inside the {name} chunk of the PNG")
+                return corrupt(f"{name} of the PNG declares an impossible length")
+            return truncated(f"the file ends inside {name} of the PNG")
         if chunk.kind[:1].isupper() and not chunk.checksum_is_valid(content):
-            return corrupt(f"the checksum of the {name} chunk of the PNG is wrong")
+            return corrupt(f"the checksum of {name} of the PNG is wrong")
     problem = _header_problem(first, content)
     if problem:
         return problem

@@ -118,6 +118,7 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
                 settle=settings.settle,
                 max_cpu_seconds=settings.max_cpu_seconds,
                 retry_timeout=settings.retry_timeout,
+                boundaries=[source.boundary] if source.boundary else (),
             )
             workers_started = background.submit(start_workers, spark, featurizer)
             create_tables(spark, lake, model_info.width)

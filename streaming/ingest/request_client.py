@@ -23,7 +23,7 @@ from streaming.maintenance.context import OperationContext
 from streaming.maintenance.operations import execute
 from streaming.maintenance.requests import JSON, Request, cancel, poll_result, submit
 from streaming.sources.listing import Source
-from streaming.sources.selection import read_selection
+from streaming.sources.selection import Selection, read_selection
 from streaming.spark.session import start_session
 from streaming.storage.interface import StoredFile, is_s3
 
@@ -104,6 +104,17 @@ def _poll(lake: Lake, request: Request) -> dict[str, JSON] | None:
         raise
 
 
+def _selection(lake: Lake, request: Request, source: Source, settings: IngestSettings) -> Selection:
+    """Return the selection of a request, or else the stored one, whose links are followed only if `settings` says so.
+
+    The permission to read outside of a source must not come from the lake.
+    """
+    if "selection" in request.arguments:
+        return Selection.from_json(request.arguments["selection"])
+    stored = read_selection(lake.sources, source.root)
+    return replace(stored, follow_links=settings.follow_links)
+
+
 def execute_locally(
     lake: Lake, request: Request, lease: Lease, settings: IngestSettings
 ) -> dict[str, JSON]:
@@ -117,7 +128,7 @@ def execute_locally(
     location = request.arguments.get("source") or last_source(lake)
     source = Source.at(location) if location else None
     if source:
-        source = replace(source, selection=read_selection(lake.sources, source.root))
+        source = replace(source, selection=_selection(lake, request, source, settings))
     spark = start_session(s3=is_s3(lake.root) or bool(source and is_s3(source.root)))
     lease.guard(spark)
 

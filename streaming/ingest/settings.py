@@ -72,6 +72,8 @@ class IngestSettings:
         Glob patterns of files to leave out, even if they are included.
     default_excludes : bool
         Also leave out thumbnails, recycle bins and snapshots, such as ``@eaDir``.
+    follow_links : bool
+        Follow symbolic links that lead out of the source.
 
     Raises
     ------
@@ -105,11 +107,12 @@ class IngestSettings:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     default_excludes: bool = True
+    follow_links: bool = False
 
     @property
     def selection(self) -> Selection:
-        """The selection of files by their names."""
-        return Selection(self.include, self.exclude, self.default_excludes)
+        """The selection of files by their names and links."""
+        return Selection(self.include, self.exclude, self.default_excludes, self.follow_links)
 
     def __post_init__(self) -> None:
         self._check_backend()

@@ -114,7 +114,7 @@ def compare(
     new = list(index.new_or_changed(snapshot.record(source.images())))
     changed = index.filter_known(new)
     paths = {file.path for file in changed}
-    rewritten, unread = _find_rewritten(lake, snapshot) if hashes else ([], [])
+    rewritten, unread = _find_rewritten(lake, source, snapshot) if hashes else ([], [])
     return Comparison(
         snapshot.count,
         [file for file in new if file.path not in paths],
@@ -154,7 +154,9 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
         if "selection" in arguments
         else read_selection(context.lake.sources, root)
     )
-    source = Source(root, selection)
+    # The permission to read outside of the source is that of the process that reads, not that of the request.
+    may_follow = context.source is not None and context.source.selection.follow_links
+    source = Source(root, replace(selection, follow_links=selection.follow_links and may_follow))
     limit = arguments.get("limit", DEFAULT_REMOVE_LIMIT)
     comparison = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
     new = comparison.missing + comparison.changed
@@ -181,12 +183,14 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     }
 
 
-def _find_rewritten(lake: Lake, snapshot: ListingSnapshot) -> tuple[list[StoredFile], list[str]]:
+def _find_rewritten(
+    lake: Lake, source: Source, snapshot: ListingSnapshot
+) -> tuple[list[StoredFile], list[str]]:
     """Return the images whose content has another hash than their row, and errors of images that cannot be read."""
     rewritten, unread = list[StoredFile](), list[str]()
     with ThreadPoolExecutor(THREADS_S3) as pool:
         for rows in _unchanged_rows(lake, np.sort(snapshot.states)):
-            hashes = pool.map(lambda row: _hash_content(row[0]), rows)
+            hashes = pool.map(lambda row: _hash_content(row[0], source.boundary), rows)
             for (file, expected), (content_hash, error) in zip(rows, hashes, strict=True):
                 if error:
                     unread.append(error)
@@ -208,9 +212,9 @@ def _unchanged_rows(lake: Lake, states: Hashes) -> Iterator[list[tuple[StoredFil
             yield [(files[i], rows[i]["content_hash"]) for i in np.flatnonzero(unchanged)]
 
 
-def _hash_content(file: StoredFile) -> tuple[str, str]:
+def _hash_content(file: StoredFile, boundary: str | None) -> tuple[str, str]:
     """Return the hash of a file's content, or an error; two empty strings if it was deleted or has changed."""
-    fetched = fetch_image(file, DecodeSettings.max_bytes)
+    fetched = fetch_image(file, DecodeSettings.max_bytes, boundary=boundary)
     if fetched.outcome is Outcome.FEATURES:
         return hashlib.sha256(fetched.content).hexdigest(), ""
     is_error = fetched.outcome in (Outcome.UNREAD, Outcome.QUARANTINE)

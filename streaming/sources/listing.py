@@ -35,12 +35,15 @@ _FILES = "path string, modificationTime timestamp, length long, content binary"
 # Exceeds the age of any file. By default, Spark ignores files a week older than the newest file it has seen.
 _MAX_FILE_AGE = "100000d"
 _FILE_SYSTEM = "pomona.source.SourceFileSystem"  # in java/
+_BOUNDARY_OPTION = "pomona.source.boundary"  # read by that class
 # Number of images that `check_readable` tries to open.
 _SAMPLE_SIZE = 5
 # XML 1.0 allows no other control characters than tab, line feed and carriage return.
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 # Number of entries of a source that are logged because they cannot be listed.
 _MAX_WARNINGS = 20
+# Numbers of links out of the source that are named in the JSON output and in the text.
+_MAX_OUTSIDE_LINKS, _MAX_OUTSIDE_LINKS_SHOWN = 20, 3
 # Limits of the counts by suffix: names such as `data.0001`, `data.0002` would otherwise fill the memory.
 _MAX_SUFFIXES, _MAX_SUFFIXES_SHOWN, _MAX_SUFFIX_LENGTH = 1000, 10, 12
 
@@ -65,6 +68,8 @@ class ListingCounts:
     excluded: int = 0
     suffixes: Counter[str] = field(default_factory=Counter)
     unlisted: Counter[str] = field(default_factory=Counter)
+    #: The first links that lead out of the source and are not followed.
+    outside_links: list[str] = field(default_factory=list)
     #: One of the keys on S3 with a control character that XML cannot represent; empty if there is none.
     not_in_xml: str = ""
 
@@ -81,6 +86,7 @@ class ListingCounts:
             "ignored_excluded": self.excluded,
             "ignored_suffixes": dict(self._by_frequency()),
             "unlisted": dict(self.unlisted),
+            "outside_links": self.outside_links,
         }
 
     def describe(self) -> list[str]:
@@ -98,6 +104,14 @@ class ListingCounts:
         if self.unlisted:
             text = ", ".join(f"{count:,} {reason}" for reason, count in self.unlisted.items())
             lines.append(f"{self.unlisted.total():,} entries could not be listed: {text}")
+        if self.outside_links:
+            count = self.unlisted[Unlisted.OUTSIDE_LINK.value]
+            more = ", …" if count > _MAX_OUTSIDE_LINKS_SHOWN else ""
+            names = ", ".join(self.outside_links[:_MAX_OUTSIDE_LINKS_SHOWN])
+            lines.append(
+                f"{count:,} links lead out of the source and were not followed: {names}{more} "
+                "(--follow-links follows them)"
+            )
         return lines
 
     def _by_frequency(self) -> list[tuple[str, int]]:
@@ -155,10 +169,15 @@ class Source:
                 counts.add_suffix(path)
                 return
             counts.unlisted[reason.value] += 1
+            if reason is Unlisted.OUTSIDE_LINK and len(counts.outside_links) < _MAX_OUTSIDE_LINKS:
+                counts.outside_links.append(path)
             self._warn(path, reason, detail)
 
         on_s3 = is_s3(self.root)
-        for found in open_storage(self.root).list(self.root, count_unlisted):
+        listing = open_storage(self.root).list(
+            self.root, count_unlisted, follow_outside=self.selection.follow_links
+        )
+        for found in listing:
             if on_s3 and _NOT_IN_XML.search(found.path):
                 counts.not_in_xml = found.path
             relative = self._relative(found.path)
@@ -182,6 +201,11 @@ class Source:
             return False
         relative = self._relative(path)
         return not _is_hidden(relative) and not self.selection.excludes(relative)
+
+    @property
+    def boundary(self) -> str | None:
+        """The folder that links in the path of an image must not lead out of; None if they may, and on S3."""
+        return None if is_s3(self.root) or self.selection.follow_links else self.root
 
     def _validate_patterns(self) -> None:
         """Raise UsageError for a pattern that begins with the path of the source: it would match nothing."""
@@ -288,6 +312,8 @@ class Source:
         from pyspark.sql import functions as F
 
         options = {} if is_s3(self.root) else _local_listing_options(spark)
+        if options and self.boundary:
+            options[_BOUNDARY_OPTION] = str(local_path(self.root))
         return (
             spark.readStream.format("binaryFile")
             .schema(_FILES)

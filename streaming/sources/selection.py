@@ -1,6 +1,6 @@
-"""Select files of a source by glob patterns: `--include` and `--exclude`, with the same rules on folders and S3.
+"""Select files of a source by glob patterns, with the same rules on folders and S3, and by links.
 
-The patterns of an ingestion are stored in the lake (``sources.json``), so that `pomona status` and `pomona reconcile`
+The selection of an ingestion is stored in the lake (``sources.json``), so that `pomona status` and `pomona reconcile`
 list the source as the ingestion does.
 """
 
@@ -38,7 +38,7 @@ DEFAULT_EXCLUDES = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a source are selected, by glob patterns.
+    """Which files of a source are selected, by glob patterns and by the links that lead to them.
 
     A pattern without ``/`` matches the name of a file or folder at any depth. A pattern with ``/`` matches from the
     root of the source: ``*`` within one name, ``**`` any number of names. A folder that matches stands for all files
@@ -52,6 +52,8 @@ class Selection:
         Do not select files that match one of these patterns, even if they match `include`.
     default_excludes : bool
         Exclude `DEFAULT_EXCLUDES` too.
+    follow_links : bool
+        Follow symbolic links that lead out of the source. All others are always followed.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class Selection:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     default_excludes: bool = True
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         for name in ("include", "exclude"):
@@ -85,12 +88,18 @@ class Selection:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "default_excludes": self.default_excludes,
+            "follow_links": self.follow_links,
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Selection:
         """Return the selection that `as_json` has described."""
-        return cls(document["include"], document["exclude"], document["default_excludes"])
+        return cls(
+            document["include"],
+            document["exclude"],
+            document["default_excludes"],
+            document.get("follow_links", False),
+        )
 
     @cached_property
     def _included(self) -> re.Pattern[str]:

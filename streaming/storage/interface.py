@@ -32,6 +32,10 @@ class NotRegularFileError(FileNotFoundError):
     """The path names a folder, FIFO, socket or device, not a file."""
 
 
+class OutsideFolderError(FileNotFoundError):
+    """A link in the path leads out of the folder that the read is limited to."""
+
+
 class TransientError(Exception):
     """An error that may not recur: throttling, a timeout, a lost connection, a full file table."""
 
@@ -54,6 +58,8 @@ class Unlisted(StrEnum):
     LINK_LOOP = "link_loop"
     #: A link whose target does not exist.
     DANGLING_LINK = "dangling_link"
+    #: A link that leads out of the listed folder, if such links are not followed.
+    OUTSIDE_LINK = "outside_link"
     #: A socket, a FIFO or a device.
     SPECIAL_FILE = "special_file"
 
@@ -66,11 +72,16 @@ class Storage(Protocol):
     """The operations of a storage backend; every location is a URI as returned by `normalize`."""
 
     def list(
-        self, prefix: str, on_unlisted: UnlistedCallback | None = None
+        self,
+        prefix: str,
+        on_unlisted: UnlistedCallback | None = None,
+        *,
+        follow_outside: bool = True,
     ) -> Iterator[StoredFile]:
         """Yield all files below a prefix, in any order; none if the prefix does not exist.
 
-        Entries that are not listed are passed to `on_unlisted`, by default to the log.
+        Entries that are not listed are passed to `on_unlisted`, by default to the log. Links that lead out of the
+        prefix are followed unless `follow_outside` is false.
         """
 
     def stat(self, path: str) -> StoredFile:
@@ -88,8 +99,12 @@ class Storage(Protocol):
     def read(self, path: str) -> bytes:
         """Return the content; FileNotFoundError, PermissionError or, on S3 after retries, TransientError."""
 
-    def read_once(self, path: str) -> bytes:
-        """Return the content with a single attempt, for callers that retry themselves."""
+    def read_once(self, path: str, within: str | None = None) -> bytes:
+        """Return the content with a single attempt, for callers that retry themselves.
+
+        OutsideFolderError, a FileNotFoundError, if a link leads out of the folder `within`; the link may have been
+        exchanged after the file was listed.
+        """
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file atomically, and create its parent folders."""

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from streaming.storage.interface import (
     NotRegularFileError,
+    OutsideFolderError,
     StoredFile,
     TransientError,
     Unlisted,
@@ -39,18 +40,25 @@ class LocalStorage:
     """Local folders and mounted network drives."""
 
     def list(
-        self, prefix: str, on_unlisted: UnlistedCallback | None = None
+        self,
+        prefix: str,
+        on_unlisted: UnlistedCallback | None = None,
+        *,
+        follow_outside: bool = True,
     ) -> Iterator[StoredFile]:
         """Walk the folder: regular files, and links to them.
 
-        Links to folders are followed, except to a folder above the link. The listing of the stream has the same rules:
-        ``java/pomona/source/SourceFileSystem.java``.
+        Links to folders are followed, except to a folder above the link and, unless `follow_outside` is set, out of
+        the prefix. The listing of the stream has the same rules: ``java/pomona/source/SourceFileSystem.java``.
         """
         root = str(local_path(prefix))
+        real_root = None if follow_outside else os.path.realpath(root)
         on_unlisted = on_unlisted or _log_unlisted
         pending = [(root, _folder_keys_from(root))]
         while pending:
             folder, above = pending.pop()
+            if _leads_outside(folder, real_root):  # replaced by a link after it was listed
+                continue
             try:
                 with os.scandir(folder) as opened:
                     entries = list(opened)
@@ -67,12 +75,15 @@ class LocalStorage:
                     if reason := _why_unlisted(entry, error):
                         on_unlisted(path, reason, _describe(error))
                     continue
-                if stat.S_ISREG(status.st_mode):
-                    yield _stored_file(path, status)
-                elif not stat.S_ISDIR(status.st_mode):
-                    on_unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
-                elif _folder_key(status) in above:
+                is_folder = stat.S_ISDIR(status.st_mode)
+                if is_folder and _folder_key(status) in above:
                     on_unlisted(path, Unlisted.LINK_LOOP, "leads back to a folder above it")
+                elif not is_folder and not stat.S_ISREG(status.st_mode):
+                    on_unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
+                elif entry.is_symlink() and _leads_outside(entry.path, real_root):
+                    on_unlisted(path, Unlisted.OUTSIDE_LINK, "leads out of the source")
+                elif not is_folder:
+                    yield _stored_file(path, status)
                 else:
                     pending.append((entry.path, above | {_folder_key(status)}))
 
@@ -103,9 +114,11 @@ class LocalStorage:
         """Return the content of one file, without retries: local errors are seldom transient."""
         return self.read_once(path)
 
-    def read_once(self, path: str) -> bytes:
+    def read_once(self, path: str, within: str | None = None) -> bytes:
         """Return the content of one file."""
         with _translate_errors(path), _open_regular(path) as file:
+            if within is not None:
+                _require_below(path, file.fileno(), os.path.realpath(local_path(within)))
             return file.read()
 
     def write(self, path: str, content: bytes) -> None:
@@ -154,6 +167,32 @@ def _open_regular(path: str) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _require_below(path: str, descriptor: int, real_root: str) -> None:
+    """Raise OutsideFolderError unless an open file is below a folder, whatever its path has become since."""
+    if not _is_below(_real_path(path, descriptor), real_root):
+        raise OutsideFolderError(f"{path}: a link leads out of the source")
+
+
+def _real_path(path: str, descriptor: int) -> str:
+    """Return the path of an open file without links; an empty string if it cannot be determined."""
+    with suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    real = os.path.realpath(local_path(path))
+    with suppress(OSError):
+        if os.path.samestat(os.lstat(real), os.fstat(descriptor)):
+            return real
+    return ""
+
+
+def _leads_outside(path: str, real_root: str | None) -> bool:
+    """Return whether a path, with its links resolved, is outside of a folder; False without one."""
+    return real_root is not None and not _is_below(os.path.realpath(path), real_root)
+
+
+def _is_below(real: str, real_root: str) -> bool:
+    return f"{real}/".startswith(f"{real_root.rstrip('/')}/")
 
 
 @contextmanager

@@ -23,7 +23,11 @@ class S3Storage:
         self._client = s3_client()
 
     def list(
-        self, prefix: str, on_unlisted: UnlistedCallback | None = None
+        self,
+        prefix: str,
+        on_unlisted: UnlistedCallback | None = None,
+        *,
+        follow_outside: bool = True,
     ) -> Iterator[StoredFile]:
         """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
         bucket, key = bucket_and_key(prefix)
@@ -61,7 +65,7 @@ class S3Storage:
         """Return the content of one object; a truncated response is retried."""
         return retry_transient(lambda: self.read_once(path))
 
-    def read_once(self, path: str) -> bytes:
+    def read_once(self, path: str, within: str | None = None) -> bytes:
         """Return the content of one object, without retries beyond those of boto3."""
         bucket, key = bucket_and_key(path)
         with translate_s3_errors(path):

@@ -63,8 +63,11 @@ def hostile(
     folder = tmp_path_factory.mktemp("hostile")
     labels = put_hostile_images(folder / "photos")
     put(folder / "elsewhere" / "Fig" / "linked.jpg", jpeg(99))
+    # Links out of the source: a folder, an image, and a file that is none.
     (folder / "photos" / "link").symlink_to(folder / "elsewhere")
-    labels["link/Fig/linked.jpg"] = "Fig"
+    (folder / "photos" / "Fig").mkdir(exist_ok=True)
+    (folder / "photos" / "Fig" / "private.jpg").symlink_to(folder / "elsewhere/Fig/linked.jpg")
+    (folder / "photos" / "Fig" / "passwd.jpg").symlink_to("/etc/passwd")
     lake = Lake.at(str(new_lake().rename(folder / "lake")))
     # A refit deletes the folders of killed refits, but must not follow a link.
     (local_path(lake.reduced)).mkdir()

@@ -6,6 +6,7 @@ import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
@@ -22,9 +23,13 @@ import org.apache.hadoop.fs.Path;
  *
  * <p>Hadoop's own listing fails if a folder is unreadable, or is renamed while it is listed, and it follows a link that
  * leads back to a folder above it up to 40 times. This class has the rules of LocalStorage.list in
- * streaming/storage/local.py: regular files and folders; links are followed, except to a folder above the link.
+ * streaming/storage/local.py: regular files and folders; links are followed, except to a folder above the link and, if
+ * the configuration has {@link #BOUNDARY}, out of that folder.
  */
 public final class SourceFileSystem extends LocalFileSystem {
+  /** Key of the configuration: the path of the folder that links must not lead out of. */
+  public static final String BOUNDARY = "pomona.source.boundary";
+
   @Override
   public FileStatus[] listStatus(Path path) throws IOException {
     java.nio.file.Path folder;
@@ -47,9 +52,18 @@ public final class SourceFileSystem extends LocalFileSystem {
     if (!attributes.isDirectory()) {
       return new FileStatus[0];
     }
+    java.nio.file.Path boundary;
+    try {
+      boundary = realBoundary();
+      if (leadsOutside(folder, boundary)) { // replaced by a link after it was listed
+        return new FileStatus[0];
+      }
+    } catch (IOException | InvalidPathException removed) {
+      return new FileStatus[0];
+    }
     List<FileStatus> found = new ArrayList<>();
     try (DirectoryStream<java.nio.file.Path> entries = Files.newDirectoryStream(folder)) {
-      addEntries(entries, folder, makeQualified(path), found);
+      addEntries(entries, folder, boundary, makeQualified(path), found);
     } catch (IOException | DirectoryIteratorException unreadableOrRemoved) {
       return found.toArray(new FileStatus[0]); // the sweep reports it, with its name
     }
@@ -57,7 +71,11 @@ public final class SourceFileSystem extends LocalFileSystem {
   }
 
   private void addEntries(
-      Iterable<java.nio.file.Path> entries, java.nio.file.Path folder, Path parent, List<FileStatus> found) {
+      Iterable<java.nio.file.Path> entries,
+      java.nio.file.Path folder,
+      java.nio.file.Path boundary,
+      Path parent,
+      List<FileStatus> found) {
     Set<Object> above = null;
     for (java.nio.file.Path entry : entries) {
       String name = entry.getFileName().toString();
@@ -67,7 +85,13 @@ public final class SourceFileSystem extends LocalFileSystem {
       }
       BasicFileAttributes attributes;
       try {
-        attributes = Files.readAttributes(entry, BasicFileAttributes.class);
+        attributes = Files.readAttributes(entry, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
+        if (attributes.isSymbolicLink()) {
+          attributes = Files.readAttributes(entry, BasicFileAttributes.class);
+          if (leadsOutside(entry, boundary)) {
+            continue;
+          }
+        }
       } catch (IOException danglingOrUnreadable) {
         continue;
       }
@@ -81,6 +105,16 @@ public final class SourceFileSystem extends LocalFileSystem {
       }
       found.add(status(new Path(parent, new Path(null, null, name)), attributes));
     }
+  }
+
+  /** Return the folder that links must not lead out of, without links; null if there is none. */
+  private java.nio.file.Path realBoundary() throws IOException {
+    String boundary = getConf().get(BOUNDARY);
+    return boundary == null ? null : java.nio.file.Path.of(boundary).toRealPath();
+  }
+
+  private static boolean leadsOutside(java.nio.file.Path path, java.nio.file.Path realBoundary) throws IOException {
+    return realBoundary != null && !path.toRealPath().startsWith(realBoundary);
   }
 
   /** Return device and inode of a folder and of all folders above it. */

@@ -122,7 +122,12 @@ def test_patterns_of_ingestion_apply_to_status_and_reconcile(
     found = pomona("reconcile", "fruits", "lake", "--no-default-excludes", "--json").json
     assert found["missing"] == [f"{fruits}/Fig/@eaDir/0.jpg"]
     assert pomona(*arguments, "--include", "Kiwi").json["featurized"] == 1
-    selection = {"include": ["Kiwi"], "exclude": [], "default_excludes": True}
+    selection = {
+        "include": ["Kiwi"],
+        "exclude": [],
+        "default_excludes": True,
+        "follow_links": False,
+    }
     assert commit_metadata(existing_lake.features)[0]["selection"] == selection
     assert set(below(fruits, existing_lake.features)) == {*ingested, "Kiwi/0.jpg"}
     assert pomona("reconcile", "fruits", "lake", "--json").json["missing_in_source"] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.images.decode import DecodeSettings
+from streaming.images.decode import DecodeSettings, UndecodableImage, decode
 from streaming.outcomes import Reason
 from support.images.image_files import EVERY_FORMAT, encode, photo, reason_of
 
@@ -40,6 +40,46 @@ def test_odd_images_decode_or_have_expected_reason(shared: Path) -> None:
 )
 def test_text_is_unidentified(text: bytes) -> None:
     assert reason_of(text) is Reason.UNIDENTIFIED
+
+
+SECRET = b"PASSWORD=hunter2"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (SECRET, "is text"),
+        (b"\xef\xbb\xbf" + SECRET, "is text"),
+        (SECRET.decode().encode("utf-16"), "is text"),
+        (b"{" + SECRET + b"}", "is JSON"),
+        (b" <!DOCTYPE html><p>" + SECRET, "is HTML"),
+        (b"<?xml version='1.0'?><Error>" + SECRET, "is XML"),
+        (b"%PDF-1.7 " + SECRET, "is a PDF document"),
+        (b"PK\x03\x04" + SECRET, "is a ZIP archive"),
+        (b"\x7fELF" + SECRET, "is a program"),
+        (b"SQLite format 3\0" + SECRET, "is an SQLite database"),
+        (b"\0\1" + SECRET, "begins with no known signature"),
+        (bytes(64), "contains only zero bytes"),
+        (b"\0\0\0\x18ftypmp42" + SECRET, "is an audio file or a video"),
+    ],
+)
+def test_detail_names_kind_of_file_and_quotes_none_of_it(content: bytes, kind: str) -> None:
+    with pytest.raises(UndecodableImage) as caught:
+        decode(content, DecodeSettings())
+    assert caught.value.detail == f"{kind}, not an image"
+
+
+@pytest.mark.parametrize("name", EVERY_FORMAT)
+def test_detail_of_damaged_image_quotes_none_of_it(name: str) -> None:
+    original = encode(PHOTO, name)
+    for position in range(4, min(300, len(original)), 3):
+        content = original[:position] + b"HUNTERhunter" + original[position:]
+        details = []
+        try:
+            decode(content, DecodeSettings(max_pixels=10**6))
+        except UndecodableImage as error:
+            details.append(error.detail.lower())
+        assert "hunt" not in str(details)
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)

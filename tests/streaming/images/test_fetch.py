@@ -41,11 +41,11 @@ class FlakyStorage(LocalStorage):
     errors: list[Exception] = field(default_factory=list)
     truncated_reads: int = 0
 
-    def read_once(self, path: str) -> bytes:
+    def read_once(self, path: str, within: str | None = None) -> bytes:
         if self.errors:
             raise self.errors.pop()
         self.truncated_reads -= 1
-        return super().read_once(path)[: 2 if self.truncated_reads >= 0 else None]
+        return super().read_once(path, within)[: 2 if self.truncated_reads >= 0 else None]
 
 
 @dataclass
@@ -54,7 +54,7 @@ class BrokenStorage(LocalStorage):
 
     paths: list[str]
 
-    def read_once(self, path: str) -> bytes:
+    def read_once(self, path: str, within: str | None = None) -> bytes:
         if path in self.paths:
             raise TransientError(f"{path}: unavailable")
         return super().read_once(path)
@@ -155,7 +155,7 @@ def test_prefetch_keeps_order_if_durations_differ(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class UnevenStorage:
-        def read_once(self, path: str) -> bytes:
+        def read_once(self, path: str, within: str | None = None) -> bytes:
             time.sleep(0.02 if path.endswith(("0", "3")) else 0)
             return path[-1].encode()
 
@@ -171,7 +171,7 @@ def test_prefetch_reads_only_a_few_files_ahead(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ShortFiles:
-        def read_once(self, path: str) -> bytes:
+        def read_once(self, path: str, within: str | None = None) -> bytes:
             return b"1"
 
     listed = 0

@@ -114,7 +114,7 @@ def test_unlisted_entries_are_counted_and_named_up_to_a_limit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     create_unusual_entries(tmp_path / "source")
-    source = Source.at(str(tmp_path / "source"))
+    source = Source.at(str(tmp_path / "source"), Selection(follow_links=True))
     for _ in range(2):  # a second listing does not repeat the warnings
         names = listed_names(source)
         assert names == IMAGES | {"lost+found/c.jpg", "no entry/c.jpg"}  # readable: no other user
@@ -133,6 +133,25 @@ def test_unlisted_entries_are_counted_and_named_up_to_a_limit(
         caplog.messages[-1]
         == f"more entries of {source.root} are not listed: the summary counts them"
     )
+
+
+def test_links_out_of_source_are_counted_and_named(tmp_path: Path) -> None:
+    write_files(tmp_path, ("source/Fig/a.jpg", "private/b.jpg"))
+    names = [tmp_path / "source" / name for name in ("Fig/b.jpg", "c", "Fig/.hidden.jpg")]
+    for name, target in zip(names, ("b.jpg", "", "b.jpg"), strict=True):
+        name.symlink_to(tmp_path / "private" / target)
+    source = Source.at(str(tmp_path / "source"))
+    assert listed_names(source) == {"Fig/a.jpg"}
+    assert source.counts.as_json()["unlisted"] == {"outside_link": 2}
+    links = source.counts.as_json()["outside_links"]
+    assert sorted(links) == [f"file:{name}" for name in names[:2]]
+    assert source.counts.describe()[-1] == (
+        f"2 links lead out of the source and were not followed: {', '.join(links)} "
+        "(--follow-links follows them)"
+    )
+    followed = Source.at(str(tmp_path / "source"), Selection(follow_links=True))
+    assert listed_names(followed) == {"Fig/a.jpg", "Fig/b.jpg", "c/b.jpg"}
+    assert not followed.counts.outside_links
 
 
 def test_entries_in_hidden_and_excluded_folders_cause_no_warning(
@@ -225,7 +244,7 @@ def test_stream_and_listing_have_same_names_lengths_and_times(
     write_files(root, (*ODD_NAMES, *HIDDEN, *EXCLUDED, *OTHER_FILES))
     sibling = root.with_name("été x a 50% + more")  # matches the root's name as a glob pattern
     write_files(sibling, ("Fig/sibling.jpg",))
-    source = Source.at(str(root))
+    source = Source.at(str(root))  # links out of it are not followed
     query = (
         source.stream(spark, max_files=1000)
         .writeStream.format("memory")
@@ -238,7 +257,8 @@ def test_stream_and_listing_have_same_names_lengths_and_times(
     streamed = {StoredFile(*row) for row in spark.table("listed").collect()}
     images = {file for file in streamed if source.is_image(file.path)}
     assert images == set(source.images())
-    assert len(images) == len(ODD_NAMES) + len(IMAGES) + 2
+    inside = [name for name in IMAGES if not name.startswith(("linked/", "again/"))]
+    assert len(images) == len(ODD_NAMES) + len(inside) + 2
     # The patterns are applied to the stream's files in Python.
     beyond = {file.path.removeprefix(f"{source.root}/") for file in streamed - images}
     assert {path.replace("Kiwi/to Fig/", "Fig/") for path in beyond} <= {*HIDDEN, *EXCLUDED}

@@ -34,6 +34,7 @@ public class List {
   public static void main(String[] arguments) throws Exception {
     Configuration conf = new Configuration(false);
     conf.set("fs.file.impl", "pomona.source.SourceFileSystem");
+    if (System.getProperty("boundary") != null) conf.set("pomona.source.boundary", System.getProperty("boundary"));
     for (String argument : arguments) list(FileSystem.get(URI.create("file:///"), conf), new Path(argument));
   }
 
@@ -47,13 +48,15 @@ public class List {
 """
 
 
-def list_in_java(program: Path, *roots: str) -> list[StoredFile]:
+def list_in_java(program: Path, *roots: str, boundary: str = "") -> list[StoredFile]:
     """List folders or files recursively with the class of the jar, without the privileges of root."""
+    program.write_text(LIST)
     jars = Path(pyspark.__file__).parent / "jars"
     class_path = os.pathsep.join(map(str, (FENCED_LOG_STORE, f"{jars}/*")))
     command = (
         f"{java_home()}/bin/java",
         "-XX:TieredStopAtLevel=1",
+        *([f"-Dboundary={boundary}"] if boundary else []),
         "-cp",
         class_path,
         str(program),
@@ -73,7 +76,6 @@ def test_stream_and_sweep_list_the_same_files_of_a_folder_with_unusual_entries()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         root, program = Path(folder, "source"), Path(folder, "List.java")
-        program.write_text(LIST)
         create_unusual_entries(root)
         for name, seconds in (("old.jpg", -1.5), ("été [x] {y}.jpg", 1_600_000_000.999)):
             (root / name).write_bytes(b"1234567")
@@ -86,4 +88,11 @@ def test_stream_and_sweep_list_the_same_files_of_a_folder_with_unusual_entries()
         with unprivileged():
             expected = list(LocalStorage().list(f"file:{root}"))
         expected.append(LocalStorage().stat(single))
+        assert sorted(listed, key=str) == sorted(expected, key=str)
+        assert f"file:{root}/linked/b.jpg" in {file.path for file in listed}
+        # As with the default of --follow-links.
+        listed = list_in_java(program, f"file:{root}", boundary=str(root))
+        with unprivileged():
+            expected = list(LocalStorage().list(f"file:{root}", follow_outside=False))
     assert sorted(listed, key=str) == sorted(expected, key=str)
+    assert not {"linked", "again"} & {Path(file.path).parent.name for file in listed}

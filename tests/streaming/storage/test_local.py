@@ -130,3 +130,94 @@ def test_error_of_the_disk_is_transient(monkeypatch: pytest.MonkeyPatch, root: P
         patch.setattr(os, "fstat", fail)
         with pytest.raises(TransientError, match="Input/output error"):
             LocalStorage().read_once(f"file:{root}/Fig/a.jpg")
+
+
+def create_links_out(folder: Path) -> Path:
+    """Create a source with links that lead out of it, and links that do not; return its root."""
+    root, private = folder / "source", folder / "private"
+    for image in (root / "Fig/a.jpg", private / "b.jpg", folder / "source 2/c.jpg"):
+        image.parent.mkdir(parents=True)
+        image.write_bytes(b"12345")
+    for name, target in (
+        ("Fig/inside.jpg", "a.jpg"),
+        ("Kiwi", "Fig"),
+        ("outside.jpg", "../private/b.jpg"),
+        ("absolute.jpg", f"{private}/b.jpg"),
+        ("folder", "../private"),
+        ("around.jpg", "folder/b.jpg"),
+        ("twice.jpg", "outside.jpg"),
+        ("sibling", "../source 2"),  # its name begins with that of the source
+        ("process.jpg", "/proc/self/environ"),
+        ("Fig/up and out.jpg", "../../private/../private/b.jpg"),
+        ("back.jpg", "../private/../source/Fig/a.jpg"),
+    ):
+        (root / name).symlink_to(target)
+    return root
+
+
+INSIDE = {"Fig/a.jpg", "Fig/inside.jpg", "Kiwi/a.jpg", "Kiwi/inside.jpg", "back.jpg"}
+OUTSIDE = {
+    "outside.jpg",
+    "absolute.jpg",
+    "folder",
+    "around.jpg",
+    "twice.jpg",
+    "sibling",
+    "process.jpg",
+    "Fig/up and out.jpg",
+    "Kiwi/up and out.jpg",
+}
+
+
+@pytest.mark.parametrize("link_to_root", [False, True])
+def test_links_out_of_prefix_are_named_and_not_followed(tmp_path: Path, link_to_root: bool) -> None:
+    root = create_links_out(tmp_path)
+    if link_to_root:
+        root = tmp_path / "link"
+        root.symlink_to("source")
+    unlisted: dict[str, str] = {}
+    files = LocalStorage().list(
+        f"file:{root}",
+        lambda path, reason, detail: unlisted.update({path: reason.value}),
+        follow_outside=False,
+    )
+    assert {file.path.removeprefix(f"file:{root}/") for file in files} == INSIDE
+    assert unlisted == {f"file:{root}/{name}": "outside_link" for name in OUTSIDE}
+
+
+def test_read_within_folder_rejects_links_that_lead_out_of_it(tmp_path: Path) -> None:
+    root = create_links_out(tmp_path)
+    storage, within = LocalStorage(), f"file:{root}"
+    for name in INSIDE:
+        assert storage.read_once(f"file:{root}/{name}", within) == b"12345"
+    for name in (OUTSIDE - {"folder", "sibling"}) | {"folder/b.jpg", "sibling/c.jpg"}:
+        assert storage.read_once(f"file:{root}/{name}")
+        with pytest.raises(FileNotFoundError, match="leads out of the source"):
+            storage.read_once(f"file:{root}/{name}", within)
+
+
+def test_file_exchanged_for_link_while_it_is_read_is_not_disclosed(tmp_path: Path) -> None:
+    root = create_links_out(tmp_path)
+    image, stopped = root / "Fig" / "a.jpg", threading.Event()
+    (tmp_path / "private" / "b.jpg").write_bytes(b"secret")
+
+    def exchange() -> None:
+        while not stopped.is_set():
+            (root / "new").symlink_to("../private/b.jpg")
+            os.replace(root / "new", image)
+            (root / "new").write_bytes(b"12345")
+            os.replace(root / "new", image)
+
+    exchanging = threading.Thread(target=exchange)
+    exchanging.start()
+    found = set()
+    try:
+        for _ in range(3000):
+            try:
+                found.add(LocalStorage().read_once(f"file:{image}", f"file:{root}"))
+            except FileNotFoundError:
+                found.add(b"rejected")
+    finally:
+        stopped.set()
+        exchanging.join()
+    assert found == {b"12345", b"rejected"}
