@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image, ImageFilter
 
 from pomona.demo.fruits import FRUITS, Canvas, Layer, Plane, mix
 from streaming.errors import UsageError
+from streaming.storage.write_file import replace_file
 
 SAMPLE_LABELS: tuple[str, ...] = tuple(FRUITS)
 
@@ -180,9 +180,4 @@ def _encode(image: Image.Image, suffix: str) -> bytes:
 def _write_atomically(path: Path, content: bytes) -> None:
     # The stream ignores names with a leading dot, so that it never reads an incomplete file.
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, content)

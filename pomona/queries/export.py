@@ -24,6 +24,7 @@ from streaming.delta.reader import open_table, query, query_rows, quote_literal,
 from streaming.errors import ExternalError, SnapshotError, UsageError
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.storage.interface import is_s3
+from streaming.storage.write_file import is_replaceable
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -115,6 +116,8 @@ def export(
 
 def _replace_file(file: str, write: Callable[[BinaryIO], None]) -> None:
     """Write to a temporary folder beside the file, then rename the result."""
+    if not is_replaceable(Path(file)):
+        raise ExternalError(f"{file}: is a link or not a regular file: give another file")
     try:
         with tempfile.TemporaryDirectory(dir=Path(file).parent, prefix=".export-") as scratch:
             temporary = Path(scratch, "export")

@@ -18,6 +18,7 @@ from streaming.sanitize import escape_html
 from streaming.storage.interface import TransientError
 from streaming.storage.open import open_storage
 from streaming.storage.retry import retry_transient
+from streaming.storage.write_file import is_replaceable, replace_file
 
 _IMAGE_RETRY_TIMEOUT = 10.0  # seconds; the page shows an error in place of the image after that
 _CSS = """:root{color-scheme:light dark}
@@ -30,8 +31,10 @@ li.query{border:3px solid}img,.none{width:100%;aspect-ratio:1;background:#fff;bo
 
 def write_report(result: SimilarityResult, file: Path) -> None:
     """Write the page to a file; ExternalError if the file cannot be written."""
+    if not is_replaceable(file):
+        raise ExternalError(f"--report {file}: is a link or not a regular file: give another file")
     try:
-        file.write_text(render_report(result), encoding="utf-8")
+        replace_file(file, render_report(result).encode())
     except OSError as error:
         raise ExternalError(
             f"--report {file}: {error.strerror}: give a file in a writable folder"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streaming.delta.tables import create_table, is_table
@@ -11,12 +14,15 @@ from streaming.errors import LakeError
 from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
 from streaming.storage.interface import is_s3, local_path, normalize, spark_problem
+from streaming.storage.local import is_below
 from streaming.storage.open import check_access
 
 if TYPE_CHECKING:  # `pomona status` does not import Spark
     from pyspark.sql import SparkSession
 
 _SOURCES = "sources.json"
+_OWN_NAMES = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
+_OWN_NAMES |= {"requests", "tags", "lease.json", "lease-java", _SOURCES}
 # delta-rs rejects control characters, decodes percent escapes twice, and takes a backslash for a slash; Delta's builder
 # of tables does not escape a backtick. For folders, delta-rs panics if a change data feed is read and the path has
 # characters that URLs do not encode.
@@ -120,6 +126,7 @@ class Lake:
     def validate(self, *, allow_older: bool = False) -> None:
         """Raise LakeError unless there is a features table here, in a supported format."""
         self._check_access()
+        self._check_links()
         lake_format, exists = read_format(self.root), self.exists()
         if lake_format or exists:
             check_format(self.root, lake_format or LakeFormat(1), allow_older=allow_older)
@@ -136,13 +143,42 @@ class Lake:
         folder = local_path(self.root)
         if folder.exists() and not folder.is_dir():
             raise LakeError(f"{folder} is a file: choose a folder for the lake")
-        own = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
-        own |= {"requests", "tags", "lease.json", "lease-java", _SOURCES}
+        self._check_links()
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        if names and not names & own:
+        if names and not names & _OWN_NAMES:
             raise LakeError(
                 f"{folder} contains other files ({min(names)}, …) and is not a lake: choose a new or empty folder"
             )
+
+    def _check_links(self) -> None:
+        """Raise LakeError if a link leads out of a lake in a folder where Pomona or Spark would write.
+
+        Spark and Delta Lake follow links, and anyone who can write into the lake could let them write elsewhere.
+        """
+        if is_s3(self.root):
+            return
+        root = local_path(self.root)
+        real_root = os.path.realpath(root)
+        tables = [local_path(table) for table in (self.features, self.quarantine, self.refits)]
+        checkpoint = local_path(self.checkpoint)
+        written = [root / name for name in _OWN_NAMES]
+        written += [table / name for table in tables for name in ("_delta_log", "_change_data")]
+        written += [root / "requests" / "answers", checkpoint / "sources" / "0"]
+        for folder in (
+            *(table / "_delta_log" for table in tables),
+            checkpoint.parent,
+            checkpoint,
+            checkpoint / "sources",
+            root / "models",
+        ):
+            with suppress(OSError), os.scandir(folder) as entries:
+                written += [Path(entry.path) for entry in entries if entry.is_symlink()]
+        for path in written:
+            if path.is_symlink() and not is_below(os.path.realpath(path), real_root):
+                raise LakeError(
+                    f"{path}: is a link that leads out of the lake, and Pomona would write there: replace it by what "
+                    "it points to; to store a lake elsewhere, make a link to the whole lake"
+                )
 
     def _check_access(self) -> None:
         try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from streaming.errors import LeaseError
 from streaming.lease.holder import Holder, lease_conflict
 from streaming.storage.interface import local_path
+from streaming.storage.write_file import open_lock_file
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -54,7 +55,7 @@ class LocalLease:
 
     def _lock(self) -> int:
         for _ in range(_ATTEMPTS):
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = open_lock_file(self._file, create=True)
             if _try_lock(descriptor, fcntl.LOCK_EX) and _is_same_file(self._file, descriptor):
                 return descriptor
             os.close(descriptor)
@@ -64,22 +65,32 @@ class LocalLease:
     def begin(self) -> None:
         """Wait until the Java process of a killed driver has exited."""
         deadline = time.monotonic() + _JAVA_EXIT_TIMEOUT
-        with open(_java_file(self.lake), "w") as file:
-            while not _java_has_exited(file.fileno()):
+        descriptor = open_lock_file(_java_file(self.lake), create=True)
+        try:
+            while not _java_has_exited(descriptor):
                 if time.monotonic() > deadline:
                     raise LeaseError(
                         f"{self.lake.root} is still open in the Java process of a driver that was killed: "
                         "end that process"
                     )
                 time.sleep(_POLL)
+        finally:
+            os.close(descriptor)
         self._java_exited = True
 
     def guard(self, spark: SparkSession) -> None:
         """Let the Java process acquire a lock of its own."""
         if self._java is not None:
             return
+        os.close(open_lock_file(_java_file(self.lake), create=True))
         jvm: Any = spark._jvm
-        self._java = jvm.java.io.RandomAccessFile(str(_java_file(self.lake)), "rw").getChannel()
+        files, option = jvm.java.nio.file, jvm.java.nio.file.StandardOpenOption
+        options = (option.READ, option.WRITE, files.LinkOption.NOFOLLOW_LINKS)
+        array = spark.sparkContext._gateway.new_array(files.OpenOption, len(options))  # type: ignore[union-attr]
+        for index, value in enumerate(options):
+            array[index] = value
+        path = jvm.java.io.File(str(_java_file(self.lake))).toPath()
+        self._java = jvm.java.nio.channels.FileChannel.open(path, array)
         if self._java.tryLock() is None:
             log.warning("%s: the Java process could not lock the lake", self.lake.root)
 
@@ -100,7 +111,7 @@ class LocalLease:
 def find_holder(lake: Lake) -> Holder | None:
     """Return the owner of the lease of a lake in a local folder; None if it is free."""
     try:
-        descriptor = os.open(_file(lake), os.O_RDONLY)
+        descriptor = open_lock_file(_file(lake), create=False)
     except FileNotFoundError:
         return None
     try:

@@ -19,6 +19,7 @@ from streaming.cache_dir import (
 )
 from streaming.errors import PlatformError
 from streaming.spark.local_environment import child_environment
+from streaming.storage.write_file import replace_file
 
 MIN_JAVA = 17
 
@@ -94,10 +95,7 @@ def _without_vector_module(home: Path) -> Path:
     if not _has_script(wrapper, script):
         java = wrapper / "bin" / "java"
         java.parent.mkdir(parents=True, exist_ok=True)
-        temporary = java.with_name(f"java.{os.getpid()}")
-        temporary.write_text(script)
-        temporary.chmod(0o755)
-        temporary.replace(java)
+        replace_file(java, script.encode(), 0o755)
     return wrapper
 
 

@@ -6,9 +6,9 @@ Uses a hard link locally and ``If-None-Match`` on S3. Returns False if another w
 from __future__ import annotations
 
 import os
-import uuid
 
 from streaming.storage.interface import TransientError, is_s3, local_path
+from streaming.storage.write_file import new_file
 
 
 def create_if_absent(path: str, content: bytes) -> bool:
@@ -37,18 +37,16 @@ def create_if_absent(path: str, content: bytes) -> bool:
 def _link(path: str, content: bytes) -> bool:
     target = local_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(content)
-        try:
+        with new_file(target) as (temporary, file):
+            file.write(content)
+            file.flush()
             os.link(temporary, target)
-        except FileExistsError:
-            return False
         return True
+    except FileExistsError:
+        return False
     except OSError as error:
         raise TransientError(f"{path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _put_object(path: str, content: bytes) -> bool:

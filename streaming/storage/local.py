@@ -22,6 +22,7 @@ from streaming.storage.interface import (
     local_path,
     local_uri,
 )
+from streaming.storage.write_file import move_file, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -125,15 +126,13 @@ class LocalStorage:
         """Write a temporary file and rename it, so that readers never see a partial file."""
         target = local_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, target)
+        replace_file(target, content)
 
     def upload(self, local: Path, path: str) -> None:
         """Move a local file into place."""
         target = local_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(local, target)
+        move_file(local, target)
 
     def delete(self, path: str) -> None:
         """Delete one file if it exists."""
@@ -171,7 +170,7 @@ def _open_regular(path: str) -> BinaryIO:
 
 def _require_below(path: str, descriptor: int, real_root: str) -> None:
     """Raise OutsideFolderError unless an open file is below a folder, whatever its path has become since."""
-    if not _is_below(_real_path(path, descriptor), real_root):
+    if not is_below(_real_path(path, descriptor), real_root):
         raise OutsideFolderError(f"{path}: a link leads out of the source")
 
 
@@ -188,10 +187,11 @@ def _real_path(path: str, descriptor: int) -> str:
 
 def _leads_outside(path: str, real_root: str | None) -> bool:
     """Return whether a path, with its links resolved, is outside of a folder; False without one."""
-    return real_root is not None and not _is_below(os.path.realpath(path), real_root)
+    return real_root is not None and not is_below(os.path.realpath(path), real_root)
 
 
-def _is_below(real: str, real_root: str) -> bool:
+def is_below(real: str, real_root: str) -> bool:
+    """Return whether a path is that of a folder or below it; both without links."""
     return f"{real}/".startswith(f"{real_root.rstrip('/')}/")
 
 

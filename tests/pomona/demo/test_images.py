@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from pathlib import Path
@@ -95,13 +96,13 @@ def test_files_are_written_under_a_temporary_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = []
-    write_bytes = Path.write_bytes
+    replace = os.replace
 
-    def recorded(path: Path, content: bytes) -> int:
-        written.append(path)
-        return write_bytes(path, content)
+    def recorded(temporary: Path, target: Path) -> None:
+        written.append(temporary)
+        replace(temporary, target)
 
-    monkeypatch.setattr(Path, "write_bytes", recorded)
+    monkeypatch.setattr(os, "replace", recorded)
     count = write_samples(tmp_path, per_label=1) + write_broken(tmp_path)
     assert len(written) == count + 1  # and notes.txt
     assert all(path.name.startswith(".") for path in written)

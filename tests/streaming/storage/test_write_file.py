@@ -1,0 +1,194 @@
+"""Tests for `streaming.storage.write_file`: no write follows a link that others have planted."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streaming.errors import LakeError
+from streaming.lake.layout import Lake
+from streaming.lease.acquire import acquire_lease, lease_owner
+from streaming.storage.create_if_absent import create_if_absent
+from streaming.storage.local import LocalStorage
+from streaming.storage.write_file import is_replaceable, move_file, open_lock_file, replace_file
+
+REPOSITORY = Path(__file__).parents[3]
+#: Modules that write without `streaming.storage.write_file`: into folders that this process has just created with a
+#: random name, into /proc, and the environment archive that a user builds.
+OTHER_WRITERS = {
+    "streaming/images/resource_limits.py",
+    "streaming/ingest/warmup.py",
+    "streaming/spark/jars.py",
+    "pomona/similarity/vector_cache.py",
+    "pomona/queries/export.py",
+    "batch_pca/refits/vectors.py",
+}
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    file = tmp_path / "victim.txt"
+    file.write_bytes(b"untouched")
+    return file
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: LocalStorage().write(f"file:{path}", b"content"),
+        lambda path: create_if_absent(f"file:{path}", b"content"),
+        lambda path: replace_file(path, b"content"),
+    ],
+)
+def test_link_in_place_of_file_is_not_followed(
+    victim: Path, write: Callable[[Path], object]
+) -> None:
+    path = victim.with_name("link")
+    path.symlink_to(victim)
+    write(path)
+    assert victim.read_bytes() == b"untouched"
+    assert not list(victim.parent.glob(".*"))
+
+
+def test_temporary_file_is_created_and_never_opened(
+    victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = victim.with_name("a.json")
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=7))
+    planted = victim.with_name(f".{uuid.UUID(int=7).hex}.tmp")
+    planted.symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        replace_file(path, b"content")
+    assert victim.read_bytes() == b"untouched"
+    assert planted.is_symlink()
+    victim.with_name(f".a.json.{os.getpid()}.tmp").symlink_to(
+        victim
+    )  # the name of earlier versions
+    monkeypatch.undo()
+    replace_file(path, b"content")
+    assert (victim.read_bytes(), path.read_bytes()) == (b"untouched", b"content")
+
+
+def test_file_moved_from_another_file_system_replaces_link(
+    victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, link = victim.with_name("new"), victim.with_name("link")
+    source.write_bytes(b"content")
+    link.symlink_to(victim)
+    replace = os.replace
+
+    def fail_once(*paths: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    move_file(source, link)
+    assert (victim.read_bytes(), link.read_bytes()) == (b"untouched", b"content")
+    assert not link.is_symlink()
+    assert not source.exists()
+
+
+def plant(path: Path, kind: str, victim: Path) -> None:
+    """Create an entry in place of a lock file."""
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "dangling link":
+        path.symlink_to(victim.with_name("none"))
+    elif kind == "hard link":
+        path.hardlink_to(victim)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "folder"])
+@pytest.mark.parametrize("name", ["lease.json", "lease-java"])
+def test_planted_lock_file_is_rejected_with_one_line(victim: Path, kind: str, name: str) -> None:
+    lake = Lake.at(str(victim.with_name("lake")))
+    victim.with_name("lake").mkdir()
+    plant(victim.with_name("lake") / name, kind, victim)
+    with pytest.raises(LakeError, match=r"not a regular file.*: delete it$"), acquire_lease(lake):
+        pass
+    assert victim.read_bytes() == b"untouched"
+    assert not victim.with_name("none").exists()
+    if name == "lease.json":
+        with pytest.raises(LakeError, match=r"delete it$"):
+            lease_owner(lake)
+
+
+def test_lock_file_is_created_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_lock_file(tmp_path / "lock", create=False)
+    for _ in range(2):
+        os.close(open_lock_file(tmp_path / "lock", create=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "features",
+        "tags",
+        "reduced",
+        "requests/answers",
+        "models/m",
+        "checkpoints/ingest",
+        "checkpoints/ingest/offsets",
+        "checkpoints/ingest/sources/0",
+        "quarantine/_delta_log",
+        "features/_change_data",
+        "refits/_delta_log/_last_checkpoint",
+        "features/_delta_log/00000000000000000007.json",
+        "lease.json",
+        "lake.json",
+    ],
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_link_that_leads_out_of_lake_is_rejected(tmp_path: Path, name: str, exists: bool) -> None:
+    path = tmp_path / "lake" / name
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/etc" if exists else "/none/none")
+    lake = Lake.at(str(tmp_path / "lake"))
+    for check in (lake.validate, lake.ensure_writable_location):
+        with pytest.raises(LakeError, match="is a link that leads out of the lake"):
+            check()
+
+
+def test_link_to_lake_and_links_within_it_are_permitted(tmp_path: Path) -> None:
+    (tmp_path / "real" / "models").mkdir(parents=True)
+    (tmp_path / "real" / "features").mkdir()
+    (tmp_path / "real" / "tags").symlink_to("models")
+    (tmp_path / "link").symlink_to("real")
+    Lake.at(str(tmp_path / "link")).ensure_writable_location()
+
+
+def test_output_file_of_user_is_replaceable_unless_it_is_a_link_or_special(victim: Path) -> None:
+    assert is_replaceable(victim)
+    assert is_replaceable(victim.with_name("none"))
+    victim.with_name("link").symlink_to(victim)
+    for path in (victim.with_name("link"), Path("/dev/stdout"), Path("/dev/null"), victim.parent):
+        assert not is_replaceable(path)
+
+
+def test_no_other_module_opens_files_for_writing() -> None:
+    found = set()
+    for package in ("streaming", "batch_pca", "pomona"):
+        for file in (REPOSITORY / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and _writes(node):
+                    found.add(str(file.relative_to(REPOSITORY)))
+    assert found == OTHER_WRITERS
+
+
+def _writes(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name in ("write_text", "write_bytes", "touch"):
+        return True
+    modes = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    return name == "open" and any(set(mode) <= set("wax+bt") and mode for mode in modes)
