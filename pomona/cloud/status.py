@@ -34,40 +34,47 @@ def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     else:
         _render_cluster(console, state["cluster"])
     schedule = state["schedule"]
-    console.print(
-        f"schedule     {schedule['expression']}, {schedule['state']}"
-        if schedule
-        else "schedule     none"
-    )
+    text = f"{schedule['expression']}, {schedule['state']}" if schedule else "none"
+    console.print_field("schedule    ", text)
 
 
 def _render_cluster(console: Console, cluster: dict[str, Any] | None) -> None:
     if cluster is None:
-        return console.print("cluster      none: `pomona cloud up` creates one")
-    console.print(f"cluster      {cluster['id']} {cluster['state']}{_reason(cluster)}")
-    console.print(f"release      {cluster['release']}, since {cluster['created_at']}")
-    console.print(f"primary      {cluster['primary'] or 'no address yet'}")
+        return console.print_field("cluster     ", "none: `pomona cloud up` creates one")
+    console.print_field("cluster     ", f"{cluster['id']} {cluster['state']}{_reason(cluster)}")
+    console.print_field("release     ", f"{cluster['release']}, since {cluster['created_at']}")
+    console.print_field("primary     ", f"{cluster['primary'] or 'no address yet'}")
     for group in cluster["nodes"]:
         console.print(
             f"{group['role']:<12} {group['running']} of {group['requested']} {group['type']}, {group['market']}"
         )
     if cluster["other_clusters"]:
-        console.print(f"also live    {', '.join(cluster['other_clusters'])}, with the same name")
+        console.print_field(
+            "also live   ", f"{', '.join(cluster['other_clusters'])}, with the same name"
+        )
     if not cluster["steps"]:
-        console.print("steps        none")
+        console.print_field("steps       ", "none")
     for step in cluster["steps"]:
-        console.print(f"step         {step['id']} {step['name']} {step['state']}{_reason(step)}")
+        console.print_field(
+            "step        ", f"{step['id']} {step['name']} {step['state']}{_reason(step)}"
+        )
 
 
 def _render_application(console: Console, application: dict[str, Any] | None) -> None:
     if application is None:
-        return console.print("application  none: `pomona cloud up` creates one")
-    console.print(f"application  {application['id']} {application['state']}{_reason(application)}")
-    console.print(f"release      {application['release']}, since {application['created_at']}")
+        return console.print_field("application ", "none: `pomona cloud up` creates one")
+    console.print_field(
+        "application ", f"{application['id']} {application['state']}{_reason(application)}"
+    )
+    console.print_field(
+        "release     ", f"{application['release']}, since {application['created_at']}"
+    )
     if not application["jobs"]:
-        console.print("jobs         none")
+        console.print_field("jobs        ", "none")
     for job in application["jobs"]:
-        console.print(f"job          {job['id']} {job['name']} {job['state']}{_reason(job)}")
+        console.print_field(
+            "job         ", f"{job['id']} {job['name']} {job['state']}{_reason(job)}"
+        )
 
 
 def _reason(resource: dict[str, Any]) -> str:

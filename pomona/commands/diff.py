@@ -11,6 +11,7 @@ from pomona.options import Json, LakeArgument
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
+    from pomona.output.tables import TableLayout
     from pomona.queries.session import JsonObject
 
 
@@ -42,7 +43,8 @@ def diff(
         console.print(f"{name:<9} {result[name]['resolved']}: {result[name]['rows']:,} rows")
     console.print(", ".join(f"{result[change]:,} {change}" for change in CHANGES))
     if result["labels"]:
-        console.print_table({key: key for key in ("label", *CHANGES)}, result["labels"])
+        layout = TableLayout(shorten=("label",))
+        console.print_table({key: key for key in ("label", *CHANGES)}, result["labels"], layout)
     for change in CHANGES if images else ():
         for path in result["images"][change]:
             console.print(f"{change:<9} {path}")

@@ -120,6 +120,8 @@ def _confirmation_needed(comparison: PairwiseComparison, near: NearDuplicateOpti
 
 
 def _render(console: Console, result: dict[str, Any], near: NearDuplicateOptions | None) -> None:
+    from pomona.output.tables import TableLayout
+
     groups = result["same_bytes"]
     images = sum(len(group["images"]) for group in groups)
     unit = "group" if len(groups) == 1 else "groups"
@@ -132,6 +134,7 @@ def _render(console: Console, result: dict[str, Any], near: NearDuplicateOptions
                 for number, group in enumerate(groups, 1)
                 for path, label in group["images"]
             ],
+            TableLayout(shorten=("label", "path")),
         )
     if near and "near" in result:
         count = result["near_count"]
@@ -147,4 +150,5 @@ def _render(console: Console, result: dict[str, Any], near: NearDuplicateOptions
             values = (f"{pair['cosine']:.6f}", label, path, other_label, other)
             rows.append(dict(zip(columns, values, strict=True)))
         if rows:
-            console.print_table(dict(zip(columns, columns, strict=True)), rows)
+            layout = TableLayout(shorten=columns[1:], optional=("other label", "label"))
+            console.print_table(dict(zip(columns, columns, strict=True)), rows, layout)

@@ -11,6 +11,7 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
     Example: pomona history ./lake
     """
     from pomona.output.console import Console
+    from pomona.output.tables import TableLayout
     from pomona.queries.history import history as list_versions
     from pomona.queries.session import resolve_as_of
 
@@ -27,5 +28,17 @@ def history(lake: LakeArgument, as_of: AsOf = None, as_json: Json = False) -> No
     columns = {key: key for key in keys} | {"images_per_second": "images/s", "refits": "refits"}
     if any(row["tags"] for row in rows):
         columns["tags"] = "tags"
+    layout = TableLayout(
+        wrap=("refits", "tags"),
+        optional=(
+            "images_per_second",
+            "operation",
+            "replaced",
+            "removed",
+            "added",
+            "tags",
+            "refits",
+        ),
+    )
     # Without a thousands separator, so that it can be copied to --as-of.
-    console.print_table(columns, [row | {"version": str(row["version"])} for row in rows])
+    console.print_table(columns, [row | {"version": str(row["version"])} for row in rows], layout)

@@ -27,6 +27,7 @@ def quarantine(
         return retry_quarantined(lake, reason, as_json=as_json)
 
     from pomona.output.console import Console
+    from pomona.output.tables import TableLayout
     from pomona.queries.session import resolve_as_of
     from pomona.queries.status import quarantine as read_quarantine
 
@@ -40,7 +41,8 @@ def quarantine(
         console.print_json(rows)
     elif rows:
         columns = {"reason": "reason", "path": "path", "detail": "detail", "attempts": "attempts"}
-        console.print_table(columns, rows)
+        layout = TableLayout(shorten=("path",), wrap=("detail",), optional=("attempts", "detail"))
+        console.print_table(columns, rows, layout)
     else:
         suffix = f" for the reason {reason}" if reason else ""
         console.print(f"no image {'was' if as_of else 'is'} in quarantine{suffix}")

@@ -63,11 +63,16 @@ _CSV_CHUNK_ROWS = 500
 
 
 def _render_table(console: Console, frame: DataFrame) -> None:
+    from pomona.output.tables import TableLayout
+
     rows = list(islice(_rows_as_text(frame), MAX_TABLE_ROWS + 1))
     keys = {str(index): name for index, name in enumerate(frame.columns)}
+    # The first column is always shown.
+    layout = TableLayout(shorten=keys, optional=[*keys][:0:-1])
     console.print_table(
         keys,
         [dict(zip(keys, map(_truncate, row), strict=True)) for row in rows[:MAX_TABLE_ROWS]],
+        layout,
         raw=True,
     )
     if len(rows) > MAX_TABLE_ROWS:

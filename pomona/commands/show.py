@@ -53,14 +53,20 @@ def show(
 
 
 def _render_lake(console: Console, description: JsonObject) -> None:
-    console.print(f"as of     {description['as_of']['resolved']}")
-    console.print(f"rows      {description['rows']:,} in {len(description['labels']):,} labels")
-    console.print(f"model     {description['model_id'] or 'none yet'}")
+    from pomona.output.tables import TableLayout
+
+    console.print_field("as of    ", f"{description['as_of']['resolved']}")
+    console.print_field(
+        "rows     ", f"{description['rows']:,} in {len(description['labels']):,} labels"
+    )
+    console.print_field("model    ", f"{description['model_id'] or 'none yet'}")
     for name in ("refits", "tags"):
         console.print(f"{name:<9} {', '.join(description[name]) or 'none'}")
     if description["labels"]:
         labels = [{"label": label, "rows": rows} for label, rows in description["labels"].items()]
-        console.print_table({"label": "label", "rows": "rows"}, labels)
+        console.print_table(
+            {"label": "label", "rows": "rows"}, labels, TableLayout(shorten=("label",))
+        )
 
 
 def _render_refit(console: Console, description: JsonObject) -> None:
@@ -68,29 +74,34 @@ def _render_refit(console: Console, description: JsonObject) -> None:
     parameters = {
         name: value for name, value in description["parameters"].items() if value is not None
     }
-    console.print(
-        f"refit     {description['refit_id']} of {description['created_at']} by Pomona {description['pomona_version']}"
+    console.print_field(
+        "refit    ",
+        f"{description['refit_id']} of {description['created_at']} by Pomona {description['pomona_version']}",
     )
-    console.print(
-        f"features  version {description['features_version']} of {description['features_timestamp']}, "
-        f"{description['rows']:,} rows"
+    console.print_field(
+        "features ",
+        f"version {description['features_version']} of {description['features_timestamp']}, "
+        f"{description['rows']:,} rows",
     )
-    console.print(
-        f"fitted    {description['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in parameters.items())}"
+    console.print_field(
+        "fitted   ",
+        f"{description['rows_fitted']:,} rows, {', '.join(f'{n} {v}' for n, v in parameters.items())}",
     )
-    console.print(f"model     {description['model_id']}")
-    console.print(
-        f"weights   {model.get('weights', 'unknown')}, SHA-256 {model.get('weights_sha256', 'unknown')}"
+    console.print_field("model    ", f"{description['model_id']}")
+    console.print_field(
+        "weights  ",
+        f"{model.get('weights', 'unknown')}, SHA-256 {model.get('weights_sha256', 'unknown')}",
     )
-    console.print(f"drift     {description['drift_summary']}")
-    console.print(f"folder    {description['folder']}")
+    console.print_field("drift    ", f"{description['drift_summary']}")
+    console.print_field("folder   ", f"{description['folder']}")
 
 
 def _render_image(console: Console, description: JsonObject) -> None:
     from pomona.output.console import MAX_LISTED
+    from pomona.output.tables import TableLayout
 
-    console.print(f"as of     {description['as_of']['resolved']}")
-    console.print(f"path      {description['path']}")
+    console.print_field("as of    ", f"{description['as_of']['resolved']}")
+    console.print_field("path     ", f"{description['path']}")
     row, quarantined, latest_scores = (
         description["row"],
         description["quarantine"],
@@ -122,9 +133,10 @@ def _render_image(console: Console, description: JsonObject) -> None:
             {**v, "from": str(v["from"]), "until": str(v["until"] or "")}
             for v in description["versions"]
         )
-        console.print_table(columns, list(versions))
+        layout = TableLayout(shorten=("content_hash",), optional=("length", "content_hash"))
+        console.print_table(columns, list(versions), layout)
     if description["refits"]:
         columns = {"refit_id": "refit", "features_version": "of version", "fitted": "fitted"}
-        console.print_table(columns, description["refits"])
+        console.print_table(columns, description["refits"], TableLayout(optional=("fitted",)))
     else:
         console.print("not in any refit")

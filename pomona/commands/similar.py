@@ -29,6 +29,7 @@ def similar(
     Example: pomona similar ./lake ./fruits/Kiwi/0_100.jpg --report like.html
     """
     from pomona.output.console import Console
+    from pomona.output.tables import TableLayout
     from pomona.queries.session import resolve_as_of
     from pomona.similarity.search import similar as find_similar
 
@@ -57,6 +58,7 @@ def similar(
     console.print_table(
         columns,
         [asdict(neighbor) | {"cosine": f"{neighbor.cosine:.6f}"} for neighbor in result.neighbors],
+        TableLayout(shorten=("label", "path")),
     )
     counts = ", ".join(f"{votes} {label}" for label, votes in result.votes)
     actual = f" (actual label: {result.label})" if result.label else ""

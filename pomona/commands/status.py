@@ -42,25 +42,28 @@ def status(
     if as_json:
         return console.print_json(state)
     if state["as_of"]:
-        console.print(f"as of        {state['as_of']['resolved']}")
+        console.print_field("as of       ", f"{state['as_of']['resolved']}")
     reasons = state["quarantine"]
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     backlog, batch, refit = state["backlog"], state["last_batch"], state["last_refit"]
-    console.print(f"rows         {state['rows']:,} in {state['labels']} labels")
-    console.print(f"model        {state['model_id'] or 'none yet'}")
-    console.print(f"quarantine   {sum(reasons.values()):,}" + (f" ({counts})" if counts else ""))
-    console.print(f"source       {state['source'] or 'none yet'}")
+    console.print_field("rows        ", f"{state['rows']:,} in {state['labels']} labels")
+    console.print_field("model       ", f"{state['model_id'] or 'none yet'}")
+    console.print_field(
+        "quarantine  ", f"{sum(reasons.values()):,}" + (f" ({counts})" if counts else "")
+    )
+    console.print_field("source      ", f"{state['source'] or 'none yet'}")
     if not state["as_of"]:
         cause = "the source is not reachable" if state["source"] else "no image was ingested yet"
         text = f"unknown: {cause}" if backlog is None else f"{backlog:,} images"
-        console.print(f"backlog      {text}")
+        console.print_field("backlog     ", text)
         writer = state["writer"]
         running = writer and f"process {writer['pid']} on {writer['host']} since {writer['since']}"
-        console.print(f"writer       {running or 'none: no process writes the lake now'}")
+        console.print_field("writer      ", f"{running or 'none: no process writes the lake now'}")
     if batch:
-        console.print(
-            f"last batch   {batch['at']} ({format_age(batch['seconds_ago'])}): "
-            f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
+        console.print_field(
+            "last batch  ",
+            f"{batch['at']} ({format_age(batch['seconds_ago'])}): "
+            f"{batch['images']:,} images, {batch['quarantined']:,} quarantined",
         )
     if refit:
         state_of_refit = "up to date"
@@ -71,12 +74,15 @@ def status(
                 if refit[f"{kind}_rows_since"]
             ]
             state_of_refit = f"stale, the features have changed since ({', '.join(changes)})"
-        console.print(
-            f"last refit   {refit['refit_id']} at {refit['at']}, features version "
-            f"{refit['features_version']}, {refit['components']} components: {state_of_refit}"
+        console.print_field(
+            "last refit  ",
+            f"{refit['refit_id']} at {refit['at']}, features version "
+            f"{refit['features_version']}, {refit['components']} components: {state_of_refit}",
         )
     else:
-        console.print(f"last refit   none yet{'' if state['as_of'] else f': pomona refit {lake}'}")
+        console.print_field(
+            "last refit  ", f"none yet{'' if state['as_of'] else f': pomona refit {lake}'}"
+        )
 
 
 def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:
@@ -98,7 +104,7 @@ def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None
     if as_json:
         console.print_json(state | {"overdue": overdue})
     else:
-        console.print(f"rows         {state['rows']:,}")
+        console.print_field("rows        ", f"{state['rows']:,}")
         for event in MONITORED_EVENTS:
             at = state[f"last_{event}"]
             text = (

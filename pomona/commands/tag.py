@@ -35,6 +35,7 @@ def tag(
         raise UsageError("--delete excludes --as-of and --force")
 
     from pomona.output.console import Console
+    from pomona.output.tables import TableLayout
     from pomona.queries import tags
 
     console = Console(as_json=as_json)
@@ -51,7 +52,10 @@ def tag(
         console.print(f"no tags yet: pomona tag {lake} NAME")
     elif name is None:
         columns = {key: key for key in ("tag", "version", "committed", "created_at")}
-        console.print_table(columns, [row | {"version": str(row["version"])} for row in rows])
+        layout = TableLayout(shorten=("tag",), optional=("created_at", "committed"))
+        console.print_table(
+            columns, [row | {"version": str(row["version"])} for row in rows], layout
+        )
     else:
         if as_of is not None:
             console.print(f"as of     {rows[0]['resolved']}")

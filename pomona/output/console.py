@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console as RichConsole
-from rich.status import Status
-from rich.table import Table
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.text import Text
 
+from pomona.output.colors import colored
+from pomona.output.durations import format_elapsed
+from pomona.output.tables import TableLayout, build_table, shorten_words
 from streaming.outcomes import Outcome
 from streaming.sanitize import escape_json, escape_text
 
 #: Maximum number of items that text output lists; --json lists all.
 MAX_LISTED = 20
+_UNLIMITED = 1_000_000  # cells; longer than any line of a table
 # Locations as Spark writes them, with the scheme at the start of a word.
 _FILE, _S3A = re.compile(r"(?<![\w/])file:/(?!/)"), re.compile(r"(?<![\w/])s3a://")
 
@@ -49,6 +56,27 @@ def _display_values(value: Any) -> Any:
     return value
 
 
+class _StatusLine:
+    """A spinner, what is being done, and since when, in one line of the terminal."""
+
+    def __init__(self, text: str | Callable[[], str]) -> None:
+        self._spinner = Spinner("dots", style="status.spinner")
+        self.update(text)
+
+    def update(self, text: str | Callable[[], str]) -> None:
+        """Show another text; the elapsed time restarts. A function is called at each refresh."""
+        self.text, self._since = text, time.monotonic()
+
+    def __rich__(self) -> Text:
+        frame = str(self._spinner.render(time.monotonic()))
+        text = self.text if isinstance(self.text, str) else self.text()
+        seconds = int(time.monotonic() - self._since)
+        elapsed = f" ({format_elapsed(seconds)})" if seconds and isinstance(self.text, str) else ""
+        line = Text.assemble(frame, " ", escape_text(display_locations(text)), elapsed)
+        line.no_wrap, line.overflow = True, "ellipsis"
+        return line
+
+
 class Console:
     """Print results to standard output and progress to standard error.
 
@@ -57,61 +85,127 @@ class Console:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._out = RichConsole(
-            force_terminal=sys.stdout.isatty(),  # ignores FORCE_COLOR in files and pipes
-            highlight=False,
-            soft_wrap=True,
-            emoji=False,  # print :apple: literally
-        )
-        if not self._out.is_terminal:
-            self._out.width = 2000  # do not wrap lines in files and pipes
-        self._progress = RichConsole(
-            stderr=True,
-            force_terminal=sys.stderr.isatty(),
-            highlight=False,
-            soft_wrap=True,
-            emoji=False,
-        )
-        self._status: Status | None = None
+        self._out = _rich_console(sys.stdout)
+        self._progress = _rich_console(sys.stderr, stderr=True)
+        self._status: _StatusLine | None = None
+        self._live: Live | None = None
+        self._lock = threading.RLock()  # the demo prints in two threads
+        self._stage = ""
 
-    def print(self, text: str = "") -> None:
+    def print(self, text: str = "", *, style: str = "") -> None:
         """Print one line of text; with ``--json``, to standard error."""
         out = self._progress if self.as_json else self._out
-        out.print(escape_text(display_locations(text)), markup=False)
+        with self._paused():
+            out.print(escape_text(display_locations(text)), markup=False, style=style or None)
+
+    def print_warning(self, text: str) -> None:
+        """Print one line, on a terminal in yellow."""
+        self.print(text, style="yellow")
 
     def print_json(self, result: Any) -> None:
         """Print a result as JSON."""
         document = _display_values(result)
-        print(escape_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
+        with self._paused():
+            print(escape_json(json.dumps(document, indent=2, ensure_ascii=False, default=str)))
 
     def write(self, text: str) -> None:
         """Print lines of a result unchanged; on a terminal, with control characters escaped."""
         if self._out.is_terminal:
             text = "\n".join(map(escape_text, text.split("\n")))
+        if self._live:
+            self._live.stop()  # for good: the text may end within a line
+            self._live = None
         print(text, end="")
 
     def print_table(
-        self, columns: Mapping[str, str], rows: list[dict[str, Any]], *, raw: bool = False
+        self,
+        columns: Mapping[str, str],
+        rows: list[dict[str, Any]],
+        layout: TableLayout | None = None,
+        *,
+        raw: bool = False,
     ) -> None:
-        """Print rows as a table; `columns` maps keys to headings. With `raw`, locations stay as they are."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in columns.values():
-            table.add_column(Text(escape_text(heading)), overflow="fold")  # Text: [x] is not markup
+        """Print rows as a table; `columns` maps keys to headings. With `raw`, locations stay as they are.
+
+        On a terminal, the table has at most its width; the columns that are left out are named below it.
+        """
+        headings = {key: escape_text(text) for key, text in columns.items()}
+        texts: list[dict[str, str]] = []
         for row in rows:
-            cells = [_cell(row[key]) for key in columns]
-            texts = cells if raw else map(display_locations, cells)
-            table.add_row(*(Text(escape_text(text)) for text in texts))
-        self._out.print(table)
+            cells = {key: _cell(row[key]) for key in columns}
+            shown = cells if raw else {k: display_locations(cell) for k, cell in cells.items()}
+            texts.append({key: escape_text(text) for key, text in shown.items()})
+        width = self._out.width if self._out.is_terminal else None
+        table, left_out = build_table(headings, texts, layout or TableLayout(), width)
+        with self._paused():
+            self._out.print(table)
+            if left_out:
+                names = ", ".join(left_out)
+                self._out.print(
+                    f"not shown, the terminal is too narrow: {names}", markup=False, soft_wrap=False
+                )
+
+    def print_field(self, name: str, value: str) -> None:
+        """Print a padded name and a value; on a terminal, the value is wrapped between words."""
+        if self.as_json or not self._out.is_terminal:
+            return self.print(f"{name} {value}")
+        room = max(self._out.width - len(name) - 1, 1)
+        text = Text(shorten_words(escape_text(display_locations(value)), room))
+        first, *rest = text.wrap(self._out, room, overflow="ellipsis")
+        self.print(f"{name} {first.plain.rstrip()}")
+        for line in rest:
+            self.print(f"{' ' * len(name)} {line.plain.rstrip()}")
+        return None
 
     @contextmanager
     def status(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Show a status line on a terminal; yield a function that updates it."""
-        if not self._progress.is_terminal:
+        """Show a status line with the elapsed time on a terminal; yield a function that updates its text."""
+        if not (self._progress.is_terminal and self._progress.is_interactive):
             yield lambda text: None
             return
-        with self._progress.status(text) as self._status:
-            yield self._status.update
-        self._status = None
+        self._status = _StatusLine(text)
+        # Not redirected: with the results in a pipe, they would be printed on the terminal.
+        self._live = live = Live(
+            get_renderable=lambda: self._status or "",
+            console=self._progress,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+        )
+        try:
+            with live:
+                yield self._status.update
+        finally:
+            self._status = self._live = None
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Erase the status line while the block prints."""
+        with self._lock:
+            live = self._live
+            if live is None:
+                yield
+                return
+            live.stop()
+            try:
+                yield
+            finally:
+                live.start()
+
+    def report_stage(self, text: str, *, live: Callable[[], str] | None = None) -> None:
+        """Report what is being done: in the status line of a terminal, or as a plain line if it is another stage.
+
+        Parameters
+        ----------
+        text : str
+        live : callable, optional
+            Returns the text for the status line, at each refresh.
+        """
+        if self._status:
+            self._status.update(live or text)
+        elif text != self._stage:
+            self.print(text)
+        self._stage = text
 
     def report_batch(self, result: BatchResult, summary: IngestSummary) -> None:
         """Report a micro-batch: in the status line of a terminal, or as a plain line."""
@@ -127,6 +221,21 @@ class Console:
             self.print(f"{name}: {result.written:,} images in {result.seconds:.1f} s; {text}")
 
 
+def _rich_console(stream: IO[str], *, stderr: bool = False) -> RichConsole:
+    """Return a console for a standard stream; colors only on a terminal, and not with NO_COLOR."""
+    console = RichConsole(
+        stderr=stderr,
+        force_terminal=stream.isatty(),  # ignores FORCE_COLOR in files and pipes
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        highlight=False,
+        soft_wrap=True,
+        emoji=False,  # print :apple: literally
+    )
+    if not console.is_terminal:
+        console.width = _UNLIMITED  # do not wrap lines in files and pipes
+    return console
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
@@ -136,5 +245,6 @@ def _cell(value: Any) -> str:
 
 
 def print_error(message: str) -> None:
-    """Print an error as one line on standard error."""
-    print(f"pomona: {escape_text(display_locations(' '.join(message.split())))}", file=sys.stderr)
+    """Print an error as one line on standard error; on a terminal in red."""
+    line = f"pomona: {escape_text(display_locations(' '.join(message.split())))}"
+    print(colored(line, "red", sys.stderr), file=sys.stderr)

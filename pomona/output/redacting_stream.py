@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import IO, Any
 
+from pomona.output.colors import colored
 from streaming.errors import ClosedPipeError, OutputError
 from streaming.sanitize import escape_text, redact, redact_environment_secrets
 
@@ -76,7 +77,7 @@ def redact_output() -> Iterator[None]:
     out: Any = RedactingStream(sys.stdout, redact_environment_secrets)
     err: Any = RedactingStream(sys.stderr, redact, required=False)
     with redirect_stdout(out), redirect_stderr(err):
-        handler = logging.StreamHandler()
+        handler = _StandardErrorHandler()
         handler.setFormatter(OneLineFormatter("pomona: %(message)s"))
         # Py4J logs a traceback on every Ctrl-C.
         handler.addFilter(lambda record: f"{os.sep}py4j{os.sep}" not in record.pathname)
@@ -109,4 +110,19 @@ class OneLineFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format the message with control characters escaped."""
         record.message = escape_text(record.message)
-        return super().formatMessage(record)
+        line = super().formatMessage(record)
+        if record.levelno < logging.WARNING:
+            return line
+        return colored(line, "red" if record.levelno >= logging.ERROR else "yellow", sys.stderr)
+
+
+class _StandardErrorHandler(logging.StreamHandler[Any]):
+    """Writes to the current standard error, which a status line replaces while it is shown."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        """The current standard error."""
+        return sys.stderr

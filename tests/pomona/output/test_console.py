@@ -156,7 +156,7 @@ def test_batch_updates_the_status_line_on_a_terminal(monkeypatch: pytest.MonkeyP
         progress.waiting = 12345
         console.report_batch(batch(), progress)
         assert console._status
-        assert console._status.status == "1,200 images done, 100.0 a second, 12,345 waiting"
+        assert console._status.text == "1,200 images done, 100.0 a second, 12,345 waiting"
     assert "starting" in terminal.getvalue()
     assert console._status is None
 
