@@ -1,4 +1,4 @@
-"""The folders of a user for cached and for temporary files: jars, class-data archives, weights, vectors, Spark's files.
+"""The folders of a user: cached files (jars, class-data archives, weights, vectors), configuration, temporary files.
 
 A service account may have no home folder, a container a read-only one, and a hardened machine may forbid programs in
 ``/tmp``: then other folders are used, or an error names the variable to set.
@@ -45,6 +45,14 @@ def find_cached(name: str) -> Path:
     if folder and (folder / name).exists():
         return folder / name
     return cache_folder() / name
+
+
+def config_folder() -> Path | None:
+    """Return the folder for records to keep: ``$XDG_CONFIG_HOME/pomona`` (if absolute) or ``~/.config/pomona``.
+
+    None for a user without a home folder.
+    """
+    return _user_folder("XDG_CONFIG_HOME", ".config")
 
 
 def temporary_folder() -> Path:
@@ -112,14 +120,19 @@ def permits_execution(folder: Path) -> bool:
 
 def _user_cache() -> Path | None:
     """Return the cache of the user, or None for a user without a home folder."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
+    return _user_folder("XDG_CACHE_HOME", ".cache")
+
+
+def _user_folder(variable: str, default: str) -> Path | None:
+    """Return Pomona's folder below that of the XDG variable, or below its default in the home folder."""
+    given = os.environ.get(variable, "")
     if os.path.isabs(given):
         return Path(given, "pomona")
     try:
         home = Path.home()
     except RuntimeError:  # neither HOME nor an entry in the user database
         return None
-    return home / ".cache" / "pomona" if home.is_absolute() else None
+    return home / default / "pomona" if home.is_absolute() else None
 
 
 def _is_writable(folder: Path) -> bool:

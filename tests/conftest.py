@@ -24,6 +24,15 @@ def shared() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def config_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder for the configuration of the user, with the records of the models of the lakes."""
+    folder = tmp_path_factory.mktemp("config")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def aws() -> Iterator[dict[str, str]]:
     """A stand-in for AWS, and the environment that leads to it.

@@ -51,6 +51,7 @@ class OnnxRuntimeEngine:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _SEVERITY_ERROR
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         providers: list[Any] = ["CPUExecutionProvider"]
         self.batch = BATCH
         if gpu is not None:

@@ -13,7 +13,9 @@ from streaming.errors import LakeError, ModelError
 from streaming.images.decode import DECODER_REVISION, SUPPORTED_REVISIONS
 from streaming.model.backends import PRECISIONS
 from streaming.model.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
+from streaming.model.known_models import check_known, record_model
 from streaming.model.metadata import ModelInfo
+from streaming.model.onnx_file import check_self_contained
 from streaming.model.weights import IMAGENET, weights_sha256
 from streaming.storage.open import open_storage
 
@@ -112,6 +114,7 @@ def ensure_model(
         model_info, files = export(IMAGENET if weights is None else weights, precision, revision)
         for name, content in files.items():
             open_storage(models_uri).write(f"{models_uri}/{model_info.model_id}/{name}", content)
+        record_model(models_uri, model_info)
         _log.info("stored the model %s", model_info.model_id)
         return model_info
     _check_revision(models_uri, f"its model {found.model_id}", found.decoder_revision)
@@ -121,7 +124,10 @@ def ensure_model(
 
 
 def read_model(models_uri: str, model_info: ModelInfo, engine: str) -> bytes:
-    """Read the model file for an engine, and verify its SHA-256.
+    """Read the model file for an engine, and check it before an engine loads it.
+
+    Its SHA-256 must be that of `model.json`, the model must be the one that this user ran before in this lake, see
+    `streaming.model.known_models`, and the file must not refer to other files.
 
     Parameters
     ----------
@@ -135,7 +141,7 @@ def read_model(models_uri: str, model_info: ModelInfo, engine: str) -> bytes:
     Raises
     ------
     ModelError
-        If the file is missing or damaged.
+        If the file is missing or damaged, refers to other files, or belongs to another model than before.
     """
     name, sha256 = ONNX_FILE, model_info.onnx_sha256
     if engine == "tensorflow":
@@ -147,6 +153,9 @@ def read_model(models_uri: str, model_info: ModelInfo, engine: str) -> bytes:
         raise ModelError(f"{path}: missing; {_remedy(model_info)}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(f"{path}: damaged, its SHA-256 is not {sha256}; {_remedy(model_info)}")
+    if name == ONNX_FILE:
+        check_self_contained(content, path)
+    check_known(models_uri, model_info)
     return content
 
 

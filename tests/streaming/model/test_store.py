@@ -22,7 +22,8 @@ from streaming.model.weights import IMAGENET_FILE
 from streaming.storage.local import LocalStorage
 from support.lakes.real_model import exported, weights_file
 
-ONNX, KERAS = b"fake ONNX", b"fake Keras"
+# The ONNX file has a version and an empty graph.
+ONNX, KERAS = b"\x08\x08\x3a\x00", b"fake Keras"
 
 
 @pytest.fixture
