@@ -60,9 +60,7 @@ def subgraph(value: onnx.TensorProto) -> onnx.ModelProto:
     branch = graph(nodes=[helper.make_node("Constant", [], ["features"], value=value)])
     deeper = graph(
         nodes=[
-            helper.make_node(
-                "If", ["flag"], ["features"], then_branch=branch, else_branch=branch
-            )
+            helper.make_node("If", ["flag"], ["features"], then_branch=branch, else_branch=branch)
         ]
     )
     flag = helper.make_tensor("flag", TensorProto.BOOL, [], [True])
