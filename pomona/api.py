@@ -18,7 +18,7 @@ from batch_pca.refits.load import read_fit
 from pomona.queries.session import open_lake, require_refits, translate_read_errors
 from streaming.delta.reader import open_table, query_arrow
 from streaming.lake.versions import resolve_version
-from streaming.storage.interface import escape_glob, is_s3
+from streaming.storage.interface import is_s3
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,10 @@ class Pca:
         return self.projection.transform(_as_matrix(rows))
 
     def transform_spark(self, rows: DataFrame) -> DataFrame:
-        """Standardize and project the rows of a Spark DataFrame with the published PipelineModel.
+        """Standardize and project the rows of a Spark DataFrame with a PipelineModel.
+
+        The pipeline is built from the arrays of the refit. Loading the published one would import the classes that
+        its files name.
 
         Parameters
         ----------
@@ -130,11 +133,12 @@ class Pca:
         >>> rows.select("label", "reduced").count()
         8
         """
-        from pyspark.ml import PipelineModel
         from pyspark.ml.functions import array_to_vector
         from pyspark.sql import functions as F
 
-        model = PipelineModel.load(escape_glob(self.refit.folder.pipeline))
+        from batch_pca.pca.spark_pipeline import pipeline_model
+
+        model = pipeline_model(rows.sparkSession, self.projection, self.explained_variance_ratio)
         return model.transform(rows.withColumn("features", array_to_vector(F.col("features"))))
 
 

@@ -7,14 +7,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyspark.sql import SparkSession
 
-from batch_pca.pca.fit import Reduction
+from batch_pca.pca.moments import Vector
+from batch_pca.pca.projection import Projection
 
 if TYPE_CHECKING:
     from pyspark.ml import PipelineModel
 
 
-def pipeline_model(spark: SparkSession, reduction: Reduction) -> PipelineModel:
+def pipeline_model(
+    spark: SparkSession, projection: Projection, explained_variance_ratio: Vector
+) -> PipelineModel:
     """Build a pipeline of a StandardScaler (mean and std) and a PCA, which does not center its input.
+
+    A published pipeline is never loaded: Spark ML imports the classes that its metadata names, and a lake may have
+    several writers.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    projection : Projection
+        The fit, k components of width d.
+    explained_variance_ratio : ndarray of shape (k,)
+        Share of the variance that each component explains.
 
     Returns
     -------
@@ -34,14 +48,15 @@ def pipeline_model(spark: SparkSession, reduction: Reduction) -> PipelineModel:
         return linalg.DenseVector(_doubles(spark, values))
 
     # A DenseMatrix is stored by column, and each column is a component: the rows of `components` in order.
-    k, width = reduction.components.shape
-    matrix = linalg.DenseMatrix(width, k, _doubles(spark, reduction.components.ravel()))
+    k, width = projection.components.shape
+    matrix = linalg.DenseMatrix(width, k, _doubles(spark, projection.components.ravel()))
     scaler = StandardScalerModel(
-        feature.StandardScalerModel("pomona_scaler", vector(reduction.std), vector(reduction.mean))
+        feature.StandardScalerModel(
+            "pomona_scaler", vector(projection.std), vector(projection.mean)
+        )
     )
     scaler._set(inputCol="features", outputCol="standardized", withMean=True, withStd=True)
-    ratio = reduction.explained_variance_ratio[:k]
-    pca = PCAModel(feature.PCAModel("pomona_pca", matrix, vector(ratio)))
+    pca = PCAModel(feature.PCAModel("pomona_pca", matrix, vector(explained_variance_ratio)))
     pca._set(inputCol="standardized", outputCol="reduced", k=k)
     return PipelineModel([scaler, pca])
 

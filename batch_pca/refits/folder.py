@@ -148,7 +148,8 @@ def write_fit(
     spark: SparkSession, folder: RefitFolder, reduction: Reduction, moments: Moments
 ) -> None:
     """Write the PipelineModel, and the statistics and components that later refits read."""
-    pipeline_model(spark, reduction).write().save(folder.pipeline)
+    ratio = reduction.explained_variance_ratio[: len(reduction.components)]
+    pipeline_model(spark, reduction, ratio).write().save(folder.pipeline)
     folder.write("moments.npz", moments.to_bytes())
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, components=reduction.components)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import deltalake
@@ -84,6 +85,18 @@ def test_transform_equals_published_pipeline(query_lake: QueryLake, spark: Spark
     assert lake.reduced_arrow().num_rows == 60
     with pytest.raises(ValueError, match=r"expected \(n, 64\)"):
         lake.latest_pca().transform(np.zeros((2, 3)))
+
+
+def test_transform_spark_loads_no_published_pipeline(query_lake: QueryLake, tmp_path: Path) -> None:
+    """Spark ML would import and call the class that the metadata of a published pipeline names."""
+    folder = shutil.copytree(query_lake.folder, tmp_path / "lake")
+    lake = pomona.open_lake(str(folder))
+    pca = lake.latest_pca()
+    for metadata in Path(pca.refit.folder.pipeline.removeprefix("file:")).rglob("part-*"):
+        metadata.write_text('{"class": "os.abort", "uid": "a", "paramMap": {}}\n')
+    assert pca.transform_spark(lake.features()).select("reduced").count() == 60
+    shutil.rmtree(pca.refit.folder.pipeline.removeprefix("file:"))
+    assert pca.transform_spark(lake.features()).select("reduced").count() == 60
 
 
 def test_query_and_similar_use_version(
