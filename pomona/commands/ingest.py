@@ -141,7 +141,7 @@ def ingest(
 def summary_lines(summary: IngestSummary) -> list[str]:
     """Format the summary of an ingestion as text lines."""
     good, bad = summary.outcomes[Outcome.FEATURES], summary.outcomes[Outcome.QUARANTINE]
-    rate = f" ({(good + bad) / summary.busy:.1f} per second)" if good + bad else ""
+    rate = f" ({summary.images_per_second:.1f} per second)" if summary.images_per_second else ""
     first = f"{good:,} images featurized, {bad:,} quarantined in {summary.busy:.1f} s{rate}"
     lines = [first + (f", {summary.replaced:,} of them replaced" if summary.replaced else "")]
     if summary.reasons:
@@ -202,6 +202,7 @@ def summary_json(summary: IngestSummary) -> dict[str, Any]:
         "batches": summary.batches,
         "seconds": round(summary.seconds, 3),
         "busy_seconds": round(summary.busy, 3),
+        "images_per_second": summary.images_per_second,
         "first_trigger_at": round(summary.first_trigger_at, 3),
         "last_row_at": round(summary.last_row_at, 3),
     }

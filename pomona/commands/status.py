@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,17 +45,15 @@ def status(
         console.print_field("as of       ", f"{state['as_of']['resolved']}")
     reasons = state["quarantine"]
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    backlog, batch, refit = state["backlog"], state["last_batch"], state["last_refit"]
+    batch, refit = state["last_batch"], state["last_refit"]
     console.print_field("rows        ", f"{state['rows']:,} in {state['labels']} labels")
     console.print_field("model       ", f"{state['model_id'] or 'none yet'}")
     console.print_field(
         "quarantine  ", f"{sum(reasons.values()):,}" + (f" ({counts})" if counts else "")
     )
-    console.print_field("source      ", f"{state['source'] or 'none yet'}")
+    for name, text in _source_fields(state):
+        console.print_field(f"{name:<12}", text)
     if not state["as_of"]:
-        cause = "the source is not reachable" if state["source"] else "no image was ingested yet"
-        text = f"unknown: {cause}" if backlog is None else f"{backlog:,} images"
-        console.print_field("backlog     ", text)
         writer = state["writer"]
         running = writer and f"process {writer['pid']} on {writer['host']} since {writer['since']}"
         console.print_field("writer      ", f"{running or 'none: no process writes the lake now'}")
@@ -63,7 +61,8 @@ def status(
         console.print_field(
             "last batch  ",
             f"{batch['at']} ({format_age(batch['seconds_ago'])}): "
-            f"{batch['images']:,} images, {batch['quarantined']:,} quarantined",
+            f"{batch['images']:,} images, {batch['quarantined']:,} quarantined"
+            + (f", {batch['images_per_second']:.1f} per second" if batch["seconds"] else ""),
         )
     if refit:
         state_of_refit = "up to date"
@@ -83,6 +82,30 @@ def status(
         console.print_field(
             "last refit  ", f"none yet{'' if state['as_of'] else f': pomona refit {lake}'}"
         )
+
+
+def _source_fields(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """Describe the sources and their backlogs, as names and values of fields."""
+    sources = state["sources"]
+    if sources is None:  # as of a version
+        return [("source", state["source"] or "none yet")]
+    if not sources:
+        return [("source", "none yet"), ("backlog", "unknown: no image was ingested yet")]
+    if len(sources) == 1:
+        return [("source", sources[0]["source"]), ("backlog", _backlog_text(sources[0]))]
+    total = "unknown" if state["backlog"] is None else f"{state['backlog']:,} images"
+    unlisted = sum(each["backlog"] is None for each in sources)
+    more = f", without {unlisted:,} of {len(sources):,} sources" if unlisted else ""
+    fields = [("source", f"{each['source']}: {_backlog_text(each)}") for each in sources]
+    return [*fields, ("backlog", f"{total}{more}")]
+
+
+def _backlog_text(source: dict[str, Any]) -> str:
+    if source["backlog"] is None:
+        return f"unknown: the source is not reachable ({source['error']})"
+    if not source["backlog"]:
+        return "0 images"
+    return f"{source['backlog']:,} images ({source['missing']:,} missing, {source['changed']:,} changed)"
 
 
 def check_freshness(lake: str, max_age: Sequence[str], *, as_json: bool) -> None:

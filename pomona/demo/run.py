@@ -25,7 +25,6 @@ from streaming.ingest.settings import IngestSettings, IngestSummary
 from streaming.lake.layout import Lake
 from streaming.model.store import ensure_model
 from streaming.model.weights import RANDOM, WeightsUnavailable
-from streaming.outcomes import Outcome
 from streaming.spark.errors import translate_exception
 
 PER_LABEL = 20  # images per label in each of the two deliveries
@@ -107,7 +106,7 @@ class Demo:
             summary = ingest(
                 self.source, self.lake, IngestSettings(trigger=1.0), self._on_batch, self._stop
             )
-        if _images_done(summary) < self._expected and not self._error:
+        if summary.images < self._expected and not self._error:
             self._console.print("stopped")
             return None
         thread.join()
@@ -120,7 +119,7 @@ class Demo:
 
     def _on_batch(self, result: BatchResult, summary: IngestSummary) -> None:
         self._console.report_batch(result, summary)
-        if _images_done(summary) < self._expected:
+        if summary.images < self._expected:
             return
         if self._first_delivery_done.is_set():
             self._stop.set()
@@ -139,10 +138,6 @@ class Demo:
         except (PomonaError, OSError) as error:
             self._error = translate_exception(error)
             self._stop.set()
-
-
-def _images_done(summary: IngestSummary) -> int:
-    return summary.outcomes[Outcome.FEATURES] + summary.outcomes[Outcome.QUARANTINE]
 
 
 def _print_summary(console: Console, demo: Demo, summary: IngestSummary) -> None:

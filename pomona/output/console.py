@@ -20,7 +20,6 @@ from rich.text import Text
 from pomona.output.colors import colored
 from pomona.output.durations import format_elapsed
 from pomona.output.tables import TableLayout, build_table, shorten_words
-from streaming.outcomes import Outcome
 from streaming.sanitize import escape_json, escape_text
 
 #: Maximum number of items that text output lists; --json lists all.
@@ -211,10 +210,9 @@ class Console:
         """Report a micro-batch: in the status line of a terminal, or as a plain line."""
         if result.written == 0:
             return
-        done = summary.outcomes[Outcome.FEATURES] + summary.outcomes[Outcome.QUARANTINE]
-        rate = result.written / result.seconds
+        rate = result.images_per_second or 0.0
         name = "sweep" if result.batch.query is None else f"micro-batch {result.batch.number}"
-        text = f"{done:,} images done, {rate:.1f} a second, {summary.waiting:,} waiting"
+        text = f"{summary.images:,} images done, {rate:.1f} a second, {summary.waiting:,} waiting"
         if self._status:
             self._status.update(text)
         else:

@@ -6,6 +6,7 @@ from pomona.queries.session import JsonObject, format_timestamp, open_lake, tran
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.row_counts import CountedVersion, count_rows
 from streaming.delta.tables import is_table
+from streaming.delta.throughput import images_of_commit, images_per_second
 from streaming.lake.layout import Lake
 from streaming.lake.tags import read_tags
 from streaming.lake.versions import ResolvedVersion, resolve_version
@@ -35,7 +36,6 @@ def history(location: str, as_of: str | ResolvedVersion | None = None) -> list[J
 
 def _version_row(counted: CountedVersion) -> JsonObject:
     version = counted.version
-    seconds = version.metadata.get("seconds")
     return {
         "version": version.number,
         "committed": format_timestamp(version.committed),
@@ -44,9 +44,7 @@ def _version_row(counted: CountedVersion) -> JsonObject:
         "replaced": version.replaced,
         "removed": version.removed,
         "total": counted.total,
-        "images_per_second": round(version.metadata.get("images", 0) / seconds, 1)
-        if seconds
-        else None,
+        "images_per_second": images_per_second(images_of_commit(version.metadata), version.seconds),
     }
 
 

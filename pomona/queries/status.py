@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pomona.queries.backlog import read_backlogs
 from pomona.queries.session import (
     JsonObject,
     format_timestamp,
@@ -22,13 +23,13 @@ from streaming.delta.reader import (
 )
 from streaming.delta.row_counts import count_changes
 from streaming.delta.tables import is_table
-from streaming.errors import PomonaError, UsageError
+from streaming.delta.throughput import images_of_commit, images_per_second
+from streaming.errors import UsageError
 from streaming.lake.history import last_batch, same_rows
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version, superseded_at, version_at
 from streaming.lease.acquire import lease_owner
 from streaming.outcomes import Reason
-from streaming.storage.interface import TransientError
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -50,9 +51,10 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
     -------
     dict
         ``lake``, ``as_of`` (None for now), ``writer`` (``host``, ``pid`` and ``since`` of the process that writes the
-        lake; None if there is none, or with `as_of`), ``source``, ``rows``, ``labels``, ``model_id``, ``quarantine``
-        (images by reason), ``backlog`` (new and changed images of the source; None if the source cannot be listed or
-        `as_of` is given), ``last_batch``, ``last_refit``.
+        lake; None if there is none, or with `as_of`), ``source`` (of the last batch), ``sources`` (each source of the
+        lake, see `pomona.queries.backlog.read_backlogs`; None with `as_of`), ``rows``, ``labels``, ``model_id``,
+        ``quarantine`` (images by reason), ``backlog`` (missing and changed images of all sources that can be listed;
+        None if there is none, or with `as_of`), ``last_batch``, ``last_refit``.
     """
     lake = open_lake(location)
     with translate_read_errors():
@@ -62,23 +64,30 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
         by_reason = "reason, count(*) AS images", "GROUP BY reason"
         reasons = query_rows(quarantined, *by_reason) if quarantined else []
         last = last_batch_of(lake, features, quarantined)
-        source = last.metadata["source"] if last else None
+        versions = table_versions(lake, features, quarantined)
+        sources = None if pinned else read_backlogs(lake, last, versions)
+        backlogs = [s["backlog"] for s in sources or () if s["backlog"] is not None]
         return {
             "lake": lake.root,
             "as_of": pinned and version_json(pinned),
             "writer": None if pinned else _writer(lake),
-            "source": source,
+            "source": last.metadata["source"] if last else None,
+            "sources": sources,
             "rows": counts["rows"],
             "labels": counts["labels"],
             "model_id": counts["model_id"],
             "quarantine": {row["reason"]: row["images"] for row in reasons},
-            "backlog": None if pinned else _backlog(source, lake),
+            "backlog": sum(backlogs) if backlogs else None,
             "last_batch": last
             and {
                 "at": format_timestamp(last.committed),
                 "seconds_ago": round((datetime.now(UTC) - last.committed).total_seconds()),
                 "images": last.metadata.get("images", 0),
                 "quarantined": last.metadata.get("quarantined", 0),
+                "seconds": last.seconds,
+                "images_per_second": images_per_second(
+                    images_of_commit(last.metadata), last.seconds
+                ),
                 "engine": last.metadata.get("engine"),
             },
             "last_refit": _last_refit(lake, features, counts["rows"], pinned),
@@ -156,25 +165,15 @@ def last_batch_of(
     lake: Lake, features: DeltaTable, quarantined: DeltaTable | None
 ) -> Version | None:
     """Return the latest commit that processed images, up to the opened versions; None if there is none."""
+    return last_batch(table_versions(lake, features, quarantined))
+
+
+def table_versions(
+    lake: Lake, features: DeltaTable, quarantined: DeltaTable | None
+) -> dict[str, int]:
+    """Return the opened versions of features and quarantine, by location."""
     tables = {lake.features: features, lake.quarantine: quarantined}
-    return last_batch({location: table.version() for location, table in tables.items() if table})
-
-
-def _backlog(source: str | None, lake: Lake) -> int | None:
-    """Count the images that the next run would process; None if the source cannot be listed from here."""
-    if not source:
-        return None
-    from streaming.lake.image_index import ImageIndex
-    from streaming.sources.listing import Source
-    from streaming.sources.selection import read_selection
-
-    try:
-        listing = Source(source, read_selection(lake.sources, source))
-        listing.validate(require_images=False)
-        index = ImageIndex.load(lake)
-        return sum(1 for _ in index.new_or_changed(listing.images()))
-    except (PomonaError, TransientError, OSError):
-        return None
+    return {location: table.version() for location, table in tables.items() if table}
 
 
 def _last_refit(
@@ -195,9 +194,10 @@ def _last_refit(
         if stale
         else None
     )
+    # Without counts, the rows that were replaced are unknown, and those that were added and removed again.
     added, replaced, removed = changes or (
         max(rows - last["rows"], 0),
-        0,
+        None if stale else 0,
         max(last["rows"] - rows, 0),
     )
     return {

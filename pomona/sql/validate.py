@@ -63,7 +63,8 @@ def validate_query(
     tables : collection of str
         Lowercase names of the tables that may be read.
     allow_time_travel : bool
-        Whether ``VERSION AS OF`` and ``TIMESTAMP AS OF`` are allowed.
+        Whether ``VERSION AS OF`` is allowed. ``TIMESTAMP AS OF`` never is: Delta compares it with the modification
+        times of the log's files, which a copy of the lake does not keep.
 
     Returns
     -------
@@ -95,10 +96,8 @@ def validate_query(
             name = ".".join(to_strings(node.name()))
             if name.lower() not in _TABLE_FUNCTIONS:
                 raise _not_allowed(f"the function {name}")
-        elif class_name == "RelationTimeTravel" and not allow_time_travel:
-            raise UsageError(
-                "query: --as-of and a version in the query exclude each other: use only one of them"
-            )
+        elif class_name == "RelationTimeTravel":
+            _check_time_travel(node, allowed=allow_time_travel)
     return read & set(tables)
 
 
@@ -117,6 +116,18 @@ def _not_allowed(what: str) -> UsageError:
         f"query: {what} is not allowed: use one SELECT on features, quarantine, refits and reduced, "
         "with built-in functions on values"
     )
+
+
+def _check_time_travel(node: Any, *, allowed: bool) -> None:
+    if not allowed:
+        raise UsageError(
+            "query: --as-of and a version in the query exclude each other: use only one of them"
+        )
+    if node.timestamp().isDefined():
+        raise UsageError(
+            "query: TIMESTAMP AS OF is not allowed, because Spark compares it with the times of files, which differ in "
+            "a copy of the lake: use --as-of TIMESTAMP, or VERSION AS OF with a version of `pomona history`"
+        )
 
 
 def _state(session: SparkSession) -> Any:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
+from streaming.delta.throughput import duration_of_commit
 from streaming.errors import LakeError
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
@@ -42,6 +43,8 @@ class Version:
         Numbers of rows.
     metadata : dict
         The commit metadata (Delta's ``userMetadata``): micro-batch, source, engine, counts.
+    seconds : float, optional
+        Duration of the batch of images, see `streaming.delta.throughput`; None for other commits.
     """
 
     number: int
@@ -51,6 +54,7 @@ class Version:
     removed: int
     replaced: int
     metadata: dict[str, Any]
+    seconds: float | None = None
 
     @property
     def changed_rows(self) -> bool:
@@ -89,7 +93,8 @@ def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, 
         added = metrics.get("numOutputRows", metrics.get("num_added_rows", 0))
     committed = datetime.fromtimestamp(committed_ms / 1000, UTC)
     metadata = parse_metadata(info.get("userMetadata"))
-    return Version(number, committed, operation, added, removed, replaced, metadata)
+    seconds = duration_of_commit(info, metadata)
+    return Version(number, committed, operation, added, removed, replaced, metadata, seconds)
 
 
 def parse_metadata(text: str | None) -> dict[str, Any]:
@@ -167,14 +172,18 @@ def read_commits_backwards(location: str, newest: int, oldest: int = 0) -> Itera
     newest, oldest : int
         First and last version to read. Iteration ends earlier if the log does.
     """
-    storage = open_storage(location)
     for number in range(newest, oldest - 1, -1):
-        path = f"{location}/_delta_log/{number:020}.json"
         try:
-            time, info = Commit(number, storage.stat(path)).read()
+            time, info = find_commit(location, number).read()
         except FileNotFoundError:  # deleted by log cleanup, after a checkpoint
             return
         yield version_from_commit_info(number, time, info)
+
+
+def find_commit(location: str, number: int) -> Commit:
+    """Return one commit without listing the log; FileNotFoundError if it is not there."""
+    path = f"{location}/_delta_log/{number:020}.json"
+    return Commit(number, open_storage(location).stat(path))
 
 
 def _parse_info(path: str, content: bytes) -> dict[str, Any]:

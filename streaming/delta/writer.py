@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -17,13 +19,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import __version__
+from streaming.delta.log import read_commits_backwards
 from streaming.delta.reader import open_table
+from streaming.delta.throughput import STARTED, duration
+from streaming.storage.interface import TransientError
 
 log = logging.getLogger(__name__)
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 # Deletes of more paths than this use a merge with a temporary table instead of an IN condition.
 _MAX_PATHS_IN_CONDITION = 1000
+# Commits of other writers that may follow a commit before it is looked up.
+_COMMITS_TO_SEARCH = 16
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,8 @@ def prepare_commit(spark: SparkSession, location: str) -> None:
     This takes most of a second, so do it while nothing waits for it. If it is not done, or fails because another
     release of Delta has other method names, the commit does it.
     """
-    jvm: Any = spark._jvm
     try:
-        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, location)
-        delta_log.unsafeVolatileSnapshot().setTransactions()
+        _cached_snapshot(spark, location).setTransactions()
     except Py4JError as error:
         log.debug("%s: the table state was not prepared (%s)", location, error)
 
@@ -70,10 +75,8 @@ def last_transaction_version(spark: SparkSession, location: str, app_id: str) ->
     Delta ignores commits of this application up to that version. The value is read from Delta's cached table state,
     or by delta-rs if another release of Delta has other method names.
     """
-    jvm: Any = spark._jvm
     try:
-        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, location)
-        option = delta_log.unsafeVolatileSnapshot().transactions().get(app_id)
+        option = _cached_snapshot(spark, location).transactions().get(app_id)
         number: int | None = option.get() if option.isDefined() else None
     except Py4JError as error:
         log.debug("%s: transactions are read with delta-rs (%s)", location, error)
@@ -81,9 +84,19 @@ def last_transaction_version(spark: SparkSession, location: str, app_id: str) ->
     return number
 
 
+def _cached_snapshot(spark: SparkSession, location: str) -> Any:
+    """Return Delta's cached state of a table; Py4JError if another release of Delta has other method names."""
+    jvm: Any = spark._jvm
+    delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, location)
+    return delta_log.unsafeVolatileSnapshot()
+
+
 @dataclass(frozen=True)
 class Writer:
-    """Commits to one table for one micro-batch; `metadata` is stored with each commit (``userMetadata``)."""
+    """Commits to one table for one micro-batch; `metadata` is stored with each commit (``userMetadata``).
+
+    A delete that follows names neither source nor start: the commit of the rows is the one that counts as the batch.
+    """
 
     spark: SparkSession
     location: str
@@ -110,9 +123,25 @@ class Writer:
         )
         writer.options(**key).save(self.location)
 
+    def seconds_to_commit(self) -> float:
+        """Return the duration of the batch up to the commit of `upsert`, as `history` reads it from that commit."""
+        try:
+            newest = int(_cached_snapshot(self.spark, self.location).version())
+        except Py4JError as error:
+            log.debug("%s: the version is read with delta-rs (%s)", self.location, error)
+            newest = open_table(self.location).version()
+        own = json.loads(self._user_metadata)
+        try:
+            commits = islice(read_commits_backwards(self.location, newest), _COMMITS_TO_SEARCH)
+            seconds = next((c.seconds for c in commits if c.metadata == own), None)
+        except (OSError, TransientError) as error:
+            log.debug("%s: the commit is not read (%s)", self.location, error)
+            seconds = None
+        return seconds or duration(self.metadata[STARTED], round(time.time() * 1000))
+
     def delete(self, paths: list[str]) -> None:
         """Delete the rows with these paths, in one commit. Idempotent."""
-        with self._session_settings({}):
+        with self._session_settings({_METADATA: self._encode_metadata("source", STARTED)}):
             table = DeltaTable.forPath(self.spark, self.location)
             if len(paths) <= _MAX_PATHS_IN_CONDITION:
                 table.delete(F.col("path").isin(paths))
@@ -151,13 +180,17 @@ class Writer:
 
     @property
     def _user_metadata(self) -> str:
+        return self._encode_metadata()
+
+    def _encode_metadata(self, *without: str) -> str:
         batch = {
             "pomona": __version__,
             "query": self.batch.query,
             "batch": self.batch.number,
             "part": self._part,
         }
-        return json.dumps(batch | dict(self.metadata))
+        metadata = batch | dict(self.metadata)
+        return json.dumps({key: metadata[key] for key in metadata if key not in without})
 
     @contextmanager
     def _session_settings(self, settings: Mapping[str, str]) -> Iterator[None]:

@@ -24,6 +24,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from streaming.delta.tables import read_table
+from streaming.delta.throughput import STARTED
 from streaming.delta.writer import SWEEP, BatchId, Writer, prepare_commit
 from streaming.featurize.isolation import IsolatedFeaturizer
 from streaming.featurize.results import (
@@ -85,14 +86,12 @@ class MicroBatch:
         Skipping also makes a replayed micro-batch exact: the rows that an earlier attempt committed are read back
         and kept.
         """
-        started = time.monotonic()
         existing, attempts = self._read_existing(self.image_index.filter_known(files))
         forced = self.image_index.forced_paths
         todo = [file for file in files if file not in existing["current"] or file.path in forced]
         computed = ComputedPart(todo, existing, skipped=len(files) - len(todo))
         if todo:
             self._featurize(computed, [(file, attempts.get(file.path, 0) + 1) for file in todo])
-        computed.seconds = time.monotonic() - started
         return computed
 
     def commit(self, computed: ComputedPart, batch: BatchId = SWEEP) -> BatchResult:
@@ -104,21 +103,21 @@ class MicroBatch:
         batch : BatchId
             The stream's micro-batch, or `SWEEP`.
         """
-        started = time.monotonic()
         self.spark.sparkContext.setLocalProperty("spark.scheduler.pool", "commits")
         paths: dict[str, set[str]] = defaultdict(set)
         for row in computed.verdicts:
             paths[row.outcome].add(row.path)
+        written_by: Writer | None = None
         if computed.frame is not None:
             try:
-                self._write(computed, paths, batch)
+                written_by = self._write(computed, paths, batch)
             finally:
                 computed.release()
         written = paths[Outcome.FEATURES] | paths[Outcome.QUARANTINE]
         self.image_index.add([file for file in computed.files if file.path in written])
         return BatchResult(
             batch,
-            computed.seconds + time.monotonic() - started,
+            written_by.seconds_to_commit() if written_by else time.time() - computed.started,
             Counter(row.outcome for row in computed.verdicts),
             Counter(row.reason for row in computed.verdicts if row.reason),
             changing=tuple(paths[Outcome.CHANGING]),
@@ -207,13 +206,19 @@ class MicroBatch:
         computed: ComputedPart,
         paths: Mapping[str, set[str]],
         batch: BatchId,
-    ) -> None:
-        """Write quarantine first, features second; an image that moves is inserted, then deleted."""
+    ) -> Writer | None:
+        """Write quarantine first, features second; an image that moves is inserted, then deleted.
+
+        Returns
+        -------
+        Writer, optional
+            Of the last table that got rows; None if there were none.
+        """
         metadata = {
             **self.commit_metadata,
             "images": len(paths[Outcome.FEATURES]),
             "quarantined": len(paths[Outcome.QUARANTINE]),
-            "seconds": round(computed.seconds, 3),
+            STARTED: round(computed.started * 1000),
         }
         existing = computed.existing
         good, bad = paths[Outcome.FEATURES], paths[Outcome.QUARANTINE]
@@ -241,3 +246,6 @@ class MicroBatch:
             quarantine.delete(sorted(good & existing["quarantine"]))
         if bad & existing["features"]:
             features.delete(sorted(bad & existing["features"]))
+        if not good:
+            return quarantine if bad else None
+        return features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, Row
 
+from streaming.delta.throughput import images_per_second
 from streaming.delta.writer import BatchId
 from streaming.images.decoder_warnings import WarningCounts
 from streaming.images.optional_formats import EXTRA
@@ -24,6 +26,7 @@ class BatchResult:
     """The outcome of one committed part of a micro-batch."""
 
     batch: BatchId
+    #: Duration, see `streaming.delta.throughput`.
     seconds: float
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -47,6 +50,11 @@ class BatchResult:
         """Rows written to either table."""
         return self.outcomes[Outcome.FEATURES] + self.outcomes[Outcome.QUARANTINE]
 
+    @property
+    def images_per_second(self) -> float | None:
+        """Images written per second of its duration; None if it wrote none."""
+        return images_per_second(self.written, self.seconds)
+
 
 @dataclass
 class ComputedPart:
@@ -66,8 +74,8 @@ class ComputedPart:
         The cached frames that make up `frame`.
     verdicts : list of Row
         `VERDICT` of each.
-    seconds : float
-        Duration.
+    started : float
+        Start of the batch, see `streaming.delta.throughput`, in seconds since 1970.
     """
 
     files: list[StoredFile]
@@ -76,7 +84,7 @@ class ComputedPart:
     frame: DataFrame | None = None
     cached: list[DataFrame] = field(default_factory=list)
     verdicts: list[Row] = field(default_factory=list)
-    seconds: float = 0.0
+    started: float = field(default_factory=time.time)
 
     def collect(self, frame: DataFrame) -> None:
         """Compute the rows of a frame, cache them, and add them and their verdicts."""

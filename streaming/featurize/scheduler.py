@@ -60,7 +60,7 @@ class PartScheduler:
         self, batch: MicroBatch, size: int, stopped: Callable[[], bool], rate: FailureRate
     ) -> None:
         self._batch, self._size, self._stopped, self._rate = batch, size, stopped, rate
-        self._computed_at = 0.0
+        self._started = 0.0  # of the part that is committed next, in seconds since 1970
         self._prefetched: _Part | None = None
         self._latest: _Part | None = None
         self._numbers = itertools.count()
@@ -78,7 +78,6 @@ class PartScheduler:
     def prefetch(self, files: Sequence[StoredFile]) -> None:
         """Start computing one part of files that the next call of `process` is expected to contain."""
         if files:
-            self._computed_at = time.monotonic()
             self._prefetched = self._submit(files[: self._size])
 
     def process(self, files: Sequence[StoredFile], batch_id: BatchId) -> Iterator[BatchResult]:
@@ -87,7 +86,7 @@ class PartScheduler:
         Yields
         ------
         BatchResult
-            One per part, after its commit. Its seconds are those since the previous result.
+            One per part, after its commit.
 
         Raises
         ------
@@ -96,11 +95,9 @@ class PartScheduler:
         FailureRateExceeded
             If too many images of a part, and of those before it, have failed.
         """
-        last = time.monotonic()
+        self._started = time.time()
         skipped = False
         first, rest = self._take_prefetched(files)
-        if not first:
-            self._computed_at = last
         remaining = self._split(rest)
         parts = itertools.chain(first, map(self._submit, remaining))
         numbers = itertools.count()
@@ -118,9 +115,7 @@ class PartScheduler:
                 except StopRequested:
                     skipped = True
                     continue
-                now = time.monotonic()
-                yield replace(result, seconds=now - last)
-                last = now
+                yield result
                 if not self._stopped():
                     running.extend(commits(1))
         finally:
@@ -192,15 +187,14 @@ class PartScheduler:
             computed = part.computed.result()
         except (PySparkException, Py4JError) as error:
             raise (StopRequested() if self._stopped() else error) from error
-        now = time.monotonic()
-        computed.seconds = now - self._computed_at  # without the time that overlaps another part
-        self._computed_at = now
+        computed.started = self._started
         try:
             self._rate.check(computed)
         except FailureRateExceeded:
             computed.release()
             raise
         result = self._batch.commit(computed, key)
+        self._started += result.seconds
         self._committing.submit(self._batch.prepare)  # after this result is reported
         return result
 

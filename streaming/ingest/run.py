@@ -197,10 +197,16 @@ class StreamingRun:
             If images could not be read. The rows of all others have been committed.
         """
         self._pending.add_recently_modified(files)
+        # Quarantined images that are retried are unchanged: they are not among those that wait.
+        backlog = sum(1 for _ in self._batch.image_index.new_or_changed(files))
+        self.summary.waiting = max(self.summary.waiting, backlog)
         results = []
         for result in self._scheduler.process(files, batch_id):
             self._pending.add_changing(result.changing)
             self.summary.add(result)
+            done = min(backlog, result.written + result.outcomes[Outcome.DELETED])
+            backlog -= done
+            self.summary.waiting -= done
             self._on_batch(result, self.summary)
             results.append(result)
         unread = [detail for result in results for detail in result.unread]
@@ -221,6 +227,8 @@ class StreamingRun:
                     files.append(open_storage(path).stat(path))
                 except FileNotFoundError:
                     self.summary.outcomes[Outcome.DELETED] += 1
+                    if not self._batch.image_index.filter_known([StoredFile(path, 0, 0)]):
+                        self.summary.waiting = max(0, self.summary.waiting - 1)
                 except (PermissionError, TransientError) as error:
                     # The next sweep lists it again.
                     log.warning("%s cannot be checked again: %s", path, error)

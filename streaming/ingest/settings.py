@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from streaming.delta.throughput import images_per_second
 from streaming.errors import UsageError
 from streaming.featurize.failure_rate import MAX_FAILURE_RATE
 from streaming.featurize.results import BatchResult
@@ -17,6 +18,7 @@ from streaming.images.fetch import ONE_BY_ONE_ABOVE
 from streaming.images.resource_limits import MAX_CPU_SECONDS
 from streaming.maintenance.missing_images import DEFAULT_REMOVE_LIMIT
 from streaming.model.backends import DEVICES, ENGINES, PRECISIONS, TOLERANCES, supported_backends
+from streaming.outcomes import Outcome
 from streaming.sources.listing import ListingCounts
 from streaming.sources.selection import Selection
 from streaming.storage.retry import RETRY_TIMEOUT
@@ -172,13 +174,14 @@ class IngestSummary:
     missing_extras : Counter
         Quarantined images whose format needs an extra that is not installed, by extra.
     waiting : int
-        Listed images that are in no table yet.
+        The backlog of the source (`streaming.lake.image_index.ImageIndex.backlog`) as of the latest listing of this
+        run, less the images that were written or found deleted since.
     listing : ListingCounts
         Entries of the source that are not images: hidden, excluded, without an image suffix, or impossible to list.
     seconds : float
         From the first trigger to the end.
     busy : float
-        Seconds of these in which micro-batches were processed.
+        Sum of the durations of the batches that wrote images, see `streaming.delta.throughput`.
     first_trigger_at, last_row_at : float
         Start of the stream and time of the last commit, in seconds since 1970.
 
@@ -207,6 +210,16 @@ class IngestSummary:
     last_row_at: float = 0.0
 
     @property
+    def images(self) -> int:
+        """Number of images written to either table."""
+        return self.outcomes[Outcome.FEATURES] + self.outcomes[Outcome.QUARANTINE]
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Images written per second of `busy`; None if none was written."""
+        return images_per_second(self.images, self.busy)
+
+    @property
     def ignored(self) -> int:
         """Number of files that are hidden, excluded, or have no image suffix."""
         return self.listing.ignored
@@ -222,8 +235,7 @@ class IngestSummary:
         self.batches += result.written > 0
         if result.written:
             self.last_row_at = time.time()
-        self.busy += result.seconds
-        self.waiting = max(0, self.waiting - result.written)
+            self.busy += result.seconds
 
 
 #: Called after each micro-batch with its result and the summary so far.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from streaming.delta.log import Version, list_commits, read_commits_backwards
 from streaming.delta.reader import open_table, read_change_feed, table_read_errors
 from streaming.lake.layout import Lake
 from streaming.storage.open import open_storage
 
+# Commits that are read at most, from the latest one: a stream of one micro-batch every 5 s makes 17,000 a day.
+_MAX_COMMITS = 1000
+# The same to find the sources of a lake that has no `sources.json`.
+_COMMITS_FOR_SOURCES = 100
+
 
 def last_batch(versions: Mapping[str, int]) -> Version | None:
-    """Return the latest commit that processed images; None if there is none.
+    """Return the latest commit that processed images; None if there is none among the latest 1,000 of each table.
 
     Such a commit names its source in the commit metadata. Commits of refits, upgrades and OPTIMIZE do not.
 
@@ -21,10 +27,24 @@ def last_batch(versions: Mapping[str, int]) -> Version | None:
         For each table (features, quarantine), by location, the version at which to begin the search.
     """
     latest = [
-        next((v for v in read_commits_backwards(table, number) if "source" in v.metadata), None)
+        next((v for v in _latest_commits(table, number) if "source" in v.metadata), None)
         for table, number in versions.items()
     ]
     return max((v for v in latest if v), key=lambda version: version.committed, default=None)
+
+
+def _latest_commits(table: str, newest: int, most: int = _MAX_COMMITS) -> Iterable[Version]:
+    return islice(read_commits_backwards(table, newest), most)
+
+
+def sources_of_latest_commits(versions: Mapping[str, int]) -> set[str]:
+    """Return the sources that the latest 100 commits of each table name; `versions` as for `last_batch`."""
+    return {
+        str(version.metadata["source"])
+        for table, number in versions.items()
+        for version in _latest_commits(table, number, _COMMITS_FOR_SOURCES)
+        if "source" in version.metadata
+    }
 
 
 def last_source(lake: Lake) -> str | None:
@@ -51,11 +71,13 @@ def same_rows(lake: Lake, one: int, other: int) -> bool:
     """Return whether two versions of the features have the same rows.
 
     OPTIMIZE and changed table properties do not count as changes. Returns False if it cannot be determined because
-    VACUUM deleted the files of the change feed.
+    VACUUM deleted the files of the change feed, or more than 1,000 commits are in between.
     """
     if one == other:
         return True
     low, high = sorted((one, other))
+    if high - low > _MAX_COMMITS:
+        return False
     for version in read_commits_backwards(lake.features, high, low + 1):
         if version.operation == "RESTORE" and _same_files(lake.features, low, high):
             return True

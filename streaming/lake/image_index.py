@@ -66,14 +66,22 @@ class ImageIndex:
         return bool((self._paths[1:] == self._paths[:-1]).any())
 
     def new_or_changed(self, listing: Iterable[StoredFile]) -> Iterator[StoredFile]:
-        """Yield the files of a listing that are in neither table, or there with another length or modification time."""
+        """Yield the backlog of a listing: the images that are missing or changed, see `backlog`."""
+        return (file for file, _ in self.backlog(listing))
+
+    def backlog(self, listing: Iterable[StoredFile]) -> Iterator[tuple[StoredFile, bool]]:
+        """Yield the images of a listing that the next run would process, and whether each is in the lake.
+
+        They are missing (in neither table), or changed (there with another length or modification time). All counts
+        of waiting images, of backlog and of missing images come from here.
+        """
         iterator = iter(listing)
         while files := list(islice(iterator, _CHUNK)):
             paths, states = _hash_files(files)
             known_states = self._states_of(paths)
             for file, state, known in zip(files, states.tolist(), known_states, strict=True):
                 if state != known:
-                    yield file
+                    yield file, known is not None
 
     def filter_known(self, files: Sequence[StoredFile]) -> list[StoredFile]:
         """Return the files whose path is in the lake, in any state. A hash collision can add a file that is not."""

@@ -106,7 +106,7 @@ class Lake:
 
     @property
     def sources(self) -> str:
-        """File with the sources that were ingested with other patterns than the default, and their patterns."""
+        """File with the sources that were ingested, and the patterns of each."""
         return f"{self.root}/{_SOURCES}"
 
     def exists(self) -> bool:

@@ -74,11 +74,13 @@ class Comparison:
     def as_json(self) -> dict[str, JSON]:
         """Return counts and paths: ``listed`` = ``in_lake`` + the number of ``missing`` images.
 
-        ``rows`` is the number of rows of this source in the lake, with those of deleted images.
+        ``backlog`` is the number of ``missing`` and ``changed`` images, which the next run would process. ``rows`` is
+        the number of rows of this source in the lake, with those of deleted images.
         """
         return {
             "listed": self.listed,
             "in_lake": self.listed - len(self.missing),
+            "backlog": len(self.missing) + len(self.changed),
             "rows": self.missing_in_source.rows,
             "missing": [file.path for file in self.missing],
             "changed": [file.path for file in self.changed],
@@ -111,13 +113,13 @@ def compare(
         If the source cannot be listed completely.
     """
     snapshot = ListingSnapshot()
-    new = list(index.new_or_changed(snapshot.record(source.images())))
-    changed = index.filter_known(new)
-    paths = {file.path for file in changed}
+    missing, changed = list[StoredFile](), list[StoredFile]()
+    for file, in_lake in index.backlog(snapshot.record(source.images())):
+        (changed if in_lake else missing).append(file)
     rewritten, unread = _find_rewritten(lake, source, snapshot) if hashes else ([], [])
     return Comparison(
         snapshot.count,
-        [file for file in new if file.path not in paths],
+        missing,
         changed,
         rewritten,
         unread,

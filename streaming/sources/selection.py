@@ -1,7 +1,7 @@
 """Select files of a source by glob patterns, with the same rules on folders and S3, and by links.
 
-The selection of an ingestion is stored in the lake (``sources.json``), so that `pomona status` and `pomona reconcile`
-list the source as the ingestion does.
+The sources of a lake and their selections are stored in the lake (``sources.json``), so that `pomona status` lists all
+of them, and lists a source as the ingestion does, like `pomona reconcile`.
 """
 
 from __future__ import annotations
@@ -130,11 +130,15 @@ def read_selection(path: str, source: str) -> Selection:
     return _parse(path, document) if document else Selection()
 
 
+def read_sources(path: str) -> dict[str, Selection]:
+    """Return the stored sources with their selections; LakeError if the file is damaged."""
+    return {source: _parse(path, document) for source, document in _read(path).items()}
+
+
 def write_selection(path: str, source: str, selection: Selection) -> None:
-    """Store the selection of a source, unless it is stored already or the default; only for the lease owner."""
+    """Store a source with its selection, unless that is stored already; only for the lease owner."""
     stored = _read(path)
-    current = _parse(path, stored[source]) if source in stored else Selection()
-    if selection != current:
+    if source not in stored or selection != _parse(path, stored[source]):
         content = json.dumps(stored | {source: selection.as_json()}, indent=2) + "\n"
         open_storage(path).write(path, content.encode())
 

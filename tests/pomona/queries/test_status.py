@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from pyspark.sql import SparkSession
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import RefitRow
+from pomona.commands.ingest import summary_json
 from pomona.queries import history
 from pomona.queries import status as questions
+from streaming.featurize.results import BatchResult
 from streaming.ingest.pipeline import ingest
+from streaming.ingest.settings import IngestSummary
 from streaming.lake.layout import Lake
 from support.lakes.small_lakes import ONCE, photos, put, put_all, rows
 from support.processes.cli import Command, shown
@@ -32,6 +35,8 @@ def displayed(value: Any) -> Any:
     """Return a document with its locations as the command prints them."""
     if isinstance(value, dict):
         return {key: displayed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [displayed(item) for item in value]
     return shown(value) if isinstance(value, str) else value
 
 
@@ -43,10 +48,15 @@ class Story:
     lake: Lake
     statuses: dict[str, dict[str, Any]]
     made: RefitRow | None = None
+    results: list[BatchResult] = field(default_factory=list)
+    summaries: list[IngestSummary] = field(default_factory=list)
 
     def deliver(self) -> None:
         """Run `ingest --once`."""
-        ingest(str(self.source), self.lake.root, ONCE)
+        summary = ingest(
+            str(self.source), self.lake.root, ONCE, lambda result, _: self.results.append(result)
+        )
+        self.summaries.append(summary)
 
     def look(self, when: str) -> None:
         """Record the result of `status`."""
@@ -253,6 +263,49 @@ def test_history_has_commit_times_and_rates(story: Story) -> None:
     times = [datetime.fromisoformat(row["committed"]) for row in result]
     assert times == sorted(times)
     assert all(row["images_per_second"] > 0 for row in result if row["added"])
+
+
+def test_rates_of_progress_summary_status_and_history_are_equal(story: Story) -> None:
+    commits = [row for row in history.history(story.lake.root) if row["images_per_second"]]
+    reported = [result for result in story.results if result.outcomes["features"]]
+    assert [row["images_per_second"] for row in commits] == [
+        result.images_per_second for result in reported
+    ]
+    for summary in story.summaries:
+        assert summary.images == summary.outcomes["features"] + summary.outcomes["quarantine"]
+        assert summary_json(summary)["images_per_second"] == summary.images_per_second
+        assert 0 < summary.busy <= summary.last_row_at - summary.first_trigger_at
+    written = [result for result in story.results if result.written]
+    busy = sum(summary.busy for summary in story.summaries)
+    assert sum(result.seconds for result in written) == pytest.approx(busy)
+    batch = story.statuses["end"]["last_batch"]
+    assert (batch["seconds"], batch["images_per_second"]) == (
+        written[-1].seconds,
+        written[-1].images_per_second,
+    )
+
+
+def test_backlog_of_status_equals_that_of_reconcile(story: Story, pomona: Command) -> None:
+    assert story.made
+    listed = story.statuses["waiting"]["sources"]
+    assert listed == [
+        {
+            "source": str(story.source),
+            "listed": 11,
+            "missing": 3,
+            "changed": 0,
+            "backlog": 3,
+            "error": None,
+        }
+    ]
+    result = pomona("reconcile", story.source, story.lake.root, "--json").json
+    now = displayed(questions.status(story.lake.root)["sources"][0])
+    assert [len(result["missing"]), len(result["changed"]), result["backlog"]] == [
+        now["missing"],
+        now["changed"],
+        now["backlog"],
+    ]
+    assert result["listed"] == now["listed"]
 
 
 def test_queries_do_not_change_the_lake(story: Story) -> None:

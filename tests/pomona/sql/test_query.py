@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow.parquet
@@ -39,13 +39,20 @@ def test_row_counts_match_delta_rs(pomona: Command, query_lake: QueryLake) -> No
         assert {row["label"]: row["images"] for row in rows} == Counter(labels["label"].to_pylist())
 
 
-def test_timestamp_as_of_selects_a_version(pomona: Command, query_lake: QueryLake) -> None:
-    # Spark compares with the modification time of the commit's file, which is slightly later than the commit.
-    at = query_lake.refits[0].features_timestamp + timedelta(seconds=1)
-    sql = f"SELECT count(*) AS n FROM features TIMESTAMP AS OF '{at:%Y-%m-%d %H:%M:%S.%f}'"
-    assert pomona("query", query_lake.folder, sql, "--json").json == [
-        {"n": len(query_lake.first.paths)}
-    ]
+@pytest.mark.parametrize(
+    "relation",
+    [
+        "features TIMESTAMP AS OF '2026-01-01'",
+        "refits FOR SYSTEM_TIME AS OF current_timestamp()",
+        "(SELECT * FROM features VERSION AS OF 2) UNION ALL SELECT * FROM features TIMESTAMP AS OF date '2026-01-01'",
+    ],
+)
+def test_timestamp_as_of_is_rejected_with_remedy(
+    pomona: Command, query_lake: QueryLake, relation: str
+) -> None:
+    done = pomona("query", query_lake.folder, f"SELECT * FROM {relation}")
+    assert done.status == 2
+    assert "use --as-of TIMESTAMP, or VERSION AS OF" in done.error_line
 
 
 def test_as_of_applies_to_all_tables(pomona: Command, query_lake: QueryLake) -> None:
@@ -156,7 +163,6 @@ def test_json_keeps_types_and_nulls(pomona: Command, query_lake: QueryLake) -> N
         ("SELECT nonsense FROM features", 2, "nonsense"),
         ("SELECT 1 FROM features VERSION AS OF 99", 2, "99"),
         # Spark reports this in two lines, followed by a plan.
-        ("SELECT 1 FROM features TIMESTAMP AS OF '1999-01-01'", 2, "available to this table"),
         ("SELECT CAST(label AS INT) FROM features", 1, "CAST_INVALID_INPUT"),
     ],
 )

@@ -96,7 +96,7 @@ class FakeMicroBatch:
     def commit(self, computed: ComputedPart, key: BatchId) -> BatchResult:
         self.events.append(f"commit {FILES.index(computed.files[0])}")
         self.keys.append(key)
-        return BatchResult(key, 0.0, skipped=len(computed.files))
+        return BatchResult(key, time.time() - computed.started, skipped=len(computed.files))
 
 
 def scheduler(

@@ -14,6 +14,7 @@ from streaming.sources.selection import (
     DEFAULT_EXCLUDES,
     Selection,
     read_selection,
+    read_sources,
     write_selection,
 )
 from streaming.storage.s3_client import s3_client
@@ -124,8 +125,7 @@ def test_pattern_with_the_path_of_the_source_is_rejected(tmp_path: Path) -> None
 
 def test_selection_is_stored_for_each_source(tmp_path: Path) -> None:
     path = f"file:{tmp_path}/sources.json"
-    write_selection(path, "file:/one", Selection())
-    assert not (tmp_path / "sources.json").exists()
+    write_selection(path, "file:/zero", Selection())
     one, two = Selection(include=["a*"]), Selection(exclude=["b"], default_excludes=False)
     write_selection(path, "file:/one", one)
     write_selection(path, "s3a://bucket/two", two)
@@ -135,6 +135,7 @@ def test_selection_is_stored_for_each_source(tmp_path: Path) -> None:
     write_selection(path, "file:/one", Selection())
     assert read_selection(path, "file:/one") == Selection()
     assert read_selection(path, "s3a://bucket/two") == two
+    assert list(read_sources(path)) == ["file:/zero", "file:/one", "s3a://bucket/two"]
 
 
 @pytest.mark.parametrize(
