@@ -11,7 +11,6 @@ from pomona.options import Json, LakeArgument
 
 if TYPE_CHECKING:
     from pomona.output.console import Console
-    from pomona.output.tables import TableLayout
     from pomona.queries.session import JsonObject
 
 
@@ -30,6 +29,7 @@ def diff(
     Example: pomona diff ./lake "3 days ago" latest
     """
     from pomona.output.console import Console
+    from pomona.output.tables import TableLayout
     from pomona.queries.diff import CHANGES
     from pomona.queries.diff import diff as compare
 
