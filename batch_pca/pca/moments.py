@@ -139,27 +139,45 @@ class Moments:
             raise ValueError(f"{self.count} rows, but at least {rows} are needed")
 
     def to_bytes(self) -> bytes:
-        """Return the content of an ``.npz`` file with one array per attribute."""
+        """Return the content of an ``.npz`` file: one array per attribute, and of `cross` the upper triangle."""
+        arrays = vars(self) | {"cross_upper": self.cross[np.triu_indices(self.shift.size)]}
+        del arrays["cross"]
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **vars(self))
+        np.savez(buffer, allow_pickle=False, **arrays)
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Moments:
-        """Parse the output of `to_bytes`; raise SnapshotError if it is truncated or something else."""
+        """Parse the output of `to_bytes`; raise SnapshotError if it is truncated or something else.
+
+        Earlier builds stored the whole of `cross`.
+        """
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                shift = stored["shift"]
+                whole = "cross" in stored
                 return cls(
                     count=int(stored["count"]),
-                    shift=stored["shift"],
+                    shift=shift,
                     total=stored["total"],
-                    cross=stored["cross"],
+                    cross=stored["cross"] if whole else _unpack(stored["cross_upper"], shift.size),
                     rounding=stored["rounding"],
                 )
         except _DAMAGE as error:
             raise SnapshotError(
                 f"cannot read stored statistics of {len(content)} bytes ({error}): refit with --full"
             ) from error
+
+
+def _unpack(upper: Vector, width: int) -> Matrix:
+    """Return the symmetric matrix with this upper triangle; ValueError if the sizes do not match."""
+    rows, columns = np.triu_indices(width)
+    if upper.shape != rows.shape:
+        raise ValueError(f"{upper.size} values are not the upper triangle of {width} columns")
+    matrix = np.empty((width, width))
+    matrix[rows, columns] = upper
+    matrix[columns, rows] = upper
+    return matrix
 
 
 class MomentsBuilder:

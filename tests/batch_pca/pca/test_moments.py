@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -129,6 +131,32 @@ def test_bytes_round_trip_exactly(rows: Rows) -> None:
     assert back.count == moments.count
     for name in ("shift", "total", "cross", "rounding"):
         np.testing.assert_array_equal(getattr(back, name), getattr(moments, name))
+
+
+def test_bytes_contain_half_of_the_symmetric_matrix() -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 300))
+    moments = Moments.from_rows(rows, rows[0]) - Moments.from_rows(rows[:7], rows[0])
+    content = moments.to_bytes()
+    assert len(content) < 0.55 * moments.cross.nbytes
+    np.testing.assert_array_equal(Moments.from_bytes(content).cross, moments.cross)
+
+
+def test_bytes_of_earlier_builds_with_the_whole_matrix_are_read(rows: Rows) -> None:
+    moments = Moments.from_rows(rows, rows[0])
+    buffer = io.BytesIO()
+    np.savez(buffer, **vars(moments))
+    np.testing.assert_array_equal(Moments.from_bytes(buffer.getvalue()).cross, moments.cross)
+
+
+@pytest.mark.parametrize("name", ["cross_upper", "shift"])
+def test_bytes_with_arrays_of_other_sizes_are_rejected(rows: Rows, name: str) -> None:
+    buffer = io.BytesIO(Moments.from_rows(rows, rows[0]).to_bytes())
+    with np.load(buffer) as stored:
+        arrays = dict(stored) | {name: stored[name][1:]}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with pytest.raises(SnapshotError, match="upper triangle"):
+        Moments.from_bytes(buffer.getvalue())
 
 
 @pytest.mark.parametrize("cut", [0, 10, 2000, -1])
