@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame
 
+    from batch_pca.refits.prune import PruneResult
     from pomona.similarity.duplicates import DuplicatesResult
     from pomona.similarity.search import SimilarityResult
 
@@ -270,6 +272,48 @@ class OpenLake:
         """
         with translate_read_errors():
             return read_refits(self._lake)
+
+    def prune(
+        self,
+        keep: int | None = None,
+        older_than: str | timedelta | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> PruneResult:
+        """Remove refits with their files, as `pomona prune` does; the only method that changes the lake.
+
+        The latest refit, the latest scheduled one, the baseline of the latest drift, and refits of tagged versions are
+        kept in any case.
+
+        Parameters
+        ----------
+        keep : int, optional
+            Number of the latest refits to keep.
+        older_than : str or timedelta, optional
+            Remove only refits that are older, such as ``"30d"``. If `keep` is given too, both must hold.
+        dry_run : bool
+            Remove nothing, and return what would be removed.
+
+        Raises
+        ------
+        UsageError
+            If neither `keep` nor `older_than` is given, or one is out of range.
+
+        Examples
+        --------
+        >>> import pomona
+        >>> result = pomona.open_lake("./lake").prune(keep=10, older_than="30d")
+        >>> result.removed, result.remaining, result.size
+        ((), 1, 0)
+        """
+        from batch_pca.refits.prune import PruneOptions, prune
+        from pomona.output.durations import parse_duration
+
+        if isinstance(older_than, timedelta):
+            seconds: float | None = older_than.total_seconds()
+        else:
+            seconds = None if older_than is None else parse_duration(older_than, "older_than")
+        return prune(self._lake, PruneOptions(keep, seconds, dry_run))
 
     def latest_pca(self) -> Pca:
         """Return the scaler and the PCA of the latest refit.

@@ -32,6 +32,7 @@ from pomona.commands.export import export
 from pomona.commands.forget import forget
 from pomona.commands.history import history
 from pomona.commands.ingest import ingest
+from pomona.commands.prune import prune
 from pomona.commands.quarantine import quarantine
 from pomona.commands.query import query
 from pomona.commands.reconcile import reconcile
@@ -70,6 +71,7 @@ for command in (
     duplicates,
     export,
     report,
+    prune,
     forget,
     reconcile,
     stop,

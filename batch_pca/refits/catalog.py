@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pyspark.sql import SparkSession
 
 from batch_pca.refits.folder import RefitFolder
+from streaming import __version__
 from streaming.delta.commit_lock import commit_lock
-from streaming.delta.reader import open_table, query_rows
+from streaming.delta.reader import open_table, query_rows, quote_literal
 from streaming.delta.tables import is_table
 from streaming.delta.writer import Writer
 from streaming.lake.format_version import rename_keys
@@ -145,6 +147,21 @@ def commit_refit(spark: SparkSession, row: RefitRow) -> None:
     metadata = {"refit": row.refit_id, "features_version": row.features_version}
     with commit_lock(row.lake.refits):
         Writer(spark, row.lake.refits, metadata).upsert(rows, merge=False)
+
+
+def delete_rows(lake: Lake, refit_ids: Sequence[str]) -> None:
+    """Delete rows from the catalog, in one commit and without Spark; earlier versions of the table keep them."""
+    from deltalake import CommitProperties, PostCommitHookProperties
+
+    ids = ", ".join(map(quote_literal, refit_ids))
+    metadata = json.dumps({"pomona": __version__, "removed": list(refit_ids)})
+    with commit_lock(lake.refits):
+        # Only Spark writes checkpoints of the log, and deletes its old files.
+        open_table(lake.refits).delete(
+            f"refit_id IN ({ids})",
+            commit_properties=CommitProperties({"userMetadata": metadata}),
+            post_commithook_properties=PostCommitHookProperties(False, False),
+        )
 
 
 def find_sign_reference(

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Marker file of a refit that is not published yet.
 _MARKER = "_unpublished.json"
+# Key in the marker file of a refit whose row is deleted, or about to be.
+_REMOVAL = "removal"
 # A refit of another host that is older counts as dead: its process cannot be checked from here.
 _ABANDONED_AFTER = timedelta(days=1)
 
@@ -65,6 +67,11 @@ class RefitFolder:
             if path.endswith(".parquet"):
                 yield io.BytesIO(open_storage(path).read(path)) if is_s3(path) else local_path(path)
 
+    @property
+    def refit_id(self) -> str:
+        """Name of the folder."""
+        return self.uri.rpartition("/")[2]
+
     def exists(self) -> bool:
         """Return whether the folder contains any file."""
         return any(open_storage(self.uri).list(self.uri))
@@ -77,13 +84,30 @@ class RefitFolder:
         """Read a small file."""
         return open_storage(self.uri).read(f"{self.uri}/{name}")
 
+    def delete(self) -> None:
+        """Delete the folder, its marker file last, so that an interrupted deletion is completed later."""
+        open_storage(self.uri).delete_tree(self.uri, last=f"{self.uri}/{_MARKER}")
+
 
 def create_folder(lake: Lake, refit_id: str) -> RefitFolder:
     """Create the folder of a new refit, with a marker file that names this process until `mark_complete`."""
     folder = RefitFolder(f"{lake.reduced}/{refit_id}")
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
-    folder.write(_MARKER, json.dumps(owner).encode())
+    _write_marker(folder)
     return folder
+
+
+def mark_for_removal(folder: RefitFolder) -> None:
+    """Write the marker file into the folder of a published refit, before its row is deleted.
+
+    Without its row, the refit then is one that is not published: if this process is killed, the next refit or prune
+    deletes the folder. As long as the row exists, the marker file has no effect.
+    """
+    _write_marker(folder, {_REMOVAL: True})
+
+
+def _write_marker(folder: RefitFolder, more: Mapping[str, bool] | None = None) -> None:
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}
+    folder.write(_MARKER, json.dumps(owner | dict(more or {})).encode())
 
 
 def mark_complete(folder: RefitFolder) -> None:
@@ -91,8 +115,19 @@ def mark_complete(folder: RefitFolder) -> None:
     open_storage(folder.uri).delete(f"{folder.uri}/{_MARKER}")
 
 
-def find_abandoned(lake: Lake) -> list[RefitFolder]:
-    """Find the folders of killed refits: the marker file exists, its process does not."""
+@dataclass(frozen=True)
+class AbandonedFolder:
+    """A folder with a marker file of a process that has ended, or of a process that removes the refit."""
+
+    folder: RefitFolder
+    has_ended: bool
+
+
+def find_abandoned(lake: Lake) -> list[AbandonedFolder]:
+    """Find the folders of killed refits: the marker file exists, its process does not.
+
+    Also those of refits that are being removed: without a row, they are deleted even if that process is running.
+    """
     storage = open_storage(lake.root)
     # Only direct children of reduced/, as `create_folder` makes them: a symbolic link in a folder may lead out of
     # the lake, and abandoned folders are deleted.
@@ -108,26 +143,32 @@ def find_abandoned(lake: Lake) -> list[RefitFolder]:
             owner = json.loads(storage.read(marker))
         except FileNotFoundError:  # published in the meantime
             continue
-        if _has_ended(owner):
-            abandoned.append(RefitFolder(marker.removesuffix(f"/{_MARKER}")))
+        if (has_ended := _has_ended(owner)) or owner.get(_REMOVAL):
+            folder = RefitFolder(marker.removesuffix(f"/{_MARKER}"))
+            abandoned.append(AbandonedFolder(folder, has_ended))
     return abandoned
 
 
-def remove_abandoned(abandoned: list[RefitFolder], published: Collection[str]) -> None:
-    """Delete the folders of killed refits; of a published refit, delete only the marker file.
+def remove_abandoned(
+    abandoned: list[AbandonedFolder], published: Collection[str]
+) -> list[RefitFolder]:
+    """Delete the folders of killed refits, and return them; of a published refit, delete only the marker file.
 
     Parameters
     ----------
-    abandoned : list of RefitFolder
+    abandoned : list of AbandonedFolder
         Result of `find_abandoned`.
     published : collection of str
         Refit ids in ``refits/``, read after `find_abandoned` returned: no process can publish these folders later.
     """
-    for folder in abandoned:
-        if folder.uri.rpartition("/")[2] in published:
-            mark_complete(folder)
-        else:
-            open_storage(folder.uri).delete_tree(folder.uri)
+    removed = []
+    for each in abandoned:
+        if each.folder.refit_id not in published:
+            each.folder.delete()
+            removed.append(each.folder)
+        elif each.has_ended:
+            mark_complete(each.folder)
+    return removed
 
 
 def _has_ended(owner: dict[str, Any]) -> bool:

@@ -115,8 +115,12 @@ class Storage(Protocol):
     def delete(self, path: str) -> None:
         """Delete one file if it exists."""
 
-    def delete_tree(self, prefix: str) -> None:
-        """Delete all files below a prefix."""
+    def delete_tree(self, prefix: str, last: str = "") -> None:
+        """Delete all files below a prefix.
+
+        The file `last`, directly below the prefix, is deleted after all others: as long as it exists, the deletion was
+        interrupted.
+        """
 
     def move_tree(self, prefix: str, destination: str) -> None:
         """Move all files below a prefix to another prefix on the same storage."""

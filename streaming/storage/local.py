@@ -138,13 +138,31 @@ class LocalStorage:
         """Delete one file if it exists."""
         local_path(path).unlink(missing_ok=True)
 
-    def delete_tree(self, prefix: str) -> None:
-        """Delete a folder and its content."""
-        shutil.rmtree(local_path(prefix), ignore_errors=True)
+    def delete_tree(self, prefix: str, last: str = "") -> None:
+        """Delete a folder and its content, and the file `last` after the rest; of a link, delete only the link."""
+        folder = local_path(prefix)
+        if folder.is_symlink():
+            folder.unlink(missing_ok=True)
+            return
+        if last:
+            kept = local_path(last).name
+            with suppress(OSError):
+                for name in {entry.name for entry in os.scandir(folder)} - {kept}:
+                    _delete(folder / name)
+                if {entry.name for entry in os.scandir(folder)} - {kept}:
+                    return  # no permission, or files that were created in the meantime
+        shutil.rmtree(folder, ignore_errors=True)
 
     def move_tree(self, prefix: str, destination: str) -> None:
         """Rename a folder."""
         os.rename(local_path(prefix), local_path(destination))
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _stored_file(path: str, status: os.stat_result) -> StoredFile:

@@ -30,13 +30,18 @@ class S3Storage:
         follow_outside: bool = True,
     ) -> Iterator[StoredFile]:
         """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
+        for found in self._list_objects(prefix):
+            if not found.path.endswith("/"):
+                yield found
+
+    def _list_objects(self, prefix: str) -> Iterator[StoredFile]:
+        """Yield all objects below a prefix, also the marker objects that S3A creates for folders."""
         bucket, key = bucket_and_key(prefix)
         parameters = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
             page = call_with_retries(prefix, lambda: self._client.list_objects_v2(**parameters))
             for entry in page.get("Contents", ()):
-                if not entry["Key"].endswith("/"):
-                    yield _stored_file(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
+                yield _stored_file(f"s3a://{bucket}/{entry['Key']}", entry, entry["Size"])
             if not page.get("IsTruncated"):
                 return
             parameters["ContinuationToken"] = page["NextContinuationToken"]
@@ -104,11 +109,14 @@ class S3Storage:
         bucket, key = bucket_and_key(path)
         call_with_retries(path, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
-    def delete_tree(self, prefix: str) -> None:
-        """Delete all objects below a prefix, and the marker object that S3A creates for an empty folder."""
-        for found in self.list(prefix):
-            self.delete(found.path)
-        self.delete(f"{prefix}/")
+    def delete_tree(self, prefix: str, last: str = "") -> None:
+        """Delete all objects below a prefix, and `last` after the rest; also the marker objects of S3A for folders."""
+        for found in self._list_objects(prefix):
+            if found.path != last:
+                self.delete(found.path)
+        for path in (f"{prefix}/", last):
+            if path:
+                self.delete(path)
 
     def move_tree(self, prefix: str, destination: str) -> None:
         """Copy each object within S3, then delete the original."""
