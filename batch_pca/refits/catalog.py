@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -15,9 +15,17 @@ from streaming.delta.commit_lock import commit_lock
 from streaming.delta.reader import open_table, query_rows, quote_literal
 from streaming.delta.tables import is_table
 from streaming.delta.writer import Writer
+from streaming.errors import LakeError
 from streaming.lake.format_version import rename_keys
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS, RENAMED_REFITS_COLUMNS
+from streaming.storage.documents import (
+    InvalidDocumentError,
+    Optional,
+    Schema,
+    Values,
+    parse_document,
+)
 
 # Columns that are attributes of RefitRow under the same name and without conversion.
 _PLAIN_COLUMNS = [
@@ -91,31 +99,42 @@ class RefitRow:
     @property
     def fit_on(self) -> str | None:
         """Path prefix of the rows that were fitted; None if all rows were fitted."""
-        fit_on: str | None = json.loads(self.parameters).get("fit_on")
+        fit_on: str | None = self.parse("parameters", {"fit_on": Optional(str)}).get("fit_on")
         return fit_on
 
     @property
     def label_shifts(self) -> dict[str, float]:
         """Drift of the mean of each label, in standard deviations, largest first; empty without a baseline."""
-        shifts: dict[str, float] = json.loads(self.drift_labels or "{}")
+        shifts: dict[str, float] = self.parse("drift_labels", Values(float))
         return shifts
 
     @property
     def new_labels(self) -> dict[str, int]:
         """Rows of each label that the baseline does not have, most rows first; empty without a baseline."""
-        counts: dict[str, int] = json.loads(self.drift_new_labels or "{}")
+        counts: dict[str, int] = self.parse("drift_new_labels", Values(int))
         return counts
 
     @property
     def vanished_labels(self) -> dict[str, int]:
         """Rows that the baseline has of each label that this refit does not have, most rows first."""
-        counts: dict[str, int] = json.loads(self.drift_vanished_labels or "{}")
+        counts: dict[str, int] = self.parse("drift_vanished_labels", Values(int))
         return counts
+
+    def parse(self, column: str, schema: Schema = dict) -> dict[str, Any]:
+        """Return the JSON object in a column, empty if it is NULL; LakeError if it has another shape."""
+        try:
+            found: dict[str, Any] = parse_document(getattr(self, column) or "{}", schema)
+        except InvalidDocumentError as error:
+            raise LakeError(
+                f"{self.lake.refits}: {column} of refit {self.refit_id} is broken ({error}): restore an earlier "
+                "version of this table"
+            ) from error
+        return found
 
     @property
     def folder(self) -> RefitFolder:
         """The folder with the files of the refit."""
-        return RefitFolder(f"{self.lake.reduced}/{self.refit_id}")
+        return RefitFolder.of(self.lake, self.refit_id)
 
 
 def read_refits(lake: Lake) -> list[RefitRow]:

@@ -18,6 +18,7 @@ from batch_pca.pca.moments import Matrix, Moments, Vector
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.label_means import LabelSums, read_label_sums
 from streaming.errors import SnapshotError, UsageError
+from streaming.storage.documents import Optional
 
 # Number of labels that a line of text names.
 _MAX_NAMED = 5
@@ -152,7 +153,13 @@ def exceeded_thresholds(row: RefitRow) -> set[str]:
     found = drift_of(row)
     if found is None or row.drift_limits is None:
         return set()
-    return set(found.exceeded(DriftLimits(**json.loads(row.drift_limits))))
+    return set(found.exceeded(DriftLimits(**_limits(row))))
+
+
+def _limits(row: RefitRow) -> dict[str, Any]:
+    names = [known.name for known in fields(DriftLimits)]
+    found = row.parse("drift_limits", {name: Optional(float) for name in names})
+    return {name: found[name] for name in names if name in found}
 
 
 def apply_limits(row: RefitRow, limits: DriftLimits) -> RefitRow:
@@ -200,7 +207,7 @@ def find_baselines(
         row
         for row in refits
         if row.model_id == model_id
-        and json.loads(row.parameters) == wanted
+        and row.parse("parameters") == wanted
         and row.scheduled is not False
         and row.features_version < version
     ]

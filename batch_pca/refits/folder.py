@@ -22,7 +22,8 @@ from batch_pca.pca.fit import Reduction
 from batch_pca.pca.moments import Moments
 from batch_pca.pca.spark_pipeline import pipeline_model
 from streaming.lake.layout import Lake
-from streaming.storage.interface import is_s3, local_path
+from streaming.storage.documents import InvalidDocumentError, parse_document
+from streaming.storage.interface import is_s3, join_name, local_path
 from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 _MARKER = "_unpublished.json"
 # Key in the marker file of a refit whose row is deleted, or about to be.
 _REMOVAL = "removal"
+_MARKER_SCHEMA = {"host": str, "pid": int, "at": datetime}
 # A refit of another host that is older counts as dead: its process cannot be checked from here.
 _ABANDONED_AFTER = timedelta(days=1)
 
@@ -40,6 +42,11 @@ class RefitFolder:
     """Folder of one refit: ``parquet/``, ``reduced.csv``, ``pipeline/``, ``moments.npz``, ``report.html``."""
 
     uri: str
+
+    @classmethod
+    def of(cls, lake: Lake, refit_id: str) -> RefitFolder:
+        """Return the folder of a refit; LakeError if its id is not a name, and so might lead out of ``reduced/``."""
+        return cls(join_name(lake.reduced, refit_id, "refit"))
 
     @property
     def parquet(self) -> str:
@@ -91,7 +98,7 @@ class RefitFolder:
 
 def create_folder(lake: Lake, refit_id: str) -> RefitFolder:
     """Create the folder of a new refit, with a marker file that names this process until `mark_complete`."""
-    folder = RefitFolder(f"{lake.reduced}/{refit_id}")
+    folder = RefitFolder.of(lake, refit_id)
     _write_marker(folder)
     return folder
 
@@ -140,10 +147,14 @@ def find_abandoned(lake: Lake) -> list[AbandonedFolder]:
     abandoned = []
     for marker in markers:
         try:
-            owner = json.loads(storage.read(marker))
+            owner = parse_document(storage.read(marker), _MARKER_SCHEMA)
+            has_ended = _has_ended(owner)
         except FileNotFoundError:  # published in the meantime
             continue
-        if (has_ended := _has_ended(owner)) or owner.get(_REMOVAL):
+        except (InvalidDocumentError, OverflowError) as error:
+            log.warning("%s is not a marker of Pomona (%s): delete it", marker, error)
+            continue
+        if has_ended or owner.get(_REMOVAL):
             folder = RefitFolder(marker.removesuffix(f"/{_MARKER}"))
             abandoned.append(AbandonedFolder(folder, has_ended))
     return abandoned
@@ -172,8 +183,11 @@ def remove_abandoned(
 
 
 def _has_ended(owner: dict[str, Any]) -> bool:
+    created_at = datetime.fromisoformat(owner["at"]).astimezone(UTC)
     if owner["host"] != socket.gethostname():
-        return datetime.now(UTC) - datetime.fromisoformat(owner["at"]) > _ABANDONED_AFTER
+        return datetime.now(UTC) - created_at > _ABANDONED_AFTER
+    if owner["pid"] < 1:  # os.kill would address process groups
+        raise InvalidDocumentError("pid is below 1")
     if owner["pid"] == os.getpid():
         return True
     try:

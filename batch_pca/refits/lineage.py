@@ -11,8 +11,9 @@ from typing import Any
 
 from batch_pca.refits.catalog import RefitRow
 from batch_pca.refits.folder import RefitFolder
-from streaming.errors import ModelError
+from streaming.errors import LakeError, ModelError
 from streaming.model.metadata import ModelInfo
+from streaming.storage.interface import join_name
 from streaming.storage.open import open_storage
 
 FILE = "refit.json"
@@ -37,7 +38,7 @@ def lineage(row: RefitRow) -> dict[str, Any]:
         "features_timestamp": row.features_timestamp.isoformat(),
         "model_id": row.model_id,
         "model": _model(row),
-        "parameters": json.loads(row.parameters),
+        "parameters": row.parse("parameters"),
         "rows": row.rows,
         "rows_fitted": row.rows_fitted,
         "components": row.components,
@@ -57,10 +58,10 @@ def write_lineage(folder: RefitFolder, row: RefitRow, csv_sha256: str) -> None:
 
 
 def _model(row: RefitRow) -> dict[str, Any] | None:
-    uri = f"{row.lake.models}/{row.model_id}/model.json"
+    uri = f"{join_name(row.lake.models, row.model_id, 'model')}/model.json"
     try:
         return asdict(ModelInfo.from_json(open_storage(uri).read(uri), uri))
-    except (FileNotFoundError, ModelError):
+    except (FileNotFoundError, ModelError, LakeError):
         return None
 
 
@@ -75,6 +76,6 @@ def drift_json(row: RefitRow) -> dict[str, Any] | None:
         "labels": row.label_shifts,
         "new_labels": row.new_labels,
         "vanished_labels": row.vanished_labels,
-        "limits": json.loads(row.drift_limits) if row.drift_limits else None,
+        "limits": row.parse("drift_limits") if row.drift_limits else None,
         "exceeded": row.drift_exceeded,
     }

@@ -20,7 +20,9 @@ from batch_pca.report.outliers import find_notable_images
 from batch_pca.report.thumbnails import choose_thumbnails, load_thumbnails
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
+from streaming.errors import LakeError
 from streaming.lake.layout import Lake
+from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.interface import TransientError
 
 if TYPE_CHECKING:
@@ -128,10 +130,9 @@ def _read_label_order(earlier: Sequence[RefitRow]) -> list[str]:
     """
     for row in [*reversed(earlier)][:_MAX_SEARCHED]:
         try:
-            order = json.loads(row.folder.read(_LABEL_ORDER))
-            if isinstance(order, list) and all(isinstance(label, str) for label in order):
-                return list(dict.fromkeys(order))
-        except (OSError, TransientError, ValueError) as error:
+            order: list[str] = parse_document(row.folder.read(_LABEL_ORDER), [str])
+            return list(dict.fromkeys(order))
+        except (OSError, TransientError, LakeError, InvalidDocumentError) as error:
             log.debug("no order of labels in %s: %s", row.folder.uri, error)
     return []
 
@@ -173,9 +174,7 @@ def lineage_facts(row: RefitRow, document: Mapping[str, Any]) -> list[tuple[str,
     document : mapping
         The content of the refit's ``refit.json``.
     """
-    options = {
-        name: value for name, value in json.loads(row.parameters).items() if value is not None
-    }
+    options = {name: value for name, value in row.parse("parameters").items() if value is not None}
     model = document["model"]
     weights = (
         f"{model['weights']}, SHA-256 {model['weights_sha256']}"

@@ -67,7 +67,8 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
         console.print_json(result)
         return
     suffix = f" for the reason {reason}" if reason else ""
-    if not result["tried"] + result["missing_in_source"]:
+    others = result.get("other_sources") or 0
+    if not result["tried"] + result["missing_in_source"] + others:
         console.print(f"no image is in quarantine{suffix}")
         return
     reasons = ", ".join(f"{count} {name}" for name, count in sorted(result["reasons"].items()))
@@ -81,4 +82,8 @@ def retry_quarantined(lake: str, reason: str | None, *, as_json: bool) -> None:
         console.print(
             f"{result['missing_in_source']:,} images no longer exist in the source; "
             "their rows were kept (use `pomona forget` to delete them)"
+        )
+    if others:
+        console.print(
+            f"{others:,} images of other sources were not processed: the running stream reads only its own source"
         )

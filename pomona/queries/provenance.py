@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.queries.session import JsonObject, open_lake, translate_read_errors
 from streaming.lake.layout import Lake
+from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.interface import is_s3, local_path, normalize
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def _find_by_refit_json(identifier: str, refits: dict[str, RefitRow]) -> str | N
         return None
     file = (path if path.is_dir() else path.parent) / FILE
     try:
-        refit_id = json.loads(file.read_bytes())["refit_id"]
-    except (OSError, ValueError, KeyError, TypeError):
+        refit_id: str = parse_document(file.read_bytes(), {"refit_id": str})["refit_id"]
+    except (OSError, InvalidDocumentError):
         return None
     return refit_id if refit_id in refits else None
 
@@ -65,9 +65,10 @@ def _find_by_csv_hash(identifier: str, refits: dict[str, RefitRow]) -> str | Non
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for refit_id, refit in refits.items():
         try:
-            if json.loads(refit.folder.read(FILE))["csv_sha256"] == digest:
+            found = parse_document(refit.folder.read(FILE), {"csv_sha256": str})
+            if found["csv_sha256"] == digest:
                 return refit_id
-        except (FileNotFoundError, ValueError, KeyError):  # an older version, or deleted
+        except (FileNotFoundError, InvalidDocumentError):  # an older version, or deleted
             continue
     return None
 

@@ -30,6 +30,7 @@ from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version, superseded_at, version_at
 from streaming.lease.acquire import lease_owner
 from streaming.outcomes import Reason
+from streaming.storage.interface import join_name
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -211,5 +212,5 @@ def _last_refit(
         "replaced_rows_since": replaced,
         "removed_rows_since": removed,
         "stale": stale,
-        "folder": f"{lake.reduced}/{last['refit_id']}",
+        "folder": join_name(lake.reduced, last["refit_id"], "refit"),
     }

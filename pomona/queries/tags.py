@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from pomona.queries.session import JsonObject, format_timestamp, open_lake, translate_read_errors
 from streaming.errors import UsageError
+from streaming.lake import tags
 from streaming.lake.layout import Lake
 from streaming.lake.retention import configured_retention, required_retention, retention_days_for
 from streaming.lake.tags import Tag, check_tag, find_tag, read_tags, set_tag
 from streaming.lake.versions import resolve_version
 from streaming.maintenance.requests import Request
 from streaming.maintenance.set_retention import SET_RETENTION
-from streaming.storage.open import open_storage
 
 
 def list_tags(location: str) -> list[JsonObject]:
@@ -66,7 +66,7 @@ def delete_tag(location: str, name: str) -> JsonObject:
         existing = find_tag(lake, name)
         if existing is None:
             raise UsageError(f"{lake.root} has no tag {name}: `pomona tag` lists the tags")
-        open_storage(lake.root).delete(f"{lake.tags}/{name}.json")
+        tags.delete_tag(lake, name)
         return _tag_json(existing)
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 
 from streaming.delta.throughput import duration_of_commit
 from streaming.errors import LakeError
+from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.interface import StoredFile
 from streaming.storage.open import open_storage
 
@@ -73,12 +74,13 @@ def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, 
     info : mapping
         ``operation``, ``operationMetrics`` and ``userMetadata`` are read.
     """
+    found = info.get("operationMetrics")
     metrics = {
         key: int(value)
-        for key, value in (info.get("operationMetrics") or {}).items()
-        if str(value).isdigit()
+        for key, value in (found.items() if isinstance(found, dict) else ())
+        if re.fullmatch(r"[0-9]{1,18}", str(value))
     }
-    operation = info.get("operation") or ""
+    operation = str(info.get("operation") or "")
     added = removed = replaced = 0
     if operation == "MERGE":
         added, replaced, removed = (
@@ -97,13 +99,15 @@ def version_from_commit_info(number: int, committed_ms: int, info: Mapping[str, 
     return Version(number, committed, operation, added, removed, replaced, metadata, seconds)
 
 
-def parse_metadata(text: str | None) -> dict[str, Any]:
+def parse_metadata(text: Any) -> dict[str, Any]:
     """Parse commit metadata; return an empty dict for commits that Pomona did not make."""
-    try:
-        metadata = json.loads(text or "{}")
-    except ValueError:
+    if not isinstance(text, str):
         return {}
-    return metadata if isinstance(metadata, dict) else {}
+    try:
+        metadata: dict[str, Any] = parse_document(text, dict)
+    except InvalidDocumentError:
+        return {}
+    return metadata
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ def parse_actions(path: str, content: bytes, containing: bytes = b"") -> Iterato
             continue
         try:
             action = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise LakeError(
                 f"{path}: damaged ({error}): restore this file; the table cannot be read without it"
             ) from error

@@ -7,7 +7,6 @@ vectors mark.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from streaming.delta.log import (
 )
 from streaming.delta.reader import open_table
 from streaming.delta.time_travel import available_commits
+from streaming.storage.documents import InvalidDocumentError, Optional, parse_document
 from streaming.storage.open import open_storage
 
 # Commits in memory at a time.
@@ -208,8 +208,10 @@ def _rows_of(location: str, add: Mapping[str, Any]) -> int | None:
     """Return the number of rows of an added file, from its statistics or else from the file itself."""
     deleted = (add.get("deletionVector") or {}).get("cardinality", 0)
     try:
-        rows = json.loads(add.get("stats") or "{}").get("numRecords")
-    except ValueError:
+        rows = parse_document(str(add.get("stats") or "{}"), {"numRecords": Optional(int)}).get(
+            "numRecords"
+        )
+    except InvalidDocumentError:
         rows = None
     if rows is None:
         rows = _rows_in_file(location, unquote(add["path"]))

@@ -125,5 +125,5 @@ def _is_complete(name: str, content: bytes) -> bool:
         return False
     try:
         return all(line == b"-" or json.loads(line) is not None for line in lines)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -84,8 +85,12 @@ def ingest(
                 return StreamingRun(images, batch, settings, on_batch, lease).run(event)
 
 
-def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> MicroBatch:
+def open_microbatch(
+    source: Source, settings: IngestSettings, lease: Lease, other_sources: Sequence[str] = ()
+) -> MicroBatch:
     """Prepare the model, Spark and its workers, the tables and the image index.
+
+    Links are not followed out of `source`, unless its selection says so, nor out of `other_sources`.
 
     Raises
     ------
@@ -118,7 +123,7 @@ def open_microbatch(source: Source, settings: IngestSettings, lease: Lease) -> M
                 settle=settings.settle,
                 max_cpu_seconds=settings.max_cpu_seconds,
                 retry_timeout=settings.retry_timeout,
-                boundaries=[source.boundary] if source.boundary else (),
+                boundaries=[*other_sources, *([source.boundary] if source.boundary else [])],
             )
             workers_started = background.submit(start_workers, spark, featurizer)
             create_tables(spark, lake, model_info.width)

@@ -15,7 +15,7 @@ from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import PartScheduler
 from streaming.ingest.pipeline import open_microbatch
 from streaming.ingest.settings import IMAGES_PER_PART_PER_CORE, IngestSettings
-from streaming.lake.history import last_source
+from streaming.lake.history import last_source, recorded_sources
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
 from streaming.lease.holder import Lease
@@ -126,6 +126,7 @@ def execute_locally(
         With a one-line message.
     """
     location = request.arguments.get("source") or last_source(lake)
+    others = [root for root in recorded_sources(lake) if root] if request.kind == "retry" else []
     source = Source.at(location) if location else None
     if source:
         source = replace(source, selection=_selection(lake, request, source, settings))
@@ -145,6 +146,7 @@ def execute_locally(
             scheduler.close()
 
     def open_batch() -> MicroBatch:
-        return open_microbatch(source or Source(""), settings, lease)
+        return open_microbatch(source or Source(""), settings, lease, others)
 
-    return execute(OperationContext(lease.lake, spark, source, open_batch, process), request)
+    context = OperationContext(lease.lake, spark, source, open_batch, process, other_sources=others)
+    return execute(context, request)

@@ -19,6 +19,7 @@ from typing import Any
 
 from streaming import __version__
 from streaming.errors import ExternalError, LakeError
+from streaming.storage.documents import Optional, read_document
 from streaming.storage.interface import TransientError
 from streaming.storage.open import open_storage
 
@@ -63,21 +64,16 @@ def read_format(root: str) -> LakeFormat | None:
         If it exists and cannot be read.
     """
     path = f"{root}/{FILE}"
+    remedy = f"restore it, or delete it and run `pomona upgrade {root}`"
     try:
-        document = json.loads(open_storage(root).read(path))
-        number = document["format"]
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"format {number!r}")
-        return LakeFormat(number, str(document.get("pomona", "")))
+        document = read_document(path, {"format": int, "pomona": Optional(str)}, remedy)
     except FileNotFoundError:
         return None
     except (PermissionError, TransientError) as error:
         raise ExternalError(f"{path} cannot be read ({error}): check its permissions") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise LakeError(
-            f"{path}: broken ({reason}): restore it, or delete it and run `pomona upgrade {root}`"
-        ) from error
+    if document["format"] < 1:
+        raise LakeError(f"{path}: broken (format is below 1): {remedy}")
+    return LakeFormat(document["format"], document.get("pomona") or "")
 
 
 def write_format(root: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from streaming.delta.log import Version, list_commits, read_commits_backwards
+from streaming.delta.log import Version, list_commits, read_commits, read_commits_backwards
 from streaming.delta.reader import open_table, read_change_feed, table_read_errors
 from streaming.lake.layout import Lake
 from streaming.storage.open import open_storage
@@ -56,6 +56,12 @@ def last_source(lake: Lake) -> str | None:
             versions[table] = commits[-1].number
     batch = last_batch(versions)
     return str(batch.metadata["source"]) if batch else None
+
+
+def recorded_sources(lake: Lake) -> list[str]:
+    """Return the sources that the commits of the quarantine name, as far as its log reaches."""
+    found = (version.metadata.get("source") for version in read_commits(lake.quarantine))
+    return sorted({source for source in found if isinstance(source, str)})
 
 
 def _same_files(location: str, one: int, other: int) -> bool:

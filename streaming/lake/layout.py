@@ -13,7 +13,7 @@ from streaming.delta.tables import create_table, is_table
 from streaming.errors import LakeError
 from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
-from streaming.storage.interface import is_s3, local_path, normalize, spark_problem
+from streaming.storage.interface import is_s3, join_name, local_path, normalize, spark_problem
 from streaming.storage.local import is_below
 from streaming.storage.open import check_access
 
@@ -82,7 +82,7 @@ class Lake:
     @property
     def checkpoint(self) -> str:
         """Checkpoint of the streaming query."""
-        return f"{self.root}/checkpoints/{self.checkpoint_name}"
+        return join_name(f"{self.root}/checkpoints", self.checkpoint_name, "checkpoint")
 
     @property
     def models(self) -> str:

@@ -16,12 +16,16 @@ from streaming.errors import LakeError, UsageError
 from streaming.lake.format_version import RENAMED_TAG_KEYS, rename_keys
 from streaming.lake.layout import Lake
 from streaming.storage.create_if_absent import create_if_absent
+from streaming.storage.documents import InvalidDocumentError, check_document, parse_document
 from streaming.storage.open import open_storage
 
 # A tag begins with a letter, so that no number or date is a tag. It is a valid file name on every system.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 #: Names that are not allowed, because they mean a time.
 RESERVED = {"latest", "now", "today", "yesterday"}
+
+
+_SCHEMA = {"version": int, "committed": datetime, "created_at": datetime}
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,16 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
     """Return the tag with a name; None if there is none. Raise LakeError if its file is broken."""
     path = _path(lake, name)
     try:
-        document = rename_keys(json.loads(open_storage(path).read(path)), RENAMED_TAG_KEYS)
+        document = parse_document(open_storage(path).read(path), dict)
+        document = rename_keys(document, RENAMED_TAG_KEYS)
+        check_document(document, _SCHEMA)
         committed, created_at = (
             datetime.fromisoformat(document[key]) for key in ("committed", "created_at")
         )
-        return Tag(
-            name, int(document["version"]), committed.astimezone(UTC), created_at.astimezone(UTC)
-        )
+        return Tag(name, document["version"], committed.astimezone(UTC), created_at.astimezone(UTC))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except InvalidDocumentError as error:
         raise LakeError(
             f"{path}: broken ({error}): create the tag again with `pomona tag LAKE {name} --force`"
         ) from error
@@ -86,11 +90,7 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
 
 def check_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
     """Raise UsageError if the name is not valid, or is that of another version and `force` is false."""
-    if not is_valid_tag_name(tag.name):
-        raise UsageError(
-            f"tag {tag.name!r}: use a letter, then letters, digits, '.', '_' or '-', up to 64 characters, "
-            f"and none of {', '.join(sorted(RESERVED))}"
-        )
+    _path(lake, tag.name)
     existing = None if force else find_tag(lake, tag.name)
     if existing and existing.version != tag.version:
         raise UsageError(
@@ -131,5 +131,16 @@ def set_tag(lake: Lake, tag: Tag, *, force: bool = False) -> None:
             )
 
 
+def delete_tag(lake: Lake, name: str) -> None:
+    """Delete a tag if it exists; UsageError if the name is not valid."""
+    open_storage(lake.root).delete(_path(lake, name))
+
+
 def _path(lake: Lake, name: str) -> str:
+    """Return the file of a tag; UsageError if the name is not valid, and so might lead out of the folder."""
+    if not is_valid_tag_name(name):
+        raise UsageError(
+            f"tag {name!r}: use a letter, then letters, digits, '.', '_' or '-', up to 64 characters, "
+            f"and none of {', '.join(sorted(RESERVED))}"
+        )
     return f"{lake.tags}/{name}.json"

@@ -19,6 +19,7 @@ from py4j.protocol import Py4JError
 from streaming import __version__
 from streaming.lease.holder import Holder
 from streaming.spark.session import LOG_STORE, LOG_STORE_SETTING
+from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.s3 import call_with_retries
 from streaming.storage.s3_client import bucket_and_key, s3_client
 from streaming.storage.s3_errors import PRECONDITION_FAILED
@@ -92,8 +93,8 @@ def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:
     start = f"{log_folder}/"
     try:
         hint = client.get_object(Bucket=bucket, Key=f"{log_folder}/_last_checkpoint")
-        start = f"{log_folder}/{int(json.loads(hint['Body'].read())['version']):020}"
-    except (client.exceptions.NoSuchKey, ValueError, KeyError):
+        start = f"{log_folder}/{_hinted_version(hint['Body'].read()):020}"
+    except (client.exceptions.NoSuchKey, InvalidDocumentError):
         pass
     last = None
     pages = client.get_paginator("list_objects_v2")
@@ -103,6 +104,11 @@ def _last_version(client: Any, bucket: str, log_folder: str) -> int | None:
             if match:
                 last = max(int(match[1]), last or 0)
     return last
+
+
+def _hinted_version(content: bytes) -> int:
+    version: int = parse_document(content, {"version": int})["version"]
+    return version
 
 
 def _content(holder: Holder) -> bytes:

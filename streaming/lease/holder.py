@@ -23,6 +23,10 @@ def _now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+#: The shape of the owner in a lease file or object.
+SCHEMA = {"host": str, "pid": int, "since": str, "id": str}
+
+
 @dataclass(frozen=True)
 class Holder:
     """The process that owns the lease of a lake.
@@ -49,9 +53,8 @@ class Holder:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Holder:
-        """Create an owner from the content of a lease file or object."""
-        names = ("host", "pid", "since", "id")
-        return cls(**{name: content[name] for name in names})
+        """Create an owner from the content of a lease file or object, which matches `SCHEMA`."""
+        return cls(**{name: content[name] for name in SCHEMA})
 
 
 class Lease(Protocol):

@@ -7,7 +7,6 @@ progress; it holds a lock of its own, and the next owner waits for its release.
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import time
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streaming.errors import LeaseError
-from streaming.lease.holder import Holder, lease_conflict
+from streaming.lease.holder import SCHEMA, Holder, lease_conflict
+from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.interface import local_path
 from streaming.storage.write_file import open_lock_file
 
@@ -165,6 +165,6 @@ def _is_same_file(file: Path, descriptor: int) -> bool:
 
 def _read(file: Path) -> Holder | None:
     try:
-        return Holder.from_dict(json.loads(file.read_bytes()))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # another process is writing it
+        return Holder.from_dict(parse_document(file.read_bytes(), SCHEMA))
+    except (FileNotFoundError, InvalidDocumentError):  # another process is writing it
         return None

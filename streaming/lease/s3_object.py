@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from streaming.errors import LeaseError
-from streaming.lease.holder import Holder
+from streaming.lease.holder import SCHEMA, Holder
+from streaming.storage.documents import InvalidDocumentError, check_document, parse_document
 from streaming.storage.s3 import call_with_retries
 from streaming.storage.s3_client import LEASE_CONFIG, bucket_and_key, s3_client
 from streaming.storage.s3_errors import PRECONDITION_FAILED
@@ -22,6 +22,7 @@ _CLOCK_RESOLUTION = 2.0  # seconds: S3 rounds both times to whole seconds
 _MAX_ATTEMPTS = 6
 # What the lease of a lake on S3 adds to the owner; the values are those of a lease that was released.
 _S3_FIELDS = {"term": 0.0, "released": True, "checkpoint": "ingest"}
+_S3_SCHEMA = {"term": float, "released": bool, "checkpoint": str}
 _CONDITION_FAILED = PRECONDITION_FAILED | {"ConditionalRequestConflict", "409"}
 
 
@@ -75,14 +76,13 @@ class LeaseObject:
 
     def _parse(self, content: bytes) -> dict[str, Any]:
         try:
-            document = json.loads(content)
-            Holder.from_dict(document)
+            document: dict[str, Any] = parse_document(content, SCHEMA)
             if not document.keys() & _S3_FIELDS.keys():
                 # The file of a lease on a folder, copied with a lake. Its owner does not write this copy.
                 return {**document, **_S3_FIELDS}
-            required = {name: document[name] for name in _S3_FIELDS}
-            return {**document, **required}
-        except (ValueError, KeyError, TypeError) as error:
+            check_document(document, _S3_SCHEMA)
+            return document
+        except InvalidDocumentError as error:
             raise LeaseError(
                 f"{self.uri} is not a lease of Pomona: delete it, unless a process is writing the lake"
             ) from error

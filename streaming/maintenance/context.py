@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from streaming.featurize.results import BatchResult
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
-from streaming.storage.interface import StoredFile
+from streaming.storage.interface import StoredFile, is_s3
 
 
 @dataclass
@@ -34,6 +35,8 @@ class OperationContext:
         its summary.
     image_index : ImageIndex, optional
         The stream's index of the lake; None if no stream is running.
+    other_sources : sequence of str
+        Other sources of the lake that may be read. A stream reads only its own.
     """
 
     lake: Lake
@@ -42,6 +45,14 @@ class OperationContext:
     open_microbatch: Callable[[], MicroBatch]
     process_files: Callable[[MicroBatch, Sequence[StoredFile]], Sequence[BatchResult]]
     image_index: ImageIndex | None = None
+    other_sources: Sequence[str] = ()
+
+    def is_own(self, path: str) -> bool:
+        """Return whether an image is below a source that this process may read; a row may name any file."""
+        if not is_s3(path) and os.path.normpath(path) != path:  # "..": names another file
+            return False
+        roots = [*self.other_sources, *([self.source.root] if self.source else [])]
+        return any(path.startswith(f"{root.rstrip('/')}/") for root in roots if root)
 
     @cached_property
     def batch(self) -> MicroBatch:

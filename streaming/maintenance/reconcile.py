@@ -13,6 +13,7 @@ import numpy as np
 
 from streaming.delta.reader import open_table, query
 from streaming.delta.tables import is_table
+from streaming.errors import UsageError
 from streaming.images.decode import DecodeSettings
 from streaming.images.fetch import THREADS_S3, fetch_image
 from streaming.lake.image_index import (
@@ -150,19 +151,26 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
     TransientError
         If an image could not be read within the retry timeout. The others have been processed.
     """
-    root, batch = arguments["source"], context.batch
+    root, limit = arguments["source"], _remove_limit(arguments)
+    if context.source is None or root != context.source.root:
+        ingested = context.source.root if context.source else "no source"
+        raise UsageError(
+            f"{root}: the process that writes this lake ingests {ingested} and reads no other folder: stop it, then "
+            "run the command again"
+        )
+    batch = context.batch
     selection = (
         Selection.from_json(arguments["selection"])
-        if "selection" in arguments
+        if arguments.get("selection")
         else read_selection(context.lake.sources, root)
     )
     # The permission to read outside of the source is that of the process that reads, not that of the request.
-    may_follow = context.source is not None and context.source.selection.follow_links
+    may_follow = context.source.selection.follow_links
     source = Source(root, replace(selection, follow_links=selection.follow_links and may_follow))
-    limit = arguments.get("limit", DEFAULT_REMOVE_LIMIT)
     comparison = compare(context.lake, source, batch.image_index, hashes=False, limit=limit)
     new = comparison.missing + comparison.changed
-    others = set(arguments.get("rewritten", ())) - {file.path for file in new}
+    others = set(arguments.get("rewritten") or ()) - {file.path for file in new}
+    others = {path for path in others if source.is_image(path)}
     rewritten = stat_files(StoredFile(path, 0, 0) for path in sorted(others))
     comparison = replace(comparison, rewritten=rewritten)
     outcomes = Counter[str]()
@@ -183,6 +191,15 @@ def reconcile(context: OperationContext, arguments: dict[str, JSON]) -> dict[str
         "removed": len(removed),
         "skip_reason": comparison.missing_in_source.skip_reason,
     }
+
+
+def _remove_limit(arguments: dict[str, JSON]) -> float:
+    limit = arguments.get("limit")
+    if limit is None:
+        return DEFAULT_REMOVE_LIMIT
+    if not 0 <= limit <= 1:
+        raise UsageError(f"limit is {limit}: it must be 0 to 1")
+    return float(limit)
 
 
 def _find_rewritten(

@@ -14,15 +14,41 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streaming import errors
-from streaming.errors import ExternalError, PomonaError
+from streaming.errors import ExternalError, LakeError, PomonaError
 from streaming.lake.layout import Lake
+from streaming.storage.documents import (
+    InvalidDocumentError,
+    Optional,
+    Schema,
+    Values,
+    check_document,
+    parse_document,
+)
+from streaming.storage.interface import join_name
 from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
 JSON = Any  # a value that `json` can serialize
 
-_ANSWERS = "answers"
+_ANSWERS = "/answers"
+_MAX_ERROR_LENGTH = 2000
+_REQUEST = {"kind": str, "arguments": dict}
+_ERROR = {"error": Optional(str), "error_type": Optional(str)}
+#: The shapes of the results, by kind of request.
+_RESULTS: dict[str, Schema] = {
+    "retry": dict.fromkeys(
+        ("tried", "featurized", "quarantined", "changing", "missing_in_source"), int
+    )
+    | {"reasons": Values(int), "other_sources": Optional(int)},
+    "forget": {name: [str] for name in ("features", "quarantine", "unknown", "existing")},
+    "reconcile": dict.fromkeys(
+        ("listed", "in_lake", "rows", "featurized", "quarantined", "changing", "removed"), int
+    )
+    | {name: [str] for name in ("missing", "changed", "rewritten", "missing_in_source", "unread")}
+    | {"skip_reason": str, "unlisted": Values(int)},
+    "set_retention": {"tables": [str]},
+}
 
 
 def _new_id() -> str:
@@ -64,12 +90,13 @@ def pending_requests(lake: Lake) -> list[Request]:
         if "/" in name or name.startswith(".") or not name.endswith(".json"):
             continue
         try:
-            document = json.loads(storage.read(path))
             request_id = name.removesuffix(".json")
+            _path(lake, request_id)
+            document = parse_document(storage.read(path), _REQUEST)
             requests.append(Request(document["kind"], document["arguments"], request_id))
         except FileNotFoundError:  # canceled or answered in the meantime
             continue
-        except (ValueError, KeyError, TypeError) as error:
+        except (InvalidDocumentError, LakeError, PermissionError) as error:
             log.warning("%s is not a request of Pomona (%s): delete it", path, error)
     return requests
 
@@ -77,7 +104,7 @@ def pending_requests(lake: Lake) -> list[Request]:
 def write_result(lake: Lake, request: Request, result: dict[str, JSON]) -> None:
     """Write the result of a request, then delete the request."""
     content = json.dumps(result).encode()
-    open_storage(lake.root).write(_path(lake, f"{_ANSWERS}/{request.id}"), content)
+    open_storage(lake.root).write(_path(lake, request.id, _ANSWERS), content)
     cancel(lake, request)
 
 
@@ -97,19 +124,28 @@ def poll_result(lake: Lake, request: Request) -> dict[str, JSON] | None:
     Raises
     ------
     PomonaError
-        If the request failed.
+        If the request failed, or its result is broken.
     """
-    storage, path = open_storage(lake.root), _path(lake, f"{_ANSWERS}/{request.id}")
+    storage, path = open_storage(lake.root), _path(lake, request.id, _ANSWERS)
     try:
-        result: dict[str, JSON] = json.loads(storage.read(path))
+        content = storage.read(path)
     except FileNotFoundError:
         return None
     storage.delete(path)
-    if "error" in result:
-        kind = getattr(errors, str(result.get("error_type")), ExternalError)
-        raise kind(result["error"])
+    try:
+        result: dict[str, JSON] = parse_document(content, _ERROR)
+        if result.get("error") is not None:
+            kind = getattr(errors, result.get("error_type") or "", None)
+            if not (isinstance(kind, type) and issubclass(kind, PomonaError)):
+                kind = ExternalError
+            raise kind(" ".join(result["error"].split())[:_MAX_ERROR_LENGTH])
+        check_document(result, _RESULTS.get(request.kind, dict))
+    except InvalidDocumentError as error:
+        raise LakeError(
+            f"{path}: broken ({error}); it was deleted: run the command again, and check who can write into the lake"
+        ) from error
     return result
 
 
-def _path(lake: Lake, name: str) -> str:
-    return f"{lake.requests}/{name}.json"
+def _path(lake: Lake, request_id: str, folder: str = "") -> str:
+    return join_name(f"{lake.requests}{folder}", request_id, "request") + ".json"

@@ -34,14 +34,16 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
     -------
     dict
         Numbers of images: ``tried``, ``featurized``, ``quarantined``, ``reasons`` (of those quarantined again, with one
-        more attempt), ``changing`` (still being written) and ``missing_in_source`` (their rows are kept).
+        more attempt), ``changing`` (still being written), ``missing_in_source`` (their rows are kept), and
+        ``other_sources`` (not processed, because they are not below a source that this process may read).
 
     Raises
     ------
     TransientError
         If an image could not be read within the retry timeout. The others have been processed.
     """
-    rows = quarantined_files(context.lake, arguments.get("reason"))
+    listed = quarantined_files(context.lake, arguments.get("reason"))
+    rows = [file for file in listed if context.is_own(file.path)]
     files = stat_files(rows)
     outcomes, reasons = Counter[str](), Counter[str]()
     if files:
@@ -59,6 +61,7 @@ def retry(context: OperationContext, arguments: dict[str, JSON]) -> dict[str, JS
         "reasons": dict(reasons),
         "changing": outcomes[Outcome.CHANGING],
         "missing_in_source": len(rows) - len(files) + outcomes[Outcome.DELETED],
+        "other_sources": len(listed) - len(rows),
     }
 
 

@@ -41,6 +41,7 @@ from streaming.lease.acquire import acquire_lease
 from streaming.model.store import find_model
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
+from streaming.storage.documents import InvalidDocumentError, Optional, parse_document
 from streaming.storage.interface import is_s3
 from streaming.storage.open import open_storage
 
@@ -154,9 +155,9 @@ def rename_document_keys(lake: Lake) -> list[str]:
     ):
         for path in [file.path for file in storage.list(folder) if file.path.endswith(suffix)]:
             try:
-                document = json.loads(storage.read(path))
+                document = parse_document(storage.read(path), {"drift": Optional(dict)})
                 renamed = rename(document)
-            except (ValueError, AttributeError):  # damaged: commands that need it report it
+            except InvalidDocumentError:  # damaged: commands that need it report it
                 continue
             if renamed != document:
                 content = json.dumps(renamed, indent=indent, ensure_ascii=False)

@@ -10,20 +10,21 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
 
 from streaming.errors import ModelError
 from streaming.images.decode import DecodeSettings
+from streaming.storage.documents import InvalidDocumentError, Schema, Values, parse_document
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "features"
 
-_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (float, int),
-    "dict[str, str]": (dict,),
+_JSON_TYPES: Mapping[str, Schema] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "dict[str, str]": Values(str),
 }
+_MAX_WIDTH, _MAX_INPUT_SIZE = 2**20, 2**14
 # Abbreviations of layer names in model ids.
 _LAYER_ABBREVIATIONS = {"global_average_pooling2d": "gap"}
 
@@ -115,19 +116,17 @@ class ModelInfo:
         ModelError
             If the content is not valid.
         """
+        schema = {known.name: _JSON_TYPES[str(known.type)] for known in fields(cls)}
         try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise _invalid(location, f"is not JSON ({error})") from error
-        if not isinstance(document, dict):
-            raise _invalid(location, "is not a JSON object")
-        values: dict[str, Any] = {}
-        for known in fields(cls):
-            value = document.get(known.name)
-            if not isinstance(value, _JSON_TYPES[str(known.type)]) or isinstance(value, bool):
-                raise _invalid(location, f"lacks a valid {known.name!r}")
-            values[known.name] = value
-        return cls(**values)
+            document = parse_document(text, schema)
+        except InvalidDocumentError as error:
+            raise _invalid(location, f"is broken ({error})") from error
+        found = cls(**{name: document[name] for name in schema})
+        if not (0 < found.width <= _MAX_WIDTH and 0 < found.input_size <= _MAX_INPUT_SIZE):
+            raise _invalid(location, "has a width or an input_size that no network has")
+        if not found.divisor:
+            raise _invalid(location, "has a divisor of 0")
+        return found
 
 
 def make_model_id(

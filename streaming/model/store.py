@@ -17,6 +17,7 @@ from streaming.model.known_models import check_known, record_model
 from streaming.model.metadata import ModelInfo
 from streaming.model.onnx_file import check_self_contained
 from streaming.model.weights import IMAGENET, weights_sha256
+from streaming.storage.interface import join_name
 from streaming.storage.open import open_storage
 
 _log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def ensure_model(
         _check_revision(models_uri, "the features table", revision)
         model_info, files = export(IMAGENET if weights is None else weights, precision, revision)
         for name, content in files.items():
-            open_storage(models_uri).write(f"{models_uri}/{model_info.model_id}/{name}", content)
+            open_storage(models_uri).write(_file(models_uri, model_info.model_id, name), content)
         record_model(models_uri, model_info)
         _log.info("stored the model %s", model_info.model_id)
         return model_info
@@ -146,7 +147,7 @@ def read_model(models_uri: str, model_info: ModelInfo, engine: str) -> bytes:
     name, sha256 = ONNX_FILE, model_info.onnx_sha256
     if engine == "tensorflow":
         name, sha256 = KERAS_FILE, model_info.keras_sha256
-    path = f"{models_uri}/{model_info.model_id}/{name}"
+    path = _file(models_uri, model_info.model_id, name)
     try:
         content = open_storage(path).read(path)
     except FileNotFoundError as error:
@@ -157,6 +158,10 @@ def read_model(models_uri: str, model_info: ModelInfo, engine: str) -> bytes:
         check_self_contained(content, path)
     check_known(models_uri, model_info)
     return content
+
+
+def _file(models_uri: str, model_id: str, name: str) -> str:
+    return f"{join_name(models_uri, model_id, 'model')}/{name}"
 
 
 def _check_weights(models_uri: str, found: ModelInfo, weights: str) -> None:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from streaming.errors import LakeError, UsageError
+from streaming.storage.documents import Optional, Values, read_document
 from streaming.storage.open import open_storage
 
 #: Excluded unless `default_excludes` is off: thumbnails, recycle bins, snapshots and metadata that network drives,
@@ -34,6 +35,16 @@ DEFAULT_EXCLUDES = (
     "~snapshot",  # NetApp
     "*.lrdata",  # Lightroom: previews
 )
+
+
+#: The shape of `Selection.as_json`; lakes of earlier versions have no ``follow_links``.
+SELECTION_SCHEMA = {
+    "include": [str],
+    "exclude": [str],
+    "default_excludes": bool,
+    "follow_links": Optional(bool),
+}
+_REMEDY = "delete it, and run `pomona ingest` with --include and --exclude again"
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ class Selection:
             document["include"],
             document["exclude"],
             document["default_excludes"],
-            document.get("follow_links", False),
+            document.get("follow_links") or False,
         )
 
     @cached_property
@@ -127,7 +138,7 @@ def read_selection(path: str, source: str) -> Selection:
         If the file is damaged.
     """
     document = _read(path).get(source)
-    return _parse(path, document) if document else Selection()
+    return Selection() if document is None else _parse(path, document)
 
 
 def read_sources(path: str) -> dict[str, Selection]:
@@ -145,25 +156,17 @@ def write_selection(path: str, source: str, selection: Selection) -> None:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = dict(json.loads(open_storage(path).read(path)))
+        document: dict[str, Any] = read_document(path, Values(SELECTION_SCHEMA), _REMEDY)
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError) as error:
-        raise _damaged(path) from error
     return document
 
 
 def _parse(path: str, document: Any) -> Selection:
     try:
         return Selection.from_json(document)
-    except (KeyError, TypeError, UsageError) as error:
-        raise _damaged(path) from error
-
-
-def _damaged(path: str) -> LakeError:
-    return LakeError(
-        f"{path}: broken: delete it, and run `pomona ingest` with --include and --exclude again"
-    )
+    except UsageError as error:
+        raise LakeError(f"{path}: broken ({error}): {_REMEDY}") from error
 
 
 def _validate(option: str, pattern: str) -> None:

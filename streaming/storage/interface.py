@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from streaming.errors import PlatformError, UsageError
+from streaming.errors import LakeError, PlatformError, UsageError
 from streaming.sanitize import redact
 
+_ENTRY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
 _ESCAPED_BYTE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")  # a byte that is not valid UTF-8, in a string of `os`
@@ -216,6 +217,31 @@ def _absolute(path: bytes) -> bytes:
         raise PlatformError(
             f"{escape_bytes(path)}: the current directory was deleted; change to another one, or give an absolute path"
         ) from error
+
+
+def join_name(folder: str, name: object, kind: str) -> str:
+    """Return the URI of an entry of a folder whose name comes from data: a table, a file, or an argument.
+
+    Parameters
+    ----------
+    folder : str
+        Normalized URI.
+    name : object
+        A letter or digit, then letters, digits, ``.``, ``_`` and ``-``: no separator, so it leads to no other folder.
+    kind : str
+        What the name is, for the message: ``refit``, ``model``.
+
+    Raises
+    ------
+    LakeError
+        If the name is not valid.
+    """
+    if not isinstance(name, str) or not _ENTRY_NAME.fullmatch(name):
+        raise LakeError(
+            f"{kind} {str(name)[:100]!r} is not a valid name: it must be a letter or digit, then letters, digits, "
+            f"'.', '_' or '-'; another program has written it into the lake of {folder}"
+        )
+    return f"{folder}/{name}"
 
 
 def is_s3(uri: str) -> bool:

@@ -124,7 +124,10 @@ def test_damaged_model_error_names_file_and_remedy(pomona: Command, working_fold
     assert f"{folder.name}/model.onnx: damaged" in message
     assert "--weights random" in message
     put(folder / "model.json", b"{}")
-    assert "model.json: lacks a valid 'model_id'" in pomona("ingest", "photos", "lake").error_line
+    assert (
+        "model.json: is broken (model_id is missing)"
+        in pomona("ingest", "photos", "lake").error_line
+    )
 
 
 def test_unwritable_lake_location_is_an_error(

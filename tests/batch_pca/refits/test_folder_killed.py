@@ -75,8 +75,8 @@ def test_folder_of_failed_refit_of_this_process_is_removed(lake: Lake) -> None:
 
 def test_folder_of_running_process_is_kept(lake: Lake) -> None:
     leave_refit_of(lake, "running", pid=os.getppid())
-    leave_refit_of(lake, "of another user", pid=1)
-    assert clean_up(lake, set()) == {"running", "of another user"}
+    leave_refit_of(lake, "of-another-user", pid=1)
+    assert clean_up(lake, set()) == {"running", "of-another-user"}
 
 
 @pytest.mark.parametrize(("hours", "kept"), [(23, {"elsewhere"}), (25, set())])

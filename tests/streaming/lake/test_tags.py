@@ -11,7 +11,7 @@ import pytest
 from streaming.errors import LakeError, UsageError
 from streaming.lake.layout import Lake
 from streaming.lake.retention import required_retention
-from streaming.lake.tags import Tag, find_tag, read_tags, set_tag
+from streaming.lake.tags import Tag, delete_tag, find_tag, read_tags, set_tag
 from streaming.storage.create_if_absent import create_if_absent
 from streaming.storage.open import open_storage
 
@@ -87,6 +87,26 @@ def test_invalid_tag_name_raises_usage_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="a letter, then letters, digits"):
         set_tag(Lake.at(str(tmp_path)), tag(name, 1))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../other/tags/good", "../tags/good", "/etc/passwd", "a/../../x", "..", "", "a\n", "."],
+)
+def test_name_that_leads_out_of_folder_of_tags_is_rejected(tmp_path: Path, name: str) -> None:
+    lake, other = Lake.at(str(tmp_path / "lake")), Lake.at(str(tmp_path / "other"))
+    good = Tag("good", 1, datetime.now(UTC), datetime.now(UTC))
+    set_tag(other, good)
+    (tmp_path / "lake" / "tags").mkdir(parents=True)
+    tag = Tag(name, 2, datetime.now(UTC), datetime.now(UTC))
+    for operation in (
+        lambda: find_tag(lake, name),
+        lambda: delete_tag(lake, name),
+        lambda: set_tag(lake, tag, force=True),
+    ):
+        with pytest.raises(UsageError, match="use a letter"):
+            operation()
+    assert find_tag(other, "good") == good
 
 
 def test_create_if_absent_accepts_its_own_repetition_on_s3(lake: Lake) -> None:

@@ -36,7 +36,7 @@ def test_pending_requests_are_in_order_of_submission(lake: Lake) -> None:
 
 
 def test_request_is_pending_until_answered_and_result_is_returned_once(lake: Lake) -> None:
-    first, second = Request("retry", {"reason": None}), Request("stop")
+    first, second = Request("count"), Request("stop")
     submit(lake, first)
     submit(lake, second)
     assert poll_result(lake, first) is None

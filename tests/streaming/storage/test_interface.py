@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from streaming.errors import UsageError
+from streaming.errors import LakeError, UsageError
 from streaming.storage.interface import (
     StoredFile,
     from_spark,
     is_s3,
+    join_name,
     local_path,
     local_uri,
     normalize,
@@ -104,6 +105,43 @@ def test_listing_has_uri_length_and_time_in_milliseconds(tmp_path: Path, name: s
 
 def test_listing_of_missing_folder_is_empty(tmp_path: Path) -> None:
     assert list(LocalStorage().list(f"file:{tmp_path}/none")) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..",
+        ".",
+        "",
+        "../x",
+        "a/b",
+        "/etc",
+        "a\\b",
+        "a\0",
+        "a\n",
+        ".hidden",
+        "-a",
+        "é",
+        "a b",
+        "x" * 201,
+        None,
+        7,
+        ["a"],
+        "file:/etc",
+        "a/../../b",
+        "%2e%2e",
+        "~",
+    ],
+)
+def test_name_from_data_that_may_lead_elsewhere_is_rejected(name: object) -> None:
+    with pytest.raises(LakeError, match="is not a valid name") as caught:
+        join_name("file:/lake/reduced", name, "refit")
+    assert "\n" not in str(caught.value)
+
+
+def test_name_from_data_is_one_entry_of_the_folder() -> None:
+    name = "20260101T000000Z-v12-0a1b"
+    assert join_name("file:/lake/reduced", name, "refit") == f"file:/lake/reduced/{name}"
 
 
 def test_pipe_is_not_listed_and_does_not_block(tmp_path: Path) -> None:
