@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,12 @@ from streaming.storage.retry import retry_transient
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+_EXTERNAL_FILES = "POMONA_EXTERNAL_FILES"
+# An absolute path, a URI, or a part "..", also percent-encoded.
+_OUTSIDE = re.compile(
+    r"^(?:[A-Za-z][A-Za-z0-9+.-]*:|/|%2f|\\)|(?:^|/|%2f|\\)(?:\.|%2e){2}(?:$|/|%2f|\\)",
+    re.IGNORECASE,
+)
 _MAX_PATHS_PER_QUERY = 500
 
 
@@ -48,7 +55,24 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
             path = quote(location, safe=":/") if is_s3(location) else location.removeprefix("file:")
             return DeltaTable(path, version=version, storage_options=options)
 
-    return retry_transient(open_once)
+    table = retry_transient(open_once)
+    if not os.environ.get(_EXTERNAL_FILES):
+        _check_files(table, location)
+    return table
+
+
+def _check_files(table: DeltaTable, location: str) -> None:
+    """Raise LakeError if the log names a data file outside of the table's folder.
+
+    Delta Lake and Spark would read it, and whoever can write into the lake could have any table read. The names are
+    those of the snapshot in memory: 0.4 ms for 300 files.
+    """
+    for name in table.get_add_actions().column("path").to_pylist():
+        if _OUTSIDE.search(name):
+            raise LakeError(
+                f"{location}: its log names the file {name[:200]!r}, which is outside of the table: restore the log, "
+                f"or set {_EXTERNAL_FILES}=1 if this is a shallow clone of a table that you trust"
+            )
 
 
 def table_read_errors() -> tuple[type[Exception], type[Exception]]:

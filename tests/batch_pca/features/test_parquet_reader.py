@@ -105,7 +105,10 @@ def test_plan_is_none_if_files_and_table_differ_in_rows(spark: Any, lake: Lake) 
 
 
 @pytest.mark.spark
-def test_plan_is_none_for_files_outside_the_table(spark: Any, lake: Lake, tmp_path: Path) -> None:
+def test_plan_is_none_for_files_outside_the_table(
+    spark: Any, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POMONA_EXTERNAL_FILES", "1")
     clone = Lake.at(str(tmp_path / "clone"))
     write_format(clone.root)
     spark.sql(f"CREATE TABLE delta.`{clone.features}` SHALLOW CLONE delta.`{lake.features}`")

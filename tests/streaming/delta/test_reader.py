@@ -63,3 +63,46 @@ def test_panic_of_delta_rs_becomes_one_line(tmp_path: Path, translate: Any) -> N
     with expected as caught, translate():
         deltalake.write_deltalake(str(tmp_path / "fruit [v2]"), pa.table({"a": [1]}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "file://{}/",
+        "FILE:{}/",
+        "{}/",
+        "../private/",
+        "%2e%2e/private/",
+        ".%2E/private/",
+        "a/../../private/",
+        "..%2Fprivate%2F",
+        "%2Ftmp/",
+        "s3://bucket/",
+    ],
+)
+def test_file_outside_of_table_is_read_only_with_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    for name in ("private", "features"):
+        deltalake.write_deltalake(str(tmp_path / name), pa.table({"path": [name]}))
+    (own,) = (tmp_path / "features").glob("*.parquet")
+    (log,) = (tmp_path / "features" / "_delta_log").glob("*.json")
+    log.write_text(
+        log.read_text().replace(own.name, prefix.format(tmp_path / "private") + own.name)
+    )
+    location = f"file:{tmp_path}/features"
+    with pytest.raises(LakeError, match=r"outside of the table.*POMONA_EXTERNAL_FILES=1") as caught:
+        open_table(location)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("POMONA_EXTERNAL_FILES", "1")
+    open_table(location)
+
+
+def test_file_with_percent_encoded_name_is_below_the_table(tmp_path: Path) -> None:
+    deltalake.write_deltalake(str(tmp_path), pa.table({"path": ["a"]}))
+    (own,) = tmp_path.glob("*.parquet")
+    (log,) = (tmp_path / "_delta_log").glob("*.json")
+    for name in ("a..b.parquet", "..b.parquet", "0%2050%25.parquet", "x=1%3A2/b.parquet"):
+        (tmp_path / "_delta_log" / log.name).write_text(log.read_text().replace(own.name, name))
+        assert open_table(f"file:{tmp_path}").version() == 0
+        log.write_text(log.read_text().replace(name, own.name))
