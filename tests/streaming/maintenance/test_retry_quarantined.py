@@ -99,6 +99,7 @@ def test_retry_keeps_rows_of_deleted_images_and_uses_current_content(
         "reasons": {"truncated": 1},
         "changing": 0,
         "missing_in_source": 1,
+        "other_sources": 0,
     }
     assert rows_by_name(context.lake.features).keys() == {"repaired.jpg"}
     assert rows_by_name(context.lake.quarantine).keys() == {"bad.jpg", "deleted.jpg"}
