@@ -202,7 +202,8 @@ def test_missing_or_damaged_statistics_cause_full_scan(spark: Any, fitting: Fitt
     commit(spark, fitting.lake, draw(5, seed=1))
     intact = fitting.refits[0].folder.read("moments.npz")
     first = fitting.refits
-    for damaged in (b"", intact[:-100], intact[:5000] + b"\x01" + intact[5001:]):
+    value = intact.index(b"cross_upper.npy") + 300
+    for damaged in (b"", intact[:-100], intact[:value] + b"\x01" + intact[value + 1 :]):
         first[0].folder.write("moments.npz", damaged)
         fitting.refits = first
         assert_full_scan(fitting, "of refit refit-0 are missing or damaged")
