@@ -83,7 +83,8 @@ def retained_resources(names: Names, read: ReadApi) -> list[str]:
     """Return descriptions of the retained resources that exist; only the storage of the buckets is billed."""
     result = []
     buckets = {
-        names.data_bucket: f"data bucket {names.data_bucket}: images, tables, refits and uploads; no command deletes it",
+        names.data_bucket: f"data bucket {names.data_bucket}: images, tables, refits and uploads; "
+        "no command deletes it",
         names.log_bucket: f"log bucket {names.log_bucket}: logs expire after {names.config.storage.log_days} days",
     }
     for bucket, description in buckets.items():
