@@ -21,7 +21,12 @@ if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
 
     sys.path[:] = search_path(_inherited)
 
-from typing import Annotated
+    from streaming.signals import exit_on_signals
+
+    _previous_handlers = exit_on_signals()  # Ctrl-C prints no traceback during the imports below
+
+import io
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +52,15 @@ from pomona.commands.upgrade import upgrade
 from pomona.demo.command import demo
 from streaming import __version__
 from streaming.errors import ClosedPipeError, OutputError, PomonaError
+from streaming.signals import exit_on_signals, interrupt_on_signals, restore_signals
 from streaming.spark.local_environment import under_spark_submit
+
+if not under_spark_submit():
+    restore_signals(_previous_handlers)
+
+_ClickError: type[Exception] = typer.BadParameter.__mro__[
+    2
+]  # ClickException, which typer does not export
 
 app = typer.Typer(
     help="Extract features from arriving images into a Delta table, and refit a PCA on it.",
@@ -100,23 +113,57 @@ def _options(
 
 
 def main() -> None:
-    """Run the command; errors are printed as one line, without a traceback."""
+    """Run the command; errors are printed as one line, without a traceback.
+
+    SIGINT and SIGTERM end it without a traceback too, with exit code 130 and 143.
+    """
+    exit_on_signals()  # also while the interpreter ends
     _use_utf8()
     from pomona.output.redacting_stream import redact_output
 
-    with redact_output():
+    with redact_output(), interrupt_on_signals() as received:
         status: int | str | None = 0
         try:
-            app()
-        except SystemExit as stop:
-            status = stop.code
-        except PomonaError as error:
-            status = _report(error)
+            status = _run()
+        except KeyboardInterrupt:
+            status = 130
+        if received and status:
+            status = 128 + received[0]
         try:
             sys.stdout.flush()
         except OutputError as error:
             status = status or _report(error)
-        sys.exit(status)
+        except KeyboardInterrupt:
+            status = 130
+    sys.exit(status)
+
+
+def _run() -> int | str | None:
+    try:
+        result = app(standalone_mode=False)
+    except SystemExit as stop:
+        return stop.code
+    except typer.Abort:
+        print("Aborted!", file=sys.stderr)
+        return 1
+    except _ClickError as error:
+        return _report_usage(error)
+    except PomonaError as error:
+        return _report(error)
+    return result if isinstance(result, int) else 0  # of typer.Exit
+
+
+def _report_usage(error: Any) -> int:
+    """Print the usage of the command, and its error; on a terminal in red."""
+    from pomona.output.colors import colored
+
+    text = io.StringIO()
+    error.show(file=text)
+    usage, label, message = text.getvalue().rpartition("Error: ")
+    message = message.rstrip("\n")
+    line = colored(label + message, "red", sys.stderr) if label else message  # or it is the help
+    print(usage + line, file=sys.stderr)
+    return int(error.exit_code)
 
 
 def _report(error: PomonaError) -> int:

@@ -1,12 +1,84 @@
-"""Turn SIGINT and SIGTERM into an event, so that a run ends after the current micro-batch."""
+"""End a run after the current micro-batch on SIGINT or SIGTERM, and a command without a traceback."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
+
+Handlers = Mapping[signal.Signals, Any]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+@dataclass
+class _State:
+    """Whether this process is a command, and the signals that it has received: a second one ends it at once."""
+
+    active: bool = False
+    received: list[int] = field(default_factory=list)
+
+
+_command = _State()
+
+
+def exit_on_signals() -> Handlers:
+    """End the process without a traceback on SIGINT or SIGTERM, unless they are ignored; return the previous handlers.
+
+    For the imports of a command, and for the end of the interpreter.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    return previous
+
+
+def restore_signals(handlers: Handlers) -> None:
+    """Restore the handlers that `exit_on_signals` has returned."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@contextmanager
+def interrupt_on_signals() -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt on SIGINT or SIGTERM while the block runs; yield the list of received signals.
+
+    A second signal ends the process at once, with exit code 128 plus its number: the lake is consistent whenever a
+    process is killed, and Java ends with it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield []
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    _command.active, _command.received = True, []
+    try:
+        with _handled_by(interrupt, keep_ignored=True):
+            yield _command.received
+    finally:
+        _command.active = False
+
+
+def _end_at_once(number: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            if os.isatty(stream.fileno()):
+                os.write(
+                    stream.fileno(), b"\r\x1b[K" + _SHOW_CURSOR
+                )  # a status line hides the cursor
+                break
+    os._exit(128 + number)
 
 
 @contextmanager
@@ -42,14 +114,26 @@ def defer_signals() -> Iterator[None]:
     with _handled_by(lambda number, _frame: received.append(number)):
         yield
     if received:
+        _command.received.clear()  # it is delivered again
         signal.raise_signal(received[0])
 
 
 @contextmanager
-def _handled_by(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+def _handled_by(
+    handle: Callable[[int, FrameType | None], None], *, keep_ignored: bool = False
+) -> Iterator[None]:
+    def handler(number: int, frame: FrameType | None) -> None:
+        if _command.active:
+            if _command.received:
+                _end_at_once(number)
+            _command.received.append(number)
+        handle(number, frame)
+
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
+        for number, before in previous.items():
+            if before is not signal.SIG_IGN or not keep_ignored:
+                signal.signal(number, handler)
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        restore_signals(previous)

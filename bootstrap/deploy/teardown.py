@@ -11,7 +11,7 @@ from bootstrap.aws.describe_cluster import cluster_tags, list_clusters
 from bootstrap.aws.describe_serverless import active_jobs, newest_application
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
-from bootstrap.errors import CloudError
+from bootstrap.errors import AccessDeniedError, CloudError
 from bootstrap.monitor.status import find_schedule
 
 #: Seconds to wait until an application has no jobs and has stopped, and between polls.
@@ -79,28 +79,45 @@ def tear_down(actions: list[TeardownAction], account: Account) -> Iterator[Teard
         yield action
 
 
-def retained_resources(names: Names) -> list[str]:
-    """Return descriptions of the retained resources; only the storage of the buckets is billed."""
-    result = [
-        f"data bucket {names.data_bucket}: images, tables, refits and uploads; no command deletes it",
-        f"log bucket {names.log_bucket}: logs expire after {names.config.storage.log_days} days",
+def retained_resources(names: Names, read: ReadApi) -> list[str]:
+    """Return descriptions of the retained resources that exist; only the storage of the buckets is billed."""
+    result = []
+    buckets = {
+        names.data_bucket: f"data bucket {names.data_bucket}: images, tables, refits and uploads; "
+        "no command deletes it",
+        names.log_bucket: f"log bucket {names.log_bucket}: logs expire after {names.config.storage.log_days} days",
+    }
+    for bucket, description in buckets.items():
+        if _bucket_exists(bucket, read):
+            result.append(description)
+    groups = [names.prefixed(group) for group in ("primary", "workers", "tunnel", "service")]
+    query = {"Filters": [{"Name": "group-name", "Values": groups}]}
+    found = (read("ec2", "describe_security_groups", query) or {})["SecurityGroups"]
+    if existing := sorted({group["GroupName"] for group in found}):
+        result.append(f"security groups {', '.join(existing)}")
+    configuration = names.prefixed("imdsv2")
+    if read(
+        "emr",
+        "describe_security_configuration",
+        {"Name": configuration},
+        ("InvalidRequestException",),
+    ):
+        result.append(f"security configuration {configuration}")
+    profile = names.prefixed("nodes")
+    if read("iam", "get_instance_profile", {"InstanceProfileName": profile}, ("NoSuchEntity",)):
+        result.append(f"instance profile {profile}")
+    roles = sorted(map(names.prefixed, ("evaluator", "job", "nodes", "scheduler", "service")))
+    existing = [
+        role for role in roles if read("iam", "get_role", {"RoleName": role}, ("NoSuchEntity",))
     ]
-    roles = ["evaluator", "scheduler"]
-    if names.config.mode == "serverless":
-        roles.append("job")
-    else:
-        roles += ["service", "nodes"]
-        groups = [
-            "primary",
-            "workers",
-            "tunnel",
-            *(["service"] if names.config.network.private else []),
-        ]
-        result.append(f"security groups {', '.join(names.prefixed(group) for group in groups)}")
-        result.append(
-            f"security configuration {names.prefixed('imdsv2')}, instance profile {names.prefixed('nodes')}"
-        )
-    return [*result, f"roles {', '.join(names.prefixed(role) for role in sorted(roles))}"]
+    return [*result, f"roles {', '.join(existing)}"] if existing else result
+
+
+def _bucket_exists(bucket: str, read: ReadApi) -> bool:
+    try:
+        return read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket")) is not None
+    except AccessDeniedError:  # of another account, or not readable with these credentials
+        return False
 
 
 def _clusters(names: Names, read: ReadApi) -> list[Parameters]:

@@ -19,8 +19,9 @@ from pomona.options import (
 from streaming.outcomes import Outcome, Reason
 
 if TYPE_CHECKING:
+    from pomona.output.console import Console
     from streaming.images.decoder_warnings import WarningCounts
-    from streaming.ingest.settings import IngestSummary
+    from streaming.ingest.settings import IngestSummary, StageCallback
 
 _WARNINGS_SHOWN = 5
 
@@ -126,7 +127,8 @@ def ingest(
     )
     console = Console(as_json=as_json)
     with console.status("starting"):
-        summary = run(source, lake, settings, console.report_batch)
+        report = stage_reporter(console, source)
+        summary = run(source, lake, settings, console.report_batch, on_stage=report)
     if as_json:
         console.print_json(summary_json(summary))
         return
@@ -136,6 +138,22 @@ def ingest(
         console.print(f"details: pomona quarantine {lake}")
     if summary.missing_extras:
         console.print(f"then: pomona quarantine {lake} --retry --reason {Reason.UNSUPPORTED}")
+
+
+def stage_reporter(console: Console, source: str) -> StageCallback:
+    """Return a function that reports the stages of an ingestion; it prints only stages that can last, and each once."""
+    from streaming.ingest.settings import Stage
+
+    def report(stage: Stage, images: int) -> None:
+        if stage is Stage.WATCH:
+            shown = f"watching {source}: {images:,} images, nothing new; Ctrl-C to stop"
+            console.report_stage(f"watching {source}", shown=shown)
+        elif stage is Stage.STOP:
+            console.report_stage(stage, shown=f"{stage}; Ctrl-C again to end at once")
+        else:
+            console.report_stage(stage, plain=stage is Stage.SPARK)
+
+    return report
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from streaming.errors import ExternalError, SnapshotError, ThresholdExceeded, Us
 if TYPE_CHECKING:
     from batch_pca.refit import RefitOptions, RefitResult
     from batch_pca.refits.drift import DriftLimits
+    from pomona.output.console import Console
 
 
 def refit(
@@ -149,8 +152,25 @@ def refit_every(
                 refit_once(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
             except (ExternalError, SnapshotError) as error:
                 console.print(f"refit skipped: {error}")
-            while time.monotonic() < due and not stop.wait(0.2):
-                pass
+            if not stop.is_set() and (left := due - time.monotonic()) > 0:
+                _wait_until_due(
+                    console, due, datetime.now().astimezone() + timedelta(seconds=left), stop
+                )
+
+
+def _wait_until_due(console: Console, due: float, at: datetime, stop: Event) -> None:
+    """Wait, and show when the next refit is due."""
+    from pomona.output.durations import format_elapsed
+
+    text = f"next refit at {at:%Y-%m-%d %H:%M:%S}"
+
+    def remaining() -> str:
+        return f"{text}, in {format_elapsed(max(0.0, due - time.monotonic()))}; Ctrl-C to stop"
+
+    with console.status(text):
+        console.report_stage(text, shown=remaining)
+        while time.monotonic() < due and not stop.wait(0.2):
+            pass
 
 
 def refit_lines(result: RefitResult) -> list[str]:

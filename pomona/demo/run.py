@@ -88,10 +88,10 @@ class Demo:
         except WeightsUnavailable:
             if weights is not None:
                 raise
-            self._console.print(
+            self._console.print_warning(
                 "   !! NO IMAGENET WEIGHTS: they cannot be downloaded. The demo continues with RANDOM"
             )
-            self._console.print(
+            self._console.print_warning(
                 "   !! weights: all steps work, but the features are those of an untrained network."
             )
             model = ensure_model(models, RANDOM)
@@ -104,7 +104,12 @@ class Demo:
         thread.start()
         with self._console.status("starting Spark"):
             summary = ingest(
-                self.source, self.lake, IngestSettings(trigger=1.0), self._on_batch, self._stop
+                self.source,
+                self.lake,
+                IngestSettings(trigger=1.0),
+                self._on_batch,
+                self._stop,
+                lambda stage, _images: self._console.report_stage(stage, plain=False),
             )
         if summary.images < self._expected and not self._error:
             self._console.print("stopped")

@@ -89,7 +89,7 @@ class Console:
         self._status: _StatusLine | None = None
         self._live: Live | None = None
         self._lock = threading.RLock()  # the demo prints in two threads
-        self._stage = ""
+        self._reported = set[str]()  # stages printed without a terminal
 
     def print(self, text: str = "", *, style: str = "") -> None:
         """Print one line of text; with ``--json``, to standard error."""
@@ -191,20 +191,24 @@ class Console:
             finally:
                 live.start()
 
-    def report_stage(self, text: str, *, live: Callable[[], str] | None = None) -> None:
-        """Report what is being done: in the status line of a terminal, or as a plain line if it is another stage.
+    def report_stage(
+        self, text: str, *, shown: str | Callable[[], str] = "", plain: bool = True
+    ) -> None:
+        """Report what is being done: in the status line of a terminal, or as a plain line, each text once.
 
         Parameters
         ----------
         text : str
-        live : callable, optional
-            Returns the text for the status line, at each refresh.
+        shown : str or callable
+            Text for the status line; a function is called at each refresh.
+        plain : bool
+            Print it without a terminal too.
         """
         if self._status:
-            self._status.update(live or text)
-        elif text != self._stage:
+            self._status.update(shown or text)
+        elif plain and text not in self._reported:
+            self._reported.add(text)
             self.print(text)
-        self._stage = text
 
     def report_batch(self, result: BatchResult, summary: IngestSummary) -> None:
         """Report a micro-batch: in the status line of a terminal, or as a plain line."""

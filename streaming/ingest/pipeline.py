@@ -18,7 +18,14 @@ from streaming.featurize.worker import Featurizer, start_workers
 from streaming.images.decode import DECODER_REVISION
 from streaming.images.resource_limits import MEMORY_HEADROOM
 from streaming.ingest.run import StreamingRun
-from streaming.ingest.settings import BatchCallback, IngestSettings, IngestSummary
+from streaming.ingest.settings import (
+    BatchCallback,
+    IngestSettings,
+    IngestSummary,
+    Stage,
+    StageCallback,
+    ignore_stage,
+)
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import acquire_lease
@@ -40,6 +47,7 @@ def ingest(
     settings: IngestSettings | None = None,
     on_batch: BatchCallback = lambda result, summary: None,
     stop_event: threading.Event | None = None,
+    on_stage: StageCallback = ignore_stage,
 ) -> IngestSummary:
     """Ingest the images below a prefix into a lake, once or until a stop is requested.
 
@@ -53,6 +61,9 @@ def ingest(
         Called after each micro-batch with its result and the summary so far.
     stop_event : threading.Event, optional
         Set it to stop after the current micro-batch, as SIGINT and SIGTERM do.
+    on_stage : callable, optional
+        Called at each change of the `Stage`, also from other threads, with the number of images of the source that
+        are in the lake.
 
     Returns
     -------
@@ -79,14 +90,18 @@ def ingest(
         target.ensure_writable_location()
         target.check_format()
         with acquire_lease(target) as lease:
-            batch = open_microbatch(images, settings, lease)
+            batch = open_microbatch(images, settings, lease, on_stage=on_stage)
             write_selection(target.sources, images.root, images.selection)
             with stop_on_signals(stop_event) as event:
-                return StreamingRun(images, batch, settings, on_batch, lease).run(event)
+                return StreamingRun(images, batch, settings, on_batch, lease, on_stage).run(event)
 
 
 def open_microbatch(
-    source: Source, settings: IngestSettings, lease: Lease, other_sources: Sequence[str] = ()
+    source: Source,
+    settings: IngestSettings,
+    lease: Lease,
+    other_sources: Sequence[str] = (),
+    on_stage: StageCallback = ignore_stage,
 ) -> MicroBatch:
     """Prepare the model, Spark and its workers, the tables and the image index.
 
@@ -103,12 +118,16 @@ def open_microbatch(
         engine = choose_engine(settings.engine, precision, settings.device)
         # If TensorFlow is needed, it is imported before Spark starts.
         revision = revision_of_rows(lake)
+        if find_model(lake.models) is None:
+            on_stage(Stage.EXPORT, 0)
         model_info = ensure_model(lake.models, settings.weights, precision, revision)
         model = read_model(lake.models, model_info, engine)
 
         with ThreadPoolExecutor(1) as background:
             index_loaded = background.submit(ImageIndex.load, lake)
+            on_stage(Stage.SPARK, 0)
             spark = start_session(s3=is_s3(source.root) or is_s3(lake.root))
+            on_stage(Stage.PREPARE, 0)
             lease.guard(spark)
             featurizer = Featurizer(
                 model_info=model_info,

@@ -6,7 +6,7 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from py4j.protocol import Py4JError
@@ -29,6 +29,9 @@ from streaming.ingest.settings import (
     BatchCallback,
     IngestSettings,
     IngestSummary,
+    Stage,
+    StageCallback,
+    ignore_stage,
 )
 from streaming.ingest.sweeper import Sweeper
 from streaming.lease.holder import Lease
@@ -45,6 +48,7 @@ log = logging.getLogger(__name__)
 _POLL = 0.1  # seconds between two checks of the stop event
 # Seconds, beyond the time to settle, for which --once waits for files being written.
 _WAIT_TIMEOUT = 30.0
+_SHOW_BATCH = 2.0  # seconds from a commit to the stage "watching", so that its report can be read
 
 
 class StreamingRun:
@@ -62,6 +66,8 @@ class StreamingRun:
         Called after each commit with its result and the summary so far.
     lease : Lease, optional
         The lease on the lake. Without one, no maintenance requests are served.
+    on_stage : callable, optional
+        Called at each change of the stage.
     """
 
     def __init__(
@@ -71,10 +77,13 @@ class StreamingRun:
         settings: IngestSettings,
         on_batch: BatchCallback,
         lease: Lease | None = None,
+        on_stage: StageCallback = ignore_stage,
     ) -> None:
         self.summary = IngestSummary()
         self._source, self._batch, self._settings = source, batch, settings
-        self._on_batch, self._lease = on_batch, lease
+        self._on_batch, self._lease, self._on_stage = on_batch, lease, on_stage
+        self._stage: tuple[object, ...] = ()
+        self._in_lake = 0  # images of the source
         self._requests = RequestHandler(self._operation_context(), lease)
         self._stop_event, self._ending = threading.Event(), False
         self._processing = threading.Lock()
@@ -104,8 +113,10 @@ class StreamingRun:
         self._stop_event = stop_event
         spark, roots = self._batch.spark, (self._source.root, self._batch.lake.root)
         retries_before = retries_on_driver(spark, roots)
-        new = self._batch.image_index.new_or_changed(self._source.images())
+        self._report(Stage.LIST)
+        new = self._batch.image_index.new_or_changed(self._count_images())
         oldest = self._count_waiting(new)
+        self._in_lake -= self.summary.waiting
         self._source.check_listable_by_spark()
         self.summary.listing = self._source.counts
         self.summary.first_trigger_at = time.time()
@@ -137,6 +148,18 @@ class StreamingRun:
             lambda _, files: self._process(files),
             self._batch.image_index,
         )
+
+    def _report(self, stage: Stage) -> None:
+        """Report a stage if it has changed, or if there were micro-batches since."""
+        current = (stage, self._in_lake, self.summary.batches)
+        if current != self._stage:
+            self._stage = current
+            self._on_stage(stage, self._in_lake)
+
+    def _count_images(self) -> Iterator[StoredFile]:
+        for image in self._source.images():
+            self._in_lake += 1
+            yield image
 
     def _count_waiting(self, files: Iterable[StoredFile]) -> list[StoredFile]:
         """Count the files in the summary; return the oldest ones, which the stream delivers first."""
@@ -196,6 +219,8 @@ class StreamingRun:
         TransientError
             If images could not be read. The rows of all others have been committed.
         """
+        if files:
+            self._report(Stage.PROCESS)
         self._pending.add_recently_modified(files)
         # Quarantined images that are retried are unchanged: they are not among those that wait.
         backlog = sum(1 for _ in self._batch.image_index.new_or_changed(files))
@@ -207,6 +232,7 @@ class StreamingRun:
             done = min(backlog, result.written + result.outcomes[Outcome.DELETED])
             backlog -= done
             self.summary.waiting -= done
+            self._in_lake += result.written - result.replaced
             self._on_batch(result, self.summary)
             results.append(result)
         unread = [detail for result in results for detail in result.unread]
@@ -259,6 +285,9 @@ class StreamingRun:
                 self._process_due_files()
             if self._sweeper.is_due and self._has_caught_up(query):
                 self._sweep()
+            idle = time.time() - self.summary.last_row_at > _SHOW_BATCH
+            if idle and not self.summary.waiting and not self._processing.locked():
+                self._report(Stage.WATCH)
 
     def _has_caught_up(self, query: StreamingQuery) -> bool:
         if self._delivered is None:
@@ -268,6 +297,8 @@ class StreamingRun:
     def _stop_query(self, query: StreamingQuery) -> None:
         """Stop after the current micro-batch and its commit; `query.stop()` alone would interrupt it."""
         self._ending = True
+        if self._stop_event.is_set() and self._processing.locked():
+            self._report(Stage.STOP)
         with self._processing:
             pass
         deadline = time.monotonic() + _WAIT_TIMEOUT

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from streaming.delta.throughput import images_per_second
 from streaming.errors import UsageError
@@ -240,3 +241,23 @@ class IngestSummary:
 
 #: Called after each micro-batch with its result and the summary so far.
 BatchCallback = Callable[[BatchResult, IngestSummary], None]
+
+
+class Stage(StrEnum):
+    """What an ingestion is doing."""
+
+    EXPORT = "exporting the model"
+    SPARK = "starting Spark"
+    PREPARE = "preparing the tables and the workers"
+    LIST = "listing the source"
+    PROCESS = "processing images"
+    WATCH = "watching"
+    STOP = "stopping after the current micro-batch"
+
+
+#: Called at each change of the stage with the number of images of the source that are in the lake.
+StageCallback = Callable[[Stage, int], None]
+
+
+def ignore_stage(_stage: Stage, _images: int) -> None:
+    """Do nothing; the default `StageCallback`."""

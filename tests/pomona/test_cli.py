@@ -224,3 +224,32 @@ def test_py4j_interrupt_log_is_not_printed() -> None:
 
 def test_module_runs_the_command() -> None:
     assert cli.main.__module__ == "pomona.cli"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_during_the_imports_prints_no_traceback(number: signal.Signals) -> None:
+    program = (
+        "import builtins, signal\n"
+        "original = builtins.__import__\n"
+        "def interrupt(name, *arguments):\n"
+        f"    if name == 'pomona.commands.refit': signal.raise_signal({number.value})\n"
+        "    return original(name, *arguments)\n"
+        "builtins.__import__ = interrupt\n"
+        "import pomona.cli\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+
+
+def test_sigterm_ends_a_command_with_143(
+    pomona: Command, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminated(*_: Any, **__: Any) -> NoReturn:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the signal was swallowed")
+
+    monkeypatch.setattr("streaming.ingest.pipeline.ensure_model", terminated)
+    done = pomona("ingest", "photos", "lake")
+    assert (done.status, done.err) == (143, "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -90,3 +92,30 @@ def test_context_managers_work_in_other_threads() -> None:
     thread.start()
     thread.join()
     assert len(entered) == 1
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_second_signal_ends_a_command_at_once_without_traceback(number: signal.Signals) -> None:
+    """The first one raises KeyboardInterrupt; while Spark starts, it is deferred."""
+    program = f"""
+import signal
+from streaming.signals import defer_signals, interrupt_on_signals, stop_on_signals
+with interrupt_on_signals() as received:
+    try:
+        with defer_signals():
+            signal.raise_signal({number.value})
+            print("deferred", flush=True)
+    except KeyboardInterrupt:
+        print(received, flush=True)
+    received.clear()
+    with stop_on_signals() as stop:
+        signal.raise_signal({number.value})
+        print(stop.is_set(), flush=True)
+        signal.raise_signal({number.value})
+        print("not reached")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["deferred", f"[{number.value}]", "True"]
+    assert (done.returncode, done.stderr) == (128 + number, "")

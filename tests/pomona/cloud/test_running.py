@@ -120,7 +120,7 @@ def test_status_and_down_of_empty_account(
     assert "none: `pomona cloud up` creates one" in pomona("cloud", "status").out
     done = pomona("cloud", "down", "--yes")
     assert (done.status, done.err) == (0, "")
-    assert "nothing is running" in done.out
+    assert done.out == "nothing is running\n"
 
 
 def test_status_shows_terminated_cluster(
@@ -210,7 +210,7 @@ def test_down_requires_confirmation(
     set_terminal_input(monkeypatch, answer)
     done = pomona("cloud", "down")
     assert done.status == 0
-    assert f"retained: data bucket fruits-data-{ACCOUNT}" in done.out
+    assert "retained" not in done.out  # there is only the cluster
     assert ("nothing was terminated" in done.out) == (not terminated)
     (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
     assert (cluster["Status"]["State"] == "TERMINATED") == terminated

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console as RichConsole
 
-from pomona.commands.ingest import summary_json, summary_lines
+from pomona.commands.ingest import stage_reporter, summary_json, summary_lines
 from pomona.output.console import Console, print_error
 from pomona.output.durations import format_age
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
-from streaming.ingest.settings import IngestSummary
+from streaming.ingest.settings import IngestSummary, Stage
 from streaming.outcomes import Outcome
 from streaming.sources.listing import ListingCounts
 
@@ -194,3 +194,26 @@ def test_print_error_prints_one_line_to_stderr(capsys: Capture) -> None:
 )
 def test_format_age_uses_the_largest_unit(seconds: int, text: str) -> None:
     assert format_age(seconds) == text
+
+
+def test_stages_are_plain_lines_without_repetition(capsys: Capture) -> None:
+    console = Console()
+    report = stage_reporter(console, "./fruits")
+    with console.status("starting"):
+        for stage in (Stage.SPARK, Stage.PROCESS, Stage.WATCH, Stage.PROCESS, Stage.WATCH):
+            report(stage, 182)
+    assert capsys.readouterr().out.splitlines() == ["starting Spark", "watching ./fruits"]
+
+
+def test_stages_on_a_terminal_have_counts_and_elapsed_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console()
+    terminal = RichConsole(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(console, "_progress", terminal)
+    report = stage_reporter(console, "./fruits")
+    with console.status("starting"):
+        report(Stage.WATCH, 1820)
+        line = console._status
+        assert line
+        assert line.text == "watching ./fruits: 1,820 images, nothing new; Ctrl-C to stop"
+        line._since -= 65
+        assert line.__rich__().plain.endswith("Ctrl-C to stop (1 min 5 s)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import pytest
 import typer.main
 
 from pomona import cli
+from streaming.signals import restore_signals
 from support.lakes.small_lakes import jpeg, put
 
 #: The console script of this environment.
@@ -62,10 +64,13 @@ class Command:
         self.patch.setattr(cli, "app", command_group())
         self.capture.readouterr()
         status: Any = 0
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             cli.main()
         except SystemExit as error:
             status = error.code or 0
+        finally:
+            restore_signals(before)
         return CommandResult(status, *self.capture.readouterr())
 
 
