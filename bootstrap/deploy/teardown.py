@@ -11,11 +11,15 @@ from bootstrap.aws.describe_cluster import cluster_tags, list_clusters
 from bootstrap.aws.describe_serverless import active_jobs, newest_application
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
-from bootstrap.errors import AccessDeniedError, CloudError
+from bootstrap.errors import CloudError
 from bootstrap.monitor.status import find_schedule
 
 #: Seconds to wait until an application has no jobs and has stopped, and between polls.
 STOP_TIMEOUT, POLL_INTERVAL = 300.0, 5.0
+#: Suffixes of the roles and security groups of both modes.
+_ROLES = ("evaluator", "job", "nodes", "scheduler", "service")
+_GROUPS = ("primary", "service", "tunnel", "workers")
+_NOT_CHECKED = " (not checked: it cannot be read)"
 
 
 @dataclass(frozen=True)
@@ -80,44 +84,68 @@ def tear_down(actions: list[TeardownAction], account: Account) -> Iterator[Teard
 
 
 def retained_resources(names: Names, read: ReadApi) -> list[str]:
-    """Return descriptions of the retained resources that exist; only the storage of the buckets is billed."""
-    result = []
-    buckets = {
-        names.data_bucket: f"data bucket {names.data_bucket}: images, tables, refits and uploads; "
-        "no command deletes it",
-        names.log_bucket: f"log bucket {names.log_bucket}: logs expire after {names.config.storage.log_days} days",
+    """Return descriptions of the retained resources that exist; only the storage of the buckets is billed.
+
+    The resources of both modes are included, because the mode may have changed since `up`. A resource that cannot
+    be read is listed as not checked: a missing permission must not prevent the termination of a cluster.
+    """
+    days = names.config.storage.log_days
+    contents = {
+        names.data_bucket: ("data", "images, tables, refits and uploads; no command deletes it"),
+        names.log_bucket: ("log", f"logs expire after {days} days"),
     }
-    for bucket, description in buckets.items():
-        if _bucket_exists(bucket, read):
-            result.append(description)
-    groups = [names.prefixed(group) for group in ("primary", "workers", "tunnel", "service")]
-    query = {"Filters": [{"Name": "group-name", "Values": groups}]}
-    found = (read("ec2", "describe_security_groups", query) or {})["SecurityGroups"]
-    if existing := sorted({group["GroupName"] for group in found}):
-        result.append(f"security groups {', '.join(existing)}")
-    configuration = names.prefixed("imdsv2")
-    if read(
-        "emr",
-        "describe_security_configuration",
-        {"Name": configuration},
-        ("InvalidRequestException",),
-    ):
-        result.append(f"security configuration {configuration}")
-    profile = names.prefixed("nodes")
-    if read("iam", "get_instance_profile", {"InstanceProfileName": profile}, ("NoSuchEntity",)):
-        result.append(f"instance profile {profile}")
-    roles = sorted(map(names.prefixed, ("evaluator", "job", "nodes", "scheduler", "service")))
-    existing = [
-        role for role in roles if read("iam", "get_role", {"RoleName": role}, ("NoSuchEntity",))
+    result = []
+    for bucket, (kind, content) in contents.items():
+        absent_codes = ("404", "NoSuchBucket")
+        for found in _existing("s3", "head_bucket", "Bucket", [bucket], absent_codes, read):
+            result.append(f"{kind} bucket {found}: {content}")
+    roles = [names.prefixed(role) for role in _ROLES]
+    groups = [names.prefixed(group) for group in _GROUPS]
+    profile, configuration = [names.prefixed("nodes")], [names.prefixed("imdsv2")]
+    no_entity, invalid = ("NoSuchEntity",), ("InvalidRequestException",)
+    found_by_kind = {
+        "security groups": _existing_groups(groups, names, read),
+        "security configuration": _existing(
+            "emr", "describe_security_configuration", "Name", configuration, invalid, read
+        ),
+        "instance profile": _existing(
+            "iam", "get_instance_profile", "InstanceProfileName", profile, no_entity, read
+        ),
+        "roles": _existing("iam", "get_role", "RoleName", roles, no_entity, read),
+    }
+    return result + [f"{kind} {', '.join(found)}" for kind, found in found_by_kind.items() if found]
+
+
+def _existing(
+    service: str,
+    operation: str,
+    key: str,
+    candidates: list[str],
+    absent_codes: tuple[str, ...],
+    read: ReadApi,
+) -> list[str]:
+    """Return the names that exist, and those that cannot be read, with a remark."""
+    found = []
+    for name in candidates:
+        try:
+            if read(service, operation, {key: name}, absent_codes) is not None:
+                found.append(name)
+        except CloudError:
+            found.append(name + _NOT_CHECKED)
+    return found
+
+
+def _existing_groups(candidates: list[str], names: Names, read: ReadApi) -> list[str]:
+    """Return the security groups that `up` created, in any network."""
+    filters = [
+        {"Name": "group-name", "Values": candidates},
+        {"Name": "tag:pomona", "Values": [names.config.name]},
     ]
-    return [*result, f"roles {', '.join(existing)}"] if existing else result
-
-
-def _bucket_exists(bucket: str, read: ReadApi) -> bool:
     try:
-        return read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket")) is not None
-    except AccessDeniedError:  # of another account, or not readable with these credentials
-        return False
+        response = read("ec2", "describe_security_groups", {"Filters": filters})
+    except CloudError:
+        return [name + _NOT_CHECKED for name in candidates]
+    return sorted({group["GroupName"] for group in (response or {}).get("SecurityGroups", [])})
 
 
 def _clusters(names: Names, read: ReadApi) -> list[Parameters]:

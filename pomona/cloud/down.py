@@ -38,7 +38,7 @@ def down(
         with console.status("querying AWS"):
             names, account = connect(file)
             actions = find_teardown_actions(names, account.read)
-        retained = retained_resources(names, account.read)
+            retained = retained_resources(names, account.read)
         if actions and not yes:
             for action in actions:
                 console.print(f"to terminate: {action.description}")

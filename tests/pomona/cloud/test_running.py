@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import bootstrap.deploy.teardown
-from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, MotoAccount
+from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
 from support.aws.workspace import write_config
 from support.processes.cli import Command
 
@@ -120,7 +120,34 @@ def test_status_and_down_of_empty_account(
     assert "none: `pomona cloud up` creates one" in pomona("cloud", "status").out
     done = pomona("cloud", "down", "--yes")
     assert (done.status, done.err) == (0, "")
-    assert done.out == "nothing is running\n"
+    assert "nothing is running" in done.out
+    assert "retained" not in done.out
+
+
+def test_down_lists_only_retained_resources_that_exist(
+    pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    iam = account.client("iam", ADMIN)
+    iam.create_role(RoleName="fruits-nodes", AssumeRolePolicyDocument="{}")
+    create_minimal_cluster(account)
+    write_config(workspace, 'mode = "serverless"\n')  # the mode has changed since `up`
+    assert pomona("cloud", "down", "--yes", "--json").json["retained"] == ["roles fruits-nodes"]
+
+
+def test_down_terminates_cluster_if_retained_resources_cannot_be_read(
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_minimal_cluster(account)
+    actions = ("elasticmapreduce:*", "emr-serverless:*", "scheduler:*", "sts:*")
+    for name, value in account.create_caller("operator", *actions).items():
+        monkeypatch.setenv(name, value)
+    account.enforce_iam()
+    done = pomona("cloud", "down", "--yes")
+    assert (done.status, done.err) == (0, "")
+    assert "fruits-nodes (not checked: it cannot be read)" in done.out
+    account.disable_iam()
+    (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
+    assert cluster["Status"]["State"] == "TERMINATED"
 
 
 def test_status_shows_terminated_cluster(
@@ -207,10 +234,14 @@ def test_down_requires_confirmation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     create_minimal_cluster(account)
+    account.client("s3", ADMIN).create_bucket(
+        Bucket=f"fruits-data-{ACCOUNT}",
+        CreateBucketConfiguration={"LocationConstraint": REGION},
+    )
     set_terminal_input(monkeypatch, answer)
     done = pomona("cloud", "down")
     assert done.status == 0
-    assert "retained" not in done.out  # there is only the cluster
+    assert f"retained: data bucket fruits-data-{ACCOUNT}" in done.out
     assert ("nothing was terminated" in done.out) == (not terminated)
     (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
     assert (cluster["Status"]["State"] == "TERMINATED") == terminated
