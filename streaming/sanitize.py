@@ -1,4 +1,4 @@
-"""Redact secrets in messages, and escape control characters in text that is displayed."""
+"""Redact secrets in messages; in text that is displayed, shorten locations and escape control characters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ _MIN_SECRET_LENGTH = 8  # shorter values are placeholders or ordinary words
 _IN_LOCATION = re.compile(r"(?i)\b(s3[an]?:/*)[^\s/:@]*:[^\s@]*@|\b(https?://)[^\s/:@]*:[^\s/@]*@")
 _IN_QUERY = re.compile(r"(?i)([?&]X-Amz-(?:Signature|Security-Token|Credential)=)[^\s&]+")
 MASK = "***"
+
+
+# Locations as Spark writes them, with the scheme at the start of a word.
+_FILE, _S3A = re.compile(r"(?<![\w/])file:/(?!/)"), re.compile(r"(?<![\w/])s3a://")
+
+
+def display_locations(text: str) -> str:
+    """Replace the locations in a text with the form that other tools accept: local paths and ``s3://`` URIs.
+
+    Examples
+    --------
+    >>> display_locations("2 rows in file:/data/lake, 3 in s3a://bucket/lake")
+    '2 rows in /data/lake, 3 in s3://bucket/lake'
+    """
+    return _S3A.sub("s3://", _FILE.sub("/", text))
 
 
 def redact_environment_secrets(text: str) -> str:

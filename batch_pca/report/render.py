@@ -26,7 +26,7 @@ from batch_pca.report.markers import label_styles
 from batch_pca.report.outliers import NotableImages
 from batch_pca.report.plots import DriftPoint, plot_drift, plot_variance
 from batch_pca.report.scatter import plot_scatter
-from streaming.sanitize import escape_html, escape_text
+from streaming.sanitize import display_locations, escape_html, escape_text
 
 Rows = Sequence[Sequence[object]]
 
@@ -183,7 +183,7 @@ def render(data: ReportData) -> Report:
 
 def _title(data: ReportData) -> str:
     """Return the number of images, their source and the date, as far as they are given."""
-    source = f" of {data.source}" if data.source else ""
+    source = f" of {display_locations(data.source)}" if data.source else ""
     date = f", {data.created_at:%Y-%m-%d}" if data.created_at else ""
     count = data.points.total
     return f"{count:,} {'image' if count == 1 else 'images'}{source}{date}"
@@ -219,7 +219,7 @@ def _script_data(points: Points, codes: NDArray[np.uint32], fit: Reduction) -> s
         "scores": _compress(np.ascontiguousarray(columns).tobytes()),
         "codes": _compress(codes[order].astype("<u4").tobytes()),
         # escape_text replaces line breaks, so "\n" separates the paths.
-        "paths": _compress("\n".join(map(escape_text, paths)).encode()),
+        "paths": _compress("\n".join(escape_text(display_locations(p)) for p in paths).encode()),
         "thumbnails": thumbnails,
     }
     return json.dumps(document).replace("<", "\\u003c")

@@ -14,7 +14,7 @@ from batch_pca.pca.fit import Reduction
 from batch_pca.report.markers import MarkerStyle
 from batch_pca.report.outliers import NotableImage
 from batch_pca.report.plots import TARGET_RATIOS, DriftPoint
-from streaming.sanitize import escape_html
+from streaming.sanitize import display_locations, escape_html
 
 Codes = NDArray[np.uint32]
 Rows = Sequence[Sequence[object]]
@@ -45,8 +45,8 @@ def table(rows: Rows, head: Sequence[object] = ()) -> str:
 
 
 def breakable(text: object) -> str:
-    """Escape a text, and allow line breaks in its paths: after each slash."""
-    return escape_html(str(text)).replace("/", "/<wbr>")
+    """Escape a text, show its locations as paths and ``s3://`` URIs, and allow line breaks after each slash."""
+    return escape_html(display_locations(str(text))).replace("/", "/<wbr>")
 
 
 def _long(text: object) -> str:
@@ -122,7 +122,7 @@ def gallery(images: Sequence[NotableImage], thumbnails: Mapping[str, bytes]) -> 
         picture = '<span class="none">no picture</span>'
         if image.path in thumbnails:
             source = f"data:image/jpeg;base64,{base64.b64encode(thumbnails[image.path]).decode()}"
-            picture = f'<img alt="{escape_html(image.path)}" src="{source}">'
+            picture = f'<img alt="{escape_html(display_locations(image.path))}" src="{source}">'
         items.append(
             f"<li>{picture}<div><b>{escape_html(image.label)}</b>"
             f"<div>{escape_html(image.reason)}</div><small>{breakable(image.path)}</small></div></li>"

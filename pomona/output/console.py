@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import threading
 import time
@@ -20,28 +19,15 @@ from rich.text import Text
 from pomona.output.colors import colored
 from pomona.output.durations import format_elapsed
 from pomona.output.tables import TableLayout, build_table, shorten_words
-from streaming.sanitize import escape_json, escape_text
+from streaming.sanitize import display_locations, escape_json, escape_text
 
 #: Maximum number of items that text output lists; --json lists all.
 MAX_LISTED = 20
 _UNLIMITED = 1_000_000  # cells; longer than any line of a table
-# Locations as Spark writes them, with the scheme at the start of a word.
-_FILE, _S3A = re.compile(r"(?<![\w/])file:/(?!/)"), re.compile(r"(?<![\w/])s3a://")
 
 if TYPE_CHECKING:  # these modules import Spark, which some commands do not need
     from streaming.featurize.results import BatchResult
     from streaming.ingest.settings import IngestSummary
-
-
-def display_locations(text: str) -> str:
-    """Replace the locations in a text with the form that other tools accept: local paths and ``s3://`` URIs.
-
-    Examples
-    --------
-    >>> display_locations("2 rows in file:/data/lake, 3 in s3a://bucket/lake")
-    '2 rows in /data/lake, 3 in s3://bucket/lake'
-    """
-    return _S3A.sub("s3://", _FILE.sub("/", text))
 
 
 def _display_values(value: Any) -> Any:

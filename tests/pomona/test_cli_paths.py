@@ -15,9 +15,9 @@ from typing import Any
 import boto3
 import pytest
 
-from pomona.output.console import display_locations
 from streaming.delta.reader import open_table
 from streaming.lake.layout import Lake
+from streaming.sanitize import display_locations
 from streaming.storage.interface import local_path, local_uri, normalize
 from streaming.storage.open import open_storage
 from support.lakes.small_lakes import GARBAGE, jpeg, upload_tree

@@ -326,7 +326,8 @@
     for (const label of labels) label.item.hidden = !label.name.toLowerCase().includes(text);
   };
   byId("search").oninput = () => {
-    const text = byId("search").value.trim().toLowerCase();
+    // Tables name locations as Spark writes them.
+    const text = byId("search").value.trim().toLowerCase().replace(/^file:\/+/, "/").replace(/^s3a:/, "s3:");
     const matches = (i) => paths[i].toLowerCase().includes(text);
     const found = text ? Array.from(paths.keys()).filter(matches) : [];
     const shown = found.sort((i, j) => (paths[i] < paths[j] ? -1 : 1)).slice(0, MAX_RESULTS);

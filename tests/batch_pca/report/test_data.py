@@ -149,10 +149,10 @@ def test_report_contains_drift_of_the_row(reports: Reports) -> None:
 
 
 def test_title_contains_number_of_images_source_and_date(reports: Reports) -> None:
-    source = reports.paths[0].rsplit("/", 2)[0]
+    source = reports.paths[0].rsplit("/", 2)[0].removeprefix("file:")
     title = f"30 images of {source}, {WRITTEN:%Y-%m-%d}"
     assert Page(reports.html(1)).cells.count(title) == 2  # the title of the window and the heading
-    assert {"r-2", reports.lake.root} <= set(Page(reports.html(1)).cells)
+    assert {"r-2", reports.lake.root.removeprefix("file:")} <= set(Page(reports.html(1)).cells)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_colors_continue_those_of_the_previous_refit(reports: Reports, tmp_path:
 def test_unusual_images_are_listed_with_pictures_of_unchanged_files(reports: Reports) -> None:
     tags = Page(reports.html(1)).tags
     shown = [attrs["alt"] for tag, attrs in tags if tag == "img" and "jpeg" in str(attrs["src"])]
-    paths = {path.replace("\n", "\\n") for path in reports.paths}
+    paths = {path.removeprefix("file:").replace("\n", "\\n") for path in reports.paths}
     assert len(shown) >= 20
     assert set(shown) <= paths
 
@@ -211,8 +211,8 @@ def test_report_counts_quarantine_by_reason(reports: Reports) -> None:
     page = Page(reports.html(1))
     assert page.after("corrupt") == "2"
     start = page.cells.index("detail") + 1
-    assert page.cells[start : start + 3] == ["file:/p/<b>.jpg", "corrupt", "ends after <half>"]
-    assert page.cells[start + 6 : start + 9] == ["file:/p/a.jpg", "empty", "0 bytes"]
+    assert page.cells[start : start + 3] == ["/p/<b>.jpg", "corrupt", "ends after <half>"]
+    assert page.cells[start + 6 : start + 9] == ["/p/a.jpg", "empty", "0 bytes"]
     assert page.after("empty") == "1"
     assert "The lake has no quarantine table." in Page(reports.html(0)).cells
 
@@ -232,7 +232,8 @@ def test_report_contains_lineage(reports: Reports) -> None:
 def test_every_image_is_a_point_with_path_and_thumbnail(reports: Reports) -> None:
     data = packed(reports.html(1))
     paths = data["paths"].decode().split("\n")
-    number = {path.replace("\n", "\\n"): i for i, path in enumerate(reports.paths)}
+    shown = (path.removeprefix("file:").replace("\n", "\\n") for path in reports.paths)
+    number = {path: i for i, path in enumerate(shown)}
     assert sorted(paths) == sorted(number)
     scores = np.frombuffer(data["scores"], "<f4").reshape(3, 30).T
     expected = reports.scores[[number[path] for path in paths]]

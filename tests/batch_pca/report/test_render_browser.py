@@ -148,12 +148,12 @@ def test_hundred_thousand_points_are_drawn_without_console_messages(browser: Bro
 
 def test_hovering_over_marker_shows_tooltip_with_thumbnail(browser: Browser) -> None:
     browser.move_pointer("#plot", *position_of(browser, "east"))
-    assert tooltip(browser).split("\n")[:2] == ["east", "s3a://fruits/east/0.jpg"]
+    assert tooltip(browser).split("\n")[:2] == ["east", "s3://fruits/east/0.jpg"]
     assert "component 1: 60.00, component 2: 0.000" in tooltip(browser)
     shown = "document.querySelector('#tooltip img')?.naturalWidth"
     assert browser.wait(shown) == 96
     browser.move_pointer("#plot", *position_of(browser, "north"))
-    assert "s3a://fruits/north/1.jpg" in tooltip(browser)
+    assert "s3://fruits/north/1.jpg" in tooltip(browser)
     assert not browser.run(f"return {shown}")
     browser.move_pointer("#plot", 5, 5)
     assert browser.run("return document.getElementById('tooltip').hidden")
@@ -162,7 +162,7 @@ def test_hovering_over_marker_shows_tooltip_with_thumbnail(browser: Browser) -> 
 def test_clicked_tooltip_stays_until_closed_and_can_be_selected(browser: Browser) -> None:
     browser.click("#plot", *position_of(browser, "north"))
     browser.move_pointer("#plot", *position_of(browser, "east"))
-    assert "s3a://fruits/north/1.jpg" in tooltip(browser)
+    assert "s3://fruits/north/1.jpg" in tooltip(browser)
     style = browser.run("return getComputedStyle(document.getElementById('tooltip')).pointerEvents")
     assert style == "auto"
     browser.press(ESCAPE)
@@ -179,7 +179,7 @@ def test_thumbnails_are_drawn_at_their_markers(browser: Browser) -> None:
     pixels = capture_plot(browser)[round(y) - 10 : round(y) + 10, round(x) - 10 : round(x) + 10]
     assert (np.abs(pixels - (0, 255, 0)).max(axis=2) < 10).mean() > 0.9
     browser.move_pointer("#plot", x + 15, y + 15)  # on the thumbnail, beside the marker
-    assert "s3a://fruits/east/0.jpg" in tooltip(browser)
+    assert "s3://fruits/east/0.jpg" in tooltip(browser)
 
 
 def test_zoom_keeps_center_by_key_and_pointer_position_by_wheel(
@@ -281,11 +281,11 @@ def test_search_finds_images_by_path_and_shows_them(browser: Browser) -> None:
         found: list[str] = browser.run(f"return {items}")
         return found
 
-    assert search("EAST/0.J") == ["s3a://fruits/east/0.jpg"]
+    assert search("EAST/0.J") == ["s3://fruits/east/0.jpg"]
     browser.run("document.getElementById('select-none').click()")
     expect_redraw(browser)
     browser.run("document.querySelector('#results button').click()")
-    assert "s3a://fruits/east/0.jpg" in tooltip(browser)
+    assert "s3://fruits/east/0.jpg" in tooltip(browser)
     x, y = position_of(browser, "east")  # selected again, and in the center
     size = browser.run("return [plot.clientWidth / 2, plot.clientHeight / 2]")
     assert (x, y) == pytest.approx(size, abs=3)
@@ -319,7 +319,7 @@ def test_everything_is_reachable_by_keyboard(browser: Browser) -> None:
     press(browser, "0")
     browser.press(ENTER)  # the image nearest to the center, although no marker is there
     status = browser.run("return document.getElementById('status').textContent")
-    assert "s3a://fruits/cloud/" in status
+    assert "s3://fruits/cloud/" in status
     browser.press(ESCAPE)
     assert browser.run("return document.getElementById('tooltip').hidden")
 
