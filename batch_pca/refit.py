@@ -246,6 +246,8 @@ def _refit(
     )
     measured = (measure_drift(base, statistics.moments, sample.sums) for base in baselines)
     drift = next((found for found in measured if found), None)
+    if named and drift is None:  # `pomona prune` has removed it in the meantime
+        check_baseline(named, row.model_id)
     row = replace(row, **drift.columns(options.drift)) if drift else row
     write_lineage(folder, row, sample.csv_sha256)
     # The first commit of a session is slow. It is prepared while the report is drawn, which uses one core.

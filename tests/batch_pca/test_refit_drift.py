@@ -12,6 +12,7 @@ import pytest
 from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.label_means import read_label_sums
+from batch_pca.refits.vectors import write_vectors
 from streaming.lake.layout import Lake
 from support.lakes.feature_lakes import Images, commit, images, new_lake, refit_rows
 from support.processes.cli import Command
@@ -167,3 +168,23 @@ def test_label_means_match_numpy_with_and_without_spark_reader(
         for label, mean in means.items():
             expected = rows.vectors[labels == label].astype(np.float64).mean(axis=0)
             np.testing.assert_allclose(mean, expected, rtol=1e-12)
+
+
+def test_baseline_that_is_removed_during_the_refit_is_an_error(
+    spark: Any, tmp_path: Path, pomona: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = new_lake(spark, tmp_path / "lake")
+    commit(spark, lake, images(40, seed=1))
+    first = refit(lake.root, RefitOptions(FitOptions(components=2))).row
+    commit(spark, lake, images(10, seed=2))
+
+    def write(*arguments: Any) -> Any:
+        (tmp_path / "lake" / "reduced" / first.refit_id / "moments.npz").unlink()
+        return write_vectors(*arguments)
+
+    monkeypatch.setattr("batch_pca.refit.write_vectors", write)
+    arguments = ("--components", 2, "--baseline", first.refit_id, "--fail-on-drift")
+    done = pomona("refit", lake.root, *arguments)
+    assert done.status == 1
+    assert f"--baseline {first.refit_id}: moments.npz in its folder is missing" in done.error_line
+    assert set(refit_rows(lake)) == {first.refit_id}

@@ -176,17 +176,19 @@ def test_stream_ingests_arriving_photographs_and_stops_on_sigterm(
             start_new_session=True,
         )
         try:
-            wait_for(lambda: output.read_text().count("\n") > 0, WAIT_TIMEOUT, running)
+            wait_for(lambda: "images done" in output.read_text(), WAIT_TIMEOUT, running)
             assert arrived in pipeline.paths()
             delivered = f"file:{pipeline.deliver()}"
             wait_for(lambda: delivered in pipeline.paths(), MAX_LATENCY * slowness(), running)
-            wait_for(lambda: output.read_text().count("\n") > 1, WAIT_TIMEOUT, running)
+            wait_for(lambda: output.read_text().count("images done") > 1, WAIT_TIMEOUT, running)
             os.killpg(running.pid, signal.SIGTERM)  # as `timeout` and systemd do
             assert running.wait(WAIT_TIMEOUT) == 0
         finally:
             kill_process_group(running)
     lines = output.read_text().splitlines()
-    assert re.fullmatch(r"(micro-batch \d+|sweep): 1 images in .* 1 images done, .*", lines[0])
+    assert lines[0] == "starting Spark"
+    batches = [line for line in lines if "images done" in line]
+    assert re.fullmatch(r"(micro-batch \d+|sweep): 1 images in .* 1 images done, .*", batches[0])
     assert re.match(r"2 images featurized, 0 quarantined in .* per second\)", lines[-1])
     ignored = "pomona: ignored PYTHONPATH: Pomona uses its own Spark\n"  # of the import blocker
     assert (tmp_path / "errors").read_text() == ignored
