@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def test_baseline_that_is_removed_during_the_refit_is_an_error(
         (tmp_path / "lake" / "reduced" / first.refit_id / "moments.npz").unlink()
         return write_vectors(*arguments)
 
-    monkeypatch.setattr("batch_pca.refit.write_vectors", write)
+    monkeypatch.setattr(sys.modules["batch_pca.refit"], "write_vectors", write)
     arguments = ("--components", 2, "--baseline", first.refit_id, "--fail-on-drift")
     done = pomona("refit", lake.root, *arguments)
     assert done.status == 1
