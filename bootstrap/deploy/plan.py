@@ -26,6 +26,10 @@ from bootstrap.resources.schedule import schedule_requests
 from bootstrap.resources.serverless import serverless_requests
 from bootstrap.resources.uploads import UploadLocations, Uploads, upload_requests
 
+# Operations that start nodes or jobs, and the one that an existing job is found by.
+_BILLED = {"run_job_flow", "start_job_run"}
+_READ_BEFORE = {"create_application"}
+
 
 class Action(StrEnum):
     """Action planned for a request."""
@@ -120,6 +124,29 @@ def plan(requests: list[Request], account: Account | None) -> Iterator[PlannedRe
             yield PlannedRequest(request, action, request.operation, request.parameters)
         else:
             yield plan_request(request, account)
+
+
+def billed_starts(requests: list[Request], account: Account) -> list[str]:
+    """Return descriptions of the nodes and jobs that the requests would start; sends only read-only requests."""
+    starts = []
+    for request in requests:
+        if request.operation in _BILLED | _READ_BEFORE:
+            planned = plan_request(request, account)
+            if planned.action is Action.SEND and request.operation in _BILLED:
+                starts.append(_describe_start(request))
+    return starts
+
+
+def _describe_start(request: Request) -> str:
+    if request.operation == "start_job_run":
+        return f"{request.name} on EMR Serverless"
+    groups = request.parameters["Instances"]["InstanceGroups"]
+    nodes = (
+        f"{group['InstanceCount']} {group['Name']} {group['InstanceType']} ({group['Market']})"
+        for group in groups
+        if group["InstanceCount"]
+    )
+    return f"cluster {request.parameters['Name']}: {', '.join(nodes)}"
 
 
 def plan_request(request: Request, account: Account) -> PlannedRequest:

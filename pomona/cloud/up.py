@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from pomona.options import ConfigFile, Json
-from streaming.errors import AccountError
+from streaming.errors import AccountError, UsageError
 
 if TYPE_CHECKING:
     from bootstrap.deploy.plan import PlannedRequest
+    from pomona.output.console import Console
 
 
-def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
+def up(
+    file: ConfigFile = "cluster.toml",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before nodes or jobs are started.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Deploy the configuration.
 
     Resources that do not exist yet are created. Rerun the command to resume after an interruption.
+    Before nodes or jobs are started, which are billed, it asks for confirmation.
 
     Example: pomona cloud up -f cluster.toml
     """
@@ -26,7 +37,7 @@ def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
 
     console = Console(as_json=as_json)
     with translate_cloud_errors():
-        from bootstrap.deploy.plan import all_requests, plan_notes, up
+        from bootstrap.deploy.plan import all_requests, billed_starts, plan_notes, up
 
         names, account = connect(file)
         config = names.config
@@ -34,8 +45,14 @@ def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
             uploads = find_uploads(config, Path(file).parent, build=True)
         if uploads.missing():
             raise AccountError(f"{uploads.missing()[0]}: missing: reinstall Pomona")
+        wanted = all_requests(names, uploads)
+        if not yes:
+            with console.status("querying AWS"):
+                starts = billed_starts(wanted, account)
+            if starts and not _confirm(console, starts, account.number):
+                return console.print("nothing was created or started")
         done: list[PlannedRequest] = []
-        for number, one in enumerate(up(all_requests(names, uploads), account), 1):
+        for number, one in enumerate(up(wanted, account), 1):
             done.append(one)
             for line in planned_lines(number, one, brief=True):
                 console.print(line)
@@ -44,10 +61,21 @@ def up(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     if as_json:
         requests = [planned_json(number, one) for number, one in enumerate(done, 1)]
         document = {"account": account.number, "region": config.region, "requests": requests}
-        console.print_json(document | ids)
-        return
+        return console.print_json(document | ids)
     for note in plan_notes(config):
         console.print(f"note: {note}")
     console.print(summary_line(done, account.number, config.region, done=True))
     for label, value in ids.items():
         console.print(f"{label}: {value}")
+    return None
+
+
+def _confirm(console: Console, starts: list[str], account: str) -> bool:
+    """Ask whether to start what is billed; UsageError without a terminal."""
+    if console.as_json or not sys.stdin.isatty():
+        raise UsageError(
+            f"up would start {'; '.join(starts)}, which is billed: pass --yes to start without confirmation"
+        )
+    for start in starts:
+        console.print(f"to start: {start}")
+    return typer.confirm(f"Start what is billed in account {account}?", default=False)

@@ -10,7 +10,7 @@ import pytest
 
 from support.aws.account import ACCOUNT, ADMIN, MotoAccount
 from support.pages.docs_pages import DOCS, page_commands
-from support.processes.cli import Command
+from support.processes.cli import Command, set_terminal_input
 
 pytest_plugins = ["support.aws.fixtures"]
 pytestmark = pytest.mark.slow
@@ -31,9 +31,10 @@ def put_step_log(account: MotoAccount) -> None:
 
 
 def test_commands_of_page_end_with_documented_exit_code(
-    pomona: Command, account: MotoAccount, workspace: Path
+    pomona: Command, account: MotoAccount, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command in page_commands(DOCS / "how-to" / "run-on-emr.md"):
+        set_terminal_input(monkeypatch, "y\n")
         if command.arguments[2] == "logs":
             put_step_log(account)
         done = pomona(*command.arguments[1:])

@@ -36,7 +36,7 @@ def pomona(
     """The command, with a deployed cluster."""
     make_cloud_workspace(tmp_path, monkeypatch)
     command = Command(monkeypatch, capsys)
-    assert command("cloud", "up").status == 0
+    assert command("cloud", "up", "--yes").status == 0
     return command
 
 

@@ -12,7 +12,7 @@ import pytest
 import bootstrap.deploy.teardown
 from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
 from support.aws.workspace import write_config
-from support.processes.cli import Command
+from support.processes.cli import Command, set_terminal_input
 
 pytestmark = pytest.mark.slow
 pytest_plugins = ["support.aws.fixtures"]
@@ -23,16 +23,6 @@ def restrict_to_reading(account: MotoAccount, patch: pytest.MonkeyPatch) -> None
     for name, value in account.create_caller("reader", *READ_ACTIONS).items():
         patch.setenv(name, value)
     account.enforce_iam()
-
-
-def set_terminal_input(patch: pytest.MonkeyPatch, text: str) -> None:
-    """Replace standard input with a terminal that contains this text."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    patch.setattr(sys, "stdin", Terminal(text))
 
 
 def objects(account: MotoAccount) -> list[str]:
@@ -56,7 +46,7 @@ def create_minimal_cluster(account: MotoAccount, owner: str = "fruits") -> None:
 def test_status_of_cluster_equals_emr_response(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     emr = account.client("emr", ADMIN)
     (listed,) = emr.list_clusters()["Clusters"]
     cluster = emr.describe_cluster(ClusterId=listed["Id"])["Cluster"]
@@ -82,7 +72,7 @@ def test_status_of_jobs_equals_emr_serverless_response(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config(workspace, 'mode = "serverless"\n')
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     serverless = account.client("emr-serverless", ADMIN)
     (application,) = serverless.list_applications()["applications"]
     (job,) = serverless.list_job_runs(applicationId=application["id"])["jobRuns"]
@@ -164,7 +154,7 @@ def test_status_shows_terminated_cluster(
 def test_down_terminates_cluster_and_schedule_and_keeps_objects(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     before = objects(account)
     assert any("/environment.tar.gz" in one for one in before)
     answer = pomona("cloud", "down", "--yes", "--json").json
@@ -182,7 +172,7 @@ def test_down_terminates_cluster_and_schedule_and_keeps_objects(
     assert len(names) > 5
     for name in [f"fruits-data-{ACCOUNT}", f"fruits-log-{ACCOUNT}", *names]:
         assert name in retained
-    assert pomona("cloud", "up").status == 0  # deploys again
+    assert pomona("cloud", "up", "--yes").status == 0  # deploys again
     states = [one["Status"]["State"] for one in emr.list_clusters()["Clusters"]]
     assert sorted(states) == ["RUNNING", "TERMINATED"]
 
@@ -191,7 +181,7 @@ def test_down_terminates_jobs_and_application(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
     write_config(workspace, 'mode = "serverless"\n')
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     before = objects(account)
     serverless = account.client("emr-serverless", ADMIN)
     (application,) = serverless.list_applications()["applications"]
@@ -212,7 +202,7 @@ def test_down_reports_application_that_does_not_stop(
     import moto.emrserverless.models as models
 
     write_config(workspace, 'mode = "serverless"\n')
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     monkeypatch.setattr(bootstrap.deploy.teardown, "STOP_TIMEOUT", 0.1)
     monkeypatch.setattr(bootstrap.deploy.teardown, "POLL_INTERVAL", 0.05)
     backend: Any = models.EMRServerlessBackend

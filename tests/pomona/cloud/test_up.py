@@ -14,7 +14,7 @@ from bootstrap.deploy.plan import all_requests, up
 from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
 from support.aws.cluster_configs import VARIANTS, names, uploads
 from support.aws.workspace import write_config, write_environment
-from support.processes.cli import Command
+from support.processes.cli import Command, set_terminal_input
 
 pytest_plugins = ["support.aws.fixtures"]
 pytestmark = pytest.mark.slow
@@ -87,7 +87,7 @@ def test_up_needs_only_the_permissions_of_planned_requests(
     use_caller(
         monkeypatch, account, *READ_ACTIONS, *allowed
     )  # denies requests that are not in the plan
-    done = pomona("cloud", "up")
+    done = pomona("cloud", "up", "--yes")
     assert (done.status, done.err) == (0, "")
     assert re.search(r"^cluster: j-[A-Z0-9]{13}$", done.out, re.MULTILINE)
     deployed = account.contents()
@@ -108,6 +108,53 @@ def iam_name(operation: str) -> str:
     }.get(operation, operation)
 
 
+@pytest.mark.parametrize("answer", ["n\n", "\n", "y\n"])
+def test_up_asks_before_it_starts_a_cluster(
+    answer: str,
+    pomona: Command,
+    workspace: Path,
+    account: MotoAccount,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = account.contents()
+    set_terminal_input(monkeypatch, answer)
+    done = pomona("cloud", "up")
+    assert done.status == 0
+    assert re.search(
+        r"^to start: cluster fruits: 1 primary \S+ \(ON_DEMAND\), \d+ core", done.out, re.M
+    )
+    if answer != "y\n":
+        assert "nothing was created or started" in done.out
+        assert account.contents() == before
+        return
+    assert account.contents()["cluster"]["Cluster"]["Name"] == "fruits"
+    set_terminal_input(monkeypatch, "")
+    again = pomona("cloud", "up")  # the cluster is running: nothing to ask
+    assert (again.status, "to start" in again.out) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("more", "started"),
+    [("", "cluster fruits"), ('mode = "serverless"\n', "job fruits-ingest on EMR Serverless")],
+)
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_up_without_terminal_requires_yes_option(
+    more: str,
+    started: str,
+    json_option: list[str],
+    pomona: Command,
+    workspace: Path,
+    account: MotoAccount,
+) -> None:
+    write_config(workspace, more)
+    before = account.contents()
+    done = pomona("cloud", "up", *json_option)
+    assert done.status == 2
+    assert f"up would start {started}" in done.error_line
+    assert "pass --yes" in done.error_line
+    assert account.contents() == before
+
+
 @pytest.mark.parametrize("more", ["", 'mode = "serverless"\n', 'ingest.mode = "once"\n'])
 def test_up_again_changes_nothing(
     more: str,
@@ -117,10 +164,10 @@ def test_up_again_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_config(workspace, more)
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     deployed = account.contents()
     use_caller(monkeypatch, account, *READ_ACTIONS)  # denies changes
-    again = pomona("cloud", "up", "--json").json
+    again = pomona("cloud", "up", "--yes", "--json").json
     assert set(actions(again).values()) == {"keep", "read"}
     assert actions(again) == actions(pomona("cloud", "plan", "--json").json)
     assert account.contents() == deployed
@@ -182,19 +229,19 @@ def test_interrupted_up_is_completed_by_rerunning_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(Account, "send", interrupted)
-        done = pomona("cloud", "up")
+        done = pomona("cloud", "up", "--yes")
     assert done.status != 0
     assert "CreateSecurityConfiguration" in done.out  # completed requests are printed
     assert set(account.contents()) & {"cluster", "steps"} == set()
     account.enforce_iam()
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     assert account.contents()["cluster"]["Cluster"]["Name"] == "fruits"
 
 
 def test_up_reverts_manual_changes(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     deployed = account.contents()
     s3, iam, ec2 = (account.client(one, ADMIN) for one in ("s3", "iam", "ec2"))
     bucket = f"fruits-data-{ACCOUNT}"
@@ -220,14 +267,14 @@ def test_up_reverts_manual_changes(
     }  # fmt: skip
     assert requests["data bucket: TLS only"]["action"] == "send"
     assert requests["data bucket: versioning"]["differences"] == ["Status: Suspended -> Enabled"]
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     assert account.contents() == deployed
 
 
 def test_up_keeps_running_cluster_and_reports_its_differences(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     deployed = account.contents()
     account.enforce_iam()
     write_config(workspace, "instances = {core = 1}\nrefit.variance = 0.5\n")
@@ -255,7 +302,7 @@ def test_up_updates_application_only_if_stopped(
         return application
 
     write_config(workspace, 'mode = "serverless"\n')
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     serverless = account.client("emr-serverless", ADMIN)
     deployed = get_application(serverless)
     write_config(workspace, 'mode = "serverless"\nlimits = {nodes = 7, idle_minutes = 30}\n')
@@ -272,7 +319,7 @@ def test_up_updates_application_only_if_stopped(
     account.disable_iam()
     serverless.stop_application(applicationId=deployed["applicationId"])
     account.enforce_iam()
-    assert actions(pomona("cloud", "up", "--json").json)["application"] == "change"
+    assert actions(pomona("cloud", "up", "--yes", "--json").json)["application"] == "change"
     changed = get_application(serverless)
     assert changed["maximumCapacity"] == {"cpu": "28 vCPU", "memory": "112 GB"}
     assert changed["autoStopConfiguration"]["idleTimeoutMinutes"] == 30
@@ -284,7 +331,7 @@ def test_bucket_policy_denies_requests_without_tls(
 ) -> None:
     import os
 
-    assert pomona("cloud", "up").status == 0
+    assert pomona("cloud", "up", "--yes").status == 0
     caller = {name: os.environ[name] for name in ADMIN}
     location = {"Bucket": f"fruits-data-{ACCOUNT}", "Key": "lake/models/mobilenet-1/model.onnx"}
     content = account.client("s3", caller).get_object(**location)["Body"].read()
@@ -297,7 +344,7 @@ def test_missing_permission_error_names_the_request(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_caller(monkeypatch, account, *READ_ACTIONS, "s3:*")
-    done = pomona("cloud", "up")
+    done = pomona("cloud", "up", "--yes")
     assert done.status == 1
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith("pomona: iam create_service_linked_role: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -199,3 +200,13 @@ def make_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shown(location: str) -> str:
     """Return a location as the command prints it: a path, or an ``s3://`` URI."""
     return location.removeprefix("file:").replace("s3a://", "s3://", 1)
+
+
+def set_terminal_input(patch: pytest.MonkeyPatch, text: str) -> None:
+    """Replace standard input with a terminal that contains this text."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    patch.setattr(sys, "stdin", Terminal(text))
