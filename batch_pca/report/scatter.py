@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import BboxBase
 from numpy.typing import NDArray
 
 from batch_pca.report.markers import MarkerStyle, label_styles
@@ -27,7 +30,7 @@ def plot_scatter(
 ) -> bytes:
     """Plot points by label on two components, and return the PNG file.
 
-    With a single component, each label gets a strip of its own.
+    The name of a label is at the median of its points. With a single component, each label gets a strip of its own.
 
     Parameters
     ----------
@@ -73,6 +76,7 @@ def plot_scatter(
         axes.set_ylabel(f"component 2, {ratio[1]:.1%} of the variance")
         axes.set_aspect("equal", adjustable="datalim")
         _add_legend(figure, names, styles)
+        _add_names(figure, axes, names, codes, points)
     return save_figure(apply_theme(figure), "png")
 
 
@@ -83,6 +87,38 @@ def _drawable(labels: Sequence[str]) -> list[str]:
     short = [label if len(label) <= 26 else label[:25] + "…" for label in escaped]
     drawable = [all(font.get_char_index(ord(letter)) for letter in name) for name in short]
     return [short[i] if drawable[i] else f"label {i + 1}" for i in range(len(labels))]
+
+
+def _add_names(
+    figure: Figure,
+    axes: Axes,
+    names: Sequence[str],
+    codes: NDArray[np.uint32],
+    points: NDArray[np.floating],
+) -> None:
+    """Draw the name of each label at the median of its points, unless it would cover that of a larger label."""
+    figure.draw_without_rendering()  # the layout determines the extent of the names
+    counts = np.bincount(codes, minlength=len(names))[: len(names)]
+    drawn: list[BboxBase] = []
+    for code in np.argsort(-counts, kind="stable"):
+        if not counts[code]:
+            continue
+        x, y = np.median(points[codes == code, :2], axis=0)
+        name = axes.text(
+            x,
+            y,
+            names[code],
+            fontsize=8,
+            ha="center",
+            va="center",
+            parse_math=False,
+            path_effects=[withStroke(linewidth=2.5, foreground="white", alpha=0.85)],
+        )
+        extent = name.get_window_extent()
+        if any(extent.overlaps(other) for other in drawn):
+            name.remove()
+        else:
+            drawn.append(extent)
 
 
 def _add_legend(figure: Figure, names: Sequence[str], styles: Sequence[MarkerStyle]) -> None:

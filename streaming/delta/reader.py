@@ -64,8 +64,8 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
 def _check_files(table: DeltaTable, location: str) -> None:
     """Raise LakeError if the log names a data file outside of the table's folder.
 
-    Delta Lake and Spark would read it, and whoever can write into the lake could have any table read. The names are
-    those of the snapshot in memory: 0.4 ms for 300 files.
+    Delta Lake and Spark would read it, so that a person who can write into the lake could have any table read. The
+    names are those of the snapshot in memory: 0.4 ms for 300 files.
     """
     for name in table.get_add_actions().column("path").to_pylist():
         if _OUTSIDE.search(name):

@@ -50,3 +50,21 @@ def test_points_are_drawn_in_color_of_their_label() -> None:
     red, _, blue = (np.asarray(band, dtype=int) for band in above_the_legend.split())
     assert (blue - red > 80).sum() > 500  # the first color
     assert (red - blue > 80).sum() > 500  # the second
+
+
+def dark_pixels(points: list[tuple[float, float]], names: list[str]) -> int:
+    """Return the number of black pixels inside of the axes: those of the names."""
+    codes = np.repeat(np.arange(len(points), dtype=np.uint32), 20)
+    cloud = np.random.default_rng(0).normal(size=(20, 2))
+    scores = np.array(points)[codes] + np.tile(cloud, (len(points), 1))
+    image = open_png(plot_scatter(names, codes, scores, RATIO)).convert("L")
+    return int((np.asarray(image.crop((110, 20, 1280, 780))) < 60).sum())
+
+
+def test_names_are_drawn_at_the_labels_unless_they_overlap() -> None:
+    none = dark_pixels([(0, 0), (30, 0)], ["", ""])
+    apart = dark_pixels([(0, 0), (30, 0)], ["Kiwi", "Kiwi"])
+    above_each_other = dark_pixels([(0, 0), (0, 0)], ["Kiwi", "Kiwi"])
+    assert none < 10
+    assert apart == pytest.approx(2 * above_each_other, rel=0.2)
+    assert above_each_other > 50
