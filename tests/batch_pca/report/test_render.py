@@ -109,6 +109,19 @@ def test_report_contains_all_points_as_float32() -> None:
         np.testing.assert_allclose(score, row, rtol=1e-6)
 
 
+def test_size_of_the_largest_report_is_bounded() -> None:
+    random = np.random.default_rng(0)
+    labels = [f"Apple Braeburn {number % 131}" for number in range(100_000)]
+    numbers = random.integers(10**9, size=len(labels))
+    names = zip(labels, numbers, strict=True)
+    paths = [f"s3a://team/photographs/fruits/{name}/{number}_100.jpg" for name, number in names]
+    thumbnails = {path: random.bytes(3000) for path in paths[:280]}
+    scores = random.normal(size=(len(labels), 8)).astype(np.float32)
+    given = Points(paths, labels, scores, len(labels), thumbnails)
+    html = render(ReportData("r", "lake", reduction_of([0.1] * 9), given)).html
+    assert len(html) < 8_000_000
+
+
 def test_names_in_the_data_are_escaped() -> None:
     path = "file:/a\nb/</script><script>alert(1)</script>\u202e.jpg"
     given = Points([path], [path], np.zeros((1, 2)), 1, {path: b"JPEG"})
