@@ -65,8 +65,10 @@ def test_child_environment_has_own_spark_and_utf8() -> None:
         "PYSPARK_DRIVER_PYTHON",
         "PYSPARK_PYTHON",
         "SPARK_HOME",
+        "SPARK_LAUNCHER_OPTS",
         "SPARK_LOCAL_IP",
     ]
+    assert variables["SPARK_LAUNCHER_OPTS"] == "-XX:-UsePerfData"  # no warning with a full /tmp
     assert variables["SPARK_HOME"] == str(Path(pyspark.__file__).parent)
     assert variables["PYSPARK_PYTHON"] == variables["PYSPARK_DRIVER_PYTHON"] == sys.executable
     assert (variables["LC_ALL"], variables["PYTHONUTF8"]) == ("C.UTF-8", "1")
