@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pomona.queries.backlog import read_backlogs
 from pomona.queries.session import (
     JsonObject,
     format_timestamp,
@@ -57,6 +56,8 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
         ``quarantine`` (images by reason), ``backlog`` (missing and changed images of all sources that can be listed;
         None if there is none, or with `as_of`), ``last_batch``, ``last_refit``.
     """
+    from pomona.queries.backlog import read_backlogs  # imports pandas and Pillow: half a second
+
     lake = open_lake(location)
     with translate_read_errors():
         pinned = resolve_version(lake, as_of) if as_of is not None else None

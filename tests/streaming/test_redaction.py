@@ -106,7 +106,7 @@ def test_log_record_is_one_line_without_secret() -> None:
     program = (
         "import logging, sys; sys.argv = ['pomona', '--version']\n"
         "from pomona import cli\n"
-        "cli.app = lambda: logging.getLogger('x').warning('%s\\npomona: \\x1b[2J %s', 'all', sys.stdin.read())\n"
+        "cli.app = lambda **_: logging.getLogger('x').warning('%s\\npomona: \\x1b[2J %s', 'all', sys.stdin.read())\n"
         "cli.main()\n"
     )
     done = subprocess.run(
@@ -124,7 +124,7 @@ def test_traceback_contains_no_secret() -> None:
     program = (
         "import os, sys; sys.argv = ['pomona', '--version']\n"
         "from pomona import cli\n"
-        "def fail(): raise RuntimeError(os.environ['AWS_SECRET_ACCESS_KEY'])\n"
+        "def fail(**_): raise RuntimeError(os.environ['AWS_SECRET_ACCESS_KEY'])\n"
         "cli.app = fail\n"
         "cli.main()\n"
     )
