@@ -21,10 +21,12 @@ from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lake.tags import Tag, set_tag
 from streaming.storage.local import LocalStorage
+from streaming.storage.s3 import S3Storage
 from support.lakes.deltars_lakes import append as append_features
 from support.lakes.deltars_lakes import create_deltars_lake, random_images
 from support.lakes.feature_lakes import delta, refit_folders, refit_rows
 from support.lakes.refits_without_spark import append
+from support.lakes.small_lakes import upload_tree
 from support.processes.cli import Command
 
 NOW = datetime.now(UTC)
@@ -304,6 +306,20 @@ def test_command_rejects_other_values(
     assert done.status == 2
     assert message in done.error_line
     assert remaining(lake) == "abcde"
+
+
+@pytest.mark.s3
+def test_lake_on_s3_is_pruned(template: Path, bucket: str) -> None:
+    upload_tree(template, bucket, "lakes/My lake")
+    lake = Lake.at(f"s3://{bucket}/lakes/My lake")
+    result = keep(lake, 2)
+    assert [refit.refit_id for refit in result.removed] == ["a", "b", "c"]
+    assert (result.size, result.remaining) == (2400, 2)
+    assert [row.refit_id for row in read_refits(lake)] == ["d", "e"]
+    files = [file.path.removeprefix(f"{lake.reduced}/") for file in S3Storage().list(lake.reduced)]
+    assert sorted(files) == sorted(f"{name}/{file}" for name in "de" for file in FILES)
+    create_folder(lake, "killed").write("moments.npz", b"half of it")
+    assert keep(lake, 2).interrupted == ("killed",)
 
 
 @pytest.mark.slow
