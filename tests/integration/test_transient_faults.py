@@ -138,7 +138,7 @@ def test_permanent_read_error_fails_run_after_other_rows_are_committed(
     put_all(source, photos("Fig", range(3)))
     broken = source / "Fig" / "broken.jpg"
     broken.symlink_to("/proc/self/mem")  # reading its first byte fails
-    settings = dataclasses.replace(ONCE, retry_timeout=1)
+    settings = dataclasses.replace(ONCE, retry_timeout=1, follow_links=True)
     with pytest.raises(ExternalError) as caught:
         ingest(str(source), str(lake), settings)
     assert str(caught.value).startswith(f"file:{broken}: ")
