@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +20,11 @@ from streaming.errors import ExternalError, LakeError, UsageError
 from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
 from streaming.lake.tags import read_tags
-from streaming.storage.interface import TransientError
+from streaming.storage.interface import TransientError, is_entry_name
 from streaming.storage.open import open_storage
 
 # Folders that are deleted at the same time: on S3, each of their files is one request.
 _THREADS = 8
-# Other programs can write rows, and the folder of a row is deleted.
-_FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -180,15 +177,15 @@ def _protected(lake: Lake, refits: Sequence[RefitRow]) -> dict[str, str]:
     reasons = {
         row.refit_id: "its ID is not the name of a folder"
         for row in refits
-        if not _FOLDER_NAME.fullmatch(row.refit_id)
+        if not is_entry_name(row.refit_id)  # other programs can write rows
     }
     for tag in read_tags(lake):
         for row in _refits_of_version(lake, refits, tag.version):
             reasons.setdefault(row.refit_id, f"tag {tag.name}")
-    drifted = [row for row in refits if row.drift_from is not None]
-    if drifted and drifted[-1].drift_from is not None:
-        baseline = f"baseline of the drift of refit {drifted[-1].refit_id}"
-        reasons.setdefault(drifted[-1].drift_from, baseline)
+    for row in reversed(refits):
+        if row.drift_from is not None:
+            reasons.setdefault(row.drift_from, f"baseline of the drift of refit {row.refit_id}")
+            break
     scheduled = [row for row in refits if row.scheduled is not False]
     for row, reason in ((refits[-1], "latest"), *((s, "latest scheduled") for s in scheduled[-1:])):
         reasons.setdefault(row.refit_id, f"{reason} refit")

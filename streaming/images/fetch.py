@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from streaming.outcomes import Outcome, Reason
-from streaming.storage.interface import StoredFile, TransientError, is_s3
+from streaming.storage.interface import StoredFile, TransientError, is_below, is_s3
 from streaming.storage.open import open_storage
 from streaming.storage.retry import RETRY_TIMEOUT, retry_transient, thread_retry_count
 
@@ -168,7 +168,7 @@ def prefetch_images(
 
 def find_boundary(path: str, boundaries: Sequence[str]) -> str | None:
     """Return the folder of `boundaries` that a path is below; the innermost one, or None."""
-    above = [folder for folder in boundaries if path.startswith(f"{folder.rstrip('/')}/")]
+    above = [folder for folder in boundaries if is_below(path, folder)]
     return max(above, key=len, default=None)
 
 

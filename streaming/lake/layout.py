@@ -13,8 +13,14 @@ from streaming.delta.tables import create_table, is_table
 from streaming.errors import LakeError
 from streaming.lake.format_version import FILE, LakeFormat, check_format, read_format, write_format
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
-from streaming.storage.interface import is_s3, join_name, local_path, normalize, spark_problem
-from streaming.storage.local import is_below
+from streaming.storage.interface import (
+    is_below,
+    is_s3,
+    join_name,
+    local_path,
+    normalize,
+    spark_problem,
+)
 from streaming.storage.open import check_access
 
 if TYPE_CHECKING:  # `pomona status` does not import Spark
@@ -174,7 +180,7 @@ class Lake:
             with suppress(OSError), os.scandir(folder) as entries:
                 written += [Path(entry.path) for entry in entries if entry.is_symlink()]
         for path in written:
-            if path.is_symlink() and not is_below(os.path.realpath(path), real_root):
+            if path.is_symlink() and not is_below(f"{os.path.realpath(path)}/", real_root):
                 raise LakeError(
                     f"{path}: is a link that leads out of the lake, and Pomona would write there: replace it by what "
                     "it points to; to store a lake elsewhere, make a link to the whole lake"

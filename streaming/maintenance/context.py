@@ -14,7 +14,7 @@ from streaming.featurize.results import BatchResult
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
-from streaming.storage.interface import StoredFile, is_s3
+from streaming.storage.interface import StoredFile, is_below, is_s3
 
 
 @dataclass
@@ -52,7 +52,7 @@ class OperationContext:
         if not is_s3(path) and os.path.normpath(path) != path:  # "..": names another file
             return False
         roots = [*self.other_sources, *([self.source.root] if self.source else [])]
-        return any(path.startswith(f"{root.rstrip('/')}/") for root in roots if root)
+        return any(is_below(path, root) for root in roots if root)
 
     @cached_property
     def batch(self) -> MicroBatch:

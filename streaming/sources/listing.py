@@ -18,6 +18,7 @@ from streaming.storage.interface import (
     StoredFile,
     Unlisted,
     escape_glob,
+    is_below,
     is_s3,
     local_path,
     normalize,
@@ -197,7 +198,7 @@ class Source:
         Spark's file source has different rules for hidden names, so the names it finds are filtered with this function.
         """
         # Hadoop resolves ".." in a key, and then lists files outside of the root.
-        if not path.startswith(f"{self.root.rstrip('/')}/") or not _has_image_suffix(path):
+        if not is_below(path, self.root) or not _has_image_suffix(path):
             return False
         relative = self._relative(path)
         return not _is_hidden(relative) and not self.selection.excludes(relative)

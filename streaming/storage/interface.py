@@ -236,12 +236,25 @@ def join_name(folder: str, name: object, kind: str) -> str:
     LakeError
         If the name is not valid.
     """
-    if not isinstance(name, str) or not _ENTRY_NAME.fullmatch(name):
+    if not is_entry_name(name):
         raise LakeError(
             f"{kind} {str(name)[:100]!r} is not a valid name: it must be a letter or digit, then letters, digits, "
             f"'.', '_' or '-'; another program has written it into the lake of {folder}"
         )
     return f"{folder}/{name}"
+
+
+def is_entry_name(name: object) -> bool:
+    """Return whether `join_name` accepts a name."""
+    return isinstance(name, str) and _ENTRY_NAME.fullmatch(name) is not None
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Return whether a path or URI is below a folder, or is it and ends with ``/``.
+
+    Only the text is compared: links and ``..`` must be resolved before.
+    """
+    return path.startswith(f"{folder.rstrip('/')}/")
 
 
 def is_s3(uri: str) -> bool:

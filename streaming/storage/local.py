@@ -19,6 +19,7 @@ from streaming.storage.interface import (
     TransientError,
     Unlisted,
     UnlistedCallback,
+    is_below,
     local_path,
     local_uri,
 )
@@ -188,7 +189,7 @@ def _open_regular(path: str) -> BinaryIO:
 
 def _require_below(path: str, descriptor: int, real_root: str) -> None:
     """Raise OutsideFolderError unless an open file is below a folder, whatever its path has become since."""
-    if not is_below(_real_path(path, descriptor), real_root):
+    if not is_below(f"{_real_path(path, descriptor)}/", real_root):
         raise OutsideFolderError(f"{path}: a link leads out of the source")
 
 
@@ -205,12 +206,7 @@ def _real_path(path: str, descriptor: int) -> str:
 
 def _leads_outside(path: str, real_root: str | None) -> bool:
     """Return whether a path, with its links resolved, is outside of a folder; False without one."""
-    return real_root is not None and not is_below(os.path.realpath(path), real_root)
-
-
-def is_below(real: str, real_root: str) -> bool:
-    """Return whether a path is that of a folder or below it; both without links."""
-    return f"{real}/".startswith(f"{real_root.rstrip('/')}/")
+    return real_root is not None and not is_below(f"{os.path.realpath(path)}/", real_root)
 
 
 @contextmanager

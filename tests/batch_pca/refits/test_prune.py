@@ -195,7 +195,9 @@ def test_row_without_folder_is_removed(lake: Lake) -> None:
     assert remaining(lake) == "de"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../features", "c/../../features", "x\n"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../features", "c/../../features", "x\n", "_x", "é"]
+)
 def test_row_whose_id_is_no_folder_name_is_kept(lake: Lake, name: str) -> None:
     append(
         lake.refits,
