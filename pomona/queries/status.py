@@ -65,8 +65,8 @@ def status(location: str, as_of: str | ResolvedVersion | None = None) -> JsonObj
         counts = query_rows(features, _COUNTS)[0]
         by_reason = "reason, count(*) AS images", "GROUP BY reason"
         reasons = query_rows(quarantined, *by_reason) if quarantined else []
-        last = last_batch_of(lake, features, quarantined)
         versions = table_versions(lake, features, quarantined)
+        last = last_batch(versions)
         sources = None if pinned else read_backlogs(lake, last, versions)
         backlogs = [s["backlog"] for s in sources or () if s["backlog"] is not None]
         return {

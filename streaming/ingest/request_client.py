@@ -126,7 +126,7 @@ def execute_locally(
         With a one-line message.
     """
     location = request.arguments.get("source") or last_source(lake)
-    others = [root for root in recorded_sources(lake) if root] if request.kind == "retry" else []
+    others = recorded_sources(lake) if request.kind == "retry" else []
     source = Source.at(location) if location else None
     if source:
         source = replace(source, selection=_selection(lake, request, source, settings))

@@ -39,12 +39,11 @@ def _latest_commits(table: str, newest: int, most: int = _MAX_COMMITS) -> Iterab
 
 def sources_of_latest_commits(versions: Mapping[str, int]) -> set[str]:
     """Return the sources that the latest 100 commits of each table name; `versions` as for `last_batch`."""
-    return {
-        str(version.metadata["source"])
+    return _sources(
+        version
         for table, number in versions.items()
         for version in _latest_commits(table, number, _COMMITS_FOR_SOURCES)
-        if "source" in version.metadata
-    }
+    )
 
 
 def last_source(lake: Lake) -> str | None:
@@ -60,8 +59,13 @@ def last_source(lake: Lake) -> str | None:
 
 def recorded_sources(lake: Lake) -> list[str]:
     """Return the sources that the commits of the quarantine name, as far as its log reaches."""
-    found = (version.metadata.get("source") for version in read_commits(lake.quarantine))
-    return sorted({source for source in found if isinstance(source, str)})
+    return sorted(_sources(read_commits(lake.quarantine)))
+
+
+def _sources(commits: Iterable[Version]) -> set[str]:
+    """Return the sources that commits name; a retry without a source names an empty one, which is none."""
+    named = (commit.metadata.get("source") for commit in commits)
+    return {source for source in named if isinstance(source, str) and source}
 
 
 def _same_files(location: str, one: int, other: int) -> bool:

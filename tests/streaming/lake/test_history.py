@@ -10,7 +10,13 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from streaming.lake.history import last_batch, last_source, same_rows
+from streaming.lake.history import (
+    last_batch,
+    last_source,
+    recorded_sources,
+    same_rows,
+    sources_of_latest_commits,
+)
 from streaming.lake.layout import Lake
 from support.lakes.commit_times import set_commit_time
 
@@ -41,6 +47,15 @@ def test_last_source_is_that_of_latest_commit_with_a_source(lake: Lake) -> None:
     commit(lake.quarantine, 2, source="file:/second")
     commit(lake.features, 3, forgotten=1)
     assert last_source(lake) == "file:/second"
+
+
+def test_sources_are_those_that_commits_name(lake: Lake) -> None:
+    commit(lake.quarantine, 0, source="file:/b")
+    commit(lake.quarantine, 1, source="")  # of a retry, if no source is known
+    commit(lake.quarantine, 2, forgotten=1)
+    commit(lake.quarantine, 3, source="s3a://bucket/a")
+    assert recorded_sources(lake) == ["file:/b", "s3a://bucket/a"]
+    assert sources_of_latest_commits({lake.quarantine: 2}) == {"file:/b"}
 
 
 def test_last_batch_begins_at_given_versions(lake: Lake) -> None:
