@@ -58,9 +58,8 @@ from streaming.spark.local_environment import under_spark_submit
 if not under_spark_submit():
     restore_signals(_previous_handlers)
 
-_ClickError: type[Exception] = typer.BadParameter.__mro__[
-    2
-]  # ClickException, which typer does not export
+# ClickException, which typer does not export.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     help="Extract features from arriving images into a Delta table, and refit a PCA on it.",

@@ -14,7 +14,7 @@ from typing import Any
 
 Handlers = Mapping[signal.Signals, Any]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SHOW_CURSOR = b"\x1b[?25h"
+_END_STATUS_LINE = b"\r\x1b[K\x1b[?25h"  # erases it, and shows the cursor that it hides
 
 
 @dataclass
@@ -74,9 +74,7 @@ def _end_at_once(number: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             if os.isatty(stream.fileno()):
-                os.write(
-                    stream.fileno(), b"\r\x1b[K" + _SHOW_CURSOR
-                )  # a status line hides the cursor
+                os.write(stream.fileno(), _END_STATUS_LINE)
                 break
     os._exit(128 + number)
 

@@ -10,10 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 _GAP = 2  # cells between two columns
-_COMFORTABLE, _MINIMUM = (
-    20,
-    6,
-)  # cells to which a column is shortened before, and after, others are left out
+# Cells to which a column is shortened before, and after, others are left out.
+_COMFORTABLE, _MINIMUM = 20, 6
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,8 @@ def fit_widths(natural: dict[str, int], layout: TableLayout, width: int) -> dict
     fixed = sum(n for key, n in shown.items() if key not in flexible)
     room = width - fixed - _GAP * (len(shown) - 1)
     names = sorted((key for key in shown if key in flexible), key=shown.__getitem__)
-    for index, key in enumerate(
-        names
-    ):  # the narrowest first: what it does not need is left for the others
+    # The narrowest first: what it does not need is left for the others.
+    for index, key in enumerate(names):
         shown[key] = min(shown[key], max(1, room // (len(names) - index)))
         room -= shown[key]
     return shown
