@@ -15,12 +15,12 @@ from batch_pca.refits.folder import (
     mark_for_removal,
     remove_abandoned,
 )
-from streaming.delta.reader import table_read_errors, translate_panics
-from streaming.errors import ExternalError, LakeError, UsageError
+from streaming.errors import LakeError, UsageError
 from streaming.lake.history import same_rows
 from streaming.lake.layout import Lake
 from streaming.lake.tags import read_tags
-from streaming.storage.interface import TransientError, is_entry_name
+from streaming.spark.errors import translate_errors
+from streaming.storage.interface import is_entry_name
 from streaming.storage.open import open_storage
 
 # Folders that are deleted at the same time: on S3, each of their files is one request.
@@ -120,18 +120,8 @@ def prune(lake: Lake, options: PruneOptions) -> PruneResult:
         If the storage fails.
     """
     lake.validate()
-    try:
-        with translate_panics(lake.root):
-            return _prune(lake, options)
-    except PermissionError as error:
-        raise LakeError(
-            f"{error}: pomona prune needs permission to write and delete in the lake; run it again with this permission"
-        ) from error
-    except TransientError as error:
-        raise ExternalError(f"{error} (rerun the same command to complete it)") from error
-    except (OSError, *table_read_errors()) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ExternalError(f"{lake.root}: {line}") from error
+    with translate_errors(lake.root):
+        return _prune(lake, options)
 
 
 def _prune(lake: Lake, options: PruneOptions) -> PruneResult:

@@ -15,11 +15,12 @@ import pytest
 from batch_pca.refits.catalog import read_refits
 from batch_pca.refits.folder import create_folder, find_abandoned, mark_for_removal
 from batch_pca.refits.prune import PruneOptions, PruneResult, prune
-from streaming.errors import LakeError, UsageError
+from streaming.errors import ExternalError, LakeError, UsageError
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import REFITS
 from streaming.lake.tags import Tag, set_tag
+from streaming.storage.interface import TransientError
 from streaming.storage.local import LocalStorage
 from streaming.storage.s3 import S3Storage
 from support.lakes.deltars_lakes import append as append_features
@@ -256,6 +257,26 @@ def test_marker_of_running_prune_stays_until_its_row_is_deleted(
     delta(lake.refits).delete("refit_id = 'a'")
     assert keep(lake, 5).interrupted == ("a",)
     assert remaining(lake) == "bcde"
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (TransientError("s3a://bucket: SlowDown"), "rerun the same command"),
+        (PermissionError(13, "Permission denied", "/lake/refits"), "give this user access"),
+    ],
+)
+def test_error_of_the_storage_is_one_line_with_a_remedy(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, error: Exception, remedy: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(ExternalError, match=remedy) as caught:
+        patch.setattr("batch_pca.refits.prune.mark_for_removal", fail)
+        keep(lake, 2)
+    assert "\n" not in str(caught.value)
+    assert remaining(lake) == "abcde"
 
 
 def test_folder_that_cannot_be_deleted_is_reported_and_removed_later(
