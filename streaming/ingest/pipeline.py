@@ -38,7 +38,7 @@ from streaming.sources.listing import Source
 from streaming.sources.selection import Selection, write_selection
 from streaming.spark.errors import translate_errors
 from streaming.spark.session import start_session
-from streaming.storage.interface import is_s3, local_path
+from streaming.storage.interface import is_below, is_s3, local_path
 
 
 def ingest(
@@ -176,7 +176,7 @@ def check_disjoint(source: Source, lake: Lake) -> None:
         (lake.root, "lake", source.root, "source"),
         (source.root, "source", lake.root, "lake"),
     ):
-        if f"{_resolve_links(inner)}/".startswith(f"{_resolve_links(outer)}/"):
+        if is_below(f"{_resolve_links(inner)}/", _resolve_links(outer)):
             raise LakeError(
                 f"the {inner_kind} {inner} lies inside the {outer_kind} {outer}: choose a folder outside of it"
             )

@@ -63,6 +63,7 @@ ERRORS = [
     ("ingest photos ./other/../photos/lake/", "lies inside the source"),
     ("ingest photos link/lake", "lies inside the source"),
     ("ingest photos/Fig photos", "lies inside the lake"),
+    ("ingest / other/lake", "lies inside the source"),
     ("ingest s3://fruits/a s3a://fruits/a/lake/", "lies inside the source"),
     ("ingest photos other", "other contains other files (notes.txt, …) and is not a lake"),
     ("ingest photos notes.txt", "notes.txt is a file: choose a folder for the lake"),
