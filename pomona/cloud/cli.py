@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @app.callback()
 def _about() -> None:
-    """Run Pomona on AWS: one file configures buckets, roles, cluster and schedule.
+    """Run Pomona on AWS, configured by one file.
 
     Example: pomona cloud plan -f cluster.toml
     """

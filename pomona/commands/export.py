@@ -22,7 +22,7 @@ def export(
     label: Annotated[str | None, typer.Option(help="Export only images with this label.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the features of LAKE to one file, for tools that do not read Delta tables.
+    """Write the features to one Parquet, CSV or NumPy file.
 
     Example: pomona export ./lake features.parquet --as-of 2026-11-01
     """

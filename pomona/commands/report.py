@@ -20,7 +20,9 @@ def report(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the path of the report of a refit; download it if the lake is on S3.
+    """Print the path of a refit's report, or open it.
+
+    The report of a lake on S3 is downloaded into the cache.
 
     Example: pomona report ./lake --open
     """

@@ -65,6 +65,13 @@ def test_help_lists_all_commands(pomona: Command) -> None:
     assert pomona().status == 2
 
 
+@pytest.mark.parametrize("line", ["", "cloud"])
+def test_help_shows_the_summary_of_each_command_in_full(pomona: Command, line: str) -> None:
+    summaries = pomona(*line.split(), "--help").out.partition("Commands:")[2]
+    assert summaries
+    assert "..." not in summaries
+
+
 @pytest.mark.parametrize("line", ["", "status", "cloud", "cloud plan"])
 def test_short_help_option_prints_the_help(pomona: Command, line: str) -> None:
     assert pomona(*line.split(), "-h").out == pomona(*line.split(), "--help").out != ""
