@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from batch_pca.pca.fit import FitOptions
@@ -18,14 +19,16 @@ from pomona.commands.refit import refit_lines
 from pomona.demo.images import SAMPLE_LABELS, write_broken, write_samples
 from pomona.output.console import Console
 from pomona.queries.status import status
-from streaming.errors import PomonaError
+from streaming.errors import PomonaError, UsageError
 from streaming.featurize.results import BatchResult
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings, IngestSummary
 from streaming.lake.layout import Lake
 from streaming.model.store import ensure_model
 from streaming.model.weights import RANDOM, WeightsUnavailable
+from streaming.sources.listing import Source
 from streaming.spark.errors import translate_exception
+from streaming.storage.interface import is_s3, local_path, local_uri, normalize
 
 PER_LABEL = 20  # images per label in each of the two deliveries
 REFIT = RefitOptions(FitOptions(variance=0.95))
@@ -37,14 +40,18 @@ def run(folder: str, weights: str | None = None) -> None:
     Parameters
     ----------
     folder : str
-        Folder for images and lake; a number is appended if it exists.
+        Local folder for images and lake; a number is appended if it exists.
     weights : str, optional
         As for `ingest`. None uses ImageNet weights, or random weights if they cannot be downloaded.
+
+    Raises
+    ------
+    PomonaError
+        If a step failed. If images or lake cannot be in this folder, nothing is written.
     """
     console = Console()
-    root = _unused_folder(Path(folder))
-    demo = Demo(console, root / "images", root / "lake")
     try:
+        demo = Demo(console, *demo_locations(folder))
         demo.generate_images()
         demo.export_model(weights)
         summary = demo.stream()
@@ -57,11 +64,12 @@ def run(folder: str, weights: str | None = None) -> None:
 class Demo:
     """The steps of the demo in their order; each prints what it does."""
 
-    def __init__(self, console: Console, source: Path, lake: Path) -> None:
-        self.source, self.lake = str(source), str(lake)
+    def __init__(self, console: Console, source: str, lake: str) -> None:
+        self.source, self.lake = source, lake
         self.first_refit: RefitResult | None = None
         self.last_refit: RefitResult | None = None
         self._console = console
+        self._images = local_path(normalize(source))
         self._expected = 0
         self._first_delivery_done = threading.Event()
         self._stop = threading.Event()
@@ -69,8 +77,8 @@ class Demo:
 
     def generate_images(self) -> None:
         """Write the first delivery of images, some of them broken."""
-        good = write_samples(Path(self.source), PER_LABEL)
-        broken = write_broken(Path(self.source))
+        good = write_samples(self._images, PER_LABEL)
+        broken = write_broken(self._images)
         self._expected = good + broken
         self._console.print(
             f"1. Generated {good} images of {len(SAMPLE_LABELS)} fruits, and {broken} broken ones, into {self.source}"
@@ -139,7 +147,7 @@ class Demo:
             self.first_refit = result = refit(self.lake, REFIT)
             self._console.print(f"   {refit_lines(result)[0]}")
             self._expected += PER_LABEL * len(SAMPLE_LABELS)
-            write_samples(Path(self.source), PER_LABEL, start=PER_LABEL)
+            write_samples(self._images, PER_LABEL, start=PER_LABEL)
         except (PomonaError, OSError) as error:
             self._error = translate_exception(error)
             self._stop.set()
@@ -181,9 +189,36 @@ def _pomona_command() -> str:
     return os.path.relpath(program)
 
 
+def demo_locations(folder: str) -> tuple[str, str]:
+    """Return the locations of images and lake in an unused folder, as every command accepts them.
+
+    They are relative if `folder` is, unless an argument of a command would be read as an option or a URI.
+
+    Raises
+    ------
+    PomonaError
+        If `folder` is not local, or images or a lake cannot be stored in it.
+    """
+    uri = normalize(folder)
+    if is_s3(uri) or uri == "file:/":
+        raise UsageError(f"--folder {folder}: give a local folder, such as ./pomona-demo")
+    unused = _unused_folder(local_path(uri))
+    root = str(unused)
+    if not os.path.isabs(os.path.expanduser(folder)):
+        relative = os.path.relpath(unused)
+        # `normalize` raises UsageError for a scheme, and expands "~".
+        with suppress(UsageError):
+            if not relative.startswith("-") and normalize(relative) == local_uri(root):
+                root = relative
+    source, lake = f"{root}/images", f"{root}/lake"
+    Lake.at(lake)
+    Source.at(source).check_path()
+    return source, lake
+
+
 def _unused_folder(folder: Path) -> Path:
     number, unused = 1, folder
-    while unused.exists():
+    while os.path.lexists(unused):
         number += 1
         unused = folder.with_name(f"{folder.name}-{number}")
     return unused

@@ -231,6 +231,13 @@ class Source:
             log.warning("%s is not listed (%s): %s", path, reason, detail)
         self._warned.add(path)
 
+    def check_path(self) -> None:
+        """Raise SourceError if Spark cannot list the path of this source."""
+        if problem := spark_problem(self.root):
+            raise SourceError(
+                f"source {self.root}: Spark cannot list this path ({problem}): rename the folder or the prefix"
+            )
+
     def validate(self, *, require_images: bool) -> None:
         """Check that the source can be listed and, if `require_images` is set, contains at least one image.
 
@@ -239,10 +246,7 @@ class Source:
         SourceError
             If the source does not exist, cannot be listed, or is empty.
         """
-        if problem := spark_problem(self.root):
-            raise SourceError(
-                f"source {self.root}: Spark cannot list this path ({problem}): rename the folder or the prefix"
-            )
+        self.check_path()
         if not is_s3(self.root):
             _validate_folder(self.root)
         try:

@@ -15,13 +15,15 @@ from typing import Any
 import boto3
 import pytest
 
+from pomona.demo.run import demo_locations
 from streaming.delta.reader import open_table
+from streaming.errors import PomonaError
 from streaming.lake.layout import Lake
 from streaming.sanitize import display_locations
 from streaming.storage.interface import local_path, local_uri, normalize
 from streaming.storage.open import open_storage
 from support.lakes.small_lakes import GARBAGE, jpeg, upload_tree
-from support.processes.cli import Command
+from support.processes.cli import Command, parse
 
 # All characters of a file name that are special in URIs, globs, SQL, CSV or shells, except "/" and those of `REJECTED`.
 SPECIAL = " fruit (v2) {a,b} *? #;$% 100% %zz '\" <&=+,@~()!-> é e\u0301 🍎 \u202e\ufffd"
@@ -212,3 +214,81 @@ def test_unusual_names_work_in_all_commands(
     assert run("reconcile", work.source, lake, "--fix")["removed"] == 1
     assert run("forget", lake, display_locations(forgotten))["existing"]
     assert run(*ingest, "--mirror")["featurized"] == 1
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "My%20demo",
+        "fruit [v2]",
+        "a|b",
+        "a^b",
+        "a\\b",
+        r"caf\xe9",
+        "a`b",
+        "tab\tb",
+        "line\nb",
+        "10:30 {a}",
+        "ab:c",
+        "s3:demo",
+        "S3://bucket/demo",
+        "s3a://bucket",
+        "/",
+        "//",
+        "file:///",
+        "file://host/demo",
+        "",
+    ],
+)
+def test_demo_rejects_folder_before_anything_is_written(
+    folder: str, pomona: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = pomona("demo", "--folder", folder, "--weights", "random")
+    assert done.status in (1, 2)
+    assert done.error_line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "root"),
+    [
+        ("demo", "demo"),
+        ("./a/../demo ", "demo "),
+        ("used", "used-2"),
+        ("dangling", "dangling-2"),
+        (".", "../here-2"),
+        ("..", "../../{outer}-2"),
+        ("{here}/demo", "{here}/demo"),
+        ("/{here}//demo/", "{here}/demo"),
+        ("file:{here}/my%20demo", None),
+        ("file://{here}/my%20demo", "my demo"),
+        ("~/demo", "{here}/home/demo"),
+        ("~nobody-here", "~nobody-here"),
+        ("./~", "{here}/~"),
+        ("./-x", "{here}/-x"),
+        ("./a:b", "a:b"),
+        ("./ab:c", "{here}/ab:c"),
+        ("./s3:/demo", "{here}/s3:/demo"),
+        ("e\u0301 é 50% #;$HOME {{a,b}} *?", "e\u0301 é 50% #;$HOME {{a,b}} *?"),
+        ("n" * 250, "n" * 250),
+    ],
+)
+def test_demo_locations_are_accepted_by_every_command(
+    folder: str, root: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    (here / "used").mkdir(parents=True)
+    (here / "dangling").symlink_to("nothing")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here / "home"))
+    names = {"here": str(here), "outer": tmp_path.name}
+    if root is None:
+        with pytest.raises(PomonaError, match="'%20'"):
+            demo_locations(folder.format(**names))
+        return
+    source, lake = demo_locations(folder.format(**names))
+    assert (source, lake) == tuple(f"{root.format(**names)}/{name}" for name in ("images", "lake"))
+    parsed = parse(["ingest", source, lake])
+    assert (parsed["source"], parsed["lake"]) == (source, lake)
+    assert local_path(normalize(lake)) == Path(os.path.normpath(here / lake))

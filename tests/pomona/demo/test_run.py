@@ -55,7 +55,7 @@ class DemoRun:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("demo folder")
-    (folder / "my demo").mkdir()  # exists: a number is appended
+    (folder / "50% é demo").mkdir()  # exists: a number is appended
     with socket.socket() as unused:  # no network: Keras cannot download the ImageNet weights
         unused.bind(("127.0.0.1", 0))
         proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -69,8 +69,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
             NO_PROXY=None,
         )
         started = time.monotonic()
-        done = program("demo", "--folder", "my demo", env=env, cwd=folder)
-    return DemoRun(done, folder / "my demo-2", time.monotonic() - started)
+        done = program("demo", "--folder", "50% é demo", env=env, cwd=folder)
+    return DemoRun(done, folder / "50% é demo-2", time.monotonic() - started)
 
 
 def test_demo_without_network_uses_random_weights_and_warns(demo: DemoRun) -> None:
@@ -91,7 +91,7 @@ def test_every_image_is_in_features_or_quarantine(demo: DemoRun) -> None:
     assert features.num_rows == good
     assert set(features["label"].to_pylist()) == set(SAMPLE_LABELS)
     assert quarantine.num_rows == BROKEN
-    assert f"{good} rows in my demo-2/lake/features" in demo.done.out
+    assert f"{good} rows in 50% é demo-2/lake/features" in demo.done.out
     assert f"{good} images featurized, {BROKEN} quarantined" in demo.done.out
 
 
@@ -141,4 +141,4 @@ def test_suggested_commands_parse(demo: DemoRun) -> None:
     assert len(commands) >= 4
     for command in commands:
         parse(shlex.split(command))
-    assert any("my demo-2/lake" in shlex.split(command) for command in commands)
+    assert any("50% é demo-2/lake" in shlex.split(command) for command in commands)
