@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
@@ -26,12 +27,13 @@ from streaming.ingest.settings import (
     StageCallback,
     ignore_stage,
 )
+from streaming.ingest.up_to_date import is_up_to_date
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import acquire_lease
 from streaming.lease.holder import Lease
 from streaming.maintenance.finish_moves import finish_interrupted_moves
-from streaming.model.metadata import revision_from_model_id
+from streaming.model.metadata import ModelInfo, revision_from_model_id
 from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.signals import stop_on_signals
 from streaming.sources.listing import Source
@@ -90,10 +92,60 @@ def ingest(
         target.ensure_writable_location()
         target.check_format()
         with acquire_lease(target) as lease:
-            batch = open_microbatch(images, settings, lease, on_stage=on_stage)
+            started = time.time()
+            batch = _open_unless_up_to_date(images, settings, lease, on_stage)
             write_selection(target.sources, images.root, images.selection)
+            if batch is None:
+                return IngestSummary(
+                    listing=images.counts, first_trigger_at=started, seconds=time.time() - started
+                )
             with stop_on_signals(stop_event) as event:
                 return StreamingRun(images, batch, settings, on_batch, lease, on_stage).run(event)
+
+
+def _open_unless_up_to_date(
+    source: Source, settings: IngestSettings, lease: Lease, on_stage: StageCallback
+) -> MicroBatch | None:
+    """Prepare a run; with `once`, return None before Spark starts if there is nothing to do."""
+    model = load_model(lease.lake, settings, on_stage)
+    with ThreadPoolExecutor(1) as background:
+        index_loaded = background.submit(ImageIndex.load, lease.lake)
+        if settings.once and not settings.mirror:
+            on_stage(Stage.LIST, 0)
+            if is_up_to_date(source, lease.lake, index_loaded):
+                return None
+        return open_microbatch(
+            source, settings, lease, on_stage=on_stage, model=model, index_loaded=index_loaded
+        )
+
+
+class LoadedModel(NamedTuple):
+    """The model of a lake and the engine that runs it."""
+
+    info: ModelInfo
+    engine: str
+    content: bytes
+
+
+def load_model(
+    lake: Lake, settings: IngestSettings, on_stage: StageCallback = ignore_stage
+) -> LoadedModel:
+    """Choose the engine, and read the model of the lake, which is exported first if there is none.
+
+    Raises
+    ------
+    PomonaError
+        With a one-line message.
+    """
+    with translate_errors(lake.root):
+        precision = resolve_precision(lake.models, settings.precision)
+        engine = choose_engine(settings.engine, precision, settings.device)
+        # If TensorFlow is needed, it is imported before Spark starts.
+        revision = revision_of_rows(lake)
+        if find_model(lake.models) is None:
+            on_stage(Stage.EXPORT, 0)
+        info = ensure_model(lake.models, settings.weights, precision, revision)
+        return LoadedModel(info, engine, read_model(lake.models, info, engine))
 
 
 def open_microbatch(
@@ -102,8 +154,11 @@ def open_microbatch(
     lease: Lease,
     other_sources: Sequence[str] = (),
     on_stage: StageCallback = ignore_stage,
+    *,
+    model: LoadedModel | None = None,
+    index_loaded: Future[ImageIndex] | None = None,
 ) -> MicroBatch:
-    """Prepare the model, Spark and its workers, the tables and the image index.
+    """Prepare Spark and its workers, the tables, and what is not given: the model and the image index.
 
     Links are not followed out of `source`, unless its selection says so, nor out of `other_sources`.
 
@@ -114,26 +169,18 @@ def open_microbatch(
     """
     lake = lease.lake
     with translate_errors(lake.root):
-        precision = resolve_precision(lake.models, settings.precision)
-        engine = choose_engine(settings.engine, precision, settings.device)
-        # If TensorFlow is needed, it is imported before Spark starts.
-        revision = revision_of_rows(lake)
-        if find_model(lake.models) is None:
-            on_stage(Stage.EXPORT, 0)
-        model_info = ensure_model(lake.models, settings.weights, precision, revision)
-        model = read_model(lake.models, model_info, engine)
-
+        model = model or load_model(lake, settings, on_stage)
         with ThreadPoolExecutor(1) as background:
-            index_loaded = background.submit(ImageIndex.load, lake)
+            index_loaded = index_loaded or background.submit(ImageIndex.load, lake)
             on_stage(Stage.SPARK, 0)
             spark = start_session(s3=is_s3(source.root) or is_s3(lake.root))
             on_stage(Stage.PREPARE, 0)
             lease.guard(spark)
             featurizer = Featurizer(
-                model_info=model_info,
-                engine=engine,
-                model=spark.sparkContext.broadcast(model),
-                decode_settings=model_info.decode_settings(
+                model_info=model.info,
+                engine=model.engine,
+                model=spark.sparkContext.broadcast(model.content),
+                decode_settings=model.info.decode_settings(
                     max_pixels=settings.max_pixels,
                     memory_headroom=MEMORY_HEADROOM + settings.one_by_one_above,
                 ),
@@ -145,7 +192,7 @@ def open_microbatch(
                 boundaries=[*other_sources, *([source.boundary] if source.boundary else [])],
             )
             workers_started = background.submit(start_workers, spark, featurizer)
-            create_tables(spark, lake, model_info.width)
+            create_tables(spark, lake, model.info.width)
             image_index = index_loaded.result()
             if image_index.has_duplicates:
                 finish_interrupted_moves(spark, lake)
@@ -154,7 +201,7 @@ def open_microbatch(
             workers_started.result()
         commit_metadata: dict[str, Any] = {
             "source": source.root,
-            "engine": engine,
+            "engine": model.engine,
             "device": settings.device,
         }
         if source.selection != Selection():

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.ingest.pipeline import ingest
-from streaming.ingest.settings import IngestSummary
+from streaming.ingest.settings import IngestSummary, Stage
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
 from support.lakes.small_lakes import (
@@ -43,10 +43,14 @@ class Runs:
     summaries: list[IngestSummary] = field(default_factory=list)
     tables: list[tuple[list[str], list[str]]] = field(default_factory=list)
     versions: list[tuple[int, int]] = field(default_factory=list)
+    stages: list[set[Stage]] = field(default_factory=list)
 
     def run(self) -> None:
         """Run `ingest --once`, and record the summary and the tables."""
-        self.summaries.append(ingest(str(self.source), self.lake.root, ONCE))
+        stages: set[Stage] = set()
+        report = lambda stage, _: stages.add(stage)  # noqa: E731
+        self.summaries.append(ingest(str(self.source), self.lake.root, ONCE, on_stage=report))
+        self.stages.append(stages)
         lake = self.lake
         self.tables.append((below(self.source, lake.features), below(self.source, lake.quarantine)))
         self.versions.append(versions(lake))
@@ -113,6 +117,10 @@ def test_second_run_adds_no_version(runs: Runs) -> None:
     assert runs.tables[AGAIN] == runs.tables[FIRST]
     assert runs.summaries[AGAIN].batches == 0
     assert not runs.summaries[AGAIN].outcomes
+
+
+def test_run_without_new_images_does_not_start_spark(runs: Runs) -> None:
+    assert [Stage.SPARK in stages for stages in runs.stages] == [True, False, True, True, True]
 
 
 def test_new_files_with_old_modification_times_are_ingested(runs: Runs) -> None:

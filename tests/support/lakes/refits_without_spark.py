@@ -32,6 +32,7 @@ _TYPES: dict[str, Any] = {
     "boolean": pa.bool_(),
     "timestamp": pa.timestamp("us", "UTC"),
     "array<double>": pa.list_(pa.float64()),
+    "array<float>": pa.list_(pa.float32()),
 }
 
 
