@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from batch_pca.features.parquet_reader import feature_matrix, filter_prefix
 from batch_pca.pca.moments import Moments, MomentsBuilder, Vector
+from streaming.delta.external_files import check_changes
 from streaming.delta.reader import open_table, read_change_feed
 from streaming.lake.layout import Lake
 
@@ -36,11 +37,13 @@ def change_feed(spark: SparkSession, lake: Lake, one: int, other: int) -> DataFr
     Spark raises an error if the feed was not enabled yet or its files were vacuumed; some of these errors occur when
     the result is read.
     """
+    first, last = min(one, other) + 1, max(one, other)
+    check_changes(lake.features, first, last)
     return (
         spark.read.format("delta")
         .option("readChangeFeed", "true")
-        .option("startingVersion", min(one, other) + 1)
-        .option("endingVersion", max(one, other))
+        .option("startingVersion", first)
+        .option("endingVersion", last)
         .load(lake.features)
     )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
+from streaming.delta.external_files import check_all_versions, check_links
 from streaming.delta.tables import is_table, read_table
 from streaming.errors import LakeError, PlatformError
 from streaming.lake.layout import Lake
@@ -83,12 +84,14 @@ def register_tables(
                 f"{lake.root} has no table {name}: it was not created yet, or was deleted"
             )
         if not pinned:
+            check_all_versions(location)  # the query may select any of them
             session.sql(f"CREATE TABLE {name} USING delta LOCATION {_quote(location)}")
             continue
         version = versions[name]
         rows = read_table(session, location, version)
         (rows if version is not None else rows.limit(0)).createTempView(name)
     if "reduced" in tables:
+        check_links(lake.reduced)
         _register_reduced(session, lake, _refits(session, lake, pinned, versions))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streaming.delta.commit_lock import commit_lock
+from streaming.delta.external_files import check_files
 from streaming.storage.open import open_storage
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _quote_properties(properties: Mapping[str, str]) -> str:
 
 def read_table(spark: SparkSession, location: str, version: int | None = None) -> DataFrame:
     """Read a Delta table with Spark at a version, by default the latest."""
+    check_files(location, version)
     reader = spark.read.format("delta")
     return (reader if version is None else reader.option("versionAsOf", version)).load(location)
 

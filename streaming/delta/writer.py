@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from streaming import __version__
+from streaming.delta.external_files import check_files
 from streaming.delta.log import read_commits_backwards
 from streaming.delta.reader import open_table
 from streaming.delta.throughput import STARTED, duration
@@ -107,6 +108,7 @@ class Writer:
         """Append rows, or merge them by path (required if the table already has rows for some of the paths)."""
         key = self._idempotency_key()
         if merge:
+            check_files(self.location)
             session = {f"spark.databricks.delta.write.{name}": value for name, value in key.items()}
             with self._session_settings(session):
                 (
@@ -142,6 +144,7 @@ class Writer:
     def delete(self, paths: list[str]) -> None:
         """Delete the rows with these paths, in one commit. Idempotent."""
         with self._session_settings({_METADATA: self._encode_metadata("source", STARTED)}):
+            check_files(self.location)
             table = DeltaTable.forPath(self.spark, self.location)
             if len(paths) <= _MAX_PATHS_IN_CONDITION:
                 table.delete(F.col("path").isin(paths))

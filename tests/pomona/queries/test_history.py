@@ -265,30 +265,30 @@ def test_show_after_vacuum_starts_at_the_oldest_complete_version(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "result"),
+    "arguments",
     [
-        ("status", "Json error"),  # message of delta-rs
-        ("history", "damaged"),
-        ("show", "damaged"),
-        ("show --as-of 0", "damaged"),
-        ("show /photos/x.jpg", "damaged"),
-        ("tag x", "damaged"),
-        ("diff 0 latest", "damaged"),
-        ("duplicates", "damaged"),
-        ("similar /photos/x.jpg", "damaged"),
-        ("refit --as-of 1", "damaged"),
-        ("query --as-of 1 TABLE(features)", "damaged"),
+        "status",
+        "history",
+        "show",
+        "show --as-of 0",
+        "show /photos/x.jpg",
+        "tag x",
+        "diff 0 latest",
+        "duplicates",
+        "similar /photos/x.jpg",
+        "refit --as-of 1",
+        "query --as-of 1 TABLE(features)",
     ],
 )
 def test_damaged_log_error_names_the_file(
-    story: Story, pomona: Command, tmp_path: Path, arguments: str, result: str
+    story: Story, pomona: Command, tmp_path: Path, arguments: str
 ) -> None:
     copy = shutil.copytree(story.place, tmp_path / "lake")
     last = copy / "features" / "_delta_log" / f"{5:020}.json"
     last.write_bytes(b'{"commitInfo":{"timestamp":178' + b"\n" + last.read_bytes()[:40])
     name, *rest = arguments.split()
     output = pomona(name, copy, *rest).error_line
-    assert result in output
+    assert "damaged" in output
     if result == "damaged":
         assert f"{last}: damaged (" in output
         assert "restore this file" in output

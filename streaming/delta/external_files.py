@@ -1,0 +1,215 @@
+"""Reject a table that leads its readers to files outside of its folder, before Spark or delta-rs opens it.
+
+Both readers follow absolute paths, URIs and ``..`` in the log, and symbolic links, so that a person who can write into
+the lake could have any table, deletion vector or checkpoint read. The log is checked as it is stored, because delta-rs
+returns neither deletion vectors nor sidecar files. Only the files are read from which a reader reconstructs the
+version, each once per process: the latest checkpoint and the commits after it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from streaming.delta.log import MAX_CONCURRENT_READS, parse_actions
+from streaming.errors import LakeError
+from streaming.storage.interface import StoredFile, is_below, is_s3, local_path
+from streaming.storage.open import open_storage
+
+_VARIABLE = "POMONA_EXTERNAL_FILES"
+_REMEDY = (
+    f"restore the log, or set {_VARIABLE}=1 if this is a shallow clone of a table that you trust"
+)
+# An absolute path, a URI, or a part "..", also percent-encoded; URL parsers ignore control characters.
+_OUTSIDE = re.compile(
+    r"^(?:[A-Za-z][A-Za-z0-9+.-]*:|/|%2f|\\)|(?:^|/|%2f|\\)(?:\.|%2e){2}(?:$|/|%2f|\\)|^ |[\x00-\x1f]",
+    re.IGNORECASE,
+)
+# A commit, or several commits in one file.
+_COMMIT = re.compile(r"/_delta_log/(?:(\d{20})|\d{20}\.(\d{20})\.compacted)\.json$")
+_CHECKPOINT = re.compile(r"/_delta_log/(\d{20})\.checkpoint(?:\.[\w.-]+)?\.(?:parquet|json)$")
+# Actions that name a file.
+_FILE_ACTIONS = ("add", "remove", "cdc", "sidecar")
+# The name of a deletion vector ends with an encoded UUID of this length; characters before it are a folder.
+_ENCODED_UUID = 20
+# Columns of a checkpoint from which a reader opens files.
+_CHECKPOINT_COLUMNS = {
+    "add.path",
+    "add.deletionvector.storagetype",
+    "add.deletionvector.pathorinlinedv",
+    "sidecar.path",
+}
+# Files of the log that were checked in this process.
+_CHECKED_FILES = 4096
+
+
+def check_files(location: str, version: int | None = None) -> None:
+    """Raise LakeError if a version of a table, by default the latest, leads its readers out of the table's folder.
+
+    Parameters
+    ----------
+    location : str
+        Normalized URI; nothing is checked if there is no table.
+    version : int, optional
+    """
+    if not _is_permitted():
+        check_links(location)
+        _check_log(_segment(_list_log(location), version))
+
+
+def check_changes(location: str, first: int, last: int) -> None:
+    """Raise LakeError if a commit names a file outside of the table's folder; for readers of the Change Data Feed."""
+    if not _is_permitted():
+        _check_log(
+            file
+            for file in _list_log(location)
+            if (match := _COMMIT.search(file.path)) and first <= int(match[1] or match[2]) <= last
+        )
+
+
+def check_all_versions(location: str) -> None:
+    """Raise LakeError if any version of a table leads its readers out of the table's folder; for SQL time travel."""
+    if not _is_permitted():
+        check_links(location)
+        _check_log(_list_log(location))
+
+
+def _is_permitted() -> bool:
+    return bool(os.environ.get(_VARIABLE))
+
+
+def _list_log(location: str) -> list[StoredFile]:
+    return list(open_storage(location).list(f"{location}/_delta_log"))
+
+
+def _segment(files: Iterable[StoredFile], version: int | None) -> Iterator[StoredFile]:
+    """Yield the files from which a version is reconstructed.
+
+    They start at the latest checkpoint that is one Parquet file: whether other checkpoints are complete is decided by
+    the reader, so that the commits before them are checked too.
+    """
+    commits, checkpoints = [], []
+    start = -1
+    for file in files:
+        if match := _COMMIT.search(file.path):
+            commits.append((int(match[1] or match[2]), file))
+        elif match := _CHECKPOINT.search(file.path):
+            number = int(match[1])
+            if version is None or number <= version:
+                checkpoints.append((number, file))
+                if file.path.endswith(".checkpoint.parquet"):
+                    start = max(start, number)
+    yield from (file for number, file in checkpoints if number >= start)
+    # Compacted commits of later versions are harmless.
+    yield from (
+        file
+        for number, file in commits
+        if number > start and (version is None or number <= version or "compacted" in file.path)
+    )
+
+
+def _check_log(files: Iterable[StoredFile]) -> None:
+    found = list(files)
+    if not found or not is_s3(found[0].path):  # threads would take twice as long
+        for file in found:
+            _check_file(file)
+        return
+    with ThreadPoolExecutor(MAX_CONCURRENT_READS) as pool:
+        list(pool.map(_check_file, found))
+
+
+@lru_cache(_CHECKED_FILES)
+def _check_file(file: StoredFile) -> None:
+    """Raise LakeError if a file of a log names a file outside of the table."""
+    if _COMMIT.search(file.path):
+        actions: Iterable[dict[str, Any]] = parse_actions(file.path, _read(file.path))
+    elif not _CHECKPOINT.search(file.path):
+        return
+    elif file.path.endswith(".json"):
+        actions = parse_actions(file.path, _read(file.path))
+    else:
+        actions = _read_checkpoint(file.path)
+    for action in actions:
+        for name in _files_of(action):
+            if _OUTSIDE.search(name):
+                table = file.path.partition("/_delta_log/")[0]
+                raise LakeError(
+                    f"{table}: its log names the file {name[:200]!r}, which is outside of the table: {_REMEDY}"
+                )
+
+
+def _read(path: str) -> bytes:
+    try:
+        return open_storage(path).read(path)
+    except FileNotFoundError:  # deleted by log cleanup in the meantime
+        return b""
+
+
+def _files_of(action: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of files in an action; upper and lower case are not distinguished, as in Spark."""
+    for kind, value in action.items():
+        if kind.lower() not in _FILE_ACTIONS or not isinstance(value, dict):
+            continue
+        for key, name in value.items():
+            if key.lower() == "path" and isinstance(name, str):
+                yield name
+            elif key.lower() == "deletionvector" and isinstance(name, dict):
+                yield from _files_of_deletion_vector({k.lower(): v for k, v in name.items()})
+
+
+def _files_of_deletion_vector(vector: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the name of the file of a deletion vector, or the folder if the name is random."""
+    storage_type, name = vector.get("storagetype"), vector.get("pathorinlinedv")
+    if isinstance(name, str) and storage_type != "i":
+        yield name[:-_ENCODED_UUID] if storage_type == "u" else name
+
+
+def _read_checkpoint(path: str) -> Iterator[dict[str, Any]]:
+    """Yield the actions of a checkpoint in Parquet, with the columns that name files."""
+    try:
+        with pyarrow.parquet.ParquetFile(BytesIO(_read(path))) as file:
+            leaves = (file.schema.column(i).path for i in range(len(file.schema.names)))
+            columns = [leaf for leaf in leaves if leaf.lower() in _CHECKPOINT_COLUMNS]
+            for batch in file.iter_batches(columns=columns):
+                yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise LakeError(
+            f"{path}: damaged ({str(error).splitlines()[0]}): restore this file, or delete it if the commits before "
+            "it are in the log"
+        ) from error
+
+
+def check_links(folder: str) -> None:
+    """Raise LakeError if a folder contains a link that leads out of it, or a special file; nothing is opened.
+
+    A reader of a FIFO would wait forever. 1,000 files take 1 ms.
+    """
+    if is_s3(folder):
+        return
+    root = os.path.realpath(local_path(folder))
+    pending = [root]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as opened:
+                entries = list(opened)
+        except OSError:  # missing, or not readable
+            continue
+        for entry in entries:
+            if entry.is_symlink():
+                if not is_below(f"{os.path.realpath(entry.path)}/", root):
+                    raise LakeError(
+                        f"{entry.path}: is a link that leads out of {folder}: replace it by what it points to, or set "
+                        f"{_VARIABLE}=1 if you trust everyone who can write there"
+                    )
+            elif entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+            elif not entry.is_file(follow_symlinks=False):
+                raise LakeError(f"{entry.path}: is not a regular file: delete it")
