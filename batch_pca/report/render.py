@@ -44,6 +44,8 @@ class Points:
         Number of rows that the sample was drawn from.
     thumbnails : mapping of str to bytes
         JPEG files of some of the images, by path.
+    missing : mapping of str to str
+        Reasons why others have none, by path.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Points:
     scores: NDArray[Any]
     total: int
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count, shape = len(self.labels), self.scores.shape
@@ -161,8 +164,8 @@ def render(data: ReportData) -> Report:
         scatter=sections.png_figure(scatter, "Scores on the first components, marked by label"),
         labels=sections.label_list(labels, codes, label_styles(labels, data.label_order)),
         label_statistics=sections.label_statistics(labels, codes, points.scores),
-        unusual=sections.gallery(data.notable.unusual, points.thumbnails),
-        disagreeing=sections.gallery(data.notable.disagreeing, points.thumbnails),
+        unusual=sections.gallery(data.notable.unusual, points.thumbnails, points.missing),
+        disagreeing=sections.gallery(data.notable.disagreeing, points.thumbnails, points.missing),
         variance=sections.explained_variance(fit, variance.svg),
         drift=sections.drift(
             data.drift_history,

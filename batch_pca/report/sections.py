@@ -113,13 +113,17 @@ def label_statistics(labels: Sequence[str], codes: Codes, scores: NDArray[np.flo
     return _scrollable(content, "Mean and standard deviation of each label")
 
 
-def gallery(images: Sequence[NotableImage], thumbnails: Mapping[str, bytes]) -> str:
-    """Render a list of images; one that has changed since it was featurized has no thumbnail."""
+def gallery(
+    images: Sequence[NotableImage], thumbnails: Mapping[str, bytes], missing: Mapping[str, str]
+) -> str:
+    """Render a list of images; those without a thumbnail show the reason, if it is given."""
     if not images:
         return "<p>None.</p>"
     items = []
     for image in images:
-        picture = '<span class="none">no picture</span>'
+        reason = missing.get(image.path)
+        text = f"no picture: {reason}" if reason else "no picture"
+        picture = f'<span class="none">{escape_html(text)}</span>'
         if image.path in thumbnails:
             source = f"data:image/jpeg;base64,{base64.b64encode(thumbnails[image.path]).decode()}"
             picture = f'<img alt="{escape_html(display_locations(image.path))}" src="{source}">'

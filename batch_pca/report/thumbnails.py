@@ -1,22 +1,18 @@
-"""Thumbnails for the report, made from the bytes that were featurized; images that changed are left out."""
+"""Thumbnails for the report, made from the bytes that were featurized."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-
-import numpy as np
-from PIL import Image
+from dataclasses import dataclass, field
 
 from streaming.delta.reader import open_table, query_rows, quote_literal
-from streaming.errors import PomonaError
-from streaming.images.decode import DecodeSettings, UndecodableImage, decode
+from streaming.images.display import ImageViewer, NotDisplayed
+from streaming.images.isolated_decode import IsolatedDecoder
+from streaming.lake.history import known_sources
 from streaming.lake.layout import Lake
-from streaming.storage.interface import TransientError
-from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +21,9 @@ _THREADS = 16
 # Larger files are skipped, and so is what was not read in time: the report must not wait for thumbnails.
 _MAX_FILE_SIZE = 8 * 2**20
 _TIMEOUT = 20.0
-_DECODE = DecodeSettings(size=96, divisor=1, offset=0, max_pixels=25_000_000)
+_MAX_PIXELS = 25_000_000
+# Of JPEGs of 12 megapixels, a process makes 25 thumbnails per second.
+_MAX_PROCESSES = 4
 
 
 def choose_thumbnails(paths: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -41,7 +39,15 @@ def choose_thumbnails(paths: Sequence[str], labels: Sequence[str]) -> list[str]:
     return chosen[:: -(-len(chosen) // MAX_THUMBNAILS)] if chosen else []
 
 
-def load_thumbnails(lake: Lake, version: int, paths: Sequence[str]) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class Thumbnails:
+    """JPEG files of images by path, and for the others the reason why there is none."""
+
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_thumbnails(lake: Lake, version: int, paths: Sequence[str]) -> Thumbnails:
     """Create JPEG thumbnails of 96 x 96 pixels, resized like the input of the network.
 
     Parameters
@@ -54,36 +60,37 @@ def load_thumbnails(lake: Lake, version: int, paths: Sequence[str]) -> dict[str,
 
     Returns
     -------
-    dict of str to bytes
-        JPEG files by path, without images that are missing, have changed or cannot be read.
+    Thumbnails
+        Only of images that `streaming.images.display` permits to show, and that were read in time.
     """
     if not paths:
-        return {}
+        return Thumbnails()
     literals = ", ".join(map(quote_literal, paths))
     rows = query_rows(
-        open_table(lake.features, version),
-        "path, content_hash",
-        f"WHERE path IN ({literals}) AND length <= {_MAX_FILE_SIZE}",
+        open_table(lake.features, version), "path, content_hash", f"WHERE path IN ({literals})"
     )
-    pool = ThreadPoolExecutor(_THREADS)
-    tasks = {row["path"]: pool.submit(_thumbnail, row["path"], row["content_hash"]) for row in rows}
-    wait(tasks.values(), timeout=_TIMEOUT)
-    pool.shutdown(wait=False, cancel_futures=True)
-    results = {
-        path: task.result() for path, task in tasks.items() if task.done() and not task.cancelled()
-    }
-    return {path: thumbnail for path, thumbnail in results.items() if thumbnail is not None}
-
-
-def _thumbnail(path: str, sha256: str) -> bytes | None:
-    try:
-        content = open_storage(path).read_once(path)
-        if hashlib.sha256(content).hexdigest() != sha256:
-            return None
-        pixels = decode(content, _DECODE).pixels
-    except (PomonaError, UndecodableImage, TransientError, OSError) as error:
-        log.debug("no thumbnail of %s: %s", path, error)
-        return None
-    buffer = io.BytesIO()
-    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=75)
-    return buffer.getvalue()
+    with IsolatedDecoder(min(_MAX_PROCESSES, os.cpu_count() or 1)) as decoder:
+        viewer = ImageViewer(
+            known_sources(lake),
+            decoder,
+            size=96,
+            max_bytes=_MAX_FILE_SIZE,
+            max_pixels=_MAX_PIXELS,
+        )
+        pool = ThreadPoolExecutor(_THREADS)
+        tasks = {
+            row["path"]: pool.submit(viewer.load, row["path"], row["content_hash"]) for row in rows
+        }
+        wait(tasks.values(), timeout=_TIMEOUT)
+        pool.shutdown(wait=False, cancel_futures=True)
+        done = {path: task for path, task in tasks.items() if task.done() and not task.cancelled()}
+    pictures = dict[str, bytes]()
+    missing = dict.fromkeys(paths, "not read in time")
+    for path, task in done.items():
+        try:
+            pictures[path] = task.result()
+            del missing[path]
+        except NotDisplayed as error:
+            log.debug("no thumbnail of %s: %s", path, error)
+            missing[path] = str(error)
+    return Thumbnails(pictures, missing)

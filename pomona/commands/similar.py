@@ -39,8 +39,9 @@ def similar(
         result = find_similar(lake, image, top, pinned)
         if report:
             from pomona.similarity.report import write_report
+            from streaming.lake.layout import Lake
 
-            write_report(result, Path(report))
+            write_report(Lake.at(lake), result, Path(report))
     if pinned:
         console.print(f"as of  {pinned.description}")
     if as_json:

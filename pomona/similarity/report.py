@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from pomona.similarity.search import SimilarityResult
 from streaming.errors import ExternalError
-from streaming.images.decode import DecodeSettings, UndecodableImage, decode
+from streaming.images.display import ImageViewer, NotDisplayed
+from streaming.images.isolated_decode import IsolatedDecoder
+from streaming.lake.history import known_sources
+from streaming.lake.layout import Lake
 from streaming.sanitize import escape_html
-from streaming.storage.interface import TransientError
-from streaming.storage.open import open_storage
-from streaming.storage.retry import retry_transient
 from streaming.storage.write_file import is_replaceable, replace_file
 
-_IMAGE_RETRY_TIMEOUT = 10.0  # seconds; the page shows an error in place of the image after that
+_IMAGE_RETRY_TIMEOUT = 10.0  # seconds; the page shows a reason instead of the image after that
 _CSS = """:root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.5rem}ol{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));
@@ -29,23 +25,32 @@ li.query{border:3px solid}img,.none{width:100%;aspect-ratio:1;background:#fff;bo
 .none{display:grid;place-items:center;color:#333}b,small{display:block}"""
 
 
-def write_report(result: SimilarityResult, file: Path) -> None:
-    """Write the page to a file; ExternalError if the file cannot be written."""
+def write_report(lake: Lake, result: SimilarityResult, file: Path) -> None:
+    """Write the page of a result in a lake to a file; ExternalError if the file cannot be written."""
     if not is_replaceable(file):
         raise ExternalError(f"--report {file}: is a link or not a regular file: give another file")
     try:
-        replace_file(file, render_report(result).encode())
+        replace_file(file, render_report(lake, result).encode())
     except OSError as error:
         raise ExternalError(
             f"--report {file}: {error.strerror}: give a file in a writable folder"
         ) from error
 
 
-def render_report(result: SimilarityResult) -> str:
+def render_report(lake: Lake, result: SimilarityResult) -> str:
     """Render a result as HTML.
 
-    The images are read from their source and embedded. If one cannot be read, the page shows the error instead.
+    The images are read from their source and embedded. If one may not or cannot be shown, the page names the reason.
     """
+    with IsolatedDecoder() as decoder:
+        viewer = ImageViewer(
+            known_sources(lake),
+            decoder,
+            size=224,
+            quality=90,
+            retry_timeout=_IMAGE_RETRY_TIMEOUT,
+        )
+        items = "".join(_items(result, viewer))
     label, votes = result.votes[0] if result.votes else ("none", 0)
     title = escape_html(f"Images similar to {result.image}")
     vote = escape_html(
@@ -59,33 +64,28 @@ def render_report(result: SimilarityResult) -> str:
 <h1>{title}</h1><p>{vote}</p>
 <p>Compared with {result.rows:,} images of version {result.version} of the features; shown as the network
 sees them.</p>
-<ol>{"".join(_items(result))}</ol></body></html>
+<ol>{items}</ol></body></html>
 """
 
 
-def _items(result: SimilarityResult) -> Iterator[str]:
+def _items(result: SimilarityResult, viewer: ImageViewer) -> Iterator[str]:
     label = escape_html(result.label or "not in the lake")
-    image = _image(result.image, result.content_hash)
+    image = _image(
+        result.image, partial(viewer.load_named_by_user, result.image, result.content_hash)
+    )
     yield f'<li class="query">{image}<b>query: {label}</b><small>{escape_html(result.image)}</small></li>'
     for neighbor in result.neighbors:
+        image = _image(neighbor.path, partial(viewer.load, neighbor.path, neighbor.content_hash))
         yield (
-            f"<li>{_image(neighbor.path, neighbor.content_hash)}<b>{escape_html(neighbor.label)}</b>"
+            f"<li>{image}<b>{escape_html(neighbor.label)}</b>"
             f"<small>cosine {neighbor.cosine:.6f}</small><small>{escape_html(neighbor.path)}</small></li>"
         )
 
 
-def _image(path: str, content_hash: str) -> str:
-    """Return an `img` element with the decoded image embedded, or a `div` with the error."""
+def _image(path: str, load: Callable[[], bytes]) -> str:
+    """Return an `img` element with the picture embedded, or a `div` with the reason why there is none."""
     try:
-        content = retry_transient(lambda: open_storage(path).read_once(path), _IMAGE_RETRY_TIMEOUT)
-        pixels = decode(content, DecodeSettings()).pixels
-    except (FileNotFoundError, PermissionError, TransientError, UndecodableImage) as error:
-        return f'<div class="none">image not available: {escape_html(type(error).__name__)}</div>'
-    buffer = io.BytesIO()
-    Image.fromarray(((pixels + 1) * 127.5).round().astype(np.uint8)).save(
-        buffer, "JPEG", quality=90
-    )
-    alt = escape_html(f"The image {path}")
-    changed = hashlib.sha256(content).hexdigest() != content_hash
-    note = "<small>has changed since it was ingested</small>" if changed else ""
-    return f'<img alt="{alt}" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">{note}'
+        picture = base64.b64encode(load()).decode()
+    except NotDisplayed as error:
+        return f'<div class="none">no picture: {escape_html(str(error))}</div>'
+    return f'<img alt="{escape_html(f"The image {path}")}" src="data:image/jpeg;base64,{picture}">'

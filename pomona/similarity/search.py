@@ -17,7 +17,8 @@ from pomona.similarity.nearest import find_nearest
 from pomona.similarity.vector_cache import Vectors, load_vectors
 from streaming.engines.registry import choose_engine, create_engine
 from streaming.errors import LakeError, SnapshotError, SourceError, UsageError
-from streaming.images.decode import UndecodableImage, decode
+from streaming.images.decode import UndecodableImage
+from streaming.images.isolated_decode import IsolatedDecoder
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.model.metadata import ModelInfo
@@ -174,7 +175,8 @@ def _extract_features(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[
     engine_name = choose_engine(None, model.precision, "cpu")
     settings = model.decode_settings()
     try:
-        pixels = decode(content, settings).pixels
+        with IsolatedDecoder() as decoder:
+            pixels = decoder.decode(content, settings).pixels
     except UndecodableImage as error:
         raise SourceError(f"{path}: {error}: give another image") from error
     model_file = read_model(lake.models, model, engine_name)

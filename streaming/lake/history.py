@@ -8,6 +8,8 @@ from itertools import islice
 from streaming.delta.log import Version, list_commits, read_commits, read_commits_backwards
 from streaming.delta.reader import open_table, read_change_feed, table_read_errors
 from streaming.lake.layout import Lake
+from streaming.storage.documents import Values, read_document
+from streaming.storage.interface import is_normalized
 from streaming.storage.open import open_storage
 
 # Commits that are read at most, from the latest one: a stream of one micro-batch every 5 s makes 17,000 a day.
@@ -48,13 +50,42 @@ def sources_of_latest_commits(versions: Mapping[str, int]) -> set[str]:
 
 def last_source(lake: Lake) -> str | None:
     """Return the source of the latest commit that processed images; None if there is none."""
+    batch = last_batch(_latest_versions(lake))
+    return str(batch.metadata["source"]) if batch else None
+
+
+def _latest_versions(lake: Lake) -> dict[str, int]:
     versions = {}
     for table in (lake.features, lake.quarantine):
         commits = list_commits(open_storage(table).list(f"{table}/_delta_log"))
         if commits:
             versions[table] = commits[-1].number
+    return versions
+
+
+def known_sources(lake: Lake) -> list[str]:
+    """Return the sources in the ``sources.json`` of a lake, and those of the latest commits if it lacks the last one.
+
+    Earlier builds stored only sources with patterns. Anyone who can write into the lake can name sources in it.
+
+    Raises
+    ------
+    LakeError
+        If ``sources.json`` is damaged.
+    """
+    try:
+        stored = set(
+            read_document(
+                lake.sources, Values(dict), "delete it; the next ingestion writes it again"
+            )
+        )
+    except FileNotFoundError:
+        stored = set()
+    versions = _latest_versions(lake)
     batch = last_batch(versions)
-    return str(batch.metadata["source"]) if batch else None
+    if batch and batch.metadata["source"] not in stored:
+        stored |= sources_of_latest_commits(versions)
+    return sorted(filter(is_normalized, stored))
 
 
 def recorded_sources(lake: Lake) -> list[str]:

@@ -37,6 +37,10 @@ class OutsideFolderError(FileNotFoundError):
     """A link in the path leads out of the folder that the read is limited to."""
 
 
+class TooManyBytesError(Exception):
+    """A file is longer than the limit of the read."""
+
+
 class TransientError(Exception):
     """An error that may not recur: throttling, a timeout, a lost connection, a full file table."""
 
@@ -100,11 +104,13 @@ class Storage(Protocol):
     def read(self, path: str) -> bytes:
         """Return the content; FileNotFoundError, PermissionError or, on S3 after retries, TransientError."""
 
-    def read_once(self, path: str, within: str | None = None) -> bytes:
+    def read_once(
+        self, path: str, within: str | None = None, max_bytes: int | None = None
+    ) -> bytes:
         """Return the content with a single attempt, for callers that retry themselves.
 
         OutsideFolderError, a FileNotFoundError, if a link leads out of the folder `within`; the link may have been
-        exchanged after the file was listed.
+        exchanged after the file was listed. TooManyBytesError if the file is longer than `max_bytes`.
         """
 
     def write(self, path: str, content: bytes) -> None:
@@ -179,6 +185,14 @@ def normalize(location: str) -> str:
     if _UNDECODABLE.search(location):
         raise UsageError(f"{location}: is not valid UTF-8, as all keys of S3 are")
     return f"s3a://{bucket}/{key}".rstrip("/")
+
+
+def is_normalized(uri: object) -> bool:
+    """Return whether a value from data is a URI as `normalize` returns it, without parts such as ``..``."""
+    try:
+        return isinstance(uri, str) and "\0" not in uri and normalize(uri) == uri
+    except UsageError:
+        return False
 
 
 def _path_of_file_uri(location: str) -> bytes:

@@ -16,6 +16,7 @@ from streaming.storage.interface import (
     NotRegularFileError,
     OutsideFolderError,
     StoredFile,
+    TooManyBytesError,
     TransientError,
     Unlisted,
     UnlistedCallback,
@@ -116,12 +117,17 @@ class LocalStorage:
         """Return the content of one file, without retries: local errors are seldom transient."""
         return self.read_once(path)
 
-    def read_once(self, path: str, within: str | None = None) -> bytes:
+    def read_once(
+        self, path: str, within: str | None = None, max_bytes: int | None = None
+    ) -> bytes:
         """Return the content of one file."""
         with _translate_errors(path), _open_regular(path) as file:
             if within is not None:
                 _require_below(path, file.fileno(), os.path.realpath(local_path(within)))
-            return file.read()
+            content = file.read() if max_bytes is None else file.read(max_bytes + 1)
+        if max_bytes is not None and len(content) > max_bytes:
+            raise TooManyBytesError(f"{path}: more than {max_bytes:,} bytes")
+        return content
 
     def write(self, path: str, content: bytes) -> None:
         """Write a temporary file and rename it, so that readers never see a partial file."""

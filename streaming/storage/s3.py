@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from streaming.errors import ExternalError
-from streaming.storage.interface import StoredFile, TransientError, UnlistedCallback
+from streaming.storage.interface import (
+    StoredFile,
+    TooManyBytesError,
+    TransientError,
+    UnlistedCallback,
+)
 from streaming.storage.retry import retry_transient
 from streaming.storage.s3_client import FAIL_FAST, bucket_and_key, s3_client
 from streaming.storage.s3_errors import is_busy, translate_s3_errors
@@ -70,11 +75,17 @@ class S3Storage:
         """Return the content of one object; a truncated response is retried."""
         return retry_transient(lambda: self.read_once(path))
 
-    def read_once(self, path: str, within: str | None = None) -> bytes:
+    def read_once(
+        self, path: str, within: str | None = None, max_bytes: int | None = None
+    ) -> bytes:
         """Return the content of one object, without retries beyond those of boto3."""
         bucket, key = bucket_and_key(path)
         with translate_s3_errors(path):
-            content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            found = self._client.get_object(Bucket=bucket, Key=key)
+            if max_bytes is not None and found["ContentLength"] > max_bytes:
+                found["Body"].close()
+                raise TooManyBytesError(f"{path}: more than {max_bytes:,} bytes")
+            content: bytes = found["Body"].read()
         return content
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:

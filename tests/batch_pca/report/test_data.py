@@ -30,6 +30,7 @@ from batch_pca.report.data import find_source, write_report
 from batch_pca.report.markers import marker_style
 from streaming.lake.layout import Lake
 from streaming.sanitize import escape_html
+from streaming.sources.selection import Selection, write_selection
 from support.lakes.feature_lakes import LABELS, WRITTEN, images
 from support.pages.report_pages import Page, packed
 
@@ -86,6 +87,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
         table.schema.names.index("content_hash"), "content_hash", pa.array(hashes)
     )
     deltalake.write_deltalake(lake.features.removeprefix("file:"), table)
+    write_selection(lake.sources, f"file:{folder}/photos", Selection())
     reduction = fit(Moments.from_rows(rows.vectors, rows.vectors[0]), FitOptions(components=3))
     scores = reduction.transform(rows.vectors)
     first = RefitRow(

@@ -17,6 +17,7 @@ from PIL import Image
 from batch_pca.report import thumbnails
 from batch_pca.report.thumbnails import MAX_THUMBNAILS, choose_thumbnails, load_thumbnails
 from streaming.lake.layout import Lake
+from streaming.sources.selection import Selection, write_selection
 
 
 def photo(color: str, size: tuple[int, int] = (120, 60)) -> bytes:
@@ -40,13 +41,14 @@ def create_lake(folder: Path, contents: dict[str, bytes]) -> Lake:
         }
     )
     deltalake.write_deltalake(lake.features.removeprefix("file:"), table)
+    write_selection(lake.sources, f"file:{folder}/photos", Selection())
     return lake
 
 
 def test_thumbnail_is_a_small_jpeg_of_the_image(tmp_path: Path) -> None:
     lake = create_lake(tmp_path, {"O'Neil/a.png": photo("#ff0000"), "b/b.png": photo("#0000ff")})
     paths = [f"file:{tmp_path}/photos/{name}" for name in ("O'Neil/a.png", "b/b.png")]
-    thumbnails_by_path = load_thumbnails(lake, 0, paths)
+    thumbnails_by_path = load_thumbnails(lake, 0, paths).pictures
     assert list(thumbnails_by_path) == paths
     for path, color in zip(paths, ((255, 0, 0), (0, 0, 255)), strict=True):
         thumbnail = Image.open(io.BytesIO(thumbnails_by_path[path]))
@@ -67,8 +69,40 @@ def test_missing_changed_broken_and_large_images_are_left_out(
     (tmp_path / "photos/Fig/missing.png").unlink()
     (tmp_path / "photos/Fig/changed.png").write_bytes(photo("#123456"))
     paths = [f"file:{tmp_path}/photos/{name}" for name in contents]
-    assert list(load_thumbnails(lake, 0, [*paths, "gs://elsewhere/a.png"])) == paths[:1]
-    assert load_thumbnails(lake, 0, []) == {}
+    found = load_thumbnails(lake, 0, paths)
+    assert list(found.pictures) == paths[:1]
+    assert found.missing == dict(
+        zip(
+            paths[1:],
+            (
+                "no such file",
+                "content changed",
+                "cannot be decoded (unidentified)",
+                "larger than 9,000 bytes",
+            ),
+            strict=True,
+        )
+    )
+    assert load_thumbnails(lake, 0, []) == thumbnails.Thumbnails()
+
+
+def test_rows_with_foreign_paths_have_no_thumbnail(tmp_path: Path) -> None:
+    lake = create_lake(tmp_path, {"Fig/a.png": photo("#00ff00"), "Fig/b.png": photo("#0000ff")})
+    photos = tmp_path / "photos"
+    (photos / "Fig").rename(tmp_path / "private")
+    (photos / "Fig").symlink_to(tmp_path / "private")
+    planted = pa.table(
+        {
+            "path": [f"file:{tmp_path}/private/a.png", "gs://elsewhere/a.png"],
+            "content_hash": [hashlib.sha256(photo("#00ff00")).hexdigest()] * 2,
+            "length": pa.array([9, 9], pa.int64()),
+        }
+    )
+    deltalake.write_deltalake(lake.features.removeprefix("file:"), planted, mode="append")
+    paths = [f"file:{photos}/Fig/b.png", *planted["path"].to_pylist()]
+    found = load_thumbnails(lake, 1, paths)
+    assert found.pictures == {}
+    assert found.missing == dict.fromkeys(paths, "outside of the sources")
 
 
 def test_unresponsive_storage_does_not_delay_the_report(
@@ -76,9 +110,10 @@ def test_unresponsive_storage_does_not_delay_the_report(
 ) -> None:
     lake = create_lake(tmp_path, {"Fig/a.png": photo("#00ff00")})
     monkeypatch.setattr(thumbnails, "_TIMEOUT", 0.1)
-    monkeypatch.setattr(thumbnails, "open_storage", lambda path: time.sleep(2))
+    monkeypatch.setattr("streaming.images.display.open_storage", lambda path: time.sleep(2))
     started = time.monotonic()
-    assert load_thumbnails(lake, 0, [f"file:{tmp_path}/photos/Fig/a.png"]) == {}
+    path = f"file:{tmp_path}/photos/Fig/a.png"
+    assert load_thumbnails(lake, 0, [path]).missing == {path: "not read in time"}
     assert time.monotonic() - started < 1.5
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import html.parser
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pomona.similarity.report import render_report
 from pomona.similarity.search import Neighbor, SimilarityResult, similar
+from streaming.lake.layout import Lake
+from streaming.sources.selection import Selection, write_selection
 from streaming.storage.interface import local_path
 from support.lakes.deltars_lakes import (
     append,
@@ -40,6 +44,18 @@ def image_files(folder: Path, count: int) -> Images:
         put(file, jpeg(number))
         paths.append(f"file:{file}")
     return Images(paths, rows.labels, rows.vectors)
+
+
+def hashes_of(rows: Images) -> list[str]:
+    return [hashlib.sha256(local_path(path).read_bytes()).hexdigest() for path in rows.paths]
+
+
+def create_lake_of_files(folder: Path, source: Path, rows: Images) -> Lake:
+    """Create a lake of image files in a source, with their hashes."""
+    lake = create_deltars_lake(folder)
+    append(lake, rows, hashes_of(rows))
+    write_selection(lake.sources, f"file:{source}", Selection())
+    return lake
 
 
 def test_similar_prints_neighbors_and_votes(tmp_path: Path, pomona: Command) -> None:
@@ -104,8 +120,9 @@ class TagParser(html.parser.HTMLParser):
 
 
 def test_report_embeds_images_and_loads_nothing(tmp_path: Path, pomona: Command) -> None:
-    rows = image_files(tmp_path / "<b>&amp; photos", 8)
-    create_deltars_lake(tmp_path / "lake", rows)
+    photos = tmp_path / "<b>&amp; photos"
+    rows = image_files(photos, 8)
+    create_lake_of_files(tmp_path / "lake", photos, rows)
     local_path(rows.paths[5]).unlink()
     report = tmp_path / "page.html"
     done = pomona("similar", tmp_path / "lake", rows.paths[0], "--top", 7, "--report", report)
@@ -116,11 +133,35 @@ def test_report_embeds_images_and_loads_nothing(tmp_path: Path, pomona: Command)
     assert len(images) == 7
     assert all(str(one["src"]).startswith("data:image/jpeg;base64,") for one in images)
     assert all(str(one["alt"]).startswith("The image file:/") for one in images)
-    assert "image not available: FileNotFoundError" in text
+    assert text.count("no picture: no such file") == 1
     assert {tag for tag, _ in tags} & {"script", "link", "iframe", "b&amp;"} == set()
     assert "default-src 'none'" in text
-    # The content hashes in the lake are not those of the files.
-    assert "has changed since it was ingested" in text
+
+
+def test_report_shows_no_picture_of_planted_rows(tmp_path: Path, pomona: Command) -> None:
+    photos, private = tmp_path / "photos", tmp_path / "private"
+    rows = image_files(photos, 3)
+    planted = image_files(private, 2)
+    (photos / "link").symlink_to(private)
+    linked = replace(
+        planted, paths=[one.replace("private", "photos/link") for one in planted.paths]
+    )
+    lake = create_lake_of_files(tmp_path / "lake", photos, rows)
+    append(lake, planted)  # wrong hashes
+    append(lake, replace(planted, paths=[f"{path}x" for path in planted.paths]))  # no such files
+    append(lake, linked, hashes_of(planted))
+    report = tmp_path / "page.html"
+    done = pomona("similar", lake.root, rows.paths[0], "--top", 8, "--report", report)
+    assert done.status == 0
+    text = report.read_text()
+    assert text.count("<img") == 3
+    assert text.count("no picture: outside of the sources") == 6
+    # An image of the lake that has been replaced since.
+    put(local_path(rows.paths[1]), jpeg(7))
+    put(local_path(rows.paths[0]), jpeg(8))
+    pomona("similar", lake.root, rows.paths[0], "--top", 8, "--report", report)
+    text = report.read_text()
+    assert (text.count("<img"), text.count("no picture: content changed")) == (1, 2)
 
 
 def test_unwritable_report_is_one_line(tmp_path: Path, pomona: Command) -> None:
@@ -230,5 +271,5 @@ def test_similar_extracts_features_of_an_image_outside_the_lake(
     assert [one.cosine for one in found.neighbors] == pytest.approx(
         [cosine for _, cosine in expected], abs=1e-4
     )
-    assert render_report(found).count("<img") == 1
+    assert render_report(lake, found).count("<img") == 1
     assert len(found.content_hash) == 64

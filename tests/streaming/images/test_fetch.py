@@ -41,7 +41,9 @@ class FlakyStorage(LocalStorage):
     errors: list[Exception] = field(default_factory=list)
     truncated_reads: int = 0
 
-    def read_once(self, path: str, within: str | None = None) -> bytes:
+    def read_once(
+        self, path: str, within: str | None = None, max_bytes: int | None = None
+    ) -> bytes:
         if self.errors:
             raise self.errors.pop()
         self.truncated_reads -= 1
@@ -54,7 +56,9 @@ class BrokenStorage(LocalStorage):
 
     paths: list[str]
 
-    def read_once(self, path: str, within: str | None = None) -> bytes:
+    def read_once(
+        self, path: str, within: str | None = None, max_bytes: int | None = None
+    ) -> bytes:
         if path in self.paths:
             raise TransientError(f"{path}: unavailable")
         return super().read_once(path)
@@ -155,7 +159,9 @@ def test_prefetch_keeps_order_if_durations_differ(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class UnevenStorage:
-        def read_once(self, path: str, within: str | None = None) -> bytes:
+        def read_once(
+            self, path: str, within: str | None = None, max_bytes: int | None = None
+        ) -> bytes:
             time.sleep(0.02 if path.endswith(("0", "3")) else 0)
             return path[-1].encode()
 
@@ -171,7 +177,9 @@ def test_prefetch_reads_only_a_few_files_ahead(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ShortFiles:
-        def read_once(self, path: str, within: str | None = None) -> bytes:
+        def read_once(
+            self, path: str, within: str | None = None, max_bytes: int | None = None
+        ) -> bytes:
             return b"1"
 
     listed = 0

@@ -46,7 +46,9 @@ class CountingStorage:
             self.now += length
             self.peak = max(self.peak, self.now)
 
-    def read_once(self, path: str, within: str | None = None) -> bytes:
+    def read_once(
+        self, path: str, within: str | None = None, max_bytes: int | None = None
+    ) -> bytes:
         content = Content(self.objects[path])
         content.storage = self
         with self.lock:
@@ -114,7 +116,9 @@ def test_short_objects_are_read_concurrently(monkeypatch: pytest.MonkeyPatch) ->
     barrier = threading.Barrier(8, timeout=30)
 
     class BarrierStorage:
-        def read_once(self, path: str, within: str | None = None) -> bytes:
+        def read_once(
+            self, path: str, within: str | None = None, max_bytes: int | None = None
+        ) -> bytes:
             barrier.wait()
             return b"1"
 

@@ -10,7 +10,9 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from streaming.errors import LakeError
 from streaming.lake.history import (
+    known_sources,
     last_batch,
     last_source,
     recorded_sources,
@@ -18,6 +20,7 @@ from streaming.lake.history import (
     sources_of_latest_commits,
 )
 from streaming.lake.layout import Lake
+from streaming.sources.selection import Selection, write_selection
 from support.lakes.commit_times import set_commit_time
 
 NOON = 1_772_539_200  # 2026-03-03T12:00:00Z
@@ -56,6 +59,34 @@ def test_sources_are_those_that_commits_name(lake: Lake) -> None:
     commit(lake.quarantine, 3, source="s3a://bucket/a")
     assert recorded_sources(lake) == ["file:/b", "s3a://bucket/a"]
     assert sources_of_latest_commits({lake.quarantine: 2}) == {"file:/b"}
+
+
+def test_known_sources_are_those_stored_and_those_of_commits_of_earlier_builds(lake: Lake) -> None:
+    assert known_sources(lake) == []
+    commit(lake.features, 0, source="file:/earlier")
+    assert known_sources(lake) == ["file:/earlier"]
+    write_selection(lake.sources, "file:/stored", Selection(include=["*.png"]))
+    assert known_sources(lake) == ["file:/earlier", "file:/stored"]
+    commit(lake.features, 1, source="file:/stored")
+    assert known_sources(lake) == ["file:/stored"]
+
+
+def test_known_sources_are_locations(lake: Lake) -> None:
+    for source in (
+        "",
+        "photos",
+        "/photos",
+        "file:/a/../b",
+        "file:/a/",
+        "gs://b",
+        "s3a://k:s@b",
+        "s3a://b",
+    ):
+        write_selection(lake.sources, source, Selection())
+    assert known_sources(lake) == ["s3a://b"]
+    Path(lake.sources.removeprefix("file:")).write_text('{"file:/a": 1}')
+    with pytest.raises(LakeError, match=r"sources\.json: broken"):
+        known_sources(lake)
 
 
 def test_last_batch_begins_at_given_versions(lake: Lake) -> None:
