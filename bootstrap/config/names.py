@@ -76,6 +76,14 @@ class Names:
         """Return the ARN of a bucket, or of its objects whose keys match `key`."""
         return f"arn:{self.partition}:s3:::{bucket}" + (f"/{key}" if key else "")
 
+    def object_arns(self, bucket: str, prefix: str) -> tuple[str, ...]:
+        """Return the ARNs of the objects below a prefix, and of the key that S3A requests to look up the folder.
+
+        S3A sends HEAD for the key without the slash. Without permission for it, S3 answers 403 instead of 404.
+        """
+        keys = (prefix.rstrip("/"), f"{prefix}*") if prefix else ("*",)
+        return tuple(self.bucket_arn(bucket, key) for key in keys)
+
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource in the account and the region."""
         return f"arn:{self.partition}:{service}:{self.config.region}:{self.account}:{resource}"

@@ -14,7 +14,7 @@ def node_policy(names: Names) -> list[Statement]:
             Statement(
                 "KeepNotebooks",
                 ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
-                (names.bucket_arn(names.data_bucket, "jupyter/*"),),
+                names.object_arns(names.data_bucket, "jupyter/"),
                 "JupyterHub stores notebooks in the bucket, because the disks are deleted with the cluster",
             )
         )
@@ -53,7 +53,7 @@ def _pipeline_statements(names: Names) -> list[Statement]:
         Statement(
             "ReadImages",
             ("s3:GetObject",),
-            (names.bucket_arn(bucket, f"{prefix}*"),),
+            names.object_arns(bucket, prefix),
             "images are read-only",
         ),
         Statement(
@@ -65,9 +65,10 @@ def _pipeline_statements(names: Names) -> list[Statement]:
         Statement(
             "WriteLake",
             ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
-            (names.bucket_arn(names.data_bucket, f"{lake}*"),),
+            names.object_arns(names.data_bucket, lake),
             "tables, checkpoints, lease and refits; leases and temporary files are deleted",
         ),
+        *_look_up_parents(names),
         Statement(
             "WriteLogs",
             ("s3:PutObject",),
@@ -87,3 +88,19 @@ def _pipeline_statements(names: Names) -> list[Statement]:
             ),
         )
     return result
+
+
+def _look_up_parents(names: Names) -> list[Statement]:
+    """Return the statement for the folders above the lake, which S3A looks up before it creates one below."""
+    parts = names.config.storage.lake.rstrip("/").split("/")[:-1]
+    keys = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    if not keys:
+        return []
+    return [
+        Statement(
+            "LookUpParents",
+            ("s3:GetObject",),
+            tuple(names.bucket_arn(names.data_bucket, key) for key in keys),
+            "S3A looks up the folders above the lake; only these keys, not what is in the folders",
+        )
+    ]

@@ -163,8 +163,8 @@ def evaluator_policy(names: Names) -> list[Statement]:
             "ReadData",
             ("s3:GetObject",),
             (
-                names.bucket_arn(bucket, f"{prefix}*"),
-                names.bucket_arn(names.data_bucket, f"{lake}*"),
+                *names.object_arns(bucket, prefix),
+                *names.object_arns(names.data_bucket, lake),
             ),
             "results and the images they were computed from; no logs, no write access",
         ),
@@ -172,7 +172,10 @@ def evaluator_policy(names: Names) -> list[Statement]:
 
 
 def prefix_condition(*prefixes: str) -> Parameters:
-    """Return the condition that restricts a listing to these prefixes."""
+    """Return the condition that restricts a listing to these prefixes.
+
+    S3 also checks it for the key of an absent object, and answers 403 instead of 404 if it does not match.
+    """
     patterns = [pattern for prefix in prefixes for pattern in (prefix.rstrip("/"), f"{prefix}*")]
     return {"StringLike": {"s3:prefix": patterns}}
 

@@ -1,4 +1,13 @@
-"""Tests for the IAM roles: each call that a role needs is allowed, and each similar call is denied."""
+"""Tests for the IAM roles: each call that a role needs is allowed, and each similar call is denied.
+
+Moto decides wrongly in these cases, which `support.aws.account` or `patch_resource_arns` correct:
+
+- EMR and EMR Serverless: it evaluates the resource ``*`` instead of the ARN of the cluster or application.
+- DeleteObjects: it evaluates the ARN of the bucket instead of that of each key, and denies all keys.
+- EMR Serverless, Scheduler: it computes wrong signatures for paths, and rejects valid ones.
+
+It ignores conditions: those are compared as data in `tests/bootstrap/resources/test_iam_policies.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +22,7 @@ from botocore.exceptions import ClientError
 from bootstrap.aws.client import Account
 from bootstrap.aws.request import resolve_references
 from bootstrap.deploy.plan import all_requests, up
+from bootstrap.resources.iam_node_policies import node_policy
 from bootstrap.resources.iam_policies import policy_document, scheduler_policy
 from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
 from support.aws.cluster_configs import VARIANTS, names, uploads
@@ -171,6 +181,95 @@ def restore(account: MotoAccount) -> None:
         for key in keys:
             s3.put_object(Bucket=bucket, Key=key, Body=b"x")
     account.enforce_iam()
+
+
+#: Keys that S3A requests to look up folders, and that delta-rs requests if a table has no checkpoint.
+LOOK_UPS = {
+    "nodes": ("images", "images/", "images/Fig", "lake", "lake/", "lake/features/_delta_log/_last_checkpoint",
+              "jupyter"),
+    "job": ("images", "images/", "lake", "lake/"),
+    "evaluator": ("images", "images/", "lake", "lake/", "lake/features/_delta_log/_last_checkpoint"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("role", "key"), [(role, key) for role, keys in LOOK_UPS.items() for key in keys]
+)
+def test_look_up_of_absent_key_is_404(account: MotoAccount, role: str, key: str) -> None:
+    s3 = client(account, role, "s3")
+    for call in (s3.head_object, s3.get_object):
+        with pytest.raises(ClientError) as caught:
+            call(Bucket=DATA, Key=key)
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+
+
+@pytest.mark.parametrize("role", LOOK_UPS)
+@pytest.mark.parametrize("key", ["imagesx", "image", "lake2", "else", "secret"])
+def test_look_up_of_neighboring_key_is_denied(account: MotoAccount, role: str, key: str) -> None:
+    check(read(DATA, key), client(account, role, "s3"), False)
+
+
+@pytest.mark.parametrize(
+    ("lake", "parents"), [("lake/", ()), ("a/lake/", ("a",)), ("a/b/c/", ("a", "a/b"))]
+)
+def test_nodes_may_look_up_the_folders_above_the_lake(lake: str, parents: tuple[str, ...]) -> None:
+    policy = policy_document(node_policy(names(f'storage.lake = "{lake}"')))
+    found = [one["Resource"] for one in policy["Statement"] if one["Sid"] == "LookUpParents"]
+    assert found == ([[f"arn:aws:s3:::{DATA}/{key}" for key in parents]] if parents else [])
+
+
+def test_whole_bucket_of_images_has_no_folder_key() -> None:
+    policy = policy_document(node_policy(names('storage.images = "s3://pictures/"')))
+    (images,) = [one for one in policy["Statement"] if one["Sid"] == "ReadImages"]
+    assert images["Resource"] == ["arn:aws:s3:::pictures/*"]
+
+
+def delta_options(account: MotoAccount, role: str) -> dict[str, str]:
+    """Return the storage options of delta-rs with the credentials of a role."""
+    credentials = client(account, role, "s3")._request_signer._credentials
+    return {
+        "AWS_ENDPOINT_URL": account.endpoint,
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+        "allow_invalid_certificates": "true",
+    }
+
+
+def test_delta_rs_reads_and_writes_only_what_the_role_may(account: MotoAccount) -> None:
+    import deltalake
+    import pyarrow as pa
+    from deltalake.exceptions import DeltaError
+
+    table, uri = pa.table({"path": ["a", "b"]}), f"s3://{DATA}/lake/quarantine"
+    deltalake.write_deltalake(uri, table, storage_options=delta_options(account, "nodes"))
+    for role in ("nodes", "job", "evaluator"):
+        found = deltalake.DeltaTable(uri, storage_options=delta_options(account, role))
+        assert found.to_pyarrow_table().num_rows == 2
+    for role, location in (
+        ("evaluator", uri),
+        ("evaluator", f"s3://{DATA}/images/table"),
+        ("nodes", f"s3://{DATA}/images/table"),
+        ("nodes", f"s3://{DATA}/else/table"),
+        ("nodes", f"s3://{LOG}/emr/table"),
+    ):
+        options = delta_options(account, role)
+        with pytest.raises((OSError, DeltaError), match=r"403|denied"):
+            deltalake.write_deltalake(location, table, mode="append", storage_options=options)
+
+
+def test_nodes_delete_several_objects_of_the_lake_with_one_request(account: MotoAccount) -> None:
+    """S3A deletes folders this way."""
+    s3 = client(account, "nodes", "s3")
+    keys = [f"lake/tmp/{number}" for number in range(2)]
+    for key in keys:
+        write(DATA, key)(s3)
+    objects = [{"Key": key} for key in (*keys, IMAGE, OTHER)]
+    result = s3.delete_objects(Bucket=DATA, Delete={"Objects": objects})
+    assert sorted(one["Key"] for one in result["Deleted"]) == keys
+    assert {one["Key"]: one["Code"] for one in result["Errors"]} == {
+        IMAGE: "AccessDenied", OTHER: "AccessDenied",
+    }  # fmt: skip
 
 
 def cluster_calls(cluster: str) -> dict[str, Call]:

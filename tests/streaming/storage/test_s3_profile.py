@@ -1,4 +1,7 @@
-"""Tests for AWS profiles: the files of `aws configure` are sufficient, and secrets do not reach Spark or logs."""
+"""Tests for AWS profiles: the files of `aws configure` are sufficient, and secrets do not reach Spark or logs.
+
+The user has exactly the permissions of a cluster's nodes.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ import boto3
 import deltalake
 import pytest
 
+from bootstrap.resources.iam_node_policies import node_policy
+from bootstrap.resources.iam_policies import policy_document
 from streaming.cache_dir import cache_folder
 from streaming.spark.jars import jar_files
-from support.aws.moto_users import create_user, enforce_iam
+from support.aws.cluster_configs import names
+from support.aws.moto_users import create_user_with_policy, enforce_iam
 from support.lakes.small_lakes import jpeg
 
 pytestmark = pytest.mark.end_to_end
@@ -37,7 +43,10 @@ context.stop()
 
 @pytest.fixture
 def user(bucket: str) -> dict[str, str]:
-    return create_user(f"fruits-{bucket}", ["s3:*"], [bucket])
+    storage = f'{{data_bucket = "{bucket}", images = "fruits/", lake = "a/lake/"}}'
+    return create_user_with_policy(
+        f"fruits-{bucket}", policy_document(node_policy(names(f"storage = {storage}\n")))
+    )
 
 
 @pytest.fixture
@@ -71,8 +80,8 @@ def test_profile_is_sufficient_and_secrets_are_not_printed(
     for number in range(3):
         s3.put_object(Bucket=bucket, Key=f"fruits/Fig/{number}.jpg", Body=jpeg(number))
     for file in (file for file in random_model.rglob("*") if file.is_file()):
-        s3.upload_file(str(file), bucket, f"lake/models/{file.relative_to(random_model)}")
-    command = [sys.executable, "-c", RUN, f"s3://{bucket}/fruits", f"s3://{bucket}/lake"]
+        s3.upload_file(str(file), bucket, f"a/lake/models/{file.relative_to(random_model)}")
+    command = [sys.executable, "-c", RUN, f"s3://{bucket}/fruits", f"s3://{bucket}/a/lake"]
     with enforce_iam(aws["AWS_ENDPOINT_URL"]):
         done = subprocess.run(
             command,
@@ -84,7 +93,7 @@ def test_profile_is_sufficient_and_secrets_are_not_printed(
         )
     assert done.returncode == 0, done.stderr
     options = {**aws, "AWS_ALLOW_HTTP": "true"}
-    features = deltalake.DeltaTable(f"s3://{bucket}/lake/features", storage_options=options)
+    features = deltalake.DeltaTable(f"s3://{bucket}/a/lake/features", storage_options=options)
     paths = features.to_pyarrow_table(columns=["path"])["path"].to_pylist()
     assert sorted(paths) == [f"s3a://{bucket}/fruits/Fig/{number}.jpg" for number in range(3)]
     assert f"'spark.hadoop.fs.s3a.endpoint', '{aws['AWS_ENDPOINT_URL']}'" in done.stdout

@@ -12,6 +12,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,36 @@ def skip_signature_check(patch: pytest.MonkeyPatch) -> None:
             original(request)
 
     patch.setattr(IAMRequest, "check_signature", check_signature)
+
+
+def authorize_each_deleted_key(patch: pytest.MonkeyPatch) -> None:
+    """Make moto evaluate permissions of DeleteObjects with the ARN of each key; it uses that of the bucket."""
+    from moto.iam.access_control import PermissionResult
+    from moto.s3.exceptions import BucketAccessDeniedError
+    from moto.s3.models import FakeBucket
+    from moto.s3.responses import S3Response
+
+    delete, get_permission = S3Response._bucket_response_delete_keys, FakeBucket.get_permission
+    deleting: ContextVar[Any] = ContextVar("deleting", default=None)
+
+    def delete_keys(response: Any, bucket: str, authenticated: bool = True) -> Any:
+        token = deleting.set(response)
+        try:
+            return delete(response, bucket, authenticated=True)
+        finally:
+            deleting.reset(token)
+
+    def permission(bucket: Any, action: str, resource: str) -> Any:
+        if deleting.get():
+            try:
+                name, _, key = resource.rpartition(":::")[2].partition("/")
+                deleting.get()._authenticate_and_authorize_s3_action(name, key)
+            except BucketAccessDeniedError:
+                return PermissionResult.DENIED
+        return get_permission(bucket, action, resource)
+
+    patch.setattr(S3Response, "_bucket_response_delete_keys", delete_keys)
+    patch.setattr(FakeBucket, "get_permission", permission)
 
 
 def support_scaling_policies(patch: pytest.MonkeyPatch) -> None:
@@ -359,6 +390,7 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
     with pytest.MonkeyPatch.context() as patch:
         speed_up_moto(patch)
         check_secure_transport(patch)
+        authorize_each_deleted_key(patch)
         skip_signature_check(patch)
         keep_jobs_running(patch)
         support_scaling_policies(patch)

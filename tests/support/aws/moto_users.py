@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import boto3
 
 
 def create_user(name: str, actions: list[str], buckets: list[str]) -> dict[str, str]:
     """Create a user with these permissions on these buckets; return its credentials as environment variables."""
-    iam = boto3.client("iam")
-    iam.create_user(UserName=name)
     resources = [f"arn:aws:s3:::{bucket}{objects}" for bucket in buckets for objects in ("", "/*")]
     allow = {"Effect": "Allow", "Action": actions, "Resource": resources}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    iam.put_user_policy(UserName=name, PolicyName="allow", PolicyDocument=policy)
+    return create_user_with_policy(name, {"Version": "2012-10-17", "Statement": [allow]})
+
+
+def create_user_with_policy(name: str, policy: Mapping[str, Any]) -> dict[str, str]:
+    """Create a user with exactly this policy; return its credentials as environment variables."""
+    iam = boto3.client("iam")
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="allow", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return {
         "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
