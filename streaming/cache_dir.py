@@ -6,8 +6,10 @@ A service account may have no home folder, a container a read-only one, and a ha
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -17,6 +19,9 @@ from streaming.errors import PlatformError
 log = logging.getLogger(__name__)
 
 _reported: set[Path] = set()
+_SESSION = "session-"
+#: Session folders of this process by their parents, with the descriptors that lock them until it ends.
+_sessions: dict[Path, tuple[Path, int]] = {}
 
 
 def cache_folder() -> Path:
@@ -77,7 +82,7 @@ def private_folder() -> Path:
     Raises
     ------
     PlatformError
-        If another user created it, or can write to it.
+        If another user created it, or has access to it.
     """
     folder = temporary_folder() / f"pomona-{os.geteuid()}"
     try:
@@ -85,14 +90,69 @@ def private_folder() -> Path:
         status = folder.lstat()
     except OSError as error:
         raise PlatformError(
-            f"{folder} cannot be created ({error.strerror}): set XDG_CACHE_HOME to a writable folder"
+            f"{folder} cannot be created ({error.strerror}): set TMPDIR to a writable folder"
         ) from error
-    others = stat.S_IWGRP | stat.S_IWOTH
+    others = stat.S_IRWXG | stat.S_IRWXO
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & others:
         raise PlatformError(
-            f"{folder} is not a private folder of this user: delete it, or set XDG_CACHE_HOME to a writable folder"
+            f"{folder} is not a private folder of this user: delete it, or set TMPDIR to another folder"
         )
     return folder
+
+
+def session_folder(parent: Path) -> Path:
+    """Return a folder for the temporary files of this process; delete those of processes that have ended.
+
+    A lock marks the folder as used; systemd-tmpfiles respects it too. A killed process leaves its files: the next one
+    deletes them. A process does not delete its own folder, because Java ends after Python.
+
+    Parameters
+    ----------
+    parent : Path
+        A folder of this user alone; it is created if necessary.
+    """
+    folder, _ = _sessions.get(parent) or (None, -1)
+    if folder and folder.is_dir():
+        return folder
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(parent, os.O_RDONLY)
+    try:  # without the lock, another process would delete the folder before it is locked
+        locked = _try_lock(lock, fcntl.LOCK_EX)
+        ended = _lock_ended_sessions(parent) if locked else {}
+        folder = Path(tempfile.mkdtemp(prefix=_SESSION, dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY)
+        _try_lock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(lock)
+    _sessions[parent] = folder, descriptor
+    for old, held in ended.items():
+        shutil.rmtree(old, ignore_errors=True)
+        os.close(held)
+    return folder
+
+
+def _lock_ended_sessions(parent: Path) -> dict[Path, int]:
+    """Lock the session folders that no process has locked; return them with their descriptors."""
+    locked = {}
+    for folder in parent.glob(f"{_SESSION}*"):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        if _try_lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            locked[folder] = descriptor
+        else:
+            os.close(descriptor)
+    return locked
+
+
+def _try_lock(descriptor: int, operation: int) -> bool:
+    """Return whether a folder was locked: not if another process holds the lock, or without locks on its disk."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError:
+        return False
+    return True
 
 
 def executable_folder(*candidates: Path) -> Path:

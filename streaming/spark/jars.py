@@ -68,7 +68,7 @@ def _download(jars: JarSet, folder: Path) -> None:
             "spark.jars.excludes": ",".join(jars.excludes),
             "spark.jars.ivy": f"{scratch}/ivy",
             "spark.jars.ivySettings": str(settings),
-            "spark.driver.extraJavaOptions": f'"-Duser.home={scratch}"',
+            "spark.driver.extraJavaOptions": f'"-Duser.home={scratch}" "-Djava.io.tmpdir={scratch}"',
         }
         command = [_spark_submit(), *(f"--conf={key}={value}" for key, value in conf.items())]
         done = subprocess.run(

@@ -11,18 +11,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from py4j.clientserver import ClientServer
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 import streaming
-from streaming.cache_dir import (
-    cache_folder,
-    executable_folder,
-    private_folder,
-    temporary_folder,
-)
+from streaming.cache_dir import cache_folder, executable_folder, private_folder, session_folder
 from streaming.errors import PlatformError, UsageError
 from streaming.signals import defer_signals
+from streaming.spark.callbacks import start_callback_server
 from streaming.spark.class_data_sharing import archive_file, dumping_options, sharing_options
 from streaming.spark.jars import FENCED_LOG_STORE, jar_files
 from streaming.spark.java import java_home
@@ -96,6 +93,7 @@ _S3 = {
 # ReservedCodeCacheSize: without C2 the default code cache is small, and Spark fills it.
 # ExitOnOutOfMemoryError: otherwise the JVM would wait forever for threads that died.
 # DisplayVMOutputToStderr: keeps messages of the JVM out of the results on stdout.
+# ErrorFile: by default the JVM writes hs_err_pid*.log, with paths and memory contents, to the current directory.
 # UsePerfData: a full temporary folder makes the JVM print a warning at start.
 _JAVA_OPTIONS = (
     "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
@@ -115,6 +113,8 @@ _LOCAL = {
     "spark.python.daemon.module": "streaming.spark.worker_daemon",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
+    # Other users of the machine reach the ports of Spark. Spark creates a secret per session, and keeps it in memory.
+    "spark.authenticate": "true",
 }
 
 
@@ -155,7 +155,9 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
             "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
             "spark.driver.extraJavaOptions": f"{_JAVA_OPTIONS} {classes} {_folder_options()} "
             f"-Dlog4j2.configurationFile={log_settings}",
-            "spark.local.dir": str(temporary_folder()),
+            "spark.local.dir": str(session_folder(private_folder())),
+            # S3A writes the files that it uploads there, by default to the folder /tmp/hadoop-USER.
+            "spark.hadoop.hadoop.tmp.dir": str(session_folder(private_folder()) / "hadoop"),
             "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
             # Spark creates this empty folder, by default in the working directory.
             "spark.sql.warehouse.dir": (cache_folder() / "spark-warehouse").as_uri(),
@@ -181,7 +183,11 @@ def start_session(settings: SessionSettings | None = None, *, s3: bool = False) 
         with defer_signals(), environment:
             if not under_spark_submit() and not _has_user_name():
                 _log_in_by_number(conf)
-            return builder.getOrCreate()
+            spark = builder.getOrCreate()
+            gateway = spark.sparkContext._gateway
+            if not under_spark_submit() and isinstance(gateway, ClientServer):
+                start_callback_server(gateway)
+            return spark
     except (RuntimeError, OSError) as error:
         raise PlatformError(
             f"Spark did not start ({error}): check JAVA_HOME and free memory"
@@ -194,10 +200,11 @@ def _folder_options() -> str:
     Libraries unpack native code into the folder for temporary files, so that programs must be allowed there. Without
     an entry for the user, Java's home is the relative folder ``?``.
     """
-    temporary = executable_folder(temporary_folder(), cache_folder())
+    temporary = session_folder(executable_folder(private_folder(), cache_folder()))
     home = os.path.expanduser("~")
     home = home if os.path.isabs(home) else str(private_folder())
-    return f'"-Djava.io.tmpdir={temporary}" "-Duser.home={home}"'
+    crash = private_folder() / "hs_err_pid%p.log"
+    return f'"-Djava.io.tmpdir={temporary}" "-Duser.home={home}" "-XX:ErrorFile={crash}"'
 
 
 def _has_user_name() -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -15,6 +20,7 @@ from streaming.cache_dir import (
     executable_folder,
     find_cached,
     private_folder,
+    session_folder,
     temporary_folder,
 )
 from streaming.errors import PlatformError
@@ -86,7 +92,9 @@ def test_file_in_place_of_cache_is_not_used(tmp_path: Path) -> None:
     assert cache_folder() == private_folder()
 
 
-@pytest.mark.parametrize("kind", ["writable by others", "link", "file", "of another user"])
+@pytest.mark.parametrize(
+    "kind", ["writable by others", "readable by others", "link", "file", "of another user"]
+)
 def test_private_folder_that_others_control_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +102,9 @@ def test_private_folder_that_others_control_is_refused(
     if kind == "writable by others":
         folder.mkdir()
         folder.chmod(0o777)
+    elif kind == "readable by others":
+        folder.mkdir()
+        folder.chmod(0o755)
     elif kind == "link":
         folder.symlink_to(tmp_path)
     elif kind == "file":
@@ -103,8 +114,75 @@ def test_private_folder_that_others_control_is_refused(
         owner = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
         folder.rename(folder.with_name(f"pomona-{owner + 1}"))
-    with pytest.raises(PlatformError, match=r"pomona-\d+.*XDG_CACHE_HOME"):
+    with pytest.raises(PlatformError, match=r"pomona-\d+.*TMPDIR"):
         private_folder()
+
+
+@pytest.fixture
+def other_process(tmp_path: Path) -> Iterator[Callable[[], tuple[Popen[str], Path]]]:
+    """Return a function that starts another process with a session folder; it runs until the test ends."""
+    program = (
+        "import sys; from pathlib import Path; from streaming.cache_dir import session_folder\n"
+        "print(session_folder(Path(sys.argv[1])), flush=True); input()"
+    )
+    with ExitStack() as stack:
+
+        def start() -> tuple[Popen[str], Path]:
+            command = [sys.executable, "-c", program, str(tmp_path / "sessions")]
+            process = stack.enter_context(Popen(command, stdin=PIPE, stdout=PIPE, text=True))
+            stack.callback(process.kill)
+            assert process.stdout
+            return process, Path(process.stdout.readline().rstrip("\n"))
+
+        yield start
+
+
+def test_session_folder_is_private_and_kept_by_process(tmp_path: Path) -> None:
+    folder = session_folder(tmp_path / "sessions")
+    assert folder.parent == tmp_path / "sessions"
+    for path in (folder, folder.parent):
+        assert path.stat().st_mode & 0o777 == 0o700
+    (folder / "file").touch()
+    assert session_folder(tmp_path / "sessions") == folder
+    assert (folder / "file").exists()
+    assert session_folder(tmp_path / "others") != folder
+
+
+def test_session_folder_of_killed_process_is_deleted_by_next_one(
+    tmp_path: Path, other_process: Callable[[], tuple[Popen[str], Path]]
+) -> None:
+    (process, killed), (_, running) = other_process(), other_process()
+    unrelated = tmp_path / "sessions" / "hs_err_pid1.log"
+    unrelated.touch()
+    for folder in (killed, running):
+        (folder / "blockmgr-1").mkdir()
+    process.kill()
+    process.wait()
+    own = session_folder(tmp_path / "sessions")
+    assert set((tmp_path / "sessions").iterdir()) == {running, own, unrelated}
+    assert (running / "blockmgr-1").is_dir()
+
+
+def test_link_in_place_of_session_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "sessions").mkdir()
+    link = tmp_path / "sessions" / "session-1"
+    link.symlink_to(tmp_path / "precious")
+    session_folder(tmp_path / "sessions")
+    assert link.is_symlink()
+    assert (tmp_path / "precious").is_dir()
+
+
+def test_session_folders_are_kept_on_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    (tmp_path / "sessions" / "session-1").mkdir(parents=True)
+    session_folder(tmp_path / "sessions")
+    assert (tmp_path / "sessions" / "session-1").is_dir()
 
 
 def test_missing_tmpdir_is_replaced_by_that_of_the_system(

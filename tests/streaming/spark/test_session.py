@@ -105,13 +105,6 @@ def test_workers_run_same_python_and_package(spark: SparkSession) -> None:
 
 
 @pytest.mark.spark
-def test_session_listens_on_loopback_only(spark: SparkSession) -> None:
-    assert spark.sparkContext.uiWebUrl is None
-    assert spark.conf.get("spark.driver.host") == "127.0.0.1"
-    assert spark.conf.get("spark.driver.bindAddress") == "127.0.0.1"
-
-
-@pytest.mark.spark
 def test_delta_table_is_written_and_read(spark: SparkSession, tmp_path: Path) -> None:
     spark.range(3).write.format("delta").save(str(tmp_path / "table"))
     assert spark.sql(f"SELECT count(*) AS n FROM delta.`{tmp_path}/table`").first() == (3,)
