@@ -17,13 +17,13 @@ if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
         os.path.join(_library, "lib-dynload"),
         os.path.dirname(os.path.dirname(__file__)),
     ]
-    from streaming.spark.local_environment import search_path
-
-    sys.path[:] = search_path(_inherited)
-
     from streaming.signals import exit_on_signals
 
     _previous_handlers = exit_on_signals()  # Ctrl-C prints no traceback during the imports below
+
+    from streaming.spark.local_environment import search_path
+
+    sys.path[:] = search_path(_inherited)
 
 import io
 from typing import Annotated, Any
@@ -52,7 +52,12 @@ from pomona.commands.upgrade import upgrade
 from pomona.demo.command import demo
 from streaming import __version__
 from streaming.errors import ClosedPipeError, OutputError, PomonaError
-from streaming.signals import exit_on_signals, interrupt_on_signals, restore_signals
+from streaming.signals import (
+    end_status_line,
+    exit_on_signals,
+    interrupt_on_signals,
+    restore_signals,
+)
 from streaming.spark.local_environment import under_spark_submit
 
 if not under_spark_submit():
@@ -114,7 +119,7 @@ def _options(
 def main() -> None:
     """Run the command; errors are printed as one line, without a traceback.
 
-    SIGINT and SIGTERM end it without a traceback too, with exit code 130 and 143.
+    SIGINT, SIGTERM, SIGHUP and SIGQUIT end it without a traceback too, with exit code 128 plus their number.
     """
     exit_on_signals()  # also while the interpreter ends
     _use_utf8()
@@ -134,6 +139,8 @@ def main() -> None:
             status = status or _report(error)
         except KeyboardInterrupt:
             status = 130
+        if received:
+            end_status_line()
     sys.exit(status)
 
 

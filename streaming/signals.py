@@ -1,4 +1,7 @@
-"""End a run after the current micro-batch on SIGINT or SIGTERM, and a command without a traceback."""
+"""End a run after the current micro-batch on SIGINT, SIGTERM or SIGHUP, and a command without a traceback.
+
+The first import of a command: it imports little, because an interruption before it prints a traceback.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,48 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Handlers = Mapping[signal.Signals, Any]
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    Handlers = Mapping[signal.Signals, Any]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Ctrl-\ ends a process at once; by default the kernel writes a core dump too.
+_AT_ONCE = (signal.SIGQUIT,)
 _END_STATUS_LINE = b"\r\x1b[K\x1b[?25h"  # erases it, and shows the cursor that it hides
 
 
-@dataclass
 class _State:
     """Whether this process is a command, and the signals that it has received: a second one ends it at once."""
 
-    active: bool = False
-    received: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.active = False
+        self.received: list[int] = []
 
 
 _command = _State()
 
 
 def exit_on_signals() -> Handlers:
-    """End the process without a traceback on SIGINT or SIGTERM, unless they are ignored; return the previous handlers.
+    """End the process without a traceback on a signal that is not ignored; return the previous handlers.
 
     For the imports of a command, and for the end of the interpreter.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in previous.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    return _install(lambda number, _frame: _end_at_once(number), (*_SIGNALS, *_AT_ONCE))
+
+
+def _install(handler: Any, numbers: Iterable[signal.Signals]) -> Handlers:
+    """Install a handler for the signals that are not ignored, as SIGHUP is under nohup; return the previous ones."""
+    previous = {number: signal.getsignal(number) for number in numbers}
+    for number, before in previous.items():
+        if before is not signal.SIG_IGN:
+            signal.signal(number, handler)
     return previous
 
 
@@ -50,10 +62,10 @@ def restore_signals(handlers: Handlers) -> None:
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt on SIGINT or SIGTERM while the block runs; yield the list of received signals.
+    """Raise KeyboardInterrupt on the first signal while the block runs; yield the list of received signals.
 
     A second signal ends the process at once, with exit code 128 plus its number: the lake is consistent whenever a
-    process is killed, and Java ends with it.
+    process is killed, and Java ends with it. Ctrl-Z shows the cursor before the process is suspended.
     """
     if threading.current_thread() is not threading.main_thread():
         yield []
@@ -63,25 +75,60 @@ def interrupt_on_signals() -> Iterator[list[int]]:
         raise KeyboardInterrupt
 
     _command.active, _command.received = True, []
+    hook, sys.unraisablehook = sys.unraisablehook, _repeat_ignored_interrupt
+    suspending = _install(_suspend, [signal.SIGTSTP])
     try:
-        with _handled_by(interrupt, keep_ignored=True):
+        with _handled_by(interrupt):
             yield _command.received
     finally:
         _command.active = False
+        sys.unraisablehook = hook
+        restore_signals(suspending)
 
 
-def _end_at_once(number: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
+def is_stopping() -> bool:
+    """Return whether this command has received a signal, so that another one ends it at once."""
+    return _command.active and bool(_command.received)
+
+
+def end_status_line() -> None:
+    """Erase the line of the terminal with the cursor, such as a status line or ``^C``, and show the cursor."""
+    for stream in (sys.stderr, sys.stdout):
         with suppress(Exception):
             if os.isatty(stream.fileno()):
                 os.write(stream.fileno(), _END_STATUS_LINE)
                 break
+
+
+def _end_at_once(number: int) -> None:
+    end_status_line()
     os._exit(128 + number)
+
+
+def _suspend(number: int, _frame: FrameType | None) -> None:
+    """Suspend the process with a usable terminal; return when it is continued."""
+    end_status_line()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    signal.signal(number, _suspend)
+
+
+def _repeat_ignored_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
+    """Raise an interrupt again that Python ignored, because it came within the finalizer of an object."""
+    if unraisable.exc_type is not KeyboardInterrupt or not _command.received:
+        sys.__unraisablehook__(unraisable)
+        return
+    number = _command.received.pop()
+    timer = threading.Timer(
+        0.01, os.kill, (os.getpid(), number)
+    )  # this hook is within the finalizer
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager
 def stop_on_signals(stop: threading.Event | None = None) -> Iterator[threading.Event]:
-    """Set an event, a new one or the given one, on SIGINT or SIGTERM while the block runs.
+    """Set an event, a new one or the given one, on SIGINT, SIGTERM or SIGHUP while the block runs.
 
     Enter it after Spark has started: PySpark installs its own handler, which cancels running jobs. Outside the
     main thread, where Python cannot handle signals, only the caller sets the event.
@@ -100,7 +147,7 @@ def stop_on_signals(stop: threading.Event | None = None) -> Iterator[threading.E
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Defer SIGINT and SIGTERM while the block runs, and deliver the first of them after it.
+    """Defer signals while the block runs, and deliver the first of them after it, also if the block failed.
 
     Used while Spark starts: an interruption then would leave an orphaned Java process. The handler that PySpark
     installs is removed again: it cancels jobs through a connection that is in use.
@@ -109,17 +156,17 @@ def defer_signals() -> Iterator[None]:
         yield
         return
     received: list[int] = []
-    with _handled_by(lambda number, _frame: received.append(number)):
-        yield
-    if received:
-        _command.received.clear()  # it is delivered again
-        signal.raise_signal(received[0])
+    try:
+        with _handled_by(lambda number, _frame: received.append(number)):
+            yield
+    finally:
+        if received:
+            _command.received.clear()  # it is delivered again
+            signal.raise_signal(received[0])
 
 
 @contextmanager
-def _handled_by(
-    handle: Callable[[int, FrameType | None], None], *, keep_ignored: bool = False
-) -> Iterator[None]:
+def _handled_by(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     def handler(number: int, frame: FrameType | None) -> None:
         if _command.active:
             if _command.received:
@@ -129,9 +176,7 @@ def _handled_by(
 
     previous = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
-        for number, before in previous.items():
-            if before is not signal.SIG_IGN or not keep_ignored:
-                signal.signal(number, handler)
+        _install(handler, _SIGNALS)
         yield
     finally:
         restore_signals(previous)

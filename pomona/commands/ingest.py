@@ -148,10 +148,8 @@ def stage_reporter(console: Console, source: str) -> StageCallback:
         if stage is Stage.WATCH:
             shown = f"watching {source}: {images:,} images, nothing new; Ctrl-C to stop"
             console.report_stage(f"watching {source}", shown=shown)
-        elif stage is Stage.STOP:
-            console.report_stage(stage, shown=f"{stage}; Ctrl-C again to end at once")
         else:
-            console.report_stage(stage, plain=stage is Stage.SPARK)
+            console.report_stage(stage, plain=stage in (Stage.SPARK, Stage.STOP))
 
     return report
 

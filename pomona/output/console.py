@@ -20,6 +20,7 @@ from pomona.output.colors import colored
 from pomona.output.durations import format_elapsed
 from pomona.output.tables import TableLayout, build_table, shorten_words
 from streaming.sanitize import display_locations, escape_json, escape_text
+from streaming.signals import is_stopping
 
 #: Maximum number of items that text output lists; --json lists all.
 MAX_LISTED = 20
@@ -55,6 +56,9 @@ class _StatusLine:
     def __rich__(self) -> Text:
         frame = str(self._spinner.render(time.monotonic()))
         text = self.text if isinstance(self.text, str) else self.text()
+        if is_stopping():
+            stage = text if text.startswith("stopping") else "stopping"
+            text = f"{stage}; Ctrl-C again to end at once"
         seconds = int(time.monotonic() - self._since)
         elapsed = f" ({format_elapsed(seconds)})" if seconds and isinstance(self.text, str) else ""
         line = Text.assemble(frame, " ", escape_text(display_locations(text)), elapsed)

@@ -81,7 +81,8 @@ def _without_vector_module(home: Path) -> Path:
     script = (
         "#!/bin/bash\n"
         "cd /\n"  # Java and the workers neither read from nor write to the current directory, which may be deleted
-        "trap '' TERM\n"  # `timeout` and systemd signal the process group; Python stops Java after the micro-batch
+        # `timeout`, systemd and terminals signal the process group; Python stops Java after the micro-batch.
+        "trap '' INT TERM HUP QUIT\n"
         'for a do shift; [ "$a" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$a"; done\n'
         f'exec {shlex.quote(str(home / "bin" / "java"))} "$@"\n'
     )

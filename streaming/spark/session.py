@@ -95,9 +95,10 @@ _S3 = {
 # DisplayVMOutputToStderr: keeps messages of the JVM out of the results on stdout.
 # ErrorFile: by default the JVM writes hs_err_pid*.log, with paths and memory contents, to the current directory.
 # UsePerfData: a full temporary folder makes the JVM print a warning at start.
+# Xrs: without it, Java prints the stacks of all threads on Ctrl-\, although the signal is ignored at its start.
 _JAVA_OPTIONS = (
     "-XX:+UseParallelGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
-    "-XX:+ExitOnOutOfMemoryError -XX:+DisplayVMOutputToStderr -XX:-UsePerfData "
+    "-XX:+ExitOnOutOfMemoryError -XX:+DisplayVMOutputToStderr -XX:-UsePerfData -Xrs "
     "-Dfile.encoding=UTF-8"
 )
 _LOCAL = {
