@@ -131,6 +131,10 @@ def main() -> None:
             status = _run()
         except KeyboardInterrupt:
             status = 130
+        except BaseException:
+            if not received:
+                raise
+            status = 1  # a consequence of the signal, such as a package that was imported in part
         if received and status:
             status = 128 + received[0]
         try:

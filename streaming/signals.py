@@ -142,6 +142,10 @@ def stop_on_signals(stop: threading.Event | None = None) -> Iterator[threading.E
         event.set()
 
     with _handled_by(request):
+        if (
+            is_stopping()
+        ):  # the interrupt was lost: extension modules drop an exception that is raised within them
+            event.set()
         yield event
 
 
@@ -155,6 +159,8 @@ def defer_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if is_stopping():  # the interrupt was lost, see `stop_on_signals`
+        raise KeyboardInterrupt
     received: list[int] = []
     try:
         with _handled_by(lambda number, _frame: received.append(number)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -55,6 +56,8 @@ def _open(location: str, options: dict[str, str], version: int | None = None) ->
 
 def table_read_errors() -> tuple[type[Exception], type[Exception]]:
     """Return the exceptions that delta-rs and Arrow raise if files of a table are damaged or missing."""
+    if "deltalake" not in sys.modules:  # repeating an import that Ctrl-C has interrupted panics
+        return pa.ArrowException, pa.ArrowException
     from deltalake.exceptions import DeltaError
 
     return DeltaError, pa.ArrowException
