@@ -143,7 +143,7 @@ def main() -> None:
             status = status or _report(error)
         except KeyboardInterrupt:
             status = 130
-        if received:
+        if received or status == 130:
             end_status_line()
     sys.exit(status)
 

@@ -144,7 +144,10 @@ def refit_every(
     console = Console(as_json=as_json)
     at = Lake.at(lake)
     at.validate()
-    start_session(s3=is_s3(at.root))  # before ours, because Spark installs its own signal handlers
+    with console.status("starting Spark"):
+        start_session(
+            s3=is_s3(at.root)
+        )  # before ours, because Spark installs its own signal handlers
     with stop_on_signals() as stop:
         while not stop.is_set():
             due = time.monotonic() + seconds

@@ -12,7 +12,7 @@ import pytest
 
 from streaming.signals import defer_signals, stop_on_signals
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +119,81 @@ with interrupt_on_signals() as received:
     )
     assert done.stdout.splitlines() == ["deferred", f"[{number.value}]", "True"]
     assert (done.returncode, done.stderr) == (128 + number, "")
+
+
+def run_command(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that handles signals as a command does."""
+    beginning = """
+import os, signal, time
+from streaming.signals import defer_signals, exit_on_signals, interrupt_on_signals, stop_on_signals
+exit_on_signals()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", beginning + program], capture_output=True, text=True, check=False
+    )
+
+
+def test_ignored_hangup_stays_ignored() -> None:
+    done = run_command("""
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by nohup
+with interrupt_on_signals(), stop_on_signals() as stop:
+    signal.raise_signal(signal.SIGHUP)
+    print(stop.is_set())
+""")
+    assert (done.stdout, done.returncode, done.stderr) == ("False\n", 0, "")
+
+
+def test_quit_ends_a_command_at_once_without_core_dump() -> None:
+    done = run_command("""
+with interrupt_on_signals(), stop_on_signals():
+    signal.raise_signal(signal.SIGQUIT)
+""")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGQUIT, "")
+
+
+def test_lost_interrupt_prevents_the_next_long_operation() -> None:
+    """C code that asks for an attribute drops exceptions that are raised meanwhile."""
+    done = run_command("""
+for operation in (defer_signals, stop_on_signals):
+    with interrupt_on_signals():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+        try:
+            with operation() as stop:
+                print(stop and stop.is_set())
+        except KeyboardInterrupt:
+            print("interrupted")
+""")
+    assert (done.stdout.split(), done.stderr) == (["interrupted", "True"], "")
+
+
+def test_interrupt_in_a_finalizer_is_raised_after_it() -> None:
+    done = run_command("""
+class Closing:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+with interrupt_on_signals() as received:
+    try:
+        Closing()
+        time.sleep(30)
+    except KeyboardInterrupt:
+        print("interrupted", received)
+""")
+    assert (done.stdout, done.stderr) == ("interrupted [2]\n", "")
+
+
+def test_deferred_signal_replaces_an_error_that_it_has_caused(received: list[int]) -> None:
+    def start() -> None:
+        with defer_signals():
+            signal.raise_signal(signal.SIGTERM)
+            raise OSError("Java was terminated too")
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    finally:
+        signal.signal(signal.SIGTERM, before)

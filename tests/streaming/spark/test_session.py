@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,17 @@ def test_cluster_session_keeps_its_java_and_memory(
 
 
 @pytest.mark.spark
+def test_java_ignores_the_signals_of_a_terminal(spark: SparkSession) -> None:
+    """Otherwise Ctrl-\\ would print the stacks of all threads, and a closed terminal would end Spark in a commit."""
+    java = spark.sparkContext._jvm.java.lang.ProcessHandle.current().pid()  # type: ignore[union-attr]
+    status = dict(
+        line.split(":\t") for line in Path(f"/proc/{java}/status").read_text().splitlines()
+    )
+    ignored = int(status["SigIgn"], 16)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        assert ignored >> number - 1 & 1, number.name
+
+
 def test_session_uses_utc_and_ansi_mode(spark: SparkSession) -> None:
     row = spark.sql("SELECT timestamp_millis(0) = timestamp'1970-01-01 00:00:00' AS utc").first()
     assert row is not None

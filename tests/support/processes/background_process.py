@@ -14,6 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from support.processes.cli import PROGRAM
 
@@ -53,16 +54,16 @@ class Terminal:
 
 
 def start_on_terminal(
-    args: list[str], env: Mapping[str, str]
+    args: list[str], env: Mapping[str, str], program: Path = PROGRAM
 ) -> tuple[subprocess.Popen[str], Terminal]:
-    """Start the console script on a new pseudo-terminal."""
+    """Start the console script, or another program, on a new pseudo-terminal."""
     controller, terminal = pty.openpty()
 
     def set_controlling_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     running = subprocess.Popen(
-        [PROGRAM, *args],
+        [program, *args],
         env={**env, "TERM": "xterm-256color"},
         stdin=terminal,
         stdout=terminal,
