@@ -16,8 +16,13 @@ from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.lineage import FILE
 from batch_pca.refits.vectors import Sample
 from batch_pca.report.markers import extend_order
-from batch_pca.report.outliers import find_notable_images
-from batch_pca.report.thumbnails import choose_thumbnails, load_thumbnails
+from batch_pca.report.outliers import NotableImage, find_notable_images
+from batch_pca.report.thumbnails import (
+    Thumbnails,
+    choose_thumbnails,
+    load_quarantined,
+    load_thumbnails,
+)
 from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.errors import LakeError
@@ -78,7 +83,7 @@ def write_report(
     comparable = [r for r in earlier if (r.model_id, r.fit_on) == (row.model_id, row.fit_on)]
     latest = [*comparable, row][-_MAX_REFITS:]
     document = folder.read(FILE).decode()
-    quarantine, quarantined = _read_quarantine(lake)
+    quarantine, quarantined, quarantine_pictures = _read_quarantine(lake)
     order = extend_order(_read_label_order(earlier), {*sample.sums.counts, *sample.labels})
     folder.write(_LABEL_ORDER, json.dumps(order).encode())
     with matplotlib_defaults():
@@ -106,6 +111,7 @@ def write_report(
                 vanished_labels=row.vanished_labels,
                 quarantine=quarantine,
                 quarantined=quarantined,
+                quarantine_pictures=quarantine_pictures,
                 source=find_source(sample.paths),
                 created_at=row.created_at,
                 label_order=order,
@@ -233,18 +239,21 @@ def _table_row(row: RefitRow) -> tuple[str, ...]:
     )
 
 
-def _read_quarantine(lake: Lake) -> tuple[dict[str, int] | None, list[tuple[str, str, str]]]:
-    """Count the quarantined images by reason, and list path, reason and detail of some.
+def _read_quarantine(
+    lake: Lake,
+) -> tuple[dict[str, int] | None, list[NotableImage], Thumbnails]:
+    """Count the quarantined images by reason, and list some with reason, detail and thumbnail.
 
     The counts are None if the lake has no quarantine table.
     """
     if not is_table(lake.quarantine):
-        return None, []
+        return None, [], Thumbnails()
     table = open_table(lake.quarantine)
     counts = query_rows(table, "reason, count(*) AS images", "GROUP BY reason")
     clauses = f"ORDER BY reason, path LIMIT {_MAX_QUARANTINED}"
-    rows = query_rows(table, "path, reason, detail", clauses)
+    rows = query_rows(table, "path, reason, detail, content_hash", clauses)
     return (
         {row["reason"]: row["images"] for row in counts},
-        [(row["path"], row["reason"], row["detail"]) for row in rows],
+        [NotableImage(row["path"], row["reason"], row["detail"] or "") for row in rows],
+        load_quarantined(lake, {row["path"]: row["content_hash"] for row in rows}),
     )

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from batch_pca.pca.fit import Reduction
 from batch_pca.report import sections
 from batch_pca.report.markers import label_styles
-from batch_pca.report.outliers import NotableImages
+from batch_pca.report.outliers import NotableImage, NotableImages
 from batch_pca.report.plots import DriftPoint, plot_drift, plot_variance
 from batch_pca.report.scatter import plot_scatter
+from batch_pca.report.thumbnails import Thumbnails
 from streaming.sanitize import display_locations, escape_html, escape_text
 
 Rows = Sequence[Sequence[object]]
@@ -95,8 +96,10 @@ class ReportData:
         Labels that only this refit, or only the baseline, has, with their numbers of images.
     quarantine : mapping of str to int, or None
         Number of quarantined images by reason; None if the lake has no quarantine table.
-    quarantined : sequence of rows
-        Path, reason and detail of quarantined images.
+    quarantined : sequence of NotableImage
+        Path, reason (as the label) and detail (as the reason) of quarantined images.
+    quarantine_pictures : Thumbnails
+        Their thumbnails, or why there is none.
     source : str
         Folder or prefix of the images, see `find_source`; may be empty.
     created_at : datetime, optional
@@ -120,7 +123,8 @@ class ReportData:
     new_labels: Mapping[str, int] = field(default_factory=dict)
     vanished_labels: Mapping[str, int] = field(default_factory=dict)
     quarantine: Mapping[str, int] | None = None
-    quarantined: Rows = ()
+    quarantined: Sequence[NotableImage] = ()
+    quarantine_pictures: Thumbnails = field(default_factory=Thumbnails)
     source: str = ""
     created_at: datetime | None = None
     label_order: Sequence[str] = ()
@@ -175,7 +179,12 @@ def render(data: ReportData) -> Report:
             data.new_labels,
             data.vanished_labels,
         ),
-        quarantine=sections.quarantine(data.quarantine, data.quarantined),
+        quarantine=sections.quarantine(
+            data.quarantine,
+            data.quarantined,
+            data.quarantine_pictures.pictures,
+            data.quarantine_pictures.missing,
+        ),
         lineage=sections.lineage(data.facts, data.document),
         data=_script_data(points, codes, fit),
         script=script,

@@ -198,8 +198,13 @@ def drift(
     return "".join(parts)
 
 
-def quarantine(images: Mapping[str, int] | None, listed: Rows = ()) -> str:
-    """Render the number of quarantined images by reason, and some of their paths."""
+def quarantine(
+    images: Mapping[str, int] | None,
+    listed: Sequence[NotableImage],
+    thumbnails: Mapping[str, bytes],
+    missing: Mapping[str, str],
+) -> str:
+    """Render the number of quarantined images by reason, and some of them with what can be decoded."""
     if images is None:
         return "<p>The lake has no quarantine table.</p>"
     if not images:
@@ -215,8 +220,8 @@ def quarantine(images: Mapping[str, int] | None, listed: Rows = ()) -> str:
     details = ""
     if listed:
         more = f", {len(listed):,} of {total:,}" if len(listed) < total else ""
-        paths = _scrollable(table(listed, ["image", "reason", "detail"]), "Quarantined images")
-        details = f"<details><summary>Quarantined images{more}</summary>{paths}</details>"
+        pictures = gallery(listed, thumbnails, missing)
+        details = f"<details><summary>Quarantined images{more}</summary>{pictures}</details>"
     return (
         f"<p>{total:,} images were in quarantine when this report was created.</p>"
         f'<table><tr><th scope="col">reason</th><th scope="col">images</th><td class="bar"></td></tr>'

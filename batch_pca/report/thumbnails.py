@@ -24,6 +24,8 @@ _TIMEOUT = 20.0
 _MAX_PIXELS = 25_000_000
 # Of JPEGs of 12 megapixels, a process makes 25 thumbnails per second.
 _MAX_PROCESSES = 4
+# Less than _TIMEOUT, so that images that need too long do not cost the others their thumbnails.
+_MAX_CPU_SECONDS = 5.0
 
 
 def choose_thumbnails(paths: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -69,23 +71,41 @@ def load_thumbnails(lake: Lake, version: int, paths: Sequence[str]) -> Thumbnail
     rows = query_rows(
         open_table(lake.features, version), "path, content_hash", f"WHERE path IN ({literals})"
     )
-    with IsolatedDecoder(min(_MAX_PROCESSES, os.cpu_count() or 1)) as decoder:
+    hashes = {row["path"]: row["content_hash"] for row in rows}
+    return _load(lake, {path: hashes.get(path, "") for path in paths})
+
+
+def load_quarantined(lake: Lake, hashes: Mapping[str, str | None]) -> Thumbnails:
+    """Create thumbnails of quarantined images, as far as they can be decoded, from their paths and hashes."""
+    return _load(lake, {path: sha256 or "" for path, sha256 in hashes.items()}, lenient=True)
+
+
+def _load(lake: Lake, hashes: Mapping[str, str], *, lenient: bool = False) -> Thumbnails:
+    with IsolatedDecoder(
+        min(_MAX_PROCESSES, os.cpu_count() or 1), _MAX_CPU_SECONDS, lenient=lenient
+    ) as decoder:
         viewer = ImageViewer(
             known_sources(lake),
             decoder,
             size=96,
+            quality=60 if lenient else 75,
             max_bytes=_MAX_FILE_SIZE,
             max_pixels=_MAX_PIXELS,
         )
         pool = ThreadPoolExecutor(_THREADS)
         tasks = {
-            row["path"]: pool.submit(viewer.load, row["path"], row["content_hash"]) for row in rows
+            path: pool.submit(viewer.load, path, sha256)
+            for path, sha256 in hashes.items()
+            if sha256
         }
         wait(tasks.values(), timeout=_TIMEOUT)
         pool.shutdown(wait=False, cancel_futures=True)
         done = {path: task for path, task in tasks.items() if task.done() and not task.cancelled()}
     pictures = dict[str, bytes]()
-    missing = dict.fromkeys(paths, "not read in time")
+    missing = {
+        path: "not read in time" if sha256 else "content was not read"
+        for path, sha256 in hashes.items()
+    }
     for path, task in done.items():
         try:
             pictures[path] = task.result()

@@ -14,6 +14,7 @@ from queue import LifoQueue
 from typing import Self
 
 import numpy as np
+from PIL import ImageFile
 
 from streaming.errors import ExternalError
 from streaming.images.decode import DecodedImage, DecodeSettings, UndecodableImage, decode
@@ -32,7 +33,7 @@ _PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from streaming.images.isolated_decode import serve
-serve(int(sys.argv[2]))
+serve(int(sys.argv[2]), lenient=bool(int(sys.argv[3])))
 """
 
 
@@ -45,14 +46,22 @@ class IsolatedDecoder:
         Maximum number of processes. Other threads wait.
     max_cpu_seconds : float
         CPU time for decoding one image.
+    lenient : bool
+        Decode truncated and damaged files as far as Pillow can; the rest is gray.
 
     Notes
     -----
     Memory is limited as in a worker. Thread-safe.
     """
 
-    def __init__(self, processes: int = 1, max_cpu_seconds: float = MAX_CPU_SECONDS) -> None:
-        self._max_cpu_seconds = max_cpu_seconds
+    def __init__(
+        self,
+        processes: int = 1,
+        max_cpu_seconds: float = MAX_CPU_SECONDS,
+        *,
+        lenient: bool = False,
+    ) -> None:
+        self._max_cpu_seconds, self._lenient = max_cpu_seconds, lenient
         self._idle = LifoQueue[_Child | None]()
         for _ in range(processes):
             self._idle.put(None)
@@ -102,7 +111,7 @@ class IsolatedDecoder:
         with self._lock:
             if self._closed:
                 raise EOFError
-            child = _Child(self._max_cpu_seconds)
+            child = _Child(self._max_cpu_seconds, lenient=self._lenient)
             self._children = {one for one in self._children if one.is_running} | {child}
             return child
 
@@ -110,10 +119,11 @@ class IsolatedDecoder:
 class _Child:
     """One process, and the connection to it."""
 
-    def __init__(self, max_cpu_seconds: float) -> None:
+    def __init__(self, max_cpu_seconds: float, *, lenient: bool) -> None:
         self._connection, other = multiprocessing.Pipe()
         path = [os.path.abspath(folder) for folder in sys.path if folder]
-        command = [sys.executable, "-I", "-c", _PROGRAM, json.dumps(path), str(other.fileno())]
+        arguments = [json.dumps(path), str(other.fileno()), str(int(lenient))]
+        command = [sys.executable, "-I", "-c", _PROGRAM, *arguments]
         self._max_cpu_seconds = max_cpu_seconds
         try:
             self._process = subprocess.Popen(
@@ -163,9 +173,10 @@ class _Child:
             return self._process.wait()
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int, *, lenient: bool = False) -> None:
     """Decode the images that arrive over a connection, until its other end is closed."""
     raise_oom_score()
+    ImageFile.LOAD_TRUNCATED_IMAGES = lenient  # global, but this process does nothing else
     with Connection(descriptor) as connection:
         while True:
             try:

@@ -114,6 +114,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
                     "path": ["file:/p/a.jpg", "file:/p/<b>.jpg", "file:/p/c.jpg"],
                     "reason": ["empty", "corrupt", "corrupt"],
                     "detail": ["0 bytes", "ends after <half>", "no image"],
+                    "content_hash": pa.array([None, "0" * 64, "0" * 64], pa.string()),
                 }
             )
             deltalake.write_deltalake(lake.quarantine.removeprefix("file:"), reasons)
@@ -212,9 +213,14 @@ def test_unusual_images_are_listed_with_pictures_of_unchanged_files(reports: Rep
 def test_report_counts_quarantine_by_reason(reports: Reports) -> None:
     page = Page(reports.html(1))
     assert page.after("corrupt") == "2"
-    start = page.cells.index("detail") + 1
-    assert page.cells[start : start + 3] == ["/p/<b>.jpg", "corrupt", "ends after <half>"]
-    assert page.cells[start + 6 : start + 9] == ["/p/a.jpg", "empty", "0 bytes"]
+    start = page.cells.index("Quarantined images") + 1
+    outside = "no picture: outside of the sources"
+    assert page.cells[start : start + 3] == [outside, "corrupt", "ends after <half>"]
+    assert page.cells[start + 8 : start + 11] == [
+        "no picture: content was not read",
+        "empty",
+        "0 bytes",
+    ]
     assert page.after("empty") == "1"
     assert "The lake has no quarantine table." in Page(reports.html(0)).cells
 

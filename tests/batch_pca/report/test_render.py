@@ -13,8 +13,10 @@ import pytest
 
 from batch_pca.pca.fit import FitOptions, fit
 from batch_pca.pca.moments import Moments
+from batch_pca.report.outliers import NotableImage
 from batch_pca.report.plots import DriftPoint
 from batch_pca.report.render import Points, Report, ReportData, render
+from batch_pca.report.thumbnails import Thumbnails
 from support.pages.report_pages import RATIO, Page, packed, reduction_of
 
 pytestmark = pytest.mark.slow  # matplotlib takes ten seconds in total
@@ -118,8 +120,18 @@ def test_size_of_the_largest_report_is_bounded() -> None:
     thumbnails = {path: random.bytes(3000) for path in paths[:280]}
     scores = random.normal(size=(len(labels), 8)).astype(np.float32)
     given = Points(paths, labels, scores, len(labels), thumbnails)
-    html = render(ReportData("r", "lake", reduction_of([0.1] * 9), given)).html
-    assert len(html) < 8_000_000
+    pictures = Thumbnails({path: random.bytes(4000) for path in paths[-50:]})
+    data = ReportData(
+        "r",
+        "lake",
+        reduction_of([0.1] * 9),
+        given,
+        quarantine={"corrupt": 50},
+        quarantined=[NotableImage(path, "corrupt", "x" * 500) for path in paths[-50:]],
+        quarantine_pictures=pictures,
+    )
+    html = render(data).html
+    assert 7_500_000 < len(html) < 8_000_000
 
 
 def test_names_in_the_data_are_escaped() -> None:

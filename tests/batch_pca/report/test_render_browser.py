@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batch_pca.report.markers import marker_style
-from batch_pca.report.outliers import find_notable_images
+from batch_pca.report.outliers import NotableImage, find_notable_images
 from batch_pca.report.plots import DriftPoint
 from batch_pca.report.render import Points, ReportData, render
 from streaming.sanitize import escape_text
@@ -403,7 +403,7 @@ def render_full_report() -> str:
         new_labels={"Pomegranate 11": 1_234_567},
         vanished_labels={"Cherry Wax Yellow 2": 3},
         quarantine={"decompression_bomb": 12, "unsupported": 1_234_567},
-        quarantined=[(f"{source}/Cantaloupe 1/x.jpg", "decompression_bomb", exceeded)],
+        quarantined=[NotableImage(f"{source}/Cantaloupe 1/x.jpg", "too_many_pixels", exceeded)],
         source=source,
         created_at=datetime(2026, 11, 29, tzinfo=UTC),
         notable=find_notable_images(paths, labels, scores),

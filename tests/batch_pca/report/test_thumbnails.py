@@ -15,7 +15,12 @@ import pytest
 from PIL import Image
 
 from batch_pca.report import thumbnails
-from batch_pca.report.thumbnails import MAX_THUMBNAILS, choose_thumbnails, load_thumbnails
+from batch_pca.report.thumbnails import (
+    MAX_THUMBNAILS,
+    choose_thumbnails,
+    load_quarantined,
+    load_thumbnails,
+)
 from streaming.lake.layout import Lake
 from streaming.sources.selection import Selection, write_selection
 
@@ -103,6 +108,39 @@ def test_rows_with_foreign_paths_have_no_thumbnail(tmp_path: Path) -> None:
     found = load_thumbnails(lake, 1, paths)
     assert found.pictures == {}
     assert found.missing == dict.fromkeys(paths, "outside of the sources")
+
+
+def test_quarantined_images_are_decoded_as_far_as_possible(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
+    pixels[:80] = (255, 0, 0)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    contents = {
+        "Fig/half.png": buffer.getvalue()[: len(buffer.getvalue()) // 2],
+        "Fig/none.jpg": b"no image",
+        "Fig/changed.png": photo("#00ff00"),
+    }
+    lake = create_lake(tmp_path, contents)
+    (tmp_path / "photos/Fig/changed.png").write_bytes(photo("#123456"))
+    paths = [f"file:{tmp_path}/photos/{name}" for name in contents]
+    hashes = [hashlib.sha256(content).hexdigest() for content in contents.values()]
+    unread, private = f"file:{tmp_path}/photos/Fig/unread.png", f"file:{tmp_path}/private.png"
+    (tmp_path / "private.png").write_bytes(contents["Fig/half.png"])
+    rows = dict(zip(paths, hashes, strict=True)) | {unread: None, private: hashes[0]}
+    found = load_quarantined(lake, rows)
+    assert list(found.pictures) == paths[:1]
+    top = np.asarray(Image.open(io.BytesIO(found.pictures[paths[0]])), dtype=int)[:30]
+    assert np.abs(top - (255, 0, 0)).max() < 20
+    assert found.missing == {
+        paths[1]: "cannot be decoded (unidentified)",
+        paths[2]: "content changed",
+        unread: "content was not read",
+        private: "outside of the sources",
+    }
+    # Only quarantined images are decoded in part.
+    assert load_thumbnails(lake, 0, paths[:1]).missing == {
+        paths[0]: "cannot be decoded (truncated)"
+    }
 
 
 def test_unresponsive_storage_does_not_delay_the_report(
