@@ -374,7 +374,9 @@ class OpenLake:
         with translate_read_errors():
             return pa.concat_tables(map(pyarrow.parquet.read_table, folder.parquet_files()))
 
-    def query(self, sql: str, as_of: str | int | None = None) -> pd.DataFrame:
+    def query(
+        self, sql: str, as_of: str | int | None = None, timeout: float = 300.0
+    ) -> pd.DataFrame:
         """Run a read-only Spark SQL query, as `pomona query` does.
 
         Starts a Spark session if none is active.
@@ -385,12 +387,16 @@ class OpenLake:
             One query over the tables ``features``, ``quarantine``, ``refits`` and ``reduced``.
         as_of : str or int, optional
             Version of the features; the other tables are read as they were when it was the latest.
+        timeout : float
+            Seconds after which the query is cancelled.
 
         Raises
         ------
         UsageError
             If the query is invalid, is not read-only, or selects a version itself although `as_of` is given. Nothing
             is run.
+        PomonaError
+            If the query takes longer than `timeout`, or needs more memory than Java has, which then ends.
 
         Examples
         --------
@@ -403,7 +409,7 @@ class OpenLake:
         """
         from pomona.sql.query import run_query
 
-        with run_query(self.root, sql, None if as_of is None else str(as_of)) as frame:
+        with run_query(self.root, sql, None if as_of is None else str(as_of), timeout) as frame:
             return frame.toPandas()
 
     def similar(

@@ -160,6 +160,13 @@ def _run() -> int | str | None:
         return _report_usage(error)
     except PomonaError as error:
         return _report(error)
+    except Exception as error:
+        from streaming.spark.resource_exhaustion import explain_exhaustion
+
+        # Java may end at any time: the exceptions of Py4J are then many, and their tracebacks long.
+        if not (explained := explain_exhaustion(error)):
+            raise
+        return _report(explained)
     return result if isinstance(result, int) else 0  # of typer.Exit
 
 

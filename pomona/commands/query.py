@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,12 @@ def query(
         typer.Argument(metavar="SELECT", help="SQL over features, quarantine, refits and reduced."),
     ],
     as_of: AsOf = None,
+    timeout: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION", help="Cancel the query after this time, such as 45s, 10m or 2h."
+        ),
+    ] = "5m",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -40,14 +46,16 @@ def query(
         raise UsageError("--csv and --json exclude each other: use only one of them")
 
     from pomona.output.console import Console
+    from pomona.output.durations import parse_duration
     from pomona.queries.session import resolve_as_of
     from pomona.sql.query import run_query
 
     console = Console(as_json=as_json or as_csv)
+    seconds = parse_duration(timeout, "--timeout")
     pinned = resolve_as_of(lake, as_of)
     if pinned:
         console.print(f"as of  {pinned.description}")
-    with console.status("running the query"), run_query(lake, sql, pinned) as frame:
+    with console.status("running the query"), run_query(lake, sql, pinned, seconds) as frame:
         if as_json:
             _render_json(console, frame)
         elif as_csv:
@@ -65,7 +73,8 @@ _CSV_CHUNK_ROWS = 500
 def _render_table(console: Console, frame: DataFrame) -> None:
     from pomona.output.tables import TableLayout
 
-    rows = list(islice(_rows_as_text(frame), MAX_TABLE_ROWS + 1))
+    # Spark computes no more partitions than these rows need.
+    rows = [tuple(row) for row in _as_text(frame).take(MAX_TABLE_ROWS + 1)]
     keys = {str(index): name for index, name in enumerate(frame.columns)}
     # The first column is always shown.
     layout = TableLayout(shorten=keys, optional=[*keys][:0:-1])
@@ -91,7 +100,7 @@ def _render_csv(console: Console, frame: DataFrame) -> None:
 
     from batch_pca.refits.csv_injection import escape_formulas
 
-    rows = _rows_as_text(frame)
+    rows = (tuple(row) for row in _as_text(frame).toLocalIterator())
     is_number = [isinstance(field.dataType, NumericType) for field in frame.schema.fields]
     console.write(_format_csv([frame.columns]))
     while chunk := list(islice(rows, _CSV_CHUNK_ROWS)):
@@ -124,8 +133,8 @@ def _render_json(console: Console, frame: DataFrame) -> None:
     console.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _rows_as_text(frame: DataFrame) -> Iterator[tuple[str | None, ...]]:
-    """Yield the rows with all values as strings, timestamps in UTC; at most one partition is held in memory."""
+def _as_text(frame: DataFrame) -> DataFrame:
+    """Return the rows with all values as strings, timestamps in UTC."""
     from pyspark.sql import functions as F
     from pyspark.sql.types import ArrayType, MapType, StructType
 
@@ -138,5 +147,4 @@ def _rows_as_text(frame: DataFrame) -> Iterator[tuple[str | None, ...]]:
         else F.col(field.name).cast("string")
         for field in renamed.schema.fields
     ]
-    for row in renamed.select(*columns).toLocalIterator():
-        yield tuple(row)
+    return renamed.select(*columns)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from streaming.delta.external_files import check_all_versions, check_links
@@ -16,6 +19,8 @@ from streaming.errors import LakeError, PlatformError
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, superseded_at, version_at
 from streaming.storage.open import open_storage
+
+log = logging.getLogger(__name__)
 
 #: Tables that a query may read.
 TABLES = ("features", "quarantine", "refits", "reduced")
@@ -56,11 +61,27 @@ def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSessi
     database = f"pomona_{uuid.uuid4().hex}"
     with tempfile.TemporaryDirectory() as folder:
         session.sql(f"CREATE DATABASE {database} LOCATION {_quote(folder)}")
+        interrupted = False
         try:
             session.sql(f"USE {database}")
             yield session
+        except KeyboardInterrupt:
+            interrupted = True  # end at once: Java may be too busy to answer
+            raise
         finally:
-            session.sql(f"DROP DATABASE {database} CASCADE")
+            if not interrupted:
+                _drop(session, database)
+
+
+def _drop(session: SparkSession, database: str) -> None:
+    try:
+        session.sql(f"DROP DATABASE {database} CASCADE")
+    except (
+        PySparkException,
+        Py4JError,
+        OSError,
+    ) as error:  # Java has ended, and its catalog with it
+        log.info("the database %s was not dropped: %s", database, error)
 
 
 def register_tables(

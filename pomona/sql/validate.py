@@ -81,7 +81,10 @@ def validate_query(
     except ParseException as error:
         raise UsageError(f"query: {first_line(error)}") from error
     except Py4JJavaError as error:  # raised by Spark 4.0 for SQL scripts
-        raise UsageError(f"query: {first_line(error.java_exception.getMessage())}") from error
+        message = error.java_exception.getMessage()
+        if message is None:  # StackOverflowError
+            raise
+        raise UsageError(f"query: {first_line(message)}") from error
     nodes = list(_allowed_nodes(session, plan))
     cte_names = {
         name.lower() for node, class_name in nodes for name in _cte_names(node, class_name)

@@ -42,14 +42,14 @@ def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | 
     ExternalError or None
         None if the run ended for another reason.
     """
-    text = f"{type(error).__name__}: {error}"
+    text = _describe(error)
     if _DISK_FULL.search(text):
         return ExternalError(
             f"No space left on device: {_fullest_disk(lake)}; free some space ({_RESUME})"
         )
-    status = _java_exit_status(_JAVA_EXIT_TIMEOUT if _JAVA_UNREACHABLE.search(text) else 0)
-    if _JAVA_OUT_OF_MEMORY.search(text) or status == _OUT_OF_MEMORY:
-        return ExternalError(f"{_more_memory()} ({_RESUME})")
+    if is_out_of_memory(error):
+        return ExternalError(f"{more_memory()} ({_RESUME})")
+    status = _java_exit_status()
     if status is not None:
         how = "was killed, possibly by the kernel for lack of memory"
         how = how if status == _KILLED else f"exited with status {status}"
@@ -59,6 +59,17 @@ def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | 
             f"the worker processes died repeatedly: free memory on their machine ({_RESUME})"
         )
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error was raised because Java's memory was exhausted; Java has then ended, or will soon."""
+    text = _describe(error)
+    status = _java_exit_status(_JAVA_EXIT_TIMEOUT if _JAVA_UNREACHABLE.search(text) else 0)
+    return status == _OUT_OF_MEMORY or bool(_JAVA_OUT_OF_MEMORY.search(text))
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _fullest_disk(lake: str) -> str:
@@ -76,7 +87,7 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _java_exit_status(seconds: float) -> int | None:
+def _java_exit_status(seconds: float = 0) -> int | None:
     """Wait for the Java started by this process; return its exit status, or None if it runs or there is none."""
     context = getattr(sys.modules.get("pyspark"), "SparkContext", None)
     java = getattr(getattr(context, "_gateway", None), "proc", None)
@@ -87,7 +98,8 @@ def _java_exit_status(seconds: float) -> int | None:
     return java.poll()  # type: ignore[no-any-return]
 
 
-def _more_memory() -> str:
+def more_memory() -> str:
+    """Return that Java's memory is not enough, and the setting to change."""
     from streaming.spark.local_environment import MEMORY_VARIABLE
     from streaming.spark.session import driver_memory
 

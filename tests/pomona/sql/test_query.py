@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
+import subprocess
+import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet
 import pytest
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
+from pomona.sql.deadline import limit_time
 from support.lakes.deltars_lakes import create_deltars_lake, random_images
 from support.lakes.feature_lakes import LABELS, WRITTEN, delta
 from support.lakes.query_lakes import QueryLake
-from support.processes.cli import Command
+from support.processes.cli import PROGRAM, Command, environment, needs_program, program, slowness
 
 pytestmark = pytest.mark.spark
 
@@ -200,3 +206,78 @@ def test_csv_and_json_exclude_each_other(pomona: Command, query_lake: QueryLake)
     done = pomona("query", query_lake.folder, "SELECT 1", "--csv", "--json")
     assert done.status == 2
     assert "--csv and --json exclude each other" in done.error_line
+
+
+ENDLESS = "SELECT count(*) FROM range(100000000000) a CROSS JOIN range(100000000000) b"
+
+
+def test_timeout_cancels_jobs_and_spark_continues(pomona: Command, query_lake: QueryLake) -> None:
+    for options in ((), ("--json",), ("--csv",)):
+        started = time.monotonic()
+        done = pomona("query", query_lake.folder, ENDLESS, "--timeout", "1s", *options)
+        assert (done.status, time.monotonic() - started < 20 * slowness()) == (1, True)
+        assert done.err.splitlines() == [
+            "pomona: query: cancelled after 1 s: select less, or give more time with --timeout"
+        ]
+    assert pomona("query", query_lake.folder, "SELECT 1 AS n", "--json").json == [{"n": 1}]
+    done = pomona("query", query_lake.folder, "SELECT 1", "--timeout", "5")
+    assert (done.status, "--timeout 5: give a number and a unit" in done.error_line) == (2, True)
+
+
+def test_call_that_cannot_be_cancelled_is_abandoned(spark: SparkSession) -> None:
+    """Spark computes constants on the driver, in a call that ignores the cancellation of jobs."""
+    started = time.monotonic()
+    with limit_time(spark, 0.2) as deadline, pytest.raises(Py4JError):
+        spark._jvm.java.lang.Thread.sleep(60_000)
+    assert deadline.is_over
+    assert time.monotonic() - started < 10 * slowness()
+    assert spark.range(3).count() == 3
+
+
+def test_table_of_many_rows_computes_only_the_first(pomona: Command, query_lake: QueryLake) -> None:
+    done = pomona("query", query_lake.folder, "SELECT * FROM range(100000000000)")
+    assert (done.status, len(done.out.splitlines())) == (0, 102)
+
+
+def test_deeply_nested_query_is_one_line(pomona: Command, query_lake: QueryLake) -> None:
+    done = pomona("query", query_lake.folder, f"SELECT {'(' * 3000}1{')' * 3000}")
+    assert (done.status, "nested too deeply" in done.error_line) == (2, True)
+
+
+@needs_program
+@pytest.mark.end_to_end
+def test_exhausted_memory_of_java_is_one_line(query_lake: QueryLake) -> None:
+    done = program("query", query_lake.folder, "SELECT repeat('a', 2000000000)")
+    java, line = done.err.splitlines()
+    assert (done.status, done.out) == (1, "")
+    assert java.startswith("Terminating due to java.lang.OutOfMemoryError")
+    assert "Java's memory of 2g is not enough: set SPARK_DRIVER_MEMORY=4g or more" in line
+
+
+@needs_program
+@pytest.mark.end_to_end
+def test_interrupted_query_ends_at_once(query_lake: QueryLake) -> None:
+    command = [PROGRAM, "query", query_lake.folder, ENDLESS]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        # Java has started and computes.
+        java = wait_for_busy_java(running.pid)
+        started = time.monotonic()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+        assert (running.returncode, out, err) == (130, "", "")
+        assert time.monotonic() - started < 3 * slowness()
+    psutil.wait_procs([java], 30)
+    assert not java.is_running()
+
+
+def wait_for_busy_java(pid: int) -> psutil.Process:
+    """Return the Java below a process once it has used much CPU time after its start."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for child in psutil.Process(pid).children(recursive=True):
+            if child.name() == "java" and sum(child.cpu_times()[:2]) > 20:
+                return child
+        time.sleep(0.2)
+    raise AssertionError("no busy Java")
