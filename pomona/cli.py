@@ -154,7 +154,8 @@ def _run() -> int | str | None:
     except SystemExit as stop:
         return stop.code
     except typer.Abort:
-        print("Aborted!", file=sys.stderr)
+        # A prompt has no line end yet: the terminal echoes Ctrl-C and Ctrl-D behind it.
+        print("\nAborted!" if sys.stdin.isatty() else "Aborted!", file=sys.stderr)
         return 1
     except _ClickError as error:
         return _report_usage(error)

@@ -20,7 +20,7 @@ def submit_request(
 
     lake = Lake.at(location)
     lake.validate()
-    with translate_errors(), console.status("waiting for the running stream"):
+    with translate_errors(), console.status("executing the request"):
         result: dict[str, Any] = submit_and_wait(lake, Request(operation, arguments))
         return result
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,3 +94,21 @@ def test_suspended_command_leaves_a_usable_terminal_and_continues() -> None:
         )
         terminal.send_keys(CTRL_C)
         assert terminal.wait_for_exit(running, WAIT) == 130
+
+
+def test_interrupted_prompt_ends_its_line() -> None:
+    program = (
+        "import sys, typer; from pomona import cli; sys.argv = ['pomona']\n"
+        "cli.app = lambda **_: typer.confirm('Start?', default=False)\n"
+        "cli.main()"
+    )
+    python = Path(sys.executable)
+    running, terminal = start_on_terminal(["-c", program], environment(), python)
+    try:
+        wait_for(lambda: b"[y/N]" in terminal.read(), WAIT, running)
+        terminal.send_keys(CTRL_C)
+        assert terminal.wait_for_exit(running, WAIT) == 130
+    finally:
+        kill_process_group(running)
+    shown = Screen(80).write(terminal.output)
+    assert (shown.text, shown.column) == ("Start? [y/N]: ^C\nAborted!", 0)
