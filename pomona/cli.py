@@ -26,6 +26,8 @@ if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
     sys.path[:] = search_path(_inherited)
 
 import io
+import threading
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -144,8 +146,26 @@ def main() -> None:
         except KeyboardInterrupt:
             status = 130
         if received or status == 130:
+            _silence_spark()
             end_status_line()
     sys.exit(status)
+
+
+def _silence_spark() -> None:
+    """Switch off the log of Spark, which would contain the stacks of the jobs that its end interrupts."""
+    pyspark = sys.modules.get("pyspark")
+    context = pyspark and pyspark.SparkContext._active_spark_context
+    if context is None:
+        return
+
+    def switch_off() -> None:
+        with suppress(Exception):  # Java has ended
+            context.setLogLevel("OFF")
+
+    # Another thread has another connection to Java: the call of this one may have been interrupted.
+    thread = threading.Thread(target=switch_off, daemon=True)
+    thread.start()
+    thread.join(2)
 
 
 def _run() -> int | str | None:
