@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check lint format chaos compat docs dist bench audit jar lock setup clean
+.PHONY: help run test test-fast check lint format chaos compat docs dist bench audit jar jar-hashes lock setup clean
 
 # The first supported Python on PATH, newest last: 3.11 is what EMR's archive uses and what is tested most.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -69,6 +69,9 @@ audit: setup .venv/.audit ## Look up known vulnerabilities of every locked packa
 
 jar: setup ## Build the Delta log store for S3 from java/ (needs a JDK)
 	$(BIN)/python java/build.py
+
+jar-hashes: setup ## Update the SHA-256 of every jar, after a change of their versions (needs the network)
+	$(BIN)/python java/hash_jars.py
 
 setup: .venv/.ready .venv/.dev .venv/.warm ## Install the development environment into .venv
 

@@ -6,6 +6,7 @@ A service account may have no home folder, a container a read-only one, and a ha
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -28,10 +29,11 @@ def cache_folder() -> Path:
     """Return the writable folder for files cached per user; it is created when a file is stored in it.
 
     It is ``$XDG_CACHE_HOME/pomona`` (if absolute, as XDG requires) or ``~/.cache/pomona``, or else a private folder for
-    temporary files.
+    temporary files. Other users have no access: it contains code, vectors and reports.
     """
     folder = _user_cache()
     if folder and _is_writable(folder):
+        _make_private(folder)
         return folder
     private = private_folder()
     if private not in _reported:
@@ -47,7 +49,7 @@ def cache_folder() -> Path:
 def find_cached(name: str) -> Path:
     """Return the path of a cached file: in the user's cache, even if that is read-only, or in `cache_folder()`."""
     folder = _user_cache()
-    if folder and (folder / name).exists():
+    if folder and os.path.exists(folder / name):  # False also for the cache of another user
         return folder / name
     return cache_folder() / name
 
@@ -198,6 +200,14 @@ def _user_folder(variable: str, default: str) -> Path | None:
 def _is_writable(folder: Path) -> bool:
     existing = _existing(folder)
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def _make_private(folder: Path) -> None:
+    """Set mode 0700 if the folder exists, belongs to this user and has another mode."""
+    with contextlib.suppress(OSError):
+        status = folder.stat()
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != 0o700:
+            folder.chmod(0o700)
 
 
 def _existing(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """Fetch the jars that Spark needs in addition to its own: Delta Lake, S3A and a slim AWS SDK.
 
 Ivy resolves the set once, through Spark, into a cache directory shared by all checkouts of a user. Later sessions
-use the files and contact no repository.
+use the files and contact no repository. Only the jars that `jars-X.Y.sha256` lists are used, with these hashes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import re
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,23 +40,76 @@ def jar_files() -> list[Path]:
     Raises
     ------
     PlatformError
-        If they are not in the cache and cannot be downloaded.
+        If they are not in the cache and cannot be downloaded, or differ from those that were tested.
     """
-    jars = jar_set(version("pyspark"))
+    spark = version("pyspark")
+    jars = jar_set(spark)
     names = "\n".join((*jars.packages, "-", *jars.excludes))
     folder = find_cached(f"jars-{hashlib.sha256(names.encode()).hexdigest()[:12]}")
     if not folder.is_dir():
         try:
-            _download(jars, folder)
+            download(jars, folder, jar_hashes(spark))
         except OSError as error:
             raise PlatformError(
                 f"the jars of Delta Lake and S3A cannot be stored in {folder.parent} ({error.strerror}): "
                 "set XDG_CACHE_HOME to a folder with 100 MB of free space"
             ) from error
-    return sorted(folder.glob("*.jar"))
+    return verify(folder, jar_hashes(spark))
 
 
-def _download(jars: JarSet, folder: Path) -> None:
+def jar_hashes(spark_version: str) -> dict[str, str]:
+    """Return the SHA-256 of each jar for a version of Spark, by file name; `make jar-hashes` writes the files."""
+    lines = hash_file(spark_version).read_text().splitlines()
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
+def hash_file(spark_version: str) -> Path:
+    """Return the path of the hashes for a version of Spark, in the format of ``sha256sum``."""
+    minor = ".".join(spark_version.split(".")[:2])
+    return Path(__file__).with_name(f"jars-{minor}.sha256")
+
+
+def verify(folder: Path, hashes: Mapping[str, str]) -> list[Path]:
+    """Return the listed jars in a folder, sorted; other files there are ignored. Hashing them takes 30 ms.
+
+    Raises
+    ------
+    PlatformError
+        If one is missing, cannot be read, or has another SHA-256.
+    """
+    for name, expected in hashes.items():
+        try:
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+        else:
+            if found == expected:
+                continue
+            problem = f"is not the jar that Pomona was tested with (its SHA-256 is {found}, not {expected})"
+        raise PlatformError(
+            f"{folder / name} {problem}: delete the folder {folder}, and the next command downloads the jars again"
+        )
+    return sorted(folder / name for name in hashes)
+
+
+def download(jars: JarSet, folder: Path, hashes: Mapping[str, str] | None = None) -> None:
+    """Download jars and their dependencies into a new folder.
+
+    Parameters
+    ----------
+    jars : JarSet
+        What Ivy resolves.
+    folder : Path
+        It is created if all jars are complete; another process may create it first.
+    hashes : mapping of str to str, optional
+        SHA-256 of each jar; by default the jars are not verified.
+
+    Raises
+    ------
+    PlatformError
+        If they cannot be downloaded, or have other hashes.
+    """
     log.info("downloading the jars of Delta Lake and S3A (27 MB, once) into %s", folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -91,11 +145,23 @@ def _download(jars: JarSet, folder: Path) -> None:
                 "connect to the network once, or copy the folder "
                 f"{folder} from another machine"
             )
+        if hashes:
+            _verify_download(downloaded, hashes)
         try:
             downloaded.rename(folder)
         except OSError:
             if not folder.is_dir():  # otherwise another process was first
                 raise
+
+
+def _verify_download(folder: Path, hashes: Mapping[str, str]) -> None:
+    try:
+        verify(folder, hashes)
+    except PlatformError as error:
+        problem = str(error).removeprefix(f"{folder}/").rpartition(": delete")[0]
+        raise PlatformError(
+            f"the download of {problem}: check which repository or proxy this machine uses"
+        ) from None
 
 
 def _spark_submit() -> str:

@@ -87,6 +87,15 @@ def test_file_of_read_only_cache_is_found(tmp_path: Path, monkeypatch: pytest.Mo
     assert find_cached("jars-2") == private_folder() / "jars-2"
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o770])
+def test_cache_is_closed_to_other_users(mode: int, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / ".cache" / "pomona"
+    folder.mkdir(parents=True)
+    folder.chmod(mode)
+    assert cache_folder() == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_file_in_place_of_cache_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "home" / ".cache").write_text("")
     assert cache_folder() == private_folder()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_jars_contain_delta_s3a_and_slim_sdk() -> None:
 @pytest.mark.slow
 def test_cached_jars_are_not_downloaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cached = jar_files()
-    monkeypatch.setattr(jars, "_download", lambda *_: pytest.fail("downloads jars"))
+    monkeypatch.setattr(jars, "download", lambda *_: pytest.fail("downloads jars"))
     assert jar_files() == cached
 
 
@@ -183,6 +184,71 @@ def test_failed_download_is_reported_in_one_line_and_leaves_no_files(
     assert "network" in str(caught.value)
     remaining = [name for name in os.listdir(cache_folder()) if not name.startswith("java-")]
     assert remaining == []
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache whose folder of jars has two of them; their hashes stand for those of the installed Spark."""
+    hashes = tmp_path / "jars.sha256"
+    hashes.write_text(
+        "".join(f"{sha256(name).hexdigest()}  {name.decode()}.jar\n" for name in (b"a", b"b"))
+    )
+    monkeypatch.setattr(jars, "hash_file", lambda _: hashes)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(jars, "download", lambda *_: pytest.fail("downloads jars"))
+    names = "\n".join(
+        (*jar_set(version("pyspark")).packages, "-", *jar_set(version("pyspark")).excludes)
+    )
+    folder = cache_folder() / f"jars-{sha256(names.encode()).hexdigest()[:12]}"
+    folder.mkdir(parents=True)
+    for name in "ab":
+        (folder / f"{name}.jar").write_text(name)
+    return folder
+
+
+def test_stray_jar_in_cache_is_not_used(cached: Path) -> None:
+    (cached / "stray.jar").write_text("stray")
+    assert jar_files() == [cached / "a.jar", cached / "b.jar"]
+
+
+@pytest.mark.parametrize(
+    "change", ["content", "size", "empty", "missing", "folder", "dangling link"]
+)
+def test_changed_jar_is_reported_with_remedy(cached: Path, change: str) -> None:
+    jar = cached / "b.jar"
+    status = jar.stat()
+    jar.unlink()
+    if change in ("content", "size", "empty"):
+        jar.write_text({"content": "x", "size": "bb", "empty": ""}[change])
+        os.utime(jar, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif change == "folder":
+        jar.mkdir()
+    elif change == "dangling link":
+        jar.symlink_to("missing")
+    with pytest.raises(PlatformError) as caught:
+        jar_files()
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{jar} ")
+    assert f"delete the folder {cached}" in str(caught.value)
+
+
+def test_changed_download_is_reported_without_cache(cached: Path) -> None:
+    (cached / "a.jar").write_text("other")
+    with pytest.raises(PlatformError) as caught:
+        jars._verify_download(cached, jars.jar_hashes(version("pyspark")))
+    found = sha256(b"other").hexdigest()
+    assert str(caught.value).startswith("the download of a.jar is not the jar")
+    assert found in str(caught.value)
+    assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pair", sorted(JAR_SETS))
+def test_hashes_list_the_packages_of_each_pair(pair: str) -> None:
+    hashes = jars.jar_hashes(f"{pair}.1")
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes.values())
+    for package in JAR_SETS[pair].packages:
+        group, artifact, number = package.split(":")
+        assert f"{group}_{artifact}-{number}.jar" in hashes, "run make jar-hashes"
 
 
 def test_locked_spark_version_uses_first_jar_set() -> None:
