@@ -130,7 +130,13 @@ def _configurations(names: Names) -> list[Parameters]:
 
     result = [
         {"Classification": "delta-defaults", "Properties": {"delta.enabled": "true"}},
-        {"Classification": "spark-defaults", "Properties": {"spark.pyspark.python": PYTHON}},
+        {
+            "Classification": "spark-defaults",
+            "Properties": {
+                "spark.pyspark.python": PYTHON,
+                "spark.hadoop.fs.s3a.endpoint.region": config.region,
+            },
+        },
         {
             "Classification": "yarn-site",
             "Properties": {

@@ -53,12 +53,28 @@ def _step(name: str, arguments: list[str]) -> Parameters:
     }
 
 
+def _region_settings(names: Names, driver_environment: str) -> dict[str, str]:
+    """Return the settings that pass the region to S3A, boto3 and delta-rs, on the driver and on the executors.
+
+    Without a region, S3A and delta-rs use us-east-1, and delta-rs fails on the redirect.
+    """
+    region = names.config.region
+    environments = (driver_environment, "spark.executorEnv")
+    variables = ("AWS_REGION", "AWS_DEFAULT_REGION")
+    return {
+        "spark.hadoop.fs.s3a.endpoint.region": region,
+        **{f"{prefix}.{variable}": region for prefix in environments for variable in variables},
+    }
+
+
 def _arguments(
     locations: UploadLocations, arguments: list[str], attempts: int, executors: int | None = None
 ) -> list[str]:
+    names = locations.names
     jars = [f"local://{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
+        **_region_settings(names, "spark.yarn.appMasterEnv"),
         "spark.submit.pyFiles": jars[0],  # contains the Python package `delta`
         "spark.jars": ",".join([*jars, locations.uri("fenced-log-store.jar")]),
         "spark.pyspark.python": PYTHON,
@@ -90,6 +106,7 @@ def serverless_driver(names: Names, locations: UploadLocations, arguments: list[
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
+        **_region_settings(names, "spark.emr-serverless.driverEnv"),
         "spark.submit.pyFiles": jars[0],
         "spark.jars": ",".join([*jars, locations.uri("fenced-log-store.jar")]),
         "spark.archives": locations.uri("environment.tar.gz") + "#environment",

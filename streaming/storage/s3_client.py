@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -9,6 +10,7 @@ import boto3
 import botocore.exceptions
 import botocore.session
 from botocore.config import Config
+from botocore.utils import IMDSRegionProvider
 
 from streaming.errors import SourceError
 from streaming.storage.retry import count_retry
@@ -99,9 +101,14 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
 
 
 def new_session() -> boto3.session.Session:
-    """Create a session that rereads environment and profiles; the API description of S3 is cached by the process."""
+    """Create a session that rereads environment and profiles; the API description of S3 is cached by the process.
+
+    The region is that of AWS_REGION, as in the AWS CLI, then that of boto3, then that of the EC2 instance.
+    """
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    session.set_config_variable("region", region or _instance_region())
     return boto3.session.Session(botocore_session=session)
 
 
@@ -109,3 +116,10 @@ def new_session() -> boto3.session.Session:
 def _loader() -> Any:
     """Return the shared loader: reading the API description takes 70 ms, and `pomona status` creates three clients."""
     return botocore.loaders.create_loader()
+
+
+@cache
+def _instance_region() -> str | None:
+    """Return the region of this EC2 instance; None elsewhere, and if AWS_EC2_METADATA_DISABLED is set."""
+    region: str | None = IMDSRegionProvider(botocore.session.get_session()).provide()
+    return region

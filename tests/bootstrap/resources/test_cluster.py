@@ -94,6 +94,17 @@ def test_yarn_attempts_equal_configured_restarts() -> None:
     assert settings(step(refit=True))["spark.yarn.maxAppAttempts"] == "1"
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_region_reaches_driver_executors_and_s3a(refit: bool) -> None:
+    conf = settings(step("", refit=refit))
+    assert conf["spark.hadoop.fs.s3a.endpoint.region"] == "eu-west-1"
+    for prefix in ("spark.yarn.appMasterEnv", "spark.executorEnv"):
+        for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            assert conf[f"{prefix}.{variable}"] == "eu-west-1"
+    defaults = properties(cluster(), "spark-defaults")  # notebooks
+    assert defaults["spark.hadoop.fs.s3a.endpoint.region"] == "eu-west-1"
+
+
 def test_step_uses_cluster_mode_environment_and_delta_of_release() -> None:
     args = step()["HadoopJarStep"]["Args"]
     assert step()["HadoopJarStep"]["Jar"] == "command-runner.jar"

@@ -42,6 +42,14 @@ def test_environment_is_spark_archive() -> None:
     assert job("serverless")["jobDriver"]["sparkSubmit"]["entryPoint"] == f"{folder}/submit.py"
 
 
+def test_region_reaches_driver_executors_and_s3a() -> None:
+    conf = settings(job("serverless"))
+    assert conf["spark.hadoop.fs.s3a.endpoint.region"] == "eu-west-1"
+    for prefix in ("spark.emr-serverless.driverEnv", "spark.executorEnv"):
+        for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            assert conf[f"{prefix}.{variable}"] == "eu-west-1"
+
+
 def test_capacity_equals_node_limit() -> None:
     application = create_application(
         names(VARIANTS["serverless"] + "limits = {nodes = 5, idle_minutes = 20}")
