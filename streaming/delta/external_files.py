@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -62,7 +63,7 @@ def check_files(location: str, version: int | None = None) -> None:
     """
     if not _is_permitted():
         check_links(location)
-        _check_log(_segment(_list_log(location), version))
+        _check_log(_segment(location, version))
 
 
 def check_changes(location: str, first: int, last: int) -> None:
@@ -90,7 +91,7 @@ def _list_log(location: str) -> list[StoredFile]:
     return list(open_storage(location).list(f"{location}/_delta_log"))
 
 
-def _segment(files: Iterable[StoredFile], version: int | None) -> Iterator[StoredFile]:
+def _segment(location: str, version: int | None) -> Iterator[StoredFile]:
     """Yield the files from which a version is reconstructed.
 
     They start at the latest checkpoint that is one Parquet file: whether other checkpoints are complete is decided by
@@ -98,7 +99,7 @@ def _segment(files: Iterable[StoredFile], version: int | None) -> Iterator[Store
     """
     commits, checkpoints = [], []
     start = -1
-    for file in files:
+    for file in _list_log(location):
         if match := _COMMIT.search(file.path):
             commits.append((int(match[1] or match[2]), file))
         elif match := _CHECKPOINT.search(file.path):
@@ -109,11 +110,23 @@ def _segment(files: Iterable[StoredFile], version: int | None) -> Iterator[Store
                     start = max(start, number)
     yield from (file for number, file in checkpoints if number >= start)
     # Compacted commits of later versions are harmless.
-    yield from (
-        file
+    needed = [
+        (number, file)
         for number, file in commits
         if number > start and (version is None or number <= version or "compacted" in file.path)
-    )
+    ]
+    _check_contiguous(location, [number for number, file in needed if "compacted" not in file.path])
+    yield from (file for _, file in needed)
+
+
+def _check_contiguous(location: str, numbers: Iterable[int]) -> None:
+    """Raise LakeError if a commit is missing between others: delta-rs waits forever if the gap is large."""
+    for before, after in pairwise(sorted(numbers)):
+        if after != before + 1:
+            raise LakeError(
+                f"{location}: its log has no version {before + 1}, but version {after}: restore the missing "
+                "versions, or delete the file of the later one if Pomona did not write it"
+            )
 
 
 def _check_log(files: Iterable[StoredFile]) -> None:

@@ -203,6 +203,15 @@ def test_only_the_files_of_the_version_are_checked(table: Path) -> None:
         check_all_versions(location)
 
 
+@pytest.mark.parametrize("number", [2, 2**62])
+def test_gap_in_the_log_is_rejected_without_waiting(table: Path, number: int) -> None:
+    plant(table, number, {"commitInfo": {}})
+    for version in (None, number):
+        with pytest.raises(LakeError, match=rf"no version 1, but version {number}: restore"):
+            open_table(f"file:{table}", version)
+    assert open_table(f"file:{table}", 0).version() == 0
+
+
 @pytest.mark.parametrize("name", ["part.parquet", "sub/part.parquet", "_delta_log/x.json"])
 def test_link_out_of_table_is_rejected(
     table: Path, monkeypatch: pytest.MonkeyPatch, name: str
