@@ -91,15 +91,37 @@ def _list_log(location: str) -> list[StoredFile]:
     return list(open_storage(location).list(f"{location}/_delta_log"))
 
 
-def _segment(location: str, version: int | None) -> Iterator[StoredFile]:
-    """Yield the files from which a version is reconstructed.
+def _segment(location: str, version: int | None) -> list[StoredFile]:
+    """Return the files from which a version is reconstructed.
 
     They start at the latest checkpoint that is one Parquet file: whether other checkpoints are complete is decided by
     the reader, so that the commits before them are checked too.
+
+    Raises
+    ------
+    LakeError
+        If a commit is missing between others: delta-rs waits forever if the gap is large.
     """
+    for _ in range(2):  # two commits that are written during a listing can look like a gap
+        checkpoints, commits = _select(_list_log(location), version)
+        numbers = sorted(number for number, file in commits if "compacted" not in file.path)
+        gaps = [(a + 1, b) for a, b in pairwise(numbers) if b != a + 1]
+        if not gaps:
+            return [*checkpoints, *(file for _, file in commits)]
+    missing, present = gaps[0]
+    raise LakeError(
+        f"{location}: its log has no version {missing}, but version {present}: restore the missing versions, or delete "
+        "the file of the later one if Pomona did not write it"
+    )
+
+
+def _select(
+    files: Iterable[StoredFile], version: int | None
+) -> tuple[list[StoredFile], list[tuple[int, StoredFile]]]:
+    """Return the checkpoints of a version, and the commits that are needed in addition with their numbers."""
     commits, checkpoints = [], []
     start = -1
-    for file in _list_log(location):
+    for file in files:
         if match := _COMMIT.search(file.path):
             commits.append((int(match[1] or match[2]), file))
         elif match := _CHECKPOINT.search(file.path):
@@ -108,25 +130,13 @@ def _segment(location: str, version: int | None) -> Iterator[StoredFile]:
                 checkpoints.append((number, file))
                 if file.path.endswith(".checkpoint.parquet"):
                     start = max(start, number)
-    yield from (file for number, file in checkpoints if number >= start)
     # Compacted commits of later versions are harmless.
     needed = [
         (number, file)
         for number, file in commits
         if number > start and (version is None or number <= version or "compacted" in file.path)
     ]
-    _check_contiguous(location, [number for number, file in needed if "compacted" not in file.path])
-    yield from (file for _, file in needed)
-
-
-def _check_contiguous(location: str, numbers: Iterable[int]) -> None:
-    """Raise LakeError if a commit is missing between others: delta-rs waits forever if the gap is large."""
-    for before, after in pairwise(sorted(numbers)):
-        if after != before + 1:
-            raise LakeError(
-                f"{location}: its log has no version {before + 1}, but version {after}: restore the missing "
-                "versions, or delete the file of the later one if Pomona did not write it"
-            )
+    return [file for number, file in checkpoints if number >= start], needed
 
 
 def _check_log(files: Iterable[StoredFile]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from batch_pca.stats.change_feed import change_feed
+from streaming.delta import external_files
 from streaming.delta.external_files import check_all_versions, check_changes, check_files
 from streaming.delta.reader import open_table, read_change_feed
 from streaming.delta.tables import read_table
@@ -210,6 +211,18 @@ def test_gap_in_the_log_is_rejected_without_waiting(table: Path, number: int) ->
         with pytest.raises(LakeError, match=rf"no version 1, but version {number}: restore"):
             open_table(f"file:{table}", version)
     assert open_table(f"file:{table}", 0).version() == 0
+
+
+def test_commits_written_during_the_listing_are_no_gap(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(table, 1, {"commitInfo": {}})
+    plant(table, 2, {"commitInfo": {}})
+    complete = external_files._list_log(f"file:{table}")
+    listings = [[file for file in complete if "1.json" not in file.path], complete]
+    monkeypatch.setattr(external_files, "_list_log", lambda _: listings.pop(0))
+    check_files(f"file:{table}")
+    assert not listings
 
 
 @pytest.mark.parametrize("name", ["part.parquet", "sub/part.parquet", "_delta_log/x.json"])
