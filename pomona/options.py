@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -47,6 +48,19 @@ AsOf = Annotated[
         help='Version number, timestamp or date (UTC unless it has an offset), "3 days ago", or a tag.'
     ),
 ]
+
+
+def escape_label(label: str | None) -> str | None:
+    """Return a label given by the user as it is stored: each byte that is not valid UTF-8 as ``\\xNN``."""
+    from streaming.storage.interface import escape_bytes
+
+    try:
+        (label or "").encode()
+    except UnicodeEncodeError:
+        return escape_bytes(os.fsencode(label or ""))
+    return label
+
+
 ConfigFile = Annotated[str, typer.Option("--file", "-f", help="Configuration file (cluster.toml).")]
 
 Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="Name or ID of a live cluster.")]

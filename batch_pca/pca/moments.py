@@ -138,6 +138,19 @@ class Moments:
         if self.count < rows:
             raise ValueError(f"{self.count} rows, but at least {rows} are needed")
 
+    def _check_shapes(self) -> None:
+        """Raise ValueError unless all arrays are of float64 and of the same width."""
+        width = self.shift.size
+        for name, shape in (
+            ("shift", (width,)),
+            ("total", (width,)),
+            ("rounding", (width,)),
+            ("cross", (width, width)),
+        ):
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.float64:
+                raise ValueError(f"{name} is an array of {array.dtype} of shape {array.shape}")
+
     def to_bytes(self) -> bytes:
         """Return the content of an ``.npz`` file: one array per attribute, and of `cross` the upper triangle."""
         arrays = vars(self) | {"cross_upper": self.cross[np.triu_indices(self.shift.size)]}
@@ -156,13 +169,15 @@ class Moments:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 shift = stored["shift"]
                 whole = "cross" in stored
-                return cls(
+                moments = cls(
                     count=int(stored["count"]),
                     shift=shift,
                     total=stored["total"],
                     cross=stored["cross"] if whole else _unpack(stored["cross_upper"], shift.size),
                     rounding=stored["rounding"],
                 )
+                moments._check_shapes()
+                return moments
         except _DAMAGE as error:
             raise SnapshotError(
                 f"cannot read stored statistics of {len(content)} bytes ({error}): refit with --full"
@@ -171,9 +186,9 @@ class Moments:
 
 def _unpack(upper: Vector, width: int) -> Matrix:
     """Return the symmetric matrix with this upper triangle; ValueError if the sizes do not match."""
-    rows, columns = np.triu_indices(width)
-    if upper.shape != rows.shape:
+    if upper.shape != (width * (width + 1) // 2,):
         raise ValueError(f"{upper.size} values are not the upper triangle of {width} columns")
+    rows, columns = np.triu_indices(width)
     matrix = np.empty((width, width))
     matrix[rows, columns] = upper
     matrix[columns, rows] = upper

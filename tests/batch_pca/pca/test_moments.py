@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,6 +158,20 @@ def test_bytes_with_arrays_of_other_sizes_are_rejected(rows: Rows, name: str) ->
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     with pytest.raises(SnapshotError, match="upper triangle"):
+        Moments.from_bytes(buffer.getvalue())
+
+
+@pytest.mark.parametrize("name", ["shift", "total", "rounding", "cross"])
+@pytest.mark.parametrize(
+    "change", [lambda a: a[1:], lambda a: a[..., None], lambda a: a.astype(str), lambda _: 1.0]
+)
+def test_bytes_with_arrays_of_other_shapes_or_types_are_rejected(
+    rows: Rows, name: str, change: Callable[[Any], Any]
+) -> None:
+    arrays = vars(Moments.from_rows(rows, rows[0]))
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays | {name: change(arrays[name])})
+    with pytest.raises(SnapshotError, match=r"is an array of .* of shape"):
         Moments.from_bytes(buffer.getvalue())
 
 

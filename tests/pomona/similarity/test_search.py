@@ -190,6 +190,8 @@ def test_unwritable_report_is_one_line(tmp_path: Path, pomona: Command) -> None:
         ("duplicates lake --at-least 1.5", 2, "--at-least 1.5"),
         ("duplicates lake --top 0", 2, "--top 0"),
         ("duplicates lake --label Kiwis", 2, "--label Kiwis: no such label in version 0"),
+        ("duplicates lake --label caf\udce9", 2, r"--label caf\xe9: no such label in version 0"),
+        ("export lake new.csv --label caf\udce9", 2, r"--label caf\xe9: no such label"),
     ],
 )
 def test_error_is_one_line(
