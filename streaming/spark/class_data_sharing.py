@@ -27,7 +27,14 @@ def archive_file(java_home: Path, jars: list[Path]) -> Path:
     """
     import pyspark
 
-    parts = (java_home, *jars, pyspark.__file__, pyspark.__version__)
+    # Java does not use an archive if a jar has another size or modification time, as after a new installation.
+    installed = sorted((Path(pyspark.__file__).parent / "jars").glob("*.jar"))
+    states = [(file, file.stat()) for file in (*jars, *installed)]
+    parts = (
+        java_home,
+        pyspark.__version__,
+        *(f"{file} {state.st_size} {int(state.st_mtime)}" for file, state in states),
+    )
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12]
     return find_cached(f"classes-{digest}.jsa")
 

@@ -23,15 +23,22 @@ from support.lakes.small_lakes import below
 START = "from streaming.spark.session import start_session; print(start_session().range(3).count())"
 
 
-def test_archive_path_depends_on_java_and_jars() -> None:
-    java, jars = Path("/java"), [Path("/jars/a.jar"), Path("/jars/b.jar")]
-    archives = {
+def test_archive_path_depends_on_java_and_jars(tmp_path: Path) -> None:
+    java, jars = Path("/java"), [tmp_path / "a.jar", tmp_path / "b.jar"]
+    for jar in jars:
+        jar.write_bytes(b"1")
+    archives = [
         archive_file(java, jars),
         archive_file(Path("/other"), jars),
         archive_file(java, jars[:1]),
-    }
-    assert len(archives) == 3
-    assert archive_file(java, jars) in archives
+    ]
+    assert archive_file(java, jars) == archives[0]
+    # Java does not use the archive for jars that were installed again.
+    jars[1].write_bytes(b"22")
+    archives.append(archive_file(java, jars))
+    os.utime(jars[1], (1_000_000_000, 1_000_000_000))
+    archives.append(archive_file(java, jars))
+    assert len(set(archives)) == 5
 
 
 def test_sharing_options_are_empty_without_archive(tmp_path: Path) -> None:
