@@ -119,9 +119,8 @@ def _repeat_ignored_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
         return
     number = _command.received.pop()
-    timer = threading.Timer(
-        0.01, os.kill, (os.getpid(), number)
-    )  # this hook is within the finalizer
+    # Later, because this hook is within the finalizer.
+    timer = threading.Timer(0.01, os.kill, (os.getpid(), number))
     timer.daemon = True
     timer.start()
 
@@ -142,9 +141,8 @@ def stop_on_signals(stop: threading.Event | None = None) -> Iterator[threading.E
         event.set()
 
     with _handled_by(request):
-        if (
-            is_stopping()
-        ):  # the interrupt was lost: extension modules drop an exception that is raised within them
+        # The interrupt was lost: extension modules drop an exception that is raised within them.
+        if is_stopping():
             event.set()
         yield event
 

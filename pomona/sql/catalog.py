@@ -76,11 +76,8 @@ def open_catalog_session(spark: SparkSession, lake: Lake) -> Iterator[SparkSessi
 def _drop(session: SparkSession, database: str) -> None:
     try:
         session.sql(f"DROP DATABASE {database} CASCADE")
-    except (
-        PySparkException,
-        Py4JError,
-        OSError,
-    ) as error:  # Java has ended, and its catalog with it
+    except (PySparkException, Py4JError, OSError) as error:
+        # Java has ended, and its catalog with it.
         log.info("the database %s was not dropped: %s", database, error)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from streaming.delta.log import MAX_CONCURRENT_READS, parse_actions
+from streaming.delta.log import MAX_CONCURRENT_READS, list_log, parse_actions
 from streaming.errors import LakeError
 from streaming.storage.interface import StoredFile, is_below, is_s3, local_path
 from streaming.storage.open import open_storage
@@ -71,7 +71,7 @@ def check_changes(location: str, first: int, last: int) -> None:
     if not _is_permitted():
         _check_log(
             file
-            for file in _list_log(location)
+            for file in list_log(location)
             if (match := _COMMIT.search(file.path)) and first <= int(match[1] or match[2]) <= last
         )
 
@@ -80,15 +80,11 @@ def check_all_versions(location: str) -> None:
     """Raise LakeError if any version of a table leads its readers out of the table's folder; for SQL time travel."""
     if not _is_permitted():
         check_links(location)
-        _check_log(_list_log(location))
+        _check_log(list_log(location))
 
 
 def _is_permitted() -> bool:
     return bool(os.environ.get(_VARIABLE))
-
-
-def _list_log(location: str) -> list[StoredFile]:
-    return list(open_storage(location).list(f"{location}/_delta_log"))
 
 
 def _segment(location: str, version: int | None) -> list[StoredFile]:
@@ -103,7 +99,7 @@ def _segment(location: str, version: int | None) -> list[StoredFile]:
         If a commit is missing between others: delta-rs waits forever if the gap is large.
     """
     for _ in range(2):  # two commits that are written during a listing can look like a gap
-        checkpoints, commits = _select(_list_log(location), version)
+        checkpoints, commits = _select(list_log(location), version)
         numbers = sorted(number for number, file in commits if "compacted" not in file.path)
         gaps = [(a + 1, b) for a, b in pairwise(numbers) if b != a + 1]
         if not gaps:
@@ -152,14 +148,13 @@ def _check_log(files: Iterable[StoredFile]) -> None:
 @lru_cache(_CHECKED_FILES)
 def _check_file(file: StoredFile) -> None:
     """Raise LakeError if a file of a log names a file outside of the table."""
-    if _COMMIT.search(file.path):
-        actions: Iterable[dict[str, Any]] = parse_actions(file.path, _read(file.path))
-    elif not _CHECKPOINT.search(file.path):
+    if not (_COMMIT.search(file.path) or _CHECKPOINT.search(file.path)):
         return
-    elif file.path.endswith(".json"):
-        actions = parse_actions(file.path, _read(file.path))
-    else:
-        actions = _read_checkpoint(file.path)
+    actions: Iterable[dict[str, Any]] = (
+        parse_actions(file.path, _read(file.path))
+        if file.path.endswith(".json")
+        else _read_checkpoint(file.path)
+    )
     for action in actions:
         for name in _files_of(action):
             if _OUTSIDE.search(name):

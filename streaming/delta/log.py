@@ -128,6 +128,11 @@ class Commit:
         return _commit_time(self.file, info, content), info
 
 
+def list_log(location: str) -> Iterator[StoredFile]:
+    """Yield the files in the log of a table, in any order; none if there is no table."""
+    return open_storage(location).list(f"{location}/_delta_log")
+
+
 def list_commits(files: Iterable[StoredFile]) -> list[Commit]:
     """Return the commits among the files of a log, oldest first."""
     matches = ((_COMMIT.search(file.path), file) for file in files)
@@ -145,7 +150,7 @@ def read_commits(location: str, last: int | None = None) -> list[Version]:
     last : int, optional
         Return only this many of the latest commits.
     """
-    commits = list_commits(open_storage(location).list(f"{location}/_delta_log"))
+    commits = list_commits(list_log(location))
     return list(read_versions(commits if last is None else commits[-last:]))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from streaming.delta.commit_lock import commit_lock
 from streaming.delta.external_files import check_files
+from streaming.delta.log import list_log
 from streaming.storage.open import open_storage
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def contract_properties(table: Table) -> dict[str, str]:
 
 def is_table(location: str) -> bool:
     """Return whether a location has a Delta log that is not empty."""
-    log = open_storage(location).list(f"{location}/_delta_log")
-    return any(file.path.endswith((".json", ".parquet")) for file in log)
+    return any(file.path.endswith((".json", ".parquet")) for file in list_log(location))
 
 
 def quote_table(location: str) -> str:

@@ -11,6 +11,7 @@ from streaming.delta.log import (
     MAX_CONCURRENT_READS,
     Commit,
     list_commits,
+    list_log,
     parse_actions,
     read_commits,
     read_versions,
@@ -53,7 +54,7 @@ def available_commits(location: str) -> list[Commit]:
 
 def _list_log(location: str) -> tuple[list[Commit], list[int]]:
     """Return the commits in a log, and the versions of its checkpoints."""
-    files = list(open_storage(location).list(f"{location}/_delta_log"))
+    files = list(list_log(location))
     matches = (_CHECKPOINT.search(file.path) for file in files)
     return list_commits(files), sorted({int(match[1]) for match in matches if match})
 

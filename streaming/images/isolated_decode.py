@@ -143,9 +143,19 @@ class _Child:
 
     @property
     def is_running(self) -> bool:
+        """Whether the process has not ended."""
         return self._process.poll() is None
 
     def decode(self, content: bytes, settings: DecodeSettings) -> DecodedImage:
+        """Decode one image in the process.
+
+        Raises
+        ------
+        UndecodableImage
+            For invalid content.
+        EOFError, OSError
+            If the process ended.
+        """
         limits = asdict(settings) | {"memory_headroom": MEMORY_HEADROOM}
         request = {"settings": limits, "max_cpu_seconds": self._max_cpu_seconds}
         self._connection.send_bytes(json.dumps(request).encode())

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from streaming.delta.log import Version, list_commits, read_commits, read_commits_backwards
+from streaming.delta.log import (
+    Version,
+    list_commits,
+    list_log,
+    read_commits,
+    read_commits_backwards,
+)
 from streaming.delta.reader import open_table, read_change_feed, table_read_errors
 from streaming.lake.layout import Lake
 from streaming.storage.documents import Values, read_document
 from streaming.storage.interface import is_normalized
-from streaming.storage.open import open_storage
 
 # Commits that are read at most, from the latest one: a stream of one micro-batch every 5 s makes 17,000 a day.
 _MAX_COMMITS = 1000
@@ -57,7 +62,7 @@ def last_source(lake: Lake) -> str | None:
 def _latest_versions(lake: Lake) -> dict[str, int]:
     versions = {}
     for table in (lake.features, lake.quarantine):
-        commits = list_commits(open_storage(table).list(f"{table}/_delta_log"))
+        commits = list_commits(list_log(table))
         if commits:
             versions[table] = commits[-1].number
     return versions

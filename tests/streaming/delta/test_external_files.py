@@ -218,9 +218,9 @@ def test_commits_written_during_the_listing_are_no_gap(
 ) -> None:
     plant(table, 1, {"commitInfo": {}})
     plant(table, 2, {"commitInfo": {}})
-    complete = external_files._list_log(f"file:{table}")
+    complete = list(external_files.list_log(f"file:{table}"))
     listings = [[file for file in complete if "1.json" not in file.path], complete]
-    monkeypatch.setattr(external_files, "_list_log", lambda _: listings.pop(0))
+    monkeypatch.setattr(external_files, "list_log", lambda _: listings.pop(0))
     check_files(f"file:{table}")
     assert not listings
 
