@@ -58,6 +58,7 @@ from streaming.signals import (
     end_status_line,
     exit_on_signals,
     interrupt_on_signals,
+    replaces_interrupt,
     restore_signals,
 )
 from streaming.spark.local_environment import under_spark_submit
@@ -180,10 +181,14 @@ def _run() -> int | str | None:
     except _ClickError as error:
         return _report_usage(error)
     except PomonaError as error:
+        if replaces_interrupt(error):
+            raise KeyboardInterrupt from error
         return _report(error)
     except Exception as error:
         from streaming.spark.resource_exhaustion import explain_exhaustion
 
+        if replaces_interrupt(error):
+            raise KeyboardInterrupt from error
         # Java may end at any time: the exceptions of Py4J are then many, and their tracebacks long.
         if not (explained := explain_exhaustion(error)):
             raise

@@ -91,6 +91,21 @@ def is_stopping() -> bool:
     return _command.active and bool(_command.received)
 
 
+def replaces_interrupt(error: BaseException) -> bool:
+    """Return whether an exception was raised while a KeyboardInterrupt was handled, directly or through others.
+
+    PySpark calls Java when a block ends, also after an interrupt. If Java does not answer, the interrupt is lost.
+    """
+    seen: list[BaseException] = []  # `raise error from error` makes a loop
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        if isinstance(following, KeyboardInterrupt):
+            return True
+        seen.append(following)
+        following = following.__cause__ or following.__context__
+    return False
+
+
 def end_status_line() -> None:
     """Erase the line of the terminal with the cursor, such as a status line or ``^C``, and show the cursor."""
     for stream in (sys.stderr, sys.stdout):

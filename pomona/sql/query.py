@@ -68,13 +68,13 @@ def run_query(
                 raise PomonaError(
                     f"query: cancelled after {format_duration(timeout)}: select less, or give more time with --timeout"
                 ) from error
+            if isinstance(error, PomonaError):
+                raise
             raise _explain(error) from error
 
 
 def _explain(error: Exception) -> PomonaError:
     """Return the error of one line for an exception of a query."""
-    if isinstance(error, PomonaError):
-        return error
     if is_out_of_memory(error):
         return PomonaError(f"query: {more_memory()}, or select less")
     text = str(error)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streaming.cache_dir import temporary_folder
 from streaming.errors import ExternalError
+from streaming.signals import replaces_interrupt
 from streaming.storage.interface import is_s3, local_path
 
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
@@ -64,7 +65,8 @@ def explain_exhaustion(error: BaseException, lake: str = "") -> ExternalError | 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error was raised because Java's memory was exhausted; Java has then ended, or will soon."""
     text = _describe(error)
-    status = _java_exit_status(_JAVA_EXIT_TIMEOUT if _JAVA_UNREACHABLE.search(text) else 0)
+    is_unreachable = _JAVA_UNREACHABLE.search(text) and not replaces_interrupt(error)
+    status = _java_exit_status(_JAVA_EXIT_TIMEOUT if is_unreachable else 0)
     return status == _OUT_OF_MEMORY or bool(_JAVA_OUT_OF_MEMORY.search(text))
 
 

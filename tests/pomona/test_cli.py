@@ -14,6 +14,7 @@ import pytest
 
 from pomona import cli
 from streaming import __version__
+from streaming.errors import ExternalError
 from support.processes.cli import (
     PROGRAM,
     Command,
@@ -260,3 +261,18 @@ def test_sigterm_ends_a_command_with_143(
     monkeypatch.setattr("streaming.ingest.pipeline.ensure_model", terminated)
     done = pomona("ingest", "photos", "lake")
     assert (done.status, done.err) == (143, "")
+
+
+@pytest.mark.parametrize("error", [ExternalError("Java does not answer"), OSError("lost")])
+def test_error_that_replaces_an_interrupt_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def run(**_: object) -> NoReturn:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise error
+
+    monkeypatch.setattr(cli, "app", run)
+    with pytest.raises(KeyboardInterrupt):
+        cli._run()

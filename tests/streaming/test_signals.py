@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streaming.signals import defer_signals, stop_on_signals
+from streaming.signals import defer_signals, replaces_interrupt, stop_on_signals
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -197,3 +197,23 @@ def test_deferred_signal_replaces_an_error_that_it_has_caused(received: list[int
             start()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_error_that_replaces_an_interrupt_is_recognized() -> None:
+    with pytest.raises(ValueError, match="translated") as caught:
+        try:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise OSError("Java does not answer")
+        except OSError as error:
+            raise ValueError("translated") from error
+    assert replaces_interrupt(caught.value)
+    assert not replaces_interrupt(ValueError())
+
+
+def test_error_that_is_its_own_cause_is_no_interrupt() -> None:
+    error = ValueError()
+    with pytest.raises(ValueError, match=r"^$"):
+        raise error from error
+    assert not replaces_interrupt(error)

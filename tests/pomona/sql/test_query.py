@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -277,7 +278,8 @@ def wait_for_busy_java(pid: int) -> psutil.Process:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for child in psutil.Process(pid).children(recursive=True):
-            if child.name() == "java" and sum(child.cpu_times()[:2]) > 20:
-                return child
+            with suppress(psutil.NoSuchProcess):
+                if child.name() == "java" and sum(child.cpu_times()[:2]) > 20:
+                    return child
         time.sleep(0.2)
     raise AssertionError("no busy Java")
