@@ -22,6 +22,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Ctrl-\ ends a process at once; by default the kernel writes a core dump too.
 _AT_ONCE = (signal.SIGQUIT,)
 _END_STATUS_LINE = b"\r\x1b[K\x1b[?25h"  # erases it, and shows the cursor that it hides
+_LOCK_TIMEOUT = 1.0  # seconds; a terminal whose output is suspended with Ctrl-S blocks its writer
+
+#: Held by each write to the terminal, and from the end of the status line until the process is suspended or ended:
+#: another thread refreshes the status line.
+terminal_lock = threading.RLock()
 
 
 class _State:
@@ -116,16 +121,29 @@ def end_status_line() -> None:
 
 
 def _end_at_once(number: int) -> None:
-    end_status_line()
-    os._exit(128 + number)
+    with _locked_terminal():
+        end_status_line()
+        os._exit(128 + number)
 
 
 def _suspend(number: int, _frame: FrameType | None) -> None:
     """Suspend the process with a usable terminal; return when it is continued."""
-    end_status_line()
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
-    signal.signal(number, _suspend)
+    with _locked_terminal():
+        end_status_line()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        signal.signal(number, _suspend)
+
+
+@contextmanager
+def _locked_terminal() -> Iterator[None]:
+    """Hold the lock of the terminal while the block runs, or do without it if its holder does not release it."""
+    locked = terminal_lock.acquire(timeout=_LOCK_TIMEOUT)
+    try:
+        yield
+    finally:
+        if locked:
+            terminal_lock.release()
 
 
 def _repeat_ignored_interrupt(unraisable: sys.UnraisableHookArgs) -> None:

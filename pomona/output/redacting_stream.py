@@ -8,13 +8,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from types import TracebackType
 from typing import IO, Any
 
 from pomona.output.colors import colored
 from streaming.errors import ClosedPipeError, OutputError
 from streaming.sanitize import escape_text, redact, redact_environment_secrets
+from streaming.signals import terminal_lock
 
 
 class RedactingStream:
@@ -35,6 +42,10 @@ class RedactingStream:
     ) -> None:
         self._stream, self._redact_text, self._required = stream, redact_text, required
         self._failure: OutputError | None = None
+        # Not for a pipe: its reader may block a write as long as it likes.
+        self._lock: AbstractContextManager[Any] = (
+            terminal_lock if stream.isatty() else nullcontext()
+        )
 
     def write(self, text: str) -> int:
         """Write a text without its secrets."""
@@ -50,7 +61,8 @@ class RedactingStream:
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         try:
-            yield
+            with self._lock:
+                yield
         except OSError as error:
             # Python flushes the buffer again at exit, and would print an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

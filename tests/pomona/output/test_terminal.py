@@ -96,6 +96,32 @@ def test_suspended_command_leaves_a_usable_terminal_and_continues() -> None:
         assert terminal.wait_for_exit(running, WAIT) == 130
 
 
+def test_status_line_is_not_refreshed_after_a_signal_has_erased_it() -> None:
+    """Another thread refreshes the line all the time; without a lock it does so before the process ends."""
+    program = (
+        "import sys, threading\n"
+        "from pomona.output.redacting_stream import redact_output\n"
+        "from streaming.signals import exit_on_signals\n"
+        "def refresh():\n"
+        "    while True:\n"
+        "        sys.stderr.write('\\rrunning')\n"
+        "        sys.stderr.flush()\n"
+        "with redact_output():\n"
+        "    exit_on_signals()\n"
+        "    threading.Thread(target=refresh, daemon=True).start()\n"
+        "    threading.Event().wait()\n"
+    )
+    running, terminal = start_on_terminal(["-c", program], environment(), Path(sys.executable))
+    try:
+        wait_for(lambda: b"running" in terminal.read(), WAIT, running)
+        terminal.send_keys(CTRL_C)
+        assert terminal.wait_for_exit(running, WAIT) == 130
+    finally:
+        kill_process_group(running)
+    shown = Screen(80).write(terminal.output)
+    assert (shown.text, shown.column, shown.cursor_shown) == ("", 0, True)
+
+
 def test_interrupted_prompt_ends_its_line() -> None:
     program = (
         "import sys, typer; from pomona import cli; sys.argv = ['pomona']\n"
