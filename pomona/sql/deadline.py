@@ -13,6 +13,11 @@ from pyspark.sql import SparkSession
 
 # Spark computes constants while it plans a query. Nothing can cancel that, nor a task that ignores interrupts.
 _GRACE = 3.0
+_GROUP_PROPERTIES = (  # of the thread, set by `SparkContext.setJobGroup`
+    "spark.jobGroup.id",
+    "spark.job.description",
+    "spark.job.interruptOnCancel",
+)
 
 
 class Deadline:
@@ -52,11 +57,13 @@ def limit_time(spark: SparkSession, seconds: float) -> Iterator[Deadline]:
     """Cancel the Spark jobs that this thread starts in the block after so many seconds.
 
     Jobs that run when the block fails are cancelled too, as after Ctrl-C. If Spark computes on the driver and does not
-    react within 3 s, the connection of this thread to Java is closed. In each case the block receives an exception of
+    react within 3 s, the connection of this thread to Java is closed. The thread has its previous job group again after
+    a block that does not fail. In each case the block receives an exception of
     Spark or Py4J; see `Deadline.is_over`.
     """
     context = spark.sparkContext
     group = f"pomona-query-{uuid.uuid4().hex}"
+    previous = {key: context.getLocalProperty(key) for key in _GROUP_PROPERTIES}
     context.setJobGroup(group, "pomona query", interruptOnCancel=True)
     client: Any = context._gateway._gateway_client  # type: ignore[union-attr]
     find_connection = getattr(client, "get_thread_connection", lambda: None)
@@ -68,6 +75,9 @@ def limit_time(spark: SparkSession, seconds: float) -> Iterator[Deadline]:
     except BaseException:
         deadline._start_cancelling(context, group)
         raise
+    else:  # after an error, Java may be too busy to answer
+        for key, value in previous.items():
+            context.setLocalProperty(key, value)  # type: ignore[arg-type]
     finally:
         deadline._finished.set()
 

@@ -235,6 +235,22 @@ def test_call_that_cannot_be_cancelled_is_abandoned(spark: SparkSession) -> None
     assert spark.range(3).count() == 3
 
 
+def test_thread_has_its_job_group_again_after_a_query(spark: SparkSession) -> None:
+    context = spark.sparkContext
+    try:
+        context.setJobGroup("nightly", "nightly report")
+        with limit_time(spark, 60):
+            assert spark.range(3).count() == 3
+            assert context.getLocalProperty("spark.jobGroup.id") != "nightly"
+        group = [
+            context.getLocalProperty(f"spark.job{key}") for key in ("Group.id", ".description")
+        ]
+        assert group == ["nightly", "nightly report"]
+    finally:
+        for key in ("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel"):
+            context.setLocalProperty(key, None)  # type: ignore[arg-type]
+
+
 def test_table_of_many_rows_computes_only_the_first(pomona: Command, query_lake: QueryLake) -> None:
     done = pomona("query", query_lake.folder, "SELECT * FROM range(100000000000)")
     assert (done.status, len(done.out.splitlines())) == (0, 102)
