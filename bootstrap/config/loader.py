@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from bootstrap.config.names import LocationError, Names
 from bootstrap.config.schema import REQUIRED, ClusterConfig
 from bootstrap.errors import ConfigError
 
@@ -158,20 +159,21 @@ def _allowed(table_type: Any, name: str) -> str:
     return str(field.metadata["allowed"])
 
 
+#: Part of the default names of buckets if the configuration names no account; equals no valid name. The locations are
+#: compared again with the account of the credentials, see `Names`.
+_UNKNOWN_ACCOUNT = "<account>"
 #: Keys whose value can make an omitted key invalid; the error then names their line.
 _RELATED_KEYS = {
     "limits.nodes": ("instances.core", "instances.task"),
     "limits.core": ("instances.core", "limits.nodes"),
-    "storage.images": ("storage.lake",),
     "network.ssh_key": ("network.ssh_from",),
 }
 
 
 def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
     """Check the constraints between keys."""
-    instances, limits, storage = config.instances, config.limits, config.storage
-    nodes, images = instances.core + instances.task, storage.images
-    data = storage.data_bucket
+    instances, limits = config.instances, config.limits
+    nodes = instances.core + instances.task
     for key, invalid, message in (
         (
             "limits.nodes",
@@ -185,16 +187,6 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             "from instances.core to limits.nodes",
         ),
         (
-            "storage.images",
-            images.startswith(storage.lake) or storage.lake.startswith(images),
-            f"storage.images is {images!r}; it must not contain the lake, {storage.lake!r}, or be inside it",
-        ),
-        (
-            "storage.log_bucket",
-            data is not None and storage.log_bucket == data,
-            f"storage.log_bucket is {data!r}; it must differ from storage.data_bucket",
-        ),
-        (
             "network.ssh_key",
             bool(config.network.ssh_from) and config.network.ssh_key is None,
             "network.ssh_from opens SSH; it requires network.ssh_key, the name of an EC2 key pair",
@@ -202,3 +194,7 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
     ):
         if invalid:
             raise ConfigError(f"{line_numbers(key, *_RELATED_KEYS.get(key, ()))}: {message}")
+    try:
+        Names(config, config.account or _UNKNOWN_ACCOUNT)
+    except LocationError as error:
+        raise ConfigError(f"{line_numbers(*error.keys)}: {error}") from error

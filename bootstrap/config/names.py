@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bootstrap.config.schema import ClusterConfig
+from bootstrap.errors import ConfigError
 
 #: Account number used without credentials.
 PLACEHOLDER_ACCOUNT = "000000000000"
+
+
+class LocationError(ConfigError):
+    """Two locations of a configuration overlap; `keys` are the settings, the one to correct first."""
+
+    def __init__(self, message: str, keys: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 @dataclass(frozen=True)
@@ -21,11 +30,58 @@ class Names:
         Account number, 12 digits.
     partition : str
         AWS partition: ``aws``, ``aws-cn``, …
+
+    Raises
+    ------
+    LocationError
+        If images, lake, uploads and logs are not apart, with the defaults of omitted settings. The policies grant
+        access by location: overlapping ones would let the evaluator read logs and uploads, and the nodes write images.
     """
 
     config: ClusterConfig
     account: str = PLACEHOLDER_ACCOUNT
     partition: str = "aws"
+
+    def __post_init__(self) -> None:
+        storage, data, logs = self.config.storage, self.data_bucket, self.log_bucket
+        if data == logs:
+            self._reject_equal_buckets()
+        bucket, prefix = self.images
+        written = f"storage.images is {storage.images!r}"
+        if storage.images.startswith("s3://") and bucket == data:
+            raise LocationError(
+                f"{written}, in the data bucket ({self._bucket_setting('data')}): "
+                "name a folder of that bucket without s3://, such as 'images/', or another bucket",
+                ("storage.images", "storage.data_bucket"),
+            )
+        if bucket == logs:
+            raise LocationError(
+                f"{written}, in the log bucket ({self._bucket_setting('log')}), "
+                f"where all objects expire after {storage.log_days} days: name another bucket",
+                ("storage.images", "storage.log_bucket"),
+            )
+        # Prefixes end with a slash: a prefix of the text is a folder above.
+        if bucket == data and (prefix.startswith(storage.lake) or storage.lake.startswith(prefix)):
+            raise LocationError(
+                f"{written}; it must not contain the lake, storage.lake {storage.lake!r}, or be inside it: "
+                "name two separate folders",
+                ("storage.images", "storage.lake"),
+            )
+
+    def _reject_equal_buckets(self) -> None:
+        """Raise the error for one bucket of data and logs, first naming a setting that is written."""
+        written, other = ("log", "data") if self.config.storage.log_bucket else ("data", "log")
+        raise LocationError(
+            f"{self._bucket_setting(written)}; it must differ from the {other} bucket "
+            f"({self._bucket_setting(other)}): name another bucket",
+            (f"storage.{written}_bucket", f"storage.{other}_bucket"),
+        )
+
+    def _bucket_setting(self, role: str) -> str:
+        """Return the setting of a bucket with its value, for messages."""
+        key = f"{role}_bucket"
+        default = "" if getattr(self.config.storage, key) else " by default"
+        return f"storage.{key} is {getattr(self, key)!r}{default}"
 
     @property
     def data_bucket(self) -> str:

@@ -46,8 +46,11 @@ def _is_int(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
-FOLDER = r"(?!pomona/)(?:(?!\.{1,2}/)[\w.-]+/)+"
+# An alias of an access point names a bucket that has another name.
+BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?<!-s3alias)(?<!--ol-s3)"
+BUCKETS_ALLOWED = "3 to 63 of a-z, 0-9 and -, and no alias of an access point"
+# Uploads are below pomona/, notebooks of JupyterHub below jupyter/.
+FOLDER = r"(?!(?:pomona|jupyter)/)(?:(?!\.{1,2}/)[\w.-]+/)+"
 ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"
 EXPRESSION = (
     r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)"
@@ -77,15 +80,18 @@ def _are_principals(value: Any) -> bool:
 class Storage:
     """Buckets, and the prefixes of images and lake."""
 
-    data_bucket: str | None = text(None, BUCKET, "3 to 63 of a-z, 0-9 and -")
-    log_bucket: str | None = text(None, BUCKET, "3 to 63 of a-z, 0-9 and -")
+    data_bucket: str | None = text(None, BUCKET, BUCKETS_ALLOWED)
+    log_bucket: str | None = text(None, BUCKET, BUCKETS_ALLOWED)
     images: str = text(
         "images/",
         rf"{FOLDER}|s3://{BUCKET}/(?:(?!\.{{1,2}}/)[\w.-]+/)*",
-        "a folder of the data bucket such as images/ (pomona/ is reserved), or s3://bucket/folder/",
+        "a folder of the data bucket such as images/ (pomona/ and jupyter/ are reserved), "
+        "or s3://bucket/folder/",
     )
     lake: str = text(
-        "lake/", FOLDER, "a folder of the data bucket such as lake/ (pomona/ is reserved)"
+        "lake/",
+        FOLDER,
+        "a folder of the data bucket such as lake/ (pomona/ and jupyter/ are reserved)",
     )
     log_days: int = number(90, 1, 3650)
 

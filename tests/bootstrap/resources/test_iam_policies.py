@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -183,6 +184,44 @@ def trust_statements(variant: str, more: str = "") -> dict[str, Any]:
         for one in [*role_requests(config_names), *scheduler_requests(config_names)]
         if one.operation == "create_role"
     }
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "",
+        'images = "a/b/"',
+        'images = "s3://pictures/"',
+        'images = "s3://pictures/a/"',
+        'data_bucket = "mine"\nlake = "b/lake/"',
+        'log_bucket = "mine"\nimages = "s3://pictures/a/"',
+    ],
+)
+@pytest.mark.parametrize("action", ["s3:GetObject", "s3:ListBucket"])
+def test_evaluator_reads_images_and_lake_only(storage: str, action: str) -> None:
+    from moto.iam.access_control import IAMPolicy, PermissionResult
+
+    config_names = names(f"[storage]\n{storage}\n")
+    policy = policy_document(evaluator_policy(config_names))
+    bucket, prefix = config_names.images
+    data, lake = config_names.data_bucket, config_names.config.storage.lake
+    readable = {(bucket, f"{prefix}Fig/a.jpg"), (data, f"{lake}features/a.parquet")}
+    others = {
+        *itertools.product((data, config_names.log_bucket), ("", "pomona/v1/submit.py", "jupyter/a.ipynb", "emr/a.gz")),
+        (data, f"{lake.rstrip('/')}-2/a"), (data, "else/a"), (config_names.log_bucket, f"{lake}a"),
+        *([(bucket, f"{prefix.rstrip('/')}-2/a")] if prefix else []),
+    }  # fmt: skip
+    if action == "s3:ListBucket":  # the prefixes are conditions, compared as data in another test
+        readable, others = {(name, "") for name, _ in readable}, {(config_names.log_bucket, "")}
+    for (name, key), expected in [
+        *((one, True) for one in readable),
+        *((one, False) for one in others),
+    ]:
+        arn = f"arn:aws:s3:::{name}/{key}".rstrip("/")
+        for statement in policy["Statement"]:
+            statement.pop("Condition", None)
+        found = IAMPolicy(json.dumps(policy)).is_action_permitted(action, arn)
+        assert (found == PermissionResult.PERMITTED) == expected, arn
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
