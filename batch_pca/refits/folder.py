@@ -70,9 +70,19 @@ class RefitFolder:
 
     def parquet_files(self) -> Iterator[Path | io.BytesIO]:
         """Yield the Parquet files of the reduced vectors in the order of Spark's part numbers, for pyarrow."""
-        for path in sorted(file.path for file in open_storage(self.uri).list(self.parquet)):
+        listing = open_storage(self.uri).list(self.parquet, within=self._lake_root)
+        for path in sorted(file.path for file in listing):
             if path.endswith(".parquet"):
-                yield io.BytesIO(open_storage(path).read(path)) if is_s3(path) else local_path(path)
+                yield (
+                    io.BytesIO(open_storage(path).read(path, self._lake_root))
+                    if is_s3(path)
+                    else local_path(path)
+                )
+
+    @property
+    def _lake_root(self) -> str:
+        """URI of the lake, out of which no link is followed."""
+        return self.uri.rsplit("/", 2)[0]
 
     @property
     def refit_id(self) -> str:
@@ -81,15 +91,15 @@ class RefitFolder:
 
     def exists(self) -> bool:
         """Return whether the folder contains any file."""
-        return any(open_storage(self.uri).list(self.uri))
+        return any(open_storage(self.uri).list(self.uri, within=self._lake_root))
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
         open_storage(self.uri).write(f"{self.uri}/{name}", content)
 
     def read(self, name: str) -> bytes:
-        """Read a small file."""
-        return open_storage(self.uri).read(f"{self.uri}/{name}")
+        """Read a small file; LakeError if it is a link out of the lake."""
+        return open_storage(self.uri).read(f"{self.uri}/{name}", self._lake_root)
 
     def delete(self) -> None:
         """Delete the folder, its marker file last, so that an interrupted deletion is completed later."""
@@ -147,7 +157,7 @@ def find_abandoned(lake: Lake) -> list[AbandonedFolder]:
     abandoned = []
     for marker in markers:
         try:
-            owner = parse_document(storage.read(marker), _MARKER_SCHEMA)
+            owner = parse_document(storage.read(marker, lake.root), _MARKER_SCHEMA)
             has_ended = _has_ended(owner)
         except FileNotFoundError:  # published in the meantime
             continue

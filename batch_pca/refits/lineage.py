@@ -60,7 +60,7 @@ def write_lineage(folder: RefitFolder, row: RefitRow, csv_sha256: str) -> None:
 def _model(row: RefitRow) -> dict[str, Any] | None:
     uri = f"{join_name(row.lake.models, row.model_id, 'model')}/model.json"
     try:
-        return asdict(ModelInfo.from_json(open_storage(uri).read(uri), uri))
+        return asdict(ModelInfo.from_json(open_storage(uri).read(uri, row.lake.root), uri))
     except (FileNotFoundError, ModelError, LakeError):
         return None
 

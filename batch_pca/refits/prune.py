@@ -212,7 +212,8 @@ def _remove(lake: Lake, refits: Sequence[RefitRow], sizes: Counter[str]) -> None
         existing = [row.folder for row in refits if row.refit_id in sizes]
         list(pool.map(mark_for_removal, existing))
         delete_rows(lake, [row.refit_id for row in refits])
-        list(pool.map(RefitFolder.delete, existing))
+        # Also those that are not listed: a link in place of a folder is deleted, and not followed.
+        list(pool.map(RefitFolder.delete, [row.folder for row in refits]))
 
 
 def _check_removed(folders: Sequence[RefitFolder]) -> None:

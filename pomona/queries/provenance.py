@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pomona.queries.session import JsonObject, open_lake, translate_read_errors
 from streaming.lake.layout import Lake
 from streaming.storage.documents import InvalidDocumentError, parse_document
-from streaming.storage.interface import is_s3, local_path, normalize
+from streaming.storage.interface import is_below, is_s3, local_path, local_uri, normalize
+from streaming.storage.open import open_storage
 
 if TYPE_CHECKING:
     from batch_pca.refits.catalog import RefitRow
@@ -36,19 +37,22 @@ def resolve_refit_id(location: str, identifier: str) -> str | None:
         refit_id = normalize(identifier).removeprefix(f"{lake.reduced}/").partition("/")[0]
         if refit_id in refits:
             return refit_id
-        return _find_by_refit_json(identifier, refits) or _find_by_csv_hash(identifier, refits)
+        return _find_by_refit_json(lake, identifier, refits) or _find_by_csv_hash(
+            identifier, refits
+        )
 
 
-def _find_by_refit_json(identifier: str, refits: dict[str, RefitRow]) -> str | None:
+def _find_by_refit_json(lake: Lake, identifier: str, refits: dict[str, RefitRow]) -> str | None:
     """Find a refit by the ``refit.json`` in the same folder."""
     from batch_pca.refits.lineage import FILE
 
     path = _existing_local_path(identifier)
     if path is None:
         return None
-    file = (path if path.is_dir() else path.parent) / FILE
+    uri = local_uri(str((path if path.is_dir() else path.parent) / FILE))
     try:
-        refit_id: str = parse_document(file.read_bytes(), {"refit_id": str})["refit_id"]
+        content = open_storage(uri).read(uri, lake.root if is_below(uri, lake.root) else None)
+        refit_id: str = parse_document(content, {"refit_id": str})["refit_id"]
     except (OSError, InvalidDocumentError):
         return None
     return refit_id if refit_id in refits else None

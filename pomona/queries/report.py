@@ -45,8 +45,9 @@ def find_report(location: str, refit_id: str | None = None) -> ReportFile:
                 f"{refit.folder.report} is missing: run `pomona refit {lake.root} --full` to publish a new one"
             )
         if not is_s3(lake.root):
+            storage.check_readable(refit.folder.report, lake.root)
             return ReportFile(refit.refit_id, local_path(refit.folder.report))
-        content = storage.read(refit.folder.report)
+        content = storage.read(refit.folder.report, lake.root)
     return ReportFile(refit.refit_id, _write_to_cache(f"{refit.refit_id}.html", content))
 
 

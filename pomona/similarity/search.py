@@ -165,7 +165,7 @@ def _extract_features(lake: Lake, path: str, vectors: Vectors) -> tuple[NDArray[
     """Return features of shape (width,) and the SHA-256 of an image file that is not in the lake."""
     try:
         open_storage(path).stat(path)  # raises for a folder or a pipe
-        content = open_storage(path).read(path)
+        content = open_storage(path).read(path, None)
     except OSError as error:
         raise SourceError(
             f"{path}: not an image of version {vectors.version} of the lake, and not a readable file "

@@ -20,15 +20,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from streaming.delta.log import MAX_CONCURRENT_READS, list_log, parse_actions
+from streaming.delta.log import (
+    EXTERNAL_FILES,
+    MAX_CONCURRENT_READS,
+    is_external_permitted,
+    list_log,
+    parse_actions,
+    read_log_file,
+)
 from streaming.errors import LakeError
 from streaming.storage.interface import StoredFile, is_below, is_s3, local_path
-from streaming.storage.open import open_storage
 
-_VARIABLE = "POMONA_EXTERNAL_FILES"
-_REMEDY = (
-    f"restore the log, or set {_VARIABLE}=1 if this is a shallow clone of a table that you trust"
-)
+_REMEDY = f"restore the log, or set {EXTERNAL_FILES}=1 if this is a shallow clone of a table that you trust"
 # An absolute path, a URI, or a part "..", also percent-encoded; URL parsers ignore control characters.
 _OUTSIDE = re.compile(
     r"^(?:[A-Za-z][A-Za-z0-9+.-]*:|/|%2f|\\)|(?:^|/|%2f|\\)(?:\.|%2e){2}(?:$|/|%2f|\\)|^ |[\x00-\x1f]",
@@ -61,14 +64,14 @@ def check_files(location: str, version: int | None = None) -> None:
         Normalized URI; nothing is checked if there is no table.
     version : int, optional
     """
-    if not _is_permitted():
+    if not is_external_permitted():
         check_links(location)
         _check_log(_segment(location, version))
 
 
 def check_changes(location: str, first: int, last: int) -> None:
     """Raise LakeError if a commit names a file outside of the table's folder; for readers of the Change Data Feed."""
-    if not _is_permitted():
+    if not is_external_permitted():
         _check_log(
             file
             for file in list_log(location)
@@ -78,13 +81,9 @@ def check_changes(location: str, first: int, last: int) -> None:
 
 def check_all_versions(location: str) -> None:
     """Raise LakeError if any version of a table leads its readers out of the table's folder; for SQL time travel."""
-    if not _is_permitted():
+    if not is_external_permitted():
         check_links(location)
         _check_log(list_log(location))
-
-
-def _is_permitted() -> bool:
-    return bool(os.environ.get(_VARIABLE))
 
 
 def _segment(location: str, version: int | None) -> list[StoredFile]:
@@ -166,7 +165,7 @@ def _check_file(file: StoredFile) -> None:
 
 def _read(path: str) -> bytes:
     try:
-        return open_storage(path).read(path)
+        return read_log_file(path)
     except FileNotFoundError:  # deleted by log cleanup in the meantime
         return b""
 
@@ -225,7 +224,7 @@ def check_links(folder: str) -> None:
                 if not is_below(f"{os.path.realpath(entry.path)}/", root):
                     raise LakeError(
                         f"{entry.path}: is a link that leads out of {folder}: replace it by what it points to, or set "
-                        f"{_VARIABLE}=1 if you trust everyone who can write there"
+                        f"{EXTERNAL_FILES}=1 if you trust everyone who can write there"
                     )
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)

@@ -8,6 +8,7 @@ the commit information; the latest time in the other actions; the modification t
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ _COMMIT = re.compile(r"/_delta_log/(\d{20})\.json$")
 _LATEST_TIME = 253_402_300_799_999
 # Fields of other actions that contain a time in milliseconds: of a data file, its removal, the table's creation.
 _TIME_FIELDS = {"add": "modificationTime", "remove": "deletionTimestamp", "metaData": "createdTime"}
+#: Environment variable that permits files outside of the folder of a table.
+EXTERNAL_FILES = "POMONA_EXTERNAL_FILES"
 # On S3, each commit that is read is a request with its own latency.
 MAX_CONCURRENT_READS = 16
 
@@ -119,7 +122,7 @@ class Commit:
 
     def content(self) -> bytes:
         """Return the content of the file."""
-        return open_storage(self.file.path).read(self.file.path)
+        return read_log_file(self.file.path)
 
     def read(self, content: bytes | None = None) -> tuple[int, dict[str, Any]]:
         """Return the commit time in milliseconds, and the ``commitInfo`` action; that is empty if there is none."""
@@ -129,8 +132,24 @@ class Commit:
 
 
 def list_log(location: str) -> Iterator[StoredFile]:
-    """Yield the files in the log of a table, in any order; none if there is no table."""
-    return open_storage(location).list(f"{location}/_delta_log")
+    """Yield the files in the log of a table, in any order; none if there is no table.
+
+    Links out of the table are followed only if the user permits external files.
+    """
+    return open_storage(location).list(
+        f"{location}/_delta_log", follow_outside=is_external_permitted(), within=location
+    )
+
+
+def read_log_file(path: str) -> bytes:
+    """Return the content of a file in the log of a table; LakeError if it is a link out of the table."""
+    table = path.partition("/_delta_log/")[0]
+    return open_storage(path).read(path, None if is_external_permitted() else table)
+
+
+def is_external_permitted() -> bool:
+    """Return whether the user permits tables to refer to files outside of their folder, as shallow clones do."""
+    return bool(os.environ.get(EXTERNAL_FILES))
 
 
 def list_commits(files: Iterable[StoredFile]) -> list[Commit]:

@@ -22,6 +22,7 @@ from streaming.delta.log import (
     Commit,
     Version,
     find_commit,
+    is_external_permitted,
     monotonic_times,
     parse_actions,
     version_from_commit_info,
@@ -220,8 +221,9 @@ def _rows_of(location: str, add: Mapping[str, Any]) -> int | None:
 
 def _rows_in_file(location: str, name: str) -> int | None:
     path = name if ":" in name else f"{location}/{name}"
+    within = None if is_external_permitted() else location
     try:
-        content = BytesIO(open_storage(location).read(path))
+        content = BytesIO(open_storage(location).read(path, within))
         return int(pyarrow.parquet.read_metadata(content).num_rows)
     except (OSError, pyarrow.ArrowInvalid):
         return None

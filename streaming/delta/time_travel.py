@@ -10,10 +10,12 @@ from urllib.parse import unquote
 from streaming.delta.log import (
     MAX_CONCURRENT_READS,
     Commit,
+    is_external_permitted,
     list_commits,
     list_log,
     parse_actions,
     read_commits,
+    read_log_file,
     read_versions,
 )
 from streaming.delta.reader import open_table
@@ -96,7 +98,7 @@ def oldest_complete_version(location: str, versions: list[int]) -> int:
     def removed_a_deleted_file(commit: Commit) -> bool:
         """Return whether a commit removed a data file that no longer exists."""
         path = commit.file.path
-        actions = parse_actions(path, open_storage(path).read(path), b'"remove"')
+        actions = parse_actions(path, read_log_file(path), b'"remove"')
         removed = (action["remove"]["path"] for action in actions if "remove" in action)
         return any(name not in existing and unquote(name) not in existing for name in removed)
 
@@ -111,4 +113,5 @@ def oldest_complete_version(location: str, versions: list[int]) -> int:
 def _existing_files(location: str) -> set[str]:
     """Return the paths of all files of a table, relative to its folder."""
     prefix = f"{location}/"
-    return {file.path.removeprefix(prefix) for file in open_storage(location).list(location)}
+    files = open_storage(location).list(location, follow_outside=is_external_permitted())
+    return {file.path.removeprefix(prefix) for file in files}

@@ -52,7 +52,7 @@ def find_damage(lake: Lake, error: BaseException) -> str | None:
     if entries and "metadata" not in names:
         return "its metadata is missing"
     for name in sorted(entries.keys() | names & {"metadata"}):
-        if not _is_complete(name, storage.read(prefix + name)):
+        if not _is_complete(name, storage.read(prefix + name, lake.root)):
             return f"{name} is incomplete"
     missing = _missing(entries.values(), names)
     if missing:

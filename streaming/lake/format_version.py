@@ -66,7 +66,7 @@ def read_format(root: str) -> LakeFormat | None:
     path = f"{root}/{FILE}"
     remedy = f"restore it, or delete it and run `pomona upgrade {root}`"
     try:
-        document = read_document(path, {"format": int, "pomona": Optional(str)}, remedy)
+        document = read_document(path, root, {"format": int, "pomona": Optional(str)}, remedy)
     except FileNotFoundError:
         return None
     except (PermissionError, TransientError) as error:

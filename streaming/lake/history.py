@@ -81,7 +81,10 @@ def known_sources(lake: Lake) -> list[str]:
     try:
         stored = set(
             read_document(
-                lake.sources, Values(dict), "delete it; the next ingestion writes it again"
+                lake.sources,
+                lake.root,
+                Values(dict),
+                "delete it; the next ingestion writes it again",
             )
         )
     except FileNotFoundError:

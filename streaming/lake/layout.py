@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,32 +161,47 @@ class Lake:
     def _check_links(self) -> None:
         """Raise LakeError if a link leads out of a lake in a folder where Pomona or Spark would write.
 
-        Spark and Delta Lake follow links, and anyone who can write into the lake could let them write elsewhere.
+        Spark and Delta Lake follow links, and anyone who can write into the lake could let them write elsewhere. Spark
+        also reads all files of the checkpoint.
         """
         if is_s3(self.root):
             return
+        real_root = os.path.realpath(local_path(self.root))
+        for path in self._written_paths():
+            try:
+                mode = os.lstat(path).st_mode
+            except OSError:  # missing, or not readable
+                continue
+            if stat.S_ISLNK(mode):
+                if not is_below(f"{os.path.realpath(path)}/", real_root):
+                    raise LakeError(
+                        f"{path}: is a link that leads out of the lake, and Pomona would read or write there: replace "
+                        "it by what it points to; to store a lake elsewhere, make a link to the whole lake"
+                    )
+            elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise LakeError(f"{path}: is not a regular file: delete it")
+
+    def _written_paths(self) -> Iterator[Path]:
+        """Yield the files and folders that Pomona or Spark would write, each after the folders above it."""
         root = local_path(self.root)
-        real_root = os.path.realpath(root)
         tables = [local_path(table) for table in (self.features, self.quarantine, self.refits)]
-        checkpoint = local_path(self.checkpoint)
-        written = [root / name for name in _OWN_NAMES]
-        written += [table / name for table in tables for name in ("_delta_log", "_change_data")]
-        written += [root / "requests" / "answers", checkpoint / "sources" / "0"]
+        yield from (root / name for name in _OWN_NAMES)
+        for table in tables:
+            yield from (table / "_delta_log", table / "_change_data")
+        yield root / "requests" / "answers"
         for folder in (
             *(table / "_delta_log" for table in tables),
-            checkpoint.parent,
-            checkpoint,
-            checkpoint / "sources",
+            root / "checkpoints",
             root / "models",
         ):
             with suppress(OSError), os.scandir(folder) as entries:
-                written += [Path(entry.path) for entry in entries if entry.is_symlink()]
-        for path in written:
-            if path.is_symlink() and not is_below(f"{os.path.realpath(path)}/", real_root):
-                raise LakeError(
-                    f"{path}: is a link that leads out of the lake, and Pomona would write there: replace it by what "
-                    "it points to; to store a lake elsewhere, make a link to the whole lake"
+                yield from (
+                    Path(entry.path)
+                    for entry in entries
+                    if not entry.is_file(follow_symlinks=False)
                 )
+        for name, folders, files in os.walk(local_path(self.checkpoint)):
+            yield from (Path(name, entry) for entry in (*folders, *files))
 
     def _check_access(self) -> None:
         try:

@@ -73,7 +73,7 @@ def find_tag(lake: Lake, name: str) -> Tag | None:
     """Return the tag with a name; None if there is none. Raise LakeError if its file is broken."""
     path = _path(lake, name)
     try:
-        document = parse_document(open_storage(path).read(path), dict)
+        document = parse_document(open_storage(path).read(path, lake.root), dict)
         document = rename_keys(document, RENAMED_TAG_KEYS)
         check_document(document, _SCHEMA)
         committed, created_at = (

@@ -27,7 +27,7 @@ def copy_checkpoint(before: str, after: str) -> None:
             storage.copy(path, after + path.removeprefix(before))
 
     try:
-        storage.read(f"{before}/metadata")
+        storage.read(f"{before}/metadata", before)
     except FileNotFoundError:
         return
     with ThreadPoolExecutor(_THREADS) as threads:

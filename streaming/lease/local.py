@@ -18,6 +18,7 @@ from streaming.errors import LeaseError
 from streaming.lease.holder import SCHEMA, Holder, lease_conflict
 from streaming.storage.documents import InvalidDocumentError, parse_document
 from streaming.storage.interface import local_path
+from streaming.storage.open import open_storage
 from streaming.storage.write_file import open_lock_file
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FILE = "lease.json"
 _POLL = 0.05
 _ATTEMPTS = 20  # `find_holder` in another process takes the lock for a moment
 _JAVA_EXIT_TIMEOUT = 60.0  # seconds
@@ -60,7 +62,7 @@ class LocalLease:
                 return descriptor
             os.close(descriptor)
             time.sleep(_POLL)
-        raise lease_conflict(self.lake, _read(self._file), "wait until it has ended")
+        raise lease_conflict(self.lake, _read(self.lake), "wait until it has ended")
 
     def begin(self) -> None:
         """Wait until the Java process of a killed driver has exited."""
@@ -117,13 +119,13 @@ def find_holder(lake: Lake) -> Holder | None:
     try:
         if _try_lock(descriptor, fcntl.LOCK_SH):
             return None
-        return _read(_file(lake))
+        return _read(lake)
     finally:
         os.close(descriptor)
 
 
 def _file(lake: Lake) -> Path:
-    return local_path(lake.root) / "lease.json"
+    return local_path(lake.root) / _FILE
 
 
 def _java_file(lake: Lake) -> Path:
@@ -163,8 +165,10 @@ def _is_same_file(file: Path, descriptor: int) -> bool:
         return False
 
 
-def _read(file: Path) -> Holder | None:
+def _read(lake: Lake) -> Holder | None:
+    path = f"{lake.root}/{_FILE}"
     try:
-        return Holder.from_dict(parse_document(file.read_bytes(), SCHEMA))
+        content = open_storage(path).read(path, lake.root)
+        return Holder.from_dict(parse_document(content, SCHEMA))
     except (FileNotFoundError, InvalidDocumentError):  # another process is writing it
         return None

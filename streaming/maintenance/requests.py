@@ -92,7 +92,7 @@ def pending_requests(lake: Lake) -> list[Request]:
         try:
             request_id = name.removesuffix(".json")
             _path(lake, request_id)
-            document = parse_document(storage.read(path), _REQUEST)
+            document = parse_document(storage.read(path, lake.root), _REQUEST)
             requests.append(Request(document["kind"], document["arguments"], request_id))
         except FileNotFoundError:  # canceled or answered in the meantime
             continue
@@ -128,7 +128,7 @@ def poll_result(lake: Lake, request: Request) -> dict[str, JSON] | None:
     """
     storage, path = open_storage(lake.root), _path(lake, request.id, _ANSWERS)
     try:
-        content = storage.read(path)
+        content = storage.read(path, lake.root)
     except FileNotFoundError:
         return None
     storage.delete(path)

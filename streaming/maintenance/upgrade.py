@@ -155,7 +155,7 @@ def rename_document_keys(lake: Lake) -> list[str]:
     ):
         for path in [file.path for file in storage.list(folder) if file.path.endswith(suffix)]:
             try:
-                document = parse_document(storage.read(path), {"drift": Optional(dict)})
+                document = parse_document(storage.read(path, lake.root), {"drift": Optional(dict)})
                 renamed = rename(document)
             except InvalidDocumentError:  # damaged: commands that need it report it
                 continue

@@ -47,7 +47,7 @@ def find_model(models_uri: str) -> ModelInfo | None:
         )
     if not paths:
         return None
-    found = ModelInfo.from_json(storage.read(paths[0]), paths[0])
+    found = ModelInfo.from_json(storage.read(paths[0], models_uri), paths[0])
     if found.model_id != paths[0].split("/")[-2]:  # the other files are located by model id
         raise ModelError(
             f"{paths[0]}: describes {found.model_id!r}, which does not match its folder name; restore it"
@@ -149,7 +149,7 @@ def read_model(models_uri: str, model_info: ModelInfo, engine: str) -> bytes:
         name, sha256 = KERAS_FILE, model_info.keras_sha256
     path = _file(models_uri, model_info.model_id, name)
     try:
-        content = open_storage(path).read(path)
+        content = open_storage(path).read(path, models_uri)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing; {_remedy(model_info)}") from error
     if hashlib.sha256(content).hexdigest() != sha256:

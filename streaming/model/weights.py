@@ -99,7 +99,7 @@ def weights_sha256(source: str) -> str | None:
 def _read_file(source: str) -> bytes:
     uri = normalize(str(cached_imagenet()) if source == IMAGENET else source)
     try:
-        return open_storage(uri).read(uri)
+        return open_storage(uri).read(uri, None)
     except NotRegularFileError as error:
         raise ModelError(f"{source}: cannot be read ({error}); {EXPECTED}") from error
     except FileNotFoundError as error:

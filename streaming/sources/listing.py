@@ -277,7 +277,7 @@ class Source:
         denied = ""
         for path in sample:
             try:
-                open_storage(path).check_readable(path)
+                open_storage(path).check_readable(path, None)
                 return
             except FileNotFoundError:
                 return

@@ -156,7 +156,9 @@ def write_selection(path: str, source: str, selection: Selection) -> None:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = read_document(path, Values(SELECTION_SCHEMA), _REMEDY)
+        document: dict[str, Any] = read_document(
+            path, path.rpartition("/")[0], Values(SELECTION_SCHEMA), _REMEDY
+        )
     except FileNotFoundError:
         return {}
     return document

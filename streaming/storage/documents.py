@@ -53,13 +53,15 @@ class InvalidDocumentError(ValueError):
     """A text is not JSON, or not of the expected shape; the message quotes no value of it."""
 
 
-def read_document(path: str, schema: Schema, remedy: str) -> Any:
+def read_document(path: str, within: str, schema: Schema, remedy: str) -> Any:
     """Read a JSON document.
 
     Parameters
     ----------
     path : str
         Normalized URI of the file.
+    within : str
+        Normalized URI of the lake: a link that leads out of it is not followed.
     schema : Schema
     remedy : str
         What to do if it is broken, for the message.
@@ -69,10 +71,10 @@ def read_document(path: str, schema: Schema, remedy: str) -> Any:
     FileNotFoundError
         If there is no such file.
     LakeError
-        If it is broken.
+        If it is broken, or a link out of the lake.
     """
     try:
-        return parse_document(open_storage(path).read(path), schema)
+        return parse_document(open_storage(path).read(path, within), schema)
     except InvalidDocumentError as error:
         raise LakeError(f"{path}: broken ({error}): {remedy}") from error
 

@@ -81,12 +81,13 @@ class Storage(Protocol):
         prefix: str,
         on_unlisted: UnlistedCallback | None = None,
         *,
-        follow_outside: bool = True,
+        follow_outside: bool = False,
+        within: str | None = None,
     ) -> Iterator[StoredFile]:
         """Yield all files below a prefix, in any order; none if the prefix does not exist.
 
         Entries that are not listed are passed to `on_unlisted`, by default to the log. Links that lead out of the
-        prefix are followed unless `follow_outside` is false.
+        folder `within`, by default the prefix, are followed only if `follow_outside` is true.
         """
 
     def stat(self, path: str) -> StoredFile:
@@ -98,11 +99,15 @@ class Storage(Protocol):
         Raises PermissionError or TransientError if the folder cannot be listed.
         """
 
-    def check_readable(self, path: str) -> None:
-        """Open a file for reading; PermissionError if that is denied."""
+    def check_readable(self, path: str, within: str | None) -> None:
+        """Open a file for reading; PermissionError if that is denied, and LakeError as `read` raises it."""
 
-    def read(self, path: str) -> bytes:
-        """Return the content; FileNotFoundError, PermissionError or, on S3 after retries, TransientError."""
+    def read(self, path: str, within: str | None) -> bytes:
+        """Return the content; FileNotFoundError, PermissionError or, on S3 after retries, TransientError.
+
+        LakeError if a link leads out of the folder `within`: the lake, or the table, of the file. None follows links;
+        it is for files that the user names.
+        """
 
     def read_once(
         self, path: str, within: str | None = None, max_bytes: int | None = None

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from streaming.errors import LakeError
 from streaming.storage.interface import (
     NotRegularFileError,
     OutsideFolderError,
@@ -28,6 +29,7 @@ from streaming.storage.write_file import move_file, replace_file
 
 log = logging.getLogger(__name__)
 
+_ATTEMPTS = 10  # to resolve a path whose links change
 # Errors of a path that names no file: a parent is not a folder (any more), a link loop, a folder in its place.
 _NO_SUCH_FILE = {
     errno.ENOENT,
@@ -47,15 +49,17 @@ class LocalStorage:
         prefix: str,
         on_unlisted: UnlistedCallback | None = None,
         *,
-        follow_outside: bool = True,
+        follow_outside: bool = False,
+        within: str | None = None,
     ) -> Iterator[StoredFile]:
         """Walk the folder: regular files, and links to them.
 
         Links to folders are followed, except to a folder above the link and, unless `follow_outside` is set, out of
-        the prefix. The listing of the stream has the same rules: ``java/pomona/source/SourceFileSystem.java``.
+        `within`. The listing of the stream has the same rules: ``java/pomona/source/SourceFileSystem.java``.
         """
         root = str(local_path(prefix))
-        real_root = None if follow_outside else os.path.realpath(root)
+        boundary = within or prefix
+        real_root = None if follow_outside else os.path.realpath(local_path(boundary))
         on_unlisted = on_unlisted or _log_unlisted
         pending = [(root, _folder_keys_from(root))]
         while pending:
@@ -84,7 +88,7 @@ class LocalStorage:
                 elif not is_folder and not stat.S_ISREG(status.st_mode):
                     on_unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
                 elif entry.is_symlink() and _leads_outside(entry.path, real_root):
-                    on_unlisted(path, Unlisted.OUTSIDE_LINK, "leads out of the source")
+                    on_unlisted(path, Unlisted.OUTSIDE_LINK, f"leads out of {boundary}")
                 elif not is_folder:
                     yield _stored_file(path, status)
                 else:
@@ -108,22 +112,21 @@ class LocalStorage:
             raise TransientError(f"{path}: {error}") from error
         return True
 
-    def check_readable(self, path: str) -> None:
+    def check_readable(self, path: str, within: str | None) -> None:
         """Open and close a file."""
-        with _translate_errors(path):
-            _open_regular(path).close()
+        with _reject_outside_link(path, within), _translate_errors(path):
+            _open_regular(path, within).close()
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, within: str | None) -> bytes:
         """Return the content of one file, without retries: local errors are seldom transient."""
-        return self.read_once(path)
+        with _reject_outside_link(path, within):
+            return self.read_once(path, within)
 
     def read_once(
         self, path: str, within: str | None = None, max_bytes: int | None = None
     ) -> bytes:
         """Return the content of one file."""
-        with _translate_errors(path), _open_regular(path) as file:
-            if within is not None:
-                _require_below(path, file.fileno(), os.path.realpath(local_path(within)))
+        with _translate_errors(path), _open_regular(path, within) as file:
             content = file.read() if max_bytes is None else file.read(max_bytes + 1)
         if max_bytes is not None and len(content) > max_bytes:
             raise TooManyBytesError(f"{path}: more than {max_bytes:,} bytes")
@@ -182,29 +185,35 @@ def _require_regular(path: str, status: os.stat_result) -> os.stat_result:
     return status
 
 
-def _open_regular(path: str) -> BinaryIO:
-    """Open a regular file for reading; a FIFO that has taken its place must not block the caller."""
+def _open_regular(path: str, within: str | None) -> BinaryIO:
+    """Open a regular file below a folder, if one is given; a FIFO in its place must not block the caller.
+
+    A link out of the folder is not opened. The open file is checked again, because links can be exchanged in between.
+    """
+    real_root = None if within is None else os.path.realpath(local_path(within))
+    if _leads_outside(str(local_path(path)), real_root):
+        raise _outside_folder(path, within)
     descriptor = os.open(local_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _require_regular(path, os.fstat(descriptor))
+        if real_root is not None and not is_below(f"{_real_path(path, descriptor)}/", real_root):
+            raise _outside_folder(path, within)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _require_below(path: str, descriptor: int, real_root: str) -> None:
-    """Raise OutsideFolderError unless an open file is below a folder, whatever its path has become since."""
-    if not is_below(f"{_real_path(path, descriptor)}/", real_root):
-        raise OutsideFolderError(f"{path}: a link leads out of the source")
+def _outside_folder(path: str, within: str | None) -> OutsideFolderError:
+    return OutsideFolderError(f"{path}: a link leads out of {within}")
 
 
 def _real_path(path: str, descriptor: int) -> str:
     """Return the path of an open file without links; an empty string if it cannot be determined."""
     with suppress(OSError):
         return os.readlink(f"/proc/self/fd/{descriptor}")
-    real = os.path.realpath(local_path(path))
     with suppress(OSError):
+        real = os.path.realpath(local_path(path))
         if os.path.samestat(os.lstat(real), os.fstat(descriptor)):
             return real
     return ""
@@ -212,7 +221,12 @@ def _real_path(path: str, descriptor: int) -> str:
 
 def _leads_outside(path: str, real_root: str | None) -> bool:
     """Return whether a path, with its links resolved, is outside of a folder; False without one."""
-    return real_root is not None and not is_below(f"{os.path.realpath(path)}/", real_root)
+    if real_root is None:
+        return False
+    for _ in range(_ATTEMPTS):
+        with suppress(OSError):  # a link that was replaced by a file while it was resolved
+            return not is_below(f"{os.path.realpath(path)}/", real_root)
+    return True
 
 
 @contextmanager
@@ -226,6 +240,18 @@ def _translate_errors(path: str) -> Iterator[None]:
         if error.errno in _NO_SUCH_FILE:
             raise FileNotFoundError(error.errno, os.strerror(error.errno), path) from error
         raise TransientError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _reject_outside_link(path: str, within: str | None) -> Iterator[None]:
+    """Translate OutsideFolderError to LakeError, because a file of a lake that is a link does not count as missing."""
+    try:
+        yield
+    except OutsideFolderError as error:
+        raise LakeError(
+            f"{path}: is a link, or in a folder that is a link, that leads out of {within}: replace it by what it "
+            "points to, or delete it"
+        ) from error
 
 
 def _folder_key(status: os.stat_result) -> tuple[int, int]:

@@ -32,7 +32,8 @@ class S3Storage:
         prefix: str,
         on_unlisted: UnlistedCallback | None = None,
         *,
-        follow_outside: bool = True,
+        follow_outside: bool = False,
+        within: str | None = None,
     ) -> Iterator[StoredFile]:
         """Yield all objects below a prefix, ordered by key; FileNotFoundError if the bucket does not exist."""
         for found in self._list_objects(prefix):
@@ -64,16 +65,16 @@ class S3Storage:
         page = call_with_retries(path, lambda: self._client.list_objects_v2(**parameters))
         return any(entry["Key"] == key for entry in page.get("Contents", ()))
 
-    def check_readable(self, path: str) -> None:
+    def check_readable(self, path: str, within: str | None) -> None:
         """Request an object without reading its content."""
         bucket, key = bucket_and_key(path)
         call_with_retries(
             path, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].close()
         )
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, within: str | None) -> bytes:
         """Return the content of one object; a truncated response is retried."""
-        return retry_transient(lambda: self.read_once(path))
+        return retry_transient(lambda: self.read_once(path, within))
 
     def read_once(
         self, path: str, within: str | None = None, max_bytes: int | None = None

@@ -24,6 +24,6 @@ def test_lake_on_s3_is_upgraded(
     lake = create_format1_lake(spark, f"s3://{bucket}/lake")
     assert "has format 1" in pomona("refit", lake.root).error_line
     assert pomona("upgrade", lake.root).status == 0
-    document = json.loads(open_storage(lake.root).read(f"{lake.root}/lake.json"))
+    document = json.loads(open_storage(lake.root).read(f"{lake.root}/lake.json", None))
     assert document["format"] == FORMAT
     assert pomona("status", lake.root, "--json").json["rows"] == 1

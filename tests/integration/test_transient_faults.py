@@ -119,10 +119,10 @@ def test_lake_files_are_read_copied_and_moved_when_first_responses_fail(
     with FaultyProxy(aws["AWS_ENDPOINT_URL"], 1, kinds=[kind], only=is_first) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         storage = S3Storage()
-        assert storage.read(f"{root}/before/a") == b"a" * 1000
+        assert storage.read(f"{root}/before/a", None) == b"a" * 1000
         storage.copy(f"{root}/before/a", f"{root}/copy")
         storage.move_tree(f"{root}/before", f"{root}/after")
-        found = {file.path: storage.read(file.path) for file in storage.list(root)}
+        found = {file.path: storage.read(file.path, None) for file in storage.list(root)}
     assert proxy.faults[kind] > 5
     assert found == {
         f"{root}/after/a": b"a" * 1000,

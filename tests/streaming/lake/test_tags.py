@@ -113,7 +113,7 @@ def test_create_if_absent_accepts_its_own_repetition_on_s3(lake: Lake) -> None:
     path = f"{lake.tags}/x.json"
     assert create_if_absent(path, b"mine")
     assert not create_if_absent(path, b"other")
-    assert open_storage(path).read(path) == b"mine"
+    assert open_storage(path).read(path, None) == b"mine"
     if path.startswith("s3a:"):
         assert create_if_absent(path, b"mine")
     else:

@@ -162,7 +162,7 @@ def test_writer_paused_between_lease_check_and_put_commits_nothing(
         assert isinstance(translate_exception(error), LeaseError)
         assert count_commits(lake) == before
         second.release()
-        last = json.loads(open_storage(lake.root).read(f"{lake.root}/lease.json"))
+        last = json.loads(open_storage(lake.root).read(f"{lake.root}/lease.json", None))
         assert last["id"] == second.holder.id
     assert row_names(lake, aws) == ["first"]
 
@@ -176,8 +176,8 @@ def test_concurrent_commits_without_lease_are_both_kept(
         assert proxy.is_blocking.wait(60)
         first = f"{lake.quarantine}/_delta_log/{proxy.blocked_suffix}"
         fence(lake, Holder())  # stands for a commit of another writer
-        content = open_storage(first).read(first)
+        content = open_storage(first).read(first, None)
         proxy.release.set()
         writing.result(timeout=60)
-    assert open_storage(first).read(first) == content
+    assert open_storage(first).read(first, None) == content
     assert row_names(lake, aws) == ["second"]

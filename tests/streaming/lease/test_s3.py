@@ -65,7 +65,9 @@ def read_line(process: subprocess.Popen[str]) -> str:
 
 
 def lease_object(lake: Lake) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(open_storage(lake.root).read(f"{lake.root}/lease.json"))
+    content: dict[str, Any] = json.loads(
+        open_storage(lake.root).read(f"{lake.root}/lease.json", None)
+    )
     return content
 
 
@@ -171,7 +173,11 @@ def test_takeover_makes_empty_commit_in_each_table(
         table = deltalake.DeltaTable(locations[1], storage_options=options)
         assert table.version() == 1
         assert table.to_pyarrow_table().num_rows == 2
-        last = open_storage(lake.root).read(f"{lake.quarantine}/_delta_log/{1:020}.json").decode()
+        last = (
+            open_storage(lake.root)
+            .read(f"{lake.quarantine}/_delta_log/{1:020}.json", None)
+            .decode()
+        )
         assert '"operation": "POMONA TAKEOVER"' in last
         assert lease.holder.id in last
         assert log_of(bucket, "features") == [f"{number:020}.json" for number in range(13)]
@@ -187,7 +193,8 @@ def test_copy_checkpoint_copies_files_and_changes_query_id(lake: Lake) -> None:
     after = f"{lake.checkpoint}-2"
     copy_checkpoint(lake.checkpoint, after)
     copied = {
-        file.path.removeprefix(f"{after}/"): storage.read(file.path) for file in storage.list(after)
+        file.path.removeprefix(f"{after}/"): storage.read(file.path, None)
+        for file in storage.list(after)
     }
     assert copied.keys() == files.keys()
     assert copied.pop("metadata") != files.pop("metadata")
@@ -212,7 +219,7 @@ def test_invalid_lease_object_raises_error_and_is_kept(lake: Lake, content: byte
         acquire_lease(lake),
     ):
         pass
-    assert open_storage(lake.root).read(f"{lake.root}/lease.json") == content
+    assert open_storage(lake.root).read(f"{lake.root}/lease.json", None) == content
 
 
 def test_lease_file_of_a_folder_copied_to_s3_does_not_hold_the_lake(lake: Lake) -> None:

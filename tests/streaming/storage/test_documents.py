@@ -210,7 +210,7 @@ def test_problem_is_described_without_content(tmp_path: Path, content: bytes, pr
     (tmp_path / "a.json").write_bytes(content)
     path = f"file:{tmp_path}/a.json"
     with pytest.raises(LakeError) as raised:
-        read_document(path, schema, "delete it")
+        read_document(path, f"file:{tmp_path}", schema, "delete it")
     assert str(raised.value) == f"{path}: broken ({caught.value}): delete it"
 
 

@@ -100,7 +100,7 @@ def test_listing_has_uri_length_and_time_in_milliseconds(tmp_path: Path, name: s
     storage = open_storage(expected.path)
     assert list(storage.list(f"file:{tmp_path}")) == [expected]
     assert storage.stat(expected.path) == expected
-    assert storage.read(expected.path) == b"12345"
+    assert storage.read(expected.path, None) == b"12345"
 
 
 def test_listing_of_missing_folder_is_empty(tmp_path: Path) -> None:
@@ -161,18 +161,21 @@ def test_links_are_followed_and_broken_links_are_ignored(tmp_path: Path) -> None
     (source / "folder").symlink_to(tmp_path / "elsewhere")
     (source / "broken.jpg").symlink_to(tmp_path / "none.jpg")
     (source / "b.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
-    found = {file.path: file.length for file in LocalStorage().list(f"file:{source}")}
+    found = {
+        file.path: file.length
+        for file in LocalStorage().list(f"file:{source}", follow_outside=True)
+    }
     assert found == {f"file:{source}/folder/a.jpg": 3, f"file:{source}/b.jpg": 3}
 
 
 def test_missing_and_unreadable_files_raise_different_errors(tmp_path: Path) -> None:
     storage = LocalStorage()
     with pytest.raises(FileNotFoundError):
-        storage.read(f"file:{tmp_path}/missing.jpg")
+        storage.read(f"file:{tmp_path}/missing.jpg", None)
     with pytest.raises(FileNotFoundError):
         storage.stat(f"file:{tmp_path}/missing.jpg")
     with pytest.raises(FileNotFoundError, match="is not a regular file"):
-        storage.read(f"file:{tmp_path}")
+        storage.read(f"file:{tmp_path}", None)
 
 
 def test_write_is_atomic_and_leaves_no_temporary_file(tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ def test_write_is_atomic_and_leaves_no_temporary_file(tmp_path: Path) -> None:
 
     def watch() -> None:
         while not done.is_set():
-            seen.add(storage.read(path))
+            seen.add(storage.read(path, None))
 
     reader = threading.Thread(target=watch)
     reader.start()
@@ -201,7 +204,7 @@ def test_upload_moves_local_file(tmp_path: Path) -> None:
     (tmp_path / "made.csv").write_bytes(b"1,2\n")
     path = f"file:{tmp_path}/reduced/1/reduced.csv"
     LocalStorage().upload(tmp_path / "made.csv", path)
-    assert LocalStorage().read(path) == b"1,2\n"
+    assert LocalStorage().read(path, None) == b"1,2\n"
 
 
 def test_delete_tree_keeps_siblings_and_is_idempotent(tmp_path: Path) -> None:

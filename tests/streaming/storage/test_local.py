@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.storage.interface import TransientError, Unlisted
+from streaming.errors import LakeError
+from streaming.storage.interface import OutsideFolderError, TransientError, Unlisted
 from streaming.storage.local import LocalStorage
 from support.faults.unusual_entries import (
     IMAGES,
@@ -20,6 +21,7 @@ from support.faults.unusual_entries import (
     create_unusual_entries,
     unprivileged,
 )
+from support.processes.inotify_watch import Watch
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def list_names(root: Path) -> tuple[set[str], dict[str, str]]:
         assert detail
         unlisted[path.removeprefix(f"file:{root}/")] = reason.value
 
-    files = list(LocalStorage().list(f"file:{root}", keep))
+    files = list(LocalStorage().list(f"file:{root}", keep, follow_outside=True))
     assert len(set(files)) == len(files)
     return {file.path.removeprefix(f"file:{root}/") for file in files}, unlisted
 
@@ -101,9 +103,11 @@ def test_list_continues_while_folders_are_renamed_and_removed(tmp_path: Path) ->
 @pytest.mark.parametrize("entry", ["Fig/fifo.jpg", "Fig/zero.jpg", "Fig/s.jpg", "Fig", "one.jpg"])
 def test_read_of_entry_that_is_no_file_neither_blocks_nor_retries(root: Path, entry: str) -> None:
     storage, path = LocalStorage(), f"file:{root}/{entry}"
-    for operation in (storage.read, storage.read_once, storage.check_readable, storage.stat):
+    for operation in (storage.read, storage.read_once, storage.check_readable):
         with pytest.raises(FileNotFoundError):
-            operation(path)
+            operation(path, None)
+    with pytest.raises(FileNotFoundError):
+        storage.stat(path)
 
 
 def test_read_below_a_file_finds_no_file(root: Path) -> None:
@@ -192,8 +196,36 @@ def test_read_within_folder_rejects_links_that_lead_out_of_it(tmp_path: Path) ->
         assert storage.read_once(f"file:{root}/{name}", within) == b"12345"
     for name in (OUTSIDE - {"folder", "sibling"}) | {"folder/b.jpg", "sibling/c.jpg"}:
         assert storage.read_once(f"file:{root}/{name}")
-        with pytest.raises(FileNotFoundError, match="leads out of the source"):
+        with pytest.raises(FileNotFoundError, match=f"a link leads out of {within}"):
             storage.read_once(f"file:{root}/{name}", within)
+        for operation in (storage.read, storage.check_readable):
+            with pytest.raises(LakeError, match=f"leads out of {within}: replace it"):
+                operation(f"file:{root}/{name}", within)
+
+
+def test_file_outside_of_folder_is_not_opened(tmp_path: Path) -> None:
+    root = create_links_out(tmp_path)
+    watch = Watch(tmp_path / "private", "open")
+    for name in ("folder/b.jpg", "Fig/up and out.jpg"):
+        with pytest.raises(OutsideFolderError):
+            LocalStorage().read_once(f"file:{root}/{name}", f"file:{root}")
+    assert not watch.pending()
+    LocalStorage().read_once(f"file:{root}/folder/b.jpg")
+    assert watch.pending()
+    watch.close()
+
+
+def test_listing_of_subfolder_lists_links_within_the_given_folder(tmp_path: Path) -> None:
+    root = create_links_out(tmp_path)
+    (root / "sub").mkdir()
+    (root / "sub" / "inside.jpg").symlink_to("../Fig/a.jpg")
+    (root / "sub" / "outside.jpg").symlink_to("../../private/b.jpg")
+    prefix = f"file:{root}/sub"
+    listed = LocalStorage().list(prefix, within=f"file:{root}")
+    assert [file.path for file in listed] == [f"{prefix}/inside.jpg"]
+    (root / "out").symlink_to(tmp_path / "private")
+    assert not list(LocalStorage().list(f"file:{root}/out", within=f"file:{root}"))
+    assert list(LocalStorage().list(f"file:{root}/out"))
 
 
 def test_file_exchanged_for_link_while_it_is_read_is_not_disclosed(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_object_is_written_listed_read_and_deleted(bucket: str, client: Any, key
     path, storage = f"s3a://{bucket}/{key}", S3Storage()
     storage.write(path, b"fruit")
     assert [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket)["Contents"]] == [key]
-    assert storage.read(path) == b"fruit"
+    assert storage.read(path, None) == b"fruit"
     assert storage.stat(path) == next(storage.list(f"s3a://{bucket}"))
     storage.delete(path)
     storage.delete(path)
@@ -113,7 +113,7 @@ def test_move_tree_keeps_siblings(bucket: str, client: Any) -> None:
     S3Storage().move_tree(f"s3a://{bucket}/old", f"s3a://{bucket}/new")
     remaining = [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket)["Contents"]]
     assert remaining == ["new/a", "new/b/c d+e%", "older/a"]
-    assert S3Storage().read(f"s3a://{bucket}/new/b/c d+e%") == b"old/b/c d+e%"
+    assert S3Storage().read(f"s3a://{bucket}/new/b/c d+e%", None) == b"old/b/c d+e%"
 
 
 def test_large_file_is_uploaded_in_parts(bucket: str, client: Any, tmp_path: Path) -> None:

@@ -48,16 +48,18 @@ def set_credentials(monkeypatch: pytest.MonkeyPatch, user: dict[str, str]) -> No
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("operation", [S3Storage.stat, S3Storage.read])
-def test_missing_object_raises_file_not_found(bucket: str, operation: Any) -> None:
+@pytest.mark.parametrize("operation", ["stat", "read_once"])
+def test_missing_object_raises_file_not_found(bucket: str, operation: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"{bucket}/missing.jpg"):
-        operation(S3Storage(), f"s3a://{bucket}/missing.jpg")
+        getattr(S3Storage(), operation)(f"s3a://{bucket}/missing.jpg")
+    with pytest.raises(FileNotFoundError, match=f"{bucket}/missing.jpg"):
+        S3Storage().read(f"s3a://{bucket}/missing.jpg", None)
 
 
 def test_archived_object_raises_permission_error(bucket: str) -> None:
     boto3.client("s3").put_object(Bucket=bucket, Key="a.jpg", Body=b"1", StorageClass="GLACIER")
     with pytest.raises(PermissionError, match="InvalidObjectState"):
-        S3Storage().read(f"s3a://{bucket}/a.jpg")
+        S3Storage().read(f"s3a://{bucket}/a.jpg", None)
 
 
 def test_source_in_missing_bucket_is_named(aws: dict[str, str]) -> None:

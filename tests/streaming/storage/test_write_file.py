@@ -141,6 +141,8 @@ def test_lock_file_is_created_once(tmp_path: Path) -> None:
         "checkpoints/ingest",
         "checkpoints/ingest/offsets",
         "checkpoints/ingest/sources/0",
+        "checkpoints/ingest/offsets/7",
+        "checkpoints/ingest/sources/0/1.compact",
         "quarantine/_delta_log",
         "features/_change_data",
         "refits/_delta_log/_last_checkpoint",
@@ -158,6 +160,16 @@ def test_link_that_leads_out_of_lake_is_rejected(tmp_path: Path, name: str, exis
     for check in (lake.validate, lake.ensure_writable_location):
         with pytest.raises(LakeError, match="is a link that leads out of the lake"):
             check()
+
+
+@pytest.mark.parametrize("name", ["tags", "checkpoints/ingest/offsets/7", "features/_delta_log"])
+def test_fifo_in_place_of_file_or_folder_is_rejected(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "lake" / name
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    lake = Lake.at(str(tmp_path / "lake"))
+    with pytest.raises(LakeError, match=f"{name}: is not a regular file: delete it"):
+        lake.ensure_writable_location()
 
 
 def test_link_to_lake_and_links_within_it_are_permitted(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class LakeChecker:
         for file in self._newest_checkpoint():
             folder, _, name = file.path.rpartition("/")
             if re.fullmatch(r"\d+(\.compact)?", name):
-                version, *lines = self.storage.read(file.path).decode().splitlines()
+                version, *lines = self.storage.read(file.path, None).decode().splitlines()
                 assert version in ("v1", "v2"), file.path
                 assert all(line == "-" or json.loads(line) is not None for line in lines)
                 batches.setdefault(folder.rpartition("/")[2], set()).add(int(name.split(".")[0]))
@@ -101,7 +101,7 @@ class LakeChecker:
         published = {row["refit_id"]: row["rows"] for row in table.to_pylist()}
         assert folders == published.keys()
         for refit, rows in published.items():
-            csv = self.storage.read(f"{self.lake.reduced}/{refit}/reduced.csv")
+            csv = self.storage.read(f"{self.lake.reduced}/{refit}/reduced.csv", None)
             assert len(csv.splitlines()) == rows + 1
             assert f"{refit}/report.html" in below
         return len(published)

@@ -60,6 +60,14 @@ class Watch:
             else:
                 yield Event("nothing")
 
+    def pending(self) -> list[Event]:
+        """Return the events since the last call, without waiting."""
+        while select.select([self._fd], [], [], 0)[0]:
+            self._read()
+        found = list(self._events)
+        self._events.clear()
+        return found
+
     def _read(self) -> None:
         data, at = os.read(self._fd, 1 << 16), 0
         while at < len(data):
