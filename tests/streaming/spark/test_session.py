@@ -95,6 +95,7 @@ def test_java_ignores_the_signals_of_a_terminal(spark: SparkSession) -> None:
         assert ignored >> number - 1 & 1, number.name
 
 
+@pytest.mark.spark
 def test_session_uses_utc_and_ansi_mode(spark: SparkSession) -> None:
     row = spark.sql("SELECT timestamp_millis(0) = timestamp'1970-01-01 00:00:00' AS utc").first()
     assert row is not None
