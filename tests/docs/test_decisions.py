@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-
-import pytest
 
 from support.pages.docs_pages import DECISIONS, DOCS, decision_records, listed_pages
 
@@ -26,16 +23,17 @@ def test_navigation_lists_every_record_in_order() -> None:
     assert listed == [record.name for record in decision_records()]
 
 
-@pytest.mark.parametrize("record", decision_records(), ids=lambda record: record.stem)
-def test_record_has_status_context_decision_and_consequences(record: Path) -> None:
-    title, *lines = record.read_text().splitlines()
-    assert title.startswith(f"# {record.name[:4]}. ")
-    sections = [line for line in lines if line.startswith(("Status: ", "## "))]
-    assert re.fullmatch(r"Status: (accepted|superseded by \d{4})", sections[0])
-    assert sections[1:] == ["## Context", "## Decision", "## Consequences"]
+def test_each_record_has_status_context_decision_and_consequences() -> None:
+    for record in decision_records():
+        title, *lines = record.read_text().splitlines()
+        assert title.startswith(f"# {record.name[:4]}. ")
+        sections = [line for line in lines if line.startswith(("Status: ", "## "))]
+        assert re.fullmatch(r"Status: (accepted|superseded by \d{4})", sections[0]), record.name
+        assert sections[1:] == ["## Context", "## Decision", "## Consequences"], record.name
 
 
-@pytest.mark.parametrize("record", decision_records(), ids=lambda record: record.stem)
-def test_index_has_the_title_of_the_record(record: Path) -> None:
-    title = record.read_text().splitlines()[0].removeprefix("# ").replace(". ", " ", 1)
-    assert f"- [{title}]({record.name})" in (DECISIONS / "README.md").read_text()
+def test_index_has_the_title_of_each_record() -> None:
+    index = (DECISIONS / "README.md").read_text()
+    for record in decision_records():
+        title = record.read_text().splitlines()[0].removeprefix("# ").replace(". ", " ", 1)
+        assert f"- [{title}]({record.name})" in index

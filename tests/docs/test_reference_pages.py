@@ -10,8 +10,6 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import pomona.demo.images
 from streaming import __version__
 from streaming.lake.layout import Lake
@@ -61,22 +59,26 @@ def test_documents_contain_commands() -> None:
     assert {line.split()[0] for line in COMMANDS} >= set(commands())
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_command_in_documents_is_valid(line: str) -> None:
-    words = shlex.split(line)
-    if not is_name(words):  # called, not named
-        parse(words)
+def test_commands_in_documents_are_valid() -> None:
+    for line in COMMANDS:
+        words = shlex.split(line)
+        if is_name(words):  # named, not called
+            continue
+        try:
+            parse(words)
+        except Exception as error:
+            error.add_note(line)
+            raise
 
 
-@pytest.mark.parametrize("name", sorted(commands()))
-def test_readme_shows_every_command(name: str) -> None:
-    assert f"pomona {name}" in README
+def test_readme_shows_every_command() -> None:
+    assert [name for name in commands() if f"pomona {name}" not in README] == []
 
 
-@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_named_options_exist(name: str, text: str) -> None:
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w.=-])", text))
-    assert named - options() - {"--help", "--version"} == set()
+def test_named_options_exist() -> None:
+    for name, text in DOCUMENTS.items():
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w.=-])", text))
+        assert named - options() - {"--help", "--version"} == set(), name
 
 
 def test_readme_starts_with_make_run_and_make_test() -> None:
@@ -85,13 +87,14 @@ def test_readme_starts_with_make_run_and_make_test() -> None:
     assert len(README[: README.index(first)].splitlines()) < 5
 
 
-@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_named_make_targets_exist(name: str, text: str) -> None:
+def test_named_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    named = re.findall(r"`make (\w+)`", text) + re.findall(r"^    make (\w+)", text, re.MULTILINE)
-    assert set(named) <= targets
     assert {"run", "test", "check"} <= targets
+    for name, text in DOCUMENTS.items():
+        inline = re.findall(r"`make (\w+)`", text)
+        named = inline + re.findall(r"^    make (\w+)", text, re.MULTILINE)
+        assert set(named) <= targets, name
 
 
 def test_documents_explain_every_reason_and_column() -> None:
@@ -118,12 +121,12 @@ def test_readme_links_every_page_and_stays_short() -> None:
     assert len(README.splitlines()) <= 210
 
 
-@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_links_lead_to_files_and_headings(name: str, text: str) -> None:
-    for link, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", text):
-        file = (ROOT / name).parent / link
-        assert file.is_file(), link
-        assert not anchor or anchor in anchors(file.read_text()), f"{link}#{anchor}"
+def test_links_lead_to_files_and_headings() -> None:
+    for name, text in DOCUMENTS.items():
+        for link, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]+))?\)", text):
+            file = (ROOT / name).parent / link
+            assert file.is_file(), (name, link)
+            assert not anchor or anchor in anchors(file.read_text()), (name, f"{link}#{anchor}")
 
 
 def anchors(text: str) -> set[str]:
@@ -164,21 +167,21 @@ def test_architecture_lists_the_layers_of_the_import_contracts() -> None:
     } == contracts
 
 
-@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_named_files_exist(name: str, text: str) -> None:
-    unlinked = re.sub(r"\]\([^)]*\)", "]", text)  # links have a test of their own
-    named = set(re.findall(r"[\w/][\w/-]*\.(?:py|md|toml|lock)\b", unlinked))
-    missing = {
-        path for path in named if not (ROOT / path).exists() and not any(ROOT.glob(f"*/{path}"))
-    }
-    assert missing - {"cluster.toml", "prices.toml"} == set()  # files of the user
+def test_named_files_exist() -> None:
+    for name, text in DOCUMENTS.items():
+        unlinked = re.sub(r"\]\([^)]*\)", "]", text)  # links have a test of their own
+        named = set(re.findall(r"[\w/][\w/-]*\.(?:py|md|toml|lock)\b", unlinked))
+        missing = {
+            path for path in named if not (ROOT / path).exists() and not any(ROOT.glob(f"*/{path}"))
+        }
+        assert missing - {"cluster.toml", "prices.toml"} == set(), name  # files of the user
 
 
-@pytest.mark.parametrize(("name", "text"), DOCUMENTS.items(), ids=list(DOCUMENTS))
-def test_named_functions_exist(name: str, text: str) -> None:
-    for dotted in re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)\(", text):
-        module, _, function = dotted.rpartition(".")
-        assert callable(getattr(importlib.import_module(module), function)), dotted
+def test_named_functions_exist() -> None:
+    for name, text in DOCUMENTS.items():
+        for dotted in re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)\(", text):
+            module, _, function = dotted.rpartition(".")
+            assert callable(getattr(importlib.import_module(module), function)), (name, dotted)
 
 
 def test_python_blocks_are_valid_syntax() -> None:
