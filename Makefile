@@ -24,13 +24,15 @@ run: .venv/.ready ## Install, then run the whole pipeline on generated images
 	@$(BIN)/python -m streaming.ingest.warmup
 
 test: setup ## Run all tests; T=path/to/test.py or T=path::name runs some
-	$(BIN)/python -m pytest $(if $(T),$(T),-n 2 --dist loadfile)
+	$(BIN)/python -m pytest $(if $(T),$(T),-n 2 --dist loadfile --no-loadscope-reorder)
 
 test-fast: setup ## Run the tests that need neither Spark nor TensorFlow (under a minute)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" $(T)
 FAST := not slow and not spark and not s3 and not end_to_end
 
-check: lint test-fast ## Run before each commit: lint, types, import contracts, fast tests
+# mypy uses one core; the output of each target is printed when it ends.
+check: setup ## Run before each commit: lint, types, import contracts, fast tests
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-fast
 
 lint: setup ## Check style, types and import contracts
 	$(BIN)/ruff check .

@@ -15,6 +15,25 @@ DATA_VARIABLE = "POMONA_TEST_DATA"
 WEIGHTS = "weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 
 
+#: Files with these tests come first, so that no worker waits for a long file at the end.
+LONGEST_FIRST = ("end_to_end", "s3", "spark", "slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the files for the workers of pytest-xdist, which get them with `--no-loadscope-reorder` in this order."""
+    if not hasattr(config, "workerinput"):
+        return
+    ranks: dict[Path, int] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        rank = min(
+            (LONGEST_FIRST.index(name) for name in marks & set(LONGEST_FIRST)),
+            default=len(LONGEST_FIRST),
+        )
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with `weights/` and `data/`: real photographs and real weights, never committed."""
@@ -22,6 +41,20 @@ def shared() -> Path:
     if not folder or not Path(folder, "weights").is_dir():
         pytest.skip(f"{DATA_VARIABLE} does not name a folder with weights/ and data/")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of this run of pytest, common to all its workers: see `support.processes.shared_folders`."""
+    from support.processes.shared_folders import RUN_FOLDER
+
+    folder = (
+        tmp_path_factory.getbasetemp()
+    )  # with pytest-xdist, each worker has its own in that of the run
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(RUN_FOLDER, str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,17 +105,11 @@ def spark(aws: dict[str, str]) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def random_model(run_folder: Path) -> Path:
     """A lake's `models/` with the seeded network in it: copied into a lake, it saves the export."""
-    from support.lakes.real_model import exported
+    from support.lakes.real_model import exported_models
 
-    model_info, files = exported("random")
-    models = tmp_path_factory.mktemp("models")
-    folder = models / model_info.model_id
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return models
+    return exported_models("random")
 
 
 @pytest.fixture(scope="session")

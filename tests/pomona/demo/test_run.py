@@ -1,4 +1,4 @@
-"""Tests for `pomona demo`: duration, tables, refits, and the statements of its summary."""
+"""Tests for `pomona demo` from the wheel: dependencies, duration, tables, refits, and the statements of its summary."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import re
 import shlex
 import socket
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,13 @@ from pomona.demo.run import PER_LABEL
 from support.processes.cli import (
     CommandResult,
     environment,
-    needs_program,
     parse,
     program,
     slowness,
 )
+from support.processes.wheel_environment import WheelEnvironment
 
-pytestmark = [pytest.mark.end_to_end, needs_program]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 BROKEN = 5
 SECONDS = 150.0
@@ -53,7 +54,12 @@ class DemoRun:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> WheelEnvironment:
+    return WheelEnvironment(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def demo(wheel: WheelEnvironment, tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("demo folder")
     (folder / "50% é demo").mkdir()  # exists: a number is appended
     with socket.socket() as unused:  # no network: Keras cannot download the ImageNet weights
@@ -68,9 +74,22 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
             no_proxy=None,
             NO_PROXY=None,
         )
+        env = {name: value for name, value in env.items() if not name.startswith("PYTHON")}
         started = time.monotonic()
-        done = program("demo", "--folder", "50% é demo", env=env, cwd=folder)
+        done = program("demo", "--folder", "50% é demo", env=env, cwd=folder, path=wheel.bin)
     return DemoRun(done, folder / "50% é demo-2", time.monotonic() - started)
+
+
+def test_wheel_names_every_package_that_the_demo_needs(
+    wheel: WheelEnvironment, demo: DemoRun
+) -> None:
+    assert "pyspark" in wheel.missing
+    checked = wheel.pip("check")
+    assert checked.returncode == 0, checked.stdout
+    assert demo.done.status == 0, demo.done.err
+    python = wheel.bin / "python"
+    absent = subprocess.run([python, "-c", "import pytest"], env=wheel.env, capture_output=True)
+    assert absent.returncode == 1
 
 
 def test_demo_without_network_uses_random_weights_and_warns(demo: DemoRun) -> None:

@@ -11,15 +11,13 @@ import pytest
 
 from streaming.errors import UsageError
 from streaming.model.export import export
-from streaming.model.metadata import ModelInfo
 from support.lakes.real_model import DEFAULT, exported, features, weights_file
 
 
 @pytest.mark.slow
-def test_export_returns_three_files_with_metadata_last(shared: Path) -> None:
+def test_exported_files_match_their_hashes(shared: Path) -> None:
+    """Their order and the metadata are checked by `support.lakes.real_model`."""
     model_info, files = exported(str(weights_file(shared)))
-    assert list(files) == ["model.onnx", "model.weights.h5", "model.json"]
-    assert ModelInfo.from_json(files["model.json"]) == model_info
     assert hashlib.sha256(files["model.onnx"]).hexdigest() == model_info.onnx_sha256
     assert hashlib.sha256(files["model.weights.h5"]).hexdigest() == model_info.keras_sha256
 

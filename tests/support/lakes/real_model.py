@@ -13,9 +13,10 @@ from PIL import Image
 
 from streaming.engines.registry import Engine, create_engine, unavailable_reason
 from streaming.model.backends import TOLERANCES, Backend, supported_backends
-from streaming.model.export import KERAS_FILE, ONNX_FILE, export
+from streaming.model.export import JSON_FILE, KERAS_FILE, ONNX_FILE, export
 from streaming.model.metadata import ModelInfo
 from streaming.model.weights import IMAGENET_FILE
+from support.processes.shared_folders import created_once
 
 FLOAT32 = supported_backends(precision="float32")
 BFLOAT16 = supported_backends(precision="bfloat16")
@@ -28,10 +29,28 @@ def weights_file(shared: Path) -> Path:
     return shared / "weights" / IMAGENET_FILE
 
 
+def exported_models(weights: str) -> Path:
+    """Return a lake's `models/` with these weights, exported once per run of pytest. Never change it."""
+
+    def create(models: Path) -> None:
+        model_info, files = export(weights)
+        # Here, and not in test_export.py, which reads what this call has returned.
+        assert list(files) == [ONNX_FILE, KERAS_FILE, JSON_FILE]
+        assert ModelInfo.from_json(files[JSON_FILE]) == model_info
+        folder = models / model_info.model_id
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+
+    return created_once(f"models-{Path(weights).stem}", create)
+
+
 @cache
 def exported(weights: str) -> tuple[ModelInfo, dict[str, bytes]]:
-    """Call `export` once for each value of `weights`."""
-    return export(weights)
+    """Return what `export` returns, of one call for each value of `weights` per run of pytest."""
+    (folder,) = exported_models(weights).iterdir()
+    files = {name: (folder / name).read_bytes() for name in (ONNX_FILE, KERAS_FILE, JSON_FILE)}
+    return ModelInfo.from_json(files[JSON_FILE]), files
 
 
 def engine(backend: Backend, weights: str) -> Engine:

@@ -84,11 +84,14 @@ def environment(**changes: str | None) -> dict[str, str]:
 
 
 def program(
-    *args: object, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *args: object,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    path: Path = PROGRAM.parent,
 ) -> CommandResult:
-    """Run the installed console script until it ends."""
+    """Run the console script in a folder until it ends; by default that of this environment."""
     done = subprocess.run(
-        [PROGRAM, *map(str, args)],
+        [path / "pomona", *map(str, args)],
         env=env or environment(),
         cwd=cwd,
         capture_output=True,
