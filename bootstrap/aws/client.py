@@ -74,7 +74,7 @@ class Account:
             raise UnresolvedReferenceError(operation)
         client = self._client(service)
         try:
-            with _translate_errors(service, operation):
+            with self._translate_errors(service, operation, resolved):
                 if client.can_paginate(operation):
                     pages = client.get_paginator(operation).paginate(**resolved)
                     response: Parameters = pages.build_full_result()
@@ -110,7 +110,10 @@ class Account:
         deadline = time.monotonic() + RETRY_TIMEOUT
         while True:
             try:
-                with _translate_errors(service, operation), _open_local_files(parameters) as opened:
+                with (
+                    self._translate_errors(service, operation, parameters),
+                    _open_local_files(parameters) as opened,
+                ):
                     response: Parameters = getattr(self._client(service), operation)(**opened)
                 return response
             except CloudError as error:
@@ -131,7 +134,31 @@ class Account:
                 self._clients[service] = self._session.client(service, config=config)
             except ValueError as error:  # invalid endpoint
                 raise CloudError(f"{service}: {error}; correct AWS_ENDPOINT_URL") from error
+            if service == "s3":
+                self._clients[service].meta.events.register(
+                    "provide-client-params.s3", self._expect_own_bucket, "expect-own-bucket"
+                )
         return self._clients[service]
+
+    def _expect_own_bucket(self, params: Parameters, model: Any, **_: Any) -> Parameters:
+        """Add the account as the expected owner of the bucket: S3 then rejects a bucket of another account.
+
+        Names of buckets are unique across all accounts, and the default ones can be guessed.
+        """
+        accepted = "ExpectedBucketOwner" in model.input_shape.members  # not by CreateBucket
+        return {**params, "ExpectedBucketOwner": self.number} if accepted else params
+
+    def _translate_errors(
+        self, service: str, operation: str, parameters: Parameters
+    ) -> contextlib.AbstractContextManager[None]:
+        """Translate botocore's errors; S3 also denies access to a bucket of another account."""
+        remedy = "request this permission"
+        if service == "s3" and "Bucket" in parameters:
+            remedy += (
+                f", or name another bucket if {parameters['Bucket']} does not belong to account "
+                f"{self.number}"
+            )
+        return _translate_errors(service, operation, remedy)
 
 
 def api_name(service: str, operation: str) -> str:
@@ -180,14 +207,16 @@ def _open_local_files(parameters: Parameters) -> Iterator[Parameters]:
 
 
 @contextlib.contextmanager
-def _translate_errors(service: str, operation: str) -> Iterator[None]:
+def _translate_errors(
+    service: str, operation: str, denied_remedy: str = "request this permission"
+) -> Iterator[None]:
     """Translate botocore's errors into one line that names the request."""
     try:
         yield
     except botocore.exceptions.ClientError as error:
         message = f"{service} {operation}: {error.response['Error'].get('Message') or _code(error)}"
         if _code(error) in _ACCESS_DENIED_CODES:
-            raise AccessDeniedError(f"{message}; request this permission") from error
+            raise AccessDeniedError(f"{message}; {denied_remedy}") from error
         raise CloudError(message) from error
     except (
         botocore.exceptions.NoCredentialsError,

@@ -188,8 +188,11 @@ def up(requests: list[Request], account: Account) -> Iterator[PlannedRequest]:
     Raises
     ------
     CloudError
-        If AWS rejects a request.
+        If AWS rejects a request, or, before anything is sent, if a bucket belongs to another account.
     """
+    for request in requests:
+        if request.operation == "create_bucket":
+            plan_request(request, account)
     for request in requests:
         planned = plan_request(request, account)
         if planned.action in (Action.SEND, Action.CHANGE):

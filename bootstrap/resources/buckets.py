@@ -84,7 +84,7 @@ def _bucket(names: Names, bucket: str, label: str, rules: list[Parameters]) -> l
         purpose="holds images, lake and uploads"
         if label == "data bucket"
         else "holds the EMR logs",
-        find_current=lambda read: _owned_bucket(read, bucket),
+        find_current=lambda read: _owned_bucket(read, bucket, names.account),
     )
     lifecycle = {"Rules": sorted(rules, key=lambda rule: rule["ID"])}
     return [create_request] + [
@@ -189,12 +189,13 @@ _SETTINGS = (
 )
 
 
-def _owned_bucket(read: ReadApi, bucket: str) -> CurrentState | None:
-    """Return whether the bucket exists and is accessible: bucket names are globally unique."""
+def _owned_bucket(read: ReadApi, bucket: str, account: str) -> CurrentState | None:
+    """Return whether the bucket exists and belongs to the account: bucket names are globally unique."""
     try:
         response = read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
     except AccessDeniedError as error:
         raise CloudError(
-            f"the bucket {bucket} exists but is not accessible: set another one in [storage]"
+            f"the bucket {bucket} exists, but it does not belong to account {account}, or you lack the permission "
+            "s3:ListBucket: set another one in [storage], or request this permission"
         ) from error
     return None if response is None else CurrentState(True)

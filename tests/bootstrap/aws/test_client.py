@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,27 @@ def test_read_absent_resource_returns_none_and_denied_request_fails(
     served.enforce_iam()
     with pytest.raises(AccessDeniedError, match=r"^iam get_role: .*request this permission$"):
         Account(REGION).read("iam", "get_role", {"RoleName": "absent"}, ("NoSuchEntity",))
+
+
+def test_bucket_of_another_account_is_denied(account: Account, served: MotoAccount) -> None:
+    served.create_foreign_bucket("theirs")
+    operations: dict[str, dict[str, Any]] = {
+        "head_bucket": {},
+        "get_bucket_policy": {},
+        "list_objects_v2": {},
+        "get_object": {"Key": "a"},
+        "head_object": {"Key": "a"},
+        "put_object": {"Key": "a", "Body": b"x"},
+        "put_bucket_versioning": {"VersioningConfiguration": {"Status": "Enabled"}},
+        "delete_bucket_policy": {},
+    }
+    for operation, parameters in operations.items():
+        send = account.read if is_read_only(operation) else account.send
+        with pytest.raises(AccessDeniedError) as caught:
+            send("s3", operation, {"Bucket": "theirs", **parameters})
+        assert str(caught.value).startswith(f"s3 {operation}: ")
+        remedy = "or name another bucket if theirs does not belong to account 123456789012"
+        assert str(caught.value).endswith(f"; request this permission, {remedy}")
 
 
 def test_send_retries_only_given_error_codes(

@@ -11,6 +11,7 @@ import pytest
 
 from bootstrap.aws.client import Account
 from bootstrap.deploy.plan import all_requests, up
+from bootstrap.errors import CloudError
 from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
 from support.aws.cluster_configs import VARIANTS, names, uploads
 from support.aws.workspace import write_config, write_environment
@@ -361,6 +362,40 @@ def test_credentials_of_another_account_are_rejected(
         error = pomona("cloud", command).error_line
         assert f"belong to account {ACCOUNT}, but the configuration is for 999999999999" in error
     assert account.contents() == before
+
+
+@pytest.mark.parametrize("bucket", ["data", "log"])
+def test_bucket_of_another_account_stops_up_before_the_first_request(
+    bucket: str, pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    account.create_foreign_bucket(f"fruits-{bucket}-{ACCOUNT}")
+    before = account.contents()
+    account.enforce_iam()
+    for command in (["plan"], ["up", "--yes"]):
+        error = pomona("cloud", *command).error_line
+        assert f"the bucket fruits-{bucket}-{ACCOUNT} exists, but it does not belong to" in error
+        assert error.endswith("set another one in [storage], or request this permission")
+    assert account.contents() == before
+    line = f"{bucket} bucket fruits-{bucket}-{ACCOUNT} (not checked: it cannot be read)"
+    account.enforce_iam()
+    assert line in pomona("cloud", "down", "--yes").out
+
+
+def test_bucket_that_another_account_takes_over_gets_no_upload(
+    tmp_path: Path, account: MotoAccount
+) -> None:
+    from moto.s3.models import s3_backends
+
+    requests = all_requests(names(), uploads(tmp_path))
+    bucket, caller = f"fruits-data-{ACCOUNT}", Account(REGION)
+    with pytest.raises(CloudError, match=rf"or name another bucket if {bucket} does not belong"):
+        for planned in up(requests, caller):
+            if planned.request.name == "data bucket: lifecycle":  # the last request before uploads
+                caller.send("s3", "delete_bucket", {"Bucket": bucket})
+                account.create_foreign_bucket(bucket)
+    foreign = s3_backends["999999999999"]["aws"].get_bucket(bucket)
+    assert not [*foreign.keys]
+    assert "policy" not in vars(foreign) or not foreign.policy
 
 
 def test_missing_code_file_stops_up_before_the_first_request(

@@ -10,7 +10,7 @@ import re
 import ssl
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -95,6 +95,33 @@ def skip_signature_check(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(IAMRequest, "check_signature", check_signature)
 
 
+def check_bucket_owner(patch: pytest.MonkeyPatch) -> None:
+    """Make moto deny requests whose expected bucket owner is not the owner, as S3 does; it ignores the header."""
+    from moto.s3.models import s3_backends
+    from moto.s3.responses import S3Response
+
+    def checked(original: Callable[..., Any]) -> Callable[..., Any]:
+        def respond(response: Any, request: Any, full_url: str) -> Any:
+            expected = request.headers.get("x-amz-expected-bucket-owner")
+            bucket = response.parse_bucket_name_from_url(request, full_url)
+            _, owner = s3_backends.bucket_accounts.get(bucket, ("", None))
+            if expected and owner and expected != owner:
+                error = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+                return 403, {}, "" if request.method == "HEAD" else error
+            return original(response, request, full_url)
+
+        return respond
+
+    for name in ("_bucket_response", "_key_response"):
+        patch.setattr(S3Response, name, checked(getattr(S3Response, name)))
+
+
+def require_expected_owner(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """Check that a request of the code under test to S3 names the account as the owner of the bucket."""
+    if model.name not in ("CreateBucket", "ListBuckets"):
+        assert params["headers"].get("x-amz-expected-bucket-owner") == ACCOUNT, model.name
+
+
 def authorize_each_deleted_key(patch: pytest.MonkeyPatch) -> None:
     """Make moto evaluate permissions of DeleteObjects with the ARN of each key; it uses that of the bucket."""
     from moto.iam.access_control import PermissionResult
@@ -159,7 +186,7 @@ def support_scaling_policies(patch: pytest.MonkeyPatch) -> None:
 
 
 def cache_clients(patch: pytest.MonkeyPatch) -> None:
-    """Reuse the clients of a caller, and botocore's models for all callers.
+    """Reuse the clients of a caller, and botocore's models for all callers; check their requests to S3.
 
     A command takes 1 s of processor time without this; 0.7 s of it load models and create client classes.
     """
@@ -180,6 +207,10 @@ def cache_clients(patch: pytest.MonkeyPatch) -> None:
             def client(service: str, **options: Any) -> Any:
                 if service not in clients:
                     clients[service] = create_client(service, **options)
+                    if service == "s3":
+                        clients[service].meta.events.register(
+                            "before-call.s3", require_expected_owner
+                        )
                 return clients[service]
 
             patch.setattr(created, "client", client)
@@ -277,6 +308,12 @@ class MotoAccount:
                 config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
             )
         return self._clients[key]
+
+    def create_foreign_bucket(self, name: str) -> None:
+        """Create a bucket in another account; everyone may use it, unless a request names the expected owner."""
+        from moto.s3.models import s3_backends
+
+        s3_backends["999999999999"]["aws"].create_bucket(name, REGION)
 
     def contents(self) -> dict[str, Any]:
         """Return the resources of the account as AWS describes them, without ids and times."""
@@ -390,6 +427,7 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
     with pytest.MonkeyPatch.context() as patch:
         speed_up_moto(patch)
         check_secure_transport(patch)
+        check_bucket_owner(patch)
         authorize_each_deleted_key(patch)
         skip_signature_check(patch)
         keep_jobs_running(patch)
