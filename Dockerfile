@@ -5,8 +5,11 @@
 # and the archive for EMR's nodes, made on the Linux that they run:
 #
 #     docker build --target environment --output . .
-FROM amazonlinux:2023 AS installed
-# The distribution's own security updates are wanted: its packages are not pinned, Python's are, by hash.
+# The digest is that of the index of all platforms, as docker-library/repo-info records it in repos/amazonlinux/remote/.
+# dnf installs the packages of this release of Amazon Linux. For newer ones, put in tag and digest of
+#     docker buildx imagetools inspect amazonlinux:2023
+FROM amazonlinux:2023.12.20260831.0@sha256:74c545e3e04db388b00bd31d7cc5640d4e9c12058a6d72af938d113da3c82893 AS installed
+# The distribution signs its packages; those of Python are pinned by hash.
 # hadolint ignore=DL3041
 RUN dnf install -y python3.11 python3.11-pip gzip tar && dnf clean all
 WORKDIR /pomona

@@ -74,7 +74,19 @@ def test_the_archive_is_made_in_the_stage_that_is_named() -> None:
     program = re.search(r'^RUN \.venv/bin/python -c "(.+)"$', DOCKERFILE, re.M)
     assert program
     compile(program[1], "Dockerfile", "exec")
-    assert re.search(r"^FROM amazonlinux:2023 AS installed$", DOCKERFILE, re.M)
+    assert re.search(r"^FROM amazonlinux:2023\S+ AS installed$", DOCKERFILE, re.M)
+
+
+def test_external_images_have_a_version_and_a_digest() -> None:
+    stages = {"scratch", *re.findall(r"^FROM .* AS (\S+)$", DOCKERFILE, re.M)}
+    images = set(re.findall(r"^FROM (?:--\S+ )*(\S+)", DOCKERFILE, re.M)) - stages
+    images |= set(re.findall(r"^COPY --from=(\S+)", DOCKERFILE, re.M)) - stages
+    devcontainer = (ROOT / ".devcontainer" / "devcontainer.json").read_text()
+    images |= set(re.findall(r'"image": "(.+)"', devcontainer))
+    assert len(images) == 2
+    for image in images:
+        assert re.fullmatch(r"[a-z0-9./-]+:\d+\.\d+\.\S+@sha256:[0-9a-f]{64}", image), image
+    assert '"features"' not in devcontainer  # their scripts have no digest without a lock file
 
 
 def test_kubernetes_knows_every_field_of_the_cron_job(cron_job: dict[str, Any]) -> None:
