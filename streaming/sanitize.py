@@ -12,6 +12,7 @@ _MIN_SECRET_LENGTH = 8  # shorter values are placeholders or ordinary words
 _IN_LOCATION = re.compile(r"(?i)\b(s3[an]?:/*)[^\s/:@]*:[^\s@]*@|\b(https?://)[^\s/:@]*:[^\s/@]*@")
 _IN_QUERY = re.compile(r"(?i)([?&]X-Amz-(?:Signature|Security-Token|Credential)=)[^\s&]+")
 MASK = "***"
+_MAX_LINE, _LINE_END = 2000, 600
 
 
 # Locations as Spark writes them, with the scheme at the start of a word.
@@ -63,6 +64,19 @@ _HIDDEN_EXCEPT_LINE_BREAKS = re.compile(f"(?!\n)[{_HIDDEN}]")
 def escape_text(text: str) -> str:
     """Escape control and invisible characters as in Python literals: ``\\n``, ``\\x1b``, ``\\u202e``."""
     return _HIDDEN_CHARACTER.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def message_line(text: str) -> str:
+    """Return a message as it is printed: redacted, with control characters escaped, and at most 2,000 characters long.
+
+    Values in it may come from a lake or source of others. The start, which names the value, and the end, which says
+    what to do, are kept.
+    """
+    line = escape_text(redact(text))  # first: a part of a secret would not be recognized
+    cut = len(line) - _MAX_LINE
+    if cut <= 0:
+        return line
+    return f"{line[: _MAX_LINE - _LINE_END]} [{cut:,} characters] {line[-_LINE_END:]}"
 
 
 def escape_html(text: str) -> str:

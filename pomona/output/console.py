@@ -19,7 +19,7 @@ from rich.text import Text
 from pomona.output.colors import colored
 from pomona.output.durations import format_elapsed
 from pomona.output.tables import TableLayout, build_table, shorten_words
-from streaming.sanitize import display_locations, escape_json, escape_text
+from streaming.sanitize import display_locations, escape_json, escape_text, message_line
 from streaming.signals import is_stopping
 
 #: Maximum number of items that text output lists; --json lists all.
@@ -238,5 +238,5 @@ def _cell(value: Any) -> str:
 
 def print_error(message: str) -> None:
     """Print an error as one line on standard error; on a terminal in red."""
-    line = f"pomona: {escape_text(display_locations(' '.join(message.split())))}"
+    line = f"pomona: {message_line(display_locations(' '.join(message.split())))}"
     print(colored(line, "red", sys.stderr), file=sys.stderr)

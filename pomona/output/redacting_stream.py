@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from pomona.output.colors import colored
 from streaming.errors import ClosedPipeError, OutputError
-from streaming.sanitize import escape_text, redact, redact_environment_secrets
+from streaming.sanitize import message_line, redact, redact_environment_secrets
 from streaming.signals import terminal_lock
 
 
@@ -120,8 +120,8 @@ class OneLineFormatter(logging.Formatter):
     """Format a log message as one line; a traceback, if any, follows unchanged."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Format the message with control characters escaped."""
-        record.message = escape_text(record.message)
+        """Format the message with control characters escaped, and long values shortened."""
+        record.message = message_line(record.message)
         line = super().formatMessage(record)
         if record.levelno < logging.WARNING:
             return line

@@ -189,7 +189,8 @@ def _write(table: DeltaTable, lake: Lake, folder: Path) -> None:
     if len(models) > 1:
         raise SnapshotError(
             f"version {table.version()} of {lake.features} mixes the models {', '.join(sorted(models))}: "
-            "features of different models cannot be compared"
+            "features of different models cannot be compared: use an earlier version, or delete the rows of the others "
+            "with `pomona forget`"
         )
     metadata = {"rows": count, "width": width, "model_id": max(models, default="")}
     (folder / _METADATA_FILE).write_text(json.dumps(metadata))

@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 JSON = Any  # a value that `json` can serialize
 
 _ANSWERS = "/answers"
-_MAX_ERROR_LENGTH = 2000
 _REQUEST = {"kind": str, "arguments": dict}
 _ERROR = {"error": Optional(str), "error_type": Optional(str)}
 #: The shapes of the results, by kind of request.
@@ -138,7 +137,7 @@ def poll_result(lake: Lake, request: Request) -> dict[str, JSON] | None:
             kind = getattr(errors, result.get("error_type") or "", None)
             if not (isinstance(kind, type) and issubclass(kind, PomonaError)):
                 kind = ExternalError
-            raise kind(" ".join(result["error"].split())[:_MAX_ERROR_LENGTH])
+            raise kind(" ".join(result["error"].split()))
         check_document(result, _RESULTS.get(request.kind, dict))
     except InvalidDocumentError as error:
         raise LakeError(

@@ -258,7 +258,8 @@ def join_name(folder: str, name: object, kind: str) -> str:
     if not is_entry_name(name):
         raise LakeError(
             f"{kind} {str(name)[:100]!r} is not a valid name: it must be a letter or digit, then letters, digits, "
-            f"'.', '_' or '-'; another program has written it into the lake of {folder}"
+            f"'.', '_' or '-'; another program has written it into the lake of {folder}: delete the row or file that "
+            "contains it"
         )
     return f"{folder}/{name}"
 

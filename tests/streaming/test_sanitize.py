@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from batch_pca.refits.csv_injection import escape_formulas
-from streaming.sanitize import escape_json, escape_text
+from streaming.sanitize import escape_json, escape_text, message_line
 from support.faults.hostile_names import CONTROL_CHARACTERS, NAMES
 
 
@@ -27,6 +27,25 @@ from support.faults.hostile_names import CONTROL_CHARACTERS, NAMES
 )
 def test_escape_text_escapes_only_control_and_invisible_characters(text: str, escaped: str) -> None:
     assert escape_text(text) == escaped
+
+
+def test_message_line_is_short_and_keeps_start_and_end() -> None:
+    assert message_line("a\nb") == "a\\nb"
+    line = message_line(f"/lake/tags/{'x' * 10_000}.json: broken: delete it")
+    assert line.startswith("/lake/tags/xxx")
+    assert line.endswith("xxx.json: broken: delete it")
+    assert "[8,0" in line
+    assert len(line) < 2050
+
+
+def test_message_line_of_2000_characters_is_unchanged() -> None:
+    assert message_line("x" * 2000) == "x" * 2000
+
+
+@pytest.mark.parametrize("place", range(1380, 1405))
+def test_message_line_is_redacted_before_it_is_shortened(place: int) -> None:
+    text = f"{'x' * place} s3://KEY:hunter2-secret@bucket {'y' * 3000}"
+    assert "hunter2"[:3] not in message_line(text)
 
 
 def test_escape_json_keeps_value_and_line_breaks() -> None:
