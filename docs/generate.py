@@ -277,7 +277,7 @@ lists that bucket.
   `aws:SourceArn`). The role of the nodes is the exception: EC2 supports no source condition.
 - `NAME-service` also has the AWS managed policy `AmazonEMRServicePolicy_v2`. It contains what EMR needs in EC2,
   limited to resources with the tag `for-use-with-amazon-emr-managed-policies`, which the subnet, the security
-  groups and the cluster get.
+  groups, the cluster and, with `network.private`, the VPC get.
 - `NAME-evaluator` is for the principals in `evaluator.principals`, or else for the account.
 - `KeepNotebooks` exists only with the release `emr-7.13.0`, which has JupyterHub.
 - No role can read the logs; the administrators of the account can."""

@@ -91,7 +91,7 @@ class Account:
         service: str,
         operation: str,
         parameters: Parameters,
-        retry_codes: tuple[str, ...] = (),
+        retry_on: tuple[tuple[str, str], ...] = (),
     ) -> Parameters:
         """Send a request that changes something.
 
@@ -100,8 +100,9 @@ class Account:
         service, operation : str
         parameters : dict
             The content of each `LocalFile` is uploaded.
-        retry_codes : tuple of str
-            Error codes on which the request is retried for up to `RETRY_TIMEOUT` seconds.
+        retry_on : tuple of (str, str)
+            Error codes, each with a part of the message, on which the request is retried for up to `RETRY_TIMEOUT`
+            seconds. Any other error is raised at once.
 
         Raises
         ------
@@ -117,7 +118,9 @@ class Account:
                     response: Parameters = getattr(self._client(service), operation)(**opened)
                 return response
             except CloudError as error:
-                if _code(error.__cause__) not in retry_codes or time.monotonic() > deadline:
+                code, message = _code(error.__cause__), str(error)
+                known = any(code == known and part in message for known, part in retry_on)
+                if not known or time.monotonic() > deadline:
                     raise
             time.sleep(5)
 

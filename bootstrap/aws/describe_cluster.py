@@ -111,11 +111,18 @@ def unfinished_steps(read: ReadApi, cluster: Parameters) -> list[Parameters]:
 
 
 def normalize_request(request: Parameters) -> Parameters:
-    """Return a request in comparable form: without tags and without the paths of roles."""
+    """Return a request in comparable form: without tags and paths of roles, with the instance groups by role."""
     result = {key: value for key, value in request.items() if key != "Tags"}
     for key in ("ServiceRole", "JobFlowRole"):
         if key in result:
             result[key] = str(result[key]).rpartition("/")[2]
+    instances = dict(request.get("Instances") or {})
+    groups: dict[str, Parameters] = {}
+    for group in instances.pop("InstanceGroups", ()):
+        role = group["InstanceRole"]
+        others = sum(name.partition(" ")[0] == role for name in groups)
+        groups[f"{role} {others + 1}" if others else role] = group
+    result["Instances"] = instances | {"InstanceGroups": groups}
     result["AutoTerminationPolicy"] = request.get("AutoTerminationPolicy")
     return result
 
@@ -126,7 +133,8 @@ def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
     groups: Any = read("emr", "list_instance_groups", {"ClusterId": cluster["Id"]})
     ordered = sorted(groups["InstanceGroups"], key=lambda one: _ROLES[one["InstanceGroupType"]])
     fields = {
-        "InstanceGroups": [_group(one) for one in ordered],
+        # Managed scaling leaves groups without instances, which RunJobFlow rejects.
+        "InstanceGroups": [_group(one) for one in ordered if one["RequestedInstanceCount"]],
         "KeepJobFlowAliveWhenNoSteps": not cluster.get("AutoTerminate"),
         "TerminationProtected": cluster.get("TerminationProtected"),
         **{

@@ -71,8 +71,9 @@ class Request:
         resource cannot be changed in place.
     outputs : callable
         Extracts from the response the values that later requests refer to.
-    retry_codes : tuple of str
-        Error codes on which the request is retried: a new role takes seconds to propagate.
+    retry_on : tuple of (str, str)
+        Error codes, each with a part of the message, on which the request is retried: a new role takes seconds to
+        propagate.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Request:
     desired: Any = True
     build_update: UpdateBuilder | None = None
     outputs: Callable[[Parameters], Mapping[str, str]] = lambda _response: {}
-    retry_codes: tuple[str, ...] = ()
+    retry_on: tuple[tuple[str, str], ...] = ()
 
     @property
     def read_only(self) -> bool:

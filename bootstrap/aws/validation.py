@@ -1,31 +1,38 @@
-"""Validate requests against botocore's service models before anything is sent."""
+"""Validate requests against botocore's service models and the table of rules before anything is sent."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from botocore.validate import ParamValidator
 
 from bootstrap.aws.client import operation_model
 from bootstrap.aws.request import LocalFile, Parameters, Request
+from bootstrap.aws.rules import SentRequest, combination_violations, request_violations
 from bootstrap.errors import CloudError
 
 
-def validate_request(request: Request) -> None:
-    """Validate the parameters of a request: names, types, lengths, ranges and enumerations.
+def validate_requests(requests: Sequence[Request]) -> None:
+    """Validate requests, in order: names, types, lengths, ranges, enumerations, and the rules of `bootstrap.aws.rules`.
 
     Raises
     ------
     CloudError
-        With all errors in one line.
+        With all errors of the first invalid request in one line.
     """
-    errors = validation_errors(request.service, request.operation, request.parameters)
-    if errors:
-        raise CloudError(f"{request.name}: {errors}")
+    earlier: list[SentRequest] = []
+    for request in requests:
+        errors = validation_errors(request.service, request.operation, request.parameters)
+        sent = SentRequest(request.service, request.operation, request.parameters)
+        errors = errors or "; ".join(combination_violations(sent, earlier))
+        if errors:
+            raise CloudError(f"{request.name}: {errors}")
+        earlier.append(sent)
 
 
 def validation_errors(service: str, operation: str, parameters: Parameters) -> str:
-    """Return the violations of the service's model in one line; empty if valid."""
+    """Return the violations of the service's model, or else of `RULES`, in one line; empty if valid."""
     model = operation_model(service, operation)
     shape = model.input_shape
     values = {key: b"" if isinstance(v, LocalFile) else v for key, v in parameters.items()}
@@ -34,7 +41,11 @@ def validation_errors(service: str, operation: str, parameters: Parameters) -> s
     report = ParamValidator().validate(values, shape)
     if report.has_errors():
         return "; ".join(str(report.generate_report()).splitlines())
-    return "; ".join(_invalid_enum_values(values, shape, ""))
+    errors = [
+        *_invalid_enum_values(values, shape, ""),
+        *request_violations(SentRequest(service, operation, parameters)),
+    ]
+    return "; ".join(errors)
 
 
 def _invalid_enum_values(value: Any, shape: Any, path: str) -> list[str]:

@@ -120,6 +120,16 @@ class Names:
         """URI of the EMR logs."""
         return f"s3://{self.log_bucket}/emr/"
 
+    @property
+    def failed_refits(self) -> str:
+        """Name of the queue that receives the starts of refits that failed."""
+        return self.prefixed("refit-failures")
+
+    @property
+    def failed_refits_arn(self) -> str:
+        """ARN of the queue `failed_refits`."""
+        return self.arn("sqs", self.failed_refits)
+
     def prefixed(self, suffix: str) -> str:
         """Return the name of a role, security group or schedule: the configuration's name and a suffix."""
         return f"{self.config.name}-{suffix}"

@@ -125,13 +125,26 @@ def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
     }
     response: Any = read("emr", "list_instance_groups", cluster_id)
     ids = {one["InstanceGroupType"]: one["Id"] for one in response["InstanceGroups"]}
+    changed = {role: count for role, (current, count) in counts.items() if current != count}
     groups = [
         {"InstanceGroupId": ids[role], "InstanceCount": count}
-        for role, (current, count) in counts.items()
-        if current != count
+        for role, count in changed.items()
+        if role in ids
     ]
     if groups:
         operations.append(("modify_instance_groups", cluster_id | {"InstanceGroups": groups}))
+    added = [
+        one
+        for one in after["Instances"]["InstanceGroups"]
+        if one["InstanceRole"] in changed and one["InstanceRole"] not in ids
+    ]
+    if added:
+        query = {"JobFlowId": cluster["Id"], "InstanceGroups": added}
+        operations.append(("add_instance_groups", query))
+    for operation, parameters in operations:
+        errors = validation_errors("emr", operation, parameters)
+        if errors:
+            raise CloudError(f"{name}: cannot be resized: {errors}")
     return Resize(before, after, operations)
 
 

@@ -74,8 +74,10 @@ def _groups(request: Parameters, *roles: str) -> list[Parameters]:
 
 def _set_count(role: str) -> Callable[[Parameters, int], None]:
     def set_count(request: Parameters, count: int) -> None:
-        """Set the number of nodes of the role in the cluster request."""
-        if not _groups(request, role):
+        """Set the number of nodes of the role in the cluster request; a group without nodes is omitted."""
+        if role == "TASK":
+            _ensure_task_group(request, count)
+        elif not _groups(request, role):
             raise CloudError(
                 f"the cluster has no {role.lower()} nodes, so their number cannot be changed"
             )
@@ -83,6 +85,21 @@ def _set_count(role: str) -> Callable[[Parameters, int], None]:
             group["InstanceCount"] = count
 
     return set_count
+
+
+def _ensure_task_group(request: Parameters, count: int) -> None:
+    """Add a Spot task group like the core group if there is none; remove the task groups for count 0."""
+    instances = request["Instances"]
+    groups = instances["InstanceGroups"]
+    if count == 0:
+        instances["InstanceGroups"] = [one for one in groups if one["InstanceRole"] != "TASK"]
+    elif not _groups(request, "TASK"):
+        cores = _groups(request, "CORE")
+        if not cores:
+            raise CloudError("the cluster has no core nodes, so it cannot get task nodes")
+        group = {key: value for key, value in cores[0].items() if key != "BidPrice"}
+        group |= {"Name": "task", "InstanceRole": "TASK", "Market": "SPOT"}
+        instances["InstanceGroups"] = [*groups, copy.deepcopy(group)]
 
 
 def _set_type(request: Parameters, instance_type: str) -> None:

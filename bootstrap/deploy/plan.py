@@ -14,7 +14,7 @@ from bootstrap.aws.request import (
     has_references,
     resolve_references,
 )
-from bootstrap.aws.validation import validate_request
+from bootstrap.aws.validation import validate_requests
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig
 from bootstrap.errors import CloudError, UnresolvedReferenceError
@@ -65,7 +65,7 @@ class PlannedRequest:
 
 
 def all_requests(names: Names, uploads: Uploads) -> list[Request]:
-    """Return all requests of `up` in order, validated against botocore's service models."""
+    """Return all requests of `up` in order, validated."""
     locations = UploadLocations(names, uploads.version)
     serverless = names.config.mode == "serverless"
     requests = [*bucket_requests(names), *upload_requests(names, uploads), *role_requests(names)]
@@ -75,8 +75,7 @@ def all_requests(names: Names, uploads: Uploads) -> list[Request]:
         requests += [*network_requests(names), *cluster_requests(names, locations)]
     if names.config.schedule:
         requests += [*scheduler_requests(names), *schedule_requests(names, locations)]
-    for request in requests:
-        validate_request(request)
+    validate_requests(requests)
     return requests
 
 
@@ -199,7 +198,7 @@ def up(requests: list[Request], account: Account) -> Iterator[PlannedRequest]:
             if has_references(planned.parameters):
                 raise CloudError(f"{request.name}: refers to a resource that does not exist")
             response = account.send(
-                request.service, planned.operation, planned.parameters, request.retry_codes
+                request.service, planned.operation, planned.parameters, request.retry_on
             )
             if planned.action == Action.SEND:
                 account.values.update(request.outputs(response))

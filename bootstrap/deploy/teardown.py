@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bootstrap.aws.client import Account
 from bootstrap.aws.describe_cluster import cluster_tags, list_clusters
+from bootstrap.aws.describe_queue import NO_QUEUE_CODES
 from bootstrap.aws.describe_serverless import active_jobs, newest_application
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
@@ -19,6 +20,7 @@ STOP_TIMEOUT, POLL_INTERVAL = 300.0, 5.0
 #: Suffixes of the roles and security groups of both modes.
 _ROLES = ("evaluator", "job", "nodes", "scheduler", "service")
 _GROUPS = ("primary", "service", "tunnel", "workers")
+_SECURITY_CONFIGURATIONS = ("imdsv2", "imdsv2-hops-2")
 _NOT_CHECKED = " (not checked: it cannot be read)"
 
 
@@ -101,13 +103,16 @@ def retained_resources(names: Names, read: ReadApi) -> list[str]:
             result.append(f"{kind} bucket {found}: {content}")
     roles = [names.prefixed(role) for role in _ROLES]
     groups = [names.prefixed(group) for group in _GROUPS]
-    profile, configuration = [names.prefixed("nodes")], [names.prefixed("imdsv2")]
+    profile = [names.prefixed("nodes")]
+    configurations = [names.prefixed(suffix) for suffix in _SECURITY_CONFIGURATIONS]
+    queue = [names.failed_refits]
     no_entity, invalid = ("NoSuchEntity",), ("InvalidRequestException",)
     found_by_kind = {
         "security groups": _existing_groups(groups, names, read),
-        "security configuration": _existing(
-            "emr", "describe_security_configuration", "Name", configuration, invalid, read
+        "security configurations": _existing(
+            "emr", "describe_security_configuration", "Name", configurations, invalid, read
         ),
+        "queue": _existing("sqs", "get_queue_url", "QueueName", queue, NO_QUEUE_CODES, read),
         "instance profile": _existing(
             "iam", "get_instance_profile", "InstanceProfileName", profile, no_entity, read
         ),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from bootstrap.aws.describe_cluster import find_cluster, list_clusters
+from bootstrap.aws.describe_queue import queue_attributes
 from bootstrap.aws.describe_serverless import (
     DEFAULT_LIMIT,
     limit_items,
@@ -54,8 +55,17 @@ def get_status(names: Names, read: ReadApi) -> Parameters:
         "name": schedule["Name"],
         "state": schedule["State"],
         "expression": schedule["ScheduleExpression"],
+        "queue": names.failed_refits,
+        "failed_starts": _failed_starts(read, names),
     }
     return result
+
+
+def _failed_starts(read: ReadApi, names: Names) -> int | None:
+    """Return the number of starts in the queue of failed refits; None without a queue."""
+    key = "ApproximateNumberOfMessages"
+    found = queue_attributes(read, names.failed_refits, key)
+    return None if found is None else int(found[1][key])
 
 
 def _cluster(read: ReadApi, name: str) -> Parameters | None:

@@ -41,6 +41,7 @@ def log_rules(names: Names) -> list[Parameters]:
     """Return the lifecycle rules of the log bucket."""
     days = names.config.storage.log_days
     return [
+        _delete_markers(),
         _rule(
             "logs", "", Expiration={"Days": days}, NoncurrentVersionExpiration=_noncurrent_days(1)
         ),
@@ -55,6 +56,7 @@ def data_rules(names: Names) -> list[Parameters]:
     """
     lake = names.config.storage.lake
     return [
+        _delete_markers(),
         _rule("aborted-uploads", "", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 7}),
         _rule("replaced-versions", "", NoncurrentVersionExpiration=_noncurrent_days(30)),
         _rule(
@@ -65,6 +67,11 @@ def data_rules(names: Names) -> list[Parameters]:
 
 def _rule(name: str, prefix: str, **actions: Any) -> Parameters:
     return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, **actions}
+
+
+def _delete_markers() -> Parameters:
+    """Return the rule that removes delete markers without versions, which S3A and Delta leave behind."""
+    return _rule("expired-delete-markers", "", Expiration={"ExpiredObjectDeleteMarker": True})
 
 
 def _noncurrent_days(days: int) -> Parameters:
@@ -151,7 +158,7 @@ _ABSENT_CODES = {
     "versioning": "",
 }
 _TLS_PURPOSE = "denies requests without TLS"
-_LIFECYCLE_PURPOSE = "expires old logs, aborted uploads and noncurrent versions"
+_LIFECYCLE_PURPOSE = "expires old logs, aborted uploads, noncurrent versions and delete markers"
 _SETTINGS = (
     _Setting(
         "public access",

@@ -6,14 +6,19 @@ import hashlib
 import json
 
 from bootstrap.aws.request import Parameters
+from bootstrap.aws.rules import FOR_EMR
 from bootstrap.config.names import Names
-from bootstrap.resources.iam_policies import FOR_EMR
+from bootstrap.config.schema import ClusterConfig
 from bootstrap.resources.steps import PYTHON
 from bootstrap.resources.uploads import UploadLocations
 
 #: Tag with the hash of the request that created the cluster.
 REQUEST_HASH_TAG = "pomona:request"
-_JUPYTER = {"emr-7.13.0": ("JupyterHub",), "emr-spark-8.0.0": ("JupyterEnterpriseGateway",)}
+_APPLICATIONS = {
+    "emr-7.13.0": ("Hadoop", "Spark", "Livy", "JupyterHub"),
+    # YARN and HDFS are part of Spark there, and JupyterHub does not exist.
+    "emr-spark-8.0.0": ("Spark", "Livy", "JupyterEnterpriseGateway"),
+}
 
 
 def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
@@ -33,13 +38,11 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
     request: Parameters = {
         "Name": config.name,
         "ReleaseLabel": config.release,
-        "Applications": [
-            {"Name": name} for name in ("Hadoop", "Spark", "Livy", *_JUPYTER[config.release])
-        ],
+        "Applications": [{"Name": name} for name in _APPLICATIONS[config.release]],
         "LogUri": names.log_uri,
         "ServiceRole": names.prefixed("service"),
         "JobFlowRole": names.prefixed("nodes"),
-        "SecurityConfiguration": names.prefixed("imdsv2"),
+        "SecurityConfiguration": security_configuration(names),
         "Instances": _instances(names),
         "ManagedScalingPolicy": _scaling(names),
         "Configurations": _configurations(names),
@@ -75,14 +78,27 @@ def request_hash(request: Parameters) -> str:
     return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
+def metadata_hop_limit(config: ClusterConfig) -> int:
+    """Return how many hops a token of the instance metadata service may travel: one more into a container."""
+    return 2 if "JupyterHub" in _APPLICATIONS[config.release] else 1
+
+
+def security_configuration(names: Names) -> str:
+    """Return the name of the security configuration: one for each content, because EMR cannot change one."""
+    hops = metadata_hop_limit(names.config)
+    return names.prefixed("imdsv2" if hops == 1 else f"imdsv2-hops-{hops}")
+
+
 def _instances(names: Names) -> Parameters:
     config = names.config
+    groups = [
+        _group(names, "primary", "MASTER", 1, "ON_DEMAND"),
+        _group(names, "core", "CORE", config.instances.core, "ON_DEMAND"),
+    ]
+    if config.instances.task:  # EMR rejects a group without instances
+        groups.append(_group(names, "task", "TASK", config.instances.task, "SPOT"))
     result: Parameters = {
-        "InstanceGroups": [
-            _group(names, "primary", "MASTER", 1, "ON_DEMAND"),
-            _group(names, "core", "CORE", config.instances.core, "ON_DEMAND"),
-            _group(names, "task", "TASK", config.instances.task, "SPOT"),
-        ],
+        "InstanceGroups": groups,
         "KeepJobFlowAliveWhenNoSteps": True,
         "TerminationProtected": False,
         "Ec2SubnetId": "${subnet.SubnetId}",
@@ -148,7 +164,7 @@ def _configurations(names: Names) -> list[Parameters]:
             },
         },
     ]
-    if "JupyterHub" in _JUPYTER[config.release]:
+    if "JupyterHub" in _APPLICATIONS[config.release]:
         persistence = {"s3.persistence.enabled": "true", "s3.persistence.bucket": names.data_bucket}
         result.append({"Classification": "jupyter-s3-conf", "Properties": persistence})
     return result

@@ -12,16 +12,21 @@ from bootstrap.aws.describe_cluster import (
 )
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
 from bootstrap.config.names import Names
-from bootstrap.resources.cluster import REQUEST_HASH_TAG, request_hash, run_job_flow
+from bootstrap.resources.cluster import (
+    REQUEST_HASH_TAG,
+    metadata_hop_limit,
+    request_hash,
+    run_job_flow,
+    security_configuration,
+)
 from bootstrap.resources.steps import ingest_step, refit_step
 from bootstrap.resources.uploads import UploadLocations
 
-_IMDS = {
-    "InstanceMetadataServiceConfiguration": {
-        "MinimumInstanceMetadataServiceVersion": 2,
-        "HttpPutResponseHopLimit": 1,
-    }
-}
+#: How EMR rejects a role that has not propagated yet; terraform-provider-aws retries the same two errors.
+_PROPAGATION_ERRORS = (
+    ("ValidationException", "Invalid InstanceProfile"),
+    ("AccessDeniedException", "Failed to authorize instance profile"),
+)
 
 
 def cluster_requests(names: Names, locations: UploadLocations) -> list[Request]:
@@ -37,7 +42,13 @@ def cluster_requests(names: Names, locations: UploadLocations) -> list[Request]:
 
 
 def _metadata_service(names: Names) -> Request:
-    name = names.prefixed("imdsv2")
+    name = security_configuration(names)
+    imds = {
+        "InstanceMetadataServiceConfiguration": {
+            "MinimumInstanceMetadataServiceVersion": 2,
+            "HttpPutResponseHopLimit": metadata_hop_limit(names.config),
+        }
+    }
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Read the security configuration."""
@@ -49,10 +60,10 @@ def _metadata_service(names: Names) -> Request:
         name=f"security configuration {name}",
         service="emr",
         operation="create_security_configuration",
-        parameters={"Name": name, "SecurityConfiguration": json.dumps(_IMDS)},
+        parameters={"Name": name, "SecurityConfiguration": json.dumps(imds)},
         purpose="the nodes require version 2 of the instance metadata service",
         find_current=find_current,
-        desired=_IMDS,
+        desired=imds,
     )
 
 
@@ -75,7 +86,7 @@ def _cluster(names: Names, request: Parameters) -> Request:
         find_current=find_current,
         desired=normalize_request(request),
         outputs=lambda response: {"cluster.JobFlowId": response["JobFlowId"]},
-        retry_codes=("ValidationException",),
+        retry_on=_PROPAGATION_ERRORS,
     )
 
 

@@ -9,9 +9,8 @@ from typing import Any
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 
-#: AWS managed policy for EMR's service role; it applies only to resources tagged with `FOR_EMR`.
+#: AWS managed policy for EMR's service role; it applies only to resources tagged with `rules.FOR_EMR`.
 EMR_SERVICE_POLICY = "service-role/AmazonEMRServicePolicy_v2"
-FOR_EMR = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
 
 
 @dataclass(frozen=True)
@@ -73,24 +72,16 @@ def service_policy(names: Names) -> list[Statement]:
 
 def scheduler_policy(names: Names) -> list[Statement]:
     """Return the policy of EventBridge Scheduler, which starts refits."""
+    report = Statement(
+        "ReportFailures",
+        ("sqs:SendMessage",),
+        (names.failed_refits_arn,),
+        "the queue receives the starts that failed",
+    )
     if names.config.mode == "serverless":
-        return [
-            Statement(
-                "StartRefit",
-                ("emr-serverless:StartJobRun",),
-                (names.arn("emr-serverless", "/applications/${application.applicationId}"),),
-                "a refit is a job of this application",
-            ),
-            Statement(
-                "PassJob",
-                ("iam:PassRole",),
-                (names.role_arn("job"),),
-                "the job uses its own role",
-                {"StringEquals": {"iam:PassedToService": "emr-serverless.amazonaws.com"}},
-            ),
-        ]
+        return [*_start_jobs_policy(names), report]
     if not names.config.is_streaming:
-        return _start_clusters_policy(names)
+        return [*_start_clusters_policy(names), report]
     return [
         Statement(
             "AddRefit",
@@ -98,7 +89,34 @@ def scheduler_policy(names: Names) -> list[Statement]:
             (names.arn("elasticmapreduce", "cluster/*"),),
             "a refit is a step of a cluster of this configuration, including clones",
             {"StringEquals": {"elasticmapreduce:ResourceTag/pomona": names.config.name}},
-        )
+        ),
+        report,
+    ]
+
+
+def _start_jobs_policy(names: Names) -> list[Statement]:
+    application = names.arn("emr-serverless", "/applications/${application.applicationId}")
+    return [
+        Statement(
+            "StartRefit",
+            ("emr-serverless:StartJobRun",),
+            (application,),
+            "a refit is a job of this application",
+        ),
+        Statement(
+            "TagRefit",
+            ("emr-serverless:TagResource",),
+            (application, f"{application}/jobruns/*"),
+            "StartJobRun with tags requires it; only this tag can be set",
+            {"StringEquals": {"aws:RequestTag/pomona": names.config.name}},
+        ),
+        Statement(
+            "PassJob",
+            ("iam:PassRole",),
+            (names.role_arn("job"),),
+            "the job uses its own role",
+            {"StringEquals": {"iam:PassedToService": "emr-serverless.amazonaws.com"}},
+        ),
     ]
 
 
@@ -117,7 +135,7 @@ def _start_clusters_policy(names: Names) -> list[Statement]:
             ("iam:PassRole",),
             (names.role_arn("service"),),
             "EMR uses its service role",
-            {"StringEquals": {"iam:PassedToService": "elasticmapreduce.amazonaws.com"}},
+            {"StringEquals": {"iam:PassedToService": emr_service(names)}},
         ),
         Statement(
             "PassNodes",
@@ -183,3 +201,9 @@ def prefix_condition(*prefixes: str) -> Parameters:
 def ec2_service(names: Names) -> str:
     """Return the service principal of EC2, which differs in China."""
     return "ec2.amazonaws.com.cn" if names.partition == "aws-cn" else "ec2.amazonaws.com"
+
+
+def emr_service(names: Names) -> str:
+    """Return the service principal of EMR, which differs in China."""
+    suffix = ".cn" if names.partition == "aws-cn" else ""
+    return f"elasticmapreduce.amazonaws.com{suffix}"

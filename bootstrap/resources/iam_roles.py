@@ -10,6 +10,7 @@ from bootstrap.resources.iam_node_policies import job_policy, node_policy
 from bootstrap.resources.iam_policies import (
     EMR_SERVICE_POLICY,
     Statement,
+    emr_service,
     evaluator_policy,
     normalize_policy,
     policy_document,
@@ -40,13 +41,11 @@ def role_requests(names: Names) -> list[Request]:
         purpose = "permissions of ingestion and refits"
         job = _role(names, "job", trust, job_policy(names), purpose)
         return [*_service_linked_role("ops.emr-serverless.amazonaws.com"), *job, *evaluator]
-    trust = service_trust_policy(
-        "elasticmapreduce.amazonaws.com", names, names.arn("elasticmapreduce", "*")
-    )
+    trust = service_trust_policy(emr_service(names), names, names.arn("elasticmapreduce", "*"))
     purpose = "EMR starts and terminates nodes with it"
     spot = names.config.limits.nodes > names.config.limits.core
     return [
-        *_service_linked_role("elasticmapreduce.amazonaws.com"),
+        *_service_linked_role(emr_service(names)),
         *(_service_linked_role("spot.amazonaws.com") if spot else ()),
         *_role(names, "service", trust, service_policy(names), purpose),
         _attach_managed_policy(names, "service", EMR_SERVICE_POLICY),
@@ -187,8 +186,8 @@ def _service_linked_role(service: str) -> list[Request]:
     """Return the request for a service-linked role, which exists once per account."""
 
     def find_current(read: ReadApi) -> CurrentState | None:
-        """Return whether the service-linked role exists."""
-        query = {"PathPrefix": f"/aws-service-role/{service}/"}
+        """Return whether the service-linked role exists; in China, EMR uses either of two names."""
+        query = {"PathPrefix": f"/aws-service-role/{service.removesuffix('.cn')}"}
         response = read("iam", "list_roles", query)
         return CurrentState(True) if response and response["Roles"] else None
 

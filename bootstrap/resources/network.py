@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
+from bootstrap.aws.rules import FOR_EMR, service_access_ports
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, UnresolvedReferenceError
-from bootstrap.resources.iam_policies import FOR_EMR
 
 
 def network_requests(names: Names) -> list[Request]:
     """Return the requests for the subnet and the security groups of a cluster."""
     network = names.config.network
-    requests = [_subnet(names), _tag_subnet(names)]
+    may_start = "EMR's service role may start nodes only in tagged subnets"
+    requests = [
+        _subnet(names),
+        _check_route(names),
+        _tag("subnet", "${subnet.SubnetId}", may_start),
+    ]
     groups = {
         "primary": "primary node; EMR adds the rules it needs",
         "workers": "core and task nodes; EMR adds the rules it needs",
         "tunnel": "sources that may open the tunnel",
     }
     if network.private:
+        may_connect = "EMR's service role may create an endpoint only in a tagged VPC"
+        requests.append(_tag("VPC", "${subnet.VpcId}", may_connect))
         groups["service"] = "EMR access to nodes without public addresses"
     requests += [_group(names, suffix, purpose) for suffix, purpose in groups.items()]
+    if network.private:
+        for port in service_access_ports(names.config.release):
+            sources = ("primary",) if port == 9443 else ("primary", "workers")
+            requests += [_admit_nodes(port, source) for source in sources]
     requests += [_allow_ssh(cidr) for cidr in network.ssh_from]
     return [*requests, _revoke_other_rules(names)]
 
@@ -52,11 +63,58 @@ def _subnet(names: Names) -> Request:
     )
 
 
-def _tag_subnet(names: Names) -> Request:
+def _check_route(names: Names) -> Request:
+    """Return the request that compares the routes of the subnet with `network.private`: EMR rejects a mismatch."""
+    private = names.config.network.private
+    query = {"Filters": [{"Name": "vpc-id", "Values": ["${subnet.VpcId}"]}]}
+
+    def find_current(read: ReadApi) -> CurrentState:
+        """Find the route table of the subnet, or else the main one of its VPC."""
+        subnet = str((read("ec2", "describe_subnets", _SUBNET) or {})["Subnets"][0]["SubnetId"])
+        tables = (read("ec2", "describe_route_tables", query) or {})["RouteTables"]
+        for table in _route_tables(tables, subnet)[:1]:
+            gateways = [str(route.get("GatewayId", "")) for route in table["Routes"]]
+            public = [gateway for gateway in gateways if gateway.startswith("igw-")]
+            if public and private:
+                raise CloudError(
+                    f"{subnet}: has a route to the internet gateway {public[0]}, but network.private is true: "
+                    "set private = false, or another subnet in [network]"
+                )
+            if not (public or private):
+                raise CloudError(
+                    f"{subnet}: has no route to an internet gateway, but network.private is false: "
+                    "set private = true, or another subnet in [network]"
+                )
+        return CurrentState(True)
+
+    return Request(
+        name="subnet: routes",
+        service="ec2",
+        operation="describe_route_tables",
+        parameters=query,
+        purpose="a private subnet has no route to an internet gateway, any other has one",
+        find_current=find_current,
+    )
+
+
+_SUBNET = {"SubnetIds": ["${subnet.SubnetId}"]}
+
+
+def _route_tables(tables: list[Parameters], subnet: str) -> list[Parameters]:
+    """Return the tables that apply to a subnet, the decisive one first."""
+
+    def associations(table: Parameters) -> list[Parameters]:
+        return list(table.get("Associations", ()))
+
+    own = [t for t in tables if any(one.get("SubnetId") == subnet for one in associations(t))]
+    return own + [t for t in tables if any(one.get("Main") for one in associations(t))]
+
+
+def _tag(resource: str, reference: str, purpose: str) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
-        """Return whether the subnet has the tag that EMR requires."""
+        """Return whether the resource has the tag that EMR requires."""
         filters = [
-            {"Name": "resource-id", "Values": ["${subnet.SubnetId}"]},
+            {"Name": "resource-id", "Values": [reference]},
             {"Name": "key", "Values": [FOR_EMR["Key"]]},
         ]
         response = read("ec2", "describe_tags", {"Filters": filters})
@@ -64,11 +122,42 @@ def _tag_subnet(names: Names) -> Request:
         return CurrentState(True) if any(tag["Value"] == FOR_EMR["Value"] for tag in tags) else None
 
     return Request(
-        name="subnet: tag",
+        name=f"{resource}: tag",
         service="ec2",
         operation="create_tags",
-        parameters={"Resources": ["${subnet.SubnetId}"], "Tags": [FOR_EMR]},
-        purpose="EMR's service role may start nodes only in tagged subnets",
+        parameters={"Resources": [reference], "Tags": [FOR_EMR]},
+        purpose=purpose,
+        find_current=find_current,
+    )
+
+
+def _admit_nodes(port: int, source: str) -> Request:
+    """Return the request that lets the nodes of a security group call EMR on a port."""
+    group, reference = "${service.GroupId}", f"${{{source}.GroupId}}"
+
+    def find_current(read: ReadApi) -> CurrentState | None:
+        """Return whether the rule exists."""
+        own, nodes = (
+            (read("ec2", "describe_security_groups", {"GroupIds": [one]}) or {})["SecurityGroups"][
+                0
+            ]
+            for one in (group, reference)
+        )
+        for rule in own["IpPermissions"]:
+            if rule["IpProtocol"] == "tcp" and rule["FromPort"] <= port <= rule["ToPort"]:
+                pairs = rule.get("UserIdGroupPairs") or ()
+                if any(pair["GroupId"] == nodes["GroupId"] for pair in pairs):
+                    return CurrentState(True)
+        return None
+
+    pair = {"GroupId": reference, "Description": "Pomona - nodes"}
+    rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "UserIdGroupPairs": [pair]}
+    return Request(
+        name=f"service: port {port} from {source}",
+        service="ec2",
+        operation="authorize_security_group_ingress",
+        parameters={"GroupId": group, "IpPermissions": [rule]},
+        purpose="the nodes of a private subnet call EMR on this port",
         find_current=find_current,
     )
 

@@ -151,6 +151,6 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             else "ends when all images are ingested",
             find_current=find_job,
             desired=job["jobDriver"],
-            retry_codes=("ValidationException", "AccessDeniedException"),
+            retry_on=(("ValidationException", "Could not assume runtime role"),),
         ),
     ]

@@ -35,6 +35,8 @@ def status(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         _render_cluster(console, state["cluster"])
     schedule = state["schedule"]
     text = f"{schedule['expression']}, {schedule['state']}" if schedule else "none"
+    if schedule and schedule["failed_starts"]:
+        text += f"; {schedule['failed_starts']} starts failed: the queue {schedule['queue']} has AWS's reasons"
     console.print_field("schedule    ", text)
 
 

@@ -125,8 +125,11 @@ def test_send_retries_only_given_error_codes(
     monkeypatch.setattr("bootstrap.aws.client.time", clock)
     with pytest.raises(CloudError, match=r"^iam add_role_to_instance_profile"):
         account.send("iam", "add_role_to_instance_profile", parameters)  # no retry codes
+    with pytest.raises(CloudError, match=r"^iam add_role_to_instance_profile"):
+        other = (("NoSuchEntity", "another message"), ("ValidationException", ""))
+        account.send("iam", "add_role_to_instance_profile", parameters, other)
     assert waits == []
-    account.send("iam", "add_role_to_instance_profile", parameters, ("NoSuchEntity",))
+    account.send("iam", "add_role_to_instance_profile", parameters, (("NoSuchEntity", "late"),))
     assert len(waits) == 1
 
 

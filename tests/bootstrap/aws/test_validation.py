@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bootstrap.aws.request import Request
-from bootstrap.aws.validation import validate_request, validation_errors
+from bootstrap.aws.validation import validate_requests, validation_errors
 from bootstrap.errors import CloudError
 
 
@@ -31,7 +31,7 @@ def test_invalid_parameters_are_reported(
     assert message in validation_errors(service, operation, parameters)
     request = Request("name", service, operation, parameters, "purpose", lambda _read: None)
     with pytest.raises(CloudError, match=r"^name: "):
-        validate_request(request)
+        validate_requests([request])
 
 
 def test_parameters_set_by_boto3_are_not_required() -> None:

@@ -89,3 +89,20 @@ def test_override_does_not_modify_original_request(key: str) -> None:
 
 def test_instance_count_by_role() -> None:
     assert [instance_count(request(), role) for role in ("MASTER", "CORE", "TASK")] == [1, 3, 2]
+
+
+def test_task_group_is_added_like_core_group_and_removed_without_nodes() -> None:
+    without = apply_overrides(request(), {"instances.task": "0"})
+    assert [one["InstanceRole"] for one in without["Instances"]["InstanceGroups"]] == [
+        "MASTER",
+        "CORE",
+    ]
+    _, core = without["Instances"]["InstanceGroups"]
+    core["BidPrice"] = "0.1"
+    added = apply_overrides(without, {"instances.task": "4", "instances.type": "m6i.xlarge"})
+    *_, task = added["Instances"]["InstanceGroups"]
+    expected = {"Name": "task", "InstanceRole": "TASK", "InstanceCount": 4, "Market": "SPOT"}
+    assert {key: task[key] for key in expected} == expected
+    assert "BidPrice" not in task
+    assert (task["InstanceType"], core["InstanceType"]) == ("m6i.xlarge", "m6i.2xlarge")
+    assert task["EbsConfiguration"] == core["EbsConfiguration"]

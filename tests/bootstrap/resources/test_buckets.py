@@ -66,7 +66,15 @@ def test_lifecycle_rules_expire_logs_and_aborted_uploads() -> None:
 def test_data_bucket_rules_keep_current_versions() -> None:
     for rule in rules("data").values():
         assert rule["Status"] == "Enabled"
-        assert not {"Expiration", "Transitions"} & set(rule)
+        assert "Transitions" not in rule
+        assert rule.get("Expiration") in (None, {"ExpiredObjectDeleteMarker": True})
+
+
+@pytest.mark.parametrize("bucket", ["log", "data"])
+def test_expired_delete_markers_and_noncurrent_versions_are_removed(bucket: str) -> None:
+    whole = [rule for rule in rules(bucket).values() if rule["Filter"] == {"Prefix": ""}]
+    assert [r for r in whole if r.get("Expiration") == {"ExpiredObjectDeleteMarker": True}]
+    assert [rule for rule in whole if "NoncurrentVersionExpiration" in rule]
 
 
 def test_location_constraint_is_omitted_for_us_east_1() -> None:

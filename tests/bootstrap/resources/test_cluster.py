@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bootstrap.aws.rules import APPLICATIONS
 from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.steps import ingest_step, refit_step
@@ -43,9 +44,17 @@ def test_default_instance_groups() -> None:
     assert {role: one["Market"] for role, one in groups.items()} == {
         "MASTER": "ON_DEMAND",
         "CORE": "ON_DEMAND",
-        "TASK": "SPOT",
     }
     assert groups["CORE"]["InstanceCount"] == 2
+
+
+def test_task_group_exists_only_with_task_nodes() -> None:
+    groups = cluster("instances.task = 3")["Instances"]["InstanceGroups"]
+    assert [(one["InstanceRole"], one["InstanceCount"], one["Market"]) for one in groups] == [
+        ("MASTER", 1, "ON_DEMAND"),
+        ("CORE", 2, "ON_DEMAND"),
+        ("TASK", 3, "SPOT"),
+    ]
 
 
 def test_managed_scaling_limits() -> None:
@@ -148,6 +157,7 @@ def test_notebook_application_depends_on_release() -> None:
         applications = {one["Name"] for one in request["Applications"]}
         assert {"Spark", "Livy", included} <= applications
         assert excluded not in applications
+        assert applications <= APPLICATIONS[release]
     persistence = properties(cluster(), "jupyter-s3-conf")
     assert persistence["s3.persistence.bucket"] == "fruits-data-123456789012"
 
@@ -158,6 +168,18 @@ def test_security_configuration_requires_imdsv2() -> None:
     imds = json.loads(created["SecurityConfiguration"])["InstanceMetadataServiceConfiguration"]
     assert imds["MinimumInstanceMetadataServiceVersion"] == 2
     assert cluster()["SecurityConfiguration"] == created["Name"]
+
+
+@pytest.mark.parametrize(("release", "hops"), [("emr-7.13.0", 2), ("emr-spark-8.0.0", 1)])
+def test_metadata_hop_limit_admits_container_of_jupyterhub(release: str, hops: int) -> None:
+    more = f'release = "{release}"'
+    requests = cluster_requests(names(more), UploadLocations(names(more), "v1"))
+    created = parameters(requests, "create_security_configuration")
+    imds = json.loads(created["SecurityConfiguration"])["InstanceMetadataServiceConfiguration"]
+    assert imds["HttpPutResponseHopLimit"] == hops
+    # EMR cannot change a security configuration: another content needs another name.
+    assert created["Name"].endswith("hops-2") == (hops == 2)
+    assert cluster(more)["SecurityConfiguration"] == created["Name"]
 
 
 def test_log_uri_and_driver_placement_on_core_nodes() -> None:

@@ -263,6 +263,25 @@ def test_china_partition_has_other_arns_and_ec2_principal() -> None:
     assert "ec2.amazonaws.com.cn" in text
 
 
+def test_china_partition_has_other_emr_principal_and_finds_either_service_linked_role() -> None:
+    china = Names(ClusterConfig(name="fruits", region="cn-north-1"), "123456789012", "aws-cn")
+    requests = {request.name: request for request in role_requests(china)}
+    trust = requests["role fruits-service"].parameters["AssumeRolePolicyDocument"]
+    assert json.loads(trust)["Statement"][0]["Principal"] == {
+        "Service": "elasticmapreduce.amazonaws.com.cn"
+    }
+    linked = requests["role of elasticmapreduce.amazonaws.com.cn"]
+    assert linked.parameters == {"AWSServiceName": "elasticmapreduce.amazonaws.com.cn"}
+    for service in ("elasticmapreduce.amazonaws.com", "elasticmapreduce.amazonaws.com.cn"):
+        path = f"/aws-service-role/{service}/"
+
+        def read(*query: Any, path: str = path) -> Any:
+            return {"Roles": ["role"] if path.startswith(query[2]["PathPrefix"]) else []}
+
+        assert linked.find_current(read)
+    assert not linked.find_current(lambda *_: {"Roles": []})
+
+
 def test_normalize_policy_treats_equivalent_documents_as_equal() -> None:
     sent = {"Statement": [{"Action": ["a"], "Principal": {"AWS": ["x"]}, "Resource": ["r", "s"]}]}
     returned = {"Statement": {"Resource": ["s", "r"], "Action": "a", "Principal": {"AWS": "x"}}}

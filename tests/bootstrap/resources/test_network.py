@@ -24,7 +24,7 @@ def test_port_is_open_only_for_configured_sources() -> None:
     (opened,) = [
         request.parameters["IpPermissions"]
         for request in requests_by_name(VARIANTS["private"]).values()
-        if request.operation == "authorize_security_group_ingress"
+        if request.name.startswith("tunnel: from")
     ]
     (rule,) = opened
     assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 22, 22)
@@ -52,6 +52,74 @@ def test_subnet_and_security_groups_have_emr_tag() -> None:
         if name.startswith("security group"):
             (tags,) = request.parameters["TagSpecifications"]
             assert tag in tags["Tags"]
+
+
+def test_private_subnet_has_ports_and_tags_that_emr_needs() -> None:
+    requests = requests_by_name(VARIANTS["private"])
+    ports = {
+        (rule["FromPort"], rule["UserIdGroupPairs"][0]["GroupId"])
+        for request in requests.values()
+        if request.operation == "authorize_security_group_ingress"
+        and request.parameters["GroupId"] == "${service.GroupId}"
+        for rule in request.parameters["IpPermissions"]
+    }
+    primary, workers = "${primary.GroupId}", "${workers.GroupId}"
+    assert ports == {(9443, primary), (443, primary), (443, workers)}
+    assert requests["VPC: tag"].parameters["Resources"] == ["${subnet.VpcId}"]
+    private = requests_by_name("network.private = true")
+    opened = [name for name in private if name.startswith("service: ")]
+    assert opened == ["service: port 9443 from primary"]
+    public = requests_by_name()
+    assert not [name for name in public if name.startswith("service: ") or name == "VPC: tag"]
+
+
+def test_rule_of_another_port_or_group_does_not_admit_nodes() -> None:
+    request = requests_by_name(VARIANTS["private"])["service: port 9443 from primary"]
+
+    def found(port: int, source: str) -> bool:
+        pair = {"UserIdGroupPairs": [{"GroupId": source}]}
+        rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **pair}
+        groups = {
+            "${service.GroupId}": {"GroupId": "sg-1", "IpPermissions": [rule]},
+            "${primary.GroupId}": {"GroupId": "sg-2", "IpPermissions": []},
+        }
+        read: Any = lambda *query: {"SecurityGroups": [groups[query[2]["GroupIds"][0]]]}  # noqa: E731
+        return request.find_current(read) is not None
+
+    assert found(9443, "sg-2")
+    assert not found(443, "sg-2")
+    assert not found(9443, "sg-3")
+
+
+def route_tables(*gateways: str, own: bool) -> Any:
+    """Return a `read` that finds a subnet with these gateways, in its own or in the main table of its VPC."""
+    association = {"SubnetId": "subnet-1"} if own else {"Main": True}
+    table = {"Associations": [association], "Routes": [{"GatewayId": one} for one in gateways]}
+    other = {
+        "Associations": [{"Main": own, "SubnetId": "subnet-2"}],
+        "Routes": [{"GatewayId": "igw-9"}],
+    }
+    responses = {
+        "describe_subnets": {"Subnets": [{"SubnetId": "subnet-1"}]},
+        "describe_route_tables": {"RouteTables": [other, table]},
+    }
+    return lambda _service, operation, _parameters: responses[operation]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_routes_that_contradict_the_configuration_are_reported(own: bool) -> None:
+    public, private = (
+        requests_by_name(more)["subnet: routes"] for more in ("", "network.private = true")
+    )
+    inside, outside = route_tables("local", own=own), route_tables("local", "igw-1", own=own)
+    public.find_current(outside)
+    private.find_current(inside)
+    with pytest.raises(
+        CloudError, match=r"subnet-1: has no route to an internet gateway, .* private = true"
+    ):
+        public.find_current(inside)
+    with pytest.raises(CloudError, match=r"subnet-1: has a route to .* igw-1, .* private = false"):
+        private.find_current(outside)
 
 
 def rules(*permissions: Parameters) -> Any:

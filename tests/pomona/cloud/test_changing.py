@@ -82,8 +82,9 @@ def test_clone_differs_only_in_the_set_values(pomona: Command, account: MotoAcco
         line.strip() for line in done.out.splitlines() if " -> " in line and "(" not in line
     }
     assert differences == {
-        *(f"Instances.InstanceGroups[{n}].InstanceType: m5.xlarge -> m6i.2xlarge" for n in range(3)),
-        "Instances.InstanceGroups[1].InstanceCount: 2 -> 4",
+        "Instances.InstanceGroups.MASTER.InstanceType: m5.xlarge -> m6i.2xlarge",
+        "Instances.InstanceGroups.CORE.InstanceType: m5.xlarge -> m6i.2xlarge",
+        "Instances.InstanceGroups.CORE.InstanceCount: 2 -> 4",
         "ManagedScalingPolicy.ComputeLimits.MinimumCapacityUnits: 2 -> 4",
         "ManagedScalingPolicy.ComputeLimits.MaximumOnDemandCapacityUnits: 2 -> 4",
         "ManagedScalingPolicy.ComputeLimits.MaximumCoreCapacityUnits: 2 -> 4",
@@ -92,7 +93,7 @@ def test_clone_differs_only_in_the_set_values(pomona: Command, account: MotoAcco
     assert after.pop(old) == before
     ((new, created),) = after.items()
     assert f"cluster: {new}" in done.out
-    assert created["counts"] == {"MASTER": 1, "CORE": 4, "TASK": 0}
+    assert created["counts"] == {"MASTER": 1, "CORE": 4}
     assert created["types"] == {"m6i.2xlarge"}
     assert created["actions"] == before["actions"]
     for key in COPIED:
@@ -124,7 +125,7 @@ def test_dry_run_sends_nothing(
         "cloud", "clone", "fruits", "--set", "instances.core=4", "--dry-run", "--json"
     ).json
     assert answer["created"] is None
-    assert "Instances.InstanceGroups[1].InstanceCount: 2 -> 4" in answer["differences"]
+    assert "Instances.InstanceGroups.CORE.InstanceCount: 2 -> 4" in answer["differences"]
     assert answer["request"]["Instances"]["InstanceGroups"][1]["InstanceCount"] == 4
     done = pomona("cloud", "resize", "fruits", "--core", "4", "--dry-run")
     assert "+ emr ModifyInstanceGroups" in done.out
@@ -155,10 +156,9 @@ def test_plan_lists_differences_between_cluster_and_configuration(
     write_config(Path(), 'instances = {core = 1, type = "m6i.xlarge"}\n')
     requests = {one["name"]: one for one in pomona("cloud", "plan", "--json").json["requests"]}
     assert requests["cluster"]["differences"] == [
-        "Instances.InstanceGroups[0].InstanceType: m5.xlarge -> m6i.xlarge",
-        "Instances.InstanceGroups[1].InstanceType: m5.xlarge -> m6i.xlarge",
-        "Instances.InstanceGroups[1].InstanceCount: 2 -> 1",
-        "Instances.InstanceGroups[2].InstanceType: m5.xlarge -> m6i.xlarge",
+        "Instances.InstanceGroups.MASTER.InstanceType: m5.xlarge -> m6i.xlarge",
+        "Instances.InstanceGroups.CORE.InstanceType: m5.xlarge -> m6i.xlarge",
+        "Instances.InstanceGroups.CORE.InstanceCount: 2 -> 1",
         "ManagedScalingPolicy.ComputeLimits.MinimumCapacityUnits: 2 -> 1",
     ]  # fmt: skip
 
@@ -180,8 +180,19 @@ def test_resize_changes_node_counts_and_scaling_limits(
         "MaximumCoreCapacityUnits": 9,
     }
     assert after["types"] == before["types"]
+    assert "+ emr AddInstanceGroups" in done.out  # the cluster had no task group
     done = pomona("cloud", "resize", "fruits", "--core", 9)
     assert done.out == "fruits: already has this size\n"
+    for count in (0, 2):  # the group remains, without nodes
+        requests = pomona("cloud", "resize", "fruits", "--task", count, "--json").json["requests"]
+        assert [one["operation"] for one in requests] == ["modify_instance_groups"]
+        ((_, after),) = clusters(account).items()
+        assert after["counts"] == {"MASTER": 1, "CORE": 9, "TASK": count}
+        if count == 0:  # RunJobFlow rejects a group without nodes
+            answer = pomona("cloud", "clone", "fruits", "--dry-run", "--json").json
+            groups = answer["request"]["Instances"]["InstanceGroups"]
+            assert [one["InstanceRole"] for one in groups] == ["MASTER", "CORE"]
+            assert answer["differences"] == []
     assert pomona("cloud", "resize", "fruits", "--nodes", 20, "--json").json["requests"][0]["parameters"][
         "ManagedScalingPolicy"
     ]["ComputeLimits"]["MaximumCapacityUnits"] == 20  # fmt: skip

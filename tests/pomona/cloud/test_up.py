@@ -210,10 +210,12 @@ def test_up_resumes_after_interruption_at_each_request(
 
 
 def with_subnet(account: MotoAccount, more: str) -> str:
-    """Return the configuration with a subnet of this account if it has a network section."""
+    """Return the configuration with a private subnet of this account if it has a network section."""
     ec2 = account.client("ec2", ADMIN)
     account.disable_iam()
-    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    subnet, vpc = (ec2.describe_subnets()["Subnets"][0][key] for key in ("SubnetId", "VpcId"))
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
     account.enforce_iam()
     return more.replace("network = {", f'network = {{subnet = "{subnet}", ')
 

@@ -19,7 +19,9 @@ from typing import Any
 import boto3
 import pytest
 
+from bootstrap.aws.rules import SentRequest
 from bootstrap.resources.iam_policies import EMR_SERVICE_POLICY
+from support.aws.rules import reject_violations
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -240,6 +242,20 @@ def speed_up_moto(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moto.backends, "list_of_moto_modules", lambda: modules)
 
 
+def add_internet_gateway() -> None:
+    """Give the default VPC a route to the internet, which AWS creates with it, and moto does not."""
+    from moto.ec2.models import ec2_backends
+
+    backend = ec2_backends[ACCOUNT][REGION]
+    vpc = backend.get_default_vpc()
+    (table,) = backend.describe_route_tables(
+        filters={"vpc-id": [vpc.id], "association.main": ["true"]}
+    )
+    gateway = backend.create_internet_gateway()
+    backend.attach_internet_gateway(gateway.id, vpc.id)
+    backend.create_route(table.id, "0.0.0.0/0", gateway_id=gateway.id)
+
+
 def keep_jobs_running(patch: pytest.MonkeyPatch) -> None:
     """Keep jobs of EMR Serverless in state RUNNING; in moto they finish at once."""
     import moto.emrserverless.models
@@ -254,6 +270,8 @@ class MotoAccount:
         self.endpoint = f"https://127.0.0.1:{port}"
         self.plain = f"http://127.0.0.1:{plain}"
         self.trusted = trusted
+        #: Requests that changed something since the last reset.
+        self.sent: list[SentRequest] = []
         self._session = boto3.Session()
         self._clients: dict[tuple[str | bool | None, ...], Any] = {}
         self.variables = {
@@ -266,6 +284,8 @@ class MotoAccount:
     def reset(self) -> None:
         """Empty the account, and allow all requests until `enforce_iam`."""
         self._post("reset")
+        self.sent.clear()
+        add_internet_gateway()
         self.disable_iam()
 
     def disable_iam(self) -> None:
@@ -433,6 +453,7 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
         keep_jobs_running(patch)
         support_scaling_policies(patch)
         cache_clients(patch)
+        account.sent = reject_violations(patch)
         yield account
     account.reset()  # moto shares its state within the process
     for server in servers:

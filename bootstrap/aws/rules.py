@@ -1,0 +1,707 @@
+"""What AWS rejects and botocore's service models accept: a table of rules, each with its remedy and its source.
+
+`RULES` apply to one request, `COMBINATIONS` to a request and those sent before it. `plan` and `up` apply both to all
+requests of a configuration; the tests apply both to each request that reaches moto, which checks none of this.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bootstrap.aws.request import Parameters
+
+#: Tag of resources that the managed policy of EMR's service role may use.
+FOR_EMR = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
+#: Applications of each release of EMR; releases that are missing here are not checked.
+APPLICATIONS = {
+    "emr-7.13.0": frozenset(
+        (
+            *("AmazonCloudWatchAgent", "Delta", "Flink", "HBase", "HCatalog", "Hadoop", "Hive"),
+            *("Hudi", "Hue", "Iceberg", "JupyterEnterpriseGateway", "JupyterHub", "Livy"),
+            *("Oozie", "Phoenix", "Pig", "Presto", "Spark", "TensorFlow", "Tez", "Trino"),
+            *("Zeppelin", "ZooKeeper"),
+        )
+    ),
+    "emr-spark-8.0.0": frozenset(
+        (
+            *("AmazonCloudWatchAgent", "Delta", "Hudi", "Iceberg", "JupyterEnterpriseGateway"),
+            *("Livy", "Spark"),
+        )
+    ),
+}
+_EMR = "https://docs.aws.amazon.com/emr/latest/"
+_EMR_API = f"{_EMR}APIReference/API_"
+_S3_API = "https://docs.aws.amazon.com/AmazonS3/latest/API/API_"
+_IAM_QUOTAS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"
+_SCHEDULER = "https://docs.aws.amazon.com/scheduler/latest/UserGuide/"
+
+
+class SentRequest(NamedTuple):
+    """A request: boto3 names of service and operation, and parameters."""
+
+    service: str
+    operation: str
+    parameters: Parameters
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition that AWS checks, or whose violation AWS accepts and punishes later.
+
+    Parameters
+    ----------
+    service : str
+    operations : tuple of str
+        boto3 names of the operations that the rule applies to.
+    find : callable
+        Yields a text for each violation, with the value. Its argument is the parameters; for a rule of
+        `COMBINATIONS`, followed by the requests sent before.
+    remedy : str
+    source : str
+        Document or report that states the condition.
+    """
+
+    service: str
+    operations: tuple[str, ...]
+    find: Callable[..., Iterable[str]]
+    remedy: str
+    source: str
+
+    def violations(self, request: SentRequest, *earlier: Sequence[SentRequest]) -> Iterator[str]:
+        """Yield a line for each violation."""
+        if request.service == self.service and request.operation in self.operations:
+            for found in self.find(request.parameters, *earlier):
+                yield f"{found}: {self.remedy} ({self.source})"
+
+
+def request_violations(request: SentRequest) -> list[str]:
+    """Return the violations of `RULES` by a request, and by the request that a schedule would send."""
+    requests = [request, *_scheduled_request(request)]
+    return [line for one in requests for rule in RULES for line in rule.violations(one)]
+
+
+def combination_violations(request: SentRequest, earlier: Sequence[SentRequest]) -> list[str]:
+    """Return the violations of `COMBINATIONS` by a request after these requests."""
+    requests = [request, *_scheduled_request(request)]
+    return [
+        line for one in requests for rule in COMBINATIONS for line in rule.violations(one, earlier)
+    ]
+
+
+def _scheduled_request(request: SentRequest) -> list[SentRequest]:
+    """Return the request of EMR or EMR Serverless that a schedule would send."""
+    target = request.parameters.get("Target") if request.service == "scheduler" else None
+    operation = str((target or {}).get("Arn", "")).rpartition("aws-sdk:")[2]
+    content = json.loads((target or {}).get("Input") or "{}")
+    if operation == "emr:runJobFlow":
+        return [SentRequest("emr", "run_job_flow", content)]
+    if operation == "emr:addJobFlowSteps":
+        return [SentRequest("emr", "add_job_flow_steps", content)]
+    if operation == "emrserverless:startJobRun":
+        return [SentRequest("emr-serverless", "start_job_run", _api_keys(content))]
+    return []
+
+
+def _api_keys(value: Any) -> Any:
+    """Return a value with the keys of the API, which universal targets capitalize."""
+    if not isinstance(value, dict):
+        return value
+    return {key[0].lower() + key[1:]: _api_keys(item) for key, item in value.items()}
+
+
+def _instance_groups(parameters: Parameters) -> list[Parameters]:
+    """Return the instance groups of RunJobFlow or AddInstanceGroups."""
+    groups = parameters.get("InstanceGroups")
+    if groups is None:
+        groups = parameters.get("Instances", {}).get("InstanceGroups", [])
+    return list(groups)
+
+
+def _empty_groups(parameters: Parameters) -> Iterator[str]:
+    for group in _instance_groups(parameters):
+        if group["InstanceCount"] < 1:
+            yield f"instance group {group['InstanceRole']} has {group['InstanceCount']} instances"
+
+
+def _wrong_group_roles(parameters: Parameters) -> Iterator[str]:
+    groups = _instance_groups(parameters)
+    roles = [group["InstanceRole"] for group in groups]
+    if roles and roles.count("MASTER") != 1:
+        yield f"{roles.count('MASTER')} instance groups are MASTER"
+    if roles.count("CORE") > 1:
+        yield f"{roles.count('CORE')} instance groups are CORE"
+    if "TASK" in roles and "CORE" not in roles:
+        yield "TASK without CORE"
+    for group in groups:
+        if group["InstanceRole"] == "MASTER" and group["InstanceCount"] not in (1, 3):
+            yield f"instance group MASTER has {group['InstanceCount']} instances"
+
+
+def _added_group_roles(parameters: Parameters) -> Iterator[str]:
+    for group in _instance_groups(parameters):
+        if group["InstanceRole"] != "TASK":
+            yield f"instance group {group['InstanceRole']} in a running cluster"
+
+
+def _missing_applications(parameters: Parameters) -> Iterator[str]:
+    release = parameters.get("ReleaseLabel", "")
+    if release in APPLICATIONS:
+        offered = {name.lower() for name in APPLICATIONS[release]}
+        for application in parameters.get("Applications", ()):
+            if application["Name"].lower() not in offered:
+                yield f"{release} has no application {application['Name']}"
+
+
+def _incomplete_security_groups(parameters: Parameters) -> Iterator[str]:
+    instances = parameters.get("Instances", {})
+    managed = [f"EmrManaged{node}SecurityGroup" in instances for node in ("Master", "Slave")]
+    if any(managed) and not all(managed):
+        yield "only one of the two managed security groups is given"
+    if "ServiceAccessSecurityGroup" in instances and not all(managed):
+        yield "ServiceAccessSecurityGroup without the managed security groups"
+    if all(managed) and instances["EmrManagedMasterSecurityGroup"] == instances.get(
+        "ServiceAccessSecurityGroup"
+    ):
+        yield "ServiceAccessSecurityGroup is the security group of the primary node"
+
+
+def _inconsistent_limits(parameters: Parameters) -> Iterator[str]:
+    limits = (parameters.get("ManagedScalingPolicy") or {}).get("ComputeLimits") or {}
+    keys = ("MaximumCoreCapacityUnits", "MaximumOnDemandCapacityUnits", "MaximumCapacityUnits")
+    given = [(key, limits[key]) for key in keys if key in limits]
+    for (low, value), (high, limit) in itertools.pairwise(given):
+        if value > limit:
+            yield f"{low} is {value}, {high} is {limit}"
+    if limits.get("MinimumCapacityUnits", 1) > limits.get("MaximumCapacityUnits", 1):
+        minimum, maximum = limits["MinimumCapacityUnits"], limits["MaximumCapacityUnits"]
+        yield f"MinimumCapacityUnits is {minimum}, MaximumCapacityUnits is {maximum}"
+    if limits.get("MinimumCapacityUnits", 1) < 1:
+        yield f"MinimumCapacityUnits is {limits['MinimumCapacityUnits']}"
+
+
+def _idle_timeout(parameters: Parameters) -> Iterator[str]:
+    timeout = (parameters.get("AutoTerminationPolicy") or {}).get("IdleTimeout", 60)
+    if not 60 <= timeout <= 604_800:
+        yield f"AutoTerminationPolicy.IdleTimeout is {timeout}"
+
+
+def _step_concurrency(parameters: Parameters) -> Iterator[str]:
+    level = parameters.get("StepConcurrencyLevel", 1)
+    if not 1 <= level <= 256:
+        yield f"StepConcurrencyLevel is {level}"
+    yield from _actions_on_failure(parameters) if level > 1 else ()
+
+
+def _actions_on_failure(parameters: Parameters) -> Iterator[str]:
+    for step in parameters.get("Steps", ()):
+        if step.get("ActionOnFailure") in ("CANCEL_AND_WAIT", "TERMINATE_CLUSTER"):
+            yield f"step {step['Name']}: ActionOnFailure is {step['ActionOnFailure']}"
+
+
+def _jupyter_persistence(parameters: Parameters) -> Iterator[str]:
+    classifications = [one["Classification"] for one in parameters.get("Configurations", ())]
+    if "jupyter-s3-conf" in classifications and "JupyterHub" not in _applications(parameters):
+        yield "classification jupyter-s3-conf without the application JupyterHub"
+
+
+def _applications(parameters: Parameters) -> set[str]:
+    return {one["Name"] for one in parameters.get("Applications", ())}
+
+
+def _metadata_service(parameters: Parameters) -> Iterator[str]:
+    configuration = json.loads(parameters.get("SecurityConfiguration") or "{}")
+    service = configuration.get("InstanceMetadataServiceConfiguration", {})
+    hops = service.get("HttpPutResponseHopLimit", 1)
+    if not 1 <= hops <= 64:
+        yield f"HttpPutResponseHopLimit is {hops}"
+
+
+def _job_run_mode(parameters: Parameters) -> Iterator[str]:
+    streaming, retries = parameters.get("mode") == "STREAMING", parameters.get("retryPolicy", {})
+    if streaming and "maxAttempts" in retries:
+        yield "retryPolicy.maxAttempts with mode STREAMING"
+    if not streaming and "maxFailedAttemptsPerHour" in retries:
+        yield "retryPolicy.maxFailedAttemptsPerHour with mode BATCH"
+    if not 1 <= retries.get("maxFailedAttemptsPerHour", 1) <= 10:
+        yield f"retryPolicy.maxFailedAttemptsPerHour is {retries['maxFailedAttemptsPerHour']}"
+
+
+def _no_dead_letter_queue(parameters: Parameters) -> Iterator[str]:
+    if not parameters["Target"].get("DeadLetterConfig", {}).get("Arn"):
+        yield "Target has no DeadLetterConfig"
+
+
+def _fifo_dead_letter_queue(parameters: Parameters) -> Iterator[str]:
+    arn = str(parameters["Target"].get("DeadLetterConfig", {}).get("Arn", ""))
+    if arn.endswith(".fifo"):
+        yield f"DeadLetterConfig.Arn is the FIFO queue {arn}"
+
+
+def _read_only_target(parameters: Parameters) -> Iterator[str]:
+    operation = str(parameters["Target"]["Arn"]).rpartition(":")[2]
+    if ":aws-sdk:" in parameters["Target"]["Arn"] and re.match("get|describe|list", operation):
+        yield f"the target {operation} is read-only"
+
+
+def _lifecycle_rules(parameters: Parameters) -> list[Parameters]:
+    rules: list[Parameters] = parameters["LifecycleConfiguration"]["Rules"]
+    return rules
+
+
+def _invalid_lifecycle(parameters: Parameters) -> Iterator[str]:
+    rules = _lifecycle_rules(parameters)
+    names = [rule.get("ID") for rule in rules]
+    for name in sorted({str(name) for name in names if name and names.count(name) > 1}):
+        yield f"{names.count(name)} lifecycle rules have the ID {name}"
+    if len(rules) > 1000:
+        yield f"{len(rules)} lifecycle rules"
+    for rule in rules:
+        if not {key for key in rule if key not in ("ID", "Status", "Filter", "Prefix")}:
+            yield f"lifecycle rule {rule.get('ID')} has no action"
+
+
+def _delete_marker_conditions(parameters: Parameters) -> Iterator[str]:
+    for rule in _lifecycle_rules(parameters):
+        expiration = rule.get("Expiration", {})
+        if not expiration.get("ExpiredObjectDeleteMarker"):
+            continue
+        for key in ("Days", "Date"):
+            if key in expiration:
+                yield f"lifecycle rule {rule.get('ID')}: ExpiredObjectDeleteMarker with {key}"
+        conditions = {**rule.get("Filter", {}), **rule.get("Filter", {}).get("And", {})}
+        for key in conditions:
+            if key in ("Tag", "Tags"):
+                yield f"lifecycle rule {rule.get('ID')}: ExpiredObjectDeleteMarker with a tag"
+
+
+def _us_east_1(parameters: Parameters) -> Iterator[str]:
+    location = parameters.get("CreateBucketConfiguration", {}).get("LocationConstraint")
+    if location == "us-east-1":
+        yield "LocationConstraint is us-east-1"
+
+
+def _policy_size(key: str, limit: int) -> Callable[[Parameters], Iterator[str]]:
+    def too_long(parameters: Parameters) -> Iterator[str]:
+        # IAM counts no white space.
+        size = len(re.sub(r"\s", "", str(parameters[key])))
+        if size > limit:
+            yield f"{parameters['RoleName']}: {key} has {size} characters, more than {limit}"
+
+    return too_long
+
+
+def _statement_ids(parameters: Parameters) -> Iterator[str]:
+    document = json.loads(parameters["PolicyDocument"])
+    names = [str(one["Sid"]) for one in document.get("Statement", ()) if one.get("Sid")]
+    for name in names:
+        if not re.fullmatch("[A-Za-z0-9]+", name):
+            yield f"Sid is {name!r}, which has other characters than letters and digits"
+        if names.count(name) > 1:
+            yield f"{names.count(name)} statements have the Sid {name}"
+
+
+def _role_name(parameters: Parameters) -> Iterator[str]:
+    if not re.fullmatch(r"[\w+=,.@-]{1,64}", parameters["RoleName"], re.ASCII):
+        yield f"RoleName is {parameters['RoleName']!r}"
+
+
+def _different_profile_name(parameters: Parameters) -> Iterator[str]:
+    profile, role = parameters["InstanceProfileName"], parameters["RoleName"]
+    if profile != role:
+        yield f"the instance profile {profile} has the role {role}"
+
+
+def _reserved_tags(parameters: Parameters) -> Iterator[str]:
+    tags = [*parameters.get("Tags", ())]
+    for specification in parameters.get("TagSpecifications", ()):
+        tags += specification["Tags"]
+    for tag in tags:
+        if tag["Key"].lower().startswith("aws:"):
+            yield f"the tag {tag['Key']} is reserved"
+    if len(tags) > 50:
+        yield f"{len(tags)} tags"
+
+
+def _group_texts(parameters: Parameters) -> Iterator[str]:
+    characters = r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}"
+    for key in ("GroupName", "Description"):
+        if not re.fullmatch(characters, parameters[key]):
+            yield f"{key} is {parameters[key]!r}"
+    if parameters["GroupName"].startswith("sg-"):
+        yield f"GroupName is {parameters['GroupName']!r}"
+
+
+def _rules_without_source(parameters: Parameters) -> Iterator[str]:
+    keys = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
+    for rule in parameters.get("IpPermissions", ()):
+        if not any(rule.get(key) for key in keys):
+            yield f"the rule for port {rule.get('FromPort')} has no source"
+
+
+#: Rules for single requests.
+RULES = (
+    Rule(
+        "emr",
+        ("run_job_flow", "add_instance_groups"),
+        _empty_groups,
+        "each instance group must have at least one instance; omit the group",
+        "https://github.com/hashicorp/terraform-provider-aws/issues/6837",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _wrong_group_roles,
+        "a cluster has one MASTER group of 1 or 3 instances, at most one CORE group, and TASK groups only beside it",
+        f"{_EMR}ManagementGuide/emr-master-core-task-nodes.html",
+    ),
+    Rule(
+        "emr",
+        ("add_instance_groups",),
+        _added_group_roles,
+        "only TASK groups can be added",
+        f"{_EMR}ManagementGuide/emr-manage-resize.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _missing_applications,
+        "remove the application or set another `release`",
+        f"{_EMR}ReleaseGuide/emr-spark800-release.html, {_EMR}ReleaseGuide/emr-release-app-versions-7.x.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _incomplete_security_groups,
+        "give the security groups of the primary node, of the workers and, on a private subnet, of EMR together",
+        f"{_EMR}ManagementGuide/emr-sg-specify.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow", "put_managed_scaling_policy"),
+        _inconsistent_limits,
+        "the limits of core, On-Demand and all nodes must not decrease; correct [limits]",
+        f"{_EMR_API}ComputeLimits.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow", "put_auto_termination_policy"),
+        _idle_timeout,
+        "allowed are 60 to 604,800 seconds; correct limits.idle_minutes",
+        f"{_EMR_API}AutoTerminationPolicy.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _step_concurrency,
+        "allowed are 1 to 256, above 1 only with steps whose ActionOnFailure is CONTINUE",
+        f"{_EMR_API}StepConfig.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _jupyter_persistence,
+        "remove the classification",
+        f"{_EMR}ReleaseGuide/emr-jupyterhub-s3.html",
+    ),
+    Rule(
+        "emr",
+        ("create_security_configuration",),
+        _metadata_service,
+        "allowed are 1 to 64",
+        f"{_EMR}ManagementGuide/emr-create-security-configuration.html",
+    ),
+    Rule(
+        "emr-serverless",
+        ("start_job_run",),
+        _job_run_mode,
+        "a batch job takes maxAttempts, a streaming job maxFailedAttemptsPerHour from 1 to 10",
+        "https://docs.aws.amazon.com/emr-serverless/latest/APIReference/API_RetryPolicy.html",
+    ),
+    Rule(
+        "scheduler",
+        ("create_schedule", "update_schedule"),
+        _no_dead_letter_queue,
+        "EventBridge Scheduler drops calls that fail; give a queue that receives them",
+        f"{_SCHEDULER}configuring-schedule-dlq.html",
+    ),
+    Rule(
+        "scheduler",
+        ("create_schedule", "update_schedule"),
+        _fifo_dead_letter_queue,
+        "give a standard queue",
+        f"{_SCHEDULER}configuring-schedule-dlq.html",
+    ),
+    Rule(
+        "scheduler",
+        ("create_schedule", "update_schedule"),
+        _read_only_target,
+        "universal targets must change something",
+        f"{_SCHEDULER}managing-targets-universal.html",
+    ),
+    Rule(
+        "s3",
+        ("put_bucket_lifecycle_configuration",),
+        _invalid_lifecycle,
+        "give up to 1,000 rules with different IDs, each with an action",
+        f"{_S3_API}PutBucketLifecycleConfiguration.html",
+    ),
+    Rule(
+        "s3",
+        ("put_bucket_lifecycle_configuration",),
+        _delete_marker_conditions,
+        "put ExpiredObjectDeleteMarker into a rule of its own, with a prefix only",
+        f"{_S3_API}LifecycleExpiration.html",
+    ),
+    Rule(
+        "s3",
+        ("create_bucket",),
+        _us_east_1,
+        "omit the LocationConstraint in this region",
+        f"{_S3_API}CreateBucket.html",
+    ),
+    Rule(
+        "iam", ("create_role",), _role_name, "use 1 to 64 of A-Z, a-z, 0-9 and _+=,.@-", _IAM_QUOTAS
+    ),
+    Rule(
+        "iam",
+        ("create_role",),
+        _policy_size("AssumeRolePolicyDocument", 2048),
+        "name fewer principals in [evaluator]",
+        _IAM_QUOTAS,
+    ),
+    Rule(
+        "iam",
+        ("put_role_policy",),
+        _policy_size("PolicyDocument", 10_240),
+        "use shorter names of buckets and prefixes in [storage]",
+        _IAM_QUOTAS,
+    ),
+    Rule(
+        "iam",
+        ("put_role_policy",),
+        _statement_ids,
+        "give each statement a different Sid of letters and digits",
+        "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html",
+    ),
+    Rule(
+        "iam",
+        ("add_role_to_instance_profile",),
+        _different_profile_name,
+        "EMR requires the same name",
+        f"{_EMR}ManagementGuide/emr-iam-role-for-ec2.html",
+    ),
+    Rule(
+        "ec2",
+        ("create_tags", "create_security_group"),
+        _reserved_tags,
+        "use up to 50 tags whose keys do not start with aws:",
+        "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html",
+    ),
+    Rule(
+        "ec2",
+        ("create_security_group",),
+        _group_texts,
+        "use 1 to 255 of the characters that EC2 allows, and no name that starts with sg-",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html",
+    ),
+    Rule(
+        "ec2",
+        ("authorize_security_group_ingress",),
+        _rules_without_source,
+        "name an address range or a security group",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AuthorizeSecurityGroupIngress.html",
+    ),
+)
+
+
+def _parameters(earlier: Sequence[SentRequest], operation: str, **equal: str) -> list[Parameters]:
+    """Return the parameters of the earlier requests of an operation with these values, the newest first."""
+    return [
+        one.parameters
+        for one in reversed(earlier)
+        if one.operation == operation
+        and all(one.parameters.get(key) == value for key, value in equal.items())
+    ]
+
+
+def _low_hop_limit(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
+    if "JupyterHub" not in _applications(parameters):
+        return
+    name = parameters.get("SecurityConfiguration", "")
+    for created in _parameters(earlier, "create_security_configuration", Name=name)[:1]:
+        configuration = json.loads(created["SecurityConfiguration"])
+        service = configuration.get("InstanceMetadataServiceConfiguration", {})
+        if service.get("HttpPutResponseHopLimit", 1) < 2:
+            yield f"JupyterHub with the security configuration {name}, whose HttpPutResponseHopLimit is 1"
+
+
+def service_access_ports(release: str) -> tuple[int, ...]:
+    """Return the ports on which the nodes of a private subnet call EMR."""
+    return (443, 9443) if release.startswith("emr-spark-") else (9443,)
+
+
+def _closed_service_ports(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
+    group = parameters.get("Instances", {}).get("ServiceAccessSecurityGroup")
+    if not group:
+        return
+    allowed = _parameters(earlier, "authorize_security_group_ingress", GroupId=group)
+    primary = parameters["Instances"].get("EmrManagedMasterSecurityGroup")
+    ports = {
+        rule["FromPort"]
+        for one in allowed
+        for rule in one["IpPermissions"]
+        if any(pair.get("GroupId") == primary for pair in rule.get("UserIdGroupPairs", ()))
+    }
+    for port in service_access_ports(parameters.get("ReleaseLabel", "")):
+        if port not in ports:
+            yield f"the security group {group} does not admit the primary node on port {port}"
+
+
+def _public_ports(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
+    instances = parameters.get("Instances", {})
+    used = [value for key, value in instances.items() if key.endswith("SecurityGroup")]
+    for key in ("AdditionalMasterSecurityGroups", "AdditionalSlaveSecurityGroups"):
+        used += instances.get(key, ())
+    for allowed in _parameters(earlier, "authorize_security_group_ingress"):
+        for rule in allowed["IpPermissions"] if allowed.get("GroupId") in used else ():
+            sources = [one.get("CidrIp") for one in rule.get("IpRanges", ())]
+            sources += [one.get("CidrIpv6") for one in rule.get("Ipv6Ranges", ())]
+            ports = (rule.get("FromPort"), rule.get("ToPort"))
+            if ports != (22, 22) and {"0.0.0.0/0", "::/0"} & set(sources):
+                yield f"{allowed['GroupId']}: ports {ports[0]} to {ports[1]} are open to all addresses"
+
+
+def _untagged_network(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
+    role, instances = parameters.get("ServiceRole", ""), parameters.get("Instances", {})
+    attached = _parameters(earlier, "attach_role_policy", RoleName=role)
+    if not any("AmazonEMRServicePolicy_v2" in one["PolicyArn"] for one in attached):
+        return
+    tagged = [
+        str(resource)
+        for one in _parameters(earlier, "create_tags")
+        if FOR_EMR in one["Tags"]
+        for resource in one["Resources"]
+    ]
+    if FOR_EMR not in parameters.get("Tags", ()):
+        yield "the cluster has no such tag"
+    if instances.get("Ec2SubnetId") not in tagged:
+        yield f"the subnet {instances.get('Ec2SubnetId')} has no such tag"
+    # A reference in a plan, an ID in a request.
+    vpcs = [one for one in tagged if one.startswith("vpc-") or one.endswith(".VpcId}")]
+    if "ServiceAccessSecurityGroup" in instances and not vpcs:
+        yield "the VPC of the private subnet has no such tag"
+
+
+def _actions_in_concurrent_cluster(
+    parameters: Parameters, earlier: Sequence[SentRequest]
+) -> Iterator[str]:
+    for cluster in _parameters(earlier, "run_job_flow")[:1]:
+        if cluster.get("StepConcurrencyLevel", 1) > 1:
+            yield from _actions_on_failure(parameters)
+
+
+def _schedule_permissions(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
+    target = parameters["Target"]
+    role = str(target["RoleArn"]).rpartition("/")[2]
+    policies = _parameters(earlier, "put_role_policy", RoleName=role)[:1]
+    needed = ["sqs:SendMessage"] if target.get("DeadLetterConfig") else []
+    for service, operation, content in _scheduled_request(
+        SentRequest("scheduler", "create_schedule", parameters)
+    ):
+        prefix = {"emr": "elasticmapreduce"}.get(service, service)
+        needed.append(f"{prefix}:{''.join(part.title() for part in operation.split('_'))}")
+        if content.get("tags"):
+            needed.append(f"{prefix}:TagResource")
+        if content.get("Tags"):
+            needed.append(f"{prefix}:AddTags")
+        needed += ["iam:PassRole"] * bool(
+            content.get("executionRoleArn") or content.get("JobFlowRole")
+        )
+    for policy in policies:
+        statements = json.loads(policy["PolicyDocument"])["Statement"]
+        allowed = [
+            action
+            for one in statements
+            if one["Effect"] == "Allow"
+            for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
+        ]
+        for action in needed:
+            if not any(fnmatch.fnmatch(action, pattern) for pattern in allowed):
+                yield f"the role {role} of the schedule lacks {action}"
+
+
+def _lasting_versions(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
+    bucket = parameters["Bucket"]
+    for versioning in _parameters(earlier, "put_bucket_versioning", Bucket=bucket)[:1]:
+        if versioning["VersioningConfiguration"]["Status"] != "Enabled":
+            return
+        rules = [
+            rule
+            for rule in _lifecycle_rules(parameters)
+            if rule["Status"] == "Enabled" and rule.get("Filter") in ({}, {"Prefix": ""})
+        ]
+        if not any(rule.get("Expiration", {}).get("ExpiredObjectDeleteMarker") for rule in rules):
+            yield f"{bucket} is versioned, and no rule removes expired delete markers"
+        if not any("NoncurrentVersionExpiration" in rule for rule in rules):
+            yield f"{bucket} is versioned, and no rule removes noncurrent versions"
+
+
+#: Rules for a request and those sent before it.
+COMBINATIONS = (
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _low_hop_limit,
+        "JupyterHub runs in a container, which gets no credentials; 2 hops are needed",
+        "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _closed_service_ports,
+        "add an inbound rule for the security group of the primary node",
+        f"{_EMR}ManagementGuide/emr-man-sec-groups.html, {_EMR}ReleaseGuide/emr-spark800-release.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _public_ports,
+        "EMR starts no cluster with such a rule; name the sources in network.ssh_from",
+        f"{_EMR}ManagementGuide/emr-block-public-access.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _untagged_network,
+        f"EMR's service role may use only resources with the tag {FOR_EMR['Key']}",
+        "https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonEMRServicePolicy_v2.html",
+    ),
+    Rule(
+        "emr",
+        ("add_job_flow_steps",),
+        _actions_in_concurrent_cluster,
+        "use CONTINUE in a cluster that runs several steps at a time",
+        f"{_EMR_API}StepConfig.html",
+    ),
+    Rule(
+        "scheduler",
+        ("create_schedule", "update_schedule"),
+        _schedule_permissions,
+        "add the action to its policy",
+        "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonemrserverless.html, "
+        f"{_SCHEDULER}configuring-schedule-dlq.html",
+    ),
+    Rule(
+        "s3",
+        ("put_bucket_lifecycle_configuration",),
+        _lasting_versions,
+        "add a rule for the whole bucket",
+        "https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html",
+    ),
+)

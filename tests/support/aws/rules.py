@@ -1,0 +1,35 @@
+"""Apply the rules of `bootstrap.aws.rules` to the requests that boto3 sends to moto, which accepts them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore import xform_name
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
+
+from bootstrap.aws.rules import SentRequest, combination_violations, request_violations
+
+
+def reject_violations(patch: pytest.MonkeyPatch) -> list[SentRequest]:
+    """Make the clients of this process reject requests as AWS would; return the list of the accepted requests.
+
+    Clear the list together with the account.
+    """
+    call, sent = BaseClient._make_api_call, list[SentRequest]()
+
+    def checked_call(client: Any, operation: str, parameters: Any) -> Any:
+        service = client.meta.service_model.service_name
+        request = SentRequest(service, str(xform_name(operation)), parameters)
+        violations = [*request_violations(request), *combination_violations(request, sent)]
+        if violations:
+            error = {"Code": "ValidationException", "Message": "; ".join(violations)}
+            raise ClientError({"Error": error}, operation)  # type: ignore[typeddict-item]
+        response = call(client, operation, parameters)
+        if not request.operation.startswith(("get_", "list_", "describe_", "head_", "put_object")):
+            sent.append(request)
+        return response
+
+    patch.setattr(BaseClient, "_make_api_call", checked_call)
+    return sent
