@@ -161,6 +161,9 @@ def test_command_line_starts_without_slow_packages() -> None:
     assert "typer" in loaded
     slow = {"pyspark", "tensorflow", "keras", "matplotlib", "boto3", "onnxruntime", "pandas"}
     assert not loaded & slow
+    loaded = first_names(loaded_by("import pomona.queries.status, sys; print(*sys.modules)"))
+    assert "pyarrow" in loaded
+    assert not loaded & {"pyspark", "tensorflow", "keras", "matplotlib", "pandas"}
 
 
 def test_no_module_or_folder_is_named_like_one_of_the_standard_library() -> None:

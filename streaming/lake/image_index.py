@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -170,6 +169,8 @@ def _hash(
     paths: NDArray[Any], lengths: NDArray[Any], modified_ms: NDArray[Any]
 ) -> tuple[Hashes, Hashes]:
     """Return 64-bit hashes: with 10 million images, one changed image in 10^12 would not be detected."""
+    import pandas as pd  # takes 0.3 s, and commands on an empty or missing lake do not need it
+
     path_hashes: Hashes = pd.util.hash_array(paths, categorize=False)
     lengths, modified_ms = (np.ascontiguousarray(x, np.int64) for x in (lengths, modified_ms))
     sizes = pd.util.hash_array(lengths) * np.uint64(3) + pd.util.hash_array(modified_ms)
