@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import botocore.validate
@@ -19,9 +20,14 @@ def requests(variant: str, folder: Path) -> list[Request]:
     return all_requests(names(VARIANTS[variant]), uploads(folder))
 
 
+@pytest.fixture(scope="module")
+def session() -> Any:
+    """A session of botocore; it parses the model of each service once."""
+    return botocore.session.get_session()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_requests_are_valid_for_botocore_models(variant: str, tmp_path: Path) -> None:
-    session = botocore.session.get_session()
+def test_requests_are_valid_for_botocore_models(variant: str, session: Any, tmp_path: Path) -> None:
     for request in requests(variant, tmp_path):
         model = session.get_service_model(request.service)
         (name,) = [n for n in model.operation_names if botocore.xform_name(n) == request.operation]
