@@ -6,6 +6,7 @@ import heapq
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
@@ -38,7 +39,7 @@ from streaming.lease.holder import Lease
 from streaming.maintenance.context import OperationContext
 from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
-from streaming.spark.errors import translate_exception
+from streaming.spark.errors import NOT_IN_XML, translate_exception, unlistable_keys
 from streaming.spark.s3a_metrics import retries_on_driver
 from streaming.storage.interface import StoredFile, TransientError, from_spark
 from streaming.storage.open import open_storage
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 _POLL = 0.1  # seconds between two checks of the stop event
 # Seconds, beyond the time to settle, for which --once waits for files being written.
 _WAIT_TIMEOUT = 30.0
+_MIN_SWEEP_INTERVAL = 1.0  # seconds between two sweeps if Spark cannot list the source
 _SHOW_BATCH = 2.0  # seconds from a commit to the stage "watching", so that its report can be read
 
 
@@ -98,6 +100,7 @@ class StreamingRun:
         self._pending = PendingFiles(settings.settle)
         self._sweeper = Sweeper(source, batch, settings, self._process, self.summary)
         self._query_id = ""
+        self._sweeps_only = False  # the images of a source that Spark cannot list
         self._delivered: int | None = None  # files in the stream's last micro-batch
         self._error: BaseException | None = None
 
@@ -117,16 +120,19 @@ class StreamingRun:
         new = self._batch.image_index.new_or_changed(self._count_images())
         oldest = self._count_waiting(new)
         self._in_lake -= self.summary.waiting
-        self._source.check_listable_by_spark()
         self.summary.listing = self._source.counts
         self.summary.first_trigger_at = time.time()
         # Meanwhile Spark starts the query and lists the same files, which takes seconds.
         self._scheduler.prefetch(oldest)
         try:
             with self._requests.polling(stop_event):
+                if self._source.counts.not_in_xml:
+                    self._continue_with_sweeps(NOT_IN_XML)
                 error = self._run_query()
                 if error and set_aside_if_damaged(self._batch.lake, error):
-                    self._ending = False
+                    error = self._run_query()
+                if error and (keys := unlistable_keys(error, self._source.root)):
+                    self._continue_with_sweeps(keys)
                     error = self._run_query()
         finally:
             self._scheduler.close()
@@ -167,9 +173,13 @@ class StreamingRun:
         return heapq.nsmallest(self._trigger_size, counted, key=lambda file: file.modified_ms)
 
     def _run_query(self) -> BaseException | None:
-        """Run the query until it ends; return its error unless this run stopped it or recorded one itself."""
+        """Run the query until it ends; return its error unless this run stopped it or recorded one itself.
+
+        If Spark cannot list the source, run without a query.
+        """
+        self._ending = False
         try:
-            query = self._start_query()
+            query = None if self._sweeps_only else self._start_query()
         except (PySparkException, Py4JError) as error:
             return error
         try:
@@ -179,7 +189,7 @@ class StreamingRun:
                 self._follow(query)
         finally:
             self._stop_query(query)
-        ended_by: BaseException | None = query.exception()
+        ended_by: BaseException | None = query.exception() if query else None
         return None if self._error or StopRequested.__name__ in str(ended_by) else ended_by
 
     def _start_query(self) -> StreamingQuery:
@@ -265,9 +275,22 @@ class StreamingRun:
         with self._processing:
             self._sweeper.sweep()
 
-    def _drain(self, query: StreamingQuery) -> None:
+    def _continue_with_sweeps(self, keys: str) -> None:
+        """Find the images with sweeps only, at the interval of the stream; `keys` is why Spark cannot list them."""
+        self._sweeps_only = True
+        self._sweeper.interval = max(self._settings.trigger, _MIN_SWEEP_INTERVAL)
+        if not self._source.counts.not_in_xml:  # a key that arrived during the run is named
+            deque(self._source.images(), maxlen=0)
+        log.warning(
+            "%s: Spark cannot list a prefix with a key that has %s; sweeps find all images instead, until the object "
+            "is renamed and the command is started again",
+            self._source.counts.not_in_xml or self._source.root,
+            keys,
+        )
+
+    def _drain(self, query: StreamingQuery | None) -> None:
         """Let the query finish, then sweep, then wait for files that are being written."""
-        while query.isActive and not self._stop_event.wait(_POLL):
+        while query and query.isActive and not self._stop_event.wait(_POLL):
             self._requests.handle_pending(self._processing)
         if not self._error and not self._stop_event.is_set():
             self._sweep()
@@ -277,9 +300,9 @@ class StreamingRun:
                 break
             self._process_due_files()
 
-    def _follow(self, query: StreamingQuery) -> None:
+    def _follow(self, query: StreamingQuery | None) -> None:
         """Until a stop is requested: process pending files, and sweep when due and the stream has caught up."""
-        while query.isActive and not self._stop_event.wait(_POLL):
+        while (query is None or query.isActive) and not self._stop_event.wait(_POLL):
             self._requests.handle_pending(self._processing)
             if self._pending:
                 self._process_due_files()
@@ -289,20 +312,28 @@ class StreamingRun:
             if idle and not self.summary.waiting and not self._processing.locked():
                 self._report(Stage.WATCH)
 
-    def _has_caught_up(self, query: StreamingQuery) -> bool:
+    def _has_caught_up(self, query: StreamingQuery | None) -> bool:
+        if query is None:
+            return True
         if self._delivered is None:
             return str(query.status["message"]).startswith("Waiting for")
         return self._delivered < self._trigger_size
 
-    def _stop_query(self, query: StreamingQuery) -> None:
+    def _stop_query(self, query: StreamingQuery | None) -> None:
         """Stop after the current micro-batch and its commit; `query.stop()` alone would interrupt it."""
         self._ending = True
         if self._stop_event.is_set() and self._processing.locked():
             self._report(Stage.STOP)
         with self._processing:
             pass
-        deadline = time.monotonic() + _WAIT_TIMEOUT
-        while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
-            time.sleep(_POLL)
-        query.stop()
+        if query:
+            _await_trigger(query)
+            query.stop()
         self.summary.waiting = max(self.summary.waiting, self._pending.without_row)
+
+
+def _await_trigger(query: StreamingQuery) -> None:
+    """Wait until the query has ended its current trigger, up to a timeout."""
+    deadline = time.monotonic() + _WAIT_TIMEOUT
+    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+        time.sleep(_POLL)

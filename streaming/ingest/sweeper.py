@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,12 +40,14 @@ class Sweeper:
     ) -> None:
         self._source, self._batch, self._settings = source, batch, settings
         self._process, self._summary = process, summary
-        self._due_at = time.monotonic()
+        self._ended_at = -math.inf
+        #: Seconds between two sweeps.
+        self.interval = settings.sweep_every
 
     @property
     def is_due(self) -> bool:
-        """Whether `sweep_every` seconds have passed since the last sweep; True before the first."""
-        return time.monotonic() >= self._due_at
+        """Whether `interval` seconds have passed since the last sweep; True before the first."""
+        return time.monotonic() >= self._ended_at + self.interval
 
     def sweep(self) -> None:
         """Process the files that are new or changed; with `mirror`, delete the rows of deleted images."""
@@ -61,4 +64,4 @@ class Sweeper:
                 removed, skipped = mirror(self._batch, self._source, snapshot, limit)
                 self._summary.removed += removed
                 self._summary.skipped_deletions = skipped
-        self._due_at = time.monotonic() + self._settings.sweep_every
+        self._ended_at = time.monotonic()

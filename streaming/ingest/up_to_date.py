@@ -34,11 +34,9 @@ def is_up_to_date(
         index = index_loaded.result(time_limit)
         if index.has_duplicates:  # an interrupted move
             return False
-        if next(index.new_or_changed(_until(deadline, source.images())), None):
-            return False
+        return not next(index.new_or_changed(_until(deadline, source.images())), None)
     except TimeoutError:
         return False
-    return not source.counts.not_in_xml
 
 
 def _until(deadline: float, listing: Iterator[StoredFile]) -> Iterator[StoredFile]:

@@ -71,7 +71,8 @@ class ListingCounts:
     unlisted: Counter[str] = field(default_factory=Counter)
     #: The first links that lead out of the source and are not followed.
     outside_links: list[str] = field(default_factory=list)
-    #: One of the keys on S3 with a control character that XML cannot represent; empty if there is none.
+    #: One of the keys on S3 with a control character that XML cannot represent; empty if there is none. boto3 requests
+    #: encoded keys; S3A does not, cannot parse the listing, and retries it for two minutes.
     not_in_xml: str = ""
 
     @property
@@ -287,19 +288,6 @@ class Source:
             raise SourceError(
                 f"{denied}; none of the first {len(sample)} images of {self.root} can be read: "
                 "permission to read them is required (s3:GetObject)"
-            )
-
-    def check_listable_by_spark(self) -> None:
-        """Check the keys of the latest listing: S3A cannot parse a listing with a control character, and retries it.
-
-        Raises
-        ------
-        SourceError
-            If there is such a key. boto3 requests encoded keys, so `images` lists it.
-        """
-        if key := self.counts.not_in_xml:
-            raise SourceError(
-                f"{key}: Spark cannot list a prefix that contains a key with this control character: rename the object"
             )
 
     def stream(self, spark: SparkSession, max_files: int) -> DataFrame:

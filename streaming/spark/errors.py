@@ -18,6 +18,9 @@ _TRANSIENT = re.compile(
 )
 _LEASE_LOST = re.compile(r"pomona\.delta\.LeaseLostException: ([^\n]+)")
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
+#: What keys of a prefix have that S3A cannot list.
+NOT_IN_XML = "a control character that XML cannot represent"
+_DOTS = "an empty part or a part of dots (a//b.jpg, ./a.jpg)"
 # Spark 3.5 lists the key a//b on S3 as a folder that contains itself, and recurses until the stack overflows.
 _ENDLESS_LISTING = re.compile(r"StackOverflowError.*HadoopFSUtils.*listLeafFiles", re.DOTALL)
 _FORBIDDEN = re.compile(
@@ -83,11 +86,6 @@ def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
             "properties delta.deletedFileRetentionDuration and delta.logRetentionDuration, both at once, to a longer "
             "interval (Pomona sets 'interval 3650 days')"
         )
-    if _ENDLESS_LISTING.search(text):
-        return ExternalError(
-            "Spark 3.5 cannot list S3 keys with an empty part or a part of dots (a//b.jpg, ./a.jpg): "
-            "rename the objects in the source, or use an EMR release with Spark 4"
-        )
     for pattern in (_TRANSIENT, _PYTHON, _JAVA):
         found = pattern.findall(text)
         if found:
@@ -95,6 +93,15 @@ def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
     line = (text.strip().splitlines() or [type(error).__name__])[0]
     transient = isinstance(error, TransientError | TimeoutError | ConnectionError)
     return ExternalError(f"{line} ({_advice(line, _TRANSIENT if transient else None)})")
+
+
+def unlistable_keys(error: BaseException, source: str) -> str:
+    """Return what keys of a source have that Spark cannot list; an empty string if that did not cause the error."""
+    text = str(error)
+    if _ENDLESS_LISTING.search(text):
+        return _DOTS
+    listing = rf"listObjects\(\) on {re.escape(source)}[/:].*(?:Could not|Failed to) parse XML"
+    return NOT_IN_XML if re.search(listing, text) else ""
 
 
 def _advice(cause: str, pattern: re.Pattern[str] | None) -> str:

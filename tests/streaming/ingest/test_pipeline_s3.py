@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import queue
 import shutil
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +171,37 @@ def test_ingest_from_folder_into_bucket_root(
     ingest(str(tmp_path), f"s3://{bucket}", RANDOM)
     found = {row["path"]: row["label"] for row in rows(f"s3://{bucket}/features", aws)}
     assert found == {f"file:{tmp_path}/My fruit/{number}.jpg": "My fruit" for number in (1, 2)}
+
+
+def test_key_that_spark_cannot_list_arrives_during_stream(
+    spark: SparkSession,
+    bucket: str,
+    random_model: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+    hadoop.set(f"fs.s3a.bucket.{bucket}.retry.limit", "0")  # two minutes by default
+    shutil.copytree(random_model, tmp_path / "lake" / "models")
+    found: queue.Queue[int] = queue.Queue()
+    settings = dataclasses.replace(RANDOM, once=False, trigger=1)
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(
+            ingest,
+            f"s3://{bucket}/fruits",
+            str(tmp_path / "lake"),
+            settings,
+            lambda result, _: found.put(result.written),
+            stop,
+        )
+        try:
+            for number, key in enumerate(("Fig/a.jpg", "Fig/\x01.jpg", "Kiwi\x1f/b.jpg", "c.jpg")):
+                put_objects(bucket, {f"fruits/{key}": draw_image(number)})
+                assert found.get(timeout=200) == 1
+        finally:
+            stop.set()
+    summary = run.result()
+    assert (summary.images, summary.waiting) == (4, 0)
+    assert len(local_rows(f"{tmp_path}/lake/features")) == 4
+    assert f"s3a://{bucket}/fruits/Fig/\x01.jpg: Spark cannot list a prefix" in caplog.text

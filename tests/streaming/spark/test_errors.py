@@ -11,7 +11,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from streaming.errors import ExternalError, ModelError, SnapshotError
-from streaming.spark.errors import translate_errors, translate_exception
+from streaming.spark.errors import translate_errors, translate_exception, unlistable_keys
 from streaming.storage.interface import TransientError
 
 # Messages of Spark 4.2 for an exception in a Python worker and for a full disk.
@@ -65,16 +65,39 @@ def test_cause_is_extracted_from_stack_traces(text: str, cause: str) -> None:
     assert "\tat " not in str(found)
 
 
-def test_endless_s3_listing_is_reported_with_remedy() -> None:
-    listing = "\tat org.apache.spark.util.HadoopFSUtils$.listLeafFiles(HadoopFSUtils.scala:180)\n"
-    stack = "\tat java.base/java.net.URI$Parser.scan(URI.java:3122)\n" + listing * 100
-    found = translate_exception(
-        RuntimeError(
-            f"An error occurred while calling o51.start\n: java.lang.StackOverflowError\n{stack}"
-        )
-    )
-    assert "cannot list S3 keys with an empty part or a part of dots" in str(found)
-    assert "\n" not in str(found)
+LISTING = "\tat org.apache.spark.util.HadoopFSUtils$.listLeafFiles(HadoopFSUtils.scala:180)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (  # Spark 3.5
+            "An error occurred while calling o51.start\n: java.lang.StackOverflowError\n"
+            f"\tat java.base/java.net.URI$Parser.scan(URI.java:3122)\n{LISTING * 100}",
+            "an empty part or a part of dots",
+        ),
+        (
+            "listObjects() on s3a://fruits/f: software.amazon.awssdk.core.exception.SdkClientException: Could not "
+            "parse XML response. (SDK Attempt Count: 1)\n=== Streaming Query ===",
+            "a control character",
+        ),
+        (  # Hadoop 3.3
+            "listObjects() on s3a://fruits/f: com.amazonaws.SdkClientException: Failed to parse XML document with "
+            "handler class com.amazonaws.services.s3.model.transform.XmlResponsesSaxParser$ListBucketHandler",
+            "a control character",
+        ),
+        (
+            "listObjects() on s3a://fruits/f/Fig: x.Exception: Could not parse XML response",
+            "a control",
+        ),
+        ("listObjects() on s3a://fruits/f2: x.Exception: Could not parse XML response", None),
+        ("getFileStatus on s3a://fruits/f: x.Exception: Could not parse XML response", None),
+        (f"java.lang.OutOfMemoryError: Java heap space\n{LISTING}", None),
+    ],
+)
+def test_keys_that_spark_cannot_list_are_found_in_error(text: str, keys: str | None) -> None:
+    found = unlistable_keys(RuntimeError(text), "s3a://fruits/f")
+    assert found.startswith(keys) if keys else not found
 
 
 def test_message_says_that_rerun_resumes() -> None:
