@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # EMR bootstrap action: unpacks Pomona's Python environment into /opt/pomona. EMR runs it on each node at startup.
 #
-#     bootstrap_emr.sh s3://bucket/releases/VERSION/environment.tar.gz      (or file:///… on the node)
+#     bootstrap_emr.sh s3://bucket/pomona/VERSION/environment.tar.gz SHA256      (or file:///… on the node)
 #
-# Downloads only the archive, and changes nothing else on the node, including its system Python. An identical
-# environment is kept; an older one is replaced only after the new one has been checked. Any failure ends the script
-# with a non-zero exit status, so that EMR rejects the node.
+# Downloads only the archive, and unpacks it only if its SHA-256 is the one given, which is stored in the definition of
+# the cluster: changing the object in the bucket is not enough to run other code on the nodes. Changes nothing else on
+# the node, including its system Python. An identical environment is kept; an older one is replaced only after the new
+# one has been checked. Any failure ends the script with a non-zero exit status, so that EMR rejects the node.
 set -euo pipefail
 
 readonly target=/opt/pomona
@@ -55,7 +56,8 @@ check_platform() { # is the archive built for this machine and C library?
 }
 
 main() {
-    [ $# -eq 1 ] || fail "expected one argument, the URI of environment.tar.gz; got $#"
+    [ $# -eq 2 ] || fail "expected two arguments, the URI of environment.tar.gz and its SHA-256; got $#"
+    [[ $2 =~ ^[0-9a-f]{64}$ ]] || fail "$2: expected a SHA-256, 64 of 0-9 and a-f"
     trap cleanup EXIT
     as_root mkdir -p "${target%/*}"
     work_dir=$(as_root mktemp -d "$target.XXXXXXXX")
@@ -64,13 +66,15 @@ main() {
     fetch "$1" "$work_dir/archive"
     local sum
     sum=$(sha256sum "$work_dir/archive") && sum=${sum%% *}
+    [ "$sum" = "$2" ] ||
+        fail "the SHA-256 of $1 is $sum, expected $2: it was changed; \`pomona cloud up\` uploads it again"
     if [ "$(cat "$target/ARCHIVE" 2>/dev/null)" = "$sum" ]; then
         log "$target is up to date ($sum)"
         return
     fi
     as_root mkdir "$work_dir/new"
     as_root tar -xzf "$work_dir/archive" -C "$work_dir/new" --no-same-owner ||
-        fail "$1 is not a complete .tar.gz, or the disk is full: build and upload it again"
+        fail "$1 is not a .tar.gz, or the disk is full: build and upload it again"
     [ -f "$work_dir/new/ENVIRONMENT" ] || fail "$1 is not a Pomona environment"
     check_platform
     as_root chmod -R u=rwX,go=rX "$work_dir/new"

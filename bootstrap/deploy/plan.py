@@ -24,7 +24,7 @@ from bootstrap.resources.iam_roles import role_requests, scheduler_requests
 from bootstrap.resources.network import network_requests
 from bootstrap.resources.schedule import schedule_requests
 from bootstrap.resources.serverless import serverless_requests
-from bootstrap.resources.uploads import UploadLocations, Uploads, upload_requests
+from bootstrap.resources.uploads import Uploads, upload_requests
 
 # Operations that start nodes or jobs, and the one that an existing job is found by.
 _BILLED = {"run_job_flow", "start_job_run"}
@@ -66,7 +66,7 @@ class PlannedRequest:
 
 def all_requests(names: Names, uploads: Uploads) -> list[Request]:
     """Return all requests of `up` in order, validated."""
-    locations = UploadLocations(names, uploads.version)
+    locations = uploads.locations(names)
     serverless = names.config.mode == "serverless"
     requests = [*bucket_requests(names), *upload_requests(names, uploads), *role_requests(names)]
     if serverless:

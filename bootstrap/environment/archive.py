@@ -61,6 +61,7 @@ def build_environment(target: Path) -> Path:
         packages = copy_interpreter(root)
         copied = _copy_packages(packages)
         _add_command(root)
+        _add_spark_files(root, packages)
         lower_glibc_requirements(root)
         glibc, file = newest_glibc(root)
         if glibc > NODE_GLIBC:
@@ -112,6 +113,16 @@ def _add_command(root: Path) -> None:
         'exec "$here/python" -c "import sys; sys.argv[0] = \'pomona\'; from pomona.cli import main; main()" "$@"\n'
     )
     script.chmod(0o755)
+
+
+def _add_spark_files(root: Path, packages: Path) -> None:
+    """Copy what `spark-submit` needs into `spark/`, a path that does not depend on the version of Python.
+
+    The steps of a cluster use these files: the hash of the archive covers them.
+    """
+    (root / "spark").mkdir()
+    for file in ("bootstrap/submit.py", "streaming/spark/fenced-log-store.jar"):
+        shutil.copy(packages / file, root / "spark")
 
 
 def _compile_and_check(root: Path) -> None:

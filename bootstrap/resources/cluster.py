@@ -51,7 +51,7 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
                 "Name": "environment",
                 "ScriptBootstrapAction": {
                     "Path": locations.uri("bootstrap_emr.sh"),
-                    "Args": [locations.uri("environment.tar.gz")],
+                    "Args": [locations.uri("environment.tar.gz"), locations.environment_sha256],
                 },
             }
         ],

@@ -8,6 +8,8 @@ from bootstrap.resources.uploads import UploadLocations
 
 #: Python of the environment that `bootstrap_emr.sh` unpacks.
 PYTHON = "/opt/pomona/bin/python"
+#: Files of the environment for `spark-submit`. On S3, they could be changed without a check.
+_SPARK_FILES = "/opt/pomona/spark"
 _DELTA = "/usr/share/aws/delta/lib"
 
 #: Delta of the EMR release with the fenced log store, see docs/decisions/0015-fence-commits.md.
@@ -76,7 +78,7 @@ def _arguments(
         **_SETTINGS,
         **_region_settings(names, "spark.yarn.appMasterEnv"),
         "spark.submit.pyFiles": jars[0],  # contains the Python package `delta`
-        "spark.jars": ",".join([*jars, locations.uri("fenced-log-store.jar")]),
+        "spark.jars": ",".join([*jars, f"local://{_SPARK_FILES}/fenced-log-store.jar"]),
         "spark.pyspark.python": PYTHON,
         "spark.yarn.maxAppAttempts": str(attempts),
         "spark.yarn.am.attemptFailuresValidityInterval": "1h",
@@ -94,7 +96,7 @@ def _arguments(
         "--deploy-mode",
         "cluster",
         *conf,
-        locations.uri("submit.py"),
+        f"file://{_SPARK_FILES}/submit.py",
         *arguments,
     ]
 

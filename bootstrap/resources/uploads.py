@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Mapping
@@ -11,8 +12,9 @@ from bootstrap.aws.request import CurrentState, LocalFile, ReadApi, Request, ove
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 
-#: Version used in plans before the environment is built.
+#: Version and hash used in plans before the environment is built; a request that contains them is never sent.
 VERSION_PLACEHOLDER = "${version}"
+SHA256_PLACEHOLDER = "${environment.sha256}"
 #: Uploaded last: a model is complete only with this file.
 COMPLETION_MARKER = "model.json"
 
@@ -46,6 +48,10 @@ class Uploads:
             return VERSION_PLACEHOLDER
         return _version(dict(files))
 
+    def locations(self, names: Names) -> UploadLocations:
+        """Return the locations of these files."""
+        return UploadLocations(names, self.version, self.environment.sha256 or SHA256_PLACEHOLDER)
+
     def missing(self) -> list[str]:
         """Return the paths of files that do not exist yet."""
         files = [self.environment, *self.code.values(), *self.model.values()]
@@ -54,10 +60,20 @@ class Uploads:
 
 @dataclass(frozen=True)
 class UploadLocations:
-    """Locations of the uploads in the data bucket, used by steps and bootstrap actions."""
+    """Locations of the uploads in the data bucket, used by steps and bootstrap actions.
+
+    Parameters
+    ----------
+    names : Names
+    version : str
+        See `Uploads.version`.
+    environment_sha256 : str
+        Hash of the environment, which the nodes check.
+    """
 
     names: Names
     version: str
+    environment_sha256: str = SHA256_PLACEHOLDER
 
     def uri(self, name: str) -> str:
         """Return the ``s3://`` URI of a versioned file."""
@@ -70,12 +86,17 @@ class UploadLocations:
 
 def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
     """Return the requests that upload files."""
-    locations = UploadLocations(names, uploads.version)
-    files = {"environment.tar.gz": uploads.environment, **uploads.code}
+    locations = uploads.locations(names)
+    # The nodes of a cluster have the other files in the environment; EMR Serverless runs no script at the start.
+    used = [
+        name
+        for name in uploads.code
+        if (name == "bootstrap_emr.sh") == (names.config.mode == "cluster")
+    ]
+    files = {"environment.tar.gz": uploads.environment, **{n: uploads.code[n] for n in used}}
     result = [
         _upload(names, locations.key(name), file, _PURPOSES.get(name, "used by the nodes"))
         for name, file in files.items()
-        if names.config.mode == "cluster" or name != "bootstrap_emr.sh"
     ]
     if names.config.release == "emr-7.13.0":  # its JupyterHub reads this prefix
         # One folder per version, so that notebooks edited by users are kept.
@@ -168,14 +189,15 @@ def _upload(
     names: Names, key: str, file: LocalFile, purpose: str, *, overwrite: bool = True
 ) -> Request:
     def find_current(read: ReadApi) -> CurrentState | None:
-        """Read size and hash of the uploaded object."""
-        query = {"Bucket": names.data_bucket, "Key": key}
+        """Read size and hash of the uploaded object; S3 has computed the hash, so that a changed object differs."""
+        query = {"Bucket": names.data_bucket, "Key": key, "ChecksumMode": "ENABLED"}
         response = read("s3", "head_object", query, ("404", "NoSuchBucket", "NoSuchKey"))
         if response is None:
             return None
         if not overwrite:  # users edit notebooks
             return CurrentState({"bytes": file.size, "sha256": file.sha256})
-        sha256 = response.get("Metadata", {}).get("sha256")
+        checksum = response.get("ChecksumSHA256")
+        sha256 = base64.b64decode(checksum).hex() if checksum else None
         return CurrentState({"bytes": response["ContentLength"], "sha256": sha256})
 
     return Request(
@@ -186,7 +208,8 @@ def _upload(
             "Bucket": names.data_bucket,
             "Key": key,
             "Body": file,
-            "Metadata": {"sha256": file.sha256},
+            "ChecksumAlgorithm": "SHA256",
+            "ChecksumSHA256": base64.b64encode(bytes.fromhex(file.sha256)).decode(),
         },
         purpose=purpose,
         find_current=find_current,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import platform
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,16 @@ def node(template: MinimalRoot, tmp_path: Path) -> MinimalRoot:
     return template.copy(tmp_path / "node")
 
 
-def bootstrap(node: MinimalRoot, *args: str) -> tuple[int, str]:
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def bootstrap(node: MinimalRoot, name: str, expected: str | None = None) -> tuple[int, str]:
+    """Run the script with an archive in the root of the node; `expected` is its SHA-256 by default."""
+    return run_script(node, f"file:///{name}", expected or sha256(node.folder / name))
+
+
+def run_script(node: MinimalRoot, *args: str) -> tuple[int, str]:
     done = node.run("bash", "/script", *args)
     assert done.stdout == ""
     return done.returncode, done.stderr
@@ -86,7 +96,7 @@ def test_script_installs_environment_and_changes_nothing_else(
 ) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
     before = files(node)
-    status, stderr = bootstrap(node, "file:///one.tar.gz")
+    status, stderr = bootstrap(node, "one.tar.gz")
     assert status == 0, stderr
     assert "/opt/pomona now contains pomona 1.2.3" in stderr
     after = files(node)
@@ -100,7 +110,8 @@ def test_script_installs_environment_and_changes_nothing_else(
 
 def test_environment_is_readable_by_all_users(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
-    assert node.run("bash", "-c", "umask 077; bash /script file:///one.tar.gz").returncode == 0
+    command = f"umask 077; bash /script file:///one.tar.gz {sha256(node.folder / 'one.tar.gz')}"
+    assert node.run("bash", "-c", command).returncode == 0
     target = node.folder / "opt" / "pomona"
     for file in (target, target / "bin", target / "bin" / "python"):
         assert file.stat().st_mode & 0o777 == 0o755
@@ -108,10 +119,10 @@ def test_environment_is_readable_by_all_users(node: MinimalRoot, tmp_path: Path)
 
 def test_second_run_changes_nothing(node: MinimalRoot, tmp_path: Path) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
-    bootstrap(node, "file:///one.tar.gz")
+    bootstrap(node, "one.tar.gz")
     target = node.folder / "opt" / "pomona"
     inode, before = target.stat().st_ino, files(node)
-    status, stderr = bootstrap(node, "file:///one.tar.gz")
+    status, stderr = bootstrap(node, "one.tar.gz")
     assert status == 0
     assert "is up to date" in stderr
     assert target.stat().st_ino == inode
@@ -123,8 +134,8 @@ def test_newer_archive_replaces_environment(node: MinimalRoot, tmp_path: Path) -
     node.put(
         archive(tmp_path / "two.tar.gz", bin_pomona=f"{SHEBANG}echo pomona 2\n"), "/two.tar.gz"
     )
-    bootstrap(node, "file:///one.tar.gz")
-    status, stderr = bootstrap(node, "file:///two.tar.gz")
+    bootstrap(node, "one.tar.gz")
+    status, stderr = bootstrap(node, "two.tar.gz")
     assert status == 0
     assert "now contains pomona 2" in stderr
     assert os.listdir(node.folder / "opt") == ["pomona"]
@@ -149,10 +160,10 @@ def test_invalid_archive_is_rejected_and_environment_kept(
     node: MinimalRoot, tmp_path: Path, changes: dict[str, str | None], message: str
 ) -> None:
     node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
-    bootstrap(node, "file:///one.tar.gz")
+    bootstrap(node, "one.tar.gz")
     node.put(archive(tmp_path / "next.tar.gz", **changes), "/next.tar.gz")
     before = files(node)
-    status, stderr = bootstrap(node, "file:///next.tar.gz")
+    status, stderr = bootstrap(node, "next.tar.gz")
     assert status == 1
     assert f"FAILED: {message}" in stderr or message in stderr
     assert files(node) == before
@@ -162,26 +173,60 @@ def test_invalid_archive_is_rejected_and_environment_kept(
 def test_truncated_archive_is_rejected(node: MinimalRoot, tmp_path: Path) -> None:
     content = archive(tmp_path / "one.tar.gz", extra="x" * 5000).read_bytes()
     (node.folder / "half.tar.gz").write_bytes(content[: len(content) // 2])
-    status, stderr = bootstrap(node, "file:///half.tar.gz")
+    status, stderr = bootstrap(node, "half.tar.gz")
     assert status == 1
-    assert "file:///half.tar.gz is not a complete .tar.gz, or the disk is full" in stderr
+    assert "file:///half.tar.gz is not a .tar.gz, or the disk is full" in stderr
     assert os.listdir(node.folder / "opt") == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[:-1],
+        lambda content: content + b"x",
+        lambda content: content + content,
+        lambda content: content[:4] + bytes([content[4] ^ 1]) + content[5:],  # the time in the header
+        lambda _: b"",
+    ],
+)  # fmt: skip
+def test_changed_archive_is_rejected_before_it_is_unpacked(
+    node: MinimalRoot, tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    node.put(archive(tmp_path / "one.tar.gz"), "/one.tar.gz")
+    bootstrap(node, "one.tar.gz")
+    content = archive(tmp_path / "next.tar.gz", extra="x").read_bytes()
+    (node.folder / "next.tar.gz").write_bytes(change(content))
+    expected = hashlib.sha256(content).hexdigest()
+    before = files(node)
+    status, stderr = bootstrap(node, "next.tar.gz", expected)
+    assert status == 1
+    (line,) = [one for one in stderr.splitlines() if "FAILED" in one]
+    changed = sha256(node.folder / "next.tar.gz")
+    assert f"the SHA-256 of file:///next.tar.gz is {changed}, expected {expected}: it was" in line
+    assert line.endswith("it was changed; `pomona cloud up` uploads it again")
+    assert files(node) == before
+    assert os.listdir(node.folder / "opt") == ["pomona"]
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "expected one argument"),
-        (("file:///one.tar.gz", "--force"), "expected one argument"),
-        (("ftp://host/one.tar.gz",), "ftp://host/one.tar.gz: give the s3://"),
-        (("file:///absent.tar.gz",), "file:///absent.tar.gz: no such file"),
-        (("s3://bucket/one.tar.gz",), "the aws command is not installed on this node"),
+        ((), "expected two arguments"),
+        (("file:///one.tar.gz",), "expected two arguments"),
+        (("file:///one.tar.gz", "0" * 64, "--force"), "expected two arguments"),
+        (("file:///one.tar.gz", ""), ": expected a SHA-256, 64 of 0-9 and a-f"),
+        (("file:///one.tar.gz", "0" * 63), f"{'0' * 63}: expected a SHA-256"),
+        (("file:///one.tar.gz", "A" * 64), f"{'A' * 64}: expected a SHA-256"),
+        (("file:///one.tar.gz", "${environment.sha256}"), "${environment.sha256}: expected a SHA-"),
+        (("ftp://host/one.tar.gz", "0" * 64), "ftp://host/one.tar.gz: give the s3://"),
+        (("file:///absent.tar.gz", "0" * 64), "file:///absent.tar.gz: no such file"),
+        (("s3://bucket/one.tar.gz", "0" * 64), "the aws command is not installed on this node"),
     ],
 )
-def test_invalid_archive_uri_is_reported(
+def test_invalid_arguments_are_reported(
     node: MinimalRoot, args: tuple[str, ...], message: str
 ) -> None:
-    status, stderr = bootstrap(node, *args)
+    status, stderr = run_script(node, *args)
     assert status == 1
     assert f"FAILED: {message}" in stderr
 
@@ -210,9 +255,9 @@ def test_archive_is_downloaded_from_bucket(bucket: str, tmp_path: Path, scheme: 
     opt = tmp_path / "opt"
     opt.mkdir()
 
-    def run(key: str) -> subprocess.CompletedProcess[str]:
+    def run(key: str, expected: str) -> subprocess.CompletedProcess[str]:
         # Mount another folder at /opt, visible only to the script.
-        command = f"mount --bind '{opt}' /opt && exec bash '{SCRIPT}' {scheme}://{bucket}/{key}"
+        command = f"mount --bind '{opt}' /opt && exec bash '{SCRIPT}' {scheme}://{bucket}/{key} {expected}"
         return subprocess.run(
             [which("unshare"), "--mount", "bash", "-c", command],
             env=os.environ | {"PATH": f"{aws.parent}:{os.environ['PATH']}"},
@@ -222,12 +267,15 @@ def test_archive_is_downloaded_from_bucket(bucket: str, tmp_path: Path, scheme: 
             timeout=120,
         )
 
-    done = run("releases/1/environment.tar.gz")
+    done = run("releases/1/environment.tar.gz", sha256(file))
     if "unshare failed" in done.stderr or "mount: " in done.stderr:
         pytest.skip("this user cannot mount a folder")
     assert done.returncode == 0, done.stderr
     assert (opt / "pomona" / "bin" / "pomona").exists()
-    absent = run("releases/2/environment.tar.gz")
+    changed = run("releases/1/environment.tar.gz", "0" * 64)
+    assert changed.returncode == 1
+    assert f"the SHA-256 of {scheme}://{bucket}/releases/1/environment.tar.gz is" in changed.stderr
+    absent = run("releases/2/environment.tar.gz", sha256(file))
     assert absent.returncode == 1
     assert f"cannot download {scheme}://{bucket}/releases/2/environment.tar.gz: " in absent.stderr
     assert os.listdir(opt) == ["pomona"]

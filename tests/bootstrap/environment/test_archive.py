@@ -20,8 +20,13 @@ import bootstrap
 from bootstrap.environment.archive import build_environment
 from bootstrap.environment.manifest import EXCLUDED_PACKAGES, MANIFEST, required_distributions
 from bootstrap.errors import CloudError
+from bootstrap.resources.steps import ingest_step
+from bootstrap.resources.uploads import UploadLocations
+from pomona.cloud.artifacts import code_files
 from streaming import __version__
 from streaming.images.decode import DecodeSettings, decode
+from streaming.spark.jars import FENCED_LOG_STORE
+from support.aws.cluster_configs import names
 from support.lakes.small_lakes import jpeg
 from support.processes.minimal_rootfs import MinimalRoot, create_minimal_root
 
@@ -57,7 +62,8 @@ def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> MinimalRoot
     root = create_minimal_root(tmp_path_factory.mktemp("node"))
     root.put(SCRIPT, "/script")
     root.put(archive, "/environment.tar.gz")
-    done = root.run("bash", "/script", "file:///environment.tar.gz")
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    done = root.run("bash", "/script", "file:///environment.tar.gz", sha256)
     assert done.returncode == 0, done.stderr
     return root
 
@@ -66,6 +72,19 @@ def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> MinimalRoot
 def test_command_runs_in_minimal_root_without_network(node: MinimalRoot) -> None:
     done = node.run("/opt/pomona/bin/pomona", "--version")
     assert (done.returncode, done.stdout) == (0, f"pomona {__version__}\n"), done.stderr
+
+
+@pytest.mark.slow
+def test_files_of_steps_are_on_the_node(node: MinimalRoot) -> None:
+    config_names = names()
+    args = ingest_step(config_names, UploadLocations(config_names, "v1"))["HadoopJarStep"]["Args"]
+    used = re.findall(r"(?:file|local)://(/opt/pomona/[^,\s]+)", " ".join(args))
+    assert {Path(file).name for file in used} == {FENCED_LOG_STORE.name, "submit.py"}
+    for file in used:
+        copied = node.folder / file[1:]
+        assert copied.stat().st_mode & 0o777 == 0o644
+        (source,) = [one for one in code_files().values() if one.name == copied.name]
+        assert copied.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.slow

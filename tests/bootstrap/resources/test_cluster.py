@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bootstrap.aws.request import LocalFile, has_references
 from bootstrap.aws.rules import APPLICATIONS
 from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.steps import ingest_step, refit_step
 from bootstrap.resources.uploads import UploadLocations
-from support.aws.cluster_configs import VARIANTS, names, parameters
+from support.aws.cluster_configs import VARIANTS, names, parameters, uploads
 
 
 def cluster(more: str = "") -> dict[str, Any]:
@@ -119,8 +124,9 @@ def test_step_uses_cluster_mode_environment_and_delta_of_release() -> None:
     assert step()["HadoopJarStep"]["Jar"] == "command-runner.jar"
     assert args[:3] == ["spark-submit", "--deploy-mode", "cluster"]
     bucket = "s3://fruits-data-123456789012"
-    assert args[args.index(f"{bucket}/pomona/v1/submit.py") :] == [
-        f"{bucket}/pomona/v1/submit.py",
+    submit = "file:///opt/pomona/spark/submit.py"
+    assert args[args.index(submit) :] == [
+        submit,
         "ingest",
         f"{bucket}/images/",
         f"{bucket}/lake",
@@ -129,7 +135,7 @@ def test_step_uses_cluster_mode_environment_and_delta_of_release() -> None:
     assert conf["spark.pyspark.python"] == "/opt/pomona/bin/python"
     assert conf["spark.delta.logStore.s3a.impl"] == "pomona.delta.FencedLogStore"
     *delta, log_store = conf["spark.jars"].split(",")
-    assert log_store == f"{bucket}/pomona/v1/fenced-log-store.jar"
+    assert log_store == "local:///opt/pomona/spark/fenced-log-store.jar"
     assert all(jar.startswith("local:///usr/share/aws/delta/lib/") for jar in delta)
     assert conf["spark.submit.pyFiles"] == delta[0]
     assert properties(cluster(), "delta-defaults") == {"delta.enabled": "true"}
@@ -138,13 +144,35 @@ def test_step_uses_cluster_mode_environment_and_delta_of_release() -> None:
         assert "pyspark==" not in json.dumps(request)
 
 
-def test_bootstrap_action_downloads_environment_from_data_bucket() -> None:
-    (action,) = cluster()["BootstrapActions"]
-    folder = "s3://fruits-data-123456789012/pomona/v1"
+def test_bootstrap_action_has_location_and_hash_of_environment(tmp_path: Path) -> None:
+    files = uploads(tmp_path)
+    (action,) = run_job_flow(names(), files.locations(names()))["BootstrapActions"]
+    folder = f"s3://fruits-data-123456789012/pomona/{files.version}"
+    content = (tmp_path / "environment.tar.gz").read_bytes()
     assert action["ScriptBootstrapAction"] == {
         "Path": f"{folder}/bootstrap_emr.sh",
-        "Args": [f"{folder}/environment.tar.gz"],
+        "Args": [f"{folder}/environment.tar.gz", hashlib.sha256(content).hexdigest()],
     }
+
+
+@pytest.mark.parametrize("more", ["", VARIANTS["once"]])
+def test_nodes_download_nothing_else_to_execute(more: str) -> None:
+    """The script is part of the definition of the cluster by its version; it checks the archive."""
+    for request in (cluster(more), step(more), step(more, refit=True)):
+        uris = re.findall(r'"(s3a?://[^"]*/pomona/[^"]*)"', json.dumps(request))
+        assert {uri.rpartition("/")[2] for uri in uris} <= {
+            "bootstrap_emr.sh",
+            "environment.tar.gz",
+        }
+        assert "s3://" not in json.dumps(request).partition("spark.jars=")[2].partition('"')[0]
+
+
+def test_cluster_without_hash_of_environment_is_not_sent(tmp_path: Path) -> None:
+    missing = LocalFile.from_path(tmp_path / "absent.tar.gz")
+    files = dataclasses.replace(uploads(tmp_path), environment=missing)
+    request = run_job_flow(names(), files.locations(names()))
+    (action,) = request["BootstrapActions"]
+    assert has_references(action)
 
 
 def test_notebook_application_depends_on_release() -> None:

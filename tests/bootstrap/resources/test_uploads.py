@@ -22,9 +22,9 @@ def keys(folder: Path, more: str = "") -> list[str]:
 def test_version_changes_with_each_file(tmp_path: Path) -> None:
     version = uploads(tmp_path).version
     assert uploads(tmp_path).version == version
-    assert keys(tmp_path)[:4] == [
-        f"pomona/{version}/{name}" for name in ("environment.tar.gz", *CODE)
-    ]
+    for more, code in (("", CODE[:1]), ('mode = "serverless"', CODE[1:])):
+        expected = [f"pomona/{version}/{name}" for name in ("environment.tar.gz", *code)]
+        assert [key for key in keys(tmp_path, more) if key.startswith("pomona/")] == expected
     versions = {version}
     for name in ("environment.tar.gz", *CODE):
         files = uploads(tmp_path)

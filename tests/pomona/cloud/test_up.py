@@ -95,7 +95,7 @@ def test_up_needs_only_the_permissions_of_planned_requests(
     assert deployed["cluster"]["Cluster"]["Name"] == "fruits"
     assert [one["Name"] for one in deployed["steps"]["Steps"]] == ["fruits-ingest"]
     assert {one["Key"].rpartition("/")[2] for one in deployed[f"fruits-data-{ACCOUNT}"]} == {
-        "environment.tar.gz", "bootstrap_emr.sh", "submit.py", "fenced-log-store.jar", "model.json", "model.onnx",
+        "environment.tar.gz", "bootstrap_emr.sh", "model.json", "model.onnx",
     }  # fmt: skip
     assert json.loads(deployed["fruits-refit"]["Target"]["Input"])["JobFlowId"] == "ID"
 
@@ -273,6 +273,15 @@ def test_up_reverts_manual_changes(
     assert pomona("cloud", "up", "--yes").status == 0
     assert account.contents() == deployed
 
+    uploaded = [one["Key"] for one in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    (key,) = [one for one in uploaded if one.endswith("/environment.tar.gz")]
+    content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=bucket, Key=key, Body=b"x" * len(content))
+    account.enforce_iam()
+    assert actions(pomona("cloud", "up", "--yes", "--json").json)[f"file {key}"] == "change"
+    account.disable_iam()
+    assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == content
+
 
 def test_up_keeps_running_cluster_and_reports_its_differences(
     pomona: Command, workspace: Path, account: MotoAccount
@@ -416,8 +425,8 @@ def test_plan_reports_environment_that_up_builds(
     (workspace / "environment.tar.gz").unlink()
     done = pomona("cloud", "plan")
     assert "environment.tar.gz: `up` builds it first" in done.out
-    assert "/pomona/${version}/submit.py" in done.out
+    assert "/pomona/${version}/bootstrap_emr.sh" in done.out
     write_environment(workspace / "environment.tar.gz", ("sources ", "sources 0"))
     done = pomona("cloud", "plan")
     assert "environment.tar.gz: contains another version of Pomona or of its p" in done.out
-    assert "/pomona/${version}/submit.py" in done.out
+    assert "/pomona/${version}/bootstrap_emr.sh" in done.out
