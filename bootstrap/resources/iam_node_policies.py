@@ -90,17 +90,23 @@ def _pipeline_statements(names: Names) -> list[Statement]:
     return result
 
 
-def _look_up_parents(names: Names) -> list[Statement]:
-    """Return the statement for the folders above the lake, which S3A looks up before it creates one below."""
+def lake_parent_arns(names: Names) -> tuple[str, ...]:
+    """Return the ARNs of the folders above the lake, as keys without a slash at the end."""
     parts = names.config.storage.lake.rstrip("/").split("/")[:-1]
     keys = ["/".join(parts[: end + 1]) for end in range(len(parts))]
-    if not keys:
+    return tuple(names.bucket_arn(names.data_bucket, key) for key in keys)
+
+
+def _look_up_parents(names: Names) -> list[Statement]:
+    """Return the statement for the folders above the lake, which S3A looks up before it creates one below."""
+    arns = lake_parent_arns(names)
+    if not arns:
         return []
     return [
         Statement(
             "LookUpParents",
             ("s3:GetObject",),
-            tuple(names.bucket_arn(names.data_bucket, key) for key in keys),
+            arns,
             "S3A looks up the folders above the lake; only these keys, not what is in the folders",
         )
     ]

@@ -12,6 +12,7 @@ from pomona.cloud.logs import logs
 from pomona.cloud.plan import plan
 from pomona.cloud.resize import resize
 from pomona.cloud.status import status
+from pomona.cloud.template import template
 from pomona.cloud.tunnel import tunnel
 from pomona.cloud.up import up
 
@@ -26,5 +27,18 @@ def _about() -> None:
     """
 
 
-for command in (example, plan, up, status, logs, tunnel, clone, resize, down, estimate, prices):
+for command in (
+    example,
+    template,
+    plan,
+    up,
+    status,
+    logs,
+    tunnel,
+    clone,
+    resize,
+    down,
+    estimate,
+    prices,
+):
     app.command()(command)

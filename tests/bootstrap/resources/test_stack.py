@@ -1,0 +1,208 @@
+"""Tests for `bootstrap.resources.stack`: the templates create what the requests of `plan` create."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.config.loader import parse_config
+from bootstrap.config.names import Names
+from bootstrap.deploy.plan import all_requests
+from bootstrap.errors import ConfigError
+from bootstrap.resources.iam_policies import normalize_policy
+from bootstrap.resources.stack import (
+    TEMPLATES,
+    fill_defaults,
+    read_template,
+    required_parameters,
+    template_parameters,
+)
+from support.aws.account import ACCOUNT
+from support.aws.cloudformation import SentRequest, Stack, parse_template
+from support.aws.cluster_configs import MINIMAL, VARIANTS, names, uploads
+
+TEXTS = {name: read_template(name) for name in TEMPLATES}
+PARSED = {name: parse_template(text) for name, text in TEXTS.items()}
+#: Configurations beyond `VARIANTS` that change what the template contains.
+MORE = {
+    "nested lake": 'storage.lake = "a/b/lake/"\n',
+    "whole image bucket": 'storage.images = "s3://pictures/"\n',
+    "named buckets": (
+        'storage = {data_bucket = "mine", log_bucket = "theirs", images = "a/b/", log_days = 7}\n'
+    ),
+    "principals": (
+        'evaluator.principals = ["arn:aws:iam::123456789012:user/alice", "arn:aws:iam::123456789012:role/x/y"]\n'
+    ),
+    "five sources": (
+        'network = {ssh_key = "mine", ssh_from = ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32", '
+        '"192.0.2.4/32", "198.51.100.0/24"]}\n'
+    ),
+    "private with JupyterHub": "network.private = true\n",
+    "no schedule": 'refit.schedule = "never"\n',
+    "serverless elsewhere": 'mode = "serverless"\nstorage.images = "s3://pictures/fruits/"\nlimits.nodes = 20\n',
+}
+CONFIGS = VARIANTS | MORE
+SIX_SOURCES = json.dumps([f"192.0.2.{number}/32" for number in range(6)])
+#: Operations of a plan that a stack does not replace.
+NOT_IN_STACK = {
+    "put_object": "uploads",
+    "list_objects_v2": "read-only",
+    "describe_subnets": "read-only",
+    "describe_route_tables": "read-only",
+    "create_service_linked_role": "exists once per account, so a second stack could not create it",
+    "create_tags": "the subnet and the VPC exist",
+    "revoke_security_group_ingress": "CloudFormation removes the rules that it no longer contains",
+    "run_job_flow": "clusters stay on boto3",
+    "add_job_flow_steps": "steps stay on boto3",
+    "start_job_run": "jobs stay on boto3",
+}
+
+
+def planned(config_names: Names, folder: Path) -> list[SentRequest]:
+    """Return the requests of a plan that a stack replaces."""
+    return [
+        (one.service, one.operation, one.parameters)
+        for one in all_requests(config_names, uploads(folder))
+        if one.operation not in NOT_IN_STACK
+    ]
+
+
+def later_parameters(requests: list[SentRequest]) -> dict[str, str]:
+    """Return the parameters that a configuration does not contain: references, and the input of the schedule."""
+    later = {"VpcId": "${subnet.VpcId}", "ApplicationId": "${application.applicationId}"}
+    for _, operation, parameters in requests:
+        if operation == "create_schedule":
+            text = parameters["Target"]["Input"]
+            assert len(text) < 2 * 4096
+            later |= {"RefitInput": text[:4096], "RefitInputRest": text[4096:]}
+    return later
+
+
+def stacks(config_names: Names, later: dict[str, str], partition: str = "aws") -> list[Stack]:
+    """Return the stacks of a configuration: the long-lived resources, and the application of mode serverless."""
+    wanted = TEMPLATES if config_names.config.mode == "serverless" else TEMPLATES[:1]
+    result = []
+    for name in wanted:
+        filled = {k: v for k, v in template_parameters(name, config_names).items() if v is not None}
+        own = {key: value for key, value in later.items() if key in PARSED[name]["Parameters"]}
+        result.append(Stack(PARSED[name], filled | own, partition))
+    return result
+
+
+def comparable(requests: list[SentRequest]) -> dict[str, Any]:
+    """Return requests by what they create, in canonical form."""
+    result: dict[str, Any] = {}
+    for service, operation, parameters in requests:
+        keys = ("Bucket", "RoleName", "InstanceProfileName", "GroupName", "GroupId", "QueueName")
+        subject = [parameters[key] for key in keys if key in parameters]
+        values: dict[str, Any] = {}
+        for key, value in parameters.items():
+            document = key.endswith(("PolicyDocument", "Policy", "SecurityConfiguration"))
+            values[key] = normalize_policy(value) if document else value
+        detail = json.dumps(parameters["IpPermissions"]) if "IpPermissions" in parameters else ""
+        name = " ".join([service, operation, *map(str, subject), detail]).strip()
+        assert name not in result
+        result[name] = values
+    return result
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_templates_create_what_plan_sends(config: str, tmp_path: Path) -> None:
+    config_names = names(CONFIGS[config])
+    sent = planned(config_names, tmp_path)
+    created = [
+        request
+        for stack in stacks(config_names, later_parameters(sent))
+        for request in stack.requests()
+    ]
+    assert comparable(created) == comparable(sent)
+
+
+def test_templates_create_what_plan_sends_in_china(tmp_path: Path) -> None:
+    for config in ("stream", "once", "serverless"):
+        config_names = Names(names(CONFIGS[config]).config, ACCOUNT, "aws-cn")
+        sent = planned(config_names, tmp_path)
+        created = [
+            request
+            for stack in stacks(config_names, later_parameters(sent), "aws-cn")
+            for request in stack.requests()
+        ]
+        assert comparable(created) == comparable(sent)
+
+
+def test_operations_outside_of_stack_are_sent(tmp_path: Path) -> None:
+    sent = {
+        one.operation
+        for text in CONFIGS.values()
+        for one in all_requests(names(text), uploads(tmp_path))
+    }
+    assert NOT_IN_STACK.keys() <= sent
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_parameters_satisfy_constraints_of_template(config: str) -> None:
+    for name in TEMPLATES:
+        declared = PARSED[name]["Parameters"]
+        for parameter, value in template_parameters(name, names(CONFIGS[config])).items():
+            rule = declared[parameter]
+            assert value is not None
+            assert re.fullmatch(rule.get("AllowedPattern", ".*"), value), (parameter, value)
+            assert value in rule.get("AllowedValues", [value])
+            assert len(value.encode()) <= 4096
+        if name == "long-lived" and names(CONFIGS[config]).config.mode == "cluster":
+            values = {"VpcId": "vpc-0123456789abcdef0"}
+            filled = template_parameters(name, names(CONFIGS[config]))
+            given = {key: value for key, value in filled.items() if value is not None}
+            assert Stack(PARSED[name], given | values).failed_assertions() == []
+
+
+def test_unknown_values_must_be_given() -> None:
+    config = parse_config((MINIMAL + 'storage.lake = "a/b/"\n').encode())
+    unknown = template_parameters("long-lived", Names(config))
+    assert {key for key, value in unknown.items() if value is None} == {
+        "DataBucket",
+        "LogBucket",
+        "LakeParentArns",
+    }
+    assert required_parameters(fill_defaults(TEXTS["long-lived"], unknown)) == [
+        "DataBucket",
+        "LogBucket",
+        "LakeParentArns",
+    ]
+    subnet = 'network.subnet = "subnet-0123456789abcdef0"\n'
+    assert template_parameters("long-lived", names(subnet))["VpcId"] is None
+    serverless = template_parameters("long-lived", names(subnet + 'mode = "serverless"\n'))
+    assert serverless["VpcId"] == ""
+
+
+def test_filled_template_has_values_as_defaults() -> None:
+    for name in TEMPLATES:
+        for config in CONFIGS.values():
+            parameters = template_parameters(name, names(config))
+            declared = parse_template(fill_defaults(TEXTS[name], parameters))["Parameters"]
+            assert {key: declared[key].get("Default") for key in parameters} == parameters
+            assert declared.keys() == PARSED[name]["Parameters"].keys()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            f'network = {{ssh_key = "mine", ssh_from = {SIX_SOURCES}}}\n',
+            "network.ssh_from has 6 sources, and the template has parameters for 5: "
+            "combine them into larger blocks",
+        ),
+        (
+            'evaluator.principals = ["arn:aws:iam::123456789012:user/a,b"]\n',
+            "evaluator.principals contains arn:aws:iam::123456789012:user/a,b: a comma separates",
+        ),
+    ],
+)
+def test_configuration_without_parameter_is_rejected(more: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        template_parameters("long-lived", names(more))
+    assert str(raised.value).startswith(message)

@@ -1,0 +1,501 @@
+"""Tests for `bootstrap/templates/`: cfn-lint and our rules pass, and both find mistakes that are planted."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.aws.rules import SentRequest
+from bootstrap.deploy.plan import all_requests
+from bootstrap.resources.stack import TEMPLATES, read_template, template_parameters
+from support.aws.cloudformation import Stack, parse_template
+from support.aws.cluster_configs import VARIANTS, names, uploads
+from support.aws.template_rules import violations
+
+BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
+#: Parameters of what is off by default.
+OPTIONS = {
+    "NotifyObjects": "true",
+    "GlueDatabase": "fruits",
+    "AlarmAddress": "ops@example.com",
+    "MonthlyBudget": "100",
+    "PermissionsBoundary": BOUNDARY,
+    "RolePath": "/teams/",
+}
+VPC = "vpc-0123456789abcdef0"
+APPLICATION = "00f1r2u3i4t5s678"
+
+
+@functools.cache
+def surrounding(variant: str, folder: Path) -> tuple[list[SentRequest], list[SentRequest], str]:
+    """Return the requests of `up` before and after those of the stack, and the input of its schedule."""
+    requests = [
+        SentRequest(one.service, one.operation, one.parameters)
+        for one in all_requests(names(VARIANTS[variant]), uploads(folder))
+    ]
+    before = [one for one in requests if one.operation == "create_tags"]
+    last = ("run_job_flow", "add_job_flow_steps", "start_job_run")
+    schedules = [one for one in requests if one.operation == "create_schedule"]
+    text = schedules[0].parameters["Target"]["Input"] if schedules else ""
+    return before, [one for one in requests if one.operation in last], text
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uploads")
+
+
+def stack(
+    variant: str, folder: Path, text: str, name: str, options: dict[str, str] | None = None
+) -> Stack:
+    """Return the stack of a template text with the parameters of a configuration."""
+    config_names = names(VARIANTS[variant])
+    parameters = {k: v for k, v in template_parameters(name, config_names).items() if v is not None}
+    if name == "long-lived":
+        refit = surrounding(variant, folder)[2]
+        parameters |= {"RefitInput": refit[:4096], "RefitInputRest": refit[4096:]}
+        serverless = config_names.config.mode == "serverless"
+        parameters |= {"ApplicationId": APPLICATION} if serverless else {"VpcId": VPC}
+        parameters |= options or {}
+    return Stack(parse_template(text), parameters)
+
+
+def found(
+    variant: str, folder: Path, text: str, name: str, options: dict[str, str] | None = None
+) -> list[str]:
+    """Return the violations by a stack, and by the cluster and the jobs that use the long-lived resources."""
+    before, after, _ = surrounding(variant, folder) if name == "long-lived" else ([], [], "")
+    return violations(stack(variant, folder, text, name, options), before, after)
+
+
+def options_of(variant: str) -> dict[str, str]:
+    """Return the options that a configuration admits: notifications need images in the data bucket."""
+    elsewhere = bool(names(VARIANTS[variant]).config.storage.images.startswith("s3://"))
+    return OPTIONS | ({"NotifyObjects": "false"} if elsewhere else {})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_templates_follow_rules(variant: str, folder: Path) -> None:
+    for name in TEMPLATES:
+        text = read_template(name)
+        assert found(variant, folder, text, name) == []
+        if name == "long-lived":
+            assert found(variant, folder, text, name, options_of(variant)) == []
+
+
+def test_options_create_their_resources(folder: Path) -> None:
+    text = read_template("long-lived")
+    every = set(parse_template(text)["Resources"])
+    created, optional = set[str](), set[str]()
+    for variant in VARIANTS:
+        with_options = stack(variant, folder, text, "long-lived", options_of(variant)).resources
+        without = stack(variant, folder, text, "long-lived").resources
+        created |= with_options.keys()
+        optional |= with_options.keys() - without.keys()
+    assert created == every
+    assert optional == {
+        *("ImageEventFailures", "ImageEvents", "ImageEventsPolicy", "Catalog", "Alarms"),
+        *("AlarmsPolicy", "FailedSteps", "FailedClusters", "FailedJobs", "FailedStarts"),
+        *("FailedImageEvents", "Budget"),
+    }
+
+
+def lint(text: str) -> list[tuple[str, int]]:
+    """Return the rule and the line of each error and warning of cfn-lint."""
+    from cfnlint.api import ManualArgs, lint
+
+    matches = lint(text, config=ManualArgs(regions=["eu-west-1"]))
+    return [(match.rule.id, match.linenumber) for match in matches]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_template_passes_cfn_lint(name: str) -> None:
+    """cfn-lint tries the combinations of the conditions."""
+    assert lint(read_template(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("variant", "options"),
+    [("stream", OPTIONS), ("serverless", {"AlarmAddress": "ops@example.com"})],
+    ids=["all options", "serverless"],
+)
+def test_resolved_template_passes_cfn_lint(
+    variant: str, options: dict[str, str], folder: Path
+) -> None:
+    """Check the literal policies, names and ARNs, which cfn-lint cannot derive from parameters."""
+    text = read_template("long-lived")
+    resolved = stack(variant, folder, text, "long-lived", options).resources
+    resources: dict[str, Any] = {
+        name: {key: value for key, value in one.items() if key not in ("Condition", "DependsOn")}
+        for name, one in resolved.items()
+    }
+    # IDs that AWS assigns.
+    document = json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources})
+    for group in ("primary", "workers"):
+        document = document.replace(f"${{{group}.GroupId}}", "sg-0123456789abcdef0")
+    # An ARN instead of a function is what this test wants.
+    assert [one for one in lint(document) if one[0] not in ("W3005", "W3037")] == []
+
+
+#: Mistakes that cfn-lint finds: the rule, and the text that is replaced.
+LINTED = {
+    "misspelled property": ("E3002", "      BucketEncryption:", "      BucketEncrytion:"),
+    "unknown attribute": ("E1010", "!GetAtt SchedulerRole.Arn", "!GetAtt SchedulerRole.Id"),
+    "unknown parameter": ("E1020", "BucketName: !Ref LogBucket", "BucketName: !Ref LogsBucket"),
+    "unknown condition": ("E3015", "    Condition: AlarmsOfJobs", "    Condition: JobAlarms"),
+    "value outside of enumeration": ("E3030", "Status: Enabled}", "Status: On}"),
+    "missing required property": ("E3003", "      Roles: [!Ref NodesRole]\n", ""),
+    "number as text": ("E3012", "EvaluationPeriods: 1", "EvaluationPeriods: one"),
+    "circular dependency": ("E3004", "Endpoint: !Ref AlarmAddress", "Endpoint: !Ref AlarmsPolicy"),
+}
+
+
+def test_cfn_lint_finds_planted_mistakes() -> None:
+    text = read_template("long-lived")
+    expected = set[str]()
+    for rule, old, new in LINTED.values():
+        assert old in text
+        text = text.replace(old, new, 1)
+        expected.add(rule)
+    assert expected <= {rule for rule, _ in lint(text)}
+
+
+#: Mistakes that our rules find: configuration, replaced text, its replacement, a part of the violation.
+_LAKE = '              - !Sub "arn:${AWS::Partition}:s3:::${DataBucket}/${LakeKey}"\n'
+PLANTED = {
+    "lake without the key of its folder": ("stream", _LAKE, "", "/lake is missing beside"),
+    "images without the key of their folder": (
+        "stream",
+        '- - !Sub\n                  - "arn:${AWS::Partition}:s3:::${Bucket}/${ImagesKey}"\n',
+        '- - !Sub\n                  - "arn:${AWS::Partition}:s3:::${Bucket}/${ImagesKey}/x"\n',
+        "/images is missing beside",
+    ),
+    "notebooks without the key of their folder": (
+        "stream",
+        '                - !Sub "arn:${AWS::Partition}:s3:::${DataBucket}/jupyter"\n',
+        "",
+        "/jupyter is missing beside",
+    ),
+    "no TagResource": (
+        "serverless",
+        "Action: [emr-serverless:TagResource]",
+        "Action: [emr-serverless:GetJobRun]",
+        "lacks emr-serverless:TagResource",
+    ),
+    "no AddTags": (
+        "once",
+        "[elasticmapreduce:RunJobFlow, elasticmapreduce:AddTags]",
+        "[elasticmapreduce:RunJobFlow]",
+        "lacks elasticmapreduce:AddTags",
+    ),
+    "data bucket deleted with the stack": (
+        "stream",
+        "    Condition: CreateDataBucket\n    DeletionPolicy: Retain",
+        "    Condition: CreateDataBucket\n    DeletionPolicy: Delete",
+        "Data: DeletionPolicy is not Retain",
+    ),
+    "log bucket replaced": (
+        "stream",
+        "    Condition: CreateLogBucket\n    DeletionPolicy: Retain\n    UpdateReplacePolicy: Retain\n",
+        "    Condition: CreateLogBucket\n    DeletionPolicy: Retain\n",
+        "Logs: UpdateReplacePolicy is not Retain",
+    ),
+    "Glue database deleted with the stack": (
+        "stream",
+        "    Condition: HasGlueDatabase\n    DeletionPolicy: Retain\n",
+        "    Condition: HasGlueDatabase\n",
+        "Catalog: DeletionPolicy is not Retain",
+    ),
+    "no ExpiredObjectDeleteMarker": (
+        "stream",
+        "            ExpiredObjectDeleteMarker: true\n          # A running",
+        "            AbortIncompleteMultipartUpload: {DaysAfterInitiation: 9}\n          # A running",
+        "Data: no rule has ExpiredObjectDeleteMarker",
+    ),
+    "noncurrent versions kept": (
+        "stream",
+        "NoncurrentVersionExpiration: {NoncurrentDays: 30}",
+        "AbortIncompleteMultipartUpload: {DaysAfterInitiation: 30}",
+        "no rule removes noncurrent versions",
+    ),
+    "data expires": (
+        "stream",
+        "NoncurrentVersionExpiration: {NoncurrentDays: 30}",
+        "ExpirationInDays: 30",
+        "expires data",
+    ),
+    "open tunnel": ("private", "CidrIp: !Ref SshFrom1", 'CidrIp: "0.0.0.0/0"', "port 22 is open"),
+    "open port": (
+        "private",
+        "{IpProtocol: tcp, FromPort: 22, ToPort: 22, CidrIp: !Ref SshFrom1",
+        '{IpProtocol: tcp, FromPort: 8888, ToPort: 8888, CidrIpv6: "::/0"',
+        "port 8888 is open",
+    ),
+    "all ports open": (
+        "private",
+        "{IpProtocol: tcp, FromPort: 22, ToPort: 22, CidrIp: !Ref SshFrom1",
+        '{IpProtocol: "-1", CidrIp: !Ref SshFrom1',
+        "a rule opens all ports",
+    ),
+    "equal bucket names": (
+        "stream",
+        "BucketName: !Ref LogBucket",
+        "BucketName: !Ref DataBucket",
+        "two buckets are named fruits-data-123456789012",
+    ),
+    "one hop for JupyterHub": ("stream", "!If [HasJupyterHub, 2, 1]", "1", "2 hops are needed"),
+    "too many hops": ("stream", "!If [HasJupyterHub, 2, 1]", "65", "allowed are 1 to 64"),
+    "version 1 of the metadata service": (
+        "stream",
+        "MinimumInstanceMetadataServiceVersion: 2",
+        "MinimumInstanceMetadataServiceVersion: 1",
+        "version 1 of the instance metadata service",
+    ),
+    "closed port of EMR": (
+        "private",
+        "          FromPort: 9443\n          ToPort: 9443",
+        "          FromPort: 8443\n          ToPort: 8443",
+        "does not admit the primary node on port 9443",
+    ),
+    "public policies": (
+        "stream",
+        "        BlockPublicPolicy: true\n",
+        "        BlockPublicPolicy: false\n",
+        "BlockPublicPolicy is not set",
+    ),
+    "no public access block": (
+        "stream",
+        "        RestrictPublicBuckets: true\n",
+        "",
+        "RestrictPublicBuckets is not set",
+    ),
+    "public objects": (
+        "stream",
+        'Effect: Deny\n            Principal: "*"',
+        'Effect: Allow\n            Principal: "*"',
+        "the policy of the bucket allows access",
+    ),
+    "TLS not required": (
+        "stream",
+        '{Bool: {aws:SecureTransport: "false"}}',
+        '{Bool: {aws:SecureTransport: "true"}}',
+        "requests without TLS are allowed",
+    ),
+    "TLS not required for objects": (
+        "stream",
+        '              - !Sub "arn:${AWS::Partition}:s3:::${LogBucket}/*"\n            Condition',
+        "            Condition",
+        "Logs: requests without TLS are allowed",
+    ),
+    "ACLs": ("stream", "BucketOwnerEnforced", "ObjectWriter", "ACLs are enabled"),
+    "no versioning": ("stream", "{Status: Enabled}", "{Status: Suspended}", "cannot be restored"),
+    "wildcard action": (
+        "stream",
+        "Action: [s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload]",
+        'Action: ["s3:*"]',
+        "wildcard in the action s3:*",
+    ),
+    "wildcard resource": (
+        "stream",
+        "Resource: [!GetAtt RefitFailures.Arn]",
+        'Resource: ["*"]',
+        "sqs:SendMessage is allowed on all resources",
+    ),
+    "all buckets": (
+        "stream",
+        'Resource: [!Sub "arn:${AWS::Partition}:s3:::${DataBucket}/pomona/*"]',
+        'Resource: [!Sub "arn:${AWS::Partition}:s3:::*"]',
+        "wildcard in the bucket",
+    ),
+    "clusters without the tag": (
+        "once",
+        "                  Condition: {StringEquals: {aws:RequestTag/pomona: !Ref Name}}\n",
+        "",
+        "elasticmapreduce:RunJobFlow is allowed on all resources",
+    ),
+    "role passed to any service": (
+        "serverless",
+        "                  Condition: {StringEquals: {iam:PassedToService: emr-serverless.amazonaws.com}}\n",
+        "",
+        "the role can be passed to any service",
+    ),
+    "foreign role passed": (
+        "serverless",
+        "Resource: [!GetAtt JobRole.Arn]",
+        'Resource: [!Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/admin"]',
+        "role/admin is not a role of the stack",
+    ),
+    "no dead-letter permission": (
+        "stream",
+        "Action: [sqs:SendMessage]",
+        "Action: [sqs:ReceiveMessage]",
+        "lacks sqs:SendMessage",
+    ),
+    "no dead-letter queue": (
+        "stream",
+        "        DeadLetterConfig: {Arn: !GetAtt RefitFailures.Arn}\n",
+        "",
+        "drops calls that fail",
+    ),
+    "unencrypted queue": (
+        "stream",
+        "      SqsManagedSseEnabled: true\n",
+        "      SqsManagedSseEnabled: false\n",
+        "messages are not encrypted",
+    ),
+    "short retention": (
+        "stream",
+        "MessageRetentionPeriod: 1209600",
+        "MessageRetentionPeriod: 60",
+        "before the maximum",
+    ),
+    "S3 may not send": (
+        "stream",
+        "Principal: {Service: s3.amazonaws.com}",
+        "Principal: {Service: sns.amazonaws.com}",
+        "S3 rejects the notification",
+    ),
+    "events of other accounts": (
+        "stream",
+        '              StringEquals: {aws:SourceAccount: !Ref "AWS::AccountId"}\n              ArnLike: {aws',
+        "              ArnLike: {aws",
+        "buckets of other accounts may send",
+    ),
+    "no redrive": (
+        "stream",
+        "      RedrivePolicy: {deadLetterTargetArn: !GetAtt ImageEventFailures.Arn, maxReceiveCount: 5}\n",
+        "",
+        "received for ever",
+    ),
+    "evaluator writes": (
+        "stream",
+        "Sid: ReadData\n                Effect: Allow\n                Action: [s3:GetObject]",
+        "Sid: ReadData\n                Effect: Allow\n                Action: [s3:GetObject, s3:DeleteObject]",
+        "s3:DeleteObject changes something",
+    ),
+    "evaluator lists everything": (
+        "stream",
+        "                Condition:\n                  StringLike:\n                    s3:prefix: !If",
+        "                Condition:\n                  StringLike:\n                    s3:delimiter: !If",
+        "lists all prefixes",
+    ),
+    "logs readable": (
+        "stream",
+        "Action: [s3:PutObject]",
+        "Action: [s3:PutObject, s3:GetObject]",
+        "reads or deletes logs",
+    ),
+    "trust without account": (
+        "serverless",
+        '              StringEquals: {aws:SourceAccount: !Ref "AWS::AccountId"}\n              ArnLike:\n'
+        "                aws:SourceArn:\n                  !Sub \"arn:${AWS::Partition}:emr-serverless",
+        "              ArnLike:\n                aws:SourceArn:\n"
+        "                  !Sub \"arn:${AWS::Partition}:emr-serverless",
+        "may assume the role for another account",
+    ),
+    "any principal": (
+        "stream",
+        '- [!Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"]',
+        '- ["*"]',
+        "any principal may assume the role",
+    ),
+    "no boundary": (
+        "stream",
+        '      PermissionsBoundary: !If [HasBoundary, !Ref PermissionsBoundary, !Ref "AWS::NoValue"]\n'
+        '      Description: "Pomona: read-only',
+        '      Description: "Pomona: read-only',
+        "has no permissions boundary",
+    ),
+    "no path": (
+        "stream",
+        '      RoleName: !Sub "${Name}-scheduler"\n      Path: !Ref RolePath\n',
+        '      RoleName: !Sub "${Name}-scheduler"\n',
+        "is not below the path /teams/",
+    ),
+    "group without the tag of EMR": (
+        "stream",
+        '        - {Key: for-use-with-amazon-emr-managed-policies, Value: "true"}\n',
+        "",
+        "EMR's service role may not use it",
+    ),
+    "role without tag": (
+        "stream",
+        '      Tags: [{Key: pomona, Value: !Ref Name}]\n\n  # EMR requires',
+        '      Tags: [{Key: Pomona, Value: !Ref Name}]\n\n  # EMR requires',
+        "NodesRole: has no tag pomona",
+    ),
+    "profile with another name": (
+        "stream",
+        'InstanceProfileName: !Sub "${Name}-nodes"',
+        'InstanceProfileName: !Sub "${Name}-profile"',
+        "EMR requires the same name",
+    ),
+    "silent alarm": (
+        "stream",
+        "      TreatMissingData: notBreaching\n      AlarmActions: [!Ref Alarms]\n\n  FailedImage",
+        "      TreatMissingData: notBreaching\n\n  FailedImage",
+        "FailedStarts: sends nothing",
+    ),
+    "events may not be published": (
+        "stream",
+        "Principal: {Service: events.amazonaws.com}",
+        "Principal: {Service: sns.amazonaws.com}",
+        "events.amazonaws.com may not publish",
+    ),
+    "events of other pipelines": (
+        "stream",
+        '          name: [!Sub "${Name}-ingest", !Sub "${Name}-refit"]\n',
+        "",
+        "matches the events of other pipelines",
+    ),
+    "silent budget": (
+        "stream",
+        "      NotificationsWithSubscribers:\n",
+        "      Notifications:\n",
+        "Budget: sends nothing",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_rules_find_planted_mistakes(mistake: str, folder: Path) -> None:
+    variant, old, new, expected = PLANTED[mistake]
+    text = read_template("long-lived")
+    assert old in text
+    lines = found(variant, folder, text.replace(old, new, 1), "long-lived", options_of(variant))
+    assert any(expected in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"LogBucket": "fruits-data-123456789012"}, "DataBucket and LogBucket must differ"),
+        ({"ImagesBucket": "fruits-data-123456789012"}, "Leave ImagesBucket empty"),
+        ({"ImagesBucket": "fruits-log-123456789012"}, "ImagesBucket and LogBucket must differ"),
+        ({"ImagesKey": ""}, "need a folder"),
+        ({"ImagesKey": "lake"}, "ImagesKey and LakeKey must differ"),
+        ({"NotifyObjects": "true", "ImagesBucket": "pictures"}, "only for images in the data"),
+        ({"NotifyObjects": "true", "DataBucketExists": "true"}, "of a data bucket that it creates"),
+        ({"MonthlyBudget": "10"}, "A budget needs AlarmAddress"),
+    ],
+)
+def test_rules_section_rejects_combinations(
+    parameters: dict[str, str], expected: str, folder: Path
+) -> None:
+    text = read_template("long-lived")
+    failed = stack("stream", folder, text, "long-lived", parameters).failed_assertions()
+    assert len(failed) == 1
+    assert expected in failed[0]
+
+
+def test_existing_buckets_are_not_created(folder: Path) -> None:
+    options = {"DataBucketExists": "true", "LogBucketExists": "true"}
+    resources = stack(
+        "stream", folder, read_template("long-lived"), "long-lived", options
+    ).resources
+    assert not {"Data", "DataPolicy", "Logs", "LogsPolicy"} & resources.keys()
+    assert "PipelinePolicy" in resources
