@@ -35,6 +35,8 @@ _OWN_NAMES |= {"requests", "tags", "lease.json", "lease-java", _SOURCES}
 # of tables does not escape a backtick. For folders, delta-rs panics if a change data feed is read and the path has
 # characters that URLs do not encode.
 _UNSUPPORTED = re.compile(r"[\x00-\x1f\x7f\\`]|%[0-9A-Fa-f]{2}")
+# Bytes; a key of S3 has at most 1,024, and the names inside of a lake need up to 250 of them.
+_MAX_PREFIX_LENGTH = 1024 - 250
 _UNSUPPORTED_LOCALLY = re.compile(rf"[\[\]|^]|{_UNSUPPORTED.pattern}")
 
 
@@ -67,6 +69,12 @@ class Lake:
             raise LakeError(
                 f"lake {root}: tables cannot be stored at this path, because it contains {match[0]!r}: "
                 "rename the folder, or choose another path (docs/reference/lake-layout.md lists such characters)"
+            )
+        length = len(root.removeprefix("s3a://").partition("/")[2].encode()) if is_s3(root) else 0
+        if length > _MAX_PREFIX_LENGTH:
+            raise LakeError(
+                f"lake {root}: the prefix has {length:,} bytes; tables are stored at one of at most "
+                f"{_MAX_PREFIX_LENGTH}, because a key of S3 has at most 1,024: choose a shorter one"
             )
         if problem := spark_problem(root):
             raise LakeError(f"lake {root}: Spark cannot use this path ({problem}): choose another")

@@ -246,8 +246,17 @@ def test_time_travel_works_after_forty_days(
         ("s3://bucket//lake", "an empty part"),
         ("s3://bucket/a/../lake", "a part of dots"),
         ("s3://bucket/./lake", "a part of dots"),
+        (f"s3://bucket/{'é' * 387}/a", "has 776 bytes"),
     ],
 )
 def test_path_that_no_table_can_have_is_rejected(location: str, problem: str) -> None:
     with pytest.raises(LakeError, match=re.escape(problem)):
         Lake.at(location)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["fruit [v2]", "a|b^c", "50% off", "%zz", "a+b=c", "{a,b}*", "a#b?c", "10:30", "x" * 774, ""],
+)
+def test_prefix_of_s3_that_tables_can_have_is_unchanged(prefix: str) -> None:
+    assert Lake.at(f"s3://bucket/{prefix}/").root == f"s3a://bucket/{prefix}".rstrip("/")
