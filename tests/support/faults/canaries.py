@@ -103,13 +103,17 @@ class Audit:
         Folders, without links, below which files may be changed.
     untrusted : tuple of str
         Folders from which nothing may be imported or executed.
+    may_start : bool
+        Permit new processes, as Spark needs them.
     """
 
     _active: Audit | None = None
     _installed = False
 
-    def __init__(self, writable: tuple[str, ...], untrusted: tuple[str, ...]) -> None:
-        self.writable, self.untrusted = writable, untrusted
+    def __init__(
+        self, writable: tuple[str, ...], untrusted: tuple[str, ...], *, may_start: bool = False
+    ) -> None:
+        self.writable, self.untrusted, self.may_start = writable, untrusted, may_start
         self.found: list[str] = []
 
     @contextmanager
@@ -134,7 +138,7 @@ class Audit:
             directory = args[_CHANGES[event] + 1] if event in ("os.remove", "os.rmdir") else -1
             if not self._may_write(args[_CHANGES[event]], directory):
                 self.found.append(f"{event}: {args}")
-        elif event in _EXECUTIONS:
+        elif event in _EXECUTIONS and not self.may_start:
             self.found.append(f"{event}: {args[:2]}")
         elif event == "import" and args[1]:
             self._check_code(event, args[1])
