@@ -11,19 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
 from pomona.output.colors import colored
 from pomona.output.durations import format_elapsed
-from pomona.output.tables import TableLayout, build_table, shorten_words
+from pomona.output.tables import TableLayout, build_table, shorten_middle, shorten_words
 from streaming.sanitize import display_locations, escape_json, escape_text, message_line
 from streaming.signals import is_stopping
 
 #: Maximum number of items that text output lists; --json lists all.
 MAX_LISTED = 20
+_SHORTEST_WORD = 12  # cells of a word of the status line; below, the line is cut at its end
 _UNLIMITED = 1_000_000  # cells; longer than any line of a table
 
 if TYPE_CHECKING:  # these modules import Spark, which some commands do not need
@@ -53,7 +56,11 @@ class _StatusLine:
         """Show another text; the elapsed time restarts. A function is called at each refresh."""
         self.text, self._since = text, time.monotonic()
 
-    def __rich__(self) -> Text:
+    def __rich_console__(self, _: RichConsole, options: ConsoleOptions) -> Iterator[Text]:
+        yield self.render(options.max_width)
+
+    def render(self, width: int) -> Text:
+        """Return the line; if it has more than `width` cells, its longest word, such as a path, is shortened."""
         frame = str(self._spinner.render(time.monotonic()))
         text = self.text if isinstance(self.text, str) else self.text()
         if is_stopping():
@@ -61,7 +68,13 @@ class _StatusLine:
             text = f"{stage}; Ctrl-C again to end at once"
         seconds = int(time.monotonic() - self._since)
         elapsed = f" ({format_elapsed(seconds)})" if seconds and isinstance(self.text, str) else ""
-        line = Text.assemble(frame, " ", escape_text(display_locations(text)), elapsed)
+        text = escape_text(display_locations(text))
+        excess = cell_len(f"{frame} {text}{elapsed}") - width
+        if excess > 0:
+            longest = max(text.split(" "), key=cell_len)
+            room = max(cell_len(longest) - excess, _SHORTEST_WORD)
+            text = text.replace(longest, shorten_middle(longest, room), 1)
+        line = Text.assemble(frame, " ", text, elapsed)
         line.no_wrap, line.overflow = True, "ellipsis"
         return line
 

@@ -9,10 +9,11 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 
 from pomona.commands.ingest import stage_reporter, summary_json, summary_lines
-from pomona.output.console import Console, print_error
+from pomona.output.console import Console, _StatusLine, print_error
 from pomona.output.durations import format_age
 from streaming.delta.writer import SWEEP, BatchId
 from streaming.featurize.results import BatchResult
@@ -216,4 +217,19 @@ def test_stages_on_a_terminal_have_counts_and_elapsed_time(monkeypatch: pytest.M
         assert line
         assert line.text == "watching ./fruits: 1,820 images, nothing new; Ctrl-C to stop"
         line._since -= 65
-        assert line.__rich__().plain.endswith("Ctrl-C to stop (1 min 5 s)")
+        assert line.render(100).plain.endswith("Ctrl-C to stop (1 min 5 s)")
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize(
+    "source", ["/data/" + "long-folder/" * 12 + "fruits", "s3://b/" + "é双" * 90]
+)
+def test_status_line_shortens_the_path_and_keeps_the_rest(source: str, width: int) -> None:
+    stage = ": 1,820 images, nothing new; Ctrl-C to stop"
+    terminal = RichConsole(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    with terminal.capture() as shown:
+        terminal.print(_StatusLine(f"watching {source}{stage}"))
+    text = shown.get().rstrip("\n")
+    assert cell_len(text) <= width
+    assert " watching /da" in text or " watching s3:" in text
+    assert stage[:29] in text if width == 60 else text.endswith(stage)
