@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -117,24 +118,30 @@ def random_model(run_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tables(spark: Any, random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tables(spark: Any, random_model: Path) -> Path:
     """A lake without rows: the model with random weights, and its tables. To be copied, not to be used."""
     from streaming.lake.layout import Lake, create_tables
     from streaming.model.mobilenet_v2 import WIDTH
+    from support.processes.shared_folders import created_once
 
-    folder = tmp_path_factory.mktemp("template") / "lake"
-    shutil.copytree(random_model, folder / "models")
-    lake = Lake.at(str(folder))
-    create_tables(spark, lake, WIDTH)
-    return folder
+    def create(folder: Path) -> None:
+        shutil.copytree(random_model, folder / "models")
+        create_tables(spark, Lake.at(str(folder)), WIDTH)
+
+    return created_once("tables", create)
 
 
 @pytest.fixture(scope="session")
-def query_lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def query_lake(spark: Any) -> Any:
     """A lake of made-up features with two refits, see `support.lakes.query_lakes`; to be read only."""
     from support.lakes.query_lakes import create_query_lake
+    from support.processes.shared_folders import created_once
 
-    return create_query_lake(spark, tmp_path_factory.mktemp("query"))
+    def create(folder: Path) -> None:
+        lake = create_query_lake(spark, folder)
+        folder.with_suffix(".pickle").write_bytes(pickle.dumps(lake))
+
+    return pickle.loads(created_once("query", create).with_suffix(".pickle").read_bytes())
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from batch_pca.stats import incremental
 from batch_pca.stats.incremental import Statistics, compute_statistics
 from streaming.delta.log import read_commits
 from streaming.lake.layout import Lake
+from streaming.storage.interface import local_path
 from support.lakes.feature_lakes import (
     CONSTANT,
     Images,
@@ -98,14 +100,22 @@ def check(found: Statistics, rows: np.ndarray) -> None:
     )
 
 
-@pytest.fixture
-def fitting(spark: Any, tmp_path: Path) -> Fitting:
-    """Return a lake of 200 rows with one refit."""
-    lake = new_lake(spark, tmp_path / "My lake", WIDTH)
+@pytest.fixture(scope="module")
+def template(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Fitting:
+    """A lake of 200 rows with one refit. To be copied, not to be used."""
+    lake = new_lake(spark, tmp_path_factory.mktemp("template") / "lake", WIDTH)
     commit(spark, lake, draw(200, seed=0))
     fitting = Fitting(spark, lake)
     assert fitting.refit().kind == "full"
     return fitting
+
+
+@pytest.fixture
+def fitting(template: Fitting, tmp_path: Path) -> Fitting:
+    """Return a lake of 200 rows with one refit."""
+    lake = Lake.at(str(tmp_path / "My lake"))
+    shutil.copytree(local_path(template.lake.root), local_path(lake.root))
+    return Fitting(template.spark, lake, refits=(replace(template.refits[0], lake=lake),))
 
 
 @pytest.mark.slow

@@ -163,11 +163,7 @@ def test_versions_by_spark_are_counted(spark: Any, tmp_path: Path) -> None:
         if text.startswith(_OF_A_CATALOG.get(pyspark.__version__[:3], ())):
             continue
         spark.sql(text)
-    last = deltalake.DeltaTable(location).version()
-    totals = [
-        spark.read.format("delta").option("versionAsOf", number).load(location).count()
-        for number in range(last + 1)
-    ]
+    totals = totals_by_delta_rs(location)
     found = list(count_rows(f"file:{location}"))
     check(location, found, totals)
     assert [counts(counted) for counted in found[1:5]] == [

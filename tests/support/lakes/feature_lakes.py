@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,9 @@ from streaming.delta.writer import Writer
 from streaming.lake.format_version import write_format
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import features_table
+from streaming.storage.interface import is_s3, local_path
 from support.lakes.table_rows import frame_of
+from support.processes.shared_folders import created_once
 
 if TYPE_CHECKING:  # importing scikit-learn takes seconds
     from sklearn.decomposition import PCA
@@ -82,8 +85,18 @@ def images(
 
 
 def new_lake(spark: Any, folder: Path | str, width: int = WIDTH) -> Lake:
-    """Create a lake with an empty features table at version 1."""
+    """Create a lake with an empty features table at version 1: in a local folder, as a copy of the first one."""
     lake = Lake.at(str(folder))
+    if is_s3(lake.root):
+        return _create_lake(spark, lake, width)
+    template = created_once(
+        f"feature-lake-{width}", lambda path: _create_lake(spark, Lake.at(str(path)), width)
+    )
+    shutil.copytree(template, local_path(lake.root), dirs_exist_ok=True)
+    return lake
+
+
+def _create_lake(spark: Any, lake: Lake, width: int) -> Lake:
     write_format(lake.root)
     create_table(spark, lake.features, features_table(width))
     spark.sql(f"ALTER TABLE delta.`{lake.features}` SET TBLPROPERTIES ('generated' = 'yes')")

@@ -15,15 +15,15 @@ RUN_FOLDER = "POMONA_TEST_RUN"
 def created_once(name: str, create: Callable[[Path], object]) -> Path:
     """Return a folder that `create` fills in the first process that needs it; others wait. Do not change it."""
     run = Path(os.environ[RUN_FOLDER])
-    folder, partial = run / name, run / f"{name}.partial"
+    folder, complete = run / name, run / f"{name}.complete"
     with (run / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            if not folder.exists():
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-                create(partial)
-                partial.rename(folder)
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                create(folder)
+                complete.touch()
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # child processes may have inherited the open file
     return folder
