@@ -53,10 +53,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of this run of pytest, common to all its workers: see `support.processes.shared_folders`."""
     from support.processes.shared_folders import RUN_FOLDER
 
-    folder = (
-        tmp_path_factory.getbasetemp()
-    )  # with pytest-xdist, each worker has its own in that of the run
-    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker has a folder of its own in that of the run
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(RUN_FOLDER, str(folder))
         yield folder
