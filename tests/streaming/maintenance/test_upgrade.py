@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ pytestmark = pytest.mark.spark
 TABLES = ("features", "quarantine", "refits")
 
 
+@pytest.fixture(scope="module")
+def format1_lake(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Lake]:
+    """Create a lake of format 1 in a folder, as a copy of one."""
+    template = tmp_path_factory.mktemp("template") / "lake"
+    create_format1_lake(spark, template)
+
+    def copy(folder: Path) -> Lake:
+        return Lake.at(str(shutil.copytree(template, folder)))
+
+    return copy
+
+
 def table(lake: Lake, name: str, version: int | None = None) -> deltalake.DeltaTable:
     return deltalake.DeltaTable(f"{lake.root}/{name}".removeprefix("file:"), version=version)
 
@@ -48,9 +63,12 @@ def content(lake: Lake, name: str, version: int) -> list[dict[str, Any]]:
 
 
 def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
-    spark: SparkSession, tmp_path: Path, new_lake: Callable[[], Path], pomona: Command
+    format1_lake: Callable[[Path], Lake],
+    tmp_path: Path,
+    new_lake: Callable[[], Path],
+    pomona: Command,
 ) -> None:
-    old = create_format1_lake(spark, tmp_path / "My 'old' lake")
+    old = format1_lake(tmp_path / "My 'old' lake")
     images = tmp_path / "images"
     images.mkdir()
     versions = {name: table(old, name).version() for name in TABLES}
@@ -111,9 +129,12 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
 
 
 def test_column_rename_interrupted_after_replacing_the_table_restores_the_rows(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession,
+    format1_lake: Callable[[Path], Lake],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lake = create_format1_lake(spark, tmp_path / "lake")
+    lake = format1_lake(tmp_path / "lake")
     spark.sql(
         f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ('delta.checkpointInterval' = 7)"
     )
@@ -133,8 +154,10 @@ def test_column_rename_interrupted_after_replacing_the_table_restores_the_rows(
     assert found["delta.checkpointInterval"] == "7"  # properties set by the user stay
 
 
-def test_upgrade_keeps_properties_that_are_already_set(spark: SparkSession, tmp_path: Path) -> None:
-    lake = create_format1_lake(spark, tmp_path / "lake")
+def test_upgrade_keeps_properties_that_are_already_set(
+    spark: SparkSession, format1_lake: Callable[[Path], Lake], tmp_path: Path
+) -> None:
+    lake = format1_lake(tmp_path / "lake")
     assignment = "'delta.logRetentionDuration' = 'interval 9999 days'"
     spark.sql(f"ALTER TABLE delta.`{lake.refits}` SET TBLPROPERTIES ({assignment})")
     upgrade_table(spark, lake.refits, REFITS)
