@@ -24,7 +24,7 @@ from streaming.lake.layout import Lake, create_tables
 from streaming.model.metadata import ModelInfo
 from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
-from streaming.spark.class_data_sharing import archive_file
+from streaming.spark.class_data_sharing import archive_file, delete_outdated_archives
 from streaming.spark.jars import jar_files
 from streaming.spark.java import java_home
 from streaming.spark.session import SessionSettings, start_session
@@ -66,20 +66,22 @@ class StubFeaturizer(Featurizer):
 
 def create_archive() -> None:
     """Create the CDS archive for this Java and these jars unless there is one; takes about 30 s."""
-    archive = archive_file(java_home(), jar_files())
+    java = java_home()
+    archive = archive_file(java, jar_files())
     if archive.exists():
         return
     log.info("creating the class data sharing archive, once, so that Spark starts faster")
     dump = archive.with_suffix(f".{os.getpid()}")
     spark = start_session(SessionSettings(dump_classes=dump))
-    java = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+    process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as folder:
         run_warmup_stream(spark, Path(folder))
     spark.stop()
-    java.stdin.close()  # makes the JVM exit
-    java.wait()
+    process.stdin.close()  # makes the JVM exit
+    process.wait()
     if dump.exists() and dump.stat().st_size > _MIN_ARCHIVE_BYTES:
         dump.replace(archive)
+        delete_outdated_archives(archive, java)
     else:
         dump.unlink(missing_ok=True)
         log.info("this Java wrote no class data sharing archive: Spark starts without one")
