@@ -83,8 +83,9 @@ def child_environment() -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         # A local master needs only the loopback interface; this saves resolving the host name.
         "SPARK_LOCAL_IP": "127.0.0.1",
-        # Spark's launcher is a Java process too: with a full /tmp it would print a warning about its performance data.
-        "SPARK_LAUNCHER_OPTS": "-XX:-UsePerfData",
+        # Spark's launcher is a Java process too: with a full /tmp it would print a warning about its performance data,
+        # and after a crash leave a dump in the current directory. The options cannot contain spaces.
+        "SPARK_LAUNCHER_OPTS": "-XX:-UsePerfData -XX:ErrorFile=/dev/null -XX:-DumpReplayDataOnError",
         "LC_ALL": "C.UTF-8",  # Java derives the encoding of file names from it
         "PYTHONUTF8": "1",
         "PYTHONSAFEPATH": "1",  # otherwise `python -m` searches the current directory first

@@ -93,7 +93,8 @@ _S3 = {
 # ReservedCodeCacheSize: without C2 the default code cache is small, and Spark fills it.
 # ExitOnOutOfMemoryError: otherwise the JVM would wait forever for threads that died.
 # DisplayVMOutputToStderr: keeps messages of the JVM out of the results on stdout.
-# ErrorFile: by default the JVM writes hs_err_pid*.log, with paths and memory contents, to the current directory.
+# ErrorFile, ReplayDataFile: by default the JVM writes hs_err_pid*.log, with paths and memory contents, and, if the
+# compiler crashed, replay_pid*.log to the current directory.
 # UsePerfData: a full temporary folder makes the JVM print a warning at start.
 # Xrs: without it, Java prints the stacks of all threads on Ctrl-\, although the signal is ignored at its start.
 _JAVA_OPTIONS = (
@@ -204,8 +205,11 @@ def _folder_options() -> str:
     temporary = session_folder(executable_folder(private_folder(), cache_folder()))
     home = os.path.expanduser("~")
     home = home if os.path.isabs(home) else str(private_folder())
-    crash = private_folder() / "hs_err_pid%p.log"
-    return f'"-Djava.io.tmpdir={temporary}" "-Duser.home={home}" "-XX:ErrorFile={crash}"'
+    dumps = private_folder()
+    return (
+        f'"-Djava.io.tmpdir={temporary}" "-Duser.home={home}" '
+        f'"-XX:ErrorFile={dumps}/hs_err_pid%p.log" "-XX:ReplayDataFile={dumps}/replay_pid%p.log"'
+    )
 
 
 def _has_user_name() -> bool:

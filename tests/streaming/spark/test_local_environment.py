@@ -68,7 +68,10 @@ def test_child_environment_has_own_spark_and_utf8() -> None:
         "SPARK_LAUNCHER_OPTS",
         "SPARK_LOCAL_IP",
     ]
-    assert variables["SPARK_LAUNCHER_OPTS"] == "-XX:-UsePerfData"  # no warning with a full /tmp
+    options = variables["SPARK_LAUNCHER_OPTS"].split()
+    assert "-XX:-UsePerfData" in options  # no warning with a full /tmp
+    # No dumps in the current directory.
+    assert {"-XX:ErrorFile=/dev/null", "-XX:-DumpReplayDataOnError"} <= set(options)
     assert variables["SPARK_HOME"] == str(Path(pyspark.__file__).parent)
     assert variables["PYSPARK_PYTHON"] == variables["PYSPARK_DRIVER_PYTHON"] == sys.executable
     assert (variables["LC_ALL"], variables["PYTHONUTF8"]) == ("C.UTF-8", "1")

@@ -172,6 +172,7 @@ def test_temporary_files_of_spark_and_java_are_private(spark: SparkSession) -> N
         assert folder.stat().st_mode & 0o777 == 0o700
     command = Path(f"/proc/{java_pid(spark)}/cmdline").read_text()
     assert f"-XX:ErrorFile={private_folder()}/hs_err_pid%p.log" in command
+    assert f"-XX:ReplayDataFile={private_folder()}/replay_pid%p.log" in command
 
 
 @pytest.mark.spark
