@@ -205,7 +205,7 @@ def _read_checkpoint(path: str) -> Iterator[dict[str, Any]]:
 
 
 def check_links(folder: str) -> None:
-    """Raise LakeError if a folder contains a link that leads out of it, or a special file; nothing is opened.
+    """Raise LakeError if a folder contains a link that leads out of it or nowhere, or a special file; opens nothing.
 
     A reader of a FIFO would wait forever. 1,000 files take 1 ms.
     """
@@ -225,6 +225,10 @@ def check_links(folder: str) -> None:
                     raise LakeError(
                         f"{entry.path}: is a link that leads out of {folder}: replace it by what it points to, or set "
                         f"{EXTERNAL_FILES}=1 if you trust everyone who can write there"
+                    )
+                if not os.path.exists(entry.path):  # delta-rs does not name it
+                    raise LakeError(
+                        f"{entry.path}: is a link to a file that does not exist, or to itself: delete it"
                     )
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)

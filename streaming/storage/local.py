@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -280,5 +281,7 @@ def _describe(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
+@lru_cache(4096)
 def _log_unlisted(path: str, reason: Unlisted, detail: str) -> None:
+    """Log an entry once per process: some folders are listed every second."""
     log.warning("%s is not listed (%s): %s", path, reason, detail)

@@ -236,6 +236,12 @@ def test_link_out_of_table_is_rejected(
     assert open_table(f"file:{table}").version() == 0
 
 
+@pytest.mark.parametrize("target", ["none.json", f"{1:020}.json"])
+def test_link_to_nothing_is_rejected(table: Path, target: str) -> None:
+    (table / "_delta_log" / f"{1:020}.json").symlink_to(target)
+    assert_rejected(table, "does not exist, or to itself: delete it")
+
+
 def test_linked_folder_out_of_table_is_rejected(table: Path) -> None:
     (table / "x=1").symlink_to(table.with_name("private"))
     assert_rejected(table, "x=1: is a link that leads out of")

@@ -54,6 +54,13 @@ def test_list_skips_unusual_entries_and_names_them(root: Path) -> None:
     assert unlisted == UNLISTED | UNREADABLE | without_image_suffix
 
 
+def test_unlisted_entry_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for _ in range(3):
+        assert not list(LocalStorage().list(f"file:{tmp_path}"))
+    assert len(caplog.records) == 1
+
+
 def test_folders_that_link_to_each_other_are_followed_once(tmp_path: Path) -> None:
     for name, other in (("one", "two"), ("two", "one")):
         (tmp_path / name).mkdir()
