@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -34,6 +35,34 @@ def find_cluster(read: ReadApi, name: str, *, live: bool = True) -> Parameters |
 def cluster_tags(cluster: Parameters) -> dict[str, str]:
     """Return the tags of a described cluster by key."""
     return {tag["Key"]: tag["Value"] for tag in cluster.get("Tags") or ()}
+
+
+#: Codes of a cluster that ended as intended.
+_INTENDED_CODES = ("USER_REQUEST", "ALL_STEPS_COMPLETED")
+
+
+def failure_reason(cluster: Parameters) -> str | None:
+    """Return why a described cluster failed, in one line with EMR's reasons and the logs; None if it did not."""
+    status = cluster["Status"]
+    code = status.get("StateChangeReason", {}).get("Code")
+    ended = status["State"] in ("TERMINATING", "TERMINATED_WITH_ERRORS")
+    if not ended or (status["State"] == "TERMINATING" and code in (None, *_INTENDED_CODES)):
+        return None
+    reason = state_reason(status) or "EMR gives no reason"
+    logs = (cluster.get("LogUri") or "").replace("s3n://", "s3://", 1)
+    location = f"; logs: {logs.rstrip('/')}/{cluster['Id']}/" if logs else ""
+    return f"cluster {cluster['Id']} failed: {reason}{location}"
+
+
+def state_reason(status: Parameters) -> str | None:
+    """Return EMR's reasons for the state of a cluster, a group or a step in one line, or None."""
+    change, details = status.get("StateChangeReason", {}), status.get("ErrorDetails") or ()
+    failure = status.get("FailureDetails", {}).get("Message")
+    code = f"{change['Code']}: " if change.get("Code") and change.get("Message") else ""
+    texts = [failure or f"{code}{change.get('Message') or change.get('Code') or ''}"]
+    texts += [f"{one.get('ErrorCode', '')}: {one.get('ErrorMessage', '')}" for one in details]
+    lines = [re.sub(r"\s+", " ", text).strip(" :") for text in texts]
+    return "; ".join(line for line in lines if line) or None
 
 
 def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:

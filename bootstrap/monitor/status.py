@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from bootstrap.aws.describe_cluster import find_cluster, list_clusters
+from bootstrap.aws.describe_cluster import find_cluster, list_clusters, state_reason
 from bootstrap.aws.describe_queue import queue_attributes
 from bootstrap.aws.describe_serverless import (
     DEFAULT_LIMIT,
@@ -76,7 +75,7 @@ def _cluster(read: ReadApi, name: str) -> Parameters | None:
     return {
         "id": cluster["Id"],
         "state": cluster["Status"]["State"],
-        "reason": _reason(cluster["Status"]),
+        "reason": state_reason(cluster["Status"]),
         "release": cluster.get("ReleaseLabel"),
         "created_at": _timestamp(cluster["Status"], "CreationDateTime"),
         "ended_at": _timestamp(cluster["Status"], "EndDateTime") or None,
@@ -114,7 +113,7 @@ def _step(step: Parameters) -> Parameters:
         "id": step["Id"],
         "name": step["Name"],
         "state": step["Status"]["State"],
-        "reason": _reason(step["Status"]),
+        "reason": state_reason(step["Status"]),
         "created_at": _timestamp(step["Status"], "CreationDateTime"),
         "started_at": _timestamp(step["Status"], "StartDateTime") or None,
         "ended_at": _timestamp(step["Status"], "EndDateTime") or None,
@@ -149,10 +148,3 @@ def _job(job: Parameters) -> Parameters:
 def _timestamp(status: Parameters, key: str) -> str:
     """Return a time of a timeline as sortable text; empty if it is not set."""
     return str(status.get("Timeline", {}).get(key) or "")
-
-
-def _reason(status: Parameters) -> str | None:
-    """Return AWS's reason for a state in one line, or None."""
-    message = status.get("FailureDetails", {}).get("Message")
-    message = message or status.get("StateChangeReason", {}).get("Message")
-    return re.sub(r"\s+", " ", message).strip() if message else None

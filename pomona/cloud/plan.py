@@ -25,6 +25,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         from bootstrap.config.loader import load_config
         from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
         from bootstrap.deploy.plan import all_requests, plan, plan_notes
+        from bootstrap.deploy.wait import previous_failure
 
         config = load_config(file)
         account = open_account(config) if Account.has_credentials() else None
@@ -36,10 +37,13 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         with console.status("reading"):
             uploads = find_uploads(config, Path(file).parent, build=False)
             planned = list(plan(all_requests(names, uploads), account))
+            failure = previous_failure(names, account.read) if account else None
         notes = [
             *plan_notes(config),
             *(f"{name}: {_missing_file_note(name)}" for name in uploads.missing()),
         ]
+        if failure:
+            notes.append(failure)
         if not uploads.model:
             notes.append(f"model: `up` exports the weights {config.files.weights} first")
         if account is None:

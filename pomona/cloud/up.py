@@ -21,12 +21,16 @@ def up(
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before nodes or jobs are started.")
     ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return before the cluster or the job is usable.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Deploy the configuration.
 
     Resources that do not exist yet are created. Rerun the command to resume after an interruption.
-    Before nodes or jobs are started, which are billed, it asks for confirmation.
+    Before nodes or jobs are started, which are billed, it asks for confirmation. It waits until the cluster is usable
+    or the job runs, or reports AWS's reason for a failure.
 
     Example: pomona cloud up -f cluster.toml
     """
@@ -38,6 +42,7 @@ def up(
     console = Console(as_json=as_json)
     with translate_cloud_errors():
         from bootstrap.deploy.plan import all_requests, billed_starts, plan_notes, up
+        from bootstrap.deploy.wait import previous_failure, wait_until_usable
 
         names, account = connect(file)
         config = names.config
@@ -46,6 +51,10 @@ def up(
         if uploads.missing():
             raise AccountError(f"{uploads.missing()[0]}: missing: reinstall Pomona")
         wanted = all_requests(names, uploads)
+        with console.status("querying AWS"):
+            failure = previous_failure(names, account.read)
+        if failure:
+            console.print(f"note: {failure}")
         if not yes:
             with console.status("querying AWS"):
                 starts = billed_starts(wanted, account)
@@ -56,17 +65,22 @@ def up(
             done.append(one)
             for line in planned_lines(number, one, brief=True):
                 console.print(line)
-    labels = {"cluster.JobFlowId": "cluster", "application.applicationId": "application"}
-    ids = {label: account.values[key] for key, label in labels.items() if key in account.values}
+        labels = {"cluster.JobFlowId": "cluster", "application.applicationId": "application"}
+        ids = {label: account.values[key] for key, label in labels.items() if key in account.values}
+        for label, value in ids.items():
+            console.print(f"{label}: {value}")
+        state = None
+        if not no_wait:
+            with console.status("waiting: Ctrl-C ends only the waiting"):
+                state = wait_until_usable(names, account, console.report_stage)
+            console.print(f"{'job' if config.mode == 'serverless' else 'cluster'} is {state}")
     if as_json:
         requests = [planned_json(number, one) for number, one in enumerate(done, 1)]
         document = {"account": account.number, "region": config.region, "requests": requests}
-        return console.print_json(document | ids)
+        return console.print_json(document | ids | {"state": state})
     for note in plan_notes(config):
         console.print(f"note: {note}")
     console.print(summary_line(done, account.number, config.region, done=True))
-    for label, value in ids.items():
-        console.print(f"{label}: {value}")
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -430,3 +431,42 @@ def test_plan_reports_environment_that_up_builds(
     done = pomona("cloud", "plan")
     assert "environment.tar.gz: contains another version of Pomona or of its p" in done.out
     assert "/pomona/${version}/bootstrap_emr.sh" in done.out
+
+
+def test_failed_start_is_reported_and_cluster_that_starts_is_not_started_again(
+    pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moto.emr.models import Cluster, emr_backends
+
+    reason = {"Code": "VALIDATION_ERROR", "Message": "The subnet has no free addresses"}
+    starting = {"State": "STARTING", "StateChangeReason": {}}
+    failed = {"State": "TERMINATED_WITH_ERRORS", "StateChangeReason": reason}
+    status, now = Cluster.status.fget, starting
+
+    def change_status(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(Cluster, "status", property(lambda one: {**status(one), **now}))
+
+    def fail(_seconds: float) -> None:
+        nonlocal now
+        now = failed
+        for backend in emr_backends[ACCOUNT].values():  # moto keeps clusters in another region
+            for one in backend.clusters.values():
+                one.state = failed["State"]
+
+    clock = SimpleNamespace(sleep=fail, monotonic=lambda: 0.0)
+    monkeypatch.setattr("bootstrap.deploy.wait.time", clock)
+    with monkeypatch.context() as patch:
+        change_status(patch)
+        assert pomona("cloud", "up", "--yes", "--no-wait").status == 0
+        done = pomona("cloud", "up", "--yes")
+        assert done.status == 1
+        message = "failed: VALIDATION_ERROR: The subnet has no free addresses"
+        assert message in done.err
+        account.disable_iam()
+        (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]  # only one
+        account.enforce_iam()
+        assert f"cluster {cluster['Id']} {message}" in pomona("cloud", "plan").out
+        done = pomona("cloud", "up", "--no-wait", "--yes")
+        assert f"note: cluster {cluster['Id']} {message}" in done.out
+    account.disable_iam()
+    assert len(account.client("emr", ADMIN).list_clusters()["Clusters"]) == 2

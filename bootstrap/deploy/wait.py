@@ -1,0 +1,98 @@
+"""Wait until the cluster or the ingestion job is usable; report AWS's reason if it fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bootstrap.aws.client import Account
+from bootstrap.aws.describe_cluster import LIVE, failure_reason, find_cluster
+from bootstrap.aws.describe_serverless import newest_application, recent_jobs
+from bootstrap.aws.request import Parameters, ReadApi
+from bootstrap.config.names import Names
+from bootstrap.errors import CloudError
+
+#: Seconds between polls, and until `wait_until_usable` gives up. EMR starts most clusters in 5 to 15 minutes.
+POLL_INTERVAL, START_TIMEOUT = 15.0, 2700.0
+_USABLE_CLUSTER, _USABLE_JOB = ("RUNNING", "WAITING"), ("RUNNING", "SUCCESS")
+_FAILED_JOB = ("FAILED", "CANCELLING", "CANCELLED")
+
+
+def wait_until_usable(names: Names, account: Account, report: Callable[[str], None]) -> str:
+    """Wait until the cluster has started or the ingestion job runs; return its state.
+
+    Parameters
+    ----------
+    names : Names
+    account : Account
+        After `up`: with the ID of the cluster or of the application.
+    report : callable
+        Receives the state after each poll.
+
+    Raises
+    ------
+    CloudError
+        If the cluster or the job fails, or is not usable after `START_TIMEOUT` seconds.
+    """
+    find = _job_state if names.config.mode == "serverless" else _cluster_state
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        name, state, usable, failure = find(names, account)
+        if failure:
+            raise CloudError(f"{failure}; correct the cause, and run `pomona cloud up` again")
+        if usable:
+            return state
+        if time.monotonic() > deadline:
+            raise CloudError(
+                f"{name} is still {state} after {START_TIMEOUT / 60:.0f} minutes and continues to start: "
+                "`pomona cloud status` shows its state, and `pomona cloud up` waits again"
+            )
+        report(f"{name}: {state}")
+        time.sleep(POLL_INTERVAL)
+
+
+def previous_failure(names: Names, read: ReadApi) -> str | None:
+    """Return why the last cluster or ingestion job failed; None if it did not, or if another one has started."""
+    if names.config.mode == "serverless":
+        application = newest_application(read, names.config.name)
+        job = _ingest_job(names, read, application["id"]) if application else None
+        return _job_failure(job) if job and job["state"] == "FAILED" else None
+    cluster = find_cluster(read, names.config.name)
+    if cluster is None:
+        cluster = find_cluster(read, names.config.name, live=False)
+    return failure_reason(cluster) if cluster else None
+
+
+def _cluster_state(names: Names, account: Account) -> tuple[str, str, bool, str | None]:
+    """Return name and state of the cluster, whether it is usable, and why it ended."""
+    cluster_id = account.values["cluster.JobFlowId"]
+    response = account.read("emr", "describe_cluster", {"ClusterId": cluster_id}) or {}
+    cluster: Parameters = response["Cluster"]
+    state = str(cluster["Status"]["State"])
+    failure = failure_reason(cluster)
+    if failure is None and state not in LIVE:
+        failure = f"cluster {cluster_id} was terminated while it started"
+    return f"cluster {cluster_id}", state, state in _USABLE_CLUSTER, failure
+
+
+def _job_state(names: Names, account: Account) -> tuple[str, str, bool, str | None]:
+    """Return name and state of the ingestion job, whether it runs, and why it ended."""
+    application_id = account.values["application.applicationId"]
+    job = _ingest_job(names, account.read, application_id)
+    if job is None:
+        return "the ingestion job", "SUBMITTED", False, None
+    state = str(job["state"])
+    failure = _job_failure(job) if state in _FAILED_JOB else None
+    return f"job {job['id']}", state, state in _USABLE_JOB, failure
+
+
+def _ingest_job(names: Names, read: ReadApi, application_id: str) -> Parameters | None:
+    """Return the newest ingestion job among the newest jobs of an application."""
+    name = names.prefixed("ingest")
+    jobs = [job for job in recent_jobs(read, application_id, 50) if job.get("name") == name]
+    return max(jobs, key=lambda job: str(job.get("createdAt"))) if jobs else None
+
+
+def _job_failure(job: Parameters) -> str:
+    reason = " ".join(str(job.get("stateDetails") or "AWS gives no reason").split())
+    return f"job {job['id']} is {job['state']}: {reason}"
