@@ -72,8 +72,9 @@ def _jar_set(delta: str, hadoop: str, sdk: str, own_clients: bool = True) -> Jar
 #: Keyed by the major and minor version of Spark.
 JAR_SETS = {
     "4.2": _jar_set("io.delta:delta-spark_4.2_2.13:4.4.0", "3.5.0", "2.35.5"),
-    # emr-spark-8.0.0
-    "4.0": _jar_set("io.delta:delta-spark_2.13:4.0.0", "3.4.1", "2.24.8"),
+    # emr-spark-8.0.0 has Hadoop 3.4.2, built with this version of the SDK. Spark 4.0 ships the clients of 3.4.1, with
+    # which S3A of 3.4.2 fails: NoSuchMethodError in ConfigurationHelper.
+    "4.0": _jar_set("io.delta:delta-spark_2.13:4.0.0", "3.4.2", "2.29.52", own_clients=False),
     # emr-7.13.0 has Hadoop 3.4, but Spark 3.5 ships 3.3: S3A needs 3.4 for version 2 of the AWS SDK.
     "3.5": _jar_set("io.delta:delta-spark_2.12:3.3.2", "3.4.1", "2.24.8", own_clients=False),
 }
