@@ -1,4 +1,4 @@
-"""Tests for some 2,500 links, names, JSON documents and log entries that are planted into a source and a lake.
+"""Tests for 3,256 links, names, JSON documents and log entries that are planted into a source and a lake.
 
 Each case plants into a copy of a lake and runs a command in this process, without Spark. Nothing outside may be opened
 or changed, and nothing planted may be imported or executed. A command succeeds, or prints one line that names the file
