@@ -215,11 +215,19 @@ class StreamingRun:
                 # Java reads each invalid byte of a name as U+FFFD, so that two files may have the same path.
                 listed = dict.fromkeys(StoredFile(from_spark(path), *rest) for path, *rest in rows)
                 files = [file for file in listed if self._source.is_image(file.path)]
+                if len(rows) >= self._trigger_size:
+                    self._recount_waiting(files)
                 self._process(files, BatchId(self._query_id, number))
             except (PomonaError, TransientError, PySparkException, Py4JError, OSError) as error:
                 self._error = error  # Spark only passes on a text with all stack traces
                 raise
             self._delivered = len(rows)
+
+    def _recount_waiting(self, files: Sequence[StoredFile]) -> None:
+        """Count all images that wait if the latest listing has not: a full micro-batch is only a part of a delivery."""
+        new_or_changed = self._batch.image_index.new_or_changed
+        if sum(1 for _ in new_or_changed(files)) > self.summary.waiting:
+            self.summary.waiting = sum(1 for _ in new_or_changed(self._source.images()))
 
     def _process(self, files: Sequence[StoredFile], batch_id: BatchId = SWEEP) -> list[BatchResult]:
         """Featurize and commit the files; remember those that may still be written to.

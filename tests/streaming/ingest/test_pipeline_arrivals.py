@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import queue
 import shutil
 import threading
 import time
@@ -17,10 +18,10 @@ from pyspark.sql import SparkSession
 
 from streaming.featurize.results import BatchResult
 from streaming.ingest.pipeline import ingest
-from streaming.ingest.settings import IngestSettings, IngestSummary
+from streaming.ingest.settings import IngestSettings, IngestSummary, Stage
 from streaming.lake.layout import Lake
 from streaming.outcomes import Reason
-from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, put, rows
+from support.lakes.small_lakes import GARBAGE, ONCE, below, jpeg, put, put_all, rows
 
 pytestmark = pytest.mark.spark
 
@@ -133,6 +134,39 @@ def test_recent_broken_file_is_not_quarantined_yet(
     summary = ingest(str(tmp_path), lake.root, settings, lambda result, _: stop.set(), stop)
     assert below(tmp_path, lake.quarantine) == ["Fig/cut.jpg"]  # in the future: waiting cannot help
     assert summary.waiting == 1
+
+
+def test_waiting_counts_all_images_of_a_live_delivery(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    source = tmp_path / "photos"
+    put(source / "Fig" / "first.jpg", jpeg(1))
+    put_all(tmp_path / "later", {f"{number:02}.jpg": jpeg(10 + number) for number in range(30)})
+    results: queue.Queue[tuple[int, int]] = queue.Queue()
+    stop, watching = threading.Event(), threading.Event()
+
+    def on_batch(result: BatchResult, summary: IngestSummary) -> None:
+        results.put((result.written, summary.waiting))
+
+    def on_stage(stage: Stage, images: int) -> None:
+        if stage is Stage.WATCH and images == 1:  # after the first sweep
+            watching.set()
+
+    settings = IngestSettings(trigger=0.5, max_files_per_trigger=10)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(ingest, str(source), str(new_lake()), settings, on_batch, stop, on_stage)
+        try:
+            assert results.get(timeout=200) == (1, 0)
+            assert watching.wait(100)
+            (tmp_path / "later").rename(source / "Kiwi")
+            left = 30
+            while left > 0:
+                written, waiting = results.get(timeout=100)
+                left -= written
+                assert waiting == left
+        finally:
+            stop.set()
+    assert run.result().waiting == 0
 
 
 @dataclass
