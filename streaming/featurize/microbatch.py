@@ -52,10 +52,13 @@ log = logging.getLogger(__name__)
 _IMAGES_PER_TASK = 250
 _ROWS_PER_FILE = 2048  # 8 MB: two cores write a part of 4,000 rows in parallel
 # Spark's messages for a Python worker or (on a cluster) an executor that died, and for a worker out of memory.
+# Spark 3.5 also sends tasks to an idle worker that has died before.
 _WORKER_DIED = re.compile(
-    r"Python worker exited unexpectedly|ExecutorLostFailure|^MemoryError|HostOutOfMemory",
+    r"Python worker exited unexpectedly|ExecutorLostFailure|^MemoryError|HostOutOfMemory"
+    r"|SocketException: (?:Broken pipe|Connection reset)(?:\n\s+at .*)*?PythonRunner\$WriterThread",
     re.MULTILINE,
 )
+_ISOLATED_ATTEMPTS = 3  # each ends at most one idle worker per core that has died
 _isolation_lock = Lock()  # parts are computed concurrently
 
 
@@ -173,12 +176,22 @@ class MicroBatch:
                     "a worker died while processing %s images: they are retried one by one",
                     f"{len(tasks):,}",
                 )
-                computed.release()
                 with _isolation_lock:
-                    self._featurize_isolated(computed, tasks)
+                    self._retry_isolated(computed, tasks)
         except BaseException:
             computed.release()
             raise
+
+    def _retry_isolated(self, computed: ComputedPart, tasks: Sequence[Task]) -> None:
+        for attempt in range(1, _ISOLATED_ATTEMPTS + 1):
+            computed.discard()
+            try:
+                self._featurize_isolated(computed, tasks)
+            except (PySparkException, Py4JError) as error:
+                if attempt == _ISOLATED_ATTEMPTS or not _WORKER_DIED.search(str(error)):
+                    raise
+            else:
+                return
 
     def _featurize_isolated(self, computed: ComputedPart, tasks: Sequence[Task]) -> None:
         isolated = IsolatedFeaturizer(self.featurizer)

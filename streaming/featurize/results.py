@@ -99,6 +99,11 @@ class ComputedPart:
             frame.unpersist()
         self.cached = []
 
+    def discard(self) -> None:
+        """Free the cached rows, and remove them, so that the images can be featurized again."""
+        self.release()
+        self.frame, self.verdicts = None, []
+
 
 def count_warnings(verdicts: Iterable[Row]) -> WarningCounts:
     """Count the warnings of the decoders in rows of `VERDICT`."""

@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
 
 from streaming.featurize.microbatch import MicroBatch
+from streaming.featurize.results import ComputedPart
 from streaming.featurize.worker import Featurizer
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings
@@ -49,15 +51,19 @@ def test_image_exceeding_cpu_limit_is_quarantined(
     assert ingest(str(source), lake.root, ONCE).outcomes == {}
 
 
-def test_killed_worker_loses_no_image(
-    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
-) -> None:
-    lake = Lake.at(str(new_lake()))
+def micro_batch(spark: SparkSession, lake: Lake) -> MicroBatch:
     model_info = find_model(lake.models)
     assert model_info
     model = spark.sparkContext.broadcast(read_model(lake.models, model_info, "onnxruntime"))
     featurizer = Featurizer(model_info, "onnxruntime", model, model_info.decode_settings())
-    batch = MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
+    return MicroBatch(spark, lake, featurizer, ImageIndex.load(lake), {})
+
+
+def test_killed_worker_loses_no_image(
+    spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
+) -> None:
+    lake = Lake.at(str(new_lake()))
+    batch = micro_batch(spark, lake)
     files = put_all(tmp_path, {**photos("Fig", range(8)), "Fig/bad.jpg": GARBAGE})
     # Reads of this file fail as on a broken disk and are retried: the worker is then processing the images.
     late = tmp_path / "Fig" / "late.jpg"
@@ -79,3 +85,31 @@ def test_killed_worker_loses_no_image(
     assert written.outcomes == {"features": 9, "quarantine": 1}
     assert below(tmp_path, lake.quarantine) == ["Fig/bad.jpg"]
     assert below(tmp_path, lake.features) == sorted([*photos("Fig", range(8)), "Fig/late.jpg"])
+
+
+def test_worker_that_was_killed_while_idle_is_retried(
+    spark: SparkSession,
+    new_lake: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Spark 3.5 sends the task to it; later versions start another worker, so its error is raised here."""
+    lake = Lake.at(str(new_lake()))
+    batch = micro_batch(spark, lake)
+    error = (
+        "An error occurred while calling o51662.collectToPython.\n: org.apache.spark.SparkException: Job aborted due "
+        "to stage failure: Lost task 1.0 in stage 3856.0 (TID 6163): java.net.SocketException: Broken pipe\n"
+        "\tat java.base/sun.nio.ch.NioSocketImpl.implWrite(NioSocketImpl.java:425)\n"
+        "\tat org.apache.spark.api.python.BasePythonRunner$WriterThread.run(PythonRunner.scala:282)\n"
+    )
+    errors = [error, error]
+    collect = ComputedPart.collect
+
+    def fail_twice(computed: ComputedPart, frame: DataFrame) -> None:
+        if errors:
+            raise PySparkException(errors.pop())
+        collect(computed, frame)
+
+    monkeypatch.setattr(ComputedPart, "collect", fail_twice)
+    written = process(batch, put_all(tmp_path, photos("Fig", range(3))))
+    assert (written.outcomes, errors) == ({"features": 3}, [])
