@@ -22,12 +22,12 @@ import pytest
 
 import bootstrap.tunnel.checks
 import bootstrap.tunnel.session
-from bootstrap.resources.cluster import run_job_flow
+from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.uploads import UploadLocations
 from bootstrap.tunnel.checks import responds_to_http
 from bootstrap.tunnel.commands import ForwardedPort, forwarded_ports
 from support.aws.account import ADMIN, MotoAccount
-from support.aws.cluster_configs import names
+from support.aws.cluster_configs import names, parameters
 from support.aws.ssh_server import PrimaryNode, serve_node
 from support.aws.workspace import write_config
 from support.processes.cli import Command
@@ -75,11 +75,11 @@ def cluster(
 
 
 def create_cluster(account: MotoAccount, more: str = 'network.ssh_key = "mine"\n') -> str:
-    request = run_job_flow(names(more), UploadLocations(names(more), "version"))
+    requests = cluster_requests(names(more), UploadLocations(names(more), "version"))
+    request = dict(parameters(requests, "run_job_flow"))
+    request["Instances"] = dict(request["Instances"])
     emr = account.client("emr", ADMIN)
-    emr.create_security_configuration(
-        Name=request["SecurityConfiguration"], SecurityConfiguration="{}"
-    )
+    emr.create_security_configuration(**parameters(requests, "create_security_configuration"))
     for name in [one for one in request["Instances"] if "Security" in one or "Subnet" in one]:
         del request["Instances"][name]
     return str(emr.run_job_flow(**request)["JobFlowId"])
