@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from streaming.cache_dir import find_cached
+from streaming.storage.write_file import replace_file
 
 _UNUSED_SECONDS = 30 * 24 * 3600.0
 _SILENT = "-Xlog:disable -Xlog:all=error:stderr"  # an archive that does not match is not reported
@@ -95,7 +96,7 @@ def delete_outdated_archives(archive: Path, java_home: Path) -> None:
         if replaced != archive.name and re.fullmatch(r"classes-[0-9a-f]{12}\.jsa", replaced):
             archive.with_name(replaced).unlink()
     with contextlib.suppress(OSError):
-        record.write_text(archive.name)
+        replace_file(record, archive.name.encode())
     for file in archive.parent.glob("classes-*"):  # also what an interrupted set-up has left
         with contextlib.suppress(OSError):
             unused = time.time() - file.lstat().st_mtime > _UNUSED_SECONDS
