@@ -89,6 +89,14 @@ def test_external_images_have_a_version_and_a_digest() -> None:
     assert '"features"' not in devcontainer  # their scripts have no digest without a lock file
 
 
+def test_actions_are_pinned_by_commit() -> None:
+    workflows = list((ROOT / ".github" / "workflows").glob("*.yml"))
+    actions = [line for file in workflows for line in re.findall(r"uses: (.+)", file.read_text())]
+    assert len(actions) >= 3
+    for action in actions:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action), action
+
+
 def test_kubernetes_knows_every_field_of_the_cron_job(cron_job: dict[str, Any]) -> None:
     kubernetes_validate.validate(cron_job, kubernetes_validate.latest_version(), strict=True)
 
