@@ -18,7 +18,7 @@ from bootstrap.monitor.status import find_schedule
 #: Seconds to wait until an application has no jobs and has stopped, and between polls.
 STOP_TIMEOUT, POLL_INTERVAL = 300.0, 5.0
 #: Suffixes of the roles and security groups of both modes.
-_ROLES = ("evaluator", "job", "nodes", "scheduler", "service")
+ROLES = ("evaluator", "job", "nodes", "scheduler", "service")
 _GROUPS = ("primary", "service", "tunnel", "workers")
 _SECURITY_CONFIGURATIONS = ("imdsv2", "imdsv2-hops-2")
 _NOT_CHECKED = " (not checked: it cannot be read)"
@@ -101,7 +101,7 @@ def retained_resources(names: Names, read: ReadApi) -> list[str]:
         absent_codes = ("404", "NoSuchBucket")
         for found in _existing("s3", "head_bucket", "Bucket", [bucket], absent_codes, read):
             result.append(f"{kind} bucket {found}: {content}")
-    roles = [names.prefixed(role) for role in _ROLES]
+    roles = [names.prefixed(role) for role in ROLES]
     groups = [names.prefixed(group) for group in _GROUPS]
     profile = [names.prefixed("nodes")]
     configurations = [names.prefixed(suffix) for suffix in _SECURITY_CONFIGURATIONS]

@@ -10,6 +10,7 @@ from pomona.cloud.estimate import estimate
 from pomona.cloud.example import example, prices
 from pomona.cloud.logs import logs
 from pomona.cloud.plan import plan
+from pomona.cloud.policy import policy
 from pomona.cloud.resize import resize
 from pomona.cloud.status import status
 from pomona.cloud.template import template
@@ -30,6 +31,7 @@ def _about() -> None:
 for command in (
     example,
     template,
+    policy,
     plan,
     up,
     status,

