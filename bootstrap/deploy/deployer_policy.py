@@ -14,6 +14,7 @@ from bootstrap.aws.rules import SentRequest
 from bootstrap.config.names import Names
 from bootstrap.deploy.permissions import GRANTS
 from bootstrap.deploy.plan import all_requests
+from bootstrap.deploy.preflight import QUOTAS
 from bootstrap.deploy.teardown import ROLES
 from bootstrap.resources.uploads import COMPLETION_MARKER, Uploads
 
@@ -51,6 +52,9 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
     for (service, _), requests in _OTHER_REQUESTS.items():
         for operation in requests.split():
             yield SentRequest(service, operation, {})
+    for _, code in QUOTAS.values():
+        query = {"ServiceCode": "ec2", "QuotaCode": code}
+        yield SentRequest("service-quotas", "get_service_quota", query)
     # `down` finds the resources of both modes, because the mode may have changed.
     for role in ROLES:
         yield SentRequest("iam", "get_role", {"RoleName": names.prefixed(role)})
@@ -138,5 +142,6 @@ _OTHER_REQUESTS = {
     ("emr-serverless", "down"): "cancel_job_run stop_application delete_application",
     ("scheduler", "status and down"): "get_schedule delete_schedule",
     ("sqs", "status and down"): "get_queue_url get_queue_attributes",
+    ("ec2", "plan and up"): "describe_instance_type_offerings describe_instance_types",
     ("ec2", "down"): "describe_security_groups",
 }

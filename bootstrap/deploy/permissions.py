@@ -84,6 +84,10 @@ def _queue(names: Names, _parameters: Parameters) -> list[str]:
     return [names.failed_refits_arn]
 
 
+def _quota(names: Names, parameters: Parameters) -> list[str]:
+    return [names.arn("servicequotas", f"{parameters['ServiceCode']}/{parameters['QuotaCode']}")]
+
+
 def _clusters(names: Names, _parameters: Parameters) -> list[str]:
     return [names.arn("elasticmapreduce", "cluster/*")]
 
@@ -199,6 +203,10 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("iam", "list_roles"): (Grant("iam:ListRoles", _all),),
     ("ec2", "describe_subnets"): (Grant("ec2:DescribeSubnets", _all),),
     ("ec2", "describe_route_tables"): (Grant("ec2:DescribeRouteTables", _all),),
+    ("ec2", "describe_instance_type_offerings"): (
+        Grant("ec2:DescribeInstanceTypeOfferings", _all),
+    ),
+    ("ec2", "describe_instance_types"): (Grant("ec2:DescribeInstanceTypes", _all),),
     ("ec2", "describe_tags"): (Grant("ec2:DescribeTags", _all),),
     ("ec2", "describe_security_groups"): (Grant("ec2:DescribeSecurityGroups", _all),),
     ("ec2", "create_tags"): (Grant("ec2:CreateTags", _tagged_network, _sets_tag_of_emr),),
@@ -213,6 +221,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("ec2", "revoke_security_group_ingress"): (
         Grant("ec2:RevokeSecurityGroupIngress", _security_groups, _OWN),
     ),
+    ("service-quotas", "get_service_quota"): (Grant("servicequotas:GetServiceQuota", _quota),),
     ("emr", "create_security_configuration"): (
         Grant("elasticmapreduce:CreateSecurityConfiguration", _all),
     ),

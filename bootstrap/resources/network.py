@@ -35,29 +35,45 @@ def network_requests(names: Names) -> list[Request]:
     return [*requests, _revoke_other_rules(names)]
 
 
-def _subnet(names: Names) -> Request:
-    subnet = names.config.network.subnet
-    query: Parameters = {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
-    if subnet:
-        query = {"Filters": [{"Name": "subnet-id", "Values": [subnet]}]}
+def find_subnet(names: Names, read: ReadApi) -> Parameters:
+    """Return the description of the subnet of the nodes.
 
+    Raises
+    ------
+    CloudError
+        If it does not exist, or, without a configured subnet, if there is no default VPC.
+    """
+    response = read("ec2", "describe_subnets", _subnet_query(names)) or {}
+    subnets: list[Parameters] = sorted(
+        response["Subnets"], key=lambda one: str(one["AvailabilityZone"])
+    )
+    if not subnets:
+        subnet = names.config.network.subnet
+        problem = f"no subnet {subnet}" if subnet else "no default VPC"
+        raise CloudError(f"{problem} in {names.config.region}: set one in [network] subnet")
+    return subnets[0]
+
+
+def _subnet_query(names: Names) -> Parameters:
+    subnet = names.config.network.subnet
+    if subnet:
+        return {"Filters": [{"Name": "subnet-id", "Values": [subnet]}]}
+    return {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
+
+
+def _subnet(names: Names) -> Request:
     def find_current(read: ReadApi) -> CurrentState:
         """Find the subnet and its VPC."""
-        response = read("ec2", "describe_subnets", query)
-        subnets = sorted((response or {})["Subnets"], key=lambda one: str(one["AvailabilityZone"]))
-        if not subnets:
-            problem = f"no subnet {subnet}" if subnet else "no default VPC"
-            raise CloudError(f"{problem} in {names.config.region}: set one in [network] subnet")
-        first = subnets[0]
+        found = find_subnet(names, read)
         return CurrentState(
-            True, {"subnet.SubnetId": first["SubnetId"], "subnet.VpcId": first["VpcId"]}
+            True, {"subnet.SubnetId": found["SubnetId"], "subnet.VpcId": found["VpcId"]}
         )
 
     return Request(
         name="subnet",
         service="ec2",
         operation="describe_subnets",
-        parameters=query,
+        parameters=_subnet_query(names),
         purpose="subnet of the nodes; default: the first subnet of the default VPC",
         find_current=find_current,
     )

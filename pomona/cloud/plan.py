@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pomona.options import ConfigFile, Json
+from streaming.errors import AccountError
 
 
 def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
     """Show the requests that `up` would send.
 
-    The existing resources are read; nothing is changed.
+    The existing resources are read; nothing is changed. With credentials, it ends with an error if the cluster could
+    not start.
 
     Example: pomona cloud plan -f cluster.toml
     """
@@ -25,6 +27,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         from bootstrap.config.loader import load_config
         from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
         from bootstrap.deploy.plan import all_requests, plan, plan_notes
+        from bootstrap.deploy.preflight import Findings, check_cluster
         from bootstrap.deploy.wait import previous_failure
 
         config = load_config(file)
@@ -38,7 +41,9 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
             uploads = find_uploads(config, Path(file).parent, build=False)
             planned = list(plan(all_requests(names, uploads), account))
             failure = previous_failure(names, account.read) if account else None
+            findings = check_cluster(names, account.read) if account else Findings()
         notes = [
+            *findings.notes,
             *plan_notes(config),
             *(f"{name}: {_missing_file_note(name)}" for name in uploads.missing()),
         ]
@@ -49,16 +54,23 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         if account is None:
             notes.insert(0, f"no credentials: planned for an empty account, {names.account}")
     if as_json:
-        requests = [planned_json(number, one) for number, one in enumerate(planned, 1)]
-        document = {"account": names.account if account else None, "region": config.region}
-        console.print_json(document | {"notes": notes, "requests": requests})
-        return
-    for number, one in enumerate(planned, 1):
-        for line in planned_lines(number, one):
-            console.print(line)
-    for note in notes:
-        console.print(f"note: {note}")
-    console.print(summary_line(planned, names.account if account else None, config.region))
+        document = {
+            "account": names.account if account else None,
+            "region": config.region,
+            "problems": findings.problems,
+            "notes": notes,
+            "requests": [planned_json(number, one) for number, one in enumerate(planned, 1)],
+        }
+        console.print_json(document)
+    else:
+        for number, one in enumerate(planned, 1):
+            for line in planned_lines(number, one):
+                console.print(line)
+        for note in notes:
+            console.print(f"note: {note}")
+        console.print(summary_line(planned, names.account if account else None, config.region))
+    if findings.problems:
+        raise AccountError("; ".join(findings.problems))
 
 
 def _missing_file_note(file: str) -> str:

@@ -42,10 +42,15 @@ def up(
     console = Console(as_json=as_json)
     with translate_cloud_errors():
         from bootstrap.deploy.plan import all_requests, billed_starts, plan_notes, up
+        from bootstrap.deploy.preflight import check_cluster
         from bootstrap.deploy.wait import previous_failure, wait_until_usable
 
         names, account = connect(file)
         config = names.config
+        with console.status("querying AWS"):
+            findings = check_cluster(names, account.read)
+        if findings.problems:
+            raise AccountError("; ".join(findings.problems))
         with console.status("building the files to upload"):
             uploads = find_uploads(config, Path(file).parent, build=True)
         if uploads.missing():
@@ -78,7 +83,7 @@ def up(
         requests = [planned_json(number, one) for number, one in enumerate(done, 1)]
         document = {"account": account.number, "region": config.region, "requests": requests}
         return console.print_json(document | ids | {"state": state})
-    for note in plan_notes(config):
+    for note in [*findings.notes, *plan_notes(config)]:
         console.print(f"note: {note}")
     console.print(summary_line(done, account.number, config.region, done=True))
     return None

@@ -26,6 +26,8 @@ from support.aws.rules import reject_violations
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 ADMIN = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin"}
+#: vCPU quotas of On-Demand and Spot instances.
+VCPU_QUOTAS = {"L-1216C47A": 64.0, "L-34B43A08": 64.0}
 #: Actions that only read.
 READ_ACTIONS = ("*:Get*", "*:List*", "*:Describe*", "*:Head*")
 
@@ -263,6 +265,19 @@ def keep_jobs_running(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moto.emrserverless.models, "JOB_STATUS", "RUNNING")
 
 
+def serve_vcpu_quotas(patch: pytest.MonkeyPatch) -> None:
+    """Make moto return the vCPU quotas of EC2, which it lacks, from `VCPU_QUOTAS`."""
+    from moto.servicequotas.exceptions import NoSuchResource
+    from moto.servicequotas.models import ServiceQuotasBackend
+
+    def get_service_quota(_: Any, service_code: str, quota_code: str) -> dict[str, Any]:
+        if service_code != "ec2" or quota_code not in VCPU_QUOTAS:
+            raise NoSuchResource
+        return {"QuotaCode": quota_code, "Value": VCPU_QUOTAS[quota_code]}
+
+    patch.setattr(ServiceQuotasBackend, "get_service_quota", get_service_quota)
+
+
 class MotoAccount:
     """An account, its endpoints and its users."""
 
@@ -452,6 +467,7 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
         skip_signature_check(patch)
         keep_jobs_running(patch)
         support_scaling_policies(patch)
+        serve_vcpu_quotas(patch)
         cache_clients(patch)
         account.sent = reject_violations(patch)
         yield account

@@ -1,0 +1,139 @@
+"""Checks before a cluster is started: whether its zone offers the instance types, and whether the quotas suffice.
+
+EMR accepts such a cluster, and terminates it minutes later or never scales it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bootstrap.aws.describe_cluster import find_cluster
+from bootstrap.aws.request import Parameters, ReadApi
+from bootstrap.config.names import Names
+from bootstrap.errors import CloudError
+from bootstrap.resources.cluster import run_job_flow
+from bootstrap.resources.network import find_subnet
+from bootstrap.resources.uploads import VERSION_PLACEHOLDER, UploadLocations
+
+#: Quotas of EC2 in vCPUs for the families A, C, D, H, I, M, R, T and Z, by market; other families have other quotas.
+QUOTAS = {"ON_DEMAND": ("On-Demand", "L-1216C47A"), "SPOT": ("Spot", "L-34B43A08")}
+_STANDARD_FAMILIES = r"(?:[acdhimrtz]|im|is)\d"
+_NO_QUOTA_CODES = ("NoSuchResourceException",)
+
+
+@dataclass
+class Findings:
+    """Results of the checks, one line each.
+
+    Parameters
+    ----------
+    problems : list of str
+        Why the cluster cannot start, with the remedies.
+    notes : list of str
+        What limits it later, and what could not be checked.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check_cluster(names: Names, read: ReadApi) -> Findings:
+    """Check the cluster that `up` would start; sends only read-only requests.
+
+    Nothing is checked if it runs already, or with EMR Serverless. A check that fails, for example because a permission
+    is missing, is a note.
+
+    Raises
+    ------
+    CloudError
+        If the clusters or the subnet cannot be read.
+    """
+    findings = Findings()
+    if names.config.mode != "cluster" or find_cluster(read, names.config.name):
+        return findings
+    request = run_job_flow(names, UploadLocations(names, VERSION_PLACEHOLDER))
+    zone = str(find_subnet(names, read)["AvailabilityZone"])
+    for instance_type in sorted({group["InstanceType"] for group in _groups(request)}):
+        try:
+            problem = _offering_problem(names, instance_type, zone, read)
+            if problem:
+                findings.problems.append(problem)
+            elif re.match(_STANDARD_FAMILIES, instance_type):
+                _check_quotas(request, instance_type, read, findings)
+            else:
+                findings.notes.append(
+                    f"{instance_type}: the vCPU quotas of its family are not checked"
+                )
+        except CloudError as error:
+            findings.notes.append(
+                f"{instance_type}: offer and vCPU quotas not fully checked: {error}"
+            )
+    return findings
+
+
+def _groups(request: Parameters) -> list[Parameters]:
+    groups: list[Parameters] = request["Instances"]["InstanceGroups"]
+    return groups
+
+
+def _offering_problem(names: Names, instance_type: str, zone: str, read: ReadApi) -> str | None:
+    """Return why nodes of a type cannot start in a zone; None if they can."""
+    filters = [{"Name": "instance-type", "Values": [instance_type]}]
+    query = {"LocationType": "availability-zone", "Filters": filters}
+    response = read("ec2", "describe_instance_type_offerings", query) or {}
+    zones = sorted(one["Location"] for one in response["InstanceTypeOfferings"])
+    if zone in zones:
+        return None
+    if not zones:
+        region = names.config.region
+        return (
+            f"instances.type is {instance_type}, which is not offered in {region}: set another type"
+        )
+    return (
+        f"instances.type is {instance_type}, which is not offered in {zone}, the zone of the subnet: "
+        f"set another type, or a [network] subnet in {' or '.join(zones)}"
+    )
+
+
+def _check_quotas(
+    request: Parameters, instance_type: str, read: ReadApi, findings: Findings
+) -> None:
+    """Compare the vCPUs of the nodes at the start, and at the limits of scaling, with the quotas.
+
+    Other instances of the account also count towards the quotas; they are not known here.
+    """
+    query = {"InstanceTypes": [instance_type]}
+    (described,) = (read("ec2", "describe_instance_types", query) or {})["InstanceTypes"]
+    vcpus = described["VCpuInfo"]["DefaultVCpus"]
+    initial: Counter[str] = Counter()
+    for group in _groups(request):
+        initial[group["Market"]] += group["InstanceCount"]
+    limits = request["ManagedScalingPolicy"]["ComputeLimits"]
+    on_demand = limits["MaximumOnDemandCapacityUnits"]
+    maximum = {
+        "ON_DEMAND": 1 + on_demand,  # the limits do not count the primary node
+        "SPOT": limits["MaximumCapacityUnits"] - on_demand,
+    }
+    for market, (label, code) in QUOTAS.items():
+        if not maximum[market]:
+            continue
+        quota_query = {"ServiceCode": "ec2", "QuotaCode": code}
+        response = read("service-quotas", "get_service_quota", quota_query, _NO_QUOTA_CODES)
+        if response is None:
+            findings.notes.append(f"the {label} quota {code} is not checked: AWS returns none")
+            continue
+        quota = int(response["Quota"]["Value"])
+        needed, limit = vcpus * initial[market], vcpus * maximum[market]
+        quota_text = f"the {label} quota {code} allows {quota}"
+        if needed > quota:
+            findings.problems.append(
+                f"{initial[market]} {label} nodes of {instance_type} have {needed} vCPUs, and {quota_text}: "
+                "request an increase in Service Quotas, or set fewer [instances] or a smaller type"
+            )
+        elif limit > quota:
+            findings.notes.append(
+                f"[limits] allow {maximum[market]} {label} nodes of {instance_type} with {limit} vCPUs, and "
+                f"{quota_text}: the cluster scales only to the quota"
+            )
