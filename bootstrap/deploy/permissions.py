@@ -53,7 +53,7 @@ def _objects(names: Names, parameters: Parameters) -> list[str]:
     """Return the objects of the same kind: the keys of uploads contain a hash of the content."""
     lake = names.config.storage.lake
     kinds = ("pomona/", f"{lake}models/", "jupyter/jovyan/pomona-", "emr/")
-    (kind,) = (kind for kind in kinds if parameters["Key"].startswith(kind))
+    kind = next(kind for kind in kinds if parameters["Key"].startswith(kind))
     return [names.bucket_arn(parameters["Bucket"], f"{kind}*")]
 
 
@@ -73,7 +73,9 @@ def _instance_profile(names: Names, parameters: Parameters) -> list[str]:
 
 
 def _service_linked_role(names: Names, parameters: Parameters) -> list[str]:
-    return [_role_arn(names, f"aws-service-role/{parameters['AWSServiceName']}/*")]
+    """Return the role, whose path in China has the name of the service with or without its suffix."""
+    service = parameters["AWSServiceName"].removesuffix(".cn")
+    return [_role_arn(names, f"aws-service-role/{service}*")]
 
 
 def _schedule(names: Names, _parameters: Parameters) -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks before a cluster is started: whether its zone offers the instance types, and whether the quotas suffice.
+"""Checks before a cluster is started: whether its zone offers the instance type, and whether the quotas suffice.
 
 EMR accepts such a cluster, and terminates it minutes later or never scales it.
 """
@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bootstrap.aws.describe_cluster import find_cluster
-from bootstrap.aws.request import Parameters, ReadApi
+from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
@@ -53,29 +53,21 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
     findings = Findings()
     if names.config.mode != "cluster" or find_cluster(read, names.config.name):
         return findings
-    request = run_job_flow(names, UploadLocations(names, VERSION_PLACEHOLDER))
+    instance_type = names.config.instances.type
     zone = str(find_subnet(names, read)["AvailabilityZone"])
-    for instance_type in sorted({group["InstanceType"] for group in _groups(request)}):
-        try:
-            problem = _offering_problem(names, instance_type, zone, read)
-            if problem:
-                findings.problems.append(problem)
-            elif re.match(_STANDARD_FAMILIES, instance_type):
-                _check_quotas(request, instance_type, read, findings)
-            else:
-                findings.notes.append(
-                    f"{instance_type}: the vCPU quotas of its family are not checked"
-                )
-        except CloudError as error:
-            findings.notes.append(
-                f"{instance_type}: offer and vCPU quotas not fully checked: {error}"
-            )
+    try:
+        problem = _offering_problem(names, instance_type, zone, read)
+        if problem:
+            findings.problems.append(problem)
+        elif re.match(_STANDARD_FAMILIES, instance_type):
+            _check_quotas(names, read, findings)
+        else:
+            findings.notes.append(f"{instance_type}: the vCPU quotas of its family are not checked")
+    except CloudError as error:
+        findings.notes.append(
+            f"{instance_type}: zone and vCPU quotas could not be checked: {error}"
+        )
     return findings
-
-
-def _groups(request: Parameters) -> list[Parameters]:
-    groups: list[Parameters] = request["Instances"]["InstanceGroups"]
-    return groups
 
 
 def _offering_problem(names: Names, instance_type: str, zone: str, read: ReadApi) -> str | None:
@@ -97,24 +89,24 @@ def _offering_problem(names: Names, instance_type: str, zone: str, read: ReadApi
     )
 
 
-def _check_quotas(
-    request: Parameters, instance_type: str, read: ReadApi, findings: Findings
-) -> None:
+def _check_quotas(names: Names, read: ReadApi, findings: Findings) -> None:
     """Compare the vCPUs of the nodes at the start, and at the limits of scaling, with the quotas.
 
     Other instances of the account also count towards the quotas; they are not known here.
     """
+    instance_type = names.config.instances.type
+    request = run_job_flow(names, UploadLocations(names, VERSION_PLACEHOLDER))
     query = {"InstanceTypes": [instance_type]}
     (described,) = (read("ec2", "describe_instance_types", query) or {})["InstanceTypes"]
     vcpus = described["VCpuInfo"]["DefaultVCpus"]
     initial: Counter[str] = Counter()
-    for group in _groups(request):
+    for group in request["Instances"]["InstanceGroups"]:
         initial[group["Market"]] += group["InstanceCount"]
     limits = request["ManagedScalingPolicy"]["ComputeLimits"]
     on_demand = limits["MaximumOnDemandCapacityUnits"]
     maximum = {
         "ON_DEMAND": 1 + on_demand,  # the limits do not count the primary node
-        "SPOT": limits["MaximumCapacityUnits"] - on_demand,
+        "SPOT": max(initial["SPOT"], limits["MaximumCapacityUnits"] - on_demand),
     }
     for market, (label, code) in QUOTAS.items():
         if not maximum[market]:

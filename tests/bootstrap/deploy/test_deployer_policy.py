@@ -145,10 +145,25 @@ def test_policy_beyond_size_limit_is_split() -> None:
     assert len(sids) == len({*sids})
 
 
+@pytest.mark.parametrize("lake", ["emr/", "pomona-1/", "a/b/"])
+def test_objects_are_limited_to_uploads_models_and_logs(lake: str) -> None:
+    found = {resource for _, resource, _ in grants(names(f'storage.lake = "{lake}"'))}
+    assert {
+        arn.partition(":::")[2] for arn in found if arn.startswith("arn:aws:s3") and "/" in arn
+    } == {
+        f"fruits-data-{ACCOUNT}/pomona/*",
+        f"fruits-data-{ACCOUNT}/{lake}models/*",
+        f"fruits-data-{ACCOUNT}/jupyter/jovyan/pomona-*",
+        f"fruits-log-{ACCOUNT}/emr/*",
+    }
+
+
 def test_policy_uses_the_partition_and_the_configured_names() -> None:
     more = 'storage.data_bucket = "pictures"\nnetwork.subnet = "subnet-12345678"\n'
     variant = Names(parse_config((MINIMAL + more).encode()), ACCOUNT, "aws-cn")
     arns = {resource for _, resource, _ in grants(variant)} - {"*"}
+    roles = f"arn:aws-cn:iam::{ACCOUNT}:role/aws-service-role"
+    assert f"{roles}/elasticmapreduce.amazonaws.com*" in arns  # with or without the suffix .cn
     assert all(arn.startswith("arn:aws-cn:") for arn in arns)
     assert "arn:aws-cn:s3:::pictures" in arns
     assert f"arn:aws-cn:ec2:eu-west-1:{ACCOUNT}:subnet/subnet-12345678" in arns

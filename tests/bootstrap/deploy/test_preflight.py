@@ -48,11 +48,16 @@ def instances(instance_type: str, core: int = 2, task: int = 0) -> str:
             {SPOT: 15.0},
             f"2 Spot nodes of c5.2xlarge have 16 vCPUs, and the Spot quota L-34B43A08 allows 15: {INCREASE}",
         ),
+        (
+            instances("m5.xlarge", task=2) + "limits = {nodes = 4, core = 4}\n",
+            {SPOT: 7.0},
+            f"2 Spot nodes of m5.xlarge have 8 vCPUs, and the Spot quota L-34B43A08 allows 7: {INCREASE}",
+        ),
         (instances("c5.2xlarge", task=2), {SPOT: 16.0, ON_DEMAND: 24.0}, None),
         ("limits = {nodes = 2, core = 2}\n", {SPOT: 0.0, ON_DEMAND: 12.0}, None),
         ('mode = "serverless"\n' + instances("m9z.xlarge"), {ON_DEMAND: 0.0}, None),
     ],
-    ids=["unknown type", "zone", "On-Demand", "Spot", "equal", "no Spot", "serverless"],
+    ids=["unknown type", "zone", "On-Demand", "Spot", "limits", "equal", "no Spot", "serverless"],
 )
 def test_problems_name_the_value_and_the_remedy(
     more: str,
@@ -100,7 +105,7 @@ def test_what_cannot_be_checked_is_noted(
         findings = check_cluster(names(), Account(REGION).read)
         assert findings.problems == []
         (note,) = findings.notes
-        assert note.startswith(f"m5.xlarge: offer and vCPU quotas not fully checked: {denied}: ")
+        assert note.startswith(f"m5.xlarge: zone and vCPU quotas could not be checked: {denied}: ")
 
 
 def test_problem_stops_plan_and_up_before_anything_is_sent(
