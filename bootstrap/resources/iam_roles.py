@@ -43,7 +43,8 @@ def role_requests(names: Names) -> list[Request]:
         return [*_service_linked_role("ops.emr-serverless.amazonaws.com"), *job, *evaluator]
     trust = service_trust_policy(emr_service(names), names, names.arn("elasticmapreduce", "*"))
     purpose = "EMR starts and terminates nodes with it"
-    spot = names.config.limits.nodes > names.config.limits.core
+    config = names.config
+    spot = config.instances.task > 0 or config.limits.nodes > config.limits.core
     return [
         *_service_linked_role(emr_service(names)),
         *(_service_linked_role("spot.amazonaws.com") if spot else ()),

@@ -256,6 +256,17 @@ def test_evaluator_principals_default_to_account() -> None:
     assert statement["Action"] == "sts:AssumeRole"
 
 
+@pytest.mark.parametrize(
+    ("task", "nodes", "core", "spot"), [(0, 4, 4, False), (0, 5, 4, True), (2, 4, 4, True)]
+)
+def test_service_linked_role_of_spot_is_created_for_spot_nodes(
+    task: int, nodes: int, core: int, spot: bool
+) -> None:
+    limits = f"instances.task = {task}\nlimits = {{nodes = {nodes}, core = {core}}}\n"
+    requested = [request.name for request in role_requests(names(limits))]
+    assert ("role of spot.amazonaws.com" in requested) == spot
+
+
 def test_china_partition_has_other_arns_and_ec2_principal() -> None:
     china = Names(names().config, "123456789012", "aws-cn")
     text = json.dumps([request.parameters for request in role_requests(china)])
