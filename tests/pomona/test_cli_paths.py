@@ -192,7 +192,7 @@ def test_unusual_names_work_in_all_commands(
     assert refit["rows_fitted"] == len(work.good)
     run("tag", lake, "v1")
     run("refit", lake, "--as-of", "v1", "--components", "3")
-    content = open_storage(normalize(refit["csv"])).read(normalize(refit["csv"]))
+    content = open_storage(normalize(refit["csv"])).read(normalize(refit["csv"]), None)
     written = {row["path"] for row in csv.DictReader(io.StringIO(content.decode(), newline=""))}
     assert written == work.good
     for row in run("query", lake, "SELECT path FROM reduced"):

@@ -192,7 +192,7 @@ def test_key_that_spark_cannot_list_arrives_during_stream(
             f"s3://{bucket}/fruits",
             str(tmp_path / "lake"),
             settings,
-            lambda result, _: found.put(result.written),
+            lambda result, _: found.put(result.written) if result.written else None,
             stop,
         )
         try:
