@@ -1,12 +1,13 @@
 """Tests for the IAM roles: each call that a role needs is allowed, and each similar call is denied.
 
-Moto decides wrongly in these cases, which `support.aws.account` or `patch_resource_arns` correct:
+Moto decides wrongly in these cases, which `support.aws.account` or `support.aws.authorization` correct:
 
 - EMR and EMR Serverless: it evaluates the resource ``*`` instead of the ARN of the cluster or application.
 - DeleteObjects: it evaluates the ARN of the bucket instead of that of each key, and denies all keys.
 - EMR Serverless, Scheduler: it computes wrong signatures for paths, and rejects valid ones.
 
-It ignores conditions: those are compared as data in `tests/bootstrap/resources/test_iam_policies.py`.
+It ignores conditions. Those on the tag `pomona` of a resource are evaluated here; the others are compared as data in
+`tests/bootstrap/resources/test_iam_policies.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bootstrap.deploy.plan import all_requests, up
 from bootstrap.resources.iam_node_policies import node_policy
 from bootstrap.resources.iam_policies import policy_document, scheduler_policy
 from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
+from support.aws.authorization import authorize_resources
 from support.aws.cluster_configs import VARIANTS, names, uploads
 
 pytestmark = pytest.mark.slow
@@ -45,7 +47,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoAccount]:
         for name, value in (served.variables | served.create_caller("alice", "*")).items():
             patch.setenv(name, value)
         more = f'evaluator.principals = ["arn:aws:iam::{ACCOUNT}:user/alice"]\n'
-        patch_resource_arns(patch)
+        authorize_resources(patch)
         for kind in ("serverless", "stream"):
             for _ in up(
                 all_requests(names(VARIANTS[kind] + more), uploads(folder)), Account(REGION)
@@ -57,25 +59,6 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoAccount]:
                 s3.put_object(Bucket=bucket, Key=key, Body=b"x")
         served.enforce_iam()
         yield served
-
-
-def patch_resource_arns(patch: pytest.MonkeyPatch) -> None:
-    """Make moto evaluate permissions with the ARN of the cluster or application; it uses ``*`` instead."""
-    from moto.emr.responses import ElasticMapReduceResponse
-    from moto.emrserverless.responses import EMRServerlessResponse
-
-    where = f"{REGION}:{ACCOUNT}"
-
-    def cluster(response: Any) -> str:
-        cluster_id = response._get_param("JobFlowId") or response._get_param("ClusterId")
-        return f"arn:aws:elasticmapreduce:{where}:cluster/{cluster_id}" if cluster_id else "*"
-
-    def application(response: Any) -> str:
-        parts = response.path.split("/")
-        return f"arn:aws:emr-serverless:{where}:/applications/{parts[2]}" if parts[2:] else "*"
-
-    patch.setattr(ElasticMapReduceResponse, "_determine_resource", cluster, raising=False)
-    patch.setattr(EMRServerlessResponse, "_determine_resource", application, raising=False)
 
 
 def client(account: MotoAccount, role: str, service: str, policy: Any = None) -> Any:
