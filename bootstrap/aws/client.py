@@ -23,6 +23,7 @@ from bootstrap.aws.request import (
 from bootstrap.errors import AccessDeniedError, CloudError, UnresolvedReferenceError
 
 _ACCESS_DENIED_CODES = {"403", "AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+_DENIED_REMEDY = "request this permission (`pomona cloud policy` prints all that are needed)"
 #: Seconds to retry a request that fails because a new resource has not propagated yet.
 RETRY_TIMEOUT = 90.0
 
@@ -155,7 +156,7 @@ class Account:
         self, service: str, operation: str, parameters: Parameters
     ) -> contextlib.AbstractContextManager[None]:
         """Translate botocore's errors; S3 also denies access to a bucket of another account."""
-        remedy = "request this permission"
+        remedy = _DENIED_REMEDY
         if service == "s3" and "Bucket" in parameters:
             remedy += (
                 f", or name another bucket if {parameters['Bucket']} does not belong to account "
@@ -219,7 +220,7 @@ def _open_local_files(parameters: Parameters) -> Iterator[Parameters]:
 
 @contextlib.contextmanager
 def _translate_errors(
-    service: str, operation: str, denied_remedy: str = "request this permission"
+    service: str, operation: str, denied_remedy: str = _DENIED_REMEDY
 ) -> Iterator[None]:
     """Translate botocore's errors into one line that names the request."""
     try:

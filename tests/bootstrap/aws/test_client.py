@@ -84,7 +84,10 @@ def test_read_absent_resource_returns_none_and_denied_request_fails(
     for name, value in served.create_caller("limited", "s3:GetObject").items():
         monkeypatch.setenv(name, value)
     served.enforce_iam()
-    with pytest.raises(AccessDeniedError, match=r"^iam get_role: .*request this permission$"):
+    with pytest.raises(
+        AccessDeniedError,
+        match=r"^iam get_role: .*request this permission \(`pomona cloud policy` prints",
+    ):
         Account(REGION).read("iam", "get_role", {"RoleName": "absent"}, ("NoSuchEntity",))
 
 
@@ -106,7 +109,7 @@ def test_bucket_of_another_account_is_denied(account: Account, served: MotoAccou
             send("s3", operation, {"Bucket": "theirs", **parameters})
         assert str(caught.value).startswith(f"s3 {operation}: ")
         remedy = "or name another bucket if theirs does not belong to account 123456789012"
-        assert str(caught.value).endswith(f"; request this permission, {remedy}")
+        assert str(caught.value).endswith(f"prints all that are needed), {remedy}")
 
 
 def test_send_retries_only_given_error_codes(
