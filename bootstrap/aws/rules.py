@@ -1,12 +1,12 @@
 """What AWS rejects and botocore's service models accept: a table of rules, each with its remedy and its source.
 
-`RULES` apply to one request, `COMBINATIONS` to a request and those sent before it. `plan` and `up` apply both to all
-requests of a configuration; the tests apply both to each request that reaches moto, which checks none of this.
+`RULES` apply to one request, `COMBINATIONS` of `bootstrap.aws.combination_rules` to a request and those sent before it.
+`plan` and `up` apply both to all requests of a configuration; the tests apply both to each request that reaches moto,
+which checks none of this.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import json
 import re
@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 
 from bootstrap.aws.request import Parameters
 
-#: Tag of resources that the managed policy of EMR's service role may use.
-FOR_EMR = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}
 #: Applications of each release of EMR; releases that are missing here are not checked.
 APPLICATIONS = {
     "emr-7.13.0": frozenset(
@@ -35,11 +33,11 @@ APPLICATIONS = {
         )
     ),
 }
-_EMR = "https://docs.aws.amazon.com/emr/latest/"
-_EMR_API = f"{_EMR}APIReference/API_"
+EMR_DOCS = "https://docs.aws.amazon.com/emr/latest/"
+EMR_API_DOCS = f"{EMR_DOCS}APIReference/API_"
 _S3_API = "https://docs.aws.amazon.com/AmazonS3/latest/API/API_"
 _IAM_QUOTAS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"
-_SCHEDULER = "https://docs.aws.amazon.com/scheduler/latest/UserGuide/"
+SCHEDULER_DOCS = "https://docs.aws.amazon.com/scheduler/latest/UserGuide/"
 
 
 class SentRequest(NamedTuple):
@@ -82,19 +80,11 @@ class Rule:
 
 def request_violations(request: SentRequest) -> list[str]:
     """Return the violations of `RULES` by a request, and by the request that a schedule would send."""
-    requests = [request, *_scheduled_request(request)]
+    requests = [request, *scheduled_request(request)]
     return [line for one in requests for rule in RULES for line in rule.violations(one)]
 
 
-def combination_violations(request: SentRequest, earlier: Sequence[SentRequest]) -> list[str]:
-    """Return the violations of `COMBINATIONS` by a request after these requests."""
-    requests = [request, *_scheduled_request(request)]
-    return [
-        line for one in requests for rule in COMBINATIONS for line in rule.violations(one, earlier)
-    ]
-
-
-def _scheduled_request(request: SentRequest) -> list[SentRequest]:
+def scheduled_request(request: SentRequest) -> list[SentRequest]:
     """Return the request of EMR or EMR Serverless that a schedule would send."""
     target = request.parameters.get("Target") if request.service == "scheduler" else None
     operation = str((target or {}).get("Arn", "")).rpartition("aws-sdk:")[2]
@@ -195,10 +185,11 @@ def _step_concurrency(parameters: Parameters) -> Iterator[str]:
     level = parameters.get("StepConcurrencyLevel", 1)
     if not 1 <= level <= 256:
         yield f"StepConcurrencyLevel is {level}"
-    yield from _actions_on_failure(parameters) if level > 1 else ()
+    yield from actions_on_failure(parameters) if level > 1 else ()
 
 
-def _actions_on_failure(parameters: Parameters) -> Iterator[str]:
+def actions_on_failure(parameters: Parameters) -> Iterator[str]:
+    """Yield the steps that a cluster with concurrent steps rejects."""
     for step in parameters.get("Steps", ()):
         if step.get("ActionOnFailure") in ("CANCEL_AND_WAIT", "TERMINATE_CLUSTER"):
             yield f"step {step['Name']}: ActionOnFailure is {step['ActionOnFailure']}"
@@ -206,18 +197,24 @@ def _actions_on_failure(parameters: Parameters) -> Iterator[str]:
 
 def _jupyter_persistence(parameters: Parameters) -> Iterator[str]:
     classifications = [one["Classification"] for one in parameters.get("Configurations", ())]
-    if "jupyter-s3-conf" in classifications and "JupyterHub" not in _applications(parameters):
+    if "jupyter-s3-conf" in classifications and "JupyterHub" not in applications(parameters):
         yield "classification jupyter-s3-conf without the application JupyterHub"
 
 
-def _applications(parameters: Parameters) -> set[str]:
+def applications(parameters: Parameters) -> set[str]:
+    """Return the names of the applications of RunJobFlow."""
     return {one["Name"] for one in parameters.get("Applications", ())}
 
 
-def _metadata_service(parameters: Parameters) -> Iterator[str]:
+def hop_limit(parameters: Parameters) -> int:
+    """Return the hops to the instance metadata service that CreateSecurityConfiguration permits."""
     configuration = json.loads(parameters.get("SecurityConfiguration") or "{}")
     service = configuration.get("InstanceMetadataServiceConfiguration", {})
-    hops = service.get("HttpPutResponseHopLimit", 1)
+    return int(service.get("HttpPutResponseHopLimit", 1))
+
+
+def _metadata_service(parameters: Parameters) -> Iterator[str]:
+    hops = hop_limit(parameters)
     if not 1 <= hops <= 64:
         yield f"HttpPutResponseHopLimit is {hops}"
 
@@ -249,13 +246,14 @@ def _read_only_target(parameters: Parameters) -> Iterator[str]:
         yield f"the target {operation} is read-only"
 
 
-def _lifecycle_rules(parameters: Parameters) -> list[Parameters]:
+def lifecycle_rules(parameters: Parameters) -> list[Parameters]:
+    """Return the rules of PutBucketLifecycleConfiguration."""
     rules: list[Parameters] = parameters["LifecycleConfiguration"]["Rules"]
     return rules
 
 
 def _invalid_lifecycle(parameters: Parameters) -> Iterator[str]:
-    rules = _lifecycle_rules(parameters)
+    rules = lifecycle_rules(parameters)
     names = [rule.get("ID") for rule in rules]
     for name in sorted({str(name) for name in names if name and names.count(name) > 1}):
         yield f"{names.count(name)} lifecycle rules have the ID {name}"
@@ -267,7 +265,7 @@ def _invalid_lifecycle(parameters: Parameters) -> Iterator[str]:
 
 
 def _delete_marker_conditions(parameters: Parameters) -> Iterator[str]:
-    for rule in _lifecycle_rules(parameters):
+    for rule in lifecycle_rules(parameters):
         expiration = rule.get("Expiration", {})
         if not expiration.get("ExpiredObjectDeleteMarker"):
             continue
@@ -358,63 +356,63 @@ RULES = (
         ("run_job_flow",),
         _wrong_group_roles,
         "a cluster has one MASTER group of 1 or 3 instances, at most one CORE group, and TASK groups only beside it",
-        f"{_EMR}ManagementGuide/emr-master-core-task-nodes.html",
+        f"{EMR_DOCS}ManagementGuide/emr-master-core-task-nodes.html",
     ),
     Rule(
         "emr",
         ("add_instance_groups",),
         _added_group_roles,
         "only TASK groups can be added",
-        f"{_EMR}ManagementGuide/emr-manage-resize.html",
+        f"{EMR_DOCS}ManagementGuide/emr-manage-resize.html",
     ),
     Rule(
         "emr",
         ("run_job_flow",),
         _missing_applications,
         "remove the application or set another `release`",
-        f"{_EMR}ReleaseGuide/emr-spark800-release.html, {_EMR}ReleaseGuide/emr-release-app-versions-7.x.html",
+        f"{EMR_DOCS}ReleaseGuide/emr-spark800-release.html, {EMR_DOCS}ReleaseGuide/emr-release-app-versions-7.x.html",
     ),
     Rule(
         "emr",
         ("run_job_flow",),
         _incomplete_security_groups,
         "give the security groups of the primary node, of the workers and, on a private subnet, of EMR together",
-        f"{_EMR}ManagementGuide/emr-sg-specify.html",
+        f"{EMR_DOCS}ManagementGuide/emr-sg-specify.html",
     ),
     Rule(
         "emr",
         ("run_job_flow", "put_managed_scaling_policy"),
         _inconsistent_limits,
         "the limits of core, On-Demand and all nodes must not decrease; correct [limits]",
-        f"{_EMR_API}ComputeLimits.html",
+        f"{EMR_API_DOCS}ComputeLimits.html",
     ),
     Rule(
         "emr",
         ("run_job_flow", "put_auto_termination_policy"),
         _idle_timeout,
         "allowed are 60 to 604,800 seconds; correct limits.idle_minutes",
-        f"{_EMR_API}AutoTerminationPolicy.html",
+        f"{EMR_API_DOCS}AutoTerminationPolicy.html",
     ),
     Rule(
         "emr",
         ("run_job_flow",),
         _step_concurrency,
         "allowed are 1 to 256, above 1 only with steps whose ActionOnFailure is CONTINUE",
-        f"{_EMR_API}StepConfig.html",
+        f"{EMR_API_DOCS}StepConfig.html",
     ),
     Rule(
         "emr",
         ("run_job_flow",),
         _jupyter_persistence,
         "remove the classification",
-        f"{_EMR}ReleaseGuide/emr-jupyterhub-s3.html",
+        f"{EMR_DOCS}ReleaseGuide/emr-jupyterhub-s3.html",
     ),
     Rule(
         "emr",
         ("create_security_configuration",),
         _metadata_service,
         "allowed are 1 to 64",
-        f"{_EMR}ManagementGuide/emr-create-security-configuration.html",
+        f"{EMR_DOCS}ManagementGuide/emr-create-security-configuration.html",
     ),
     Rule(
         "emr-serverless",
@@ -428,21 +426,21 @@ RULES = (
         ("create_schedule", "update_schedule"),
         _no_dead_letter_queue,
         "EventBridge Scheduler drops calls that fail; give a queue that receives them",
-        f"{_SCHEDULER}configuring-schedule-dlq.html",
+        f"{SCHEDULER_DOCS}configuring-schedule-dlq.html",
     ),
     Rule(
         "scheduler",
         ("create_schedule", "update_schedule"),
         _fifo_dead_letter_queue,
         "give a standard queue",
-        f"{_SCHEDULER}configuring-schedule-dlq.html",
+        f"{SCHEDULER_DOCS}configuring-schedule-dlq.html",
     ),
     Rule(
         "scheduler",
         ("create_schedule", "update_schedule"),
         _read_only_target,
         "universal targets must change something",
-        f"{_SCHEDULER}managing-targets-universal.html",
+        f"{SCHEDULER_DOCS}managing-targets-universal.html",
     ),
     Rule(
         "s3",
@@ -494,7 +492,7 @@ RULES = (
         ("add_role_to_instance_profile",),
         _different_profile_name,
         "EMR requires the same name",
-        f"{_EMR}ManagementGuide/emr-iam-role-for-ec2.html",
+        f"{EMR_DOCS}ManagementGuide/emr-iam-role-for-ec2.html",
     ),
     Rule(
         "ec2",
@@ -516,192 +514,5 @@ RULES = (
         _rules_without_source,
         "name an address range or a security group",
         "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AuthorizeSecurityGroupIngress.html",
-    ),
-)
-
-
-def _parameters(earlier: Sequence[SentRequest], operation: str, **equal: str) -> list[Parameters]:
-    """Return the parameters of the earlier requests of an operation with these values, the newest first."""
-    return [
-        one.parameters
-        for one in reversed(earlier)
-        if one.operation == operation
-        and all(one.parameters.get(key) == value for key, value in equal.items())
-    ]
-
-
-def _low_hop_limit(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
-    if "JupyterHub" not in _applications(parameters):
-        return
-    name = parameters.get("SecurityConfiguration", "")
-    for created in _parameters(earlier, "create_security_configuration", Name=name)[:1]:
-        configuration = json.loads(created["SecurityConfiguration"])
-        service = configuration.get("InstanceMetadataServiceConfiguration", {})
-        if service.get("HttpPutResponseHopLimit", 1) < 2:
-            yield f"JupyterHub with the security configuration {name}, whose HttpPutResponseHopLimit is 1"
-
-
-def service_access_ports(release: str) -> tuple[int, ...]:
-    """Return the ports on which the nodes of a private subnet call EMR."""
-    return (443, 9443) if release.startswith("emr-spark-") else (9443,)
-
-
-def _closed_service_ports(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
-    group = parameters.get("Instances", {}).get("ServiceAccessSecurityGroup")
-    if not group:
-        return
-    allowed = _parameters(earlier, "authorize_security_group_ingress", GroupId=group)
-    primary = parameters["Instances"].get("EmrManagedMasterSecurityGroup")
-    ports = {
-        rule["FromPort"]
-        for one in allowed
-        for rule in one["IpPermissions"]
-        if any(pair.get("GroupId") == primary for pair in rule.get("UserIdGroupPairs", ()))
-    }
-    for port in service_access_ports(parameters.get("ReleaseLabel", "")):
-        if port not in ports:
-            yield f"the security group {group} does not admit the primary node on port {port}"
-
-
-def _public_ports(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
-    instances = parameters.get("Instances", {})
-    used = [value for key, value in instances.items() if key.endswith("SecurityGroup")]
-    for key in ("AdditionalMasterSecurityGroups", "AdditionalSlaveSecurityGroups"):
-        used += instances.get(key, ())
-    for allowed in _parameters(earlier, "authorize_security_group_ingress"):
-        for rule in allowed["IpPermissions"] if allowed.get("GroupId") in used else ():
-            sources = [one.get("CidrIp") for one in rule.get("IpRanges", ())]
-            sources += [one.get("CidrIpv6") for one in rule.get("Ipv6Ranges", ())]
-            ports = (rule.get("FromPort"), rule.get("ToPort"))
-            if ports != (22, 22) and {"0.0.0.0/0", "::/0"} & set(sources):
-                yield f"{allowed['GroupId']}: ports {ports[0]} to {ports[1]} are open to all addresses"
-
-
-def _untagged_network(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
-    role, instances = parameters.get("ServiceRole", ""), parameters.get("Instances", {})
-    attached = _parameters(earlier, "attach_role_policy", RoleName=role)
-    if not any("AmazonEMRServicePolicy_v2" in one["PolicyArn"] for one in attached):
-        return
-    tagged = [
-        str(resource)
-        for one in _parameters(earlier, "create_tags")
-        if FOR_EMR in one["Tags"]
-        for resource in one["Resources"]
-    ]
-    if FOR_EMR not in parameters.get("Tags", ()):
-        yield "the cluster has no such tag"
-    if instances.get("Ec2SubnetId") not in tagged:
-        yield f"the subnet {instances.get('Ec2SubnetId')} has no such tag"
-    # A reference in a plan, an ID in a request.
-    vpcs = [one for one in tagged if one.startswith("vpc-") or one.endswith(".VpcId}")]
-    if "ServiceAccessSecurityGroup" in instances and not vpcs:
-        yield "the VPC of the private subnet has no such tag"
-
-
-def _actions_in_concurrent_cluster(
-    parameters: Parameters, earlier: Sequence[SentRequest]
-) -> Iterator[str]:
-    for cluster in _parameters(earlier, "run_job_flow")[:1]:
-        if cluster.get("StepConcurrencyLevel", 1) > 1:
-            yield from _actions_on_failure(parameters)
-
-
-def _schedule_permissions(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
-    target = parameters["Target"]
-    role = str(target["RoleArn"]).rpartition("/")[2]
-    policies = _parameters(earlier, "put_role_policy", RoleName=role)[:1]
-    needed = ["sqs:SendMessage"] if target.get("DeadLetterConfig") else []
-    for service, operation, content in _scheduled_request(
-        SentRequest("scheduler", "create_schedule", parameters)
-    ):
-        prefix = {"emr": "elasticmapreduce"}.get(service, service)
-        needed.append(f"{prefix}:{''.join(part.title() for part in operation.split('_'))}")
-        if content.get("tags"):
-            needed.append(f"{prefix}:TagResource")
-        if content.get("Tags"):
-            needed.append(f"{prefix}:AddTags")
-        needed += ["iam:PassRole"] * bool(
-            content.get("executionRoleArn") or content.get("JobFlowRole")
-        )
-    for policy in policies:
-        statements = json.loads(policy["PolicyDocument"])["Statement"]
-        allowed = [
-            action
-            for one in statements
-            if one["Effect"] == "Allow"
-            for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])
-        ]
-        for action in needed:
-            if not any(fnmatch.fnmatch(action, pattern) for pattern in allowed):
-                yield f"the role {role} of the schedule lacks {action}"
-
-
-def _lasting_versions(parameters: Parameters, earlier: Sequence[SentRequest]) -> Iterator[str]:
-    bucket = parameters["Bucket"]
-    for versioning in _parameters(earlier, "put_bucket_versioning", Bucket=bucket)[:1]:
-        if versioning["VersioningConfiguration"]["Status"] != "Enabled":
-            return
-        rules = [
-            rule
-            for rule in _lifecycle_rules(parameters)
-            if rule["Status"] == "Enabled" and rule.get("Filter") in ({}, {"Prefix": ""})
-        ]
-        if not any(rule.get("Expiration", {}).get("ExpiredObjectDeleteMarker") for rule in rules):
-            yield f"{bucket} is versioned, and no rule removes expired delete markers"
-        if not any("NoncurrentVersionExpiration" in rule for rule in rules):
-            yield f"{bucket} is versioned, and no rule removes noncurrent versions"
-
-
-#: Rules for a request and those sent before it.
-COMBINATIONS = (
-    Rule(
-        "emr",
-        ("run_job_flow",),
-        _low_hop_limit,
-        "JupyterHub runs in a container, which gets no credentials; 2 hops are needed",
-        "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html",
-    ),
-    Rule(
-        "emr",
-        ("run_job_flow",),
-        _closed_service_ports,
-        "add an inbound rule for the security group of the primary node",
-        f"{_EMR}ManagementGuide/emr-man-sec-groups.html, {_EMR}ReleaseGuide/emr-spark800-release.html",
-    ),
-    Rule(
-        "emr",
-        ("run_job_flow",),
-        _public_ports,
-        "EMR starts no cluster with such a rule; name the sources in network.ssh_from",
-        f"{_EMR}ManagementGuide/emr-block-public-access.html",
-    ),
-    Rule(
-        "emr",
-        ("run_job_flow",),
-        _untagged_network,
-        f"EMR's service role may use only resources with the tag {FOR_EMR['Key']}",
-        "https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonEMRServicePolicy_v2.html",
-    ),
-    Rule(
-        "emr",
-        ("add_job_flow_steps",),
-        _actions_in_concurrent_cluster,
-        "use CONTINUE in a cluster that runs several steps at a time",
-        f"{_EMR_API}StepConfig.html",
-    ),
-    Rule(
-        "scheduler",
-        ("create_schedule", "update_schedule"),
-        _schedule_permissions,
-        "add the action to its policy",
-        "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonemrserverless.html, "
-        f"{_SCHEDULER}configuring-schedule-dlq.html",
-    ),
-    Rule(
-        "s3",
-        ("put_bucket_lifecycle_configuration",),
-        _lasting_versions,
-        "add a rule for the whole bucket",
-        "https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configuration-examples.html",
     ),
 )

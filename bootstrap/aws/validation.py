@@ -8,8 +8,9 @@ from typing import Any
 from botocore.validate import ParamValidator
 
 from bootstrap.aws.client import operation_model
+from bootstrap.aws.combination_rules import combination_violations
 from bootstrap.aws.request import LocalFile, Parameters, Request
-from bootstrap.aws.rules import SentRequest, combination_violations, request_violations
+from bootstrap.aws.rules import SentRequest, request_violations
 from bootstrap.errors import CloudError
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import Parameters
-from bootstrap.aws.rules import FOR_EMR
 from bootstrap.config.names import Names
 from bootstrap.resources.iam_policies import ec2_service, emr_service
 

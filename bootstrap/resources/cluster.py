@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
+from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import Parameters
-from bootstrap.aws.rules import FOR_EMR
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig
 from bootstrap.resources.steps import PYTHON

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bootstrap.aws.combination_rules import FOR_EMR, service_access_ports
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
-from bootstrap.aws.rules import FOR_EMR, service_access_ports
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError, UnresolvedReferenceError
 

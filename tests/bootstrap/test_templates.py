@@ -14,7 +14,7 @@ from bootstrap.deploy.plan import all_requests
 from bootstrap.resources.stack import TEMPLATES, read_template, template_parameters
 from support.aws.cloudformation import Stack, parse_template
 from support.aws.cluster_configs import VARIANTS, names, uploads
-from support.aws.template_rules import violations
+from support.aws.template_rules import template_violations
 
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 #: Parameters of what is off by default.
@@ -69,7 +69,7 @@ def found(
 ) -> list[str]:
     """Return the violations by a stack, and by the cluster and the jobs that use the long-lived resources."""
     before, after, _ = surrounding(variant, folder) if name == "long-lived" else ([], [], "")
-    return violations(stack(variant, folder, text, name, options), before, after)
+    return template_violations(stack(variant, folder, text, name, options), before, after)
 
 
 def options_of(variant: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Tests for `bootstrap.aws.rules`: each rule finds its violation, with a remedy and a source."""
+"""Tests for the two tables of rules in `bootstrap.aws`: each rule finds its violation, with a remedy and a source."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from typing import Any
 
 import pytest
 
-from bootstrap.aws.rules import (
-    COMBINATIONS,
-    FOR_EMR,
-    RULES,
-    SentRequest,
-    combination_violations,
-    request_violations,
-)
+from bootstrap.aws.combination_rules import COMBINATIONS, FOR_EMR, combination_violations
+from bootstrap.aws.rules import RULES, SentRequest, request_violations
 
 CORE = {"InstanceRole": "CORE", "InstanceType": "m5.xlarge", "InstanceCount": 1}
 PRIMARY = CORE | {"InstanceRole": "MASTER"}

@@ -1,4 +1,4 @@
-"""Apply the rules of `bootstrap.aws.rules` to the requests that boto3 sends to moto, which accepts them all."""
+"""Apply the two tables of rules in `bootstrap.aws` to the requests that boto3 sends to moto, which accepts them all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from bootstrap.aws.rules import SentRequest, combination_violations, request_violations
+from bootstrap.aws.combination_rules import violations
+from bootstrap.aws.rules import SentRequest
 
 
 def reject_violations(patch: pytest.MonkeyPatch) -> list[SentRequest]:
@@ -22,9 +23,8 @@ def reject_violations(patch: pytest.MonkeyPatch) -> list[SentRequest]:
     def checked_call(client: Any, operation: str, parameters: Any) -> Any:
         service = client.meta.service_model.service_name
         request = SentRequest(service, str(xform_name(operation)), parameters)
-        violations = [*request_violations(request), *combination_violations(request, sent)]
-        if violations:
-            error = {"Code": "ValidationException", "Message": "; ".join(violations)}
+        if found := violations(request, sent):
+            error = {"Code": "ValidationException", "Message": "; ".join(found)}
             raise ClientError({"Error": error}, operation)  # type: ignore[typeddict-item]
         response = call(client, operation, parameters)
         if not request.operation.startswith(("get_", "list_", "describe_", "head_", "put_object")):

@@ -1,7 +1,7 @@
 """Rules for the CloudFormation templates that cfn-lint does not have.
 
-What AWS rejects in single requests stands in `bootstrap.aws.rules`, which `violations` applies to the requests of a
-stack and to those that `up` sends after it.
+`template_violations` also applies the rules of `bootstrap.aws` for requests, to those of a stack and to those that `up`
+sends before and after it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bootstrap.aws.rules import SentRequest, combination_violations, request_violations
+from bootstrap.aws.combination_rules import violations
+from bootstrap.aws.rules import SentRequest
 from support.aws.cloudformation import Stack
 
 #: Resources whose deletion loses data, or the protection of data.
@@ -29,14 +30,14 @@ _TAGGED = (
 )
 
 
-def violations(
+def template_violations(
     stack: Stack, before: Sequence[SentRequest] = (), after: Sequence[SentRequest] = ()
 ) -> list[str]:
     """Return a line for each violation by a stack, and by the requests that are sent before and after it."""
     found = [line for rule in _RULES for line in rule(stack)]
     earlier = list(before)
     for request in (*(SentRequest(*one) for one in stack.requests()), *after):
-        found += [*request_violations(request), *combination_violations(request, earlier)]
+        found += violations(request, earlier)
         earlier.append(request)
     return found
 
