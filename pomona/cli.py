@@ -180,15 +180,13 @@ def _run() -> int | str | None:
         return 1
     except _ClickError as error:
         return _report_usage(error)
-    except PomonaError as error:
+    except Exception as error:
         if replaces_interrupt(error):
             raise KeyboardInterrupt from error
-        return _report(error)
-    except Exception as error:
+        if isinstance(error, PomonaError):
+            return _report(error)
         from streaming.spark.resource_exhaustion import explain_exhaustion
 
-        if replaces_interrupt(error):
-            raise KeyboardInterrupt from error
         # Java may end at any time: the exceptions of Py4J are then many, and their tracebacks long.
         if not (explained := explain_exhaustion(error)):
             raise
