@@ -142,9 +142,13 @@ def list_log(location: str) -> Iterator[StoredFile]:
 
 
 def read_log_file(path: str) -> bytes:
-    """Return the content of a file in the log of a table; LakeError if it is a link out of the table."""
-    table = path.partition("/_delta_log/")[0]
-    return open_storage(path).read(path, None if is_external_permitted() else table)
+    """Return the content of a file in the log of a table, as `read_table_file` does."""
+    return read_table_file(path.partition("/_delta_log/")[0], path)
+
+
+def read_table_file(location: str, path: str) -> bytes:
+    """Return the content of a file of a table; LakeError if it is a link out of the table."""
+    return open_storage(location).read(path, None if is_external_permitted() else location)
 
 
 def is_external_permitted() -> bool:

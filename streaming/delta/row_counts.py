@@ -22,15 +22,14 @@ from streaming.delta.log import (
     Commit,
     Version,
     find_commit,
-    is_external_permitted,
     monotonic_times,
     parse_actions,
+    read_table_file,
     version_from_commit_info,
 )
 from streaming.delta.reader import open_table
 from streaming.delta.time_travel import available_commits
 from streaming.storage.documents import InvalidDocumentError, Optional, parse_document
-from streaming.storage.open import open_storage
 
 # Commits in memory at a time.
 _CHUNK = 512
@@ -221,9 +220,8 @@ def _rows_of(location: str, add: Mapping[str, Any]) -> int | None:
 
 def _rows_in_file(location: str, name: str) -> int | None:
     path = name if ":" in name else f"{location}/{name}"
-    within = None if is_external_permitted() else location
     try:
-        content = BytesIO(open_storage(location).read(path, within))
+        content = BytesIO(read_table_file(location, path))
         return int(pyarrow.parquet.read_metadata(content).num_rows)
     except (OSError, pyarrow.ArrowInvalid):
         return None
