@@ -23,18 +23,21 @@ def policy(
 
     Example: pomona cloud policy -f cluster.toml > policy.json
     """
-    from pomona.cloud.session import connect, translate_cloud_errors
+    from pomona.cloud.session import (
+        connect,
+        names_without_credentials,
+        translate_cloud_errors,
+    )
     from pomona.output.console import Console
 
     with translate_cloud_errors():
-        from bootstrap.aws.client import Account, region_partition
+        from bootstrap.aws.client import Account
         from bootstrap.config.loader import load_config
-        from bootstrap.config.names import Names
         from bootstrap.deploy.deployer_policy import deployer_policies
 
         config = load_config(file)
         if config.account:
-            names = Names(config, config.account, region_partition(config.region))
+            names = names_without_credentials(config)
         elif Account.has_credentials():
             names, _ = connect(file)
         else:

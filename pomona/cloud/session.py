@@ -43,6 +43,15 @@ def connect(file: str) -> tuple[Names, Account]:
     return Names(config, account.number, account.partition), account
 
 
+def names_without_credentials(config: ClusterConfig) -> Names:
+    """Return the resource names of a configuration; the account is a placeholder if the configuration omits it."""
+    from bootstrap.aws.client import region_partition
+    from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
+
+    account = config.account or PLACEHOLDER_ACCOUNT
+    return Names(config, account, region_partition(config.region))
+
+
 def connect_to_cluster(file: str) -> tuple[ClusterConfig, Account]:
     """Return a configuration with nodes and the caller's account.
 

@@ -29,7 +29,7 @@ def template(
 
     Example: pomona cloud template -f cluster.toml > pomona.yaml
     """
-    from pomona.cloud.session import translate_cloud_errors
+    from pomona.cloud.session import names_without_credentials, translate_cloud_errors
     from pomona.output.console import Console
 
     console = Console()
@@ -47,13 +47,9 @@ def template(
         text = read_template(name)
         source = file or (_DEFAULT_FILE if Path(_DEFAULT_FILE).is_file() else None)
         if source:
-            from bootstrap.aws.client import region_partition
             from bootstrap.config.loader import load_config
-            from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
 
-            config = load_config(source)
-            account = config.account or PLACEHOLDER_ACCOUNT
-            names = Names(config, account, region_partition(config.region))
+            names = names_without_credentials(load_config(source))
             text = fill_defaults(text, template_parameters(name, names))
     defaults = f"defaults of {source}" if source else "no cluster.toml"
     required = ", ".join(required_parameters(text)) or "none"
