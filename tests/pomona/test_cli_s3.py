@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from support.aws.credentials import hide_credentials
 from support.processes.cli import Command, forbid_spark, make_workspace
 
 pytestmark = pytest.mark.s3
@@ -67,11 +68,7 @@ def test_unknown_credentials(
 def test_missing_credentials(
     pomona: Command, working_folder: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(working_folder / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(working_folder / "none"))
+    hide_credentials(monkeypatch, working_folder)
     message = pomona("ingest", f"s3://{bucket}", "lake").error_line
     assert "credentials" in message
     assert "AWS_PROFILE" in message

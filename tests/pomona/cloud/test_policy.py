@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount
 from support.aws.authorization import authorize_resources
 from support.aws.cluster_configs import VARIANTS
+from support.aws.credentials import hide_credentials
 from support.aws.workspace import write_config
 from support.processes.cli import Command
 
@@ -189,11 +190,7 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
 def test_policy_of_a_configuration_with_account_needs_no_credentials(
     pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(workspace / "none"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(workspace / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    hide_credentials(monkeypatch, workspace)
     error = pomona("cloud", "policy")
     assert error.status == 2
     assert "cluster.toml: account is missing, and there are no credentials" in error.error_line

@@ -15,6 +15,7 @@ from bootstrap.deploy.plan import all_requests, up
 from bootstrap.errors import CloudError
 from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccount
 from support.aws.cluster_configs import VARIANTS, names, uploads
+from support.aws.credentials import hide_credentials
 from support.aws.workspace import write_config, write_environment
 from support.processes.cli import Command, set_terminal_input
 
@@ -50,11 +51,7 @@ def actions(response: Any) -> dict[str, str]:
 def test_plan_without_credentials_assumes_an_empty_account(
     pomona: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(workspace / "none"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(workspace / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    hide_credentials(monkeypatch, workspace)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # connection refused
     done = pomona("cloud", "plan")
     assert (done.status, done.err) == (0, "")

@@ -50,6 +50,18 @@ def waiting_command(line: str = "") -> Iterator[tuple[subprocess.Popen[str], Ter
             kill_process_group(running)
 
 
+def interrupt_program(program: str, until: str) -> Screen:
+    """Run a Python program on a terminal, and interrupt it once it has printed a text; return what is shown then."""
+    running, terminal = start_on_terminal(["-c", program], environment(), Path(sys.executable))
+    try:
+        wait_for(lambda: until.encode() in terminal.read(), WAIT, running)
+        terminal.send_keys(CTRL_C)
+        assert terminal.wait_for_exit(running, WAIT) == 130
+    finally:
+        kill_process_group(running)
+    return Screen(80).write(terminal.output)
+
+
 def screen(terminal: Terminal, columns: int = 80) -> Screen:
     return Screen(columns).write(terminal.read())
 
@@ -111,14 +123,7 @@ def test_status_line_is_not_refreshed_after_a_signal_has_erased_it() -> None:
         "    threading.Thread(target=refresh, daemon=True).start()\n"
         "    threading.Event().wait()\n"
     )
-    running, terminal = start_on_terminal(["-c", program], environment(), Path(sys.executable))
-    try:
-        wait_for(lambda: b"running" in terminal.read(), WAIT, running)
-        terminal.send_keys(CTRL_C)
-        assert terminal.wait_for_exit(running, WAIT) == 130
-    finally:
-        kill_process_group(running)
-    shown = Screen(80).write(terminal.output)
+    shown = interrupt_program(program, "running")
     assert (shown.text, shown.column, shown.cursor_shown) == ("", 0, True)
 
 
@@ -128,13 +133,5 @@ def test_interrupted_prompt_ends_its_line() -> None:
         "cli.app = lambda **_: typer.confirm('Start?', default=False)\n"
         "cli.main()"
     )
-    python = Path(sys.executable)
-    running, terminal = start_on_terminal(["-c", program], environment(), python)
-    try:
-        wait_for(lambda: b"[y/N]" in terminal.read(), WAIT, running)
-        terminal.send_keys(CTRL_C)
-        assert terminal.wait_for_exit(running, WAIT) == 130
-    finally:
-        kill_process_group(running)
-    shown = Screen(80).write(terminal.output)
+    shown = interrupt_program(program, "[y/N]")
     assert (shown.text, shown.column) == ("Start? [y/N]: ^C\nAborted!", 0)

@@ -20,6 +20,7 @@ from streaming.lake.layout import Lake
 from streaming.sources.listing import Source
 from streaming.storage.interface import TransientError
 from streaming.storage.s3 import S3Storage, check_access
+from support.aws.credentials import hide_credentials
 from support.aws.moto_users import create_user, enforce_iam
 
 pytestmark = pytest.mark.s3
@@ -125,11 +126,7 @@ def test_denied_operations_name_required_permission(
 def test_missing_credentials_are_reported(
     bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    hide_credentials(monkeypatch, tmp_path)
     with pytest.raises(SourceError) as caught:
         ingest(f"s3://{bucket}/fruits", str(tmp_path / "lake"), IngestSettings(once=True))
     assert_one_line(caught.value, "Unable to locate credentials", "AWS_PROFILE")
