@@ -70,14 +70,10 @@ class RefitFolder:
 
     def parquet_files(self) -> Iterator[Path | io.BytesIO]:
         """Yield the Parquet files of the reduced vectors in the order of Spark's part numbers, for pyarrow."""
-        listing = open_storage(self.uri).list(self.parquet, within=self._lake_root)
-        for path in sorted(file.path for file in listing):
+        storage, root = open_storage(self.uri), self._lake_root
+        for path in sorted(file.path for file in storage.list(self.parquet, within=root)):
             if path.endswith(".parquet"):
-                yield (
-                    io.BytesIO(open_storage(path).read(path, self._lake_root))
-                    if is_s3(path)
-                    else local_path(path)
-                )
+                yield io.BytesIO(storage.read(path, root)) if is_s3(path) else local_path(path)
 
     @property
     def _lake_root(self) -> str:

@@ -57,9 +57,8 @@ def limit_time(spark: SparkSession, seconds: float) -> Iterator[Deadline]:
     """Cancel the Spark jobs that this thread starts in the block after so many seconds.
 
     Jobs that run when the block fails are cancelled too, as after Ctrl-C. If Spark computes on the driver and does not
-    react within 3 s, the connection of this thread to Java is closed. The thread has its previous job group again after
-    a block that does not fail. In each case the block receives an exception of
-    Spark or Py4J; see `Deadline.is_over`.
+    react within 3 s, the connection of this thread to Java is closed. In each case the block receives an exception of
+    Spark or Py4J; see `Deadline.is_over`. After a block that does not fail, the thread has its former job group again.
     """
     context = spark.sparkContext
     group = f"pomona-query-{uuid.uuid4().hex}"

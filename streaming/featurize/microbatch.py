@@ -183,6 +183,7 @@ class MicroBatch:
             raise
 
     def _retry_isolated(self, computed: ComputedPart, tasks: Sequence[Task]) -> None:
+        """Featurize images one by one, again if a task got a worker that had died."""
         for attempt in range(1, _ISOLATED_ATTEMPTS + 1):
             computed.discard()
             try:
