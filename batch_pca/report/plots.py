@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from batch_pca.pca.fit import Reduction
 from batch_pca.report.markers import COLORS
@@ -30,10 +31,10 @@ _CSS_VARIABLES = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as PNG file, and as ``<svg>`` element that uses the CSS variables of the report."""
+    """A plot as PNG file, and its panels as ``<svg>`` elements that use the CSS variables of the report."""
 
     png: bytes
-    svg: str
+    svgs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,54 +63,65 @@ class DriftPoint:
 def plot_variance(reduction: Reduction) -> Plot:
     """Plot the explained variance ratio of each component (scree plot) and the cumulative ratio."""
     ratio, cumulative = reduction.explained_variance_ratio, reduction.cumulative
-    figure = Figure(figsize=(10, 4.2), dpi=130, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.set_title("explained variance ratio (scree plot)", fontsize=11)
-    right.set_title("cumulative explained variance ratio", fontsize=11)
-    dots = "." if len(ratio) <= 60 else ""
-    for axes, values in ((left, ratio), (right, cumulative)):
+
+    def draw(axes: Axes, title: str, values: NDArray[np.float64]) -> None:
+        axes.set_title(title, fontsize=11)
+        dots = "." if len(ratio) <= 60 else ""
         axes.plot(np.arange(1, len(ratio) + 1), values, f"{dots}-", color=COLORS[0], markersize=5)
         axes.set(xlabel="component", xlim=(0, len(ratio) + 1), ylim=(0, 1.06 * values.max()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-    right.axvline(reduction.k, color=_MUTED, lw=1, label=f"kept: {reduction.k:,}")
-    for target, color, shape in zip(TARGET_RATIOS, COLORS[1:4], "osD", strict=True):
-        right.axhline(target, color=color, lw=0.8, ls="--")
-        k = reduction.components_for(target)
-        label = f"{target:.0%}: {k:,}"
-        right.plot(k, cumulative[k - 1], shape, color=color, label=label, linestyle="")
-    limit = f"at most {len(ratio):,}: only {reduction.count:,} rows"
-    _add_legend(right, "lower right", limit if reduction.limited_by_rows else None)
-    return _render(figure, "variance")
+
+    def draw_ratio(axes: Axes) -> None:
+        draw(axes, "explained variance ratio (scree plot)", ratio)
+
+    def draw_cumulative(axes: Axes) -> None:
+        draw(axes, "cumulative explained variance ratio", cumulative)
+        axes.axvline(reduction.k, color=_MUTED, lw=1, label=f"kept: {reduction.k:,}")
+        for target, color, shape in zip(TARGET_RATIOS, COLORS[1:4], "osD", strict=True):
+            axes.axhline(target, color=color, lw=0.8, ls="--")
+            k = reduction.components_for(target)
+            label = f"{target:.0%}: {k:,}"
+            axes.plot(k, cumulative[k - 1], shape, color=color, label=label, linestyle="")
+        limit = f"at most {len(ratio):,}: only {reduction.count:,} rows"
+        _add_legend(axes, "lower right", limit if reduction.limited_by_rows else None)
+
+    return _render((draw_ratio, draw_cumulative), "variance", height=4.2)
 
 
 def plot_drift(points: Sequence[DriftPoint]) -> Plot:
     """Plot the drift of consecutive refits, oldest first."""
-    figure = Figure(figsize=(10, 3.6), dpi=130, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.set_title("rotation of the correlation matrix, degrees", fontsize=11)
-    right.set_title("mean shift, standard deviations", fontsize=11)
     x = np.arange(len(points))
-    for axes, name, limit, label, color in (
-        (left, "angle", "angle", "correlation matrix", COLORS[0]),
-        (right, "shift", "shift", "all images", COLORS[0]),
-        (right, "label_shift", "label", "label with the largest shift", COLORS[1]),
-    ):
-        values = np.array([getattr(point, name) for point in points])
-        axes.plot(x, values, "o-", color=color, markersize=5, label=label)
-        axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * float(values.max()), 0.01))
-        exceeded = [index for index, point in enumerate(points) if limit in point.exceeded]
-        if exceeded:
-            is_first = "threshold exceeded" not in axes.get_legend_handles_labels()[1]
-            legend = {"label": "threshold exceeded"} if is_first else {}
-            axes.plot(x[exceeded], values[exceeded], "D", color=COLORS[3], markersize=8, **legend)
-    for axes in (left, right):
+
+    def draw(axes: Axes, title: str, lines: Sequence[tuple[str, str, str]]) -> None:
+        axes.set_title(title, fontsize=11)
+        for (name, limit, label), color in zip(lines, COLORS, strict=False):
+            values = np.array([getattr(point, name) for point in points])
+            axes.plot(x, values, "o-", color=color, markersize=5, label=label)
+            axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * float(values.max()), 0.01))
+            exceeded = [index for index, point in enumerate(points) if limit in point.exceeded]
+            if exceeded:
+                is_first = "threshold exceeded" not in axes.get_legend_handles_labels()[1]
+                legend = {"label": "threshold exceeded"} if is_first else {}
+                axes.plot(
+                    x[exceeded], values[exceeded], "D", color=COLORS[3], markersize=8, **legend
+                )
         step = -(-len(points) // 8)
         axes.set_xticks(x[::step], [point.name for point in points][::step])
         axes.set_xlim(-0.5, len(points) - 0.5)
         axes.set_xlabel("features version")
         _add_legend(axes, "best")
-    return _render(figure, "drift")
+
+    def draw_rotation(axes: Axes) -> None:
+        title = "rotation of the correlation matrix, degrees"
+        draw(axes, title, [("angle", "angle", "correlation matrix")])
+
+    def draw_shift(axes: Axes) -> None:
+        title = "mean shift, standard deviations"
+        largest = ("label_shift", "label", "label with the largest shift")
+        draw(axes, title, [("shift", "shift", "all images"), largest])
+
+    return _render((draw_rotation, draw_shift), "drift", height=3.6)
 
 
 def _add_legend(axes: Axes, location: str, title: str | None = None) -> None:
@@ -131,9 +143,24 @@ def apply_theme(figure: Figure) -> Figure:
     return figure
 
 
-def _render(figure: Figure, name: str) -> Plot:
+def _render(panels: Sequence[Callable[[Axes], None]], name: str, height: float) -> Plot:
+    """Draw the panels side by side as PNG, and one by one as SVG, so that the report can stack them."""
+    figure = Figure(figsize=(5 * len(panels), height), dpi=130, layout="constrained")
+    for axes, draw in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        draw(axes)
     png = save_figure(apply_theme(figure), "png")
-    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+    svgs = (
+        _render_svg(draw, f"{name}{number}", height) for number, draw in enumerate(panels, start=1)
+    )
+    return Plot(png, tuple(svgs))
+
+
+def _render_svg(draw: Callable[[Axes], None], name: str, height: float) -> str:
+    figure = Figure(figsize=(5, height), layout="constrained")
+    axes = figure.subplots()
+    draw(axes)
+    apply_theme(figure)
+    for patch in (figure.patch, axes.patch):
         patch.set_visible(False)
     # Ids must be unique in the report. Matplotlib derives them from the salt.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -143,7 +170,7 @@ def _render(figure: Figure, name: str) -> Plot:
     svg = re.sub(r' id="([\w.]+)"', lambda match: match[0] if match[1] in used else "", svg)
     for color, variable in _CSS_VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
-    return Plot(png, svg)
+    return svg
 
 
 def save_figure(figure: Figure, kind: str) -> bytes:

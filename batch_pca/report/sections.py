@@ -68,8 +68,10 @@ def png_figure(png: bytes, description: str) -> str:
     return f'<figure><img alt="{description}" src="{source}"></figure>'
 
 
-def _svg_figure(svg: str, description: str) -> str:
-    return f'<figure role="img" aria-label="{escape_html(description)}">{svg}</figure>'
+def _svg_figure(svgs: Sequence[str], description: str) -> str:
+    """Embed the panels of a plot, side by side if the page is wide enough."""
+    label = escape_html(description)
+    return f'<figure class="panels" role="img" aria-label="{label}">{"".join(svgs)}</figure>'
 
 
 def summary_cards(fit: Reduction, rows: int) -> str:
@@ -134,7 +136,7 @@ def gallery(
     return f'<ul class="gallery">{"".join(items)}</ul>'
 
 
-def explained_variance(fit: Reduction, svg: str) -> str:
+def explained_variance(fit: Reduction, svgs: Sequence[str]) -> str:
     """Render the scree plot and cumulative plot, and the number of components for `TARGET_RATIOS`."""
     needed = [
         (f"{ratio:.0%} of the variance", f"{fit.components_for(ratio):,}")
@@ -146,7 +148,7 @@ the numbers for 90%, 95% and 99% would grow.</p>"""
     first = f"The first component explains {fit.explained_variance_ratio[0]:.1%} of the variance"
     components = "; ".join(f"{count} explain {ratio}" for ratio, count in needed)
     figure = _svg_figure(
-        svg, f"Explained variance of each component, and cumulative. {first}; {components}."
+        svgs, f"Explained variance of each component, and cumulative. {first}; {components}."
     )
     return (
         (note if fit.limited_by_rows else "") + figure + table(needed, ["to explain", "components"])
@@ -157,13 +159,13 @@ def drift(
     history: Sequence[DriftPoint],
     refits: Rows,
     label_shifts: Mapping[str, float],
-    svg: str | None,
+    svgs: Sequence[str],
     new_labels: Mapping[str, int],
     vanished_labels: Mapping[str, int],
 ) -> str:
     """Render the drift of the refits up to this one.
 
-    `svg` is the plot of `history`. It is None if there are fewer than two points, which show no course.
+    `svgs` is the plot of `history`. It is empty if there are fewer than two points, which show no course.
     """
     parts = []
     if history:
@@ -173,8 +175,8 @@ def drift(
             f"{last.angle:.1f}°, mean shifted by {last.shift:.2f} standard deviations, "
             f"largest label shift {last.label_shift:.2f}."
         )
-        if svg:
-            parts.append(_svg_figure(svg, f"Drift of each refit since its baseline. {summary}"))
+        if svgs:
+            parts.append(_svg_figure(svgs, f"Drift of each refit since its baseline. {summary}"))
         parts.append(f"<p>{summary}</p>")
     else:
         parts.append("<p>There is no refit of an earlier version to compare with yet.</p>")
@@ -217,13 +219,14 @@ def quarantine(
         for reason, count in sorted(images.items(), key=lambda item: (-item[1], item[0]))
     )
     total = sum(images.values())
+    counted = "1 image was" if total == 1 else f"{total:,} images were"
     details = ""
     if listed:
         more = f", {len(listed):,} of {total:,}" if len(listed) < total else ""
         pictures = gallery(listed, thumbnails, missing)
         details = f"<details><summary>Quarantined images{more}</summary>{pictures}</details>"
     return (
-        f"<p>{total:,} images were in quarantine when this report was created.</p>"
+        f"<p>{counted} in quarantine when this report was created.</p>"
         f'<table><tr><th scope="col">reason</th><th scope="col">images</th><td class="bar"></td></tr>'
         f"{rows}</table>{details}"
     )

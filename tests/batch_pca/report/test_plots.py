@@ -26,16 +26,19 @@ def open_png(png: bytes) -> Image.Image:
 
 
 def svg_texts(plot: Plot) -> list[str]:
-    """Return the texts of a plot; assert that it is one SVG element with valid references."""
-    root = ET.fromstring(plot.svg)
-    assert root.tag.endswith("svg")
-    ids = [element.get("id") for element in root.iter() if element.get("id")]
-    assert len(ids) == len(set(ids))
-    for element in root.iter():
-        for name, value in element.attrib.items():
-            if name.endswith("href"):
-                assert value.removeprefix("#") in ids
-    return ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
+    """Return the texts of a plot; assert that its panels are SVG elements with valid references."""
+    texts = []
+    for svg in plot.svgs:
+        root = ET.fromstring(svg)
+        assert root.tag.endswith("svg")
+        ids = [element.get("id") for element in root.iter() if element.get("id")]
+        assert len(ids) == len(set(ids))
+        for element in root.iter():
+            for name, value in element.attrib.items():
+                if name.endswith("href"):
+                    assert value.removeprefix("#") in ids
+        texts += ["".join(e.itertext()) for e in root.iter() if e.tag.endswith("text")]
+    return texts
 
 
 def test_variance_and_drift_are_drawn_as_png_and_svg() -> None:
@@ -72,16 +75,17 @@ def test_only_exceeded_thresholds_are_marked(
     plot = plot_drift(points)
     assert svg_texts(plot).count("threshold exceeded") == legends
     # Nothing else is drawn in this color; a legend contains one mark.
-    assert len(re.findall(rf"<use [^>]*fill: {COLORS[3]}", plot.svg)) == marks + legends
+    assert len(re.findall(rf"<use [^>]*fill: {COLORS[3]}", "".join(plot.svgs))) == marks + legends
 
 
-def test_ids_of_two_plots_are_distinct() -> None:
+def test_ids_of_all_panels_are_distinct() -> None:
     rows = np.random.default_rng(0).normal(size=(20, 5))
-    first = plot_variance(fit(Moments.from_rows(rows, rows[0]), FitOptions(components=2))).svg
-    second = plot_drift([DriftPoint("v3", 1.5, 0.1, 0.3)]).svg
+    variance = plot_variance(fit(Moments.from_rows(rows, rows[0]), FitOptions(components=2)))
+    drift = plot_drift([DriftPoint("v3", 1.5, 0.1, 0.3)])
     ids = [
-        {element.get("id") for element in ET.fromstring(svg).iter() if element.get("id")}
-        for svg in (first, second)
+        element.get("id")
+        for svg in (*variance.svgs, *drift.svgs)
+        for element in ET.fromstring(svg).iter()
+        if element.get("id")
     ]
-    assert all(ids)
-    assert not ids[0] & ids[1]
+    assert len(ids) == len(set(ids)) > 4

@@ -418,6 +418,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page
 
 
+SMALLEST_PLOT_TEXT = """
+return Math.min(...[...document.querySelectorAll('figure.panels text')].map(
+    (e) => parseFloat(getComputedStyle(e).fontSize) * Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b)))
+"""
+
+
 @pytest.mark.parametrize("width", [320, 390, 700, 1024, 1280])
 def test_tables_fit_into_the_window_without_broken_words(
     window: Browser, full: Path, width: int
@@ -429,6 +435,7 @@ def test_tables_fit_into_the_window_without_broken_words(
         window.run("for (const e of document.querySelectorAll('details')) e.open = true")
         assert window.run(BROKEN_WORDS) == []
         assert window.run(OVERFLOWING) == []
+        assert window.run(SMALLEST_PLOT_TEXT) >= 7
         tables = "[...document.querySelectorAll('table')].every((e) => e.innerText.length > 10)"
         assert window.run(f"return {tables}")
     finally:
@@ -456,7 +463,7 @@ def test_hostile_names_are_shown_and_not_executed(window: Browser, tmp_path: Pat
         window.run(click)
         window.press(ENTER)
         text = window.run("return document.getElementById('tooltip').textContent")
-        assert text.startswith(escape_text(name) + escape_text(f"file:/photos/{name}/1.jpg"))
+        assert text.startswith(escape_text(name) + escape_text(f"/photos/{name}/1.jpg"))
         window.run(click)
     assert window.run("return document.querySelectorAll('script').length") == 2
     assert window.console_messages() == []
