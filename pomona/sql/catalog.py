@@ -98,8 +98,10 @@ def register_tables(
     for name in sorted(tables - {"reduced"}):
         location = f"{lake.root}/{name}"
         if not is_table(location):
+            command = "refit" if name == "refits" else "ingest"
             raise LakeError(
-                f"{lake.root} has no table {name}: it was not created yet, or was deleted"
+                f"{lake.root} has no table {name}: `pomona {command}` creates it; "
+                "if it was deleted, restore it from a copy"
             )
         if not pinned:
             check_all_versions(location)  # the query may select any of them

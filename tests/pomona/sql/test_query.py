@@ -182,7 +182,7 @@ def test_missing_table_is_an_error(tmp_path: Path, pomona: Command) -> None:
     for options in ((), ("--as-of", "0")):
         failed = pomona("query", tmp_path / "plain", "SELECT * FROM refits", *options)
         assert failed.status == 1
-        assert "plain has no table refits: it was not created yet" in failed.err
+        assert "plain has no table refits: `pomona refit` creates it" in failed.err
     done = pomona("query", tmp_path / "plain", "SELECT count(*) AS n FROM reduced", "--json")
     assert done.json == [{"n": 0}]
 
