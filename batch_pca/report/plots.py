@@ -102,9 +102,10 @@ def plot_drift(points: Sequence[DriftPoint]) -> Plot:
             exceeded = [index for index, point in enumerate(points) if limit in point.exceeded]
             if exceeded:
                 is_first = "threshold exceeded" not in axes.get_legend_handles_labels()[1]
-                legend = {"label": "threshold exceeded"} if is_first else {}
+                # A label with a leading underscore is not in the legend.
+                legend = "threshold exceeded" if is_first else "_threshold exceeded"
                 axes.plot(
-                    x[exceeded], values[exceeded], "D", color=COLORS[3], markersize=8, **legend
+                    x[exceeded], values[exceeded], "D", color=COLORS[3], markersize=8, label=legend
                 )
         step = -(-len(points) // 8)
         axes.set_xticks(x[::step], [point.name for point in points][::step])
