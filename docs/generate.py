@@ -4,27 +4,30 @@
 - docs/reference/tables.md, from the schemas of the lake's tables
 - docs/reference/python-api.md, from the docstrings of the public Python interface
 - docs/reference/iam-permissions.md, from the IAM policies of bootstrap
+- docs/reference/cluster-toml.md, from the schema and the example of the configuration
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 
+import bootstrap
 import pomona
 import streaming.errors
 from batch_pca.pca.projection import Projection
 from batch_pca.refit import RefitResult
 from batch_pca.refits.catalog import RefitRow
 from bootstrap.config.names import Names
-from bootstrap.config.schema import ClusterConfig, Ingest
+from bootstrap.config.schema import REQUIRED, ClusterConfig, Ingest
 from bootstrap.resources.iam_node_policies import job_policy, node_policy
 from bootstrap.resources.iam_policies import (
     Statement,
@@ -265,6 +268,42 @@ def render_tables() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_CONFIG_HEAD = """# Configuration of a cluster
+
+Generated from the schema by `python docs/generate.py`. `pomona cloud example` prints a `cluster.toml` with all keys;
+only `name` and `region` are required. An error names the line, the value and the allowed values."""
+
+
+def render_config() -> str:
+    """Return the text of docs/reference/cluster-toml.md."""
+    example = (Path(bootstrap.__file__).parent / "cluster.example.toml").read_text()
+    comments, table = dict[str, str](), ""
+    for line in example.splitlines():
+        if heading := re.match(r"\[(\w+)\]", line):
+            table = f"{heading[1]}."
+        elif key := re.match(r'(?:# )?(\w+) = (?:"[^"]*"|[^"#])+# *(.*)', line):
+            comments[table + key[1]] = key[2]
+    parts = [_CONFIG_HEAD, _config_table(ClusterConfig, "", comments)]
+    for name, kind in get_type_hints(ClusterConfig).items():
+        if dataclasses.is_dataclass(kind):
+            summary = (kind.__doc__ or "").partition("\n")[0]
+            parts += [f"## {name}", summary, _config_table(kind, f"{name}.", comments)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _config_table(kind: Any, prefix: str, comments: dict[str, str]) -> str:
+    """Return the table of the keys of a table of the configuration."""
+    rows = []
+    for field in dataclasses.fields(kind):
+        if "allowed" in field.metadata:
+            empty = "required" if prefix + field.name in REQUIRED else ""
+            value = list(field.default) if isinstance(field.default, tuple) else field.default
+            default = empty if value in (None, []) else f"`{json.dumps(value)}`"
+            text = comments[prefix + field.name].replace("|", "\\|")
+            rows.append((f"`{field.name}`", default, field.metadata["allowed"], text))
+    return _table(("key", "default", "allowed values", "description"), rows)
+
+
 _IAM_HEAD = """# IAM permissions
 
 Generated from the code by `python docs/generate.py`. `pomona cloud up` creates these roles with exactly these
@@ -343,6 +382,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "python-api.md": render_python_api,
     "tables.md": render_tables,
     "iam-permissions.md": render_iam,
+    "cluster-toml.md": render_config,
 }
 
 

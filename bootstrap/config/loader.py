@@ -167,6 +167,8 @@ _RELATED_KEYS = {
     "limits.nodes": ("instances.core", "instances.task"),
     "limits.core": ("instances.core", "limits.nodes"),
     "network.ssh_key": ("network.ssh_from",),
+    "storage.data_bucket": ("storage.data_bucket_exists",),
+    "storage.log_bucket": ("storage.log_bucket_exists",),
 }
 
 
@@ -190,6 +192,15 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             "network.ssh_key",
             bool(config.network.ssh_from) and config.network.ssh_key is None,
             "network.ssh_from opens SSH; it requires network.ssh_key, the name of an EC2 key pair",
+        ),
+        *(
+            (
+                f"storage.{role}_bucket",
+                getattr(config.storage, f"{role}_bucket_exists")
+                and not getattr(config.storage, f"{role}_bucket"),
+                f"storage.{role}_bucket_exists requires storage.{role}_bucket, the name of the bucket",
+            )
+            for role in ("data", "log")
         ),
     ):
         if invalid:

@@ -134,9 +134,26 @@ class Names:
         """Return the name of a role, security group or schedule: the configuration's name and a suffix."""
         return f"{self.config.name}-{suffix}"
 
+    def existing_role(self, suffix: str) -> str | None:
+        """Return the existing role that the configuration names, with its path, or None."""
+        name: str | None = getattr(self.config.roles, suffix)
+        return name
+
     def role_arn(self, suffix: str) -> str:
-        """Return the ARN of a role of this configuration."""
-        return f"arn:{self.partition}:iam::{self.account}:role/{self.prefixed(suffix)}"
+        """Return the ARN of a role, existing or of this configuration."""
+        return f"arn:{self.partition}:iam::{self.account}:role/{self._with_path(suffix)}"
+
+    def emr_role(self, suffix: str) -> str:
+        """Return a role or an instance profile as EMR identifies it: its name, or its ARN if it has a path."""
+        name = self._with_path(suffix)
+        if "/" not in name:
+            return name
+        kind = "instance-profile" if suffix == "nodes" else "role"
+        return f"arn:{self.partition}:iam::{self.account}:{kind}/{name}"
+
+    def _with_path(self, suffix: str) -> str:
+        path = self.config.roles.path.lstrip("/")
+        return self.existing_role(suffix) or f"{path}{self.prefixed(suffix)}"
 
     def bucket_arn(self, bucket: str, key: str = "") -> str:
         """Return the ARN of a bucket, or of its objects whose keys match `key`."""

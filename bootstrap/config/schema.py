@@ -52,6 +52,10 @@ BUCKETS_ALLOWED = "3 to 63 of a-z, 0-9 and -, and no alias of an access point"
 # Uploads are below pomona/, notebooks of JupyterHub below jupyter/.
 FOLDER = r"(?!(?:pomona|jupyter)/)(?:(?!\.{1,2}/)[\w.-]+/)+"
 ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"
+# A path of IAM, without slashes at its ends.
+ROLE_PATH = r"[\w+=,.@-]+(?:/[\w+=,.@-]+)*"
+EXISTING_ROLE = rf"(?=.{{1,512}}$)(?:{ROLE_PATH}/)?[\w+=,.@-]{{1,64}}"
+ROLE_ALLOWED = "the name of an existing role, with its path: emr-nodes or teams/emr-nodes"
 EXPRESSION = (
     r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)"
     r"|cron\((?:[\w*,/?#-]+ ){5}[\w*,/?#-]+\)|never"
@@ -82,6 +86,8 @@ class Storage:
 
     data_bucket: str | None = text(None, BUCKET, BUCKETS_ALLOWED)
     log_bucket: str | None = text(None, BUCKET, BUCKETS_ALLOWED)
+    data_bucket_exists: bool = flag(False)
+    log_bucket_exists: bool = flag(False)
     images: str = text(
         "images/",
         rf"{FOLDER}|s3://{BUCKET}/(?:(?!\.{{1,2}}/)[\w.-]+/)*",
@@ -164,6 +170,25 @@ class Evaluator:
 
 
 @dataclass(frozen=True)
+class Roles:
+    """Path and permissions boundary of new roles, or the names of existing roles."""
+
+    path: str = text("/", rf"(?=.{{1,512}}$)/(?:{ROLE_PATH}/)?", "a path such as /teams/fruits/")
+    boundary: str | None = text(
+        None,
+        r"arn:aws[a-z-]*:iam::(?:\d{12}|aws):policy/[\w+=,.@/-]+",
+        "the ARN of a managed policy",
+    )
+    service: str | None = text(None, EXISTING_ROLE, ROLE_ALLOWED)
+    nodes: str | None = text(
+        None, EXISTING_ROLE, f"{ROLE_ALLOWED}; its instance profile has the same name"
+    )
+    job: str | None = text(None, EXISTING_ROLE, ROLE_ALLOWED)
+    scheduler: str | None = text(None, EXISTING_ROLE, ROLE_ALLOWED)
+    evaluator: str | None = text(None, EXISTING_ROLE, ROLE_ALLOWED)
+
+
+@dataclass(frozen=True)
 class ClusterConfig:
     """Contents of `cluster.toml`."""
 
@@ -182,6 +207,7 @@ class ClusterConfig:
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)
     evaluator: Evaluator = field(default_factory=Evaluator)
+    roles: Roles = field(default_factory=Roles)
 
     @property
     def is_streaming(self) -> bool:

@@ -21,6 +21,7 @@ from bootstrap.resources.serverless import create_application
 TEMPLATES = ("long-lived", "serverless")
 #: Sources of SSH that the template has parameters for; CloudFormation has no loop over a list.
 _SSH_SOURCES = 5
+_ROLES = ("service", "nodes", "job", "scheduler", "evaluator")
 
 
 def read_template(name: str) -> str:
@@ -94,6 +95,9 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         f"SshFrom{number + 1}": sources[number] if number < len(sources) else ""
         for number in range(_SSH_SOURCES)
     }
+    existing = {
+        f"Existing{suffix.title()}Role": names.existing_role(suffix) or "" for suffix in _ROLES
+    }
     return {
         "Name": config.name,
         "Mode": config.mode,
@@ -101,12 +105,17 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         "Release": config.release,
         "DataBucket": None if unknown_data_bucket else names.data_bucket,
         "LogBucket": None if unknown_log_bucket else names.log_bucket,
+        "DataBucketExists": str(storage.data_bucket_exists).lower(),
+        "LogBucketExists": str(storage.log_bucket_exists).lower(),
         "LogDays": str(storage.log_days),
         "LakeKey": storage.lake.rstrip("/"),
         "LakeParentArns": None if parents and unknown_data_bucket else ",".join(parents),
         "ImagesBucket": bucket if storage.images.startswith("s3://") else "",
         "ImagesKey": prefix.rstrip("/"),
         "EvaluatorPrincipals": ",".join(config.evaluator.principals),
+        "PermissionsBoundary": config.roles.boundary or "",
+        "RolePath": config.roles.path,
+        **existing,
         # The configuration names a subnet, not its VPC.
         "VpcId": None if network.subnet and config.mode == "cluster" else "",
         "Private": str(network.private).lower(),

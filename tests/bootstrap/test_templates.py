@@ -12,6 +12,7 @@ import pytest
 from bootstrap.aws.rules import SentRequest
 from bootstrap.deploy.plan import all_requests
 from bootstrap.resources.stack import TEMPLATES, read_template, template_parameters
+from support.aws.account import ACCOUNT
 from support.aws.cloudformation import Stack, parse_template
 from support.aws.cluster_configs import VARIANTS, names, uploads
 from support.aws.template_rules import template_violations
@@ -327,8 +328,8 @@ PLANTED = {
     ),
     "foreign role passed": (
         "serverless",
-        "Resource: [!GetAtt JobRole.Arn]",
-        'Resource: [!Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/admin"]',
+        "                      - !GetAtt JobRole.Arn\n",
+        '                      - !Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/admin"\n',
         "role/admin is not a role of the stack",
     ),
     "no dead-letter permission": (
@@ -494,10 +495,61 @@ def test_rules_section_rejects_combinations(
     assert expected in failed[0]
 
 
+#: Existing roles, as a configuration and as the ARNs that policies and requests contain.
+EXISTING_ROLES = (
+    'roles = {service = "teams/emr", nodes = "emr-nodes", job = "jobs", scheduler = "teams/starts", '
+    'evaluator = "readers"}\n'
+)
+
+
+@pytest.mark.parametrize("variant", ["stream", "once", "serverless"])
+def test_existing_roles_are_referenced_not_created(variant: str, folder: Path) -> None:
+    config_names = names(VARIANTS[variant] + EXISTING_ROLES)
+    filled = {
+        key: value
+        for key, value in template_parameters("long-lived", config_names).items()
+        if value is not None
+    }
+    filled |= {"ApplicationId": APPLICATION, "RefitInput": surrounding(variant, folder)[2]}
+    existing = Stack(parse_template(read_template("long-lived")), filled)
+    kinds = [one["Type"] for one in existing.resources.values()]
+    assert not [kind for kind in kinds if kind.startswith("AWS::IAM::")]
+    assert existing.resources["Schedule"]["Properties"]["Target"]["RoleArn"] == (
+        f"arn:aws:iam::{ACCOUNT}:role/teams/starts"
+    )
+    assert [line for line in template_violations(existing) if "is not a role" in line] == []
+    # One existing role does not change the others, which refer to it.
+    filled |= {f"Existing{role}Role": "" for role in ("Service", "Scheduler", "Evaluator")}
+    mixed = Stack(parse_template(read_template("long-lived")), filled)
+    assert [line for line in template_violations(mixed) if "is not a role" in line] == []
+    roles = {one["Properties"].get("RoleName") for one in mixed.resources.values()} - {None}
+    created = {"fruits-evaluator", "fruits-scheduler"}
+    assert roles == created | ({"fruits-service"} if variant != "serverless" else set())
+    passed = [
+        (one["Condition"]["StringEquals"]["iam:PassedToService"], arn)
+        for role in mixed.resources.values()
+        for policy in role["Properties"].get("Policies", ())
+        for one in policy["PolicyDocument"]["Statement"]
+        if "iam:PassRole" in one["Action"]
+        for arn in one["Resource"]
+    ]
+    nodes = ("ec2.amazonaws.com", f"arn:aws:iam::{ACCOUNT}:role/emr-nodes")
+    service = ("elasticmapreduce.amazonaws.com", f"arn:aws:iam::{ACCOUNT}:role/fruits-service")
+    job = ("emr-serverless.amazonaws.com", f"arn:aws:iam::{ACCOUNT}:role/jobs")
+    expected = {"stream": [nodes], "once": [nodes, service, nodes], "serverless": [job]}
+    assert passed == expected[variant]
+
+
 def test_existing_buckets_are_not_created(folder: Path) -> None:
-    options = {"DataBucketExists": "true", "LogBucketExists": "true"}
+    more = (
+        'storage = {data_bucket = "mine", data_bucket_exists = true, '
+        'log_bucket = "logs", log_bucket_exists = true}\n'
+    )
+    options = {k: v or "" for k, v in template_parameters("long-lived", names(more)).items()}
     resources = stack(
         "stream", folder, read_template("long-lived"), "long-lived", options
     ).resources
     assert not {"Data", "DataPolicy", "Logs", "LogsPolicy"} & resources.keys()
-    assert "PipelinePolicy" in resources
+    policy = json.dumps(resources["PipelinePolicy"]["Properties"]["PolicyDocument"])
+    assert "arn:aws:s3:::mine/lake/*" in policy
+    assert "arn:aws:s3:::logs/emr/*" in policy

@@ -13,7 +13,7 @@ from support.pages.docs_pages import DOCS, load_generator
 REFERENCE = DOCS / "reference"
 
 
-@pytest.mark.parametrize("name", ["cli.md", "python-api.md", "tables.md", "iam-permissions.md"])
+@pytest.mark.parametrize("name", load_generator().PAGES)
 def test_generated_page_is_current(name: str) -> None:
     assert load_generator().PAGES[name]() == (REFERENCE / name).read_text(), (
         "run `python docs/generate.py`"
@@ -31,5 +31,5 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for page in ("cli", "python-api", "tables", "iam-permissions"):
+    for page in ("cli", "python-api", "tables", "iam-permissions", "cluster-toml"):
         assert (tmp_path / "reference" / page / "index.html").is_file()

@@ -106,6 +106,13 @@ def test_example_has_comment_for_each_key() -> None:
         ('[storage]\ndata_bucket = "one"\nlog_bucket = "one"', "line 5: storage.log_bucket is 'one'; it must differ"),
         ('[network]\nssh_from = ["1.2.3.4/32"]', "line 4: network.ssh_from opens SSH; it requires"),
         ('[evaluator]\nprincipals = ["alice"]', "line 4: evaluator.principals is ['alice']; it must be ARNs"),
+        ('[storage]\ndata_bucket_exists = true', "line 4: storage.data_bucket_exists requires storage.data_bucket"),
+        ('[storage]\nlog_bucket_exists = true', "line 4: storage.log_bucket_exists requires storage.log_bucket"),
+        ('[roles]\npath = "teams/"', "line 4: roles.path is 'teams/'; it must be a path such as /teams/fruits/"),
+        ('[roles]\npath = "/a//b/"', "line 4: roles.path is '/a//b/'; it must be a path such as"),
+        ('[roles]\nboundary = "boundary"', "line 4: roles.boundary is 'boundary'; it must be the ARN of a managed"),
+        ('[roles]\nnodes = "/teams/nodes"', "line 4: roles.nodes is '/teams/nodes'; it must be the name of an"),
+        ('[roles]\nservice = "arn:aws:iam::1:role/a"', "line 4: roles.service is 'arn:aws:iam::1:role/a'; it must"),
         ("[instances", "invalid TOML: "),
     ],
 )  # fmt: skip

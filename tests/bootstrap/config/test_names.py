@@ -113,3 +113,14 @@ def test_other_spellings_of_a_location_are_rejected(images: str) -> None:
     message = f"line 3: storage.images is {images!r}; it must be a folder of the data bucket"
     with pytest.raises(ConfigError, match=re.escape(message)):
         parse_config(config_text({"images": images}).encode())
+
+
+def test_role_paths_and_existing_roles_are_part_of_arns() -> None:
+    text = 'name = "fruits"\nregion = "eu-west-1"\nroles = {path = "/teams/", service = "emr", job = "a/jobs"}\n'
+    found = Names(parse_config(text.encode()), "123456789012")
+    arn = "arn:aws:iam::123456789012"
+    assert found.role_arn("nodes") == f"{arn}:role/teams/fruits-nodes"
+    assert found.role_arn("job") == f"{arn}:role/a/jobs"
+    # EMR needs the path of a role or instance profile, which only an ARN contains.
+    assert found.emr_role("nodes") == f"{arn}:instance-profile/teams/fruits-nodes"
+    assert found.emr_role("service") == "emr"

@@ -142,13 +142,14 @@ def _narrow_statements(stack: Stack) -> Iterator[str]:
 
 
 def _passed_roles(stack: Stack) -> Iterator[str]:
-    created = {one["RoleName"] for _, one in _resources(stack, "AWS::IAM::Role")}
+    known = {one["RoleName"] for _, one in _resources(stack, "AWS::IAM::Role")}
+    existing = [value for key, value in stack.values.items() if key.startswith("Existing")]
     for role, one in _statements(stack):
         if "iam:PassRole" in _items(one["Action"]):
             if "iam:PassedToService" not in one.get("Condition", {}).get("StringEquals", {}):
                 yield f"{role}, {one['Sid']}: the role can be passed to any service"
             for arn in _items(one["Resource"]):
-                if arn.rpartition("/")[2] not in created:
+                if arn.rpartition("/")[2] not in known and arn.partition("/")[2] not in existing:
                     yield f"{role}, {one['Sid']}: {arn} is not a role of the stack"
 
 
