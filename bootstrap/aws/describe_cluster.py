@@ -98,6 +98,7 @@ def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
         "Applications": [{"Name": one["Name"]} for one in cluster.get("Applications") or ()],
         # EMR returns s3:// as s3n://.
         "LogUri": (cluster.get("LogUri") or "").replace("s3n://", "s3://", 1),
+        "LogEncryptionKmsKeyId": cluster.get("LogEncryptionKmsKeyId"),
         "ServiceRole": cluster.get("ServiceRole"),
         "JobFlowRole": cluster["Ec2InstanceAttributes"].get("IamInstanceProfile"),
         "SecurityConfiguration": cluster.get("SecurityConfiguration"),

@@ -202,6 +202,14 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             )
             for role in ("data", "log")
         ),
+        *(
+            (
+                f"encryption.{name}",
+                key is not None and key.split(":")[3] != config.region,
+                f"encryption.{name} is {key!r}; it must be a key in {config.region}, the region of the buckets",
+            )
+            for name, key in vars(config.encryption).items()
+        ),
     ):
         if invalid:
             raise ConfigError(f"{line_numbers(key, *_RELATED_KEYS.get(key, ()))}: {message}")

@@ -56,6 +56,9 @@ ARN = r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:(?:root|(?:user|role)/[\w+=,.@/-]+)"
 ROLE_PATH = r"[\w+=,.@-]+(?:/[\w+=,.@-]+)*"
 EXISTING_ROLE = rf"(?=.{{1,512}}$)(?:{ROLE_PATH}/)?[\w+=,.@-]{{1,64}}"
 ROLE_ALLOWED = "the name of an existing role, with its path: emr-nodes or teams/emr-nodes"
+# Policies cannot name an alias.
+KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-z0-9-]{36}"
+KMS_KEY_ALLOWED = "the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID, not of an alias"
 EXPRESSION = (
     r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)"
     r"|cron\((?:[\w*,/?#-]+ ){5}[\w*,/?#-]+\)|never"
@@ -189,6 +192,15 @@ class Roles:
 
 
 @dataclass(frozen=True)
+class Encryption:
+    """KMS keys in the region of the configuration; default: keys that S3 manages (SSE-S3)."""
+
+    data_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
+    log_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
+    images_key: str | None = text(None, KMS_KEY, KMS_KEY_ALLOWED)
+
+
+@dataclass(frozen=True)
 class ClusterConfig:
     """Contents of `cluster.toml`."""
 
@@ -208,6 +220,7 @@ class ClusterConfig:
     network: Network = field(default_factory=Network)
     evaluator: Evaluator = field(default_factory=Evaluator)
     roles: Roles = field(default_factory=Roles)
+    encryption: Encryption = field(default_factory=Encryption)
 
     @property
     def is_streaming(self) -> bool:

@@ -9,7 +9,7 @@ from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig
-from bootstrap.resources.steps import PYTHON
+from bootstrap.resources.steps import PYTHON, s3a_settings
 from bootstrap.resources.uploads import UploadLocations
 
 #: Tag with the hash of the request that created the cluster.
@@ -62,6 +62,8 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
     }
     if not config.is_streaming:  # a cluster with a streaming step is never idle
         request["AutoTerminationPolicy"] = {"IdleTimeout": 60 * config.limits.idle_minutes}
+    if config.encryption.log_key:
+        request["LogEncryptionKmsKeyId"] = config.encryption.log_key
     request["Tags"] = [
         FOR_EMR,
         {"Key": "pomona", "Value": config.name},
@@ -150,7 +152,7 @@ def _configurations(names: Names) -> list[Parameters]:
             "Classification": "spark-defaults",
             "Properties": {
                 "spark.pyspark.python": PYTHON,
-                "spark.hadoop.fs.s3a.endpoint.region": config.region,
+                **s3a_settings(names),
             },
         },
         {

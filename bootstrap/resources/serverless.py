@@ -77,14 +77,15 @@ def start_job_run(
     arguments : list of str
         Arguments of `pomona`.
     """
+    logs = {"logUri": names.log_uri}
+    if names.config.encryption.log_key:
+        logs["encryptionKeyArn"] = names.config.encryption.log_key
     return {
         "applicationId": "${application.applicationId}",
         "name": names.prefixed(suffix),
         "executionRoleArn": names.role_arn("job"),
         "jobDriver": serverless_driver(names, locations, arguments),
-        "configurationOverrides": {
-            "monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": names.log_uri}}
-        },
+        "configurationOverrides": {"monitoringConfiguration": {"s3MonitoringConfiguration": logs}},
         "tags": {"pomona": names.config.name},
     }
 

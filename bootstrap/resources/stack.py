@@ -116,6 +116,9 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         "PermissionsBoundary": config.roles.boundary or "",
         "RolePath": config.roles.path,
         **existing,
+        "DataKeyArn": config.encryption.data_key or "",
+        "LogKeyArn": config.encryption.log_key or "",
+        "ImagesKeyArn": config.encryption.images_key or "",
         # The configuration names a subnet, not its VPC.
         "VpcId": None if network.subnet and config.mode == "cluster" else "",
         "Private": str(network.private).lower(),

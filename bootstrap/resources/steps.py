@@ -55,18 +55,28 @@ def _step(name: str, arguments: list[str]) -> Parameters:
     }
 
 
-def _region_settings(names: Names, driver_environment: str) -> dict[str, str]:
-    """Return the settings that pass the region to S3A, boto3 and delta-rs, on the driver and on the executors.
+def _client_settings(names: Names, driver_environment: str) -> dict[str, str]:
+    """Return the settings that pass region and KMS key to S3A, boto3 and delta-rs, on the driver and on the executors.
 
     Without a region, S3A and delta-rs use us-east-1, and delta-rs fails on the redirect.
     """
-    region = names.config.region
+    variables = dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), names.config.region)
+    if key := names.config.encryption.data_key:
+        variables["AWS_SSE_KMS_KEY_ID"] = key
     environments = (driver_environment, "spark.executorEnv")
-    variables = ("AWS_REGION", "AWS_DEFAULT_REGION")
     return {
-        "spark.hadoop.fs.s3a.endpoint.region": region,
-        **{f"{prefix}.{variable}": region for prefix in environments for variable in variables},
+        **s3a_settings(names),
+        **{f"{prefix}.{k}": value for prefix in environments for k, value in variables.items()},
     }
+
+
+def s3a_settings(names: Names) -> dict[str, str]:
+    """Return the settings of S3A: the region, and the KMS key for what is written to the data bucket."""
+    settings = {"spark.hadoop.fs.s3a.endpoint.region": names.config.region}
+    if key := names.config.encryption.data_key:
+        bucket = f"spark.hadoop.fs.s3a.bucket.{names.data_bucket}.encryption"
+        settings |= {f"{bucket}.algorithm": "SSE-KMS", f"{bucket}.key": key}
+    return settings
 
 
 def _arguments(
@@ -76,7 +86,7 @@ def _arguments(
     jars = [f"local://{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
-        **_region_settings(names, "spark.yarn.appMasterEnv"),
+        **_client_settings(names, "spark.yarn.appMasterEnv"),
         "spark.submit.pyFiles": jars[0],  # contains the Python package `delta`
         "spark.jars": ",".join([*jars, f"local://{_SPARK_FILES}/fenced-log-store.jar"]),
         "spark.pyspark.python": PYTHON,
@@ -108,7 +118,7 @@ def serverless_driver(names: Names, locations: UploadLocations, arguments: list[
     jars = [f"{_DELTA}/{name}.jar" for name in ("delta-spark", "delta-storage")]
     settings = {
         **_SETTINGS,
-        **_region_settings(names, "spark.emr-serverless.driverEnv"),
+        **_client_settings(names, "spark.emr-serverless.driverEnv"),
         "spark.submit.pyFiles": jars[0],
         "spark.jars": ",".join([*jars, locations.uri("fenced-log-store.jar")]),
         "spark.archives": locations.uri("environment.tar.gz") + "#environment",

@@ -200,6 +200,8 @@ def _upload(
         sha256 = base64.b64decode(checksum).hex() if checksum else None
         return CurrentState({"bytes": response["ContentLength"], "sha256": sha256})
 
+    kms_key = names.config.encryption.data_key
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
     return Request(
         name=f"file {key}",
         service="s3",
@@ -210,6 +212,7 @@ def _upload(
             "Body": file,
             "ChecksumAlgorithm": "SHA256",
             "ChecksumSHA256": base64.b64encode(bytes.fromhex(file.sha256)).decode(),
+            **encryption,
         },
         purpose=purpose,
         find_current=find_current,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlparse
 
 from streaming.errors import SourceError
-from streaming.storage.s3_client import s3_client
+from streaming.storage.s3_client import kms_key, s3_client
 
 
 def s3a_settings() -> dict[str, str]:
@@ -14,8 +14,8 @@ def s3a_settings() -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        A credentials provider that supports profiles and SSO as boto3 does; the endpoint and region of boto3,
-        if set.
+        A credentials provider that supports profiles and SSO as boto3 does; the endpoint, region and KMS key of
+        boto3, if set.
 
     Raises
     ------
@@ -27,6 +27,8 @@ def s3a_settings() -> dict[str, str]:
     conf = {"fs.s3a.aws.credentials.provider": provider}
     if meta.region_name and meta.region_name != "aws-global":
         conf["fs.s3a.endpoint.region"] = meta.region_name
+    if key := kms_key():
+        conf |= {"fs.s3a.encryption.algorithm": "SSE-KMS", "fs.s3a.encryption.key": key}
     endpoint = urlparse(meta.endpoint_url)
     if endpoint.username or endpoint.password:
         raise SourceError(

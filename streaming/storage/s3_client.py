@@ -54,6 +54,8 @@ def s3_client(config: Config = _DEFAULT_CONFIG) -> Any:
     try:
         client = new_session().client("s3", config=config)
         client.meta.events.register("before-send.s3", _count_boto3_retry)
+        for operation in ("PutObject", "CreateMultipartUpload", "CopyObject"):
+            client.meta.events.register(f"provide-client-params.s3.{operation}", _encrypt)
         return client
     except botocore.exceptions.ProfileNotFound as error:
         raise SourceError(f"{error}: set AWS_PROFILE to a profile of ~/.aws/config") from error
@@ -70,6 +72,20 @@ def _count_boto3_retry(request: Any, **_: Any) -> None:
         count_retry()
 
 
+def kms_key() -> str | None:
+    """Return the KMS key with which boto3, S3A and delta-rs encrypt what they write: AWS_SSE_KMS_KEY_ID.
+
+    None if it is not set: S3 then encrypts by the default of the bucket. Reading needs no key.
+    """
+    return os.environ.get("AWS_SSE_KMS_KEY_ID") or None
+
+
+def _encrypt(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the KMS key to a request that creates an object."""
+    key = kms_key()
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key, **params} if key else params
+
+
 def delta_rs_options() -> dict[str, str]:
     """Return storage options for delta-rs with the credentials found by boto3; it supports neither profiles nor SSO.
 
@@ -82,6 +98,8 @@ def delta_rs_options() -> dict[str, str]:
     meta = session.client("s3", config=_DEFAULT_CONFIG).meta
     options = {"AWS_ENDPOINT_URL": meta.endpoint_url, "AWS_REGION": meta.region_name or "us-east-1"}
     options["AWS_ALLOW_HTTP"] = str(meta.endpoint_url.startswith("http:")).lower()
+    if key := kms_key():
+        options |= {"AWS_SERVER_SIDE_ENCRYPTION": "aws:kms", "AWS_SSE_KMS_KEY_ID": key}
     found = session.get_credentials()
     if found:
         frozen = found.get_frozen_credentials()

@@ -17,6 +17,7 @@ from support.aws.cloudformation import Stack, parse_template
 from support.aws.cluster_configs import VARIANTS, names, uploads
 from support.aws.template_rules import template_violations
 
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-12345678900"
 ADDRESS = "ops@example.com"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 #: Parameters of what is off by default.
@@ -27,6 +28,7 @@ OPTIONS = {
     "MonthlyBudget": "100",
     "PermissionsBoundary": BOUNDARY,
     "RolePath": "/teams/",
+    **{f"{kind}KeyArn": f"{KEY}{number}" for number, kind in enumerate(("Data", "Log", "Images"))},
 }
 VPC = "vpc-0123456789abcdef0"
 APPLICATION = "00f1r2u3i4t5s678"
@@ -230,6 +232,42 @@ PLANTED = {
         "NoncurrentVersionExpiration: {NoncurrentDays: 30}",
         "ExpirationInDays: 30",
         "expires data",
+    ),
+    "data bucket without its key": (
+        "stream",
+        "{SSEAlgorithm: aws:kms, KMSMasterKeyID: !Ref DataKeyArn}",
+        "{SSEAlgorithm: AES256}",
+        "Data: objects are not encrypted with DataKeyArn",
+    ),
+    "log bucket with the key of the data": (
+        "stream",
+        "KMSMasterKeyID: !Ref LogKeyArn",
+        "KMSMasterKeyID: !Ref DataKeyArn",
+        "Logs: objects are not encrypted with LogKeyArn",
+    ),
+    "data without GenerateDataKey": (
+        "stream",
+        "Action: [kms:Decrypt, kms:GenerateDataKey]",
+        "Action: [kms:Decrypt]",
+        "nodes: lacks kms:GenerateDataKey for DataKeyArn",
+    ),
+    "images cannot be decrypted": (
+        "serverless",
+        "Resource: [!Ref ImagesKeyArn]",
+        "Resource: [!Ref LogKeyArn]",
+        "job: lacks kms:Decrypt for ImagesKeyArn",
+    ),
+    "evaluator without the key of the data": (
+        "stream",
+        '- !If [HasDataKey, !Ref DataKeyArn, !Ref "AWS::NoValue"]',
+        "- !Ref LogKeyArn",
+        "evaluator: lacks kms:Decrypt for DataKeyArn",
+    ),
+    "key outside of S3": (
+        "stream",
+        "kms:ViaService: !Sub",
+        "aws:PrincipalTag/x: !Sub",
+        "UseDataKey: kms:Decrypt is allowed outside of S3",
     ),
     "open tunnel": ("private", "CidrIp: !Ref SshFrom1", 'CidrIp: "0.0.0.0/0"', "port 22 is open"),
     "open port": (

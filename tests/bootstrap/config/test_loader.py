@@ -15,6 +15,7 @@ from bootstrap.config.schema import REQUIRED, ClusterConfig
 from bootstrap.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[3] / "bootstrap" / "cluster.example.toml"
+KEY = "arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 MINIMAL = 'name = "fruits"\nregion = "eu-west-1"\n'
 
 
@@ -113,6 +114,8 @@ def test_example_has_comment_for_each_key() -> None:
         ('[roles]\nboundary = "boundary"', "line 4: roles.boundary is 'boundary'; it must be the ARN of a managed"),
         ('[roles]\nnodes = "/teams/nodes"', "line 4: roles.nodes is '/teams/nodes'; it must be the name of an"),
         ('[roles]\nservice = "arn:aws:iam::1:role/a"', "line 4: roles.service is 'arn:aws:iam::1:role/a'; it must"),
+        ('[encryption]\ndata_key = "alias/mine"', "line 4: encryption.data_key is 'alias/mine'; it must be the ARN of"),
+        (f'[encryption]\nlog_key = "{KEY}"', "it must be a key in eu-west-1, the region of the buckets"),
         ("[instances", "invalid TOML: "),
     ],
 )  # fmt: skip

@@ -15,8 +15,10 @@ from bootstrap.aws.request import LocalFile, has_references
 from bootstrap.aws.rules import APPLICATIONS
 from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
+from bootstrap.resources.serverless import ingest_job
 from bootstrap.resources.steps import ingest_step, refit_step
-from bootstrap.resources.uploads import UploadLocations
+from bootstrap.resources.uploads import UploadLocations, upload_requests
+from support.aws.account import ACCOUNT
 from support.aws.cluster_configs import VARIANTS, names, parameters, uploads
 
 
@@ -235,3 +237,36 @@ def test_request_hash_depends_on_configuration(more: str) -> None:
     tags = {tag["Key"]: tag["Value"] for tag in cluster()["Tags"]}
     assert tags["pomona:request"] == request_hash(cluster())
     assert tags["for-use-with-amazon-emr-managed-policies"] == "true"
+
+
+def test_keys_reach_logs_uploads_and_the_three_clients(tmp_path: Path) -> None:
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890a"
+    more = f'encryption = {{data_key = "{key}1", log_key = "{key}2"}}\n'
+    config_names = names(more)
+    locations = UploadLocations(config_names, "v1")
+    cluster = run_job_flow(config_names, locations)
+    assert cluster["LogEncryptionKmsKeyId"] == f"{key}2"
+    (defaults,) = [
+        one["Properties"]
+        for one in cluster["Configurations"]
+        if one["Classification"] == "spark-defaults"
+    ]
+    bucket = f"spark.hadoop.fs.s3a.bucket.fruits-data-{ACCOUNT}.encryption"
+    assert (defaults[f"{bucket}.algorithm"], defaults[f"{bucket}.key"]) == ("SSE-KMS", f"{key}1")
+    step = ingest_step(config_names, locations)
+    job = ingest_job(config_names, locations)
+    arguments = (
+        step["HadoopJarStep"]["Args"],
+        job["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].split(),
+    )
+    for found, driver in zip(
+        arguments, ("spark.yarn.appMasterEnv", "spark.emr-serverless.driverEnv"), strict=True
+    ):
+        assert f"{bucket}.key={key}1" in found
+        for environment in (driver, "spark.executorEnv"):
+            assert f"{environment}.AWS_SSE_KMS_KEY_ID={key}1" in found
+    monitoring = job["configurationOverrides"]["monitoringConfiguration"]
+    assert monitoring["s3MonitoringConfiguration"]["encryptionKeyArn"] == f"{key}2"
+    requests = upload_requests(config_names, uploads(tmp_path))
+    sent = [one.parameters for one in requests if one.operation == "put_object"]
+    assert {one.get("SSEKMSKeyId") for one in sent} == {f"{key}1"}

@@ -1,4 +1,7 @@
-"""Tests for the region that boto3, S3A and delta-rs share: AWS_REGION, then boto3's settings, then the instance."""
+"""Tests for the region and the KMS key that boto3, S3A and delta-rs share.
+
+The region is that of AWS_REGION, then of boto3's settings, then of the instance; the key is AWS_SSE_KMS_KEY_ID.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +99,30 @@ def test_region_of_the_instance_is_the_default(
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata_service)
     assert regions() == {"eu-central-1"}
+
+
+@pytest.mark.parametrize("key", ["arn:aws:kms:eu-west-1:123456789012:key/1", ""])
+def test_clients_encrypt_with_the_same_key(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SSE_KMS_KEY_ID", key)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    sent = {}
+
+    class Stop(Exception):
+        """Ends a request before it is sent."""
+
+    def record(request: Any, **_: Any) -> None:
+        sent.update({name.lower(): value for name, value in request.headers.items()})
+        raise Stop
+
+    client = s3_client()
+    client.meta.events.register("before-send.s3", record)
+    for create in (client.put_object, client.create_multipart_upload):
+        sent.clear()
+        with pytest.raises(Stop):
+            create(Bucket="fruits", Key="a")
+        header = sent.get("x-amz-server-side-encryption-aws-kms-key-id", b"")
+        assert header == key.encode()
+        assert sent.get("x-amz-server-side-encryption", b"") == (b"aws:kms" if key else b"")
+    assert s3a_settings().get("fs.s3a.encryption.key", "") == key
+    assert s3a_settings().get("fs.s3a.encryption.algorithm", "") == ("SSE-KMS" if key else "")
+    assert delta_rs_options().get("AWS_SSE_KMS_KEY_ID", "") == key

@@ -164,6 +164,9 @@ class Stack:
             "AWS::NoValue": _ABSENT,
             "AWS::AccountId": ACCOUNT,
             "AWS::Region": REGION,
+            "AWS::URLSuffix": "amazonaws.com.cn"
+            if self._partition == "aws-cn"
+            else "amazonaws.com",
             "AWS::Partition": self._partition,
         }
         if name in pseudo:

@@ -20,7 +20,7 @@ _DATA = ("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::Glue::Database")
 #: Actions that support no narrower resource than "*"; those of EMR need a condition on the tag instead.
 _WITHOUT_RESOURCE = ("ssm:UpdateInstanceInformation", "ssmmessages:")
 _WITH_TAG = ("elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags")
-_READ_ACTIONS = {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject"}
+_READ_ACTIONS = {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject", "kms:Decrypt"}
 _TAGGED = (
     "AWS::EC2::SecurityGroup",
     "AWS::EMRServerless::Application",
@@ -151,6 +151,36 @@ def _passed_roles(stack: Stack) -> Iterator[str]:
             for arn in _items(one["Resource"]):
                 if arn.rpartition("/")[2] not in known and arn.partition("/")[2] not in existing:
                     yield f"{role}, {one['Sid']}: {arn} is not a role of the stack"
+
+
+def _keys(stack: Stack) -> Iterator[str]:
+    """Whoever may use objects under SSE-KMS must be allowed to use the key, and only through S3."""
+    keys = {kind: stack.values.get(f"{kind}KeyArn", "") for kind in ("Data", "Log", "Images")}
+    for name, bucket in _resources(stack, "AWS::S3::Bucket"):
+        kind = "Data" if bucket["BucketName"] == stack.values["DataBucket"] else "Log"
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        if rule["ServerSideEncryptionByDefault"].get("KMSMasterKeyID", "") != keys[kind]:
+            yield f"{name}: objects are not encrypted with {kind}KeyArn"
+    allowed = set()
+    for role, one in _statements(stack):
+        for action in _items(one["Action"]):
+            if action.startswith("kms:"):
+                allowed |= {
+                    (role.rpartition("-")[2], action, arn) for arn in _items(one["Resource"])
+                }
+                if "kms:ViaService" not in one.get("Condition", {}).get("StringEquals", {}):
+                    yield f"{role}, {one['Sid']}: {action} is allowed outside of S3"
+    pipeline = "job" if stack.values.get("Mode") == "serverless" else "nodes"
+    for role, kind, actions in (
+        (pipeline, "Data", ("kms:Decrypt", "kms:GenerateDataKey")),
+        (pipeline, "Log", ("kms:GenerateDataKey",)),
+        (pipeline, "Images", ("kms:Decrypt",)),
+        ("evaluator", "Data", ("kms:Decrypt",)),
+        ("evaluator", "Images", ("kms:Decrypt",)),
+    ):
+        for action in actions if keys[kind] else ():
+            if (role, action, keys[kind]) not in allowed:
+                yield f"{role}: lacks {action} for {kind}KeyArn"
 
 
 def _folder_keys(stack: Stack) -> Iterator[str]:
@@ -309,6 +339,7 @@ _RULES = (
     _lifecycle,
     _narrow_statements,
     _passed_roles,
+    _keys,
     _folder_keys,
     _logs_only_written,
     _read_only_evaluator,
