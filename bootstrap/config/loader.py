@@ -169,6 +169,7 @@ _RELATED_KEYS = {
     "network.ssh_key": ("network.ssh_from",),
     "storage.data_bucket": ("storage.data_bucket_exists",),
     "storage.log_bucket": ("storage.log_bucket_exists",),
+    "alarms.address": ("alarms.monthly_budget",),
 }
 
 
@@ -209,6 +210,16 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
                 f"encryption.{name} is {key!r}; it must be a key in {config.region}, the region of the buckets",
             )
             for name, key in vars(config.encryption).items()
+        ),
+        (
+            "alarms.address",
+            config.alarms.monthly_budget is not None and config.alarms.address is None,
+            "alarms.monthly_budget requires alarms.address, the e-mail address for its notifications",
+        ),
+        (
+            "alarms.topic",
+            config.alarms.topic is not None and config.alarms.topic.split(":")[3] != config.region,
+            f"alarms.topic is {config.alarms.topic!r}; it must be in the region {config.region}, as the alarms are",
         ),
     ):
         if invalid:

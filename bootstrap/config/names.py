@@ -11,6 +11,11 @@ from bootstrap.errors import ConfigError
 PLACEHOLDER_ACCOUNT = "000000000000"
 
 
+def metrics_namespace(name: str) -> str:
+    """Return the CloudWatch namespace of the metrics of a stream; each pipeline has its own."""
+    return f"Pomona/{name}"
+
+
 class LocationError(ConfigError):
     """Two locations of a configuration overlap; `keys` are the settings, the one to correct first."""
 
@@ -119,6 +124,11 @@ class Names:
     def log_uri(self) -> str:
         """URI of the EMR logs."""
         return f"s3://{self.log_bucket}/emr/"
+
+    @property
+    def metrics_namespace(self) -> str:
+        """CloudWatch namespace of the metrics of the stream."""
+        return metrics_namespace(self.config.name)
 
     @property
     def failed_refits(self) -> str:

@@ -166,6 +166,19 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Alarms:
+    """Recipients and limits of alarms; without a recipient, there are none, and the stream publishes no metrics."""
+
+    address: str | None = text(None, r"[^@\s,]+@[^@\s,]+", "an e-mail address")
+    topic: str | None = text(
+        None, r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}", "the ARN of an SNS topic"
+    )
+    stalled_minutes: int = number(60, 1, 10080)
+    backlog: int = number(100_000, 0, 1_000_000_000)
+    monthly_budget: int | None = number(None, 1, 10_000_000)
+
+
+@dataclass(frozen=True)
 class Evaluator:
     """Principals that may assume the read-only role; default: users of the account."""
 
@@ -221,11 +234,17 @@ class ClusterConfig:
     evaluator: Evaluator = field(default_factory=Evaluator)
     roles: Roles = field(default_factory=Roles)
     encryption: Encryption = field(default_factory=Encryption)
+    alarms: Alarms = field(default_factory=Alarms)
 
     @property
     def is_streaming(self) -> bool:
         """Whether ingestion runs until it is stopped."""
         return self.ingest.mode == "stream"
+
+    @property
+    def has_alarms(self) -> bool:
+        """Whether somebody receives alarms."""
+        return bool(self.alarms.address or self.alarms.topic)
 
     @property
     def schedule(self) -> str | None:

@@ -124,6 +124,11 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         "Private": str(network.private).lower(),
         **ssh,
         "ScheduleExpression": config.schedule or "",
+        "AlarmAddress": config.alarms.address or "",
+        "AlarmTopic": config.alarms.topic or "",
+        "StalledMinutes": str(config.alarms.stalled_minutes),
+        "MaximumBacklog": str(config.alarms.backlog),
+        "MonthlyBudget": str(config.alarms.monthly_budget or 0),
     }
 
 

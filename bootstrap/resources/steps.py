@@ -22,8 +22,11 @@ _SETTINGS = {
 
 def ingest_arguments(names: Names) -> list[str]:
     """Return the arguments of `pomona` for ingestion."""
-    once = [] if names.config.is_streaming else ["--once"]
-    return ["ingest", names.images_uri, names.lake_uri, *once]
+    config = names.config
+    options = [] if config.is_streaming else ["--once"]
+    if config.is_streaming and config.has_alarms:
+        options += ["--cloudwatch", names.metrics_namespace]
+    return ["ingest", names.images_uri, names.lake_uri, *options]
 
 
 def refit_arguments(names: Names) -> list[str]:

@@ -91,6 +91,13 @@ def ingest(
     exclude: Exclude = None,
     default_excludes: DefaultExcludes = True,
     follow_links: FollowLinks = False,
+    cloudwatch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE",
+            help="Publish backlog and age of the last commit to this CloudWatch namespace each minute.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ingest images below SOURCE into LAKE as they arrive.
@@ -124,6 +131,7 @@ def ingest(
         exclude=exclude or (),
         default_excludes=default_excludes,
         follow_links=follow_links,
+        cloudwatch=cloudwatch,
     )
     console = Console(as_json=as_json)
     with console.status("starting"):

@@ -22,6 +22,7 @@ from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import PartScheduler, StopRequested
 from streaming.ingest.checkpoint import set_aside_if_damaged
+from streaming.ingest.cloudwatch import publishing_metrics
 from streaming.ingest.pending_files import PendingFiles
 from streaming.ingest.request_handler import RequestHandler
 from streaming.ingest.settings import (
@@ -125,7 +126,10 @@ class StreamingRun:
         # Meanwhile Spark starts the query and lists the same files, which takes seconds.
         self._scheduler.prefetch(oldest)
         try:
-            with self._requests.polling(stop_event):
+            with (
+                publishing_metrics(self._settings.cloudwatch, self._batch.lake, self.summary),
+                self._requests.polling(stop_event),
+            ):
                 if self._source.counts.not_in_xml:
                     self._continue_with_sweeps(NOT_IN_XML)
                 error = self._run_query()

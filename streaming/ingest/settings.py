@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from streaming.storage.retry import RETRY_TIMEOUT
 IMAGES_PER_PART_PER_CORE = 2000
 #: Images in one micro-batch of the stream, per core; Spark's own work per micro-batch is not pipelined.
 IMAGES_PER_TRIGGER_PER_CORE = 5 * IMAGES_PER_PART_PER_CORE
+_NAMESPACE = re.compile(r"(?!AWS/)[\w./#-]{1,255}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class IngestSettings:
         Also leave out thumbnails, recycle bins and snapshots, such as ``@eaDir``.
     follow_links : bool
         Follow symbolic links that lead out of the source.
+    cloudwatch : str, optional
+        CloudWatch namespace for the metrics of the run, see `streaming.ingest.cloudwatch`; None publishes none.
 
     Raises
     ------
@@ -111,6 +115,7 @@ class IngestSettings:
     exclude: Sequence[str] = ()
     default_excludes: bool = True
     follow_links: bool = False
+    cloudwatch: str | None = None
 
     @property
     def selection(self) -> Selection:
@@ -135,6 +140,11 @@ class IngestSettings:
             if value is not None and not minimum <= value < math.inf:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} is {value}: it must be {minimum} or more")
+        if self.cloudwatch is not None and not _NAMESPACE.fullmatch(self.cloudwatch):
+            raise UsageError(
+                f"--cloudwatch {self.cloudwatch!r}: a namespace has 1 to 255 letters, digits and ./_#-, "
+                "and does not start with AWS/"
+            )
         if not 0 <= self.max_failure_rate <= 1:
             raise UsageError(f"--max-failure-rate is {self.max_failure_rate}: it must be 0 to 1")
         if self.remove_limit > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from itertools import islice
 
 from streaming.delta.log import (
@@ -57,6 +58,12 @@ def last_source(lake: Lake) -> str | None:
     """Return the source of the latest commit that processed images; None if there is none."""
     batch = last_batch(_latest_versions(lake))
     return str(batch.metadata["source"]) if batch else None
+
+
+def last_commit(lake: Lake) -> datetime | None:
+    """Return the time of the latest commit that processed images; None if there is none."""
+    batch = last_batch(_latest_versions(lake))
+    return batch.committed if batch else None
 
 
 def _latest_versions(lake: Lake) -> dict[str, int]:

@@ -104,7 +104,7 @@ def test_options_create_their_resources(folder: Path) -> None:
     assert optional == {
         *("ImageEventFailures", "ImageEvents", "ImageEventsPolicy", "Catalog", "Alarms"),
         *("AlarmsPolicy", "FailedSteps", "FailedClusters", "FailedJobs", "FailedStarts"),
-        *("FailedImageEvents", "Budget"),
+        *("FailedImageEvents", "StalledStream", "LargeBacklog", "Budget"),
     }
 
 
@@ -477,8 +477,8 @@ PLANTED = {
     ),
     "silent alarm": (
         "stream",
-        "      TreatMissingData: notBreaching\n      AlarmActions: [!Ref Alarms]\n\n  FailedImage",
-        "      TreatMissingData: notBreaching\n\n  FailedImage",
+        "      AlarmActions: [!If [HasTopic, !Ref AlarmTopic, !Ref Alarms]]\n\n  FailedImage",
+        "\n  FailedImage",
         "FailedStarts: sends nothing",
     ),
     "events may not be published": (
@@ -492,6 +492,54 @@ PLANTED = {
         '          name: [!Sub "${Name}-ingest", !Sub "${Name}-refit"]\n',
         "",
         "matches the events of other pipelines",
+    ),
+    "silent end of the stream": (
+        "stream",
+        "      InsufficientDataActions: [!If [HasTopic, !Ref AlarmTopic, !Ref Alarms]]\n",
+        "",
+        "StalledStream: a stream that ends is not reported",
+    ),
+    "other metric": (
+        "stream",
+        "MetricName: LastCommitAge}",
+        "MetricName: CommitAge}",
+        "StalledStream: Pomona/fruits has no metric CommitAge",
+    ),
+    "other namespace of an alarm": (
+        "stream",
+        'Namespace: !Sub "Pomona/${Name}"\n      MetricName: Backlog',
+        'Namespace: Pomona\n      MetricName: Backlog',
+        "LargeBacklog: nothing may publish to Pomona",
+    ),
+    "other namespace in the policy": (
+        "serverless",
+        'cloudwatch:namespace: !Sub "Pomona/${Name}"',
+        'cloudwatch:namespace: !Sub "pomona/${Name}"',
+        "pomona/fruits: the stream publishes to Pomona/fruits",
+    ),
+    "any namespace": (
+        "stream",
+        '              Condition: {StringEquals: {cloudwatch:namespace: !Sub "Pomona/${Name}"}}\n',
+        "",
+        "cloudwatch:PutMetricData is allowed on all resources",
+    ),
+    "dimensions": (
+        "stream",
+        "      MetricName: Backlog\n",
+        "      MetricName: Backlog\n      Dimensions: [{Name: Cluster, Value: fruits}]\n",
+        "LargeBacklog: the metrics of the stream have no dimensions",
+    ),
+    "unknown metric in an expression": (
+        "stream",
+        "IF(backlog > 0, age / 60, 0)",
+        "IF(waiting > 0, age / 60, 0)",
+        "the expression uses waiting",
+    ),
+    "metric of SQS": (
+        "stream",
+        "MetricName: ApproximateNumberOfMessagesVisible",
+        "MetricName: NumberOfMessagesVisible",
+        "AWS/SQS has no metric NumberOfMessagesVisible",
     ),
     "silent budget": (
         "stream",

@@ -21,6 +21,7 @@ from bootstrap.resources.stack import (
     required_parameters,
     template_parameters,
 )
+from bootstrap.resources.steps import ingest_arguments
 from support.aws.account import ACCOUNT
 from support.aws.cloudformation import SentRequest, Stack, parse_template
 from support.aws.cluster_configs import MINIMAL, VARIANTS, names, uploads
@@ -45,7 +46,12 @@ MORE = {
     "no schedule": 'refit.schedule = "never"\n',
     "serverless elsewhere": 'mode = "serverless"\nstorage.images = "s3://pictures/fruits/"\nlimits.nodes = 20\n',
 }
-CONFIGS = VARIANTS | MORE
+#: Configurations whose policies the engine of `up` does not create.
+ONLY_IN_STACK = {
+    "alarms": 'alarms = {address = "ops@example.com", stalled_minutes = 20, backlog = 5, monthly_budget = 7}\n',
+    "alarms of a topic": 'alarms.topic = "arn:aws:sns:eu-west-1:123456789012:ops"\n',
+}
+CONFIGS = VARIANTS | MORE | ONLY_IN_STACK
 SIX_SOURCES = json.dumps([f"192.0.2.{number}/32" for number in range(6)])
 #: Operations of a plan that a stack does not replace.
 NOT_IN_STACK = {
@@ -110,7 +116,7 @@ def comparable(requests: list[SentRequest]) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", VARIANTS | MORE)
 def test_templates_create_what_plan_sends(config: str, tmp_path: Path) -> None:
     config_names = names(CONFIGS[config])
     sent = planned(config_names, tmp_path)
@@ -206,3 +212,42 @@ def test_configuration_without_parameter_is_rejected(more: str, message: str) ->
     with pytest.raises(ConfigError) as raised:
         template_parameters("long-lived", names(more))
     assert str(raised.value).startswith(message)
+
+
+def test_alarms_go_to_recipient_of_configuration(tmp_path: Path) -> None:
+    topic = "arn:aws:sns:eu-west-1:123456789012:ops"
+    for config, recipient in (
+        ("alarms", "arn:aws:sns:eu-west-1:123456789012:fruits-alarms"),
+        ("alarms of a topic", topic),
+    ):
+        (stack,) = stacks(names(CONFIGS[config]), {"VpcId": ""})
+        kinds = {"AWS::CloudWatch::Alarm", "AWS::Events::Rule"}
+        reported = [one["Properties"] for one in stack.resources.values() if one["Type"] in kinds]
+        assert len(reported) == 5
+        for one in reported:
+            targets = one.get("AlarmActions") or [target["Arn"] for target in one["Targets"]]
+            assert targets == [recipient]
+        assert ("Alarms" in stack.resources) == (recipient != topic)
+    (stack,) = stacks(names(CONFIGS["alarms"]), {"VpcId": ""})
+    assert stack.resources["StalledStream"]["Properties"]["Threshold"] == 20
+    assert stack.resources["LargeBacklog"]["Properties"]["Threshold"] == 5
+    assert stack.resources["Budget"]["Properties"]["Budget"]["BudgetLimit"]["Amount"] == 7
+
+
+@pytest.mark.parametrize("mode", ["cluster", "serverless"])
+def test_stream_publishes_metrics_of_alarms(mode: str, tmp_path: Path) -> None:
+    """Compare the arguments of the stream with the permission of its role; see also `template_rules`."""
+    with_alarms = names(f'mode = "{mode}"\n{CONFIGS["alarms"]}')
+    (statement,) = [
+        one
+        for stack in stacks(with_alarms, {"ApplicationId": "00f1r2u3i4t5s678"})
+        for service, operation, parameters in stack.requests()
+        if operation == "put_role_policy"
+        for one in json.loads(parameters["PolicyDocument"])["Statement"]
+        if one["Action"] == ["cloudwatch:PutMetricData"]
+    ]
+    namespace = statement["Condition"]["StringEquals"]["cloudwatch:namespace"]
+    assert ingest_arguments(with_alarms)[-2:] == ["--cloudwatch", namespace]
+    once = names(f'mode = "{mode}"\ningest.mode = "once"\n{CONFIGS["alarms"]}')
+    for other in (names(f'mode = "{mode}"\n'), once):
+        assert "--cloudwatch" not in ingest_arguments(other)

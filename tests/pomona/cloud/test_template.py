@@ -23,22 +23,12 @@ pytest_plugins = ["support.aws.fixtures"]
 #: Types that moto's CloudFormation skips, with a warning. tests/bootstrap/ compares their requests with those of
 #: `plan`, or applies the rules to them.
 SKIPPED_TYPES = {
-    "AWS::Budgets::Budget",
-    "AWS::CloudWatch::Alarm",
-    "AWS::Glue::Database",
     "AWS::S3::BucketPolicy",
-    "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",
 }
 SSH = 'network = {ssh_key = "mine", ssh_from = ["192.0.2.1/32", "198.51.100.0/24"]}\n'
-OPTIONS = {
-    "NotifyObjects": "true",
-    "GlueDatabase": "fruits",
-    "AlarmAddress": "ops@example.com",
-    "MonthlyBudget": "100",
-    "RefitInput": "{}",
-}
+OPTIONS = {"NotifyObjects": "true", "RefitInput": "{}"}
 
 
 def test_template_without_configuration_lists_required_parameters(

@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pomona.demo.images import SAMPLE_LABELS, draw
+from streaming.ingest import cloudwatch
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary
 from streaming.outcomes import Outcome
+from support.aws.metrics import published
 from support.lakes.small_lakes import GARBAGE, ONCE, put_all
 from support.lakes.small_lakes import rows as local_rows
 
@@ -179,12 +182,15 @@ def test_key_that_spark_cannot_list_arrives_during_stream(
     random_model: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cloudwatch, "INTERVAL", 0.1)
     hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
     hadoop.set(f"fs.s3a.bucket.{bucket}.retry.limit", "0")  # two minutes by default
     shutil.copytree(random_model, tmp_path / "lake" / "models")
     found: queue.Queue[int] = queue.Queue()
-    settings = dataclasses.replace(RANDOM, once=False, trigger=1)
+    namespace = f"Pomona/{bucket}"
+    settings = dataclasses.replace(RANDOM, once=False, trigger=1, cloudwatch=namespace)
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(
@@ -206,3 +212,8 @@ def test_key_that_spark_cannot_list_arrives_during_stream(
     assert len(local_rows(f"{tmp_path}/lake/features")) == 4
     (warning,) = [text for text in caplog.messages if "Spark cannot list a prefix" in text]
     assert warning.startswith(f"s3a://{bucket}/fruits/Fig/\x01.jpg: ")
+    # The age of the last commit falls at each commit.
+    metrics = published(namespace)
+    assert metrics.keys() == cloudwatch.METRICS.keys()
+    assert any(later < earlier for earlier, later in pairwise(metrics["LastCommitAge"]))
+    assert min(metrics["Backlog"]) == 0

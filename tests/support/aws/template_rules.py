@@ -7,12 +7,15 @@ sends before and after it.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bootstrap.aws.combination_rules import violations
 from bootstrap.aws.rules import SentRequest
+from bootstrap.config.names import metrics_namespace
+from streaming.ingest.cloudwatch import METRICS
 from support.aws.cloudformation import Stack
 
 #: Resources whose deletion loses data, or the protection of data.
@@ -21,6 +24,8 @@ _DATA = ("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::Glue::Database")
 _WITHOUT_RESOURCE = ("ssm:UpdateInstanceInformation", "ssmmessages:")
 _WITH_TAG = ("elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags")
 _READ_ACTIONS = {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject", "kms:Decrypt"}
+_WITH_NAMESPACE = ("cloudwatch:PutMetricData",)
+_SQS_METRICS = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
 _TAGGED = (
     "AWS::EC2::SecurityGroup",
     "AWS::EMRServerless::Application",
@@ -132,8 +137,12 @@ def _narrow_statements(stack: Stack) -> Iterator[str]:
         yield from (f"{where}: wildcard in the action {a}" for a in actions if "*" in a)
         if "*" in resources:
             tag = one.get("Condition", {}).get("StringEquals", {}).get("aws:RequestTag/pomona")
+            namespace = one.get("Condition", {}).get("StringEquals", {}).get("cloudwatch:namespace")
             for action in actions:
-                if not action.startswith(_WITHOUT_RESOURCE) and not (action in _WITH_TAG and tag):
+                narrowed = (action in _WITH_TAG and tag) or (
+                    action in _WITH_NAMESPACE and namespace
+                )
+                if not action.startswith(_WITHOUT_RESOURCE) and not narrowed:
                     yield f"{where}: {action} is allowed on all resources"
         for arn in resources:
             bucket = arn.rpartition(":::")[2].partition("/")[0]
@@ -321,6 +330,40 @@ def _alarms(stack: Stack) -> Iterator[str]:
             yield f"{name}: sends nothing"
 
 
+def _metrics(stack: Stack) -> Iterator[str]:
+    """Compare the metrics of alarms with those that the stream may publish and publishes, and with those of SQS."""
+    granted = {
+        one["Condition"]["StringEquals"]["cloudwatch:namespace"]
+        for _, one in _statements(stack)
+        if "cloudwatch:PutMetricData" in _items(one["Action"]) and "Condition" in one
+    }
+    own = metrics_namespace(stack.values["Name"])
+    yield from (f"{name}: the stream publishes to {own}" for name in granted if name != own)
+    for name, alarm in _resources(stack, "AWS::CloudWatch::Alarm"):
+        metrics = [
+            one["MetricStat"]["Metric"] for one in alarm.get("Metrics", ()) if "MetricStat" in one
+        ]
+        for metric in metrics or [alarm]:
+            namespace, metric_name = metric["Namespace"], metric["MetricName"]
+            if namespace not in {*granted, "AWS/SQS"}:
+                yield f"{name}: nothing may publish to {namespace}"
+            elif metric_name not in (_SQS_METRICS if namespace == "AWS/SQS" else METRICS):
+                yield f"{name}: {namespace} has no metric {metric_name}"
+            if "Dimensions" in metric and namespace == own:
+                yield f"{name}: the metrics of the stream have no dimensions"
+        published = {one["Namespace"] for one in metrics} & granted
+        if (
+            published
+            and alarm["TreatMissingData"] == "missing"
+            and not alarm.get("InsufficientDataActions")
+        ):
+            yield f"{name}: a stream that ends is not reported"
+        ids = {one["Id"] for one in alarm.get("Metrics", ())}
+        for one in alarm.get("Metrics", ()):
+            for used in set(re.findall(r"\b[a-z]\w*", one.get("Expression", ""))) - ids:
+                yield f"{name}: the expression uses {used}, which is no metric of the alarm"
+
+
 def _tags(stack: Stack) -> Iterator[str]:
     for name, properties in _resources(stack, *_TAGGED):
         if {"Key": "pomona", "Value": stack.values["Name"]} not in properties.get("Tags", ()):
@@ -349,5 +392,6 @@ _RULES = (
     _metadata_version,
     _queues,
     _alarms,
+    _metrics,
     _tags,
 )
