@@ -502,6 +502,13 @@ RULES = (
         "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html",
     ),
     Rule(
+        "emr",
+        ("run_job_flow", "add_tags"),
+        _reserved_tags,
+        "use up to 50 tags whose keys do not start with aws:; correct [tags]",
+        f"{EMR_DOCS}ManagementGuide/emr-plan-tags-restrictions.html",
+    ),
+    Rule(
         "ec2",
         ("create_security_group",),
         _group_texts,

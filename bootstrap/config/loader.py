@@ -173,8 +173,39 @@ _RELATED_KEYS = {
 }
 
 
+#: Tags of a resource, without the three that a cluster gets from Pomona.
+_MAX_TAGS = 50 - 3
+_TAG_CHARACTERS = "letters, digits, spaces and _.:/=+@-"
+
+
+def _check_tags(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
+    """Check the tags by the rules that hold for all services; those of EMR Serverless admit the fewest characters."""
+    tags = config.tags or {}
+    if len(tags) > _MAX_TAGS:
+        raise ConfigError(
+            f"{line_numbers('tags')}: tags has {len(tags)} tags; AWS allows {_MAX_TAGS} beside those of Pomona"
+        )
+    folded = [key.lower() for key in tags]
+    for key, value in tags.items():
+        problem = None
+        if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key, re.ASCII):
+            problem = f"the key must have 1 to 128 of {_TAG_CHARACTERS}"
+        elif not re.fullmatch(r"[\w .:/=+@-]{0,256}", value, re.ASCII):
+            problem = f"the value must have up to 256 of {_TAG_CHARACTERS}"
+        elif key.lower().startswith("aws:"):
+            problem = "AWS reserves keys that start with aws:"
+        elif re.match("pomona(:|$)|for-use-with-amazon-emr-managed-policies$", key.lower()):
+            problem = "Pomona sets this tag itself"
+        elif folded.count(key.lower()) > 1:
+            problem = "IAM does not distinguish keys that differ only in case"
+        if problem:
+            line = line_numbers(f"tags.{key}", "tags")
+            raise ConfigError(f"{line}: tags has {key} = {value!r}: {problem}")
+
+
 def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> None:
     """Check the constraints between keys."""
+    _check_tags(config, line_numbers)
     instances, limits = config.instances, config.limits
     nodes = instances.core + instances.task
     for key, invalid, message in (

@@ -131,6 +131,16 @@ class Names:
         return metrics_namespace(self.config.name)
 
     @property
+    def tags(self) -> dict[str, str]:
+        """Tags of all resources that accept tags: ``pomona`` with the name of the configuration, and its own."""
+        return {"pomona": self.config.name, **(self.config.tags or {})}
+
+    @property
+    def tag_list(self) -> list[dict[str, str]]:
+        """`tags` in the form of EMR, EC2 and CloudFormation."""
+        return [{"Key": key, "Value": value} for key, value in self.tags.items()]
+
+    @property
     def failed_refits(self) -> str:
         """Name of the queue that receives the starts of refits that failed."""
         return self.prefixed("refit-failures")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
@@ -76,6 +76,10 @@ def _is_restricted_cidr(value: Any) -> bool:
         return value == str(network := IPv4Network(value)) and network.prefixlen > 0
     except ValueError:
         return False
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
 def _are_principals(value: Any) -> bool:
@@ -224,6 +228,9 @@ class ClusterConfig:
     account: str | None = text(None, r"\d{12}", 'the 12 digits of an account, in "quotes"')
     mode: str = choice("cluster", "cluster", "serverless")
     release: str = choice(RELEASES[0], *RELEASES)
+    tags: Mapping[str, str] | None = key(
+        None, 'a table of texts, such as team = "fruits"', _are_texts
+    )
     storage: Storage = field(default_factory=Storage)
     files: Files = field(default_factory=Files)
     ingest: Ingest = field(default_factory=Ingest)

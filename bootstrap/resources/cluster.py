@@ -66,7 +66,7 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
         request["LogEncryptionKmsKeyId"] = config.encryption.log_key
     request["Tags"] = [
         FOR_EMR,
-        {"Key": "pomona", "Value": config.name},
+        *names.tag_list,
         {"Key": REQUEST_HASH_TAG, "Value": request_hash(request)},
     ]
     return request

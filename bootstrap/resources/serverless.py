@@ -86,7 +86,7 @@ def start_job_run(
         "executionRoleArn": names.role_arn("job"),
         "jobDriver": serverless_driver(names, locations, arguments),
         "configurationOverrides": {"monitoringConfiguration": {"s3MonitoringConfiguration": logs}},
-        "tags": {"pomona": names.config.name},
+        "tags": names.tags,
     }
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
 import typer
 
 from pomona.cloud.clone import clone
@@ -28,6 +34,44 @@ def _about() -> None:
     """
 
 
+#: Commands that send no request to AWS.
+_OFFLINE = (example, template, prices)
+
+
+def _use_profile(profile: str | None) -> str | None:
+    """Let boto3 and the AWS CLI use a profile, as their own option `--profile` does: in place of keys in variables."""
+    if profile:
+        os.environ["AWS_PROFILE"] = profile
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            os.environ.pop(name, None)
+    return profile
+
+
+_Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="AWS profile, in place of AWS_PROFILE.", callback=_use_profile
+    ),
+]
+
+
+def _with_profile(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the option `--profile`."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, profile: str | None = None, **kwargs: Any) -> None:
+        command(*args, **kwargs)
+
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter(
+        "profile", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Profile
+    )
+    wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), option]
+    )
+    return wrapper
+
+
 for command in (
     example,
     template,
@@ -43,4 +87,4 @@ for command in (
     estimate,
     prices,
 ):
-    app.command()(command)
+    app.command()(command if command in _OFFLINE else _with_profile(command))

@@ -208,6 +208,7 @@ INVALID = [
         ),
         "the tag aws:x is reserved",
     ),
+    (cluster(Tags=[{"Key": f"t{n}", "Value": ""} for n in range(51)]), "51 tags"),
     (group("fruits", "Pomona's nodes"), 'Description is "Pomona\'s nodes"'),
     (group("sg-fruits"), "GroupName is 'sg-fruits'"),
     (ingress(22), "the rule for port 22 has no source"),

@@ -56,7 +56,10 @@ def test_example_has_default_values() -> None:
 
 def test_example_has_all_keys() -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
-    shown = flatten(tomllib.loads(text))
+    shown = {
+        "tags" if key.startswith("tags.") else key: value
+        for key, value in flatten(tomllib.loads(text)).items()
+    }
     assert set(shown) == set(keys())
     parse_config(text.encode())  # the commented-out lines are valid
     for key, default in keys().items():
@@ -120,6 +123,14 @@ def test_example_has_comment_for_each_key() -> None:
         ('[alarms]\ntopic = "ops"', "line 4: alarms.topic is 'ops'; it must be the ARN of an SNS topic"),
         ("[alarms]\nmonthly_budget = 5", "line 4: alarms.monthly_budget requires alarms.address, the e-mail"),
         ('alarms.topic = "arn:aws:sns:us-east-1:123456789012:ops"', "it must be in the region eu-west-1, as"),
+        ('[tags]\n"aws:team" = "a"', "line 3: tags has aws:team = 'a': AWS reserves keys that start with aws:"),
+        ('[tags]\nteam = 1', "line 3: tags is {'team': 1}; it must be a table of texts"),
+        ('[tags]\npomona = "a"', "line 4: tags has pomona = 'a': Pomona sets this tag itself"),
+        ('[tags]\nteam = "a"\nTeam = "b"', "line 4: tags has team = 'a': IAM does not distinguish keys"),
+        ('[tags]\nteam = "M\u00fcller"', "the value must have up to 256 of letters, digits, spaces and _.:/=+@-"),
+        (f'[tags]\n{"k" * 129} = "a"', "the key must have 1 to 128 of"),
+        (f'[tags]\nk = "{"v" * 257}"', "the value must have up to 256 of"),
+        ("[tags]\n" + "".join(f't{n} = ""\n' for n in range(48)), "line 3: tags has 48 tags; AWS allows 47"),
         ("[instances", "invalid TOML: "),
     ],
 )  # fmt: skip

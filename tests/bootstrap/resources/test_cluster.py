@@ -270,3 +270,19 @@ def test_keys_reach_logs_uploads_and_the_three_clients(tmp_path: Path) -> None:
     requests = upload_requests(config_names, uploads(tmp_path))
     sent = [one.parameters for one in requests if one.operation == "put_object"]
     assert {one.get("SSEKMSKeyId") for one in sent} == {f"{key}1"}
+
+
+def test_tags_of_the_configuration_are_those_of_cluster_jobs_and_stack() -> None:
+    more = '[tags]\nteam = "a"\n"cost:center" = ""\n'
+    config_names = names(more)
+    own = {"pomona": "fruits", "team": "a", "cost:center": ""}
+    locations = UploadLocations(config_names, "v1")
+    tags = {one["Key"]: one["Value"] for one in run_job_flow(config_names, locations)["Tags"]}
+    assert own.items() <= tags.items()
+    assert ingest_job(config_names, locations)["tags"] == own
+    assert {one["Key"]: one["Value"] for one in config_names.tag_list} == own
+    # The tags of an existing cluster do not decide whether it is the same.
+    assert (
+        request_hash(run_job_flow(names(), UploadLocations(names(), "v1")))
+        == tags["pomona:request"]
+    )
