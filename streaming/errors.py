@@ -77,3 +77,11 @@ class ClosedPipeError(OutputError):
 
 class PlatformError(PomonaError):
     """Java, a jar or Spark is missing or does not start."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text, or its class name if the text is empty.
+
+    Only a line feed ends a line: names of files may contain the other characters that `str.splitlines` splits at.
+    """
+    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")

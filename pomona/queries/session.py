@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from streaming.delta.reader import table_read_errors, translate_panics
-from streaming.errors import ExternalError, SnapshotError, UsageError
+from streaming.errors import ExternalError, SnapshotError, UsageError, first_line
 from streaming.lake.layout import Lake
 from streaming.lake.versions import ResolvedVersion, resolve_version
 from streaming.storage.interface import TransientError
@@ -34,7 +34,7 @@ def translate_read_errors() -> Iterator[None]:
         with translate_panics():
             yield
     except (TransientError, OSError, *table_read_errors()) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
+        line = first_line(error)
         if (
             len(line) > _MAX_MESSAGE_LENGTH
         ):  # some messages quote all metadata of a file and end with the cause

@@ -107,7 +107,7 @@ def validate_query(
 def first_line(error: object) -> str:
     """Return the message of a Spark error as one line, without the quoted query, plan and stack trace."""
     message: list[str] = []
-    for line in map(str.strip, str(error).splitlines()):
+    for line in map(str.strip, str(error).split("\n")):
         if message and (not line or message[-1].endswith(";") or line.startswith(_DETAILS)):
             break
         message += [line] if line else []

@@ -28,7 +28,7 @@ from streaming.delta.log import (
     parse_actions,
     read_log_file,
 )
-from streaming.errors import LakeError
+from streaming.errors import LakeError, first_line
 from streaming.storage.interface import StoredFile, is_below, is_s3, local_path
 
 _REMEDY = f"restore the log, or set {EXTERNAL_FILES}=1 if this is a shallow clone of a table that you trust"
@@ -199,7 +199,7 @@ def _read_checkpoint(path: str) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
         raise LakeError(
-            f"{path}: damaged ({str(error).splitlines()[0]}): restore this file, or delete it if the commits before "
+            f"{path}: damaged ({first_line(error)}): restore this file, or delete it if the commits before "
             "it are in the log"
         ) from error
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from streaming.errors import PomonaError
+from streaming.errors import PomonaError, first_line
 from streaming.ingest.settings import IngestSummary
 from streaming.lake.history import last_commit
 from streaming.lake.layout import Lake
@@ -56,7 +56,6 @@ def _publish(namespace: str, lake: Lake, summary: IngestSummary, stop: threading
     from urllib3.exceptions import HTTPError
 
     from streaming.storage.s3_client import FAIL_FAST, new_session
-    from streaming.storage.s3_errors import first_line
 
     before_run = _last_commit_before(lake)
     client: Any = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streaming import errors
-from streaming.errors import ExternalError, LeaseError, PomonaError, SnapshotError
+from streaming.errors import ExternalError, LeaseError, PomonaError, SnapshotError, first_line
 from streaming.spark.resource_exhaustion import explain_exhaustion
 from streaming.storage.interface import TransientError
 
@@ -90,7 +90,7 @@ def translate_exception(error: BaseException, lake: str = "") -> PomonaError:
         found = pattern.findall(text)
         if found:
             return ExternalError(f"{found[-1].strip()} ({_advice(found[-1], pattern)})")
-    line = (text.strip().splitlines() or [type(error).__name__])[0]
+    line = first_line(error)
     transient = isinstance(error, TransientError | TimeoutError | ConnectionError)
     return ExternalError(f"{line} ({_advice(line, _TRANSIENT if transient else None)})")
 

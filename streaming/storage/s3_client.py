@@ -12,9 +12,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.utils import IMDSRegionProvider
 
-from streaming.errors import SourceError
+from streaming.errors import SourceError, first_line
 from streaming.storage.retry import count_retry
-from streaming.storage.s3_errors import first_line
 
 # boto3 stops retrying early when its retry quota is used up; `retry_transient` then continues.
 _DEFAULT_CONFIG = Config(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import botocore.exceptions as boto_errors
 from urllib3.exceptions import HTTPError
 
-from streaming.errors import SourceError
+from streaming.errors import SourceError, first_line
 from streaming.storage.interface import TransientError
 
 _NOT_FOUND = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
@@ -84,8 +84,3 @@ def is_busy(error: BaseException | None) -> bool:
     if isinstance(error, boto_errors.ClientError):
         return int(error.response["ResponseMetadata"]["HTTPStatusCode"]) >= 500
     return not isinstance(error, _NO_RESPONSE)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's text, or its class name if the text is empty."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
