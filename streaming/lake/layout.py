@@ -38,6 +38,8 @@ _UNSUPPORTED = re.compile(r"[\x00-\x1f\x7f\\`]|%[0-9A-Fa-f]{2}")
 # Bytes; a key of S3 has at most 1,024, and the names inside of a lake need up to 250 of them.
 _MAX_PREFIX_LENGTH = 1024 - 250
 _UNSUPPORTED_LOCALLY = re.compile(rf"[\[\]|^]|{_UNSUPPORTED.pattern}")
+# delta-rs reads these two in a listing of S3 as line breaks, as XML 1.1 does.
+_UNSUPPORTED_ON_S3 = re.compile(rf"[\x85\u2028]|{_UNSUPPORTED.pattern}")
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class Lake:
             If Spark or delta-rs cannot open tables at this location.
         """
         root = normalize(location)
-        if match := (_UNSUPPORTED if is_s3(root) else _UNSUPPORTED_LOCALLY).search(root):
+        if match := (_UNSUPPORTED_ON_S3 if is_s3(root) else _UNSUPPORTED_LOCALLY).search(root):
             raise LakeError(
-                f"lake {root}: tables cannot be stored at this path, because it contains {match[0]!r}: "
+                f"lake {root}: tables cannot be stored at this path, because it contains {match[0]!a}: "
                 "rename the folder, or choose another path (docs/reference/lake-layout.md lists such characters)"
             )
         length = len(root.removeprefix("s3a://").partition("/")[2].encode()) if is_s3(root) else 0

@@ -254,9 +254,28 @@ def test_path_that_no_table_can_have_is_rejected(location: str, problem: str) ->
         Lake.at(location)
 
 
+@pytest.mark.parametrize("separator", ["\x85", "\u2028"])
+def test_line_break_of_xml_is_rejected_in_prefix_of_s3_only(separator: str, tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match=re.escape(f"contains {separator!a}")):
+        Lake.at(f"s3://bucket/a{separator}b")
+    assert Lake.at(f"{tmp_path}/a{separator}b").root.endswith(f"/a{separator}b")
+
+
 @pytest.mark.parametrize(
     "prefix",
-    ["fruit [v2]", "a|b^c", "50% off", "%zz", "a+b=c", "{a,b}*", "a#b?c", "10:30", "x" * 774, ""],
+    [
+        "fruit [v2]",
+        "a|b^c",
+        "50% off",
+        "%zz",
+        "a+b=c",
+        "{a,b}*",
+        "a#b?c",
+        "10:30",
+        "x" * 774,
+        " trailing ",
+        "",
+    ],
 )
 def test_prefix_of_s3_that_tables_can_have_is_unchanged(prefix: str) -> None:
     assert Lake.at(f"s3://bucket/{prefix}/").root == f"s3a://bucket/{prefix}".rstrip("/")
