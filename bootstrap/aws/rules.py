@@ -91,6 +91,8 @@ def scheduled_request(request: SentRequest) -> list[SentRequest]:
     content = json.loads((target or {}).get("Input") or "{}")
     if operation == "emr:runJobFlow":
         return [SentRequest("emr", "run_job_flow", content)]
+    if operation == "emr:terminateJobFlows":
+        return [SentRequest("emr", "terminate_job_flows", content)]
     if operation == "emr:addJobFlowSteps":
         return [SentRequest("emr", "add_job_flow_steps", content)]
     if operation == "emrserverless:startJobRun":

@@ -152,11 +152,12 @@ class Instances:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of managed scaling and auto-termination."""
+    """Limits of managed scaling, and of the time that a cluster runs."""
 
     nodes: int = number(8, 1, 2000)
     core: int = number(2, 1, 1000)
     idle_minutes: int = number(60, 1, 10080)
+    hours: int | None = number(None, 1, 8760)
 
 
 @dataclass(frozen=True)

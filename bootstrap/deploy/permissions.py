@@ -78,8 +78,9 @@ def _service_linked_role(names: Names, parameters: Parameters) -> list[str]:
     return [_role_arn(names, f"aws-service-role/{service}*")]
 
 
-def _schedule(names: Names, _parameters: Parameters) -> list[str]:
-    return [names.arn("scheduler", f"schedule/default/{names.prefixed('refit')}")]
+def _schedule(names: Names, parameters: Parameters) -> list[str]:
+    name = parameters.get("Name", names.prefixed("refit"))
+    return [names.arn("scheduler", f"schedule/default/{name}")]
 
 
 def _queue(names: Names, _parameters: Parameters) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 from bootstrap.aws.describe_cluster import (
     cluster_tags,
@@ -10,7 +11,7 @@ from bootstrap.aws.describe_cluster import (
     normalize_request,
     request_from_cluster,
 )
-from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import (
     REQUEST_HASH_TAG,
@@ -38,6 +39,7 @@ def cluster_requests(names: Names, locations: UploadLocations) -> list[Request]:
         _metadata_service(names),
         _cluster(names, run_job_flow(names, locations)),
         *(_add_step(names, step) for step in steps),
+        *([_hour_limit(names)] if names.config.limits.hours else []),
     ]
 
 
@@ -87,6 +89,49 @@ def _cluster(names: Names, request: Parameters) -> Request:
         desired=normalize_request(request),
         outputs=lambda response: {"cluster.JobFlowId": response["JobFlowId"]},
         retry_on=_PROPAGATION_ERRORS,
+    )
+
+
+def _hour_limit(names: Names) -> Request:
+    """Return the request for the schedule that terminates the cluster, without this machine.
+
+    The stream cannot end the cluster: with refits every hour it is never idle, and a step may hang.
+    """
+    assert names.config.limits.hours is not None
+    end = datetime.now(UTC) + timedelta(hours=names.config.limits.hours)
+    target = {
+        "Arn": f"arn:{names.partition}:scheduler:::aws-sdk:emr:terminateJobFlows",
+        "Input": json.dumps({"JobFlowIds": ["${cluster.JobFlowId}"]}),
+    }
+    name = names.prefixed("end")
+
+    def find_current(read: ReadApi) -> CurrentState | None:
+        """Read the schedule, which may be that of an earlier cluster."""
+        query, absent_codes = {"Name": name}, ("ResourceNotFoundException",)
+        response = read("scheduler", "get_schedule", query, absent_codes)
+        return CurrentState(response) if response else None
+
+    return Request(
+        name=f"schedule {name}",
+        service="scheduler",
+        operation="create_schedule",
+        parameters={
+            "Name": name,
+            "ScheduleExpression": f"at({end:%Y-%m-%dT%H:%M:%S})",
+            "ScheduleExpressionTimezone": "UTC",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": {
+                **target,
+                "RoleArn": names.role_arn("scheduler"),
+                "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
+                "DeadLetterConfig": {"Arn": names.failed_refits_arn},
+            },
+        },
+        purpose=f"terminates the cluster after {names.config.limits.hours} hours",
+        find_current=find_current,
+        desired={"Target": target},
+        build_update=overwrite_with("update_schedule"),
     )
 
 

@@ -80,8 +80,17 @@ def scheduler_policy(names: Names) -> list[Statement]:
     )
     if names.config.mode == "serverless":
         return [*_start_jobs_policy(names), report]
+    end = [
+        Statement(
+            "EndCluster",
+            ("elasticmapreduce:TerminateJobFlows",),
+            (names.arn("elasticmapreduce", "cluster/*"),),
+            "limits.hours terminates a cluster of this configuration",
+            {"StringEquals": {"elasticmapreduce:ResourceTag/pomona": names.config.name}},
+        )
+    ] * (names.config.limits.hours is not None)
     if not names.config.is_streaming:
-        return [*_start_clusters_policy(names), report]
+        return [*_start_clusters_policy(names), *end, report]
     return [
         Statement(
             "AddRefit",
@@ -90,6 +99,7 @@ def scheduler_policy(names: Names) -> list[Statement]:
             "a refit is a step of a cluster of this configuration, including clones",
             {"StringEquals": {"elasticmapreduce:ResourceTag/pomona": names.config.name}},
         ),
+        *end,
         report,
     ]
 

@@ -95,7 +95,12 @@ def ingest_job(names: Names, locations: UploadLocations) -> Parameters:
     job = start_job_run(names, locations, "ingest", ingest_arguments(names))
     if names.config.is_streaming:
         retries = {"maxFailedAttemptsPerHour": names.config.ingest.restarts_an_hour}
-        return job | {"mode": "STREAMING", "retryPolicy": retries, "executionTimeoutMinutes": 0}
+        timeout = 60 * (names.config.limits.hours or 0)  # 0: none
+        return job | {
+            "mode": "STREAMING",
+            "retryPolicy": retries,
+            "executionTimeoutMinutes": timeout,
+        }
     return job | {"mode": "BATCH", "retryPolicy": {"maxAttempts": 3}}
 
 

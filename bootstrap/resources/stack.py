@@ -124,6 +124,7 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         "Private": str(network.private).lower(),
         **ssh,
         "ScheduleExpression": config.schedule or "",
+        "LimitHours": str(config.limits.hours or 0),
         "AlarmAddress": config.alarms.address or "",
         "AlarmTopic": config.alarms.topic or "",
         "StalledMinutes": str(config.alarms.stalled_minutes),

@@ -24,6 +24,7 @@ BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 OPTIONS = {
     "NotifyObjects": "true",
     "GlueDatabase": "fruits",
+    "LimitHours": "12",
     "AlarmAddress": ADDRESS,
     "MonthlyBudget": "100",
     "PermissionsBoundary": BOUNDARY,
@@ -369,6 +370,19 @@ PLANTED = {
         "                      - !GetAtt JobRole.Arn\n",
         '                      - !Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/admin"\n',
         "role/admin is not a role of the stack",
+    ),
+    "hour limit without permission": (
+        "stream",
+        "Action: [elasticmapreduce:TerminateJobFlows]",
+        "Action: [elasticmapreduce:ListSteps]",
+        "lacks elasticmapreduce:TerminateJobFlows",
+    ),
+    "hour limit of other clusters": (
+        "once",
+        "                  Condition: {StringEquals: {elasticmapreduce:ResourceTag/pomona: !Ref Name}}\n"
+        '                - !Ref "AWS::NoValue"\n              # Without a stream',
+        '                - !Ref "AWS::NoValue"\n              # Without a stream',
+        "TerminateJobFlows is allowed for clusters of others",
     ),
     "no dead-letter permission": (
         "stream",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import re
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from bootstrap.aws.request import LocalFile, has_references
-from bootstrap.aws.rules import APPLICATIONS
+from bootstrap.aws.request import LocalFile, differences, has_references
+from bootstrap.aws.rules import APPLICATIONS, SentRequest, scheduled_request
+from bootstrap.aws.validation import validation_errors
 from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.serverless import ingest_job
@@ -286,3 +288,37 @@ def test_tags_of_the_configuration_are_those_of_cluster_jobs_and_stack() -> None
         request_hash(run_job_flow(names(), UploadLocations(names(), "v1")))
         == tags["pomona:request"]
     )
+
+
+def test_hour_limit_terminates_the_cluster_of_this_up() -> None:
+    config_names = names("limits.hours = 12\n")
+    requests = cluster_requests(config_names, UploadLocations(config_names, "v1"))
+    limit = requests[-1]
+    start = datetime.datetime.strptime(
+        limit.parameters["ScheduleExpression"], "at(%Y-%m-%dT%H:%M:%S)"
+    )
+    hours = start.replace(tzinfo=datetime.UTC) - datetime.datetime.now(datetime.UTC)
+    assert 11.9 < hours.total_seconds() / 3600 <= 12
+    assert limit.parameters["ActionAfterCompletion"] == "DELETE"
+    sent = SentRequest("scheduler", "create_schedule", limit.parameters)
+    assert scheduled_request(sent) == [
+        SentRequest("emr", "terminate_job_flows", {"JobFlowIds": ["${cluster.JobFlowId}"]})
+    ]
+    assert validation_errors("scheduler", "create_schedule", limit.parameters) == ""
+    # The schedule of an earlier cluster is replaced.
+    earlier = {
+        **limit.parameters,
+        "Target": {**limit.parameters["Target"], "Input": '{"JobFlowIds": ["j-0"]}'},
+    }
+    found = limit.find_current(lambda *_: earlier)
+    assert found is not None
+    assert differences(found.current, limit.desired)
+    assert differences(limit.parameters, limit.desired) == []
+    assert not [
+        one
+        for one in cluster_requests(names(), UploadLocations(names(), "v1"))
+        if one.service == "scheduler"
+    ]
+    serverless = names('limits.hours = 12\nmode = "serverless"\n')
+    job = ingest_job(serverless, UploadLocations(serverless, "v1"))
+    assert job["executionTimeoutMinutes"] == 720

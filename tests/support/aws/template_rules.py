@@ -192,6 +192,18 @@ def _keys(stack: Stack) -> Iterator[str]:
                 yield f"{role}: lacks {action} for {kind}KeyArn"
 
 
+def _hour_limit(stack: Stack) -> Iterator[str]:
+    action, tag = "elasticmapreduce:TerminateJobFlows", "elasticmapreduce:ResourceTag/pomona"
+    if not stack.values.get("LimitHours") or stack.values["Mode"] == "serverless":
+        return
+    grants = [one for _, one in _statements(stack) if action in _items(one["Action"])]
+    if not grants:
+        yield f"limits.hours: the role of the schedule lacks {action}"
+    for one in grants:
+        if one.get("Condition", {}).get("StringEquals", {}).get(tag) != stack.values["Name"]:
+            yield f"{one['Sid']}: {action} is allowed for clusters of others"
+
+
 def _folder_keys(stack: Stack) -> Iterator[str]:
     """S3A sends HEAD for the key of a folder without its slash; S3 answers 403 if it may not be read."""
     for role, one in _statements(stack):
@@ -383,6 +395,7 @@ _RULES = (
     _narrow_statements,
     _passed_roles,
     _keys,
+    _hour_limit,
     _folder_keys,
     _logs_only_written,
     _read_only_evaluator,
