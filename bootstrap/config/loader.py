@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bootstrap.config.names import LocationError, Names
-from bootstrap.config.schema import REQUIRED, ClusterConfig
+from bootstrap.config.schema import EU_REGIONS, REQUIRED, ClusterConfig
 from bootstrap.errors import ConfigError
 
 
@@ -209,6 +209,11 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
     instances, limits = config.instances, config.limits
     nodes = instances.core + instances.task
     for key, invalid, message in (
+        (
+            "region",
+            config.residency is not None and config.region not in EU_REGIONS,
+            f'region is {config.region!r}; with residency = "eu", it must be one of {", ".join(EU_REGIONS)}',
+        ),
         (
             "limits.nodes",
             limits.nodes < nodes,

@@ -12,6 +12,10 @@ from typing import Any
 RELEASES = ("emr-7.13.0", "emr-spark-8.0.0")
 
 
+#: Regions in member states of the EU; London and Zurich are not.
+EU_REGIONS = ("eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3")
+
+
 def key(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
     """Return a dataclass field with its default (None: optional), a description of the allowed values, and a check."""
     return field(default=default, metadata={"allowed": allowed, "check": check})
@@ -229,6 +233,7 @@ class ClusterConfig:
     account: str | None = text(None, r"\d{12}", 'the 12 digits of an account, in "quotes"')
     mode: str = choice("cluster", "cluster", "serverless")
     release: str = choice(RELEASES[0], *RELEASES)
+    residency: str | None = key(None, "eu", lambda value: value == "eu")
     tags: Mapping[str, str] | None = key(
         None, 'a table of texts, such as team = "fruits"', _are_texts
     )

@@ -14,7 +14,7 @@ from bootstrap.aws.rules import SentRequest
 from bootstrap.config.names import Names
 from bootstrap.deploy.permissions import GRANTS
 from bootstrap.deploy.plan import all_requests
-from bootstrap.deploy.preflight import QUOTAS
+from bootstrap.deploy.preflight import QUOTAS, SERVERLESS_QUOTA
 from bootstrap.deploy.teardown import ROLES
 from bootstrap.resources.uploads import COMPLETION_MARKER, Uploads
 
@@ -52,8 +52,14 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
     for (service, _), requests in _OTHER_REQUESTS.items():
         for operation in requests.split():
             yield SentRequest(service, operation, {})
-    for _, code in QUOTAS.values():
-        query = {"ServiceCode": "ec2", "QuotaCode": code}
+    if names.config.residency:
+        for bucket in dict.fromkeys((names.data_bucket, names.log_bucket, names.images[0])):
+            for operation in ("get_bucket_location", "get_bucket_replication"):
+                yield SentRequest("s3", operation, {"Bucket": bucket})
+    for role in filter(None, map(names.existing_role, ROLES)):
+        yield SentRequest("iam", "get_role", {"RoleName": role})
+    for service, code in (*(("ec2", code) for _, code in QUOTAS.values()), SERVERLESS_QUOTA):
+        query = {"ServiceCode": service, "QuotaCode": code}
         yield SentRequest("service-quotas", "get_service_quota", query)
     # `down` finds the resources of both modes, because the mode may have changed.
     for role in ROLES:

@@ -1,4 +1,4 @@
-"""Checks before a cluster is started: whether its zone offers the instance type, and whether the quotas suffice.
+"""Checks before anything is started: whether the zone offers the instance type, whether quotas suffice, and others.
 
 EMR accepts such a cluster, and terminates it minutes later or never scales it.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bootstrap.aws.describe_cluster import find_cluster
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
+from bootstrap.deploy.account_checks import check_references, check_residency
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.network import find_subnet
@@ -20,6 +21,10 @@ from bootstrap.resources.uploads import VERSION_PLACEHOLDER, UploadLocations
 #: Quotas of EC2 in vCPUs for the families A, C, D, H, I, M, R, T and Z, by market; other families have other quotas.
 QUOTAS = {"ON_DEMAND": ("On-Demand", "L-1216C47A"), "SPOT": ("Spot", "L-34B43A08")}
 _STANDARD_FAMILIES = r"(?:[acdhimrtz]|im|is)\d"
+#: Quota of EMR Serverless, "Max concurrent vCPUs per account", which all applications of the region share.
+SERVERLESS_QUOTA = ("emr-serverless", "L-D05C8A75")
+#: vCPUs of a driver and one executor.
+_SERVERLESS_START = 2 + 4
 _NO_QUOTA_CODES = ("NoSuchResourceException",)
 
 
@@ -42,15 +47,18 @@ class Findings:
 def check_cluster(names: Names, read: ReadApi) -> Findings:
     """Check the cluster that `up` would start; sends only read-only requests.
 
-    Nothing is checked if it runs already, or with EMR Serverless. A check that fails, for example because a permission
-    is missing, is a note.
+    Existing roles and buckets, the residency and the quota of EMR Serverless are always checked; the cluster is not if
+    it runs already. A check that fails, for example because a permission is missing, is a note.
 
     Raises
     ------
     CloudError
         If the clusters or the subnet cannot be read.
     """
-    findings = Findings()
+    problems, notes = check_references(names, read)
+    findings = Findings([*problems, *check_residency(names, read)], notes)
+    if names.config.mode == "serverless":
+        _check_serverless_quota(names, read, findings)
     if names.config.mode != "cluster" or find_cluster(read, names.config.name):
         return findings
     instance_type = names.config.instances.type
@@ -68,6 +76,34 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
             f"{instance_type}: zone and vCPU quotas could not be checked: {error}"
         )
     return findings
+
+
+def _check_serverless_quota(names: Names, read: ReadApi, findings: Findings) -> None:
+    """Compare the vCPUs of the first workers, and at the limit of scaling, with the quota of EMR Serverless."""
+    service, code = SERVERLESS_QUOTA
+    query = {"ServiceCode": service, "QuotaCode": code}
+    try:
+        response = read("service-quotas", "get_service_quota", query, _NO_QUOTA_CODES)
+    except CloudError as error:
+        findings.notes.append(f"the quota {code} of EMR Serverless is not checked: {error}")
+        return
+    if response is None:
+        findings.notes.append(
+            f"the quota {code} of EMR Serverless is not checked: AWS returns none"
+        )
+        return
+    quota, limit = int(response["Quota"]["Value"]), 4 * names.config.limits.nodes
+    quota_text = f"the quota {code} of EMR Serverless allows {quota} vCPUs at a time"
+    if quota < _SERVERLESS_START:
+        findings.problems.append(
+            f"{quota_text}, and a driver with one executor has {_SERVERLESS_START}: "
+            "request an increase in Service Quotas"
+        )
+    elif limit > quota:
+        findings.notes.append(
+            f"[limits] allow {limit} vCPUs, and {quota_text}: jobs that need more fail or wait; "
+            "request an increase in Service Quotas, or set fewer limits.nodes"
+        )
 
 
 def _offering_problem(names: Names, instance_type: str, zone: str, read: ReadApi) -> str | None:

@@ -131,6 +131,7 @@ def test_example_has_comment_for_each_key() -> None:
         (f'[tags]\n{"k" * 129} = "a"', "the key must have 1 to 128 of"),
         (f'[tags]\nk = "{"v" * 257}"', "the value must have up to 256 of"),
         ("[tags]\n" + "".join(f't{n} = ""\n' for n in range(48)), "line 3: tags has 48 tags; AWS allows 47"),
+        ('residency = "us"', "line 3: residency is 'us'; it must be eu"),
         ("[instances", "invalid TOML: "),
     ],
 )  # fmt: skip
@@ -181,3 +182,10 @@ def test_schedule_is_hourly_with_stream_and_otherwise_never() -> None:
         ('ingest.mode = "once"\nrefit.schedule = "rate(1 day)"', "rate(1 day)"),
     ):
         assert parse_config((MINIMAL + text).encode()).schedule == schedule
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-2", "eu-central-2"])
+def test_residency_rejects_regions_outside_of_the_eu(region: str) -> None:
+    text = f'name = "fruits"\nregion = "{region}"\nresidency = "eu"\n'
+    with pytest.raises(ConfigError, match=f"line 2: region is '{region}'; with residency = \"eu\""):
+        parse_config(text.encode())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import boto3
 import pytest
 
 from bootstrap.aws.client import Account
 from bootstrap.deploy.preflight import check_cluster
-from support.aws.account import ADMIN, REGION, VCPU_QUOTAS, MotoAccount
+from support.aws.account import ACCOUNT, ADMIN, REGION, VCPU_QUOTAS, MotoAccount
 from support.aws.cluster_configs import names
 from support.aws.workspace import write_config
 from support.processes.cli import Command
@@ -16,7 +17,7 @@ from support.processes.cli import Command
 pytest_plugins = ["support.aws.fixtures"]
 pytestmark = pytest.mark.slow
 
-ON_DEMAND, SPOT = VCPU_QUOTAS
+ON_DEMAND, SPOT, SERVERLESS = VCPU_QUOTAS
 INCREASE = "request an increase in Service Quotas, or set fewer [instances] or a smaller type"
 
 
@@ -128,3 +129,79 @@ def test_running_cluster_is_not_checked(
     nodes = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1}
     account.client("emr", ADMIN).run_job_flow(Name="fruits", Instances=nodes)
     assert check_cluster(names(), Account(REGION).read).problems == []
+
+
+def test_quota_of_serverless_is_compared_with_limits(
+    account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = 'mode = "serverless"\nlimits.nodes = 8\n'
+    for quota, problems, notes in ((32.0, 0, 0), (31.0, 0, 1), (6.0, 0, 1), (5.0, 1, 0)):
+        monkeypatch.setitem(VCPU_QUOTAS, SERVERLESS, quota)
+        findings = check_cluster(names(more), Account(REGION).read)
+        assert (len(findings.problems), len(findings.notes)) == (problems, notes)
+        assert all(f"allows {quota:.0f} vCPUs" in one for one in findings.problems + findings.notes)
+    monkeypatch.delitem(VCPU_QUOTAS, SERVERLESS)
+    findings = check_cluster(names(more), Account(REGION).read)
+    assert findings.notes == [
+        "the quota L-D05C8A75 of EMR Serverless is not checked: AWS returns none"
+    ]
+
+
+def test_existing_roles_and_buckets_must_exist(account: MotoAccount) -> None:
+    iam = account.client("iam", ADMIN)
+    for name, path in (("emr", "/teams/"), ("nodes", "/")):
+        iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument="{}")
+    account.client("s3", ADMIN).create_bucket(
+        Bucket="mine", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+    more = '[storage]\ndata_bucket = "mine"\ndata_bucket_exists = true\n'
+    logs = 'log_bucket = "logs"\nlog_bucket_exists = true\n'
+    roles = 'roles = {service = "emr", nodes = "nodes", evaluator = "readers"}\n'
+    findings = check_cluster(names(roles + more + logs), Account(REGION).read)
+    assert findings.problems == [
+        f"roles.service is 'emr': its ARN is arn:aws:iam::{ACCOUNT}:role/teams/emr; write the path of the role",
+        "roles.nodes is 'nodes': EMR needs an instance profile nodes that contains this role",
+        "roles.evaluator is 'readers': there is no such role; correct the name, or remove the key to create a role",
+        "storage.log_bucket is 'logs', and there is no such bucket: correct the name, or remove "
+        "storage.log_bucket_exists to create it",
+    ]
+    iam.create_instance_profile(InstanceProfileName="nodes")
+    iam.add_role_to_instance_profile(InstanceProfileName="nodes", RoleName="nodes")
+    roles = 'roles = {service = "teams/emr", nodes = "nodes"}\n'
+    assert check_cluster(names(roles + more), Account(REGION).read).problems == []
+
+
+def test_residency_rejects_buckets_and_replicas_elsewhere(account: MotoAccount) -> None:
+    s3 = account.client("s3", ADMIN)
+    for bucket, region in (
+        ("pictures", "us-west-2"),
+        (f"fruits-data-{ACCOUNT}", REGION),
+        ("copies", "ap-south-1"),
+    ):
+        boto3.session.Session(region_name=region).client("s3").create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region}
+        )
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rule = {
+        "ID": "copy",
+        "Status": "Enabled",
+        "Priority": 1,
+        "Filter": {},
+        "DeleteMarkerReplication": {"Status": "Disabled"},
+    }
+    s3.put_bucket_replication(
+        Bucket=f"fruits-data-{ACCOUNT}",
+        ReplicationConfiguration={
+            "Role": f"arn:aws:iam::{ACCOUNT}:role/copy",
+            "Rules": [rule | {"Destination": {"Bucket": "arn:aws:s3:::copies"}}],
+        },
+    )
+    more = 'storage.images = "s3://pictures/"\n'
+    read = Account(REGION).read
+    assert check_cluster(names(more), read).problems == []
+    problems = check_cluster(names(more + 'residency = "eu"\n'), read).problems
+    remedy = 'residency is "eu": keep buckets and their replicas in a region of the EU'
+    assert problems == [
+        f"the bucket fruits-data-{ACCOUNT} is replicated to copies in ap-south-1; {remedy}",
+        f"the bucket pictures is in us-west-2; {remedy}",
+    ]

@@ -26,8 +26,8 @@ from support.aws.rules import reject_violations
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 ADMIN = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin"}
-#: vCPU quotas of On-Demand and Spot instances.
-VCPU_QUOTAS = {"L-1216C47A": 64.0, "L-34B43A08": 64.0}
+#: vCPU quotas of On-Demand and Spot instances, and of EMR Serverless.
+VCPU_QUOTAS = {"L-1216C47A": 64.0, "L-34B43A08": 64.0, "L-D05C8A75": 64.0}
 #: Actions that only read.
 READ_ACTIONS = ("*:Get*", "*:List*", "*:Describe*", "*:Head*")
 
@@ -266,12 +266,12 @@ def keep_jobs_running(patch: pytest.MonkeyPatch) -> None:
 
 
 def serve_vcpu_quotas(patch: pytest.MonkeyPatch) -> None:
-    """Make moto return the vCPU quotas of EC2, which it lacks, from `VCPU_QUOTAS`."""
+    """Make moto return the vCPU quotas, which it lacks, from `VCPU_QUOTAS`."""
     from moto.servicequotas.exceptions import NoSuchResource
     from moto.servicequotas.models import ServiceQuotasBackend
 
     def get_service_quota(_: Any, service_code: str, quota_code: str) -> dict[str, Any]:
-        if service_code != "ec2" or quota_code not in VCPU_QUOTAS:
+        if quota_code not in VCPU_QUOTAS:
             raise NoSuchResource
         return {"QuotaCode": quota_code, "Value": VCPU_QUOTAS[quota_code]}
 

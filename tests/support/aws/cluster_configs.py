@@ -17,7 +17,7 @@ VARIANTS = {
     "stream": "",
     "once": 'ingest.mode = "once"\nrefit.schedule = "rate(1 day)"\n',
     "private": (
-        'storage.images = "s3://pictures/fruits/"\ninstances.task = 1\nrelease = "emr-spark-8.0.0"\n'
+        'storage.images = "s3://pictures/fruits/"\ninstances.task = 1\nresidency = "eu"\nrelease = "emr-spark-8.0.0"\n'
         'network = {private = true, ssh_key = "mine", ssh_from = ["192.0.2.1/32"]}\n'
     ),
     "serverless": 'mode = "serverless"\n',

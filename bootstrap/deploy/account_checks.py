@@ -1,0 +1,115 @@
+"""Checks of what the configuration refers to: existing roles and buckets, and the residency of the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bootstrap.aws.request import ReadApi
+from bootstrap.config.names import Names
+from bootstrap.config.schema import EU_REGIONS
+from bootstrap.errors import AccessDeniedError, CloudError
+
+_ROLES = ("service", "nodes", "job", "scheduler", "evaluator")
+_NO_BUCKET_CODES = ("404", "NoSuchBucket")
+
+
+def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]:
+    """Check that existing roles and buckets exist; sends only read-only requests.
+
+    Returns
+    -------
+    (list of str, list of str)
+        Problems with their remedies, and notes on what could not be checked.
+    """
+    problems: list[str] = []
+    notes: list[str] = []
+    for suffix in _ROLES:
+        if role := names.existing_role(suffix):
+            try:
+                problem = _role_problem(names, suffix, role, read)
+            except AccessDeniedError as error:
+                notes.append(f"roles.{suffix} is not checked: {error}")
+                continue
+            problems += [f"roles.{suffix} is {role!r}: {problem}"] if problem else []
+    storage = names.config.storage
+    for kind in ("data", "log"):
+        bucket = getattr(names, f"{kind}_bucket")
+        if getattr(storage, f"{kind}_bucket_exists"):
+            try:
+                if read("s3", "head_bucket", {"Bucket": bucket}, _NO_BUCKET_CODES) is None:
+                    problems.append(
+                        f"storage.{kind}_bucket is {bucket!r}, and there is no such bucket: "
+                        f"correct the name, or remove storage.{kind}_bucket_exists to create it"
+                    )
+            except AccessDeniedError as error:
+                notes.append(f"storage.{kind}_bucket is not checked: {error}")
+    return problems, notes
+
+
+def _role_problem(names: Names, suffix: str, role: str, read: ReadApi) -> str | None:
+    """Return why an existing role cannot be used; None if it can."""
+    name = role.rpartition("/")[2]
+    found: Any = read("iam", "get_role", {"RoleName": name}, ("NoSuchEntity",))
+    if found is None:
+        return "there is no such role; correct the name, or remove the key to create a role"
+    if found["Role"]["Arn"] != names.role_arn(suffix):
+        return f"its ARN is {found['Role']['Arn']}; write the path of the role"
+    if suffix != "nodes":
+        return None
+    query = {"InstanceProfileName": name}
+    profile: Any = read("iam", "get_instance_profile", query, ("NoSuchEntity",))
+    roles = [one["RoleName"] for one in profile["InstanceProfile"]["Roles"]] if profile else []
+    if roles != [name]:
+        return f"EMR needs an instance profile {name} that contains this role"
+    return None
+
+
+def check_residency(names: Names, read: ReadApi) -> list[str]:
+    """Return why data would leave the residency of the configuration; sends only read-only requests.
+
+    What cannot be read is a problem too: the residency would be a mere assumption.
+    """
+    if names.config.residency is None:
+        return []
+    buckets = dict.fromkeys((names.data_bucket, names.log_bucket, names.images[0]))
+    problems = []
+    for bucket in buckets:
+        try:
+            region = _bucket_region(bucket, read)
+            if region is None:  # does not exist yet
+                continue
+            if region not in EU_REGIONS:
+                problems.append(f"the bucket {bucket} is in {region}")
+            problems += _replication_problems(bucket, read)
+        except CloudError as error:
+            problems.append(f"the bucket {bucket} cannot be checked: {error}")
+    remedy = 'residency is "eu": keep buckets and their replicas in a region of the EU'
+    return [f"{problem}; {remedy}" for problem in problems]
+
+
+def _replication_problems(bucket: str, read: ReadApi) -> list[str]:
+    """Return the destinations outside of the EU to which S3 replicates a bucket."""
+    absent_codes = ("ReplicationConfigurationNotFoundError",)
+    response: Any = read("s3", "get_bucket_replication", {"Bucket": bucket}, absent_codes)
+    rules = response["ReplicationConfiguration"]["Rules"] if response else []
+    problems = []
+    for rule in rules:
+        destination = rule["Destination"]["Bucket"].rpartition(":")[2]
+        if rule["Status"] != "Enabled":
+            continue
+        try:
+            region = _bucket_region(destination, read)
+        except CloudError:
+            region = "an unknown region"
+        if region not in EU_REGIONS:
+            problems.append(f"the bucket {bucket} is replicated to {destination} in {region}")
+    return problems
+
+
+def _bucket_region(bucket: str, read: ReadApi) -> str | None:
+    """Return the region of a bucket; None if there is none."""
+    response: Any = read("s3", "get_bucket_location", {"Bucket": bucket}, _NO_BUCKET_CODES)
+    if response is None:
+        return None
+    location = response.get("LocationConstraint") or "us-east-1"
+    return {"EU": "eu-west-1"}.get(location, str(location))
