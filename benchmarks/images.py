@@ -7,8 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pomona.demo.images import SAMPLE_LABELS, write_samples
+from pomona.demo.images import write_samples
 from streaming.images.decode import IMAGE_SUFFIXES
+from streaming.images.synthetic import SAMPLE_LABELS
 
 TEST_DATA = "POMONA_TEST_DATA"
 #: Number of generated images; larger folders repeat them under new names.

@@ -16,11 +16,12 @@ from pomona.commands.history import history
 from pomona.commands.ingest import summary_lines
 from pomona.commands.quarantine import quarantine
 from pomona.commands.refit import refit_lines
-from pomona.demo.images import SAMPLE_LABELS, write_broken, write_samples
+from pomona.demo.images import write_broken, write_samples
 from pomona.output.console import Console
 from pomona.queries.status import status
 from streaming.errors import PomonaError, UsageError
 from streaming.featurize.results import BatchResult
+from streaming.images.synthetic import SAMPLE_LABELS
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSettings, IngestSummary
 from streaming.lake.layout import Lake

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pomona.demo.images
+import streaming.images.synthetic
 from streaming import __version__
 from streaming.lake.layout import Lake
 from streaming.lake.schemas import QUARANTINE, REFITS, features_table
@@ -196,7 +196,7 @@ def test_python_blocks_are_valid_syntax() -> None:
 def test_readme_shows_row_count_of_demo() -> None:
     from pomona.demo.run import PER_LABEL
 
-    images = 2 * PER_LABEL * len(pomona.demo.images.SAMPLE_LABELS)
+    images = 2 * PER_LABEL * len(streaming.images.synthetic.SAMPLE_LABELS)
     assert f"{images} rows in" in README
 
 

@@ -15,8 +15,8 @@ import deltalake
 import pyarrow.parquet as pq
 import pytest
 
-from pomona.demo.images import SAMPLE_LABELS
 from pomona.demo.run import PER_LABEL
+from streaming.images.synthetic import SAMPLE_LABELS
 from support.processes.cli import (
     CommandResult,
     environment,

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from pomona.demo.images import SAMPLE_LABELS, draw
+from streaming.images.synthetic import SAMPLE_LABELS, draw
 from streaming.ingest import cloudwatch
 from streaming.ingest.pipeline import ingest
 from streaming.ingest.settings import IngestSummary

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from pomona.demo.images import SAMPLE_LABELS, draw
+from streaming.images.synthetic import SAMPLE_LABELS, draw
 from support.images.image_files import png_with_size, scan_bomb, tile_bomb
 
 Rng = np.random.Generator

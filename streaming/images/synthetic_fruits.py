@@ -1,4 +1,4 @@
-"""Draw the fruits of the demo: outline, height and color of each as functions of the plane."""
+"""Draw fruits: outline, height and color of each as functions of the plane."""
 
 from __future__ import annotations
 
