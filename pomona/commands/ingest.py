@@ -49,7 +49,9 @@ def ingest(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="float32 or bfloat16 (default: the lake's; float32 in a new lake)."),
+        typer.Option(
+            help="float32, bfloat16 or int8 (default: the lake's; float32 in a new lake)."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda to use the workers' GPUs.")] = "cpu",
     settle: Annotated[

@@ -1,10 +1,12 @@
-"""Run the network with OpenVINO on the CPU: as fast as ONNX Runtime in float32, and able to compute in bfloat16."""
+"""Run the network with OpenVINO on the CPU, in float32, bfloat16 or int8."""
 
 from __future__ import annotations
 
 import importlib.util
 import platform
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,11 @@ from numpy.typing import NDArray
 from streaming.errors import ModelError
 from streaming.model.metadata import ModelInfo
 
-#: OpenVINO's names of the precisions.
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+#: OpenVINO's names of the precisions. A quantized network contains its integers; everything else in it is float32.
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+# Flags of Linux for instructions that multiply int8 and add in int32. Older processors add in int16, which overflows:
+# the features have a cosine of 0.96 to those of these processors.
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 # With bfloat16, so many convolutions at the start remain in float32: they would cause 90 % of the error
 # (docs/decisions/0025-bfloat16-opt-in.md).
 _FLOAT32_CONVOLUTIONS = 24
@@ -56,7 +61,7 @@ class OpenVinoEngine:
             ) from error
         chosen = compiled[-1].get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if chosen != _HINTS[model_info.precision]:
-            raise ModelError(_unsupported_precision(model_info.precision, chosen))
+            raise ModelError(_unsupported_bfloat16(chosen))
         self._requests = [part.create_infer_request() for part in compiled]
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -102,13 +107,30 @@ def unavailable_reason(precision: str) -> str | None:
             "pip install 'pomona[openvino]' there" + _alternative_engine(precision)
         )
     if precision == "bfloat16" and not has_bfloat16():
-        return _unsupported_precision(precision, "f32")
+        return _unsupported_bfloat16("f32")
+    if precision == "int8" and not has_int8():
+        return (
+            f"precision int8: on {platform.node()} not faster than float32, and with other features; it needs Linux on "
+            "a CPU with AVX512_VNNI, AVX_VNNI or AMX; use such a machine, or start a new lake with --precision float32"
+        )
     return None
 
 
 def has_bfloat16() -> bool:
     """Return whether OpenVINO supports bfloat16 on this CPU."""
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def has_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether this CPU has instructions for int8; False if it cannot be determined, as outside of Linux.
+
+    OpenVINO lists INT8 among the capabilities of every CPU.
+    """
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(errors="replace"), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and not _INT8_FLAGS.isdisjoint(flags[1].split())
 
 
 def _openvino() -> Any:
@@ -120,9 +142,9 @@ def _openvino() -> Any:
     return openvino
 
 
-def _unsupported_precision(precision: str, chosen: str) -> str:
+def _unsupported_bfloat16(chosen: str) -> str:
     return (
-        f"precision {precision}: not supported by the CPU of {platform.node()} (OpenVINO would compute in {chosen}); "
+        f"precision bfloat16: not supported by the CPU of {platform.node()} (OpenVINO would compute in {chosen}); "
         "use a CPU with AVX512_BF16 or AMX, or start a new lake with --precision float32"
     )
 

@@ -33,7 +33,7 @@ from streaming.lake.layout import Lake, create_tables
 from streaming.lease.acquire import acquire_lease
 from streaming.lease.holder import Lease
 from streaming.maintenance.finish_moves import finish_interrupted_moves
-from streaming.model.metadata import ModelInfo, revision_from_model_id
+from streaming.model.metadata import ModelInfo, revision_and_precision
 from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.signals import stop_on_signals
 from streaming.sources.listing import Source
@@ -138,10 +138,10 @@ def load_model(
         With a one-line message.
     """
     with translate_errors(lake.root):
-        precision = resolve_precision(lake.models, settings.precision)
+        revision, of_rows = model_of_rows(lake)
+        precision = resolve_precision(lake.models, settings.precision, of_rows)
         engine = choose_engine(settings.engine, precision, settings.device)
         # If TensorFlow is needed, it is imported before Spark starts.
-        revision = revision_of_rows(lake)
         if find_model(lake.models) is None:
             on_stage(Stage.EXPORT, 0)
         info = ensure_model(lake.models, settings.weights, precision, revision)
@@ -209,12 +209,15 @@ def open_microbatch(
         return MicroBatch(spark, lake, featurizer, image_index, commit_metadata)
 
 
-def revision_of_rows(lake: Lake) -> int:
-    """Return the decoder revision for a new model: that of the rows if the model was deleted, or the current one."""
+def model_of_rows(lake: Lake) -> tuple[int, str | None]:
+    """Return the decoder revision and the precision for a new model: those of the rows if the model was deleted.
+
+    Without rows, it is the current revision, and no precision.
+    """
     if find_model(lake.models) is None and is_table(lake.features):
         (row,) = query_rows(open_table(lake.features), "max(model_id) AS model_id")
-        return revision_from_model_id(row["model_id"] or "") or DECODER_REVISION
-    return DECODER_REVISION
+        return revision_and_precision(row["model_id"] or "") or (DECODER_REVISION, None)
+    return DECODER_REVISION, None
 
 
 def check_disjoint(source: Source, lake: Lake) -> None:

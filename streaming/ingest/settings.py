@@ -50,7 +50,7 @@ class IngestSettings:
     engine : str, optional
         One of `streaming.model.backends.ENGINES`; None means the first that supports the precision.
     precision : str, optional
-        ``float32`` or ``bfloat16``; None keeps the lake's precision; a new lake gets ``float32``.
+        ``float32``, ``bfloat16`` or ``int8``; None keeps the lake's precision; a new lake gets ``float32``.
     device : str
         ``cpu``, or ``cuda`` for the GPUs of the workers.
     settle : float

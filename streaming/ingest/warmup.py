@@ -32,7 +32,7 @@ from streaming.spark.session import SessionSettings, start_session
 log = logging.getLogger(__name__)
 
 _MIN_ARCHIVE_BYTES = 50 * 2**20  # a failed dump leaves less
-_VALUES: dict[str, Any] = {"model_id": "none", "width": 2, "versions": {}}
+_VALUES: dict[str, Any] = {"model_id": "none", "width": 2, "versions": {}, "quantization": {}}
 
 
 class StubFeaturizer(Featurizer):

@@ -40,6 +40,9 @@ class Tolerance:
     max_accuracy_loss: float | None = None
 
 
+#: The precision whose network is quantized at the export.
+INT8 = "int8"
+
 #: Backends of the same precision share a model id, and their rows can be in one table, so all float32 backends have the
 #: same tolerance. The first backend of a device and a precision is the default.
 TOLERANCES: Mapping[Backend, Tolerance] = {
@@ -47,6 +50,7 @@ TOLERANCES: Mapping[Backend, Tolerance] = {
     Backend("onnxruntime", "cuda", "float32"): Tolerance(max_difference=1e-4),
     Backend("openvino", "cpu", "float32"): Tolerance(max_difference=1e-4),
     Backend("openvino", "cpu", "bfloat16"): Tolerance(min_cosine=0.999, max_accuracy_loss=0.01),
+    Backend("openvino", "cpu", INT8): Tolerance(min_cosine=0.98, max_accuracy_loss=0.005),
     Backend("tensorflow", "cpu", "float32"): Tolerance(max_difference=1e-4),
 }
 

@@ -13,7 +13,13 @@ from dataclasses import asdict, dataclass, field, fields
 
 from streaming.errors import ModelError
 from streaming.images.decode import DecodeSettings
-from streaming.storage.documents import InvalidDocumentError, Schema, Values, parse_document
+from streaming.storage.documents import (
+    InvalidDocumentError,
+    Optional,
+    Schema,
+    Values,
+    parse_document,
+)
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "features"
@@ -55,13 +61,17 @@ class ModelInfo:
         Revision of `streaming.images.decode` that computes the features: the one that was current when the model was
         exported.
     precision : str
-        Data type of the computation, ``float32`` or ``bfloat16``; the files contain float32.
+        Data type of the computation: ``float32``, ``bfloat16`` or ``int8``.
     onnx_sha256, keras_sha256 : str
         SHA-256 of `model.onnx` and of `model.weights.h5`.
     versions : dict of str to str
-        Versions of tensorflow, keras, tf2onnx and onnx at the export, and the ONNX opset.
+        Versions of tensorflow, keras, tf2onnx and onnx at the export, and the ONNX opset; with ``int8``, also of
+        onnxruntime, which quantized it.
     created_at : str
         Time of the export, ISO 8601 in UTC.
+    quantization : dict of str to str
+        With ``int8``, the recipe and the calibration of `model.onnx`; otherwise empty. `model.weights.h5` contains
+        float32 in any case.
     """
 
     model_id: str
@@ -79,6 +89,7 @@ class ModelInfo:
     keras_sha256: str
     versions: dict[str, str] = field(hash=False)
     created_at: str
+    quantization: dict[str, str] = field(default_factory=dict, hash=False)
 
     def decode_settings(self, **limits: int) -> DecodeSettings:
         """Return the settings with which images are decoded for this model.
@@ -117,11 +128,13 @@ class ModelInfo:
             If the content is not valid.
         """
         schema = {known.name: _JSON_TYPES[str(known.type)] for known in fields(cls)}
+        # Missing in models of earlier versions.
+        schema["quantization"] = Optional(schema["quantization"])
         try:
             document = parse_document(text, schema)
         except InvalidDocumentError as error:
             raise _invalid(location, f"is broken ({error})") from error
-        found = cls(**{name: document[name] for name in schema})
+        found = cls(**{name: document[name] for name in schema if document.get(name) is not None})
         if not (0 < found.width <= _MAX_WIDTH and 0 < found.input_size <= _MAX_INPUT_SIZE):
             raise _invalid(location, "has a width or an input_size that no network has")
         if not found.divisor:
@@ -130,27 +143,34 @@ class ModelInfo:
 
 
 def make_model_id(
-    weights_sha256: str, input_size: int, layer: str, decoder_revision: int, precision: str
+    weights_sha256: str,
+    input_size: int,
+    layer: str,
+    decoder_revision: int,
+    precision: str,
+    quantized_sha256: str | None = None,
 ) -> str:
     """Return an id for everything that the features of a model depend on.
 
     Versions of the exporting packages and the name of the weights are not included, so the same weights file always
-    results in the same id.
+    results in the same id. A quantized network depends on the versions, so its id contains the start of its SHA-256.
 
     Returns
     -------
     str
-        For example ``mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32``.
+        For example ``mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32`` or
+        ``mobilenetv2-224-71e4c4ec4aa2-gap-d1-int8-449e955c``.
     """
     layer_name = _LAYER_ABBREVIATIONS.get(layer, layer)
     parts = ["mobilenetv2", str(input_size), weights_sha256[:12], layer_name]
-    return "-".join([*parts, f"d{decoder_revision}", precision])
+    parts += [f"d{decoder_revision}", precision]
+    return "-".join([*parts, quantized_sha256[:8]] if quantized_sha256 else parts)
 
 
-def revision_from_model_id(model_id: str) -> int | None:
-    """Return the decoder revision in a model id; None if it has none."""
-    match = re.search(r"-d(\d+)-\w+$", model_id)
-    return int(match[1]) if match else None
+def revision_and_precision(model_id: str) -> tuple[int, str] | None:
+    """Return the decoder revision and the precision in a model id; None if it has none."""
+    match = re.search(r"-d(\d+)-([a-z]\w*)(-[0-9a-f]{8})?$", model_id)
+    return (int(match[1]), match[2]) if match else None
 
 
 def _invalid(location: str, problem: str) -> ModelError:

@@ -55,8 +55,8 @@ def find_model(models_uri: str) -> ModelInfo | None:
     return found
 
 
-def resolve_precision(models_uri: str, requested: str | None) -> str:
-    """Return the precision of a lake's model or, if it has none yet, the requested or default one.
+def resolve_precision(models_uri: str, requested: str | None, of_rows: str | None = None) -> str:
+    """Return the precision of a lake's model or, if it has none, that of its rows, the requested or the default one.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ def resolve_precision(models_uri: str, requested: str | None) -> str:
     requested : str or None
         One of `streaming.model.backends.PRECISIONS`. None accepts the precision of the lake; for a new lake, it means
         the first of them.
+    of_rows : str, optional
+        Precision of the rows of a lake whose model was deleted.
 
     Raises
     ------
@@ -72,14 +74,17 @@ def resolve_precision(models_uri: str, requested: str | None) -> str:
         If the lake has another precision.
     """
     found = find_model(models_uri)
-    if found is None:
+    existing, subject = of_rows, "the deleted model of its rows"
+    if found is not None:
+        existing, subject = found.precision, f"its model {found.model_id}"
+    if existing is None:
         return requested or PRECISIONS[0]
-    if requested not in (None, found.precision):
+    if requested not in (None, existing):
         raise LakeError(
-            f"{models_uri}: its model {found.model_id} computes in {found.precision}, not {requested}; "
+            f"{models_uri}: {subject} computes in {existing}, not {requested}; "
             "leave out --precision to keep it, or start a new lake"
         )
-    return found.precision
+    return existing
 
 
 def ensure_model(

@@ -149,17 +149,21 @@ def test_lake_of_another_decoder_is_rejected(pomona: Command, working_folder: Pa
 HALF = "mobilenetv2-224-random-bfloat16"
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 def test_unsupported_precision_fails_before_writing(
-    pomona: Command, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+    pomona: Command, working_folder: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    write_model(working_folder / "half", model_id=HALF, precision="bfloat16")
+    write_model(working_folder / "half", model_id=HALF, precision=precision)
     before = sorted(working_folder.rglob("*"))
     half = ("ingest", "photos", "half", "--weights", "random")
-    new = ("ingest", "photos", "new", "--weights", "random", "--precision", "bfloat16")
+    new = ("ingest", "photos", "new", "--weights", "random", "--precision", precision)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("streaming.engines.openvino.has_bfloat16", lambda: False)
+    monkeypatch.setattr("streaming.engines.openvino.has_int8", lambda: False)
     for arguments in (half, new):
-        assert "not supported by" in pomona(*arguments).error_line
+        line = pomona(*arguments).error_line
+        assert f"precision {precision}: " in line
+        assert line.endswith("or start a new lake with --precision float32")
         assert pomona(*arguments).status == 1
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for arguments in (half, new, (*half[:3], "--engine", "openvino")):

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from streaming.engines import openvino
-from streaming.engines.openvino import OpenVinoEngine, has_bfloat16, settings, unavailable_reason
+from streaming.engines.openvino import (
+    OpenVinoEngine,
+    has_bfloat16,
+    has_int8,
+    settings,
+    unavailable_reason,
+)
 from streaming.engines.registry import create_engine
 from streaming.errors import ModelError
 from support.lakes.real_model import exported
@@ -56,6 +62,45 @@ def test_unsupported_precision_is_reported_with_remedy(
     assert unavailable_reason("bfloat16") is None
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni", True),  # Cascade Lake, Zen 4
+        ("processor\t: 0\nflags\t\t: avx2 avx_vnni\n\nprocessor\t: 1\n", True),  # Alder Lake
+        ("flags\t\t: avx512f amx_tile amx_int8", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16", False),  # Skylake; bfloat16 does not help
+        ("flags\t\t: fpu avx2 not_avx512_vnni", False),
+        ("bugs\t\t: avx512_vnni\n", False),
+        ("Features\t: fp asimd asimddp i8mm\n", False),  # ARM: not measured
+        ("", False),
+    ],
+)
+def test_int8_needs_its_instructions(tmp_path: Path, cpuinfo: str, expected: bool) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(cpuinfo)
+    assert has_int8(file) is expected
+
+
+def test_int8_is_unavailable_where_the_cpu_is_unknown(tmp_path: Path) -> None:
+    assert not has_int8(tmp_path / "missing")  # macOS and Windows
+
+
+def test_int8_on_an_older_cpu_is_reported_with_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("platform.node", lambda: "worker-7")
+    monkeypatch.setattr(openvino, "has_int8", lambda: False)
+    line = str(unavailable_reason("int8"))
+    assert line.startswith("precision int8: on worker-7 not faster than float32")
+    assert "AVX512_VNNI, AVX_VNNI or AMX" in line
+    assert line.endswith("or start a new lake with --precision float32")
+    assert unavailable_reason("float32") is None
+    model_info: Any = type("FakeModelInfo", (), {"precision": "int8"})
+    with pytest.raises(ModelError, match="worker-7"):
+        create_engine("openvino", model_info, b"")
+    monkeypatch.setattr(openvino, "has_int8", lambda: True)
+    assert unavailable_reason("int8") is None
+
+
 def test_settings_disable_cpu_pinning() -> None:
     assert settings("bfloat16", 1) == {
         "INFERENCE_PRECISION_HINT": "bf16",
@@ -63,6 +108,8 @@ def test_settings_disable_cpu_pinning() -> None:
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
+    # Otherwise the parts in float32 would be computed in bfloat16 on some processors.
+    assert settings("int8", 1)["INFERENCE_PRECISION_HINT"] == "f32"
 
 
 @pytest.mark.slow

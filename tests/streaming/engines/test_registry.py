@@ -122,6 +122,7 @@ def test_onnx_runtime_does_not_import_tensorflow() -> None:
         (None, "float32", "cpu", "onnxruntime"),
         (None, "float32", "cuda", "onnxruntime"),
         (None, "bfloat16", "cpu", "openvino"),
+        (None, "int8", "cpu", "openvino"),
         ("openvino", "float32", "cpu", "openvino"),
         ("tensorflow", "float32", "cpu", "tensorflow"),
     ],
@@ -137,22 +138,23 @@ def test_choose_engine_without_request_depends_on_precision(
     assert choose_engine(requested, precision, device) == expected
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 @pytest.mark.parametrize(
     ("requested", "device"), [("onnxruntime", "cpu"), ("tensorflow", "cpu"), (None, "cuda")]
 )
 def test_choose_engine_with_unsupported_precision_suggests_alternative(
-    requested: str | None, device: str
+    requested: str | None, device: str, precision: str
 ) -> None:
     with pytest.raises(ModelError) as caught:
-        choose_engine(requested, "bfloat16", device)
+        choose_engine(requested, precision, device)
     line = str(caught.value)
-    assert line.startswith("precision bfloat16: not supported by --")
+    assert line.startswith(f"precision {precision}: not supported by --")
     assert f"--device {device}; use --engine openvino --device cpu" in line
     assert line.endswith("or start a new lake in another precision")
 
 
 def test_choose_engine_that_is_not_installed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    for requested, precision in (("openvino", "float32"), (None, "bfloat16")):
+    for requested, precision in (("openvino", "float32"), (None, "bfloat16"), (None, "int8")):
         with pytest.raises(ModelError, match=r"pip install 'pomona\[openvino\]' there"):
             choose_engine(requested, precision, "cpu")

@@ -24,10 +24,16 @@ def test_bfloat16_tolerance_is_cosine_and_accuracy() -> None:
     assert (TOLERANCES[backend].min_cosine, TOLERANCES[backend].max_accuracy_loss) == (0.999, 0.01)
 
 
+def test_int8_tolerance_is_cosine_and_accuracy() -> None:
+    (backend,) = supported_backends(precision="int8")
+    assert backend == Backend("openvino", "cpu", "int8")
+    assert (TOLERANCES[backend].min_cosine, TOLERANCES[backend].max_accuracy_loss) == (0.98, 0.005)
+
+
 def test_option_values_and_defaults_come_from_table() -> None:
     assert ENGINES == ("onnxruntime", "openvino", "tensorflow")
     assert DEVICES == ("cpu", "cuda")
-    assert PRECISIONS == ("float32", "bfloat16")
+    assert PRECISIONS == ("float32", "bfloat16", "int8")
     assert next(iter(TOLERANCES)) == Backend(ENGINES[0], DEVICES[0], PRECISIONS[0])
 
 

@@ -58,6 +58,18 @@ def test_unknown_fields_are_ignored(model_info: ModelInfo) -> None:
     assert ModelInfo.from_json(later) == model_info
 
 
+def test_quantization_is_optional(model_info: ModelInfo) -> None:
+    document = json.loads(model_info.to_json())
+    for quantization in (None, {}):
+        assert (
+            ModelInfo.from_json(json.dumps(document | {"quantization": quantization})) == model_info
+        )
+    del document["quantization"]  # a model of an earlier version
+    assert ModelInfo.from_json(json.dumps(document)) == model_info
+    document["quantization"] = {"recipe": "QDQ"}
+    assert ModelInfo.from_json(json.dumps(document)).quantization == {"recipe": "QDQ"}
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe\x00"])
 def test_invalid_json_is_rejected_in_one_line(text: bytes) -> None:
     with pytest.raises(ModelError, match=r"^lake/model\.json: .+; ") as caught:
@@ -66,7 +78,14 @@ def test_invalid_json_is_rejected_in_one_line(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("width", "1280"), ("width", True), ("divisor", None), ("versions", [])]
+    ("name", "value"),
+    [
+        ("width", "1280"),
+        ("width", True),
+        ("divisor", None),
+        ("versions", []),
+        ("quantization", {"recipe": 1}),
+    ],
 )
 def test_field_of_wrong_type_is_named(model_info: ModelInfo, name: str, value: object) -> None:
     broken = json.dumps(json.loads(model_info.to_json()) | {name: value})
@@ -83,6 +102,9 @@ def test_model_id_depends_on_everything_that_features_depend_on() -> None:
         make_model_id(SHA, 224, "out_relu", 1, "float32"),
         make_model_id(SHA, 224, layer, 2, "float32"),
         make_model_id(SHA, 224, layer, 1, "bfloat16"),
+        make_model_id(SHA, 224, layer, 1, "int8", "1" * 64),
+        make_model_id(SHA, 224, layer, 1, "int8", "2" * 64),
     }
     assert model_id == "mobilenetv2-224-71e4c4ec4aa2-gap-d1-float32"
-    assert len(others | {model_id}) == 6
+    assert len(others | {model_id}) == 8
+    assert "mobilenetv2-224-71e4c4ec4aa2-gap-d1-int8-11111111" in others

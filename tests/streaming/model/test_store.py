@@ -17,6 +17,7 @@ from streaming.model.backends import PRECISIONS
 from streaming.model.keras import ConvertedModel
 from streaming.model.metadata import ModelInfo, make_model_id
 from streaming.model.mobilenet_v2 import LAYER, random_tensors, tensors_sha256
+from streaming.model.quantize import QuantizedModel
 from streaming.model.store import ensure_model, find_model, read_model, resolve_precision
 from streaming.model.weights import IMAGENET_FILE
 from streaming.storage.local import LocalStorage
@@ -190,14 +191,27 @@ def test_other_precision_is_rejected_with_both_and_remedy(models: str) -> None:
     assert line.endswith("leave out --precision to keep it, or start a new lake")
 
 
+def test_deleted_model_is_replaced_by_one_of_the_same_precision(models: str) -> None:
+    assert resolve_precision(models, None, "int8") == "int8"
+    assert resolve_precision(models, "int8", "int8") == "int8"
+    with pytest.raises(LakeError) as caught:
+        resolve_precision(models, "float32", "int8")
+    line = str(caught.value)
+    assert "the deleted model of its rows computes in int8, not float32; leave out" in line
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_new_model_id_ends_with_precision(
+def test_new_model_id_contains_precision(
     models: str, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     converted = ConvertedModel(ONNX, KERAS, {})
+    quantized = QuantizedModel(ONNX, {"recipe": "r"}, {})
     monkeypatch.setattr("streaming.model.export.convert", lambda tensors: converted)
+    monkeypatch.setattr("streaming.model.export.quantize", lambda *model_and_settings: quantized)
     created = ensure_model(models, "random", precision)
-    assert created.model_id.endswith(f"-{precision}")
+    sha256 = f"-{hashlib.sha256(ONNX).hexdigest()[:8]}" if precision == "int8" else ""
+    assert created.model_id.endswith(f"-{precision}{sha256}")
+    assert created.quantization == ({"recipe": "r"} if precision == "int8" else {})
     assert find_model(models) == created
     assert resolve_precision(models, None) == precision
 

@@ -115,7 +115,8 @@ def test_modified_imagenet_weights_are_rejected(
 def write_model(models: Path, folder: str, model_id: str) -> ModelInfo:
     values = {name: "" for name in ModelInfo.__annotations__}
     numbers = {"width": 1, "input_size": 1, "divisor": 1.0, "offset": 0.0, "decoder_revision": 1}
-    found = values | numbers | {"model_id": model_id, "versions": {}, "onnx_sha256": "0" * 64}
+    found = values | numbers | {"model_id": model_id, "versions": {}, "quantization": {}}
+    found["onnx_sha256"] = "0" * 64
     (models / folder).mkdir(parents=True)
     (models / folder / "model.json").write_text(json.dumps(found))
     (models / folder / "model.onnx").write_bytes(b"another network")

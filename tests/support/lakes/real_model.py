@@ -20,6 +20,7 @@ from support.processes.shared_folders import created_once
 
 FLOAT32 = supported_backends(precision="float32")
 BFLOAT16 = supported_backends(precision="bfloat16")
+(INT8,) = supported_backends(precision="int8")
 #: The default backend.
 DEFAULT = next(iter(TOLERANCES))
 
@@ -29,11 +30,11 @@ def weights_file(shared: Path) -> Path:
     return shared / "weights" / IMAGENET_FILE
 
 
-def exported_models(weights: str) -> Path:
+def exported_models(weights: str, precision: str = "float32") -> Path:
     """Return a lake's `models/` with these weights, exported once per run of pytest. Never change it."""
 
     def create(models: Path) -> None:
-        model_info, files = export(weights)
+        model_info, files = export(weights, precision)
         # Here, and not in test_export.py, which reads what this call has returned.
         assert list(files) == [ONNX_FILE, KERAS_FILE, JSON_FILE]
         assert ModelInfo.from_json(files[JSON_FILE]) == model_info
@@ -42,13 +43,13 @@ def exported_models(weights: str) -> Path:
         for name, content in files.items():
             (folder / name).write_bytes(content)
 
-    return created_once(f"models-{Path(weights).stem}", create)
+    return created_once(f"models-{Path(weights).stem}-{precision}", create)
 
 
 @cache
-def exported(weights: str) -> tuple[ModelInfo, dict[str, bytes]]:
-    """Return what `export` returns, of one call for each value of `weights` per run of pytest."""
-    (folder,) = exported_models(weights).iterdir()
+def exported(weights: str, precision: str = "float32") -> tuple[ModelInfo, dict[str, bytes]]:
+    """Return what `export` returns, of one call for the same arguments per run of pytest."""
+    (folder,) = exported_models(weights, precision).iterdir()
     files = {name: (folder / name).read_bytes() for name in (ONNX_FILE, KERAS_FILE, JSON_FILE)}
     return ModelInfo.from_json(files[JSON_FILE]), files
 
@@ -62,7 +63,7 @@ def engine(backend: Backend, weights: str) -> Engine:
 
 @cache
 def _engine(backend: Backend, weights: str) -> Engine:
-    model_info, files = exported(weights)
+    model_info, files = exported(weights, "int8" if backend == INT8 else "float32")
     model = files[KERAS_FILE if backend.engine == "tensorflow" else ONNX_FILE]
     gpu = 0 if backend.device == "cuda" else None
     return create_engine(
