@@ -17,14 +17,16 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "onnxruntime": (),
     "openvino": ("--engine", "openvino", "--precision", "float32"),
     "openvino_bfloat16": ("--engine", "openvino", "--precision", "bfloat16"),
+    "openvino_int8": ("--engine", "openvino", "--precision", "int8"),
     "cuda": ("--device", "cuda"),
 }
 #: Engines that need their own model, because the precision is part of the model id.
-_OWN_MODEL = ("openvino_bfloat16",)
+_OWN_MODEL = ("openvino_bfloat16", "openvino_int8")
 _TITLES = {
     "onnxruntime": "Pomona, ONNX Runtime float32",
     "openvino": "Pomona, OpenVINO float32",
     "openvino_bfloat16": "Pomona, OpenVINO bfloat16",
+    "openvino_int8": "Pomona, OpenVINO int8",
     "cuda": "Pomona, ONNX Runtime on CUDA",
 }
 
@@ -35,8 +37,9 @@ def competitors(workspace: Workspace) -> Iterator[Competitor]:
     for name in ENGINES:
         yield pomona(workspace, name, secondary=name in ("openvino", "cuda"))
     yield plain_processes(workspace, "plain_processes", "onnxruntime")
-    limit = plain_processes(workspace, "plain_processes_bfloat16", "openvino_bfloat16")
-    yield replace(limit, secondary=True)
+    for precision in ("bfloat16", "int8"):
+        limit = plain_processes(workspace, f"plain_processes_{precision}", f"openvino_{precision}")
+        yield replace(limit, secondary=True)
     all_images, model = str(workspace.images_folder(size.images)), str(workspace.model())
     yield Competitor(
         "bare_engine",

@@ -9,6 +9,8 @@ from statistics import median
 from benchmarks.results import Section, median_of, rate
 
 Sections = Mapping[str, Section]
+#: Competitors that users could run without Pomona, except the notebook.
+PEERS = ("predict_batch_udf", "ray_data", "daft_peer")
 #: Shown instead of a figure that was not measured.
 ABSENT = "–"
 
@@ -67,7 +69,8 @@ def ratio(numerator: float | None, denominator: float | None) -> float | None:
 def _featurize(section: Section | None) -> list[Target]:
     results = section or {"competitors": {}}
     pomona, notebook = rate(results, "pomona_onnxruntime"), notebook_rate(results)
-    bfloat16 = rate(results, "pomona_openvino_bfloat16")
+    int8 = rate(results, "pomona_openvino_int8")
+    fastest_peer = max((rate(results, peer) or 0.0 for peer in PEERS), default=0.0)
     return [
         Target.at_least(
             "stream / decode + engine without Spark",
@@ -80,9 +83,9 @@ def _featurize(section: Section | None) -> list[Target]:
             ratio(pomona, rate(results, "notebook")),
         ),
         Target.at_least("stream in float32 / notebook, extrapolated", 10, ratio(pomona, notebook)),
-        Target.at_least(
-            "stream in bfloat16 / notebook, extrapolated", 15, ratio(bfloat16, notebook)
-        ),
+        Target.at_least("stream in int8 / stream in float32", 1.7, ratio(int8, pomona)),
+        Target.at_least("stream in int8 / notebook, extrapolated", 15, ratio(int8, notebook)),
+        Target.at_least("stream in int8 / fastest peer", 1.8, ratio(int8, fastest_peer)),
     ]
 
 

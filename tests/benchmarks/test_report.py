@@ -44,6 +44,10 @@ def sections() -> dict[str, Any]:
             run_result(12_000, 60.0),
         ],
         "pomona_openvino_bfloat16": [],
+        # 240 images per second, 1.5 times the fastest peer.
+        "pomona_openvino_int8": [run_result(12_000, 50.0)],
+        "ray_data": [run_result(2_400, 24.0)],
+        "daft_peer": [run_result(2_400, 15.0)],
         "plain_processes": [run_result(12_000, 12_000 / 180)],
         "notebook_400": [run_result(400, 60.0)],
         "notebook": [run_result(1_200, 100.0)],
@@ -97,7 +101,9 @@ def test_targets_equal_values_computed_by_hand(sections: dict[str, Any]) -> None
         "stream in float32 / notebook, extrapolated": ("8", False),
         # The 1,200 images: 12 per second.
         "stream in float32 / notebook, as measured": ("12.5", True),
-        "stream in bfloat16 / notebook, extrapolated": (ABSENT, None),
+        "stream in int8 / stream in float32": ("1.6", False),
+        "stream in int8 / notebook, extrapolated": ("12.8", False),
+        "stream in int8 / fastest peer": ("1.5", False),
         "refit / Spark ML, seconds": ("0.0667", True),
         "refit / NumPy, seconds": ("1.6", True),
         "refit after 1 % new rows / Spark ML, seconds": ("0.0167", True),
@@ -111,7 +117,7 @@ def test_targets_equal_values_computed_by_hand(sections: dict[str, Any]) -> None
 
 
 def test_targets_without_results_are_not_measured() -> None:
-    assert [(target.measured, target.reached) for target in targets({})] == [(ABSENT, None)] * 10
+    assert [(target.measured, target.reached) for target in targets({})] == [(ABSENT, None)] * 12
     assert "Not measured yet." in render({})
 
 
