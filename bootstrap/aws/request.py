@@ -95,7 +95,7 @@ class Request:
 
 def is_read_only(operation: str) -> bool:
     """Return whether an operation is read-only, judged by its name."""
-    return operation.partition("_")[0] in ("get", "list", "describe", "head")
+    return operation.partition("_")[0] in ("get", "list", "describe", "head", "simulate")
 
 
 @dataclass(frozen=True)

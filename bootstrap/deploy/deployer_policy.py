@@ -135,6 +135,7 @@ _RELATED: dict[str, tuple[str, ...]] = {
 #: Requests of the other commands, by service and purpose.
 _OTHER_REQUESTS = {
     ("sts", "account"): "get_caller_identity",
+    ("iam", "policy --check"): "simulate_principal_policy",
     ("emr", "plan and up, status, logs, tunnel"): (
         "list_clusters describe_cluster list_bootstrap_actions get_managed_scaling_policy "
         "get_auto_termination_policy list_instance_groups list_instances list_steps describe_step "

@@ -67,6 +67,12 @@ def _role_arn(names: Names, role: str) -> str:
     return role if role.startswith(prefix) else f"{prefix}role/{role}"
 
 
+def _principals(names: Names, _parameters: Parameters) -> list[str]:
+    """Return the users and roles, one of which is the caller."""
+    prefix = f"arn:{names.partition}:iam::{names.account}:"
+    return [f"{prefix}user/*", f"{prefix}role/*"]
+
+
 def _instance_profile(names: Names, parameters: Parameters) -> list[str]:
     profile = parameters["InstanceProfileName"]
     return [f"arn:{names.partition}:iam::{names.account}:instance-profile/{profile}"]
@@ -205,6 +211,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
             _equals("iam:AWSServiceName", lambda _, p: p["AWSServiceName"]),
         ),
     ),
+    ("iam", "simulate_principal_policy"): (Grant("iam:SimulatePrincipalPolicy", _principals),),
     ("iam", "list_roles"): (Grant("iam:ListRoles", _all),),
     ("ec2", "describe_subnets"): (Grant("ec2:DescribeSubnets", _all),),
     ("ec2", "describe_route_tables"): (Grant("ec2:DescribeRouteTables", _all),),
