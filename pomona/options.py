@@ -49,6 +49,14 @@ AsOf = Annotated[
     ),
 ]
 
+GlueDatabase = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATABASE",
+        help="Register the tables in this database of the Glue Data Catalog, for Athena.",
+    ),
+]
+
 
 def escape_label(label: str | None) -> str | None:
     """Return a label given by the user as it is stored: each byte that is not valid UTF-8 as ``\\xNN``."""

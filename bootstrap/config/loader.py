@@ -169,6 +169,7 @@ _RELATED_KEYS = {
     "network.ssh_key": ("network.ssh_from",),
     "storage.data_bucket": ("storage.data_bucket_exists",),
     "storage.log_bucket": ("storage.log_bucket_exists",),
+    "glue.database": ("glue.database_exists",),
     "alarms.address": ("alarms.monthly_budget",),
 }
 
@@ -246,6 +247,11 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
                 f"encryption.{name} is {key!r}; it must be a key in {config.region}, the region of the buckets",
             )
             for name, key in vars(config.encryption).items()
+        ),
+        (
+            "glue.database",
+            config.glue.database_exists and config.glue.database is None,
+            "glue.database_exists requires glue.database, the name of the database",
         ),
         (
             "alarms.address",

@@ -175,6 +175,14 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Glue:
+    """Database of the Glue Data Catalog in which refits register the tables, for Athena; default: none."""
+
+    database: str | None = text(None, r"[a-z0-9_]{1,255}", "1 to 255 of a-z, 0-9 and _")
+    database_exists: bool = flag(False)
+
+
+@dataclass(frozen=True)
 class Alarms:
     """Recipients and limits of alarms; without a recipient, there are none, and the stream publishes no metrics."""
 
@@ -247,6 +255,7 @@ class ClusterConfig:
     evaluator: Evaluator = field(default_factory=Evaluator)
     roles: Roles = field(default_factory=Roles)
     encryption: Encryption = field(default_factory=Encryption)
+    glue: Glue = field(default_factory=Glue)
     alarms: Alarms = field(default_factory=Alarms)
 
     @property

@@ -125,6 +125,8 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         **ssh,
         "ScheduleExpression": config.schedule or "",
         "LimitHours": str(config.limits.hours or 0),
+        "GlueDatabase": config.glue.database or "",
+        "GlueDatabaseExists": str(config.glue.database_exists).lower(),
         "AlarmAddress": config.alarms.address or "",
         "AlarmTopic": config.alarms.topic or "",
         "StalledMinutes": str(config.alarms.stalled_minutes),

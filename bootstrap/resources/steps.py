@@ -31,7 +31,9 @@ def ingest_arguments(names: Names) -> list[str]:
 
 def refit_arguments(names: Names) -> list[str]:
     """Return the arguments of `pomona` for a refit."""
-    return ["refit", names.lake_uri, "--variance", str(names.config.refit.variance)]
+    database = names.config.glue.database
+    options = ["--glue-database", database] if database else []
+    return ["refit", names.lake_uri, "--variance", str(names.config.refit.variance), *options]
 
 
 def ingest_step(names: Names, locations: UploadLocations) -> Parameters:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pomona.options import AsOf, Json, LakeArgument
+from pomona.options import AsOf, GlueDatabase, Json, LakeArgument
 from streaming.errors import ExternalError, SnapshotError, ThresholdExceeded, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def refit(
         bool,
         typer.Option("--fail-on-drift", help="Exit with code 3 if a drift threshold is exceeded."),
     ] = False,
+    glue_database: GlueDatabase = None,
     as_json: Json = False,
 ) -> None:
     """Fit StandardScaler and PCA, and publish reduced vectors.
@@ -61,7 +62,11 @@ def refit(
     """
     from batch_pca.pca.fit import FitOptions
     from batch_pca.refit import RefitOptions
+    from batch_pca.refits.glue import check_database
+    from streaming.lake.layout import Lake
 
+    if glue_database is not None:
+        check_database(Lake.at(lake), glue_database)
     if every and as_of:
         raise UsageError("--every and --as-of exclude each other: --as-of selects a fixed version")
     if components is None and variance is None:
@@ -75,9 +80,22 @@ def refit(
         baseline=baseline,
     )
     if every:
-        refit_every(lake, options, every, fail_on_drift=fail_on_drift, as_json=as_json)
+        refit_every(
+            lake,
+            options,
+            every,
+            fail_on_drift=fail_on_drift,
+            glue_database=glue_database,
+            as_json=as_json,
+        )
     else:
-        refit_once(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
+        refit_once(
+            lake,
+            options,
+            fail_on_drift=fail_on_drift,
+            glue_database=glue_database,
+            as_json=as_json,
+        )
 
 
 def drift_limits(texts: Sequence[str]) -> DriftLimits:
@@ -99,9 +117,14 @@ def drift_limits(texts: Sequence[str]) -> DriftLimits:
 
 
 def refit_once(
-    lake: str, options: RefitOptions, *, fail_on_drift: bool = False, as_json: bool
+    lake: str,
+    options: RefitOptions,
+    *,
+    fail_on_drift: bool = False,
+    glue_database: str | None = None,
+    as_json: bool,
 ) -> RefitResult:
-    """Refit once and print the result.
+    """Refit once, register the tables if a database is given, and print the result.
 
     Raises
     ------
@@ -109,11 +132,15 @@ def refit_once(
         If `fail_on_drift` is set and a drift threshold is exceeded. The refit is published nevertheless.
     """
     from batch_pca.refit import refit
+    from batch_pca.refits.glue import register_tables
     from pomona.output.console import Console
+    from streaming.lake.layout import Lake
 
     console = Console(as_json=as_json)
     with console.status("refitting"):
         result = refit(lake, options)
+        if glue_database is not None:
+            register_tables(Lake.at(lake), glue_database)
     if as_json:
         console.print_json(refit_json(result))
     else:
@@ -127,7 +154,13 @@ def refit_once(
 
 
 def refit_every(
-    lake: str, options: RefitOptions, every: str, *, fail_on_drift: bool = False, as_json: bool
+    lake: str,
+    options: RefitOptions,
+    every: str,
+    *,
+    fail_on_drift: bool = False,
+    glue_database: str | None = None,
+    as_json: bool,
 ) -> None:
     """Refit on a schedule until SIGINT or SIGTERM, or until `fail_on_drift` applies.
 
@@ -152,7 +185,13 @@ def refit_every(
         while not stop.is_set():
             due = time.monotonic() + seconds
             try:
-                refit_once(lake, options, fail_on_drift=fail_on_drift, as_json=as_json)
+                refit_once(
+                    lake,
+                    options,
+                    fail_on_drift=fail_on_drift,
+                    glue_database=glue_database,
+                    as_json=as_json,
+                )
             except (ExternalError, SnapshotError) as error:
                 console.print(f"refit skipped: {error}")
             if not stop.is_set() and (left := due - time.monotonic()) > 0:

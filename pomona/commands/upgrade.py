@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from pomona.options import Json, LakeArgument
+from pomona.options import GlueDatabase, Json, LakeArgument
 
 
-def upgrade(lake: LakeArgument, as_json: Json = False) -> None:
+def upgrade(lake: LakeArgument, glue_database: GlueDatabase = None, as_json: Json = False) -> None:
     """Upgrade a lake to the current format in place.
 
     Example: pomona upgrade ./lake
     """
+    from batch_pca.refits.glue import check_database, register_tables
     from pomona.output.console import Console
     from streaming.lake.format_version import FORMAT
     from streaming.lake.layout import Lake
     from streaming.maintenance.upgrade import upgrade as upgrade_lake
 
     console = Console(as_json=as_json)
-    root = Lake.at(lake).root
+    at = Lake.at(lake)
+    root = at.root
+    if glue_database is not None:
+        check_database(at, glue_database)
     with console.status("upgrading"):
         steps = upgrade_lake(lake)
+        if glue_database is not None:
+            register_tables(at, glue_database)
     if as_json:
         console.print_json({"lake": root, "format": FORMAT, "steps": steps})
     elif steps:

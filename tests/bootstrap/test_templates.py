@@ -105,7 +105,7 @@ def test_options_create_their_resources(folder: Path) -> None:
     assert optional == {
         *("ImageEventFailures", "ImageEvents", "ImageEventsPolicy", "Catalog", "Alarms"),
         *("AlarmsPolicy", "FailedSteps", "FailedClusters", "FailedJobs", "FailedStarts"),
-        *("FailedImageEvents", "StalledStream", "LargeBacklog", "Budget"),
+        *("FailedImageEvents", "StalledStream", "LargeBacklog", "Queries", "Budget"),
     }
 
 
@@ -212,8 +212,8 @@ PLANTED = {
     ),
     "Glue database deleted with the stack": (
         "stream",
-        "    Condition: HasGlueDatabase\n    DeletionPolicy: Retain\n",
-        "    Condition: HasGlueDatabase\n",
+        "    Condition: CreateGlueDatabase\n    DeletionPolicy: Retain\n",
+        "    Condition: CreateGlueDatabase\n",
         "Catalog: DeletionPolicy is not Retain",
     ),
     "no ExpiredObjectDeleteMarker": (
@@ -554,6 +554,42 @@ PLANTED = {
         "MetricName: ApproximateNumberOfMessagesVisible",
         "MetricName: NumberOfMessagesVisible",
         "AWS/SQS has no metric NumberOfMessagesVisible",
+    ),
+    "table without permission": (
+        "stream",
+        "${Arn}:table/${Db}/refits ${Arn}:table/${Db}/reduced",
+        "${Arn}:table/${Db}/refits",
+        "fruits-nodes: may not use arn:aws:glue:eu-west-1:123456789012:table/fruits/reduced",
+    ),
+    "all tables": (
+        "stream",
+        "table/${Db}/refits",
+        "table/${Db}/*",
+        "may use arn:aws:glue:eu-west-1:123456789012:table/fruits/*",
+    ),
+    "evaluator registers tables": (
+        "stream",
+        "Action: [glue:GetDatabase,",
+        "Action: [glue:CreateTable, glue:GetDatabase,",
+        "glue:CreateTable changes something",
+    ),
+    "older engine of Athena": (
+        "stream",
+        "Athena engine version 3",
+        "Athena engine version 2",
+        "only engine version 3 reads Delta",
+    ),
+    "results in a bucket": (
+        "stream",
+        "ManagedQueryResultsConfiguration: {Enabled: true}",
+        "ResultConfiguration: {OutputLocation: !Sub 's3://${LogBucket}/'}",
+        "the evaluator may not write results",
+    ),
+    "other workgroup": (
+        "stream",
+        "workgroup/${Name}",
+        "workgroup/primary",
+        "the evaluator may use",
     ),
     "silent budget": (
         "stream",

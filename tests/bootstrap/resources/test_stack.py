@@ -21,7 +21,7 @@ from bootstrap.resources.stack import (
     required_parameters,
     template_parameters,
 )
-from bootstrap.resources.steps import ingest_arguments
+from bootstrap.resources.steps import ingest_arguments, refit_arguments
 from support.aws.account import ACCOUNT
 from support.aws.cloudformation import SentRequest, Stack, parse_template
 from support.aws.cluster_configs import MINIMAL, VARIANTS, names, uploads
@@ -49,6 +49,8 @@ MORE = {
 #: Configurations whose policies the engine of `up` does not create.
 ONLY_IN_STACK = {
     "alarms": 'alarms = {address = "ops@example.com", stalled_minutes = 20, backlog = 5, monthly_budget = 7}\n',
+    "Glue": 'glue.database = "fruits"\n',
+    "existing Glue database": 'glue = {database = "fruits", database_exists = true}\n',
     "alarms of a topic": 'alarms.topic = "arn:aws:sns:eu-west-1:123456789012:ops"\n',
 }
 CONFIGS = VARIANTS | MORE | ONLY_IN_STACK
@@ -249,5 +251,8 @@ def test_stream_publishes_metrics_of_alarms(mode: str, tmp_path: Path) -> None:
     namespace = statement["Condition"]["StringEquals"]["cloudwatch:namespace"]
     assert ingest_arguments(with_alarms)[-2:] == ["--cloudwatch", namespace]
     once = names(f'mode = "{mode}"\ningest.mode = "once"\n{CONFIGS["alarms"]}')
+    refit = refit_arguments(names(CONFIGS["Glue"]))
+    assert refit[-2:] == ["--glue-database", "fruits"]
+    assert "--glue-database" not in refit_arguments(with_alarms)
     for other in (names(f'mode = "{mode}"\n'), once):
         assert "--cloudwatch" not in ingest_arguments(other)

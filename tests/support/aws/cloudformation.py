@@ -56,7 +56,7 @@ class Stack:
     def __init__(
         self, template: Mapping[str, Any], parameters: Mapping[str, str], partition: str = "aws"
     ) -> None:
-        self._template, self._partition = template, partition
+        self._template, self.partition = template, partition
         self.values: dict[str, Any] = {}
         unknown = parameters.keys() - template["Parameters"].keys()
         assert not unknown, f"the template has no parameters {unknown}"
@@ -131,6 +131,11 @@ class Stack:
         index, items = self.resolve(argument)
         return items[int(index)]
 
+    def _split(self, argument: Any) -> list[str]:
+        delimiter, text = argument
+        parts: list[str] = self.resolve(text).split(delimiter)
+        return parts
+
     def _sub(self, argument: Any) -> str:
         text, variables = (argument, {}) if isinstance(argument, str) else argument
         values = {name: self.resolve(value) for name, value in variables.items()}
@@ -150,9 +155,9 @@ class Stack:
         match kind, attribute:
             case "AWS::IAM::Role", "Arn":
                 path = properties.get("Path", "/")
-                return f"arn:{self._partition}:iam::{ACCOUNT}:role{path}{properties['RoleName']}"
+                return f"arn:{self.partition}:iam::{ACCOUNT}:role{path}{properties['RoleName']}"
             case "AWS::SQS::Queue", "Arn":
-                return f"arn:{self._partition}:sqs:{REGION}:{ACCOUNT}:{properties['QueueName']}"
+                return f"arn:{self.partition}:sqs:{REGION}:{ACCOUNT}:{properties['QueueName']}"
             case "AWS::SQS::Queue", "QueueName":
                 return str(properties["QueueName"])
             case "AWS::EC2::SecurityGroup", "GroupId":
@@ -164,10 +169,8 @@ class Stack:
             "AWS::NoValue": _ABSENT,
             "AWS::AccountId": ACCOUNT,
             "AWS::Region": REGION,
-            "AWS::URLSuffix": "amazonaws.com.cn"
-            if self._partition == "aws-cn"
-            else "amazonaws.com",
-            "AWS::Partition": self._partition,
+            "AWS::URLSuffix": "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com",
+            "AWS::Partition": self.partition,
         }
         if name in pseudo:
             return pseudo[name]
@@ -183,7 +186,7 @@ class Stack:
         if kind in named:
             return properties[named[kind]]
         if kind == "AWS::SNS::Topic":
-            return f"arn:{self._partition}:sns:{REGION}:{ACCOUNT}:{properties['TopicName']}"
+            return f"arn:{self.partition}:sns:{REGION}:{ACCOUNT}:{properties['TopicName']}"
         if kind == "AWS::SQS::Queue":
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{properties['QueueName']}"
         return f"{kind} {name}"

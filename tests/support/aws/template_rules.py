@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from batch_pca.refits.glue import TABLES
 from bootstrap.aws.combination_rules import violations
 from bootstrap.aws.rules import SentRequest
 from bootstrap.config.names import metrics_namespace
 from streaming.ingest.cloudwatch import METRICS
+from support.aws.account import ACCOUNT, REGION
 from support.aws.cloudformation import Stack
 
 #: Resources whose deletion loses data, or the protection of data.
@@ -25,8 +27,20 @@ _WITHOUT_RESOURCE = ("ssm:UpdateInstanceInformation", "ssmmessages:")
 _WITH_TAG = ("elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags")
 _READ_ACTIONS = {"s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject", "kms:Decrypt"}
 _WITH_NAMESPACE = ("cloudwatch:PutMetricData",)
+_READ_ACTIONS |= {f"glue:Get{what}" for what in ("Database", "Table", "Tables", "Partitions")}
+# A query writes only what its caller may write.
+_READ_ACTIONS |= {
+    "athena:GetQueryExecution",
+    "athena:GetQueryResults",
+    "athena:GetQueryResultsStream",
+    "athena:GetWorkGroup",
+    "athena:ListQueryExecutions",
+    "athena:StartQueryExecution",
+    "athena:StopQueryExecution",
+}
 _SQS_METRICS = ("ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage")
 _TAGGED = (
+    "AWS::Athena::WorkGroup",
     "AWS::EC2::SecurityGroup",
     "AWS::EMRServerless::Application",
     "AWS::IAM::Role",
@@ -376,6 +390,37 @@ def _metrics(stack: Stack) -> Iterator[str]:
                 yield f"{name}: the expression uses {used}, which is no metric of the alarm"
 
 
+def _catalog(stack: Stack) -> Iterator[str]:
+    """Compare the tables that roles may use with those that Pomona registers, and check the workgroup of Athena."""
+    database = stack.values.get("GlueDatabase")
+    if not database:
+        return
+    catalog = f"arn:{stack.partition}:glue:{REGION}:{ACCOUNT}:"
+    tables = {f"{catalog}table/{database}/{name}" for name in TABLES}
+    required = tables | {f"{catalog}catalog", f"{catalog}database/{database}"}
+    for role, one in _statements(stack):
+        if "glue:GetTable" in _items(one["Action"]):
+            resources = set(_items(one["Resource"])) - {f"{catalog}database/default"}
+            yield from (f"{role}: may not use {arn}" for arn in sorted(required - resources))
+            yield from (f"{role}: may use {arn}" for arn in sorted(resources - required))
+    for name, group in _resources(stack, "AWS::Athena::WorkGroup"):
+        configuration = group["WorkGroupConfiguration"]
+        if configuration.get("EngineVersion") != {
+            "SelectedEngineVersion": "Athena engine version 3"
+        }:
+            yield f"{name}: only engine version 3 reads Delta tables"
+        if configuration.get("ManagedQueryResultsConfiguration") != {"Enabled": True}:
+            yield f"{name}: the evaluator may not write results to a bucket"
+        if configuration.get("EnforceWorkGroupConfiguration") is not True:
+            yield f"{name}: clients override the configuration"
+        arn = f"arn:{stack.partition}:athena:{REGION}:{ACCOUNT}:workgroup/{group['Name']}"
+        granted = [
+            one["Resource"] for _, one in _statements(stack) if "athena:" in str(one["Action"])
+        ]
+        if granted not in ([], [[arn]]):
+            yield f"{name}: the evaluator may use {granted} instead of {arn}"
+
+
 def _tags(stack: Stack) -> Iterator[str]:
     for name, properties in _resources(stack, *_TAGGED):
         if {"Key": "pomona", "Value": stack.values["Name"]} not in properties.get("Tags", ()):
@@ -406,5 +451,6 @@ _RULES = (
     _queues,
     _alarms,
     _metrics,
+    _catalog,
     _tags,
 )

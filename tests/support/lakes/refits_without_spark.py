@@ -24,7 +24,8 @@ from streaming.lake.schemas import REFITS
 from streaming.lake.versions import resolve_version
 from support.lakes.feature_lakes import delta
 
-_TYPES: dict[str, Any] = {
+#: Types of Arrow by the SQL type of a column.
+ARROW_TYPES: dict[str, Any] = {
     "string": pa.string(),
     "long": pa.int64(),
     "int": pa.int32(),
@@ -38,7 +39,7 @@ _TYPES: dict[str, Any] = {
 
 def append(location: str, table: Table, rows: list[dict[str, Any]]) -> None:
     """Append rows to a table; create it with delta-rs if it does not exist."""
-    fields = [pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in table.columns]
+    fields = [pa.field(c.name, ARROW_TYPES[c.type], nullable=c.nullable) for c in table.columns]
     content = pa.Table.from_pylist(rows, pa.schema(fields))
     properties = dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
     deltalake.write_deltalake(
