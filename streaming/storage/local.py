@@ -7,8 +7,9 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -42,6 +43,109 @@ _NO_SUCH_FILE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder to list.
+
+    Parameters
+    ----------
+    path : str
+    keys : frozenset
+        Device and inode of the folder and of the folders above it, by which link loops are found.
+    """
+
+    path: str
+    keys: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRules:
+    """Which links a listing follows, and what it does with an entry that is not listed.
+
+    Parameters
+    ----------
+    boundary : str
+        URI of the folder that links must not lead out of.
+    real_boundary : str, optional
+        Its path without links; None if links may lead out of it.
+    on_unlisted : callable
+    """
+
+    boundary: str
+    real_boundary: str | None
+    on_unlisted: UnlistedCallback
+
+    @classmethod
+    def below(
+        cls,
+        prefix: str,
+        on_unlisted: UnlistedCallback | None = None,
+        *,
+        follow_outside: bool = False,
+        within: str | None = None,
+    ) -> ListingRules:
+        """Return the rules for the arguments of `LocalStorage.list`."""
+        boundary = within or prefix
+        real = None if follow_outside else os.path.realpath(local_path(boundary))
+        return cls(boundary, real, on_unlisted or _log_unlisted)
+
+
+def root_folder(prefix: str) -> Folder:
+    """Return the folder with which the listing of a prefix begins."""
+    root = str(local_path(prefix))
+    return Folder(root, _folder_keys_from(root))
+
+
+def list_folder(
+    folder: Folder,
+    rules: ListingRules,
+    select: Callable[[list[os.DirEntry[str]]], Iterable[os.DirEntry[str]]] = iter,
+) -> Iterator[tuple[str, StoredFile | Folder]]:
+    """List one folder.
+
+    Parameters
+    ----------
+    folder : Folder
+    rules : ListingRules
+    select : callable
+        Returns the entries to look at. It is not called if the folder is missing or cannot be listed.
+
+    Yields
+    ------
+    str, StoredFile or Folder
+        The name of each regular file and of each folder that the listing follows.
+    """
+    if _leads_outside(folder.path, rules.real_boundary):  # replaced by a link after it was listed
+        return
+    try:
+        with os.scandir(folder.path) as opened:
+            entries = list(opened)
+    except (FileNotFoundError, NotADirectoryError):  # renamed or removed meanwhile
+        return
+    except OSError as error:
+        rules.on_unlisted(local_uri(folder.path), Unlisted.UNREADABLE, _describe(error))
+        return
+    for entry in select(entries):
+        path = local_uri(f"{folder.path.rstrip('/')}/{entry.name}")
+        try:
+            status = entry.stat()
+        except OSError as error:
+            if reason := _why_unlisted(entry, error):
+                rules.on_unlisted(path, reason, _describe(error))
+            continue
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if is_folder and _folder_key(status) in folder.keys:
+            rules.on_unlisted(path, Unlisted.LINK_LOOP, "leads back to a folder above it")
+        elif not is_folder and not stat.S_ISREG(status.st_mode):
+            rules.on_unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
+        elif entry.is_symlink() and _leads_outside(entry.path, rules.real_boundary):
+            rules.on_unlisted(path, Unlisted.OUTSIDE_LINK, f"leads out of {rules.boundary}")
+        elif is_folder:
+            yield entry.name, Folder(entry.path, folder.keys | {_folder_key(status)})
+        else:
+            yield entry.name, _stored_file(path, status)
+
+
 class LocalStorage:
     """Local folders and mounted network drives."""
 
@@ -58,42 +162,16 @@ class LocalStorage:
         Links to folders are followed, except to a folder above the link and, unless `follow_outside` is set, out of
         `within`. The listing of the stream has the same rules: ``java/pomona/source/SourceFileSystem.java``.
         """
-        root = str(local_path(prefix))
-        boundary = within or prefix
-        real_root = None if follow_outside else os.path.realpath(local_path(boundary))
-        on_unlisted = on_unlisted or _log_unlisted
-        pending = [(root, _folder_keys_from(root))]
+        rules = ListingRules.below(
+            prefix, on_unlisted, follow_outside=follow_outside, within=within
+        )
+        pending = [root_folder(prefix)]
         while pending:
-            folder, above = pending.pop()
-            if _leads_outside(folder, real_root):  # replaced by a link after it was listed
-                continue
-            try:
-                with os.scandir(folder) as opened:
-                    entries = list(opened)
-            except (FileNotFoundError, NotADirectoryError):  # renamed or removed meanwhile
-                continue
-            except OSError as error:
-                on_unlisted(local_uri(folder), Unlisted.UNREADABLE, _describe(error))
-                continue
-            for entry in entries:
-                path = local_uri(f"{folder.rstrip('/')}/{entry.name}")
-                try:
-                    status = entry.stat()
-                except OSError as error:
-                    if reason := _why_unlisted(entry, error):
-                        on_unlisted(path, reason, _describe(error))
-                    continue
-                is_folder = stat.S_ISDIR(status.st_mode)
-                if is_folder and _folder_key(status) in above:
-                    on_unlisted(path, Unlisted.LINK_LOOP, "leads back to a folder above it")
-                elif not is_folder and not stat.S_ISREG(status.st_mode):
-                    on_unlisted(path, Unlisted.SPECIAL_FILE, "is not a regular file")
-                elif entry.is_symlink() and _leads_outside(entry.path, real_root):
-                    on_unlisted(path, Unlisted.OUTSIDE_LINK, f"leads out of {boundary}")
-                elif not is_folder:
-                    yield _stored_file(path, status)
+            for _, found in list_folder(pending.pop(), rules):
+                if isinstance(found, Folder):
+                    pending.append(found)
                 else:
-                    pending.append((entry.path, above | {_folder_key(status)}))
+                    yield found
 
     def stat(self, path: str) -> StoredFile:
         """Return length and modification time, truncated to milliseconds as in Hadoop; only for regular files."""
