@@ -33,8 +33,14 @@ def ingest(
         bool, typer.Option("--once", help="Process existing images, then stop.")
     ] = False,
     trigger: Annotated[
-        float, typer.Option(help="Trigger interval: seconds between two listings of the source.")
+        float, typer.Option(help="Trigger interval: seconds between two micro-batches.")
     ] = 5.0,
+    file_source: Annotated[
+        str | None,
+        typer.Option(
+            help="manifests (default for folders) or binaryFile (default on S3, lists all files at each trigger)."
+        ),
+    ] = None,
     max_files_per_trigger: Annotated[
         int | None,
         typer.Option(help="Maximum number of images per micro-batch (default: 10,000 per core)."),
@@ -115,6 +121,7 @@ def ingest(
     settings = IngestSettings(
         once=once,
         trigger=trigger,
+        file_source=file_source,
         max_files_per_trigger=max_files_per_trigger,
         weights=weights,
         engine=engine,

@@ -94,6 +94,17 @@ def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
     return True
 
 
+def remove_checkpoint(lake: Lake) -> None:
+    """Delete the checkpoint, so that the next query starts a new one with a new query id.
+
+    It is renamed first: a checkpoint of which a part is missing would be reported as damaged.
+    """
+    storage, removed = open_storage(lake.root), f"{lake.checkpoint}.removed"
+    storage.delete_tree(removed)
+    storage.move_tree(lake.checkpoint, removed)
+    storage.delete_tree(removed)
+
+
 def _missing(entries: Iterable[re.Match[str]], names: set[str]) -> str | None:
     """Return the first entry that is missing: before later entries, or beside its checksum file."""
     logs: dict[str, set[int]] = defaultdict(set)

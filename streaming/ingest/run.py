@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from py4j.protocol import Py4JError
@@ -21,8 +20,9 @@ from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import PartScheduler, StopRequested
-from streaming.ingest.checkpoint import set_aside_if_damaged
+from streaming.ingest.checkpoint import remove_checkpoint, set_aside_if_damaged
 from streaming.ingest.cloudwatch import publishing_metrics
+from streaming.ingest.discovery import choose_discovery
 from streaming.ingest.pending_files import PendingFiles
 from streaming.ingest.request_handler import RequestHandler
 from streaming.ingest.settings import (
@@ -42,12 +42,13 @@ from streaming.outcomes import Outcome
 from streaming.sources.listing import Source
 from streaming.spark.errors import NOT_IN_XML, translate_exception, unlistable_keys
 from streaming.spark.s3a_metrics import retries_on_driver
-from streaming.storage.interface import StoredFile, TransientError, from_spark
+from streaming.storage.interface import StoredFile, TransientError
 from streaming.storage.open import open_storage
 
 log = logging.getLogger(__name__)
 
 _POLL = 0.1  # seconds between two checks of the stop event
+_POLL_QUERY = 1.0  # seconds between two checks of the query while the stream waits for images: each is a call of Java
 # Seconds, beyond the time to settle, for which --once waits for files being written.
 _WAIT_TIMEOUT = 30.0
 _MIN_SWEEP_INTERVAL = 1.0  # seconds between two sweeps if Spark cannot list the source
@@ -100,7 +101,11 @@ class StreamingRun:
         )
         self._pending = PendingFiles(settings.settle)
         self._sweeper = Sweeper(source, batch, settings, self._process, self.summary)
+        self._discovery = choose_discovery(
+            source, batch.lake, settings, self._trigger_size, batch.image_index
+        )
         self._query_id = ""
+        self._batches = 0  # in the checkpoint
         self._sweeps_only = False  # the images of a source that Spark cannot list
         self._delivered: int | None = None  # files in the stream's last micro-batch
         self._error: BaseException | None = None
@@ -119,7 +124,7 @@ class StreamingRun:
         retries_before = retries_on_driver(spark, roots)
         self._report(Stage.LIST)
         new = self._batch.image_index.new_or_changed(self._count_images())
-        oldest = self._count_waiting(new)
+        self.summary.waiting, oldest = self._discovery.plan(new)
         self._in_lake -= self.summary.waiting
         self.summary.listing = self._source.counts
         self.summary.first_trigger_at = time.time()
@@ -133,7 +138,9 @@ class StreamingRun:
                 if self._source.counts.not_in_xml:
                     self._continue_with_sweeps(NOT_IN_XML)
                 error = self._run_query()
-                if error and set_aside_if_damaged(self._batch.lake, error):
+                if error and set_aside_if_damaged(self._discovery.lake, error):
+                    error = self._run_query()
+                while error is None and self._renew_checkpoint():
                     error = self._run_query()
                 if error and (keys := unlistable_keys(error, self._source.root)):
                     self._continue_with_sweeps(keys)
@@ -167,14 +174,9 @@ class StreamingRun:
             self._on_stage(stage, self._in_lake)
 
     def _count_images(self) -> Iterator[StoredFile]:
-        for image in self._source.images():
+        for image in self._discovery.list_all():
             self._in_lake += 1
             yield image
-
-    def _count_waiting(self, files: Iterable[StoredFile]) -> list[StoredFile]:
-        """Count the files in the summary; return the oldest ones, which the stream delivers first."""
-        counted = (file for self.summary.waiting, file in enumerate(files, 1))
-        return heapq.nsmallest(self._trigger_size, counted, key=lambda file: file.modified_ms)
 
     def _run_query(self) -> BaseException | None:
         """Run the query until it ends; return its error unless this run stopped it or recorded one itself.
@@ -190,16 +192,17 @@ class StreamingRun:
             if self._settings.once:
                 self._drain(query)
             else:
-                self._follow(query)
+                with self._discovery.watching(self._settings.trigger):
+                    self._follow(query)
         finally:
             self._stop_query(query)
         ended_by: BaseException | None = query.exception() if query else None
         return None if self._error or StopRequested.__name__ in str(ended_by) else ended_by
 
     def _start_query(self) -> StreamingQuery:
-        stream = self._source.stream(self._batch.spark, self._trigger_size)
+        stream = self._discovery.stream(self._batch.spark)
         writer = stream.writeStream.foreachBatch(self._on_micro_batch).option(
-            "checkpointLocation", self._batch.lake.checkpoint
+            "checkpointLocation", self._discovery.lake.checkpoint
         )
         if self._settings.once:
             writer = writer.trigger(availableNow=True)
@@ -216,16 +219,16 @@ class StreamingRun:
                 raise StopRequested
             try:
                 rows = listing.collect()
-                # Java reads each invalid byte of a name as U+FFFD, so that two files may have the same path.
-                listed = dict.fromkeys(StoredFile(from_spark(path), *rest) for path, *rest in rows)
-                files = [file for file in listed if self._source.is_image(file.path)]
+                files = self._discovery.deliver(rows)
                 if len(rows) >= self._trigger_size:
                     self._recount_waiting(files)
                 self._process(files, BatchId(self._query_id, number))
+                self._discovery.committed()
             except (PomonaError, TransientError, PySparkException, Py4JError, OSError) as error:
                 self._error = error  # Spark only passes on a text with all stack traces
                 raise
             self._delivered = len(rows)
+            self._batches = number + 1
 
     def _recount_waiting(self, files: Sequence[StoredFile]) -> None:
         """Count all images that wait if the latest listing has not: a full micro-batch is only a part of a delivery."""
@@ -314,22 +317,40 @@ class StreamingRun:
 
     def _follow(self, query: StreamingQuery | None) -> None:
         """Until a stop is requested: process pending files, and sweep when due and the stream has caught up."""
-        while (query is None or query.isActive) and not self._stop_event.wait(_POLL):
+        check_at = 0.0
+        while not self._stop_event.wait(_POLL):
+            if query and time.monotonic() >= check_at:
+                if not query.isActive:
+                    return
+                check_at = time.monotonic() + _POLL_QUERY
             self._requests.handle_pending(self._processing)
             if self._pending:
                 self._process_due_files()
             if self._sweeper.is_due and self._has_caught_up(query):
                 self._sweep()
+            if self._discovery.error:
+                self._error = self._discovery.error
+                return
+            if self._is_checkpoint_full() and self._has_caught_up(query):
+                return
             idle = time.time() - self.summary.last_row_at > _SHOW_BATCH
             if idle and not self.summary.waiting and not self._processing.locked():
                 self._report(Stage.WATCH)
 
     def _has_caught_up(self, query: StreamingQuery | None) -> bool:
-        if query is None:
-            return True
-        if self._delivered is None:
-            return str(query.status["message"]).startswith("Waiting for")
-        return self._delivered < self._trigger_size
+        return query is None or self._discovery.has_caught_up(query, self._delivered)
+
+    def _is_checkpoint_full(self) -> bool:
+        limit = self._discovery.max_batches
+        return limit is not None and self._batches >= limit
+
+    def _renew_checkpoint(self) -> bool:
+        """Delete a checkpoint that is full; return whether a new query must be started, with a new one."""
+        if self._error or not self._is_checkpoint_full():
+            return False
+        remove_checkpoint(self._discovery.lake)
+        self._batches = 0
+        return not self._settings.once and not self._stop_event.is_set()
 
     def _stop_query(self, query: StreamingQuery | None) -> None:
         """Stop after the current micro-batch and its commit; `query.stop()` alone would interrupt it."""

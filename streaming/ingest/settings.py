@@ -32,6 +32,9 @@ IMAGES_PER_PART_PER_CORE = 2000
 IMAGES_PER_TRIGGER_PER_CORE = 5 * IMAGES_PER_PART_PER_CORE
 _NAMESPACE = re.compile(r"(?!AWS/)[\w./#-]{1,255}", re.ASCII)
 
+#: Names of the file sources of the stream.
+BINARY_FILE, MANIFESTS = "binaryFile", "manifests"
+
 
 @dataclass(frozen=True)
 class IngestSettings:
@@ -42,7 +45,10 @@ class IngestSettings:
     once : bool
         Process the existing images and stop, instead of waiting for more.
     trigger : float
-        Seconds between two listings by the stream.
+        Seconds between two triggers of the stream.
+    file_source : str, optional
+        ``manifests``, which lists only the folders that changed, for a source and a lake that are folders;
+        ``binaryFile``, Spark's source, which lists all files at each trigger. None means ``manifests`` if possible.
     max_files_per_trigger : int, optional
         Images in one micro-batch; None means `IMAGES_PER_TRIGGER_PER_CORE` per core.
     weights : str, optional
@@ -97,6 +103,7 @@ class IngestSettings:
 
     once: bool = False
     trigger: float = 5.0
+    file_source: str | None = None
     max_files_per_trigger: int | None = None
     weights: str | None = None
     engine: str | None = None
@@ -124,6 +131,10 @@ class IngestSettings:
 
     def __post_init__(self) -> None:
         self._check_backend()
+        if self.file_source not in (None, BINARY_FILE, MANIFESTS):
+            raise UsageError(
+                f"--file-source {self.file_source!r} is unknown: choose {BINARY_FILE} or {MANIFESTS}"
+            )
         _ = self.selection  # check the patterns
         for name, minimum in (
             ("max_files_per_trigger", 1),

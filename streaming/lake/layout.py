@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # `pomona status` does not import Spark
 
 _SOURCES = "sources.json"
 _OWN_NAMES = {FILE, "features", "quarantine", "refits", "checkpoints", "models", "reduced"}
-_OWN_NAMES |= {"requests", "tags", "lease.json", "lease-java", _SOURCES}
+_OWN_NAMES |= {"arrivals", "requests", "tags", "lease.json", "lease-java", _SOURCES}
 # delta-rs rejects control characters, decodes percent escapes twice, and takes a backslash for a slash; Delta's builder
 # of tables does not escape a backtick. For folders, delta-rs panics if a change data feed is read and the path has
 # characters that URLs do not encode.
@@ -101,6 +101,15 @@ class Lake:
     def checkpoint(self) -> str:
         """Checkpoint of the streaming query."""
         return join_name(f"{self.root}/checkpoints", self.checkpoint_name, "checkpoint")
+
+    def for_manifests(self) -> Lake:
+        """Return this lake with the checkpoint of the query over manifests, which has logs of its own."""
+        return replace(self, checkpoint_name=f"{self.checkpoint_name}-arrivals")
+
+    @property
+    def arrivals(self) -> str:
+        """Folder of the manifests of new images, see `streaming.sources.arrivals`."""
+        return f"{self.root}/arrivals"
 
     @property
     def models(self) -> str:
@@ -201,6 +210,7 @@ class Lake:
         yield root / "requests" / "answers"
         for folder in (
             *(table / "_delta_log" for table in tables),
+            root / "arrivals",
             root / "checkpoints",
             root / "models",
         ):
@@ -210,8 +220,9 @@ class Lake:
                     for entry in entries
                     if not entry.is_file(follow_symlinks=False)
                 )
-        for name, folders, files in os.walk(local_path(self.checkpoint)):
-            yield from (Path(name, entry) for entry in (*folders, *files))
+        for checkpoint in (self.checkpoint, self.for_manifests().checkpoint):
+            for name, folders, files in os.walk(local_path(checkpoint)):
+                yield from (Path(name, entry) for entry in (*folders, *files))
 
     def _check_access(self) -> None:
         try:

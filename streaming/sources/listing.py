@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from streaming.errors import SourceError, UsageError
 from streaming.images.decode import IMAGE_SUFFIXES
 from streaming.sources.selection import Selection
+from streaming.storage.folder_changes import FolderChanges
 from streaming.storage.interface import (
     StoredFile,
     Unlisted,
+    UnlistedCallback,
     escape_glob,
     is_below,
     is_s3,
@@ -33,8 +35,8 @@ if TYPE_CHECKING:  # `pomona status` lists a source without Spark
 log = logging.getLogger(__name__)
 
 _FILES = "path string, modificationTime timestamp, length long, content binary"
-# Exceeds the age of any file. By default, Spark ignores files a week older than the newest file it has seen.
-_MAX_FILE_AGE = "100000d"
+#: Exceeds the age of any file. By default, Spark ignores files a week older than the newest file it has seen.
+MAX_FILE_AGE = "100000d"
 _FILE_SYSTEM = "pomona.source.SourceFileSystem"  # in java/
 _BOUNDARY_OPTION = "pomona.source.boundary"  # read by that class
 # Number of images that `check_readable` tries to open.
@@ -158,8 +160,14 @@ class Source:
         source._validate_patterns()
         return source
 
-    def images(self) -> Iterator[StoredFile]:
-        """List the images in no particular order, and count the other entries in `counts`."""
+    def images(self, changes: FolderChanges | None = None) -> Iterator[StoredFile]:
+        """List the images in no particular order, and count the other entries in `counts`.
+
+        Parameters
+        ----------
+        changes : FolderChanges, optional
+            Lists the files, and remembers them for `new_images`.
+        """
         counts = ListingCounts()
 
         def count_unlisted(path: str, reason: Unlisted, detail: str) -> None:
@@ -176,10 +184,7 @@ class Source:
             self._warn(path, reason, detail)
 
         on_s3 = is_s3(self.root)
-        listing = open_storage(self.root).list(
-            self.root, count_unlisted, follow_outside=self.selection.follow_links
-        )
-        for found in listing:
+        for found in (changes or self).list_all(count_unlisted):
             if on_s3 and _NOT_IN_XML.search(found.path):
                 counts.not_in_xml = found.path
             relative = self._relative(found.path)
@@ -192,6 +197,18 @@ class Source:
             else:
                 yield found
         vars(self.counts).update(vars(counts))
+
+    def list_all(self, on_unlisted: UnlistedCallback) -> Iterator[StoredFile]:
+        """List all files, images or not."""
+        return open_storage(self.root).list(
+            self.root, on_unlisted, follow_outside=self.selection.follow_links
+        )
+
+    def new_images(self, changes: FolderChanges) -> Iterator[StoredFile]:
+        """List the images that are new since the last listing with these `changes`."""
+        # The next full listing counts and reports the entries that are not listed.
+        listing = changes.list_new(lambda path, reason, detail: None)
+        return (file for file in listing if self.is_image(file.path))
 
     def is_image(self, path: str) -> bool:
         """Return whether the path of a file qualifies as an image below the root.
@@ -316,7 +333,7 @@ class Source:
             .options(**options)
             .option("recursiveFileLookup", "true")
             .option("pathGlobFilter", _GLOB)
-            .option("maxFileAge", _MAX_FILE_AGE)
+            .option("maxFileAge", MAX_FILE_AGE)
             .option("maxFilesPerTrigger", max_files)
             .load(escape_glob(to_spark(self.root)))
             .select("path", "length", F.unix_millis("modificationTime").alias("modified_ms"))

@@ -81,7 +81,7 @@ def assert_run_ingests_rest(source: Path, lake: Lake) -> None:
 def test_damaged_checkpoint_file_loses_no_row(
     ingested: tuple[Path, Lake], name: str, damage: Callable[[Path], None], checksum: str
 ) -> None:
-    file = local_path(ingested[1].checkpoint) / name
+    file = local_path(ingested[1].for_manifests().checkpoint) / name
     damage(file)
     if checksum == "deleted":
         (file.parent / f".{file.name}.crc").unlink()
@@ -90,5 +90,5 @@ def test_damaged_checkpoint_file_loses_no_row(
 
 @pytest.mark.parametrize("name", FOLDERS, ids=lambda name: name or "all")
 def test_missing_checkpoint_folder_loses_no_row(ingested: tuple[Path, Lake], name: str) -> None:
-    shutil.rmtree(local_path(ingested[1].checkpoint) / name)
+    shutil.rmtree(local_path(ingested[1].for_manifests().checkpoint) / name)
     assert_run_ingests_rest(*ingested)

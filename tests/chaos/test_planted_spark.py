@@ -122,7 +122,7 @@ def plant_into_lake(rng: random.Random, place: Place) -> str:
         path = place.lake / expand(place, rng.choice(list(ENTRIES)))
         return plant_entry(rng, path, outside)
     entries = sorted(place.lake.rglob("*"))
-    checkpoint = local_path(Lake.at(str(place.lake)).checkpoint)
+    checkpoint = local_path(Lake.at(str(place.lake)).for_manifests().checkpoint)
     inner = sorted(path for path in checkpoint.rglob("*") if not path.name.endswith(".crc"))
     if kind == 2:
         return plant_entry(rng, rng.choice((rng.choice(entries), rng.choice(inner))), outside)

@@ -15,6 +15,7 @@ import pytest
 from pomona.demo.images import write_samples
 from streaming.ingest.pipeline import ingest
 from streaming.lake.layout import Lake
+from streaming.storage.interface import local_path
 from support.lakes.small_lakes import ONCE, photos, put_all, rows, versions
 
 pytestmark = pytest.mark.end_to_end
@@ -65,7 +66,7 @@ class IngestProcess:
 
 def finished_batches(lake: Lake) -> int:
     """Return the number of micro-batches that the checkpoint records as committed."""
-    folder = Path(lake.checkpoint.removeprefix("file:"), "commits")
+    folder = local_path(lake.for_manifests().checkpoint) / "commits"
     return sum(file.name.isdigit() for file in folder.iterdir())
 
 

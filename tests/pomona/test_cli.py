@@ -111,6 +111,8 @@ USAGE_ERRORS = [
     ("ingest photos lake --max-cpu-seconds 0", "--max-cpu-seconds"),
     ("ingest photos lake --max-failure-rate 1.5", "it must be 0 to 1"),
     ("ingest photos lake --max-failure-rate nan", "it must be 0 to 1"),
+    ("ingest photos lake --file-source csv", "choose binaryFile or manifests"),
+    ("ingest photos s3://bucket/lake --file-source manifests", "choose binaryFile"),
     ("ingest photos lake --engine nonsense", "onnxruntime, openvino or tensorflow"),
     ("ingest photos lake --precision int4", "float32, bfloat16 or int8"),
     ("ingest photos lake --device tpu", "cpu or cuda"),

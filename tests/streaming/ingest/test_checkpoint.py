@@ -28,7 +28,7 @@ class IngestedLake:
 
     def __init__(self, source: Path, lake: Lake) -> None:
         self.source, self.lake = source, lake
-        self.checkpoint = local_path(lake.checkpoint)
+        self.checkpoint = local_path(lake.for_manifests().checkpoint)
         for number in range(BATCHES):
             put_all(source, photos(f"Fig {number}", range(2)))
             put(source / f"Fig {number}" / "bad.jpg", GARBAGE)
@@ -51,7 +51,7 @@ class IngestedLake:
 
     def damaged_checkpoints(self) -> list[Path]:
         """Return the checkpoints that were set aside."""
-        return sorted(self.checkpoint.parent.glob("ingest.damaged-*"))
+        return sorted(self.checkpoint.parent.glob("ingest-arrivals.damaged-*"))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_damaged_checkpoint_is_set_aside_and_recreated(
     (damaged,) = ingested.damaged_checkpoints()
     assert (damaged / "offsets" / newest.name).read_bytes() == b""
     (line,) = [record.getMessage() for record in caplog.records if "moved to" in record.message]
-    assert ingested.lake.checkpoint in line
+    assert f"{ingested.lake.for_manifests().checkpoint} is damaged" in line
     assert damaged.name in line
     assert "\n" not in line
 

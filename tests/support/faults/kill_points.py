@@ -23,6 +23,8 @@ BEGINNING = {
 FOLDER = {
     "any moment of the start": KillPoint("start", "", within=12),
     "any moment of the stream": KillPoint("moved", rf"{_CHECKPOINT}/offsets/\d+", within=6),
+    "a manifest is being written": KillPoint("create", r"arrivals/\..*"),
+    "after a manifest was written": KillPoint("moved", r"arrivals/\w+\.json", within=1),
     "reading": KillPoint("open", r"[^.]+\.jpg", within=0.02, watched="source"),
     "featurizing": KillPoint("closed", r"[^.]+\.jpg", within=0.4, watched="source"),
     "rows are being written": KillPoint("create", r"(features|quarantine)/part-.*", within=0.2),

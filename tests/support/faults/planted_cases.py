@@ -158,7 +158,7 @@ def run_link(rng: random.Random, place: Place) -> None:
     new += (f"features/_delta_log/{6:020}.json", "features/_delta_log/_last_checkpoint")
     new += (
         "features/_change_data/x.parquet",
-        "checkpoints/ingest/offsets/0",
+        "checkpoints/ingest-arrivals/offsets/0",
         "models/x/model.json",
     )
     target = rng.choice((rng.choice(entries), rng.choice(entries), rng.choice(new)))

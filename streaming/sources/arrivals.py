@@ -1,0 +1,211 @@
+"""Pass the new files of a local folder to a streaming query, as manifests that Spark's JSON file source reads.
+
+Spark's own listing takes all files of a folder at each trigger, keeps their paths in the driver, and writes them to a
+log again at every tenth micro-batch. Here a thread lists the folders that have changed
+(`streaming.storage.folder_changes`), and writes the new files to a manifest. A trigger without new files lists a folder
+that is empty.
+
+A manifest is valid in the run that has written it: the next run deletes it, and lists the source. So a kill at any
+moment loses no file, and a file that is delivered again has its row in the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from streaming.images.fetch import is_recently_modified
+from streaming.sources.listing import MAX_FILE_AGE, Source
+from streaming.storage.folder_changes import FolderChanges
+from streaming.storage.interface import (
+    StoredFile,
+    TransientError,
+    escape_glob,
+    is_normalized,
+    local_path,
+    to_spark,
+)
+from streaming.storage.open import open_storage
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_COLUMNS = "path string, length long, modified_ms long, manifest string"
+_INTERVAL = 0.5  # seconds between two looks at the folders
+_MAX_SHARE = 0.02  # of one core for these looks, unless the trigger interval requires more
+_MAX_EMPTY = 1000  # empty files that are looked at each time
+# Seconds since the last modification of a file for which its length is read again when it is delivered.
+_RECENT = 60.0
+
+
+class Arrivals:
+    """The new images of a folder, and the manifests that contain them.
+
+    At most one manifest is written ahead of the stream, so that images that arrive during a micro-batch form one
+    manifest, and not one per look at the folders.
+
+    An empty file is delivered once it has content, because programs create a file before they write to it. As with
+    Spark's file source, the sweep processes files that stay empty.
+
+    Parameters
+    ----------
+    source : Source
+        A folder.
+    folder : str
+        URI of the folder for the manifests, which no other process writes to.
+    max_files : int
+        Maximum number of files in a manifest, which is one micro-batch.
+    """
+
+    def __init__(self, source: Source, folder: str, max_files: int) -> None:
+        #: The error that ended the thread.
+        self.error: OSError | TransientError | None = None
+        self._source, self._folder, self._max_files = source, folder, max_files
+        self._changes = FolderChanges(source.root, follow_outside=source.selection.follow_links)
+        self._lock = threading.Lock()
+        self._found: deque[StoredFile] = deque()  # not in a manifest yet
+        self._empty: list[StoredFile] = []
+        self._unread: set[str] = set()  # names of manifests
+        self._delivered: set[str] = set()
+        self._written = 0
+
+    def list_all(self) -> Iterator[StoredFile]:
+        """List the images of the source; `watching` finds those that arrive after this listing."""
+        return self._source.images(self._changes)
+
+    def add(self, files: Iterable[StoredFile]) -> None:
+        """Add files that were found, in the order in which the stream shall deliver them."""
+        for file in files:
+            if file.length:
+                self._found.append(file)
+            elif len(self._empty) < _MAX_EMPTY:
+                self._empty.append(file)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the stream has read all files that were found."""
+        return not self._unread and not self._found
+
+    def prepare(self) -> None:
+        """Delete the manifests of earlier runs, and write those of the first files."""
+        if not self._written:
+            open_storage(self._folder).delete_tree(self._folder)
+            local_path(self._folder).mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            while self._found:
+                self._write_manifest()
+
+    def stream(self, spark: SparkSession) -> DataFrame:
+        """Return the rows of the manifests, after `prepare`; one manifest is one micro-batch."""
+        return (
+            spark.readStream.schema(_COLUMNS)
+            # An earlier run may have planned a micro-batch with a manifest that this one has deleted.
+            .option("ignoreMissingFiles", "true")
+            .option("pathGlobFilter", "*.json")
+            .option("maxFileAge", MAX_FILE_AGE)
+            .option("maxFilesPerTrigger", 1)
+            .json(escape_glob(to_spark(self._folder)))
+        )
+
+    def deliver(self, rows: Sequence[Any]) -> list[StoredFile]:
+        """Return the images of a micro-batch, given the rows of its manifest, and write the next manifest."""
+        with self._lock:
+            names = {row.manifest for row in rows} & self._unread
+            self._unread -= names
+            self._delivered |= names
+            self._write_next()
+        listed = (
+            StoredFile(row.path, row.length, row.modified_ms)
+            for row in rows
+            if row.manifest in names and is_normalized(row.path)
+        )
+        files = [_refresh(file) for file in listed if self._source.is_image(file.path)]
+        return list(dict.fromkeys(files))
+
+    def remove_delivered(self) -> None:
+        """Delete the manifests whose images have been committed."""
+        for name in self._delivered:
+            open_storage(self._folder).delete(f"{self._folder}/{name}")
+        self._delivered = set()
+
+    @contextmanager
+    def watching(self, trigger: float) -> Iterator[None]:
+        """Look for new images in a thread while the block runs, at least every `trigger` seconds."""
+        ended = threading.Event()
+        thread = threading.Thread(
+            target=self._watch, args=[trigger, ended], name="arrivals", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _watch(self, trigger: float, ended: threading.Event) -> None:
+        shortest = min(_INTERVAL, max(trigger, 0.1))
+        pause = shortest
+        while not ended.wait(pause):
+            started = time.thread_time()
+            try:
+                found = list(self._source.new_images(self._changes))
+                empty, self._empty = self._empty, []
+                with self._lock:
+                    self.add([*filter(None, map(_stat, empty)), *found])
+                    self._write_next()
+            except (OSError, TransientError) as error:
+                self.error = error
+                return
+            spent = time.thread_time() - started
+            pause = max(shortest, min(trigger, spent / _MAX_SHARE))
+
+    def _write_next(self) -> None:
+        if self._found and not self._unread:
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        name = f"{uuid.uuid4().hex}.json"
+        files = list(islice(self._found, self._max_files))
+        lines = (
+            json.dumps(
+                {
+                    "path": file.path,
+                    "length": file.length,
+                    "modified_ms": file.modified_ms,
+                    "manifest": name,
+                }
+            )
+            for file in files
+        )
+        path = f"{self._folder}/{name}"
+        # Spark reads the oldest manifest first. This one gets its time before Spark can see it.
+        hidden = f"{self._folder}/.{name}"
+        open_storage(path).write(hidden, "\n".join(lines).encode())
+        self._written += 1
+        modified = time.time_ns() + self._written * 1_000_000
+        os.utime(local_path(hidden), ns=(modified, modified))
+        os.rename(local_path(hidden), local_path(path))
+        for _ in files:
+            self._found.popleft()
+        self._unread.add(name)
+
+
+def _refresh(file: StoredFile) -> StoredFile:
+    """Return the present length and time of a file that was being written when it was listed."""
+    present = _stat(file) if is_recently_modified(file, _RECENT) else None
+    return present or file  # if there is no such file, reading it reports why
+
+
+def _stat(file: StoredFile) -> StoredFile | None:
+    try:
+        return open_storage(file.path).stat(file.path)
+    except (OSError, TransientError):
+        return None
