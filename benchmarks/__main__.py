@@ -16,7 +16,7 @@ from benchmarks.sizes import SIZES
 from benchmarks.workspace import Workspace
 
 #: Sections in the order in which they are measured and written.
-SECTIONS = ("featurize", "refit", "first_row", "latency", "scaling")
+SECTIONS = ("featurize", "refit", "first_row", "latency", "idle", "scaling")
 ROOT = Path(__file__).parents[1]
 
 log = logging.getLogger("benchmarks")

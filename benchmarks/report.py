@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks import extrapolation
+from benchmarks import extrapolation, idle
 from benchmarks.results import Section, median_of, rate
 from benchmarks.targets import ABSENT, targets
 
@@ -27,6 +27,9 @@ def render(sections: Sections) -> str:
         first_row=_first_row(first_row),
         first_row_rows=first_row.get("rows", "some"),
         latency=_latency(sections.get("latency")),
+        idle=table(idle.HEADING, idle.rows(sections["idle"]))
+        if "idle" in sections
+        else _NOT_MEASURED,
         scaling=_scaling(sections.get("scaling")),
         cores=extrapolation.CORES,
         extrapolation=table(("what", "how", "result"), extrapolation.steps(sections)),

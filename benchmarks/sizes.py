@@ -34,6 +34,10 @@ class Size:
         Images that arrive at once.
     refit_rows : tuple of int
         Numbers of rows at which a refit is timed for the scaling curve.
+    idle_images : int
+        Images in the source of a stream that waits.
+    idle_seconds : float
+        Seconds for which its CPU time is measured.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Size:
     prefixes: tuple[int, ...]
     arrivals: int
     refit_rows: tuple[int, ...]
+    idle_images: int
+    idle_seconds: float
 
 
 _SMOKE = Size(
@@ -63,6 +69,8 @@ _SMOKE = Size(
     prefixes=(50, 100),
     arrivals=10,
     refit_rows=(200, 500),
+    idle_images=200,
+    idle_seconds=2,
 )
 _QUICK = Size(
     name="quick",
@@ -77,6 +85,8 @@ _QUICK = Size(
     prefixes=(200, 2_000),
     arrivals=50,
     refit_rows=(2_000, 10_000),
+    idle_images=10_000,
+    idle_seconds=60,
 )
 _FULL = Size(
     name="full",
@@ -91,5 +101,7 @@ _FULL = Size(
     prefixes=(1_000, 10_000, 100_000),
     arrivals=100,
     refit_rows=(10_000, 100_000, 1_000_000),
+    idle_images=100_000,
+    idle_seconds=120,
 )
 SIZES = {size.name: size for size in (_SMOKE, _QUICK, _FULL)}

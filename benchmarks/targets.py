@@ -58,6 +58,7 @@ def targets(sections: Sections) -> list[Target]:
         *_memory(sections.get("featurize")),
         *_first_row(sections.get("first_row")),
         *_latency(sections.get("latency")),
+        *_idle(sections.get("idle")),
     ]
 
 
@@ -148,6 +149,11 @@ def _latency(section: Section | None) -> list[Target]:
     pomona = median(results["samples"]) if results.get("samples") else None
     bound = max(2.0, 2 * median(results["bare"])) if results.get("bare") else 2.0
     return [Target.at_most("file written to row visible, median", bound, pomona, "s")]
+
+
+def _idle(section: Section | None) -> list[Target]:
+    share = 100 * section["shares"]["manifests"] if section else None
+    return [Target.at_most("a stream that waits for images, of one core", 2, share, "%")]
 
 
 def _ratio(value: float | None) -> str:

@@ -82,6 +82,13 @@ def sections() -> dict[str, Any]:
             bare=[0.5, 0.9],
             skipped=None,
         ),
+        "idle": section(
+            {},
+            images=100_000,
+            folders=112,
+            idle_seconds=180,
+            shares={"manifests": 0.009, "binaryFile": 0.6},
+        ),
         "scaling": section(
             {},
             arrivals=100,
@@ -110,14 +117,15 @@ def test_targets_equal_values_computed_by_hand(sections: dict[str, Any]) -> None
         "memory of one Python worker (RSS)": ("250 MB", True),
         "first row in an existing lake / plain Spark, seconds": ("1.25", True),
         "file written to row visible, median": ("1.50 s", True),
+        "a stream that waits for images, of one core": ("0.90 %", True),
     }
     assert found["file written to row visible, median"].bound == "≤ 2 s"
     sections["latency"]["bare"] = [1.5]
-    assert targets(sections)[-1].bound == "≤ 3 s"
+    assert targets(sections)[-2].bound == "≤ 3 s"
 
 
 def test_targets_without_results_are_not_measured() -> None:
-    assert [(target.measured, target.reached) for target in targets({})] == [(ABSENT, None)] * 12
+    assert [(target.measured, target.reached) for target in targets({})] == [(ABSENT, None)] * 13
     assert "Not measured yet." in render({})
 
 
@@ -144,6 +152,7 @@ def test_report_contains_figures_and_skip_reasons(sections: dict[str, Any]) -> N
     assert "| title of pomona_again (incremental) | 101,000 | 1.00 s | 0.25 | 17.00 s |" in text
     assert "| … start | 11.00 s |" in text
     assert "| 100,000 | 12.00 s | 60.00 s | skipped: out of luck |  |" in text
+    assert "| `--file-source binaryFile` | 180 s | 60.0% |" in text
     assert "1,000,000 rows: skipped, only 3 GiB of disk are free" in text
     assert "{" not in text
     assert "a processor, 2 cores, 8 GiB, an OS" in text
