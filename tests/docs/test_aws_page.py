@@ -1,14 +1,16 @@
-"""Tests for docs/how-to/run-on-emr.md: every command of the page, in order, on the moto server."""
+"""Tests for the pages about AWS: their commands, in order, on the moto server."""
 
 from __future__ import annotations
 
 import gzip
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
 from support.aws.account import ACCOUNT, ADMIN, MotoAccount
+from support.aws.workspace import WEIGHTS
 from support.pages.docs_pages import DOCS, page_commands
 from support.processes.cli import Command, set_terminal_input
 
@@ -30,10 +32,21 @@ def put_step_log(account: MotoAccount) -> None:
     account.client("s3", ADMIN).put_object(Bucket=f"fruits-log-{ACCOUNT}", Key=key, Body=content)
 
 
+@pytest.mark.parametrize("page", ["how-to/run-on-emr.md", "tutorials/first-report-on-aws.md"])
 def test_commands_of_page_end_with_documented_exit_code(
-    pomona: Command, account: MotoAccount, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    pomona: Command,
+    account: MotoAccount,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for command in page_commands(DOCS / "how-to" / "run-on-emr.md"):
+    if page.startswith("tutorials"):
+        (configuration,) = re.findall(
+            r"^```toml\n(.*?)^```$", (DOCS / page).read_text(), re.M | re.S
+        )
+        assert f'account = "{ACCOUNT}"' in configuration
+        (workspace / "cluster.toml").write_text(WEIGHTS + configuration)
+    for command in page_commands(DOCS / page):
         set_terminal_input(monkeypatch, "y\n")
         if command.arguments[2] == "logs":
             put_step_log(account)

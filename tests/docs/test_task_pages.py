@@ -32,10 +32,10 @@ from support.processes.cli import PROGRAM, Command, environment
 
 #: Its commands need a cluster: no test runs them.
 ON_CLUSTER = "run-on-spark-cluster.md"
-#: Its commands are run by test_aws_page.py.
-ON_AWS = "run-on-emr.md"
+#: Their commands are run by test_aws_page.py.
+ON_AWS = ("run-on-emr.md", "first-report-on-aws.md")
 TASK_PAGES = [page for page in [*pages("tutorials"), *pages("how-to")] if page.name != ON_CLUSTER]
-LOCAL_PAGES = [page for page in TASK_PAGES if page.name != ON_AWS]
+LOCAL_PAGES = [page for page in TASK_PAGES if page.name not in ON_AWS]
 
 
 def test_index_lists_every_page_once() -> None:
