@@ -37,17 +37,20 @@ class MemoryMonitor(threading.Thread):
     ----------
     pid : int
         The root of the tree.
+    interval : float
+        Seconds between samples.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, interval: float = INTERVAL) -> None:
         super().__init__(daemon=True)
+        self._interval = interval
         self._root = psutil and psutil.Process(pid)
         self._stopped = threading.Event()
         self.peaks = {"worker_rss": 0.0, "worker_pss": 0.0, "worker_uss": 0.0, "all_pss": 0.0}
 
     def run(self) -> None:
-        """Take a sample every `INTERVAL` seconds until `stop` is called."""
-        while self._root and not self._stopped.wait(INTERVAL):
+        """Take a sample every `interval` seconds until `stop` is called."""
+        while self._root and not self._stopped.wait(self._interval):
             with suppress(psutil.Error):
                 self._sample()
 

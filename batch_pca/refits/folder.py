@@ -33,6 +33,8 @@ _MARKER = "_unpublished.json"
 # Key in the marker file of a refit whose row is deleted, or about to be.
 _REMOVAL = "removal"
 _MARKER_SCHEMA = {"host": str, "pid": int, "at": datetime}
+# Spark ignores folders whose name begins with an underscore.
+_CSV_PIECES = "_csv"
 # A refit of another host that is older counts as dead: its process cannot be checked from here.
 _ABANDONED_AFTER = timedelta(days=1)
 
@@ -57,6 +59,15 @@ class RefitFolder:
     def csv(self) -> str:
         """URI of the reduced vectors as CSV, one column per component: ``path``, ``label``, ``pc1`` …"""
         return f"{self.uri}/reduced.csv"
+
+    @property
+    def csv_pieces(self) -> str:
+        """URI of the pieces of the CSV, which the workers write and the driver concatenates and deletes."""
+        return f"{self.uri}/{_CSV_PIECES}"
+
+    def csv_piece(self, name: str) -> str:
+        """Return the name of a piece of the CSV, relative to the folder."""
+        return f"{_CSV_PIECES}/{name}.csv"
 
     @property
     def pipeline(self) -> str:

@@ -1,29 +1,33 @@
-"""Project all rows in the Python workers with NumPy."""
+"""Project all rows in the Python workers with NumPy, and partition the result by path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from pyspark import RDD
 from pyspark.sql import DataFrame
 
-from batch_pca.features.parquet_reader import COLUMNS, Part, feature_matrix, map_parts
+from batch_pca.features.parquet_reader import COLUMNS, Part, feature_matrix
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
+from batch_pca.pca.projection import Projection
 from batch_pca.refits.label_means import LabelSums
 
-# In the last row of each partition, only `sums` is not null: the sums by label.
-_DDL = "path string, label string, reduced array<double>, sums binary"
-_SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("label", pa.string()),
-        ("reduced", pa.list_(pa.float64())),
-        ("sums", pa.binary()),
-    ]
+#: Columns of the projected rows, and of the published Parquet files.
+SCHEMA = pa.schema(
+    [("path", pa.string()), ("label", pa.string()), ("reduced", pa.list_(pa.float64()))]
 )
+_DDL = "partition int, content binary"
+# Projected rows that a worker collects before it splits them.
+_SPLIT_BYTES = 8 * 2**20
+
+#: A partition number and its content, as Spark's shuffle moves it: Arrow IPC, or the bytes of label sums.
+Keyed = tuple[int, bytes]
 
 
 class Broadcast(Protocol):
@@ -34,56 +38,166 @@ class Broadcast(Protocol):
         """The broadcast fit."""
 
 
+@dataclass(frozen=True)
+class Partitioning:
+    """Partitions of the projected rows by ranges of ``path``, and one more for the sums by label.
+
+    Attributes
+    ----------
+    boundaries : tuple of bytes
+        The first path of each partition except the first, in UTF-8, ascending.
+    """
+
+    boundaries: tuple[bytes, ...] = ()
+
+    @property
+    def sums(self) -> int:
+        """Number of the partition with the sums by label, which is the last one."""
+        return len(self.boundaries) + 1
+
+    @property
+    def count(self) -> int:
+        """Number of all partitions."""
+        return self.sums + 1
+
+    def split(self, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the rows of each partition that has any."""
+        if not self.boundaries:
+            yield 0, rows
+            return
+        # Bytes, because Spark and Arrow also compare texts by their UTF-8.
+        paths = rows.column("path").cast(pa.binary()).to_pylist()
+        numbers = np.array([bisect_right(self.boundaries, path) for path in paths])
+        order = np.argsort(numbers, kind="stable")
+        found, starts = np.unique(numbers[order], return_index=True)
+        rows = rows.combine_chunks()
+        for number, chosen in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+            yield number, rows.take(pa.array(chosen))
+
+
+@dataclass(frozen=True)
 class Projector:
-    """Function for `mapInArrow`: from path, label and features to path, label and reduced vector, then the sums."""
+    """Project one share of the rows: from ``path``, ``label`` and ``features`` to rows by partition, then the sums."""
 
-    def __init__(self, reduction: Broadcast) -> None:
-        self._reduction = reduction
+    reduction: Broadcast
+    partitioning: Partitioning
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Project one partition."""
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Keyed]:
+        """Yield the projected rows as Arrow IPC streams, and at the end the bytes of `LabelSums`."""
         sums = LabelSums()
+        pending: list[pa.RecordBatch] = []
         for batch in batches:
             if not batch.num_rows:
                 continue
-            features = feature_matrix(batch.column(2))
-            sums.add(batch.column(1), features)
-            scores = self._reduction.value.transform(features)
-            offsets = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
-            reduced = pa.ListArray.from_arrays(offsets, scores.ravel())
-            no_sums = pa.nulls(len(scores), pa.binary())
-            yield pa.RecordBatch.from_arrays(
-                [batch.column(0), batch.column(1), reduced, no_sums], schema=_SCHEMA
-            )
-        last = {"path": [None], "label": [None], "reduced": [None], "sums": [sums.to_bytes()]}
-        yield pa.RecordBatch.from_pydict(last, schema=_SCHEMA)
+            pending.append(_project_batch(batch, self.reduction.value, sums))
+            if sum(each.nbytes for each in pending) >= _SPLIT_BYTES:
+                yield from self._split(pending)
+                pending = []
+        if pending:
+            yield from self._split(pending)
+        yield self.partitioning.sums, sums.to_bytes()
+
+    def _split(self, batches: list[pa.RecordBatch]) -> Iterator[Keyed]:
+        for number, rows in self.partitioning.split(pa.Table.from_batches(batches)):
+            yield number, _to_ipc(rows)
 
 
-class PartProjector:
-    """Function for `map_parts`: from part numbers to the output of `Projector`."""
-
-    def __init__(self, parts: list[Part], reduction: Broadcast) -> None:
-        self._parts = parts
-        self._projector = Projector(reduction)
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Project the parts with these numbers."""
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                yield from self._projector(self._parts[number].batches(list(COLUMNS)))
+def _project_batch(
+    batch: pa.RecordBatch, projection: Projection, sums: LabelSums
+) -> pa.RecordBatch:
+    features = feature_matrix(batch.column(2))
+    sums.add(batch.column(1), features)
+    scores = projection.transform(features)
+    offsets = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
+    reduced = pa.ListArray.from_arrays(offsets, scores.ravel())
+    return pa.RecordBatch.from_arrays([batch.column(0), batch.column(1), reduced], schema=SCHEMA)
 
 
-def project(snapshot: Snapshot, reduction: Reduction) -> DataFrame:
+def _to_ipc(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def from_ipc(content: bytes) -> pa.Table:
+    """Parse the rows of one item of `project`."""
+    return pa.ipc.open_stream(content).read_all()
+
+
+@dataclass(frozen=True)
+class _PartProjector:
+    """Function for `RDD.mapPartitions`: from part numbers to the output of `Projector`."""
+
+    parts: Sequence[Part]
+    projector: Projector
+
+    def __call__(self, numbers: Iterable[int]) -> Iterator[Keyed]:
+        for number in numbers:
+            yield from self.projector(self.parts[number].batches(list(COLUMNS)))
+
+
+@dataclass(frozen=True)
+class _RowProjector:
+    """Function for `mapInArrow`: from rows that Spark reads to the output of `Projector` as rows of `_DDL`."""
+
+    projector: Projector
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number, content in self.projector(batches):
+            columns = [pa.array([number], pa.int32()), pa.array([content], pa.binary())]
+            yield pa.RecordBatch.from_arrays(columns, names=["partition", "content"])
+
+
+@dataclass(frozen=True)
+class _PathSampler:
+    """Function for `RDD.mapPartitions`: from part numbers to every `step`-th path of these parts."""
+
+    parts: Sequence[Part]
+    step: int
+
+    def __call__(self, numbers: Iterable[int]) -> Iterator[str]:
+        for number in numbers:
+            skip = 0
+            for batch in self.parts[number].batches(["path"]):
+                yield from batch.column(0)[skip :: self.step].to_pylist()
+                skip = (skip - batch.num_rows) % self.step
+
+
+def sample_paths(snapshot: Snapshot, count: int) -> list[str]:
+    """Return about `count` paths of the snapshot, evenly or randomly chosen, in no particular order."""
+    if snapshot.parts is None:
+        fraction = min(1.0, count / snapshot.count)
+        paths = snapshot.rows.select("path").sample(fraction, seed=0).collect()
+        return [row.path for row in paths]
+    sampler = _PathSampler(snapshot.parts, max(1, snapshot.count // count))
+    return _numbers(snapshot, len(snapshot.parts)).mapPartitions(sampler).collect()
+
+
+def project(snapshot: Snapshot, reduction: Reduction, partitioning: Partitioning) -> RDD[Keyed]:
     """Project the features of all rows, and sum the features by label.
 
     Returns
     -------
-    DataFrame
-        Rows with ``path``, ``label`` and ``reduced`` (array of k doubles), in no particular order; and one row per
-        partition with only ``sums``, the bytes of a `batch_pca.refits.label_means.LabelSums`.
+    RDD of (int, bytes)
+        Partition number, and rows of `SCHEMA` as an Arrow IPC stream, in no particular order. For the partition
+        `Partitioning.sums`: bytes of a `batch_pca.refits.label_means.LabelSums`.
     """
     broadcast = snapshot.spark.sparkContext.broadcast(reduction)
+    projector = Projector(broadcast, partitioning)
     if snapshot.parts is None:
-        return snapshot.rows.select(*COLUMNS).mapInArrow(Projector(broadcast), _DDL)
-    projector = PartProjector(snapshot.parts, broadcast)
-    return map_parts(snapshot.spark, projector, _DDL, len(snapshot.parts))
+        rows: DataFrame = snapshot.rows.select(*COLUMNS)
+        projected = rows.mapInArrow(_RowProjector(projector), _DDL)
+        return projected.rdd.map(_to_keyed)
+    numbers = _numbers(snapshot, len(snapshot.parts))
+    return numbers.mapPartitions(_PartProjector(snapshot.parts, projector))
+
+
+def _numbers(snapshot: Snapshot, count: int) -> RDD[int]:
+    """Return an RDD of `count` numbers, each in a task of its own."""
+    return snapshot.spark.sparkContext.parallelize(range(count), count)
+
+
+def _to_keyed(row: Any) -> Keyed:
+    return row.partition, bytes(row.content)

@@ -1,38 +1,43 @@
-"""Write the reduced vectors of a refit as Parquet and as one CSV, sorted by path."""
+"""Publish the reduced vectors of a refit as Parquet and as one CSV, sorted by path.
+
+The workers partition the projected rows by path, sort each partition, and write it as a Parquet file and as a piece of
+the CSV. The driver only concatenates the pieces.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
-import os
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
-from pyspark import StorageLevel
 
 from batch_pca.features.snapshot import Snapshot
 from batch_pca.pca.fit import Reduction
-from batch_pca.refits.csv_injection import escape_formulas
 from batch_pca.refits.folder import RefitFolder
 from batch_pca.refits.label_means import FILE as LABELS_FILE
 from batch_pca.refits.label_means import LabelSums
-from batch_pca.refits.transform import project
+from batch_pca.refits.pieces import Piece, PieceWriter, csv_header
+from batch_pca.refits.transform import Partitioning, project, sample_paths
 from streaming.storage.open import open_storage
 
-#: Number of rows and components that the report shows at most.
+#: Number of rows that the report shows at most.
 MAX_POINTS = 100_000
-PLOTTED_COMPONENTS = 8
-_CSV_ROWS = 2048
+# Bytes of a partition in memory. Its part of the CSV is about 2.5 times as large.
+_PARTITION_BYTES = 32 * 2**20
+# Rows below which a partition is not split further for the sake of parallelism.
+_MIN_ROWS = 8192
+# Bytes of path, label and offsets that a row is estimated to have.
+_TEXT_BYTES = 100
+_SAMPLES_PER_PARTITION = 200
+# Pieces of the CSV that are read ahead of the one that is written.
+_READ_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,7 @@ class Sample:
     ----------
     paths, labels : list of m str
     points : ndarray of shape (m, c), float64
-        Scores on the first `PLOTTED_COMPONENTS` components.
+        Scores on the first `batch_pca.refits.pieces.PLOTTED_COMPONENTS` components.
     csv_sha256 : str
         SHA-256 of the CSV file, hexadecimal.
     sums : LabelSums
@@ -59,85 +64,71 @@ class Sample:
 
 def write_vectors(folder: RefitFolder, snapshot: Snapshot, reduction: Reduction) -> Sample:
     """Write the reduced rows, sorted by path, as Parquet files and as one CSV file."""
-    # A sort reads its input twice, first to sample it. Without persist(), all rows would be projected twice.
-    reduced = project(snapshot, reduction).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        # The values of a column are distinct, so Parquet would build a dictionary and discard it.
-        writer = reduced.where("sums IS NULL").drop("sums").orderBy("path").write
-        writer.option("parquet.enable.dictionary#reduced.list.element", "false").parquet(
-            folder.parquet
-        )
-        sums = LabelSums()
-        # One at a time: the sums of all partitions of a large cluster do not fit into the driver.
-        for row in reduced.where("sums IS NOT NULL").select("sums").toLocalIterator():
-            sums.merge(LabelSums.from_bytes(bytes(row.sums)))
-    finally:
-        reduced.unpersist()
+    partitioning = _plan(snapshot, reduction.k)
+    # The sample of each partition starts at its first row, so that all but one may have a point more.
+    step = math.ceil(snapshot.count / max(1, MAX_POINTS - len(partitioning.boundaries)))
+    writer = PieceWriter(folder, partitioning, step)
+    rows = project(snapshot, reduction, partitioning)
+    written = rows.partitionBy(partitioning.count, int).mapPartitionsWithIndex(writer).collect()
+    pieces = sorted((each for each in written if isinstance(each, Piece)), key=lambda p: p.number)
+    (sums,) = (LabelSums.from_bytes(each) for each in written if isinstance(each, bytes))
+    _publish_parquet(folder, pieces)
     folder.write(LABELS_FILE, sums.to_bytes())
-    return _write_csv(folder, reduction.k, math.ceil(snapshot.count / MAX_POINTS), sums)
+    return Sample(
+        [path for piece in pieces for path in piece.paths],
+        [label for piece in pieces for label in piece.labels],
+        np.concatenate([piece.points for piece in pieces]),
+        _publish_csv(folder, pieces, csv_header(reduction.k)),
+        sums,
+    )
 
 
-def _write_csv(folder: RefitFolder, k: int, step: int, sums: LabelSums) -> Sample:
-    """Write the CSV from the Parquet files, and sample every `step`-th row."""
-    paths: list[str] = []
-    labels: list[str] = []
-    points: list[NDArray[np.float64]] = []
-    rows_written = 0
-    names = ["path", "label", *(f"pc{i + 1}" for i in range(k))]
+def _plan(snapshot: Snapshot, k: int) -> Partitioning:
+    """Choose the boundaries from a sample of the paths."""
+    by_size = math.ceil(snapshot.count * (8 * k + _TEXT_BYTES) / _PARTITION_BYTES)
+    cores = snapshot.spark.sparkContext.defaultParallelism
+    count = max(by_size, min(cores, snapshot.count // _MIN_ROWS))
+    if count < 2:
+        return Partitioning()
+    sample = sorted(map(str.encode, sample_paths(snapshot, count * _SAMPLES_PER_PARTITION)))
+    return Partitioning(tuple(sample[i * len(sample) // count] for i in range(1, count)))
+
+
+def _publish_parquet(folder: RefitFolder, pieces: Sequence[Piece]) -> None:
+    """Delete the files of attempts of a task that Spark repeated, and mark the folder as complete, as Spark does."""
+    storage = open_storage(folder.uri)
+    written = {f"{folder.parquet}/{piece.parquet}" for piece in pieces}
+    for found in list(storage.list(folder.parquet)):
+        if found.path not in written:
+            storage.delete(found.path)
+    folder.write("parquet/_SUCCESS", b"")
+
+
+def _publish_csv(folder: RefitFolder, pieces: Sequence[Piece], header: bytes) -> str:
+    """Concatenate the pieces of the CSV, delete them, and return the SHA-256 of the CSV."""
+    storage = open_storage(folder.uri)
+    digest = hashlib.sha256(header)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch, "reduced.csv")
         with local.open("wb") as file:
-            file.write(_csv_lines(pa.table({name: [] for name in names}), header=True))
-            for batch, lines in _with_csv_lines(_read_parquet(folder), names):
-                file.write(lines)
-                chosen = np.arange(-rows_written % step, batch.num_rows, step)
-                paths += batch.column(0).take(pa.array(chosen)).to_pylist()
-                labels += batch.column(1).take(pa.array(chosen)).to_pylist()
-                points.append(_scores(batch)[chosen, :PLOTTED_COMPONENTS])
-                rows_written += batch.num_rows
-        with local.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        open_storage(folder.uri).upload(local, folder.csv)
-    return Sample(paths, labels, np.concatenate(points), digest, sums)
+            file.write(header)
+            for name, content in _read_ahead(folder, [piece.csv for piece in pieces]):
+                file.write(content)
+                digest.update(content)
+                storage.delete(f"{folder.uri}/{name}")
+        storage.upload(local, folder.csv)
+    storage.delete_tree(folder.csv_pieces)
+    return digest.hexdigest()
 
 
-def _with_csv_lines(
-    batches: Iterator[pa.RecordBatch], names: list[str]
-) -> Iterator[tuple[pa.RecordBatch, bytes]]:
-    """Yield each batch with its CSV lines, in order. The lines are formatted on all cores, a few batches ahead."""
-
-    def format_lines(batch: pa.RecordBatch) -> bytes:
-        """Return the CSV lines of a batch."""
-        texts = escape_formulas(batch.column(0)), escape_formulas(batch.column(1))
-        columns = [*texts, *map(pa.array, _scores(batch).T)]
-        return _csv_lines(pa.record_batch(columns, names=names), header=False)
-
-    cores = os.cpu_count() or 1
-    queue: deque[tuple[pa.RecordBatch, Future[bytes]]] = deque()
-    with ThreadPoolExecutor(cores) as pool:
-        for batch in batches:
-            queue.append((batch, pool.submit(format_lines, batch)))
-            if len(queue) > 2 * cores:
-                oldest, lines = queue.popleft()
-                yield oldest, lines.result()
-        for oldest, lines in queue:
-            yield oldest, lines.result()
-
-
-def _csv_lines(rows: pa.Table | pa.RecordBatch, *, header: bool) -> bytes:
-    buffer = io.BytesIO()
-    pa.csv.write_csv(rows, buffer, pa.csv.WriteOptions(include_header=header))
-    return buffer.getvalue()
-
-
-def _scores(batch: pa.RecordBatch) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = batch.column(2).flatten().to_numpy()
-    return scores.reshape(batch.num_rows, -1)
-
-
-def _read_parquet(folder: RefitFolder) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the Parquet files in order."""
-    for file in folder.parquet_files():
-        yield from pyarrow.parquet.ParquetFile(file).iter_batches(
-            _CSV_ROWS, columns=["path", "label", "reduced"]
-        )
+def _read_ahead(folder: RefitFolder, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of files in order, and read a few of them in advance."""
+    queue: deque[tuple[str, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(_READ_AHEAD) as pool:
+        for name in names:
+            queue.append((name, pool.submit(folder.read, name)))
+            if len(queue) > _READ_AHEAD:
+                oldest, content = queue.popleft()
+                yield oldest, content.result()
+        for oldest, content in queue:
+            yield oldest, content.result()

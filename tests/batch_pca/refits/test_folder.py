@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from batch_pca.features.snapshot import take_snapshot
-from batch_pca.pca.fit import FitOptions
+from batch_pca.features.snapshot import Snapshot, take_snapshot
+from batch_pca.pca.fit import FitOptions, Reduction, fit
 from batch_pca.pca.moments import Moments
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits import vectors as vectors_module
@@ -105,13 +106,16 @@ def test_report_contains_refit_id_and_all_labels(row: RefitRow) -> None:
         assert Path(folder_of(row), plot).read_bytes().startswith(b"\x89PNG")
 
 
+def fit_rows() -> Reduction:
+    vectors = np.concatenate([rows.vectors for rows in COMMITS])
+    return fit(Moments.from_rows(vectors, vectors.mean(axis=0)), FitOptions(components=1))
+
+
 def test_sample_is_spread_evenly_over_the_rows(
     spark: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from batch_pca.pca.fit import fit
-
     vectors = np.concatenate([rows.vectors for rows in COMMITS])
-    reduction = fit(Moments.from_rows(vectors, vectors.mean(axis=0)), FitOptions(components=1))
+    reduction = fit_rows()
     snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
     monkeypatch.setattr(vectors_module, "MAX_POINTS", 13)  # every fourth of 51
     folder = create_folder(lake, "sample")
@@ -122,3 +126,43 @@ def test_sample_is_spread_evenly_over_the_rows(
     names = COMMITS[0].labels + COMMITS[1].labels
     assert sample.labels == [names[i] for i in order]
     assert sample.paths == PATHS[::4]
+
+
+@pytest.mark.parametrize("read_by_spark", [False, True])
+def test_partitioned_files_have_the_rows_of_one_partition(
+    read_by_spark: bool, spark: Any, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = take_snapshot(spark, lake, read_commits(lake.features)[-1])
+    one, many = create_folder(lake, "one"), create_folder(lake, f"many-{read_by_spark}")
+    expected = write_vectors(one, snapshot, fit_rows())
+    monkeypatch.setattr(vectors_module, "_PARTITION_BYTES", 1000)  # 51 rows of 108 bytes
+    if read_by_spark:
+        monkeypatch.setattr(Snapshot, "parts", None)
+    many.write("parquet/part-00000-of-a-failed-attempt.parquet", b"a part of it")
+    many.write("_csv/part-00000-of-a-failed-attempt.csv", b"a part of it")
+    actual = write_vectors(many, take_snapshot(spark, lake, snapshot.version), fit_rows())
+
+    if (
+        not read_by_spark
+    ):  # Spark forms other batches, and BLAS may round their products differently
+        assert many.read("reduced.csv") == one.read("reduced.csv")
+    assert actual.csv_sha256 == hashlib.sha256(many.read("reduced.csv")).hexdigest()
+    assert actual.paths == expected.paths
+    np.testing.assert_allclose(actual.points, expected.points, rtol=0, atol=1e-12)
+    assert actual.sums.counts == expected.sums.counts
+    for label, mean in expected.sums.means().items():
+        np.testing.assert_allclose(actual.sums.means()[label], mean, rtol=1e-12)
+    files = list(many.parquet_files())
+    assert len(files) == 6
+    tables = [pyarrow.parquet.read_table(file) for file in files]
+    assert [path for table in tables for path in table["path"].to_pylist()] == PATHS
+    rows = spark.read.parquet(many.parquet)
+    assert rows.dtypes == [("path", "string"), ("label", "string"), ("reduced", "array<double>")]
+    assert rows.count() == 51
+    folder = Path(many.uri.removeprefix("file:"))
+    assert {entry.name for entry in folder.iterdir()} == {
+        "_unpublished.json",
+        "labels.npz",
+        "parquet",
+        "reduced.csv",
+    }
