@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -226,3 +228,30 @@ def test_interval_is_validated_before_the_lake(tmp_path: Path) -> None:
         refit_every(str(tmp_path / "none"), RefitOptions(), "soon", as_json=False)
     with pytest.raises(LakeError, match="is not a lake"):
         refit_every(str(tmp_path / "none"), RefitOptions(), "1h", as_json=False)
+
+
+THREADS = """
+import sys
+from pomona.cli import main
+try:
+    main()
+except SystemExit:
+    import numpy, threadpoolctl
+    print(*(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"))
+"""
+
+
+@pytest.mark.parametrize(("setting", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "2"}, "2")])
+def test_blas_has_one_thread_unless_set(
+    setting: dict[str, str], threads: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("threadpoolctl")
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, "refit", str(tmp_path / "missing")],
+        env=environment | setting,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [threads], done.stderr
