@@ -109,10 +109,12 @@ class Featurizer:
         engine = _engine(self)
         rows = self._decoded(tasks)
         while chunk := list(islice(rows, engine.batch)):
-            decoded = [row for row in chunk if row.image]
+            decoded = [(row, row.image) for row in chunk if row.image]
             if decoded:
-                images = np.stack([row.image.pixels for row in decoded if row.image])
-                for row, vector in zip(decoded, engine.run(images), strict=True):
+                images = np.empty((len(decoded), *decoded[0][1].rgb.shape), np.float32)
+                for (_, image), pixels in zip(decoded, images, strict=True):
+                    image.write_pixels(pixels)
+                for (row, _), vector in zip(decoded, engine.run(images), strict=True):
                     row.features = vector
             yield pa.RecordBatch.from_pylist([row.as_dict() for row in chunk], schema=OUTPUT)
 

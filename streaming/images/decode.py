@@ -139,18 +139,33 @@ class DecodedImage:
 
     Attributes
     ----------
-    pixels : ndarray of shape (size, size, 3)
-        RGB, float32, scaled.
+    rgb : ndarray of shape (size, size, 3), uint8
     width, height : int
         Size of the full image as displayed, in pixels.
     format : str
         Pillow's name of the format, such as ``JPEG``.
+    divisor, offset : float
+        See `DecodeSettings`.
     """
 
-    pixels: npt.NDArray[np.float32]
+    rgb: npt.NDArray[np.uint8]
     width: int
     height: int
     format: str
+    divisor: float
+    offset: float
+
+    @property
+    def pixels(self) -> npt.NDArray[np.float32]:
+        """Scaled pixels, float32, of the shape of `rgb`."""
+        scaled = np.empty(self.rgb.shape, np.float32)
+        self.write_pixels(scaled)
+        return scaled
+
+    def write_pixels(self, out: npt.NDArray[np.float32]) -> None:
+        """Write `pixels` to an array, such as one image of a batch, without a copy in between."""
+        np.divide(self.rgb, self.divisor, out=out, dtype=np.float32)
+        out += self.offset
 
 
 def decode(content: bytes, settings: DecodeSettings) -> DecodedImage:
@@ -210,11 +225,15 @@ def _decode(name: str, content: bytes, settings: DecodeSettings) -> DecodedImage
         memory = settings.memory_headroom + _MAX_BYTES_PER_PIXEL * count + 2 * len(content)
         with limit_memory(memory) if settings.memory_headroom else nullcontext():
             resized = _resize(image, name, content, settings)
-        pixels = np.asarray(resized.image, dtype=np.float32)
         format_name = image.format or name
-    pixels /= settings.divisor
-    pixels += settings.offset
-    return DecodedImage(pixels, resized.width, resized.height, format_name)
+    return DecodedImage(
+        np.asarray(resized.image),
+        resized.width,
+        resized.height,
+        format_name,
+        settings.divisor,
+        settings.offset,
+    )
 
 
 def _open(name: str, content: bytes, revision: int) -> ImageFile.ImageFile:

@@ -164,9 +164,11 @@ class _Child:
         answer = json.loads(self._connection.recv_bytes())
         if "reason" in answer:
             raise UndecodableImage(Reason(answer["reason"]), answer["detail"])
-        pixels = np.frombuffer(self._connection.recv_bytes(), np.float32)
+        rgb = np.frombuffer(self._connection.recv_bytes(), np.uint8)
         shape = (settings.size, settings.size, 3)
-        return DecodedImage(pixels=pixels.reshape(shape), **answer)
+        return DecodedImage(
+            rgb=rgb.reshape(shape), divisor=settings.divisor, offset=settings.offset, **answer
+        )
 
     def kill(self) -> None:
         """Kill the process, which ends `decode` in another thread."""
@@ -204,4 +206,4 @@ def serve(descriptor: int, *, lenient: bool = False) -> None:
                 os._exit(os.EX_OSERR)
             facts = {"width": image.width, "height": image.height, "format": image.format}
             connection.send_bytes(json.dumps(facts).encode())
-            connection.send_bytes(image.pixels.tobytes())
+            connection.send_bytes(image.rgb.tobytes())
