@@ -36,6 +36,7 @@ def authorize_resources(patch: pytest.MonkeyPatch) -> None:
     from moto.iam.responses import IamResponse
     from moto.s3.responses import ACTION_MAP
     from moto.scheduler.responses import EventBridgeSchedulerResponse
+    from moto.servicequotas.responses import ServiceQuotasResponse
     from moto.sqs.responses import SQSResponse
 
     for method, actions in _S3_ACTIONS.items():
@@ -47,6 +48,7 @@ def authorize_resources(patch: pytest.MonkeyPatch) -> None:
         EMRServerlessResponse: _serverless_resource,
         IamResponse: _iam_resource,
         EventBridgeSchedulerResponse: _schedule,
+        ServiceQuotasResponse: _quota,
         SQSResponse: _queue,
     }
     for response_class, find_resource in classes.items():
@@ -145,6 +147,11 @@ def _queue(response: Any) -> str:
     body = json.loads(response.body or "{}")
     name = body.get("QueueName") or str(body.get("QueueUrl", "")).rpartition("/")[2]
     return f"arn:aws:sqs:{_LOCAL}{name}" if name else "*"
+
+
+def _quota(response: Any) -> str:
+    body = json.loads(response.body or "{}")
+    return f"arn:aws:servicequotas:{_LOCAL}{body.get('ServiceCode')}/{body.get('QuotaCode')}"
 
 
 #: Keys of the roles that a request passes, and the services.
