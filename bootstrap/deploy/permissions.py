@@ -62,7 +62,8 @@ def _role(names: Names, parameters: Parameters) -> list[str]:
 
 
 def _role_arn(names: Names, role: str) -> str:
-    """Return the ARN of a role from its name or ARN."""
+    """Return the ARN of a role from its name or ARN, or from the ARN of its instance profile."""
+    role = role.replace(":instance-profile/", ":role/")
     prefix = f"arn:{names.partition}:iam::{names.account}:"
     return role if role.startswith(prefix) else f"{prefix}role/{role}"
 

@@ -123,6 +123,14 @@ def test_roles_are_passed_only_to_their_service(kind: str) -> None:
         assert condition == {"iam:PassedToService": services[role]}
 
 
+def test_only_roles_are_passed_also_below_a_path() -> None:
+    granted = [*grants(names('roles.path = "/teams/"\n'))]
+    passed = {resource for action, resource, _ in granted if action == "iam:PassRole"}
+    roles = f"arn:aws:iam::{ACCOUNT}:role/"
+    assert f"{roles}teams/fruits-nodes" in passed
+    assert all(resource.startswith(roles) for resource in passed)
+
+
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_changes_of_resources_without_known_arn_require_the_tag(kind: str) -> None:
     reading = ("Get", "List", "Describe")
