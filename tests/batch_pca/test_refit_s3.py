@@ -15,9 +15,56 @@ from batch_pca.pca.fit import FitOptions
 from batch_pca.refit import RefitOptions, refit
 from batch_pca.refits.catalog import read_refits
 from batch_pca.refits.folder import create_folder
+from batch_pca.refits.glue import register_tables
+from streaming.delta.tables import create_table
+from streaming.lake.schemas import QUARANTINE
+from support.aws.glue_tables import assert_registered
 from support.lakes.feature_lakes import Oracle, assert_equal_up_to_sign, commit, images, new_lake
+from support.processes.cli import Command
 
 pytestmark = [pytest.mark.spark, pytest.mark.s3]
+
+
+def test_tables_are_registered_after_refit_and_upgrade(
+    spark: Any,
+    pomona: Command,
+    aws: dict[str, str],
+    bucket: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root, database = f"s3a://{bucket}/My lake", bucket.replace("-", "_")
+    lake = new_lake(spark, root, width=16)
+    create_table(spark, lake.quarantine, QUARANTINE)
+    commit(spark, lake, images(20, seed=1, below="s3a://photos", width=16))
+    arguments = (
+        "refit",
+        f"s3://{bucket}/My lake",
+        "--components",
+        "2",
+        "--glue-database",
+        database,
+    )
+    failed = pomona(*arguments, "--json")
+    assert failed.status == 0
+    assert f"are not up to date in the Glue database {database}" in caplog.text
+    caplog.clear()
+    boto3.client("glue").create_database(DatabaseInput={"Name": database})
+    again = pomona(*arguments, "--json")
+    assert (again.status, caplog.messages) == (0, [])
+    assert (again.json["refit_id"], again.json["is_new"]) == (failed.json["refit_id"], False)
+    assert_registered(database, aws, root, again.json["refit_id"])
+    assert register_tables(lake, database) == []
+
+    commit(spark, lake, images(5, seed=2, below="s3a://more", width=16))
+    second = pomona(*arguments, "--json").json
+    assert second["is_new"]
+    assert_registered(database, aws, root, second["refit_id"])
+
+    # As an upgrade does.
+    spark.sql(f"ALTER TABLE delta.`{lake.quarantine}` ADD COLUMN more DOUBLE COMMENT 'New'")
+    upgraded = pomona("upgrade", f"s3://{bucket}/My lake", "--glue-database", database)
+    assert (upgraded.status, caplog.messages) == (0, [])
+    assert_registered(database, aws, root, second["refit_id"])
 
 
 def test_lake_in_bucket_is_refitted_and_abandoned_folder_is_removed(
