@@ -1,8 +1,8 @@
 """Measure the publishing of a refit by two checkouts of Pomona, in turn (`python -m benchmarks.compare_refits`).
 
 The features are synthetic, as in the section "Features to components". Prints the seconds and the CPU seconds of the
-publishing with all processes, the peak memory, and whether both checkouts published the same CSV. On a busy machine,
-compare the CPU seconds.
+publishing with all processes, the peak memory, and whether both checkouts published the same CSV. Repeat it on an idle
+machine: the CPU seconds of processes that end during the publishing, such as idle workers after a minute, are missing.
 """
 
 from __future__ import annotations
