@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).parents[3]
 OTHER_WRITERS = {
     "streaming/images/resource_limits.py",
     "streaming/ingest/warmup.py",
+    "streaming/model/quantize.py",
     "streaming/spark/jars.py",
     "pomona/similarity/vector_cache.py",
     "pomona/queries/export.py",
