@@ -9,7 +9,7 @@ from bootstrap.config.names import Names
 from bootstrap.config.schema import EU_REGIONS
 from bootstrap.errors import AccessDeniedError, CloudError
 
-_ROLES = ("service", "nodes", "job", "scheduler", "evaluator")
+ROLES = ("service", "nodes", "job", "scheduler", "evaluator")
 _NO_BUCKET_CODES = ("404", "NoSuchBucket")
 
 
@@ -23,7 +23,7 @@ def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]
     """
     problems: list[str] = []
     notes: list[str] = []
-    for suffix in _ROLES:
+    for suffix in ROLES:
         if role := names.existing_role(suffix):
             try:
                 problem = _role_problem(names, suffix, role, read)

@@ -1,6 +1,7 @@
 """The IAM policy of a deployer, who runs `plan`, `up`, `status`, `logs`, `clone`, `resize` and `down`.
 
-It is derived from the requests of these commands, and from the actions and resources of each operation in `GRANTS`.
+It is derived from the requests of these commands, from the resources of the templates, which CloudFormation creates
+with the permissions of the deployer, and from the actions and resources of each operation in `GRANTS`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from pathlib import Path
 from bootstrap.aws.request import LocalFile, Parameters
 from bootstrap.aws.rules import SentRequest
 from bootstrap.config.names import Names
-from bootstrap.deploy.permissions import GRANTS
+from bootstrap.deploy.account_checks import ROLES
+from bootstrap.deploy.deployment import stack_resources
+from bootstrap.deploy.permissions import GRANTS, TYPE_GRANTS, TYPE_OPERATIONS, Grant
 from bootstrap.deploy.plan import all_requests
 from bootstrap.deploy.preflight import QUOTAS, SERVERLESS_QUOTA
-from bootstrap.deploy.teardown import ROLES
+from bootstrap.resources.iam_policies import EMR_SERVICE_POLICY
+from bootstrap.resources.template import Resource
 from bootstrap.resources.uploads import COMPLETION_MARKER, Uploads
 
 #: Maximum number of characters of a managed policy; IAM does not count white space.
@@ -61,13 +65,40 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
     for service, code in (*(("ec2", code) for _, code in QUOTAS.values()), SERVERLESS_QUOTA):
         query = {"ServiceCode": service, "QuotaCode": code}
         yield SentRequest("service-quotas", "get_service_quota", query)
-    # `down` finds the resources of both modes, because the mode may have changed.
-    for role in ROLES:
-        yield SentRequest("iam", "get_role", {"RoleName": names.prefixed(role)})
-    nodes = {"InstanceProfileName": names.prefixed("nodes")}
-    yield SentRequest("iam", "get_instance_profile", nodes)
+    for one in stack_resources(names):
+        service, operations = TYPE_OPERATIONS.get(one.type, ("", ""))
+        parameters = _identity(names, one)
+        for operation in operations.split():
+            yield SentRequest(service, operation, parameters)
+        if "AmazonEMRServicePolicy_v2" in one.properties:
+            policy = f"arn:{names.partition}:iam::aws:policy/{EMR_SERVICE_POLICY}"
+            for operation in ("attach_role_policy", "detach_role_policy"):
+                yield SentRequest("iam", operation, parameters | {"PolicyArn": policy})
     yield SentRequest("s3", "list_objects_v2", {"Bucket": names.log_bucket})
     yield SentRequest("s3", "get_object", {"Bucket": names.log_bucket, "Key": "emr/"})
+
+
+def _identity(names: Names, resource: Resource) -> Parameters:
+    """Return the parameters that identify a resource in the requests for it."""
+    database = names.config.glue.database or ""
+    name = resource.physical_name({"Name": names.config.name, "GlueDatabase": database})
+    path = names.config.roles.path.lstrip("/")
+    match resource.type:
+        case "AWS::S3::Bucket" | "AWS::S3::BucketPolicy":
+            buckets = {"Data": names.data_bucket, "DataPolicy": names.data_bucket}
+            return {"Bucket": buckets.get(resource.name, names.log_bucket)}
+        case "AWS::IAM::Role":
+            return {"RoleName": f"{path}{name}"}
+        case "AWS::IAM::Policy":
+            suffix = "job" if names.config.mode == "serverless" else "nodes"
+            return {"RoleName": f"{path}{names.prefixed(suffix)}"}
+        case "AWS::IAM::InstanceProfile":
+            return {"InstanceProfileName": f"{path}{name}", "RoleName": f"{path}{name}"}
+        case "AWS::SQS::Queue":
+            return {"QueueName": name}
+        case "AWS::Scheduler::Schedule":
+            return {"Target": {"RoleArn": names.role_arn("scheduler")}}
+    return {"Name": name}
 
 
 def _any_uploads() -> Uploads:
@@ -85,12 +116,11 @@ def _any_uploads() -> Uploads:
 def _statements(names: Names) -> list[Parameters]:
     """Return the statements: each has all actions with the same resources and condition."""
     resources: dict[tuple[str, str], dict[str, None]] = {}
-    for request in deployer_requests(names):
-        for grant in GRANTS[request.service, request.operation]:
-            condition = json.dumps(grant.condition(names, request.parameters))
-            arns = dict.fromkeys(grant.resources(names, request.parameters))
-            for action in grant.actions.split() if arns else ():
-                resources.setdefault((action, condition), {}).update(arns)
+    for grant, parameters in _grants(names):
+        condition = json.dumps(grant.condition(names, parameters))
+        arns = dict.fromkeys(grant.resources(names, parameters))
+        for action in grant.actions.split() if arns else ():
+            resources.setdefault((action, condition), {}).update(arns)
     actions: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for (action, condition), arns in resources.items():
         actions.setdefault((tuple(arns), condition), []).append(action)
@@ -108,29 +138,24 @@ def _statements(names: Names) -> list[Parameters]:
     return statements
 
 
+def _grants(names: Names) -> Iterator[tuple[Grant, Parameters]]:
+    for request in deployer_requests(names):
+        for grant in GRANTS[request.service, request.operation]:
+            yield grant, request.parameters
+    for resource in stack_resources(names):
+        for grant in TYPE_GRANTS.get(resource.type, ()):
+            yield grant, _identity(names, resource)
+
+
 def _document(statements: list[Parameters]) -> Parameters:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
 #: Operations that read or change what another operation has created, with the same parameters.
 _RELATED: dict[str, tuple[str, ...]] = {
-    "create_bucket": ("head_bucket", "list_objects_v2"),
-    "put_public_access_block": ("get_public_access_block",),
-    "put_bucket_ownership_controls": ("get_bucket_ownership_controls",),
-    "put_bucket_encryption": ("get_bucket_encryption",),
-    "put_bucket_versioning": ("get_bucket_versioning",),
-    "put_bucket_policy": ("get_bucket_policy",),
-    "put_bucket_lifecycle_configuration": ("get_bucket_lifecycle_configuration",),
     "put_object": ("head_object",),
-    "create_role": ("get_role", "update_assume_role_policy"),
-    "put_role_policy": ("get_role_policy",),
-    "attach_role_policy": ("list_attached_role_policies",),
     "create_service_linked_role": ("list_roles",),
-    "create_security_group": ("describe_security_groups",),
     "create_tags": ("describe_tags",),
-    "create_application": ("update_application",),
-    "create_queue": ("set_queue_attributes",),
-    "create_schedule": ("update_schedule",),
 }
 #: Requests of the other commands, by service and purpose.
 _OTHER_REQUESTS = {
@@ -146,9 +171,13 @@ _OTHER_REQUESTS = {
     ("emr-serverless", "plan and up, status, logs"): (
         "list_applications get_application list_job_runs get_job_run"
     ),
-    ("emr-serverless", "down"): "cancel_job_run stop_application delete_application",
-    ("scheduler", "status and down"): "get_schedule delete_schedule",
-    ("sqs", "status and down"): "get_queue_url get_queue_attributes",
+    ("emr-serverless", "down"): "cancel_job_run stop_application",
+    ("scheduler", "status"): "get_schedule",
+    ("sqs", "status"): "get_queue_url get_queue_attributes",
+    ("cloudformation", "plan, up and down"): (
+        "describe_stacks describe_stack_events list_stack_resources create_change_set describe_change_set "
+        "execute_change_set delete_change_set update_stack delete_stack"
+    ),
     ("ec2", "plan and up"): "describe_instance_type_offerings describe_instance_types",
     ("ec2", "down"): "describe_security_groups",
 }

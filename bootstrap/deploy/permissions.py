@@ -14,6 +14,7 @@ from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.resources.iam_policies import ec2_service, emr_service
+from bootstrap.resources.stack import TEMPLATES
 
 Resources = Callable[[Names, Parameters], Iterable[str]]
 Condition = Callable[[Names, Parameters], Parameters]
@@ -90,12 +91,33 @@ def _schedule(names: Names, parameters: Parameters) -> list[str]:
     return [names.arn("scheduler", f"schedule/default/{name}")]
 
 
-def _queue(names: Names, _parameters: Parameters) -> list[str]:
-    return [names.failed_refits_arn]
+def _queue(names: Names, parameters: Parameters) -> list[str]:
+    return [names.arn("sqs", parameters.get("QueueName", names.failed_refits))]
 
 
 def _quota(names: Names, parameters: Parameters) -> list[str]:
     return [names.arn("servicequotas", f"{parameters['ServiceCode']}/{parameters['QuotaCode']}")]
+
+
+def _stacks(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("cloudformation", f"stack/{names.prefixed(one)}/*") for one in TEMPLATES]
+
+
+def _topic(names: Names, _parameters: Parameters) -> list[str]:
+    return [names.arn("sns", names.prefixed("alarms"))]
+
+
+def _named(service: str, kind: str) -> Resources:
+    """Return the resources of a service whose name is that of the parameters."""
+    return lambda names, parameters: [names.arn(service, f"{kind}{parameters['Name']}")]
+
+
+def _budget(names: Names, parameters: Parameters) -> list[str]:
+    return [f"arn:{names.partition}:budgets::{names.account}:budget/{parameters['Name']}"]
+
+
+def _glue_database(names: Names, parameters: Parameters) -> list[str]:
+    return [names.arn("glue", "catalog"), names.arn("glue", f"database/{parameters['Name']}")]
 
 
 def _clusters(names: Names, _parameters: Parameters) -> list[str]:
@@ -199,12 +221,22 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("iam:AttachRolePolicy", _role, _equals("iam:PolicyARN", lambda _, p: p["PolicyArn"])),
     ),
     ("iam", "list_attached_role_policies"): (Grant("iam:ListAttachedRolePolicies", _role),),
+    ("iam", "list_role_policies"): (Grant("iam:ListRolePolicies", _role),),
+    ("iam", "delete_role_policy"): (Grant("iam:DeleteRolePolicy", _role),),
+    ("iam", "detach_role_policy"): (
+        Grant("iam:DetachRolePolicy", _role, _equals("iam:PolicyARN", lambda _, p: p["PolicyArn"])),
+    ),
+    ("iam", "delete_role"): (Grant("iam:DeleteRole", _role),),
     ("iam", "create_instance_profile"): (Grant("iam:CreateInstanceProfile", _instance_profile),),
     ("iam", "get_instance_profile"): (Grant("iam:GetInstanceProfile", _instance_profile),),
     ("iam", "add_role_to_instance_profile"): (
         Grant("iam:AddRoleToInstanceProfile", _instance_profile),
         _pass_role(lambda p: p["RoleName"], ec2_service),
     ),
+    ("iam", "remove_role_from_instance_profile"): (
+        Grant("iam:RemoveRoleFromInstanceProfile", _instance_profile),
+    ),
+    ("iam", "delete_instance_profile"): (Grant("iam:DeleteInstanceProfile", _instance_profile),),
     ("iam", "create_service_linked_role"): (
         Grant(
             "iam:CreateServiceLinkedRole",
@@ -234,9 +266,16 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("ec2", "revoke_security_group_ingress"): (
         Grant("ec2:RevokeSecurityGroupIngress", _security_groups, _OWN),
     ),
+    ("ec2", "revoke_security_group_egress"): (
+        Grant("ec2:RevokeSecurityGroupEgress", _security_groups, _OWN),
+    ),
+    ("ec2", "delete_security_group"): (Grant("ec2:DeleteSecurityGroup", _security_groups, _OWN),),
     ("service-quotas", "get_service_quota"): (Grant("servicequotas:GetServiceQuota", _quota),),
     ("emr", "create_security_configuration"): (
         Grant("elasticmapreduce:CreateSecurityConfiguration", _all),
+    ),
+    ("emr", "delete_security_configuration"): (
+        Grant("elasticmapreduce:DeleteSecurityConfiguration", _all),
     ),
     ("emr", "describe_security_configuration"): (
         Grant("elasticmapreduce:DescribeSecurityConfiguration", _all),
@@ -312,4 +351,106 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("sqs", "get_queue_url"): (Grant("sqs:GetQueueUrl", _queue),),
     ("sqs", "get_queue_attributes"): (Grant("sqs:GetQueueAttributes", _queue),),
     ("sqs", "set_queue_attributes"): (Grant("sqs:SetQueueAttributes", _queue),),
+    ("sqs", "list_queue_tags"): (Grant("sqs:ListQueueTags", _queue),),
+    ("sqs", "delete_queue"): (Grant("sqs:DeleteQueue", _queue),),
+    ("cloudformation", "describe_stacks"): (Grant("cloudformation:DescribeStacks", _stacks),),
+    ("cloudformation", "describe_stack_events"): (
+        Grant("cloudformation:DescribeStackEvents", _stacks),
+    ),
+    ("cloudformation", "list_stack_resources"): (
+        Grant("cloudformation:ListStackResources", _stacks),
+    ),
+    ("cloudformation", "create_change_set"): (
+        Grant("cloudformation:CreateChangeSet cloudformation:TagResource", _stacks),
+    ),
+    ("cloudformation", "describe_change_set"): (
+        Grant("cloudformation:DescribeChangeSet", _stacks),
+    ),
+    ("cloudformation", "execute_change_set"): (Grant("cloudformation:ExecuteChangeSet", _stacks),),
+    ("cloudformation", "delete_change_set"): (Grant("cloudformation:DeleteChangeSet", _stacks),),
+    ("cloudformation", "update_stack"): (Grant("cloudformation:UpdateStack", _stacks),),
+    ("cloudformation", "delete_stack"): (Grant("cloudformation:DeleteStack", _stacks),),
+}
+#: Types of the templates that are created with the operations of `GRANTS`, with the permissions of the deployer:
+#: operations that create, read, change and delete them. Retained types are not deleted.
+TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
+    "AWS::S3::Bucket": (
+        "s3",
+        "create_bucket head_bucket list_objects_v2 put_public_access_block get_public_access_block "
+        "put_bucket_ownership_controls get_bucket_ownership_controls put_bucket_encryption "
+        "get_bucket_encryption put_bucket_versioning get_bucket_versioning "
+        "put_bucket_lifecycle_configuration get_bucket_lifecycle_configuration",
+    ),
+    "AWS::S3::BucketPolicy": ("s3", "put_bucket_policy get_bucket_policy"),
+    "AWS::IAM::Role": (
+        "iam",
+        "create_role get_role update_assume_role_policy put_role_policy get_role_policy "
+        "list_role_policies list_attached_role_policies delete_role_policy delete_role",
+    ),
+    "AWS::IAM::Policy": ("iam", "put_role_policy get_role_policy delete_role_policy"),
+    "AWS::IAM::InstanceProfile": (
+        "iam",
+        "create_instance_profile get_instance_profile add_role_to_instance_profile "
+        "remove_role_from_instance_profile delete_instance_profile",
+    ),
+    "AWS::EC2::SecurityGroup": (
+        "ec2",
+        "create_security_group describe_security_groups authorize_security_group_ingress "
+        "revoke_security_group_ingress revoke_security_group_egress delete_security_group",
+    ),
+    "AWS::EMR::SecurityConfiguration": (
+        "emr",
+        "create_security_configuration describe_security_configuration delete_security_configuration",
+    ),
+    "AWS::SQS::Queue": (
+        "sqs",
+        "create_queue get_queue_url get_queue_attributes set_queue_attributes list_queue_tags delete_queue",
+    ),
+    "AWS::Scheduler::Schedule": (
+        "scheduler",
+        "create_schedule get_schedule update_schedule delete_schedule",
+    ),
+    "AWS::EMRServerless::Application": (
+        "emr-serverless",
+        "create_application get_application update_application delete_application",
+    ),
+}
+#: Types of options, by the actions that create, read, change and delete them.
+TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
+    "AWS::SNS::Topic": (
+        Grant(
+            "sns:CreateTopic sns:DeleteTopic sns:GetTopicAttributes sns:ListSubscriptionsByTopic "
+            "sns:ListTagsForResource sns:SetTopicAttributes sns:Subscribe sns:TagResource",
+            _topic,
+        ),
+        Grant("sns:Unsubscribe", _all),
+    ),
+    "AWS::SNS::TopicPolicy": (Grant("sns:SetTopicAttributes", _topic),),
+    "AWS::Events::Rule": (
+        Grant(
+            "events:DeleteRule events:DescribeRule events:ListTargetsByRule events:PutRule "
+            "events:PutTargets events:RemoveTargets",
+            _named("events", "rule/"),
+        ),
+    ),
+    "AWS::CloudWatch::Alarm": (
+        Grant(
+            "cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms cloudwatch:PutMetricAlarm",
+            _named("cloudwatch", "alarm:"),
+        ),
+    ),
+    "AWS::Budgets::Budget": (Grant("budgets:ModifyBudget budgets:ViewBudget", _budget),),
+    "AWS::Glue::Database": (
+        Grant("glue:CreateDatabase glue:GetDatabase glue:UpdateDatabase", _glue_database),
+    ),
+    "AWS::Athena::WorkGroup": (
+        Grant(
+            "athena:CreateWorkGroup athena:DeleteWorkGroup athena:GetWorkGroup athena:ListTagsForResource "
+            "athena:TagResource athena:UpdateWorkGroup",
+            _named("athena", "workgroup/"),
+        ),
+    ),
+    "AWS::SQS::QueuePolicy": (
+        Grant("sqs:GetQueueAttributes sqs:SetQueueAttributes", _named("sqs", "")),
+    ),
 }

@@ -1,4 +1,4 @@
-"""Plan and apply the requests of `pomona cloud up`, in order."""
+"""Plan and apply the requests of `pomona cloud up` beside its stacks, in order."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ from bootstrap.aws.validation import validate_requests
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig
 from bootstrap.errors import CloudError, UnresolvedReferenceError
-from bootstrap.resources.buckets import bucket_requests
 from bootstrap.resources.cluster_requests import cluster_requests
-from bootstrap.resources.iam_roles import role_requests, scheduler_requests
 from bootstrap.resources.network import network_requests
-from bootstrap.resources.schedule import schedule_requests
+from bootstrap.resources.schedule import create_schedule
 from bootstrap.resources.serverless import serverless_requests
+from bootstrap.resources.service_linked_roles import service_linked_role_requests
 from bootstrap.resources.uploads import Uploads, upload_requests
 
-# Operations that start nodes or jobs, and the one that an existing job is found by.
+# Operations that start nodes or jobs.
 _BILLED = {"run_job_flow", "start_job_run"}
-_READ_BEFORE = {"create_application"}
 
 
 class Action(StrEnum):
@@ -64,18 +62,28 @@ class PlannedRequest:
     differences: list[str] = field(default_factory=list)
 
 
+def requests_before_stack(names: Names) -> list[Request]:
+    """Return the requests for what the stacks and the cluster need, and no stack can contain."""
+    network = [] if names.config.mode == "serverless" else network_requests(names)
+    return [*service_linked_role_requests(names), *network]
+
+
+def requests_after_stack(names: Names, uploads: Uploads) -> list[Request]:
+    """Return the requests that upload files, and start the cluster or the job."""
+    start = serverless_requests if names.config.mode == "serverless" else cluster_requests
+    return [*upload_requests(names, uploads), *start(names, uploads.locations(names))]
+
+
 def all_requests(names: Names, uploads: Uploads) -> list[Request]:
-    """Return all requests of `up` in order, validated."""
-    locations = uploads.locations(names)
-    serverless = names.config.mode == "serverless"
-    requests = [*bucket_requests(names), *upload_requests(names, uploads), *role_requests(names)]
-    if serverless:
-        requests += serverless_requests(names, locations)
-    else:
-        requests += [*network_requests(names), *cluster_requests(names, locations)]
+    """Return all requests of `up` in order, validated with the schedule, whose input is a request too."""
+    requests = [*requests_before_stack(names), *requests_after_stack(names, uploads)]
+    schedule = []
     if names.config.schedule:
-        requests += [*scheduler_requests(names), *schedule_requests(names, locations)]
-    validate_requests(requests)
+        content = create_schedule(names, uploads.locations(names), names.config.schedule)
+        schedule = [
+            Request("schedule", "scheduler", "create_schedule", content, "", lambda _read: None)
+        ]
+    validate_requests([*requests, *schedule])
     return requests
 
 
@@ -118,8 +126,6 @@ def plan(requests: list[Request], account: Account | None) -> Iterator[PlannedRe
     for request in requests:
         if account is None:
             action = Action.READ if request.read_only else Action.SEND
-            if request.desired == []:  # nothing to remove
-                action = Action.KEEP
             yield PlannedRequest(request, action, request.operation, request.parameters)
         else:
             yield plan_request(request, account)
@@ -129,9 +135,9 @@ def billed_starts(requests: list[Request], account: Account) -> list[str]:
     """Return descriptions of the nodes and jobs that the requests would start; sends only read-only requests."""
     starts = []
     for request in requests:
-        if request.operation in _BILLED | _READ_BEFORE:
+        if request.operation in _BILLED:
             planned = plan_request(request, account)
-            if planned.action is Action.SEND and request.operation in _BILLED:
+            if planned.action is Action.SEND:
                 starts.append(_describe_start(request))
     return starts
 
@@ -187,11 +193,8 @@ def up(requests: list[Request], account: Account) -> Iterator[PlannedRequest]:
     Raises
     ------
     CloudError
-        If AWS rejects a request, or, before anything is sent, if a bucket belongs to another account.
+        If AWS rejects a request.
     """
-    for request in requests:
-        if request.operation == "create_bucket":
-            plan_request(request, account)
     for request in requests:
         planned = plan_request(request, account)
         if planned.action in (Action.SEND, Action.CHANGE):

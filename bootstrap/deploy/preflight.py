@@ -1,6 +1,6 @@
-"""Checks before anything is started: whether the zone offers the instance type, whether quotas suffice, and others.
+"""Checks before the deployment: owner of the buckets, zone of the instance type, quotas, references and residency.
 
-EMR accepts such a cluster, and terminates it minutes later or never scales it.
+EMR accepts a cluster beyond its zone or quotas, and terminates it minutes later or never scales it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bootstrap.aws.describe_cluster import find_cluster
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.account_checks import check_references, check_residency
-from bootstrap.errors import CloudError
+from bootstrap.errors import AccessDeniedError, CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.network import find_subnet
 from bootstrap.resources.uploads import VERSION_PLACEHOLDER, UploadLocations
@@ -42,6 +42,24 @@ class Findings:
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def check_buckets(names: Names, read: ReadApi) -> None:
+    """Check that the buckets do not exist, or belong to the account: bucket names are globally unique.
+
+    Raises
+    ------
+    CloudError
+        If a bucket belongs to another account.
+    """
+    for bucket in (names.log_bucket, names.data_bucket):
+        try:
+            read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
+        except AccessDeniedError as error:
+            raise CloudError(
+                f"the bucket {bucket} exists, but it does not belong to account {names.account}, or you lack the "
+                "permission s3:ListBucket: set another one in [storage], or request this permission"
+            ) from error
 
 
 def check_cluster(names: Names, read: ReadApi) -> Findings:

@@ -1,26 +1,30 @@
-"""Terminate everything that is billed by the hour; resources that hold data are retained."""
+"""Terminate everything that is billed by the hour, and delete the stacks; resources that hold data are retained."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bootstrap.aws.client import Account
-from bootstrap.aws.describe_cluster import cluster_tags, list_clusters
-from bootstrap.aws.describe_queue import NO_QUEUE_CODES
+from bootstrap.aws.describe_cluster import LIVE, cluster_tags, list_clusters
 from bootstrap.aws.describe_serverless import active_jobs, newest_application
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
+from bootstrap.deploy.deployment import REFIT_INPUT
+from bootstrap.deploy.stacks import (
+    Report,
+    change_parameters,
+    delete_stack,
+    find_stack,
+    stack_parameters,
+    stack_resources,
+)
 from bootstrap.errors import CloudError
-from bootstrap.monitor.status import find_schedule
+from bootstrap.resources.stack import TEMPLATES
 
-#: Seconds to wait until an application has no jobs and has stopped, and between polls.
+#: Seconds to wait until an application has no jobs and has stopped, or clusters are terminated, and between polls.
 STOP_TIMEOUT, POLL_INTERVAL = 300.0, 5.0
-#: Suffixes of the roles and security groups of both modes.
-ROLES = ("evaluator", "job", "nodes", "scheduler", "service")
-_GROUPS = ("primary", "service", "tunnel", "workers")
-_SECURITY_CONFIGURATIONS = ("imdsv2", "imdsv2-hops-2")
 _NOT_CHECKED = " (not checked: it cannot be read)"
 
 
@@ -35,16 +39,15 @@ class TeardownAction:
 
 
 def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
-    """Return the actions in order, first the deletion of the schedule, which could start clusters and jobs.
+    """Return the actions in order, first the removal of the schedule, which could start clusters and jobs.
 
     Both clusters and applications are included, because the mode may have changed since `up`.
     """
     actions: list[TeardownAction] = []
-    if find_schedule(read, names):
-        name = names.prefixed("refit")
-        actions.append(
-            TeardownAction(f"schedule {name}", "scheduler", "delete_schedule", {"Name": name})
-        )
+    if stack := _scheduling_stack(names, read):
+        parameters = {"StackName": stack, **dict.fromkeys(REFIT_INPUT, "")}
+        description = f"schedule {names.prefixed('refit')}"
+        actions.append(TeardownAction(description, "cloudformation", "update_stack", parameters))
     for cluster in _clusters(names, read):
         description = f"cluster {cluster['Id']} ({cluster['Status']['State']})"
         query = {"JobFlowIds": [cluster["Id"]]}
@@ -58,38 +61,79 @@ def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
             description = f"job {job.get('name') or job['id']} ({job['state']})"
             query = application_id | {"jobRunId": job["id"]}
             actions.append(TeardownAction(description, "emr-serverless", "cancel_job_run", query))
-        description = f"application {application['id']} ({application['state']})"
-        actions.append(
-            TeardownAction(description, "emr-serverless", "stop_application", application_id)
-        )
-        actions.append(
-            TeardownAction(
-                f"{description}: deleted", "emr-serverless", "delete_application", application_id
+        if application["state"] not in _STOPPED:
+            description = f"application {application['id']} ({application['state']})"
+            actions.append(
+                TeardownAction(description, "emr-serverless", "stop_application", application_id)
             )
-        )
     return actions
 
 
-def tear_down(actions: list[TeardownAction], account: Account) -> Iterator[TeardownAction]:
+#: States of an application that is not billed.
+_STOPPED = ("CREATED", "STOPPED")
+
+
+def tear_down(
+    actions: list[TeardownAction], account: Account, report: Report
+) -> Iterator[TeardownAction]:
     """Apply the actions one after the other; yield each when it is done.
+
+    A schedule that cannot be removed does not keep clusters and jobs running: its error is raised at the end.
 
     Raises
     ------
     CloudError
         If AWS rejects a request, or an application does not stop.
     """
+    failure: CloudError | None = None
     for action in actions:
-        if action.service == "emr-serverless" and action.operation != "cancel_job_run":
-            _wait_until_stopped(account, action)
-        account.send(action.service, action.operation, action.parameters)
+        if action.service == "cloudformation":
+            changed = {key: value for key, value in action.parameters.items() if key in REFIT_INPUT}
+            try:
+                change_parameters(action.parameters["StackName"], changed, account, report)
+            except CloudError as error:
+                failure = error
+                continue
+        else:
+            if action.operation == "stop_application":
+                _wait_until_idle(account, action.parameters["applicationId"])
+            account.send(action.service, action.operation, action.parameters)
         yield action
+    if failure:
+        raise failure
+
+
+def existing_stacks(names: Names, read: ReadApi) -> list[str]:
+    """Return the stacks that exist, in the order of their deletion."""
+    found = (names.prefixed(template) for template in TEMPLATES)
+    return [name for name in found if find_stack(read, name)]
+
+
+def delete_stacks(names: Names, account: Account, report: Report) -> Iterator[str]:
+    """Delete the stacks after the clusters and the application have stopped; yield each name.
+
+    EMR adds rules to the security groups of the nodes that refer to each other. They are revoked before.
+
+    Raises
+    ------
+    CloudError
+        If a cluster or the application does not stop, or with AWS's reason if a resource cannot be deleted.
+    """
+    _wait_until_terminated(names, account)
+    application = newest_application(account.read, names.config.name)
+    if application:
+        _wait_until_stopped(account, application["id"])
+    for name in existing_stacks(names, account.read):
+        _revoke_references(name, account)
+        delete_stack(name, account, report)
+        yield name
 
 
 def retained_resources(names: Names, read: ReadApi) -> list[str]:
     """Return descriptions of the retained resources that exist; only the storage of the buckets is billed.
 
-    The resources of both modes are included, because the mode may have changed since `up`. A resource that cannot
-    be read is listed as not checked: a missing permission must not prevent the termination of a cluster.
+    A resource that cannot be read is listed as not checked: a missing permission must not prevent the termination of
+    a cluster.
     """
     days = names.config.storage.log_days
     contents = {
@@ -98,66 +142,56 @@ def retained_resources(names: Names, read: ReadApi) -> list[str]:
     }
     result = []
     for bucket, (kind, content) in contents.items():
-        absent_codes = ("404", "NoSuchBucket")
-        for found in _existing("s3", "head_bucket", "Bucket", [bucket], absent_codes, read):
-            result.append(f"{kind} bucket {found}: {content}")
-    roles = [names.prefixed(role) for role in ROLES]
-    groups = [names.prefixed(group) for group in _GROUPS]
-    profile = [names.prefixed("nodes")]
-    configurations = [names.prefixed(suffix) for suffix in _SECURITY_CONFIGURATIONS]
-    queue = [names.failed_refits]
-    no_entity, invalid = ("NoSuchEntity",), ("InvalidRequestException",)
-    found_by_kind = {
-        "security groups": _existing_groups(groups, names, read),
-        "security configurations": _existing(
-            "emr", "describe_security_configuration", "Name", configurations, invalid, read
-        ),
-        "queue": _existing("sqs", "get_queue_url", "QueueName", queue, NO_QUEUE_CODES, read),
-        "instance profile": _existing(
-            "iam", "get_instance_profile", "InstanceProfileName", profile, no_entity, read
-        ),
-        "roles": _existing("iam", "get_role", "RoleName", roles, no_entity, read),
-    }
-    return result + [f"{kind} {', '.join(found)}" for kind, found in found_by_kind.items() if found]
-
-
-def _existing(
-    service: str,
-    operation: str,
-    key: str,
-    candidates: list[str],
-    absent_codes: tuple[str, ...],
-    read: ReadApi,
-) -> list[str]:
-    """Return the names that exist, and those that cannot be read, with a remark."""
-    found = []
-    for name in candidates:
         try:
-            if read(service, operation, {key: name}, absent_codes) is not None:
-                found.append(name)
+            found = read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
+            if found is not None:
+                result.append(f"{kind} bucket {bucket}: {content}")
         except CloudError:
-            found.append(name + _NOT_CHECKED)
-    return found
+            result.append(f"{kind} bucket {bucket}{_NOT_CHECKED}: {content}")
+    for template in TEMPLATES:
+        name = names.prefixed(template)
+        try:
+            if find_stack(read, name):
+                result.append(f"stack {name}: not billed; `pomona cloud down --all` deletes it")
+        except CloudError:
+            result.append(f"stack {name}{_NOT_CHECKED}")
+    return result
 
 
-def _existing_groups(candidates: list[str], names: Names, read: ReadApi) -> list[str]:
-    """Return the security groups that `up` created, in any network."""
-    filters = [
-        {"Name": "group-name", "Values": candidates},
-        {"Name": "tag:pomona", "Values": [names.config.name]},
-    ]
+def _scheduling_stack(names: Names, read: ReadApi) -> str | None:
+    """Return the stack that has a schedule, or cannot be read; None if there is no schedule."""
+    name = names.prefixed("long-lived")
     try:
-        response = read("ec2", "describe_security_groups", {"Filters": filters})
+        stack = find_stack(read, name)
     except CloudError:
-        return [name + _NOT_CHECKED for name in candidates]
-    return sorted({group["GroupName"] for group in (response or {}).get("SecurityGroups", [])})
+        return name  # the update reports the reason
+    return name if stack and any(stack_parameters(stack).get(key) for key in REFIT_INPUT) else None
 
 
-def _clusters(names: Names, read: ReadApi) -> list[Parameters]:
-    """Return the live clusters tagged with the configuration's name; a schedule may have started several."""
+def _revoke_references(stack: str, account: Account) -> None:
+    """Revoke the rules of the security groups of a stack that refer to security groups."""
+    groups = stack_resources(account.read, stack, "AWS::EC2::SecurityGroup")
+    if not groups:
+        return
+    found = account.read("ec2", "describe_security_groups", {"GroupIds": groups}) or {}
+    for group in found["SecurityGroups"]:
+        for key, direction in (("IpPermissions", "ingress"), ("IpPermissionsEgress", "egress")):
+            rules = [
+                {k: v for k, v in rule.items() if k in ("IpProtocol", "FromPort", "ToPort")}
+                | {"UserIdGroupPairs": rule["UserIdGroupPairs"]}
+                for rule in group.get(key, ())
+                if rule.get("UserIdGroupPairs")
+            ]
+            if rules:
+                parameters = {"GroupId": group["GroupId"], "IpPermissions": rules}
+                account.send("ec2", f"revoke_security_group_{direction}", parameters)
+
+
+def _clusters(names: Names, read: ReadApi, states: Sequence[str] = LIVE) -> list[Parameters]:
+    """Return the clusters tagged with the configuration's name; a schedule may have started several."""
     clusters = []
-    for cluster in list_clusters(read):
-        if cluster["Name"] != names.config.name:
+    for cluster in list_clusters(read, live=states == LIVE):
+        if cluster["Name"] != names.config.name or cluster["Status"]["State"] not in states:
             continue
         response = read("emr", "describe_cluster", {"ClusterId": cluster["Id"]}) or {}
         if cluster_tags(response["Cluster"]).get("pomona") == names.config.name:
@@ -170,20 +204,42 @@ def _has_tag(names: Names, response: Parameters | None) -> bool:
     return bool(tags.get("pomona") == names.config.name)
 
 
-def _wait_until_stopped(account: Account, action: TeardownAction) -> None:
-    """Wait until an application has no jobs and, before deletion, until it has stopped."""
-    deleting = action.operation == "delete_application"
+def _wait_until_terminated(names: Names, account: Account) -> None:
+    """Wait until no cluster of the configuration uses the security groups."""
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while clusters := _clusters(names, account.read, (*LIVE, "TERMINATING")):
+        if time.monotonic() > deadline:
+            raise CloudError(
+                f"cluster {clusters[0]['Id']}: it is {clusters[0]['Status']['State']} after {STOP_TIMEOUT:.0f} s; "
+                "run `pomona cloud down --all` again later"
+            )
+        time.sleep(POLL_INTERVAL)
+
+
+def _wait_until_idle(account: Account, application_id: str) -> None:
+    """Wait until an application has no jobs."""
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while jobs := active_jobs(account.read, application_id):
+        if time.monotonic() > deadline:
+            raise CloudError(
+                f"application {application_id}: {len(jobs)} jobs have not finished after {STOP_TIMEOUT:.0f} s; "
+                "run `pomona cloud down` again later"
+            )
+        time.sleep(POLL_INTERVAL)
+
+
+def _wait_until_stopped(account: Account, application_id: str) -> None:
+    """Wait until an application has stopped: EMR Serverless deletes no other."""
     deadline = time.monotonic() + STOP_TIMEOUT
     while True:
-        response = account.read("emr-serverless", "get_application", action.parameters) or {}
+        query = {"applicationId": application_id}
+        response = account.read("emr-serverless", "get_application", query) or {}
         state = response["application"]["state"]
-        jobs = active_jobs(account.read, action.parameters["applicationId"])
-        if not jobs and (not deleting or state in ("CREATED", "STOPPED")):
+        if state in _STOPPED:
             return
         if time.monotonic() > deadline:
-            reason = f"{len(jobs)} jobs have not finished" if jobs else f"it is {state}"
             raise CloudError(
-                f"application {action.parameters['applicationId']}: {reason} after {STOP_TIMEOUT:.0f} s; "
+                f"application {application_id}: it is {state} after {STOP_TIMEOUT:.0f} s; "
                 "run `pomona cloud down` again later"
             )
         time.sleep(POLL_INTERVAL)

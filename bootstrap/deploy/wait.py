@@ -25,7 +25,7 @@ def wait_until_usable(names: Names, account: Account, report: Callable[[str], No
     ----------
     names : Names
     account : Account
-        After `up`: with the ID of the cluster or of the application.
+        After `up`: with the ID of the cluster, or of the application and its job.
     report : callable
         Receives the state after each poll.
 
@@ -75,15 +75,16 @@ def _cluster_state(names: Names, account: Account) -> tuple[str, str, bool, str 
     return f"cluster {cluster_id}", state, state in _USABLE_CLUSTER, failure
 
 
-def _job_state(names: Names, account: Account) -> tuple[str, str, bool, str | None]:
+def _job_state(_names: Names, account: Account) -> tuple[str, str, bool, str | None]:
     """Return name and state of the ingestion job, whether it runs, and why it ended."""
-    application_id = account.values["application.applicationId"]
-    job = _ingest_job(names, account.read, application_id)
-    if job is None:
-        return "the ingestion job", "SUBMITTED", False, None
+    query = {
+        "applicationId": account.values["application.applicationId"],
+        "jobRunId": account.values["job.jobRunId"],
+    }
+    job: Parameters = (account.read("emr-serverless", "get_job_run", query) or {})["jobRun"]
     state = str(job["state"])
     failure = _job_failure(job) if state in _FAILED_JOB else None
-    return f"job {job['id']}", state, state in _USABLE_JOB, failure
+    return f"job {query['jobRunId']}", state, state in _USABLE_JOB, failure
 
 
 def _ingest_job(names: Names, read: ReadApi, application_id: str) -> Parameters | None:
@@ -95,4 +96,4 @@ def _ingest_job(names: Names, read: ReadApi, application_id: str) -> Parameters 
 
 def _job_failure(job: Parameters) -> str:
     reason = " ".join(str(job.get("stateDetails") or "AWS gives no reason").split())
-    return f"job {job['id']} is {job['state']}: {reason}"
+    return f"job {job.get('id') or job['jobRunId']} is {job['state']}: {reason}"

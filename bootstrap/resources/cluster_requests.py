@@ -15,10 +15,8 @@ from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, ov
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import (
     REQUEST_HASH_TAG,
-    metadata_hop_limit,
     request_hash,
     run_job_flow,
-    security_configuration,
 )
 from bootstrap.resources.steps import ingest_step, refit_step
 from bootstrap.resources.uploads import UploadLocations
@@ -31,42 +29,15 @@ _PROPAGATION_ERRORS = (
 
 
 def cluster_requests(names: Names, locations: UploadLocations) -> list[Request]:
-    """Return the requests for the security configuration, the cluster and its steps."""
+    """Return the requests for the cluster and its steps."""
     steps = [ingest_step(names, locations)]
     if not names.config.is_streaming:
         steps.append(refit_step(names, locations))
     return [
-        _metadata_service(names),
         _cluster(names, run_job_flow(names, locations)),
         *(_add_step(names, step) for step in steps),
         *([_hour_limit(names)] if names.config.limits.hours else []),
     ]
-
-
-def _metadata_service(names: Names) -> Request:
-    name = security_configuration(names)
-    imds = {
-        "InstanceMetadataServiceConfiguration": {
-            "MinimumInstanceMetadataServiceVersion": 2,
-            "HttpPutResponseHopLimit": metadata_hop_limit(names.config),
-        }
-    }
-
-    def find_current(read: ReadApi) -> CurrentState | None:
-        """Read the security configuration."""
-        query, absent_codes = {"Name": name}, ("InvalidRequestException",)
-        response = read("emr", "describe_security_configuration", query, absent_codes)
-        return CurrentState(json.loads(response["SecurityConfiguration"])) if response else None
-
-    return Request(
-        name=f"security configuration {name}",
-        service="emr",
-        operation="create_security_configuration",
-        parameters={"Name": name, "SecurityConfiguration": json.dumps(imds)},
-        purpose="the nodes require version 2 of the instance metadata service",
-        find_current=find_current,
-        desired=imds,
-    )
 
 
 def _cluster(names: Names, request: Parameters) -> Request:

@@ -1,12 +1,11 @@
-"""The refit schedule: EventBridge Scheduler calls EMR's API directly, and a queue receives the calls that failed."""
+"""The refit schedule, as the template creates it: EventBridge Scheduler calls EMR's API directly."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from bootstrap.aws.describe_queue import queue_attributes
-from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
+from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.serverless import start_job_run
@@ -15,7 +14,7 @@ from bootstrap.resources.uploads import UploadLocations
 
 
 def create_schedule(names: Names, locations: UploadLocations, expression: str) -> Parameters:
-    """Return the parameters that create the schedule."""
+    """Return the schedule; its input is a parameter of the template, the rest is part of it."""
     target, target_input = _target(names, locations)
     return {
         "Name": names.prefixed("refit"),
@@ -31,63 +30,6 @@ def create_schedule(names: Names, locations: UploadLocations, expression: str) -
             "DeadLetterConfig": {"Arn": names.failed_refits_arn},
         },
     }
-
-
-def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]:
-    """Return the requests for the queue of failed starts and the schedule."""
-    assert names.config.schedule is not None
-    request = create_schedule(names, locations, names.config.schedule)
-
-    def find_current(read: ReadApi) -> CurrentState | None:
-        response = read(
-            "scheduler", "get_schedule", {"Name": request["Name"]}, ("ResourceNotFoundException",)
-        )
-        return CurrentState(response) if response else None
-
-    return [
-        _failed_refits(names),
-        Request(
-            name=f"schedule {request['Name']}",
-            service="scheduler",
-            operation="create_schedule",
-            parameters=request,
-            purpose="starts a refit; without new data it ends immediately",
-            find_current=find_current,
-            desired=request,
-            build_update=overwrite_with("update_schedule"),
-            retry_on=(("ValidationException", "must allow AWS EventBridge Scheduler to assume"),),
-        ),
-    ]
-
-
-#: Attributes of the queue: messages are kept for the maximum of 14 days, and encrypted.
-_QUEUE_ATTRIBUTES = {"MessageRetentionPeriod": "1209600", "SqsManagedSseEnabled": "true"}
-
-
-def _failed_refits(names: Names) -> Request:
-    def find_current(read: ReadApi) -> CurrentState | None:
-        """Read the attributes of the queue."""
-        found = queue_attributes(read, names.failed_refits, *_QUEUE_ATTRIBUTES)
-        return CurrentState(found[1], {"queue.QueueUrl": found[0]}) if found else None
-
-    def set_attributes(_parameters: Parameters, current: CurrentState) -> tuple[str, Parameters]:
-        query = {"QueueUrl": current.values["queue.QueueUrl"], "Attributes": _QUEUE_ATTRIBUTES}
-        return "set_queue_attributes", query
-
-    return Request(
-        name=f"queue {names.failed_refits}",
-        service="sqs",
-        operation="create_queue",
-        parameters={
-            "QueueName": names.failed_refits,
-            "Attributes": _QUEUE_ATTRIBUTES,
-            "tags": {"pomona": names.config.name},
-        },
-        purpose="receives the starts of refits that failed, with AWS's reason",
-        find_current=find_current,
-        desired=_QUEUE_ATTRIBUTES,
-        build_update=set_attributes,
-    )
 
 
 def _target(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:

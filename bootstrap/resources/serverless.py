@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from bootstrap.aws.describe_serverless import EXISTING_STATES
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
 from bootstrap.config.names import Names
 from bootstrap.resources.steps import ingest_arguments, serverless_driver
 from bootstrap.resources.uploads import UploadLocations
 
-#: States in which an application can be updated.
-_CHANGEABLE_STATES = ("CREATED", "STOPPED")
 _LIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
 
 
@@ -35,32 +31,6 @@ def create_application(names: Names) -> Parameters:
         },
         "tags": {"pomona": config.name},
     }
-
-
-def normalize_application(application: Parameters) -> Parameters:
-    """Return an application in comparable form; limits as numbers, because AWS may format them differently."""
-    limits = application.get("maximumCapacity") or {}
-    return {
-        "releaseLabel": application.get("releaseLabel"),
-        "maximumCapacity": {
-            unit: float(re.sub(r"[^0-9.]", "", limits[unit]))
-            for unit in ("cpu", "memory")
-            if unit in limits
-        },
-        "autoStopConfiguration": application.get("autoStopConfiguration"),
-    }
-
-
-def _update_if_stopped(
-    application: Parameters, current: CurrentState
-) -> tuple[str, Parameters] | None:
-    """Return the request that updates an application; None while it runs, because EMR Serverless rejects it then."""
-    if current.current["state"] not in _CHANGEABLE_STATES:
-        return None
-    changeable = ("releaseLabel", "maximumCapacity", "autoStopConfiguration")
-    changed = {key: application[key] for key in changeable}
-    application_id = current.values["application.applicationId"]
-    return "update_application", {"applicationId": application_id, **changed}
 
 
 def start_job_run(
@@ -105,20 +75,8 @@ def ingest_job(names: Names, locations: UploadLocations) -> Parameters:
 
 
 def serverless_requests(names: Names, locations: UploadLocations) -> list[Request]:
-    """Return the requests for the application and the ingestion job."""
-    application, job = create_application(names), ingest_job(names, locations)
-
-    def find_current(read: ReadApi) -> CurrentState | None:
-        """Find the application by name."""
-        response = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
-        matches = [one for one in response["applications"] if one["name"] == application["name"]]
-        if not matches:
-            return None
-        query = {"applicationId": matches[0]["id"]}
-        response = read("emr-serverless", "get_application", query) or {}
-        current = response["application"]
-        values = {"application.applicationId": matches[0]["id"]}
-        return CurrentState(normalize_application(current) | {"state": current["state"]}, values)
+    """Return the request for the ingestion job; the application is in a template."""
+    job = ingest_job(names, locations)
 
     states = _LIVE_JOB_STATES + ([] if names.config.is_streaming else ["SUCCESS"])
 
@@ -133,20 +91,9 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             return None
         query = application_id | {"jobRunId": matches[0]["id"]}
         run: Any = read("emr-serverless", "get_job_run", query)
-        return CurrentState(run["jobRun"]["jobDriver"])
+        return CurrentState(run["jobRun"]["jobDriver"], {"job.jobRunId": matches[0]["id"]})
 
     return [
-        Request(
-            name="application",
-            service="emr-serverless",
-            operation="create_application",
-            parameters=application,
-            purpose="starts with its first job, and stops when idle",
-            find_current=find_current,
-            desired=normalize_application(application),
-            build_update=_update_if_stopped,
-            outputs=lambda response: {"application.applicationId": response["applicationId"]},
-        ),
         Request(
             name=f"job {job['name']}",
             service="emr-serverless",
@@ -157,6 +104,7 @@ def serverless_requests(names: Names, locations: UploadLocations) -> list[Reques
             else "ends when all images are ingested",
             find_current=find_job,
             desired=job["jobDriver"],
+            outputs=lambda response: {"job.jobRunId": response["jobRunId"]},
             retry_on=(("ValidationException", "Could not assume runtime role"),),
         ),
     ]

@@ -1,7 +1,6 @@
 """The CloudFormation templates: long-lived resources, and the application of EMR Serverless.
 
-`bootstrap/templates/` contains one YAML file each. `pomona cloud up` does not use them yet, see
-docs/decisions/0071-cloudformation-for-long-lived-resources.md.
+`bootstrap/templates/` contains one YAML file each, see docs/decisions/0071-cloudformation-for-long-lived-resources.md.
 """
 
 from __future__ import annotations

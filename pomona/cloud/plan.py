@@ -1,4 +1,4 @@
-"""`pomona cloud plan`: print every request that `up` would send."""
+"""`pomona cloud plan`: print the changes of the stacks, and every request that `up` would send."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from streaming.errors import AccountError
 
 
 def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
-    """Show the requests that `up` would send.
+    """Show the changes of the stacks and the requests that `up` would send.
 
-    The existing resources are read; nothing is changed. With credentials, it ends with an error if the cluster could
-    not start.
+    The changes are those of a CloudFormation change set, which is deleted again; nothing else is created or changed.
+    Without credentials, all resources of the templates are listed. With credentials, it ends with an error if the
+    cluster could not start.
 
     Example: pomona cloud plan -f cluster.toml
     """
     from pomona.cloud.artifacts import find_uploads
-    from pomona.cloud.render_plan import planned_json, planned_lines, summary_line
+    from pomona.cloud.render_plan import (
+        planned_json,
+        planned_lines,
+        stack_json,
+        stack_lines,
+        summary_line,
+    )
     from pomona.cloud.session import open_account, translate_cloud_errors
     from pomona.output.console import Console
 
@@ -26,8 +33,9 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         from bootstrap.aws.client import Account
         from bootstrap.config.loader import load_config
         from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
+        from bootstrap.deploy.deployment import load_outputs, preview, template_changes
         from bootstrap.deploy.plan import all_requests, plan, plan_notes
-        from bootstrap.deploy.preflight import Findings, check_cluster
+        from bootstrap.deploy.preflight import Findings, check_buckets, check_cluster
         from bootstrap.deploy.wait import previous_failure
 
         config = load_config(file)
@@ -39,9 +47,20 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         )
         with console.status("reading"):
             uploads = find_uploads(config, Path(file).parent, build=False)
-            planned = list(plan(all_requests(names, uploads), account))
-            failure = previous_failure(names, account.read) if account else None
-            findings = check_cluster(names, account.read) if account else Findings()
+            wanted = all_requests(names, uploads)
+            failure, findings = None, Findings()
+            if account:
+                check_buckets(names, account.read)
+                findings = check_cluster(names, account.read)
+                failure = previous_failure(names, account.read)
+                load_outputs(names, account)
+            planned = list(plan(wanted, account))
+            # A change set, which is created and deleted, is only worthwhile for a cluster that could start.
+            stacks = (
+                preview(names, uploads.locations(names), account)
+                if account and not findings.problems
+                else template_changes(names)
+            )
         notes = [
             *findings.notes,
             *plan_notes(config),
@@ -59,10 +78,14 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
             "region": config.region,
             "problems": findings.problems,
             "notes": notes,
+            "stacks": [stack_json(one) for one in stacks],
             "requests": [planned_json(number, one) for number, one in enumerate(planned, 1)],
         }
         console.print_json(document)
     else:
+        for stack in stacks:
+            for line in stack_lines(stack):
+                console.print(line)
         for number, one in enumerate(planned, 1):
             for line in planned_lines(number, one):
                 console.print(line)

@@ -1,4 +1,4 @@
-"""Render planned AWS requests as text and as JSON."""
+"""Render planned AWS requests and changes of stacks as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bootstrap.deploy.plan import PlannedRequest
+    from bootstrap.deploy.stacks import StackChanges
 
 
 _SIGNS = {"send": "+", "change": "~", "keep": "=", "read": "?", "differs": "!"}
@@ -19,6 +20,48 @@ _LABELS = {
     "differs": ("different, cannot be changed", "different, left as is"),
     "read": ("read only", "read only"),
 }
+
+
+_CHANGE_SIGNS = {"add": "+", "import": ">", "modify": "~", "replace": "!", "remove": "-"}
+
+
+def stack_lines(stack: StackChanges) -> Iterator[str]:
+    """Yield the changes of a stack as lines: action, type, logical ID and purpose of each resource."""
+    yield f"stack {stack.name}: {_stack_summary(stack)}"
+    for one in stack.changes:
+        sign = _CHANGE_SIGNS.get(one.action, "?")
+        purpose = f": {one.purpose}" if one.purpose else ""
+        yield f"    {sign} {one.action} {one.type}  {one.name}{purpose}"
+        if one.properties:
+            yield f"        changed: {', '.join(one.properties)}"
+
+
+def _stack_summary(stack: StackChanges) -> str:
+    if stack.note:
+        return stack.note
+    if not stack.exists:
+        return f"new, {len(stack.changes)} resources"
+    return f"{len(stack.changes)} to change" if stack.changes else "unchanged"
+
+
+def stack_json(stack: StackChanges) -> dict[str, Any]:
+    """Return the changes of a stack as a JSON document."""
+    return {
+        "name": stack.name,
+        "exists": stack.exists,
+        "note": stack.note or None,
+        "changes": [
+            {
+                "action": one.action,
+                "name": one.name,
+                "type": one.type,
+                "id": one.physical_id,
+                "purpose": one.purpose,
+                "properties": one.properties,
+            }
+            for one in stack.changes
+        ],
+    }
 
 
 def planned_lines(number: int, planned: PlannedRequest, *, brief: bool = False) -> Iterator[str]:
@@ -88,8 +131,6 @@ def remedy(name: str) -> str:
     """Return what to do about a resource that cannot be changed in place."""
     if name == "cluster":
         return "a running cluster cannot be changed: `pomona cloud clone` creates a new one from it"
-    if name == "application":
-        return "a running application cannot be changed: run `pomona cloud down`, then `up`"
     if name.startswith("step "):
         return "a running step cannot be changed: `pomona stop` ends it, and `up` starts a new one"
     if name.startswith("job "):

@@ -24,8 +24,7 @@ def template(
     """Print a CloudFormation template, for a platform team.
 
     The settings of the configuration are the defaults of its parameters. "long-lived" has buckets, roles, security
-    groups and the schedule, "serverless" the application of EMR Serverless. `up` does not use them yet: it creates
-    the same resources with single requests.
+    groups and the schedule, "serverless" the application of EMR Serverless. `up` deploys the same templates.
 
     Example: pomona cloud template -f cluster.toml > pomona.yaml
     """

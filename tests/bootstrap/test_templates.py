@@ -11,6 +11,7 @@ import pytest
 
 from bootstrap.aws.rules import SentRequest
 from bootstrap.deploy.plan import all_requests
+from bootstrap.resources.schedule import create_schedule
 from bootstrap.resources.stack import TEMPLATES, read_template, template_parameters
 from support.aws.account import ACCOUNT
 from support.aws.cloudformation import Stack, parse_template
@@ -44,8 +45,11 @@ def surrounding(variant: str, folder: Path) -> tuple[list[SentRequest], list[Sen
     ]
     before = [one for one in requests if one.operation == "create_tags"]
     last = ("run_job_flow", "add_job_flow_steps", "start_job_run")
-    schedules = [one for one in requests if one.operation == "create_schedule"]
-    text = schedules[0].parameters["Target"]["Input"] if schedules else ""
+    config_names, text = names(VARIANTS[variant]), ""
+    if config_names.config.schedule:
+        locations = uploads(folder).locations(config_names)
+        content = create_schedule(config_names, locations, config_names.config.schedule)
+        text = content["Target"]["Input"]
     return before, [one for one in requests if one.operation in last], text
 
 

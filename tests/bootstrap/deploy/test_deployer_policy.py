@@ -21,9 +21,12 @@ from bootstrap.deploy.deployer_policy import (
     deployer_requests,
     policy_size,
 )
-from bootstrap.deploy.permissions import GRANTS
+from bootstrap.deploy.deployment import stack_resources
+from bootstrap.deploy.permissions import GRANTS, TYPE_GRANTS, TYPE_OPERATIONS
+from bootstrap.resources.stack import TEMPLATES, read_template
 from support.aws import cluster_configs
 from support.aws.account import ACCOUNT
+from support.aws.cloudformation import parse_template
 from support.aws.cluster_configs import MINIMAL, VARIANTS, names
 
 ROOT = Path(__file__).parents[3]
@@ -95,6 +98,38 @@ def test_table_has_each_operation_that_the_code_names() -> None:
     missing = {name for _, name in operations if name in named} - known
     assert missing == set()
     assert set(GRANTS) <= operations
+
+
+#: Keys of the configuration that add types of resources.
+OPTIONS = (
+    'alarms = {address = "ops@example.com", monthly_budget = 7}\nglue.database = "fruits"\n'
+    'roles.path = "/teams/"\n'
+)
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_policy_covers_the_resources_of_the_stack(kind: str) -> None:
+    """Compare with the requests that create the resolved template."""
+    types = {
+        one["Type"]
+        for name in TEMPLATES
+        for one in parse_template(read_template(name))["Resources"].values()
+    }
+    assert types == TYPE_OPERATIONS.keys() | TYPE_GRANTS.keys()
+    config_names = names(VARIANTS[kind] + OPTIONS)
+    granted = {(action, resource) for action, resource, _ in grants(config_names)}
+    found = 0
+    for resource in stack_resources(config_names):
+        for grant in TYPE_GRANTS.get(resource.type, ()):
+            for action in grant.actions.split():
+                assert action in {one for one, _ in granted}
+                found += 1
+    assert found
+    for action, resource in granted:
+        if action in ("iam:CreateRole", "iam:DeleteRole"):
+            assert resource.startswith(f"arn:aws:iam::{ACCOUNT}:role/teams/fruits-")
+        if action.startswith("glue:"):
+            assert resource.endswith((":catalog", ":database/fruits"))
 
 
 @pytest.mark.parametrize("kind", VARIANTS)

@@ -60,10 +60,14 @@ def emr_serverless(*states: str, details: str = "") -> Any:
             return {"applications": [{"id": "a1", "name": "fruits"}]}
         state = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         job = {"id": "r1", "name": "fruits-ingest", "state": state, "stateDetails": details}
+        if operation == "get_job_run":
+            return {"jobRun": {"jobRunId": "r1", **job}}
         refit = job | {"id": "r2", "name": "fruits-refit", "state": "RUNNING"}
         return {"jobRuns": [refit, job] if state else []}
 
-    return SimpleNamespace(read=read, values={"application.applicationId": "a1"})
+    return SimpleNamespace(
+        read=read, values={"application.applicationId": "a1", "job.jobRunId": "r1"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,9 +82,9 @@ def emr_serverless(*states: str, details: str = "") -> Any:
         ),
         (
             SERVERLESS,
-            emr_serverless("", "SCHEDULED", "RUNNING"),
+            emr_serverless("SUBMITTED", "SCHEDULED", "RUNNING"),
             "RUNNING",
-            ["the ingestion job: SUBMITTED", "job r1: SCHEDULED"],
+            ["job r1: SUBMITTED", "job r1: SCHEDULED"],
         ),
         (SERVERLESS, emr_serverless("SUCCESS"), "SUCCESS", []),
     ],

@@ -18,10 +18,12 @@ from bootstrap.aws.validation import validation_errors
 from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.serverless import ingest_job
+from bootstrap.resources.stack import read_template, template_parameters
 from bootstrap.resources.steps import ingest_step, refit_step
 from bootstrap.resources.uploads import UploadLocations, upload_requests
 from support.aws.account import ACCOUNT
-from support.aws.cluster_configs import VARIANTS, names, parameters, uploads
+from support.aws.cloudformation import Stack, parse_template
+from support.aws.cluster_configs import VARIANTS, names, uploads
 
 
 def cluster(more: str = "") -> dict[str, Any]:
@@ -194,9 +196,21 @@ def test_notebook_application_depends_on_release() -> None:
     assert persistence["s3.persistence.bucket"] == "fruits-data-123456789012"
 
 
+def created_security_configuration(more: str) -> Any:
+    """Return the security configuration that the template creates."""
+    values = template_parameters("long-lived", names(more))
+    given = {key: value for key, value in values.items() if value is not None}
+    stack = Stack(parse_template(read_template("long-lived")), given)
+    (created,) = [
+        parameters
+        for _, operation, parameters in stack.requests()
+        if operation == "create_security_configuration"
+    ]
+    return created
+
+
 def test_security_configuration_requires_imdsv2() -> None:
-    requests = cluster_requests(names(), UploadLocations(names(), "v1"))
-    created = parameters(requests, "create_security_configuration")
+    created = created_security_configuration("")
     imds = json.loads(created["SecurityConfiguration"])["InstanceMetadataServiceConfiguration"]
     assert imds["MinimumInstanceMetadataServiceVersion"] == 2
     assert cluster()["SecurityConfiguration"] == created["Name"]
@@ -205,8 +219,7 @@ def test_security_configuration_requires_imdsv2() -> None:
 @pytest.mark.parametrize(("release", "hops"), [("emr-7.13.0", 2), ("emr-spark-8.0.0", 1)])
 def test_metadata_hop_limit_admits_container_of_jupyterhub(release: str, hops: int) -> None:
     more = f'release = "{release}"'
-    requests = cluster_requests(names(more), UploadLocations(names(more), "v1"))
-    created = parameters(requests, "create_security_configuration")
+    created = created_security_configuration(more)
     imds = json.loads(created["SecurityConfiguration"])["InstanceMetadataServiceConfiguration"]
     assert imds["HttpPutResponseHopLimit"] == hops
     # EMR cannot change a security configuration: another content needs another name.

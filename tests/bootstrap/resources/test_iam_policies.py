@@ -21,7 +21,9 @@ from bootstrap.resources.iam_policies import (
     scheduler_policy,
     service_policy,
 )
-from bootstrap.resources.iam_roles import role_requests, scheduler_requests
+from bootstrap.resources.service_linked_roles import service_linked_role_requests
+from bootstrap.resources.stack import read_template, template_parameters
+from support.aws.cloudformation import Stack, parse_template
 from support.aws.cluster_configs import VARIANTS, names
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "iam-permissions.md").read_text()
@@ -44,13 +46,32 @@ SECTIONS = {
 }
 
 
+def stack(names: Names) -> Stack:
+    """Return the long-lived resources of a configuration."""
+    parameters = template_parameters("long-lived", names)
+    filled = {key: value for key, value in parameters.items() if value is not None}
+    filled |= {"ApplicationId": "later", "ScheduleExpression": "rate(1 hour)"}
+    return Stack(parse_template(read_template("long-lived")), filled, names.partition)
+
+
 def sent_policies(names: Names) -> dict[str, Any]:
-    """Return the policy document that is sent for each role."""
-    return {
-        request.parameters["RoleName"]: json.loads(request.parameters["PolicyDocument"])
-        for request in [*role_requests(names), *scheduler_requests(names)]
-        if request.operation == "put_role_policy"
+    """Return the policy document of each role of the template."""
+    placeholders = {
+        "123456789012": names.account,
+        "eu-west-1": names.config.region,
+        "later": APPLICATION,
     }
+    result = {}
+    for _, operation, parameters in stack(names).requests():
+        if operation == "put_role_policy":
+            text = parameters["PolicyDocument"]
+            for written, placeholder in placeholders.items():
+                text = text.replace(written, placeholder)
+            result[parameters["RoleName"]] = json.loads(text)
+    return result
+
+
+APPLICATION = "${application.applicationId}"
 
 
 def test_page_has_a_section_for_each_role() -> None:
@@ -88,7 +109,7 @@ def sent(variant: str) -> dict[str, Any]:
     return sent_policies(names(VARIANTS[variant]))
 
 
-def test_sent_policies_equal_statements() -> None:
+def test_policies_of_template_equal_statements() -> None:
     config_names = names()
     assert sent("stream") == {
         "fruits-service": policy_document(service_policy(config_names)),
@@ -176,13 +197,10 @@ def test_separate_image_bucket_is_read_only() -> None:
 
 
 def trust_statements(variant: str, more: str = "") -> dict[str, Any]:
-    config_names = names(VARIANTS[variant] + more)
     return {
-        one.parameters["RoleName"]: json.loads(one.parameters["AssumeRolePolicyDocument"])[
-            "Statement"
-        ]
-        for one in [*role_requests(config_names), *scheduler_requests(config_names)]
-        if one.operation == "create_role"
+        parameters["RoleName"]: json.loads(parameters["AssumeRolePolicyDocument"])["Statement"]
+        for _, operation, parameters in stack(names(VARIANTS[variant] + more)).requests()
+        if operation == "create_role"
     }
 
 
@@ -263,24 +281,26 @@ def test_service_linked_role_of_spot_is_created_for_spot_nodes(
     task: int, nodes: int, core: int, spot: bool
 ) -> None:
     limits = f"instances.task = {task}\nlimits = {{nodes = {nodes}, core = {core}}}\n"
-    requested = [request.name for request in role_requests(names(limits))]
+    requested = [request.name for request in service_linked_role_requests(names(limits))]
     assert ("role of spot.amazonaws.com" in requested) == spot
 
 
 def test_china_partition_has_other_arns_and_ec2_principal() -> None:
     china = Names(names().config, "123456789012", "aws-cn")
-    text = json.dumps([request.parameters for request in role_requests(china)])
+    text = json.dumps(stack(china).requests())
     assert "arn:aws:" not in text
     assert "ec2.amazonaws.com.cn" in text
 
 
 def test_china_partition_has_other_emr_principal_and_finds_either_service_linked_role() -> None:
     china = Names(ClusterConfig(name="fruits", region="cn-north-1"), "123456789012", "aws-cn")
-    requests = {request.name: request for request in role_requests(china)}
-    trust = requests["role fruits-service"].parameters["AssumeRolePolicyDocument"]
-    assert json.loads(trust)["Statement"][0]["Principal"] == {
-        "Service": "elasticmapreduce.amazonaws.com.cn"
-    }
+    requests = {request.name: request for request in service_linked_role_requests(china)}
+    (trust,) = [
+        json.loads(parameters["AssumeRolePolicyDocument"])
+        for _, operation, parameters in stack(china).requests()
+        if operation == "create_role" and parameters["RoleName"] == "fruits-service"
+    ]
+    assert trust["Statement"][0]["Principal"] == {"Service": "elasticmapreduce.amazonaws.com.cn"}
     linked = requests["role of elasticmapreduce.amazonaws.com.cn"]
     assert linked.parameters == {"AWSServiceName": "elasticmapreduce.amazonaws.com.cn"}
     for service in ("elasticmapreduce.amazonaws.com", "elasticmapreduce.amazonaws.com.cn"):
@@ -299,23 +319,3 @@ def test_normalize_policy_treats_equivalent_documents_as_equal() -> None:
     other = {"Statement": {"Resource": ["s"], "Action": "a", "Principal": {"AWS": "x"}}}
     assert normalize_policy(sent) == normalize_policy(json.dumps(returned))
     assert normalize_policy(sent) != normalize_policy(other)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_equivalent_role_documents_need_no_change(variant: str) -> None:
-    for request in role_requests(names(VARIANTS[variant])):
-        if request.operation in ("create_role", "put_role_policy"):
-            key = (
-                "AssumeRolePolicyDocument"
-                if request.operation == "create_role"
-                else "PolicyDocument"
-            )
-            policy = json.loads(request.parameters[key])
-            for one in policy["Statement"]:
-                for part in ("Action", "Resource"):
-                    if isinstance(one.get(part), list):
-                        one[part] = one[part][0] if len(one[part]) == 1 else one[part][::-1]
-            response = {key: policy, "Role": {key: policy}}
-            existing = request.find_current(lambda *_, response=response: response)
-            assert existing is not None
-            assert existing.current == request.desired

@@ -9,7 +9,7 @@ import pytest
 
 from bootstrap.aws.client import operation_model
 from bootstrap.aws.validation import validation_errors
-from bootstrap.resources.schedule import create_schedule, schedule_requests
+from bootstrap.resources.schedule import create_schedule
 from bootstrap.resources.uploads import UploadLocations
 from support.aws.cluster_configs import VARIANTS, names
 
@@ -69,16 +69,6 @@ def test_retry_policy_ends_within_an_hour() -> None:
     policy = schedule("stream")["Target"]["RetryPolicy"]
     assert policy["MaximumRetryAttempts"] > 0
     assert policy["MaximumEventAgeInSeconds"] <= 3600
-
-
-def test_failed_starts_go_to_a_queue_that_keeps_them() -> None:
-    config_names = names()
-    location = UploadLocations(config_names, "v1")
-    queue, request = schedule_requests(config_names, location)
-    arn = "arn:aws:sqs:eu-west-1:123456789012:fruits-refit-failures"
-    assert request.parameters["Target"]["DeadLetterConfig"] == {"Arn": arn}
-    assert arn.endswith(f":{queue.parameters['QueueName']}")
-    assert queue.parameters["Attributes"]["MessageRetentionPeriod"] == str(14 * 24 * 3600)
 
 
 def test_client_token_is_execution_id() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bootstrap.resources.serverless import create_application, ingest_job, normalize_application
+from bootstrap.resources.serverless import create_application, ingest_job
 from bootstrap.resources.uploads import UploadLocations
 from support.aws.cluster_configs import VARIANTS, names
 
@@ -63,19 +63,3 @@ def test_capacity_equals_node_limit() -> None:
 def test_log_uri_is_in_log_bucket() -> None:
     monitoring = job("serverless")["configurationOverrides"]["monitoringConfiguration"]
     assert monitoring["s3MonitoringConfiguration"]["logUri"] == "s3://fruits-log-123456789012/emr/"
-
-
-def test_limits_are_compared_as_numbers() -> None:
-    application = create_application(names(VARIANTS["serverless"]))
-    limits = application["maximumCapacity"]
-    for written in (
-        {unit: limit.replace(" ", "") for unit, limit in limits.items()},
-        {unit: limit.replace(" ", ".0 ").lower() for unit, limit in limits.items()},
-    ):
-        assert normalize_application(
-            application | {"maximumCapacity": written, "id": "x"}
-        ) == normalize_application(application)
-    more = limits | {"cpu": "1000 vCPU"}
-    assert normalize_application(application | {"maximumCapacity": more}) != normalize_application(
-        application
-    )

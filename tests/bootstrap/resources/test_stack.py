@@ -1,4 +1,4 @@
-"""Tests for `bootstrap.resources.stack`: the templates create at least what the requests of `plan` create."""
+"""Tests for `bootstrap.resources.stack`: parameters of the templates follow from a configuration."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from bootstrap.config.loader import parse_config
 from bootstrap.config.names import Names
-from bootstrap.deploy.plan import all_requests
 from bootstrap.errors import ConfigError
-from bootstrap.resources.iam_policies import normalize_policy
+from bootstrap.resources.schedule import create_schedule
+from bootstrap.resources.serverless import create_application
 from bootstrap.resources.stack import (
     TEMPLATES,
     fill_defaults,
@@ -23,7 +23,7 @@ from bootstrap.resources.stack import (
 )
 from bootstrap.resources.steps import ingest_arguments, refit_arguments
 from support.aws.account import ACCOUNT
-from support.aws.cloudformation import SentRequest, Stack, parse_template
+from support.aws.cloudformation import Stack, parse_template
 from support.aws.cluster_configs import MINIMAL, VARIANTS, names, uploads
 
 TEXTS = {name: read_template(name) for name in TEMPLATES}
@@ -55,39 +55,21 @@ ONLY_IN_STACK = {
 }
 CONFIGS = VARIANTS | MORE | ONLY_IN_STACK
 SIX_SOURCES = json.dumps([f"192.0.2.{number}/32" for number in range(6)])
-#: Operations of a plan that a stack does not replace.
-NOT_IN_STACK = {
-    "put_object": "uploads",
-    "list_objects_v2": "read-only",
-    "describe_subnets": "read-only",
-    "describe_route_tables": "read-only",
-    "create_service_linked_role": "exists once per account, so a second stack could not create it",
-    "create_tags": "the subnet and the VPC exist",
-    "revoke_security_group_ingress": "CloudFormation removes the rules that it no longer contains",
-    "run_job_flow": "clusters stay on boto3",
-    "add_job_flow_steps": "steps stay on boto3",
-    "start_job_run": "jobs stay on boto3",
-}
 
 
-def planned(config_names: Names, folder: Path) -> list[SentRequest]:
-    """Return the requests of a plan that a stack replaces."""
-    return [
-        (one.service, one.operation, one.parameters)
-        for one in all_requests(config_names, uploads(folder))
-        if one.operation not in NOT_IN_STACK
-    ]
-
-
-def later_parameters(requests: list[SentRequest]) -> dict[str, str]:
+def later_parameters(config_names: Names, folder: Path) -> dict[str, str]:
     """Return the parameters that a configuration does not contain: references, and the input of the schedule."""
     later = {"VpcId": "${subnet.VpcId}", "ApplicationId": "${application.applicationId}"}
-    for _, operation, parameters in requests:
-        if operation == "create_schedule":
-            text = parameters["Target"]["Input"]
-            assert len(text) < 2 * 4096
-            later |= {"RefitInput": text[:4096], "RefitInputRest": text[4096:]}
+    if config_names.config.schedule:
+        text = schedule(config_names, folder)["Target"]["Input"]
+        later |= {"RefitInput": text[:4096], "RefitInputRest": text[4096:]}
     return later
+
+
+def schedule(config_names: Names, folder: Path) -> Any:
+    assert config_names.config.schedule
+    locations = uploads(folder).locations(config_names)
+    return create_schedule(config_names, locations, config_names.config.schedule)
 
 
 def stacks(config_names: Names, later: dict[str, str], partition: str = "aws") -> list[Stack]:
@@ -101,54 +83,23 @@ def stacks(config_names: Names, later: dict[str, str], partition: str = "aws") -
     return result
 
 
-def comparable(requests: list[SentRequest]) -> dict[str, Any]:
-    """Return requests by what they create, in canonical form."""
-    result: dict[str, Any] = {}
-    for service, operation, parameters in requests:
-        keys = ("Bucket", "RoleName", "InstanceProfileName", "GroupName", "GroupId", "QueueName")
-        subject = [parameters[key] for key in keys if key in parameters]
-        values: dict[str, Any] = {}
-        for key, value in parameters.items():
-            document = key.endswith(("PolicyDocument", "Policy", "SecurityConfiguration"))
-            values[key] = normalize_policy(value) if document else value
-        detail = json.dumps(parameters["IpPermissions"]) if "IpPermissions" in parameters else ""
-        name = " ".join([service, operation, *map(str, subject), detail]).strip()
-        assert name not in result
-        result[name] = values
-    return result
-
-
-@pytest.mark.parametrize("config", VARIANTS | MORE)
-def test_templates_create_what_plan_sends(config: str, tmp_path: Path) -> None:
-    config_names = names(CONFIGS[config])
-    sent = planned(config_names, tmp_path)
-    created = [
-        request
-        for stack in stacks(config_names, later_parameters(sent))
-        for request in stack.requests()
-    ]
-    assert comparable(created).items() >= comparable(sent).items()
-
-
-def test_templates_create_what_plan_sends_in_china(tmp_path: Path) -> None:
-    for config in ("stream", "once", "serverless"):
-        config_names = Names(names(CONFIGS[config]).config, ACCOUNT, "aws-cn")
-        sent = planned(config_names, tmp_path)
-        created = [
-            request
-            for stack in stacks(config_names, later_parameters(sent), "aws-cn")
-            for request in stack.requests()
-        ]
-        assert comparable(created).items() >= comparable(sent).items()
-
-
-def test_operations_outside_of_stack_are_sent(tmp_path: Path) -> None:
-    sent = {
-        one.operation
-        for text in CONFIGS.values()
-        for one in all_requests(names(text), uploads(tmp_path))
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("partition", ["aws", "aws-cn"])
+def test_template_creates_schedule_and_application_of_configuration(
+    config: str, partition: str, tmp_path: Path
+) -> None:
+    config_names = Names(names(CONFIGS[config]).config, ACCOUNT, partition)
+    created = {
+        operation: parameters
+        for stack in stacks(config_names, later_parameters(config_names, tmp_path), partition)
+        for _, operation, parameters in stack.requests()
     }
-    assert NOT_IN_STACK.keys() <= sent
+    if config_names.config.schedule:
+        assert created["create_schedule"] == schedule(config_names, tmp_path)
+    else:
+        assert "create_schedule" not in created
+    if config_names.config.mode == "serverless":
+        assert created["create_application"] == create_application(config_names)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

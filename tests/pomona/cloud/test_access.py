@@ -22,12 +22,12 @@ from botocore.exceptions import ClientError
 
 from bootstrap.aws.client import Account
 from bootstrap.aws.request import resolve_references
-from bootstrap.deploy.plan import all_requests, up
 from bootstrap.resources.iam_node_policies import node_policy
 from bootstrap.resources.iam_policies import policy_document, scheduler_policy
 from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount, serve
 from support.aws.authorization import authorize_resources
 from support.aws.cluster_configs import VARIANTS, names, uploads
+from support.aws.deploy import deploy
 
 pytestmark = pytest.mark.slow
 
@@ -49,10 +49,13 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoAccount]:
         more = f'evaluator.principals = ["arn:aws:iam::{ACCOUNT}:user/alice"]\n'
         authorize_resources(patch)
         for kind in ("serverless", "stream"):
-            for _ in up(
-                all_requests(names(VARIANTS[kind] + more), uploads(folder)), Account(REGION)
-            ):
-                pass
+            deploy(names(VARIANTS[kind] + more), uploads(folder), Account(REGION))
+            if kind == "serverless":  # another mode replaces the role
+                JOB_POLICY.append(
+                    served.client("iam", ADMIN).get_role_policy(
+                        RoleName="fruits-job", PolicyName="pomona"
+                    )["PolicyDocument"]
+                )
         s3 = served.client("s3", ADMIN)
         for bucket, keys in KEYS.items():
             for key in keys:
@@ -66,7 +69,9 @@ def client(account: MotoAccount, role: str, service: str, policy: Any = None) ->
     if (role, service) not in CLIENTS:
         account.disable_iam()
         iam, user = account.client("iam", ADMIN), f"as-{role}-{service}"
-        if policy is None:
+        if role == "job":
+            policy = JOB_POLICY[-1]
+        elif policy is None:
             parameters = {"RoleName": f"fruits-{role}", "PolicyName": "pomona"}
             policy = iam.get_role_policy(**parameters)["PolicyDocument"]
         text = policy if isinstance(policy, str) else json.dumps(policy)
@@ -78,6 +83,7 @@ def client(account: MotoAccount, role: str, service: str, policy: Any = None) ->
 
 
 CLIENTS: dict[tuple[str, str], Any] = {}
+JOB_POLICY: list[Any] = []
 
 
 def read(bucket: str, key: str) -> Call:

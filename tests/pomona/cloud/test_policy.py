@@ -80,7 +80,27 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "iam",
         lambda iam: iam.put_role_policy(RoleName="admin", PolicyName="pomona", PolicyDocument="{}"),
     ),
-    "delete a role": ("iam", lambda iam: iam.delete_role(RoleName="fruits-nodes")),
+    "delete another role": ("iam", lambda iam: iam.delete_role(RoleName="admin")),
+    "attach another policy": (
+        "iam",
+        lambda iam: iam.attach_role_policy(
+            RoleName="fruits-nodes2", PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess"
+        ),
+    ),
+    "read another stack": (
+        "cloudformation",
+        lambda stacks: stacks.describe_stack_events(StackName="fruits"),
+    ),
+    "delete another stack": (
+        "cloudformation",
+        lambda stacks: stacks.delete_stack(StackName="fruits-long-lived-2"),
+    ),
+    "create another stack": (
+        "cloudformation",
+        lambda stacks: stacks.create_change_set(
+            StackName="other", ChangeSetName="other", ChangeSetType="CREATE", TemplateBody="{}"
+        ),
+    ),
     "add another role to the profile": (
         "iam",
         lambda iam: iam.add_role_to_instance_profile(
@@ -128,9 +148,11 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
                     "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/admin"},
         ),
     ),
-    "delete a security group": (
+    "delete another security group": (
         "ec2",
-        lambda ec2: ec2.delete_security_group(GroupId="sg-0123456789abcdef0"),
+        lambda ec2: ec2.delete_security_group(
+            GroupId=ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"]
+        ),
     ),
     "start an instance": (
         "ec2",
@@ -170,7 +192,7 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
     if kind == "stream":
         commands += ["resize fruits --core 3 --task 1 --nodes 9"]
         commands += ["clone fruits --set instances.core=1"]
-    for command in [*commands, "down --yes"]:
+    for command in [*commands, "down --yes --all", "up --yes", "down --yes"]:
         if command == "changed":  # `up` then updates the schedule
             write_config(workspace, VARIANTS[kind] + "refit.variance = 0.5\n")
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,14 +118,16 @@ def test_status_and_down_of_empty_account(
 def test_down_lists_only_retained_resources_that_exist(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
-    iam = account.client("iam", ADMIN)
-    iam.create_role(RoleName="fruits-nodes", AssumeRolePolicyDocument="{}")
+    bucket = f"fruits-data-{ACCOUNT}"
+    location = {"LocationConstraint": REGION}
+    account.client("s3", ADMIN).create_bucket(Bucket=bucket, CreateBucketConfiguration=location)
     create_minimal_cluster(account)
     write_config(workspace, 'mode = "serverless"\n')  # the mode has changed since `up`
-    assert pomona("cloud", "down", "--yes", "--json").json["retained"] == ["roles fruits-nodes"]
+    (retained,) = pomona("cloud", "down", "--yes", "--json").json["retained"]
+    assert retained.startswith(f"data bucket {bucket}: ")
 
 
-def test_down_terminates_cluster_if_retained_resources_cannot_be_read(
+def test_down_terminates_cluster_if_stack_cannot_be_read(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_minimal_cluster(account)
@@ -133,8 +136,8 @@ def test_down_terminates_cluster_if_retained_resources_cannot_be_read(
         monkeypatch.setenv(name, value)
     account.enforce_iam()
     done = pomona("cloud", "down", "--yes")
-    assert (done.status, done.err) == (0, "")
-    assert "fruits-nodes (not checked: it cannot be read)" in done.out
+    assert done.status == 1  # the schedule could start another one
+    assert "pomona: cloudformation describe_stacks: " in done.err
     account.disable_iam()
     (cluster,) = account.client("emr", ADMIN).list_clusters()["Clusters"]
     assert cluster["Status"]["State"] == "TERMINATED"
@@ -170,7 +173,7 @@ def test_down_terminates_cluster_and_schedule_and_keeps_objects(
     groups = account.client("ec2", ADMIN).describe_security_groups()["SecurityGroups"]
     names += [one["GroupName"] for one in groups if one["GroupName"].startswith("fruits-")]
     assert len(names) > 5
-    for name in [f"fruits-data-{ACCOUNT}", f"fruits-log-{ACCOUNT}", *names]:
+    for name in (f"fruits-data-{ACCOUNT}", f"fruits-log-{ACCOUNT}", "stack fruits-long-lived"):
         assert name in retained
     assert pomona("cloud", "up", "--yes").status == 0  # deploys again
     states = [one["Status"]["State"] for one in emr.list_clusters()["Clusters"]]
@@ -191,7 +194,7 @@ def test_down_terminates_jobs_and_application(
     jobs = serverless.list_job_runs(applicationId=application["id"])["jobRuns"]
     assert [one["state"] for one in jobs] == ["CANCELLED"]
     state = serverless.get_application(applicationId=application["id"])["application"]["state"]
-    assert state == "TERMINATED"
+    assert state == "STOPPED"
     assert objects(account) == before
     assert "nothing is running" in pomona("cloud", "down", "--yes").out
 
@@ -208,10 +211,54 @@ def test_down_reports_application_that_does_not_stop(
     backend: Any = models.EMRServerlessBackend
     with monkeypatch.context() as patch:
         patch.setattr(backend, "stop_application", lambda *_, **__: None)
-        done = pomona("cloud", "down", "--yes")
+        done = pomona("cloud", "down", "--all", "--yes")
     assert done.status == 1
     assert "it is STARTED after 0 s; run `pomona cloud down` again" in done.err
-    assert pomona("cloud", "down", "--yes").status == 0
+    assert pomona("cloud", "down", "--all", "--yes").status == 0
+
+
+def test_down_all_deletes_the_stacks_and_keeps_the_buckets(
+    pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    assert pomona("cloud", "up", "--yes").status == 0
+    ec2 = account.client("ec2", ADMIN)
+    named = [{"Name": "group-name", "Values": ["fruits-primary", "fruits-workers"]}]
+    first, second = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    for group, other in ((first, second), (second, first)):  # as EMR does
+        pair = [{"GroupId": other["GroupId"]}]
+        rule = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "UserIdGroupPairs": pair}
+        ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[rule])
+    before = objects(account)
+    answer = pomona("cloud", "down", "--all", "--yes", "--json").json
+    assert answer["terminated"][-1] == "stack fruits-long-lived"
+    assert [one.partition(":")[0] for one in answer["retained"]] == [
+        f"data bucket fruits-data-{ACCOUNT}",
+        f"log bucket fruits-log-{ACCOUNT}",
+    ]
+    assert objects(account) == before
+    roles = account.client("iam", ADMIN).list_roles()["Roles"]
+    assert not [one for one in roles if one["RoleName"].startswith("fruits-")]
+    assert ec2.describe_security_groups(Filters=named)["SecurityGroups"] == []
+    assert account.client("cloudformation", ADMIN).describe_stacks()["Stacks"] == []
+    assert "nothing is running" in pomona("cloud", "down", "--all", "--yes").out
+
+
+def test_down_all_reports_the_resource_that_cannot_be_deleted(
+    pomona: Command, workspace: Path, account: MotoAccount
+) -> None:
+    assert pomona("cloud", "up", "--yes").status == 0
+    iam, policy = account.client("iam", ADMIN), {"RoleName": "fruits-evaluator", "PolicyName": "x"}
+    allow = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [allow]}
+    iam.put_role_policy(**policy, PolicyDocument=json.dumps(document))
+    done = pomona("cloud", "down", "--all", "--yes")
+    assert done.status == 1
+    assert "stack fruits-long-lived: EvaluatorRole (AWS::IAM::Role): " in done.err
+    assert "must delete policies first" in done.err
+    states = account.client("cloudformation", ADMIN).describe_stacks()["Stacks"]
+    assert [one["StackStatus"] for one in states] == ["DELETE_FAILED"]
+    iam.delete_role_policy(**policy)
+    assert pomona("cloud", "down", "--all", "--yes").status == 0  # deletes what is left
 
 
 @pytest.mark.parametrize(("answer", "terminated"), [("n\n", False), ("\n", False), ("y\n", True)])

@@ -79,7 +79,7 @@ def create_cluster(account: MotoAccount, more: str = 'network.ssh_key = "mine"\n
     request = dict(parameters(requests, "run_job_flow"))
     request["Instances"] = dict(request["Instances"])
     emr = account.client("emr", ADMIN)
-    emr.create_security_configuration(**parameters(requests, "create_security_configuration"))
+    del request["SecurityConfiguration"]
     for name in [one for one in request["Instances"] if "Security" in one or "Subnet" in one]:
         del request["Instances"][name]
     return str(emr.run_job_flow(**request)["JobFlowId"])

@@ -437,6 +437,8 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
+    from support.aws.stacks import support_stacks
+
     class QuietHandler(WSGIRequestHandler):
         def log_request(self, *_: Any) -> None:
             pass
@@ -470,6 +472,7 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
         serve_vcpu_quotas(patch)
         cache_clients(patch)
         account.sent = reject_violations(patch)
+        support_stacks(patch, account)
         yield account
     account.reset()  # moto shares its state within the process
     for server in servers:

@@ -28,6 +28,7 @@ _IAM, _LOCAL = f"arn:aws:iam::{ACCOUNT}:", f"{REGION}:{ACCOUNT}:"
 
 def authorize_resources(patch: pytest.MonkeyPatch) -> None:
     """Apply all corrections."""
+    from moto.cloudformation.responses import CloudFormationResponse
     from moto.core.authorization import ActionAuthenticatorMixin
     from moto.ec2.responses import EC2Response
     from moto.emr.responses import ElasticMapReduceResponse
@@ -43,6 +44,7 @@ def authorize_resources(patch: pytest.MonkeyPatch) -> None:
         for parameter, action in actions.items():
             patch.setitem(ACTION_MAP["BUCKET"][method], parameter, action)
     classes = {
+        CloudFormationResponse: _stack_resource,
         EC2Response: _ec2_resource,
         ElasticMapReduceResponse: _emr_resource,
         EMRServerlessResponse: _serverless_resource,
@@ -141,6 +143,18 @@ def _serverless_resource(response: Any) -> str:
 def _schedule(response: Any) -> str:
     name = response.path.rstrip("/").partition("/schedules/")[2]
     return f"arn:aws:scheduler:{_LOCAL}schedule/default/{name}" if name else "*"
+
+
+def _stack_resource(response: Any) -> str:
+    from moto.cloudformation.models import cloudformation_backends
+
+    backend = cloudformation_backends[ACCOUNT][REGION]
+    name = response.data.get("StackName", [""])[0]
+    if change_set := response.data.get("ChangeSetName", [""])[0]:
+        name = name or backend.change_sets[change_set].stack_id
+    if name.startswith("arn:"):
+        return str(name)
+    return f"arn:aws:cloudformation:{_LOCAL}stack/{name}/id" if name else "*"
 
 
 def _queue(response: Any) -> str:

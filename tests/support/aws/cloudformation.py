@@ -56,7 +56,8 @@ class Stack:
     def __init__(
         self, template: Mapping[str, Any], parameters: Mapping[str, str], partition: str = "aws"
     ) -> None:
-        self._template, self.partition = template, partition
+        self.template = self._template = template
+        self.partition = partition
         self.values: dict[str, Any] = {}
         unknown = parameters.keys() - template["Parameters"].keys()
         assert not unknown, f"the template has no parameters {unknown}"
@@ -86,9 +87,17 @@ class Stack:
             if not self.resolve(one["Assert"])
         ]
 
+    def outputs(self) -> dict[str, str]:
+        """Return the outputs whose condition holds."""
+        return {
+            name: str(self.resolve(one["Value"]))
+            for name, one in self._template.get("Outputs", {}).items()
+            if "Condition" not in one or self.condition(one["Condition"])
+        }
+
     def requests(self) -> list[SentRequest]:
         """Return the requests that create the resources."""
-        return [request for one in self.resources.values() for request in _requests(one)]
+        return [request for one in self.resources.values() for request in resource_requests(one)]
 
     def resolve(self, value: Any) -> Any:
         """Return a value without functions."""
@@ -162,6 +171,8 @@ class Stack:
                 return str(properties["QueueName"])
             case "AWS::EC2::SecurityGroup", "GroupId":
                 return f"${{{properties['GroupName'].rpartition('-')[2]}.GroupId}}"
+            case "AWS::EMRServerless::Application", "ApplicationId":
+                return "${application.applicationId}"
         raise AssertionError(f"{kind} {attribute}")
 
     def _reference(self, name: str) -> Any:
@@ -192,7 +203,7 @@ class Stack:
         return f"{kind} {name}"
 
 
-def _requests(resource: Mapping[str, Any]) -> Iterator[SentRequest]:
+def resource_requests(resource: Mapping[str, Any]) -> Iterator[SentRequest]:
     """Yield the requests that create a resource; nothing for a type that `up` does not create."""
     translate = _TRANSLATORS.get(resource["Type"])
     if translate is not None:

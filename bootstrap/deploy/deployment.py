@@ -1,0 +1,196 @@
+"""The stacks of a configuration: their parameters, their outputs, and the order of the deployment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bootstrap.aws.client import Account
+from bootstrap.aws.request import ReadApi, has_references, resolve_references
+from bootstrap.config.names import Names
+from bootstrap.deploy.stacks import (
+    Report,
+    ResourceChange,
+    StackChanges,
+    StackSpec,
+    deploy_stack,
+    find_stack,
+    preview_stack,
+    stack_outputs,
+    stack_parameters,
+)
+from bootstrap.errors import AccessDeniedError, CloudError
+from bootstrap.resources.schedule import create_schedule
+from bootstrap.resources.stack import read_template, template_parameters
+from bootstrap.resources.template import (
+    Resource,
+    template_body,
+    template_purposes,
+    template_resources,
+)
+from bootstrap.resources.uploads import UploadLocations
+
+#: Outputs of the stacks that requests refer to.
+_OUTPUTS = {
+    "PrimaryGroupId": "primary.GroupId",
+    "WorkersGroupId": "workers.GroupId",
+    "TunnelGroupId": "tunnel.GroupId",
+    "ServiceGroupId": "service.GroupId",
+    "ApplicationId": "application.applicationId",
+}
+#: States in which EMR Serverless changes an application.
+_CHANGEABLE_STATES = ("CREATED", "STOPPED")
+#: Bytes of a value of a parameter, and the parameters of the input of the schedule.
+_VALUE_LIMIT, REFIT_INPUT = 4096, ("RefitInput", "RefitInputRest")
+#: Values of a plan for an application, and for an input of the schedule, that are not known yet.
+_LATER_ID, _LATER_INPUT = "later", "{}"
+APPLICATION = "AWS::EMRServerless::Application"
+
+
+def stack_templates(names: Names) -> tuple[str, ...]:
+    """Return the templates of a configuration in the order of their deployment."""
+    return ("serverless", "long-lived") if names.config.mode == "serverless" else ("long-lived",)
+
+
+def load_outputs(names: Names, account: Account) -> None:
+    """Store the outputs of the existing stacks for the requests that refer to them."""
+    for template in stack_templates(names):
+        stack = find_stack(account.read, names.prefixed(template))
+        for key, value in stack_outputs(stack or {}).items():
+            if key in _OUTPUTS:
+                account.values[_OUTPUTS[key]] = value
+
+
+def template_changes(names: Names) -> list[StackChanges]:
+    """Return the resources of the templates as additions, for an account that is not known."""
+    return [StackChanges(spec.name, False, _additions(spec)) for spec in _planned_specs(names)]
+
+
+def stack_resources(names: Names) -> list[Resource]:
+    """Return the resources of all stacks of a configuration."""
+    return [one for spec in _planned_specs(names) for one in spec.resources]
+
+
+def _planned_specs(names: Names) -> list[StackSpec]:
+    """Return the stacks before anything exists."""
+    text = _LATER_INPUT if names.config.schedule else ""
+    later = later_parameters(names, text, {})
+    return [_spec(names, template, later) for template in stack_templates(names)]
+
+
+def preview(names: Names, locations: UploadLocations, account: Account) -> list[StackChanges]:
+    """Return the changes of each stack from a change set, which is deleted; nothing remains.
+
+    Without the permission to create one, the resources of the templates are returned, with a note.
+    """
+    result = []
+    for template in stack_templates(names):
+        text = refit_input(names, locations, account.values)
+        text = _LATER_INPUT if text is None else text
+        spec = _spec(names, template, later_parameters(names, text, account.values))
+        try:
+            changes = preview_stack(spec, account)
+        except AccessDeniedError as error:
+            exists = find_stack(account.read, spec.name) is not None
+            changes = StackChanges(
+                spec.name, exists, _additions(spec), f"resources of the template: {error}"
+            )
+        if not changes.exists and not changes.changes:  # its creation failed before
+            note = "its creation failed before: `up` deletes it first"
+            changes = StackChanges(spec.name, False, _additions(spec), note)
+        elif note := _application_obstacle(account, changes.changes):
+            changes = replace(changes, note=note)
+        result.append(changes)
+    return result
+
+
+def deploy_stacks(names: Names, account: Account, report: Report) -> list[StackChanges]:
+    """Create or update the stacks, and store their outputs; the input of the schedule stays as it is."""
+    result = []
+    for template in stack_templates(names):
+        text = _deployed_refit_input(names, account.read)
+        spec = _spec(names, template, later_parameters(names, text, account.values))
+        changes = deploy_stack(
+            spec, account, report, lambda changes: _application_obstacle(account, changes)
+        )
+        result.append(changes)
+        load_outputs(names, account)
+    return result
+
+
+def deploy_schedule(
+    names: Names, locations: UploadLocations, account: Account, report: Report
+) -> StackChanges | None:
+    """Update the schedule, whose input names the cluster or the uploads; None if it is up to date."""
+    text = refit_input(names, locations, account.values)
+    if text is None:
+        raise CloudError("the schedule refers to a resource that does not exist")
+    if text == _deployed_refit_input(names, account.read):
+        return None
+    spec = _spec(names, "long-lived", later_parameters(names, text, account.values))
+    return deploy_stack(spec, account, report)
+
+
+def refit_input(names: Names, locations: UploadLocations, values: Mapping[str, str]) -> str | None:
+    """Return the input of the schedule, empty without one; None if it refers to what does not exist yet."""
+    if names.config.schedule is None:
+        return ""
+    schedule = create_schedule(names, locations, names.config.schedule)
+    text = json.dumps(resolve_references(json.loads(schedule["Target"]["Input"]), values))
+    return None if has_references(text) else text
+
+
+def later_parameters(names: Names, text: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that do not follow from the configuration."""
+    if len(text) > 2 * _VALUE_LIMIT:
+        raise CloudError(
+            f"the input of the schedule has {len(text)} characters, and its two parameters hold {2 * _VALUE_LIMIT}: "
+            "shorten names and folders"
+        )
+    result = dict(zip(REFIT_INPUT, (text[:_VALUE_LIMIT], text[_VALUE_LIMIT:]), strict=True))
+    if names.config.mode == "serverless":
+        return result | {"ApplicationId": values.get("application.applicationId", _LATER_ID)}
+    return result | {"VpcId": values.get("subnet.VpcId", "")}
+
+
+def _deployed_refit_input(names: Names, read: ReadApi) -> str:
+    """Return the input of the deployed schedule; empty if there is none, or if it starts something else."""
+    stack = find_stack(read, names.prefixed("long-lived"))
+    parameters = stack_parameters(stack) if stack else {}
+    same = (parameters.get("Mode"), parameters.get("IngestMode")) == (
+        names.config.mode,
+        names.config.ingest.mode,
+    )
+    return "".join(parameters.get(key, "") for key in REFIT_INPUT) if same else ""
+
+
+def _spec(names: Names, template: str, later: Mapping[str, str]) -> StackSpec:
+    text = read_template(template)
+    known = {k: v for k, v in template_parameters(template, names).items() if v is not None}
+    declared = {"VpcId", "ApplicationId", *REFIT_INPUT} if template == "long-lived" else set()
+    parameters = known | {key: value for key, value in later.items() if key in declared}
+    return StackSpec(
+        names.prefixed(template),
+        template_body(text, parameters),
+        parameters,
+        names.tags,
+        template_resources(text, parameters | {"AWS::Partition": names.partition}),
+        template_purposes(text),
+    )
+
+
+def _additions(spec: StackSpec) -> list[ResourceChange]:
+    return [ResourceChange("add", one.name, one.type, None, one.purpose) for one in spec.resources]
+
+
+def _application_obstacle(account: Account, changes: list[ResourceChange]) -> str:
+    """Return why an application cannot be changed; empty if it can, or is not changed."""
+    for change in changes:
+        if change.type == APPLICATION and change.action in ("modify", "replace"):
+            query = {"applicationId": account.values["application.applicationId"]}
+            response = account.read("emr-serverless", "get_application", query) or {}
+            state = response["application"]["state"]
+            if state not in _CHANGEABLE_STATES:
+                return f"the application is {state} and cannot be changed: run `pomona cloud down`, then `up`"
+    return ""
