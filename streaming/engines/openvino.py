@@ -110,8 +110,8 @@ def unavailable_reason(precision: str) -> str | None:
         return _unsupported_bfloat16("f32")
     if precision == "int8" and not has_int8():
         return (
-            f"precision int8: on {platform.node()} not faster than float32, and with other features; it needs Linux on "
-            "a CPU with AVX512_VNNI, AVX_VNNI or AMX; use such a machine, or start a new lake with --precision float32"
+            f"precision int8: {platform.node()} does not run Linux on a CPU with AVX512_VNNI, AVX_VNNI or AMX, and "
+            "other CPUs compute less exact features; use such a machine, or start a new lake with --precision float32"
         )
     return None
 
