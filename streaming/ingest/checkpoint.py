@@ -1,4 +1,4 @@
-"""Recover from a damaged streaming checkpoint: set it aside for inspection and start a new one."""
+"""Recover from a streaming checkpoint that cannot be used: start a new one, and keep a damaged one for inspection."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ _MESSAGES = {
     # The offsets of a batch name an entry that is not in the log of its source.
     r"\bbatch \d+ doesn't exist": "the log of the source lacks an entry",
 }
+# Spark's message if the log of its source names a manifest in another folder: the lake was moved or copied.
+_MOVED = "Wrong basePath"
 
 
 def find_damage(lake: Lake, error: BaseException) -> str | None:
@@ -64,10 +66,11 @@ def find_damage(lake: Lake, error: BaseException) -> str | None:
     return f"{checksum[1]} does not match its checksum" if checksum else None
 
 
-def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
-    """Rename a damaged checkpoint, with a warning; the next query starts a new one with a new query id.
+def discard_unusable_checkpoint(lake: Lake, error: BaseException) -> bool:
+    """Rename a damaged checkpoint, with a warning, or delete that of a lake that was moved.
 
-    No data is lost: the source is listed again, and images that the tables hold unchanged are skipped.
+    The next query starts a new one with a new query id. No data is lost: the source is listed again, and images that
+    the tables hold unchanged are skipped.
 
     Parameters
     ----------
@@ -78,8 +81,14 @@ def set_aside_if_damaged(lake: Lake, error: BaseException) -> bool:
     Returns
     -------
     bool
-        True if the checkpoint was damaged.
+        True if the checkpoint caused the error.
     """
+    if _MOVED in str(error):
+        remove_checkpoint(lake)
+        log.info(
+            "a new checkpoint is started: %s names the former path of the lake", lake.checkpoint
+        )
+        return True
     damage = find_damage(lake, error)
     if damage is None:
         return False

@@ -20,7 +20,7 @@ from streaming.featurize.failure_rate import FailureRate
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.results import BatchResult
 from streaming.featurize.scheduler import PartScheduler, StopRequested
-from streaming.ingest.checkpoint import remove_checkpoint, set_aside_if_damaged
+from streaming.ingest.checkpoint import discard_unusable_checkpoint, remove_checkpoint
 from streaming.ingest.cloudwatch import publishing_metrics
 from streaming.ingest.discovery import choose_discovery
 from streaming.ingest.pending_files import PendingFiles
@@ -138,7 +138,7 @@ class StreamingRun:
                 if self._source.counts.not_in_xml:
                     self._continue_with_sweeps(NOT_IN_XML)
                 error = self._run_query()
-                if error and set_aside_if_damaged(self._discovery.lake, error):
+                if error and discard_unusable_checkpoint(self._discovery.lake, error):
                     error = self._run_query()
                 while error is None and self._renew_checkpoint():
                     error = self._run_query()
