@@ -19,10 +19,9 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Terminate clusters and jobs, remove the schedule, and stop the application.
+    """Terminate clusters and jobs, and remove the schedule.
 
-    Everything billed by the hour is terminated or stopped. With --all, the stacks are deleted too. The buckets are
-    retained.
+    An application of EMR Serverless is stopped. With --all, the stacks are deleted too. The buckets are retained.
 
     Example: pomona cloud down -f cluster.toml
     """

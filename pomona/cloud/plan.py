@@ -9,7 +9,7 @@ from streaming.errors import AccountError
 
 
 def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
-    """Show the changes of the stacks and the requests that `up` would send.
+    """Show what `up` would change and send.
 
     The changes are those of a CloudFormation change set, which is deleted again; nothing else is created or changed.
     Without credentials, all resources of the templates are listed. With credentials, it ends with an error if the
