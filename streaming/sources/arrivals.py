@@ -91,15 +91,20 @@ class Arrivals:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the stream has read all files that were found."""
-        return not self._unread and not self._found
+        """Whether the files of all manifests were committed, and no others were found."""
+        return not self._unread and not self._delivered and not self._found
 
     def prepare(self) -> None:
-        """Delete the manifests of earlier runs, and write those of the first files."""
+        """Delete the manifests of earlier runs, and write those of the first files.
+
+        In a run that starts another query, manifests whose micro-batch was not committed are delivered again.
+        """
         if not self._written:
             open_storage(self._folder).delete_tree(self._folder)
             local_path(self._folder).mkdir(parents=True, exist_ok=True)
         with self._lock:
+            self._unread |= self._delivered
+            self._delivered = set()
             while self._found:
                 self._write_manifest()
 

@@ -75,7 +75,8 @@ def test_lake_in_int8(
     put(source / first.parent.name / "new.jpg", others[0].read_bytes())
     for command in (ingest[:3], ("similar", str(lake), copy.path)):
         line = pomona(*command).error_line
-        assert "AVX512_VNNI, AVX_VNNI or AMX; use such a machine, or start a new lake" in line
+        assert "AVX512_VNNI, AVX_VNNI or AMX" in line
+        assert "use such a machine, or start a new lake" in line
     in_lake = run("similar", str(lake), str(source / first.parent.name / first.name), "--json")
     assert in_lake["neighbors"][0]["cosine"] < 1  # what needs no engine works everywhere
     assert run("status", str(lake), "--json")["rows"] == 20

@@ -69,7 +69,20 @@ def test_first_files_are_delivered_in_their_order(stream: Stream) -> None:
     assert not stream.arrivals.is_empty
     delivered = [stream.next_names() for _ in range(3)]
     assert delivered == [[f"Fig/{n}.jpg" for n in part] for part in ((0, 1, 2), (3, 4, 5), (6,))]
+    assert not stream.arrivals.is_empty
+    stream.arrivals.remove_delivered()
     assert stream.arrivals.is_empty
+
+
+def test_manifest_without_commit_is_delivered_again_to_another_query(stream: Stream) -> None:
+    put_all(stream.root, {f"Fig/{number}.jpg": jpeg() for number in range(4)})
+    stream.start()
+    stream.next()
+    stream.arrivals.remove_delivered()
+    assert stream.next_names() == ["Fig/3.jpg"]  # and its micro-batch is interrupted
+    stream.read.clear()
+    stream.arrivals.prepare()
+    assert stream.next_names() == ["Fig/3.jpg"]
 
 
 def test_unusual_names_are_delivered_unchanged(stream: Stream) -> None:
@@ -98,6 +111,7 @@ def test_images_that_arrive_are_selected_and_delivered_once(tmp_path: Path) -> N
         put(stream.root / "Fig" / "f.jpg", jpeg())
         wait_for(lambda: stream.manifests)
         assert stream.next_names() == ["Fig/f.jpg"]
+        stream.arrivals.remove_delivered()
     assert stream.arrivals.is_empty
 
 
