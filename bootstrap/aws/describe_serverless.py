@@ -6,6 +6,8 @@ from bootstrap.aws.request import Parameters, ReadApi
 
 #: States of an application that has not been terminated.
 EXISTING_STATES = ["CREATING", "CREATED", "STARTING", "STARTED", "STOPPING", "STOPPED"]
+#: States in which an application is not billed, and can be changed and deleted.
+STOPPED_STATES = ("CREATED", "STOPPED")
 #: States of a job that has not finished.
 ACTIVE_JOB_STATES = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED", "CANCELLING"]
 #: Number of steps or jobs to list; a schedule creates thousands.
@@ -17,6 +19,12 @@ def newest_application(read: ReadApi, name: str) -> Parameters | None:
     response = read("emr-serverless", "list_applications", {"states": EXISTING_STATES}) or {}
     matches = [one for one in response.get("applications", ()) if name in (one["name"], one["id"])]
     return max(matches, key=lambda one: str(one.get("createdAt"))) if matches else None
+
+
+def application_state(read: ReadApi, application_id: str) -> str:
+    """Return the state of an application."""
+    response = read("emr-serverless", "get_application", {"applicationId": application_id}) or {}
+    return str(response["application"]["state"])
 
 
 def recent_jobs(

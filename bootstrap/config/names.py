@@ -9,6 +9,8 @@ from bootstrap.errors import ConfigError
 
 #: Account number used without credentials.
 PLACEHOLDER_ACCOUNT = "000000000000"
+#: Suffixes of the roles, which are also the keys of the table `[roles]`.
+ROLES = ("service", "nodes", "job", "scheduler", "evaluator")
 
 
 def metrics_namespace(name: str) -> str:
@@ -124,6 +126,11 @@ class Names:
     def log_uri(self) -> str:
         """URI of the EMR logs."""
         return f"s3://{self.log_bucket}/emr/"
+
+    @property
+    def buckets(self) -> list[str]:
+        """Names of the buckets of data, logs and images, each once."""
+        return list(dict.fromkeys((self.data_bucket, self.log_bucket, self.images[0])))
 
     @property
     def metrics_namespace(self) -> str:

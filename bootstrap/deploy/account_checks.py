@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from bootstrap.aws.describe_bucket import bucket_exists, bucket_region
 from bootstrap.aws.request import ReadApi
-from bootstrap.config.names import Names
+from bootstrap.config.names import ROLES, Names
 from bootstrap.config.schema import EU_REGIONS
 from bootstrap.errors import AccessDeniedError, CloudError
-
-ROLES = ("service", "nodes", "job", "scheduler", "evaluator")
-_NO_BUCKET_CODES = ("404", "NoSuchBucket")
 
 
 def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]:
@@ -36,7 +34,7 @@ def check_references(names: Names, read: ReadApi) -> tuple[list[str], list[str]]
         bucket = getattr(names, f"{kind}_bucket")
         if getattr(storage, f"{kind}_bucket_exists"):
             try:
-                if read("s3", "head_bucket", {"Bucket": bucket}, _NO_BUCKET_CODES) is None:
+                if not bucket_exists(read, bucket):
                     problems.append(
                         f"storage.{kind}_bucket is {bucket!r}, and there is no such bucket: "
                         f"correct the name, or remove storage.{kind}_bucket_exists to create it"
@@ -71,11 +69,10 @@ def check_residency(names: Names, read: ReadApi) -> list[str]:
     """
     if names.config.residency is None:
         return []
-    buckets = dict.fromkeys((names.data_bucket, names.log_bucket, names.images[0]))
     problems = []
-    for bucket in buckets:
+    for bucket in names.buckets:
         try:
-            region = _bucket_region(bucket, read)
+            region = bucket_region(read, bucket)
             if region is None:  # does not exist yet
                 continue
             if region not in EU_REGIONS:
@@ -98,18 +95,9 @@ def _replication_problems(bucket: str, read: ReadApi) -> list[str]:
         if rule["Status"] != "Enabled":
             continue
         try:
-            region = _bucket_region(destination, read)
+            region = bucket_region(read, destination)
         except CloudError:
             region = "an unknown region"
         if region not in EU_REGIONS:
             problems.append(f"the bucket {bucket} is replicated to {destination} in {region}")
     return problems
-
-
-def _bucket_region(bucket: str, read: ReadApi) -> str | None:
-    """Return the region of a bucket; None if there is none."""
-    response: Any = read("s3", "get_bucket_location", {"Bucket": bucket}, _NO_BUCKET_CODES)
-    if response is None:
-        return None
-    location = response.get("LocationConstraint") or "us-east-1"
-    return {"EU": "eu-west-1"}.get(location, str(location))

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from bootstrap.aws.request import LocalFile, Parameters
 from bootstrap.aws.rules import SentRequest
-from bootstrap.config.names import Names
-from bootstrap.deploy.account_checks import ROLES
+from bootstrap.config.names import ROLES, Names
 from bootstrap.deploy.deployment import stack_resources
 from bootstrap.deploy.permissions import GRANTS, TYPE_GRANTS, TYPE_OPERATIONS, Grant
 from bootstrap.deploy.plan import all_requests
@@ -57,7 +56,7 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
         for operation in requests.split():
             yield SentRequest(service, operation, {})
     if names.config.residency:
-        for bucket in dict.fromkeys((names.data_bucket, names.log_bucket, names.images[0])):
+        for bucket in names.buckets:
             for operation in ("get_bucket_location", "get_bucket_replication"):
                 yield SentRequest("s3", operation, {"Bucket": bucket})
     for role in filter(None, map(names.existing_role, ROLES)):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bootstrap.aws.client import Account
+from bootstrap.aws.describe_serverless import STOPPED_STATES, application_state
 from bootstrap.aws.request import ReadApi, has_references, resolve_references
 from bootstrap.config.names import Names
 from bootstrap.deploy.stacks import (
@@ -39,8 +40,6 @@ _OUTPUTS = {
     "ServiceGroupId": "service.GroupId",
     "ApplicationId": "application.applicationId",
 }
-#: States in which EMR Serverless changes an application.
-_CHANGEABLE_STATES = ("CREATED", "STOPPED")
 #: Bytes of a value of a parameter, and the parameters of the input of the schedule.
 _VALUE_LIMIT, REFIT_INPUT = 4096, ("RefitInput", "RefitInputRest")
 #: Values of a plan for an application, and for an input of the schedule, that are not known yet.
@@ -188,9 +187,7 @@ def _application_obstacle(account: Account, changes: list[ResourceChange]) -> st
     """Return why an application cannot be changed; empty if it can, or is not changed."""
     for change in changes:
         if change.type == APPLICATION and change.action in ("modify", "replace"):
-            query = {"applicationId": account.values["application.applicationId"]}
-            response = account.read("emr-serverless", "get_application", query) or {}
-            state = response["application"]["state"]
-            if state not in _CHANGEABLE_STATES:
+            state = application_state(account.read, account.values["application.applicationId"])
+            if state not in STOPPED_STATES:
                 return f"the application is {state} and cannot be changed: run `pomona cloud down`, then `up`"
     return ""

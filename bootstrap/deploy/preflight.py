@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bootstrap.aws.describe_bucket import bucket_exists
 from bootstrap.aws.describe_cluster import find_cluster
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
@@ -54,7 +55,7 @@ def check_buckets(names: Names, read: ReadApi) -> None:
     """
     for bucket in (names.log_bucket, names.data_bucket):
         try:
-            read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
+            bucket_exists(read, bucket)
         except AccessDeniedError as error:
             raise CloudError(
                 f"the bucket {bucket} exists, but it does not belong to account {names.account}, or you lack the "
@@ -99,18 +100,17 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
 def _check_serverless_quota(names: Names, read: ReadApi, findings: Findings) -> None:
     """Compare the vCPUs of the first workers, and at the limit of scaling, with the quota of EMR Serverless."""
     service, code = SERVERLESS_QUOTA
-    query = {"ServiceCode": service, "QuotaCode": code}
     try:
-        response = read("service-quotas", "get_service_quota", query, _NO_QUOTA_CODES)
+        quota = _read_quota(read, service, code)
     except CloudError as error:
         findings.notes.append(f"the quota {code} of EMR Serverless is not checked: {error}")
         return
-    if response is None:
+    if quota is None:
         findings.notes.append(
             f"the quota {code} of EMR Serverless is not checked: AWS returns none"
         )
         return
-    quota, limit = int(response["Quota"]["Value"]), 4 * names.config.limits.nodes
+    limit = 4 * names.config.limits.nodes
     quota_text = f"the quota {code} of EMR Serverless allows {quota} vCPUs at a time"
     if quota < _SERVERLESS_START:
         findings.problems.append(
@@ -165,12 +165,10 @@ def _check_quotas(names: Names, read: ReadApi, findings: Findings) -> None:
     for market, (label, code) in QUOTAS.items():
         if not maximum[market]:
             continue
-        quota_query = {"ServiceCode": "ec2", "QuotaCode": code}
-        response = read("service-quotas", "get_service_quota", quota_query, _NO_QUOTA_CODES)
-        if response is None:
+        quota = _read_quota(read, "ec2", code)
+        if quota is None:
             findings.notes.append(f"the {label} quota {code} is not checked: AWS returns none")
             continue
-        quota = int(response["Quota"]["Value"])
         needed, limit = vcpus * initial[market], vcpus * maximum[market]
         quota_text = f"the {label} quota {code} allows {quota}"
         if needed > quota:
@@ -183,3 +181,10 @@ def _check_quotas(names: Names, read: ReadApi, findings: Findings) -> None:
                 f"[limits] allow {maximum[market]} {label} nodes of {instance_type} with {limit} vCPUs, and "
                 f"{quota_text}: the cluster scales only to the quota"
             )
+
+
+def _read_quota(read: ReadApi, service: str, code: str) -> int | None:
+    """Return the value of a quota; None if AWS returns none."""
+    query = {"ServiceCode": service, "QuotaCode": code}
+    response = read("service-quotas", "get_service_quota", query, _NO_QUOTA_CODES)
+    return int(response["Quota"]["Value"]) if response else None

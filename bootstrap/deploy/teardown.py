@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bootstrap.aws.client import Account
+from bootstrap.aws.describe_bucket import bucket_exists
 from bootstrap.aws.describe_cluster import LIVE, cluster_tags, list_clusters
-from bootstrap.aws.describe_serverless import active_jobs, newest_application
+from bootstrap.aws.describe_serverless import (
+    STOPPED_STATES,
+    active_jobs,
+    application_state,
+    newest_application,
+)
 from bootstrap.aws.request import Parameters, ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.deployment import REFIT_INPUT
@@ -61,16 +67,12 @@ def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
             description = f"job {job.get('name') or job['id']} ({job['state']})"
             query = application_id | {"jobRunId": job["id"]}
             actions.append(TeardownAction(description, "emr-serverless", "cancel_job_run", query))
-        if application["state"] not in _STOPPED:
+        if application["state"] not in STOPPED_STATES:
             description = f"application {application['id']} ({application['state']})"
             actions.append(
                 TeardownAction(description, "emr-serverless", "stop_application", application_id)
             )
     return actions
-
-
-#: States of an application that is not billed.
-_STOPPED = ("CREATED", "STOPPED")
 
 
 def tear_down(
@@ -129,8 +131,10 @@ def delete_stacks(names: Names, account: Account, report: Report) -> Iterator[st
         yield name
 
 
-def retained_resources(names: Names, read: ReadApi) -> list[str]:
+def retained_resources(names: Names, read: ReadApi, deleted: Sequence[str] = ()) -> list[str]:
     """Return descriptions of the retained resources that exist; only the storage of the buckets is billed.
+
+    `deleted` contains the names of the stacks that are not retained.
 
     A resource that cannot be read is listed as not checked: a missing permission must not prevent the termination of
     a cluster.
@@ -143,15 +147,14 @@ def retained_resources(names: Names, read: ReadApi) -> list[str]:
     result = []
     for bucket, (kind, content) in contents.items():
         try:
-            found = read("s3", "head_bucket", {"Bucket": bucket}, ("404", "NoSuchBucket"))
-            if found is not None:
+            if bucket_exists(read, bucket):
                 result.append(f"{kind} bucket {bucket}: {content}")
         except CloudError:
             result.append(f"{kind} bucket {bucket}{_NOT_CHECKED}: {content}")
     for template in TEMPLATES:
         name = names.prefixed(template)
         try:
-            if find_stack(read, name):
+            if name not in deleted and find_stack(read, name):
                 result.append(f"stack {name}: not billed; `pomona cloud down --all` deletes it")
         except CloudError:
             result.append(f"stack {name}{_NOT_CHECKED}")
@@ -206,40 +209,44 @@ def _has_tag(names: Names, response: Parameters | None) -> bool:
 
 def _wait_until_terminated(names: Names, account: Account) -> None:
     """Wait until no cluster of the configuration uses the security groups."""
-    deadline = time.monotonic() + STOP_TIMEOUT
-    while clusters := _clusters(names, account.read, (*LIVE, "TERMINATING")):
-        if time.monotonic() > deadline:
-            raise CloudError(
-                f"cluster {clusters[0]['Id']}: it is {clusters[0]['Status']['State']} after {STOP_TIMEOUT:.0f} s; "
-                "run `pomona cloud down --all` again later"
-            )
-        time.sleep(POLL_INTERVAL)
+
+    def running() -> str | None:
+        """Return the first cluster that has not been terminated."""
+        for cluster in _clusters(names, account.read, (*LIVE, "TERMINATING")):
+            return f"cluster {cluster['Id']}: it is {cluster['Status']['State']}"
+        return None
+
+    _wait_while(running, "down --all")
 
 
 def _wait_until_idle(account: Account, application_id: str) -> None:
     """Wait until an application has no jobs."""
-    deadline = time.monotonic() + STOP_TIMEOUT
-    while jobs := active_jobs(account.read, application_id):
-        if time.monotonic() > deadline:
-            raise CloudError(
-                f"application {application_id}: {len(jobs)} jobs have not finished after {STOP_TIMEOUT:.0f} s; "
-                "run `pomona cloud down` again later"
-            )
-        time.sleep(POLL_INTERVAL)
+
+    def running() -> str | None:
+        """Return how many jobs have not finished."""
+        jobs = active_jobs(account.read, application_id)
+        return f"application {application_id}: {len(jobs)} jobs have not finished" if jobs else None
+
+    _wait_while(running, "down")
 
 
 def _wait_until_stopped(account: Account, application_id: str) -> None:
     """Wait until an application has stopped: EMR Serverless deletes no other."""
+
+    def running() -> str | None:
+        """Return the state of the application if it has not stopped."""
+        state = application_state(account.read, application_id)
+        return None if state in STOPPED_STATES else f"application {application_id}: it is {state}"
+
+    _wait_while(running, "down")
+
+
+def _wait_while(running: Callable[[], str | None], command: str) -> None:
+    """Poll until `running` returns None; CloudError with its text after `STOP_TIMEOUT` seconds."""
     deadline = time.monotonic() + STOP_TIMEOUT
-    while True:
-        query = {"applicationId": application_id}
-        response = account.read("emr-serverless", "get_application", query) or {}
-        state = response["application"]["state"]
-        if state in _STOPPED:
-            return
+    while found := running():
         if time.monotonic() > deadline:
             raise CloudError(
-                f"application {application_id}: it is {state} after {STOP_TIMEOUT:.0f} s; "
-                "run `pomona cloud down` again later"
+                f"{found} after {STOP_TIMEOUT:.0f} s; run `pomona cloud {command}` again later"
             )
         time.sleep(POLL_INTERVAL)

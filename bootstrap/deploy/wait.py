@@ -37,7 +37,7 @@ def wait_until_usable(names: Names, account: Account, report: Callable[[str], No
     find = _job_state if names.config.mode == "serverless" else _cluster_state
     deadline = time.monotonic() + START_TIMEOUT
     while True:
-        name, state, usable, failure = find(names, account)
+        name, state, usable, failure = find(account)
         if failure:
             raise CloudError(f"{failure}; correct the cause, and run `pomona cloud up` again")
         if usable:
@@ -63,7 +63,7 @@ def previous_failure(names: Names, read: ReadApi) -> str | None:
     return failure_reason(cluster) if cluster else None
 
 
-def _cluster_state(names: Names, account: Account) -> tuple[str, str, bool, str | None]:
+def _cluster_state(account: Account) -> tuple[str, str, bool, str | None]:
     """Return name and state of the cluster, whether it is usable, and why it ended."""
     cluster_id = account.values["cluster.JobFlowId"]
     response = account.read("emr", "describe_cluster", {"ClusterId": cluster_id}) or {}
@@ -75,7 +75,7 @@ def _cluster_state(names: Names, account: Account) -> tuple[str, str, bool, str 
     return f"cluster {cluster_id}", state, state in _USABLE_CLUSTER, failure
 
 
-def _job_state(_names: Names, account: Account) -> tuple[str, str, bool, str | None]:
+def _job_state(account: Account) -> tuple[str, str, bool, str | None]:
     """Return name and state of the ingestion job, whether it runs, and why it ended."""
     query = {
         "applicationId": account.values["application.applicationId"],

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import bootstrap
-from bootstrap.config.names import PLACEHOLDER_ACCOUNT, Names
+from bootstrap.config.names import PLACEHOLDER_ACCOUNT, ROLES, Names
 from bootstrap.errors import ConfigError
 from bootstrap.resources.iam_node_policies import lake_parent_arns
 from bootstrap.resources.serverless import create_application
@@ -20,7 +20,6 @@ from bootstrap.resources.serverless import create_application
 TEMPLATES = ("long-lived", "serverless")
 #: Sources of SSH that the template has parameters for; CloudFormation has no loop over a list.
 _SSH_SOURCES = 5
-_ROLES = ("service", "nodes", "job", "scheduler", "evaluator")
 
 
 def read_template(name: str) -> str:
@@ -95,7 +94,7 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         for number in range(_SSH_SOURCES)
     }
     existing = {
-        f"Existing{suffix.title()}Role": names.existing_role(suffix) or "" for suffix in _ROLES
+        f"Existing{suffix.title()}Role": names.existing_role(suffix) or "" for suffix in ROLES
     }
     return {
         "Name": config.name,

@@ -176,6 +176,7 @@ def _holds(expression: Any, conditions: Mapping[str, Any], values: Mapping[str, 
     """Return whether a condition holds."""
 
     def resolve(value: Any) -> Any:
+        """Return the value of an expression or of an argument."""
         if not isinstance(value, tuple):
             return value
         function, argument = value

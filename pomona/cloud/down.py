@@ -44,11 +44,7 @@ def down(
             names, account = connect(file)
             actions = find_teardown_actions(names, account.read)
             stacks = existing_stacks(names, account.read) if everything else []
-            retained = [
-                line
-                for line in retained_resources(names, account.read)
-                if not any(line.startswith(f"stack {name}") for name in stacks)
-            ]
+            retained = retained_resources(names, account.read, deleted=stacks)
         targets = [*(one.description for one in actions), *(f"stack {name}" for name in stacks)]
         if targets and not yes:
             for target in targets:
