@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,23 +84,8 @@ def refit(
         drift=drift_limits(max_drift or ()),
         baseline=baseline,
     )
-    if every:
-        refit_every(
-            lake,
-            options,
-            every,
-            fail_on_drift=fail_on_drift,
-            glue_database=glue_database,
-            as_json=as_json,
-        )
-    else:
-        refit_once(
-            lake,
-            options,
-            fail_on_drift=fail_on_drift,
-            glue_database=glue_database,
-            as_json=as_json,
-        )
+    run = partial(refit_every, every=every) if every else refit_once
+    run(lake, options, fail_on_drift=fail_on_drift, glue_database=glue_database, as_json=as_json)
 
 
 def drift_limits(texts: Sequence[str]) -> DriftLimits:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streaming.ingest.settings import BINARY_FILE, IngestSettings
+from streaming.errors import UsageError
+from streaming.ingest.settings import BINARY_FILE, MANIFESTS, IngestSettings
 from streaming.lake.image_index import ImageIndex
 from streaming.lake.layout import Lake
 from streaming.sources.arrivals import Arrivals
@@ -147,7 +148,7 @@ class ManifestDiscovery:
         return self._arrivals.stream(spark)
 
     def watching(self, trigger: float) -> AbstractContextManager[None]:
-        """Look for changed folders while the block runs."""
+        """Check for changed folders while the block runs."""
         return self._arrivals.watching(trigger)
 
     def deliver(self, rows: Sequence[Any]) -> list[StoredFile]:
@@ -163,11 +164,23 @@ class ManifestDiscovery:
         return self._arrivals.is_empty
 
 
+def check_file_source(source: Source, lake: Lake, settings: IngestSettings) -> None:
+    """Raise UsageError if manifests are required and the source or the lake is on S3."""
+    if settings.file_source == MANIFESTS and not _are_folders(source, lake):
+        raise UsageError(
+            f"--file-source {MANIFESTS} needs a source and a lake that are folders: choose {BINARY_FILE}"
+        )
+
+
 def choose_discovery(
     source: Source, lake: Lake, settings: IngestSettings, max_files: int, index: ImageIndex
 ) -> Discovery:
     """Return what the settings select; by default manifests if source and lake are folders."""
-    on_s3 = is_s3(source.root) or is_s3(lake.root)
-    if settings.file_source == BINARY_FILE or (settings.file_source is None and on_s3):
+    default = MANIFESTS if _are_folders(source, lake) else BINARY_FILE
+    if (settings.file_source or default) == BINARY_FILE:
         return BinaryFileDiscovery(source, lake, max_files)
     return ManifestDiscovery(source, lake, max_files, index)
+
+
+def _are_folders(source: Source, lake: Lake) -> bool:
+    return not is_s3(source.root) and not is_s3(lake.root)

@@ -13,15 +13,14 @@ from streaming.delta.reader import open_table, query_rows
 from streaming.delta.tables import is_table
 from streaming.delta.writer import prepare_commit
 from streaming.engines.registry import choose_engine
-from streaming.errors import LakeError, UsageError
+from streaming.errors import LakeError
 from streaming.featurize.microbatch import MicroBatch
 from streaming.featurize.worker import Featurizer, start_workers
 from streaming.images.decode import DECODER_REVISION
 from streaming.images.resource_limits import MEMORY_HEADROOM
+from streaming.ingest.discovery import check_file_source
 from streaming.ingest.run import StreamingRun
 from streaming.ingest.settings import (
-    BINARY_FILE,
-    MANIFESTS,
     BatchCallback,
     IngestSettings,
     IngestSummary,
@@ -221,14 +220,6 @@ def model_of_rows(lake: Lake) -> tuple[int, str | None]:
         (row,) = query_rows(open_table(lake.features), "max(model_id) AS model_id")
         return revision_and_precision(row["model_id"] or "") or (DECODER_REVISION, None)
     return DECODER_REVISION, None
-
-
-def check_file_source(source: Source, lake: Lake, settings: IngestSettings) -> None:
-    """Raise UsageError if manifests are required and the source or the lake is on S3."""
-    if settings.file_source == MANIFESTS and (is_s3(source.root) or is_s3(lake.root)):
-        raise UsageError(
-            f"--file-source {MANIFESTS} needs a source and a lake that are folders: choose {BINARY_FILE}"
-        )
 
 
 def check_disjoint(source: Source, lake: Lake) -> None:
