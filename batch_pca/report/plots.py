@@ -65,6 +65,7 @@ def plot_variance(reduction: Reduction) -> Plot:
     ratio, cumulative = reduction.explained_variance_ratio, reduction.cumulative
 
     def draw(axes: Axes, title: str, values: NDArray[np.float64]) -> None:
+        """Draw a value of each component as a line."""
         axes.set_title(title, fontsize=11)
         dots = "." if len(ratio) <= 60 else ""
         axes.plot(np.arange(1, len(ratio) + 1), values, f"{dots}-", color=COLORS[0], markersize=5)
@@ -73,9 +74,11 @@ def plot_variance(reduction: Reduction) -> Plot:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
 
     def draw_ratio(axes: Axes) -> None:
+        """Draw the explained variance ratio of each component."""
         draw(axes, "explained variance ratio (scree plot)", ratio)
 
     def draw_cumulative(axes: Axes) -> None:
+        """Draw the cumulative ratio, the components kept, and those for `TARGET_RATIOS`."""
         draw(axes, "cumulative explained variance ratio", cumulative)
         axes.axvline(reduction.k, color=_MUTED, lw=1, label=f"kept: {reduction.k:,}")
         for target, color, shape in zip(TARGET_RATIOS, COLORS[1:4], "osD", strict=True):
@@ -94,6 +97,7 @@ def plot_drift(points: Sequence[DriftPoint]) -> Plot:
     x = np.arange(len(points))
 
     def draw(axes: Axes, title: str, lines: Sequence[tuple[str, str, str]]) -> None:
+        """Draw attributes of the points as lines: name, threshold and label of each."""
         axes.set_title(title, fontsize=11)
         for (name, limit, label), color in zip(lines, COLORS, strict=False):
             values = np.array([getattr(point, name) for point in points])
@@ -114,10 +118,12 @@ def plot_drift(points: Sequence[DriftPoint]) -> Plot:
         _add_legend(axes, "best")
 
     def draw_rotation(axes: Axes) -> None:
+        """Draw the rotation of the correlation matrix."""
         title = "rotation of the correlation matrix, degrees"
         draw(axes, title, [("angle", "angle", "correlation matrix")])
 
     def draw_shift(axes: Axes) -> None:
+        """Draw the shift of the mean of all images, and of the label with the largest one."""
         title = "mean shift, standard deviations"
         largest = ("label_shift", "label", "label with the largest shift")
         draw(axes, title, [("shift", "shift", "all images"), largest])

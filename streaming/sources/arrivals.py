@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _COLUMNS = "path string, length long, modified_ms long, manifest string"
-_INTERVAL = 0.5  # seconds between two looks at the folders
-_MAX_SHARE = 0.02  # of one core for these looks, unless the trigger interval requires more
-_MAX_EMPTY = 1000  # empty files that are looked at each time
+_INTERVAL = 0.5  # seconds between two checks of the folders
+_MAX_SHARE = 0.02  # of one core for these checks, unless the trigger interval requires more
+_MAX_EMPTY = 1000  # empty files that are checked each time
 # Seconds since the last modification of a file for which its length is read again when it is delivered.
 _RECENT = 60.0
 
@@ -50,7 +50,7 @@ class Arrivals:
     """The new images of a folder, and the manifests that contain them.
 
     At most one manifest is written ahead of the stream, so that images that arrive during a micro-batch form one
-    manifest, and not one per look at the folders.
+    manifest, and not one per check of the folders.
 
     An empty file is delivered once it has content, because programs create a file before they write to it. As with
     Spark's file source, the sweep processes files that stay empty.
@@ -143,7 +143,7 @@ class Arrivals:
 
     @contextmanager
     def watching(self, trigger: float) -> Iterator[None]:
-        """Look for new images in a thread while the block runs, at least every `trigger` seconds."""
+        """Check for new images in a thread while the block runs, at least every `trigger` seconds."""
         ended = threading.Event()
         thread = threading.Thread(
             target=self._watch, args=[trigger, ended], name="arrivals", daemon=True

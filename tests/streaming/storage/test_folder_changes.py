@@ -216,7 +216,7 @@ def test_links_are_followed_as_in_a_full_listing(
 
 
 def test_random_changes_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is created, renamed or deleted: each file of a full listing has been found."""
+    """After random creations, renames and deletions, each file of a full listing has been found."""
     chance = random.Random(3)
     watched = Watched(tmp_path / "images", monkeypatch)
     watched.root.mkdir()

@@ -177,7 +177,7 @@ def _passed_roles(stack: Stack) -> Iterator[str]:
 
 
 def _keys(stack: Stack) -> Iterator[str]:
-    """Whoever may use objects under SSE-KMS must be allowed to use the key, and only through S3."""
+    """A role that may use objects under SSE-KMS must be allowed to use the key, and only through S3."""
     keys = {kind: stack.values.get(f"{kind}KeyArn", "") for kind in ("Data", "Log", "Images")}
     for name, bucket in _resources(stack, "AWS::S3::Bucket"):
         kind = "Data" if bucket["BucketName"] == stack.values["DataBucket"] else "Log"
