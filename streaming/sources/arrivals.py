@@ -165,6 +165,7 @@ class Arrivals:
                 empty, self._empty = self._empty, []
                 with self._lock:
                     self.add([*filter(None, map(_stat, empty)), *found])
+                    self._check_unread()
                     self._write_next()
             except (OSError, TransientError) as error:
                 self.error = error
@@ -175,6 +176,13 @@ class Arrivals:
     def _write_next(self) -> None:
         if self._found and not self._unread:
             self._write_manifest()
+
+    def _check_unread(self) -> None:
+        """Raise FileNotFoundError if a manifest is missing: the stream would wait for it, and all later images too."""
+        if self._unread:  # one suffices: Spark reads all that are present
+            path = local_path(f"{self._folder}/{next(iter(self._unread))}")
+            if not path.exists():
+                raise FileNotFoundError(f"{path} was deleted by another program")
 
     def _write_manifest(self) -> None:
         name = f"{uuid.uuid4().hex}.json"

@@ -175,6 +175,19 @@ def test_empty_file_is_delivered_once_it_has_content(stream: Stream) -> None:
         wait_for(lambda: not stream.arrivals._empty)
 
 
+def test_manifest_that_was_deleted_before_it_was_read_is_reported(stream: Stream) -> None:
+    put_all(stream.root, {f"Fig/{number}.jpg": jpeg() for number in range(4)})
+    stream.start()
+    lost = stream.manifests[-1]
+    with stream.arrivals.watching(0.1):
+        time.sleep(0.3)
+        assert stream.arrivals.error is None
+        lost.unlink()
+        stream.next()
+        wait_for(lambda: stream.arrivals.error)
+    assert str(lost) in str(stream.arrivals.error)
+
+
 def test_error_of_the_lake_is_reported(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     stream.start()
     stream.folder.rmdir()
