@@ -2,6 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
+# Container images often set it, and then every Python process compiles its modules again: the tests take longer.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run test test-fast check lint format chaos compat docs dist bench audit jar jar-hashes lock setup clean
 
 # The first supported Python on PATH, newest last: 3.11 is what EMR's archive uses and what is tested most.
