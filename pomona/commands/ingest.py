@@ -166,7 +166,7 @@ def stage_reporter(console: Console, source: str) -> StageCallback:
             shown = f"watching {source}: {images:,} images, nothing new; Ctrl-C to stop"
             console.report_stage(f"watching {source}", shown=shown)
         else:
-            console.report_stage(stage, plain=stage in (Stage.SPARK, Stage.STOP))
+            console.report_stage(stage, plain=stage in (Stage.EXPORT, Stage.SPARK, Stage.STOP))
 
     return report
 

@@ -76,6 +76,11 @@ def test_normalize_decodes_percent_encoded_file_uri(name: str) -> None:
     assert local_path(normalize(Path("/data", name).as_uri())) == Path("/data", name)
 
 
+def test_location_with_a_port_is_rejected_with_the_remedy() -> None:
+    with pytest.raises(UsageError, match=r"^s3://bucket:9000/fruits: .* set AWS_ENDPOINT_URL"):
+        normalize("s3://bucket:9000/fruits")
+
+
 @pytest.mark.parametrize("location", ["hdfs://host/data", "gs://bucket/x", "s3://", "s3a:///key"])
 def test_unsupported_location_is_rejected_in_one_line(location: str) -> None:
     with pytest.raises(UsageError) as caught:
