@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow.parquet
@@ -274,8 +275,7 @@ def test_interrupted_query_ends_at_once(query_lake: QueryLake) -> None:
     with subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
-        # Java has started and computes.
-        java = wait_for_busy_java(running.pid)
+        java = wait_for_java_with_task(running.pid)
         started = time.monotonic()
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
@@ -285,13 +285,20 @@ def test_interrupted_query_ends_at_once(query_lake: QueryLake) -> None:
     assert not java.is_running()
 
 
-def wait_for_busy_java(pid: int) -> psutil.Process:
-    """Return the Java below a process once it has used much CPU time after its start."""
+def is_computing(thread: Any) -> bool:
+    with suppress(OSError):
+        is_task = Path(f"/proc/{thread.id}/comm").read_text().startswith("Executor task")
+        return is_task and thread.user_time > 2
+    return False
+
+
+def wait_for_java_with_task(pid: int) -> psutil.Process:
+    """Return the Java below a process once a thread of its executor has computed for two seconds."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for child in psutil.Process(pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if child.name() == "java" and sum(child.cpu_times()[:2]) > 20:
+                if child.name() == "java" and any(map(is_computing, child.threads())):
                     return child
         time.sleep(0.2)
-    raise AssertionError("no busy Java")
+    raise AssertionError("no Java with a task")
