@@ -176,9 +176,9 @@ def test_no_module_or_folder_is_named_like_one_of_the_standard_library() -> None
 
 def test_every_file_has_a_docstring() -> None:
     for file in (*FILES, *TESTS):
-        docstring = ast.get_docstring(parse(file))
-        assert docstring, name(file)
-        assert docstring[0].isupper() or docstring[0] in "`'\"", name(file)
+        text = file.read_text()  # not parsed: this takes seconds
+        assert text.startswith('"""'), name(file)
+        assert text[3].isupper() or text[3] in "`'\"", name(file)
 
 
 def test_only_the_command_line_prints() -> None:
