@@ -109,8 +109,9 @@ def _untagged_network(parameters: Parameters, earlier: Sequence[SentRequest]) ->
     ]
     if FOR_EMR not in parameters.get("Tags", ()):
         yield "the cluster has no such tag"
-    if instances.get("Ec2SubnetId") not in tagged:
-        yield f"the subnet {instances.get('Ec2SubnetId')} has no such tag"
+    for subnet in instances.get("Ec2SubnetIds") or [instances.get("Ec2SubnetId")]:
+        if subnet not in tagged:
+            yield f"the subnet {subnet} has no such tag"
     # A reference in a plan, an ID in a request.
     vpcs = [one for one in tagged if one.startswith("vpc-") or one.endswith(".VpcId}")]
     if "ServiceAccessSecurityGroup" in instances and not vpcs:

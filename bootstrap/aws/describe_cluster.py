@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 from bootstrap.aws.request import Parameters, ReadApi
-from bootstrap.errors import CloudError
 
 #: States of a cluster that is not terminating.
 LIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
@@ -78,16 +77,7 @@ def request_from_cluster(read: ReadApi, cluster: Parameters) -> Parameters:
     -------
     dict
         Parameters without steps; see `unfinished_steps`.
-
-    Raises
-    ------
-    CloudError
-        If the cluster uses instance fleets, which are not supported.
     """
-    if cluster.get("InstanceCollectionType") == "INSTANCE_FLEET":
-        raise CloudError(
-            f"{cluster['Id']}: uses instance fleets; only instance groups are supported"
-        )
     query = {"ClusterId": cluster["Id"]}
     actions: Any = read("emr", "list_bootstrap_actions", query)
     scaling: Any = read("emr", "get_managed_scaling_policy", query)
@@ -141,7 +131,7 @@ def unfinished_steps(read: ReadApi, cluster: Parameters) -> list[Parameters]:
 
 
 def normalize_request(request: Parameters) -> Parameters:
-    """Return a request in comparable form: without tags and paths of roles, with the instance groups by role."""
+    """Return a request in comparable form: without tags and paths of roles; groups, fleets and types by name."""
     result = {key: value for key, value in request.items() if key != "Tags"}
     for key in ("ServiceRole", "JobFlowRole"):
         if key in result:
@@ -152,7 +142,13 @@ def normalize_request(request: Parameters) -> Parameters:
         role = group["InstanceRole"]
         others = sum(name.partition(" ")[0] == role for name in groups)
         groups[f"{role} {others + 1}" if others else role] = group
-    result["Instances"] = instances | {"InstanceGroups": groups}
+    fleets: dict[str, Parameters] = {}
+    for fleet in instances.pop("InstanceFleets", ()):
+        types = {one["InstanceType"]: one for one in fleet.get("InstanceTypeConfigs", ())}
+        fleets[fleet["InstanceFleetType"]] = fleet | {"InstanceTypeConfigs": types}
+    if "Ec2SubnetIds" in instances:
+        instances["Ec2SubnetIds"] = sorted(instances["Ec2SubnetIds"])
+    result["Instances"] = instances | {"InstanceGroups": groups, "InstanceFleets": fleets}
     result["AutoTerminationPolicy"] = request.get("AutoTerminationPolicy")
     return result
 
@@ -160,18 +156,27 @@ def normalize_request(request: Parameters) -> Parameters:
 def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
     """Return the parameter `Instances` of a cluster."""
     attributes = cluster["Ec2InstanceAttributes"]
-    groups: Any = read("emr", "list_instance_groups", {"ClusterId": cluster["Id"]})
-    ordered = sorted(groups["InstanceGroups"], key=lambda one: _ROLES[one["InstanceGroupType"]])
+    fleets, groups = list_fleets(read, cluster), list_groups(read, cluster)
     fields = {
-        # Managed scaling leaves groups without instances, which RunJobFlow rejects.
-        "InstanceGroups": [_group(one) for one in ordered if one["RequestedInstanceCount"]],
+        # Managed scaling leaves groups and fleets without instances, which RunJobFlow rejects.
+        "InstanceGroups": [_group(one) for one in groups if one["RequestedInstanceCount"]],
+        "InstanceFleets": [
+            _fleet(one)
+            for one in fleets
+            if one.get("TargetOnDemandCapacity") or one.get("TargetSpotCapacity")
+        ],
+        # The subnet that EMR chose is not repeated in a request with fleets.
+        "Ec2SubnetIds": attributes.get("RequestedEc2SubnetIds")
+        or ([attributes["Ec2SubnetId"]] if attributes.get("Ec2SubnetId") else [])
+        if fleets
+        else [],
+        "Ec2SubnetId": None if fleets else attributes.get("Ec2SubnetId"),
         "KeepJobFlowAliveWhenNoSteps": not cluster.get("AutoTerminate"),
         "TerminationProtected": cluster.get("TerminationProtected"),
         **{
             key: attributes.get(key)
             for key in (
                 "Ec2KeyName",
-                "Ec2SubnetId",
                 "EmrManagedMasterSecurityGroup",
                 "EmrManagedSlaveSecurityGroup",
                 "ServiceAccessSecurityGroup",
@@ -183,12 +188,67 @@ def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
     return {key: value for key, value in fields.items() if value not in (None, "", [])}
 
 
-def _group(group: Parameters) -> Parameters:
-    """Return an instance group in the form of a request, with equal volumes counted."""
+def has_fleets(cluster: Parameters) -> bool:
+    """Return whether the nodes of a described cluster are in instance fleets."""
+    return bool(cluster.get("InstanceCollectionType") == "INSTANCE_FLEET")
+
+
+def list_groups(read: ReadApi, cluster: Parameters) -> list[Parameters]:
+    """Return the instance groups of a cluster, the primary node first; empty if it has fleets."""
+    if has_fleets(cluster):
+        return []
+    found: Any = read("emr", "list_instance_groups", {"ClusterId": cluster["Id"]})
+    return sorted(found["InstanceGroups"], key=lambda one: _ROLES[one["InstanceGroupType"]])
+
+
+def list_fleets(read: ReadApi, cluster: Parameters) -> list[Parameters]:
+    """Return the instance fleets of a cluster, the primary node first; empty if it has groups."""
+    if not has_fleets(cluster):
+        return []
+    found: Any = read("emr", "list_instance_fleets", {"ClusterId": cluster["Id"]})
+    return sorted(found["InstanceFleets"], key=lambda one: _ROLES[one["InstanceFleetType"]])
+
+
+def _fleet(fleet: Parameters) -> Parameters:
+    """Return an instance fleet in the form of a request."""
+    same = ("BidPrice", "BidPriceAsPercentageOfOnDemandPrice", "CustomAmiId", "Priority")
+    types = []
+    for one in fleet.get("InstanceTypeSpecifications") or ():
+        fields = {
+            "InstanceType": one["InstanceType"],
+            "WeightedCapacity": one.get("WeightedCapacity"),
+            "EbsConfiguration": _ebs_configuration(one),
+            "Configurations": [_configuration(c) for c in one.get("Configurations") or ()],
+            **{key: one.get(key) for key in same},
+        }
+        types.append({k: v for k, v in fields.items() if v not in (None, "", [], {})})
+    fields = {
+        "Name": fleet.get("Name"),
+        "InstanceFleetType": fleet["InstanceFleetType"],
+        "TargetOnDemandCapacity": fleet.get("TargetOnDemandCapacity"),
+        "TargetSpotCapacity": fleet.get("TargetSpotCapacity"),
+        "InstanceTypeConfigs": types,
+        "LaunchSpecifications": fleet.get("LaunchSpecifications"),
+        "ResizeSpecifications": fleet.get("ResizeSpecifications"),
+    }
+    return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
+
+
+def _ebs_configuration(described: Parameters) -> Parameters | None:
+    """Return the volumes of a described group or type in the form of a request, with equal volumes counted."""
     volumes = Counter(
         tuple(sorted((k, v) for k, v in one["VolumeSpecification"].items() if v is not None))
-        for one in group.get("EbsBlockDevices") or ()
+        for one in described.get("EbsBlockDevices") or ()
     )
+    devices = [
+        {"VolumeSpecification": dict(volume), "VolumesPerInstance": count}
+        for volume, count in volumes.items()
+    ]
+    return {"EbsBlockDeviceConfigs": devices} if devices else None
+
+
+def _group(group: Parameters) -> Parameters:
+    """Return an instance group in the form of a request."""
     fields = {
         "Name": group.get("Name"),
         "InstanceRole": group["InstanceGroupType"],
@@ -197,13 +257,7 @@ def _group(group: Parameters) -> Parameters:
         "Market": group["Market"],
         "BidPrice": group.get("BidPrice"),
         "Configurations": [_configuration(one) for one in group.get("Configurations") or ()],
-        "EbsConfiguration": volumes
-        and {
-            "EbsBlockDeviceConfigs": [
-                {"VolumeSpecification": dict(volume), "VolumesPerInstance": count}
-                for volume, count in volumes.items()
-            ]
-        },
+        "EbsConfiguration": _ebs_configuration(group),
     }
     return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
 

@@ -141,6 +141,86 @@ def _added_group_roles(parameters: Parameters) -> Iterator[str]:
             yield f"instance group {group['InstanceRole']} in a running cluster"
 
 
+def _fleet_configs(parameters: Parameters) -> list[Parameters]:
+    """Return the instance fleets of RunJobFlow or AddInstanceFleet."""
+    fleets = parameters.get("Instances", {}).get("InstanceFleets", [])
+    added = parameters.get("InstanceFleet")
+    return [*fleets, *([added] if added else [])]
+
+
+def _fleet_capacities(parameters: Parameters) -> Iterator[str]:
+    for fleet in _fleet_configs(parameters):
+        role = fleet["InstanceFleetType"]
+        capacities = [fleet.get(f"Target{market}Capacity", 0) for market in ("OnDemand", "Spot")]
+        if not any(capacities):
+            yield f"instance fleet {role} has no target capacity"
+        elif role == "MASTER" and sorted(capacities) != [0, 1]:
+            yield f"instance fleet MASTER has {capacities[0]} On-Demand and {capacities[1]} Spot units"
+        for one in fleet.get("InstanceTypeConfigs", ()):
+            weight = one.get("WeightedCapacity", 1)
+            if weight < 1 or (role == "MASTER" and weight != 1):
+                yield f"instance fleet {role}: {one['InstanceType']} has the weight {weight}"
+
+
+def _wrong_fleet_roles(parameters: Parameters) -> Iterator[str]:
+    roles = [fleet["InstanceFleetType"] for fleet in _fleet_configs(parameters)]
+    if roles and roles.count("MASTER") != 1:
+        yield f"{roles.count('MASTER')} instance fleets are MASTER"
+    for role in ("CORE", "TASK"):
+        if roles.count(role) > 1:
+            yield f"{roles.count(role)} instance fleets are {role}"
+    if "TASK" in roles and "CORE" not in roles:
+        yield "TASK without CORE"
+
+
+def _added_fleet_roles(parameters: Parameters) -> Iterator[str]:
+    for fleet in _fleet_configs(parameters):
+        if fleet["InstanceFleetType"] != "TASK":
+            yield f"instance fleet {fleet['InstanceFleetType']} in a running cluster"
+
+
+def _fleet_types(parameters: Parameters) -> Iterator[str]:
+    for fleet in _fleet_configs(parameters):
+        role = fleet["InstanceFleetType"]
+        types = [one["InstanceType"] for one in fleet.get("InstanceTypeConfigs", ())]
+        launch = fleet.get("LaunchSpecifications", {})
+        markets = [
+            f"{market}Specification"
+            for market in ("OnDemand", "Spot")
+            if fleet.get(f"Target{market}Capacity", 0)
+        ]
+        has_strategy = all("AllocationStrategy" in launch.get(one, {}) for one in markets)
+        limit = 30 if has_strategy else 5
+        if not 1 <= len(types) <= limit:
+            strategy = "an" if has_strategy else "no"
+            yield f"instance fleet {role} has {len(types)} types and {strategy} allocation strategy"
+        for one in sorted({one for one in types if types.count(one) > 1}):
+            yield f"instance fleet {role} has the type {one} {types.count(one)} times"
+
+
+def _spot_timeouts(parameters: Parameters) -> Iterator[str]:
+    for fleet in _fleet_configs(parameters):
+        spot = fleet.get("LaunchSpecifications", {}).get("SpotSpecification", {})
+        minutes = spot.get("TimeoutDurationMinutes", 5)
+        if not 5 <= minutes <= 1440:
+            yield f"instance fleet {fleet['InstanceFleetType']}: TimeoutDurationMinutes is {minutes}"
+
+
+def _mixed_collections(parameters: Parameters) -> Iterator[str]:
+    instances = parameters.get("Instances", {})
+    fleets = "InstanceFleets" in instances
+    if fleets and "InstanceGroups" in instances:
+        yield "the request has InstanceFleets and InstanceGroups"
+    if fleets and "Ec2SubnetId" in instances:
+        yield "Ec2SubnetId with InstanceFleets"
+    if not fleets and "Ec2SubnetIds" in instances:
+        yield "Ec2SubnetIds without InstanceFleets"
+    limits = (parameters.get("ManagedScalingPolicy") or {}).get("ComputeLimits") or {}
+    unit = limits.get("UnitType")
+    if unit and fleets != (unit == "InstanceFleetUnits"):
+        yield f"UnitType is {unit} {'with' if fleets else 'without'} InstanceFleets"
+
+
 def _missing_applications(parameters: Parameters) -> Iterator[str]:
     release = parameters.get("ReleaseLabel", "")
     if release in APPLICATIONS:
@@ -366,6 +446,49 @@ RULES = (
         _added_group_roles,
         "only TASK groups can be added",
         f"{EMR_DOCS}ManagementGuide/emr-manage-resize.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow", "add_instance_fleet"),
+        _fleet_capacities,
+        "a fleet has a target capacity of 1 or more, a MASTER fleet exactly one unit, and types a weight of 1 or more",
+        f"{EMR_API_DOCS}InstanceFleetConfig.html, {EMR_API_DOCS}InstanceTypeConfig.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _wrong_fleet_roles,
+        "a cluster has one MASTER fleet, at most one CORE fleet, and at most one TASK fleet beside it",
+        f"{EMR_DOCS}ManagementGuide/emr-instance-group-configuration.html",
+    ),
+    Rule(
+        "emr",
+        ("add_instance_fleet",),
+        _added_fleet_roles,
+        "only a TASK fleet can be added",
+        "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/"
+        "aws-resource-emr-instancefleetconfig.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow", "add_instance_fleet"),
+        _fleet_types,
+        "a fleet has up to 5 different types, with an allocation strategy up to 30",
+        f"{EMR_DOCS}ManagementGuide/emr-instance-fleet.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow", "add_instance_fleet"),
+        _spot_timeouts,
+        "allowed are 5 to 1,440 minutes",
+        f"{EMR_API_DOCS}SpotProvisioningSpecification.html",
+    ),
+    Rule(
+        "emr",
+        ("run_job_flow",),
+        _mixed_collections,
+        "a cluster has instance groups with one subnet, or instance fleets with Ec2SubnetIds and InstanceFleetUnits",
+        f"{EMR_API_DOCS}JobFlowInstancesConfig.html, {EMR_API_DOCS}ComputeLimits.html",
     ),
     Rule(
         "emr",

@@ -166,6 +166,9 @@ _UNKNOWN_ACCOUNT = "<account>"
 _RELATED_KEYS = {
     "limits.nodes": ("instances.core", "instances.task"),
     "limits.core": ("instances.core", "limits.nodes"),
+    "limits.on_demand": ("limits.core", "limits.nodes"),
+    "instances.task_on_demand": ("instances.task",),
+    "network.subnets": ("network.subnet",),
     "network.ssh_key": ("network.ssh_from",),
     "storage.data_bucket": ("storage.data_bucket_exists",),
     "storage.log_bucket": ("storage.log_bucket_exists",),
@@ -225,6 +228,23 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             not instances.core <= limits.core <= limits.nodes,
             f"limits.core is {limits.core}; it must be {instances.core} to {limits.nodes}, "
             "from instances.core to limits.nodes",
+        ),
+        (
+            "limits.on_demand",
+            limits.on_demand is not None and not limits.core <= limits.on_demand <= limits.nodes,
+            f"limits.on_demand is {limits.on_demand}; it must be {limits.core} to {limits.nodes}, "
+            "from limits.core to limits.nodes",
+        ),
+        (
+            "instances.task_on_demand",
+            instances.task_on_demand > instances.task,
+            f"instances.task_on_demand is {instances.task_on_demand}; it must be 0 to {instances.task}, "
+            "the number of task nodes",
+        ),
+        (
+            "network.subnets",
+            bool(config.network.subnet) and config.network.subnet not in config.subnets,
+            f"network.subnets lacks network.subnet, {config.network.subnet}; add it, or remove network.subnet",
         ),
         (
             "network.ssh_key",

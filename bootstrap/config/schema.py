@@ -67,6 +67,9 @@ EXPRESSION = (
     r"rate\((?:1 (?:minute|hour|day)|[1-9]\d* (?:minutes|hours|days))\)"
     r"|cron\((?:[\w*,/?#-]+ ){5}[\w*,/?#-]+\)|never"
 )
+INSTANCE_TYPE, SUBNET = r"[a-z][a-z0-9-]*\.[a-z0-9]+", r"subnet-[0-9a-f]{8,17}"
+#: Instance types of a fleet that has an allocation strategy.
+MAX_TYPES = 30
 CIDRS_ALLOWED = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (0.0.0.0/0 is not allowed)"
 
 
@@ -80,6 +83,18 @@ def _is_restricted_cidr(value: Any) -> bool:
         return value == str(network := IPv4Network(value)) and network.prefixlen > 0
     except ValueError:
         return False
+
+
+def _are_distinct(pattern: str, limit: int) -> Callable[[Any], bool]:
+    """Return a check for a list of up to `limit` different texts that match a pattern."""
+
+    def check(value: Any) -> bool:
+        """Return whether a value is such a list."""
+        texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        matching = texts and all(re.fullmatch(pattern, item, re.ASCII) for item in value)
+        return bool(matching) and len(set(value)) == len(value) and 1 <= len(value) <= limit
+
+    return check
 
 
 def _are_texts(value: Any) -> bool:
@@ -146,11 +161,20 @@ class Refit:
 
 @dataclass(frozen=True)
 class Instances:
-    """Nodes of one instance type: one primary, `core` On-Demand, `task` Spot."""
+    """Nodes: one primary, `core` On-Demand, `task` Spot except `task_on_demand` of them.
 
-    type: str = text("m5.xlarge", r"[a-z][a-z0-9-]*\.[a-z0-9]+", "an EC2 type such as m5.xlarge")
+    They are of one type, in instance groups. `types`, `task_on_demand` or several subnets select instance fleets.
+    """
+
+    type: str = text("m5.xlarge", INSTANCE_TYPE, "an EC2 type such as m5.xlarge")
+    types: tuple[str, ...] = key(
+        (),
+        f"a list of 1 to {MAX_TYPES} different EC2 types",
+        _are_distinct(INSTANCE_TYPE, MAX_TYPES),
+    )
     core: int = number(2, 1, 1000)
     task: int = number(0, 0, 1000)
+    task_on_demand: int = number(0, 0, 1000)
     disk_gb: int = number(64, 32, 16384)
 
 
@@ -160,15 +184,19 @@ class Limits:
 
     nodes: int = number(8, 1, 2000)
     core: int = number(2, 1, 1000)
+    on_demand: int | None = number(None, 1, 2000)
     idle_minutes: int = number(60, 1, 10080)
     hours: int | None = number(None, 1, 8760)
 
 
 @dataclass(frozen=True)
 class Network:
-    """Subnet of the nodes, and SSH access to them."""
+    """Subnets of the nodes, and SSH access to them."""
 
-    subnet: str | None = text(None, r"subnet-[0-9a-f]{8,17}", "the ID of a subnet")
+    subnet: str | None = text(None, SUBNET, "the ID of a subnet")
+    subnets: tuple[str, ...] = key(
+        (), "a list of 1 to 16 different IDs of subnets", _are_distinct(SUBNET, 16)
+    )
     private: bool = flag(False)
     ssh_key: str | None = text(None, r"[\x21-\x7e][\x20-\x7e]*", "the name of an EC2 key pair")
     ssh_from: tuple[str, ...] = key((), CIDRS_ALLOWED, _restricted_cidrs)
@@ -262,6 +290,29 @@ class ClusterConfig:
     def is_streaming(self) -> bool:
         """Whether ingestion runs until it is stopped."""
         return self.ingest.mode == "stream"
+
+    @property
+    def has_fleets(self) -> bool:
+        """Whether the nodes are in instance fleets; instance groups have one type, one market and one subnet."""
+        instances = self.instances
+        return bool(instances.types or instances.task_on_demand or self.network.subnets)
+
+    @property
+    def instance_types(self) -> tuple[str, ...]:
+        """Instance types of the nodes."""
+        return self.instances.types or (self.instances.type,)
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """IDs of the subnets; empty: a subnet of the default VPC."""
+        network = self.network
+        return network.subnets or ((network.subnet,) if network.subnet else ())
+
+    @property
+    def on_demand_limit(self) -> int:
+        """Maximum of On-Demand core and task nodes for managed scaling."""
+        limits = self.limits
+        return limits.on_demand or min(limits.core + self.instances.task_on_demand, limits.nodes)
 
     @property
     def has_alarms(self) -> bool:

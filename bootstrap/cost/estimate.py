@@ -65,7 +65,7 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
     config : ClusterConfig
         Nodes, limits, mode and schedule are used.
     cores : int or None
-        Cores per node; None: derived from the instance type, or 4 with EMR Serverless.
+        Cores per node; None: derived from the instance type, the smallest of several, or 4 with EMR Serverless.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
         If the number of cores cannot be derived.
     """
     serverless = config.mode == "serverless"
-    node_cores = cores or (4 if serverless else vcpu_count(config.instances.type))
+    node_cores = cores or (4 if serverless else min(map(vcpu_count, config.instance_types)))
     maximum = config.limits.nodes
     initial = 2 if serverless else config.instances.core
     nodes = max(_required_nodes(workload, node_cores), initial)

@@ -128,10 +128,13 @@ def cost(
 
 
 def _cluster_price(nodes: int, config: ClusterConfig, prices: Prices, steps: list[Step]) -> float:
-    """Return the price of a cluster per hour, all On-Demand."""
-    instance_type = config.instances.type
+    """Return the price of a cluster per hour, all On-Demand, of the most expensive of its types."""
     disk_gb = config.instances.disk_gb + _ROOT_GB
-    ec2, emr = (prices.price("instances", instance_type, key) for key in ("ec2_hour", "emr_hour"))
+    table = {
+        one: tuple(prices.price("instances", one, key) for key in ("ec2_hour", "emr_hour"))
+        for one in config.instance_types
+    }
+    instance_type, (ec2, emr) = max(table.items(), key=lambda item: sum(item[1]))
     disk = disk_gb * prices.price("storage", "ebs_gb_month") / MONTH_HOURS
     value = (1 + nodes) * (ec2 + emr + disk)
     formula = f"(1 primary + {nodes}) * ({ec2:g} EC2 + {emr:g} EMR + {disk:.4f} for {disk_gb} GB)"

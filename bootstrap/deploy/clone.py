@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bootstrap.aws.describe_cluster import (
     find_cluster,
+    has_fleets,
+    list_fleets,
+    list_groups,
     normalize_request,
     request_from_cluster,
     unfinished_steps,
 )
+from bootstrap.aws.nodes import node_count, nodes_of
 from bootstrap.aws.request import Parameters, ReadApi, differences
 from bootstrap.aws.validation import validation_errors
-from bootstrap.deploy.overrides import apply_overrides, instance_count
+from bootstrap.deploy.overrides import apply_overrides
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import REQUEST_HASH_TAG, request_hash
 
@@ -102,7 +105,8 @@ def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
     name : str
         Name or ID of a live cluster.
     settings : dict of str
-        Values of `instances.core`, `instances.task`, `limits.nodes` and `limits.core`.
+        Values of `instances.core`, `instances.task`, `instances.task_on_demand`, `limits.nodes`, `limits.core` and
+        `limits.on_demand`.
 
     Raises
     ------
@@ -119,33 +123,70 @@ def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:
         # Limits first: EMR removes nodes beyond the limits.
         query = cluster_id | {"ManagedScalingPolicy": scaling}
         operations.append(("put_managed_scaling_policy", query))
-    counts = {
-        role: (instance_count(before, role), instance_count(after, role))
+    resize_nodes = _resize_fleets if has_fleets(cluster) else _resize_groups
+    operations += resize_nodes(read, cluster, before, after)
+    for operation, parameters in operations:
+        errors = validation_errors("emr", operation, parameters)
+        if errors:
+            raise CloudError(f"{name}: cannot be resized: {errors}")
+    return Resize(before, after, operations)
+
+
+def _resize_groups(
+    read: ReadApi, cluster: Parameters, before: Parameters, after: Parameters
+) -> Iterator[tuple[str, Parameters]]:
+    """Yield the operations that change the number of nodes of instance groups."""
+    ids = {one["InstanceGroupType"]: one["Id"] for one in list_groups(read, cluster)}
+    changed = {
+        role: count
         for role in ("CORE", "TASK")
+        if (count := node_count(after, role)) != node_count(before, role)
     }
-    response: Any = read("emr", "list_instance_groups", cluster_id)
-    ids = {one["InstanceGroupType"]: one["Id"] for one in response["InstanceGroups"]}
-    changed = {role: count for role, (current, count) in counts.items() if current != count}
     groups = [
         {"InstanceGroupId": ids[role], "InstanceCount": count}
         for role, count in changed.items()
         if role in ids
     ]
     if groups:
-        operations.append(("modify_instance_groups", cluster_id | {"InstanceGroups": groups}))
+        parameters = {"ClusterId": cluster["Id"], "InstanceGroups": groups}
+        yield "modify_instance_groups", parameters
     added = [
         one
         for one in after["Instances"]["InstanceGroups"]
         if one["InstanceRole"] in changed and one["InstanceRole"] not in ids
     ]
     if added:
-        query = {"JobFlowId": cluster["Id"], "InstanceGroups": added}
-        operations.append(("add_instance_groups", query))
-    for operation, parameters in operations:
-        errors = validation_errors("emr", operation, parameters)
-        if errors:
-            raise CloudError(f"{name}: cannot be resized: {errors}")
-    return Resize(before, after, operations)
+        yield "add_instance_groups", {"JobFlowId": cluster["Id"], "InstanceGroups": added}
+
+
+def _resize_fleets(
+    read: ReadApi, cluster: Parameters, before: Parameters, after: Parameters
+) -> Iterator[tuple[str, Parameters]]:
+    """Yield the operations that change the capacities of instance fleets, of which a request names one."""
+    ids = {one["InstanceFleetType"]: one["Id"] for one in list_fleets(read, cluster)}
+    cluster_id = {"ClusterId": cluster["Id"]}
+    for role in ("CORE", "TASK"):
+        new = nodes_of(after, role)
+        capacity = (sum(one.on_demand for one in new), sum(one.spot for one in new))
+        old = nodes_of(before, role)
+        if capacity == (sum(one.on_demand for one in old), sum(one.spot for one in old)):
+            continue
+        if role in ids:
+            targets = dict(zip(_TARGETS, capacity, strict=True))
+            yield (
+                "modify_instance_fleet",
+                cluster_id | {"InstanceFleet": {"InstanceFleetId": ids[role], **targets}},
+            )
+        else:
+            (fleet,) = (
+                one
+                for one in after["Instances"]["InstanceFleets"]
+                if one["InstanceFleetType"] == role
+            )
+            yield "add_instance_fleet", cluster_id | {"InstanceFleet": fleet}
+
+
+_TARGETS = ("TargetOnDemandCapacity", "TargetSpotCapacity")
 
 
 def find_live_cluster(read: ReadApi, name: str) -> Parameters:

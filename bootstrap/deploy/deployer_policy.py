@@ -162,10 +162,13 @@ _OTHER_REQUESTS = {
     ("iam", "policy --check"): "simulate_principal_policy",
     ("emr", "plan and up, status, logs, tunnel"): (
         "list_clusters describe_cluster list_bootstrap_actions get_managed_scaling_policy "
-        "get_auto_termination_policy list_instance_groups list_instances list_steps describe_step "
-        "describe_security_configuration"
+        "get_auto_termination_policy list_instance_groups list_instance_fleets list_instances list_steps "
+        "describe_step describe_security_configuration"
     ),
-    ("emr", "resize"): "put_managed_scaling_policy modify_instance_groups add_instance_groups",
+    ("emr", "resize"): (
+        "put_managed_scaling_policy modify_instance_groups add_instance_groups modify_instance_fleet "
+        "add_instance_fleet"
+    ),
     ("emr", "down"): "terminate_job_flows",
     ("emr-serverless", "plan and up, status, logs"): (
         "list_applications get_application list_job_runs get_job_run"

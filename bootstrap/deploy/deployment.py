@@ -41,7 +41,7 @@ _OUTPUTS = {
     "ApplicationId": "application.applicationId",
 }
 #: Bytes of a value of a parameter, and the parameters of the input of the schedule.
-_VALUE_LIMIT, REFIT_INPUT = 4096, ("RefitInput", "RefitInputRest")
+_VALUE_LIMIT, REFIT_INPUT = 4096, ("RefitInput", "RefitInputRest", "RefitInputEnd")
 #: Values of a plan for an application, and for an input of the schedule, that are not known yet.
 _LATER_ID, _LATER_INPUT = "later", "{}"
 APPLICATION = "AWS::EMRServerless::Application"
@@ -142,12 +142,14 @@ def refit_input(names: Names, locations: UploadLocations, values: Mapping[str, s
 
 def later_parameters(names: Names, text: str, values: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that do not follow from the configuration."""
-    if len(text) > 2 * _VALUE_LIMIT:
+    maximum = len(REFIT_INPUT) * _VALUE_LIMIT
+    if len(text) > maximum:
         raise CloudError(
-            f"the input of the schedule has {len(text)} characters, and its two parameters hold {2 * _VALUE_LIMIT}: "
-            "shorten names and folders"
+            f"the input of the schedule has {len(text)} characters, and its parameters hold {maximum}: "
+            "shorten names and folders, or list fewer instances.types"
         )
-    result = dict(zip(REFIT_INPUT, (text[:_VALUE_LIMIT], text[_VALUE_LIMIT:]), strict=True))
+    parts = (text[start : start + _VALUE_LIMIT] for start in range(0, maximum, _VALUE_LIMIT))
+    result = dict(zip(REFIT_INPUT, parts, strict=True))
     if names.config.mode == "serverless":
         return result | {"ApplicationId": values.get("application.applicationId", _LATER_ID)}
     return result | {"VpcId": values.get("subnet.VpcId", "")}

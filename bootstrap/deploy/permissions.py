@@ -14,6 +14,7 @@ from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.resources.iam_policies import ec2_service, emr_service
+from bootstrap.resources.network import SUBNET_REFERENCE
 from bootstrap.resources.stack import TEMPLATES
 
 Resources = Callable[[Names, Parameters], Iterable[str]]
@@ -142,9 +143,11 @@ def _vpcs(names: Names, _parameters: Parameters) -> list[str]:
 
 def _tagged_network(names: Names, parameters: Parameters) -> list[str]:
     """Return the subnet or VPC that gets EMR's tag."""
-    if parameters["Resources"] == ["${subnet.SubnetId}"]:
-        subnet = names.config.network.subnet
-        return [names.arn("ec2", f"subnet/{subnet or '*'}")]
+    (resource,) = parameters["Resources"]
+    if resource == SUBNET_REFERENCE:
+        return [names.arn("ec2", f"subnet/{names.config.network.subnet or '*'}")]
+    if resource.startswith("subnet-"):
+        return [names.arn("ec2", f"subnet/{resource}")]
     return _vpcs(names, parameters)
 
 
@@ -296,6 +299,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("elasticmapreduce:GetAutoTerminationPolicy", _clusters),
     ),
     ("emr", "list_instance_groups"): (Grant("elasticmapreduce:ListInstanceGroups", _clusters),),
+    ("emr", "list_instance_fleets"): (Grant("elasticmapreduce:ListInstanceFleets", _clusters),),
     ("emr", "list_instances"): (Grant("elasticmapreduce:ListInstances", _clusters),),
     ("emr", "list_steps"): (Grant("elasticmapreduce:ListSteps", _clusters),),
     ("emr", "describe_step"): (Grant("elasticmapreduce:DescribeStep", _clusters),),
@@ -310,6 +314,12 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ),
     ("emr", "add_instance_groups"): (
         Grant("elasticmapreduce:AddInstanceGroups", _clusters, _OWN_CLUSTER),
+    ),
+    ("emr", "modify_instance_fleet"): (
+        Grant("elasticmapreduce:ModifyInstanceFleet", _clusters, _OWN_CLUSTER),
+    ),
+    ("emr", "add_instance_fleet"): (
+        Grant("elasticmapreduce:AddInstanceFleet", _clusters, _OWN_CLUSTER),
     ),
     ("emr", "terminate_job_flows"): (
         Grant("elasticmapreduce:TerminateJobFlows", _clusters, _OWN_CLUSTER),

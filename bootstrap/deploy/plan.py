@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bootstrap.aws.client import Account
+from bootstrap.aws.nodes import nodes_of
 from bootstrap.aws.request import (
     Parameters,
     Request,
@@ -145,11 +146,11 @@ def billed_starts(requests: list[Request], account: Account) -> list[str]:
 def _describe_start(request: Request) -> str:
     if request.operation == "start_job_run":
         return f"{request.name} on EMR Serverless"
-    groups = request.parameters["Instances"]["InstanceGroups"]
     nodes = (
-        f"{group['InstanceCount']} {group['Name']} {group['InstanceType']} ({group['Market']})"
-        for group in groups
-        if group["InstanceCount"]
+        f"{count} {one.name} {' or '.join(one.types)} ({market})"
+        for one in nodes_of(request.parameters)
+        for market, count in (("ON_DEMAND", one.on_demand), ("SPOT", one.spot))
+        if count
     )
     return f"cluster {request.parameters['Name']}: {', '.join(nodes)}"
 

@@ -6,17 +6,17 @@ EMR accepts a cluster beyond its zone or quotas, and terminates it minutes later
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 
 from bootstrap.aws.describe_bucket import bucket_exists
 from bootstrap.aws.describe_cluster import find_cluster
+from bootstrap.aws.nodes import nodes_of
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.account_checks import check_references, check_residency
 from bootstrap.errors import AccessDeniedError, CloudError
 from bootstrap.resources.cluster import run_job_flow
-from bootstrap.resources.network import find_subnet
+from bootstrap.resources.network import find_subnets
 from bootstrap.resources.uploads import VERSION_PLACEHOLDER, UploadLocations
 
 #: Quotas of EC2 in vCPUs for the families A, C, D, H, I, M, R, T and Z, by market; other families have other quotas.
@@ -80,19 +80,19 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
         _check_serverless_quota(names, read, findings)
     if names.config.mode != "cluster" or find_cluster(read, names.config.name):
         return findings
-    instance_type = names.config.instances.type
-    zone = str(find_subnet(names, read)["AvailabilityZone"])
+    types = names.config.instance_types
+    zones = [str(one["AvailabilityZone"]) for one in find_subnets(names, read)]
     try:
-        problem = _offering_problem(names, instance_type, zone, read)
-        if problem:
-            findings.problems.append(problem)
-        elif re.match(_STANDARD_FAMILIES, instance_type):
-            _check_quotas(names, read, findings)
-        else:
-            findings.notes.append(f"{instance_type}: the vCPU quotas of its family are not checked")
+        _check_offerings(names, zones, read, findings)
+        standard = [one for one in types if re.match(_STANDARD_FAMILIES, one)]
+        for one in types:
+            if one not in standard:
+                findings.notes.append(f"{one}: the vCPU quotas of its family are not checked")
+        if standard and not findings.problems:
+            _check_quotas(names, standard, read, findings)
     except CloudError as error:
         findings.notes.append(
-            f"{instance_type}: zone and vCPU quotas could not be checked: {error}"
+            f"{', '.join(types)}: zone and vCPU quotas could not be checked: {error}"
         )
     return findings
 
@@ -124,38 +124,58 @@ def _check_serverless_quota(names: Names, read: ReadApi, findings: Findings) -> 
         )
 
 
-def _offering_problem(names: Names, instance_type: str, zone: str, read: ReadApi) -> str | None:
-    """Return why nodes of a type cannot start in a zone; None if they can."""
-    filters = [{"Name": "instance-type", "Values": [instance_type]}]
+def _check_offerings(names: Names, zones: list[str], read: ReadApi, findings: Findings) -> None:
+    """Compare the zones of the subnets with those that offer each instance type.
+
+    EMR starts all nodes in one zone, and there the types that it offers.
+    """
+    types = names.config.instance_types
+    key = "instances.types has" if names.config.instances.types else "instances.type is"
+    filters = [{"Name": "instance-type", "Values": list(types)}]
     query = {"LocationType": "availability-zone", "Filters": filters}
     response = read("ec2", "describe_instance_type_offerings", query) or {}
-    zones = sorted(one["Location"] for one in response["InstanceTypeOfferings"])
-    if zone in zones:
-        return None
-    if not zones:
-        region = names.config.region
-        return (
-            f"instances.type is {instance_type}, which is not offered in {region}: set another type"
-        )
-    return (
-        f"instances.type is {instance_type}, which is not offered in {zone}, the zone of the subnet: "
-        f"set another type, or a [network] subnet in {' or '.join(zones)}"
-    )
+    offered = {(one["InstanceType"], one["Location"]) for one in response["InstanceTypeOfferings"]}
+    for one in types:
+        offering = sorted(zone for name, zone in offered if name == one)
+        missing = [zone for zone in zones if zone not in offering]
+        if not offering:
+            findings.problems.append(
+                f"{key} {one}, which is not offered in {names.config.region}: set another type"
+            )
+        elif missing == zones:
+            where = f"{zones[0]}, the zone of the subnet" if len(zones) == 1 else "these zones: "
+            where += "" if len(zones) == 1 else ", ".join(zones)
+            findings.problems.append(
+                f"{key} {one}, which is not offered in {where}: "
+                f"set another type, or a [network] subnet in {' or '.join(offering)}"
+            )
+        elif missing:
+            findings.notes.append(
+                f"{one} is not offered in {' and '.join(missing)}: there EMR starts only the other types"
+            )
+    for zone in zones:
+        if not any((one, zone) in offered for one in types) and not findings.problems:
+            findings.problems.append(
+                f"network.subnets has a subnet in {zone}, which offers none of {', '.join(types)}: remove it"
+            )
 
 
-def _check_quotas(names: Names, read: ReadApi, findings: Findings) -> None:
+def _check_quotas(names: Names, types: list[str], read: ReadApi, findings: Findings) -> None:
     """Compare the vCPUs of the nodes at the start, and at the limits of scaling, with the quotas.
 
-    Other instances of the account also count towards the quotas; they are not known here.
+    Among several types, the largest counts. Other instances of the account also count towards the quotas; they are not
+    known here.
     """
-    instance_type = names.config.instances.type
     request = run_job_flow(names, UploadLocations(names, VERSION_PLACEHOLDER))
-    query = {"InstanceTypes": [instance_type]}
-    (described,) = (read("ec2", "describe_instance_types", query) or {})["InstanceTypes"]
-    vcpus = described["VCpuInfo"]["DefaultVCpus"]
-    initial: Counter[str] = Counter()
-    for group in request["Instances"]["InstanceGroups"]:
-        initial[group["Market"]] += group["InstanceCount"]
+    described = read("ec2", "describe_instance_types", {"InstanceTypes": types}) or {}
+    vcpus, instance_type = max(
+        (one["VCpuInfo"]["DefaultVCpus"], one["InstanceType"]) for one in described["InstanceTypes"]
+    )
+    nodes = nodes_of(request)
+    initial = {
+        "ON_DEMAND": sum(one.on_demand for one in nodes),
+        "SPOT": sum(one.spot for one in nodes),
+    }
     limits = request["ManagedScalingPolicy"]["ComputeLimits"]
     on_demand = limits["MaximumOnDemandCapacityUnits"]
     maximum = {

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from bootstrap.aws.describe_cluster import find_cluster, list_clusters, state_reason
+from bootstrap.aws.describe_cluster import (
+    find_cluster,
+    list_clusters,
+    list_fleets,
+    list_groups,
+    state_reason,
+)
 from bootstrap.aws.describe_queue import queue_attributes
 from bootstrap.aws.describe_serverless import (
     DEFAULT_LIMIT,
@@ -71,7 +77,6 @@ def _cluster(read: ReadApi, name: str) -> Parameters | None:
     cluster = find_cluster(read, name, live=False)
     if cluster is None:
         return None
-    groups = read("emr", "list_instance_groups", {"ClusterId": cluster["Id"]}) or {}
     return {
         "id": cluster["Id"],
         "state": cluster["Status"]["State"],
@@ -80,7 +85,10 @@ def _cluster(read: ReadApi, name: str) -> Parameters | None:
         "created_at": _timestamp(cluster["Status"], "CreationDateTime"),
         "ended_at": _timestamp(cluster["Status"], "EndDateTime") or None,
         "primary": cluster.get("MasterPublicDnsName"),
-        "nodes": [_group(one) for one in _sort_groups(groups.get("InstanceGroups", ()))],
+        "nodes": [
+            *(_group(one) for one in list_groups(read, cluster)),
+            *(nodes for one in list_fleets(read, cluster) for nodes in _fleet(one)),
+        ],
         "steps": [_step(one) for one in recent_steps(read, cluster["Id"])],
         "other_clusters": _other_clusters(read, cluster),
     }
@@ -92,15 +100,29 @@ def _other_clusters(read: ReadApi, newest: Parameters) -> list[str]:
     return [one for one in same_name if one != newest["Id"]]
 
 
-def _sort_groups(groups: Iterable[Parameters]) -> list[Parameters]:
-    order = ["MASTER", "CORE", "TASK"]
-    return sorted(groups, key=lambda one: order.index(one["InstanceGroupType"]))
+def _fleet(fleet: Parameters) -> Iterator[Parameters]:
+    """Yield the nodes of a fleet by market; each counts as one unit in the fleets of Pomona."""
+    types = [one["InstanceType"] for one in fleet.get("InstanceTypeSpecifications") or ()]
+    for market, key in (("ON_DEMAND", "OnDemand"), ("SPOT", "Spot")):
+        running = fleet.get(f"Provisioned{key}Capacity") or 0
+        requested = fleet.get(f"Target{key}Capacity") or 0
+        if running or requested:
+            yield {
+                "role": _role(fleet["InstanceFleetType"]),
+                "type": " or ".join(types),
+                "market": market,
+                "running": running,
+                "requested": requested,
+            }
+
+
+def _role(node_type: str) -> str:
+    return "primary" if node_type == "MASTER" else node_type.lower()
 
 
 def _group(group: Parameters) -> Parameters:
     return {
-        "role": {"MASTER": "primary"}.get(group["InstanceGroupType"])
-        or str(group["InstanceGroupType"]).lower(),
+        "role": _role(group["InstanceGroupType"]),
         "type": group["InstanceType"],
         "market": group.get("Market"),
         "running": group.get("RunningInstanceCount", 0),

@@ -32,7 +32,7 @@ def run_job_flow(names: Names, locations: UploadLocations) -> Parameters:
     Returns
     -------
     dict
-        For `run_job_flow`; subnet and security groups are ``${…}`` references.
+        For `run_job_flow`; a subnet and security groups are ``${…}`` references.
     """
     config = names.config
     request: Parameters = {
@@ -93,17 +93,10 @@ def security_configuration(names: Names) -> str:
 
 def _instances(names: Names) -> Parameters:
     config = names.config
-    groups = [
-        _group(names, "primary", "MASTER", 1, "ON_DEMAND"),
-        _group(names, "core", "CORE", config.instances.core, "ON_DEMAND"),
-    ]
-    if config.instances.task:  # EMR rejects a group without instances
-        groups.append(_group(names, "task", "TASK", config.instances.task, "SPOT"))
     result: Parameters = {
-        "InstanceGroups": groups,
+        **(_fleets(names) if config.has_fleets else _groups(names)),
         "KeepJobFlowAliveWhenNoSteps": True,
         "TerminationProtected": False,
-        "Ec2SubnetId": "${subnet.SubnetId}",
         "EmrManagedMasterSecurityGroup": "${primary.GroupId}",
         "EmrManagedSlaveSecurityGroup": "${workers.GroupId}",
         "AdditionalMasterSecurityGroups": ["${tunnel.GroupId}"],
@@ -115,29 +108,95 @@ def _instances(names: Names) -> Parameters:
     return result
 
 
+def _groups(names: Names) -> Parameters:
+    """Return the instance groups and their subnet."""
+    instances = names.config.instances
+    groups = [
+        _group(names, "primary", "MASTER", 1, "ON_DEMAND"),
+        _group(names, "core", "CORE", instances.core, "ON_DEMAND"),
+    ]
+    if instances.task:  # EMR rejects a group without instances
+        groups.append(_group(names, "task", "TASK", instances.task, "SPOT"))
+    return {"InstanceGroups": groups, "Ec2SubnetId": "${subnet.SubnetId}"}
+
+
 def _group(names: Names, name: str, role: str, count: int, market: str) -> Parameters:
     instances = names.config.instances
-    disk = {"VolumeType": "gp3", "SizeInGB": instances.disk_gb}
-    volumes = [{"VolumeSpecification": disk, "VolumesPerInstance": 1}]
     return {
         "Name": name,
         "InstanceRole": role,
         "InstanceType": instances.type,
         "InstanceCount": count,
         "Market": market,
-        "EbsConfiguration": {"EbsBlockDeviceConfigs": volumes},
+        "EbsConfiguration": volumes(instances.disk_gb),
     }
 
 
+def _fleets(names: Names) -> Parameters:
+    """Return the instance fleets, and the subnets from which EMR chooses one for all nodes."""
+    config = names.config
+    instances = config.instances
+    spot = instances.task - instances.task_on_demand
+    fleets = [
+        _fleet(names, "primary", "MASTER", 1, 0),
+        _fleet(names, "core", "CORE", instances.core, 0),
+    ]
+    if instances.task:  # EMR rejects a fleet without capacity
+        fleets.append(_fleet(names, "task", "TASK", instances.task_on_demand, spot))
+    subnets = list(config.network.subnets) or ["${subnet.SubnetId}"]
+    return {"InstanceFleets": fleets, "Ec2SubnetIds": subnets}
+
+
+def _fleet(names: Names, name: str, role: str, on_demand: int, spot: int) -> Parameters:
+    """Return a fleet in which each instance counts as one unit, so that capacities are numbers of nodes."""
+    config = names.config
+    result: Parameters = {
+        "Name": name,
+        "InstanceFleetType": role,
+        "TargetOnDemandCapacity": on_demand,
+        "TargetSpotCapacity": spot,
+        "InstanceTypeConfigs": [
+            {
+                "InstanceType": instance_type,
+                "WeightedCapacity": 1,
+                "EbsConfiguration": volumes(config.instances.disk_gb),
+            }
+            for instance_type in config.instance_types
+        ],
+    }
+    return result | {"LaunchSpecifications": launch_specifications(spot=role == "TASK")}
+
+
+def launch_specifications(*, spot: bool) -> Parameters:
+    """Return how a fleet starts its instances.
+
+    If there are no Spot instances when the cluster starts, it gets On-Demand instances instead of being terminated.
+    """
+    result: Parameters = {"OnDemandSpecification": {"AllocationStrategy": "lowest-price"}}
+    if spot:
+        result["SpotSpecification"] = {
+            "AllocationStrategy": "price-capacity-optimized",
+            "TimeoutDurationMinutes": 20,
+            "TimeoutAction": "SWITCH_TO_ON_DEMAND",
+        }
+    return result
+
+
+def volumes(size: int) -> Parameters:
+    """Return the EBS configuration of a node with one volume of this size in GB."""
+    disk = {"VolumeType": "gp3", "SizeInGB": size}
+    return {"EbsBlockDeviceConfigs": [{"VolumeSpecification": disk, "VolumesPerInstance": 1}]}
+
+
 def _scaling(names: Names) -> Parameters:
-    """Return the managed scaling policy: core nodes up to their limit, Spot nodes beyond."""
+    """Return the managed scaling policy: core and On-Demand nodes up to their limits, Spot nodes beyond."""
     config = names.config
     return {
         "ComputeLimits": {
-            "UnitType": "Instances",
+            "UnitType": "InstanceFleetUnits" if config.has_fleets else "Instances",
             "MinimumCapacityUnits": config.instances.core,
             "MaximumCapacityUnits": config.limits.nodes,
-            "MaximumOnDemandCapacityUnits": config.limits.core,
+            "MaximumOnDemandCapacityUnits": config.on_demand_limit,
             "MaximumCoreCapacityUnits": config.limits.core,
         }
     }

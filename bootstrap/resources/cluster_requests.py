@@ -55,7 +55,9 @@ def _cluster(names: Names, request: Parameters) -> Request:
         service="emr",
         operation="run_job_flow",
         parameters=request,
-        purpose="one primary node, On-Demand core nodes, Spot task nodes",
+        purpose="one primary node, On-Demand core nodes, task nodes that are mostly Spot"
+        if names.config.instances.task_on_demand
+        else "one primary node, On-Demand core nodes, Spot task nodes",
         find_current=find_current,
         desired=normalize_request(request),
         outputs=lambda response: {"cluster.JobFlowId": response["JobFlowId"]},

@@ -1,59 +1,77 @@
-"""The subnet of the nodes: its routes, and the tag that EMR's service role requires."""
+"""The subnets of the nodes: their routes, and the tag that EMR's service role requires."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
 from bootstrap.config.names import Names
 from bootstrap.errors import CloudError
 
+#: The subnet of a configuration that names at most one.
+SUBNET_REFERENCE = "${subnet.SubnetId}"
+
 
 def network_requests(names: Names) -> list[Request]:
-    """Return the requests for the subnet of a cluster; the security groups are in the template."""
+    """Return the requests for the subnets of a cluster; the security groups are in the template."""
     may_start = "EMR's service role may start nodes only in tagged subnets"
-    requests = [
-        _subnet(names),
-        _check_route(names),
-        _tag("subnet", "${subnet.SubnetId}", may_start),
-    ]
+    requests = [_subnets(names), _check_routes(names)]
+    for subnet in names.config.network.subnets or (SUBNET_REFERENCE,):
+        name = "subnet" if subnet == SUBNET_REFERENCE else subnet
+        requests.append(_tag(name, subnet, may_start))
     if names.config.network.private:
         may_connect = "EMR's service role may create an endpoint only in a tagged VPC"
         requests.append(_tag("VPC", "${subnet.VpcId}", may_connect))
     return requests
 
 
-def find_subnet(names: Names, read: ReadApi) -> Parameters:
-    """Return the description of the subnet of the nodes.
+def find_subnets(names: Names, read: ReadApi) -> list[Parameters]:
+    """Return the descriptions of the subnets of the nodes, by zone.
 
     Raises
     ------
     CloudError
-        If it does not exist, or, without a configured subnet, if there is no default VPC.
+        If one does not exist, they cannot be used together, or, without a configured subnet, if there is no default
+        VPC.
     """
     response = read("ec2", "describe_subnets", _subnet_query(names)) or {}
-    subnets: list[Parameters] = sorted(
+    found: list[Parameters] = sorted(
         response["Subnets"], key=lambda one: str(one["AvailabilityZone"])
     )
-    if not subnets:
-        subnet = names.config.network.subnet
-        problem = f"no subnet {subnet}" if subnet else "no default VPC"
-        raise CloudError(f"{problem} in {names.config.region}: set one in [network] subnet")
-    return subnets[0]
+    region, configured = names.config.region, names.config.subnets
+    if not configured:
+        if not found:
+            raise CloudError(f"no default VPC in {region}: set one in [network] subnet")
+        return found[:1]
+    for subnet in configured:
+        if subnet not in [one["SubnetId"] for one in found]:
+            raise CloudError(f"no subnet {subnet} in {region}: set one in [network] subnet")
+    networks = sorted({str(one["VpcId"]) for one in found})
+    if len(networks) > 1:
+        raise CloudError(
+            f"network.subnets are in {' and '.join(networks)}; EMR requires subnets of one VPC"
+        )
+    ((zone, count),) = Counter(str(one["AvailabilityZone"]) for one in found).most_common(1)
+    if count > 1:
+        raise CloudError(
+            f"network.subnets has {count} subnets in {zone}; name one for each availability zone"
+        )
+    return found
 
 
 def _subnet_query(names: Names) -> Parameters:
-    subnet = names.config.network.subnet
-    if subnet:
-        return {"Filters": [{"Name": "subnet-id", "Values": [subnet]}]}
+    if subnets := names.config.subnets:
+        return {"Filters": [{"Name": "subnet-id", "Values": list(subnets)}]}
     return {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
 
 
-def _subnet(names: Names) -> Request:
+def _subnets(names: Names) -> Request:
     def find_current(read: ReadApi) -> CurrentState:
-        """Find the subnet and its VPC."""
-        found = find_subnet(names, read)
+        """Find the subnets and their VPC."""
+        first = find_subnets(names, read)[0]
         return CurrentState(
-            True, {"subnet.SubnetId": found["SubnetId"], "subnet.VpcId": found["VpcId"]}
+            True, {"subnet.SubnetId": first["SubnetId"], "subnet.VpcId": first["VpcId"]}
         )
 
     return Request(
@@ -61,33 +79,24 @@ def _subnet(names: Names) -> Request:
         service="ec2",
         operation="describe_subnets",
         parameters=_subnet_query(names),
-        purpose="subnet of the nodes; default: the first subnet of the default VPC",
+        purpose="subnets of the nodes, one of which EMR chooses"
+        if len(names.config.subnets) > 1
+        else "subnet of the nodes; default: the first subnet of the default VPC",
         find_current=find_current,
     )
 
 
-def _check_route(names: Names) -> Request:
-    """Return the request that compares the routes of the subnet with `network.private`: EMR rejects a mismatch."""
+def _check_routes(names: Names) -> Request:
+    """Return the request that compares the routes of the subnets with `network.private`: EMR rejects a mismatch."""
     private = names.config.network.private
     query = {"Filters": [{"Name": "vpc-id", "Values": ["${subnet.VpcId}"]}]}
 
     def find_current(read: ReadApi) -> CurrentState:
-        """Find the route table of the subnet, or else the main one of its VPC."""
-        subnet = str((read("ec2", "describe_subnets", _SUBNET) or {})["Subnets"][0]["SubnetId"])
+        """Find the route table of each subnet, or else the main one of the VPC."""
         tables = (read("ec2", "describe_route_tables", query) or {})["RouteTables"]
-        for table in _route_tables(tables, subnet)[:1]:
-            gateways = [str(route.get("GatewayId", "")) for route in table["Routes"]]
-            public = [gateway for gateway in gateways if gateway.startswith("igw-")]
-            if public and private:
-                raise CloudError(
-                    f"{subnet}: has a route to the internet gateway {public[0]}, but network.private is true: "
-                    "set private = false, or another subnet in [network]"
-                )
-            if not (public or private):
-                raise CloudError(
-                    f"{subnet}: has no route to an internet gateway, but network.private is false: "
-                    "set private = true, or another subnet in [network]"
-                )
+        for subnet in (str(one["SubnetId"]) for one in find_subnets(names, read)):
+            for table in _route_tables(tables, subnet)[:1]:
+                _check_route_table(table, subnet, private=private)
         return CurrentState(True)
 
     return Request(
@@ -100,7 +109,19 @@ def _check_route(names: Names) -> Request:
     )
 
 
-_SUBNET = {"SubnetIds": ["${subnet.SubnetId}"]}
+def _check_route_table(table: Parameters, subnet: str, *, private: bool) -> None:
+    gateways = [str(route.get("GatewayId", "")) for route in table["Routes"]]
+    public = [gateway for gateway in gateways if gateway.startswith("igw-")]
+    if public and private:
+        raise CloudError(
+            f"{subnet}: has a route to the internet gateway {public[0]}, but network.private is true: "
+            "set private = false, or another subnet in [network]"
+        )
+    if not (public or private):
+        raise CloudError(
+            f"{subnet}: has no route to an internet gateway, but network.private is false: "
+            "set private = true, or another subnet in [network]"
+        )
 
 
 def _route_tables(tables: list[Parameters], subnet: str) -> list[Parameters]:

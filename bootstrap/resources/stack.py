@@ -118,7 +118,7 @@ def _long_lived(names: Names) -> dict[str, str | None]:
         "LogKeyArn": config.encryption.log_key or "",
         "ImagesKeyArn": config.encryption.images_key or "",
         # The configuration names a subnet, not its VPC.
-        "VpcId": None if network.subnet and config.mode == "cluster" else "",
+        "VpcId": None if config.subnets and config.mode == "cluster" else "",
         "Private": str(network.private).lower(),
         **ssh,
         "ScheduleExpression": config.schedule or "",

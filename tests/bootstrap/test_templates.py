@@ -66,7 +66,8 @@ def stack(
     parameters = {k: v for k, v in template_parameters(name, config_names).items() if v is not None}
     if name == "long-lived":
         refit = surrounding(variant, folder)[2]
-        parameters |= {"RefitInput": refit[:4096], "RefitInputRest": refit[4096:]}
+        parameters |= {"RefitInput": refit[:4096], "RefitInputRest": refit[4096:8192]}
+        parameters |= {"RefitInputEnd": refit[8192:]}
         serverless = config_names.config.mode == "serverless"
         parameters |= {"ApplicationId": APPLICATION} if serverless else {"VpcId": VPC}
         parameters |= options or {}

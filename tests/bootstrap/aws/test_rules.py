@@ -20,6 +20,28 @@ def cluster(*groups: dict[str, Any], **fields: Any) -> SentRequest:
     return SentRequest("emr", "run_job_flow", {"Instances": {"InstanceGroups": [*groups]}} | fields)
 
 
+def fleet(role: str = "CORE", on_demand: int = 1, spot: int = 0, **fields: Any) -> dict[str, Any]:
+    capacities = {"TargetOnDemandCapacity": on_demand, "TargetSpotCapacity": spot}
+    types = [{"InstanceType": "m5.xlarge", "WeightedCapacity": 1}]
+    return {"InstanceFleetType": role, "InstanceTypeConfigs": types, **capacities, **fields}
+
+
+def fleets(*others: dict[str, Any], primary: dict[str, Any] | None = None) -> SentRequest:
+    instances = {"InstanceFleets": [primary or fleet("MASTER"), *others]}
+    return SentRequest("emr", "run_job_flow", {"Instances": instances})
+
+
+def added_fleet(**fields: Any) -> SentRequest:
+    return SentRequest("emr", "add_instance_fleet", {"InstanceFleet": fleet(**fields)})
+
+
+def types(number: int) -> list[dict[str, Any]]:
+    return [{"InstanceType": f"m{n}.large"} for n in range(number)]
+
+
+STRATEGY = {"OnDemandSpecification": {"AllocationStrategy": "lowest-price"}}
+
+
 def limits(**units: int) -> SentRequest:
     limits = {"UnitType": "Instances", "MinimumCapacityUnits": 1, "MaximumCapacityUnits": 8} | units
     policy = {"ManagedScalingPolicy": {"ComputeLimits": limits}}
@@ -86,6 +108,90 @@ INVALID = [
     (
         SentRequest("emr", "add_instance_groups", {"InstanceGroups": [CORE]}),
         "CORE in a running cluster",
+    ),
+    (fleets(fleet(on_demand=0)), "instance fleet CORE has no target capacity"),
+    (added_fleet(role="TASK", on_demand=0), "instance fleet TASK has no target capacity"),
+    (
+        fleets(primary=fleet("MASTER", 1, 1)),
+        "instance fleet MASTER has 1 On-Demand and 1 Spot units",
+    ),
+    (
+        fleets(primary=fleet("MASTER", 2)),
+        "instance fleet MASTER has 2 On-Demand and 0 Spot units",
+    ),
+    (
+        fleets(fleet(InstanceTypeConfigs=[{"InstanceType": "m5.large", "WeightedCapacity": 0}])),
+        "instance fleet CORE: m5.large has the weight 0",
+    ),
+    (
+        fleets(
+            primary=fleet(
+                "MASTER",
+                InstanceTypeConfigs=[{"InstanceType": "m5.large", "WeightedCapacity": 2}],
+            )
+        ),
+        "instance fleet MASTER: m5.large has the weight 2",
+    ),
+    (fleets(fleet("MASTER"), fleet()), "2 instance fleets are MASTER"),
+    (fleets(fleet(), fleet("TASK"), fleet("TASK")), "2 instance fleets are TASK"),
+    (fleets(fleet("TASK")), "TASK without CORE"),
+    (added_fleet(), "instance fleet CORE in a running cluster"),
+    (
+        fleets(fleet(InstanceTypeConfigs=types(6))),
+        "instance fleet CORE has 6 types and no allocation strategy",
+    ),
+    (
+        fleets(fleet(spot=1, InstanceTypeConfigs=types(6), LaunchSpecifications=STRATEGY)),
+        "instance fleet CORE has 6 types and no allocation strategy",
+    ),
+    (
+        fleets(fleet(InstanceTypeConfigs=types(31), LaunchSpecifications=STRATEGY)),
+        "instance fleet CORE has 31 types and an allocation strategy",
+    ),
+    (
+        added_fleet(role="TASK", InstanceTypeConfigs=[*types(1), *types(1)]),
+        "instance fleet TASK has the type m0.large 2 times",
+    ),
+    (
+        fleets(
+            fleet(),
+            fleet(
+                "TASK",
+                LaunchSpecifications={"SpotSpecification": {"TimeoutDurationMinutes": 4}},
+            ),
+        ),
+        "instance fleet TASK: TimeoutDurationMinutes is 4",
+    ),
+    (
+        SentRequest(
+            "emr", "run_job_flow", {"Instances": {"InstanceFleets": [], "InstanceGroups": []}}
+        ),
+        "the request has InstanceFleets and InstanceGroups",
+    ),
+    (
+        SentRequest(
+            "emr", "run_job_flow", {"Instances": {"InstanceFleets": [], "Ec2SubnetId": "subnet-1"}}
+        ),
+        "Ec2SubnetId with InstanceFleets",
+    ),
+    (
+        SentRequest("emr", "run_job_flow", {"Instances": {"Ec2SubnetIds": ["subnet-1"]}}),
+        "Ec2SubnetIds without InstanceFleets",
+    ),
+    (
+        SentRequest(
+            "emr",
+            "run_job_flow",
+            {
+                "Instances": {"InstanceFleets": []},
+                "ManagedScalingPolicy": {"ComputeLimits": {"UnitType": "Instances"}},
+            },
+        ),
+        "UnitType is Instances with InstanceFleets",
+    ),
+    (
+        cluster(ManagedScalingPolicy={"ComputeLimits": {"UnitType": "InstanceFleetUnits"}}),
+        "UnitType is InstanceFleetUnits without InstanceFleets",
     ),
     (
         cluster(ReleaseLabel="emr-spark-8.0.0", Applications=[{"Name": "Hadoop"}]),

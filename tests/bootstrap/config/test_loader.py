@@ -76,7 +76,7 @@ def test_example_has_comment_for_each_key() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[instances]\ncores = 4", "line 4: instances.cores is not a valid key; [instances] allowed: type, core,"),
+        ("[instances]\ncores = 4", "line 4: instances.cores is not a valid key; [instances] allowed: type, types,"),
         ("colour = 1", "line 3: colour is not a valid key; allowed: name, region,"),
         ("\n\n[instances]\n# comment\ncore = 0", "line 7: instances.core is 0; it must be a whole number, 1 to"),
         ('[instances]\ncore = "2"', "line 4: instances.core is '2'; it must be a whole number"),
@@ -134,6 +134,17 @@ def test_example_has_comment_for_each_key() -> None:
         (f'[tags]\nk = "{"v" * 257}"', "the value must have up to 256 of"),
         ("[tags]\n" + "".join(f't{n} = ""\n' for n in range(48)), "line 3: tags has 48 tags; AWS allows 47"),
         ('residency = "us"', "line 3: residency is 'us'; it must be eu"),
+        ("[instances]\ntypes = []", "line 4: instances.types is []; it must be a list of 1 to 30 different EC2 types"),
+        ('[instances]\ntypes = ["m5.large", "m5.large"]', "it must be a list of 1 to 30 different EC2 types"),
+        ('[instances]\ntypes = ["large"]', "line 4: instances.types is ['large']; it must be a list"),
+        ("[instances]\ntask = 1\ntask_on_demand = 2", "line 5: instances.task_on_demand is 2; it must be 0 to 1"),
+        ("[limits]\non_demand = 1", "line 4: limits.on_demand is 1; it must be 2 to 8, from limits.core to"),
+        ("[limits]\non_demand = 9", "line 4: limits.on_demand is 9; it must be 2 to 8, from limits.core to"),
+        ('[network]\nsubnets = ["subnet-1"]', "line 4: network.subnets is ['subnet-1']; it must be a list of 1 to 16"),
+        (
+            '[network]\nsubnet = "subnet-12345678"\nsubnets = ["subnet-87654321"]',
+            "line 5: network.subnets lacks network.subnet, subnet-12345678; add it, or remove network.subnet",
+        ),
         ("[instances", "invalid TOML: "),
     ],
 )  # fmt: skip

@@ -73,6 +73,23 @@ def test_number_bytes_equal_size_of_parquet_and_csv(tmp_path: Path) -> None:
     assert total_bytes / vectors.size == pytest.approx(NUMBER_BYTES, rel=0.1)
 
 
+def test_fleet_has_cores_of_smallest_and_price_of_most_expensive_type(
+    tmp_path: Path, pomona: Command
+) -> None:
+    types = 'instances.types = ["m5.2xlarge", "m5.xlarge", "m6i.2xlarge"]\n'
+    (tmp_path / "cluster.toml").write_text(MINIMAL + types)
+    table = PRICES
+    for name, price in (("m5.2xlarge", 4), ("m6i.2xlarge", 6)):
+        table += f'[instances."{name}"]\nec2_hour = {price}\nemr_hour = 1\n'
+    (tmp_path / "prices.toml").write_text(table)
+    answer = pomona(
+        "cloud", "estimate", "--images", "1e6", "--prices", "prices.toml", "--json"
+    ).json
+    formulas = {one["quantity"]: one["formula"] for one in answer["steps"]}
+    assert "8 nodes * 4 cores" in formulas["ingestion cores, maximum"]
+    assert "per hour: 2 nodes m6i.2xlarge, On-Demand" in formulas
+
+
 @pytest.mark.parametrize("nodes", [1, 2, 8, 100])
 def test_executor_count_equals_step_settings(nodes: int, tmp_path: Path) -> None:
     config_names = names(f"limits = {{nodes = {nodes}, core = 1}}\ninstances.core = 1\n")

@@ -6,20 +6,22 @@ import copy
 
 import pytest
 
+from bootstrap.aws.nodes import node_count, nodes_of
 from bootstrap.aws.request import Parameters
+from bootstrap.aws.validation import validation_errors
 from bootstrap.config.loader import parse_config
 from bootstrap.deploy.overrides import (
     OVERRIDES,
     apply_overrides,
     config_from_request,
-    instance_count,
 )
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.uploads import UploadLocations
-from support.aws.cluster_configs import names
+from support.aws.cluster_configs import VARIANTS, names
 
 SETTINGS = 'instances = {core = 3, task = 2, type = "m6i.2xlarge", disk_gb = 100}\nlimits = {nodes = 9, core = 4}\n'
+FLEETS = VARIANTS["fleets"]
 
 
 def request(more: str = SETTINGS) -> Parameters:
@@ -76,19 +78,69 @@ def test_limits_are_raised_and_missing_limits_stay_missing() -> None:
     )
 
 
+@pytest.mark.parametrize("more", [SETTINGS, VARIANTS["fleets"]], ids=["groups", "fleets"])
 @pytest.mark.parametrize("key", OVERRIDES)
-def test_override_does_not_modify_original_request(key: str) -> None:
-    original = request()
+def test_override_does_not_modify_original_request(key: str, more: str) -> None:
+    original = request(more)
     before = copy.deepcopy(original)
-    value = {"name": "other", "instances.type": "m5.large", "network.ssh_key": "mine"}.get(
-        key, "50"
-    )
-    assert apply_overrides(original, {key: value}) != before
+    values = {"name": "other", "instances.type": "m5.large", "network.ssh_key": "mine"}
+    values["instances.types"] = '["m5.large", "m6i.large"]'
+    values["instances.task_on_demand"] = "2"
+    value = values.get(key, "50")
+    if more == SETTINGS and key in ("instances.types", "instances.task_on_demand"):
+        with pytest.raises(CloudError, match="the cluster has instance groups"):
+            apply_overrides(original, {key: value})
+    else:
+        assert apply_overrides(original, {key: value}) != before
     assert original == before
 
 
+def test_nodes_and_types_of_fleets() -> None:
+    original = request(FLEETS)
+    config = config_from_request(parse_config(b'name = "other"\nregion = "eu-west-1"\n'), original)
+    assert config.instance_types == ("m5.xlarge", "m6i.xlarge")
+    assert (config.instances.core, config.instances.task, config.limits.nodes) == (2, 3, 8)
+    assert config.instances.disk_gb == 64
+    for settings, expected in (
+        ({"instances.task": "5"}, [(1, 0), (2, 0), (1, 4)]),
+        ({"instances.task": "1"}, [(1, 0), (2, 0), (1, 0)]),
+        ({"instances.task": "0"}, [(1, 0), (2, 0)]),
+        ({"instances.core": "4"}, [(1, 0), (4, 0), (1, 2)]),
+        ({"instances.task_on_demand": "3"}, [(1, 0), (2, 0), (3, 0)]),
+    ):
+        changed = apply_overrides(original, settings)
+        assert [(one.on_demand, one.spot) for one in nodes_of(changed)] == expected
+        assert validation_errors("emr", "run_job_flow", changed) == ""
+    with pytest.raises(CloudError, match="task_on_demand is 4; it must be 0 to 3"):
+        apply_overrides(original, {"instances.task_on_demand": "4"})
+    changed = apply_overrides(original, {"instances.types": '["c6i.xlarge", "c7i.xlarge"]'})
+    assert {one.types for one in nodes_of(changed)} == {("c6i.xlarge", "c7i.xlarge")}
+    changed = apply_overrides(original, {"instances.type": "c6i.xlarge", "instances.disk_gb": "99"})
+    assert {one.types for one in nodes_of(changed)} == {("c6i.xlarge",)}
+    assert config_from_request(config, changed).instances.disk_gb == 99
+
+
+def test_limit_of_on_demand_nodes_is_raised() -> None:
+    changed = apply_overrides(request(FLEETS), {"instances.task_on_demand": "3"})
+    assert limits(changed)["MaximumOnDemandCapacityUnits"] == 5
+    assert limits(changed)["MaximumCoreCapacityUnits"] == 2
+    changed = apply_overrides(request(FLEETS), {"limits.on_demand": "7"})
+    assert limits(changed)["MaximumOnDemandCapacityUnits"] == 7
+
+
+def test_task_fleet_is_added_like_core_fleet() -> None:
+    without = apply_overrides(request(FLEETS), {"instances.task": "0"})
+    added = apply_overrides(without, {"instances.task": "4"})
+    *_, core, task = added["Instances"]["InstanceFleets"]
+    assert task["InstanceTypeConfigs"] == core["InstanceTypeConfigs"]
+    assert (task["TargetOnDemandCapacity"], task["TargetSpotCapacity"]) == (0, 4)
+    assert (
+        task["LaunchSpecifications"]["SpotSpecification"]["TimeoutAction"] == "SWITCH_TO_ON_DEMAND"
+    )
+
+
 def test_instance_count_by_role() -> None:
-    assert [instance_count(request(), role) for role in ("MASTER", "CORE", "TASK")] == [1, 3, 2]
+    assert [node_count(request(), role) for role in ("MASTER", "CORE", "TASK")] == [1, 3, 2]
 
 
 def test_task_group_is_added_like_core_group_and_removed_without_nodes() -> None:

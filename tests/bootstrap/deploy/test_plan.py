@@ -12,7 +12,9 @@ import botocore.validate
 import pytest
 
 from bootstrap.aws.request import LocalFile, Request
+from bootstrap.deploy.deployment import REFIT_INPUT, later_parameters, refit_input
 from bootstrap.deploy.plan import Action, all_requests, plan, plan_notes
+from bootstrap.errors import CloudError
 from support.aws.cluster_configs import VARIANTS, names, uploads
 
 
@@ -91,3 +93,25 @@ def test_notes_name_replacement_of_jupyterhub() -> None:
     notes = plan_notes(names('release = "emr-spark-8.0.0"').config)
     assert any("no JupyterHub: JupyterEnterpriseGateway" in note for note in notes)
     assert not any("JupyterHub" in note for note in plan_notes(names().config))
+
+
+def test_input_of_the_schedule_is_split_into_parameters_or_rejected(tmp_path: Path) -> None:
+    names_of_groups = ("primary", "workers", "tunnel")
+    groups = {f"{name}.GroupId": "sg-0123456789abcdef0" for name in names_of_groups}
+    groups["subnet.SubnetId"] = "subnet-0123456789abcdef0"
+
+    def parameters(number: int) -> tuple[str, dict[str, str]]:
+        types = json.dumps([f"m{one}.xlarge" for one in range(number)])
+        config_names = names(VARIANTS["once"] + f"instances.types = {types}\n")
+        locations = uploads(tmp_path).locations(config_names)
+        text = refit_input(config_names, locations, groups)
+        assert text
+        return text, later_parameters(config_names, text, {})
+
+    text, result = parameters(11)
+    values = [result[key] for key in REFIT_INPUT]
+    assert "".join(values) == text
+    assert max(map(len, values)) == 4096
+    assert values[-1]
+    with pytest.raises(CloudError, match=r"characters, and its parameters hold 12288: .* fewer"):
+        parameters(30)

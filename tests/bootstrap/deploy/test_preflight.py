@@ -73,6 +73,44 @@ def test_problems_name_the_value_and_the_remedy(
     assert findings.problems == ([problem] if problem else [])
 
 
+def test_types_of_fleets_are_checked_in_each_zone(
+    account: MotoAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subnets = {
+        one["AvailabilityZone"]: one["SubnetId"]
+        for one in account.client("ec2", ADMIN).describe_subnets()["Subnets"]
+    }
+    two = f'network.subnets = ["{subnets["eu-west-1a"]}", "{subnets["eu-west-1b"]}"]\n'
+    read = Account(REGION).read
+    for types, problems, notes in (
+        ('"m5.xlarge", "m5.2xlarge"', [], []),
+        (
+            '"m5.xlarge", "m9z.xlarge"',
+            ["instances.types has m9z.xlarge, which is not offered in eu-west-1: set another type"],
+            [],
+        ),
+        (
+            '"m5.xlarge", "m8id.xlarge"',
+            [],
+            ["m8id.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
+        ),
+        (
+            '"m8id.xlarge"',
+            [
+                "network.subnets has a subnet in eu-west-1a, which offers none of m8id.xlarge: remove it"
+            ],
+            ["m8id.xlarge is not offered in eu-west-1a: there EMR starts only the other types"],
+        ),
+    ):
+        findings = check_cluster(names(f"instances.types = [{types}]\n{two}"), read)
+        assert (findings.problems, findings.notes) == (problems, notes)
+    monkeypatch.setitem(VCPU_QUOTAS, ON_DEMAND, 31.0)
+    more = 'instances = {types = ["m5.xlarge", "m5.2xlarge"], task = 3, task_on_demand = 1}\n'
+    assert check_cluster(names(more + two), read).problems == [
+        f"4 On-Demand nodes of m5.2xlarge have 32 vCPUs, and the On-Demand quota L-1216C47A allows 31: {INCREASE}"
+    ]
+
+
 def test_limits_of_scaling_beyond_a_quota_are_noted(
     account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,65 @@ def test_task_group_exists_only_with_task_nodes() -> None:
     ]
 
 
+def test_fleets_have_types_capacities_and_subnets() -> None:
+    instances = cluster(VARIANTS["fleets"])["Instances"]
+    assert "InstanceGroups" not in instances
+    assert "Ec2SubnetId" not in instances
+    assert instances["Ec2SubnetIds"] == ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+    fleets = instances["InstanceFleets"]
+    assert [
+        (one["InstanceFleetType"], one["TargetOnDemandCapacity"], one["TargetSpotCapacity"])
+        for one in fleets
+    ] == [("MASTER", 1, 0), ("CORE", 2, 0), ("TASK", 1, 2)]
+    for one in fleets:
+        types = one["InstanceTypeConfigs"]
+        assert [config["InstanceType"] for config in types] == ["m5.xlarge", "m6i.xlarge"]
+        assert {config["WeightedCapacity"] for config in types} == {1}  # capacities are nodes
+        assert one["LaunchSpecifications"]["OnDemandSpecification"]
+    spot = [one["LaunchSpecifications"].get("SpotSpecification") for one in fleets]
+    assert spot[:2] == [None, None]
+    assert spot[2]["TimeoutAction"] == "SWITCH_TO_ON_DEMAND"
+    assert cluster(VARIANTS["fleets"])["ManagedScalingPolicy"]["ComputeLimits"] == {
+        "UnitType": "InstanceFleetUnits",
+        "MinimumCapacityUnits": 2,
+        "MaximumCapacityUnits": 8,
+        "MaximumOnDemandCapacityUnits": 4,
+        "MaximumCoreCapacityUnits": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'instances.types = ["m5.xlarge"]\n',
+        "instances = {task = 2, task_on_demand = 1}\n",
+        'network.subnets = ["subnet-0123456789abcdef0"]\n',
+    ],
+)
+def test_each_setting_of_fleets_selects_fleets(more: str) -> None:
+    instances = cluster(more)["Instances"]
+    assert "InstanceGroups" not in instances
+    assert instances["InstanceFleets"][1]["InstanceTypeConfigs"][0]["InstanceType"] == "m5.xlarge"
+    subnets = ["subnet-0123456789abcdef0"] if "subnets" in more else ["${subnet.SubnetId}"]
+    assert instances["Ec2SubnetIds"] == subnets
+
+
+def test_maximum_number_of_types_is_accepted() -> None:
+    types = json.dumps([f"m{number}.xlarge" for number in range(30)])
+    request = cluster(f"instances = {{types = {types}, task = 2, task_on_demand = 1}}")
+    assert validation_errors("emr", "run_job_flow", request) == ""
+
+
+def test_limit_of_on_demand_nodes_includes_those_of_the_task_nodes() -> None:
+    for more, limit in (
+        ("limits.on_demand = 5", 5),
+        ("instances = {task = 3, task_on_demand = 2}", 4),
+        ("limits = {nodes = 3, core = 2}\ninstances = {task = 1, task_on_demand = 1}", 3),
+    ):
+        limits = cluster(more)["ManagedScalingPolicy"]["ComputeLimits"]
+        assert limits["MaximumOnDemandCapacityUnits"] == limit
+
+
 def test_managed_scaling_limits() -> None:
     limits = cluster("limits = {nodes = 9, core = 3}")["ManagedScalingPolicy"]["ComputeLimits"]
     assert limits == {

@@ -33,7 +33,9 @@ def route_tables(*gateways: str, own: bool) -> Any:
         "Routes": [{"GatewayId": "igw-9"}],
     }
     responses = {
-        "describe_subnets": {"Subnets": [{"SubnetId": "subnet-1"}]},
+        "describe_subnets": {
+            "Subnets": [{"SubnetId": "subnet-1", "AvailabilityZone": "eu-west-1a"}]
+        },
         "describe_route_tables": {"RouteTables": [other, table]},
     }
     return lambda _service, operation, _parameters: responses[operation]
@@ -53,6 +55,52 @@ def test_routes_that_contradict_the_configuration_are_reported(own: bool) -> Non
         public.find_current(inside)
     with pytest.raises(CloudError, match=r"subnet-1: has a route to .* igw-1, .* private = false"):
         private.find_current(outside)
+
+
+FIRST, SECOND = (f"subnet-0123456789abcdef{number}" for number in (0, 1))
+
+
+def subnets(*zones: str, vpcs: tuple[str, ...] = ("vpc-1", "vpc-1")) -> Any:
+    """Return a `read` that finds two subnets in these zones, the first of which has a route to the internet."""
+    found = [
+        {"SubnetId": one, "AvailabilityZone": f"eu-west-1{zone}", "VpcId": vpc}
+        for one, zone, vpc in zip((FIRST, SECOND), zones, vpcs, strict=False)
+    ]
+    tables = [
+        {"Associations": [{"SubnetId": FIRST}], "Routes": [{"GatewayId": "igw-1"}]},
+        {"Associations": [{"Main": True}], "Routes": [{"GatewayId": "local"}]},
+    ]
+    responses = {
+        "describe_subnets": {"Subnets": found},
+        "describe_route_tables": {"RouteTables": tables},
+    }
+    return lambda _service, operation, _parameters: responses[operation]
+
+
+def test_each_of_several_subnets_is_tagged_and_checked() -> None:
+    requests = requests_by_name(VARIANTS["fleets"])
+    for subnet in (FIRST, SECOND):
+        assert requests[f"{subnet}: tag"].parameters["Resources"] == [subnet]
+    assert requests["subnet"].find_current(subnets("b", "a")).values == {  # type: ignore[union-attr]
+        "subnet.SubnetId": SECOND,
+        "subnet.VpcId": "vpc-1",
+    }
+    with pytest.raises(CloudError, match=f"{SECOND}: has no route to an internet gateway"):
+        requests["subnet: routes"].find_current(subnets("a", "b"))
+
+
+def test_subnets_that_emr_cannot_use_together_are_reported() -> None:
+    find = requests_by_name(VARIANTS["fleets"])["subnet"].find_current
+    for read, message in (
+        (subnets("a"), f"no subnet {SECOND} in eu-west-1: set one in"),
+        (
+            subnets("a", "b", vpcs=("vpc-1", "vpc-2")),
+            "are in vpc-1 and vpc-2; EMR requires subnets",
+        ),
+        (subnets("a", "a"), "network.subnets has 2 subnets in eu-west-1a; name one for each"),
+    ):
+        with pytest.raises(CloudError, match=message):
+            find(read)
 
 
 def test_missing_subnet_is_reported_with_remedy() -> None:

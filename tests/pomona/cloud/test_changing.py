@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,106 @@ def test_resize_to_another_instance_type_creates_a_clone(
     assert after.pop(old) == before
     (created,) = after.values()
     assert (created["types"], created["counts"]) == ({"m5.2xlarge"}, before["counts"])
+
+
+@pytest.fixture
+def fleets(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    account: MotoAccount,
+) -> Command:
+    """The command, with a deployed cluster whose nodes are in instance fleets in two subnets."""
+    make_cloud_workspace(tmp_path, monkeypatch)
+    account.disable_iam()
+    found = account.client("ec2", ADMIN).describe_subnets()["Subnets"]
+    subnets = [one["SubnetId"] for one in found][:2]
+    account.enforce_iam()
+    write_config(
+        tmp_path,
+        f"network.subnets = {json.dumps(subnets)}\n"
+        'instances = {types = ["m5.xlarge", "m6i.xlarge"], task = 3, task_on_demand = 1}\n',
+    )
+    command = Command(monkeypatch, capsys)
+    planned = command("cloud", "plan")
+    assert (planned.status, planned.err) == (0, "")
+    done = command("cloud", "up", "--yes")
+    assert (done.status, done.err) == (0, "")
+    return command
+
+
+def capacities(account: MotoAccount, cluster: str) -> dict[str, tuple[int, int]]:
+    """Return the target capacities, On-Demand and Spot, by role."""
+    account.disable_iam()
+    found = account.client("emr", ADMIN).list_instance_fleets(ClusterId=cluster)["InstanceFleets"]
+    account.enforce_iam()
+    keys = ("TargetOnDemandCapacity", "TargetSpotCapacity")
+    return {one["InstanceFleetType"]: tuple(one.get(key, 0) for key in keys) for one in found}
+
+
+def test_cluster_with_fleets_is_unchanged_for_plan(fleets: Command, account: MotoAccount) -> None:
+    status = fleets("cloud", "status", "--json").json["cluster"]
+    assert [(one["role"], one["type"], one["market"], one["requested"]) for one in status["nodes"]] == [
+        ("primary", "m6i.xlarge or m5.xlarge", "ON_DEMAND", 1),
+        ("core", "m6i.xlarge or m5.xlarge", "ON_DEMAND", 2),
+        ("task", "m6i.xlarge or m5.xlarge", "ON_DEMAND", 1),
+        ("task", "m6i.xlarge or m5.xlarge", "SPOT", 2),
+    ]  # fmt: skip
+    account.disable_iam()
+    emr = account.client("emr", ADMIN)
+    emr.remove_tags(ResourceId=status["id"], TagKeys=["pomona:request"])  # compare each setting
+    account.enforce_iam()
+    requests = {one["name"]: one for one in fleets("cloud", "plan", "--json").json["requests"]}
+    assert (requests["cluster"]["action"], requests["cluster"]["differences"]) == ("keep", [])
+    write_config(Path(), 'instances.types = ["m5.xlarge"]\n')
+    requests = {one["name"]: one for one in fleets("cloud", "plan", "--json").json["requests"]}
+    assert requests["cluster"]["action"] == "differs"
+
+
+def test_resize_changes_capacities_of_fleets(fleets: Command, account: MotoAccount) -> None:
+    cluster = fleets("cloud", "status", "--json").json["cluster"]["id"]
+    assert capacities(account, cluster) == {"MASTER": (1, 0), "CORE": (2, 0), "TASK": (1, 2)}
+    for options, expected in (
+        (("--task", 6), {"MASTER": (1, 0), "CORE": (2, 0), "TASK": (1, 5)}),
+        (("--core", 3), {"MASTER": (1, 0), "CORE": (3, 0), "TASK": (1, 5)}),
+        (("--task", 0), {"MASTER": (1, 0), "CORE": (3, 0), "TASK": (0, 0)}),
+        (("--task", 2), {"MASTER": (1, 0), "CORE": (3, 0), "TASK": (0, 2)}),
+    ):
+        done = fleets("cloud", "resize", "fruits", *options)
+        assert (done.status, done.err) == (0, "")
+        assert "+ emr ModifyInstanceFleet" in done.out
+        assert capacities(account, cluster) == expected
+
+
+def test_resize_adds_a_task_fleet(fleets: Command, account: MotoAccount) -> None:
+    fleets("cloud", "down", "--yes")
+    write_config(Path(), 'instances.types = ["m5.xlarge", "m6i.xlarge"]\n')
+    assert fleets("cloud", "up", "--yes").status == 0
+    cluster = fleets("cloud", "status", "--json").json["cluster"]["id"]
+    assert capacities(account, cluster) == {"MASTER": (1, 0), "CORE": (2, 0)}
+    assert "+ emr AddInstanceFleet" in fleets("cloud", "resize", "fruits", "--task", 2).out
+    assert capacities(account, cluster)["TASK"] == (0, 2)
+
+
+def test_clone_of_a_cluster_with_fleets(fleets: Command, account: MotoAccount) -> None:
+    done = fleets("cloud", "clone", "fruits", "--dry-run", "--json").json
+    assert done["differences"] == []
+    assert len(done["request"]["Instances"]["Ec2SubnetIds"]) == 2
+    types = 'instances.types=["c6i.xlarge", "c7i.xlarge"]'
+    done = fleets(
+        "cloud", "clone", "fruits", "--set", types, "--set", "instances.task=1", "--json"
+    ).json
+    assert capacities(account, done["created"]) == {
+        "MASTER": (1, 0),
+        "CORE": (2, 0),
+        "TASK": (1, 0),
+    }
+    assert "Instances.InstanceFleets.TASK.TargetSpotCapacity: 2 -> 0" in done["differences"]
+    fleet = done["request"]["Instances"]["InstanceFleets"][1]
+    assert [one["InstanceType"] for one in fleet["InstanceTypeConfigs"]] == [
+        "c6i.xlarge",
+        "c7i.xlarge",
+    ]
 
 
 WORKLOAD = ("--images", "10e6", "--a-day", "1e6")

@@ -189,6 +189,84 @@ def support_scaling_policies(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Emr, "get_auto_termination_policy", getter(names[1]), raising=False)
 
 
+def support_instance_fleets(patch: pytest.MonkeyPatch) -> None:
+    """Make moto store and return instance fleets and their subnets, which it lacks."""
+    from moto.core.responses import ActionResult, EmptyResult
+    from moto.emr.models import Ec2InstanceAttributes
+    from moto.emr.responses import ElasticMapReduceResponse as Emr
+
+    stored: dict[str, list[dict[str, Any]]] = {}
+    run = Emr.run_job_flow
+
+    def described(fleet: dict[str, Any], number: int) -> dict[str, Any]:
+        """Return a fleet as EMR describes it, with types in another order."""
+        result = {key: value for key, value in fleet.items() if key != "InstanceTypeConfigs"}
+        types = []
+        for one in reversed(fleet["InstanceTypeConfigs"]):
+            devices = one.get("EbsConfiguration", {}).get("EbsBlockDeviceConfigs", ())
+            volumes = [
+                {"VolumeSpecification": device["VolumeSpecification"], "Device": f"/dev/sd{n}"}
+                for device in devices
+                for n in range(device["VolumesPerInstance"])
+            ]
+            kept = {key: value for key, value in one.items() if key != "EbsConfiguration"}
+            types.append(
+                kept | {"EbsBlockDevices": volumes, "BidPriceAsPercentageOfOnDemandPrice": 100.0}
+            )
+        provisioned = {
+            f"Provisioned{key}Capacity": fleet.get(f"Target{key}Capacity", 0)
+            for key in ("OnDemand", "Spot")
+        }
+        return {
+            **result,
+            **provisioned,
+            "Id": f"if-{number}",
+            "InstanceTypeSpecifications": types,
+        }
+
+    def run_job_flow(response: Any) -> Any:
+        instances = json.loads(response.body)["Instances"]
+        result = run(response)
+        cluster = result.result["JobFlowId"]
+        if fleets := instances.get("InstanceFleets"):
+            stored[cluster] = [described(one, number) for number, one in enumerate(fleets)]
+            model = response.backend.clusters[cluster]
+            model.instance_collection_type = "INSTANCE_FLEET"
+            model.requested_ec2_subnet_ids = instances["Ec2SubnetIds"]
+            model.ec2_subnet_id = instances["Ec2SubnetIds"][0]
+        return result
+
+    def requested_subnets(attributes: Any) -> list[str]:
+        return list(getattr(attributes.cluster, "requested_ec2_subnet_ids", ()))
+
+    def list_instance_fleets(response: Any) -> Any:
+        return ActionResult({"InstanceFleets": stored[response._get_param("ClusterId")]})
+
+    def modify_instance_fleet(response: Any) -> Any:
+        body = json.loads(response.body)
+        change = body["InstanceFleet"]
+        for fleet in stored[body["ClusterId"]]:
+            if fleet["Id"] == change["InstanceFleetId"]:
+                fleet |= {key: value for key, value in change.items() if key != "InstanceFleetId"}
+        return EmptyResult()
+
+    def add_instance_fleet(response: Any) -> Any:
+        body = json.loads(response.body)
+        fleets = stored[body["ClusterId"]]
+        fleets.append(described(body["InstanceFleet"], len(fleets)))
+        return ActionResult({"ClusterId": body["ClusterId"], "InstanceFleetId": fleets[-1]["Id"]})
+
+    name = "requested_ec2_subnet_ids"
+    patch.setattr(Ec2InstanceAttributes, name, property(requested_subnets), raising=False)
+    for function in (
+        run_job_flow,
+        list_instance_fleets,
+        modify_instance_fleet,
+        add_instance_fleet,
+    ):
+        patch.setattr(Emr, function.__name__, function, raising=False)
+
+
 def cache_clients(patch: pytest.MonkeyPatch) -> None:
     """Reuse the clients of a caller, and botocore's models for all callers; check their requests to S3.
 
@@ -469,6 +547,7 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
         skip_signature_check(patch)
         keep_jobs_running(patch)
         support_scaling_policies(patch)
+        support_instance_fleets(patch)
         serve_vcpu_quotas(patch)
         cache_clients(patch)
         account.sent = reject_violations(patch)

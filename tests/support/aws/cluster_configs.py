@@ -20,6 +20,10 @@ VARIANTS = {
         'storage.images = "s3://pictures/fruits/"\ninstances.task = 1\nresidency = "eu"\nrelease = "emr-spark-8.0.0"\n'
         'network = {private = true, ssh_key = "mine", ssh_from = ["192.0.2.1/32"]}\n'
     ),
+    "fleets": (
+        'instances = {types = ["m5.xlarge", "m6i.xlarge"], task = 3, task_on_demand = 1}\nlimits.on_demand = 4\n'
+        'network.subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]\n'
+    ),
     "serverless": 'mode = "serverless"\n',
     "serverless once": 'mode = "serverless"\ningest.mode = "once"\nrefit.schedule = "cron(0 2 * * ? *)"\n',
 }
