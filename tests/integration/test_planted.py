@@ -14,6 +14,7 @@ from support.processes.cli import Command
 COUNTS = {"documents": 12, "links": 30, "log": 8, "names": 4, "arguments": 4, "rows": 4, "files": 4}
 
 
+@pytest.mark.slow
 def test_planted_entries_break_no_rule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pomona: Command
 ) -> None:

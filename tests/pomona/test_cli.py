@@ -79,6 +79,7 @@ def test_short_help_option_prints_the_help(pomona: Command, line: str) -> None:
 
 
 @needs_program
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(("words", "found"), [("in", "ingest"), ("ingest --we", "--weights")])
 def test_bash_completion_lists_commands_and_options(words: str, found: str) -> None:
     completion = {"COMP_WORDS": f"pomona {words}", "COMP_CWORD": str(len(words.split()))}
@@ -176,6 +177,7 @@ def test_usage_error_exits_with_2_and_names_the_argument(
 
 
 @needs_program
+@pytest.mark.end_to_end
 def test_error_is_an_exit_code_and_one_line(working_folder: Path) -> None:
     for line, status in (("status photos", 1), ("tag lake --force", 2)):
         done = subprocess.run(

@@ -241,6 +241,7 @@ except SystemExit:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "2"}, "2")])
 def test_blas_has_one_thread_unless_set(
     setting: dict[str, str], threads: str, tmp_path: Path

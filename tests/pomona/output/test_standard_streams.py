@@ -32,6 +32,7 @@ def shell(
 
 
 @needs_program
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("line", "status", "err"),
     [
@@ -54,6 +55,7 @@ def test_broken_stream_has_exit_code_and_at_most_one_line(
 
 
 @needs_program
+@pytest.mark.end_to_end
 def test_closed_streams_are_not_reused_by_opened_files(tmp_path: Path) -> None:
     """`os.open` returns the lowest free number; what a library writes to 1 or 2 must not reach that file."""
     program = (
@@ -65,6 +67,7 @@ def test_closed_streams_are_not_reused_by_opened_files(tmp_path: Path) -> None:
 
 
 @needs_program
+@pytest.mark.end_to_end
 def test_deleted_current_directory_is_reported_for_relative_paths(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     line = f"mkdir {gone}; cd {gone}; rmdir {gone}; pomona status"
@@ -77,6 +80,7 @@ def test_deleted_current_directory_is_reported_for_relative_paths(tmp_path: Path
 
 
 @needs_program
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     "locale",
     [

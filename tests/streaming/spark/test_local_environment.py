@@ -131,6 +131,7 @@ def test_spark_environment_is_restored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entries", [":.:lib:{folder}", "{library}:{folder}"])
 @needs_program
+@pytest.mark.end_to_end
 def test_command_loads_no_module_of_the_current_directory(tmp_path: Path, entries: str) -> None:
     """`re` is not among them: the console script itself imports it before Pomona."""
     (tmp_path / "lib").mkdir()
