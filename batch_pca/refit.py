@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Thread
@@ -237,8 +238,11 @@ def _refit(
         scheduled=options.scheduled,
     )
     folder = create_folder(lake, row.refit_id)
-    write_fit(spark, folder, reduction, statistics.moments)
-    sample = write_vectors(folder, snapshot, reduction)
+    with ThreadPoolExecutor(1) as background:
+        # Writing the fit uses one core and waits for small files, while the workers use all cores.
+        fit_written = background.submit(write_fit, spark, folder, reduction, statistics.moments)
+        sample = write_vectors(folder, snapshot, reduction)
+        fit_written.result()
     baselines = (
         [named]
         if named

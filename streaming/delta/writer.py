@@ -12,7 +12,6 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-import pandas as pd
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.sql import DataFrame, SparkSession
@@ -149,6 +148,8 @@ class Writer:
             if len(paths) <= _MAX_PATHS_IN_CONDITION:
                 table.delete(F.col("path").isin(paths))
                 return
+            import pandas as pd  # takes half a second, and the workers of a refit import this module
+
             deleted = self.spark.createDataFrame(pd.DataFrame({"path": paths}), "path string")
             merge = table.alias("old").merge(deleted.alias("deleted"), "old.path = deleted.path")
             merge.whenMatchedDelete().execute()

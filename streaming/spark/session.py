@@ -77,6 +77,9 @@ _COMMON = {
     # Each row of an Arrow batch has 1280 floats; the default is 10,000 rows.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "2048",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # By default SQL gives its Python workers an environment variable that those of an RDD lack. A refit uses both, and
+    # would start all workers twice.
+    "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
 }
 # Listing on S3 waits for a request per file: use all cores, not only the driver.
 _S3 = {

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import pyarrow as pa
 import pytest
 from pyspark.errors import ArithmeticException
 from pyspark.sql import SparkSession
@@ -115,6 +117,24 @@ def test_workers_run_same_python_and_package(spark: SparkSession) -> None:
 
     found = spark.sparkContext.parallelize([0], 1).map(describe).collect()
     assert found == [(sys.executable, str(streaming.__file__))]
+
+
+@pytest.mark.spark
+def test_sql_and_rdd_tasks_share_workers(spark: SparkSession) -> None:
+    def daemon_of_sql(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import os
+
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict({"daemon": [os.getppid()]})
+
+    def daemon_of_rdd(_: object) -> int:
+        import os
+
+        return os.getppid()
+
+    rows = spark.range(0, 1, 1, 1).mapInArrow(daemon_of_sql, "daemon long").collect()
+    daemons = spark.sparkContext.parallelize([0], 1).map(daemon_of_rdd).collect()
+    assert [row.daemon for row in rows] == daemons
 
 
 @pytest.mark.spark
