@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bootstrap.config.names import LocationError, Names
-from bootstrap.config.schema import EU_REGIONS, REQUIRED, ClusterConfig
+from bootstrap.config.schema import EU_REGIONS, REQUIRED, ClusterConfig, is_graviton
 from bootstrap.errors import ConfigError
 
 
@@ -240,6 +240,12 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             instances.task_on_demand > instances.task,
             f"instances.task_on_demand is {instances.task_on_demand}; it must be 0 to {instances.task}, "
             "the number of task nodes",
+        ),
+        (
+            "instances.types",
+            len(set(map(is_graviton, config.instance_types))) > 1,
+            f"instances.types has Graviton types ({', '.join(filter(is_graviton, config.instance_types))}) and others; "
+            "name types of one architecture, for which the environment is built",
         ),
         (
             "network.subnets",

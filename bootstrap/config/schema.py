@@ -73,6 +73,11 @@ MAX_TYPES = 30
 CIDRS_ALLOWED = "addresses such as 203.0.113.7/32 or 203.0.113.0/24 (0.0.0.0/0 is not allowed)"
 
 
+def is_graviton(instance_type: str) -> bool:
+    """Return whether an instance type has a processor of AWS, whose families have a g after the generation."""
+    return re.match(r"(?:a1|[a-z]+\d+g[a-z]*)\.", instance_type) is not None
+
+
 def _restricted_cidrs(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_restricted_cidr, value))
 
@@ -301,6 +306,12 @@ class ClusterConfig:
     def instance_types(self) -> tuple[str, ...]:
         """Instance types of the nodes."""
         return self.instances.types or (self.instances.type,)
+
+    @property
+    def machine(self) -> str:
+        """Architecture of the nodes, as `uname -m` prints it."""
+        types = () if self.mode == "serverless" else self.instance_types
+        return "aarch64" if any(map(is_graviton, types)) else "x86_64"
 
     @property
     def subnets(self) -> tuple[str, ...]:

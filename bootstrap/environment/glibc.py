@@ -15,9 +15,11 @@ from pathlib import Path
 
 #: glibc of Amazon Linux 2023, the operating system of EMR 7 and 8.
 NODE_GLIBC = (2, 34)
-# By version: functions for which an older version is equivalent, and that version (2.2.5 is the first on x86-64).
-_EQUIVALENT = {b"GLIBC_2.35": (frozenset({b"hypot"}), b"GLIBC_2.2.5")}
-_ELF64, _X86_64 = b"\x7fELF\x02\x01", 62
+# By version: functions for which the first version of an architecture is equivalent.
+_EQUIVALENT = {b"GLIBC_2.35": frozenset({b"hypot"})}
+_ELF64 = b"\x7fELF\x02\x01"
+#: First version of glibc by architecture of ELF: x86-64 and AArch64.
+_FIRST_VERSIONS = {62: b"GLIBC_2.2.5", 183: b"GLIBC_2.17"}
 _DYNSYM, _VERSYM, _VERNEED = 11, 0x6FFFFFFF, 0x6FFFFFFE
 
 
@@ -104,12 +106,13 @@ def lower_glibc_requirements(root: Path) -> None:
 
 
 def _lower_versions(data: bytes) -> bytes:
-    """Return the content of an x86-64 ELF file with required versions lowered; other files unchanged."""
-    if struct.unpack_from("<H", data, 0x12)[0] != _X86_64:
+    """Return the content of an ELF file with required versions lowered; files of other architectures unchanged."""
+    older = _FIRST_VERSIONS.get(struct.unpack_from("<H", data, 0x12)[0])
+    if older is None:
         return data
     elf, changed = _Elf(data), bytearray(data)
     for need in elf.version_needs():
-        functions, older = _EQUIVALENT.get(need.name, (frozenset[bytes](), b""))
+        functions = _EQUIVALENT.get(need.name, frozenset[bytes]())
         if not functions or not elf.functions(need.index) <= functions:
             continue
         offset = elf.find_version_name(older)

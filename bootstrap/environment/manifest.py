@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import platform
 import re
 import tarfile
 import zlib
@@ -88,11 +89,28 @@ def manifest_lines(versions: Mapping[str, str]) -> list[str]:
     return [f"sources {digest.hexdigest()}", *packages]
 
 
-def is_current(archive: Path) -> bool:
+def check_buildable(archive: Path, machine: str) -> None:
+    """Check that an archive for an architecture can be built here: it contains the interpreter of this machine.
+
+    Raises
+    ------
+    CloudError
+        If this machine has another architecture.
+    """
+    if machine != platform.machine():
+        target = {"aarch64": "arm64", "x86_64": "amd64"}.get(machine, machine)
+        raise CloudError(
+            f"{archive}: missing, outdated, or not for {machine}, the architecture of the nodes; this machine is "
+            f"{platform.machine()}: build it with `docker build --platform=linux/{target} --target=environment "
+            f"--output={target} .`, and name {target}/environment.tar.gz in [files] environment"
+        )
+
+
+def is_current(archive: Path, machine: str | None = None) -> bool:
     """Return whether an archive contains this Pomona and the installed versions of its packages.
 
     A package that only one of them contains is ignored, because the archive may have been built on another system,
-    in a container.
+    in a container. With `machine`, an archive for another architecture is not current either.
 
     Raises
     ------
@@ -113,5 +131,7 @@ def is_current(archive: Path) -> bool:
     expected = manifest_lines(required_versions())
     versions = dict(line.split("==") for line in expected[1:])
     archived = dict(line.split("==") for line in lines if line.startswith("package "))
+    if machine and f"machine {machine}" not in lines:
+        return False
     same = all(archived[name] == versions[name] for name in archived.keys() & versions.keys())
     return same and expected[0] in lines

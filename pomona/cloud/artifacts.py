@@ -56,7 +56,8 @@ def find_uploads(config: ClusterConfig, base_folder: Path, *, build: bool) -> Up
             raise UsageError(f"{folder}: no such folder; correct or remove [files] notebooks")
         for path in sorted(folder.rglob("*.ipynb")):
             notebooks[path.relative_to(folder).as_posix()] = LocalFile.from_path(path)
-    environment = _environment(base_folder / config.files.environment, build=build)
+    archive = base_folder / config.files.environment
+    environment = _environment(archive, config.machine, build=build)
     model = _model_folder(config.files.weights, base_folder, export=build)
     files = sorted(model.iterdir()) if model else []
     return Uploads(
@@ -67,15 +68,16 @@ def find_uploads(config: ClusterConfig, base_folder: Path, *, build: bool) -> Up
     )
 
 
-def _environment(archive: Path, *, build: bool) -> LocalFile:
+def _environment(archive: Path, machine: str, *, build: bool) -> LocalFile:
     """Return the archive for the nodes; an outdated one counts as missing."""
     from bootstrap.aws.request import LocalFile
     from bootstrap.environment.archive import build_environment
-    from bootstrap.environment.manifest import is_current
+    from bootstrap.environment.manifest import check_buildable, is_current
 
-    if not (archive.exists() and is_current(archive)):
+    if not (archive.exists() and is_current(archive, machine)):
         if not build:
             return LocalFile(archive, None, "")
+        check_buildable(archive, machine)
         build_environment(archive)
     return LocalFile.from_path(archive)
 

@@ -99,5 +99,8 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
 def _missing_file_note(file: str) -> str:
     """Return why a file counts as missing."""
     if Path(file).exists():
-        return "contains another version of Pomona or of its packages: `up` rebuilds it first"
+        return (
+            "contains another version of Pomona or of its packages, or is for another architecture: "
+            "`up` rebuilds it first, or says how"
+        )
     return "`up` builds it first"

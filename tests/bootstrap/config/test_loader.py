@@ -138,6 +138,10 @@ def test_example_has_comment_for_each_key() -> None:
         ('[instances]\ntypes = ["m5.large", "m5.large"]', "it must be a list of 1 to 30 different EC2 types"),
         ('[instances]\ntypes = ["large"]', "line 4: instances.types is ['large']; it must be a list"),
         ("[instances]\ntask = 1\ntask_on_demand = 2", "line 5: instances.task_on_demand is 2; it must be 0 to 1"),
+        (
+            '[instances]\ntypes = ["m6i.large", "m7g.large", "c6gn.large"]',
+            "line 4: instances.types has Graviton types (m7g.large, c6gn.large) and others; name types of one arch",
+        ),
         ("[limits]\non_demand = 1", "line 4: limits.on_demand is 1; it must be 2 to 8, from limits.core to"),
         ("[limits]\non_demand = 9", "line 4: limits.on_demand is 9; it must be 2 to 8, from limits.core to"),
         ('[network]\nsubnets = ["subnet-1"]', "line 4: network.subnets is ['subnet-1']; it must be a list of 1 to 16"),
@@ -152,6 +156,19 @@ def test_invalid_configuration_is_reported_in_one_line(text: str, message: str) 
     error = error_message(text)
     assert error.startswith("cluster.toml")
     assert message in error
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "machine"),
+    [
+        *((one, "aarch64") for one in ("a1.large", "m7g.xlarge", "c6gn.large", "r8gd.large", "im4gn.large")),
+        *((one, "x86_64") for one in ("m5.xlarge", "g4dn.xlarge", "g6.xlarge", "m6id.large", "gr6.4xlarge")),
+    ],
+)  # fmt: skip
+def test_architecture_of_nodes(instance_type: str, machine: str) -> None:
+    text = f'{MINIMAL}instances.type = "{instance_type}"\n'
+    assert parse_config(text.encode()).machine == machine
+    assert parse_config((text + 'mode = "serverless"\n').encode()).machine == "x86_64"
 
 
 def test_byte_order_mark_is_ignored() -> None:

@@ -122,6 +122,16 @@ def test_packages_have_versions_of_lock_file(manifest_lines: list[str]) -> None:
 
 
 @pytest.mark.slow
+def test_libraries_have_the_architecture_of_the_manifest(
+    archive: Path, manifest_lines: list[str]
+) -> None:
+    machines = {62: "x86_64", 183: "aarch64"}
+    with tarfile.open(archive) as tar:
+        heads = [tar.extractfile(one).read(20) for one in tar if one.isfile()]  # type: ignore[union-attr]
+    found = {int.from_bytes(head[18:20], "little") for head in heads if head[:4] == b"\x7fELF"}
+    assert [f"machine {machines[one]}" for one in found] == manifest_lines[:1]
+
+
 def test_archive_excludes_packages_of_cluster(archive: Path, manifest_lines: list[str]) -> None:
     with tarfile.open(archive) as tar:
         names = tar.getnames()

@@ -98,6 +98,32 @@ def test_outdated_environment_is_built_again(
     assert built == [archive]
 
 
+def test_environment_for_graviton_is_not_built_on_another_machine(
+    tmp_path: Path, built: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "environment.tar.gz"
+    config = names(WEIGHTS + 'instances.type = "m7g.xlarge"').config
+    kept = archive.read_bytes()
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert find_uploads(config, tmp_path, build=False).environment.size is None
+    message = (
+        r"environment\.tar\.gz: .* not for aarch64, .*; this machine is x86_64: build it with "
+        r"`docker build --platform=linux/arm64 .*`, and name arm64/environment\.tar\.gz in \[files\]"
+    )
+    with pytest.raises(CloudError, match=message):
+        find_uploads(config, tmp_path, build=True)
+    assert (archive.read_bytes(), built) == (kept, [])
+    write_environment(archive, ("machine x86_64", "machine aarch64"))
+    uploads = find_uploads(config, tmp_path, build=True)
+    assert uploads.environment.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    with pytest.raises(CloudError, match="not for aarch64"):
+        write_environment(archive, ("machine x86_64", "machine aarch64"), ("sources ", "sources 0"))
+        find_uploads(config, tmp_path, build=True)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    find_uploads(config, tmp_path, build=True)
+    assert built == [archive]
+
+
 def test_environment_with_an_additional_package_is_current(
     tmp_path: Path, built: list[Path]
 ) -> None:

@@ -42,7 +42,7 @@ def make_cloud_workspace(folder: Path, patch: pytest.MonkeyPatch, more: str = ""
 def write_environment(archive: Path, *changes: tuple[str, str]) -> None:
     """Create an environment archive with only its manifest: the packages installed here, with these changes."""
     manifest = "\n".join(
-        ["machine here", "python 3.11.0", "glibc 2.34", *manifest_lines(required_versions())]
+        ["machine x86_64", "python 3.11.0", "glibc 2.34", *manifest_lines(required_versions())]
     )
     for before, after in changes:
         assert before in manifest
