@@ -1,13 +1,13 @@
 """Tests for `streaming.spark.class_data_sharing` and `streaming.ingest.warmup`.
 
-Spark starts with a matching archive and with an invalid one; without one, it gets no option.
+Java starts with an invalid archive; without one, it gets no option. All tests with Spark use a matching one.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,6 @@ from streaming.spark.class_data_sharing import (
 from streaming.spark.jars import jar_files
 from streaming.spark.java import java_home
 from support.lakes.small_lakes import below
-
-START = "from streaming.spark.session import start_session; print(start_session().range(3).count())"
 
 
 def test_archive_path_depends_on_java_and_jars(tmp_path: Path) -> None:
@@ -128,22 +126,21 @@ def test_warmup_stream_ingests_new_and_replaced_images(spark: SparkSession, tmp_
     assert below(tmp_path / "images", lake.features) == [f"label/{name}.jpg" for name in range(3)]
 
 
-@pytest.mark.slow
-@pytest.mark.spark
-def test_invalid_archive_starts_spark_without_warning(tmp_path: Path) -> None:
-    cache = tmp_path / "pomona"
+def test_invalid_archive_starts_java_without_warning(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Java reads the archive before Spark's classes: Spark need not start."""
+    java, jars, cache = java_home(), jar_files(), archive.parents[1] / "pomona"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    invalid = archive_file(java, jars)
+    assert invalid.parent == cache
     cache.mkdir()
-    for folder in {jar_files()[0].parent, java_home()}:
-        (cache / folder.name).symlink_to(folder)
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    environment.pop("JAVA_HOME", None)
-    find = "from streaming.spark.class_data_sharing import archive_file as f; from streaming.spark.jars import *; "
-    command = [sys.executable, "-c", find + "print(f(java_home(), jar_files()))"]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    archive = Path(found.stdout.strip())
-    assert archive.parent == cache
-    archive.write_bytes(b"not an archive")
-    command = [sys.executable, "-c", START]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.returncode) == ("3\n", 0)
+    invalid.write_bytes(b"not an archive")
+    invalid.chmod(0o400)
+    options = shlex.split(sharing_options(invalid))
+    assert f"-XX:SharedArchiveFile={invalid}" in options
+    command = [java / "bin" / "java", *options, "-version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "version" in done.stderr
     assert "cds" not in done.stderr.lower()
+    assert done.stdout == ""
