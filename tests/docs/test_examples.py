@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import deltalake
@@ -11,6 +12,8 @@ import nbformat
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from support.lakes.real_model import exported_models, weights_file
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STUDY = EXAMPLES / "fruit_study.ipynb"
@@ -41,6 +44,9 @@ def cumulative_variance(lake: Path, version: int, folder: str) -> NDArray[np.flo
 @pytest.mark.spark
 def test_fruit_study_runs_and_prints_expected_numbers(shared: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(STUDY, 4)
+    # Saves the export, which takes 20 to 40 s.
+    models = exported_models(str(weights_file(shared)))
+    shutil.copytree(models, tmp_path / "fruit-study" / "lake" / "models")
     client = nbclient.NotebookClient(
         notebook, timeout=500, resources={"metadata": {"path": tmp_path}}
     )
