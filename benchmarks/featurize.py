@@ -40,6 +40,13 @@ def competitors(workspace: Workspace) -> Iterator[Competitor]:
     for precision in ("bfloat16", "int8"):
         limit = plain_processes(workspace, f"plain_processes_{precision}", f"openvino_{precision}")
         yield replace(limit, secondary=True)
+    for competitor in (
+        pomona(workspace, "onnxruntime", photographs=True),
+        plain_processes(workspace, "plain_processes", "onnxruntime", photographs=True),
+    ):
+        title = f"{competitor.title}, photographs of 12 megapixels"
+        key = f"{competitor.key}_photographs"
+        yield replace(competitor, key=key, title=title, secondary=True)
     all_images, model = str(workspace.images_folder(size.images)), str(workspace.model())
     yield Competitor(
         "bare_engine",
@@ -68,12 +75,11 @@ def _peer(key: str, title: str, requires: Sequence[str], inputs: tuple[str, str]
     return Competitor(key, title, lambda folder: (*arguments, str(folder / "out")), requires)
 
 
-def plain_processes(workspace: Workspace, key: str, engine: str) -> Competitor:
+def plain_processes(
+    workspace: Workspace, key: str, engine: str, *, photographs: bool = False
+) -> Competitor:
     """Decode and run the engine without Spark, on the model that Pomona uses."""
-    source, name = (
-        str(workspace.images_folder(workspace.size.images)),
-        engine.partition("_")[0],
-    )
+    source, name = _source(workspace, photographs=photographs), engine.partition("_")[0]
 
     def arguments(folder: Path) -> Sequence[str]:
         """Prepare the model and return the arguments of the peer."""
@@ -84,9 +90,17 @@ def plain_processes(workspace: Workspace, key: str, engine: str) -> Competitor:
     return Competitor(key, f"{title}, one plain process per core", arguments, (name,))
 
 
-def pomona(workspace: Workspace, engine: str, *, secondary: bool = False) -> Competitor:
+def _source(workspace: Workspace, *, photographs: bool) -> str:
+    if photographs:
+        return str(workspace.photographs_folder())
+    return str(workspace.images_folder(workspace.size.images))
+
+
+def pomona(
+    workspace: Workspace, engine: str, *, secondary: bool = False, photographs: bool = False
+) -> Competitor:
     """Run `pomona ingest --once` into a lake that has a model and no rows."""
-    source = str(workspace.images_folder(workspace.size.images))
+    source = _source(workspace, photographs=photographs)
 
     def arguments(folder: Path) -> Sequence[str]:
         """Prepare the lake and return the arguments of the command."""

@@ -14,6 +14,8 @@ class Size:
     name : str
     images : int
         Images for Pomona and the two limits.
+    photographs : int
+        Photographs of 12 megapixels.
     peer_images : int
         Images for each peer; their rates do not depend on the number.
     notebook_images : tuple of int
@@ -42,6 +44,7 @@ class Size:
 
     name: str
     images: int
+    photographs: int
     peer_images: int
     notebook_images: tuple[int, ...]
     rounds: int
@@ -59,6 +62,7 @@ class Size:
 _SMOKE = Size(
     name="smoke",
     images=40,
+    photographs=4,
     peer_images=40,
     notebook_images=(10,),
     rounds=1,
@@ -75,6 +79,7 @@ _SMOKE = Size(
 _QUICK = Size(
     name="quick",
     images=600,
+    photographs=48,
     peer_images=300,
     notebook_images=(60,),
     rounds=2,
@@ -91,6 +96,7 @@ _QUICK = Size(
 _FULL = Size(
     name="full",
     images=12_000,
+    photographs=480,
     peer_images=2_400,
     notebook_images=(400, 1_200),
     rounds=3,

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks.competitors import run_pomona
-from benchmarks.images import TEST_DATA, Images, find_images
+from benchmarks.images import TEST_DATA, Images, find_images, generate_photographs
 from benchmarks.sizes import Size
 from streaming.model.weights import IMAGENET_FILE
 
@@ -57,6 +57,11 @@ class Workspace:
     def images_folder(self, count: int) -> Path:
         """Return a folder of `count` images."""
         return self.images.repeat(count, self.work / f"images-{count}")
+
+    def photographs_folder(self) -> Path:
+        """Return a folder of photographs of 12 megapixels."""
+        count = self.size.photographs
+        return generate_photographs(self.work).repeat(count, self.work / f"photographs-{count}")
 
     def models(self, options: Sequence[str] = ()) -> Path:
         """Return the folder `models/` that a small first ingest with these options exports.

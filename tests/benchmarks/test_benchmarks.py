@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.dataset
 import pytest
 
-from benchmarks import results
+from benchmarks import images, results
 from benchmarks.__main__ import SECTIONS, parse_arguments
 from benchmarks.competitors import Competitor, error_line, last_line, run
 from benchmarks.delta_log import commits, last_version
@@ -81,15 +81,24 @@ def test_repeat_keeps_label_folders(tmp_path: Path) -> None:
         (tmp_path / "few" / label).mkdir(parents=True)
         for number in range(2):
             (tmp_path / "few" / label / f"{number}.jpg").write_bytes(b"x")
-    images = Images(tmp_path / "few", "")
-    many = image_files(images.repeat(10, tmp_path / "many"))
+    few = Images(tmp_path / "few", "")
+    many = image_files(few.repeat(10, tmp_path / "many"))
     assert len(many) == 10
     assert {file.parent.name for file in many} == {"Kiwi", "Plum"}
-    two = image_files(images.repeat(2, tmp_path / "two"))
+    two = image_files(few.repeat(2, tmp_path / "two"))
     assert [file.parent.name for file in two] == ["Kiwi", "Plum"]
 
 
 @pytest.mark.slow
+def test_generated_photographs_have_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_PHOTOGRAPH_SIZE", (1600, 1200))
+    monkeypatch.setattr(images, "_PHOTOGRAPHS", 2)
+    found = images.image_files(images.generate_photographs(tmp_path).folder)
+    bits = [8 * file.stat().st_size / (1600 * 1200) for file in found]
+    assert len(set(bits)) == 2
+    assert min(bits) > 2  # 1.3 without noise
+
+
 def test_synthetic_rows_appear_in_the_log_and_clones_are_independent(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     (lake / "models" / "a-model").mkdir(parents=True)
