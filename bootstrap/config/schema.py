@@ -275,6 +275,9 @@ class ClusterConfig:
     mode: str = choice("cluster", "cluster", "serverless")
     release: str = choice(RELEASES[0], *RELEASES)
     residency: str | None = key(None, "eu", lambda value: value == "eu")
+    stack: str | None = text(
+        None, r"[a-zA-Z][a-zA-Z0-9-]{0,127}", "the name of an existing stack of CloudFormation"
+    )
     tags: Mapping[str, str] | None = key(
         None, 'a table of texts, such as team = "fruits"', _are_texts
     )

@@ -54,7 +54,18 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
             yield SentRequest(request.service, operation, parameters)
     for (service, _), requests in _OTHER_REQUESTS.items():
         for operation in requests.split():
-            yield SentRequest(service, operation, {})
+            if (
+                service != "cloudformation"
+                or names.config.stack is None
+                or operation == "describe_stacks"
+            ):
+                yield SentRequest(service, operation, {})
+    for bucket in (names.data_bucket, names.log_bucket):
+        yield SentRequest("s3", "head_bucket", {"Bucket": bucket})
+    # `down` looks for both schedules, whatever the configuration was before.
+    for suffix in ("end", "refit"):
+        for operation in ("get_schedule", "delete_schedule"):
+            yield SentRequest("scheduler", operation, {"Name": names.prefixed(suffix)})
     if names.config.residency:
         for bucket in names.buckets:
             for operation in ("get_bucket_location", "get_bucket_replication"):
@@ -155,6 +166,7 @@ _RELATED: dict[str, tuple[str, ...]] = {
     "put_object": ("head_object",),
     "create_service_linked_role": ("list_roles",),
     "create_tags": ("describe_tags",),
+    "create_schedule": ("update_schedule",),
 }
 #: Requests of the other commands, by service and purpose.
 _OTHER_REQUESTS = {
@@ -174,7 +186,6 @@ _OTHER_REQUESTS = {
         "list_applications get_application list_job_runs get_job_run"
     ),
     ("emr-serverless", "down"): "cancel_job_run stop_application",
-    ("scheduler", "status"): "get_schedule",
     ("sqs", "status"): "get_queue_url get_queue_attributes",
     ("cloudformation", "plan, up and down"): (
         "describe_stacks describe_stack_events list_stack_resources create_change_set describe_change_set "

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from bootstrap.aws.client import Account
 from bootstrap.aws.describe_serverless import STOPPED_STATES, application_state
-from bootstrap.aws.request import ReadApi, has_references, resolve_references
+from bootstrap.aws.request import Parameters, ReadApi, has_references, resolve_references
 from bootstrap.config.names import Names
 from bootstrap.deploy.stacks import (
+    UPDATABLE,
     Report,
     ResourceChange,
     StackChanges,
@@ -47,23 +48,136 @@ _LATER_ID, _LATER_INPUT = "later", "{}"
 APPLICATION = "AWS::EMRServerless::Application"
 
 
+#: Parameters that may differ between an existing stack and the configuration: no request depends on them.
+_INDEPENDENT = (
+    *(
+        "LogDays",
+        "EvaluatorPrincipals",
+        "PermissionsBoundary",
+        "DataBucketExists",
+        "LogBucketExists",
+    ),
+    *("ScheduleExpression", "LimitHours", "LakeParentArns", "VpcId", "MonthlyBudget"),
+    *("AlarmAddress", "AlarmTopic", "StalledMinutes", "MaximumBacklog", "GlueDatabaseExists"),
+    *(f"SshFrom{number}" for number in range(1, 6)),
+)
+
+#: Those of them on which permissions depend if they are set, and their settings.
+_OPTIONS = {
+    "ScheduleExpression": "refit.schedule",
+    "LimitHours": "limits.hours",
+    "AlarmAddress": "alarms.address",
+    "AlarmTopic": "alarms.topic",
+}
+
+
 def stack_templates(names: Names) -> tuple[str, ...]:
-    """Return the templates of a configuration in the order of their deployment."""
+    """Return the templates of a configuration in the order of their deployment; none with an existing stack."""
+    if names.config.stack:
+        return ()
     return ("serverless", "long-lived") if names.config.mode == "serverless" else ("long-lived",)
 
 
 def load_outputs(names: Names, account: Account) -> None:
     """Store the outputs of the existing stacks for the requests that refer to them."""
-    for template in stack_templates(names):
-        stack = find_stack(account.read, names.prefixed(template))
+    stacks = [
+        find_stack(account.read, names.prefixed(template)) for template in stack_templates(names)
+    ]
+    if names.config.stack:
+        existing = _existing_stack(names, account.read)
+        application = stack_parameters(existing).get("ApplicationId")
+        stacks = [
+            existing,
+            {"Outputs": [_output("ApplicationId", application)]} if application else {},
+        ]
+    for stack in stacks:
         for key, value in stack_outputs(stack or {}).items():
             if key in _OUTPUTS:
                 account.values[_OUTPUTS[key]] = value
 
 
+def _output(key: str, value: str) -> dict[str, str]:
+    return {"OutputKey": key, "OutputValue": value}
+
+
+def _existing_stack(names: Names, read: ReadApi) -> Parameters:
+    """Return the existing stack that the configuration names.
+
+    Raises
+    ------
+    CloudError
+        If there is no such stack.
+    """
+    assert names.config.stack is not None
+    stack = find_stack(read, names.config.stack)
+    if stack is None:
+        raise CloudError(
+            f"stack is {names.config.stack!r}, and there is no such stack in {names.config.region}: correct the name, "
+            "deploy the template of `pomona cloud template`, or remove the key"
+        )
+    return stack
+
+
+def names_of_stack(names: Names, read: ReadApi) -> Names:
+    """Return the names with the buckets of the existing stack, if the configuration names a stack and no buckets."""
+    if names.config.stack is None:
+        return names
+    try:
+        outputs = stack_outputs(find_stack(read, names.config.stack) or {})
+    except CloudError:  # must not keep `down` from terminating; `plan` and `up` report it
+        outputs = {}
+    storage = names.config.storage
+    storage = replace(
+        storage,
+        data_bucket=storage.data_bucket or outputs.get("DataBucket"),
+        log_bucket=storage.log_bucket or outputs.get("LogBucket"),
+    )
+    return replace(names, config=replace(names.config, storage=storage))
+
+
+def check_existing_stack(names: Names, read: ReadApi) -> list[str]:
+    """Return why the requests would not fit the existing stack of the configuration."""
+    if names.config.stack is None:
+        return []
+    stack = _existing_stack(names, read)
+    name, status = names.config.stack, str(stack["StackStatus"])
+    if status not in UPDATABLE:
+        return [f"stack {name} is {status}: wait until it is complete, or have it repaired"]
+    deployed = stack_parameters(stack)
+    wanted = template_parameters("long-lived", names)
+    problems = [
+        f"stack {name} has {key} {deployed.get(key)!r}, and the configuration leads to {value!r}: "
+        "correct the configuration, or have the stack updated"
+        for key, value in wanted.items()
+        if value is not None and key not in _INDEPENDENT and deployed.get(key, "") != value
+    ]
+    if names.config.mode == "serverless" and not deployed.get("ApplicationId"):
+        problems.append(f"stack {name} has no ApplicationId: have it updated with that parameter")
+    if names.config.schedule and any(deployed.get(key) for key in REFIT_INPUT):
+        problems.append(
+            f"stack {name} has a schedule of its own, whose input `up` cannot update: have RefitInput emptied, so that "
+            '`up` creates the schedule, or set [refit] schedule = "never"'
+        )
+    off = ("", "0")
+    for key, setting in _OPTIONS.items():  # on in the configuration, off in the stack
+        if wanted[key] not in off and deployed.get(key, "") in off:
+            problems.append(
+                f"stack {name} lacks {key}, and with it permissions that {setting} needs: have it updated, or remove "
+                "the setting"
+            )
+    return problems
+
+
 def template_changes(names: Names) -> list[StackChanges]:
     """Return the resources of the templates as additions, for an account that is not known."""
-    return [StackChanges(spec.name, False, _additions(spec)) for spec in _planned_specs(names)]
+    planned = [StackChanges(spec.name, False, _additions(spec)) for spec in _planned_specs(names)]
+    return [*_existing_stacks(names), *planned]
+
+
+def _existing_stacks(names: Names) -> list[StackChanges]:
+    """Return the existing stack that the configuration names, without changes."""
+    note = "existing, is only read"
+    return [StackChanges(names.config.stack, True, [], note)] if names.config.stack else []
 
 
 def stack_resources(names: Names) -> list[Resource]:
@@ -83,7 +197,7 @@ def preview(names: Names, locations: UploadLocations, account: Account) -> list[
 
     Without the permission to create one, the resources of the templates are returned, with a note.
     """
-    result = []
+    result = _existing_stacks(names)
     for template in stack_templates(names):
         text = refit_input(names, locations, account.values)
         text = _LATER_INPUT if text is None else text
@@ -106,7 +220,8 @@ def preview(names: Names, locations: UploadLocations, account: Account) -> list[
 
 def deploy_stacks(names: Names, account: Account, report: Report) -> list[StackChanges]:
     """Create or update the stacks, and store their outputs; the input of the schedule stays as it is."""
-    result = []
+    result = _existing_stacks(names)
+    load_outputs(names, account)
     for template in stack_templates(names):
         text = _deployed_refit_input(names, account.read)
         spec = _spec(names, template, later_parameters(names, text, account.values))
@@ -122,6 +237,8 @@ def deploy_schedule(
     names: Names, locations: UploadLocations, account: Account, report: Report
 ) -> StackChanges | None:
     """Update the schedule, whose input names the cluster or the uploads; None if it is up to date."""
+    if names.config.stack:  # `schedule_request` creates it
+        return None
     text = refit_input(names, locations, account.values)
     if text is None:
         raise CloudError("the schedule refers to a resource that does not exist")

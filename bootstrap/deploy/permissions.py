@@ -101,7 +101,9 @@ def _quota(names: Names, parameters: Parameters) -> list[str]:
 
 
 def _stacks(names: Names, _parameters: Parameters) -> list[str]:
-    return [names.arn("cloudformation", f"stack/{names.prefixed(one)}/*") for one in TEMPLATES]
+    existing = names.config.stack
+    stacks = [existing] if existing else [names.prefixed(one) for one in TEMPLATES]
+    return [names.arn("cloudformation", f"stack/{one}/*") for one in stacks]
 
 
 def _topic(names: Names, _parameters: Parameters) -> list[str]:

@@ -21,7 +21,7 @@ from bootstrap.config.schema import ClusterConfig
 from bootstrap.errors import CloudError, UnresolvedReferenceError
 from bootstrap.resources.cluster_requests import cluster_requests
 from bootstrap.resources.network import network_requests
-from bootstrap.resources.schedule import create_schedule
+from bootstrap.resources.schedule import schedule_requests
 from bootstrap.resources.serverless import serverless_requests
 from bootstrap.resources.service_linked_roles import service_linked_role_requests
 from bootstrap.resources.uploads import Uploads, upload_requests
@@ -72,19 +72,18 @@ def requests_before_stack(names: Names) -> list[Request]:
 def requests_after_stack(names: Names, uploads: Uploads) -> list[Request]:
     """Return the requests that upload files, and start the cluster or the job."""
     start = serverless_requests if names.config.mode == "serverless" else cluster_requests
-    return [*upload_requests(names, uploads), *start(names, uploads.locations(names))]
+    locations = uploads.locations(names)
+    requests = [*upload_requests(names, uploads), *start(names, locations)]
+    if names.config.stack:
+        requests += schedule_requests(names, locations)
+    return requests
 
 
 def all_requests(names: Names, uploads: Uploads) -> list[Request]:
     """Return all requests of `up` in order, validated with the schedule, whose input is a request too."""
     requests = [*requests_before_stack(names), *requests_after_stack(names, uploads)]
-    schedule = []
-    if names.config.schedule:
-        content = create_schedule(names, uploads.locations(names), names.config.schedule)
-        schedule = [
-            Request("schedule", "scheduler", "create_schedule", content, "", lambda _read: None)
-        ]
-    validate_requests([*requests, *schedule])
+    scheduled = [] if names.config.stack else schedule_requests(names, uploads.locations(names))
+    validate_requests([*requests, *scheduled])
     return requests
 
 

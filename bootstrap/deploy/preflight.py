@@ -14,6 +14,7 @@ from bootstrap.aws.nodes import nodes_of
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.account_checks import check_references, check_residency
+from bootstrap.deploy.deployment import check_existing_stack
 from bootstrap.errors import AccessDeniedError, CloudError
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.network import find_subnets
@@ -75,6 +76,7 @@ def check_cluster(names: Names, read: ReadApi) -> Findings:
         If the clusters or the subnet cannot be read.
     """
     problems, notes = check_references(names, read)
+    problems += check_existing_stack(names, read)
     findings = Findings([*problems, *check_residency(names, read)], notes)
     if names.config.mode == "serverless":
         _check_serverless_quota(names, read, findings)

@@ -17,7 +17,7 @@ from bootstrap.resources.template import Resource
 POLL_INTERVAL, CHANGE_SET_TIMEOUT, STACK_TIMEOUT = 3.0, 300.0, 3600.0
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 #: States of a stack that can be updated.
-_UPDATABLE = (
+UPDATABLE = (
     "CREATE_COMPLETE",
     "UPDATE_COMPLETE",
     "UPDATE_ROLLBACK_COMPLETE",
@@ -133,9 +133,9 @@ def preview_stack(spec: StackSpec, account: Account) -> StackChanges:
     """
     stack = find_stack(account.read, spec.name)
     status = stack["StackStatus"] if stack else None
-    if stack and status not in _UPDATABLE and status not in _FAILED_CREATION:
+    if stack and status not in UPDATABLE and status not in _FAILED_CREATION:
         raise CloudError(_blocked(spec.name, str(status)))
-    exists = status in _UPDATABLE
+    exists = status in UPDATABLE
     if status in _FAILED_CREATION:  # AWS creates no change set for it, and `up` deletes it
         return StackChanges(spec.name, False, [])
     change_set, changes = _create_change_set(spec, account, exists=exists)
@@ -179,9 +179,9 @@ def deploy_stack(
         report(f"stack {spec.name}: its creation failed before ({status}); it is deleted first")
         delete_stack(spec.name, account, report)
         status = None
-    elif stack and status not in (*_UPDATABLE, "DELETE_COMPLETE"):
+    elif stack and status not in (*UPDATABLE, "DELETE_COMPLETE"):
         raise CloudError(_blocked(spec.name, str(status)))
-    exists = status in _UPDATABLE
+    exists = status in UPDATABLE
     change_set, changes = _create_change_set(spec, account, exists=exists)
     note = obstacle(changes)
     if note or (exists and not changes):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bootstrap.aws.client import Account
 from bootstrap.aws.describe_bucket import bucket_exists
 from bootstrap.aws.describe_cluster import LIVE, cluster_tags, list_clusters
+from bootstrap.aws.describe_schedule import find_schedule
 from bootstrap.aws.describe_serverless import (
     STOPPED_STATES,
     active_jobs,
@@ -50,6 +51,13 @@ def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
     Both clusters and applications are included, because the mode may have changed since `up`.
     """
     actions: list[TeardownAction] = []
+    # Those that `up` has created by requests: the end of a cluster, and with an existing stack also the refits.
+    for suffix in ("end", "refit") if names.config.stack else ("end",):
+        name = names.prefixed(suffix)
+        if _has_schedule(name, read):
+            actions.append(
+                TeardownAction(f"schedule {name}", "scheduler", "delete_schedule", {"Name": name})
+            )
     if stack := _scheduling_stack(names, read):
         parameters = {"StackName": stack, **dict.fromkeys(REFIT_INPUT, "")}
         description = f"schedule {names.prefixed('refit')}"
@@ -96,6 +104,12 @@ def tear_down(
             except CloudError as error:
                 failure = error
                 continue
+        elif action.service == "scheduler":
+            try:
+                account.send(action.service, action.operation, action.parameters)
+            except CloudError as error:
+                failure = error
+                continue
         else:
             if action.operation == "stop_application":
                 _wait_until_idle(account, action.parameters["applicationId"])
@@ -107,6 +121,8 @@ def tear_down(
 
 def existing_stacks(names: Names, read: ReadApi) -> list[str]:
     """Return the stacks that exist, in the order of their deletion."""
+    if names.config.stack:  # belongs to others
+        return []
     found = (names.prefixed(template) for template in TEMPLATES)
     return [name for name in found if find_stack(read, name)]
 
@@ -151,6 +167,8 @@ def retained_resources(names: Names, read: ReadApi, deleted: Sequence[str] = ())
                 result.append(f"{kind} bucket {bucket}: {content}")
         except CloudError:
             result.append(f"{kind} bucket {bucket}{_NOT_CHECKED}: {content}")
+    if names.config.stack:
+        return [*result, f"stack {names.config.stack}: no command changes or deletes it"]
     for template in TEMPLATES:
         name = names.prefixed(template)
         try:
@@ -163,12 +181,22 @@ def retained_resources(names: Names, read: ReadApi, deleted: Sequence[str] = ())
 
 def _scheduling_stack(names: Names, read: ReadApi) -> str | None:
     """Return the stack that has a schedule, or cannot be read; None if there is no schedule."""
+    if names.config.stack:
+        return None
     name = names.prefixed("long-lived")
     try:
         stack = find_stack(read, name)
     except CloudError:
         return name  # the update reports the reason
     return name if stack and any(stack_parameters(stack).get(key) for key in REFIT_INPUT) else None
+
+
+def _has_schedule(name: str, read: ReadApi) -> bool:
+    """Return whether a schedule exists, or cannot be read: its deletion then reports the reason."""
+    try:
+        return find_schedule(read, name) is not None
+    except CloudError:
+        return True
 
 
 def _revoke_references(stack: str, account: Account) -> None:

@@ -12,6 +12,7 @@ from bootstrap.aws.describe_cluster import (
     state_reason,
 )
 from bootstrap.aws.describe_queue import queue_attributes
+from bootstrap.aws.describe_schedule import find_schedule
 from bootstrap.aws.describe_serverless import (
     DEFAULT_LIMIT,
     limit_items,
@@ -29,12 +30,6 @@ def recent_steps(
     query = {"ClusterId": cluster_id} | limit_items(limit)
     steps: list[Parameters] = (read("emr", "list_steps", query) or {}).get("Steps", [])
     return steps
-
-
-def find_schedule(read: ReadApi, names: Names) -> Parameters | None:
-    """Return the schedule of the refits, or None."""
-    query = {"Name": names.prefixed("refit")}
-    return read("scheduler", "get_schedule", query, ("ResourceNotFoundException",))
 
 
 def get_status(names: Names, read: ReadApi) -> Parameters:
@@ -55,7 +50,7 @@ def get_status(names: Names, read: ReadApi) -> Parameters:
         result["application"] = _application(read, names.config.name)
     else:
         result["cluster"] = _cluster(read, names.config.name)
-    schedule = find_schedule(read, names)
+    schedule = find_schedule(read, names.prefixed("refit"))
     result["schedule"] = schedule and {
         "name": schedule["Name"],
         "state": schedule["State"],

@@ -11,6 +11,7 @@ from bootstrap.aws.describe_cluster import (
     normalize_request,
     request_from_cluster,
 )
+from bootstrap.aws.describe_schedule import find_schedule
 from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import (
@@ -80,9 +81,8 @@ def _hour_limit(names: Names) -> Request:
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Read the schedule, which may be that of an earlier cluster."""
-        query, absent_codes = {"Name": name}, ("ResourceNotFoundException",)
-        response = read("scheduler", "get_schedule", query, absent_codes)
-        return CurrentState(response) if response else None
+        found = find_schedule(read, name)
+        return CurrentState(found) if found else None
 
     return Request(
         name=f"schedule {name}",

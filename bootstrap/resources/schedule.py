@@ -1,16 +1,45 @@
-"""The refit schedule, as the template creates it: EventBridge Scheduler calls EMR's API directly."""
+"""The refit schedule: EventBridge Scheduler calls EMR's API directly.
+
+The template creates it. If the configuration names an existing stack, `up` does, with the role and queue of that stack.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from bootstrap.aws.request import Parameters
+from bootstrap.aws.describe_schedule import find_schedule
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.serverless import start_job_run
 from bootstrap.resources.steps import ingest_step, refit_arguments, refit_step
 from bootstrap.resources.uploads import UploadLocations
+
+
+def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]:
+    """Return the request for the schedule; none without one."""
+    if names.config.schedule is None:
+        return []
+    parameters = create_schedule(names, locations, names.config.schedule)
+
+    def find_current(read: ReadApi) -> CurrentState | None:
+        """Read the schedule."""
+        found = find_schedule(read, parameters["Name"])
+        return CurrentState(found) if found else None
+
+    return [
+        Request(
+            name=f"schedule {parameters['Name']}",
+            service="scheduler",
+            operation="create_schedule",
+            parameters=parameters,
+            purpose="starts refits",
+            find_current=find_current,
+            desired=parameters,
+            build_update=overwrite_with("update_schedule"),
+        )
+    ]
 
 
 def create_schedule(names: Names, locations: UploadLocations, expression: str) -> Parameters:

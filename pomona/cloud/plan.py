@@ -25,7 +25,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         stack_lines,
         summary_line,
     )
-    from pomona.cloud.session import open_account, translate_cloud_errors
+    from pomona.cloud.session import names_in_account, open_account, translate_cloud_errors
     from pomona.output.console import Console
 
     console = Console(as_json=as_json)
@@ -41,7 +41,7 @@ def plan(file: ConfigFile = "cluster.toml", as_json: Json = False) -> None:
         config = load_config(file)
         account = open_account(config) if Account.has_credentials() else None
         names = (
-            Names(config, account.number, account.partition)
+            names_in_account(config, account)
             if account
             else Names(config, config.account or PLACEHOLDER_ACCOUNT)
         )

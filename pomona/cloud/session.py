@@ -36,11 +36,18 @@ def open_account(config: ClusterConfig) -> Account:
 def connect(file: str) -> tuple[Names, Account]:
     """Return the resource names of a configuration file and the caller's account."""
     from bootstrap.config.loader import load_config
-    from bootstrap.config.names import Names
 
     config = load_config(file)
     account = open_account(config)
-    return Names(config, account.number, account.partition), account
+    return names_in_account(config, account), account
+
+
+def names_in_account(config: ClusterConfig, account: Account) -> Names:
+    """Return the resource names of a configuration in an account, with the buckets of an existing stack."""
+    from bootstrap.config.names import Names
+    from bootstrap.deploy.deployment import names_of_stack
+
+    return names_of_stack(Names(config, account.number, account.partition), account.read)
 
 
 def names_without_credentials(config: ClusterConfig) -> Names:
