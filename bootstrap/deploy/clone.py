@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from bootstrap.aws.client import Account
 from bootstrap.aws.describe_cluster import (
     find_cluster,
     has_fleets,
@@ -17,9 +18,11 @@ from bootstrap.aws.describe_cluster import (
 from bootstrap.aws.nodes import node_count, nodes_of
 from bootstrap.aws.request import Parameters, ReadApi, differences
 from bootstrap.aws.validation import validation_errors
+from bootstrap.config.names import Names
 from bootstrap.deploy.overrides import apply_overrides
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import REQUEST_HASH_TAG, request_hash
+from bootstrap.resources.cluster_requests import hour_limit
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,24 @@ def clone(
     return Clone(
         cluster, before, after, differences(normalize_request(before), normalize_request(after))
     )
+
+
+def limit_clone(names: Names, cluster_id: str, account: Account) -> None:
+    """Create the schedule that terminates a clone after `limits.hours`.
+
+    Raises
+    ------
+    CloudError
+        If AWS rejects it: the clone runs without a limit.
+    """
+    request = hour_limit(names, cluster_id)
+    try:
+        account.send(request.service, request.operation, request.parameters)
+    except CloudError as error:
+        raise CloudError(
+            f"{cluster_id} is started, but has no limit of {names.config.limits.hours} hours: {error}; "
+            "`pomona cloud down` terminates it"
+        ) from error
 
 
 def resize(read: ReadApi, name: str, settings: Mapping[str, str]) -> Resize:

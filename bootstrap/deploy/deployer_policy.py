@@ -14,9 +14,10 @@ from bootstrap.aws.request import LocalFile, Parameters
 from bootstrap.aws.rules import SentRequest
 from bootstrap.config.names import ROLES, Names
 from bootstrap.deploy.deployment import stack_resources
-from bootstrap.deploy.permissions import GRANTS, TYPE_GRANTS, TYPE_OPERATIONS, Grant
+from bootstrap.deploy.permissions import GRANTS, KEY_GRANTS, TYPE_GRANTS, TYPE_OPERATIONS, Grant
 from bootstrap.deploy.plan import all_requests
 from bootstrap.deploy.preflight import QUOTAS, SERVERLESS_QUOTA
+from bootstrap.resources.cluster_requests import hour_limit
 from bootstrap.resources.iam_policies import EMR_SERVICE_POLICY
 from bootstrap.resources.template import Resource
 from bootstrap.resources.uploads import COMPLETION_MARKER, Uploads
@@ -62,10 +63,13 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
                 yield SentRequest(service, operation, {})
     for bucket in (names.data_bucket, names.log_bucket):
         yield SentRequest("s3", "head_bucket", {"Bucket": bucket})
-    # `down` looks for both schedules, whatever the configuration was before.
-    for suffix in ("end", "refit"):
+    # `down` deletes these, whatever the configuration was before; the name of that of a clone ends with its ID.
+    for suffix in ("end", "end-j-*", "refit"):
         for operation in ("get_schedule", "delete_schedule"):
             yield SentRequest("scheduler", operation, {"Name": names.prefixed(suffix)})
+    if names.config.limits.hours:
+        limit = hour_limit(names, "j-*")
+        yield SentRequest("scheduler", "create_schedule", limit.parameters)
     if names.config.residency:
         for bucket in names.buckets:
             for operation in ("get_bucket_location", "get_bucket_replication"):
@@ -155,6 +159,8 @@ def _grants(names: Names) -> Iterator[tuple[Grant, Parameters]]:
     for resource in stack_resources(names):
         for grant in TYPE_GRANTS.get(resource.type, ()):
             yield grant, _identity(names, resource)
+    for grant in KEY_GRANTS:
+        yield grant, {}
 
 
 def _document(statements: list[Parameters]) -> Parameters:
@@ -186,6 +192,7 @@ _OTHER_REQUESTS = {
         "list_applications get_application list_job_runs get_job_run"
     ),
     ("emr-serverless", "down"): "cancel_job_run stop_application",
+    ("scheduler", "down"): "list_schedules",
     ("sqs", "status"): "get_queue_url get_queue_attributes",
     ("cloudformation", "plan, up and down"): (
         "describe_stacks describe_stack_events list_stack_resources create_change_set describe_change_set "

@@ -193,6 +193,22 @@ def _auto_terminated(names: Names, parameters: Parameters) -> list[str]:
     return _clusters(names, parameters) if "AutoTerminationPolicy" in parameters else []
 
 
+def _key(name: str) -> Resources:
+    """Return the KMS key of `[encryption]`, if there is one."""
+    return lambda names, _: filter(None, [getattr(names.config.encryption, name)])
+
+
+def _s3_service(names: Names, _parameters: Parameters) -> str:
+    suffix = ".cn" if names.partition == "aws-cn" else ""
+    return f"s3.{names.config.region}.amazonaws.com{suffix}"
+
+
+_BY_S3 = _equals("kms:ViaService", _s3_service)
+#: Use of the KMS keys by uploads, whose parts S3 decrypts, and by `pomona cloud logs`; only through S3.
+KEY_GRANTS = (
+    Grant("kms:GenerateDataKey kms:Decrypt", _key("data_key"), _BY_S3),
+    Grant("kms:Decrypt", _key("log_key"), _BY_S3),
+)
 _PASS_SCHEDULER = _pass_role(lambda p: p["Target"]["RoleArn"], lambda _: "scheduler.amazonaws.com")
 #: By service and operation, with boto3 names.
 GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
@@ -358,6 +374,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         _PASS_SCHEDULER,
     ),
     ("scheduler", "get_schedule"): (Grant("scheduler:GetSchedule", _schedule),),
+    ("scheduler", "list_schedules"): (Grant("scheduler:ListSchedules", _all),),
     ("scheduler", "delete_schedule"): (Grant("scheduler:DeleteSchedule", _schedule),),
     ("sqs", "create_queue"): (Grant("sqs:CreateQueue sqs:TagQueue", _queue),),
     ("sqs", "get_queue_url"): (Grant("sqs:GetQueueUrl", _queue),),

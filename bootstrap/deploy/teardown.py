@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from bootstrap.aws.client import Account
 from bootstrap.aws.describe_bucket import bucket_exists
 from bootstrap.aws.describe_cluster import LIVE, cluster_tags, list_clusters
-from bootstrap.aws.describe_schedule import find_schedule
 from bootstrap.aws.describe_serverless import (
     STOPPED_STATES,
     active_jobs,
@@ -52,12 +52,10 @@ def find_teardown_actions(names: Names, read: ReadApi) -> list[TeardownAction]:
     """
     actions: list[TeardownAction] = []
     # Those that `up` has created by requests: the end of a cluster, and with an existing stack also the refits.
-    for suffix in ("end", "refit") if names.config.stack else ("end",):
-        name = names.prefixed(suffix)
-        if _has_schedule(name, read):
-            actions.append(
-                TeardownAction(f"schedule {name}", "scheduler", "delete_schedule", {"Name": name})
-            )
+    for name in _own_schedules(names, read):
+        actions.append(
+            TeardownAction(f"schedule {name}", "scheduler", "delete_schedule", {"Name": name})
+        )
     if stack := _scheduling_stack(names, read):
         parameters = {"StackName": stack, **dict.fromkeys(REFIT_INPUT, "")}
         description = f"schedule {names.prefixed('refit')}"
@@ -191,12 +189,19 @@ def _scheduling_stack(names: Names, read: ReadApi) -> str | None:
     return name if stack and any(stack_parameters(stack).get(key) for key in REFIT_INPUT) else None
 
 
-def _has_schedule(name: str, read: ReadApi) -> bool:
-    """Return whether a schedule exists, or cannot be read: its deletion then reports the reason."""
+def _own_schedules(names: Names, read: ReadApi) -> list[str]:
+    """Return the names of the schedules that `up` and `clone` have created by requests.
+
+    If they cannot be listed, those of `up` are returned: their deletion reports the reason.
+    """
+    end, refit = names.prefixed("end"), names.prefixed("refit")
+    pattern = rf"{end}(-j-[A-Z0-9]+)?" + (f"|{refit}" if names.config.stack else "")
+    query = {"GroupName": "default", "NamePrefix": f"{names.config.name}-"}
     try:
-        return find_schedule(read, name) is not None
+        found = (read("scheduler", "list_schedules", query) or {})["Schedules"]
     except CloudError:
-        return True
+        return [end, refit] if names.config.stack else [end]
+    return [one["Name"] for one in found if re.fullmatch(pattern, one["Name"])]
 
 
 def _revoke_references(stack: str, account: Account) -> None:

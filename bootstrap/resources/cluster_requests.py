@@ -37,7 +37,7 @@ def cluster_requests(names: Names, locations: UploadLocations) -> list[Request]:
     return [
         _cluster(names, run_job_flow(names, locations)),
         *(_add_step(names, step) for step in steps),
-        *([_hour_limit(names)] if names.config.limits.hours else []),
+        *([hour_limit(names)] if names.config.limits.hours else []),
     ]
 
 
@@ -66,8 +66,8 @@ def _cluster(names: Names, request: Parameters) -> Request:
     )
 
 
-def _hour_limit(names: Names) -> Request:
-    """Return the request for the schedule that terminates the cluster, without this machine.
+def hour_limit(names: Names, clone: str | None = None) -> Request:
+    """Return the request for the schedule that terminates the cluster, or a clone with this ID, without this machine.
 
     The stream cannot end the cluster: with refits every hour it is never idle, and a step may hang.
     """
@@ -75,9 +75,9 @@ def _hour_limit(names: Names) -> Request:
     end = datetime.now(UTC) + timedelta(hours=names.config.limits.hours)
     target = {
         "Arn": f"arn:{names.partition}:scheduler:::aws-sdk:emr:terminateJobFlows",
-        "Input": json.dumps({"JobFlowIds": ["${cluster.JobFlowId}"]}),
+        "Input": json.dumps({"JobFlowIds": [clone or "${cluster.JobFlowId}"]}),
     }
-    name = names.prefixed("end")
+    name = names.prefixed(f"end-{clone}" if clone else "end")
 
     def find_current(read: ReadApi) -> CurrentState | None:
         """Read the schedule, which may be that of an earlier cluster."""

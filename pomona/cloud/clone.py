@@ -83,12 +83,16 @@ def run_clone(
     """
     from pomona.cloud.estimate import compare_requests, comparison_lines
     from pomona.cloud.render_plan import readable
-    from pomona.cloud.session import connect_to_cluster, translate_cloud_errors
+    from pomona.cloud.session import (
+        connect_to_cluster,
+        names_in_account,
+        translate_cloud_errors,
+    )
     from pomona.output.console import Console
 
     console = Console(as_json=as_json)
     with translate_cloud_errors():
-        from bootstrap.deploy.clone import clone
+        from bootstrap.deploy.clone import clone, limit_clone
 
         config, account = connect_to_cluster(file)
         cloned = clone(account.read, cluster, overrides, with_steps=with_steps)
@@ -105,12 +109,16 @@ def run_clone(
         new_id = None
         if not dry_run:
             new_id = str(account.send("emr", "run_job_flow", cloned.request)["JobFlowId"])
+            if config.limits.hours:
+                limit_clone(names_in_account(config, account), new_id, account)
     if as_json:
         result = {"cluster": old_id, "differences": cloned.differences, "created": new_id}
         result |= {"request": readable(cloned.request)}
         console.print_json(result | ({"estimate": estimates} if workload else {}))
     elif new_id:
         console.print(f"cluster: {new_id}")
+        if config.limits.hours:
+            console.print(f"it is terminated after {config.limits.hours} hours")
         console.print(
             f"{old_id} keeps running; `pomona cloud up` adds ingestion and the schedule to {new_id}"
         )

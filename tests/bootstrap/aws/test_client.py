@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from bootstrap.aws.client import Account, api_name
 from bootstrap.aws.request import (
@@ -188,3 +191,45 @@ def test_references_are_resolved_in_nested_values() -> None:
     assert resolve_references(value, {"x.Id": "1"}) == {"a": "1", "b": ["in 1 and ${y.Id}"], "c": 1}
     assert has_references(value)
     assert not has_references(resolve_references(value, {"x.Id": "1", "y.Id": "2"}))
+
+
+def test_pages_of_change_sets_and_stack_events_are_combined() -> None:
+    client = boto3.client(
+        "cloudformation", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    account = object.__new__(Account)
+    account._clients, account.values, account.number = (
+        {"cloudformation": client},
+        {},
+        "123456789012",
+    )
+    changes = [
+        {"ResourceChange": {"Action": "Add", "LogicalResourceId": one, "ResourceType": "AWS::S3::Bucket"}}
+        for one in ("First", "Last")
+    ]  # fmt: skip
+    events = [
+        {"StackId": "id", "EventId": one, "StackName": "a", "Timestamp": datetime.datetime.now(datetime.UTC)}
+        for one in ("2", "1")
+    ]  # fmt: skip
+    with Stubber(client) as stub:
+        query = {"ChangeSetName": "arn:aws:cloudformation:eu-west-1:1:changeSet/a/b"}
+        status = {"Status": "CREATE_COMPLETE"}
+        stub.add_response(
+            "describe_change_set", status | {"Changes": changes[:1], "NextToken": "n"}, query
+        )
+        stub.add_response(
+            "describe_change_set", status | {"Changes": changes[1:]}, query | {"NextToken": "n"}
+        )
+        found = account.read("cloudformation", "describe_change_set", query)
+        assert found is not None
+        assert (found["Status"], found["Changes"]) == ("CREATE_COMPLETE", changes)
+        query = {"StackName": "a"}
+        stub.add_response(
+            "describe_stack_events", {"StackEvents": events[:1], "NextToken": "n"}, query
+        )
+        stub.add_response(
+            "describe_stack_events", {"StackEvents": events[1:]}, query | {"NextToken": "n"}
+        )
+        found = account.read("cloudformation", "describe_stack_events", query)
+        assert found is not None
+        assert [one["EventId"] for one in found["StackEvents"]] == ["2", "1"]

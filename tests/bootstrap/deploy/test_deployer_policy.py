@@ -158,6 +158,24 @@ def test_roles_are_passed_only_to_their_service(kind: str) -> None:
         assert condition == {"iam:PassedToService": services[role]}
 
 
+def test_keys_are_used_only_through_s3_for_uploads_and_logs() -> None:
+    data, log, images = (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{one * 36}" for one in "abc")
+    more = f'encryption = {{data_key = "{data}", log_key = "{log}", images_key = "{images}"}}\n'
+    granted = [one for one in grants(names(more)) if one[0].startswith("kms:")]
+    by_s3 = {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}
+    assert sorted(granted, key=lambda one: one[:2]) == [
+        ("kms:Decrypt", data, by_s3),
+        ("kms:Decrypt", log, by_s3),
+        ("kms:GenerateDataKey", data, by_s3),
+    ]
+    for action, key, _ in granted:
+        (template,) = REFERENCE[action].values()
+        assert covers(template, key)
+    assert not [one for one in grants(names()) if one[0].startswith("kms:")]
+    same = f'encryption = {{data_key = "{data}", log_key = "{data}"}}\n'
+    assert len([one for one in grants(names(same)) if one[0].startswith("kms:")]) == 2
+
+
 def test_only_roles_are_passed_also_below_a_path() -> None:
     granted = [*grants(names('roles.path = "/teams/"\n'))]
     passed = {resource for action, resource, _ in granted if action == "iam:PassRole"}

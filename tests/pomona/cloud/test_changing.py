@@ -310,6 +310,41 @@ def test_clone_of_a_cluster_with_fleets(fleets: Command, account: MotoAccount) -
     ]
 
 
+def test_clone_has_the_limit_of_hours_until_down(pomona: Command, account: MotoAccount) -> None:
+    write_config(Path(), "limits.hours = 5\n")
+    assert pomona("cloud", "up", "--yes").status == 0
+    done = pomona("cloud", "clone", "fruits", "--dry-run")
+    assert "terminated" not in done.out
+    done = pomona("cloud", "clone", "fruits")
+    assert (done.status, done.err) == (0, "")
+    assert "it is terminated after 5 hours" in done.out
+    (created,) = [line[9:] for line in done.out.splitlines() if line.startswith("cluster: ")]
+    account.disable_iam()
+    scheduler = account.client("scheduler", ADMIN)
+    scheduler.create_schedule(
+        Name="fruits-end-of-another",
+        ScheduleExpression="rate(1 day)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": "arn:aws:scheduler:::aws-sdk:emr:terminateJobFlows",
+            "RoleArn": "arn:aws:iam::123456789012:role/other",
+            "DeadLetterConfig": {"Arn": "arn:aws:sqs:eu-west-1:123456789012:other"},
+        },
+    )
+    found = {one["Name"] for one in scheduler.list_schedules()["Schedules"]}
+    assert found == {
+        "fruits-refit", "fruits-end", f"fruits-end-{created}", "fruits-end-of-another"
+    }  # fmt: skip
+    target = scheduler.get_schedule(Name=f"fruits-end-{created}")["Target"]
+    assert json.loads(target["Input"]) == {"JobFlowIds": [created]}
+    account.enforce_iam()
+    done = pomona("cloud", "down", "--yes")
+    assert (done.status, done.err) == (0, "")
+    account.disable_iam()
+    left = [one["Name"] for one in scheduler.list_schedules()["Schedules"]]
+    assert left == ["fruits-end-of-another"]
+
+
 WORKLOAD = ("--images", "10e6", "--a-day", "1e6")
 
 
