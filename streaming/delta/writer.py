@@ -148,7 +148,7 @@ class Writer:
             if len(paths) <= _MAX_PATHS_IN_CONDITION:
                 table.delete(F.col("path").isin(paths))
                 return
-            import pandas as pd  # takes half a second, and the workers of a refit import this module
+            import pandas as pd  # takes half a second, and few commits need it
 
             deleted = self.spark.createDataFrame(pd.DataFrame({"path": paths}), "path string")
             merge = table.alias("old").merge(deleted.alias("deleted"), "old.path = deleted.path")
