@@ -13,11 +13,11 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-import pandas as pd
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, SparkSession
@@ -62,6 +62,12 @@ _ISOLATED_ATTEMPTS = 3  # each ends at most one idle worker per core that has di
 _isolation_lock = Lock()  # parts are computed concurrently
 
 
+def _completed() -> Future[None]:
+    started: Future[None] = Future()
+    started.set_result(None)
+    return started
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """Computes the features of lists of files, and commits them to one lake.
@@ -75,6 +81,8 @@ class MicroBatch:
         Updated by each commit.
     commit_metadata : mapping
         Entries for the metadata of each commit: source, engine, device.
+    workers_started : Future
+        The start of the workers. Images may be processed before it ends: their tasks wait for a core.
     """
 
     spark: SparkSession
@@ -82,6 +90,7 @@ class MicroBatch:
     featurizer: Featurizer
     image_index: ImageIndex
     commit_metadata: Mapping[str, Any]
+    workers_started: Future[None] = field(default_factory=_completed)
 
     def compute(self, files: Sequence[StoredFile]) -> ComputedPart:
         """Featurize the files that are new or changed; skip those that the lake holds unchanged.
@@ -148,6 +157,8 @@ class MicroBatch:
         attempts: dict[str, int] = {}
         if not files:
             return existing, attempts
+        import pandas as pd  # takes half a second, and a first start does not need it
+
         # From pandas, through Arrow: no Python worker has to start for these rows.
         names = pd.DataFrame({"path": [file.path for file in files]})
         wanted = F.broadcast(self.spark.createDataFrame(names, "path string"))
@@ -172,6 +183,7 @@ class MicroBatch:
             except (PySparkException, Py4JError) as error:
                 if not _WORKER_DIED.search(str(error)):
                     raise
+                self.workers_started.result()  # if the engine has killed it, no image has
                 log.warning(
                     "a worker died while processing %s images: they are retried one by one",
                     f"{len(tasks):,}",

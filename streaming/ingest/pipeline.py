@@ -160,7 +160,9 @@ def open_microbatch(
     model: LoadedModel | None = None,
     index_loaded: Future[ImageIndex] | None = None,
 ) -> MicroBatch:
-    """Prepare Spark and its workers, the tables, and what is not given: the model and the image index.
+    """Prepare Spark, the tables, and what is not given: the model and the image index; begin to start the workers.
+
+    `MicroBatch.workers_started` has the error of a worker that cannot start.
 
     Links are not followed out of `source`, unless its selection says so, nor out of `other_sources`.
 
@@ -172,7 +174,8 @@ def open_microbatch(
     lake = lease.lake
     with translate_errors(lake.root):
         model = model or load_model(lake, settings, on_stage)
-        with ThreadPoolExecutor(1) as background:
+        background = ThreadPoolExecutor(1)
+        try:
             index_loaded = index_loaded or background.submit(ImageIndex.load, lake)
             on_stage(Stage.SPARK, 0)
             spark = start_session(s3=is_s3(source.root) or is_s3(lake.root))
@@ -200,7 +203,8 @@ def open_microbatch(
                 finish_interrupted_moves(spark, lake)
                 image_index = ImageIndex.load(lake)
             prepare_commit(spark, lake.features)
-            workers_started.result()
+        finally:
+            background.shutdown(wait=False)  # the query starts while the workers do
         commit_metadata: dict[str, Any] = {
             "source": source.root,
             "engine": model.engine,
@@ -208,7 +212,7 @@ def open_microbatch(
         }
         if source.selection != Selection():
             commit_metadata["selection"] = source.selection.as_json()
-        return MicroBatch(spark, lake, featurizer, image_index, commit_metadata)
+        return MicroBatch(spark, lake, featurizer, image_index, commit_metadata, workers_started)
 
 
 def model_of_rows(lake: Lake) -> tuple[int, str | None]:

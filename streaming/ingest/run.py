@@ -152,6 +152,7 @@ class StreamingRun:
         self._error = self._error or error
         if self._error:
             raise translate_exception(self._error, self._batch.lake.root) from self._error
+        self._batch.workers_started.result()  # also if there were no images
         self.summary.seconds = time.monotonic() - started
         self.summary.retries += retries_on_driver(spark, roots) - retries_before
         return self.summary
@@ -328,6 +329,8 @@ class StreamingRun:
                 self._process_due_files()
             if self._sweeper.is_due and self._has_caught_up(query):
                 self._sweep()
+            if self._batch.workers_started.done():
+                self._batch.workers_started.result()
             if self._discovery.error:
                 self._error = self._discovery.error
                 return

@@ -9,7 +9,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,24 @@ def test_worker_that_was_killed_while_idle_is_retried(
     monkeypatch.setattr(ComputedPart, "collect", fail_twice)
     written = process(batch, put_all(tmp_path, photos("Fig", range(3))))
     assert (written.outcomes, errors) == ({"features": 3}, [])
+
+
+def test_engine_that_kills_starting_workers_quarantines_no_image(
+    spark: SparkSession,
+    new_lake: Callable[[], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise each image would seem to have killed its process."""
+    lake = Lake.at(str(new_lake()))
+    started: Future[None] = Future()
+    started.set_exception(PySparkException("Python worker exited unexpectedly (crashed): start"))
+    batch = replace(micro_batch(spark, lake), workers_started=started)
+
+    def die(_computed: ComputedPart, _frame: DataFrame) -> None:
+        raise PySparkException("Python worker exited unexpectedly (crashed)")
+
+    monkeypatch.setattr(ComputedPart, "collect", die)
+    with pytest.raises(PySparkException, match="start"):
+        process(batch, put_all(tmp_path, photos("Fig", range(3))))
+    assert rows(lake.quarantine) == []
