@@ -132,6 +132,7 @@ def test_libraries_have_the_architecture_of_the_manifest(
     assert [f"machine {machines[one]}" for one in found] == manifest_lines[:1]
 
 
+@pytest.mark.slow
 def test_archive_excludes_packages_of_cluster(archive: Path, manifest_lines: list[str]) -> None:
     with tarfile.open(archive) as tar:
         names = tar.getnames()
