@@ -89,8 +89,8 @@ def register_tables(lake: Lake, database: str) -> list[str]:
     ) as error:
         log.warning(
             "the tables of %s are not up to date in the Glue database %s (%s): check that it exists, the permissions "
-            "glue:GetTable, glue:CreateTable and glue:UpdateTable, and the region; the next refit or upgrade "
-            "registers them",
+            "glue:GetTable, glue:CreateTable and glue:UpdateTable, and the region; the next ingest, refit or "
+            "upgrade registers them",
             lake.root,
             database,
             first_line(error),

@@ -209,7 +209,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Glue:
-    """Database of the Glue Data Catalog in which refits register the tables, for Athena; default: none."""
+    """Database of the Glue Data Catalog in which stream and refits register the tables, for Athena; default: none."""
 
     database: str | None = text(None, r"[a-z0-9_]{1,255}", "1 to 255 of a-z, 0-9 and _")
     database_exists: bool = flag(False)

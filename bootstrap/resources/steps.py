@@ -26,14 +26,18 @@ def ingest_arguments(names: Names) -> list[str]:
     options = [] if config.is_streaming else ["--once"]
     if config.is_streaming and config.has_alarms:
         options += ["--cloudwatch", names.metrics_namespace]
-    return ["ingest", names.images_uri, names.lake_uri, *options]
+    return ["ingest", names.images_uri, names.lake_uri, *options, *_glue_database(names)]
 
 
 def refit_arguments(names: Names) -> list[str]:
     """Return the arguments of `pomona` for a refit."""
+    variance = str(names.config.refit.variance)
+    return ["refit", names.lake_uri, "--variance", variance, *_glue_database(names)]
+
+
+def _glue_database(names: Names) -> list[str]:
     database = names.config.glue.database
-    options = ["--glue-database", database] if database else []
-    return ["refit", names.lake_uri, "--variance", str(names.config.refit.variance), *options]
+    return ["--glue-database", database] if database else []
 
 
 def ingest_step(names: Names, locations: UploadLocations) -> Parameters:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +13,7 @@ from pomona.options import (
     DefaultExcludes,
     Exclude,
     FollowLinks,
+    GlueDatabase,
     Include,
     Json,
     LakeArgument,
@@ -106,6 +110,7 @@ def ingest(
             help="Publish backlog and age of the last commit to this CloudWatch namespace each minute.",
         ),
     ] = None,
+    glue_database: GlueDatabase = None,
     as_json: Json = False,
 ) -> None:
     """Ingest images below SOURCE into LAKE as they arrive.
@@ -143,8 +148,10 @@ def ingest(
         cloudwatch=cloudwatch,
     )
     console = Console(as_json=as_json)
-    with console.status("starting"):
-        report = stage_reporter(console, source)
+    with (
+        console.status("starting"),
+        registering_tables(stage_reporter(console, source), lake, glue_database) as report,
+    ):
         summary = run(source, lake, settings, console.report_batch, on_stage=report)
     if as_json:
         console.print_json(summary_json(summary))
@@ -169,6 +176,45 @@ def stage_reporter(console: Console, source: str) -> StageCallback:
             console.report_stage(stage, plain=stage in (Stage.EXPORT, Stage.SPARK, Stage.STOP))
 
     return report
+
+
+@contextmanager
+def registering_tables(
+    report: StageCallback, lake: str, database: str | None
+) -> Iterator[StageCallback]:
+    """Register the tables of a lake in a Glue database as soon as they exist, in a thread: no image waits for Glue.
+
+    Yields
+    ------
+    callable
+        Like `report`; it must be called at each change of the stage.
+    """
+    if database is None:
+        yield report
+        return
+    from batch_pca.refits.glue import check_database, register_tables
+    from streaming.ingest.settings import Stage
+    from streaming.lake.layout import Lake
+
+    at = Lake.at(lake)
+    check_database(at, database)
+    latest: Stage | None = None
+    registered: Future[list[str]] | None = None
+
+    with ThreadPoolExecutor(1, "glue") as pool:
+
+        def report_and_register(stage: Stage, images: int) -> None:
+            nonlocal latest, registered
+            report(stage, images)
+            if latest is Stage.PREPARE:  # the tables have been created
+                registered = pool.submit(register_tables, at, database)
+            latest = stage
+
+        yield report_and_register
+        if registered:
+            registered.result()
+        else:  # nothing was new
+            register_tables(at, database)
 
 
 def summary_lines(summary: IngestSummary) -> list[str]:

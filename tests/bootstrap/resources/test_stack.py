@@ -208,8 +208,12 @@ def test_stream_publishes_metrics_of_alarms(mode: str, tmp_path: Path) -> None:
     namespace = statement["Condition"]["StringEquals"]["cloudwatch:namespace"]
     assert ingest_arguments(with_alarms)[-2:] == ["--cloudwatch", namespace]
     once = names(f'mode = "{mode}"\ningest.mode = "once"\n{CONFIGS["alarms"]}')
-    refit = refit_arguments(names(CONFIGS["Glue"]))
-    assert refit[-2:] == ["--glue-database", "fruits"]
-    assert "--glue-database" not in refit_arguments(with_alarms)
     for other in (names(f'mode = "{mode}"\n'), once):
         assert "--cloudwatch" not in ingest_arguments(other)
+
+
+def test_stream_and_refits_register_tables() -> None:
+    with_database, without = names(CONFIGS["Glue"]), names("")
+    for arguments in (ingest_arguments, refit_arguments):
+        assert arguments(with_database)[-2:] == ["--glue-database", "fruits"]
+        assert "--glue-database" not in arguments(without)
