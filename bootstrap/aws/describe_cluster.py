@@ -165,12 +165,7 @@ def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
             for one in fleets
             if one.get("TargetOnDemandCapacity") or one.get("TargetSpotCapacity")
         ],
-        # The subnet that EMR chose is not repeated in a request with fleets.
-        "Ec2SubnetIds": attributes.get("RequestedEc2SubnetIds")
-        or ([attributes["Ec2SubnetId"]] if attributes.get("Ec2SubnetId") else [])
-        if fleets
-        else [],
-        "Ec2SubnetId": None if fleets else attributes.get("Ec2SubnetId"),
+        **_subnets(attributes, fleets=bool(fleets)),
         "KeepJobFlowAliveWhenNoSteps": not cluster.get("AutoTerminate"),
         "TerminationProtected": cluster.get("TerminationProtected"),
         **{
@@ -185,7 +180,15 @@ def _instances(read: ReadApi, cluster: Parameters) -> Parameters:
             )
         },
     }
-    return {key: value for key, value in fields.items() if value not in (None, "", [])}
+    return _without_empty(fields)
+
+
+def _subnets(attributes: Parameters, *, fleets: bool) -> Parameters:
+    """Return the requested subnets of a cluster with fleets, of which EMR has chosen one, or else its subnet."""
+    chosen = attributes.get("Ec2SubnetId")
+    if not fleets:
+        return {"Ec2SubnetId": chosen}
+    return {"Ec2SubnetIds": attributes.get("RequestedEc2SubnetIds") or ([chosen] if chosen else [])}
 
 
 def has_fleets(cluster: Parameters) -> bool:
@@ -221,7 +224,7 @@ def _fleet(fleet: Parameters) -> Parameters:
             "Configurations": [_configuration(c) for c in one.get("Configurations") or ()],
             **{key: one.get(key) for key in same},
         }
-        types.append({k: v for k, v in fields.items() if v not in (None, "", [], {})})
+        types.append(_without_empty(fields))
     fields = {
         "Name": fleet.get("Name"),
         "InstanceFleetType": fleet["InstanceFleetType"],
@@ -231,7 +234,7 @@ def _fleet(fleet: Parameters) -> Parameters:
         "LaunchSpecifications": fleet.get("LaunchSpecifications"),
         "ResizeSpecifications": fleet.get("ResizeSpecifications"),
     }
-    return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
+    return _without_empty(fields)
 
 
 def _ebs_configuration(described: Parameters) -> Parameters | None:
@@ -259,6 +262,10 @@ def _group(group: Parameters) -> Parameters:
         "Configurations": [_configuration(one) for one in group.get("Configurations") or ()],
         "EbsConfiguration": _ebs_configuration(group),
     }
+    return _without_empty(fields)
+
+
+def _without_empty(fields: Parameters) -> Parameters:
     return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
 
 

@@ -47,6 +47,12 @@ def node_count(request: Mapping[str, Any], role: str) -> int:
     return sum(one.count for one in nodes_of(request, role))
 
 
+def capacity(request: Mapping[str, Any], *roles: str) -> tuple[int, int]:
+    """Return the numbers of On-Demand and Spot nodes of these roles in a request."""
+    nodes = nodes_of(request, *roles)
+    return sum(one.on_demand for one in nodes), sum(one.spot for one in nodes)
+
+
 def _of_group(group: Mapping[str, Any]) -> Nodes:
     role, count = group["InstanceRole"], int(group.get("InstanceCount") or 0)
     spot = group.get("Market") == "SPOT"

@@ -15,7 +15,7 @@ from bootstrap.aws.describe_cluster import (
     request_from_cluster,
     unfinished_steps,
 )
-from bootstrap.aws.nodes import node_count, nodes_of
+from bootstrap.aws.nodes import capacity, node_count
 from bootstrap.aws.request import Parameters, ReadApi, differences
 from bootstrap.aws.validation import validation_errors
 from bootstrap.config.names import Names
@@ -187,17 +187,16 @@ def _resize_fleets(
     ids = {one["InstanceFleetType"]: one["Id"] for one in list_fleets(read, cluster)}
     cluster_id = {"ClusterId": cluster["Id"]}
     for role in ("CORE", "TASK"):
-        new = nodes_of(after, role)
-        capacity = (sum(one.on_demand for one in new), sum(one.spot for one in new))
-        old = nodes_of(before, role)
-        if capacity == (sum(one.on_demand for one in old), sum(one.spot for one in old)):
+        on_demand, spot = capacity(after, role)
+        if (on_demand, spot) == capacity(before, role):
             continue
         if role in ids:
-            targets = dict(zip(_TARGETS, capacity, strict=True))
-            yield (
-                "modify_instance_fleet",
-                cluster_id | {"InstanceFleet": {"InstanceFleetId": ids[role], **targets}},
-            )
+            changed = {
+                "InstanceFleetId": ids[role],
+                "TargetOnDemandCapacity": on_demand,
+                "TargetSpotCapacity": spot,
+            }
+            yield "modify_instance_fleet", cluster_id | {"InstanceFleet": changed}
         else:
             (fleet,) = (
                 one
@@ -205,9 +204,6 @@ def _resize_fleets(
                 if one["InstanceFleetType"] == role
             )
             yield "add_instance_fleet", cluster_id | {"InstanceFleet": fleet}
-
-
-_TARGETS = ("TargetOnDemandCapacity", "TargetSpotCapacity")
 
 
 def find_live_cluster(read: ReadApi, name: str) -> Parameters:

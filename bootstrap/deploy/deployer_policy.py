@@ -54,13 +54,9 @@ def deployer_requests(names: Names) -> Iterator[SentRequest]:
         for operation in (request.operation, *_RELATED.get(request.operation, ())):
             yield SentRequest(request.service, operation, parameters)
     for (service, _), requests in _OTHER_REQUESTS.items():
-        for operation in requests.split():
-            if (
-                service != "cloudformation"
-                or names.config.stack is None
-                or operation == "describe_stacks"
-            ):
-                yield SentRequest(service, operation, {})
+        is_existing = service == "cloudformation" and names.config.stack  # is only read
+        for operation in ("describe_stacks",) if is_existing else requests.split():
+            yield SentRequest(service, operation, {})
     for bucket in (names.data_bucket, names.log_bucket):
         yield SentRequest("s3", "head_bucket", {"Bucket": bucket})
     # `down` deletes these, whatever the configuration was before; the name of that of a clone ends with its ID.

@@ -49,17 +49,29 @@ APPLICATION = "AWS::EMRServerless::Application"
 
 
 #: Parameters that may differ between an existing stack and the configuration: no request depends on them.
-_INDEPENDENT = (
-    *(
-        "LogDays",
-        "EvaluatorPrincipals",
-        "PermissionsBoundary",
+_INDEPENDENT = frozenset(
+    [
+        "AlarmAddress",
+        "AlarmTopic",
         "DataBucketExists",
+        "EvaluatorPrincipals",
+        "GlueDatabaseExists",
+        "LakeParentArns",
+        "LimitHours",
         "LogBucketExists",
-    ),
-    *("ScheduleExpression", "LimitHours", "LakeParentArns", "VpcId", "MonthlyBudget"),
-    *("AlarmAddress", "AlarmTopic", "StalledMinutes", "MaximumBacklog", "GlueDatabaseExists"),
-    *(f"SshFrom{number}" for number in range(1, 6)),
+        "LogDays",
+        "MaximumBacklog",
+        "MonthlyBudget",
+        "PermissionsBoundary",
+        "ScheduleExpression",
+        "SshFrom1",
+        "SshFrom2",
+        "SshFrom3",
+        "SshFrom4",
+        "SshFrom5",
+        "StalledMinutes",
+        "VpcId",
+    ]
 )
 
 #: Those of them on which permissions depend if they are set, and their settings.
@@ -80,24 +92,17 @@ def stack_templates(names: Names) -> tuple[str, ...]:
 
 def load_outputs(names: Names, account: Account) -> None:
     """Store the outputs of the existing stacks for the requests that refer to them."""
-    stacks = [
-        find_stack(account.read, names.prefixed(template)) for template in stack_templates(names)
-    ]
+    outputs: dict[str, str] = {}
+    for template in stack_templates(names):
+        outputs |= stack_outputs(find_stack(account.read, names.prefixed(template)) or {})
     if names.config.stack:
         existing = _existing_stack(names, account.read)
-        application = stack_parameters(existing).get("ApplicationId")
-        stacks = [
-            existing,
-            {"Outputs": [_output("ApplicationId", application)]} if application else {},
-        ]
-    for stack in stacks:
-        for key, value in stack_outputs(stack or {}).items():
-            if key in _OUTPUTS:
-                account.values[_OUTPUTS[key]] = value
-
-
-def _output(key: str, value: str) -> dict[str, str]:
-    return {"OutputKey": key, "OutputValue": value}
+        outputs = stack_outputs(existing)
+        if application := stack_parameters(existing).get("ApplicationId"):
+            outputs["ApplicationId"] = application
+    for key, value in outputs.items():
+        if key in _OUTPUTS:
+            account.values[_OUTPUTS[key]] = value
 
 
 def _existing_stack(names: Names, read: ReadApi) -> Parameters:

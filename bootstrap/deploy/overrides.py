@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bootstrap.aws.nodes import Nodes, node_count, nodes_of
+from bootstrap.aws.nodes import Nodes, capacity, node_count, nodes_of
 from bootstrap.aws.request import Parameters
 from bootstrap.config.loader import parse_overrides
 from bootstrap.config.schema import ClusterConfig
@@ -32,7 +32,7 @@ def apply_overrides(request: Parameters, settings: Mapping[str, str]) -> Paramet
         core, task = node_count(result, "CORE"), node_count(result, "TASK")
         if "instances.core" in values:
             limits["MinimumCapacityUnits"] = core
-        on_demand = sum(one.on_demand for one in nodes_of(result, "CORE", "TASK"))
+        on_demand, _ = capacity(result, "CORE", "TASK")
         for key, least in (
             ("MaximumCoreCapacityUnits", core),
             ("MaximumOnDemandCapacityUnits", max(core, on_demand)),

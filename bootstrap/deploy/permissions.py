@@ -13,7 +13,7 @@ from typing import Any
 from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
-from bootstrap.resources.iam_policies import ec2_service, emr_service
+from bootstrap.resources.iam_policies import dns_suffix, ec2_service, emr_service
 from bootstrap.resources.network import SUBNET_REFERENCE
 from bootstrap.resources.stack import TEMPLATES
 
@@ -199,8 +199,7 @@ def _key(name: str) -> Resources:
 
 
 def _s3_service(names: Names, _parameters: Parameters) -> str:
-    suffix = ".cn" if names.partition == "aws-cn" else ""
-    return f"s3.{names.config.region}.amazonaws.com{suffix}"
+    return f"s3.{names.config.region}.{dns_suffix(names)}"
 
 
 _BY_S3 = _equals("kms:ViaService", _s3_service)

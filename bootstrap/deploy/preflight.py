@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bootstrap.aws.describe_bucket import bucket_exists
 from bootstrap.aws.describe_cluster import find_cluster
-from bootstrap.aws.nodes import nodes_of
+from bootstrap.aws.nodes import capacity
 from bootstrap.aws.request import ReadApi
 from bootstrap.config.names import Names
 from bootstrap.deploy.account_checks import check_references, check_residency
@@ -145,8 +145,8 @@ def _check_offerings(names: Names, zones: list[str], read: ReadApi, findings: Fi
                 f"{key} {one}, which is not offered in {names.config.region}: set another type"
             )
         elif missing == zones:
-            where = f"{zones[0]}, the zone of the subnet" if len(zones) == 1 else "these zones: "
-            where += "" if len(zones) == 1 else ", ".join(zones)
+            listed = f"these zones: {', '.join(zones)}"
+            where = f"{zones[0]}, the zone of the subnet" if len(zones) == 1 else listed
             findings.problems.append(
                 f"{key} {one}, which is not offered in {where}: "
                 f"set another type, or a [network] subnet in {' or '.join(offering)}"
@@ -173,11 +173,7 @@ def _check_quotas(names: Names, types: list[str], read: ReadApi, findings: Findi
     vcpus, instance_type = max(
         (one["VCpuInfo"]["DefaultVCpus"], one["InstanceType"]) for one in described["InstanceTypes"]
     )
-    nodes = nodes_of(request)
-    initial = {
-        "ON_DEMAND": sum(one.on_demand for one in nodes),
-        "SPOT": sum(one.spot for one in nodes),
-    }
+    initial = dict(zip(("ON_DEMAND", "SPOT"), capacity(request), strict=True))
     limits = request["ManagedScalingPolicy"]["ComputeLimits"]
     on_demand = limits["MaximumOnDemandCapacityUnits"]
     maximum = {

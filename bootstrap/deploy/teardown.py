@@ -95,26 +95,26 @@ def tear_down(
     """
     failure: CloudError | None = None
     for action in actions:
-        if action.service == "cloudformation":
-            changed = {key: value for key, value in action.parameters.items() if key in REFIT_INPUT}
-            try:
-                change_parameters(action.parameters["StackName"], changed, account, report)
-            except CloudError as error:
-                failure = error
-                continue
-        elif action.service == "scheduler":
-            try:
-                account.send(action.service, action.operation, action.parameters)
-            except CloudError as error:
-                failure = error
-                continue
+        try:
+            _apply(action, account, report)
+        except CloudError as error:
+            if action.service not in ("cloudformation", "scheduler"):
+                raise
+            failure = error
         else:
-            if action.operation == "stop_application":
-                _wait_until_idle(account, action.parameters["applicationId"])
-            account.send(action.service, action.operation, action.parameters)
-        yield action
+            yield action
     if failure:
         raise failure
+
+
+def _apply(action: TeardownAction, account: Account, report: Report) -> None:
+    if action.service == "cloudformation":
+        changed = {key: value for key, value in action.parameters.items() if key in REFIT_INPUT}
+        change_parameters(action.parameters["StackName"], changed, account, report)
+        return
+    if action.operation == "stop_application":
+        _wait_until_idle(account, action.parameters["applicationId"])
+    account.send(action.service, action.operation, action.parameters)
 
 
 def existing_stacks(names: Names, read: ReadApi) -> list[str]:

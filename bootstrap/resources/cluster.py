@@ -9,6 +9,7 @@ from bootstrap.aws.combination_rules import FOR_EMR
 from bootstrap.aws.request import Parameters
 from bootstrap.config.names import Names
 from bootstrap.config.schema import ClusterConfig
+from bootstrap.resources.network import SUBNET_REFERENCE
 from bootstrap.resources.steps import PYTHON, s3a_settings
 from bootstrap.resources.uploads import UploadLocations
 
@@ -117,7 +118,7 @@ def _groups(names: Names) -> Parameters:
     ]
     if instances.task:  # EMR rejects a group without instances
         groups.append(_group(names, "task", "TASK", instances.task, "SPOT"))
-    return {"InstanceGroups": groups, "Ec2SubnetId": "${subnet.SubnetId}"}
+    return {"InstanceGroups": groups, "Ec2SubnetId": SUBNET_REFERENCE}
 
 
 def _group(names: Names, name: str, role: str, count: int, market: str) -> Parameters:
@@ -143,7 +144,7 @@ def _fleets(names: Names) -> Parameters:
     ]
     if instances.task:  # EMR rejects a fleet without capacity
         fleets.append(_fleet(names, "task", "TASK", instances.task_on_demand, spot))
-    subnets = list(config.network.subnets) or ["${subnet.SubnetId}"]
+    subnets = list(config.network.subnets) or [SUBNET_REFERENCE]
     return {"InstanceFleets": fleets, "Ec2SubnetIds": subnets}
 
 

@@ -11,14 +11,14 @@ from bootstrap.aws.describe_cluster import (
     normalize_request,
     request_from_cluster,
 )
-from bootstrap.aws.describe_schedule import find_schedule
-from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, overwrite_with
+from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import (
     REQUEST_HASH_TAG,
     request_hash,
     run_job_flow,
 )
+from bootstrap.resources.schedule import schedule_request
 from bootstrap.resources.steps import ingest_step, refit_step
 from bootstrap.resources.uploads import UploadLocations
 
@@ -77,35 +77,21 @@ def hour_limit(names: Names, clone: str | None = None) -> Request:
         "Arn": f"arn:{names.partition}:scheduler:::aws-sdk:emr:terminateJobFlows",
         "Input": json.dumps({"JobFlowIds": [clone or "${cluster.JobFlowId}"]}),
     }
-    name = names.prefixed(f"end-{clone}" if clone else "end")
-
-    def find_current(read: ReadApi) -> CurrentState | None:
-        """Read the schedule, which may be that of an earlier cluster."""
-        found = find_schedule(read, name)
-        return CurrentState(found) if found else None
-
-    return Request(
-        name=f"schedule {name}",
-        service="scheduler",
-        operation="create_schedule",
-        parameters={
-            "Name": name,
-            "ScheduleExpression": f"at({end:%Y-%m-%dT%H:%M:%S})",
-            "ScheduleExpressionTimezone": "UTC",
-            "FlexibleTimeWindow": {"Mode": "OFF"},
-            "ActionAfterCompletion": "DELETE",
-            "Target": {
-                **target,
-                "RoleArn": names.role_arn("scheduler"),
-                "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
-                "DeadLetterConfig": {"Arn": names.failed_refits_arn},
-            },
+    parameters = {
+        "Name": names.prefixed(f"end-{clone}" if clone else "end"),
+        "ScheduleExpression": f"at({end:%Y-%m-%dT%H:%M:%S})",
+        "ScheduleExpressionTimezone": "UTC",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "ActionAfterCompletion": "DELETE",
+        "Target": {
+            **target,
+            "RoleArn": names.role_arn("scheduler"),
+            "RetryPolicy": {"MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 3600},
+            "DeadLetterConfig": {"Arn": names.failed_refits_arn},
         },
-        purpose=f"terminates the cluster after {names.config.limits.hours} hours",
-        find_current=find_current,
-        desired={"Target": target},
-        build_update=overwrite_with("update_schedule"),
-    )
+    }
+    purpose = f"terminates the cluster after {names.config.limits.hours} hours"
+    return schedule_request(parameters, purpose, desired={"Target": target})
 
 
 def _add_step(names: Names, step: Parameters) -> Request:

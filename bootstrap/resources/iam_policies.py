@@ -208,12 +208,16 @@ def prefix_condition(*prefixes: str) -> Parameters:
     return {"StringLike": {"s3:prefix": patterns}}
 
 
+def dns_suffix(names: Names) -> str:
+    """Return the end of the host names of AWS, `AWS::URLSuffix` in templates, which differs in China."""
+    return "amazonaws.com.cn" if names.partition == "aws-cn" else "amazonaws.com"
+
+
 def ec2_service(names: Names) -> str:
     """Return the service principal of EC2, which differs in China."""
-    return "ec2.amazonaws.com.cn" if names.partition == "aws-cn" else "ec2.amazonaws.com"
+    return f"ec2.{dns_suffix(names)}"
 
 
 def emr_service(names: Names) -> str:
     """Return the service principal of EMR, which differs in China."""
-    suffix = ".cn" if names.partition == "aws-cn" else ""
-    return f"elasticmapreduce.amazonaws.com{suffix}"
+    return f"elasticmapreduce.{dns_suffix(names)}"

@@ -22,24 +22,28 @@ def schedule_requests(names: Names, locations: UploadLocations) -> list[Request]
     if names.config.schedule is None:
         return []
     parameters = create_schedule(names, locations, names.config.schedule)
+    return [schedule_request(parameters, "starts refits", desired=parameters)]
+
+
+def schedule_request(parameters: Parameters, purpose: str, desired: Parameters) -> Request:
+    """Return the request for a schedule; `desired` are the parameters whose difference requires an update."""
+    name = parameters["Name"]
 
     def find_current(read: ReadApi) -> CurrentState | None:
-        """Read the schedule."""
-        found = find_schedule(read, parameters["Name"])
+        """Read the schedule, which may be that of an earlier cluster."""
+        found = find_schedule(read, name)
         return CurrentState(found) if found else None
 
-    return [
-        Request(
-            name=f"schedule {parameters['Name']}",
-            service="scheduler",
-            operation="create_schedule",
-            parameters=parameters,
-            purpose="starts refits",
-            find_current=find_current,
-            desired=parameters,
-            build_update=overwrite_with("update_schedule"),
-        )
-    ]
+    return Request(
+        name=f"schedule {name}",
+        service="scheduler",
+        operation="create_schedule",
+        parameters=parameters,
+        purpose=purpose,
+        find_current=find_current,
+        desired=desired,
+        build_update=overwrite_with("update_schedule"),
+    )
 
 
 def create_schedule(names: Names, locations: UploadLocations, expression: str) -> Parameters:
