@@ -77,16 +77,22 @@ def register_tables(lake: Lake, database: str) -> list[str]:
 
     from streaming.storage.s3_client import FAIL_FAST, new_session
 
+    errors = (
+        BotoCoreError,
+        ClientError,
+        HTTPError,
+        PomonaError,
+        TransientError,
+        OSError,
+        ValueError,
+    )
     changed: list[str] = []
     try:
         glue = new_session().client("glue", config=FAIL_FAST)
         for table in table_inputs(lake):
             if _register(glue, database, table):
                 changed.append(table["Name"])
-    except (
-        *(BotoCoreError, ClientError, HTTPError, PomonaError, TransientError),
-        *(OSError, ValueError, *table_read_errors()),
-    ) as error:
+    except (*errors, *table_read_errors()) as error:
         log.warning(
             "the tables of %s are not up to date in the Glue database %s (%s): check that it exists, the permissions "
             "glue:GetTable, glue:CreateTable and glue:UpdateTable, and the region; the next ingest, refit or "

@@ -24,7 +24,7 @@ from streaming.sanitize import redact
 
 _ENTRY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):")
-_PORT = re.compile(r"^[^@:]+:\d{1,5}$")
+_BUCKET_WITH_PORT = re.compile(r"[^@:]+:\d{1,5}")
 _ESCAPED_BYTE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")  # a byte that is not valid UTF-8, in a string of `os`
 _GLOB_CHARACTER = re.compile(r"([\\*?\[\]{}])")
@@ -180,7 +180,7 @@ def normalize(location: str) -> str:
             "write ./ before a folder whose name has a colon"
         )
     bucket, _, key = location.split(":", 1)[1].removeprefix("//").partition("/")
-    if _PORT.search(bucket):
+    if _BUCKET_WITH_PORT.fullmatch(bucket):
         raise UsageError(
             f"{location}: an S3 location has no port: write {scheme}://BUCKET/PREFIX, and set AWS_ENDPOINT_URL to the "
             "address of the server"
