@@ -1,4 +1,7 @@
-"""Tests for secrets on S3: credentials are not written anywhere, and no key leads outside the source and the lake."""
+"""Tests for secrets on S3: credentials are not written anywhere, and no key leads outside the source and the lake.
+
+The commands run with a KMS key: each object that they write must be encrypted with it, whichever client writes it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from support.processes.cli import environment
 pytestmark = pytest.mark.s3
 
 SECRETS = ("wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0", "FwoGPlantedToken/abc+def==XYZ0123456789")
+KMS_KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 VALID = ("Fig/0.jpg", "Fig/1.jpg", "=cmd()/<b>.jpg", 'a"b;c/%2e%2e.jpg', "Fig//double.jpg")
 BROKEN = ("Fig/bad.jpg",)
 # Ignored, as all keys with a part that begins with a dot; Hadoop would resolve them to other keys.
@@ -141,6 +145,7 @@ def run(
         env=environment(
             AWS_SECRET_ACCESS_KEY=SECRETS[0],
             AWS_SESSION_TOKEN=SECRETS[1],
+            AWS_SSE_KMS_KEY_ID=KMS_KEY,
             HOME=str(folders["home"]),
             TMPDIR=str(folders["tmp"]),
             XDG_CACHE_HOME=str(cache_folder().parent),
@@ -190,6 +195,19 @@ def test_no_object_is_written_outside_lake(run: RunOutput) -> None:
     after = {name for name in run.files if name.startswith("s3:")} - lake
     assert after == {name for name in run.before if not name.startswith("s3:lake/")}
     assert all(run.files[name] == content for name, content in run.before.items())
+
+
+def test_each_object_is_encrypted_with_the_kms_key(run: RunOutput) -> None:
+    """Boto3, S3A, delta-rs and the log store of `java/` write objects; a bucket may reject objects without the key."""
+    from streaming.storage.s3_client import s3_client
+
+    client, encryption = s3_client(), {}
+    for name in run.files.keys() - run.before.keys():
+        if name.startswith("s3:"):
+            head = client.head_object(Bucket=run.bucket, Key=name.removeprefix("s3:"))
+            encryption[name] = (head.get("ServerSideEncryption"), head.get("SSEKMSKeyId"))
+    assert {name: key for name, key in encryption.items() if key != ("aws:kms", KMS_KEY)} == {}
+    assert any("/_delta_log/" in name for name in encryption)
 
 
 def test_no_file_object_table_or_plan_contains_secret(run: RunOutput) -> None:
