@@ -13,7 +13,8 @@ NEIGHBORS = 5
 MAX_LISTED = 20
 # The distances of all pairs of 10,000 points take about a second.
 _MAX_COMPARED = 10_000
-_BLOCK = 500
+# Rows at a time: their distances to all others fit into the cache.
+_BLOCK = 50
 
 
 @dataclass(frozen=True)
