@@ -13,7 +13,7 @@ from bootstrap.aws.request import CurrentState, Parameters, ReadApi, Request, ov
 from bootstrap.config.names import Names
 from bootstrap.resources.cluster import run_job_flow
 from bootstrap.resources.serverless import start_job_run
-from bootstrap.resources.steps import ingest_step, refit_arguments, refit_step
+from bootstrap.resources.steps import ingest_step, refit_arguments, refit_step, with_time_limit
 from bootstrap.resources.uploads import UploadLocations
 
 
@@ -76,6 +76,8 @@ def _target(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
         steps = [refit_step(names, locations)]
         return "emr:addJobFlowSteps", {"JobFlowId": "${cluster.JobFlowId}", "Steps": steps}
     steps = [ingest_step(names, locations), refit_step(names, locations)]
+    if hours := config.limits.hours:
+        steps = [with_time_limit(step, hours) for step in steps]
     return "emr:runJobFlow", run_job_flow(names, locations) | {"Steps": steps}
 
 

@@ -56,6 +56,15 @@ def refit_step(names: Names, locations: UploadLocations) -> Parameters:
     return _step(names.prefixed("refit"), _arguments(locations, refit_arguments(names), 1))
 
 
+def with_time_limit(step: Parameters, hours: int) -> Parameters:
+    """Return the step with a limit of its duration, for a cluster that no `hour_limit` terminates.
+
+    The step fails after so many hours. Its application continues on YARN until the cluster terminates.
+    """
+    job = step["HadoopJarStep"]
+    return step | {"HadoopJarStep": job | {"Args": ["timeout", f"{hours}h", *job["Args"]]}}
+
+
 def _step(name: str, arguments: list[str]) -> Parameters:
     return {
         "Name": name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from bootstrap.resources.uploads import UploadLocations
 from support.aws.cluster_configs import VARIANTS, names
 
 
-def schedule(variant: str) -> dict[str, Any]:
-    config_names = names(VARIANTS[variant])
+def schedule(variant: str, more: str = "") -> dict[str, Any]:
+    config_names = names(VARIANTS[variant] + more)
     return create_schedule(config_names, UploadLocations(config_names, "v1"), "rate(1 hour)")
 
 
@@ -63,6 +64,25 @@ def test_target_is_refit_or_whole_pipeline() -> None:
         "--variance",
         "0.95",
     ]
+
+
+def test_steps_of_scheduled_clusters_end_after_limit_of_hours() -> None:
+    """No schedule can terminate these clusters: their IDs are not known in advance."""
+
+    def steps(more: str = "") -> list[dict[str, Any]]:
+        target = schedule("once", more)["Target"]
+        found: list[dict[str, Any]] = json.loads(target["Input"])["Steps"]
+        return found
+
+    limited, unlimited = steps("limits.hours = 12\n"), steps()
+    assert len(limited) == 2
+    for with_limit, without in zip(limited, unlimited, strict=True):
+        prefix = with_limit["HadoopJarStep"]["Args"][:2]
+        assert prefix == ["timeout", "12h"]
+        assert with_limit["HadoopJarStep"]["Args"][2:] == without["HadoopJarStep"]["Args"]
+        assert subprocess.run([*prefix, "true"], check=False).returncode == 0
+    (refit,) = json.loads(schedule("stream", "limits.hours = 12\n")["Target"]["Input"])["Steps"]
+    assert refit["HadoopJarStep"]["Args"][0] == "spark-submit"  # the cluster has a limit
 
 
 def test_retry_policy_ends_within_an_hour() -> None:
