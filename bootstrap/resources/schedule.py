@@ -78,7 +78,11 @@ def _target(names: Names, locations: UploadLocations) -> tuple[str, Parameters]:
     steps = [ingest_step(names, locations), refit_step(names, locations)]
     if hours := config.limits.hours:
         steps = [with_time_limit(step, hours) for step in steps]
-    return "emr:runJobFlow", run_job_flow(names, locations) | {"Steps": steps}
+    request = run_job_flow(names, locations) | {"Steps": steps}
+    # An application that hangs would keep the cluster from being idle.
+    del request["AutoTerminationPolicy"]
+    request["Instances"] = request["Instances"] | {"KeepJobFlowAliveWhenNoSteps": False}
+    return "emr:runJobFlow", request
 
 
 def _capitalize_keys(value: Any) -> Any:

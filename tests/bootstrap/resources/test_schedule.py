@@ -85,6 +85,14 @@ def test_steps_of_scheduled_clusters_end_after_limit_of_hours() -> None:
     assert refit["HadoopJarStep"]["Args"][0] == "spark-submit"  # the cluster has a limit
 
 
+def test_scheduled_cluster_terminates_after_its_steps() -> None:
+    """If it terminated when idle, an application that hangs would keep it, also after its step has failed."""
+    request = json.loads(schedule("once")["Target"]["Input"])
+    assert request["Instances"]["KeepJobFlowAliveWhenNoSteps"] is False
+    # The role of the schedule may not apply auto-termination policies.
+    assert "AutoTerminationPolicy" not in request
+
+
 def test_retry_policy_ends_within_an_hour() -> None:
     policy = schedule("stream")["Target"]["RetryPolicy"]
     assert policy["MaximumRetryAttempts"] > 0
