@@ -56,6 +56,8 @@ def start_job_run(
         "executionRoleArn": names.role_arn("job"),
         "jobDriver": serverless_driver(names, locations, arguments),
         "configurationOverrides": {"monitoringConfiguration": {"s3MonitoringConfiguration": logs}},
+        # 0: none. Without it, EMR Serverless cancels a batch job after 12 hours.
+        "executionTimeoutMinutes": 60 * (names.config.limits.hours or 0),
         "tags": names.tags,
     }
 
@@ -65,12 +67,7 @@ def ingest_job(names: Names, locations: UploadLocations) -> Parameters:
     job = start_job_run(names, locations, "ingest", ingest_arguments(names))
     if names.config.is_streaming:
         retries = {"maxFailedAttemptsPerHour": names.config.ingest.restarts_an_hour}
-        timeout = 60 * (names.config.limits.hours or 0)  # 0: none
-        return job | {
-            "mode": "STREAMING",
-            "retryPolicy": retries,
-            "executionTimeoutMinutes": timeout,
-        }
+        return job | {"mode": "STREAMING", "retryPolicy": retries}
     return job | {"mode": "BATCH", "retryPolicy": {"maxAttempts": 3}}
 
 

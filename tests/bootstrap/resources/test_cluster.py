@@ -17,9 +17,9 @@ from bootstrap.aws.rules import APPLICATIONS, SentRequest, scheduled_request
 from bootstrap.aws.validation import validation_errors
 from bootstrap.resources.cluster import request_hash, run_job_flow
 from bootstrap.resources.cluster_requests import cluster_requests
-from bootstrap.resources.serverless import ingest_job
+from bootstrap.resources.serverless import ingest_job, start_job_run
 from bootstrap.resources.stack import read_template, template_parameters
-from bootstrap.resources.steps import ingest_step, refit_step
+from bootstrap.resources.steps import ingest_step, refit_arguments, refit_step
 from bootstrap.resources.uploads import UploadLocations, upload_requests
 from support.aws.account import ACCOUNT
 from support.aws.cloudformation import Stack, parse_template
@@ -392,5 +392,7 @@ def test_hour_limit_terminates_the_cluster_of_this_up() -> None:
         if one.service == "scheduler"
     ]
     serverless = names('limits.hours = 12\nmode = "serverless"\n')
-    job = ingest_job(serverless, UploadLocations(serverless, "v1"))
-    assert job["executionTimeoutMinutes"] == 720
+    locations = UploadLocations(serverless, "v1")
+    refit = start_job_run(serverless, locations, "refit", refit_arguments(serverless))
+    for job in (ingest_job(serverless, locations), refit):
+        assert job["executionTimeoutMinutes"] == 720
