@@ -225,6 +225,8 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("s3", "get_bucket_encryption"): (Grant("s3:GetEncryptionConfiguration", _bucket),),
     ("s3", "put_bucket_versioning"): (Grant("s3:PutBucketVersioning", _bucket),),
     ("s3", "get_bucket_versioning"): (Grant("s3:GetBucketVersioning", _bucket),),
+    ("s3", "put_bucket_tagging"): (Grant("s3:PutBucketTagging", _bucket),),
+    ("s3", "get_bucket_tagging"): (Grant("s3:GetBucketTagging", _bucket),),
     ("s3", "put_bucket_policy"): (Grant("s3:PutBucketPolicy", _bucket),),
     ("s3", "get_bucket_policy"): (Grant("s3:GetBucketPolicy", _bucket),),
     ("s3", "put_bucket_lifecycle_configuration"): (Grant("s3:PutLifecycleConfiguration", _bucket),),
@@ -407,7 +409,7 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
         "create_bucket head_bucket list_objects_v2 put_public_access_block get_public_access_block "
         "put_bucket_ownership_controls get_bucket_ownership_controls put_bucket_encryption "
         "get_bucket_encryption put_bucket_versioning get_bucket_versioning "
-        "put_bucket_lifecycle_configuration get_bucket_lifecycle_configuration",
+        "put_bucket_lifecycle_configuration get_bucket_lifecycle_configuration put_bucket_tagging get_bucket_tagging",
     ),
     "AWS::S3::BucketPolicy": ("s3", "put_bucket_policy get_bucket_policy"),
     "AWS::IAM::Role": (
@@ -443,7 +445,7 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
         "create_application get_application update_application delete_application",
     ),
 }
-#: Types of options, by the actions that create, read, change and delete them.
+#: Further permissions by type: the actions that create, read, change and delete a resource of an option.
 TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::SNS::Topic": (
         Grant(
@@ -456,18 +458,24 @@ TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::SNS::TopicPolicy": (Grant("sns:SetTopicAttributes", _topic),),
     "AWS::Events::Rule": (
         Grant(
-            "events:DeleteRule events:DescribeRule events:ListTargetsByRule events:PutRule "
-            "events:PutTargets events:RemoveTargets",
+            "events:DeleteRule events:DescribeRule events:ListTagsForResource events:ListTargetsByRule "
+            "events:PutRule events:PutTargets events:RemoveTargets events:TagResource",
             _named("events", "rule/"),
         ),
     ),
     "AWS::CloudWatch::Alarm": (
         Grant(
-            "cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms cloudwatch:PutMetricAlarm",
+            "cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms cloudwatch:ListTagsForResource "
+            "cloudwatch:PutMetricAlarm cloudwatch:TagResource",
             _named("cloudwatch", "alarm:"),
         ),
     ),
-    "AWS::Budgets::Budget": (Grant("budgets:ModifyBudget budgets:ViewBudget", _budget),),
+    "AWS::Budgets::Budget": (
+        Grant(
+            "budgets:ListTagsForResource budgets:ModifyBudget budgets:TagResource budgets:ViewBudget",
+            _budget,
+        ),
+    ),
     "AWS::Glue::Database": (
         Grant("glue:CreateDatabase glue:GetDatabase glue:UpdateDatabase", _glue_database),
     ),

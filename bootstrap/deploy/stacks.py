@@ -191,7 +191,7 @@ def deploy_stack(
         account.read("cloudformation", "describe_stacks", {"StackName": spec.name}) or {}
     )["Stacks"]
     seen = _event_ids(account, described["StackId"])
-    account.send("cloudformation", "execute_change_set", {"ChangeSetName": change_set})
+    account.send("cloudformation", "execute_change_set", _identity(spec, change_set))
     final = _wait(account, described["StackId"], report, set(seen))
     if final["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"):
         raise CloudError(
@@ -280,7 +280,7 @@ def _create_change_set(
     change_set = str(created["Id"])
     deadline = time.monotonic() + CHANGE_SET_TIMEOUT
     while True:
-        query = {"ChangeSetName": change_set}
+        query = _identity(spec, change_set)
         described = account.read("cloudformation", "describe_change_set", query) or {}
         if described["Status"] == "CREATE_COMPLETE":
             changes = [
@@ -316,9 +316,14 @@ def _change(change: Parameters, spec: StackSpec) -> ResourceChange:
     )
 
 
+def _identity(spec: StackSpec, change_set: str) -> Parameters:
+    """Return the parameters that identify a change set; IAM authorizes these requests for the stack."""
+    return {"StackName": spec.name, "ChangeSetName": change_set}
+
+
 def _discard(spec: StackSpec, account: Account, change_set: str, *, exists: bool) -> None:
     """Delete a change set, and the stack that was created for it."""
-    account.send("cloudformation", "delete_change_set", {"ChangeSetName": change_set})
+    account.send("cloudformation", "delete_change_set", _identity(spec, change_set))
     if not exists:
         account.send("cloudformation", "delete_stack", {"StackName": spec.name})
 

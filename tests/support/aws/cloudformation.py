@@ -214,6 +214,9 @@ def _bucket(properties: Mapping[str, Any]) -> Iterator[SentRequest]:
     bucket = {"Bucket": properties["BucketName"]}
     location = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
     yield "s3", "create_bucket", bucket | location
+    # CloudFormation gives a bucket the tags of the stack.
+    tags = [{"Key": "pomona", "Value": properties["BucketName"]}]
+    yield "s3", "put_bucket_tagging", bucket | {"Tagging": {"TagSet": tags}}
     for key, operation, parameter in (
         ("PublicAccessBlockConfiguration", "put_public_access_block", ""),
         ("OwnershipControls", "put_bucket_ownership_controls", ""),
