@@ -109,7 +109,7 @@ def upload_requests(names: Names, uploads: Uploads) -> list[Request]:
 
 
 _PURPOSES = {
-    "environment.tar.gz": "Python 3.11, Pomona and its dependencies, for each node",
+    "environment.tar.gz": "Python, Pomona and its dependencies, for each node",
     "bootstrap_emr.sh": "unpacks the environment on each node",
     "submit.py": "entry point for spark-submit",
     "fenced-log-store.jar": "fenced log store for Delta: rejects the commits of a second writer",

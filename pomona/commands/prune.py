@@ -31,7 +31,8 @@ def prune(
 ) -> None:
     """Remove old refits and their files.
 
-    The latest refit, the baseline of the latest drift, and refits of tagged versions are always kept.
+    The latest refit, the latest scheduled one, the baseline of the latest drift, and refits of tagged versions are
+    always kept.
 
     Example: pomona prune ./lake --keep 10
     """
