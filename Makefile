@@ -28,7 +28,7 @@ run: .venv/.ready ## Install, then run the whole pipeline on generated images
 test: setup ## Run all tests; T=path/to/test.py or T=path::name runs some
 	$(BIN)/python -m pytest $(if $(T),$(T),-n 2 --dist loadfile --no-loadscope-reorder)
 
-test-fast: setup ## Run the tests that need neither Spark nor TensorFlow (two minutes)
+test-fast: setup ## Run the tests that need neither Spark nor TensorFlow (a minute)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" $(T)
 FAST := not slow and not spark and not s3 and not end_to_end
 
