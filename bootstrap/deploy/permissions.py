@@ -445,7 +445,7 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
         "create_application get_application update_application delete_application",
     ),
 }
-#: Further permissions by type: the actions that create, read, change and delete a resource of an option.
+#: Types of options, by the actions that create, read, change and delete them.
 TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::SNS::Topic": (
         Grant(

@@ -129,6 +129,7 @@ def test_full_checkpoint_is_replaced_while_the_stream_runs(
         stream.stop.set()
     assert stream.run.result(60).outcomes == {"features": count}
     assert len(queries) == 3
+    assert max(commit["batch"] for commit in commits) < count - 1
     assert below(source, lake.features) == sorted(f"Fig/{number}.jpg" for number in range(count))
     assert list(local_path(lake.arrivals).iterdir()) == []
     assert not list(local_path(f"{lake.root}/checkpoints").glob("*.removed"))
