@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import json
 import os
+import pickle
 import re
 import ssl
 import threading
@@ -13,11 +14,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import yaml
 
 from bootstrap.aws.rules import SentRequest
 from bootstrap.resources.iam_policies import EMR_SERVICE_POLICY
@@ -307,6 +310,8 @@ def speed_up_moto(patch: pytest.MonkeyPatch) -> None:
     It took 2 s of processor time for each reset, and a third of the time of each request.
     """
     import moto.backends
+    import moto.cloudformation.models
+    import moto.cloudformation.responses
     import moto.iam.models
     from moto.core.base_backend import BaseBackend
 
@@ -320,6 +325,25 @@ def speed_up_moto(patch: pytest.MonkeyPatch) -> None:
     # The dispatcher lists moto's folder for each request.
     modules = tuple(moto.backends.list_of_moto_modules())
     patch.setattr(moto.backends, "list_of_moto_modules", lambda: modules)
+    # A template is parsed three times for each change set, in Python.
+    for module in (moto.cloudformation.models, moto.cloudformation.responses):
+        patch.setattr(module, "yaml", _CachedYaml)
+
+
+class _CachedYaml:
+    """What moto uses of the module `yaml`; parses each text once."""
+
+    add_multi_constructor = staticmethod(yaml.add_multi_constructor)
+    Loader = yaml.Loader
+
+    @staticmethod
+    def load(text: str, Loader: type[yaml.Loader]) -> Any:
+        return pickle.loads(_pickled_template(text, Loader))
+
+
+@cache
+def _pickled_template(text: str, loader: type[yaml.Loader]) -> bytes:
+    return pickle.dumps(yaml.load(text, Loader=loader))
 
 
 def add_internet_gateway() -> None:

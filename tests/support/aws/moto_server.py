@@ -70,20 +70,28 @@ class MotoServer:
 
 def serve() -> None:
     """Serve on a free port of the loopback interface until standard input is closed."""
+    import moto.backends
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.server import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    moto = DomainDispatcherApplication(create_backend_app)
+    class QuietHandler(MotoRequestHandler):
+        def log_request(self, *_: object) -> None:
+            pass
+
+    # The dispatcher lists moto's folder for each request.
+    modules = tuple(moto.backends.list_of_moto_modules())
+    moto.backends.list_of_moto_modules = lambda: modules
+    application = DomainDispatcherApplication(create_backend_app)
 
     def log_request(environ: dict[str, str], start: object) -> object:
         method = "COPY" if "HTTP_X_AMZ_COPY_SOURCE" in environ else environ["REQUEST_METHOD"]
         # A single write: `print` makes several, which other threads could interleave.
         sys.stdout.write(f"{method} {unquote(environ['PATH_INFO']).lstrip('/')}\n")
         sys.stdout.flush()
-        return moto(environ, start)
+        return application(environ, start)
 
-    server = make_server("127.0.0.1", 0, log_request, True, request_handler=MotoRequestHandler)
+    server = make_server("127.0.0.1", 0, log_request, True, request_handler=QuietHandler)
     print(server.server_address[1], flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
