@@ -9,11 +9,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.plots import draw
-from benchmarks.report import render
-from benchmarks.results import load_sections, save_section
-from benchmarks.sizes import SIZES
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.sizes import SIZES
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.report.plots import draw
+from benchmarks.report.render import render
+from benchmarks.sections.results import load_sections, save_section
 
 #: Sections in the order in which they are measured and written.
 SECTIONS = ("featurize", "refit", "first_row", "latency", "idle", "scaling")
@@ -65,7 +65,7 @@ def main() -> None:
     for name in options.only:
         log.info("%s, %s", name, options.size)
         try:
-            section = importlib.import_module(f"benchmarks.{name}").measure(workspace)
+            section = importlib.import_module(f"benchmarks.sections.{name}").measure(workspace)
         except (RuntimeError, OSError) as error:
             log.error("%s failed: %s", name, error)
             failed.append(name)

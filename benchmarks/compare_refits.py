@@ -18,12 +18,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.competitors import error_line, process_environment
-from benchmarks.memory import MemoryMonitor
-from benchmarks.refit import refit_arguments, synthetic_lake
-from benchmarks.sizes import SIZES
-from benchmarks.synthetic import clone_lake
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.sizes import SIZES
+from benchmarks.inputs.synthetic import clone_lake
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import error_line, process_environment
+from benchmarks.measuring.memory import MemoryMonitor
+from benchmarks.sections.refit import refit_arguments, synthetic_lake
 
 ROOT = Path(__file__).parents[1]
 # Runs a command of Pomona, and records the CPU seconds of its process tree at the end of each phase of a refit.

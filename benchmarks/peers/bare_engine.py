@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measuring.timing import Stopwatch
 from benchmarks.peers.network import files_below
 from benchmarks.peers.plain_processes import load_engine
-from benchmarks.timing import Stopwatch
 from streaming.images.decode import decode
 
 #: Decoded images that each process keeps in memory, 0.6 MB each.

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from benchmarks.timing import Stopwatch
+from benchmarks.measuring.timing import Stopwatch
 
 
 def build_model() -> Any:

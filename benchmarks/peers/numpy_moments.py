@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pyarrow.dataset
 
-from benchmarks.timing import Stopwatch
+from benchmarks.measuring.timing import Stopwatch
 
 #: Rows per chunk: 40 MB of float64.
 ROWS = 4096

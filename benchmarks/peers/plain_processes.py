@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmarks.measuring.timing import Stopwatch
 from benchmarks.peers.network import files_below
-from benchmarks.timing import Stopwatch
 from streaming.engines.registry import Engine, create_engine
 from streaming.images.decode import DecodeSettings, decode
 from streaming.model.metadata import ModelInfo

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring.timing import Stopwatch
 from benchmarks.peers.network import features, onnx_session
-from benchmarks.timing import Stopwatch
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow.dataset
 
+from benchmarks.measuring.timing import Stopwatch
 from benchmarks.peers.network import features, onnx_session
-from benchmarks.timing import Stopwatch
 
 
 class Featurizer:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.dataset
 from numpy.typing import NDArray
 
-from benchmarks.timing import Stopwatch
+from benchmarks.measuring.timing import Stopwatch
 
 
 def main() -> None:

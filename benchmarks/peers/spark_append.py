@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from benchmarks.timing import Stopwatch
+from benchmarks.measuring.timing import Stopwatch
 from streaming.spark.jars import jar_files
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from benchmarks.timing import Stopwatch
+from benchmarks.measuring.timing import Stopwatch
 
 
 def main() -> None:

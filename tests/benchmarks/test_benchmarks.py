@@ -12,18 +12,19 @@ import numpy as np
 import pyarrow.dataset
 import pytest
 
-from benchmarks import images, results
 from benchmarks.__main__ import SECTIONS, parse_arguments
-from benchmarks.competitors import Competitor, error_line, last_line, run
-from benchmarks.delta_log import commits, last_version
-from benchmarks.images import Images, image_files
-from benchmarks.synthetic import (
+from benchmarks.inputs import images
+from benchmarks.inputs.images import Images, image_files
+from benchmarks.inputs.synthetic import (
     ROWS_PER_FILE,
     append_rows,
     clone_lake,
     fictitious_images,
     random_features,
 )
+from benchmarks.measuring.competitors import Competitor, error_line, last_line, run
+from benchmarks.measuring.delta_log import commits, last_version
+from benchmarks.sections import results
 from streaming.model.backends import Backend
 from support.lakes.small_lakes import jpeg
 
@@ -52,7 +53,7 @@ def test_peers_import_without_heavy_packages(name: str, monkeypatch: pytest.Monk
 
 def test_every_section_has_a_measure_function() -> None:
     for name in SECTIONS:
-        assert callable(importlib.import_module(f"benchmarks.{name}").measure)
+        assert callable(importlib.import_module(f"benchmarks.sections.{name}").measure)
     assert parse_arguments(["--only", "refit,scaling"]).only == ["refit", "scaling"]
     with pytest.raises(SystemExit):
         parse_arguments(["--only", "lunch"])

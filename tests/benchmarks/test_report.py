@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import extrapolation
-from benchmarks.report import render
-from benchmarks.targets import ABSENT, Target, notebook_rate, targets
+from benchmarks.report import extrapolation
+from benchmarks.report.render import render
+from benchmarks.report.targets import ABSENT, Target, notebook_rate, targets
 
 
 def run_result(count: int, seconds: float, **more: Any) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_extrapolation_to_ten_million_images(sections: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_plots_are_png_files(sections: dict[str, Any], tmp_path: Path) -> None:
-    from benchmarks.plots import draw
+    from benchmarks.report.plots import draw
 
     for name in draw(sections["scaling"], tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

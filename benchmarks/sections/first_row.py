@@ -9,14 +9,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.competitors import Competitor, Run
-from benchmarks.delta_log import commits, last_version
-from benchmarks.images import image_files, link
-from benchmarks.latency import bare_append
-from benchmarks.prefix import ingested_prefix
-from benchmarks.results import RunCollector, Section
-from benchmarks.synthetic import clone_lake
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.images import image_files, link
+from benchmarks.inputs.prefix import ingested_prefix
+from benchmarks.inputs.synthetic import clone_lake
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import Competitor, Run
+from benchmarks.measuring.delta_log import commits, last_version
+from benchmarks.sections.latency import bare_append
+from benchmarks.sections.results import RunCollector, Section
 
 #: Rows that the lake already has.
 _ROWS = 200

@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.competitors import process_environment
+from benchmarks.measuring.competitors import process_environment
 
 _PACKAGES = (
     "pyspark",

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmarks.delta_log import last_version
+from benchmarks.measuring.delta_log import last_version
 
 #: Rows per file, as Pomona's writer limits them.
 ROWS_PER_FILE = 8192

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.competitors import Competitor, Run
-from benchmarks.delta_log import commits
-from benchmarks.results import RunCollector, Section
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import Competitor, Run
+from benchmarks.measuring.delta_log import commits
+from benchmarks.sections.results import RunCollector, Section
 
 #: Options of `pomona ingest` for each engine; without options it is ONNX Runtime in float32.
 ENGINES: dict[str, tuple[str, ...]] = {

@@ -9,13 +9,13 @@ import random
 import time
 from pathlib import Path
 
-from benchmarks.competitors import Competitor, run
-from benchmarks.delta_log import last_version
-from benchmarks.images import image_files
-from benchmarks.prefix import ingested_prefix
-from benchmarks.results import Section, header
-from benchmarks.stream import OPTIONS, running
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.images import image_files
+from benchmarks.inputs.prefix import ingested_prefix
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import Competitor, run
+from benchmarks.measuring.delta_log import last_version
+from benchmarks.sections.results import Section, header
+from benchmarks.sections.stream import OPTIONS, running
 
 #: Rows that the lake already has.
 _ROWS = 200

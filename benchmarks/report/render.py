@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks import extrapolation, idle
-from benchmarks.results import Section, median_of, rate
-from benchmarks.targets import ABSENT, targets
+from benchmarks.report import extrapolation
+from benchmarks.report.targets import ABSENT, Sections, targets
+from benchmarks.sections import idle
+from benchmarks.sections.results import Section, median_of, rate
 
 _TEMPLATE = Path(__file__).with_name("template.md")
 _NOT_MEASURED = "Not measured yet."
-Sections = Mapping[str, Section]
 
 
 def render(sections: Sections) -> str:

@@ -6,14 +6,14 @@ import logging
 import shutil
 from statistics import median
 
-from benchmarks.competitors import run
-from benchmarks.delta_log import last_version
-from benchmarks.images import image_files
-from benchmarks.prefix import ingested_prefix
-from benchmarks.refit import append_new_rows, refit_in_place, synthetic_lake
-from benchmarks.results import Section, header
-from benchmarks.stream import running
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.images import image_files
+from benchmarks.inputs.prefix import ingested_prefix
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import run
+from benchmarks.measuring.delta_log import last_version
+from benchmarks.sections.refit import append_new_rows, refit_in_place, synthetic_lake
+from benchmarks.sections.results import Section, header
+from benchmarks.sections.stream import running
 
 log = logging.getLogger(__name__)
 

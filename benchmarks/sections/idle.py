@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.competitors import process_environment
-from benchmarks.images import image_files
-from benchmarks.results import Section, header
-from benchmarks.synthetic import append_rows, clone_lake, describe_files, empty_lake
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.images import image_files
+from benchmarks.inputs.synthetic import append_rows, clone_lake, describe_files, empty_lake
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import process_environment
+from benchmarks.sections.results import Section, header
 
 #: Folders of the source, over which the images are distributed evenly.
 FOLDERS = 112

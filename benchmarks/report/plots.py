@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.results import Section
+from benchmarks.sections.results import Section
 
 _SIZE, _DPI = (6.4, 3.6), 110
 

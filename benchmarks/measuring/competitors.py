@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory import MemoryMonitor
-from benchmarks.timing import STARTED_AT
+from benchmarks.measuring.memory import MemoryMonitor
+from benchmarks.measuring.timing import STARTED_AT
 
 #: Seconds after which a competitor is killed.
 RUN_TIMEOUT = 1800.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from benchmarks.results import Section, rate
+from benchmarks.sections.results import Section, rate
 
 IMAGES = 10_000_000
 #: A cluster of 16 workers with 4 cores each.

@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.competitors import Competitor, Run, run
-from benchmarks.machine import machine, versions
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import Competitor, Run, run
+from benchmarks.measuring.machine import machine, versions
 
 log = logging.getLogger(__name__)
 

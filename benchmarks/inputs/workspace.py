@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.competitors import run_pomona
-from benchmarks.images import TEST_DATA, Images, find_images, generate_photographs
-from benchmarks.sizes import Size
+from benchmarks.inputs.images import TEST_DATA, Images, find_images, generate_photographs
+from benchmarks.inputs.sizes import Size
+from benchmarks.measuring.competitors import run_pomona
 from streaming.model.weights import IMAGENET_FILE
 
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.competitors import Competitor, Run, run
-from benchmarks.results import RunCollector, Section
-from benchmarks.synthetic import append_rows, clone_lake, empty_lake, fictitious_images
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.synthetic import append_rows, clone_lake, empty_lake, fictitious_images
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import Competitor, Run, run
+from benchmarks.sections.results import RunCollector, Section
 
 COMPONENTS = "50"
 #: `append_new_rows` adds one row per this many existing rows.

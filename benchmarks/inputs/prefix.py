@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.competitors import run_pomona
-from benchmarks.images import image_files, link
-from benchmarks.synthetic import append_rows, describe_files, empty_lake
-from benchmarks.workspace import Workspace
+from benchmarks.inputs.images import image_files, link
+from benchmarks.inputs.synthetic import append_rows, describe_files, empty_lake
+from benchmarks.inputs.workspace import Workspace
+from benchmarks.measuring.competitors import run_pomona
 
 #: Files per folder. A few large folders would be a different measurement.
 _FILES_PER_FOLDER = 1000

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.competitors import error_line, process_environment
-from benchmarks.delta_log import Commit, commits
-from benchmarks.images import link
+from benchmarks.inputs.images import link
+from benchmarks.measuring.competitors import error_line, process_environment
+from benchmarks.measuring.delta_log import Commit, commits
 
 #: Options of a measured stream: trigger every second.
 OPTIONS = ("--trigger", "1")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.results import Section, median_of, rate
+from benchmarks.sections.results import Section, median_of, rate
 
 Sections = Mapping[str, Section]
 #: Competitors that users could run without Pomona, except the notebook.

@@ -1,0 +1,1 @@
+"""Tools that measure a competitor from outside: its process, duration and memory, its table, the machine."""

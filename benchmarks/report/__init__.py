@@ -1,0 +1,1 @@
+"""The report `BENCHMARKS.md`: its template, tables, targets, extrapolation and plots."""
