@@ -9,8 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from streaming.spark.worker_daemon import without_archives
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,30 @@ def test_worker_of_cancelled_task_ends_without_traceback(module: str, tracebacks
         time.sleep(0.02)
     _, errors = daemon.communicate(timeout=30)
     assert errors.decode().count("Traceback") == tracebacks
+
+
+@pytest.mark.spark
+def test_workers_import_pyspark_from_its_folder(spark: Any) -> None:
+    """They would compile it in each process if they imported it from an archive."""
+
+    def imported(_: Any) -> Any:
+        yield [
+            (name, module.__file__)
+            for name, module in sys.modules.items()
+            if name.partition(".")[0] in ("pyspark", "py4j") and module.__file__
+        ]
+        yield [entry for entry in sys.path_importer_cache if ".zip" in entry and "spark" in entry]
+
+    modules, archives = spark.sparkContext.parallelize([0], 1).mapPartitions(imported).collect()
+    assert {name for name, _ in modules} >= {"pyspark.worker", "py4j"}
+    assert [file for _, file in modules if not Path(file).is_file()] == []
+    assert archives == []
+
+
+def test_archives_stay_on_the_path_of_a_cluster(tmp_path: Path) -> None:
+    (tmp_path / "pyspark").mkdir()
+    archives = [str(tmp_path / "pyspark/python/lib/pyspark.zip"), "/cluster/python/lib/pyspark.zip"]
+    cluster = ["", *archives, str(tmp_path)]
+    assert without_archives(cluster) == cluster  # without Py4J as a package
+    (tmp_path / "py4j").mkdir()
+    assert without_archives(cluster) == ["", archives[1], str(tmp_path)]
