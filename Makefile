@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Container images often set it, and then every Python process compiles its modules again: the tests take longer.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help run test test-fast check lint format chaos compat docs dist bench audit jar jar-hashes lock setup clean
+.PHONY: help run test test-long test-fast check lint format chaos compat docs dist bench audit jar jar-hashes lock setup clean
 
 # The first supported Python on PATH, newest last: 3.11 is what EMR's archive uses and what is tested most.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -25,8 +25,12 @@ run: .venv/.ready ## Install, then run the whole pipeline on generated images
 	$(BIN)/pomona demo
 	@$(BIN)/python -m streaming.ingest.warmup
 
-test: setup ## Run all tests; T=path/to/test.py or T=path::name runs some
-	$(BIN)/python -m pytest $(if $(T),$(T),-n 2 --dist loadfile --no-loadscope-reorder)
+test: setup ## Run all but the long tests (12 minutes); T=path/to/test.py or T=path::name runs some
+	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL) -m "not long")
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: setup ## Run the long tests (15 minutes); CI runs them after make test
+	$(BIN)/python -m pytest $(PARALLEL) -m long
 
 test-fast: setup ## Run the tests that need neither Spark nor TensorFlow (a minute)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" $(T)
@@ -46,7 +50,7 @@ format: setup ## Format the code and sort imports
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
-chaos: setup ## Run the long tests: kills, faults, fuzzing, full disks (an hour or more)
+chaos: setup ## Run kills, faults, fuzzing and full disks in their long form (an hour or more)
 	$(BIN)/python -m pytest -s tests/chaos
 
 # PAIRS=3.5 selects one pair of Spark and Delta Lake, TESTS=tests/batch_pca some of the tests.

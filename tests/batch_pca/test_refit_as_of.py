@@ -101,6 +101,7 @@ def history(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> History:
     return History(lake, refits)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "full"),
     [(5, True), (3, False), (6, False), (4, True), (5, False)],  # in no order
@@ -140,6 +141,7 @@ def test_refit_of_old_version_reproduces_original_refit(
     np.testing.assert_allclose(*scores, atol=1e-5, rtol=0)
 
 
+@pytest.mark.long
 def test_rows_in_other_files_give_same_csv(spark: Any, history: History, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "lake")
     old = spark.read.format("delta").option("versionAsOf", 5).load(history.lake.features)
@@ -156,6 +158,7 @@ def test_rows_in_other_files_give_same_csv(spark: Any, history: History, tmp_pat
     np.testing.assert_allclose(*ratios, rtol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     pyspark.__version__ < "4.1",
     reason="Delta Lake 3.3 still reads such versions, and its DELETE fails, as that of 4.0: filePath is ambiguous",

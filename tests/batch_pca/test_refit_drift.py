@@ -47,6 +47,7 @@ def expected_shift(before: list[Images], after: list[Images], label: str) -> flo
     return float(np.sqrt(np.mean(shift**2)))
 
 
+@pytest.mark.long
 def test_drift_is_stored_reported_and_fails_on_request(
     spark: Any, tmp_path: Path, pomona: Command
 ) -> None:
@@ -111,6 +112,7 @@ def test_drift_is_stored_reported_and_fails_on_request(
     assert drift["angle"] == pytest.approx(row["drift_angle"], abs=1e-6)
 
 
+@pytest.mark.long
 def test_baseline_is_previous_scheduled_refit_or_the_named_one(
     spark: Any, tmp_path: Path, pomona: Command
 ) -> None:
@@ -149,6 +151,7 @@ def test_baseline_is_previous_scheduled_refit_or_the_named_one(
     assert third["refit_id"] in refit_rows(lake)
 
 
+@pytest.mark.long
 def test_label_means_match_numpy_with_and_without_spark_reader(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

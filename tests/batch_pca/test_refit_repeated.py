@@ -25,6 +25,7 @@ pytestmark = pytest.mark.spark
 TWO = RefitOptions(FitOptions(components=2))
 
 
+@pytest.mark.long
 def test_refit_is_repeated_only_for_changed_rows_or_options(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path)
     commit(spark, lake, images(20, seed=1))
@@ -50,6 +51,7 @@ def test_refit_is_repeated_only_for_changed_rows_or_options(spark: Any, tmp_path
     assert refit_folders(lake) == published == set(refit_rows(lake))
 
 
+@pytest.mark.long
 def test_signs_follow_refit_of_same_or_earlier_version(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path)
     commit(spark, lake, images(60, seed=1))

@@ -25,6 +25,7 @@ from support.processes.cli import Command
 pytestmark = [pytest.mark.spark, pytest.mark.s3]
 
 
+@pytest.mark.long
 def test_tables_are_registered_after_refit_and_upgrade(
     spark: Any,
     pomona: Command,
@@ -67,6 +68,7 @@ def test_tables_are_registered_after_refit_and_upgrade(
     assert_registered(database, aws, root, second["refit_id"])
 
 
+@pytest.mark.long
 def test_lake_in_bucket_is_refitted_and_abandoned_folder_is_removed(
     spark: Any, bucket: str
 ) -> None:

@@ -139,6 +139,7 @@ def resolved_templates(folder: Path) -> str:
     return document
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_templates_pass_cfn_lint(folder: Path) -> None:
     """One test, because cfn-lint starts slowly: it tries the combinations of the conditions.

@@ -40,6 +40,7 @@ def cumulative_variance(lake: Path, version: int, folder: str) -> NDArray[np.flo
     return np.cumsum(fitted.explained_variance_ratio_)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.spark
 def test_fruit_study_runs_and_prints_expected_numbers(shared: Path, tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ PREPARATIONS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.spark
 @pytest.mark.parametrize("page", LOCAL_PAGES, ids=lambda page: page.stem)
 def test_commands_of_page_end_with_documented_exit_code(

@@ -147,6 +147,7 @@ def test_status_reports_tables_and_last_refit(pipeline: Pipeline) -> None:
     assert status["last_refit"]["stale"] is False
 
 
+@pytest.mark.long
 def test_stream_ingests_arriving_photographs_without_tensorflow_and_stops_on_sigterm(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
@@ -184,6 +185,7 @@ def test_stream_ingests_arriving_photographs_without_tensorflow_and_stops_on_sig
     assert (tmp_path / "errors").read_text() == ignored
 
 
+@pytest.mark.long
 def test_stream_on_terminal_shows_progress_and_stops_on_ctrl_c(pipeline: Pipeline) -> None:
     arrived = f"file:{pipeline.deliver()}"
     args = ["ingest", str(pipeline.source), str(pipeline.lake), "--trigger", "1"]

@@ -76,6 +76,7 @@ def error_lines(errors: str) -> list[str]:
     return [line for line in errors.splitlines() if any(marker in line for marker in markers)]
 
 
+@pytest.mark.long
 def test_signal_stops_run_after_micro_batch_and_next_run_resumes(
     new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def test_images_with_any_modification_time_are_ingested(
     assert ingest(str(source), lake.root, ONCE).outcomes == {}
 
 
+@pytest.mark.long
 def test_replacement_with_older_modification_time_is_detected(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ class PollingWatch:
         """Nothing to close."""
 
 
+@pytest.mark.long
 @pytest.mark.s3
 def test_killed_s3_stream_commits_each_image_once(
     spark: SparkSession, aws: dict[str, str], bucket: str, tables: Path, tmp_path: Path

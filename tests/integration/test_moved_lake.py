@@ -21,6 +21,7 @@ from support.processes.cli import Command
 pytestmark = pytest.mark.spark
 
 
+@pytest.mark.long
 def test_moved_lake_is_continued_by_every_command(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path, pomona: Command
 ) -> None:

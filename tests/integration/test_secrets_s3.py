@@ -168,6 +168,7 @@ def test_secret_search_finds_known_text() -> None:
     assert not contains_secret(b"wJalr")
 
 
+@pytest.mark.long
 def test_searched_outputs_are_not_empty(run: RunOutput) -> None:
     names = list(run.files)
     for part in (

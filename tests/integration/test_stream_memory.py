@@ -13,6 +13,7 @@ from support.processes.stream_memory import assert_memory_is_bounded
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 
+@pytest.mark.long
 def test_memory_after_twenty_micro_batches_equals_ten(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:

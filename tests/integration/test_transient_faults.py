@@ -31,6 +31,7 @@ pytestmark = pytest.mark.s3
 IMAGES = 40
 
 
+@pytest.mark.long
 @pytest.mark.end_to_end
 @needs_program
 def test_ingest_succeeds_when_a_third_of_requests_fail(
@@ -69,6 +70,7 @@ def test_ingest_succeeds_when_a_third_of_requests_fail(
     assert retries["reads"] + retries["listings"] <= failed
 
 
+@pytest.mark.long
 def test_truncated_table_responses_are_retried(
     spark: SparkSession, aws: dict[str, str], bucket: str
 ) -> None:

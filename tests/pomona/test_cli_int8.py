@@ -21,6 +21,7 @@ from support.processes.cli import Command
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 
+@pytest.mark.long
 def test_lake_in_int8(
     spark: Any,
     shared: Path,

@@ -104,6 +104,7 @@ def test_plan_is_none_if_files_and_table_differ_in_rows(spark: Any, lake: Lake) 
     assert plan_parts(files, f"{lake.root}/elsewhere", 2540, 2) is None
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_plan_is_none_for_files_outside_the_table(
     spark: Any, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -119,6 +120,7 @@ def test_plan_is_none_for_files_outside_the_table(
     assert row.rows_fitted == 2540
 
 
+@pytest.mark.long
 @pytest.mark.spark
 @pytest.mark.parametrize(
     "properties",

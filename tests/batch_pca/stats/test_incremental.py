@@ -118,6 +118,7 @@ def fitting(template: Fitting, tmp_path: Path) -> Fitting:
     return Fitting(template.spark, lake, refits=(replace(template.refits[0], lake=lake),))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_statistics_after_ten_changes_match_full_scan(spark: Any, fitting: Fitting) -> None:
     random = np.random.default_rng(5)

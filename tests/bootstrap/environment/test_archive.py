@@ -68,6 +68,7 @@ def node(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> MinimalRoot
     return root
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_command_runs_in_minimal_root_without_network(node: MinimalRoot) -> None:
     done = node.run("/opt/pomona/bin/pomona", "--version")

@@ -279,6 +279,7 @@ def test_resize_changes_capacities_of_fleets(fleets: Command, account: MotoAccou
         assert capacities(account, cluster) == expected
 
 
+@pytest.mark.long
 def test_resize_adds_a_task_fleet(fleets: Command, account: MotoAccount) -> None:
     fleets("cloud", "down", "--yes")
     write_config(Path(), 'instances.types = ["m5.xlarge", "m6i.xlarge"]\n')

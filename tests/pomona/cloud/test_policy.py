@@ -177,6 +177,7 @@ def create_others(account: MotoAccount) -> None:
     account.enforce_iam()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stream", "serverless"])
 def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy(

@@ -84,6 +84,7 @@ def test_plan_without_credentials_assumes_an_empty_account(
     assert pomona("cloud", "up").error_line.startswith("pomona: no credentials: set them as ")
 
 
+@pytest.mark.long
 def test_plan_shows_a_change_set_and_leaves_nothing(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
@@ -181,6 +182,7 @@ def test_up_without_terminal_requires_yes_option(
     assert account.contents() == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", ["", 'mode = "serverless"\n', 'ingest.mode = "once"\n'])
 def test_up_again_changes_nothing(
     more: str, pomona: Command, workspace: Path, account: MotoAccount
@@ -197,6 +199,7 @@ def test_up_again_changes_nothing(
     assert account.contents() == deployed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["private", "serverless"])
 def test_up_resumes_after_interruption_at_each_request(
     kind: str, tmp_path: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
@@ -304,6 +307,7 @@ def test_up_reports_the_first_failed_resource_and_the_next_up_replaces_the_stack
     assert stacks(account) == {"fruits-long-lived": "UPDATE_COMPLETE"}
 
 
+@pytest.mark.long
 def test_up_imports_buckets_that_exist(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
@@ -324,6 +328,7 @@ def test_up_imports_buckets_that_exist(
     assert s3.get_object(**image)["Body"].read() == b"an image"
 
 
+@pytest.mark.long
 def test_up_keeps_running_cluster_and_reports_its_differences(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
@@ -342,6 +347,7 @@ def test_up_keeps_running_cluster_and_reports_its_differences(
     assert "0.5" in after["fruits-refit"]["Target"]["Input"]
 
 
+@pytest.mark.long
 def test_up_updates_application_only_if_stopped(
     pomona: Command, workspace: Path, account: MotoAccount
 ) -> None:
@@ -473,6 +479,7 @@ def test_plan_reports_environment_that_up_builds(
     assert "/pomona/${version}/bootstrap_emr.sh" in done.out
 
 
+@pytest.mark.long
 def test_failed_start_is_reported_and_cluster_that_starts_is_not_started_again(
     pomona: Command, workspace: Path, account: MotoAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from support.lakes.small_lakes import photos, put_all, upload_tree
 from support.processes.cli import Command
 
 
+@pytest.mark.long
 @pytest.mark.spark
 @pytest.mark.s3
 def test_tables_are_registered_by_ingest(

@@ -50,6 +50,7 @@ def existing_lake(
     return context.lake
 
 
+@pytest.mark.long
 def test_commands_compare_and_repair_a_lake(existing_lake: Lake, pomona: Command) -> None:
     fruits = Path("fruits").absolute()
     agreed = pomona("reconcile", "fruits", "lake", "--hash").out
@@ -134,6 +135,7 @@ def test_patterns_of_ingestion_apply_to_status_and_reconcile(
     assert pomona(*arguments, "--include", "../Kiwi").status == 2
 
 
+@pytest.mark.long
 def test_running_stream_executes_requests_between_micro_batches(
     existing_lake: Lake, pomona: Command
 ) -> None:

@@ -80,6 +80,7 @@ def demo(wheel: WheelEnvironment, tmp_path_factory: pytest.TempPathFactory) -> D
     return DemoRun(done, folder / "50% é demo-2", time.monotonic() - started)
 
 
+@pytest.mark.long
 def test_wheel_names_every_package_that_the_demo_needs(
     wheel: WheelEnvironment, demo: DemoRun
 ) -> None:

@@ -258,6 +258,7 @@ def test_deeply_nested_query_is_one_line(pomona: Command, query_lake: QueryLake)
     assert (done.status, "nested too deeply" in done.error_line) == (2, True)
 
 
+@pytest.mark.long
 @needs_program
 @pytest.mark.end_to_end
 def test_exhausted_memory_of_java_is_one_line(query_lake: QueryLake) -> None:
@@ -268,6 +269,7 @@ def test_exhausted_memory_of_java_is_one_line(query_lake: QueryLake) -> None:
     assert "Java's memory of 2g is not enough: set SPARK_DRIVER_MEMORY=4g or more" in line
 
 
+@pytest.mark.long
 @needs_program
 @pytest.mark.end_to_end
 def test_interrupted_query_ends_at_once(query_lake: QueryLake) -> None:

@@ -16,6 +16,7 @@ from support.processes.cli import Command
 pytestmark = pytest.mark.s3
 
 
+@pytest.mark.long
 def test_queries_on_s3_match_local_results(
     spark: SparkSession,
     bucket: str,

@@ -138,6 +138,7 @@ def test_changes_between_versions_are_summed(table: str) -> None:
 _OF_A_CATALOG = {"3.5": ("CREATE OR REPLACE", "TRUNCATE"), "4.0": ("TRUNCATE",)}
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_versions_by_spark_are_counted(spark: Any, tmp_path: Path) -> None:
     location = f"{tmp_path}/my table"

@@ -50,6 +50,7 @@ def test_engine_accepts_any_number_of_images(shared: Path, backend: Backend, cou
         np.testing.assert_allclose(loaded.run(image[None])[0], row, rtol=0, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_nearest_neighbor_accuracy_with_trained_weights(shared: Path) -> None:
     files = sorted((shared / "data/fruits/many").rglob("*.jpg"))

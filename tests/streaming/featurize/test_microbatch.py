@@ -81,6 +81,7 @@ def test_warnings_of_decoders_are_counted(micro: MicroBatch, tmp_path: Path) -> 
     assert counts.examples[message].startswith(f"file:{tmp_path}/Scan/")
 
 
+@pytest.mark.long
 def test_replayed_batch_adds_no_version(micro: MicroBatch, tmp_path: Path) -> None:
     files = put_all(tmp_path, {**photos("Fig", range(3)), "Fig/bad.jpg": GARBAGE})
     first = process(micro, files, BatchId("query-1", 0))
@@ -144,6 +145,7 @@ def quarantined_file(micro: MicroBatch, file: Path) -> StoredFile:
     return StoredFile(row["path"], row["length"], modified_ms)
 
 
+@pytest.mark.long
 def test_replaced_image_is_merged_with_batch_id_and_attempts(
     micro: MicroBatch, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_unknown_file_source_is_rejected() -> None:
         IngestSettings(file_source="csv")
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_file_sources_alternate_without_losing_or_repeating_an_image(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
@@ -105,6 +106,7 @@ class LiveStream:
         assert self.images == expected
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_full_checkpoint_is_replaced_while_the_stream_runs(
     spark: SparkSession,
@@ -135,6 +137,7 @@ def test_full_checkpoint_is_replaced_while_the_stream_runs(
     assert not list(local_path(f"{lake.root}/checkpoints").glob("*.removed"))
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_stream_ends_if_it_cannot_write_or_read_a_manifest(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path

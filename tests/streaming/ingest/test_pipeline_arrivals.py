@@ -136,6 +136,7 @@ def test_recent_broken_file_is_not_quarantined_yet(
     assert summary.waiting == 1
 
 
+@pytest.mark.long
 def test_waiting_counts_all_images_of_a_live_delivery(
     spark: SparkSession, new_lake: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ def runs(spark: SparkSession, aws: dict[str, str], random_model: Path) -> Runs:
     return runs
 
 
+@pytest.mark.long
 def test_paths_and_labels_match_keys(runs: Runs) -> None:
     found = {row["path"]: row["label"] for row in runs.features[0]}
     assert found == {f"{runs.root}/{key}": label for key, label in LABELS.items()}
@@ -176,6 +177,7 @@ def test_ingest_from_folder_into_bucket_root(
     assert found == {f"file:{tmp_path}/My fruit/{number}.jpg": "My fruit" for number in (1, 2)}
 
 
+@pytest.mark.long
 def test_key_that_spark_cannot_list_arrives_during_stream(
     spark: SparkSession,
     bucket: str,

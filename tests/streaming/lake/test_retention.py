@@ -79,6 +79,7 @@ def vacuum_with_spark(lake: Lake, spark: SparkSession) -> None:
     spark.sql(f"VACUUM delta.`{lake.features}`")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("vacuum", [vacuum_with_delta_rs, vacuum_with_spark])
 def test_vacuum_with_default_retention_keeps_tagged_version(
     lake: Lake, spark: SparkSession, tmp_path: Path, vacuum: Any

@@ -216,6 +216,7 @@ def test_decreasing_commit_times_are_made_increasing(lake: Lake) -> None:
     assert times[3] == NOON + 2 * HOUR + timedelta(milliseconds=1)
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_time_resolves_to_same_version_as_in_delta(spark: Any, tmp_path: Path) -> None:
     lake = new_lake(spark, tmp_path / "lake", 16)

@@ -114,6 +114,7 @@ def test_stream_executes_requests_excludes_second_writer_and_stops(
     assert pomona("stop", lake.root, "--json").json["stopped"] is False
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_request_without_stream_is_executed_by_client(
     spark: SparkSession,

@@ -24,6 +24,7 @@ def paths(location: str) -> list[str]:
     return [row["path"] for row in rows(location)]
 
 
+@pytest.mark.long
 def test_image_in_both_tables_keeps_latest_row(
     spark: SparkSession, new_lake: Callable[[], Path]
 ) -> None:

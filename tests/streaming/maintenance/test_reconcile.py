@@ -52,6 +52,7 @@ def compare_names(context: OperationContext, **options: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_reconcile_repairs_missing_changed_rewritten_and_deleted_images(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_incomplete_empty_or_implausible_listing_removes_nothing(
     assert below(source, context.lake.features) == ["Fig/3.jpg"]
 
 
+@pytest.mark.long
 def test_rows_of_deleted_images_are_removed_only_with_mirror(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_upgraded_lake_has_current_schema_and_all_former_rows_and_versions(
     assert read_freshness(old.root)["last_refit"] == last_refit is not None
 
 
+@pytest.mark.long
 def test_column_rename_interrupted_after_replacing_the_table_restores_the_rows(
     spark: SparkSession,
     format1_lake: Callable[[Path], Lake],

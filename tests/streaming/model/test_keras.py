@@ -40,6 +40,7 @@ def test_import_loads_neither_tensorflow_nor_keras() -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_failed_download_is_reported_in_one_line_and_user_settings_change_nothing(
     tmp_path: Path,

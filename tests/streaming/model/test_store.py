@@ -237,6 +237,7 @@ def test_damaged_or_missing_file_is_named(models: str, engine: str, name: str) -
         read_model(models, model_info, engine)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_existing_model_is_used_without_tensorflow(
     shared: Path, models: str, keras_home: Path

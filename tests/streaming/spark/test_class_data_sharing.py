@@ -119,6 +119,7 @@ def test_unused_archives_and_interrupted_dumps_are_deleted(archive: Path, tmp_pa
     assert outside.exists()
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_warmup_stream_ingests_new_and_replaced_images(spark: SparkSession, tmp_path: Path) -> None:
     run_warmup_stream(spark, tmp_path)

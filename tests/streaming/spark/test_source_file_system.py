@@ -72,6 +72,7 @@ def list_in_java(program: Path, *roots: str, boundary: str = "") -> list[StoredF
     return [StoredFile(path, int(length), int(modified)) for path, length, modified in rows]
 
 
+@pytest.mark.long
 def test_stream_and_sweep_list_the_same_files_of_a_folder_with_unusual_entries() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)

@@ -87,6 +87,7 @@ def test_prefix_matches_whole_folder_names(bucket: str, client: Any) -> None:
     assert not list(S3Storage().list(f"s3a://{bucket}/nothing"))
 
 
+@pytest.mark.long
 def test_listing_has_several_pages(bucket: str, client: Any) -> None:
     keys = [f"many/{number:04}.jpg" for number in range(1003)]
     with ThreadPoolExecutor(8) as pool:

@@ -68,6 +68,7 @@ def profile_environment(
     return environment | home | {"AWS_PROFILE": "fruits", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
+@pytest.mark.long
 def test_profile_is_sufficient_and_secrets_are_not_printed(
     aws: dict[str, str],
     bucket: str,
