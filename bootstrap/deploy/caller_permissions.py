@@ -55,8 +55,8 @@ def _policy_source(read: ReadApi) -> str:
 
 def _context(condition: Parameters) -> Iterator[Parameters]:
     """Yield values of the condition keys of a statement that satisfy it."""
-    for tests in condition.values():
+    for operator, tests in condition.items():
         for key, value in tests.items():
             values = [value] if isinstance(value, str) else list(value)
-            kind = "stringList" if key == "aws:TagKeys" else "string"
+            kind = "stringList" if operator.startswith("For") else "string"
             yield {"ContextKeyName": key, "ContextKeyValues": values, "ContextKeyType": kind}

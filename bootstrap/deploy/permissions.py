@@ -1,7 +1,8 @@
 """The IAM actions and resources of each operation that the commands of `pomona cloud` send.
 
 Source: Service Authorization Reference, https://docs.aws.amazon.com/service-authorization/latest/reference/, and for
-`elasticmapreduce:PutAutoTerminationPolicy` the page on auto-termination policies of the EMR Management Guide.
+`elasticmapreduce:PutAutoTerminationPolicy` the page on auto-termination policies of the EMR Management Guide. For
+`aws:CalledVia`, which CloudFormation sets and which has several values: IAM User Guide, global condition context keys.
 """
 
 from __future__ import annotations
@@ -168,10 +169,12 @@ def _sets_tag_of_emr(_names: Names, _parameters: Parameters) -> Parameters:
     }
 
 
-def _creates_security_group(names: Names, _parameters: Parameters) -> Parameters:
-    """Return the condition for tags of a new security group only."""
-    tests = {"ec2:CreateAction": "CreateSecurityGroup", "aws:RequestTag/pomona": names.config.name}
-    return {"StringEquals": tests}
+def _by_cloudformation(_names: Names, _parameters: Parameters) -> Parameters:
+    """Return the condition for requests that CloudFormation sends on behalf of the deployer.
+
+    A new security group has no tag when CloudFormation opens it, and CloudFormation may set tags in a later request.
+    """
+    return {"ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}}
 
 
 _NEW = _equals("aws:RequestTag/pomona", _name)
@@ -279,19 +282,21 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("ec2", "create_tags"): (Grant("ec2:CreateTags", _tagged_network, _sets_tag_of_emr),),
     ("ec2", "create_security_group"): (
         Grant("ec2:CreateSecurityGroup", _vpcs),
-        Grant("ec2:CreateSecurityGroup", _security_groups, _NEW),
-        Grant("ec2:CreateTags", _security_groups, _creates_security_group),
+        Grant("ec2:CreateSecurityGroup ec2:CreateTags", _security_groups, _by_cloudformation),
     ),
     ("ec2", "authorize_security_group_ingress"): (
-        Grant("ec2:AuthorizeSecurityGroupIngress", _security_groups, _OWN),
+        Grant("ec2:AuthorizeSecurityGroupIngress", _security_groups, _by_cloudformation),
     ),
+    # `down --all` also sends these two itself.
     ("ec2", "revoke_security_group_ingress"): (
         Grant("ec2:RevokeSecurityGroupIngress", _security_groups, _OWN),
     ),
     ("ec2", "revoke_security_group_egress"): (
         Grant("ec2:RevokeSecurityGroupEgress", _security_groups, _OWN),
     ),
-    ("ec2", "delete_security_group"): (Grant("ec2:DeleteSecurityGroup", _security_groups, _OWN),),
+    ("ec2", "delete_security_group"): (
+        Grant("ec2:DeleteSecurityGroup", _security_groups, _by_cloudformation),
+    ),
     ("service-quotas", "get_service_quota"): (Grant("servicequotas:GetServiceQuota", _quota),),
     ("emr", "create_security_configuration"): (
         Grant("elasticmapreduce:CreateSecurityConfiguration", _all),

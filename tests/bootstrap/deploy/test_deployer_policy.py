@@ -42,11 +42,14 @@ def statements(variant: Names) -> list[Any]:
 
 
 def grants(variant: Names) -> Iterator[tuple[str, str, Any]]:
-    """Yield each action with each resource and the condition."""
+    """Yield each action with each resource and the tests of the condition, without their operators."""
     for statement in statements(variant):
+        condition: dict[str, Any] = {}
+        for tests in statement.get("Condition", {}).values():
+            condition |= tests
         for action in statement["Action"]:
             for resource in statement["Resource"]:
-                yield action, resource, statement.get("Condition", {}).get("StringEquals", {})
+                yield action, resource, condition
 
 
 def covers(template: str, resource: str) -> bool:
@@ -184,8 +187,14 @@ def test_only_roles_are_passed_also_below_a_path() -> None:
     assert all(resource.startswith(roles) for resource in passed)
 
 
+#: CloudFormation opens a new security group before it sets the tags.
+BY_CLOUDFORMATION = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
+
+
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_changes_of_resources_without_known_arn_require_the_tag(kind: str) -> None:
+def test_changes_of_resources_without_known_arn_require_the_tag_or_cloudformation(
+    kind: str,
+) -> None:
     reading = ("Get", "List", "Describe")
     for action, resource, condition in grants(names(VARIANTS[kind])):
         name = action.partition(":")[2]
@@ -193,7 +202,24 @@ def test_changes_of_resources_without_known_arn_require_the_tag(kind: str) -> No
         # EMR's documentation names no condition for the auto-termination policy of a new cluster.
         if shared and not name.startswith((*reading, "PutAutoTerminationPolicy")):
             tags = [value for key, value in condition.items() if key.endswith("Tag/pomona")]
-            assert tags == ["fruits"], (action, resource)
+            of_stack = resource.endswith("security-group/*") and condition == BY_CLOUDFORMATION
+            assert tags == ["fruits"] or of_stack, (action, resource)
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_direct_requests_only_revoke_rules_of_security_groups(kind: str) -> None:
+    found: dict[str, list[str]] = {}
+    for one in statements(names(VARIANTS[kind])):
+        if any(arn.endswith("security-group/*") for arn in one["Resource"]):
+            (operator,) = one["Condition"]
+            found.setdefault(operator, []).extend(one["Action"])
+    if "serverless" in kind:
+        assert found == {}
+        return
+    revoke = ["ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"]
+    assert found["StringEquals"] == revoke
+    # The context key has several values, which need this operator.
+    assert found.keys() == {"StringEquals", "ForAnyValue:StringEquals"}
 
 
 def test_policy_beyond_size_limit_is_split() -> None:

@@ -20,6 +20,15 @@ from support.processes.cli import Command
 pytest_plugins = ["support.aws.fixtures"]
 
 DATA = f"fruits-data-{ACCOUNT}"
+TAG = {"Key": "pomona", "Value": "fruits"}
+#: The configuration at first, and its changes for a second `up`, which also changes the schedule.
+CONFIGS = {
+    "stream": (
+        'network = {ssh_key = "mine", ssh_from = ["192.0.2.1/32"]}\n',
+        'network = {ssh_key = "mine", ssh_from = ["192.0.2.2/32"]}\n',
+    ),
+    "serverless": (VARIANTS["serverless"], VARIANTS["serverless"]),
+}
 
 
 def use_policy(
@@ -53,6 +62,12 @@ def _other(listed: Any) -> Any:
         if (one.get("Name") or one["name"]) == "other"
     ]
     return found
+
+
+def _group(ec2: Any, name: str) -> str:
+    """Return the ID of a security group."""
+    (found,) = ec2.describe_security_groups(GroupNames=[name])["SecurityGroups"]
+    return str(found["GroupId"])
 
 
 NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -127,10 +142,38 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "emr-serverless",
         lambda emr: emr.stop_application(applicationId=_other(emr.list_applications())["id"]),
     ),
+    "create a security group": (
+        "ec2",
+        lambda ec2: ec2.create_security_group(
+            GroupName="fruits-more", Description="more",
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": [TAG]}],
+        ),
+    ),
+    "open a security group": (
+        "ec2",
+        lambda ec2: ec2.authorize_security_group_ingress(
+            GroupId=_group(ec2, "fruits-tagged"),
+            IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}],
+        ),
+    ),
+    "tag a security group": (
+        "ec2",
+        lambda ec2: ec2.create_tags(Resources=[_group(ec2, "default")], Tags=[TAG]),
+    ),
+    "delete a security group": (
+        "ec2",
+        lambda ec2: ec2.delete_security_group(GroupId=_group(ec2, "fruits-tagged")),
+    ),
+    "revoke a rule of another security group": (
+        "ec2",
+        lambda ec2: ec2.revoke_security_group_ingress(
+            GroupId=_group(ec2, "default"), IpPermissions=[{"IpProtocol": "-1"}]
+        ),
+    ),
     "open another security group": (
         "ec2",
         lambda ec2: ec2.authorize_security_group_ingress(
-            GroupId=ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"],
+            GroupId=_group(ec2, "default"),
             IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}],
         ),
     ),
@@ -150,9 +193,7 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     ),
     "delete another security group": (
         "ec2",
-        lambda ec2: ec2.delete_security_group(
-            GroupId=ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"][0]["GroupId"]
-        ),
+        lambda ec2: ec2.delete_security_group(GroupId=_group(ec2, "default")),
     ),
     "start an instance": (
         "ec2",
@@ -162,7 +203,7 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def create_others(account: MotoAccount) -> None:
-    """Create what belongs to others, and a log."""
+    """Create what belongs to others, a log, and a security group with the tag of the configuration."""
     account.disable_iam()
     location = {"LocationConstraint": REGION}
     s3 = account.client("s3", ADMIN)
@@ -174,6 +215,11 @@ def create_others(account: MotoAccount) -> None:
     nodes = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1}
     tags = [{"Key": "pomona", "Value": "other"}]
     account.client("emr", ADMIN).run_job_flow(Name="other", Instances=nodes, Tags=tags)
+    account.client("ec2", ADMIN).create_security_group(
+        GroupName="fruits-tagged",
+        Description="tagged",
+        TagSpecifications=[{"ResourceType": "security-group", "Tags": [TAG]}],
+    )
     account.enforce_iam()
 
 
@@ -187,7 +233,8 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
     account: MotoAccount,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_config(workspace, VARIANTS[kind])
+    first, second = CONFIGS[kind]
+    write_config(workspace, first)
     caller = use_policy(monkeypatch, account, print_policies(pomona))
     commands = ["plan", "up --yes", "status", "changed", "plan", "up --yes"]
     if kind == "stream":
@@ -195,7 +242,7 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
         commands += ["clone fruits --set instances.core=1"]
     for command in [*commands, "down --yes --all", "up --yes", "down --yes"]:
         if command == "changed":  # `up` then updates the schedule
-            write_config(workspace, VARIANTS[kind] + "refit.variance = 0.5\n")
+            write_config(workspace, second + "refit.variance = 0.5\n")
             continue
         done = pomona("cloud", *command.split())
         assert (command, done.status, done.err) == (command, 0, "")

@@ -107,6 +107,9 @@ def test_allowed_caller_lacks_nothing(simulator: Simulator, pomona: Command) -> 
     ]
     assert cluster["ContextEntries.member.1.ContextKeyName"] == "aws:RequestTag/pomona"
     assert cluster["ContextEntries.member.1.ContextKeyValues.member.1"] == "fruits"
+    (group,) = [one for one in simulator.requests if "ec2:DeleteSecurityGroup" in one.values()]
+    assert group["ContextEntries.member.1.ContextKeyName"] == "aws:CalledVia"
+    assert group["ContextEntries.member.1.ContextKeyType"] == "stringList"
 
 
 def test_missing_actions_are_listed(simulator: Simulator, pomona: Command) -> None:

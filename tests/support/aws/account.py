@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ ADMIN = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin"}
 VCPU_QUOTAS = {"L-1216C47A": 64.0, "L-34B43A08": 64.0, "L-D05C8A75": 64.0}
 #: Actions that only read.
 READ_ACTIONS = ("*:Get*", "*:List*", "*:Describe*", "*:Head*")
+#: Header with the service that sends a request with the credentials of a caller, for the condition `aws:CalledVia`.
+CALLED_VIA_HEADER = "X-Test-Called-Via"
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -427,12 +429,17 @@ class MotoAccount:
             "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
         }
 
-    def client(self, service: str, variables: dict[str, str], *, tls: bool = True) -> Any:
-        """Return a client with the credentials of a caller; `ADMIN` is valid only until `enforce_iam`."""
+    def client(
+        self, service: str, variables: dict[str, str], *, tls: bool = True, called_via: str = ""
+    ) -> Any:
+        """Return a client with the credentials of a caller; `ADMIN` is valid only until `enforce_iam`.
+
+        `called_via` is the service principal of the service that sends the requests on behalf of the caller.
+        """
         from botocore.config import Config
 
         token = variables.get("AWS_SESSION_TOKEN")
-        key = (service, variables["AWS_ACCESS_KEY_ID"], token, tls)
+        key = (service, variables["AWS_ACCESS_KEY_ID"], token, tls, called_via)
         if key not in self._clients:
             self._clients[key] = self._session.client(
                 service,
@@ -444,6 +451,8 @@ class MotoAccount:
                 aws_session_token=token,
                 config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
             )
+            if called_via:
+                self._clients[key].meta.events.register("before-call", partial(_mark, called_via))
         return self._clients[key]
 
     def create_foreign_bucket(self, name: str) -> None:
@@ -463,6 +472,11 @@ class MotoAccount:
         headers = {"Content-Type": "text/plain"}
         request = urllib.request.Request(f"{self.plain}/moto-api/{what}", body, headers)
         urllib.request.urlopen(request, timeout=120).close()
+
+
+def _mark(called_via: str, params: dict[str, Any], **_: Any) -> None:
+    """Add the header with the service that sends a request."""
+    params["headers"][CALLED_VIA_HEADER] = called_via
 
 
 def _contents(account: MotoAccount) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,8 @@
 """Make moto authorize requests with the action and the resource that AWS uses; see also `account.py`.
 
 moto uses ``*`` as the resource of most requests, other action names for some requests to S3, and ignores conditions
-and `iam:PassRole`. The conditions on the tag `pomona` of a resource and on the service of a passed role are evaluated.
+and `iam:PassRole`. Evaluated are the conditions on the tag `pomona` of a resource, on the service that sends a request
+on behalf of the caller (`aws:CalledVia`), and on the service of a passed role; other conditions are ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.aws.account import ACCOUNT, REGION
+from support.aws.account import ACCOUNT, CALLED_VIA_HEADER, REGION
 
 #: Actions whose names differ from what moto derives from the request, by query parameter.
 _S3_ACTIONS = {
@@ -58,17 +59,14 @@ def authorize_resources(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(IAMPolicyStatement, "_check_conditions", lambda *_: True)
     is_permitted = IAMPolicyStatement.is_action_permitted
 
-    def is_permitted_for_tags(statement: Any, action: str, resource: str = "*", *more: Any) -> Any:
+    def is_permitted_here(statement: Any, action: str, resource: str = "*", *more: Any) -> Any:
         result = is_permitted(statement, action, resource, *more)
         if result is not PermissionResult.PERMITTED:
             return result
-        tests = statement._statement.get("Condition", {}).get("StringEquals", {})
-        for key, value in tests.items():
-            if key.endswith(":ResourceTag/pomona") and _tag(resource) != value:
-                return PermissionResult.NEUTRAL
-        return result
+        condition = statement._statement.get("Condition", {})
+        return result if _holds(condition, resource) else PermissionResult.NEUTRAL
 
-    patch.setattr(IAMPolicyStatement, "is_action_permitted", is_permitted_for_tags)
+    patch.setattr(IAMPolicyStatement, "is_action_permitted", is_permitted_here)
     authorize = ActionAuthenticatorMixin._authenticate_and_authorize_action
 
     def authorize_with_roles(response: Any, request: type, resource: str = "*") -> None:
@@ -79,6 +77,30 @@ def authorize_resources(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         ActionAuthenticatorMixin, "_authenticate_and_authorize_action", authorize_with_roles
     )
+
+
+def _holds(condition: Mapping[str, Mapping[str, Any]], resource: str) -> bool:
+    """Return whether a condition of a statement holds for the current request.
+
+    `aws:CalledVia` has several values, and is absent in a direct request: it needs the operator `ForAnyValue`.
+    """
+    for operator, tests in condition.items():
+        for key, value in tests.items():
+            accepted = [value] if isinstance(value, str) else value
+            if key == "aws:CalledVia":
+                services = _called_via() if operator == "ForAnyValue:StringEquals" else []
+                if not any(one in accepted for one in services):
+                    return False
+            elif key.endswith(":ResourceTag/pomona") and _tag(resource) not in accepted:
+                return False
+    return True
+
+
+def _called_via() -> list[str]:
+    """Return the services that send the current request on behalf of the caller; none for a direct request."""
+    from flask import request
+
+    return [*filter(None, request.headers.get(CALLED_VIA_HEADER, "").split(","))]
 
 
 def _tag(resource: str) -> str | None:

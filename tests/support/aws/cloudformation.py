@@ -292,10 +292,14 @@ def _instance_profile(properties: Mapping[str, Any]) -> Iterator[SentRequest]:
 
 
 def _security_group(properties: Mapping[str, Any]) -> Iterator[SentRequest]:
+    """Yield the requests in the order that needs most permissions: the group gets its tags after its rules.
+
+    Users report this order, and AWS documents none: aws-cloudformation/cloudformation-coverage-roadmap 714,
+    aws/aws-cdk 13204.
+    """
     create = {
         "GroupName": properties["GroupName"],
         "Description": properties["GroupDescription"],
-        "TagSpecifications": [{"ResourceType": "security-group", "Tags": properties["Tags"]}],
     }
     vpc = {"VpcId": properties["VpcId"]} if "VpcId" in properties else {}
     yield "ec2", "create_security_group", create | vpc
@@ -312,6 +316,7 @@ def _security_group(properties: Mapping[str, Any]) -> Iterator[SentRequest]:
                 permission[sources] = [{source: rule[key]} | about]
         parameters = {"GroupId": group, "IpPermissions": [permission]}
         yield "ec2", "authorize_security_group_ingress", parameters
+    yield "ec2", "create_tags", {"Resources": [group], "Tags": properties["Tags"]}
 
 
 def _security_configuration(properties: Mapping[str, Any]) -> Iterator[SentRequest]:

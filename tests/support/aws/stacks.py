@@ -3,7 +3,8 @@
 moto's own CloudFormation ignores most settings of buckets and roles, skips schedules, applications and policies of
 buckets, changes no policy of a role, and knows neither conditions in an update, failures nor imports. Here, each
 resource is translated to requests (`support.aws.cloudformation`), which are sent with the credentials of the caller, as
-AWS does without a service role: with IAM enforced, the caller needs their permissions.
+AWS does without a service role: with IAM enforced, the caller needs their permissions. They are marked as called via
+CloudFormation, for the condition `aws:CalledVia`.
 
 Types without a translation are recorded only: alarms, topics, rules, budgets, policies of queues, Glue. What a change
 set requires to read, drift, and time are not simulated.
@@ -26,6 +27,7 @@ from support.aws.cloudformation import SentRequest, Stack, parse_template, resou
 
 #: Types in the order of creation; others follow.
 _ORDER = ("AWS::IAM::Role", "AWS::IAM::InstanceProfile", "AWS::IAM::Policy", "AWS::S3::Bucket")
+_SERVICE = "cloudformation.amazonaws.com"
 _CALLER: ContextVar[dict[str, str]] = ContextVar("caller")
 _IMPORT: ContextVar[bool] = ContextVar("import")
 
@@ -104,7 +106,8 @@ def support_stacks(patch: pytest.MonkeyPatch, account: MotoAccount) -> None:
                 self.deleted_stacks[stack.stack_id] = self.stacks.pop(stack.stack_id)
 
     def outputs(stack: Any) -> list[dict[str, Any]]:
-        if stack.status == "REVIEW_IN_PROGRESS" or not getattr(stack, "deployed", None):
+        never_deployed = stack.status in ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE")
+        if never_deployed or not getattr(stack, "deployed", None):
             return []
         resolved = _stack(stack.template, stack.parameters).outputs()
         values = resolve_references(resolved, stack.ids)
@@ -250,9 +253,13 @@ class _Deployment:
         )
         stack.events.append(event)
 
+    def _client(self, service: str) -> Any:
+        """Return a client for requests that CloudFormation sends with the credentials of the caller."""
+        return self._account.client(service, _CALLER.get(), called_via=_SERVICE)
+
     def _send(self, service: str, operation: str, parameters: Mapping[str, Any]) -> Any:
-        client = self._account.client(service, _CALLER.get())
-        return getattr(client, operation)(**resolve_references(parameters, self._ids))
+        resolved = resolve_references(parameters, self._ids)
+        return getattr(self._client(service), operation)(**resolved)
 
     def _create(self, resource: dict[str, Any]) -> None:
         requests = [*resource_requests(resource)]
@@ -298,7 +305,7 @@ class _Deployment:
 
     def _exists(self, operation: str, bucket: str) -> bool:
         try:
-            getattr(self._account.client("s3", _CALLER.get()), operation)(Bucket=bucket)
+            getattr(self._client("s3"), operation)(Bucket=bucket)
         except ClientError as error:
             if error.response["Error"]["Code"] in ("404", "NoSuchBucket", "NoSuchBucketPolicy"):
                 return False
@@ -307,8 +314,7 @@ class _Deployment:
 
     def _require_no_references(self, group: str) -> None:
         """Raise the error of EC2 if another group refers to this one; moto deletes it."""
-        client = self._account.client("ec2", _CALLER.get())
-        for other in client.describe_security_groups()["SecurityGroups"]:
+        for other in self._client("ec2").describe_security_groups()["SecurityGroups"]:
             pairs = [one for rule in other["IpPermissions"] for one in rule["UserIdGroupPairs"]]
             if other["GroupId"] != group and group in [one.get("GroupId") for one in pairs]:
                 reason = f"resource {group} has a dependent object"
