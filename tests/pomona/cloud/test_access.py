@@ -263,6 +263,7 @@ def test_nodes_delete_several_objects_of_the_lake_with_one_request(account: Moto
 
 def cluster_calls(cluster: str) -> dict[str, Call]:
     step = {"Name": "s", "HadoopJarStep": {"Jar": "command-runner.jar"}}
+    nodes = {"MasterInstanceType": "m5.xlarge", "InstanceCount": 1}
     return {
         "add a step": lambda emr: emr.add_job_flow_steps(JobFlowId=cluster, Steps=[step]),
         "describe it": lambda emr: emr.describe_cluster(ClusterId=cluster),
@@ -271,7 +272,10 @@ def cluster_calls(cluster: str) -> dict[str, Call]:
         "terminate it": lambda emr: emr.terminate_job_flows(JobFlowIds=[cluster]),
         "list clusters": lambda emr: emr.list_clusters(),
         "create a cluster": lambda emr: emr.run_job_flow(
-            Name="another", Instances={"MasterInstanceType": "m5.xlarge", "InstanceCount": 1}
+            Name="another", Instances=nodes, Tags=[{"Key": "pomona", "Value": "fruits"}]
+        ),
+        "create a cluster without tag": lambda emr: emr.run_job_flow(
+            Name="another", Instances=nodes
         ),
     }
 

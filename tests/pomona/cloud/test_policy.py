@@ -29,6 +29,12 @@ CONFIGS = {
     ),
     "serverless": (VARIANTS["serverless"], VARIANTS["serverless"]),
 }
+#: One tag is changed, one removed and one added, by these requests of CloudFormation.
+TAGS = ('tags = {team = "fruits", cost = "1"}\n', 'tags = {team = "trees", owner = "me"}\n')
+TAG_REQUESTS = {
+    "stream": {"tag_role", "untag_role", "tag_queue", "untag_queue", "delete_tags"},
+    "serverless": {"tag_role", "untag_role", "tag_resource", "untag_resource"},
+}
 
 
 def use_policy(
@@ -126,17 +132,31 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "iam",
         lambda iam: iam.create_service_linked_role(AWSServiceName="autoscaling.amazonaws.com"),
     ),
+    "create another cluster": (
+        "emr",
+        lambda emr: emr.run_job_flow(
+            Name="fruits", ServiceRole="fruits-service", JobFlowRole="fruits-nodes",
+            ReleaseLabel="emr-7.13.0", Tags=[{"Key": "pomona", "Value": "other"}],
+            Instances={"MasterInstanceType": "m5.xlarge", "InstanceCount": 1},
+        ),
+    ),
     "pass another role to a cluster": (
         "emr",
         lambda emr: emr.run_job_flow(
             Name="fruits", ServiceRole="fruits-service", JobFlowRole="admin",
-            ReleaseLabel="emr-7.13.0",
+            ReleaseLabel="emr-7.13.0", Tags=[TAG],
             Instances={"MasterInstanceType": "m5.xlarge", "InstanceCount": 1},
         ),
     ),
     "terminate another cluster": (
         "emr",
         lambda emr: emr.terminate_job_flows(JobFlowIds=[_other(emr.list_clusters())["Id"]]),
+    ),
+    "tag another application": (
+        "emr-serverless",
+        lambda emr: emr.tag_resource(
+            resourceArn=_other(emr.list_applications())["arn"], tags={"team": "fruits"}
+        ),
     ),
     "stop another application": (
         "emr-serverless",
@@ -233,13 +253,15 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
     account: MotoAccount,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first, second = CONFIGS[kind]
+    first, second = (more + tags for more, tags in zip(CONFIGS[kind], TAGS, strict=True))
     write_config(workspace, first)
     caller = use_policy(monkeypatch, account, print_policies(pomona))
     commands = ["plan", "up --yes", "status", "changed", "plan", "up --yes"]
     if kind == "stream":
         commands += ["resize fruits --core 3 --task 1 --nodes 9"]
         commands += ["clone fruits --set instances.core=1"]
+    else:  # only a stopped application is changed
+        commands += ["down --yes", "up --yes"]
     for command in [*commands, "down --yes --all", "up --yes", "down --yes"]:
         if command == "changed":  # `up` then updates the schedule
             write_config(workspace, second + "refit.variance = 0.5\n")
@@ -248,6 +270,7 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
         assert (command, done.status, done.err) == (command, 0, "")
         assert "not checked" not in done.out
         assert "not be checked" not in done.out
+    assert TAG_REQUESTS[kind] <= {one.operation for one in account.sent}
     monkeypatch.setattr("support.aws.rules.violations", lambda *_: [])
     create_others(account)
     s3 = account.client("s3", caller)

@@ -362,6 +362,34 @@ def add_internet_gateway() -> None:
     backend.create_route(table.id, "0.0.0.0/0", gateway_id=gateway.id)
 
 
+def support_application_tags(patch: pytest.MonkeyPatch) -> None:
+    """Make moto set and remove tags of applications of EMR Serverless, which it lacks."""
+    from moto.core.responses import EmptyResult
+    from moto.emrserverless import urls
+    from moto.emrserverless.responses import EMRServerlessResponse as Response
+
+    def tags(response: Any) -> dict[str, str]:
+        identifier = response._get_param("resourceArn").rpartition("/")[2]
+        application = response.emrserverless_backend.applications[identifier]
+        if application.tags is None:
+            application.tags = {}
+        found: dict[str, str] = application.tags
+        return found
+
+    def tag_resource(response: Any) -> Any:
+        tags(response).update(response._get_param("tags"))
+        return EmptyResult()
+
+    def untag_resource(response: Any) -> Any:
+        for key in response._get_param("tagKeys"):
+            tags(response).pop(key, None)
+        return EmptyResult()
+
+    patch.setitem(urls.url_paths, "{0}/tags/(?P<resourceArn>.+)$", Response.dispatch)
+    patch.setattr(Response, "tag_resource", tag_resource, raising=False)
+    patch.setattr(Response, "untag_resource", untag_resource, raising=False)
+
+
 def keep_jobs_running(patch: pytest.MonkeyPatch) -> None:
     """Keep jobs of EMR Serverless in state RUNNING; in moto they finish at once."""
     import moto.emrserverless.models
@@ -584,6 +612,7 @@ def serve(folder: Path) -> Iterator[MotoAccount]:
         authorize_each_deleted_key(patch)
         skip_signature_check(patch)
         keep_jobs_running(patch)
+        support_application_tags(patch)
         support_scaling_policies(patch)
         support_instance_fleets(patch)
         serve_vcpu_quotas(patch)

@@ -1,8 +1,9 @@
 """Make moto authorize requests with the action and the resource that AWS uses; see also `account.py`.
 
 moto uses ``*`` as the resource of most requests, other action names for some requests to S3, and ignores conditions
-and `iam:PassRole`. Evaluated are the conditions on the tag `pomona` of a resource, on the service that sends a request
-on behalf of the caller (`aws:CalledVia`), and on the service of a passed role; other conditions are ignored.
+and `iam:PassRole`. Evaluated are the conditions on the tag `pomona` of a resource and of a request with JSON, on the
+service that sends a request on behalf of the caller (`aws:CalledVia`), and on the service of a passed role; other
+conditions are ignored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -88,19 +90,33 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], resource: str) -> bool:
         for key, value in tests.items():
             accepted = [value] if isinstance(value, str) else value
             if key == "aws:CalledVia":
-                services = _called_via() if operator == "ForAnyValue:StringEquals" else []
-                if not any(one in accepted for one in services):
-                    return False
-            elif key.endswith(":ResourceTag/pomona") and _tag(resource) not in accepted:
+                found = _called_via() if operator == "ForAnyValue:StringEquals" else []
+            elif key == "aws:RequestTag/pomona":
+                found = [_requested_tag()]
+            elif key.endswith(":ResourceTag/pomona"):
+                found = [_tag(resource)]
+            else:
+                continue
+            if not any(one in accepted for one in found):
                 return False
     return True
 
 
-def _called_via() -> list[str]:
+def _called_via() -> list[str | None]:
     """Return the services that send the current request on behalf of the caller; none for a direct request."""
     from flask import request
 
     return [*filter(None, request.headers.get(CALLED_VIA_HEADER, "").split(","))]
+
+
+def _requested_tag() -> str | None:
+    """Return the tag `pomona` of the current request to EMR or EMR Serverless."""
+    from flask import request
+
+    body = request.get_json(force=True)
+    listed = {one["Key"]: one["Value"] for one in body.get("Tags", ())}
+    tags: Mapping[str, str] = body.get("tags") or listed
+    return tags.get("pomona")
 
 
 def _tag(resource: str) -> str | None:
@@ -156,6 +172,8 @@ def _emr_resource(response: Any) -> str:
 
 
 def _serverless_resource(response: Any) -> str:
+    if response.path.startswith("/tags/"):
+        return unquote(response.path.removeprefix("/tags/"))
     parts = response.path.strip("/").split("/")  # applications/ID/jobruns/ID
     listed = parts[2:] == ["jobruns"]
     kept = parts[:2] if listed or parts[2:3] in (["start"], ["stop"]) else parts

@@ -18,6 +18,19 @@ from support.aws.account import ACCOUNT, REGION
 #: A request: boto3 names of service and operation, and parameters.
 SentRequest = tuple[str, str, dict[str, Any]]
 _ABSENT = object()
+#: The property with the tags of each type that gets those of its stack, by the schemas of CloudFormation.
+TAG_PROPERTIES = {
+    "AWS::S3::Bucket": "Tags",
+    "AWS::IAM::Role": "Tags",
+    "AWS::EC2::SecurityGroup": "Tags",
+    "AWS::SQS::Queue": "Tags",
+    "AWS::EMRServerless::Application": "Tags",
+    "AWS::SNS::Topic": "Tags",
+    "AWS::Events::Rule": "Tags",
+    "AWS::CloudWatch::Alarm": "Tags",
+    "AWS::Athena::WorkGroup": "Tags",
+    "AWS::Budgets::Budget": "ResourceTags",
+}
 
 
 class _TemplateLoader(yaml.CSafeLoader):
@@ -203,6 +216,21 @@ class Stack:
         return f"{kind} {name}"
 
 
+def resource_tags(resource: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a resource by key."""
+    found = resource["Properties"].get(TAG_PROPERTIES.get(resource["Type"], ""), ())
+    return {one["Key"]: one["Value"] for one in found}
+
+
+def with_tags(resource: dict[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return a resource with exactly these tags, if its type has tags."""
+    name = TAG_PROPERTIES.get(resource["Type"])
+    if name is None:
+        return resource
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return resource | {"Properties": resource["Properties"] | {name: listed}}
+
+
 def resource_requests(resource: Mapping[str, Any]) -> Iterator[SentRequest]:
     """Yield the requests that create a resource; nothing for a type that `up` does not create."""
     translate = _TRANSLATORS.get(resource["Type"])
@@ -214,9 +242,8 @@ def _bucket(properties: Mapping[str, Any]) -> Iterator[SentRequest]:
     bucket = {"Bucket": properties["BucketName"]}
     location = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
     yield "s3", "create_bucket", bucket | location
-    # CloudFormation gives a bucket the tags of the stack; no test depends on their values.
-    tags = [{"Key": "pomona", "Value": properties["BucketName"]}]
-    yield "s3", "put_bucket_tagging", bucket | {"Tagging": {"TagSet": tags}}
+    if "Tags" in properties:
+        yield "s3", "put_bucket_tagging", bucket | {"Tagging": {"TagSet": properties["Tags"]}}
     for key, operation, parameter in (
         ("PublicAccessBlockConfiguration", "put_public_access_block", ""),
         ("OwnershipControls", "put_bucket_ownership_controls", ""),

@@ -22,8 +22,15 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bootstrap.aws.request import resolve_references
-from support.aws.account import ACCOUNT, ADMIN, MotoAccount
-from support.aws.cloudformation import SentRequest, Stack, parse_template, resource_requests
+from support.aws.account import ACCOUNT, ADMIN, REGION, MotoAccount
+from support.aws.cloudformation import (
+    SentRequest,
+    Stack,
+    parse_template,
+    resource_requests,
+    resource_tags,
+    with_tags,
+)
 
 #: Types in the order of creation; others follow.
 _ORDER = ("AWS::IAM::Role", "AWS::IAM::InstanceProfile", "AWS::IAM::Policy", "AWS::S3::Bucket")
@@ -62,7 +69,8 @@ def support_stacks(patch: pytest.MonkeyPatch, account: MotoAccount) -> None:
         return result
 
     def diff(change_set: Any) -> list[Any]:
-        old, new = _deployed(change_set.stack), _resolve(change_set.template, change_set.parameters)
+        old = _deployed(change_set.stack)
+        new = _resolve(change_set.template, change_set.parameters, change_set.tags)
         deployment = _Deployment(account, change_set.stack, models, _IMPORT.get(False))
         return [
             _change(models, deployment.describe(action, one), name, one)
@@ -72,23 +80,24 @@ def support_stacks(patch: pytest.MonkeyPatch, account: MotoAccount) -> None:
     def execute(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
         change_set = self.change_sets[change_set_name]
         kind, stack = change_set.change_set_type, self.stacks[change_set.stack_id]
-        deploy(stack, kind, change_set.template, change_set.parameters, change_set.import_existing)
-        if stack.status == f"{kind}_COMPLETE":
-            stack.tags = change_set.tags or {}
+        values, tags = change_set.parameters, change_set.tags or {}
+        deploy(stack, kind, change_set.template, values, tags, change_set.import_existing)
 
     def update(self: Any, name: str, template: str, parameters: Any, **_: Any) -> Any:
         stack = self.get_stack(name)
         values = self._resolve_update_parameters(instance=stack, incoming_params=parameters)
-        if not [*_differences(_deployed(stack), _resolve(template, values))]:
+        if not [*_differences(_deployed(stack), _resolve(template, values, stack.tags))]:
             raise ValidationError(message="No updates are to be performed.")
-        deploy(stack, "UPDATE", template, values, False)
+        deploy(stack, "UPDATE", template, values, stack.tags, False)
         return stack
 
-    def deploy(stack: Any, kind: str, template: str, values: Any, import_existing: bool) -> None:
+    def deploy(
+        stack: Any, kind: str, template: str, values: Any, tags: Any, import_existing: bool
+    ) -> None:
         stack._add_stack_event(f"{kind}_IN_PROGRESS", resource_status_reason="User Initiated")
         deployment = _Deployment(account, stack, models, import_existing)
-        if deployment.apply(template, values):
-            stack.template, stack.parameters = template, values
+        if deployment.apply(_resolve(template, values, tags)):
+            stack.template, stack.parameters, stack.tags = template, values, tags
             stack.status = f"{kind}_COMPLETE"
         else:
             stack.status = "ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
@@ -162,10 +171,15 @@ def _stack(template: str, parameters: Mapping[str, str]) -> Stack:
     return Stack(parse_template(template), parameters)
 
 
-def _resolve(template: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Return the resources of a template by logical ID, in the order of creation."""
+def _resolve(
+    template: str, parameters: Mapping[str, str], tags: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """Return the resources of a template by logical ID, in the order of creation, with the tags of the stack."""
     stack = _stack(template, parameters)
-    found = {name: {**one, "Stack": stack} for name, one in stack.resources.items()}
+    found = {
+        name: with_tags({**one, "Stack": stack}, {**(tags or {}), **resource_tags(one)})
+        for name, one in stack.resources.items()
+    }
     rank = {kind: number for number, kind in enumerate(_ORDER)}
     return dict(sorted(found.items(), key=lambda item: rank.get(item[1]["Type"], len(rank))))
 
@@ -209,12 +223,10 @@ class _Deployment:
         self._resources: dict[str, Any] = stack.__dict__.setdefault("deployed", {})
         self._ids: dict[str, str] = stack.__dict__.setdefault("ids", {})
 
-    def apply(self, template: str, parameters: Mapping[str, str]) -> bool:
+    def apply(self, resources: Mapping[str, Any]) -> bool:
         """Create, change and delete resources; return False after a failure, which is rolled back."""
         added = []
-        for action, name, one in list(
-            _differences(self._resources, _resolve(template, parameters))
-        ):
+        for action, name, one in list(_differences(self._resources, resources)):
             try:
                 if action == "Remove":
                     self._delete(name)
@@ -297,7 +309,7 @@ class _Deployment:
     def _require_import(self, resource: dict[str, Any], key: str, reason: str) -> None:
         """Raise AWS's error unless the existing resource is imported, which requires a literal name."""
         name = next(n for n, one in resource["Stack"].resources.items() if one["Type"] == resource["Type"]
-                    and one["Properties"] == resource["Properties"])  # fmt: skip
+                    and one["Properties"][key] == resource["Properties"][key])  # fmt: skip
         written = resource["Stack"].template["Resources"][name]
         literal = isinstance(written["Properties"][key], str)
         if not (self._import and literal and written.get("DeletionPolicy") == "Retain"):
@@ -322,12 +334,14 @@ class _Deployment:
                 raise ClientError(error, "DeleteSecurityGroup")
 
     def _update(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        before = [*resource_requests(old)]
-        for request in resource_requests(new):
+        for request in _tag_changes(old, new, self._ids):
+            self._send(*request)
+        before, after = ([*resource_requests(with_tags(one, {}))] for one in (old, new))
+        for request in after:
             if request not in before:
                 self._send_change(*request)
         for service, operation, parameters in before:
-            if (service, operation, parameters) in [*resource_requests(new)]:
+            if (service, operation, parameters) in after:
                 continue
             if operation == "authorize_security_group_ingress":
                 self._send(service, "revoke_security_group_ingress", parameters)
@@ -369,6 +383,50 @@ class _Deployment:
                 if error.response["Error"]["Code"] != "NoSuchEntity":
                     raise
         del self._resources[name]
+
+
+def _tag_changes(
+    old: dict[str, Any], new: dict[str, Any], ids: Mapping[str, str]
+) -> Iterator[SentRequest]:
+    """Yield the requests that set and remove tags of a resource; nothing for a type that `up` does not create."""
+    before, after = resource_tags(old), resource_tags(new)
+    changed = {key: value for key, value in after.items() if before.get(key) != value}
+    removed = [key for key in before if key not in after]
+    listed = [{"Key": key, "Value": value} for key, value in changed.items()]
+    properties, resource = new["Properties"], dict[str, Any]()
+    match new["Type"]:
+        case "AWS::S3::Bucket" if changed or removed:
+            tagging = {"TagSet": properties["Tags"]}
+            yield (
+                "s3",
+                "put_bucket_tagging",
+                {"Bucket": properties["BucketName"], "Tagging": tagging},
+            )
+            return
+        case "AWS::IAM::Role":
+            resource = {"RoleName": properties["RoleName"]}
+            requests = ("iam", "tag_role", "untag_role")
+            values = {"Tags": listed}, {"TagKeys": removed}
+        case "AWS::EC2::SecurityGroup":
+            resource = {"Resources": [ids[_reference(new)]]}
+            requests = ("ec2", "create_tags", "delete_tags")
+            values = {"Tags": listed}, {"Tags": [{"Key": key} for key in removed]}
+        case "AWS::SQS::Queue":
+            url = f"https://sqs.eu-west-1.amazonaws.com/{ACCOUNT}/{properties['QueueName']}"
+            resource = {"QueueUrl": url}
+            requests = ("sqs", "tag_queue", "untag_queue")
+            values = {"Tags": changed}, {"TagKeys": removed}
+        case "AWS::EMRServerless::Application":
+            arn = f"arn:aws:emr-serverless:{REGION}:{ACCOUNT}:/applications/{ids['application.applicationId']}"
+            resource = {"resourceArn": arn}
+            requests = ("emr-serverless", "tag_resource", "untag_resource")
+            values = {"tags": changed}, {"tagKeys": removed}
+        case _:
+            return
+    if changed:
+        yield requests[0], requests[1], resource | values[0]
+    if removed:
+        yield requests[0], requests[2], resource | values[1]
 
 
 def _deletions(resource: Mapping[str, Any], ids: Mapping[str, str]) -> Iterator[SentRequest]:
