@@ -514,6 +514,18 @@ PLANTED = {
         "",
         "matches the events of other pipelines",
     ),
+    "silent end of a job at its time limit": (
+        "serverless",
+        "state: [FAILED, CANCELLED]",
+        "state: [FAILED]",
+        "FailedJobs: a job in state CANCELLED is not reported",
+    ),
+    "silent failure of a job": (
+        "serverless",
+        "state: [FAILED, CANCELLED]",
+        "state: [CANCELLED]",
+        "FailedJobs: a job in state FAILED is not reported",
+    ),
     "silent end of the stream": (
         "stream",
         "      InsufficientDataActions: [!If [HasTopic, !Ref AlarmTopic, !Ref Alarms]]\n",

@@ -351,6 +351,11 @@ def _alarms(stack: Stack) -> Iterator[str]:
             yield f"{name}: sends nothing"
         if not {"name", "applicationId"} & rule["EventPattern"].get("detail", {}).keys():
             yield f"{name}: matches the events of other pipelines"
+        if rule["EventPattern"]["source"] == ["aws.emr-serverless"]:
+            # EMR Serverless cancels a job that exceeds its time; an event has the state in capital letters.
+            for state in ("FAILED", "CANCELLED"):
+                if state not in rule["EventPattern"]["detail"].get("state", (state,)):
+                    yield f"{name}: a job in state {state} is not reported"
     for name, budget in _resources(stack, "AWS::Budgets::Budget"):
         if not budget.get("NotificationsWithSubscribers"):
             yield f"{name}: sends nothing"
