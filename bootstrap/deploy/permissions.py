@@ -169,12 +169,16 @@ def _sets_tag_of_emr(_names: Names, _parameters: Parameters) -> Parameters:
     }
 
 
-def _by_cloudformation(_names: Names, _parameters: Parameters) -> Parameters:
+def _by_cloudformation(names: Names, _parameters: Parameters) -> Parameters:
     """Return the condition for requests that CloudFormation sends on behalf of the deployer.
 
     A new security group has no tag when CloudFormation opens it, and CloudFormation may set tags in a later request.
+    A group with the tag of another deployment stays protected.
     """
-    return {"ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}}
+    return {
+        "ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]},
+        "StringEqualsIfExists": {"aws:ResourceTag/pomona": names.config.name},
+    }
 
 
 _NEW = _equals("aws:RequestTag/pomona", _name)

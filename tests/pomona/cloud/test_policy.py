@@ -222,8 +222,24 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }  # fmt: skip
 
 
+#: Requests of CloudFormation with the credentials of the deployer, for the security group of another deployment.
+NEIGHBORS_BY_CLOUDFORMATION: dict[str, Callable[[Any, str], Any]] = {
+    "open": lambda ec2, group: ec2.authorize_security_group_ingress(
+        GroupId=group, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}]
+    ),
+    "close": lambda ec2, group: ec2.revoke_security_group_ingress(
+        GroupId=group, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}]
+    ),
+    "take over": lambda ec2, group: ec2.create_tags(Resources=[group], Tags=[TAG]),
+    "remove the tag": lambda ec2, group: ec2.delete_tags(
+        Resources=[group], Tags=[{"Key": "pomona"}]
+    ),
+    "delete": lambda ec2, group: ec2.delete_security_group(GroupId=group),
+}
+
+
 def create_others(account: MotoAccount) -> None:
-    """Create what belongs to others, a log, and a security group with the tag of the configuration."""
+    """Create what belongs to others, a log, and security groups with the tag of the configuration and of another."""
     account.disable_iam()
     location = {"LocationConstraint": REGION}
     s3 = account.client("s3", ADMIN)
@@ -235,11 +251,12 @@ def create_others(account: MotoAccount) -> None:
     nodes = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1}
     tags = [{"Key": "pomona", "Value": "other"}]
     account.client("emr", ADMIN).run_job_flow(Name="other", Instances=nodes, Tags=tags)
-    account.client("ec2", ADMIN).create_security_group(
-        GroupName="fruits-tagged",
-        Description="tagged",
-        TagSpecifications=[{"ResourceType": "security-group", "Tags": [TAG]}],
-    )
+    for name, tag in (("fruits-tagged", TAG), ("other-tagged", tags[0])):
+        account.client("ec2", ADMIN).create_security_group(
+            GroupName=name,
+            Description="tagged",
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": [tag]}],
+        )
     account.enforce_iam()
 
 
@@ -278,6 +295,11 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
     for name, (service, call) in NEIGHBORS.items():
         with pytest.raises(ClientError) as caught:
             call(account.client(service, caller))
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, name
+    ec2 = account.client("ec2", caller, called_via="cloudformation.amazonaws.com")
+    for name, send in NEIGHBORS_BY_CLOUDFORMATION.items():
+        with pytest.raises(ClientError) as caught:
+            send(ec2, _group(account.client("ec2", caller), "other-tagged"))
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, name
 
 

@@ -110,6 +110,8 @@ def test_allowed_caller_lacks_nothing(simulator: Simulator, pomona: Command) -> 
     (group,) = [one for one in simulator.requests if "ec2:DeleteSecurityGroup" in one.values()]
     assert group["ContextEntries.member.1.ContextKeyName"] == "aws:CalledVia"
     assert group["ContextEntries.member.1.ContextKeyType"] == "stringList"
+    assert group["ContextEntries.member.2.ContextKeyName"] == "aws:ResourceTag/pomona"
+    assert group["ContextEntries.member.2.ContextKeyType"] == "string"
 
 
 def test_missing_actions_are_listed(simulator: Simulator, pomona: Command) -> None:

@@ -84,7 +84,8 @@ def authorize_resources(patch: pytest.MonkeyPatch) -> None:
 def _holds(condition: Mapping[str, Mapping[str, Any]], resource: str) -> bool:
     """Return whether a condition of a statement holds for the current request.
 
-    `aws:CalledVia` has several values, and is absent in a direct request: it needs the operator `ForAnyValue`.
+    `aws:CalledVia` has several values, and is absent in a direct request: it needs the operator `ForAnyValue`. A
+    resource without the tag lacks the key `aws:ResourceTag/pomona`, which satisfies an operator with `IfExists`.
     """
     for operator, tests in condition.items():
         for key, value in tests.items():
@@ -96,6 +97,8 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], resource: str) -> bool:
             elif key.endswith(":ResourceTag/pomona"):
                 found = [_tag(resource)]
             else:
+                continue
+            if operator.endswith("IfExists") and found == [None]:
                 continue
             if not any(one in accepted for one in found):
                 return False
@@ -136,7 +139,8 @@ def _tag(resource: str) -> str | None:
         tags = emrserverless_backends[ACCOUNT][REGION].applications[identifier].tags or {}
     elif kind == "security-group":
         group = ec2_backends[ACCOUNT][REGION].get_security_group_from_id(identifier)
-        tags = {one["key"]: one["value"] for one in group.get_tags()}
+        if group:  # None: a group that the request creates
+            tags = {one["key"]: one["value"] for one in group.get_tags()}
     return tags.get("pomona")
 
 
