@@ -3,6 +3,7 @@
 Source: Service Authorization Reference, https://docs.aws.amazon.com/service-authorization/latest/reference/, and for
 `elasticmapreduce:PutAutoTerminationPolicy` the page on auto-termination policies of the EMR Management Guide. For
 `aws:CalledVia`, which CloudFormation sets and which has several values: IAM User Guide, global condition context keys.
+What CloudFormation itself needs: the permissions of the handlers in the schemas of its resource types.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ def _bucket(names: Names, parameters: Parameters) -> list[str]:
     return [names.bucket_arn(parameters["Bucket"])]
 
 
+def _data_bucket(names: Names, parameters: Parameters) -> list[str]:
+    return _bucket(names, parameters) if parameters["Bucket"] == names.data_bucket else []
+
+
 def _objects(names: Names, parameters: Parameters) -> list[str]:
     """Return the objects of the same kind: the keys of uploads contain a hash of the content."""
     lake = names.config.storage.lake
@@ -62,6 +67,11 @@ def _objects(names: Names, parameters: Parameters) -> list[str]:
 
 def _role(names: Names, parameters: Parameters) -> list[str]:
     return [_role_arn(names, parameters["RoleName"])]
+
+
+def _bounded_role(names: Names, parameters: Parameters) -> list[str]:
+    """Return the role if new roles get a permissions boundary."""
+    return _role(names, parameters) if names.config.roles.boundary else []
 
 
 def _role_arn(names: Names, role: str) -> str:
@@ -118,6 +128,11 @@ def _named(service: str, kind: str) -> Resources:
 
 def _budget(names: Names, parameters: Parameters) -> list[str]:
     return [f"arn:{names.partition}:budgets::{names.account}:budget/{parameters['Name']}"]
+
+
+def _billing_view(names: Names, _parameters: Parameters) -> list[str]:
+    """Return the view of a budget that names none."""
+    return [f"arn:{names.partition}:billing::{names.account}:billingview/primary"]
 
 
 def _glue_database(names: Names, parameters: Parameters) -> list[str]:
@@ -469,13 +484,40 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
         "create_application get_application update_application tag_resource untag_resource delete_application",
     ),
 }
-#: Types of options, by the actions that create, read, change and delete them.
+#: Types of options, by the actions that create, read, change and delete them; and of types with operations, the actions
+#: that only CloudFormation needs. It reads all properties of a bucket, also those that the template does not set.
 TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
+    "AWS::S3::Bucket": (
+        Grant("s3:PutBucketNotification", _data_bucket),
+        Grant(
+            "s3:GetAccelerateConfiguration s3:GetAnalyticsConfiguration s3:GetBucketAbac s3:GetBucketAcl "
+            "s3:GetBucketCORS s3:GetBucketLogging s3:GetBucketMetadataTableConfiguration "
+            "s3:GetBucketNotification s3:GetBucketObjectLockConfiguration s3:GetBucketWebsite "
+            "s3:GetIntelligentTieringConfiguration s3:GetInventoryConfiguration s3:GetMetricsConfiguration "
+            "s3:GetReplicationConfiguration",
+            _bucket,
+        ),
+    ),
+    # Another boundary, or none, would lift the limit that an administrator has set.
+    "AWS::IAM::Role": (
+        Grant("iam:UpdateRole iam:UpdateRoleDescription", _role),
+        Grant(
+            "iam:PutRolePermissionsBoundary",
+            _bounded_role,
+            _equals("iam:PermissionsBoundary", lambda names, _: names.config.roles.boundary),
+        ),
+    ),
+    "AWS::EC2::SecurityGroup": (
+        Grant("ec2:DescribeInstances", _all),
+        Grant(
+            "ec2:UpdateSecurityGroupRuleDescriptionsIngress", _security_groups, _by_cloudformation
+        ),
+    ),
     "AWS::SNS::Topic": (
         Grant(
-            "sns:CreateTopic sns:DeleteTopic sns:GetTopicAttributes sns:ListSubscriptionsByTopic "
-            "sns:ListTagsForResource sns:SetTopicAttributes sns:Subscribe sns:TagResource "
-            "sns:UntagResource",
+            "sns:CreateTopic sns:DeleteTopic sns:GetDataProtectionPolicy sns:GetTopicAttributes "
+            "sns:ListSubscriptionsByTopic sns:ListTagsForResource sns:SetTopicAttributes sns:Subscribe "
+            "sns:TagResource sns:UntagResource",
             _topic,
         ),
         Grant("sns:Unsubscribe", _all),
@@ -501,9 +543,15 @@ TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
             "budgets:ViewBudget",
             _budget,
         ),
+        Grant("billing:GetBillingViewData", _billing_view),
     ),
     "AWS::Glue::Database": (
         Grant("glue:CreateDatabase glue:GetDatabase glue:UpdateDatabase", _glue_database),
+        Grant(
+            "lakeformation:DescribeLakeFormationIdentityCenterConfiguration lakeformation:DescribeResource "
+            "lakeformation:ListResources",
+            _all,
+        ),
     ),
     "AWS::Athena::WorkGroup": (
         Grant(

@@ -103,29 +103,150 @@ def test_table_has_each_operation_that_the_code_names() -> None:
     assert set(GRANTS) <= operations
 
 
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limit"
+#: Keys of the configuration that add types or properties of resources.
+OPTIONS = (
+    'alarms = {address = "ops@example.com", monthly_budget = 7}\nglue.database = "fruits"\n'
+    f'roles = {{path = "/teams/", boundary = "{BOUNDARY}"}}\n'
+)
+#: Permissions of CloudFormation's handlers that the policy lacks, by the property that needs them. No template sets it.
+#: Permissions to read are not among them: a handler reads all properties of a resource.
+UNSET_PROPERTIES = {
+    "AWS::S3::Bucket": {
+        "AbacStatus": "s3:PutBucketAbac",
+        "AccelerateConfiguration": "s3:PutAccelerateConfiguration",
+        "AccessControl": "s3:PutBucketAcl s3:PutObjectAcl",
+        "AnalyticsConfigurations": "s3:PutAnalyticsConfiguration s3:DeleteBucketAnalyticsConfiguration",
+        "CorsConfiguration": "s3:PutBucketCORS s3:DeleteBucketCors",
+        "IntelligentTieringConfigurations": "s3:PutIntelligentTieringConfiguration",
+        "InventoryConfigurations": "s3:PutInventoryConfiguration",
+        "LoggingConfiguration": "s3:PutBucketLogging",
+        "MetadataConfiguration": "s3tables:* s3:*BucketMetadata*TableConfiguration",
+        "MetadataTableConfiguration": "s3tables:* s3:*BucketMetadataTableConfiguration",
+        "MetricsConfigurations": "s3:PutMetricsConfiguration s3:DeleteBucketMetricsConfiguration",
+        "ObjectLockConfiguration": "s3:PutObjectLockConfiguration s3:PutBucketObjectLockConfiguration",
+        "ObjectLockEnabled": "s3:PutBucketObjectLockConfiguration",
+        "ReplicationConfiguration": (
+            "s3:PutReplicationConfiguration s3:*BucketReplication s3:DeleteObject iam:PassRole"
+        ),
+        "WebsiteConfiguration": "s3:PutBucketWebsite s3:DeleteBucketWebsite",
+    },
+    "AWS::IAM::Policy": {"Groups": "iam:*GroupPolicy", "Users": "iam:*UserPolicy"},
+    "AWS::EC2::SecurityGroup": {
+        "SecurityGroupEgress": (
+            "ec2:AuthorizeSecurityGroupEgress ec2:UpdateSecurityGroupRuleDescriptionsEgress"
+        ),
+    },
+    "AWS::EMRServerless::Application": {
+        "IdentityCenterConfiguration": "sso:*",
+        "ImageConfiguration": "ecr:*",
+        "MonitoringConfiguration": "kms:*",
+        "NetworkConfiguration": "ec2:CreateNetworkInterface",
+        "WorkerTypeSpecifications": "ecr:*",
+    },
+    "AWS::SNS::Topic": {
+        "DataProtectionPolicy": "sns:PutDataProtectionPolicy",
+        "DeliveryStatusLogging": "iam:GetRole iam:PassRole",
+    },
+    "AWS::Events::Rule": {"RoleArn": "iam:PassRole", "Targets.RoleArn": "iam:PassRole"},
+    "AWS::Athena::WorkGroup": {
+        "WorkGroupConfiguration.CustomerContentEncryptionConfiguration": "kms:*",
+        "WorkGroupConfiguration.ManagedQueryResultsConfiguration.EncryptionConfiguration": "kms:*",
+        "WorkGroupConfiguration.ExecutionRole": "iam:PassRole iam:CreateServiceLinkedRole",
+        "WorkGroupConfiguration.ResultConfiguration": "s3:*",
+    },
+    "AWS::Glue::Database": {"DatabaseInput.FederatedDatabase": "glue:*Connection"},
+}
+#: Other permissions that the policy lacks, by reason.
+LACKING = {
+    "AWS::S3::Bucket": {
+        "unknown to IAM; the permissions to put them also delete": (
+            "s3:DeleteBucketEncryption s3:DeleteBucketLifecycle s3:DeleteBucketTagging"
+        ),
+    },
+    "AWS::IAM::Role": {
+        "a deployer must not remove the limit of a role": "iam:DeleteRolePermissionsBoundary",
+    },
+}
+#: Permissions that the policy contains because of other requests of `up`.
+GRANTED_ELSEWHERE = {
+    "AWS::IAM::Role": "iam:AttachRolePolicy iam:DetachRolePolicy",
+    "AWS::EMRServerless::Application": "iam:CreateServiceLinkedRole",
+}
+
+
+def template_resources(kind: str) -> list[Any]:
+    """Return the resources of a type in all templates."""
+    return [
+        one
+        for name in TEMPLATES
+        for one in parse_template(read_template(name))["Resources"].values()
+        if one["Type"] == kind
+    ]
+
+
+def sets(value: Any, path: list[str]) -> bool:
+    """Return whether properties of a template, in any case of their conditions, contain a path."""
+    if isinstance(value, list):
+        return any(sets(one, path) for one in value)
+    if isinstance(value, dict) and "Fn::If" in value:
+        return sets(value["Fn::If"][1:], path)
+    if path and isinstance(value, dict):
+        return path[0] in value and sets(value[path[0]], path[1:])
+    return not path
+
+
+def handler_permissions(kind: str, schema: Any) -> set[str]:
+    """Return what CloudFormation needs to create, read, change, tag and delete resources of a type.
+
+    It lists no resources of a type, and deletes none that is retained.
+    """
+    retained = all(one.get("DeletionPolicy") == "Retain" for one in template_resources(kind))
+    operations = {"create", "read", "update"} | (set() if retained else {"delete"})
+    handlers = [schema["handlers"][one] for one in operations & schema["handlers"].keys()]
+    tagging = schema.get("tagging", {})
+    if tagging.get("taggable"):
+        handlers.append(tagging)
+    return {permission for one in handlers for permission in one["permissions"]}
+
+
+def type_actions(kind: str) -> set[str]:
+    """Return the actions of the table for a type."""
+    service, operations = TYPE_OPERATIONS.get(kind, ("", ""))
+    found = [grant for one in operations.split() for grant in GRANTS[service, one]]
+    return {
+        action for grant in (*found, *TYPE_GRANTS.get(kind, ())) for action in grant.actions.split()
+    }
+
+
 @pytest.mark.slow
-def test_policy_contains_the_actions_on_tags_of_each_type() -> None:
+@pytest.mark.parametrize("kind", sorted(TYPE_OPERATIONS.keys() | TYPE_GRANTS.keys()))
+def test_policy_contains_the_permissions_of_cloudformations_handlers(kind: str) -> None:
     """Compare with the schemas of CloudFormation, as cfn-lint distributes them."""
     from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-    # For a KMS key, which the template does not set; and an action that IAM does not know.
-    unused = {"kms:TagResource", "kms:UntagResource", "s3:DeleteBucketTagging"}
-    granted = {action for more in VARIANTS.values() for action, *_ in grants(names(more + OPTIONS))}
-    tagged = {}
-    for one in TYPE_OPERATIONS.keys() | TYPE_GRANTS.keys():
-        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("eu-west-1", one).schema
-        tagging = schema.get("tagging", {})
-        if tagging.get("taggable"):
-            tagged[one] = tagging["tagProperty"].removeprefix("/properties/")
-            assert {*tagging["permissions"]} - unused - granted == set(), one
-    assert tagged == TAG_PROPERTIES
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("eu-west-1", kind).schema
+    tagging = schema.get("tagging", {})
+    tagged = tagging["tagProperty"] if tagging.get("taggable") else None
+    assert tagged == (f"/properties/{TAG_PROPERTIES[kind]}" if kind in TAG_PROPERTIES else None)
+    lacking = handler_permissions(kind, schema) - type_actions(kind)
+    for name in UNSET_PROPERTIES.get(kind, ()):
+        assert name.partition(".")[0] in schema["properties"]
+        assert not any(sets(one["Properties"], name.split(".")) for one in template_resources(kind))
+    excepted = {**UNSET_PROPERTIES.get(kind, {}), **LACKING.get(kind, {})}
+    if elsewhere := GRANTED_ELSEWHERE.get(kind):
+        granted = {one for more in VARIANTS.values() for one, *_ in grants(names(more + OPTIONS))}
+        assert {*elsewhere.split()} <= granted
+        excepted["elsewhere"] = elsewhere
+    patterns = [pattern for one in excepted.values() for pattern in one.split()]
+    assert {one for one in lacking if not any(fnmatchcase(one, it) for it in patterns)} == set()
+    assert {it for it in patterns if not any(fnmatchcase(one, it) for one in lacking)} == set()
 
 
-#: Keys of the configuration that add types of resources.
-OPTIONS = (
-    'alarms = {address = "ops@example.com", monthly_budget = 7}\nglue.database = "fruits"\n'
-    'roles.path = "/teams/"\n'
-)
+def test_paths_of_properties_are_found_in_each_case_of_a_condition() -> None:
+    properties = {"A": {"Fn::If": ["Condition", [{"B": {"C": 1}}], {"Ref": "AWS::NoValue"}]}}
+    assert sets(properties, ["A", "B", "C"])
+    assert not sets(properties, ["A", "C"])
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
@@ -139,13 +260,9 @@ def test_policy_covers_the_resources_of_the_stack(kind: str) -> None:
     assert types == TYPE_OPERATIONS.keys() | TYPE_GRANTS.keys()
     config_names = names(VARIANTS[kind] + OPTIONS)
     granted = {(action, resource) for action, resource, _ in grants(config_names)}
-    found = 0
+    actions = {action for action, _ in granted}
     for resource in stack_resources(config_names):
-        for grant in TYPE_GRANTS.get(resource.type, ()):
-            for action in grant.actions.split():
-                assert action in {one for one, _ in granted}
-                found += 1
-    assert found
+        assert type_actions(resource.type) <= actions
     for action, resource in granted:
         if action in ("iam:CreateRole", "iam:DeleteRole"):
             assert resource.startswith(f"arn:aws:iam::{ACCOUNT}:role/teams/fruits-")
@@ -203,6 +320,27 @@ def test_only_roles_are_passed_also_below_a_path() -> None:
     roles = f"arn:aws:iam::{ACCOUNT}:role/"
     assert f"{roles}teams/fruits-nodes" in passed
     assert all(resource.startswith(roles) for resource in passed)
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_only_the_configured_boundary_is_put_and_none_is_removed(kind: str) -> None:
+    bounded, unbounded = (
+        [one for one in grants(names(VARIANTS[kind] + more)) if "Boundary" in one[0]]
+        for more in (OPTIONS, "")
+    )
+    assert unbounded == []
+    created = [one for one in grants(names(VARIANTS[kind] + OPTIONS)) if one[0] == "iam:CreateRole"]
+    assert bounded == [
+        ("iam:PutRolePermissionsBoundary", resource, {"iam:PermissionsBoundary": BOUNDARY})
+        for _, resource, _ in created
+    ]
+
+
+def test_notifications_are_configured_only_for_the_data_bucket() -> None:
+    granted = [one[1] for one in grants(names()) if one[0] == "s3:PutBucketNotification"]
+    assert granted == [f"arn:aws:s3:::fruits-data-{ACCOUNT}"]
+    adopted = names('storage = {data_bucket = "pictures", data_bucket_exists = true}\n')
+    assert not [one for one in grants(adopted) if one[0] == "s3:PutBucketNotification"]
 
 
 #: CloudFormation opens a new security group before it sets the tags. `aws:CalledVia` has several values, which need
