@@ -1,4 +1,4 @@
-"""PySpark's daemon of Python workers, without two of its faults.
+"""PySpark's daemon of Python workers, with a shorter module path, and without a traceback for unneeded workers.
 
 Spark places the archive `pyspark.zip` first on the path of a worker. It contains the same modules as the package
 that pip installed, but Python compiles what it imports from an archive in each process, and PySpark reads the
@@ -6,6 +6,8 @@ archive's index again before a task. Each worker needs a second of CPU time for 
 
 If a task is cancelled between requesting a worker and receiving it, the worker's socket is closed. PySpark's own
 daemon prints this as an unhandled error, although nothing failed.
+
+Only local sessions use this daemon.
 """
 
 from __future__ import annotations
@@ -14,20 +16,25 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+#: Inside the `pyspark` package: its own modules, those of Py4J, which pip installs beside it, and classes of Java.
+_ARCHIVES = ("python/lib/pyspark.zip", "python/lib/py4j-*-src.zip", "jars/spark-core_*.jar")
 
 
 def without_archives(path: Sequence[str]) -> list[str]:
-    """Return the entries of a module path without those inside a `pyspark` package that the path has too.
+    """Return the entries of a module path without the archives of Spark that the first PySpark on the path replaces.
 
-    These are `pyspark.zip`, the archive of Py4J, which pip installs beside PySpark, and a jar. A cluster has PySpark
-    only as an archive; its path stays as it is.
+    If PySpark or Py4J is not a package in a folder there, the path stays as it is.
     """
-    packages = tuple(
-        os.path.join(entry, "pyspark", "")
-        for entry in path
-        if all(os.path.isdir(os.path.join(entry, name)) for name in ("pyspark", "py4j"))
-    )
-    return [entry for entry in path if not entry.startswith(packages)]
+    folder = next((one for one in path if os.path.isdir(os.path.join(one, "pyspark"))), None)
+    if folder is None or not os.path.isdir(os.path.join(folder, "py4j")):
+        return list(path)
+    package = os.path.join(folder, "pyspark", "")
+    inside = {one: one.removeprefix(package) for one in path if one.startswith(package)}
+    return [
+        one for one in path if not any(fnmatchcase(inside.get(one, ""), name) for name in _ARCHIVES)
+    ]
 
 
 def main() -> None:

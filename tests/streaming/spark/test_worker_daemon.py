@@ -20,7 +20,7 @@ from streaming.spark.worker_daemon import without_archives
     ("module", "tracebacks"), [("streaming.spark.worker_daemon", 0), ("pyspark.daemon", 1)]
 )
 def test_worker_of_cancelled_task_ends_without_traceback(module: str, tracebacks: int) -> None:
-    """PySpark's own daemon prints a traceback; once it does not, `worker_daemon` can be deleted."""
+    """PySpark's own daemon prints a traceback; once it does not, `quiet_worker` can be deleted."""
     env = os.environ | {"PYTHON_WORKER_FACTORY_SECRET": "of this test"}
     command = [sys.executable, "-m", module, "pyspark.worker"]
     pipe = subprocess.PIPE
@@ -56,10 +56,19 @@ def test_workers_import_pyspark_from_its_folder(spark: Any) -> None:
     assert archives == []
 
 
-def test_archives_stay_on_the_path_of_a_cluster(tmp_path: Path) -> None:
-    (tmp_path / "pyspark").mkdir()
-    archives = [str(tmp_path / "pyspark/python/lib/pyspark.zip"), "/cluster/python/lib/pyspark.zip"]
-    cluster = ["", *archives, str(tmp_path)]
-    assert without_archives(cluster) == cluster  # without Py4J as a package
-    (tmp_path / "py4j").mkdir()
-    assert without_archives(cluster) == ["", archives[1], str(tmp_path)]
+def test_only_archives_of_the_first_installed_package_are_removed(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    archives = [
+        str(folder / "pyspark" / name)
+        for folder in (first, second)
+        for name in ("python/lib/pyspark.zip", "python/lib/py4j-0.10-src.zip", "jars/spark-core_2.13.jar")
+    ]  # fmt: skip
+    added = [str(first / "pyspark/jars/graphframes.jar"), "/cluster/python/lib/pyspark.zip"]
+    path = ["", *archives, *added, str(first), str(second)]
+    assert without_archives(path) == path  # as on a cluster: PySpark is in no folder
+    for folder in (first, second):
+        (folder / "pyspark").mkdir(parents=True)
+    (second / "py4j").mkdir()
+    assert without_archives(path) == path  # the first PySpark lacks Py4J
+    (first / "py4j").mkdir()
+    assert without_archives(path) == ["", *archives[3:], *added, str(first), str(second)]
