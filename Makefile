@@ -25,11 +25,11 @@ run: .venv/.ready ## Install, then run the whole pipeline on generated images
 	$(BIN)/pomona demo
 	@$(BIN)/python -m streaming.ingest.warmup
 
-test: setup ## Run all but the long tests (12 minutes); T=path/to/test.py or T=path::name runs some
+test: setup ## Run all but the long tests (12 minutes); T=path/to/test.py or T=path::name runs some, long ones too
 	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL) -m "not long")
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-test-long: setup ## Run the long tests (15 minutes); CI runs them after make test
+test-long: setup ## Run the tests marked long (15 minutes); CI runs them after make test
 	$(BIN)/python -m pytest $(PARALLEL) -m long
 
 test-fast: setup ## Run the tests that need neither Spark nor TensorFlow (a minute)

@@ -166,6 +166,7 @@ LINTED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_cfn_lint_finds_planted_mistakes() -> None:
     text = read_template("long-lived")

@@ -84,7 +84,6 @@ def hostile(
     return HostileLake(folder, labels, lake, published, before)
 
 
-@pytest.mark.long
 def test_each_image_is_in_one_table_with_its_path_and_label(hostile: HostileLake) -> None:
     found = below(hostile.source, hostile.lake.features) + below(
         hostile.source, hostile.lake.quarantine

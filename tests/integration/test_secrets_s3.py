@@ -25,7 +25,7 @@ from streaming.cache_dir import cache_folder
 from support.lakes.small_lakes import GARBAGE, jpeg
 from support.processes.cli import environment
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.long]
 
 SECRETS = ("wJalrPlanted/K7MDENG+bPxRfiCYEXAMPLEKEY0", "FwoGPlantedToken/abc+def==XYZ0123456789")
 KMS_KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -168,7 +168,6 @@ def test_secret_search_finds_known_text() -> None:
     assert not contains_secret(b"wJalr")
 
 
-@pytest.mark.long
 def test_searched_outputs_are_not_empty(run: RunOutput) -> None:
     names = list(run.files)
     for part in (

@@ -61,7 +61,6 @@ def loaded(row: RefitRow, vectors: Any) -> np.ndarray:
     return scores_of(PipelineModel.load(row.folder.pipeline), vectors)
 
 
-@pytest.mark.long
 def test_loaded_pipeline_gives_published_parquet(
     spark: Any, row: RefitRow, loaded: np.ndarray
 ) -> None:

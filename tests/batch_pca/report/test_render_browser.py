@@ -22,7 +22,7 @@ from support.faults.hostile_names import NAMES
 from support.pages.browser import Browser, chromium
 from support.pages.report_pages import RATIO, reduction_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ENTER, TAB, ESCAPE = "\ue007", "\ue004", "\ue00c"
 LABELS = ("cloud", "east", "north")

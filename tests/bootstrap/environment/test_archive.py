@@ -75,6 +75,7 @@ def test_command_runs_in_minimal_root_without_network(node: MinimalRoot) -> None
     assert (done.returncode, done.stdout) == (0, f"pomona {__version__}\n"), done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_files_of_steps_are_on_the_node(node: MinimalRoot) -> None:
     config_names = names()
@@ -88,6 +89,7 @@ def test_files_of_steps_are_on_the_node(node: MinimalRoot) -> None:
         assert copied.read_bytes() == source.read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_decoded_pixels_in_minimal_root_are_equal(node: MinimalRoot) -> None:
     (node.folder / "image.jpg").write_bytes(jpeg())
@@ -97,6 +99,7 @@ def test_decoded_pixels_in_minimal_root_are_equal(node: MinimalRoot) -> None:
     assert done.stdout.split() == [expected, "/opt/pomona"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_all_extension_modules_can_be_imported(node: MinimalRoot) -> None:
     target = node.folder / "opt" / "pomona"
@@ -106,6 +109,7 @@ def test_all_extension_modules_can_be_imported(node: MinimalRoot) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_packages_have_versions_of_lock_file(manifest_lines: list[str]) -> None:
     files = ("requirements-dev.lock", "requirements.lock")  # the former has the optional formats
@@ -122,6 +126,7 @@ def test_packages_have_versions_of_lock_file(manifest_lines: list[str]) -> None:
     assert versions == {name: locked[name] for name in versions}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_libraries_have_the_architecture_of_the_manifest(
     archive: Path, manifest_lines: list[str]
@@ -133,6 +138,7 @@ def test_libraries_have_the_architecture_of_the_manifest(
     assert [f"machine {machines[one]}" for one in found] == manifest_lines[:1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_archive_excludes_packages_of_cluster(archive: Path, manifest_lines: list[str]) -> None:
     with tarfile.open(archive) as tar:
@@ -148,6 +154,7 @@ def test_archive_excludes_packages_of_cluster(archive: Path, manifest_lines: lis
     assert "bin/python" in names
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_archive_is_current_until_source_file_changes(archive: Path, tmp_path: Path) -> None:
     packages = ("streaming", "batch_pca", "bootstrap", "pomona")

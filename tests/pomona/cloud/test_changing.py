@@ -14,7 +14,7 @@ from support.aws.workspace import make_cloud_workspace, write_config
 from support.processes.cli import Command
 
 pytest_plugins = ["support.aws.fixtures"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture
@@ -279,7 +279,6 @@ def test_resize_changes_capacities_of_fleets(fleets: Command, account: MotoAccou
         assert capacities(account, cluster) == expected
 
 
-@pytest.mark.long
 def test_resize_adds_a_task_fleet(fleets: Command, account: MotoAccount) -> None:
     fleets("cloud", "down", "--yes")
     write_config(Path(), 'instances.types = ["m5.xlarge", "m6i.xlarge"]\n')

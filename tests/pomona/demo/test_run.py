@@ -26,7 +26,7 @@ from support.processes.cli import (
 )
 from support.processes.wheel_environment import WheelEnvironment
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.long]
 
 BROKEN = 5
 SECONDS = 150.0
@@ -80,7 +80,6 @@ def demo(wheel: WheelEnvironment, tmp_path_factory: pytest.TempPathFactory) -> D
     return DemoRun(done, folder / "50% é demo-2", time.monotonic() - started)
 
 
-@pytest.mark.long
 def test_wheel_names_every_package_that_the_demo_needs(
     wheel: WheelEnvironment, demo: DemoRun
 ) -> None:

@@ -38,7 +38,6 @@ def lake(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     return lake
 
 
-@pytest.mark.long
 @pytest.mark.spark
 def test_read_commits_equals_history_of_spark(spark: Any, lake: Lake) -> None:
     commits = read_commits(lake.features)

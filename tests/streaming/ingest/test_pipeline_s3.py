@@ -28,7 +28,7 @@ from support.aws.metrics import published
 from support.lakes.small_lakes import GARBAGE, ONCE, put_all
 from support.lakes.small_lakes import rows as local_rows
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.long]
 
 RANDOM = dataclasses.replace(ONCE, weights="random")
 # Characters with a special meaning in URIs, queries, globs or Hadoop paths.
@@ -111,7 +111,6 @@ def runs(spark: SparkSession, aws: dict[str, str], random_model: Path) -> Runs:
     return runs
 
 
-@pytest.mark.long
 def test_paths_and_labels_match_keys(runs: Runs) -> None:
     found = {row["path"]: row["label"] for row in runs.features[0]}
     assert found == {f"{runs.root}/{key}": label for key, label in LABELS.items()}
@@ -177,7 +176,6 @@ def test_ingest_from_folder_into_bucket_root(
     assert found == {f"file:{tmp_path}/My fruit/{number}.jpg": "My fruit" for number in (1, 2)}
 
 
-@pytest.mark.long
 def test_key_that_spark_cannot_list_arrives_during_stream(
     spark: SparkSession,
     bucket: str,

@@ -135,7 +135,6 @@ def test_incomplete_empty_or_implausible_listing_removes_nothing(
     assert below(source, context.lake.features) == ["Fig/3.jpg"]
 
 
-@pytest.mark.long
 def test_rows_of_deleted_images_are_removed_only_with_mirror(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:

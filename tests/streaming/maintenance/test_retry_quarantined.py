@@ -82,7 +82,6 @@ def test_check_readable_of_denied_prefix_raises_one_line(bucket: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.long
 def test_retry_keeps_rows_of_deleted_images_and_uses_current_content(
     spark: SparkSession, new_lake: NEW_LAKE, tmp_path: Path
 ) -> None:

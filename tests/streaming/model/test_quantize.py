@@ -18,7 +18,7 @@ from streaming.model.onnx_file import check_self_contained
 from streaming.model.quantize import RECIPE, _with_canonical_names, quantize
 from support.lakes.real_model import DEFAULT, INT8, engine, exported, features, weights_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 Features = NDArray[np.float32]
 
@@ -38,7 +38,6 @@ def int8(shared: Path, photographs: list[Path]) -> Features:
     return features(INT8, str(weights_file(shared)), photographs)
 
 
-@pytest.mark.long
 def test_cosine_to_float32(float32: Features, int8: Features) -> None:
     lengths = np.linalg.norm(int8, axis=1) * np.linalg.norm(float32, axis=1)
     cosines = (int8 * float32).sum(axis=1) / lengths
@@ -113,7 +112,6 @@ def test_model_records_recipe_versions_and_hash(shared: Path) -> None:
     check_self_contained(files["model.onnx"], "model.onnx")
 
 
-@pytest.mark.long
 def test_another_export_writes_the_same_file(shared: Path) -> None:
     _, files = exported(str(weights_file(shared)), "int8")
     _, float32_files = exported(str(weights_file(shared)))  # exported in another call
