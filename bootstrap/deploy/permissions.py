@@ -184,21 +184,40 @@ def _sets_tag_of_emr(_names: Names, _parameters: Parameters) -> Parameters:
     }
 
 
-def _by_cloudformation(names: Names, _parameters: Parameters) -> Parameters:
+def _not_of_others(names: Names, _parameters: Parameters) -> Parameters:
+    """Return the condition that protects resources with the tag of another deployment, and the tag itself."""
+    return {"StringEqualsIfExists": {"aws:ResourceTag/pomona": names.config.name}}
+
+
+def _by_cloudformation(names: Names, parameters: Parameters) -> Parameters:
     """Return the condition for requests that CloudFormation sends on behalf of the deployer.
 
     A new security group has no tag when CloudFormation opens it, and CloudFormation may set tags in a later request.
-    A group with the tag of another deployment stays protected.
     """
-    return {
-        "ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]},
-        "StringEqualsIfExists": {"aws:ResourceTag/pomona": names.config.name},
-    }
+    called_via = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
+    return {"ForAnyValue:StringEquals": called_via} | _not_of_others(names, parameters)
+
+
+def _bounded(names: Names, _parameters: Parameters, tests: Parameters | None = None) -> Parameters:
+    """Return the condition that a role has the permissions boundary of the configuration, if there is one."""
+    boundary = names.config.roles.boundary
+    found = (tests or {}) | ({"iam:PermissionsBoundary": boundary} if boundary else {})
+    return {"StringEquals": found} if found else {}
 
 
 _NEW = _equals("aws:RequestTag/pomona", _name)
 _OWN = _equals("aws:ResourceTag/pomona", _name)
 _OWN_CLUSTER = _equals("elasticmapreduce:ResourceTag/pomona", _name)
+
+
+def _new_job_run(names: Names, parameters: Parameters) -> Parameters:
+    """Return the condition to set the tag of a job run, which has none when it starts."""
+    return _NEW(names, parameters) | _not_of_others(names, parameters)
+
+
+def _new_application(names: Names, parameters: Parameters) -> Parameters:
+    """Return the condition to set the tag of an application; only CloudFormation creates them."""
+    return _NEW(names, parameters) | _by_cloudformation(names, parameters)
 
 
 def _pass_role(role: Callable[[Parameters], str], service: Callable[[Names], str]) -> Grant:
@@ -258,15 +277,24 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("s3", "put_object"): (Grant("s3:PutObject", _objects),),
     ("s3", "head_object"): (Grant("s3:GetObject", _objects),),
     ("s3", "get_object"): (Grant("s3:GetObject", _objects),),
-    ("iam", "create_role"): (Grant("iam:CreateRole iam:TagRole", _role),),
+    # With `roles.boundary`, no role without it gets policies, because a deployer can delete a role and create it again.
+    # `iam:TagRole` does not support the condition. A role without the boundary can still lose policies and be deleted.
+    ("iam", "create_role"): (
+        Grant("iam:CreateRole", _role, _bounded),
+        Grant("iam:TagRole", _role),
+    ),
     ("iam", "untag_role"): (Grant("iam:UntagRole", _role),),
     ("iam", "list_role_tags"): (Grant("iam:ListRoleTags", _role),),
     ("iam", "get_role"): (Grant("iam:GetRole", _role),),
     ("iam", "update_assume_role_policy"): (Grant("iam:UpdateAssumeRolePolicy", _role),),
-    ("iam", "put_role_policy"): (Grant("iam:PutRolePolicy", _role),),
+    ("iam", "put_role_policy"): (Grant("iam:PutRolePolicy", _role, _bounded),),
     ("iam", "get_role_policy"): (Grant("iam:GetRolePolicy", _role),),
     ("iam", "attach_role_policy"): (
-        Grant("iam:AttachRolePolicy", _role, _equals("iam:PolicyARN", lambda _, p: p["PolicyArn"])),
+        Grant(
+            "iam:AttachRolePolicy",
+            _role,
+            lambda names, p: _bounded(names, p, {"iam:PolicyARN": p["PolicyArn"]}),
+        ),
     ),
     ("iam", "list_attached_role_policies"): (Grant("iam:ListAttachedRolePolicies", _role),),
     ("iam", "list_role_policies"): (Grant("iam:ListRolePolicies", _role),),
@@ -374,16 +402,16 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ),
     ("emr-serverless", "create_application"): (
         Grant("emr-serverless:CreateApplication", _all, _NEW),
-        Grant("emr-serverless:TagResource", _applications, _NEW),
+        Grant("emr-serverless:TagResource", _applications, _new_application),
     ),
-    # Requests that change tags contain only these, perhaps not the tag `pomona`.
+    # A request that changes tags contains only the changed tags.
     ("emr-serverless", "tag_resource"): (Grant("emr-serverless:TagResource", _applications, _OWN),),
     ("emr-serverless", "untag_resource"): (
         Grant("emr-serverless:UntagResource", _applications, _OWN),
     ),
     ("emr-serverless", "start_job_run"): (
         Grant("emr-serverless:StartJobRun", _applications, _OWN),
-        Grant("emr-serverless:TagResource", _job_runs, _NEW),
+        Grant("emr-serverless:TagResource", _job_runs, _new_job_run),
         _pass_role(lambda p: p["executionRoleArn"], lambda _: "emr-serverless.amazonaws.com"),
     ),
     ("emr-serverless", "list_applications"): (Grant("emr-serverless:ListApplications", _all),),
@@ -484,8 +512,8 @@ TYPE_OPERATIONS: dict[str, tuple[str, str]] = {
         "create_application get_application update_application tag_resource untag_resource delete_application",
     ),
 }
-#: Types of options, by the actions that create, read, change and delete them; and of types with operations, the actions
-#: that only CloudFormation needs. It reads all properties of a bucket, also those that the template does not set.
+#: Actions for types without an entry in `TYPE_OPERATIONS`; for the other types, the further actions that only
+#: CloudFormation sends. It reads all properties of a bucket, also those that the template does not set.
 TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::S3::Bucket": (
         Grant("s3:PutBucketNotification", _data_bucket),
@@ -501,11 +529,7 @@ TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     # Another boundary, or none, would lift the limit that an administrator has set.
     "AWS::IAM::Role": (
         Grant("iam:UpdateRole iam:UpdateRoleDescription", _role),
-        Grant(
-            "iam:PutRolePermissionsBoundary",
-            _bounded_role,
-            _equals("iam:PermissionsBoundary", lambda names, _: names.config.roles.boundary),
-        ),
+        Grant("iam:PutRolePermissionsBoundary", _bounded_role, _bounded),
     ),
     "AWS::EC2::SecurityGroup": (
         Grant("ec2:DescribeInstances", _all),

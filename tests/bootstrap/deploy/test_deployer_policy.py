@@ -42,14 +42,11 @@ def statements(variant: Names) -> list[Any]:
 
 
 def grants(variant: Names) -> Iterator[tuple[str, str, Any]]:
-    """Yield each action with each resource and the tests of the condition, without their operators."""
+    """Yield each action with each resource and the condition; it is empty if there is none."""
     for statement in statements(variant):
-        condition: dict[str, Any] = {}
-        for tests in statement.get("Condition", {}).values():
-            condition |= tests
         for action in statement["Action"]:
             for resource in statement["Resource"]:
-                yield action, resource, condition
+                yield action, resource, statement.get("Condition", {})
 
 
 def covers(template: str, resource: str) -> bool:
@@ -69,7 +66,12 @@ def test_resources_have_a_type_that_the_action_supports(kind: str) -> None:
             assert not types or tagged_on_creation, action
         else:
             assert any(covers(arn, resource) for arn in types.values()), (action, resource)
-        assert action != "elasticmapreduce:AddTags" or condition
+        creates = action in (
+            "elasticmapreduce:RunJobFlow",
+            "elasticmapreduce:AddTags",
+            "emr-serverless:CreateApplication",
+        )
+        assert not creates or condition == NEW
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
@@ -293,14 +295,14 @@ def test_roles_are_passed_only_to_their_service(kind: str) -> None:
     assert passed
     for _, resource, condition in passed:
         role = resource.removeprefix(f"arn:aws:iam::{ACCOUNT}:role/fruits-")
-        assert condition == {"iam:PassedToService": services[role]}
+        assert condition == {"StringEquals": {"iam:PassedToService": services[role]}}
 
 
 def test_keys_are_used_only_through_s3_for_uploads_and_logs() -> None:
     data, log, images = (f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/{one * 36}" for one in "abc")
     more = f'encryption = {{data_key = "{data}", log_key = "{log}", images_key = "{images}"}}\n'
     granted = [one for one in grants(names(more)) if one[0].startswith("kms:")]
-    by_s3 = {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}
+    by_s3 = {"StringEquals": {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}}
     assert sorted(granted, key=lambda one: one[:2]) == [
         ("kms:Decrypt", data, by_s3),
         ("kms:Decrypt", log, by_s3),
@@ -323,17 +325,33 @@ def test_only_roles_are_passed_also_below_a_path() -> None:
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_only_the_configured_boundary_is_put_and_none_is_removed(kind: str) -> None:
+def test_only_roles_with_the_configured_boundary_get_permissions(kind: str) -> None:
+    actions = ("CreateRole", "PutRolePolicy", "AttachRolePolicy", "PutRolePermissionsBoundary")
     bounded, unbounded = (
-        [one for one in grants(names(VARIANTS[kind] + more)) if "Boundary" in one[0]]
+        {
+            (action, resource): condition.get("StringEquals", {}).get("iam:PermissionsBoundary")
+            for action, resource, condition in grants(names(VARIANTS[kind] + more))
+            if action.removeprefix("iam:") in actions or "Boundary" in action
+        }
         for more in (OPTIONS, "")
     )
-    assert unbounded == []
-    created = [one for one in grants(names(VARIANTS[kind] + OPTIONS)) if one[0] == "iam:CreateRole"]
-    assert bounded == [
-        ("iam:PutRolePermissionsBoundary", resource, {"iam:PermissionsBoundary": BOUNDARY})
-        for _, resource, _ in created
-    ]
+    assert not [action for action, _ in unbounded if "Boundary" in action]
+    assert {*unbounded.values()} == {None}
+    assert {*bounded.values()} == {BOUNDARY}
+    created = {resource for action, resource in bounded if action == "iam:CreateRole"}
+    assert created
+    assert {one for one in bounded if "Boundary" in one[0]} == {
+        ("iam:PutRolePermissionsBoundary", resource) for resource in created
+    }
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_tags_of_new_roles_have_no_condition_on_the_boundary(kind: str) -> None:
+    """`iam:TagRole` does not support it."""
+    granted = [*grants(names(VARIANTS[kind] + OPTIONS))]
+    tagged = {one: condition for action, one, condition in granted if action == "iam:TagRole"}
+    created = {resource for action, resource, _ in granted if action == "iam:CreateRole"}
+    assert tagged == {one: {} for one in created}
 
 
 def test_notifications_are_configured_only_for_the_data_bucket() -> None:
@@ -343,11 +361,28 @@ def test_notifications_are_configured_only_for_the_data_bucket() -> None:
     assert not [one for one in grants(adopted) if one[0] == "s3:PutBucketNotification"]
 
 
+#: Conditions of requests that create a resource, change one with the tag, and change one without another tag.
+NEW = {"StringEquals": {"aws:RequestTag/pomona": "fruits"}}
+OWN = {"StringEquals": {"aws:ResourceTag/pomona": "fruits"}}
+OWN_CLUSTER = {"StringEquals": {"elasticmapreduce:ResourceTag/pomona": "fruits"}}
+NOT_OF_OTHERS = {"StringEqualsIfExists": {"aws:ResourceTag/pomona": "fruits"}}
 #: CloudFormation opens a new security group before it sets the tags. `aws:CalledVia` has several values, which need
 #: the operator `ForAnyValue`.
 BY_CLOUDFORMATION = {
     "ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]},
-    "StringEqualsIfExists": {"aws:ResourceTag/pomona": "fruits"},
+    **NOT_OF_OTHERS,
+}
+#: The conditions of each kind of resource whose ARN is not known in advance.
+CONDITIONS = {
+    "cluster/*": [OWN_CLUSTER],
+    "security-group/*": [OWN, BY_CLOUDFORMATION],
+    "/applications/*": [OWN],
+    "/jobruns/*": [OWN],
+}
+#: The conditions to set the tags of a new resource. Only CloudFormation creates applications.
+NEW_CONDITIONS = {
+    ("emr-serverless:TagResource", "/applications/*"): [OWN, NEW | BY_CLOUDFORMATION],
+    ("emr-serverless:TagResource", "/jobruns/*"): [NEW | NOT_OF_OTHERS],
 }
 
 
@@ -356,11 +391,13 @@ def test_changes_of_resources_without_known_arn_require_the_tag(kind: str) -> No
     reading = ("Get", "List", "Describe")
     for action, resource, condition in grants(names(VARIANTS[kind])):
         name = action.partition(":")[2]
-        shared = resource.endswith(("cluster/*", "security-group/*", "applications/*", "runs/*"))
         # EMR's documentation names no condition for the auto-termination policy of a new cluster.
-        if shared and not name.startswith((*reading, "PutAutoTerminationPolicy")):
-            tags = [value for key, value in condition.items() if key.endswith("Tag/pomona")]
-            assert tags == ["fruits"], (action, resource)
+        if name.startswith((*reading, "PutAutoTerminationPolicy")):
+            continue
+        for suffix, accepted in CONDITIONS.items():
+            if resource.endswith(suffix):
+                expected = NEW_CONDITIONS.get((action, suffix), accepted)
+                assert condition in expected, (action, resource)
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
@@ -369,7 +406,7 @@ def test_direct_requests_only_revoke_rules_of_security_groups(kind: str) -> None
     for one in statements(names(VARIANTS[kind])):
         of_group = any(arn.endswith("security-group/*") for arn in one["Resource"])
         if of_group and one["Condition"] != BY_CLOUDFORMATION:
-            assert one["Condition"] == {"StringEquals": {"aws:ResourceTag/pomona": "fruits"}}
+            assert one["Condition"] == OWN
             direct += one["Action"]
     revoke = ["ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"]
     assert direct == ([] if "serverless" in kind else revoke)
@@ -408,4 +445,4 @@ def test_policy_uses_the_partition_and_the_configured_names() -> None:
     assert "arn:aws-cn:s3:::pictures" in arns
     assert f"arn:aws-cn:ec2:eu-west-1:{ACCOUNT}:subnet/subnet-12345678" in arns
     conditions = [condition for action, _, condition in grants(variant) if action == "iam:PassRole"]
-    assert {"iam:PassedToService": "ec2.amazonaws.com.cn"} in conditions
+    assert {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com.cn"}} in conditions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ pytest_plugins = ["support.aws.fixtures"]
 
 DATA = f"fruits-data-{ACCOUNT}"
 TAG = {"Key": "pomona", "Value": "fruits"}
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limit"
 #: The configuration at first, and its changes for a second `up`, which also changes the schedule.
 CONFIGS = {
     "stream": (
         'network = {ssh_key = "mine", ssh_from = ["192.0.2.1/32"]}\n',
         'network = {ssh_key = "mine", ssh_from = ["192.0.2.2/32"]}\n',
     ),
-    "serverless": (VARIANTS["serverless"], VARIANTS["serverless"]),
+    "serverless": (f'{VARIANTS["serverless"]}roles.boundary = "{BOUNDARY}"\n',) * 2,
 }
 #: One tag is changed, one removed and one added, by these requests of CloudFormation.
 TAGS = ('tags = {team = "fruits", cost = "1"}\n', 'tags = {team = "trees", owner = "me"}\n')
@@ -70,6 +72,13 @@ def _other(listed: Any) -> Any:
     return found
 
 
+def _other_job_run(serverless: Any) -> str:
+    """Return the ARN of the job run of others."""
+    application = _other(serverless.list_applications())["id"]
+    (job_run,) = serverless.list_job_runs(applicationId=application)["jobRuns"]
+    return str(job_run["arn"])
+
+
 def _group(ec2: Any, name: str) -> str:
     """Return the ID of a security group."""
     (found,) = ec2.describe_security_groups(GroupNames=[name])["SecurityGroups"]
@@ -77,6 +86,16 @@ def _group(ec2: Any, name: str) -> str:
 
 
 NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "create a role without the boundary": (
+        "iam",
+        lambda iam: iam.create_role(RoleName="fruits-job", AssumeRolePolicyDocument="{}"),
+    ),
+    "add a policy to a role without the boundary": (
+        "iam",
+        lambda iam: iam.put_role_policy(
+            RoleName="fruits-job", PolicyName="pomona", PolicyDocument="{}"
+        ),
+    ),
     "read another bucket": ("s3", lambda s3: s3.get_object(Bucket="another", Key="a")),
     "list another bucket": ("s3", lambda s3: s3.list_objects_v2(Bucket="another")),
     "create another bucket": (
@@ -156,6 +175,18 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "emr-serverless",
         lambda emr: emr.tag_resource(
             resourceArn=_other(emr.list_applications())["arn"], tags={"team": "fruits"}
+        ),
+    ),
+    "take over another application": (
+        "emr-serverless",
+        lambda emr: emr.tag_resource(
+            resourceArn=_other(emr.list_applications())["arn"], tags={"pomona": "fruits"}
+        ),
+    ),
+    "take over another job run": (
+        "emr-serverless",
+        lambda emr: emr.tag_resource(
+            resourceArn=_other_job_run(emr), tags={"pomona": "fruits"}
         ),
     ),
     "stop another application": (
@@ -239,15 +270,29 @@ NEIGHBORS_BY_CLOUDFORMATION: dict[str, Callable[[Any, str], Any]] = {
 
 
 def create_others(account: MotoAccount) -> None:
-    """Create what belongs to others, a log, and security groups with the tag of the configuration and of another."""
+    """Create what belongs to others, a log, and security groups with the tag of the configuration and of another.
+
+    The role of the jobs loses its permissions boundary.
+    """
     account.disable_iam()
     location = {"LocationConstraint": REGION}
     s3 = account.client("s3", ADMIN)
     s3.create_bucket(Bucket="another", CreateBucketConfiguration=location)
     s3.put_object(Bucket=f"fruits-log-{ACCOUNT}", Key="emr/a", Body=b"a log")
-    account.client("iam", ADMIN).create_role(RoleName="admin", AssumeRolePolicyDocument="{}")
+    iam = account.client("iam", ADMIN)
+    iam.create_role(RoleName="admin", AssumeRolePolicyDocument="{}")
+    with suppress(iam.exceptions.NoSuchEntityException):  # only EMR Serverless has the role
+        iam.delete_role_permissions_boundary(RoleName="fruits-job")
     serverless = account.client("emr-serverless", ADMIN)
-    serverless.create_application(name="other", releaseLabel="emr-7.13.0", type="SPARK")
+    application = serverless.create_application(
+        name="other", releaseLabel="emr-7.13.0", type="SPARK", tags={"pomona": "other"}
+    )["applicationId"]
+    serverless.start_job_run(
+        applicationId=application,
+        clientToken="other",
+        executionRoleArn=f"arn:aws:iam::{ACCOUNT}:role/admin",
+        tags={"pomona": "other"},
+    )
     nodes = {"KeepJobFlowAliveWhenNoSteps": True, "InstanceCount": 1}
     tags = [{"Key": "pomona", "Value": "other"}]
     account.client("emr", ADMIN).run_job_flow(Name="other", Instances=nodes, Tags=tags)
@@ -301,6 +346,12 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
         with pytest.raises(ClientError) as caught:
             send(ec2, _group(account.client("ec2", caller), "other-tagged"))
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, name
+    _, take_over = NEIGHBORS["take over another application"]
+    with pytest.raises(ClientError) as caught:
+        take_over(
+            account.client("emr-serverless", caller, called_via="cloudformation.amazonaws.com")
+        )
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
 def test_policy_of_a_configuration_with_account_needs_no_credentials(

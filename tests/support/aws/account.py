@@ -363,17 +363,22 @@ def add_internet_gateway() -> None:
 
 
 def support_application_tags(patch: pytest.MonkeyPatch) -> None:
-    """Make moto set and remove tags of applications of EMR Serverless, which it lacks."""
+    """Make moto set and remove tags of applications and job runs of EMR Serverless, which it lacks."""
     from moto.core.responses import EmptyResult
     from moto.emrserverless import urls
     from moto.emrserverless.responses import EMRServerlessResponse as Response
 
     def tags(response: Any) -> dict[str, str]:
-        identifier = response._get_param("resourceArn").rpartition("/")[2]
-        application = response.emrserverless_backend.applications[identifier]
-        if application.tags is None:
-            application.tags = {}
-        found: dict[str, str] = application.tags
+        _, _, identifier, *job_run = response._get_param("resourceArn").split("/")
+        backend = response.emrserverless_backend
+        resource = (
+            backend.get_job_run(identifier, job_run[1])
+            if job_run
+            else backend.applications[identifier]
+        )
+        if resource.tags is None:
+            resource.tags = {}
+        found: dict[str, str] = resource.tags
         return found
 
     def tag_resource(response: Any) -> Any:

@@ -1,9 +1,9 @@
 """Make moto authorize requests with the action and the resource that AWS uses; see also `account.py`.
 
-moto uses ``*`` as the resource of most requests, other action names for some requests to S3, and ignores conditions
-and `iam:PassRole`. Evaluated are the conditions on the tag `pomona` of a resource and of a request with JSON, on the
-service that sends a request on behalf of the caller (`aws:CalledVia`), and on the service of a passed role; other
-conditions are ignored.
+moto uses ``*`` as the resource of most requests, other action names for some requests to S3, and ignores conditions,
+`iam:PassRole` and the tags of new applications and job runs. Evaluated are the conditions on the tag `pomona` of a
+resource and of a request with JSON, on the service that sends a request on behalf of the caller (`aws:CalledVia`), on
+the permissions boundary of a role, and on the service of a passed role; other conditions are ignored.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from unittest import mock
 from urllib.parse import unquote
 
 import pytest
@@ -75,6 +76,9 @@ def authorize_resources(patch: pytest.MonkeyPatch) -> None:
         authorize(response, request, resource)
         for role, service in _passed_roles(response, response._get_action()):
             _check_passed_role(response, role, service)
+        if arn := _new_tagged_resource(response, response._get_action()):
+            with mock.patch.object(response, "_get_action", return_value="TagResource"):
+                authorize(response, request, arn)
 
     patch.setattr(
         ActionAuthenticatorMixin, "_authenticate_and_authorize_action", authorize_with_roles
@@ -96,6 +100,8 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], resource: str) -> bool:
                 found = [_requested_tag()]
             elif key.endswith(":ResourceTag/pomona"):
                 found = [_tag(resource)]
+            elif key == "iam:PermissionsBoundary":
+                found = [_boundary(resource)]
             else:
                 continue
             if operator.endswith("IfExists") and found == [None]:
@@ -123,25 +129,42 @@ def _requested_tag() -> str | None:
 
 
 def _tag(resource: str) -> str | None:
-    """Return the tag `pomona` of a cluster, security group or application."""
+    """Return the tag `pomona` of a cluster, security group, application or job run; None for a new one."""
     from moto.ec2.models import ec2_backends
     from moto.emr.models import emr_backends
     from moto.emrserverless.models import emrserverless_backends
 
     _, _, service, *_, name = resource.split(":")
-    kind, identifier = name.strip("/").split("/")[:2]
+    kind, identifier, *nested = name.strip("/").split("/")
     tags: Mapping[str, str] = {}
     if service == "elasticmapreduce":
         for backend in emr_backends[ACCOUNT].values():  # moto keeps clusters in another region
             if identifier in backend.clusters:
                 tags = {one["Key"]: one["Value"] for one in backend.clusters[identifier].tags}
     elif service == "emr-serverless":
-        tags = emrserverless_backends[ACCOUNT][REGION].applications[identifier].tags or {}
+        serverless = emrserverless_backends[ACCOUNT][REGION]
+        found = (
+            serverless.job_runs.get(identifier, ()) if nested else serverless.applications.values()
+        )
+        tags = next((one.tags or {} for one in found if one.id == (nested or [identifier])[-1]), {})
     elif kind == "security-group":
         group = ec2_backends[ACCOUNT][REGION].get_security_group_from_id(identifier)
         if group:  # None: a group that the request creates
             tags = {one["key"]: one["value"] for one in group.get_tags()}
     return tags.get("pomona")
+
+
+def _boundary(role: str) -> str | None:
+    """Return the permissions boundary in a request, or else of the role that it changes."""
+    from flask import request
+    from moto.iam.models import iam_backends
+
+    if request.form["Action"] in ("CreateRole", "PutRolePermissionsBoundary"):
+        return request.form.get("PermissionsBoundary")
+    found: str | None = (
+        iam_backends[ACCOUNT]["aws"].get_role(role.rpartition("/")[2]).permissions_boundary_arn
+    )
+    return found
 
 
 _IAM_KINDS = {"InstanceProfileName": "instance-profile", "RoleName": "role", "UserName": "user"}
@@ -234,6 +257,18 @@ def _passed_roles(response: Any, action: str) -> Iterator[tuple[str, str]]:
             role = (body.get("Target") or body).get(key)
             if role:
                 yield role, service
+
+
+def _new_tagged_resource(response: Any, action: str) -> str | None:
+    """Return an ARN for the application or job run that a request creates with tags."""
+    body = (
+        json.loads(response.body or "{}") if action in ("CreateApplication", "StartJobRun") else {}
+    )
+    if not body.get("tags"):
+        return None
+    if action == "CreateApplication":
+        return f"arn:aws:emr-serverless:{_LOCAL}/applications/new"
+    return f"{_serverless_resource(response)}/jobruns/new"
 
 
 def _check_passed_role(response: Any, role: str, service: str) -> None:
