@@ -66,6 +66,7 @@ def test_reference_contains_everything_that_the_package_exports() -> None:
     assert set(pomona.__all__) <= set(OBJECTS)
 
 
+@pytest.mark.long
 @pytest.mark.spark
 @pytest.mark.parametrize("name", OBJECTS)
 def test_docstring_example_prints_shown_output(name: str, folder: Path) -> None:

@@ -23,7 +23,7 @@ from support.aws.workspace import write_config
 from support.processes.cli import Command
 
 pytest_plugins = ["support.aws.fixtures"]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 STACK = 'stack = "platform"\n'
 BUCKETS = {"data_bucket": "platform-data", "log_bucket": "platform-logs"}

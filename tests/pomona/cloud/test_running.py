@@ -15,7 +15,7 @@ from support.aws.account import ACCOUNT, ADMIN, READ_ACTIONS, REGION, MotoAccoun
 from support.aws.workspace import write_config
 from support.processes.cli import Command, set_terminal_input
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 pytest_plugins = ["support.aws.fixtures"]
 
 

@@ -170,6 +170,7 @@ def test_s3_lake_is_read_without_spark(spark: SparkSession, bucket: str, pomona:
     assert pomona("quarantine", lake.root, "--json").json == []
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_refit_stays_fresh_after_rewriting_files(
     spark: SparkSession, new_lake: Callable[[], Path], pomona: Command

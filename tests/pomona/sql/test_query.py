@@ -64,6 +64,7 @@ def test_timestamp_as_of_is_rejected_with_remedy(
     assert "use --as-of TIMESTAMP, or VERSION AS OF" in done.error_line
 
 
+@pytest.mark.long
 def test_as_of_applies_to_all_tables(pomona: Command, query_lake: QueryLake) -> None:
     """The first refit was created at version 2 of the features, the second at version 3."""
     sql = (

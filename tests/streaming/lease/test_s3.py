@@ -25,7 +25,7 @@ from streaming.lease.holder import Holder
 from streaming.lease.s3 import TERM_VARIABLE, lease_term
 from streaming.storage.open import open_storage
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.long]
 
 ACQUIRE_LEASE = """
 import sys, time
