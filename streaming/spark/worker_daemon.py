@@ -27,10 +27,13 @@ def without_archives(path: Sequence[str]) -> list[str]:
 
     If PySpark or Py4J is not a package in a folder there, the path stays as it is.
     """
-    folder = next((one for one in path if os.path.isdir(os.path.join(one, "pyspark"))), None)
-    if folder is None or not os.path.isdir(os.path.join(folder, "py4j")):
+    pyspark, py4j = (
+        next((one for one in path if os.path.isdir(os.path.join(one, name))), None)
+        for name in ("pyspark", "py4j")
+    )
+    if pyspark is None or py4j is None:
         return list(path)
-    package = os.path.join(folder, "pyspark", "")
+    package = os.path.join(pyspark, "pyspark", "")
     inside = {one: one.removeprefix(package) for one in path if one.startswith(package)}
     return [
         one for one in path if not any(fnmatchcase(inside.get(one, ""), name) for name in _ARCHIVES)
