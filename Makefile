@@ -29,7 +29,7 @@ test: setup ## Run all but the long tests (12 minutes); T=path/to/test.py or T=p
 	$(BIN)/python -m pytest $(if $(T),$(T),$(PARALLEL) -m "not long")
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
-test-long: setup ## Run the tests marked long (15 minutes); CI runs them after make test
+test-long: setup ## Run the tests marked long (15 to 20 minutes); CI runs them after make test
 	$(BIN)/python -m pytest $(PARALLEL) -m long
 
 test-fast: setup ## Run the tests that need neither Spark nor TensorFlow (a minute)
