@@ -189,35 +189,36 @@ def _not_of_others(names: Names, _parameters: Parameters) -> Parameters:
     return {"StringEqualsIfExists": {"aws:ResourceTag/pomona": names.config.name}}
 
 
-def _by_cloudformation(names: Names, parameters: Parameters) -> Parameters:
-    """Return the condition for requests that CloudFormation sends on behalf of the deployer.
-
-    A new security group has no tag when CloudFormation opens it, and CloudFormation may set tags in a later request.
-    """
-    called_via = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
-    return {"ForAnyValue:StringEquals": called_via} | _not_of_others(names, parameters)
+def _called_via(_names: Names, _parameters: Parameters) -> Parameters:
+    return {"ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}}
 
 
-def _bounded(names: Names, _parameters: Parameters, tests: Parameters | None = None) -> Parameters:
+def _bounded(names: Names, _parameters: Parameters) -> Parameters:
     """Return the condition that a role has the permissions boundary of the configuration, if there is one."""
     boundary = names.config.roles.boundary
-    found = (tests or {}) | ({"iam:PermissionsBoundary": boundary} if boundary else {})
-    return {"StringEquals": found} if found else {}
+    return {"StringEquals": {"iam:PermissionsBoundary": boundary}} if boundary else {}
+
+
+def _all_of(*conditions: Condition) -> Condition:
+    """Return the condition that all of these hold."""
+
+    def merge(names: Names, parameters: Parameters) -> Parameters:
+        merged: dict[str, Any] = {}
+        for condition in conditions:
+            for operator, tests in condition(names, parameters).items():
+                merged[operator] = merged.get(operator, {}) | tests
+        return merged
+
+    return merge
 
 
 _NEW = _equals("aws:RequestTag/pomona", _name)
 _OWN = _equals("aws:ResourceTag/pomona", _name)
 _OWN_CLUSTER = _equals("elasticmapreduce:ResourceTag/pomona", _name)
-
-
-def _new_job_run(names: Names, parameters: Parameters) -> Parameters:
-    """Return the condition to set the tag of a job run, which has none when it starts."""
-    return _NEW(names, parameters) | _not_of_others(names, parameters)
-
-
-def _new_application(names: Names, parameters: Parameters) -> Parameters:
-    """Return the condition to set the tag of an application; only CloudFormation creates them."""
-    return _NEW(names, parameters) | _by_cloudformation(names, parameters)
+#: Requests that CloudFormation sends on behalf of the deployer. A new security group has no tag when CloudFormation
+#: opens it, and CloudFormation may set tags in a later request.
+_BY_CLOUDFORMATION = _all_of(_called_via, _not_of_others)
+_THIS_POLICY = _equals("iam:PolicyARN", lambda _, p: p["PolicyArn"])
 
 
 def _pass_role(role: Callable[[Parameters], str], service: Callable[[Names], str]) -> Grant:
@@ -290,18 +291,12 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("iam", "put_role_policy"): (Grant("iam:PutRolePolicy", _role, _bounded),),
     ("iam", "get_role_policy"): (Grant("iam:GetRolePolicy", _role),),
     ("iam", "attach_role_policy"): (
-        Grant(
-            "iam:AttachRolePolicy",
-            _role,
-            lambda names, p: _bounded(names, p, {"iam:PolicyARN": p["PolicyArn"]}),
-        ),
+        Grant("iam:AttachRolePolicy", _role, _all_of(_THIS_POLICY, _bounded)),
     ),
     ("iam", "list_attached_role_policies"): (Grant("iam:ListAttachedRolePolicies", _role),),
     ("iam", "list_role_policies"): (Grant("iam:ListRolePolicies", _role),),
     ("iam", "delete_role_policy"): (Grant("iam:DeleteRolePolicy", _role),),
-    ("iam", "detach_role_policy"): (
-        Grant("iam:DetachRolePolicy", _role, _equals("iam:PolicyARN", lambda _, p: p["PolicyArn"])),
-    ),
+    ("iam", "detach_role_policy"): (Grant("iam:DetachRolePolicy", _role, _THIS_POLICY),),
     ("iam", "delete_role"): (Grant("iam:DeleteRole", _role),),
     ("iam", "create_instance_profile"): (Grant("iam:CreateInstanceProfile", _instance_profile),),
     ("iam", "get_instance_profile"): (Grant("iam:GetInstanceProfile", _instance_profile),),
@@ -333,11 +328,11 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ("ec2", "create_tags"): (Grant("ec2:CreateTags", _tagged_network, _sets_tag_of_emr),),
     ("ec2", "create_security_group"): (
         Grant("ec2:CreateSecurityGroup", _vpcs),
-        Grant("ec2:CreateSecurityGroup ec2:CreateTags", _security_groups, _by_cloudformation),
+        Grant("ec2:CreateSecurityGroup ec2:CreateTags", _security_groups, _BY_CLOUDFORMATION),
     ),
-    ("ec2", "delete_tags"): (Grant("ec2:DeleteTags", _security_groups, _by_cloudformation),),
+    ("ec2", "delete_tags"): (Grant("ec2:DeleteTags", _security_groups, _BY_CLOUDFORMATION),),
     ("ec2", "authorize_security_group_ingress"): (
-        Grant("ec2:AuthorizeSecurityGroupIngress", _security_groups, _by_cloudformation),
+        Grant("ec2:AuthorizeSecurityGroupIngress", _security_groups, _BY_CLOUDFORMATION),
     ),
     # `down --all` also sends these two itself.
     ("ec2", "revoke_security_group_ingress"): (
@@ -347,7 +342,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
         Grant("ec2:RevokeSecurityGroupEgress", _security_groups, _OWN),
     ),
     ("ec2", "delete_security_group"): (
-        Grant("ec2:DeleteSecurityGroup", _security_groups, _by_cloudformation),
+        Grant("ec2:DeleteSecurityGroup", _security_groups, _BY_CLOUDFORMATION),
     ),
     ("service-quotas", "get_service_quota"): (Grant("servicequotas:GetServiceQuota", _quota),),
     ("emr", "create_security_configuration"): (
@@ -402,7 +397,8 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ),
     ("emr-serverless", "create_application"): (
         Grant("emr-serverless:CreateApplication", _all, _NEW),
-        Grant("emr-serverless:TagResource", _applications, _new_application),
+        # Only CloudFormation creates applications.
+        Grant("emr-serverless:TagResource", _applications, _all_of(_NEW, _BY_CLOUDFORMATION)),
     ),
     # A request that changes tags contains only the changed tags.
     ("emr-serverless", "tag_resource"): (Grant("emr-serverless:TagResource", _applications, _OWN),),
@@ -411,7 +407,7 @@ GRANTS: dict[tuple[str, str], tuple[Grant, ...]] = {
     ),
     ("emr-serverless", "start_job_run"): (
         Grant("emr-serverless:StartJobRun", _applications, _OWN),
-        Grant("emr-serverless:TagResource", _job_runs, _new_job_run),
+        Grant("emr-serverless:TagResource", _job_runs, _all_of(_NEW, _not_of_others)),
         _pass_role(lambda p: p["executionRoleArn"], lambda _: "emr-serverless.amazonaws.com"),
     ),
     ("emr-serverless", "list_applications"): (Grant("emr-serverless:ListApplications", _all),),
@@ -534,7 +530,7 @@ TYPE_GRANTS: dict[str, tuple[Grant, ...]] = {
     "AWS::EC2::SecurityGroup": (
         Grant("ec2:DescribeInstances", _all),
         Grant(
-            "ec2:UpdateSecurityGroupRuleDescriptionsIngress", _security_groups, _by_cloudformation
+            "ec2:UpdateSecurityGroupRuleDescriptionsIngress", _security_groups, _BY_CLOUDFORMATION
         ),
     ),
     "AWS::SNS::Topic": (
