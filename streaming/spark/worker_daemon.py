@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from glob import escape
 
 #: Inside the `pyspark` package: its own modules, those of Py4J, which pip installs beside it, and classes of Java.
 _ARCHIVES = ("python/lib/pyspark.zip", "python/lib/py4j-*-src.zip", "jars/spark-core_*.jar")
@@ -33,11 +34,8 @@ def without_archives(path: Sequence[str]) -> list[str]:
     )
     if pyspark is None or py4j is None:
         return list(path)
-    package = os.path.join(pyspark, "pyspark", "")
-    inside = {one: one.removeprefix(package) for one in path if one.startswith(package)}
-    return [
-        one for one in path if not any(fnmatchcase(inside.get(one, ""), name) for name in _ARCHIVES)
-    ]
+    package = escape(os.path.join(pyspark, "pyspark", ""))
+    return [one for one in path if not any(fnmatchcase(one, package + name) for name in _ARCHIVES)]
 
 
 def main() -> None:
