@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,14 +178,15 @@ GRANTED_ELSEWHERE = {
 }
 
 
-def template_resources(kind: str) -> list[Any]:
-    """Return the resources of a type in all templates."""
-    return [
-        one
-        for name in TEMPLATES
-        for one in parse_template(read_template(name))["Resources"].values()
-        if one["Type"] == kind
-    ]
+@cache
+def template_resources() -> list[Any]:
+    """Return the resources of all templates."""
+    templates = [parse_template(read_template(name)) for name in TEMPLATES]
+    return [one for template in templates for one in template["Resources"].values()]
+
+
+def resources_of_type(kind: str) -> list[Any]:
+    return [one for one in template_resources() if one["Type"] == kind]
 
 
 def sets(value: Any, path: list[str]) -> bool:
@@ -203,7 +205,7 @@ def handler_permissions(kind: str, schema: Any) -> set[str]:
 
     It lists no resources of a type, and deletes none that is retained.
     """
-    retained = all(one.get("DeletionPolicy") == "Retain" for one in template_resources(kind))
+    retained = all(one.get("DeletionPolicy") == "Retain" for one in resources_of_type(kind))
     operations = {"create", "read", "update"} | (set() if retained else {"delete"})
     handlers = [schema["handlers"][one] for one in operations & schema["handlers"].keys()]
     tagging = schema.get("tagging", {})
@@ -234,7 +236,7 @@ def test_policy_contains_the_permissions_of_cloudformations_handlers(kind: str) 
     lacking = handler_permissions(kind, schema) - type_actions(kind)
     for name in UNSET_PROPERTIES.get(kind, ()):
         assert name.partition(".")[0] in schema["properties"]
-        assert not any(sets(one["Properties"], name.split(".")) for one in template_resources(kind))
+        assert not any(sets(one["Properties"], name.split(".")) for one in resources_of_type(kind))
     excepted = {**UNSET_PROPERTIES.get(kind, {}), **LACKING.get(kind, {})}
     if elsewhere := GRANTED_ELSEWHERE.get(kind):
         granted = {one for more in VARIANTS.values() for one, *_ in grants(names(more + OPTIONS))}
@@ -254,11 +256,7 @@ def test_paths_of_properties_are_found_in_each_case_of_a_condition() -> None:
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_policy_covers_the_resources_of_the_stack(kind: str) -> None:
     """Compare with the requests that create the resolved template."""
-    types = {
-        one["Type"]
-        for name in TEMPLATES
-        for one in parse_template(read_template(name))["Resources"].values()
-    }
+    types = {one["Type"] for one in template_resources()}
     assert types == TYPE_OPERATIONS.keys() | TYPE_GRANTS.keys()
     config_names = names(VARIANTS[kind] + OPTIONS)
     granted = {(action, resource) for action, resource, _ in grants(config_names)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ NEIGHBORS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 #: Requests of CloudFormation with the credentials of the deployer, for the security group of another deployment.
-NEIGHBORS_BY_CLOUDFORMATION: dict[str, Callable[[Any, str], Any]] = {
+NEIGHBORS_BY_CLOUDFORMATION: dict[str, Callable[..., Any]] = {
     "open": lambda ec2, group: ec2.authorize_security_group_ingress(
         GroupId=group, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}]
     ),
@@ -267,6 +268,12 @@ NEIGHBORS_BY_CLOUDFORMATION: dict[str, Callable[[Any, str], Any]] = {
     ),
     "delete": lambda ec2, group: ec2.delete_security_group(GroupId=group),
 }
+
+
+def assert_denied(name: str, call: Callable[[Any], Any], client: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        call(client)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, name
 
 
 def create_others(account: MotoAccount) -> None:
@@ -338,20 +345,14 @@ def test_commands_work_and_neighboring_calls_are_denied_with_exactly_this_policy
     s3 = account.client("s3", caller)
     assert s3.get_object(Bucket=f"fruits-log-{ACCOUNT}", Key="emr/a")["Body"].read() == b"a log"
     for name, (service, call) in NEIGHBORS.items():
-        with pytest.raises(ClientError) as caught:
-            call(account.client(service, caller))
-        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, name
+        assert_denied(name, call, account.client(service, caller))
     ec2 = account.client("ec2", caller, called_via="cloudformation.amazonaws.com")
+    group = _group(account.client("ec2", caller), "other-tagged")
     for name, send in NEIGHBORS_BY_CLOUDFORMATION.items():
-        with pytest.raises(ClientError) as caught:
-            send(ec2, _group(account.client("ec2", caller), "other-tagged"))
-        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, name
-    _, take_over = NEIGHBORS["take over another application"]
-    with pytest.raises(ClientError) as caught:
-        take_over(
-            account.client("emr-serverless", caller, called_via="cloudformation.amazonaws.com")
-        )
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+        assert_denied(name, partial(send, group=group), ec2)
+    service, call = NEIGHBORS["take over another application"]
+    by_cloudformation = account.client(service, caller, called_via="cloudformation.amazonaws.com")
+    assert_denied("take over another application", call, by_cloudformation)
 
 
 def test_policy_of_a_configuration_with_account_needs_no_credentials(

@@ -261,10 +261,9 @@ def _passed_roles(response: Any, action: str) -> Iterator[tuple[str, str]]:
 
 def _new_tagged_resource(response: Any, action: str) -> str | None:
     """Return an ARN for the application or job run that a request creates with tags."""
-    body = (
-        json.loads(response.body or "{}") if action in ("CreateApplication", "StartJobRun") else {}
-    )
-    if not body.get("tags"):
+    if action not in ("CreateApplication", "StartJobRun"):
+        return None
+    if not json.loads(response.body).get("tags"):
         return None
     if action == "CreateApplication":
         return f"arn:aws:emr-serverless:{_LOCAL}/applications/new"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from support.processes.inotify_watch import Event
@@ -68,21 +69,32 @@ class MotoServer:
             self._requests.put(line.strip())
 
 
-def serve() -> None:
-    """Serve on a free port of the loopback interface until standard input is closed."""
+def moto_application() -> Any:
+    """Return the WSGI application of moto, which lists moto's folder once instead of for each request."""
     import moto.backends
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    modules = tuple(moto.backends.list_of_moto_modules())
+    moto.backends.list_of_moto_modules = lambda: modules
+    return DomainDispatcherApplication(create_backend_app)
+
+
+class Quiet:
+    """A request handler that prints no log."""
+
+    def log_request(self, *_: object) -> None:
+        """Do nothing."""
+
+
+def serve() -> None:
+    """Serve on a free port of the loopback interface until standard input is closed."""
     from moto.server import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    class QuietHandler(MotoRequestHandler):
-        def log_request(self, *_: object) -> None:
-            pass
+    class QuietHandler(Quiet, MotoRequestHandler):
+        pass
 
-    # The dispatcher lists moto's folder for each request.
-    modules = tuple(moto.backends.list_of_moto_modules())
-    moto.backends.list_of_moto_modules = lambda: modules
-    application = DomainDispatcherApplication(create_backend_app)
+    application = moto_application()
 
     def log_request(environ: dict[str, str], start: object) -> object:
         method = "COPY" if "HTTP_X_AMZ_COPY_SOURCE" in environ else environ["REQUEST_METHOD"]

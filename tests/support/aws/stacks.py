@@ -385,6 +385,10 @@ class _Deployment:
         del self._resources[name]
 
 
+def _queue_url(properties: Mapping[str, Any]) -> str:
+    return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{properties['QueueName']}"
+
+
 def _tag_changes(
     old: dict[str, Any], new: dict[str, Any], ids: Mapping[str, str]
 ) -> Iterator[SentRequest]:
@@ -412,8 +416,7 @@ def _tag_changes(
             requests = ("ec2", "create_tags", "delete_tags")
             values = {"Tags": listed}, {"Tags": [{"Key": key} for key in removed]}
         case "AWS::SQS::Queue":
-            url = f"https://sqs.eu-west-1.amazonaws.com/{ACCOUNT}/{properties['QueueName']}"
-            resource = {"QueueUrl": url}
+            resource = {"QueueUrl": _queue_url(properties)}
             requests = ("sqs", "tag_queue", "untag_queue")
             values = {"Tags": changed}, {"TagKeys": removed}
         case "AWS::EMRServerless::Application":
@@ -454,8 +457,7 @@ def _deletions(resource: Mapping[str, Any], ids: Mapping[str, str]) -> Iterator[
         case "AWS::EMR::SecurityConfiguration":
             yield "emr", "delete_security_configuration", {"Name": properties["Name"]}
         case "AWS::SQS::Queue":
-            url = f"https://sqs.eu-west-1.amazonaws.com/{ACCOUNT}/{properties['QueueName']}"
-            yield "sqs", "delete_queue", {"QueueUrl": url}
+            yield "sqs", "delete_queue", {"QueueUrl": _queue_url(properties)}
         case "AWS::Scheduler::Schedule":
             yield "scheduler", "delete_schedule", {"Name": properties["Name"]}
         case "AWS::EMRServerless::Application":
