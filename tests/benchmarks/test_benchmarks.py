@@ -100,6 +100,7 @@ def test_generated_photographs_have_noise(tmp_path: Path, monkeypatch: pytest.Mo
     assert min(bits) > 2  # 1.3 without noise
 
 
+@pytest.mark.slow
 def test_synthetic_rows_appear_in_the_log_and_clones_are_independent(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     (lake / "models" / "a-model").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from batch_pca.report.outliers import MAX_LISTED, NEIGHBORS, NotableImages, find_notable_images
@@ -28,6 +29,7 @@ def test_image_among_images_of_another_label_is_found() -> None:
     assert (image.path, image.label, image.reason) == (paths[3], "Kiwi", "5 of 5 neighbors: Fig")
 
 
+@pytest.mark.slow
 def test_few_and_many_and_equal_images_are_accepted() -> None:
     assert find_notable_images(["a"] * 5, ["x"] * 5, np.zeros((5, 1))) == NotableImages()
     assert find_notable_images([], [], np.zeros((0, 1))) == NotableImages()

@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simulator]:
     with Simulator() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         monkeypatch.chdir(tmp_path)
         (tmp_path / "cluster.toml").write_text(MINIMAL)

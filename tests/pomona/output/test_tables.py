@@ -30,13 +30,13 @@ from pomona.output.redacting_stream import redact_output
 with redact_output():
     console = Console()
     with console.status("reading"):
-        time.sleep(0.3)
+        time.sleep(0.2)
         logging.getLogger("streaming").warning("a warning")
         console.print_json({{"rows": 12}})
         console.print_table({{"path": "path", "detail": "detail"}}, [{{"path": "p" * 300, "detail": {DETAIL!r}}}])
-        time.sleep(0.3)
+        time.sleep(0.2)
         console.write("half")
-        time.sleep(0.3)
+        time.sleep(0.2)
     print_error("an error")
 """
 

@@ -109,6 +109,7 @@ def test_sources_of_lake_without_stored_sources_come_from_commits(
     }
 
 
+@pytest.mark.slow
 def test_status_of_long_log_reads_few_commits(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -304,6 +304,7 @@ def test_tags_are_created_listed_moved_and_deleted(story: Story, pomona: Command
     assert pomona("tag", story.place, "--json").json == []
 
 
+@pytest.mark.slow
 def test_as_of_prints_the_resolved_version(story: Story, pomona: Command) -> None:
     output = pomona("show", story.place, "--as-of", "2999-01-01").error_line
     assert "2999-01-01 (start of the day, UTC) is in the future: available are 0 (" in output

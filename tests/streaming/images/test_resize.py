@@ -162,7 +162,7 @@ def text() -> Image.Image:
         ),
         *(lambda pitch=pitch: checkerboard(pitch, "red", "blue") for pitch in (1, 3, 8)),
         lambda: Image.effect_noise((MIN_REDUCED_SIDE, MIN_REDUCED_SIDE), 200).convert("RGB"),
-        text,
+        pytest.param(text, marks=pytest.mark.slow),
     ],
 )
 def test_adversarial_patterns_stay_within_wider_bound(make_pattern: object) -> None:

@@ -57,6 +57,7 @@ def other(lake: Lake) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_second_process_gets_error_with_owner_that_runs_or_is_paused(
     lake: Lake, other: subprocess.Popen[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_released_lease_leaves_no_files(lake: Lake, tmp_path: Path) -> None:
     assert not list((tmp_path / "My lake").iterdir())
 
 
+@pytest.mark.slow
 def test_process_cannot_acquire_lease_twice(lake: Lake) -> None:
     with acquire_lease(lake):
         with pytest.raises(LeaseError, match=f"process {os.getpid()} on"), acquire_lease(lake):
