@@ -173,6 +173,7 @@ _RELATED_KEYS = {
     "storage.data_bucket": ("storage.data_bucket_exists",),
     "storage.log_bucket": ("storage.log_bucket_exists",),
     "glue.database": ("glue.database_exists",),
+    "alarms.stalled_minutes": ("ingest.trigger_seconds",),
     "alarms.address": ("alarms.monthly_budget",),
 }
 
@@ -278,6 +279,13 @@ def _check_consistency(config: ClusterConfig, line_numbers: _LineNumbers) -> Non
             "glue.database",
             config.glue.database_exists and config.glue.database is None,
             "glue.database_exists requires glue.database, the name of the database",
+        ),
+        (
+            "alarms.stalled_minutes",
+            config.has_alarms
+            and config.alarms.stalled_minutes * 60 <= config.ingest.trigger_seconds,
+            f"alarms.stalled_minutes is {config.alarms.stalled_minutes}; it must be longer than "
+            f"ingest.trigger_seconds, {config.ingest.trigger_seconds} seconds, or each pause of the stream is an alarm",
         ),
         (
             "alarms.address",

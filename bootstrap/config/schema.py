@@ -144,10 +144,11 @@ class Files:
 
 @dataclass(frozen=True)
 class Ingest:
-    """Mode of ingestion."""
+    """Mode of ingestion; restarts and trigger interval apply to a stream."""
 
     mode: str = choice("stream", "stream", "once")
     restarts_an_hour: int = number(5, 1, 10)
+    trigger_seconds: int = number(60, 1, 86_400)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,28 @@ ROW_BYTES = 4_000
 #: Bytes per number in a refit's vectors: 8 in Parquet, about 20 in CSV.
 NUMBER_BYTES = 28
 MONTH_DAYS, MONTH_HOURS, DAY_SECONDS = 30, 730, 86_400
+#: Requests to S3 per image: Spark's file source sends a LIST and two HEAD before the worker sends a GET.
+READS_PER_IMAGE, LISTS_PER_IMAGE = 3, 1
+#: Keys that S3 returns per LIST request.
+KEYS_PER_LIST = 1000
+#: Sweeps of a stream per hour; each lists all images.
+SWEEPS_PER_HOUR = 6
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Numbers of requests to S3.
+
+    Parameters
+    ----------
+    reads : int
+        GET and HEAD requests.
+    lists : int
+        LIST requests.
+    """
+
+    reads: int
+    lists: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,10 @@ class Estimate:
         Storage after ingesting the existing images, with one refit.
     storage_gb_per_day : float
         Growth per day, with refits.
+    requests : Requests
+        Requests to ingest the existing images.
+    requests_per_month : Requests
+        Maximum of a month with new images: the listings of a stream start at each trigger.
     """
 
     steps: list[Step]
@@ -53,6 +79,8 @@ class Estimate:
     hours_per_day: float
     storage_gb: float
     storage_gb_per_day: float
+    requests: Requests
+    requests_per_month: Requests
     notes: list[str] = field(default_factory=list)
 
 
@@ -80,11 +108,14 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
     ingestion = _estimate_ingestion(workload, maximum, node_cores, nodes)
     steps = [*ingestion.steps]
     stored, per_day = _estimate_storage(workload, refits_per_day(workload, config), steps)
+    requests, per_month = _estimate_requests(workload, config, steps)
     notes = ["assumes cores as fast as the measured ones, and throughput proportional to cores"]
     if nodes > maximum:
         notes.append(f"limits.nodes is {maximum}: new images need {nodes}")
     if "cron" in (config.schedule or ""):
         notes.append(f"{config.schedule} counts as one refit a day")
+    if config.is_streaming:
+        notes.append("S3 bills LIST requests: a longer ingest.trigger_seconds needs fewer")
     if workload.image_kb is None:
         notes.append("storage excludes the images: give their mean size with --image-kb")
     return Estimate(
@@ -95,6 +126,8 @@ def estimate(workload: Workload, config: ClusterConfig, cores: int | None = None
         hours_per_day=ingestion.hours_per_day,
         storage_gb=stored,
         storage_gb_per_day=per_day,
+        requests=requests,
+        requests_per_month=per_month,
         notes=notes,
     )
 
@@ -182,3 +215,36 @@ def _estimate_storage(workload: Workload, refits: float, steps: list[Step]) -> t
     growth = f"{per_day:,.1f} + {refits:g} * {refit:,.1f}"
     steps.append(Step("added per day, with refits", growth, f"{per_day + refits * refit:,.1f} GB"))
     return stored + refit, per_day + refits * refit
+
+
+def _estimate_requests(
+    workload: Workload, config: ClusterConfig, steps: list[Step]
+) -> tuple[Requests, Requests]:
+    """Return the requests for the existing images, and the maximum of a month; append the steps."""
+    new = workload.images_per_day * MONTH_DAYS
+    images = workload.images + new
+    listings = 0
+    if config.is_streaming:
+        trigger = config.ingest.trigger_seconds
+        listings = MONTH_HOURS * (3600 // trigger + SWEEPS_PER_HOUR)
+        steps.append(
+            Step(
+                f"listings per month, a trigger each {trigger} s and sweeps",
+                f"{MONTH_HOURS} * ({3600 // trigger} + {SWEEPS_PER_HOUR})",
+                f"{listings:,}",
+            )
+        )
+    pages = math.ceil(images / KEYS_PER_LIST)
+    lists = listings * pages + new * LISTS_PER_IMAGE
+    steps += [
+        Step("LIST requests per listing, a month later", f"{images:,} / 1,000", f"{pages:,}"),
+        Step(
+            "LIST requests per month, at most",
+            f"{listings:,} * {pages:,} + {new:,} * {LISTS_PER_IMAGE}",
+            f"{lists:,}",
+        ),
+    ]
+    return (
+        Requests(workload.images * READS_PER_IMAGE, workload.images * LISTS_PER_IMAGE),
+        Requests(new * READS_PER_IMAGE, lists),
+    )

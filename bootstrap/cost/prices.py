@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap.config.schema import ClusterConfig
-from bootstrap.cost.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Step
-from bootstrap.cost.workload import Workload
+from bootstrap.cost.estimate import MONTH_DAYS, MONTH_HOURS, Estimate, Requests, Step
 from bootstrap.errors import CloudError
 
 #: GB of a node's root volume, as configured for the cluster.
@@ -70,7 +69,7 @@ class Prices:
 
 
 def cost(
-    estimate: Estimate, workload: Workload, config: ClusterConfig, prices: Prices
+    estimate: Estimate, config: ClusterConfig, prices: Prices
 ) -> tuple[list[Step], dict[str, float]]:
     """Compute the cost of an estimate, step by step.
 
@@ -92,24 +91,17 @@ def cost(
     maximum = hourly_price(estimate.max_nodes, config, prices, steps)
     steady = hourly_price(estimate.nodes, config, prices, steps)
     stored_gb = estimate.storage_gb + estimate.storage_gb_per_day * MONTH_DAYS
-    storage_price, get_price = (
-        prices.price("storage", "s3_gb_month"),
-        prices.price("requests", "get_1000"),
-    )
+    storage_price = prices.price("storage", "s3_gb_month")
     once = maximum * estimate.hours
-    gets = workload.images / 1000 * get_price
+    requests, once_requests = _requests_price(estimate.requests, prices)
+    monthly_requests, month_requests = _requests_price(estimate.requests_per_month, prices)
     node_cost, storage = steady * MONTH_HOURS, stored_gb * storage_price
-    month_gets = workload.images_per_day * MONTH_DAYS / 1000 * get_price
     parts = [
         ("existing images: nodes", f"{estimate.hours:,.3f} hours * {maximum:,.4f}", once),
-        ("existing images: GET requests", f"{workload.images:,} / 1,000 * {get_price:g}", gets),
-        ("existing images", f"{once:,.2f} + {gets:,.2f}", once + gets),
+        ("existing images: requests", requests, once_requests),
+        ("existing images", f"{once:,.2f} + {once_requests:,.2f}", once + once_requests),
         ("per month: nodes", f"{MONTH_HOURS} hours * {steady:,.4f}", node_cost),
-        (
-            "per month: GET requests",
-            f"{workload.images_per_day:,} * {MONTH_DAYS} / 1,000 * {get_price:g}",
-            month_gets,
-        ),
+        ("per month: requests", monthly_requests, month_requests),
         (
             "per month: storage at the end",
             f"({estimate.storage_gb:,.1f} + {MONTH_DAYS} * {estimate.storage_gb_per_day:,.1f}) GB * {storage_price:g}",
@@ -117,14 +109,25 @@ def cost(
         ),
         (
             "per month",
-            f"{node_cost:,.2f} + {month_gets:,.2f} + {storage:,.2f}",
-            node_cost + month_gets + storage,
+            f"{node_cost:,.2f} + {month_requests:,.2f} + {storage:,.2f}",
+            node_cost + month_requests + storage,
         ),
     ]
     steps += [
         Step(quantity, formula, f"{value:,.2f} {currency}") for quantity, formula, value in parts
     ]
-    return steps, {"one_time": once + gets, "per_month": node_cost + month_gets + storage}
+    return steps, {
+        "one_time": once + once_requests,
+        "per_month": node_cost + month_requests + storage,
+    }
+
+
+def _requests_price(requests: Requests, prices: Prices) -> tuple[str, float]:
+    """Return the formula and the price of requests to S3."""
+    read = prices.price("requests", "get_1000")
+    listing = prices.price("requests", "list_1000")
+    formula = f"({requests.reads:,} * {read:g} + {requests.lists:,} * {listing:g}) / 1,000"
+    return formula, (requests.reads * read + requests.lists * listing) / 1000
 
 
 def _cluster_price(nodes: int, config: ClusterConfig, prices: Prices, steps: list[Step]) -> float:

@@ -23,7 +23,8 @@ _SETTINGS = {
 def ingest_arguments(names: Names) -> list[str]:
     """Return the arguments of `pomona` for ingestion."""
     config = names.config
-    options = [] if config.is_streaming else ["--once"]
+    trigger = str(config.ingest.trigger_seconds)
+    options = ["--trigger", trigger] if config.is_streaming else ["--once"]
     if config.is_streaming and config.has_alarms:
         options += ["--cloudwatch", names.metrics_namespace]
     return ["ingest", names.images_uri, names.lake_uri, *options, *_glue_database(names)]

@@ -183,7 +183,7 @@ def _estimate(
     steps, total = result.steps, dict[str, Any]()
     if prices_file is not None:
         prices = Prices.read(prices_file)
-        cost_steps, sums = cost(result, workload, config, prices)
+        cost_steps, sums = cost(result, config, prices)
         steps = [*steps, *cost_steps]
         total = {"cost": sums | {"currency": prices.currency}}
     return asdict(result) | {"steps": [asdict(step) for step in steps]} | total

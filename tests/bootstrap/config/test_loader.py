@@ -124,6 +124,10 @@ def test_example_has_comment_for_each_key() -> None:
         ('[alarms]\naddress = "ops"', "line 4: alarms.address is 'ops'; it must be an e-mail address"),
         ('[alarms]\ntopic = "ops"', "line 4: alarms.topic is 'ops'; it must be the ARN of an SNS topic"),
         ("[alarms]\nmonthly_budget = 5", "line 4: alarms.monthly_budget requires alarms.address, the e-mail"),
+        (
+            '[ingest]\ntrigger_seconds = 3600\n[alarms]\naddress = "a@b.c"',
+            "line 4: alarms.stalled_minutes is 60; it must be longer than ingest.trigger_seconds, 3600 seconds",
+        ),
         ('alarms.topic = "arn:aws:sns:us-east-1:123456789012:ops"', "it must be in the region eu-west-1, as"),
         ('[tags]\n"aws:team" = "a"', "line 3: tags has aws:team = 'a': AWS reserves keys that start with aws:"),
         ('[tags]\nteam = 1', "line 3: tags is {'team': 1}; it must be a table of texts"),

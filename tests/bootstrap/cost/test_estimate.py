@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import bootstrap
-from bootstrap.cost.estimate import NUMBER_BYTES, ROW_BYTES, estimate, refits_per_day
+from bootstrap.cost.estimate import NUMBER_BYTES, ROW_BYTES, Requests, estimate, refits_per_day
 from bootstrap.cost.workload import IMAGES_PER_CORE_SECOND, Workload, executor_count, vcpu_count
 from bootstrap.errors import CloudError
 from bootstrap.resources.cluster import run_job_flow
@@ -29,6 +29,7 @@ s3_gb_month = 0.25
 ebs_gb_month = 0
 [requests]
 get_1000 = 0.001
+list_1000 = 0.005
 [serverless]
 vcpu_hour = 0.5
 gb_hour = 0.25
@@ -182,7 +183,7 @@ def test_estimate_without_price_table_has_no_cost(pomona: Command) -> None:
     done = pomona("cloud", "estimate", "--images", "10e6", "--a-day", "1e6")
     assert (done.status, done.err) == (0, "")
     assert "no cost: --prices names a price table" in done.out
-    assert "per month" not in done.out
+    assert "per month: nodes" not in done.out
     assert "cost" not in pomona("cloud", "estimate", "--images", "5", "--json").json
 
 
@@ -192,13 +193,26 @@ def test_cost_follows_price_table(pomona: Command) -> None:
     cost = pomona("cloud", "estimate", *args).json["cost"]
     hours = 1_000_000 / (100 * 4 * 7) / 3600
     assert cost["currency"] == "USD"
-    assert cost["one_time"] == pytest.approx(hours * 9 * 2.5 + 1.0, rel=1e-6)
+    assert cost["one_time"] == pytest.approx(hours * 9 * 2.5 + 3.0 + 5.0, rel=1e-6)
+    lists = 730 * (60 + 6) * 1000 / 1000 * 0.005  # a trigger each minute, and sweeps
     stored = 4.0 + 1.4  # features and one refit; without new images there is no other refit
-    assert cost["per_month"] == pytest.approx(730 * 3 * 2.5 + stored * 0.25, rel=1e-6)
+    assert cost["per_month"] == pytest.approx(730 * 3 * 2.5 + lists + stored * 0.25, rel=1e-6)
     Path("cluster.toml").write_text(MINIMAL + 'mode = "serverless"\n')
     cost = pomona("cloud", "estimate", *args).json["cost"]
     driver_and_7 = 30 * 0.5 + 91 * 0.25
-    assert cost["one_time"] == pytest.approx(hours * driver_and_7 + 1.0, rel=1e-6)
+    assert cost["one_time"] == pytest.approx(hours * driver_and_7 + 3.0 + 5.0, rel=1e-6)
+
+
+def test_requests_of_a_stream_follow_its_trigger_interval() -> None:
+    workload = Workload(1_000_000, 100_000)
+    for more, listings in (
+        ("", 730 * (60 + 6)),
+        ("ingest.trigger_seconds = 5", 730 * (720 + 6)),
+        ('ingest.mode = "once"', 0),
+    ):
+        result = estimate(workload, names(more).config)
+        assert result.requests == Requests(reads=3_000_000, lists=1_000_000)
+        assert result.requests_per_month == Requests(9_000_000, listings * 4000 + 3_000_000)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +226,7 @@ def test_cost_follows_price_table(pomona: Command) -> None:
         (("ec2_hour = 2", "ec2_hour = true"), "ec2_hour is True; enter a price"),
         (('"m5.xlarge"', '"m5.large"'), "ec2_hour is missing; enter a price"),
         (('"USD"', '""'), "currency is ''"),
+        (("list_1000 = 0.005", ""), "requests.list_1000 is missing; enter a price"),
         (("[storage]", "[storage"), "prices.toml: invalid TOML: "),
     ],
 )

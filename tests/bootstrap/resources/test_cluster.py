@@ -161,6 +161,8 @@ def test_cluster_with_mode_once_terminates_when_idle() -> None:
     ]
     assert steps == ["fruits-ingest", "fruits-refit"]
     assert step(VARIANTS["once"])["HadoopJarStep"]["Args"][-1] == "--once"
+    arguments = step("ingest.trigger_seconds = 90")["HadoopJarStep"]["Args"]
+    assert arguments[arguments.index("--trigger") + 1] == "90"
 
 
 def test_yarn_attempts_equal_configured_restarts() -> None:
@@ -195,6 +197,8 @@ def test_step_uses_cluster_mode_environment_and_delta_of_release() -> None:
         "ingest",
         f"{bucket}/images/",
         f"{bucket}/lake",
+        "--trigger",
+        "60",
     ]
     conf = settings(step())
     assert conf["spark.pyspark.python"] == "/opt/pomona/bin/python"

@@ -394,6 +394,7 @@ def test_resize_estimate_uses_cores_and_price_of_instance_type(pomona: Command) 
         ebs_gb_month = 0
         [requests]
         get_1000 = 0
+        list_1000 = 0
     """
     Path("prices.toml").write_text(table)
     arguments = ("cloud", "resize", "fruits", "--instance-type", "m5.2xlarge", "--dry-run")
