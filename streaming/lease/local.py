@@ -37,10 +37,9 @@ _JAVA_EXIT_TIMEOUT = 60.0  # seconds
 class LocalLease:
     """The lease of a lake in a local folder, acquired when this object is created."""
 
-    lost: LeaseError | None = None  # a kernel lock cannot be lost
-
     def __init__(self, lake: Lake) -> None:
         self.holder, self.lake = Holder(), lake
+        self._lost: LeaseError | None = None
         folder = local_path(lake.root)
         self._new = not folder.exists()
         self._java: Any = None
@@ -63,6 +62,33 @@ class LocalLease:
             os.close(descriptor)
             time.sleep(_POLL)
         raise lease_conflict(self.lake, _read(self.lake), "wait until it has ended")
+
+    @property
+    def lost(self) -> LeaseError | None:
+        """The error after another process took over the lease.
+
+        A kernel of this host never takes a lock away. A server of NFS or SMB gives it to another host if this host was
+        disconnected for longer than the server waits.
+        """
+        if self._lost is None and not self._owns_file():
+            owner = _read(self.lake)
+            reason = (
+                f"was taken over by {owner}, while this process was disconnected from the file server: the new owner "
+                "processes what was not committed"
+                if owner and owner != self.holder
+                else f"is no longer locked: {_FILE} was deleted or cannot be read; start the command again"
+            )
+            self._lost = LeaseError(f"{self.lake.root} {reason}")
+        return self._lost
+
+    def _owns_file(self) -> bool:
+        """Return whether the file is still the locked one and names this process."""
+        content = self.holder.as_json()
+        try:
+            read = os.pread(self._descriptor, len(content) + 1, 0)
+        except OSError:  # NFS fails to read through a lock that the server has dropped
+            return False
+        return read == content and _is_same_file(self._file, self._descriptor)
 
     def begin(self) -> None:
         """Wait until the Java process of a killed driver has exited."""
@@ -103,7 +129,12 @@ class LocalLease:
                 self._java.close()
         if self._java_exited:  # otherwise the next owner still has to find its lock
             _java_file(self.lake).unlink(missing_ok=True)
-        self._file.unlink(missing_ok=True)
+        is_own = _is_same_file(self._file, self._descriptor)
+        if is_own and _read(self.lake) in (
+            None,
+            self.holder,
+        ):  # None: the owner could not be written
+            self._file.unlink(missing_ok=True)
         os.close(self._descriptor)
         if self._new:
             with suppress(OSError):  # remove the empty folder of a run that failed at once

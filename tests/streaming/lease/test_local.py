@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from streaming.errors import LeaseError
 from streaming.lake.layout import Lake
 from streaming.lease.acquire import acquire_lease, lease_owner
+from streaming.lease.holder import Holder
 from support.faults.small_disk import small_disk
 
 ACQUIRE_LEASE = """
@@ -122,6 +123,30 @@ def test_failed_acquisition_on_full_disk_leaves_lease_free(lake: Lake, tmp_path:
         disk.empty()
         with acquire_lease(lake):
             assert lease_owner(lake)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_lease_taken_over_on_file_server_is_lost(lake: Lake, replaced: bool) -> None:
+    # A server that drops the lock of a disconnected host lets the next host write into the same file. A third host
+    # finds a new file, if the second one released the lease in the meantime.
+    file = Path(lake.root.removeprefix("file:"), "lease.json")
+    other = Holder(host="other", pid=7)
+    with acquire_lease(lake) as lease:
+        assert lease.lost is None
+        if replaced:
+            file.unlink()
+        file.write_bytes(other.as_json())
+        assert "was taken over by process 7 on other since" in str(lease.lost)
+        assert lease.lost is lease.lost
+    assert file.read_bytes() == other.as_json()
+
+
+def test_lease_whose_file_was_deleted_is_lost(lake: Lake) -> None:
+    with acquire_lease(lake) as lease:
+        Path(lake.root.removeprefix("file:"), "lease.json").unlink()
+        assert "lease.json was deleted or cannot be read; start the command again" in str(
+            lease.lost
+        )
 
 
 @pytest.mark.spark
