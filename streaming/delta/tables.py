@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RETENTION = "interval 3650 days"
 RETENTION_PROPERTIES = ("delta.logRetentionDuration", "delta.deletedFileRetentionDuration")
+#: Commits between two checkpoints of the log. Each contains all files and is kept as long as the log.
+CHECKPOINT_INTERVAL = 100
 #: A CHECK constraint is a table property with this prefix before its name.
 CONSTRAINT_PREFIX = "delta.constraints."
 
@@ -67,7 +69,8 @@ def set_properties(spark: SparkSession, location: str, properties: Mapping[str, 
 
 def contract_properties(table: Table) -> dict[str, str]:
     """Return the Delta table properties of a schema, without its constraints."""
-    return table.properties | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
+    log = {"delta.checkpointInterval": str(CHECKPOINT_INTERVAL)}
+    return table.properties | log | dict.fromkeys(RETENTION_PROPERTIES, RETENTION)
 
 
 def is_table(location: str) -> bool:

@@ -106,10 +106,11 @@ def test_tables_have_documented_columns_with_comments(lake: Lake, table: Table) 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_retention_of_tables_is_ten_years(lake: Lake, table: Table) -> None:
+def test_tables_keep_versions_for_ten_years_and_few_checkpoints(lake: Lake, table: Table) -> None:
     properties = delta(f"{lake.root}/{table.name}").metadata().configuration
     for name in ("logRetentionDuration", "deletedFileRetentionDuration"):
         assert properties[f"delta.{name}"] == "interval 3650 days"
+    assert properties["delta.checkpointInterval"] == "100"
 
 
 @pytest.mark.spark
