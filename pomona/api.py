@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,8 @@ class Pca:
         >>> lake.latest_pca().transform(table).shape
         (8, 3)
         """
-        return self.projection.transform(_as_matrix(rows))
+        scores = [self.projection.transform(matrix) for matrix in _feature_matrices(rows)]
+        return np.concatenate([np.empty((0, len(self.components))), *scores])
 
     def transform_spark(self, rows: DataFrame) -> DataFrame:
         """Standardize and project the rows of a Spark DataFrame with a PipelineModel.
@@ -548,10 +549,15 @@ class OpenLake:
         return export(self.root, file, as_of, label).rows
 
 
-def _as_matrix(rows: NDArray[Any] | pa.Table | pd.DataFrame) -> NDArray[Any]:
-    """Return the column ``features`` of a table as an array of shape (n, d), or an array unchanged."""
+def _feature_matrices(rows: NDArray[Any] | pa.Table | pd.DataFrame) -> Iterator[NDArray[Any]]:
+    """Yield the column ``features`` of a table as arrays of shape (n, d), or an array unchanged.
+
+    The chunks of an Arrow table are not combined: their 32-bit list offsets address only 1.6 million rows of 1280
+    features.
+    """
     if isinstance(rows, np.ndarray):
-        return rows
-    if isinstance(rows, pa.Table):
-        return feature_matrix(rows["features"].combine_chunks())
-    return np.stack(list(rows["features"]))
+        yield rows
+    elif isinstance(rows, pa.Table):
+        yield from (feature_matrix(chunk) for chunk in rows["features"].chunks if len(chunk))
+    elif len(rows):
+        yield np.stack(list(rows["features"]))

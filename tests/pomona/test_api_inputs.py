@@ -1,0 +1,48 @@
+"""Tests for the inputs that the Python interface accepts and rejects, without Spark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from batch_pca.pca.projection import Projection
+from pomona.api import Pca
+
+WIDTH = 1280
+
+
+def pca(width: int, components: int = 1) -> Pca:
+    """A PCA that has not been published."""
+    basis = np.eye(components, width)
+    refit: Any = None
+    return Pca(refit, Projection(9, np.ones(width), np.full(width, 2.0), basis))
+
+
+def feature_chunk(vectors: NDArray[np.float32]) -> pa.ListArray:
+    """Vectors as the features table has them: lists of float32 with 32-bit offsets."""
+    offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel()))
+
+
+def test_transform_of_chunks_equals_transform_of_rows() -> None:
+    vectors = np.random.default_rng(1).normal(size=(9, 5)).astype(np.float32)
+    chunks = [feature_chunk(vectors[rows]) for rows in (slice(4), slice(0), slice(4, 9))]
+    model = pca(5, 3)
+    scores = model.transform(pa.table({"features": pa.chunked_array(chunks)}))
+    np.testing.assert_allclose(scores, model.transform(vectors))
+    empty = pa.table({"features": pa.chunked_array([], pa.list_(pa.float32()))})
+    assert model.transform(empty).shape == (0, 3)
+
+
+def test_transform_accepts_more_values_than_list_offsets_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Projection, "transform", lambda self, rows: rows[:, :1])
+    chunk = feature_chunk(np.zeros((8192, WIDTH), np.float32))
+    chunks = pa.chunked_array([chunk] * 206)  # the chunks share their memory
+    assert len(chunks) * WIDTH > 2**31
+    assert pca(WIDTH).transform(pa.table({"features": chunks})).shape == (206 * 8192, 1)
