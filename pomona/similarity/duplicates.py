@@ -9,7 +9,6 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -176,10 +175,9 @@ def rows_with_label(vectors: Vectors, label: str | None) -> RowIndices:
 
 def describe_pairs(vectors: Vectors, pairs: Pairs) -> list[NearDuplicates]:
     """Return pairs of rows with the paths and labels of their images."""
-    columns = vectors.rows.select(["path", "label"])
     first, second = (
-        [(row["path"], row["label"]) for row in columns.take(rows).to_pylist()]
-        for rows in (pairs.first, pairs.second)
+        [(row["path"], row["label"]) for row in vectors.rows_at(indices, ["path", "label"])]
+        for indices in (pairs.first, pairs.second)
     )
     return [
         NearDuplicates(cosine, (min(a, b), max(a, b)))
@@ -213,8 +211,6 @@ class PairwiseComparison:
     def __init__(self, vectors: Vectors, indices: RowIndices, at_least: float) -> None:
         self._vectors, self._indices, self._at_least = vectors, indices, at_least
         self._blocks = range(-(-len(indices) // _BLOCK))
-        hashes = vectors.rows["content_hash"].take(pa.array(indices)).combine_chunks()
-        self._hash_codes: NDArray[np.int32] = hashes.dictionary_encode().indices.to_numpy()
         # Upper bound of the rounding error of a float32 product of unit vectors.
         self._tolerance = 2 * (vectors.width + 2) * _EPSILON
 
@@ -277,8 +273,9 @@ class PairwiseComparison:
         if i == j:
             candidates = np.triu(candidates, 1)
         a, b = np.nonzero(candidates)
-        differ = self._hash_codes[i * _BLOCK + a] != self._hash_codes[j * _BLOCK + b]
-        a, b = a[differ], b[differ]
+        if len(a):
+            differ = self._content_hashes(i)[a] != self._content_hashes(j)[b]
+            a, b = a[differ], b[differ]
         first, second = self._indices[i * _BLOCK + a], self._indices[j * _BLOCK + b]
         cosines = self._exact_cosines(i, j, a, b)
         near = cosines >= self._at_least
@@ -297,6 +294,12 @@ class PairwiseComparison:
                 [np.einsum("ij,ij->i", left[a[part]], right[b[part]]) for part in parts]
             )
         return cosines.round(DIGITS)
+
+    def _content_hashes(self, number: int) -> NDArray[np.object_]:
+        """Return the content hashes of a block of rows."""
+        indices = self._indices[number * _BLOCK : (number + 1) * _BLOCK]
+        rows = self._vectors.rows_at(indices, ["content_hash"])
+        return np.array([row["content_hash"] for row in rows], dtype=object)
 
     def _normalized_block_float64(self, number: int) -> NDArray[np.float64]:
         """Return a block of rows scaled to unit length, in float64."""

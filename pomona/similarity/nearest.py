@@ -108,6 +108,6 @@ def _rank(
     cosines = _cosines(np.concatenate([np.empty(0), *exact]), vectors.norms[indices]).round(DIGITS)
     threshold = np.partition(cosines, -top)[-top] if len(cosines) > top else -np.inf
     indices, cosines = indices[cosines >= threshold], cosines[cosines >= threshold]
-    paths = vectors.rows["path"].take(indices).to_pylist()
+    paths = [row["path"] for row in vectors.rows_at(indices, ["path"])]
     order = sorted(range(len(indices)), key=lambda at: (-cosines[at], paths[at]))[:top]
     return NearestRows(indices[order], cosines[order])

@@ -152,8 +152,7 @@ def similar(
             features, content_hash = _extract_features(lake, path, vectors)
             label = None
         nearest = find_nearest(vectors, features, top, index if index >= 0 else None)
-        columns = vectors.rows.select(["path", "label", "content_hash"])
-        rows = columns.take(nearest.indices).to_pylist()
+        rows = vectors.rows_at(nearest.indices, ["path", "label", "content_hash"])
     neighbors = [
         Neighbor(**row, cosine=cosine)
         for row, cosine in zip(rows, nearest.cosines.tolist(), strict=True)

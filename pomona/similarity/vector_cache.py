@@ -14,9 +14,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +102,25 @@ class Vectors:
         for number in np.unique(indices // BLOCK_ROWS):
             in_block = indices // BLOCK_ROWS == number
             rows[in_block] = self.block(int(number))[indices[in_block] % BLOCK_ROWS]
+        return rows
+
+    def rows_at(self, indices: NDArray[np.int64], columns: Sequence[str]) -> list[dict[str, str]]:
+        """Return text columns of the rows with the given indices, in this order.
+
+        `pyarrow.Table.take` would copy each column to one array first, which cannot contain more than 2 GiB of text.
+        """
+        batches = self.rows.select(columns).to_batches()
+        starts = np.cumsum([0, *(batch.num_rows for batch in batches)])[:-1]
+        order = np.argsort(indices, kind="stable")
+        parts = np.split(indices[order], np.searchsorted(indices[order], starts))[1:]
+        selected = (
+            batch.take(pa.array(part - start)).to_pylist()
+            for batch, start, part in zip(batches, starts, parts, strict=True)
+            if len(part)
+        )
+        rows: list[dict[str, str]] = [{}] * len(indices)
+        for position, row in zip(order, chain.from_iterable(selected), strict=True):
+            rows[position] = row
         return rows
 
 

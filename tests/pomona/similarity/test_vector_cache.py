@@ -8,11 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+import pomona
 from pomona.similarity import vector_cache
 from pomona.similarity.vector_cache import BLOCK_ROWS, Vectors, load_vectors
 from streaming.errors import ExternalError, SnapshotError
+from streaming.lake.layout import Lake
 from support.lakes.deltars_lakes import append, create_deltars_lake, random_images, use_cache_folder
 from support.lakes.feature_lakes import Images
 
@@ -48,6 +51,58 @@ def test_cache_contains_rows_of_its_version(tmp_path: Path) -> None:
     blocks = np.concatenate([cached.block(number) for number in cached.blocks])
     np.testing.assert_array_equal(blocks, cached.take(np.arange(len(cached))))
     np.testing.assert_allclose(cached.norms, np.linalg.norm(blocks.astype(float), axis=1))
+
+
+@pytest.mark.parametrize("indices", [[], [0], [8, 0, 3, 3, 2, 5]])
+def test_rows_at_returns_rows_in_given_order(tmp_path: Path, indices: list[int]) -> None:
+    lake = create_deltars_lake(
+        tmp_path / "lake", *(random_images(count, WIDTH, count) for count in (2, 3, 4))
+    )
+    cached = load_vectors(lake, 2)
+    rows = cached.rows.select(["label", "path"]).to_pylist()
+    found = cached.rows_at(np.array(indices, np.int64), ["label", "path"])
+    assert found == [rows[index] for index in indices]
+
+
+def test_rows_at_of_empty_version_is_empty(tmp_path: Path) -> None:
+    rows = random_images(3, WIDTH)
+    lake = create_deltars_lake(tmp_path / "lake", Images([], [], rows.vectors[:0]))
+    assert load_vectors(lake, 0).rows_at(np.empty(0, np.int64), ["path"]) == []
+
+
+@pytest.fixture
+def two_gib_of_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake whose cached text columns exceed the 32-bit offsets of Arrow; the chunks share their 16 MB."""
+    long = "x" * 2**24
+    columns = dict.fromkeys(("path", "label"), pa.array([long, "a"])) | {"norm": pa.array([1.0, 1])}
+    chunks = [
+        pa.record_batch(columns | {"content_hash": pa.array([long, hash_])}) for hash_ in "bc"
+    ]
+    rows = pa.Table.from_batches(chunks * 65)
+    vectors = random_images(len(rows), WIDTH).vectors
+    vectors[:, :2] = 0
+    vectors[[1, 3, 5]] = np.eye(WIDTH)[0] + np.eye(WIDTH)[1] * [[0], [0.01], [0.02]]
+    (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tofile(tmp_path / "vectors")
+
+    def open_vectors(lake: Lake, version: int) -> Vectors:
+        file = os.open(tmp_path / "vectors", os.O_RDONLY)
+        return Vectors(version, "made-up", WIDTH, rows, file)
+
+    monkeypatch.setattr("pomona.similarity.search.load_vectors", open_vectors)
+    monkeypatch.setattr("pomona.similarity.duplicates.load_vectors", open_vectors)
+    monkeypatch.setattr("pomona.similarity.search.normalize", lambda path: path)
+    return create_deltars_lake(tmp_path / "lake", random_images(3, WIDTH))
+
+
+def test_similar_reads_more_than_2_gib_of_text(two_gib_of_text: Lake) -> None:
+    found = pomona.open_lake(two_gib_of_text.root).similar("a", 2)
+    assert [(one.path, one.content_hash) for one in found.neighbors] == [("a", "c"), ("a", "b")]
+
+
+def test_duplicates_reads_more_than_2_gib_of_text(two_gib_of_text: Lake) -> None:
+    found = pomona.open_lake(two_gib_of_text.root).duplicates(0.9999, label="a")
+    assert found.near_count == 2  # row 3 with rows 1 and 5, whose bytes are identical
+    assert {pair.images for pair in found.near} == {(("a", "a"), ("a", "a"))}
 
 
 def test_cache_is_created_once_outside_the_lake(
