@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from numpy.typing import NDArray
 
 from batch_pca.features.parquet_reader import feature_matrix
 from batch_pca.refits.csv_injection import escape_formulas
@@ -157,26 +156,41 @@ def _write_csv(
 def _write_npz(
     target: BinaryIO, batches: Batches, schema: pa.Schema, shape: tuple[int, int]
 ) -> None:
-    texts: dict[str, list[pa.Array]] = {"path": [], "label": []}
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open("features.npy", "w", force_zip64=True) as member:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(member, header)
+    """Write the arrays one after the other: the texts go to a temporary file first, since an archive is sequential."""
+    texts = pa.schema([schema.field(name) for name in ("path", "label")])
+    lengths = dict.fromkeys(texts.names, 1)
+    with (
+        tempfile.TemporaryFile(dir=Path(target.name).parent) as spool,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        with (
+            _open_array(archive, "features.npy", "<f4", shape) as member,
+            pa.ipc.new_stream(spool, texts) as stream,
+        ):
             for batch in batches:
                 values = feature_matrix(batch.column("features")).astype("<f4", copy=False)
                 member.write(np.ascontiguousarray(values).data)
-                for name, parts in texts.items():
-                    parts.append(batch.column(name))
-        for name, parts in texts.items():
-            array = pa.chunked_array(parts, pa.string()).to_pylist()
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, _text_array(array), allow_pickle=False)
-            archive.writestr(f"{name}s.npy", buffer.getvalue())
+                stream.write_batch(batch.select(texts.names))
+                for name, length in lengths.items():
+                    longest = pc.max(pc.utf8_length(batch.column(name))).as_py()
+                    lengths[name] = max(length, longest)
+        for name, length in lengths.items():
+            # Strings of fixed width, which `numpy.load` reads without pickle.
+            dtype = f"<U{length}"
+            spool.seek(0)
+            with _open_array(archive, f"{name}s.npy", dtype, shape[:1]) as member:
+                for batch in pa.ipc.open_stream(spool):
+                    member.write(np.array(batch.column(name).to_pylist(), dtype).tobytes())
 
 
-def _text_array(texts: list[str]) -> NDArray[np.str_]:
-    """Return an array of fixed-width strings, which `numpy.load` reads without pickle."""
-    return np.array(texts, dtype=np.str_) if texts else np.empty(0, dtype="<U1")
+def _open_array(
+    archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...]
+) -> IO[bytes]:
+    """Open a member of an archive for the values of a NumPy array, and write its header."""
+    member = archive.open(name, "w", force_zip64=True)
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    return member
 
 
 _WRITERS = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import deltalake
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 import pomona
-from pomona.queries.export import export
+from pomona.queries.export import _write_npz, export
 from streaming.errors import ExternalError, SnapshotError, UsageError
 from streaming.lake.layout import Lake
 from support.lakes.deltars_lakes import append, create_deltars_lake, random_images
@@ -47,6 +49,38 @@ def test_npz_is_loaded_without_pickle(lake: Lake, tmp_path: Path) -> None:
         assert arrays["labels"][order].tolist() == expected["label"].tolist()
         assert arrays["features"].dtype == np.float32
         np.testing.assert_array_equal(arrays["features"][order], np.stack(expected["features"]))
+
+
+def test_npz_has_texts_of_all_lengths(tmp_path: Path) -> None:
+    rows = random_images(3, 4)
+    rows.labels[:] = ["", "\N{GRAPES}é", "kiwi"]
+    lake = create_deltars_lake(tmp_path / "lake", rows, random_images(2, 4, seed=1))
+    export(lake.root, str(tmp_path / "features.npz"))
+    with np.load(tmp_path / "features.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays["labels"]) == sorted([*rows.labels, "label 0", "label 1"])
+        assert arrays["labels"].dtype == np.dtype("<U7")
+
+
+def test_npz_needs_memory_for_one_batch(tmp_path: Path) -> None:
+    schema = pa.schema(
+        {"path": pa.string(), "label": pa.string(), "features": pa.list_(pa.float32())}
+    )
+    columns = {
+        "path": ["x" * 200] * 500,
+        "label": ["Kiwi"] * 500,
+        "features": [[1.0, 2.0]] * 500,
+    }
+    batch = pa.record_batch(columns, schema)
+    tracemalloc.start()
+    with (tmp_path / "features.npz").open("wb") as target:
+        _write_npz(target, iter([batch] * 12), schema, (6_000, 2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with np.load(tmp_path / "features.npz", allow_pickle=False) as arrays:
+        assert arrays["paths"].shape == (6_000,)
+        assert arrays["paths"].nbytes == 4_800_000
+    assert peak < 3_000_000
+    assert [entry.name for entry in tmp_path.iterdir()] == ["features.npz"]
 
 
 def test_csv_has_one_column_per_feature(lake: Lake, tmp_path: Path) -> None:
